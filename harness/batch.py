@@ -1,0 +1,79 @@
+"""A padded batch of examples, as methods see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+TaskKind = Literal["classification", "regression", "qa"]
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples, padded to N tokens.
+
+    Attributes:
+        kind: what the labels mean.
+        ids: the examples' ids, B of them (for QA the windows').
+        inputs: the model's inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the
+            model has them.
+        labels: classification int64 [B]; regression float [B]; QA int64 [B, 2], first and last token of the answer,
+            both 0 ([CLS]) in a window without it.
+        answer_mask: QA only, bool [B, N]: where an answer may lie ([CLS] and the context's tokens).
+        word_ids: int64 [B, N]: which word of its sentence a token belongs to, -1 for special tokens and padding.
+    """
+
+    kind: TaskKind
+    ids: tuple[str, ...]
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+    answer_mask: Tensor | None = None
+    word_ids: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor:
+        """Bool [B, N]: real tokens."""
+        return self.inputs["attention_mask"].bool()
+
+    @property
+    def lengths(self) -> Tensor:
+        """Int64 [B]: real tokens of each example."""
+        return self.inputs["attention_mask"].sum(-1)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
+            labels=self.labels.to(device, non_blocking=True),
+            answer_mask=move(self.answer_mask),
+            word_ids=move(self.word_ids),
+        )
+
+    @staticmethod
+    def from_mapping(batch: Mapping[str, Tensor]) -> Batch:
+        """A batch from tensors in transformers' naming; the kind of task is inferred from the labels.
+
+        Takes the model's inputs and either ``labels`` (integers: classification, floats: regression) or
+        ``start_positions``, ``end_positions`` and ``answer_mask``.
+        """
+        inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+        ids = tuple(str(i) for i in range(len(batch["input_ids"])))
+        word_ids = batch.get("word_ids")
+        if "start_positions" in batch:
+            labels = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1)
+            return Batch("qa", ids, inputs, labels, batch["answer_mask"].bool(), word_ids)
+        labels = batch["labels"]
+        if labels.is_floating_point():
+            return Batch("regression", ids, inputs, labels.reshape(-1), word_ids=word_ids)
+        return Batch("classification", ids, inputs, labels, word_ids=word_ids)

@@ -1,0 +1,64 @@
+"""What observers are told: frozen payloads of the observing hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunId:
+    """Which run. `role` is ``student``, or ``teacher`` while a teacher is being fine-tuned (its label is its name)."""
+
+    key: str
+    task: str
+    label: str
+    student: str
+    seed: int
+    role: str = "student"
+
+    def __str__(self) -> str:
+        if self.role == "teacher":
+            return f"teacher {self.label} on {self.task}"
+        return f"{self.task} {self.label} {self.student} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """`step` is 0, or where a checkpoint left off; `cohort` counts the runs that train side by side."""
+
+    run: RunId
+    step: int
+    steps: int
+    cohort: int
+
+
+@dataclass(frozen=True)
+class StepLogged:
+    """`losses` holds the weighted total as ``loss``, each unweighted term, and what the method logged."""
+
+    run: RunId
+    stage: str
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    lr: float
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """`score` is the task's main metric on the validation set."""
+
+    run: RunId
+    score: float
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """`error` is one line: the exception's type and message."""
+
+    run: RunId
+    step: int
+    error: str

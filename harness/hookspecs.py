@@ -1,0 +1,64 @@
+"""Every hook. Hooks find things and observe things; none is called per batch.
+
+A plugin implements a hook with a function of the same name, marked with `harness.hookimpl`; it may leave out
+arguments it does not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from harness.errors import Problem
+    from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
+    from harness.method import Method
+    from harness.suite import Suite
+    from harness.tasks.base import Task
+
+hookspec = pluggy.HookspecMarker("harness")
+
+
+@hookspec
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    """Call ``register(MyMethod)`` for every method that the plugin brings. A name that is taken is an error."""
+
+
+@hookspec
+def harness_register_tasks(register: Callable[[Task], None]) -> None:
+    """Call ``register(task)`` for every task that the plugin brings. A name that is taken is an error."""
+
+
+@hookspec
+def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None]) -> None:
+    """Call ``register(name, factory)`` for every metric; ``factory()`` gives an `evaluate.Metric`.
+
+    A task names its metrics by these names; see `harness.evaluation.metrics` for what a metric is given.
+    """
+
+
+@hookspec
+def harness_validate_suite(suite: Suite) -> list[Problem]:  # type: ignore[empty-body]
+    """Problems that the plugin sees in a suite; any problem stops the suite before anything is trained."""
+
+
+@hookspec
+def harness_run_started(event: RunStarted) -> None:
+    """A run begins to train (or resumes)."""
+
+
+@hookspec
+def harness_step(event: StepLogged) -> None:
+    """A run's losses, every `log_every` steps."""
+
+
+@hookspec
+def harness_run_finished(event: RunFinished) -> None:
+    """A run is trained, scored and stored."""
+
+
+@hookspec
+def harness_run_failed(event: RunFailed) -> None:
+    """A run has failed, and its failure is stored."""

@@ -1,0 +1,161 @@
+"""The record of a run: what the store keeps, and all that a report may read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """Refuses unknown keys: a record that this version does not understand is an error, not a guess."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LossPoint(Frozen):
+    """Means over the steps since the point before it."""
+
+    stage: str
+    step: int = Field(description="steps done, over the whole run")
+    lr: float
+    terms: dict[str, float] = Field(description="`loss`: the weighted total; the rest: unweighted terms and logs")
+
+
+class Cost(Frozen):
+    """What the run took. In a cohort the teachers' time is shared evenly among the runs that read them."""
+
+    wall_seconds: float
+    student_seconds: float
+    teacher_seconds: float
+    evaluation_seconds: float
+    steps: int
+    tokens: int = Field(description="real tokens the student was trained on")
+    teacher_forwards: int = Field(description="forward passes of all teachers of the cohort, counted once")
+    cohort_size: int
+    peak_memory_bytes: int | None = None
+
+
+class Hardware(Frozen):
+    """The machine. Results of machines that differ in `device` or `name` are marked on a board."""
+
+    device: str = Field(description="cpu, cuda, mps")
+    name: str = Field(description="processor or accelerator, as it names itself")
+    cores: int
+    threads: int
+    memory_bytes: int
+
+
+class Provenance(Frozen):
+    """Where a result comes from."""
+
+    hardware: Hardware
+    packages: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    started: str = Field(description="ISO 8601, UTC")
+    ended: str
+
+
+class ModelSize(Frozen):
+    """A model in numbers."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    flops: int | None = Field(None, description="of one forward pass of one example at the suite's max_length")
+
+
+class RunRecord(Frozen):
+    """One student, trained and scored, or failed."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    status: Literal["completed", "failed"]
+    task: str
+    method: str
+    label: str
+    student: str
+    teachers: list[str]
+    seed: int
+    data_fingerprint: str = Field(description="of the examples scored")
+    score: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    error: str | None = None
+    parts: dict[str, Any] = Field(description="what the key is a hash of")
+    losses: list[LossPoint] = Field(default_factory=list)
+    notes: dict[str, Any] = Field(default_factory=dict, description="what the method chose, such as a drawn mapping")
+    cost: Cost
+    size: ModelSize
+    provenance: Provenance
+
+
+class TeacherRecord(Frozen):
+    """A teacher, fine-tuned on one task and scored as its students are."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    name: str
+    model: str = Field(description="hub id, folder, or `from scratch`")
+    task: str
+    data_fingerprint: str
+    score: float
+    metrics: dict[str, float]
+    floor: float | None = None
+    parts: dict[str, Any]
+    losses: list[LossPoint] = Field(default_factory=list)
+    cost: Cost
+    size: ModelSize
+    provenance: Provenance
+
+
+class PlannedTask(Frozen):
+    """A column of the board."""
+
+    name: str
+    kind: str
+    score: str = Field(description="name of the metric that is the score")
+    synthetic: bool
+    higher_is_better: bool = True
+
+
+class PlannedRun(Frozen):
+    """A run that the suite asks for."""
+
+    key: str
+    task: str
+    label: str
+    method: str
+    student: str
+    seed: int
+    teachers: list[str]
+
+
+class NotApplicable(Frozen):
+    """A cell that cannot be, with its reason."""
+
+    task: str
+    label: str
+    student: str
+    reason: str
+
+
+class PlanFile(Frozen):
+    """`plan.json`: what the suite asked for, so that a missing run is seen."""
+
+    schema_version: int = SCHEMA_VERSION
+    suite: str
+    command: str = Field(description="the command that produced it, as a user would type it")
+    tasks: list[PlannedTask]
+    students: list[str]
+    labels: list[str] = Field(description="rows of the board, in the suite's order")
+    teachers: dict[str, dict[str, str]] = Field(description="teacher -> task -> key")
+    seeds: list[int]
+    runs: list[PlannedRun]
+    not_applicable: list[NotApplicable]
+    limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
+    citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")

@@ -1,0 +1,136 @@
+"""The suite file as pydantic models: every key, its default and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+"""A name that becomes part of a path or of a table: letters, digits, ``. _ + -``, and never a separator."""
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys, and does not change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(Strict):
+    """A BERT encoder made from nothing."""
+
+    layers: Positive
+    hidden: Positive
+    heads: Positive
+    ffn: Positive
+
+
+class TeacherSpec(Strict):
+    """A model to fine-tune on every task before it teaches. Exactly one of `model` and `architecture`."""
+
+    model: str | None = Field(None, description="hub id or local folder of a pretrained encoder")
+    architecture: Architecture | None = Field(None, description="train one from scratch instead")
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    lr: Rate = 2e-5
+    batch_size: Positive | None = Field(None, description="default: training.batch_size")
+    max_length: Positive | None = Field(None, description="default: training.max_length")
+    seed: int = 1
+    floor: dict[str, float] = Field(default_factory=dict, description="task -> the least score it must reach")
+
+
+class StudentSpec(Strict):
+    """A student's architecture and its initial weights. What is not given is as in the first teacher."""
+
+    layers: Positive
+    hidden: Positive | None = None
+    heads: Positive | None = None
+    ffn: Positive | None = None
+    init: str | list[Positive] = Field(
+        "random",
+        description="uniform | first | last | random | explicit teacher layers, counted from 1 | hub id or folder",
+    )
+    init_from: Literal["pretrained", "teacher"] = Field(
+        "pretrained", description="copy layers from the teacher's pretrained or from its fine-tuned weights"
+    )
+
+
+class MethodSpec(Strict):
+    """One entry of `methods`: the reserved keys apart from the method's own options."""
+
+    name: str
+    label: Name | None = Field(None, description="name on the board; default: the method's name")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="option -> values; one row for each cell")
+    stages: dict[str, StageOverride] = Field(default_factory=dict, description="lengths and rates of its stages")
+    students: list[str] | None = Field(None, description="default: all")
+    teachers: list[str] | None = Field(None, description="default: as many as the method takes, in order")
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
+
+
+class StageOverride(Strict):
+    """A stage's length and peak learning rate, in place of its share of the run's."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Positive | None = None
+    lr: Rate | None = None
+
+
+class Limit(Strict):
+    """The first examples of a seeded shuffle only. A limited run is a rehearsal."""
+
+    train: Positive | None = None
+    validation: Positive | None = None
+
+
+class TrainingSpec(Strict):
+    """How every run of the suite trains."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    batch_size: Positive = 32
+    lr: Rate = 5e-5
+    max_length: Annotated[int, Field(ge=8)] = 128
+    precision: Literal["fp32", "bf16"] = "fp32"
+    limit: Limit = Limit()
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
+    checkpoint_every: Positive | None = Field(None, description="steps; also saved when interrupted")
+    log_every: Positive = Field(50, description="steps")
+    data_seed: int | None = Field(None, description="order of the examples; default: the run's seed")
+
+
+class LatencySpec(Strict):
+    """The shapes and backends of the latency comparison."""
+
+    batch_sizes: list[Positive] = [1, 8, 32]
+    lengths: list[Positive] = [32, 128]
+    backends: list[str] = ["eager", "onnx"]
+
+
+class TeacherCacheSpec(Strict):
+    """How much disk the kept teacher tensors may take; 0 turns them off."""
+
+    max_gb: Annotated[float, Field(ge=0)] = 50.0
+
+
+class SuiteSpec(Strict):
+    """A whole suite file."""
+
+    name: Name
+    tasks: Annotated[list[str], Field(min_length=1)]
+    teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
+    students: Annotated[dict[Name, StudentSpec], Field(min_length=1)]
+    methods: Annotated[list[MethodSpec], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)] = [1, 2, 3]
+    sources: dict[str, str] = Field(default_factory=dict, description="source -> hub id or local folder")
+    training: TrainingSpec = TrainingSpec()
+    latency: LatencySpec | None = None
+    teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
+    plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; default: what is there")
+    trust_remote_code: bool = False
+
+
+MethodSpec.model_rebuild()

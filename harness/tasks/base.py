@@ -1,0 +1,65 @@
+"""What a task is: a data set with its splits, columns, metrics and kind of head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.batch import TaskKind
+
+if TYPE_CHECKING:  # datasets takes a second to import, and most commands read only a task's description
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A task's examples in one form for all tasks, before tokenisation.
+
+    Columns: ``id`` (str, unique in its split) and
+
+    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float);
+    - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
+      split, none where the question has no answer).
+
+    `validation` has one data set for each validation split, by name; what a run scores is all of them.
+    """
+
+    train: Dataset
+    validation: dict[str, Dataset]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's description. `load` gives its data.
+
+    Attributes:
+        name: as suites write it.
+        kind: classification, regression or qa.
+        source: the key of the suite's `sources` that its data come from; None for generated data.
+        load: source (hub id or folder; None for generated data) -> Splits. Raises `UserError` with the remedy when the
+            source cannot be had.
+        metrics: names of registered metrics to compute, all of them kept in the record.
+        score: which of the values those metrics return is the task's score, on the board.
+        labels: names of the classes; empty for regression and QA.
+        paired: whether examples are pairs of sentences.
+        synthetic: whether the examples are generated; said wherever its scores are shown.
+        default_source: what `source` means where the suite does not say; a hub id.
+    """
+
+    name: str
+    kind: TaskKind
+    load: Callable[[str | None], Splits]
+    metrics: tuple[str, ...]
+    score: str
+    labels: tuple[str, ...] = ()
+    source: str | None = None
+    default_source: str | None = None
+    paired: bool = False
+    synthetic: bool = False
+    summary: str = field(default="", compare=False)
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head: classes; 1 for regression; 2 (start, end) for QA."""
+        return {"classification": len(self.labels), "regression": 1, "qa": 2}[self.kind]

@@ -1,0 +1,81 @@
+"""What a model hands over to a method: its shape before training, its tensors during it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The numbers of an encoder that methods reason about. `name` is its name in the suite."""
+
+    name: str
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    model_type: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"
+
+
+class Layered(dict[int, Tensor]):
+    """Tensors by layer, counted from 1; a layer that was not asked for is an error that says so."""
+
+    def __init__(self, name: str, tensors: Mapping[int, Tensor] | None = None) -> None:
+        super().__init__(tensors or {})
+        self.name = name
+
+    def __missing__(self, layer: int) -> Tensor:
+        raise KeyError(f"{self.name}[{layer}] was not declared in the stage's Needs")
+
+
+@dataclass
+class Tensors:
+    """What one model computed on one batch: only what the stage's `Needs` name.
+
+    Shapes, for B examples of N tokens, A heads, H features, d = H / A:
+
+    - `logits`: classification [B, C]; regression [B, 1]; QA [B, 2, N], start and end, already set to the dtype's
+      lowest value wherever no answer may lie, so that a softmax over the last axis is right as it stands;
+    - `pooled` [B, H]: what the head's last linear layer reads (not for QA);
+    - `embeddings` [B, N, H]: the embedding output, after its LayerNorm (and projection, for ELECTRA): the first
+      layer's input;
+    - `hidden[i]` [B, N, H]: output of layer i; `context[i]` [B, N, H]: attention output, heads concatenated, before
+      the output projection;
+    - `scores[i]` [B, A, N, N]: Q K^T times the model's scaling (1 / sqrt(d)), before mask and softmax: columns of
+      padding hold what the padding's keys gave;
+    - `queries[i]`, `keys[i]`, `values[i]` [B, A, N, d].
+    """
+
+    _logits: Tensor | None = None
+    _pooled: Tensor | None = None
+    _embeddings: Tensor | None = None
+    hidden: Layered = field(default_factory=lambda: Layered("hidden"))
+    scores: Layered = field(default_factory=lambda: Layered("scores"))
+    queries: Layered = field(default_factory=lambda: Layered("queries"))
+    keys: Layered = field(default_factory=lambda: Layered("keys"))
+    values: Layered = field(default_factory=lambda: Layered("values"))
+    context: Layered = field(default_factory=lambda: Layered("context"))
+
+    @property
+    def logits(self) -> Tensor:
+        return _declared("logits", self._logits)
+
+    @property
+    def pooled(self) -> Tensor:
+        return _declared("pooled", self._pooled)
+
+    @property
+    def embeddings(self) -> Tensor:
+        return _declared("embeddings", self._embeddings)
+
+
+def _declared(name: str, tensor: Tensor | None) -> Tensor:
+    if tensor is None:
+        raise KeyError(f"{name} was not declared in the stage's Needs")
+    return tensor

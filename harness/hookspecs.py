@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.errors import Problem
     from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
     from harness.method import Method
-    from harness.suite import Suite
+    from harness.suite.resolved import Suite
     from harness.tasks.base import Task
 
 hookspec = pluggy.HookspecMarker("harness")

@@ -1,0 +1,71 @@
+"""A suite after validation: names looked up, grids expanded, every cell of the board decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.suite.schema import StageOverride, SuiteSpec
+
+if TYPE_CHECKING:  # torch, through the method interface
+    from harness.host import Host
+    from harness.method import Method, MethodConfig
+    from harness.tasks.base import Task
+    from harness.tensors import ModelShape
+
+
+@dataclass(frozen=True)
+class MethodVariant:
+    """One row of the board for each student: a method with its options settled.
+
+    `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise.
+    """
+
+    label: str
+    method: type[Method]
+    config: MethodConfig
+    stages: Mapping[str, StageOverride]
+    students: tuple[str, ...]
+    teachers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, variant, student): it runs once for each seed, or it is n/a for `reason`."""
+
+    task: Task
+    variant: MethodVariant
+    student: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite file, read and checked. `path` is the file, `results` the folder it writes to.
+
+    `sources` maps each source in use to a hub id or to an absolute folder; likewise `models` each teacher that has a
+    model, and each student that starts from one.
+    """
+
+    spec: SuiteSpec
+    path: Path
+    host: Host
+    tasks: tuple[Task, ...]
+    variants: tuple[MethodVariant, ...]
+    sources: Mapping[str, str]
+    models: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What `run` will do, as far as it can be told before any training.
+
+    `shapes` holds teachers and students whose shape is known; `unchecked` says what only a hub could tell.
+    """
+
+    suite: Suite
+    cells: tuple[Cell, ...]
+    shapes: Mapping[str, ModelShape]
+    unchecked: tuple[str, ...] = ()

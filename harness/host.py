@@ -1,0 +1,220 @@
+"""The plugin host: loads plugins, checks what they bring, and tells observers what happens."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from harness import discovery, hookspecs
+from harness.discovery import Found, describe
+from harness.errors import Problem, UserError, nearest
+
+if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
+    from harness.method import Method
+    from harness.tasks.base import Task
+
+log = logging.getLogger("harness")
+
+HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
+
+MetricFactory = Callable[[], Any]
+"""Gives an `evaluate.Metric`."""
+
+
+@dataclass
+class PluginInfo:
+    """A plugin as `harness list plugins` shows it. `error`: why nothing of it can be used."""
+
+    name: str
+    origin: str
+    error: str | None = None
+    methods: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Offer:
+    """What one plugin registers, kept apart until all of it has been checked."""
+
+    methods: list[Any] = field(default_factory=list)
+    tasks: list[Any] = field(default_factory=list)
+    metrics: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class Host:
+    """All that plugins bring, by name, in a fixed order.
+
+    `broken` tells, by plugin, why an installed plugin cannot be used: a warning, unless a suite needs it.
+    """
+
+    def __init__(self) -> None:
+        self.methods: dict[str, type[Method]] = {}
+        self.tasks: dict[str, Task] = {}
+        self.metrics: dict[str, MetricFactory] = {}
+        self.plugins: list[PluginInfo] = []
+        self.broken: dict[str, str] = {}
+        self._manager = pluggy.PluginManager("harness")
+        self._manager.add_hookspecs(hookspecs)
+        self._origins: dict[tuple[str, str], str] = {}
+        self._complained: set[int] = set()
+
+    @classmethod
+    def create(cls, paths: Sequence[str | Path] = ()) -> Host:
+        """A host with the installed plugins and those at `paths` (.py files or folders).
+
+        Raises `UserError` with everything that is wrong with the plugins at `paths`, and for two plugins that
+        register one name. What is wrong with an installed plugin is kept in `broken`.
+        """
+        host = cls()
+        problems: list[Problem] = []
+        for found in [*discovery.installed(), *discovery.at_paths(paths)]:
+            problems += host._add(found)
+        if problems:
+            raise UserError(*problems)
+        return host
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """Calls a hook of every plugin: ``host.hook.harness_validate_suite(suite=suite)``."""
+        return self._manager.hook
+
+    def add_observer(self, observer: object) -> None:
+        """Tell an object, by its methods marked with `hookimpl`, what happens from now on."""
+        problems = self._check_hooks(observer, type(observer).__name__)
+        if problems:
+            raise UserError(*problems)
+        self._manager.register(observer)
+
+    def notify(self, hook: str, event: object) -> None:
+        """Call an observing hook of every plugin. An exception in one is logged, once, and harms nobody else."""
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            try:
+                implementation.function(*([event] if implementation.argnames else []))
+            except Exception as error:
+                if id(implementation.plugin) not in self._complained:
+                    self._complained.add(id(implementation.plugin))
+                    log.warning(
+                        "%s failed in %s: %s; later failures of this observer are not shown",
+                        hook,
+                        implementation.plugin_name,
+                        describe(error),
+                    )
+                    log.debug("the observer's traceback", exc_info=True)
+
+    def _add(self, found: Found) -> list[Problem]:
+        """Take a plugin in, whole or not at all. Returns what is fatal."""
+        if found.plugin is not None and self._manager.is_registered(found.plugin):
+            return []  # one module under two entry points
+        offer, problems = _Offer(), [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin)
+        if not problems:
+            offer, problems = self._collect(found)
+        taken = [] if problems else list(self._taken(offer, found.origin))
+        info = PluginInfo(found.name, found.origin)
+        self.plugins.append(info)
+        if problems or taken:
+            info.error = "; ".join(problem.message for problem in [*problems, *taken])
+            self.broken[found.name] = info.error
+            return [*(problems if found.named else []), *taken]
+        self._manager.register(found.plugin, found.origin)
+        self._accept(offer, info)
+        return []
+
+    def _check_hooks(self, plugin: object, origin: str) -> list[Problem]:
+        """Misspelt hooks, arguments that a hook does not have, and a plugin without any hook."""
+        problems: list[Problem] = []
+        hooks = dict(_hooks(self._manager, plugin))
+        for name, function in hooks.items():
+            if name not in HOOKS:
+                problems.append(Problem(f"there is no hook {name!r}; {nearest(name, HOOKS)}", origin))
+                continue
+            if inspect.isgeneratorfunction(function):
+                problems.append(Problem(f"hook {name!r} is a generator: wrappers of hooks are not supported", origin))
+            allowed = _arguments(HOOKS[name])
+            problems += [
+                Problem(f"hook {name!r} has no argument {argument!r}; {nearest(argument, allowed)}", origin)
+                for argument in _arguments(function)
+                if argument not in allowed
+            ]
+        if not hooks:
+            problems.append(Problem(_no_hook(plugin), origin))
+        return problems
+
+    def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
+        """Ask a plugin what it brings, and check each thing."""
+        offer = _Offer()
+        registers: dict[str, Callable[..., None]] = {
+            "harness_register_methods": offer.methods.append,
+            "harness_register_tasks": offer.tasks.append,
+            "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
+        }
+        for name, function in _hooks(self._manager, found.plugin):
+            if name in registers:
+                try:
+                    function(*([registers[name]] if _arguments(function) else []))
+                except Exception as error:
+                    return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
+        from harness.registration import method_faults, metric_faults, task_faults  # torch, by now imported
+
+        faults = [
+            *(fault for method in offer.methods for fault in method_faults(method)),
+            *(fault for task in offer.tasks for fault in task_faults(task)),
+            *(fault for name, factory in offer.metrics for fault in metric_faults(name, factory)),
+        ]
+        return offer, [Problem(fault, found.origin) for fault in faults]
+
+    def _taken(self, offer: _Offer, origin: str) -> Iterator[Problem]:
+        """Names that another plugin, or this one, has registered already."""
+        seen = dict(self._origins)
+        for key in _names(offer):
+            if key in seen:
+                kind, name = key
+                yield Problem(f"{kind} {name!r} is registered twice: by {seen[key]} and by {origin}", origin)
+            seen[key] = origin
+
+    def _accept(self, offer: _Offer, info: PluginInfo) -> None:
+        self._origins |= dict.fromkeys(_names(offer), info.origin)
+        self.methods |= {method.name: method for method in offer.methods}
+        self.tasks |= {task.name: task for task in offer.tasks}
+        self.metrics |= dict(offer.metrics)
+        info.methods = [method.name for method in offer.methods]
+        info.tasks = [task.name for task in offer.tasks]
+        info.metrics = [name for name, _ in offer.metrics]
+
+
+def _names(offer: _Offer) -> list[tuple[str, str]]:
+    """What a plugin offers, as (kind, name)."""
+    return [
+        *(("method", method.name) for method in offer.methods),
+        *(("task", task.name) for task in offer.tasks),
+        *(("metric", name) for name, _ in offer.metrics),
+    ]
+
+
+def _hooks(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The hooks that a plugin implements, by the name of the hook."""
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is not None:
+            yield options.get("specname") or attribute, getattr(plugin, attribute)
+
+
+def _arguments(function: Callable[..., Any]) -> list[str]:
+    """What the host is to pass: like pluggy, it leaves arguments with a default alone."""
+    return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+
+
+def _no_hook(plugin: object) -> str:
+    unmarked = [name for name in dir(plugin) if name in HOOKS]
+    if unmarked:
+        return f"no hook is implemented: {unmarked[0]} is not marked with @hookimpl (from harness import hookimpl)"
+    return (
+        "no hook is implemented: a plugin has a function marked with @hookimpl, such as "
+        "`def harness_register_methods(register): register(MyMethod)`"
+    )

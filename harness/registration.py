@@ -1,0 +1,84 @@
+"""What is wrong with a thing that a plugin registers, told to its author."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.batch import TaskKind
+from harness.method import Method, MethodConfig
+from harness.suite.schema import MethodSpec, Name
+from harness.tasks.base import Task
+
+RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
+"""Keys of a suite's method entry that are not the method's own."""
+
+
+def method_faults(method: Any) -> Iterator[str]:
+    """Faults of a thing registered as a method."""
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        hint = "; register the class, not an instance" if isinstance(method, Method) else ""
+        yield f"registered {_show(method)} as a method, which is not a subclass of harness.Method{hint}"
+        return
+    title = f"method {method.__name__}"
+    if not hasattr(method, "name"):
+        yield f"{title} has no `name`"
+    else:
+        yield from _name_faults(title, method.name)
+    if missing := sorted(getattr(method, "__abstractmethods__", ())):
+        yield f"{title} does not define {' and '.join(missing)}"
+    if not isinstance(method.version, int):
+        yield f"{title}: version is {method.version!r}, and must be an integer"
+    if method.max_teachers is not None and not 0 <= method.min_teachers <= method.max_teachers:
+        yield f"{title}: min_teachers is {method.min_teachers} and max_teachers {method.max_teachers}"
+    yield from _config_faults(title, method.Config)
+
+
+def _config_faults(title: str, config: Any) -> Iterator[str]:
+    if not (isinstance(config, type) and issubclass(config, MethodConfig)):
+        yield f"{title}: Config is {_show(config)}, which is not a subclass of harness.MethodConfig"
+        return
+    if taken := sorted(RESERVED & set(config.model_fields)):
+        yield f"{title}: option {taken[0]!r} cannot be set: suites reserve {', '.join(sorted(RESERVED))}"
+    try:
+        config()
+    except ValidationError as error:
+        options = ", ".join(str(detail["loc"][0]) if detail["loc"] else detail["msg"] for detail in error.errors())
+        yield f"{title}: every option needs a valid default, but Config() is refused for {options}"
+
+
+def task_faults(task: Any) -> Iterator[str]:
+    """Faults of a thing registered as a task."""
+    if not isinstance(task, Task):
+        yield f"registered {_show(task)} as a task, which is not a harness.tasks.base.Task"
+        return
+    title = f"task {task.name!r}"
+    yield from _name_faults(title, task.name)
+    kinds = get_args(TaskKind)
+    if task.kind not in kinds:
+        yield f"{title}: kind is {task.kind!r}; allowed: {', '.join(kinds)}"
+    if task.kind == "classification" and len(task.labels) < 2:
+        yield f"{title}: a classification task names its classes in `labels`, at least two; found {len(task.labels)}"
+    if not task.metrics:
+        yield f"{title} names no metric"
+
+
+def metric_faults(name: Any, factory: Any) -> Iterator[str]:
+    """Faults of a thing registered as a metric."""
+    yield from _name_faults("a metric", name)
+    if not callable(factory):
+        yield f"metric {name!r}: {_show(factory)} cannot be called; register a function that makes the metric"
+
+
+def _name_faults(title: str, name: Any) -> Iterator[str]:
+    try:
+        TypeAdapter(Name).validate_python(name, strict=True)
+    except ValidationError:
+        yield f"{title}: the name {name!r} is not allowed: letters, digits, '.', '_', '+', '-', a letter or digit first"
+
+
+def _show(thing: Any) -> str:
+    return f"the class {thing.__name__}" if inspect.isclass(thing) else f"{type(thing).__name__} {str(thing)[:60]!r}"

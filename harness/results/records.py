@@ -10,9 +10,12 @@ SCHEMA_VERSION = 1
 
 
 class Frozen(BaseModel):
-    """Refuses unknown keys: a record that this version does not understand is an error, not a guess."""
+    """Refuses unknown keys: a record that this version does not understand is an error, not a guess.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A loss that is not finite is written as a string ("NaN"), which any JSON reader takes and ours reads back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class LossPoint(Frozen):

@@ -1,0 +1,178 @@
+"""The store: a folder with all that a suite has produced, written so that a kill at any moment costs no result.
+
+::
+
+    DIR/<suite>/plan.json                       what the suite asked for
+    DIR/<suite>/runs/<key>/record.json          a run's result; the run counts once this is there
+    DIR/<suite>/runs/<key>/predictions.parquet
+    DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
+    DIR/<suite>/teachers/<key>/record.json
+    DIR/<suite>/checkpoints/<key>.pt            of runs that are under way
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from harness.errors import Problem, UserError
+from harness.results import atomic
+from harness.results.records import SCHEMA_VERSION, Frozen, PlanFile, RunRecord, TeacherRecord
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Model = TypeVar("Model", bound=Frozen)
+
+AGAIN = "delete it and run the suite again, which makes only what is missing"
+
+
+class Store:
+    """The results of one suite. `folder` is made by the first save.
+
+    Whatever reads raises `UserError` for a file that cannot be read or that another version wrote.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(Problem("this is a file; results go to a folder", str(folder)))
+
+    @classmethod
+    def existing(cls, folder: Path) -> Store:
+        """The store at `folder`, which must be there: a `UserError` says what the folder is instead."""
+        folder = Path(folder)
+        if folder.is_file() and folder.name == "plan.json":
+            folder = folder.parent
+        if (folder / "plan.json").is_file():
+            return cls(folder)
+        suites = sorted(str(plan.parent) for plan in folder.glob("*/plan.json"))
+        if suites:
+            remedy = f"it holds those of several suites; give one of them: {', '.join(suites)}"
+        else:
+            remedy = "`harness run SUITE` makes one, by default results/<name of the suite>"
+        found = "not a results folder (it has no plan.json)" if folder.exists() else "no such results folder"
+        raise UserError(Problem(f"{found}; {remedy}", str(folder)))
+
+    def run_folder(self, key: str) -> Path:
+        """Where a run's record, predictions and student are."""
+        return self.folder / "runs" / key
+
+    def checkpoint(self, key: str) -> Path:
+        """Where the checkpoint of an unfinished run goes. The path alone: its folder may not be there yet."""
+        return self.folder / "checkpoints" / f"{key}.pt"
+
+    def record(self, key: str) -> RunRecord | None:
+        """The record of a run, completed or failed; None: it never ended."""
+        return _read_keyed(self.run_folder(key) / "record.json", RunRecord)
+
+    def records(self) -> list[RunRecord]:
+        """Every record, by task, label, student, seed and key: the same order on any file system."""
+        found = [record for key in self.run_keys() if (record := self.record(key))]
+        return sorted(found, key=lambda r: (r.task, r.label, r.student, r.seed, r.key))
+
+    def run_keys(self) -> list[str]:
+        """The keys of all runs that have a record, sorted; no record is read."""
+        return sorted(path.parent.name for path in self.folder.glob("runs/*/record.json"))
+
+    def save(
+        self,
+        record: RunRecord,
+        predictions: DataFrame | None = None,
+        export: Callable[[Path], object] | None = None,
+    ) -> bool:
+        """Keep a run's result: its data first, then the record that makes them count.
+
+        A failed record gives way to a retry. A completed one stays, with its data: the same key means the same result,
+        so there is nothing to gain, and a failure must not take it away.
+
+        Args:
+            predictions: example id, prediction, scores, label; its index is not kept.
+            export: is called with the path of the student's folder, and makes and fills it.
+
+        Returns:
+            False if a completed record was there, so that nothing was written.
+        """
+        present = self.record(record.key)
+        if present is not None and present.status == "completed":
+            return False
+        folder = self.run_folder(record.key)
+        if predictions is not None:
+            atomic.write(folder / "predictions.parquet", lambda path: predictions.to_parquet(path, index=False))
+        if export is not None:
+            atomic.write(folder / "student", export)
+        _write(folder / "record.json", record)
+        return True
+
+    def teacher(self, key: str) -> TeacherRecord | None:
+        """The record of a fine-tuned teacher; None: there is none."""
+        return _read_keyed(self._teacher_path(key), TeacherRecord)
+
+    def teachers(self) -> list[TeacherRecord]:
+        """Every teacher's record, by name, task and key."""
+        keys = (path.parent.name for path in self.folder.glob("teachers/*/record.json"))
+        found = [record for key in keys if (record := self.teacher(key))]
+        return sorted(found, key=lambda r: (r.name, r.task, r.key))
+
+    def save_teacher(self, record: TeacherRecord) -> None:
+        """Keep a teacher's record, in place of an older one of the same key."""
+        _write(self._teacher_path(record.key), record)
+
+    def plan(self) -> PlanFile | None:
+        """What the suite asked for; None: nothing yet."""
+        return _read(self.folder / "plan.json", PlanFile)
+
+    def save_plan(self, plan: PlanFile) -> None:
+        """Keep what the suite asks for now, in place of what it asked for before."""
+        _write(self.folder / "plan.json", plan)
+
+    def _teacher_path(self, key: str) -> Path:
+        return self.folder / "teachers" / key / "record.json"
+
+
+def _write(path: Path, model: Frozen) -> None:
+    atomic.write_text(path, model.model_dump_json(indent=1) + "\n")
+
+
+def _read_keyed(path: Path, model: type[Model]) -> Model | None:
+    """A record, whose key must be the name of its folder."""
+    record = _read(path, model)
+    key = getattr(record, "key", path.parent.name)
+    if key != path.parent.name:
+        raise UserError(Problem(f"the record is of key {key}, but lies in the folder of another; {AGAIN}", str(path)))
+    return record
+
+
+def _read(path: Path, model: type[Model]) -> Model | None:
+    """The file as `model`; None if it is not there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(Problem(f"cannot be read ({error}); {AGAIN}", str(path))) from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(Problem(f"is not JSON ({error}); {AGAIN}", str(path))) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            Problem(
+                f"schema_version is {version!r}, and this version of kd-harness reads {SCHEMA_VERSION}; "
+                f"use the version that wrote it, or {AGAIN}",
+                str(path),
+            )
+        )
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(
+            Problem(f"is not a valid {model.__name__}: {key}: {first['msg']}; {AGAIN}", str(path))
+        ) from error

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.batch import TaskKind
-
-if TYPE_CHECKING:  # datasets takes a second to import, and most commands read only a task's description
+if TYPE_CHECKING:  # datasets and torch take a second each to import, and most commands read only a task's description
     from datasets import Dataset
+
+    from harness.batch import TaskKind
 
 
 @dataclass(frozen=True)

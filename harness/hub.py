@@ -1,0 +1,45 @@
+"""Whether the hub can be reached, found out in seconds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Literal
+
+PROBE_SECONDS = 5.0
+
+
+def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
+    """Why `repo_id` cannot be fetched from the hub now, in a clause; None if it can be.
+
+    One request with a short timeout and no retries: the hub's own clients repeat theirs for half a minute.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    httpx = import_module("huggingface_hub.utils").httpx  # its http client, under whichever name it installed it
+    endpoint = constants.ENDPOINT
+    api = HfApi(endpoint=endpoint)
+    ask = api.dataset_info if kind == "dataset" else api.model_info
+    try:
+        ask(repo_id, timeout=PROBE_SECONDS)
+    except HFValidationError:
+        return "it is neither a hub id nor a folder that exists"
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE forbids the hub"
+    except GatedRepoError:
+        return f"it is gated on {endpoint}: ask for access there, and log in with `hf auth login`"
+    except RepositoryNotFoundError:
+        return f"{endpoint} has no {kind} of this id, or it is private"
+    except HfHubHTTPError as error:
+        return f"{endpoint} answered with status {error.response.status_code}"
+    except httpx.TimeoutException:
+        return f"{endpoint} did not answer within {PROBE_SECONDS:g} s"
+    except httpx.HTTPError as error:
+        return f"{endpoint} cannot be reached ({str(error) or type(error).__name__})"
+    return None

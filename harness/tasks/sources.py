@@ -1,0 +1,105 @@
+"""Data sets from the hub or from local folders in the hub's layout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError, nearest
+from harness.hub import obstacle
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+LAYOUT = (
+    "a local folder in the hub's layout (a README.md that names the configs, or one folder of parquet files for each)"
+)
+
+
+def load_source(source: str, config: str | None) -> DatasetDict:
+    """All splits of `config` in `source`, a hub id or a local folder.
+
+    A hub id is fetched once; from then on the hub's own cache answers where the hub cannot be reached.
+
+    Raises:
+        UserError: there is no such folder or config, or the hub cannot be reached and the cache does not have it.
+    """
+    import datasets
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    if _looks_local(source):
+        return _from_folder(Path(source).expanduser(), config)
+    reason = obstacle(source, "dataset")
+    return _from_cache(source, config, reason) if reason else _from_hub(source, config)
+
+
+def get_split(data: DatasetDict, split: str, columns: Iterable[str], where: str) -> Dataset:
+    """One split of `data` with its `columns` checked; `where` tells a user what `data` is."""
+    if split not in data:
+        raise UserError(f"{where} has no split {split!r}: {nearest(split, data)}")
+    found = data[split].column_names
+    for column in columns:
+        if column not in found:
+            raise UserError(f"{where}, split {split!r}, has no column {column!r}: {nearest(column, found)}")
+    return data[split]
+
+
+def _looks_local(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or Path(source).is_dir()
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Tells in one line what the library could not read."""
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except (ValueError, OSError, DatasetsError) as error:
+        cause = error.__cause__ or error
+        text = shorten(str(cause), 300, placeholder=" ...")
+        raise UserError(f"data set {name!r} cannot be read: {text}") from error
+
+
+def _from_folder(folder: Path, config: str | None) -> DatasetDict:
+    import datasets
+
+    name = str(folder)
+    if not folder.is_dir():
+        raise UserError(f"data set folder {name!r} does not exist: `sources:` takes a hub id or {LAYOUT}")
+    with _reading(name):
+        configs = datasets.get_dataset_config_names(name)
+        if config is None or config in configs:
+            return datasets.load_dataset(name, config)
+        if (folder / config).is_dir():
+            return datasets.load_dataset(name, data_dir=config)
+    allowed = {*configs, *(child.name for child in folder.iterdir() if child.is_dir())} - {"default"}
+    raise UserError(f"data set folder {name!r} has no config {config!r}: {nearest(config, allowed)}")
+
+
+def _from_hub(source: str, config: str | None) -> DatasetDict:
+    import datasets
+
+    with _reading(source):
+        configs = datasets.get_dataset_config_names(source)
+        if config is None or config in configs:
+            return datasets.load_dataset(source, config)
+    raise UserError(f"data set {source!r} on the hub has no config {config!r}: {nearest(config, configs)}")
+
+
+def _from_cache(source: str, config: str | None, reason: str) -> DatasetDict:
+    from datasets.packaged_modules.cache.cache import Cache
+
+    try:
+        builder = Cache(
+            repo_id=source, dataset_name=source.split("/")[-1], config_name=config, version="auto", hash="auto"
+        )
+    except ValueError as error:
+        remedy = f"set `sources:` to {LAYOUT}"
+        raise UserError(f"data set {source!r} cannot be had: {reason}, and it is not in the cache; {remedy}") from error
+    return builder.as_dataset()

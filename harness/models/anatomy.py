@@ -1,0 +1,92 @@
+"""Where a model keeps its layers, its attention and its head: found by watching one tiny forward pass.
+
+Module identity is all that is relied on. Layer indices are not: DistilBERT has none, and ALBERT's layers share one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness.models import attention
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a model.
+
+    Attributes:
+        layers: the encoder's layers in the order they run; a shared layer (ALBERT) stands in it once for each time
+            it runs. Empty where the encoder ignores transformers' attention interface.
+        head: the last linear layer outside the encoder; None for a bare encoder.
+        inputs: names of the model inputs that the model takes.
+    """
+
+    layers: tuple[nn.Module, ...]
+    head: nn.Linear | None
+    inputs: frozenset[str]
+
+
+def dissect(model: PreTrainedModel) -> Anatomy:
+    """Find the parts of `model` by one forward pass over four tokens; it is left as it was."""
+    encoder = set(model.base_model.modules()) if model.base_model is not model else set(model.modules())
+    callers: list[nn.Module] = []
+    heads: list[nn.Linear] = []
+
+    def watch(module: nn.Module, tensors: attention.Attended) -> None:
+        callers.append(module)
+
+    def saw_linear(module: nn.Module, _: Any) -> None:
+        if isinstance(module, nn.Linear):
+            heads.append(module)
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and module not in encoder:
+                stack.callback(module.register_forward_pre_hook(saw_linear).remove)
+        stack.enter_context(_evaluating(model))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(attention.tapped(attention.configs_of(model), watch))
+        tokens = torch.zeros(1, 4, dtype=torch.long, device=model.device)
+        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    owners = _list_elements(model)
+    layers = [owners.get(caller) for caller in callers]
+    return Anatomy(
+        layers=tuple(layer for layer in layers if layer is not None) if None not in layers else (),
+        head=heads[-1] if heads else None,
+        inputs=_accepted(model),
+    )
+
+
+def _list_elements(model: nn.Module) -> dict[nn.Module, nn.Module]:
+    """For each module inside a ModuleList, the element of the innermost list that holds it."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]  # outer ones come first
+    return {inner: element for each in lists for element in each for inner in element.modules()}
+
+
+def _accepted(model: PreTrainedModel) -> frozenset[str]:
+    names = set(inspect.signature(model.forward).parameters)
+    if getattr(model.config, "type_vocab_size", 2) < 2:
+        names.discard("token_type_ids")  # RoBERTa knows one segment, and an index of 1 would be out of its table
+    return frozenset(names)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and then each module's own mode again: someone may have frozen a part of the model."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,64 @@
+"""What families of encoders call the same numbers, read and written through one place."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.tensors import ModelShape
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+LAYERS, HIDDEN, HEADS = "num_hidden_layers", "hidden_size", "num_attention_heads"
+"""Families with other names of their own map these in their configuration (DistilBERT: n_layers, dim, n_heads)."""
+
+FFN = ("intermediate_size", "hidden_dim", "ffn_dim")
+"""The width of the feed-forward network, which no family maps."""
+
+FOLLOWERS = ("embedding_size", "pooler_hidden_size")
+"""Widths that families may set apart from the encoder's."""
+
+
+def shape(config: PretrainedConfig, name: str) -> ModelShape:
+    """The numbers of an encoder; `name` is what messages call it. Raises `UserError` if its family has other names."""
+    ffn = _ffn_name(config)
+    missing = [key for key in (LAYERS, HIDDEN, HEADS) if not isinstance(getattr(config, key, None), int)]
+    if ffn is None or missing:
+        lacks = ", ".join([*missing, *([] if ffn else [" or ".join(FFN)])])
+        raise UserError(
+            f"{name}: a model of type {config.model_type!r} is no encoder that can be used here; its config.json lacks"
+            f" {lacks}; take a BERT-like encoder (bert, roberta, distilbert, electra, albert)"
+        )
+    return ModelShape(
+        name=name,
+        layers=getattr(config, LAYERS),
+        hidden=getattr(config, HIDDEN),
+        heads=getattr(config, HEADS),
+        ffn=getattr(config, ffn),
+        model_type=config.model_type,
+    )
+
+
+def resized(config: PretrainedConfig, *, layers: int, hidden: int, heads: int, ffn: int) -> PretrainedConfig:
+    """A copy of `config` with these numbers, and with nothing of its runtime state (attention kernel, dtype).
+
+    Embeddings as wide as the encoder stay so; embeddings with a width of their own (ELECTRA, ALBERT) keep it.
+    """
+    old = shape(config, config.model_type)
+    fields = copy.deepcopy(config.to_dict())
+    fields.pop("dtype", None)
+    new = type(config).from_dict(fields)
+    setattr(new, LAYERS, layers)
+    setattr(new, HIDDEN, hidden)
+    setattr(new, HEADS, heads)
+    setattr(new, _ffn_name(config) or FFN[0], ffn)
+    for key in FOLLOWERS:
+        if getattr(config, key, None) == old.hidden:
+            setattr(new, key, hidden)
+    return new
+
+
+def _ffn_name(config: PretrainedConfig) -> str | None:
+    return next((key for key in FFN if isinstance(getattr(config, key, None), int)), None)

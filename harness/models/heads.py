@@ -1,0 +1,105 @@
+"""Encoders with a task's head: from a folder, or from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import UserError
+from harness.models.rng import seeded
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from harness.tasks.base import Task
+
+PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+
+
+def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The encoder in `path` with a head for `task`, float32, on the CPU, in eval mode.
+
+    A head that the folder holds is taken if it fits the task; else it is made under `seed`, without disturbing the
+    global random state. Raises `UserError` where the folder's weights are not those of its config.json.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet(), seeded(seed):
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+            model, info = _auto_class(task).from_pretrained(
+                path,
+                config=_for_task(config, task),
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot load a {task.kind} model from this folder: {error}") from error
+    _refuse_foreign_weights(path, model, info)
+    return model.eval()
+
+
+def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A random encoder with a head for `task`, under `seed` alone: float32, on the CPU, in eval mode."""
+    with quiet(), seeded(seed):
+        return (
+            _auto_class(task)
+            .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
+            .eval()
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and its reports of fresh heads out of the terminal."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _auto_class(task: Task) -> Any:
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    return AutoModelForQuestionAnswering if task.kind == "qa" else AutoModelForSequenceClassification
+
+
+def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
+    """A copy of `config` that speaks of the task's labels."""
+    fields = config.to_dict()
+    for key in ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"):
+        fields.pop(key, None)
+    config = type(config).from_dict(fields)
+    config.num_labels = task.num_labels
+    if task.kind in PROBLEM_TYPES:
+        config.problem_type = PROBLEM_TYPES[task.kind]
+    if task.labels:
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {label: i for i, label in enumerate(task.labels)}
+    return config
+
+
+def _refuse_foreign_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """A head may be fresh, and a pooler that pretraining did not train; any other weight must come from the folder."""
+    encoder = f"{model.base_model_prefix}."
+    names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
+    fresh = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)
+    if fresh:
+        raise UserError(
+            f"{path}: the weights do not fit config.json: {len(fresh)} of the encoder's tensors are missing or have"
+            f" another size, the first {fresh[0]!r}"
+        )

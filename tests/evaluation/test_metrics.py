@@ -1,0 +1,107 @@
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from harness.evaluation.metrics import harness_register_metrics
+
+FACTORIES = {}
+harness_register_metrics(FACTORIES.__setitem__)
+
+
+@pytest.fixture(scope="module")
+def compute():
+    built = {name: factory() for name, factory in FACTORIES.items()}
+    return lambda name, predictions, references: built[name].compute(predictions=predictions, references=references)
+
+
+def pairs(values):
+    rows = st.lists(st.tuples(values, values), min_size=2, max_size=60)
+    return rows.map(lambda pairs: ([left for left, _ in pairs], [right for _, right in pairs]))
+
+
+@given(pairs(st.integers(0, 1)))
+def test_binary_metrics_agree_with_scikit_learn(compute, columns):
+    predicted, actual = columns
+    accuracy = compute("accuracy", predicted, actual)["accuracy"]
+    assert accuracy == pytest.approx(sklearn_metrics.accuracy_score(actual, predicted))
+    f1 = compute("f1", predicted, actual)["f1"]
+    assert f1 == pytest.approx(sklearn_metrics.f1_score(actual, predicted, zero_division=0))
+
+
+@given(pairs(st.integers(0, 3)))
+def test_matthews_agrees_with_scikit_learn(compute, columns):
+    predicted, actual = columns
+    ours = compute("matthews_correlation", predicted, actual)["matthews_correlation"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns where there is a single class
+        expected = sklearn_metrics.matthews_corrcoef(actual, predicted)
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+@given(pairs(st.integers(-20, 20).map(lambda n: n / 10)))  # ties are common
+def test_correlations_agree_with_scipy(compute, columns):
+    predicted, actual = columns
+    ours = compute("pearson_spearman", predicted, actual)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns of constant input, for which it says NaN and we say 0
+        expected = stats.pearsonr(predicted, actual).statistic, stats.spearmanr(predicted, actual).statistic
+    assert ours["pearson"] == pytest.approx(np.nan_to_num(expected[0]), abs=1e-9)
+    assert ours["spearmanr"] == pytest.approx(np.nan_to_num(expected[1]), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["matthews_correlation", "pearson_spearman"])
+def test_constant_predictions_correlate_with_nothing(compute, name):
+    assert set(compute(name, [1, 1, 1], [0, 1, 1]).values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "exact", "f1"),
+    [
+        ("The Broncos!", ["broncos"], 100, 100),
+        ("Denver Broncos", ["the Broncos", "Carolina"], 0, 200 / 3),
+        ("a b b", ["b b c"], 0, 80),  # "a" is an article
+        ("", [], 100, 100),
+        ("something", [], 0, 0),
+        ("", ["Denver"], 0, 0),
+        ("the", ["the"], 100, 100),
+    ],
+)
+def test_squad(compute, prediction, answers, exact, f1):
+    assert compute("squad", [prediction], [answers]) == pytest.approx({"exact": exact, "f1": f1})
+
+
+def test_squad_is_a_mean_over_questions(compute):
+    assert compute("squad", ["x", "y"], [["x"], ["z"]]) == {"exact": 50, "f1": 50}
+
+
+def test_a_metric_object_is_used_many_times(compute):
+    assert compute("accuracy", [1, 0], [1, 1]) == {"accuracy": 0.5}
+    assert compute("accuracy", [1], [1]) == {"accuracy": 1.0}
+
+
+SCRIPT = """
+import socket, sys
+from harness.evaluation.metrics import harness_register_metrics
+assert "evaluate" not in sys.modules
+def refuse(*arguments): raise AssertionError("network")
+socket.socket.connect = socket.getaddrinfo = refuse
+factories = {}
+harness_register_metrics(factories.__setitem__)
+print([factories[name]().compute(predictions=[1, 0], references=[1, 1]) for name in ("accuracy", "pearson_spearman")])
+"""
+
+
+def test_neither_the_network_nor_the_users_cache_is_touched(tmp_path):
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path)}
+    environment.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[{'accuracy': 0.5}, {'pearson': 0.0, 'spearmanr': 0.0}]", done.stderr
+    assert list(tmp_path.iterdir()) == []

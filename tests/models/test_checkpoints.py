@@ -1,0 +1,139 @@
+"""Models by folder and by hub id, the loopback hub standing in for the real one."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from harness.errors import UserError
+from harness.models import checkpoints
+from harness.models.families import shape
+from harness.testing import tiny_model
+
+from ..hub import serve
+
+LOCATE = """
+import json, sys
+from harness.errors import UserError
+from harness.models import checkpoints
+try:
+    config = checkpoints.read_config("someone/tiny", online=False)
+    path = checkpoints.locate("someone/tiny")
+    print(json.dumps([config and config.model_type, str(path), sorted(file.name for file in path.iterdir())]))
+except UserError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def in_a_process(hub_environment):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | hub_environment
+    done = subprocess.run(
+        [sys.executable, "-c", LOCATE], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "tiny"
+    tiny_model("bert").save_pretrained(path)
+    (path / "vocab.txt").write_text("[PAD]\n[CLS]\n")
+    return path
+
+
+def test_a_folder_is_taken_as_it_is(folder):
+    assert checkpoints.locate(str(folder)) == folder
+    assert checkpoints.read_config(str(folder), online=False).hidden_size == 32
+
+
+@pytest.mark.parametrize("model", ["./no/such", "/no/such", "a/b/c", "~/no-such"])
+def test_a_folder_that_is_not_there(model):
+    with pytest.raises(UserError, match="no folder") as caught:
+        checkpoints.locate(model)
+    assert model in str(caught.value)
+    assert "local folder" in str(caught.value)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(UserError, match=r"holds no config\.json"):
+        checkpoints.read_config(str(tmp_path), online=False)
+    (tmp_path / "config.json").write_text('{"model_type": "nonesuch"}')
+    with pytest.raises(UserError, match="nonesuch"):
+        checkpoints.read_config(str(tmp_path), online=False)
+
+
+def test_a_hub_id_is_fetched_once_and_then_needs_no_hub(folder, tmp_path):
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_text("large")
+    (folder / "README.md").write_text("words")
+    with serve({("model", "someone/tiny"): folder}) as hub:
+        environment = hub.environment(tmp_path / "home")
+        config, path, files = in_a_process(environment)
+    assert config is None
+    assert files == ["config.json", "model.safetensors", "vocab.txt"]
+    assert in_a_process(environment) == ["bert", path, files]
+
+
+def test_a_hub_without_an_answer_is_one_message_within_seconds(tmp_path):
+    started = time.monotonic()
+    message = in_a_process({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)})
+    assert time.monotonic() - started < 15
+    for word in ("someone/tiny", "http://127.0.0.1:9", "`model:`", "`init:`", "local folder"):
+        assert word in message
+
+
+def test_a_hub_that_does_not_know_the_model(tmp_path):
+    with serve({}) as hub:
+        message = in_a_process(hub.environment(tmp_path))
+    assert "someone/tiny" in message
+    assert "no model of this id" in message
+
+
+def test_a_repository_without_weights(folder, tmp_path):
+    (folder / "model.safetensors").unlink()
+    with serve({("model", "someone/tiny"): folder}) as hub:
+        assert "model.safetensors" in in_a_process(hub.environment(tmp_path))
+
+
+def test_a_fingerprint_is_of_contents(folder, tmp_path):
+    first = checkpoints.fingerprint(folder)
+    assert len(first) == 16
+    assert int(first, 16) >= 0
+    (folder / "README.md").write_text("words")
+    torch.save({}, folder / "pytorch_model.bin")  # safetensors win, so this counts for nothing
+    assert checkpoints.fingerprint(folder) == first
+    assert checkpoints.fingerprint(shutil.copytree(folder, tmp_path / "copy")) == first
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
+def test_every_file_that_counts_changes_the_fingerprint(folder, name):
+    first = checkpoints.fingerprint(folder)
+    with (folder / name).open("ab") as stream:
+        stream.write(b" ")
+    assert checkpoints.fingerprint(folder) != first
+
+
+def test_a_fingerprint_is_remembered(folder, monkeypatch):
+    first = checkpoints.fingerprint(folder)
+    monkeypatch.setattr(checkpoints.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    assert checkpoints.fingerprint(folder) == first
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2"])
+def test_the_shape_of_every_family(family):
+    found = shape(tiny_model(family, layers=3, hidden=24, heads=2, ffn=40).config, "mine")
+    assert str(found) == "mine (3 layers, hidden 24, 2 heads, FFN 40)"
+    assert found.model_type == family
+
+
+def test_a_model_that_is_no_encoder_has_no_shape():
+    with pytest.raises(UserError, match="intermediate_size"):
+        shape(AutoConfig.for_model("gpt2"), "mine")

@@ -1,0 +1,161 @@
+"""Tokenised examples, and the padded batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UserError
+from harness.tasks.ragged import Ragged
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from harness.batch import Batch, TaskKind
+    from harness.tasks.base import Task
+
+CHUNK = 1000
+"""Examples that are handed to the tokenizer at once."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tokenised example, or one window of it; see `Encoded`, which holds the columns of these rows."""
+
+    id: str
+    example: int
+    input_ids: list[int]
+    token_type_ids: list[int] | None
+    word_ids: list[int]
+    label: float | tuple[int, int]
+    answer_mask: NDArray[np.bool_] | None = None
+    offsets: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised examples, R rows, one for each example; for QA one for each window over its context.
+
+    Attributes:
+        kind: what the labels mean.
+        ids: the examples' ids; for QA the windows', ``{example}#{window}``.
+        examples: int64 [R], the index of the example that a row comes from.
+        input_ids: int32, unpadded, special tokens and all.
+        token_type_ids: int8, only where the model has them.
+        word_ids: int32, which word of its sentence a token belongs to, -1 for special tokens.
+        labels: classification int64 [R]; regression float32 [R]; QA int64 [R, 2], first and last token of the answer,
+            both 0 ([CLS]) in a window without it.
+        answer_mask: QA only, bool, where an answer may lie ([CLS] and the context's tokens).
+        offsets: QA only, int32 rows of [n, 2], a token's first character in the context and the one after its last.
+    """
+
+    kind: TaskKind
+    ids: list[str]
+    examples: NDArray[np.int64]
+    input_ids: Ragged
+    token_type_ids: Ragged | None
+    word_ids: Ragged
+    labels: NDArray[Any]
+    answer_mask: Ragged | None = None
+    offsets: Ragged | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row, int64 [R]."""
+        return self.input_ids.lengths
+
+
+def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise one split of a `Splits`. No row has more than `max_length` tokens.
+
+    Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.windows`.
+
+    Raises:
+        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
+    if task.kind != "qa":
+        return _columns(task.kind, list(_sentences(dataset, tokenizer, max_length)))
+    from harness.tasks.windows import windows
+
+    return _columns(task.kind, list(windows(dataset, tokenizer, max_length)))
+
+
+def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1) -> Batch:
+    """The named rows as one batch, padded at their ends to the longest, rounded up to a multiple."""
+    import torch
+
+    from harness.batch import Batch
+
+    longest = int(encoded.lengths[list(rows)].max())
+    length = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
+
+    def padded(column: Ragged, fill: int) -> torch.Tensor:
+        return torch.from_numpy(column.padded(rows, length, fill).astype(np.int64))
+
+    mask = np.arange(length) < encoded.lengths[list(rows), None]
+    inputs = {
+        "input_ids": padded(encoded.input_ids, pad_token_id),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    if encoded.token_type_ids is not None:
+        inputs["token_type_ids"] = padded(encoded.token_type_ids, 0)
+    return Batch(
+        kind=encoded.kind,
+        ids=tuple(encoded.ids[row] for row in rows),
+        inputs=inputs,
+        labels=torch.from_numpy(encoded.labels[list(rows)]),
+        answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
+        word_ids=padded(encoded.word_ids, -1),
+    )
+
+
+def words_of(tokens: Any, row: int) -> list[int]:
+    """The `word_ids` of one row of a tokenizer's answer, -1 for special tokens."""
+    return [-1 if word is None else word for word in tokens.word_ids(row)]
+
+
+def _sentences(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
+    pairs = "text_pair" in dataset.column_names
+    for first in range(0, len(dataset), CHUNK):
+        chunk = dataset[first : first + CHUNK]
+        texts = [chunk["text"], chunk["text_pair"]] if pairs else [chunk["text"]]
+        tokens = tokenizer(*texts, truncation=True, max_length=max_length)
+        types = tokens.get("token_type_ids")
+        for index, (id, label) in enumerate(zip(chunk["id"], chunk["label"], strict=True)):
+            yield Row(
+                id=id,
+                example=first + index,
+                input_ids=tokens["input_ids"][index],
+                token_type_ids=types and types[index],
+                word_ids=words_of(tokens, index),
+                label=label,
+            )
+
+
+def _columns(kind: TaskKind, rows: list[Row]) -> Encoded:
+    dtype = np.float32 if kind == "regression" else np.int64
+    shape = (-1, 2) if kind == "qa" else (-1,)
+    return Encoded(
+        kind=kind,
+        ids=[row.id for row in rows],
+        examples=np.array([row.example for row in rows], dtype=np.int64),
+        input_ids=Ragged.of([row.input_ids for row in rows], np.int32),
+        token_type_ids=_optional([row.token_type_ids for row in rows], np.int8),
+        word_ids=Ragged.of([row.word_ids for row in rows], np.int32),
+        labels=np.array([row.label for row in rows], dtype=dtype).reshape(shape),
+        answer_mask=_optional([row.answer_mask for row in rows], np.bool_),
+        offsets=_optional([row.offsets for row in rows], np.int32, (2,)),
+    )
+
+
+def _optional(rows: Sequence[Any], dtype: type[np.generic], width: tuple[int, ...] = ()) -> Ragged | None:
+    return Ragged.of(rows, dtype, width) if rows and rows[0] is not None else None

@@ -1,0 +1,45 @@
+"""Rows of unequal length, kept without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows in one array, so that a whole data set costs two: row i is ``values[starts[i]:starts[i + 1]]``."""
+
+    values: NDArray[Any]
+    starts: NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: Sequence[ArrayLike], dtype: type[np.generic], width: tuple[int, ...] = ()) -> Ragged:
+        """Rows of shape [n, *width] each, any n."""
+        arrays = [np.asarray(row, dtype).reshape(-1, *width) for row in rows]
+        starts = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([len(array) for array in arrays], out=starts[1:])
+        return Ragged(np.concatenate([np.zeros((0, *width), dtype), *arrays]), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Int64 [rows]."""
+        return np.diff(self.starts)
+
+    def padded(self, rows: Sequence[int], length: int, fill: int | bool) -> NDArray[Any]:
+        """The named rows as [len(rows), length], filled up at their ends."""
+        block = np.full((len(rows), length), fill, dtype=self.values.dtype)
+        for target, row in zip(block, rows, strict=True):
+            values = self[row]
+            target[: len(values)] = values
+        return block

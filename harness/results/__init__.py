@@ -1,0 +1,20 @@
+"""Records, the store that keeps them, and the reports made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.results.leaderboard import Report
+
+
+def report(folder: Path) -> Report:
+    """Write every report of the results in `folder` (``results/<suite>``), and give what a terminal needs to print it.
+
+    Raises:
+        UserError: see `harness.results.leaderboard.write`.
+    """
+    from harness.results.leaderboard import write  # imports pandas, which takes half a second
+
+    return write(folder)

@@ -62,6 +62,10 @@ class Store:
         """Where a run's record, predictions and student are."""
         return self.folder / "runs" / key
 
+    def teacher_folder(self, key: str) -> Path:
+        """Where the record of a teacher is; its weights are in the cache."""
+        return self.folder / "teachers" / key
+
     def checkpoint(self, key: str) -> Path:
         """Where the checkpoint of an unfinished run goes. The path alone: its folder may not be there yet."""
         return self.folder / "checkpoints" / f"{key}.pt"
@@ -110,7 +114,7 @@ class Store:
 
     def teacher(self, key: str) -> TeacherRecord | None:
         """The record of a fine-tuned teacher; None: there is none."""
-        return _read_keyed(self._teacher_path(key), TeacherRecord)
+        return _read_keyed(self.teacher_folder(key) / "record.json", TeacherRecord)
 
     def teachers(self) -> list[TeacherRecord]:
         """Every teacher's record, by name, task and key."""
@@ -120,7 +124,7 @@ class Store:
 
     def save_teacher(self, record: TeacherRecord) -> None:
         """Keep a teacher's record, in place of an older one of the same key."""
-        _write(self._teacher_path(record.key), record)
+        _write(self.teacher_folder(record.key) / "record.json", record)
 
     def plan(self) -> PlanFile | None:
         """What the suite asked for; None: nothing yet."""
@@ -129,9 +133,6 @@ class Store:
     def save_plan(self, plan: PlanFile) -> None:
         """Keep what the suite asks for now, in place of what it asked for before."""
         _write(self.folder / "plan.json", plan)
-
-    def _teacher_path(self, key: str) -> Path:
-        return self.folder / "teachers" / key / "record.json"
 
 
 def _write(path: Path, model: Frozen) -> None:

@@ -1,0 +1,123 @@
+"""leaderboard.md and leaderboard.csv: written from the store alone, and byte for byte the same when written again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from harness.results import atomic
+from harness.results.board import Board, Line, build
+from harness.results.records import PlannedTask
+from harness.results.store import Store
+from harness.results.summary import Row, Statistic, Summary, summarize
+
+
+@dataclass(frozen=True)
+class Report:
+    """A leaderboard that was written: its data, its text, and where it is."""
+
+    board: Board
+    markdown: str
+    files: tuple[Path, ...]
+
+
+def write(folder: Path) -> Report:
+    """Write the leaderboard of the results in `folder`.
+
+    Raises:
+        UserError: `folder` holds no results, a record cannot be read, or the results cannot stand on one board. The
+            files that were there are left as they were.
+    """
+    store = Store.existing(folder)
+    summary = summarize(store)
+    board = build(summary)
+    texts = {store.folder / "leaderboard.md": markdown(board), store.folder / "leaderboard.csv": csv(summary)}
+    for path, text in texts.items():
+        atomic.write_text(path, text)
+    return Report(board, texts[store.folder / "leaderboard.md"], tuple(texts))
+
+
+def markdown(board: Board) -> str:
+    """The whole file. It reads well as it is, and as GitHub shows it."""
+    return "\n\n".join(_sections(board)) + "\n"
+
+
+def _sections(board: Board) -> Iterator[str]:
+    yield f"# {board.title}"
+    if board.marks:
+        yield "\n".join(f"- **{word}**: {text}" for word, text in board.marks)
+    yield _table(board)
+    if board.notes:
+        yield "\n".join(f"- ({mark}) {text}" for mark, text in board.notes)
+    yield "## How to read it"
+    yield "\n".join(f"- {text}" for text in board.reading)
+    yield "## Where it comes from"
+    yield "\n".join(f"- {what}: {text}" for what, text in board.provenance)
+
+
+def _table(board: Board) -> str:
+    """Teachers in italics, and an empty row between teachers and students and between students of two sizes."""
+    rows: list[list[str]] = []
+    for before, line in zip((None, *board.lines), board.lines, strict=False):
+        if before is not None and (before.role, before.group) != (line.role, line.group):
+            rows.append([""] * len(board.columns))
+        rows.append(_marked(line))
+    return tabulate(
+        rows,
+        headers=[column.title.replace("|", r"\|") for column in board.columns],
+        tablefmt="pipe",
+        colalign=[column.align for column in board.columns],
+        disable_numparse=True,
+    )
+
+
+def _marked(line: Line) -> list[str]:
+    cells = [cell.replace("|", r"\|") for cell in line.cells]
+    if line.role == "teacher":
+        return [f"*{cells[0]}*", f"*{cells[1]}*", *cells[2:]]
+    return [f"**{cell}**" if index in line.best else cell for index, cell in enumerate(cells)]
+
+
+def csv(summary: Summary) -> str:
+    """One row for each teacher and each (label, student), in the board's order and on its scale, unrounded."""
+    rows = [_csv_row(row, summary.plan.tasks) for row in (*summary.teachers, *summary.students)]
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_row(row: Row, tasks: list[PlannedTask]) -> dict[str, Any]:
+    least, most = row.parameters or (None, None)
+    values: dict[str, Any] = {
+        "role": row.role,
+        "rank": row.rank,
+        "label": row.label,
+        "student": row.student,
+        "status": row.status,
+    }
+    for task in tasks:
+        cell = row.cells[task.name]
+        values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
+    return values | {
+        **_statistic("average", row.average),
+        "parameters_min": least,
+        "parameters_max": most,
+        "compression": _exact(row.compression),
+        "student_seconds": _exact(row.student_seconds),
+        "teacher_seconds": _exact(row.teacher_seconds),
+        "runs": row.runs,
+        "completed": row.completed,
+    }
+
+
+def _statistic(name: str, value: Statistic | None) -> dict[str, Any]:
+    mean, std, n = (value.mean, value.std, value.n) if value else (None, None, None)
+    return {f"{name}_mean": _exact(mean), f"{name}_std": _exact(std), f"{name}_n": n}
+
+
+def _exact(value: float | None) -> float | None:
+    """Without the last bits, which scaling and summing leave behind."""
+    return None if value is None else round(value, 9)

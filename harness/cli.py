@@ -1,0 +1,161 @@
+"""The command line: what each command takes, and how errors are told. The work is done in `harness.commands`.
+
+Nothing heavy is imported here, so that `harness --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.errors import UserError
+
+app = typer.Typer(
+    name="harness",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks print local variables, tensors and all
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compare knowledge-distillation methods for BERT-like models.\n\n"
+    "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks one, "
+    "[bold]plan[/] tells what it would train, [bold]run[/] trains what is missing and prints the board, "
+    "[bold]report[/] makes the board again from the results. Start with: harness run suites/quick.yaml",
+    epilog="Exit codes: 0 all is well; 1 a run failed (the others are done); 2 a mistake in the input, told on stderr; "
+    "130 interrupted (the same command goes on where it stopped).",
+)
+
+SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of one that is shipped (quick)")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="set a key of the suite, repeatable: a dotted path and a YAML value that replaces what is there, "
+        "as in training.epochs=1 or 'tasks=\\[sst2]' or latency=null",
+    ),
+]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go: DIR/<name of the suite>/")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="PATH", help="load a plugin, a .py file or a folder; repeatable"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+class Kind(StrEnum):
+    """What `harness list` can list."""
+
+    methods = "methods"
+    tasks = "tasks"
+    suites = "suites"
+    plugins = "plugins"
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    if version:
+        typer.echo(f"kd-harness {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="one JSON object a line on stdout for every event; no board")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress: only the board, and what failed")] = False,
+) -> None:
+    """Train and score what a suite asks for and the results lack, then print the board.
+
+    The same command again does only what is missing. Runs that share a task and its batches train side by side.
+    """
+    from harness.commands.run import run_suite
+
+    raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, json_logs=json_logs, quiet=quiet))
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell for each run of a suite whether it is done, and for one that is not, why."""
+    from harness.commands.suites import plan_suite
+
+    plan_suite(suite, overrides or [], plugins or [], results, as_json=as_json)
+
+
+@app.command()
+def validate(
+    suite: SuiteArgument,
+    overrides: Overrides = None,
+    plugins: Plugins = None,
+) -> None:
+    """Check a suite as `run` would, without training: every problem at once, with file and line."""
+    from harness.commands.suites import validate_suite
+
+    validate_suite(suite, overrides or [], plugins or [])
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of one suite, such as results/quick")],
+) -> None:
+    """Make the board and its files again from the stored results."""
+    from harness.commands.suites import report_folder
+
+    report_folder(folder)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="what to list")],
+    plugins: Plugins = None,
+) -> None:
+    """List methods, tasks, shipped suites, or plugins and what is wrong with them."""
+    from harness.commands.listing import print_list
+
+    print_list(kind.value, plugins or [])
+
+
+@app.command()
+def doctor() -> None:
+    """Describe the environment: versions, device, cache, network, broken plugins."""
+    from harness.commands.doctor import print_environment
+
+    print_environment()
+
+
+def main() -> None:
+    """The `harness` command. A user's mistake is told on stderr, one line a problem, and exits with 2."""
+    # Torch alone makes a million objects, which a collection would walk again and again: `list` takes half as long
+    # without. `run` turns it on again.
+    gc.disable()
+    try:
+        app()
+    except UserError as error:
+        for problem in error.problems:
+            typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+            typer.echo("\n  ".join(str(problem).splitlines()), err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        gc.freeze()  # the interpreter's last collection, too

@@ -1,0 +1,71 @@
+"""`harness list`: what there is to put into a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.commands.suites import warn_of_broken
+from harness.terminal.tables import print_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.host import Host
+    from harness.method import Method
+
+
+def print_list(kind: str, plugins: Sequence[str]) -> None:
+    """Print the methods, tasks, suites or plugins that are there."""
+    if kind == "suites":
+        from harness.suite.places import shipped
+
+        print_table(["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped().items()))
+        return
+    from harness.host import Host
+
+    host = Host.create(plugins)
+    if kind == "plugins":
+        _print_plugins(host)
+        return
+    warn_of_broken(host)
+    if kind == "methods":
+        rows = ((m.name, _teachers(m), m.summary, _options(m)) for m in sorted(host.methods.values(), key=_by_name))
+        print_table(["method", "teachers", "about", "options and their defaults"], rows)
+    else:
+        print_table(
+            ["task", "kind", "score", "data", "about"],
+            (
+                (task.name, task.kind, task.score, task.default_source or "generated", task.summary)
+                for task in sorted(host.tasks.values(), key=lambda task: task.name)
+            ),
+        )
+
+
+def _print_plugins(host: Host) -> None:
+    rows = (
+        (plugin.name, plugin.error or ", ".join([*plugin.methods, *plugin.tasks, *plugin.metrics]), plugin.origin)
+        for plugin in host.plugins
+    )
+    print_table(["plugin", "brings, or what is wrong with it", "from"], rows)
+
+
+def _by_name(method: type[Method]) -> str:
+    return method.name
+
+
+def _teachers(method: type[Method]) -> str:
+    if method.min_teachers == method.max_teachers:
+        return str(method.min_teachers)
+    return f"{method.min_teachers} or more" if method.max_teachers is None else f"up to {method.max_teachers}"
+
+
+def _options(method: type[Method]) -> str:
+    defaults = method.Config().model_dump(mode="json")
+    return ", ".join(f"{name}={value}" for name, value in defaults.items())
+
+
+def _first_comment(path: Path) -> str:
+    """The first line of a suite, if it is a comment: what the suite is for."""
+    line = path.read_text(encoding="utf-8").partition("\n")[0]
+    return line.removeprefix("#").strip() if line.startswith("#") else ""

@@ -1,0 +1,87 @@
+"""`harness run`: from a suite to its board."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.suites import load_suite
+from harness.terminal.progress import JsonLines, observer
+from harness.terminal.tables import print_table
+
+if TYPE_CHECKING:
+    from harness.engines.local import Outcome
+
+DONE, RUN_FAILED, INTERRUPTED = 0, 1, 130
+
+
+def run_suite(
+    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, json_logs: bool, quiet: bool
+) -> int:
+    """Train what is missing, print the board and where its files are. Returns the exit code."""
+    calm_libraries()
+    gc.enable()
+    from harness import plan
+    from harness.engines import local
+    from harness.results import report
+    from harness.results.store import Store
+    from harness.suite import resolve
+
+    suite = load_suite(name, overrides, plugins)
+    planned = plan.build(resolve(suite, online=True))
+    store = Store(results / suite.spec.name)
+    # Two labels of one key are one run.
+    missing = len({state.run.key for state in plan.status(planned, store) if not state.done})
+    store.save_plan(planned.file(command()))
+    with observer(missing, json_logs=json_logs, quiet=quiet) as watcher:
+        suite.host.add_observer(watcher)
+        outcome = local.execute(planned, store)
+    code = exit_code(outcome)
+    written = None if code == INTERRUPTED else report(store.folder)
+    if json_logs:
+        ended = {"suite": suite.spec.name, "folder": str(store.folder), "runs": missing}
+        JsonLines().write("suite_ended", {**ended, "failed": len(outcome.failed), "exit_code": code})
+    elif written:
+        from harness.terminal.board import print_report
+
+        print_report(written)
+    tell_trouble(outcome)
+    return code
+
+
+def exit_code(outcome: Outcome) -> int:
+    """130 for an interrupted suite, 1 if a run failed, else 0."""
+    if outcome.interrupted:
+        return INTERRUPTED
+    return RUN_FAILED if outcome.failed else DONE
+
+
+def tell_trouble(outcome: Outcome) -> None:
+    """What failed, and how to go on, on stderr."""
+    if outcome.failed:
+        print(f"\n{len(outcome.failed)} runs failed:", file=sys.stderr)
+        print_table(
+            ["task", "method", "student", "seed", "error"],
+            ((r.task, r.label, r.student, r.seed, r.error) for r in outcome.failed),
+            err=True,
+        )
+    if outcome.interrupted:
+        print(f"interrupted; the same command goes on from here: {command()}", file=sys.stderr)
+
+
+def command() -> str:
+    """The command as a user would type it again."""
+    return shlex.join(["harness", *sys.argv[1:]])
+
+
+def calm_libraries() -> None:
+    """Keep the libraries' own bars and notes out of ours. To be called before they are imported; what is set stays."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,104 @@
+"""Commands that read a suite or its results without training: plan, validate, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.terminal.tables import print_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.host import Host
+    from harness.suite.resolved import Resolved, Suite
+
+
+def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Suite:
+    """Read a suite file, or a shipped one by its bare name. Plugins that are broken but not needed are told."""
+    from harness.suite import load
+
+    suite = load(name, overrides=overrides, plugins=plugins)
+    warn_of_broken(suite.host)
+    return suite
+
+
+def warn_of_broken(host: Host) -> None:
+    """A line on stderr for each installed plugin that cannot be used."""
+    for plugin in host.plugins:
+        if plugin.error:
+            print(f"warning: plugin {plugin.name!r} is left out: {plugin.error} ({plugin.origin})", file=sys.stderr)
+
+
+def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
+    """Print what would run, what is done, and why not."""
+    from harness import plan
+    from harness.results.store import Store
+    from harness.suite import resolve
+
+    suite = load_suite(name, overrides, plugins)
+    store = Store(results / suite.spec.name)
+    states = plan.status(plan.build(resolve(suite, online=True)), store)
+    if as_json:
+        runs = [{**state.run.model_dump(), "done": state.done, "reason": state.reason} for state in states]
+        typer.echo(json.dumps({"suite": suite.spec.name, "results": str(store.folder), "runs": runs}, indent=1))
+        return
+    rows = (
+        (state.run.task, state.run.label, state.run.student, state.run.seed, "done" if state.done else state.reason)
+        for state in states
+    )
+    print_table(["task", "method", "student", "seed", "state"], rows)
+    done = sum(state.done for state in states)
+    typer.echo(f"\n{done} of {len(states)} runs are done in {store.folder}; `harness run` trains the others.")
+
+
+def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
+    """Check a suite and print what was found. Problems are raised as a `UserError`."""
+    from harness.suite import resolve
+
+    suite = load_suite(name, overrides, plugins)
+    resolved = resolve(suite, online=False)
+    typer.echo(f"{suite.path}: valid")
+    for title, text in _summary(resolved):
+        typer.echo(f"  {title:<9} {text}")
+    rejected = [cell for cell in resolved.cells if cell.reason]
+    if rejected:
+        typer.echo("\nn/a on the board:")
+        print_table(
+            ["task", "method", "student", "reason"],
+            ((cell.task.name, cell.variant.label, cell.student, cell.reason) for cell in rejected),
+        )
+    if resolved.unchecked:
+        typer.echo("\nnot checked, since only a hub could tell:")
+        for what in resolved.unchecked:
+            typer.echo(f"  {what}")
+
+
+def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
+    suite, spec = resolved.suite, resolved.suite.spec
+    yield "tasks", _listed([task.name for task in suite.tasks])
+    yield "teachers", _listed([str(resolved.shapes.get(teacher, teacher)) for teacher in spec.teachers])
+    yield "students", _listed([str(resolved.shapes.get(student, student)) for student in spec.students])
+    yield "methods", _listed([variant.label for variant in suite.variants])
+    yield "seeds", _listed([str(seed) for seed in spec.seeds])
+    cells = sum(cell.reason is None for cell in resolved.cells)
+    yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {len(spec.seeds)} seeds each)"
+    limit = spec.training.limit.model_dump(exclude_none=True)
+    if limit:
+        yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)}: {', '.join(names)}" if names else "none"
+
+
+def report_folder(folder: Path) -> None:
+    """Make a board's files again and print it."""
+    from harness.results import report
+    from harness.terminal.board import print_report
+
+    print_report(report(folder))

@@ -1,0 +1,52 @@
+"""The leaderboard in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from harness.results.board import Board, Line
+    from harness.results.leaderboard import Report
+
+
+def print_report(report: Report) -> None:
+    """The board and where its files are: drawn in a terminal; in a pipe as the Markdown that the file holds."""
+    if sys.stdout.isatty():
+        draw(Console(markup=False, highlight=False, emoji=False), report.board)
+    else:
+        print(report.markdown)
+    print("\n".join(["Files:", *(f"  {path}" for path in report.files)]))
+
+
+def draw(console: Console, board: Board) -> None:
+    """The board as a table, with what limits its claim above and what its cells point to below."""
+    console.print(Text(board.title, style="bold"))
+    for word, text in board.marks:
+        console.print(Text.assemble((word, "bold yellow"), f": {text}"))
+    console.print(_table(board))
+    for mark, text in board.notes:
+        console.print(Text(f"({mark}) {text}", style="dim"))
+    for sentence in board.reading:
+        console.print(Text(sentence, style="dim"))
+    console.print()
+
+
+def _table(board: Board) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
+    for column in board.columns:
+        table.add_column(Text("\n".join(column.lines)), justify=column.align, overflow="fold")
+    for line, after in zip(board.lines, [*board.lines[1:], None], strict=True):
+        closes_group = after is not None and (after.role, after.group) != (line.role, line.group)
+        table.add_row(*_cells(line), end_section=closes_group)
+    return table
+
+
+def _cells(line: Line) -> list[Text]:
+    style = "italic" if line.role == "teacher" else ""
+    return [Text(cell, style="bold green" if index in line.best else style) for index, cell in enumerate(line.cells)]

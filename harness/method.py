@@ -158,3 +158,7 @@ class Method(ABC):
     def weights(self, step: Step) -> Mapping[str, float]:
         """The weight of each term in the total; a term not named weighs 1."""
         return {}
+
+    def notes(self) -> Mapping[str, Any]:
+        """What the method chose by itself, such as a drawn layer mapping: plain values, kept in the record."""
+        return {}

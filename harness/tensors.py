@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -21,6 +21,10 @@ class ModelShape:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"
+
+
+LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
+"""Tensors that exist once for each layer."""
 
 
 class Layered(dict[int, Tensor]):
@@ -61,6 +65,19 @@ class Tensors:
     keys: Layered = field(default_factory=lambda: Layered("keys"))
     values: Layered = field(default_factory=lambda: Layered("values"))
     context: Layered = field(default_factory=lambda: Layered("context"))
+
+    def only(self, names: Collection[str]) -> Tensors:
+        """The tensors named, and no others: what a method may see of a forward that served several."""
+
+        def some(layered: Layered) -> Layered:
+            return Layered(layered.name, {i: t for i, t in layered.items() if f"{layered.name}[{i}]" in names})
+
+        return Tensors(
+            self._logits if "logits" in names else None,
+            self._pooled if "pooled" in names else None,
+            self._embeddings if "embeddings" in names else None,
+            *(some(getattr(self, name)) for name in LAYERED),
+        )
 
     @property
     def logits(self) -> Tensor:

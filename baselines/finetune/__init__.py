@@ -1,0 +1,27 @@
+"""Fine-tuning on the labels alone: what every distillation must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness import Batch, LossTerms, Method, Needs, Stage, Step, Tensors, hookimpl
+from harness.losses import task_loss
+
+
+class Finetune(Method):
+    """Cross-entropy with the labels (squared error for regression); no teacher."""
+
+    name = "finetune"
+    summary = "the student alone, on the labels"
+    min_teachers = max_teachers = 0
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("finetune", Needs(student=["logits"]))]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        return {"task": task_loss(student.logits, batch)}
+
+
+@hookimpl
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    register(Finetune)

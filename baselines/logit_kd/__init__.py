@@ -1,0 +1,53 @@
+"""Knowledge distillation on logits: Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import Field
+from torch import Tensor
+
+from harness import Batch, LossTerms, Method, MethodConfig, Needs, Stage, Step, Tensors, hookimpl
+from harness.losses import kl_loss, task_loss
+
+
+class LogitKDConfig(MethodConfig):
+    """Options of logit_kd."""
+
+    temperature: float = Field(
+        4.0, gt=0, description="softens both distributions; the gradients are scaled back by its square"
+    )
+    alpha: float = Field(0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha")
+
+
+class LogitKD(Method):
+    """alpha * kd + (1 - alpha) * task, with kd = t^2 KL(softmax(z_T / t) || softmax(z_S / t))."""
+
+    name = "logit_kd"
+    summary = "soft targets from the teacher's logits (Hinton et al. 2015)"
+    citation = """@article{hinton2015distilling,
+  title = {Distilling the Knowledge in a Neural Network},
+  author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},
+  journal = {arXiv preprint arXiv:1503.02531},
+  year = {2015}
+}"""
+    Config = LogitKDConfig
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("distill", Needs(student=["logits"], teachers=[["logits"]]))]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        (teacher,) = teachers
+        return {"kd": self._soft_targets(student, teacher, batch), "task": task_loss(student.logits, batch)}
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        return {"kd": self.config.alpha, "task": 1 - self.config.alpha}
+
+    def _soft_targets(self, student: Tensors, teacher: Tensors, batch: Batch) -> Tensor:
+        kl = kl_loss(student.logits, teacher.logits, batch, self.config.temperature)
+        return kl if batch.kind == "regression" else self.config.temperature**2 * kl
+
+
+@hookimpl
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    register(LogitKD)

@@ -1,0 +1,159 @@
+"""The local engine: teachers first, then the cohorts, one after another in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from harness.engines.interrupts import stop_on_signals
+from harness.engines.students import Sources, finish, prepare
+from harness.errors import UserError
+from harness.events import RunFinished, RunId
+from harness.plan import Plan, RunJob, TeacherJob, pending
+from harness.plan.jobs import Reader, TaskData
+from harness.results import provenance
+from harness.results.records import RunRecord, TeacherRecord
+from harness.results.store import Store
+from harness.training import accounts, checkpoints, teachers
+from harness.training.cohort import Cohort, Teacher
+from harness.training.data import EncodedTask, Stream, encode_task
+from harness.training.evaluate import score
+
+
+@dataclass
+class Outcome:
+    """What came of it. `failed` holds the records of runs that failed now."""
+
+    failed: list[RunRecord] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def execute(plan: Plan, store: Store) -> Outcome:
+    """Train what is missing, and store each result as it comes.
+
+    Raises:
+        UserError: a teacher failed, or is below its floor.
+    """
+    with stop_on_signals() as stop:
+        return _Engine(plan, store, stop).execute()
+
+
+class _Engine:
+    def __init__(self, plan: Plan, store: Store, stop: Callable[[], bool]) -> None:
+        self.plan = plan
+        self.store = store
+        self.stop = stop
+        self.host = plan.resolved.suite.host
+        self.device = torch.device(plan.device)
+        self.outcome = Outcome()
+        self._encoded: dict[tuple[str, str, int], EncodedTask] = {}
+
+    def execute(self) -> Outcome:
+        try:
+            for job in self.plan.teachers:
+                self._teacher(job)
+            for jobs in self.plan.cohorts(pending(self.plan, self.store)):
+                self._cohort(jobs)
+        except teachers.Interrupted:
+            self.outcome.interrupted = True
+        return self.outcome
+
+    def _teacher(self, job: TeacherJob) -> None:
+        """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
+        record = self.store.teacher(job.key)
+        if record is None or record.data_fingerprint != job.data.validation_fingerprint or not _trained(job):
+            record = self._train_teacher(job)
+        task, floor = job.data.task, record.floor
+        if floor is not None and record.score < floor:
+            raise UserError(
+                f"teacher {job.name} scores {record.score:.4f} ({task.score}) on {task.name}, below its floor of"
+                f" {floor:g}: train it better (teachers.{job.name}.epochs, .lr), or lower"
+                f" teachers.{job.name}.floor.{task.name}"
+            )
+
+    def _train_teacher(self, job: TeacherJob) -> TeacherRecord:
+        spec, data = self.plan.spec, job.data
+        fit = teachers.fine_tune(
+            job,
+            lambda: self._encode(data, job.reader, job.training.max_length),
+            host=self.host,
+            device=self.device,
+            trust_remote_code=spec.trust_remote_code,
+            stop=self.stop,
+        )
+        teacher = self._load(job)
+        encoded = self._encode(data, job.reader, job.training.max_length)
+        scored = score(
+            teacher.capture, encoded, self.host.metrics, batch_size=job.training.batch_size, device=self.device
+        )
+        limits = spec.training.limit
+        record = TeacherRecord(
+            key=job.key,
+            name=job.name,
+            model=spec.teachers[job.name].model or "from scratch",
+            task=data.task.name,
+            data_fingerprint=data.validation_fingerprint,
+            score=scored.score,
+            metrics=scored.metrics,
+            floor=None if limits.train or limits.validation else job.spec.floor.get(data.task.name),
+            parts=dict(job.parts),
+            losses=fit.losses,
+            cost=fit.cost,
+            size=accounts.size(teacher.model, job.name, tokens=spec.training.max_length),
+            provenance=fit.provenance,
+        )
+        self.store.save_teacher(record)
+        run_id = RunId(job.key, data.task.name, job.name, "", job.spec.seed, role="teacher")
+        event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
+        self.host.notify("harness_run_finished", event)
+        return record
+
+    def _load(self, job: TeacherJob) -> Teacher:
+        return Teacher(job.name, teachers.load(job), job.reader.fingerprint, self.device)
+
+    def _encode(self, data: TaskData, reader: Reader, max_length: int) -> EncodedTask:
+        """Each task once for each tokenizer; tasks come one after another, so only the last one's are kept."""
+        if any(task != data.task.name for task, _, _ in self._encoded):
+            self._encoded.clear()
+        key = (data.task.name, reader.fingerprint, max_length)
+        if key not in self._encoded:
+            self._encoded[key] = encode_task(data.task, data.splits, reader.tokenizer, reader.fingerprint, max_length)
+        return self._encoded[key]
+
+    def _stream(self, jobs: Sequence[RunJob], students: EncodedTask) -> Stream:
+        settings, first = self.plan.spec.training, jobs[0]
+        readers = {teacher.reader.fingerprint: teacher.reader for job in jobs for teacher in job.teachers}
+        others = {
+            fingerprint: self._encode(first.data, reader, settings.max_length)
+            for fingerprint, reader in readers.items()
+            if fingerprint != students.reader
+        }
+        return Stream(students, batch_size=settings.batch_size, data_seed=first.data_seed, others=others)
+
+    def _cohort(self, jobs: Sequence[RunJob]) -> None:
+        """Train runs side by side, and store each as it ends."""
+        by_key = {job.planned.key: job for job in jobs}
+        students = self._encode(jobs[0].data, jobs[0].reader, self.plan.spec.training.max_length)
+        stream = self._stream(jobs, students)
+        used = {teacher.name: teacher for job in jobs for teacher in job.teachers}
+        started, sources = provenance.now(), Sources(self.plan)
+        runs = [prepare(job, self.plan, sources, stream, self.device) for job in jobs]
+        for run in runs:
+            checkpoints.restore(run, self.store.checkpoint(run.id.key))
+            accounts.announce(self.host, run, cohort=len(runs))
+        cohort = Cohort(stream, {name: self._load(job) for name, job in used.items()}, runs, self.device)
+        ended = cohort.train(
+            stop=self.stop, checkpoint=lambda run: checkpoints.save(run, self.store.checkpoint(run.id.key))
+        )
+        for run in ended:
+            record = finish(run, by_key[run.id.key], cohort, students, self.plan, self.store, started)
+            if record.status == "failed":
+                self.outcome.failed.append(record)
+        if self.stop() and not all(run.ended for run in runs):
+            raise teachers.Interrupted
+
+
+def _trained(job: TeacherJob) -> bool:
+    return (teachers.folder(job) / "fit.json").exists()

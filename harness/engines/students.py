@@ -1,0 +1,118 @@
+"""A student before its training, and after it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.events import RunFinished, RunId
+from harness.identity import derive
+from harness.models import students
+from harness.plan import Plan, RunJob
+from harness.results.records import RunRecord
+from harness.results.store import Store
+from harness.training import accounts, teachers
+from harness.training.cohort import Cohort
+from harness.training.data import EncodedTask, Stream
+from harness.training.evaluate import score
+from harness.training.run import Run
+
+
+class Sources:
+    """The models that students take layers or their family from, each loaded once for a cohort."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._loaded: dict[tuple[str, bool], Any] = {}
+
+    def model(self, job: RunJob) -> Any:
+        """Of a student that starts from no checkpoint of its own: the suite's first teacher, before or after its
+        fine-tuning, as the student's `init_from` says (after, for a teacher that was trained from scratch)."""
+        if job.checkpoint is not None or job.source is None:
+            return None
+        spec = self.plan.spec.students[job.cell.student]
+        fine_tuned = spec.init != "random" and (spec.init_from == "teacher" or job.source.checkpoint is None)
+        key = (job.source.key, fine_tuned)
+        if key not in self._loaded:
+            self._loaded[key] = (
+                teachers.load(job.source)
+                if fine_tuned
+                else teachers.untrained(job.source, trust_remote_code=self.plan.spec.trust_remote_code)
+            )
+        return self._loaded[key]
+
+
+def prepare(job: RunJob, plan: Plan, sources: Sources, stream: Stream, device: torch.device) -> Run:
+    """The run at its first step."""
+    planned, variant = job.planned, job.cell.variant
+    student = students.build(
+        plan.spec.students[planned.student],
+        name=planned.student,
+        task=job.data.task,
+        teacher=sources.model(job),
+        checkpoint=job.checkpoint,
+        seed=derive(planned.seed, "student"),
+    )
+    return Run(
+        RunId(planned.key, planned.task, planned.label, planned.student, planned.seed),
+        job.method,
+        student,
+        teachers=[teacher.name for teacher in job.teachers],
+        training=plan.spec.training,
+        overrides=variant.stages,
+        batches_per_epoch=stream.batches_per_epoch,
+        device=device,
+        observe=accounts.reporter(plan.resolved.suite.host),
+    )
+
+
+def finish(
+    run: Run, job: RunJob, cohort: Cohort, data: EncodedTask, plan: Plan, store: Store, started: str
+) -> RunRecord:
+    """Score a run that has ended, store its result, and tell observers. A failure in it is the run's own."""
+    host, planned = plan.resolved.suite.host, job.planned
+    began = time.perf_counter()
+    scored = None
+    if run.error is None:
+        try:
+            settings = plan.spec.training
+            scored = score(run.capture, data, host.metrics, batch_size=settings.batch_size, device=run.device)
+        except Exception as error:
+            run.fail(error)
+    seconds = time.perf_counter() - began
+    record = RunRecord(
+        key=planned.key,
+        status="completed" if scored else "failed",
+        task=planned.task,
+        method=planned.method,
+        label=planned.label,
+        student=planned.student,
+        teachers=planned.teachers,
+        seed=planned.seed,
+        data_fingerprint=job.data.validation_fingerprint,
+        score=scored.score if scored else None,
+        metrics=scored.metrics if scored else {},
+        error=run.error,
+        parts=dict(job.parts),
+        losses=run.history,
+        notes=dict(run.method.notes()),
+        cost=accounts.cost(run, cohort, evaluation_seconds=seconds),
+        size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
+        provenance=accounts.provenance_of(run.device, started),
+    )
+
+    def export(path: Path) -> None:
+        run.student.save_pretrained(path)
+        job.reader.tokenizer.save_pretrained(path)
+
+    store.save(record, scored.frame if scored else None, export if scored else None)
+    store.checkpoint(planned.key).unlink(missing_ok=True)
+    if scored:
+        event = RunFinished(run.id, scored.score, dict(scored.metrics), record.cost.wall_seconds)
+        host.notify("harness_run_finished", event)
+    else:
+        accounts.announce_failure(host, run)
+    return record

@@ -1,0 +1,181 @@
+"""Suite -> runs with keys. Reads data and checkpoints, for the keys depend on what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from harness.errors import Problem, UserError
+from harness.identity import key
+from harness.method import Method
+from harness.models import checkpoints, tokenizers
+from harness.plan import keys
+from harness.plan.jobs import Plan, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.results.records import NotApplicable, PlannedRun
+from harness.suite.resolved import Cell, Resolved
+from harness.suite.schema import TeacherSpec
+from harness.tasks.base import Splits, Task
+from harness.tasks.fingerprint import fingerprint, select
+
+PER_EXAMPLE = {"logits", "pooled"}
+"""Tensors that do not stand at tokens, so that teacher and student may read with different tokenizers."""
+
+
+def build(resolved: Resolved) -> Plan:
+    """Decide every key.
+
+    Raises:
+        UserError: a data set or a checkpoint cannot be had.
+    """
+    return _Builder(resolved).plan()
+
+
+def best_device() -> str:
+    """What is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class _Builder:
+    """Holds what is read once and used for many runs."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self.resolved = resolved
+        self.suite = resolved.suite
+        self.spec = resolved.suite.spec
+        self.device = self.spec.device or best_device()
+        self.paths: dict[str, Path] = {}
+        self.readers: dict[Path, Reader] = {}
+        self.teachers: dict[tuple[str, str], TeacherJob] = {}
+
+    def plan(self) -> Plan:
+        data = {task.name: self._data(task) for task in self.suite.tasks}
+        for task in data.values():
+            for name, spec in self.spec.teachers.items():
+                self.teachers[task.task.name, name] = self._teacher(name, spec, task)
+        runs: list[RunJob] = []
+        not_applicable: list[NotApplicable] = []
+        for cell in self.resolved.cells:
+            jobs = list(self._jobs(cell, data[cell.task.name])) if cell.reason is None else []
+            reason = cell.reason or next(filter(None, map(_unreadable, jobs)), None)
+            if reason is None:
+                runs += jobs
+            else:
+                not_applicable.append(
+                    NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
+                )
+        return Plan(self.resolved, self.device, tuple(self.teachers.values()), tuple(runs), tuple(not_applicable))
+
+    def _data(self, task: Task) -> TaskData:
+        limit = self.spec.training.limit
+        source = self.suite.sources.get(task.source) if task.source else None
+        splits = select(task.load(source), train=limit.train, validation=limit.validation)
+        validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
+        return TaskData(task, splits, fingerprint(splits.train), validation)
+
+    def _path(self, model: str) -> Path:
+        if model not in self.paths:
+            self.paths[model] = checkpoints.locate(model, trust_remote_code=self.spec.trust_remote_code)
+        return self.paths[model]
+
+    def _checkpoint(self, name: str) -> Path | None:
+        """Of a teacher or student that has one."""
+        model = self.suite.models.get(name)
+        return self._path(model) if model is not None else None
+
+    def _reader(self, checkpoint: Path) -> Reader:
+        if checkpoint not in self.readers:
+            tokenizer = tokenizers.load(checkpoint)
+            self.readers[checkpoint] = Reader(tokenizers.fingerprint(tokenizer), tokenizer)
+        return self.readers[checkpoint]
+
+    def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
+        checkpoint = self._checkpoint(name)
+        if checkpoint is not None:
+            reader = self._reader(checkpoint)
+        else:
+            tokenizer = tokenizers.whole_word(_texts(data.splits))
+            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer)
+        own = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
+        settings = self.spec.training.model_copy(update={k: v for k, v in own.items() if v is not None})
+        digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
+        parts = keys.teacher(spec, digest, data, reader, settings, self.device)
+        return TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
+
+    def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
+        """One for each seed."""
+        task, variant, settings = cell.task, cell.variant, self.spec.training
+        source = next((self.teachers[task.name, name] for name in self.spec.teachers), None)
+        checkpoint = self._checkpoint(cell.student)
+        reader = self._reader(checkpoint) if checkpoint is not None else source.reader if source else None
+        if reader is None:
+            raise UserError(
+                Problem(
+                    "a student takes its family and its vocabulary from the suite's first teacher, and there is none:"
+                    " add one to teachers, or give `init` a hub id or folder",
+                    f"students.{cell.student}",
+                )
+            )
+        teachers = tuple(self.teachers[task.name, name] for name in variant.teachers)
+        student_parts = keys.student(
+            self.spec.students[cell.student],
+            self.resolved.shapes[cell.student],
+            checkpoints.fingerprint(checkpoint) if checkpoint is not None else None,
+            source,
+            checkpoints.fingerprint(source.checkpoint) if source and source.checkpoint is not None else None,
+        )
+        for seed in self.spec.seeds:
+            data_seed = settings.data_seed if settings.data_seed is not None else seed
+            parts = keys.run(
+                variant,
+                student_parts,
+                teachers,
+                keys.data(data, reader, settings.max_length),
+                data.validation_fingerprint,
+                seed=seed,
+                data_seed=data_seed,
+                settings=settings,
+                device=self.device,
+            )
+            planned = PlannedRun(
+                key=key(parts),
+                task=task.name,
+                label=variant.label,
+                method=variant.method.name,
+                student=cell.student,
+                seed=seed,
+                teachers=list(variant.teachers),
+            )
+            method = self._method(cell, seed)
+            yield RunJob(planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts)
+
+    def _method(self, cell: Cell, seed: int) -> Method:
+        variant, shapes = cell.variant, self.resolved.shapes
+        return variant.method(
+            variant.config,
+            task=task_info(cell.task),
+            student=shapes[cell.student],
+            teachers=[shapes[name] for name in variant.teachers],
+            seed=seed,
+        )
+
+
+def _unreadable(job: RunJob) -> str | None:
+    """Why the student cannot learn from its teachers' tokens: they read with other tokenizers."""
+    for stage in job.method.stages():
+        for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
+            foreign = teacher.reader.fingerprint != job.reader.fingerprint
+            if foreign and (job.data.task.kind == "qa" or names - PER_EXAMPLE):
+                wanted = ", ".join(sorted(names - PER_EXAMPLE)) or "logits at tokens"
+                return f"needs {wanted} of teacher {teacher.name}, whose tokenizer is not the student's"
+    return None
+
+
+def _texts(splits: Splits) -> Iterator[str]:
+    """All training texts, column by column."""
+    for column in ("text", "text_pair", "question", "context"):
+        if column in splits.train.column_names:
+            yield from splits.train[column]

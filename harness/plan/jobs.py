@@ -1,0 +1,125 @@
+"""What there is to do: teachers to fine-tune, students to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from harness.method import Method, TaskInfo
+from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
+from harness.suite.resolved import Cell, Resolved
+from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
+from harness.tasks.base import Splits, Task
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tokenizer, by the fingerprint of what it does to a text."""
+
+    fingerprint: str
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples, as limited by the suite, and their fingerprints."""
+
+    task: Task
+    splits: Splits
+    train_fingerprint: str
+    validation_fingerprint: str
+
+
+@dataclass(frozen=True)
+class TeacherJob:
+    """A teacher to fine-tune on a task. `checkpoint` is None for one that starts from nothing.
+
+    `training` are the suite's settings with the teacher's own put in.
+    """
+
+    name: str
+    spec: TeacherSpec
+    data: TaskData
+    checkpoint: Path | None
+    reader: Reader
+    training: TrainingSpec
+    parts: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
+    `checkpoint` is where it starts from instead, if the suite says so."""
+
+    planned: PlannedRun
+    cell: Cell
+    method: Method
+    data: TaskData
+    reader: Reader
+    source: TeacherJob | None
+    checkpoint: Path | None
+    teachers: tuple[TeacherJob, ...]
+    data_seed: int
+    parts: Mapping[str, Any]
+
+    @property
+    def cohort(self) -> tuple[str, str, int]:
+        """Runs that agree in this see the same batches."""
+        return self.data.task.name, self.reader.fingerprint, self.data_seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite with every key known. `device` is where it will train."""
+
+    resolved: Resolved
+    device: str
+    teachers: tuple[TeacherJob, ...]
+    runs: tuple[RunJob, ...]
+    not_applicable: tuple[NotApplicable, ...]
+
+    @property
+    def spec(self) -> SuiteSpec:
+        return self.resolved.suite.spec
+
+    def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
+        """The jobs in groups that train side by side, in the suite's order."""
+        groups: dict[tuple[str, str, int], dict[str, RunJob]] = {}
+        for job in jobs:
+            # Two labels of one key are one run: the board shows its record under both.
+            groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
+        return [list(group.values()) for group in groups.values()]
+
+    def file(self, command: str) -> PlanFile:
+        """What the suite asks for, as the store keeps it."""
+        suite, limit = self.resolved.suite, self.spec.training.limit
+        labels = dict.fromkeys(variant.label for variant in suite.variants)
+        teachers: dict[str, dict[str, str]] = {}
+        for job in self.teachers:
+            teachers.setdefault(job.name, {})[job.data.task.name] = job.key
+        return PlanFile(
+            suite=self.spec.name,
+            command=command,
+            tasks=[
+                PlannedTask(name=task.name, kind=task.kind, score=task.score, synthetic=task.synthetic)
+                for task in suite.tasks
+            ],
+            students=list(self.spec.students),
+            labels=list(labels),
+            teachers=teachers,
+            seeds=list(self.spec.seeds),
+            runs=[job.planned for job in self.runs],
+            not_applicable=list(self.not_applicable),
+            limits={name: value for name, value in limit.model_dump().items() if value is not None},
+            citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
+        )
+
+
+def task_info(task: Task) -> TaskInfo:
+    """What a method may know of a task."""
+    return TaskInfo(task.name, task.kind, task.num_labels)

@@ -1,0 +1,102 @@
+"""The parts of keys: all that determines a result, and nothing else. Names and paths of files are not among it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from harness.plan.jobs import Reader, TaskData, TeacherJob
+from harness.suite.resolved import MethodVariant
+from harness.suite.schema import StudentSpec, TeacherSpec, TrainingSpec
+from harness.tensors import ModelShape
+from harness.training import VERSION
+
+
+def numeric(device: str, precision: str) -> dict[str, Any]:
+    """What decides the last bits. Threads count on a CPU only: they order its sums."""
+    kind = torch.device(device).type
+    threads = {"threads": torch.get_num_threads()} if kind == "cpu" else {}
+    return {"device": kind, "precision": precision, "teacher_tensors": "fresh", **threads}
+
+
+def training(settings: TrainingSpec) -> dict[str, Any]:
+    """The settings that change a result; when to log or to checkpoint does not."""
+    names = {"epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"}
+    return settings.model_dump(include=names)
+
+
+def data(task: TaskData, reader: Reader, max_length: int) -> dict[str, Any]:
+    """Exact examples, their order, and how they are tokenised."""
+    return {
+        "task": task.task.name,
+        "train": task.train_fingerprint,
+        "tokenizer": reader.fingerprint,
+        "max_length": max_length,
+    }
+
+
+def teacher(
+    spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: Reader, settings: TrainingSpec, device: str
+) -> dict[str, Any]:
+    """Of a fine-tuned teacher. What it is scored on is no part of it: the weights do not depend on that."""
+    return {
+        "model": {"checkpoint": checkpoint} if spec.architecture is None else spec.architecture.model_dump(),
+        "data": data(task, reader, settings.max_length),
+        "seed": spec.seed,
+        "training": training(settings),
+        "numeric": numeric(device, settings.precision),
+        "code": VERSION,
+    }
+
+
+def student(
+    spec: StudentSpec, shape: ModelShape, checkpoint: str | None, source: TeacherJob | None, pretrained: str | None
+) -> dict[str, Any]:
+    """Of a student's initial weights: its shape and where they come from.
+
+    Args:
+        checkpoint: fingerprint of the checkpoint that the student itself starts from.
+        source: the teacher whose family it takes, and its layers, if `init` says so.
+        pretrained: fingerprint of that teacher's pretrained checkpoint; None if it has none.
+    """
+    numbers = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
+    if checkpoint is not None:
+        return {**numbers, "init": "checkpoint", "source": checkpoint}
+    origin: str | None = pretrained
+    if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
+        origin = source.key
+    return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
+
+
+def run(
+    variant: MethodVariant,
+    student_parts: dict[str, Any],
+    teachers: Sequence[TeacherJob],
+    data_parts: dict[str, Any],
+    validation: str,
+    *,
+    seed: int,
+    data_seed: int,
+    settings: TrainingSpec,
+    device: str,
+) -> dict[str, Any]:
+    """Of a student's training and score."""
+    method = variant.method
+    return {
+        "method": {
+            "name": method.name,
+            "version": method.version,
+            "config": variant.config.model_dump(mode="json"),
+            "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
+        },
+        "student": student_parts,
+        "teachers": [job.key for job in teachers],
+        "data": {**data_parts, "validation": validation},
+        "seed": seed,
+        "data_seed": data_seed,
+        "training": training(settings),
+        "numeric": numeric(device, settings.precision),
+        "code": VERSION,
+    }

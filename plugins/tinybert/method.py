@@ -1,0 +1,129 @@
+"""Two stages: the teacher's intermediate tensors first, then its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness import (
+    Batch,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    Tensors,
+    layers,
+)
+from harness import losses as shared
+from harness import mapping as layer_mapping
+
+
+class TinyBERTConfig(MethodConfig):
+    """Options of tinybert."""
+
+    attention_loss: Literal["mse", "kl", "cosine"] = Field(
+        "mse",
+        description="mse: of the scores before the softmax (paper, eq. 7); kl, cosine: of the attention probabilities",
+    )
+    mapping: layer_mapping.Mapping = Field("uniform", description="which teacher layer each student layer learns from")
+    attention_weight: float = Field(1.0, ge=0, description="weight of the attention loss")
+    representation_weight: float = Field(1.0, ge=0, description="weight of the hidden and embedding losses")
+    temperature: float = Field(1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)")
+
+
+class TinyBERT(Method):
+    """Intermediate stage: attention, hidden and embedding losses; prediction stage: soft cross-entropy."""
+
+    name = "tinybert"
+    summary = "attention, hidden states and embeddings first, then predictions (Jiao et al. 2020)"
+    citation = """@inproceedings{jiao2020tinybert,
+  title = {{TinyBERT}: Distilling {BERT} for Natural Language Understanding},
+  author = {Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and Li, Linlin and Wang, Fang
+            and Liu, Qun},
+  booktitle = {Findings of EMNLP},
+  year = {2020}
+}"""
+    Config = TinyBERTConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        (teacher,) = teachers
+        problems = []
+        if student.heads != teacher.heads:
+            heads = f"{student.name} has {student.heads}, {teacher.name} has {teacher.heads}"
+            problems.append(Problem(f"tinybert's attention loss needs equal numbers of heads: {heads}"))
+        unmapped = layer_mapping.check(self.config.mapping, student.layers, teacher.layers)
+        return problems + ([unmapped] if unmapped else [])
+
+    @property
+    def layer_map(self) -> layer_mapping.LayerMap:
+        """Teacher layers of each student layer."""
+        return layer_mapping.layer_map(self.config.mapping, self.student.layers, self.teachers[0].layers, self.seed)
+
+    def notes(self) -> Mapping[str, Any]:
+        return {"layer_map": [list(sources) for sources in self.layer_map]}
+
+    def stages(self) -> Sequence[Stage]:
+        own = range(1, self.student.layers + 1)
+        theirs = sorted({layer for sources in self.layer_map for layer in sources})
+        intermediate = Needs(
+            student=["embeddings", *layers("hidden", own), *layers("scores", own)],
+            teachers=[["embeddings", *layers("hidden", theirs), *layers("scores", theirs)]],
+        )
+        prediction = Needs(student=["logits"], teachers=[["logits"]])
+        return [Stage("intermediate", intermediate, share=2), Stage("prediction", prediction, share=1)]
+
+    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        (teacher,) = teachers
+        names = ["embedding", *(f"hidden_{m}" for m in range(1, student.layers + 1))]
+        return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden) for name in names})
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        (teacher,) = teachers
+        if step.stage.name == "prediction":
+            kd = shared.soft_cross_entropy(student.logits, teacher.logits, batch, self.config.temperature)
+            return {"prediction": kd}
+        embedding = step.modules["embedding"](student.embeddings)
+        return {
+            "attention": self._attention(batch, student, teacher),
+            "hidden": self._hidden(step.modules, batch, student, teacher),
+            "embedding": shared.token_mse(embedding, teacher.embeddings, batch.mask),
+        }
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        representation = self.config.representation_weight
+        return {"attention": self.config.attention_weight, "hidden": representation, "embedding": representation}
+
+    def _hidden(self, modules: nn.ModuleDict, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+        """Equation 8, summed over student layers."""
+        terms = [
+            shared.token_mse(
+                modules[f"hidden_{m}"](student.hidden[m]), layer_mapping.gather(teacher.hidden, sources), batch.mask
+            )
+            for m, sources in enumerate(self.layer_map, start=1)
+        ]
+        return torch.stack(terms).sum()
+
+    def _attention(self, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+        """Equation 7, or its variants of the study, summed over student layers."""
+        terms = [
+            self._attention_of_layer(batch.mask, student.scores[m], [teacher.scores[layer] for layer in sources])
+            for m, sources in enumerate(self.layer_map, start=1)
+        ]
+        return torch.stack(terms).sum()
+
+    def _attention_of_layer(self, mask: Tensor, student: Tensor, teacher: list[Tensor]) -> Tensor:
+        """The mean of a block is that of its scores for an MSE of scores, of its probabilities otherwise."""
+        if self.config.attention_loss == "mse":
+            return shared.pair_mse(student, torch.stack(teacher).mean(0), mask)
+        probabilities = torch.stack([shared.attention_probabilities(scores, mask) for scores in teacher]).mean(0)
+        loss = shared.attention_kl if self.config.attention_loss == "kl" else shared.attention_cosine
+        return loss(student, probabilities, mask)

@@ -1,0 +1,192 @@
+"""Shared losses against plain loops in float64, written from the formulas."""
+
+import math
+
+import pytest
+import torch
+
+from harness import losses
+from harness.batch import Batch
+
+LENGTHS = [5, 3, 1, 4]
+B, A, N, H, C = len(LENGTHS), 2, 6, 8, 3
+
+
+def batch_of(kind, labels, answer_mask=None):
+    mask = torch.tensor([[i < length for i in range(N)] for length in LENGTHS])
+    return Batch(kind, tuple("abcd"), {"attention_mask": mask.long()}, labels, answer_mask)
+
+
+def tensor(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def softmax(values):
+    top = max(values)
+    exps = [math.exp(v - top) for v in values]
+    return [e / sum(exps) for e in exps]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+@pytest.fixture(name="classes")
+def _classes():
+    return tensor(B, C, seed=1), tensor(B, C, seed=2), batch_of("classification", torch.tensor([0, 2, 1, 2]))
+
+
+@pytest.fixture(name="numbers")
+def _numbers():
+    return tensor(B, 1, seed=1), tensor(B, 1, seed=2), batch_of("regression", torch.tensor([0.5, 2.0, 1.0, -1.0]))
+
+
+@pytest.fixture(name="spans")
+def _spans():
+    answer_mask = torch.zeros(B, N, dtype=torch.bool)
+    answer_mask[:, 0] = True
+    answer_mask[0, 2:4] = True
+    answer_mask[3, 2:3] = True
+    lowest = torch.finfo(torch.float64).min
+    student, teacher = (tensor(B, 2, N, seed=s).masked_fill(~answer_mask[:, None], lowest) for s in (1, 2))
+    labels = torch.tensor([[2, 3], [0, 0], [0, 0], [2, 2]])
+    return student, teacher, batch_of("qa", labels, answer_mask)
+
+
+def rows(logits, batch):
+    """Every distribution that a loss compares, as lists of its real logits."""
+    if batch.kind == "classification":
+        return [z.tolist() for z in logits]
+    return [[z[n].item() for n in range(N) if batch.answer_mask[b, n]] for b in range(B) for z in logits[b]]
+
+
+def test_task_loss_of_classes(classes):
+    student, _, batch = classes
+    expected = sum(-math.log(softmax(z)[y]) for z, y in zip(rows(student, batch), [0, 2, 1, 2], strict=True)) / B
+    assert losses.task_loss(student, batch).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_task_loss_of_numbers(numbers):
+    student, _, batch = numbers
+    expected = sum((z - y) ** 2 for z, y in zip(student[:, 0].tolist(), [0.5, 2.0, 1.0, -1.0], strict=True)) / B
+    assert losses.task_loss(student, batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_task_loss_of_spans(spans):
+    student, _, batch = spans
+    total = 0.0
+    for b in range(B):
+        places = [n for n in range(N) if batch.answer_mask[b, n]]
+        for which in range(2):
+            p = softmax([student[b, which, n].item() for n in places])
+            total += -math.log(p[places.index(batch.labels[b, which].item())])
+    assert losses.task_loss(student, batch).item() == pytest.approx(total / B / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("kind", ["classes", "spans"])
+def test_kl_and_soft_cross_entropy(kind, temperature, request):
+    student, teacher, batch = request.getfixturevalue(kind)
+    p = [softmax([z / temperature for z in row]) for row in rows(teacher, batch)]
+    q = [softmax([z / temperature for z in row]) for row in rows(student, batch)]
+    divergence = sum(kl(a, b) for a, b in zip(p, q, strict=True)) / len(p)
+    cross = sum(-x * math.log(y) for a, b in zip(p, q, strict=True) for x, y in zip(a, b, strict=True)) / len(p)
+    assert losses.kl_loss(student, teacher, batch, temperature).item() == pytest.approx(divergence, rel=1e-9)
+    assert losses.soft_cross_entropy(student, teacher, batch, temperature).item() == pytest.approx(cross, rel=1e-9)
+
+
+def test_regression_compares_logits_without_temperature(numbers):
+    student, teacher, batch = numbers
+    expected = sum((s - t) ** 2 for s, t in zip(student[:, 0].tolist(), teacher[:, 0].tolist(), strict=True)) / B
+    assert losses.kl_loss(student, teacher, batch, 7.0).item() == pytest.approx(expected, rel=1e-9)
+    assert losses.soft_cross_entropy(student, teacher, batch, 7.0).item() == pytest.approx(expected, rel=1e-9)
+
+
+def mask():
+    return torch.tensor([[i < length for i in range(N)] for length in LENGTHS])
+
+
+def test_token_mse():
+    student, teacher = tensor(B, N, H, seed=3), tensor(B, N, H, seed=4)
+    by_example = []
+    for b, length in enumerate(LENGTHS):
+        squares = [(student[b, n, h] - teacher[b, n, h]).item() ** 2 for n in range(length) for h in range(H)]
+        by_example.append(sum(squares) / len(squares))
+    assert losses.token_mse(student, teacher, mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
+
+
+def test_pair_mse():
+    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
+    by_example = []
+    for b, length in enumerate(LENGTHS):
+        pairs = [(a, i, j) for a in range(A) for i in range(length) for j in range(length)]
+        by_example.append(
+            sum((student[b, a, i, j] - teacher[b, a, i, j]).item() ** 2 for a, i, j in pairs) / len(pairs)
+        )
+    assert losses.pair_mse(student, teacher, mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
+
+
+def attention_by_example(student, teacher, compare):
+    by_example = []
+    for b, length in enumerate(LENGTHS):
+        values = [
+            compare(softmax(teacher[b, a, i, :length].tolist()), softmax(student[b, a, i, :length].tolist()))
+            for a in range(A)
+            for i in range(length)
+        ]
+        by_example.append(sum(values) / len(values))
+    return sum(by_example) / B
+
+
+def cosine_distance(p, q):
+    dot = sum(a * b for a, b in zip(p, q, strict=True))
+    return 1 - dot / math.sqrt(sum(a * a for a in p)) / math.sqrt(sum(b * b for b in q))
+
+
+@pytest.mark.parametrize(
+    ("loss", "compare"), [(losses.attention_kl, kl), (losses.attention_cosine, cosine_distance)], ids=["kl", "cosine"]
+)
+def test_attention_losses(loss, compare):
+    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
+    expected = attention_by_example(student, teacher, compare)
+    value = loss(student, losses.attention_probabilities(teacher, mask()), mask())
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_padding_changes_no_loss():
+    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
+    hidden, target = tensor(B, N, H, seed=5), tensor(B, N, H, seed=6)
+    wider = torch.nn.functional.pad(mask(), (0, 3), value=False)
+
+    def pad(values, *amounts):
+        return torch.nn.functional.pad(values, amounts, value=99.0)
+
+    squares = losses.pair_mse(pad(student, 0, 3, 0, 3), pad(teacher, 0, 3, 0, 3), wider)
+    torch.testing.assert_close(squares, losses.pair_mse(student, teacher, mask()))
+    tokens = losses.token_mse(pad(hidden, 0, 0, 0, 3), pad(target, 0, 0, 0, 3), wider)
+    torch.testing.assert_close(tokens, losses.token_mse(hidden, target, mask()))
+    for loss in (losses.attention_kl, losses.attention_cosine):
+        narrow = loss(student, losses.attention_probabilities(teacher, mask()), mask())
+        probabilities = losses.attention_probabilities(pad(teacher, 0, 3, 0, 3), wider)
+        torch.testing.assert_close(loss(pad(student, 0, 3, 0, 3), probabilities, wider), narrow)
+
+
+def test_equal_inputs_lose_nothing(classes, spans):
+    for student, _, batch in (classes, spans):
+        assert losses.kl_loss(student, student.clone(), batch).item() == pytest.approx(0, abs=1e-12)
+    scores = tensor(B, A, N, N, seed=3)
+    same = losses.attention_kl(scores, losses.attention_probabilities(scores, mask()), mask())
+    assert same.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_half_precision_is_reduced_in_float32(classes):
+    student, teacher, batch = classes
+    loss = losses.kl_loss(student.bfloat16(), teacher.bfloat16(), batch)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(losses.kl_loss(student, teacher, batch).item(), rel=0.05)
+
+
+def test_projection_starts_as_the_identity_between_equal_widths():
+    values = tensor(2, 4, seed=1).float()
+    torch.testing.assert_close(losses.projection(4, 4)(values), values)
+    assert losses.projection(4, 6)(values).shape == (2, 6)

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import UserError
+from harness.evaluation.metrics import harness_register_metrics
+from harness.evaluation.predictions import combine, evaluate_outputs
+from harness.evaluation.spans import MAX_ANSWER, best_spans
+from harness.tasks.encode import encode
+
+from ..tasks.tiny import questions, task, wordpiece
+
+METRICS = {}
+harness_register_metrics(METRICS.__setitem__)
+TOKENIZER = wordpiece()
+
+
+def score(kind, rows, logits, **options):
+    described = task(kind)
+    encoded = encode(rows, described, TOKENIZER, options.pop("max_length", 32))
+    return evaluate_outputs(described, rows, encoded, logits(encoded), METRICS, **options)
+
+
+def sentences(labels):
+    return Dataset.from_dict({"id": ["x", "y"], "text": ["the cat", "a mat"], "label": labels})
+
+
+def test_classification():
+    scored = score("classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [1, 0]]), split="dev")
+    assert scored.metrics == {"accuracy": 0.5}
+    assert scored.score == 0.5
+    assert scored.frame.to_dict("records") == [
+        {"id": "x", "prediction": 1, "scores": [0.0, 2.0], "label": 1, "split": "dev"},
+        {"id": "y", "prediction": 0, "scores": [1.0, 0.0], "label": 1, "split": "dev"},
+    ]
+
+
+def test_regression():
+    scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.0]]))
+    assert scored.metrics == pytest.approx({"pearson": -1.0, "spearmanr": -1.0})
+    assert scored.frame["prediction"].tolist() == [1.5, 1.0]
+
+
+def pointing(encoded, weight=5.0):
+    """Logits that are sure of the labels."""
+    outputs = []
+    for row, (first, last) in enumerate(encoded.labels):
+        logits = np.zeros((2, encoded.lengths[row]))
+        logits[0, first] = logits[1, last] = weight
+        outputs.append(logits)
+    return outputs
+
+
+def test_qa_finds_the_answer_in_whichever_window_has_it(tmp_path):
+    context = "the mat sat on a mat . " * 4 + "a cat 42 sat on the mat"
+    rows = questions(("who sat", context, "cat 42"), ("where", "the cat sat on a mat", "a mat"))
+    scored = score("qa", rows, pointing, max_length=20)
+    assert scored.metrics == {"exact": 100.0, "f1": 100.0}
+    assert scored.frame["prediction"].tolist() == ["cat 42", "a mat"]
+    assert scored.frame["label"].tolist() == [["cat 42"], ["a mat"]]
+    scored.frame.to_parquet(tmp_path / "predictions.parquet")
+
+
+def test_qa_without_an_answer():
+    rows = questions(("who", "the cat sat", None), ("who", "the cat sat", "cat"))
+    scored = score("qa", rows, pointing)
+    assert scored.frame["prediction"].tolist() == ["", "cat"]
+    assert scored.metrics == {"exact": 100.0, "f1": 100.0}
+
+
+def test_no_null_answer_where_every_question_has_one():
+    rows = questions(("who", "cat", "cat"))
+    scored = score("qa", rows, lambda encoded: [9 * np.eye(1, encoded.lengths[0]).repeat(2, 0)])
+    assert scored.frame["prediction"].tolist() == ["cat"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 50))
+def test_the_best_span_is_the_best_of_all(seed, length):
+    rows = questions(("who", " ".join(["cat"] * length), "cat"))
+    encoded = encode(rows, task("qa"), TOKENIZER, 128)
+    start, end = logits = np.random.default_rng(seed).normal(size=(2, encoded.lengths[0]))
+    tokens = np.flatnonzero(encoded.answer_mask[0])[1:]
+    best = max(start[a] + end[b] for a in tokens for b in tokens if a <= b < a + MAX_ANSWER)
+    span = best_spans(rows, encoded, [logits])[0]
+    assert span.score == pytest.approx(best)
+    assert span.null_score == pytest.approx(start[0] + end[0])
+    assert span.text in rows[0]["context"]
+
+
+def test_several_splits_score_their_mean():
+    parts = {
+        "matched": score("classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [1, 0]]), split="matched"),
+        "mismatched": score(
+            "classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [0, 1]]), split="mismatched"
+        ),
+    }
+    whole = combine(parts)
+    assert whole.metrics == {"matched_accuracy": 0.5, "mismatched_accuracy": 1.0}
+    assert whole.score == 0.75
+    assert whole.frame["split"].tolist() == ["matched"] * 2 + ["mismatched"] * 2
+    assert combine({"matched": parts["matched"]}) is parts["matched"]
+
+
+def test_an_unknown_metric_offers_the_nearest():
+    rows = sentences([1, 1])
+    described = task("classification")
+    encoded = encode(rows, described, TOKENIZER, 32)
+    with pytest.raises(UserError, match=r"'accuracy'.*allowed: f1"):
+        evaluate_outputs(described, rows, encoded, np.zeros((2, 2)), {"f1": METRICS["f1"]})

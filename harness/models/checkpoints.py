@@ -55,12 +55,17 @@ def read_config(model: str, *, online: bool, trust_remote_code: bool = False) ->
         if not online:
             return None
         folder = _snapshot(model, weights=False, code=trust_remote_code)
+    return config_in(folder, trust_remote_code=trust_remote_code)
+
+
+def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
+    """The configuration in `folder`. Raises `UserError` for a config.json that transformers cannot read."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{model}: cannot read {folder / CONFIG}: {error}") from error
+        raise UserError(f"{folder / CONFIG} cannot be read: {error}") from error
 
 
 def fingerprint(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import UserError
+from harness.models.checkpoints import config_in
 from harness.models.rng import seeded
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
     A head that the folder holds is taken if it fits the task; else it is made under `seed`, without disturbing the
     global random state. Raises `UserError` where the folder's weights are not those of its config.json.
     """
-    from transformers import AutoConfig
+    from safetensors import SafetensorError
 
+    config = config_in(path, trust_remote_code=trust_remote_code)
     try:
         with quiet(), seeded(seed):
-            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
             model, info = _auto_class(task).from_pretrained(
                 path,
                 config=_for_task(config, task),
@@ -40,7 +41,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{path}: cannot load a {task.kind} model from this folder: {error}") from error
     _refuse_foreign_weights(path, model, info)
     return model.eval()

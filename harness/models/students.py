@@ -1,0 +1,183 @@
+"""Students: their shape, what cannot be, and their initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import Problem, UserError
+from harness.models import checkpoints
+from harness.suite.schema import StudentSpec
+from harness.tensors import ModelShape
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from harness.tasks.base import Task
+
+KEYWORDS = ("uniform", "first", "last", "random")
+_NUMBERS = ("layers", "hidden", "heads", "ffn")
+
+
+def checkpoint_of(spec: StudentSpec) -> str | None:
+    """The hub id or folder that the student starts from; None where its weights are copied or random."""
+    return spec.init if isinstance(spec.init, str) and spec.init not in KEYWORDS else None
+
+
+def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShape | None:
+    """The student's numbers: what it does not say is as in `teacher`. None where that is not known.
+
+    For a student that starts from a checkpoint this is what the suite says of it; the checkpoint has the last word.
+    """
+    sizes = _sizes(spec, teacher)
+    model_type = teacher.model_type if teacher else ""
+    return ModelShape(name=name, **sizes, model_type=model_type) if sizes.keys() == set(_NUMBERS) else None
+
+
+def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelShape | None) -> list[Problem]:
+    """What cannot be about a student, told before any training.
+
+    `teacher` is the shape of the model whose layers are copied (the suite's first teacher), `own` that of the
+    checkpoint that the student starts from; None where they are not known.
+    """
+    where = f"students.{name}"
+    if checkpoint_of(spec) is not None:
+        return [Problem(message, f"{where}.init") for message in _checkpoint_messages(spec, own)]
+    student = shape(spec, name, teacher)
+    problems = []
+    heads, hidden = (student.heads, student.hidden) if student else (spec.heads, spec.hidden)
+    if heads and hidden and hidden % heads:
+        problems.append(
+            Problem(
+                f"hidden {hidden} cannot be split among {heads} heads; heads must be one of"
+                f" {_listed(n for n in range(1, 65) if hidden % n == 0)}",
+                f"{where}.heads",
+            )
+        )
+    problems += [Problem(message, f"{where}.init") for message in _copy_messages(spec, student, teacher)]
+    return problems
+
+
+def source_layers(spec: StudentSpec, teacher_layers: int) -> tuple[int, ...]:
+    """For each layer of the student, the teacher's layer that it is copied from, counted from 1; () for none."""
+    count = spec.layers
+    if isinstance(spec.init, list):
+        return tuple(spec.init)
+    if spec.init == "uniform":
+        return tuple(m * teacher_layers // count for m in range(1, count + 1))
+    if spec.init == "first":
+        return tuple(range(1, count + 1))
+    if spec.init == "last":
+        return tuple(range(teacher_layers - count + 1, teacher_layers + 1))
+    return ()
+
+
+def build(
+    spec: StudentSpec,
+    *,
+    name: str,
+    task: Task,
+    teacher: PreTrainedModel | PretrainedConfig,
+    checkpoint: Path | None,
+    seed: int,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The student `name` with its initial weights and a fresh head for `task`: float32, on the CPU, in eval mode.
+
+    Args:
+        teacher: of whose family the student is, and whose weights are copied where `init` says so: the pretrained or
+            the fine-tuned model, as the caller chose. A configuration does where nothing is copied.
+        checkpoint: the folder of the checkpoint that `init` names, if it names one.
+
+    The weights depend on the spec, those of the teacher, the task and the seed alone, and the global random state is
+    left alone. Raises `UserError` for what `check` refuses.
+    """
+    from transformers import PretrainedConfig
+
+    from harness.models import copying, families, heads
+
+    if checkpoint is not None:
+        own = families.shape(checkpoints.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
+        _refuse(check(spec, name, None, own))
+        return heads.load(checkpoint, task, seed=seed, trust_remote_code=trust_remote_code)
+    config = teacher if isinstance(teacher, PretrainedConfig) else teacher.config
+    source = families.shape(config, "the teacher")
+    _refuse(check(spec, name, source, None))
+    smaller = families.resized(config, **_sizes(spec, source))
+    student = heads.from_config(smaller, task, seed=seed, trust_remote_code=trust_remote_code)
+    chosen = source_layers(spec, source.layers)
+    if chosen:
+        if isinstance(teacher, PretrainedConfig):
+            raise TypeError(f"init: {spec.init} copies weights, so it needs a model, not its configuration")
+        copying.copy_encoder(teacher, student, chosen)
+    return student
+
+
+def _sizes(spec: StudentSpec, teacher: ModelShape | None) -> dict[str, int]:
+    """The numbers that are known, the spec's own before the teacher's."""
+    sizes = {number: getattr(spec, number) or getattr(teacher, number, None) for number in _NUMBERS}
+    return {number: size for number, size in sizes.items() if size is not None}
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise UserError(*problems)
+
+
+def _checkpoint_messages(spec: StudentSpec, own: ModelShape | None) -> list[str]:
+    init = str(spec.init)
+    misspelt = get_close_matches(init, KEYWORDS, n=1, cutoff=0.7)
+    if misspelt and "/" not in init and not checkpoints.is_folder(init):
+        return [
+            f"{init!r} is neither {', '.join(KEYWORDS)}, a list of layers, nor a hub id or folder;"
+            f" did you mean {misspelt[0]!r}?"
+        ]
+    if own is None:
+        return []
+    return [
+        f"{number} is {getattr(spec, number)} in the suite, but {init} has {getattr(own, number)}; leave it out,"
+        " or take another checkpoint"
+        for number in _NUMBERS
+        if getattr(spec, number) not in (None, getattr(own, number))
+    ]
+
+
+def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: ModelShape | None) -> list[str]:
+    """What stands against copying layers; sizes are compared only where both are known."""
+    if spec.init == "random":
+        return []
+    messages = []
+    if isinstance(spec.init, list) and len(spec.init) != spec.layers:
+        messages.append(
+            f"the list names {len(spec.init)} layers, but the student has {spec.layers}; name a teacher layer for each"
+        )
+    if teacher is None:
+        return messages
+    if isinstance(spec.init, list):
+        outside = [layer for layer in spec.init if layer > teacher.layers]
+        if outside:
+            messages.append(f"there is no layer {_listed(outside)} in {teacher}; its layers are 1 to {teacher.layers}")
+    elif spec.layers > teacher.layers:
+        messages.append(
+            f"{spec.init!r} copies {spec.layers} layers, but {teacher} has only {teacher.layers}; take fewer layers,"
+            " or init: random"
+        )
+    elif spec.init == "uniform" and teacher.layers % spec.layers:
+        divisors = _listed(n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0)
+        messages.append(
+            f"'uniform' takes every k-th layer, but the {teacher.layers} layers of {teacher.name} cannot be divided by"
+            f" {spec.layers}; take {divisors} layers, or name the layers: init: [1, ...]"
+        )
+    messages += [
+        f"{number} is {getattr(student, number)} in the student and {getattr(teacher, number)} in {teacher.name}, so"
+        " its layers cannot be copied; make them equal, or start from init: random or a checkpoint"
+        for number in ("hidden", "ffn")
+        if student and getattr(student, number) != getattr(teacher, number)
+    ]
+    return messages
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

@@ -1,0 +1,43 @@
+import re
+from pathlib import Path
+
+import pandas as pd
+from results_factory import fill, run_key, run_record
+
+from harness.results import report
+from harness.results.store import Store
+
+PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "results" / "quick"
+    first = run_key("squad", "finetune", "big", 1)
+    fill(folder, leave_out=[first])
+    predictions = pd.DataFrame({"id": ["q1"], "prediction": ["an answer"], "label": ["another"]})
+    Store(folder).save(run_record("squad", "finetune", "big", 1, 70.0), predictions)
+    report(folder)
+    monkeypatch.chdir(tmp_path)
+    [snippet] = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(snippet, "docs/results.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "0.86" in printed, "the mean of sst2 kd big"
+    assert "an answer" in printed
+    assert isinstance(names["board"], pd.DataFrame)
+    assert names["board"]["average_mean"].iloc[1] == 81.5
+
+
+def test_the_page_explains_every_column_of_the_csv(tmp_path):
+    fill(tmp_path)
+    columns = pd.read_csv(report(tmp_path).files[1]).columns
+    plain = [name for name in columns if not name.startswith(("sst2_", "squad_"))]
+    assert [name for name in plain if f"`{name}`" not in PAGE] == []
+
+
+def test_the_page_explains_every_column_of_the_board(tmp_path):
+    fill(tmp_path)
+    titles = [column.title for column in report(tmp_path).board.columns]
+    assert [
+        t for t in titles if f"| {t} |" not in PAGE and t not in ("method", "student", "sst2 accuracy", "squad f1")
+    ] == []

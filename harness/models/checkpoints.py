@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CONFIG = "config.json"
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""A tokenizer needs one of these at least; the last are sentencepiece's."""
+
 TOKENIZER_FILES = (
-    "tokenizer.json",
+    *VOCABULARY_FILES,
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "*.model",  # sentencepiece
 )
 WEIGHT_FILES = (
     ("model*.safetensors", "model.safetensors.index.json"),

@@ -79,7 +79,7 @@ def build(
     *,
     name: str,
     task: Task,
-    teacher: PreTrainedModel | PretrainedConfig,
+    teacher: PreTrainedModel | PretrainedConfig | None,
     checkpoint: Path | None,
     seed: int,
     trust_remote_code: bool = False,
@@ -88,7 +88,8 @@ def build(
 
     Args:
         teacher: of whose family the student is, and whose weights are copied where `init` says so: the pretrained or
-            the fine-tuned model, as the caller chose. A configuration does where nothing is copied.
+            the fine-tuned model, as the caller chose. A configuration does where nothing is copied, and None for a
+            student that starts from a checkpoint.
         checkpoint: the folder of the checkpoint that `init` names, if it names one.
 
     The weights depend on the spec, those of the teacher, the task and the seed alone, and the global random state is
@@ -102,6 +103,11 @@ def build(
         own = families.shape(checkpoints.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
         _refuse(check(spec, name, None, own))
         return heads.load(checkpoint, task, seed=seed, trust_remote_code=trust_remote_code)
+    if teacher is None:
+        raise UserError(
+            f"students.{name}: without a teacher there is no family and no vocabulary to build it with; name a teacher,"
+            " or set init to a hub id or folder"
+        )
     config = teacher if isinstance(teacher, PretrainedConfig) else teacher.config
     source = families.shape(config, "the teacher")
     _refuse(check(spec, name, source, None))

@@ -225,6 +225,14 @@ def test_a_checkpoint_must_be_what_the_suite_says():
     assert students.check(spec(4, hidden=312, heads=12, ffn=1200, init="some/model"), "s", TEACHER, own) == []
 
 
+def test_a_student_needs_a_family():
+    with pytest.raises(UserError, match="name a teacher"):
+        build(spec(), None)
+    with pytest.raises(TypeError, match="needs a model"):
+        build(spec(init="first"), tiny_model("bert").config)
+    assert equal(build(spec(), tiny_model("bert").config), build(spec(), tiny_model("bert", seed=3)))
+
+
 def test_layers_of_an_encoder_that_hides_them_cannot_be_copied():
     with pytest.raises(UserError, match="attention interface"):
         build(spec(init="first"), tiny_model("mpnet", layers=4))

@@ -1,0 +1,79 @@
+"""Tokenizers: those of pretrained models, and one made on the spot for a teacher that is trained from nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.models.checkpoints import VOCABULARY_FILES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer in `path`. Raises `UserError` where there is none, or one that cannot tell a token's place in the
+    text, which extractive QA and word ids need."""
+    from transformers import AutoTokenizer
+
+    from harness.models.heads import quiet
+
+    if not any(file for pattern in VOCABULARY_FILES for file in path.glob(pattern)):
+        # transformers would make one up, to which every word is unknown
+        raise UserError(f"{path} holds no tokenizer; add its files ({', '.join(VOCABULARY_FILES)}) to the folder")
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{path}: {type(tokenizer).__name__} is a slow tokenizer and cannot tell where in the text a token stands;"
+            " add the tokenizer.json of a fast one to the folder"
+        )
+    return tokenizer
+
+
+def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizerBase:
+    """A lower-casing BERT tokenizer for `texts`, the same for the same texts in any order.
+
+    Its vocabulary, of at most `size` entries: the special tokens; each character that occurs, both alone and as the
+    continuation of a word, so that no word of known characters is unknown; and then whole words, the most frequent
+    first. Raises `ValueError` if `size` has no room for the characters.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from transformers import BertTokenizer
+
+    normalizer, splitter = BertNormalizer(), BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters = sorted(set("".join(words)))
+    pieces = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
+    if len(pieces) > size:
+        raise ValueError(f"a vocabulary of {size} has no room for the {len(characters)} characters of the texts")
+    by_frequency = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
+    vocabulary = [*pieces, *by_frequency[: size - len(pieces)]]
+    return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)}, do_lower_case=True)
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """16 hex digits over what decides the ids of a text; not where it was loaded from, nor how it last truncated."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for transient in ("truncation", "padding"):
+        rules.pop(transient, None)
+    content = {
+        "rules": rules,
+        "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "inputs": list(tokenizer.model_input_names),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ WEIGHT_FILES = (
 )
 """Kinds of weights, the preferred first; of a model only one kind is fetched, and only one counts."""
 
+_BERT_FIELDS = {"hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"}
 _REMEDY = "give `model:` or `init:` a local folder that holds config.json, the weights and the tokenizer"
 _fingerprints: dict[tuple[tuple[str, int, int], ...], str] = {}
 
@@ -59,12 +61,19 @@ def read_config(model: str, *, online: bool, trust_remote_code: bool = False) ->
 
 
 def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The configuration in `folder`. Raises `UserError` for a config.json that transformers cannot read."""
-    from transformers import AutoConfig
+    """The configuration in `folder`. Raises `UserError` for a config.json that transformers cannot read.
+
+    One that names no type and has BERT's numbers is BERT's: some well-known checkpoints (TinyBERT's general ones, BERT
+    miniatures) are from before the type was written down.
+    """
+    from transformers import AutoConfig, BertConfig
 
     try:
+        fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if "model_type" not in fields and fields.keys() >= _BERT_FIELDS and fields["type_vocab_size"] == 2:
+            return BertConfig.from_dict(fields)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / CONFIG} cannot be read: {error}") from error
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.batch import TaskKind
 from harness.errors import Problem, nearest
+
+if TYPE_CHECKING:
+    from harness.batch import TaskKind
 
 WHOLE = ("embeddings", "pooled", "logits")
 LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")

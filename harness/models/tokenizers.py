@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.models.checkpoints import VOCABULARY_FILES
+from harness.models.checkpoints import CONFIG, VOCABULARY_FILES, config_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,9 +29,12 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
         # transformers would make one up, to which every word is unknown
         raise UserError(f"{path} holds no tokenizer; add its files ({', '.join(VOCABULARY_FILES)}) to the folder")
 
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    if (path / CONFIG).is_file():
+        options["config"] = config_in(path, trust_remote_code=trust_remote_code)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error
     if not tokenizer.is_fast:

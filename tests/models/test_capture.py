@@ -286,3 +286,12 @@ def test_a_bare_encoder_has_no_logits():
     assert capture.check({"hidden[1]"}) == []
     [problem] = capture.check({"logits"})
     assert "head" in problem.message
+
+
+def test_a_model_of_one_segment_is_not_given_token_types():
+    model = tiny_model("roberta")
+    model.config.type_vocab_size = 1
+    model.base_model.embeddings.token_type_embeddings = nn.Embedding(1, 32)
+    inputs = inputs_of(tiny_batch("classification"))
+    assert (inputs["token_type_ids"] == 1).any()
+    assert torch.isfinite(Capture(model).run(inputs, {"logits"}).logits).all()

@@ -12,11 +12,14 @@ import torch
 from transformers import AutoConfig
 
 from harness.errors import UserError
-from harness.models import checkpoints
+from harness.models import checkpoints, heads, tokenizers
 from harness.models.families import shape
+from harness.tasks.base import Task
 from harness.testing import tiny_model
 
 from ..hub import serve
+
+TASK = Task("t", "classification", load=lambda source: None, metrics=(), score="", labels=("no", "yes"))
 
 LOCATE = """
 import json, sys
@@ -67,6 +70,26 @@ def test_a_folder_that_is_no_model(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "nonesuch"}')
     with pytest.raises(UserError, match="nonesuch"):
         checkpoints.read_config(str(tmp_path), online=False)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{broken", '{"hidden_size": 32}'])
+def test_a_config_that_cannot_be_read(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        checkpoints.config_in(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_bert_that_does_not_say_so(folder):
+    plain = heads.load(folder, TASK, seed=1)
+    fields = json.loads((folder / "config.json").read_text())
+    del fields["model_type"], fields["architectures"]
+    (folder / "config.json").write_text(json.dumps(fields))
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in [*tokenizers.SPECIAL, "a", "film"]))
+    model = heads.load(folder, TASK, seed=1)
+    assert model.config.model_type == "bert"
+    assert torch.equal(model.classifier.weight, plain.classifier.weight)
+    assert tokenizers.load(folder)("a film")["input_ids"] == [2, 5, 6, 3]
 
 
 def test_a_hub_id_is_fetched_once_and_then_needs_no_hub(folder, tmp_path):

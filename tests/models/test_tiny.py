@@ -1,0 +1,42 @@
+"""The tiny models and batches that tests and plugin authors build on."""
+
+import pytest
+import torch
+
+from harness.batch import Batch
+from harness.testing import tiny_batch, tiny_model
+
+
+def test_the_same_arguments_give_the_same_model_and_leave_the_random_state_alone():
+    state = torch.get_rng_state()
+    first = tiny_model("bert").state_dict()
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(9)
+    assert all(torch.equal(tensor, first[name]) for name, tensor in tiny_model("bert").state_dict().items())
+    other = tiny_model("bert", seed=1).state_dict()
+    assert not torch.equal(other["classifier.weight"], first["classifier.weight"])
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "qa"])
+def test_a_batch_is_ragged_and_fits_its_model(kind):
+    made = tiny_batch(kind, batch=6, length=40, num_labels=3)
+    batch = Batch.from_mapping(made)
+    assert batch.kind == kind
+    assert batch.lengths.max() == 40
+    assert len(set(batch.lengths.tolist())) > 1
+    assert (batch.inputs["input_ids"][~batch.mask] == 0).all()
+    outputs = tiny_model("bert", kind=kind, num_labels=3)(**{k: v for k, v in made.items() if k != "answer_mask"})
+    assert torch.isfinite(outputs.loss)
+
+
+def test_answers_lie_inside_the_answer_mask():
+    made = tiny_batch("qa", batch=8)
+    for edge in ("start_positions", "end_positions"):
+        assert made["answer_mask"].gather(1, made[edge][:, None]).all()
+    assert (made["start_positions"] <= made["end_positions"]).all()
+    assert made["start_positions"][-1] == made["end_positions"][-1] == 0
+
+
+def test_a_length_without_room_for_two_parts_is_refused():
+    with pytest.raises(ValueError, match="at least 6"):
+        tiny_batch("qa", length=5)

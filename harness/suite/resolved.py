@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from harness.suite.schema import StageOverride, SuiteSpec
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.host import Host
     from harness.method import Method, MethodConfig
+    from harness.suite.document import Node
     from harness.tasks.base import Task
     from harness.tensors import ModelShape
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:  # torch, through the method interface
 class MethodVariant:
     """One row of the board for each student: a method with its options settled.
 
-    `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise.
+    `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise. `path` is where in
+    the suite its entry stands.
     """
 
     label: str
@@ -29,6 +31,7 @@ class MethodVariant:
     stages: Mapping[str, StageOverride]
     students: tuple[str, ...]
     teachers: tuple[str, ...]
+    path: tuple[str | int, ...] = ("methods",)
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, read and checked. `path` is the file, `results` the folder it writes to.
+    """A suite file, read and checked. `path` is the file.
 
     `sources` maps each source in use to a hub id or to an absolute folder; likewise `models` each teacher that has a
-    model, and each student that starts from one.
+    model, and each student that starts from one. `tree` knows where each key was written.
     """
 
     spec: SuiteSpec
@@ -56,13 +59,15 @@ class Suite:
     variants: tuple[MethodVariant, ...]
     sources: Mapping[str, str]
     models: Mapping[str, str]
+    tree: Node | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Resolved:
     """What `run` will do, as far as it can be told before any training.
 
-    `shapes` holds teachers and students whose shape is known; `unchecked` says what only a hub could tell.
+    `shapes` holds teachers and students whose shape is known; `unchecked` says what only a hub could tell: clauses
+    that go on from "not checked:".
     """
 
     suite: Suite

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
+DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
+LONGEST_LABEL = 120
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 """A name that becomes part of a path or of a table: letters, digits, ``. _ + -``, and never a separator."""
 
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL)]
+"""The name of a row on the board: a `Name` that may also say ``option=value,...``."""
+
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys, and does not change once it is read."""
+    """Refuses unknown keys and values of another type, and does not change once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Architecture(Strict):
@@ -26,6 +35,14 @@ class Architecture(Strict):
     hidden: Positive
     heads: Positive
     ffn: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(
+                f"hidden {self.hidden} cannot be split among {self.heads} heads: it is no multiple of them"
+            )
+        return self
 
 
 class TeacherSpec(Strict):
@@ -37,8 +54,15 @@ class TeacherSpec(Strict):
     lr: Rate = 2e-5
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
     max_length: Positive | None = Field(None, description="default: training.max_length")
-    seed: int = 1
+    seed: Seed = 1
     floor: dict[str, float] = Field(default_factory=dict, description="task -> the least score it must reach")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.model is None) == (self.architecture is None):
+            found = "neither" if self.model is None else "both"
+            raise ValueError(f"a teacher has exactly one of `model` and `architecture`, found {found}")
+        return self
 
 
 class StudentSpec(Strict):
@@ -61,10 +85,12 @@ class MethodSpec(Strict):
     """One entry of `methods`: the reserved keys apart from the method's own options."""
 
     name: str
-    label: Name | None = Field(None, description="name on the board; default: the method's name")
-    grid: dict[str, list[Any]] = Field(default_factory=dict, description="option -> values; one row for each cell")
+    label: Label | None = Field(None, description="name on the board; default: the method's name")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, min_length=1, description="option -> values; one row for each cell"
+    )
     stages: dict[str, StageOverride] = Field(default_factory=dict, description="lengths and rates of its stages")
-    students: list[str] | None = Field(None, description="default: all")
+    students: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="default: all")
     teachers: list[str] | None = Field(None, description="default: as many as the method takes, in order")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
 
@@ -75,6 +101,12 @@ class StageOverride(Strict):
     epochs: Annotated[float, Field(gt=0)] | None = None
     steps: Positive | None = None
     lr: Rate | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("a stage's length is given by `epochs` or by `steps`, found both")
+        return self
 
 
 class Limit(Strict):
@@ -98,15 +130,15 @@ class TrainingSpec(Strict):
     clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
     checkpoint_every: Positive | None = Field(None, description="steps; also saved when interrupted")
     log_every: Positive = Field(50, description="steps")
-    data_seed: int | None = Field(None, description="order of the examples; default: the run's seed")
+    data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
 
 
 class LatencySpec(Strict):
     """The shapes and backends of the latency comparison."""
 
-    batch_sizes: list[Positive] = [1, 8, 32]
-    lengths: list[Positive] = [32, 128]
-    backends: list[str] = ["eager", "onnx"]
+    batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 8, 32]
+    lengths: Annotated[list[Positive], Field(min_length=1)] = [32, 128]
+    backends: Annotated[list[Literal["eager", "compile", "onnx"]], Field(min_length=1)] = ["eager", "onnx"]
 
 
 class TeacherCacheSpec(Strict):
@@ -123,13 +155,15 @@ class SuiteSpec(Strict):
     teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
     students: Annotated[dict[Name, StudentSpec], Field(min_length=1)]
     methods: Annotated[list[MethodSpec], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)] = [1, 2, 3]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3]
     sources: dict[str, str] = Field(default_factory=dict, description="source -> hub id or local folder")
     training: TrainingSpec = TrainingSpec()
     latency: LatencySpec | None = None
     teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
-    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; default: what is there")
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
+        None, description="cpu, cuda, cuda:1, mps; default: what is there"
+    )
     trust_remote_code: bool = False
 
 

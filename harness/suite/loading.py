@@ -1,0 +1,104 @@
+"""Reads and checks a suite file: every problem is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.errors import UserError
+from harness.host import Host
+from harness.suite import lookup, methods
+from harness.suite.document import Node
+from harness.suite.findings import Findings
+from harness.suite.layers import override, read_included
+from harness.suite.lookup import as_list, as_map
+from harness.suite.places import locate
+from harness.suite.resolved import MethodVariant, Suite
+from harness.suite.schema import SuiteSpec
+
+if TYPE_CHECKING:
+    from harness.tasks.base import Task
+
+LATER = ("selection", "tuning", "general")
+"""Keys that are planned, and that this version does not have."""
+
+
+def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> Suite:
+    """The suite at `path`: a file, or the name of a shipped suite.
+
+    Args:
+        path: the file.
+        overrides: ``a.b.c=VALUE``, as given to ``--set``.
+        plugins: .py files or folders, as given to ``--plugin``.
+
+    Raises:
+        UserError: with all problems of the file, each with the line of its key.
+    """
+    file = locate(path)
+    root = override(read_included(file), overrides)
+    findings = Findings(root)
+    root = findings.root = _known_keys(methods.normalise(root, findings), findings)
+    data = root.plain()
+    spec = _validate(data, findings)
+    host = _host(plugins, data, findings)
+    places = lookup.models(data, findings)
+    lookup.students(data, findings)
+    lookup.distinct_names(data, findings)
+    tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
+    findings.stop()
+    assert spec is not None  # else there were findings
+    assert host is not None
+    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, root)
+
+
+def _look_up(
+    data: Mapping[str, Any], host: Host, findings: Findings
+) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
+    """The tasks, sources and variants that a suite names."""
+    names = lookup.tasks(data, host, findings)
+    variants = methods.expand(
+        [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
+        host=host,
+        teachers=list(as_map(data, "teachers")),
+        students=list(as_map(data, "students")),
+        findings=findings,
+    )
+    return tuple(host.tasks[name] for name in names), lookup.sources(data, names, host, findings), variants
+
+
+def _known_keys(root: Node, findings: Findings) -> Node:
+    """`root` without keys that are left empty, so that their defaults hold, and without those that come later."""
+    for key in LATER:
+        node = root.value.get(key)
+        if node is not None and node.value is not None:
+            findings.add((key,), "is not available in this version; take it out, or set it to null")
+    kept = {key: node for key, node in root.value.items() if node.value is not None and key not in LATER}
+    return Node(kept, root.mark)
+
+
+def _validate(data: Mapping[str, Any], findings: Findings) -> SuiteSpec | None:
+    try:
+        return SuiteSpec.model_validate(data)
+    except ValidationError as error:
+        findings.invalid(error, SuiteSpec)
+        return None
+
+
+def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Findings) -> Host | None:
+    """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
+    paths: list[str | Path] = list(plugins)
+    for index, value in enumerate(as_list(data, "plugins")):
+        if isinstance(value, str):
+            path = findings.root.mark_of(("plugins", index)).folder / Path(value).expanduser()
+            if path.exists():
+                paths.append(path)
+            else:
+                findings.add(("plugins", index), f"there is no file or folder {path}")
+    try:
+        return Host.create(paths)
+    except UserError as error:
+        findings.extend(error.problems)
+        return None

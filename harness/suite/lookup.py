@@ -1,0 +1,131 @@
+"""Looks up what a suite names, in the data as they were read: a part that is refused hides no problem of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.errors import Problem, UserError, nearest
+from harness.models.students import KEYWORDS, check
+from harness.suite.document import KeyPath
+from harness.suite.findings import Findings, found
+from harness.suite.places import folder_or_hub, search_folders
+from harness.suite.schema import StudentSpec
+
+if TYPE_CHECKING:
+    from harness.host import Host
+
+
+def as_map(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(data: Mapping[str, Any], key: str) -> list[Any]:
+    value = data.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _repeated(values: Sequence[Any], key: str, findings: Findings) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            findings.add((key, index), f"{found(value)} stands twice")
+
+
+def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
+    """The known tasks of the suite, in its order. Floors may name any task there is."""
+    _repeated(as_list(data, "tasks"), "tasks", findings)
+    _repeated(as_list(data, "seeds"), "seeds", findings)
+    known: list[str] = []
+    for index, name in enumerate(as_list(data, "tasks")):
+        if isinstance(name, str):
+            _known_task(name, ("tasks", index), host, findings)
+            known += [name] if name in host.tasks else []
+    for teacher, body in as_map(data, "teachers").items():
+        for name in as_map(body, "floor") if isinstance(body, dict) else ():
+            _known_task(name, ("teachers", teacher, "floor", name), host, findings)
+    return known
+
+
+def _known_task(name: str, path: KeyPath, host: Host, findings: Findings) -> None:
+    if name not in host.tasks:
+        broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
+        hint = f"; plugins that could not be loaded: {broken}" if broken else ""
+        findings.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{hint}")
+
+
+def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings: Findings) -> dict[str, str]:
+    """Where the data of each source in use come from: a hub id or an absolute folder."""
+    known = {task.source for task in host.tasks.values() if task.source}
+    given = as_map(data, "sources")
+    places: dict[str, str] = {}
+    for source, value in given.items():
+        path = ("sources", source)
+        if source not in known:
+            findings.add(path, f"unknown source; {nearest(source, known)}")
+        elif isinstance(value, str):
+            _place(source, value, path, places, findings)
+    used: dict[str, str] = {}
+    for index, name in enumerate(as_list(data, "tasks")):
+        task = host.tasks[name] if name in names else None
+        if task and task.source:
+            place = places.get(task.source) if task.source in given else task.default_source
+            if place is not None:
+                used[task.source] = place
+            elif task.source not in given:
+                findings.add(("tasks", index), f"task {name!r} needs `sources: {{{task.source}: hub id or folder}}`")
+    return used
+
+
+def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:
+    """The hub id or absolute folder of each teacher that has a model, and each student that starts from one."""
+    places: dict[str, str] = {}
+    for name, body in as_map(data, "teachers").items():
+        if isinstance(body, dict) and isinstance(body.get("model"), str):
+            _place(name, body["model"], ("teachers", name, "model"), places, findings)
+    for name, body in as_map(data, "students").items():
+        init = body.get("init") if isinstance(body, dict) else None
+        if isinstance(init, str) and init not in KEYWORDS:
+            _place(name, init, ("students", name, "init"), places, findings)
+    return places
+
+
+def students(data: Mapping[str, Any], findings: Findings) -> None:
+    """What cannot be about a student whatever its teacher is, and one that needs a teacher where there is none."""
+    for name, body in as_map(data, "students").items():
+        try:
+            spec = StudentSpec.model_validate(body)
+        except ValidationError:  # the schema's check tells of it
+            continue
+        add_student(check(spec, name, None, None), name, findings)
+        if not as_map(data, "teachers"):
+            lacking = [number for number in ("hidden", "heads", "ffn") if getattr(spec, number) is None]
+            copies = isinstance(spec.init, list) or spec.init in KEYWORDS[:-1]
+            if copies:
+                findings.add(("students", name), "copies layers from a teacher, and the suite has none")
+            elif lacking and spec.init in KEYWORDS:
+                findings.add(("students", name), f"needs {', '.join(lacking)}: there is no teacher to take them from")
+
+
+def add_student(problems: Sequence[Problem], name: str, findings: Findings) -> None:
+    """Note problems of a student, each at its own key."""
+    for problem in problems:
+        key = (problem.where or "").removeprefix(f"students.{name}").removeprefix(".")
+        findings.add(("students", name, *([key] if key else [])), problem.message)
+
+
+def _place(name: str, value: str, path: KeyPath, places: dict[str, str], findings: Findings) -> None:
+    folders = search_folders(findings.root.mark_of(path).folder)
+    try:
+        places[name] = folder_or_hub(value, folders)
+    except UserError as error:
+        findings.add(path, error.problems[0].message)
+
+
+def distinct_names(data: Mapping[str, Any], findings: Findings) -> None:
+    """A name stands for one model: messages and tables would confuse a teacher and a student of one name."""
+    for name in as_map(data, "students"):
+        if name in as_map(data, "teachers"):
+            findings.add(("students", name), "a teacher has this name; give the student another")

@@ -1,0 +1,166 @@
+"""Decides every cell of a suite's board, as far as it can be told before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.discovery import describe
+from harness.errors import Problem, UserError, nearest
+from harness.method import Stage, TaskInfo
+from harness.models import needs
+from harness.suite.document import KeyPath, Mark, Node, shown
+from harness.suite.findings import Findings
+from harness.suite.lookup import add_student
+from harness.suite.resolved import Cell, MethodVariant, Resolved, Suite
+from harness.tensors import ModelShape
+
+if TYPE_CHECKING:
+    from harness.tasks.base import Task
+
+
+def resolve(suite: Suite, *, online: bool) -> Resolved:
+    """Every cell of the suite: to be run, or n/a with its reason.
+
+    Args:
+        suite: what `load` gave.
+        online: whether the hub may be asked for the shapes of models; a cell whose shapes are not known is not
+            checked, and `Resolved.unchecked` says so.
+
+    Raises:
+        UserError: with all problems: students that cannot be built, methods that fit no student, what plugins say.
+    """
+    findings = Findings(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
+    unchecked: list[str] = []
+    shapes = _teacher_shapes(suite, online, findings, unchecked)
+    shapes |= _student_shapes(suite, online, shapes, findings, unchecked)
+    cells: list[Cell] = []
+    for variant in suite.variants:
+        row = [
+            Cell(task, variant, student, _obstacle(suite, task, variant, student, shapes, findings))
+            for task in suite.tasks
+            for student in variant.students
+        ]
+        if all(cell.reason for cell in row):
+            reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
+            findings.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
+        cells += row
+    _ask_plugins(suite, findings)
+    findings.stop()
+    if not online:
+        hub = {source: place for source, place in suite.sources.items() if not Path(place).is_absolute()}
+        unchecked += [f"source {source}: whether the hub has {place}" for source, place in hub.items()]
+    return Resolved(suite, tuple(cells), shapes, tuple(unchecked))
+
+
+def _read_shape(suite: Suite, name: str, path: KeyPath, online: bool, findings: Findings) -> ModelShape | None:
+    """The shape of a teacher's model, or of the one that a student starts from; None where it cannot be told."""
+    from harness.models import checkpoints, families  # transformers, which a suite without models does not need
+
+    try:
+        config = checkpoints.read_config(
+            suite.models[name], online=online, trust_remote_code=suite.spec.trust_remote_code
+        )
+        return families.shape(config, name) if config is not None else None
+    except UserError as error:
+        findings.add(path, error.problems[0].message)
+        return None
+
+
+def _teacher_shapes(suite: Suite, online: bool, findings: Findings, unchecked: list[str]) -> dict[str, ModelShape]:
+    shapes: dict[str, ModelShape] = {}
+    for name, spec in suite.spec.teachers.items():
+        if spec.architecture is not None:
+            shapes[name] = ModelShape(name, **spec.architecture.model_dump(), model_type="bert")
+        elif (shape := _read_shape(suite, name, ("teachers", name, "model"), online, findings)) is not None:
+            shapes[name] = shape
+        else:
+            unchecked.append(f"teacher {name}: the shape of {suite.models[name]}, which is on the hub")
+    return shapes
+
+
+def _student_shapes(
+    suite: Suite, online: bool, teachers: Mapping[str, ModelShape], findings: Findings, unchecked: list[str]
+) -> dict[str, ModelShape]:
+    """Shapes of the students that are known. What a student does not say is as in the suite's first teacher."""
+    from harness.models import students
+
+    first = next(iter(suite.spec.teachers), None)
+    teacher = teachers.get(first) if first else None
+    shapes: dict[str, ModelShape] = {}
+    for name, spec in suite.spec.students.items():
+        starts_from_model = name in suite.models
+        own = _read_shape(suite, name, ("students", name, "init"), online, findings) if starts_from_model else None
+        problems = students.check(spec, name, teacher, own)
+        add_student(problems, name, findings)
+        # A model that a student starts from has its own numbers: none of them is the teacher's.
+        shape = own if starts_from_model and own else students.shape(spec, name, None if starts_from_model else teacher)
+        if shape is not None and not problems:
+            shapes[name] = shape
+        if starts_from_model and own is None:
+            unchecked.append(f"student {name}: the shape of {suite.models[name]}, which is on the hub")
+        elif not starts_from_model and first and teacher is None:
+            unchecked.append(f"student {name}: what it has from teacher {first}")
+    return shapes
+
+
+def _obstacle(
+    suite: Suite,
+    task: Task,
+    variant: MethodVariant,
+    student: str,
+    shapes: Mapping[str, ModelShape],
+    findings: Findings,
+) -> str | None:
+    """Why the cell cannot be; None if it can, or if a shape is not known."""
+    if student not in shapes or any(name not in shapes for name in variant.teachers):
+        return None
+    own, teachers = shapes[student], [shapes[name] for name in variant.teachers]
+    info = TaskInfo(task.name, task.kind, task.num_labels)
+    try:
+        method = variant.method(variant.config, task=info, student=own, teachers=teachers, seed=suite.spec.seeds[0])
+        problems = list(method.check(info, own, teachers))
+        stages = [] if problems else list(method.stages())
+    except UserError as error:
+        problems, stages = error.problems, []
+    except Exception as error:  # a plugin's own mistake, told without its traceback
+        findings.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
+        return None
+    if not problems:
+        _check_stages(variant, stages, findings)
+        problems = [problem for stage in stages for problem in _check_needs(stage, info, own, teachers)]
+    return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
+
+
+def _check_stages(variant: MethodVariant, stages: Sequence[Stage], findings: Findings) -> None:
+    names = [stage.name for stage in stages]
+    if not names or len(set(names)) < len(names):
+        has = f"its stages are named {', '.join(names)}" if names else "it has none"
+        findings.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
+    for name in variant.stages:
+        if name not in names:
+            findings.add((*variant.path, "stages", name), f"the method has no stage {name!r}; {nearest(name, names)}")
+
+
+def _check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> list[Problem]:
+    """What a stage asks of its models that they cannot give."""
+    asked = stage.needs.teachers
+    if len(asked) not in (0, len(teachers)):
+        return [Problem(f"stage {stage.name!r} asks {len(asked)} teachers for tensors, it has {len(teachers)}")]
+    pairs = [(student, stage.needs.student), *zip(teachers, asked, strict=False)]
+    return [
+        problem
+        for model, names in pairs
+        for problem in needs.check(names, layers=model.layers, kind=task.kind, who=model.name)
+    ]
+
+
+def _ask_plugins(suite: Suite, findings: Findings) -> None:
+    try:
+        answers = suite.host.hook.harness_validate_suite(suite=suite)
+    except Exception as error:
+        findings.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")
+        return
+    for problems in answers:
+        findings.extend(list(problems))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from harness.terminal.tables import print_table
 
@@ -39,9 +38,9 @@ def _device() -> str:
 
 
 def _cache() -> str:
-    from platformdirs import user_cache_path
+    from harness import cache
 
-    folder = Path(os.environ.get("HARNESS_CACHE") or user_cache_path("kd-harness"))
+    folder = cache.root()
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = f"{shutil.disk_usage(parent).free / 2**30:.0f} GiB free"
     return f"{folder} ({free}{'' if os.access(parent, os.W_OK) else ', NOT WRITABLE: set HARNESS_CACHE'})"

@@ -64,7 +64,8 @@ def exit_code(outcome: Outcome) -> int:
 def tell_trouble(outcome: Outcome) -> None:
     """What failed, and how to go on, on stderr."""
     if outcome.failed:
-        print(f"\n{len(outcome.failed)} runs failed:", file=sys.stderr)
+        count = len(outcome.failed)
+        print(f"\n{count} run{'s' * (count > 1)} failed:", file=sys.stderr)
         print_table(
             ["task", "method", "student", "seed", "error"],
             ((r.task, r.label, r.student, r.seed, r.error) for r in outcome.failed),

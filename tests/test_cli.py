@@ -1,0 +1,277 @@
+"""The command line: fast to start, one message a mistake, exit codes that scripts can trust."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import harness.engines.local
+import harness.plan
+import harness.results
+import harness.suite
+from harness import __version__, cli
+from harness.engines.local import Outcome
+from harness.errors import Problem, UserError
+from harness.events import RunFinished, RunId
+from harness.host import Host
+from harness.plan import RunStatus
+from harness.results.board import Board
+from harness.results.leaderboard import Report
+from harness.results.records import PlanFile, PlannedRun
+
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
+RUN = PlannedRun(key="k1", task="sst2", label="kd", method="kd", student="small", seed=1, teachers=["base"])
+
+
+def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def main(monkeypatch, *arguments: str) -> int:
+    """Call `main` in this process, as a shell would, and give the exit code."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def collector(monkeypatch):
+    """`main` turns the garbage collector off for the rest of its process, which here is the tests'."""
+    monkeypatch.setattr(cli, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
+
+
+@pytest.fixture
+def suite(monkeypatch, tmp_path):
+    """A suite of one run, in which nothing real happens: each test says what the engine does."""
+    state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
+    spec = SimpleNamespace(name="tiny")
+    loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
+    plan_file = {
+        "suite": "tiny",
+        "tasks": [],
+        "students": [],
+        "labels": [],
+        "teachers": {},
+        "seeds": [1],
+        "runs": [RUN],
+    }
+    planned = SimpleNamespace(file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file))
+    board = Board("tiny: leaderboard", (), (), (), (), (), ())
+
+    def execute(plan: object, store: object) -> Outcome:
+        state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
+        return state.outcome
+
+    monkeypatch.setattr(harness.suite, "load", lambda *a, **k: loaded)
+    monkeypatch.setattr(harness.suite, "resolve", lambda *a, **k: None)
+    monkeypatch.setattr(harness.plan, "build", lambda resolved: planned)
+    monkeypatch.setattr(
+        harness.plan, "status", lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")]
+    )
+    monkeypatch.setattr(harness.engines.local, "execute", execute)
+    monkeypatch.setattr(
+        harness.results, "report", lambda folder: Report(board, "# the board\n", (folder / "leaderboard.md",))
+    )
+    return state
+
+
+def test_help_is_fast_and_light():
+    code = "import sys; sys.argv = ['harness', '--help']; from harness.cli import main; main()"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "harness.cli" in imported
+    assert not imported & HEAVY
+    begun = time.perf_counter()
+    call("--help")
+    assert time.perf_counter() - begun < 1.5  # about 0.15 s where nothing else runs
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["validate"], ["report"], ["list"], ["doctor"]])
+def test_every_command_has_help(monkeypatch, capsys, command):
+    assert main(monkeypatch, *command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "Usage:" in shown
+    assert len(shown.splitlines()) > 8
+
+
+def test_no_command_shows_help(monkeypatch, capsys):
+    assert main(monkeypatch) == 0
+    assert "Exit codes" in capsys.readouterr().out
+
+
+def test_version(monkeypatch, capsys):
+    assert main(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"kd-harness {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run"], ["run", "a", "b"], ["list", "methodz"], ["run", "--sett"]]
+)
+def test_wrong_usage_exits_with_2(monkeypatch, capsys, arguments):
+    assert main(monkeypatch, *arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "suites", "plugins"])
+def test_list(monkeypatch, capsys, kind):
+    assert main(monkeypatch, "list", kind) == 0
+    expected = {
+        "methods": "temperature=4.0",
+        "tasks": "sst2",
+        "suites": "glue.yaml",
+        "plugins": "entry point 'tinybert'",
+    }
+    assert expected[kind] in capsys.readouterr().out
+
+
+def test_mistakes_are_told_one_a_line_as_text(monkeypatch, capsys):
+    def load(*arguments: object, **options: object) -> None:
+        raise UserError(Problem("there is no [bold]key[/]", "s.yaml:3"), "second\nwith a detail")
+
+    monkeypatch.setattr(harness.suite, "load", load)
+    assert main(monkeypatch, "validate", "s.yaml") == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: s.yaml:3: there is no [bold]key[/]\nerror: second\n  with a detail\n"
+
+
+def test_mistakes_from_a_shell(tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: bad\ntasks: [sst3]\nstudent: {}\n")
+    done = call("run", "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "bad.yaml:2" in done.stderr
+    assert "sst2" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_broken_plugin_that_is_named_exits_with_2(tmp_path):
+    (tmp_path / "mine.py").write_text("import no_such_module\n")
+    done = call("list", "methods", "--plugin", "mine.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "mine.py:1: cannot be imported: ModuleNotFoundError" in done.stderr
+
+
+def test_a_broken_plugin_that_is_installed_is_a_warning(monkeypatch, capsys, tmp_path):
+    (tmp_path / "broken_kd.py").write_text("1 / 0\n")
+    info = tmp_path / "broken_kd-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-kd\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[harness]\nbroken = broken_kd\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(monkeypatch, "list", "methods") == 0
+    shown = capsys.readouterr()
+    assert "finetune" in shown.out
+    assert "warning: plugin 'broken' is left out: cannot be imported: ZeroDivisionError" in shown.err
+
+
+def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
+    assert shown.err == "finished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
+    plan = json.loads((suite.folder / "plan.json").read_text())
+    assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"
+
+
+def test_quiet_run(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--quiet", "--results", str(tmp_path)) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_json_logs_are_all_of_stdout(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--json-logs", "--results", str(tmp_path)) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["run_finished", "suite_ended"]
+    assert lines[1] | {"time": ""} == {
+        "event": "suite_ended",
+        "time": "",
+        "suite": "tiny",
+        "folder": str(suite.folder),
+        "runs": 1,
+        "failed": 0,
+        "exit_code": 0,
+    }
+
+
+def test_a_failed_run_exits_with_1_after_the_board(suite, monkeypatch, capsys, tmp_path):
+    failed = SimpleNamespace(task="sst2", label="kd", student="small", seed=1, error="ValueError: loss is NaN")
+    suite.outcome = Outcome(failed=[failed])
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 1
+    shown = capsys.readouterr()
+    assert "# the board" in shown.out
+    assert "1 run failed" in shown.err
+    assert "ValueError: loss is NaN" in shown.err
+
+
+def test_an_interrupted_run_says_how_to_go_on(suite, monkeypatch, capsys, tmp_path):
+    suite.outcome = Outcome(interrupted=True)
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 130
+    shown = capsys.readouterr()
+    assert "the board" not in shown.out
+    assert f"harness run tiny.yaml --results {tmp_path}" in shown.err
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_plan(suite, monkeypatch, capsys, tmp_path, done):
+    suite.done = done
+    assert main(monkeypatch, "plan", "tiny.yaml", "--results", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert ("not run yet" in shown) is not done
+    assert f"{int(done)} of 1 runs are done" in shown
+    assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["key"] == "k1"
+    assert run["done"] is done
+
+
+def test_doctor_names_what_can_change_a_result(monkeypatch, capsys):
+    monkeypatch.setattr("harness.hub.obstacle", lambda *a: "it is far away")
+    assert main(monkeypatch, "doctor") == 0
+    shown = capsys.readouterr().out
+    for word in ("torch", "transformers", "python", "device", "cache", "not usable: it is far away", "methods"):
+        assert word in shown
+
+
+def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(60)\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness", "list", "methods", "--plugin", "slow.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "waiting\n"
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_tables_are_drawn_in_a_terminal():
+    outer, inner = pty.openpty()
+    child = subprocess.Popen([sys.executable, "-m", "harness", "list", "suites"], stdout=inner, stderr=inner)
+    assert child.wait(timeout=60) == 0
+    os.close(inner)
+    shown = os.read(outer, 100_000).decode()
+    os.close(outer)
+    assert "─" in shown
+    assert "glue" in shown

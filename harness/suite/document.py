@@ -121,8 +121,8 @@ def parse(text: str, start: Mark) -> Node:
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; which scalars are more than text is said below."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
+_Loader.yaml_implicit_resolvers = {}
 
 _CORE = "tag:yaml.org,2002:"
 

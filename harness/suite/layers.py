@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import Problem, UserError
 from harness.suite.document import Mark, Node, parse, read_file, shown
+from harness.suite.places import expanded
 
 
 def read_included(path: Path, above: Sequence[Path] = ()) -> Node:
@@ -20,7 +21,10 @@ def read_included(path: Path, above: Sequence[Path] = ()) -> Node:
     if not isinstance(include.value, str):
         raise UserError(Problem("include: names one file, such as `include: base.yaml`", where))
     chain = [*above, path.resolve()]
-    target = (path.parent / include.value).expanduser()
+    try:
+        target = expanded(include.value, path.parent)
+    except UserError as error:
+        raise UserError(Problem(f"include: {error}", where)) from error
     if target.resolve() in chain:
         circle = " -> ".join(shown(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
         raise UserError(Problem(f"include: files include each other: {circle}", where))

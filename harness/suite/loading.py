@@ -15,7 +15,7 @@ from harness.suite.document import Node
 from harness.suite.findings import Findings
 from harness.suite.layers import override, read_included
 from harness.suite.lookup import as_list, as_map
-from harness.suite.places import locate
+from harness.suite.places import expanded, locate
 from harness.suite.resolved import MethodVariant, Suite
 from harness.suite.schema import SuiteSpec
 
@@ -92,7 +92,11 @@ def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Findings) -
     paths: list[str | Path] = list(plugins)
     for index, value in enumerate(as_list(data, "plugins")):
         if isinstance(value, str):
-            path = findings.root.mark_of(("plugins", index)).folder / Path(value).expanduser()
+            try:
+                path = expanded(value, findings.root.mark_of(("plugins", index)).folder)
+            except UserError as error:
+                findings.add(("plugins", index), error.problems[0].message)
+                continue
             if path.exists():
                 paths.append(path)
             else:

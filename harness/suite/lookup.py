@@ -102,8 +102,7 @@ def students(data: Mapping[str, Any], findings: Findings) -> None:
         add_student(check(spec, name, None, None), name, findings)
         if not as_map(data, "teachers"):
             lacking = [number for number in ("hidden", "heads", "ffn") if getattr(spec, number) is None]
-            copies = isinstance(spec.init, list) or spec.init in KEYWORDS[:-1]
-            if copies:
+            if isinstance(spec.init, list) or (spec.init in KEYWORDS and spec.init != "random"):
                 findings.add(("students", name), "copies layers from a teacher, and the suite has none")
             elif lacking and spec.init in KEYWORDS:
                 findings.add(("students", name), f"needs {', '.join(lacking)}: there is no teacher to take them from")

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import Problem, UserError, nearest
+from harness.suite.findings import found
+
+LONGEST_PATH = 1000
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
 
@@ -23,7 +26,7 @@ def locate(path: str | Path) -> Path:
 
     Raises `UserError` with the nearest shipped name.
     """
-    file = Path(path).expanduser()
+    file = expanded(str(path), Path())
     if file.is_file():
         return file
     suites = shipped()
@@ -31,6 +34,21 @@ def locate(path: str | Path) -> Path:
         return suites[file.stem]
     what = "is a folder, not a suite file" if file.is_dir() else "no such suite file"
     raise UserError(Problem(f"{what}; of the shipped suites, {nearest(file.stem, suites)}", str(path)))
+
+
+def expanded(value: str, folder: Path) -> Path:
+    """The path that `value` names below `folder`, `~` expanded. Raises `UserError` for what no system has."""
+    if not value.strip() or "\0" in value or len(value) > LONGEST_PATH:
+        raise UserError(f"{found(value)} is no path")
+    path = Path(value)
+    try:
+        path = folder / path.expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except (OSError, RuntimeError) as error:  # too long, links in a circle; a home that nobody has
+        raise UserError(f"{found(value)} is no path: {getattr(error, 'strerror', None) or error}") from error
+    return path
 
 
 def is_path(value: str) -> bool:
@@ -44,7 +62,7 @@ def folder_or_hub(value: str, folders: Iterable[Path]) -> str:
     A relative folder is that of the first of `folders` that has it. Raises `UserError` where it is
     neither.
     """
-    tried = [(folder / Path(value).expanduser()).resolve() for folder in folders]
+    tried = [expanded(value, folder).resolve() for folder in folders]
     there = next((path for path in tried if path.is_dir()), None)
     if there is not None:
         return str(there)

@@ -231,3 +231,20 @@ def test_an_unknown_method_names_plugins_that_could_not_be_loaded(complaints, mo
     (found,) = complaints(GOOD.replace("logit_kd", "pkd_plus"))
     assert "unknown method 'pkd_plus'" in found
     assert "No module named 'pkd'" in found
+
+
+@pytest.mark.parametrize(
+    "value", ['""', '"  "', '"a\\0b"', '"./a\\0b"', "~nobody-of-this-name/x", f"./{'x' * 5000}", "x" * 5000]
+)
+@pytest.mark.parametrize("key", ["model", "init", "glue", "plugins", "include"])
+def test_paths_that_no_system_has_are_problems_like_others(complaints, key, value):
+    texts = {
+        "model": f"name: x\ntasks: [sst2]\nteachers: {{t: {{model: {value}}}}}\n{STUDENTS}{METHODS}",
+        "init": f"{HEAD}students: {{s: {{layers: 2, init: {value}}}}}\n{METHODS}",
+        "glue": f"{GOOD}sources: {{glue: {value}}}\n",
+        "plugins": f"{GOOD}plugins: [{value}]\n",
+        "include": f"{GOOD}include: {value}\n",
+    }
+    (found,) = complaints(texts[key])
+    assert key in found
+    assert len(found) < 1000

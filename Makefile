@@ -30,5 +30,5 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	echo "Installing into .venv: some minutes, once." >&2
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

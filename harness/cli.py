@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `harness --help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from enum import StrEnum
@@ -28,6 +29,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 all is well; 1 a run failed (the others are done); 2 a mistake in the input, told on stderr; "
     "130 interrupted (the same command goes on where it stopped).",
 )
+
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+"""Faults of a folder that a user gave, or of its disk; any other `OSError` is ours."""
 
 SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of one that is shipped (quick)")]
 Overrides = Annotated[
@@ -152,10 +156,19 @@ def main() -> None:
         app()
     except UserError as error:
         for problem in error.problems:
-            typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            typer.echo("\n  ".join(str(problem).splitlines()), err=True)
+            _tell(str(problem))
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         gc.freeze()  # the interpreter's last collection, too
+
+
+def _tell(mistake: str) -> None:
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo("\n  ".join(mistake.splitlines()), err=True)

@@ -161,6 +161,22 @@ def test_mistakes_from_a_shell(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_results_that_cannot_be_written_are_a_mistake(suite, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path / "file")) == 2
+    assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_mistake(suite, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise FileNotFoundError(2, "ours")
+
+    monkeypatch.setattr(harness.plan, "build", broken)
+    monkeypatch.setattr(sys, "argv", ["harness", "run", "tiny.yaml"])
+    with pytest.raises(FileNotFoundError, match="ours"):
+        cli.main()
+
+
 def test_a_broken_plugin_that_is_named_exits_with_2(tmp_path):
     (tmp_path / "mine.py").write_text("import no_such_module\n")
     done = call("list", "methods", "--plugin", "mine.py", cwd=tmp_path)
@@ -186,7 +202,10 @@ def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_pa
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
     shown = capsys.readouterr()
     assert shown.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
-    assert shown.err == "finished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
+    assert (
+        shown.err
+        == f"tiny: 1 of 1 runs to train, into {suite.folder}\nfinished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
+    )
     plan = json.loads((suite.folder / "plan.json").read_text())
     assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"
 
@@ -199,8 +218,8 @@ def test_quiet_run(suite, monkeypatch, capsys, tmp_path):
 def test_json_logs_are_all_of_stdout(suite, monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "run", "tiny.yaml", "--json-logs", "--results", str(tmp_path)) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == ["run_finished", "suite_ended"]
-    assert lines[1] | {"time": ""} == {
+    assert [line["event"] for line in lines] == ["suite_started", "run_finished", "suite_ended"]
+    assert lines[2] | {"time": ""} == {
         "event": "suite_ended",
         "time": "",
         "suite": "tiny",

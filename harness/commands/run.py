@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,28 +23,32 @@ def run_suite(
     name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, json_logs: bool, quiet: bool
 ) -> int:
     """Train what is missing, print the board and where its files are. Returns the exit code."""
-    calm_libraries()
     gc.enable()
+    suite = load_suite(name, overrides, plugins)
     from harness import plan
     from harness.engines import local
     from harness.results import report
     from harness.results.store import Store
     from harness.suite import resolve
 
-    suite = load_suite(name, overrides, plugins)
     planned = plan.build(resolve(suite, online=True))
     store = Store(results / suite.spec.name)
     # Two labels of one key are one run.
-    missing = len({state.run.key for state in plan.status(planned, store) if not state.done})
+    done = {state.run.key: state.done for state in plan.status(planned, store)}
+    missing = list(done.values()).count(False)
     store.save_plan(planned.file(command()))
+    about = {"suite": suite.spec.name, "folder": str(store.folder), "runs": missing}
+    if json_logs:
+        JsonLines().write("suite_started", {**about, "done": len(done) - missing})
+    elif not quiet:
+        print(f"{suite.spec.name}: {missing} of {len(done)} runs to train, into {store.folder}", file=sys.stderr)
     with observer(missing, json_logs=json_logs, quiet=quiet) as watcher:
         suite.host.add_observer(watcher)
         outcome = local.execute(planned, store)
     code = exit_code(outcome)
     written = None if code == INTERRUPTED else report(store.folder)
     if json_logs:
-        ended = {"suite": suite.spec.name, "folder": str(store.folder), "runs": missing}
-        JsonLines().write("suite_ended", {**ended, "failed": len(outcome.failed), "exit_code": code})
+        JsonLines().write("suite_ended", {**about, "failed": len(outcome.failed), "exit_code": code})
     elif written:
         from harness.terminal.board import print_report
 
@@ -78,11 +81,3 @@ def tell_trouble(outcome: Outcome) -> None:
 def command() -> str:
     """The command as a user would type it again."""
     return shlex.join(["harness", *sys.argv[1:]])
-
-
-def calm_libraries() -> None:
-    """Keep the libraries' own bars and notes out of ours. To be called before they are imported; what is set stays."""
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

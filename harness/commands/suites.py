@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,11 +21,20 @@ if TYPE_CHECKING:
 
 def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Suite:
     """Read a suite file, or a shipped one by its bare name. Plugins that are broken but not needed are told."""
+    calm_libraries()
     from harness.suite import load
 
     suite = load(name, overrides=overrides, plugins=plugins)
     warn_of_broken(suite.host)
     return suite
+
+
+def calm_libraries() -> None:
+    """Keep the libraries' own bars and notes out of ours: before they are imported, and unless a user has set it."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def warn_of_broken(host: Host) -> None:
@@ -36,11 +46,11 @@ def warn_of_broken(host: Host) -> None:
 
 def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
     """Print what would run, what is done, and why not."""
+    suite = load_suite(name, overrides, plugins)
     from harness import plan
     from harness.results.store import Store
     from harness.suite import resolve
 
-    suite = load_suite(name, overrides, plugins)
     store = Store(results / suite.spec.name)
     states = plan.status(plan.build(resolve(suite, online=True)), store)
     if as_json:
@@ -58,9 +68,9 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
 
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
     """Check a suite and print what was found. Problems are raised as a `UserError`."""
+    suite = load_suite(name, overrides, plugins)
     from harness.suite import resolve
 
-    suite = load_suite(name, overrides, plugins)
     resolved = resolve(suite, online=False)
     typer.echo(f"{suite.path}: valid")
     for title, text in _summary(resolved):

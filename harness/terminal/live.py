@@ -24,11 +24,11 @@ class LiveProgress:
 
     def __init__(self, console: Console, runs: int) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True)),
-            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[count]}", markup=False, justify="right", table_column=Column(no_wrap=True)),
-            RemainingColumn(),
-            TextColumn("{task.fields[losses]}", markup=False, table_column=Column(ratio=3, no_wrap=True)),
+            RemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[losses]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             console=console,
             expand=True,
         )

@@ -1,13 +1,17 @@
-"""The test kit for plugin authors: tiny models and batches."""
+"""The test kit for plugin authors: a method's loss terms on one batch, tiny models and batches."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from harness.batch import TaskKind
+from harness.batch import Batch, TaskKind
+from harness.errors import UserError, nearest
+from harness.method import Method, Step, TaskInfo
 from harness.tasks.base import Splits, Task
 
 if TYPE_CHECKING:
@@ -16,6 +20,83 @@ if TYPE_CHECKING:
 PAD = 0
 CLS, SEP = 1, 2
 FIRST_WORD = 3
+
+
+def loss_terms(
+    method: str | type[Method],
+    *,
+    student: PreTrainedModel,
+    teachers: Sequence[PreTrainedModel],
+    batch: Mapping[str, Tensor],
+    stage: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """The unweighted loss terms of one batch, scalars by name, with freshly built modules.
+
+    Teachers are used in eval mode and without gradient, the student as it is given; models, batch and the global
+    random state are left as they were. Between equal widths projections are the identity.
+
+    Args:
+        method: a method's class, or the name of one that a plugin registers.
+        student: a transformers model with a head, float32 or float64.
+        teachers: as many as the method takes.
+        batch: padded; ``input_ids``, ``attention_mask``, ``token_type_ids`` where the model has them, and ``labels``,
+            or ``start_positions``, ``end_positions`` and ``answer_mask``. The kind of task is inferred from them.
+        stage: a stage's name; None is the first.
+        config: the method's options; None or {} is every option at its default.
+
+    Raises:
+        UserError: there is no such method or stage, or the method refuses these models.
+    """
+    from harness.models.capture import Capture
+    from harness.models.families import shape
+    from harness.models.rng import seeded
+
+    cls = _method(method) if isinstance(method, str) else method
+    examples = Batch.from_mapping(batch)
+    labels = {"classification": student.config.num_labels, "regression": 1, "qa": 2}[examples.kind]
+    task = TaskInfo("tiny", examples.kind, labels)
+    own = shape(student.config, "student")
+    theirs = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
+    made = cls(cls.Config.model_validate(config or {}), task=task, student=own, teachers=theirs, seed=seed)
+    problems = made.check(task, own, theirs)
+    if problems:
+        raise UserError(*problems)
+    stages = {each.name: each for each in made.stages()}
+    if stage is not None and stage not in stages:
+        raise UserError(f"{cls.name} has no stage {stage!r}; {nearest(stage, stages)}")
+    chosen = stages[stage] if stage is not None else next(iter(stages.values()))
+    with seeded(seed):
+        modules = made.modules(own, theirs).to(device=student.device, dtype=student.dtype)
+    step = Step(chosen, 0, 1, 0.0, 1.0, modules, torch.Generator().manual_seed(seed))
+    read = []
+    for teacher, needs in zip(teachers, chosen.needs.teachers, strict=False):
+        with torch.no_grad(), _eval_mode(teacher):
+            read.append(Capture(teacher).run(examples.inputs, needs, answer_mask=examples.answer_mask))
+    tensors = Capture(student).run(examples.inputs, chosen.needs.student, answer_mask=examples.answer_mask)
+    return dict(made.losses(step, examples, tensors, read))
+
+
+def _method(name: str) -> type[Method]:
+    from harness.host import Host
+
+    methods = Host.create().methods
+    if name not in methods:
+        raise UserError(f"there is no method {name!r}; {nearest(name, methods)}")
+    return methods[name]
+
+
+@contextmanager
+def _eval_mode(model: PreTrainedModel) -> Iterator[None]:
+    """In eval mode for a while; every module then gets back the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def tiny_model(

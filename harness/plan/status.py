@@ -57,4 +57,5 @@ def _what_changed(job: RunJob, records: Sequence[RunRecord]) -> str:
     ]
     if not alike:
         return "not run yet"
-    return "changed: " + "; ".join(min(alike, key=lambda changes: len(changes)))
+    fewest = min(alike, key=len)
+    return f"changed: {'; '.join(fewest)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def restore(run: Run, path: Path) -> bool:
         return False
     try:
         state = torch.load(path, map_location=run.device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError):
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         return False
     run.load_state_dict(state)
     return True

@@ -22,8 +22,9 @@ def score(
     parts = {}
     for name, encoded in data.validation.items():
         outputs = logits(capture, encoded, data.pad_token_id, batch_size=batch_size, device=device)
-        parts[name] = evaluate_outputs(data.task, data.splits.validation[name], encoded, outputs, metrics)
-    return combine(data.task, parts)
+        examples = data.splits.validation[name]
+        parts[name] = evaluate_outputs(data.task, examples, encoded, outputs, metrics, split=name)
+    return combine(parts)
 
 
 def logits(

@@ -1,0 +1,91 @@
+"""A small task in memory, and runs on it."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from harness.events import RunId
+from harness.host import Host
+from harness.models import tokenizers
+from harness.models.families import shape
+from harness.plan.jobs import task_info
+from harness.suite.schema import TrainingSpec
+from harness.tasks.base import Splits, Task
+from harness.testing import tiny_model
+from harness.training.cohort import Cohort, Teacher
+from harness.training.data import Stream, encode_task
+from harness.training.run import Run
+
+CPU = torch.device("cpu")
+TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
+WORDS = TEXT.split()
+
+
+def examples(count, seed, kind):
+    rng = torch.Generator().manual_seed(seed)
+    draws = torch.randint(len(WORDS), (count, 9), generator=rng).tolist()
+    texts = [" ".join(WORDS[i] for i in row[: 3 + row[0] % 7]) for row in draws]
+    ids = [str(i) for i in range(count)]
+    if kind == "qa":
+        answers = [[{"text": text.split()[1], "start": text.index(" ") + 1}] for text in texts]
+        return Dataset.from_dict({"id": ids, "question": ["which one"] * count, "context": texts, "answers": answers})
+    labels = [row[1] % 2 for row in draws] if kind == "classification" else [row[1] / 8 for row in draws]
+    return Dataset.from_dict({"id": ids, "text": texts, "label": labels})
+
+
+class World:
+    """A task's data, and what makes runs and cohorts on it."""
+
+    def __init__(self, kind, training):
+        self.kind = kind
+        self.training = training
+        self.methods = Host.create().methods
+        metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
+        score = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
+        labels = ("no", "yes") if kind == "classification" else ()
+        task = Task("small", kind, lambda source: splits, metrics=(metrics[kind],), score=score[kind], labels=labels)
+        splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)})
+        tokenizer = tokenizers.whole_word([TEXT, "which one"])
+        self.vocab = len(tokenizer)
+        self.data = encode_task(task, splits, tokenizer, "reader", 24)
+
+    def model(self, **sizes):
+        return tiny_model(kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
+
+    def run(self, method, *, seed=1, config=None, overrides=None, observe=lambda run, point: None, heads=4):
+        cls = method if isinstance(method, type) else self.methods[method]
+        student, teacher = self.model(layers=2, hidden=16, heads=heads, seed=seed), self.model(layers=4, seed=99)
+        shapes = [shape(teacher.config, "base")] if cls.max_teachers else []
+        made = cls(
+            cls.Config.model_validate(config or {}),
+            task=task_info(self.data.task),
+            student=shape(student.config, "student"),
+            teachers=shapes,
+            seed=seed,
+        )
+        return Run(
+            RunId(f"{cls.name}-{seed}", "small", cls.name, "student", seed),
+            made,
+            student,
+            teachers=["base"] if shapes else [],
+            training=self.training,
+            overrides=overrides or {},
+            batches_per_epoch=self.stream().batches_per_epoch,
+            device=CPU,
+            observe=observe,
+        )
+
+    def stream(self):
+        return Stream(self.data, batch_size=self.training.batch_size, data_seed=5)
+
+    def cohort(self, *runs):
+        teacher = Teacher("base", self.model(layers=4, seed=99), "reader", CPU)
+        return Cohort(self.stream(), {"base": teacher}, runs, CPU)
+
+
+@pytest.fixture(name="world")
+def _world():
+    def make(kind="classification", **training):
+        return World(kind, TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training}))
+
+    return make

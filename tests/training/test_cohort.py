@@ -1,0 +1,219 @@
+"""The laws of the cohort: a run's result is its own, whoever trains beside it."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness import Method, Needs, Stage, layers
+from harness.losses import task_loss
+from harness.training import checkpoints
+from harness.training.evaluate import logits
+
+CPU = torch.device("cpu")
+KINDS = ["classification", "regression", "qa"]
+METHODS = [("finetune", {}), ("logit_kd", {}), ("tinybert", {}), ("tinybert", {"attention_loss": "kl"})]
+
+
+class FailsAtStep(Method):
+    """A method with a mistake in it that shows at its fourth step."""
+
+    name = "fails"
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits", *layers("scores", [1, 4])]]))]
+
+    def losses(self, step, batch, student, teachers):
+        if step.index == 3:
+            raise ZeroDivisionError("a mistake\nof many lines")
+        return {"task": task_loss(student.logits, batch)}
+
+
+class BecomesNaN(FailsAtStep):
+    name = "nan"
+
+    def losses(self, step, batch, student, teachers):
+        loss = task_loss(student.logits, batch)
+        return {"task": loss * float("nan") if step.index == 3 else loss}
+
+
+def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
+    return list(cohort.train(stop=stop, checkpoint=checkpoint))
+
+
+def bits(run):
+    """Everything that a run has learnt, and what it said on the way."""
+    tensors = {**run.student.state_dict(), **{f"module.{k}": v for k, v in run.modules.state_dict().items()}}
+    return {name: tensor.clone() for name, tensor in tensors.items()}, [point.terms for point in run.history]
+
+
+def assert_same(run, expected):
+    weights, history = expected
+    mine, said = bits(run)
+    assert mine.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(mine[name], tensor), f"{run.id}: {name} differs"
+    assert said == history
+
+
+def alone(world, method, config, seed):
+    run = world.run(method, config=config, seed=seed)
+    train(world.cohort(run))
+    assert run.error is None
+    return bits(run)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_alone_and_in_a_cohort_the_bits_are_the_same(world, kind):
+    here = world(kind)
+    expected = {(m, str(c), s): alone(here, m, c, s) for m, c in METHODS for s in (1, 2)}
+    runs = [here.run(m, config=c, seed=s) for s in (2, 1) for m, c in reversed(METHODS)]
+    train(here.cohort(*runs))
+    for run, (m, c, s) in zip(runs, [(m, c, s) for s in (2, 1) for m, c in reversed(METHODS)], strict=True):
+        assert run.error is None
+        assert_same(run, expected[m, str(c), s])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=5))
+def test_any_company_in_any_order(world, company):
+    here = world("classification", epochs=0.7)
+    cache = {}
+    runs = []
+    for index, seed in company:
+        method, config = METHODS[index]
+        if (index, seed) not in cache:
+            cache[index, seed] = alone(here, method, config, seed)
+        runs.append(here.run(method, config=config, seed=seed))
+    train(here.cohort(*runs))
+    for run, chosen in zip(runs, company, strict=True):
+        assert_same(run, cache[chosen])
+
+
+@pytest.mark.parametrize("broken", [FailsAtStep, BecomesNaN])
+def test_a_fault_ends_its_own_run_alone(world, broken):
+    here = world()
+    expected = alone(here, "tinybert", {}, 1)
+    bad, good = here.run(broken), here.run("tinybert")
+    ended = train(here.cohort(bad, good))
+    assert ended == [bad, good]
+    assert good.error is None
+    assert_same(good, expected)
+    words = "ZeroDivisionError: a mistake" if broken is FailsAtStep else "NonFiniteLoss"
+    assert words in bad.error
+    assert "\n" not in bad.error
+
+
+def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):
+    here = world()
+    runs = [here.run(m, config=c, seed=s) for m, c in METHODS for s in (1, 2)]
+    cohort = here.cohort(*runs)
+    train(cohort)
+    batches = 2 * here.stream().batches_per_epoch
+    assert {run.position for run in runs} == {batches}
+    assert cohort.forwards == {"base": batches}
+    answered = sum(run.teacher_reads for run in runs)
+    assert answered == pytest.approx(batches)
+    assert all(run.teacher_reads == 0 for run in runs if run.method.name == "finetune")
+
+
+def test_no_teacher_runs_for_those_who_need_none(world):
+    here = world()
+    cohort = here.cohort(here.run("finetune"))
+    train(cohort)
+    assert cohort.teacher_forwards == 0
+
+
+@pytest.mark.parametrize("method", ["finetune", "logit_kd", "tinybert"])
+@pytest.mark.parametrize("stop_after", [1, 5, 9])
+def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, method, stop_after):
+    here = world()
+    expected = alone(here, method, {}, 1)
+    first = here.run(method)
+    saved = tmp_path / "run.pt"
+    train(
+        here.cohort(first),
+        stop=lambda: first.position >= stop_after,
+        checkpoint=lambda run: checkpoints.save(run, saved),
+    )
+    assert first.position == stop_after
+    again = here.run(method)
+    assert checkpoints.restore(again, saved)
+    assert again.position == stop_after
+    train(here.cohort(again))
+    assert_same(again, expected)
+    assert again.tokens == sum(here.stream().at(i, CPU)[1] for i in range(again.steps))
+
+
+def test_a_resumed_run_waits_for_the_others(world, tmp_path):
+    here = world()
+    expected = {m: alone(here, m, {}, 1) for m in ("logit_kd", "tinybert")}
+    early = here.run("tinybert")
+    saved = tmp_path / "run.pt"
+    stop = {"at": 7}
+    train(
+        here.cohort(early), stop=lambda: early.position >= stop["at"], checkpoint=lambda r: checkpoints.save(r, saved)
+    )
+    resumed, fresh = here.run("tinybert"), here.run("logit_kd")
+    checkpoints.restore(resumed, saved)
+    cohort = here.cohort(resumed, fresh)
+    train(cohort)
+    assert_same(resumed, expected["tinybert"])
+    assert_same(fresh, expected["logit_kd"])
+    assert cohort.forwards["base"] == fresh.steps
+
+
+def test_a_broken_checkpoint_means_a_new_start(world, tmp_path):
+    saved = tmp_path / "run.pt"
+    saved.write_bytes(b"not a checkpoint")
+    run = world().run("finetune")
+    assert not checkpoints.restore(run, saved)
+    assert run.position == 0
+
+
+def test_checkpoints_are_made_as_often_as_asked(world):
+    here = world(checkpoint_every=4)
+    run = here.run("finetune")
+    places = []
+    train(here.cohort(run), checkpoint=lambda r: places.append(r.position))
+    assert places == [4, 8]
+    assert run.steps == 12
+
+
+def test_stages_follow_each_other_and_are_logged(world):
+    here = world()
+    points: list = []
+    run = here.run("tinybert", observe=lambda run, point: points.append(point))
+    train(here.cohort(run))
+    assert points == run.history
+    assert run.lengths == [8, 4]
+    assert [(p.stage, p.step) for p in points] == [
+        ("intermediate", 3),
+        ("intermediate", 6),
+        ("intermediate", 8),
+        ("prediction", 9),
+        ("prediction", 12),
+    ]
+    assert set(points[0].terms) == {"loss", "attention", "hidden", "embedding"}
+    assert set(points[-1].terms) == {"loss", "prediction"}
+
+
+def test_training_learns(world):
+    here = world("regression", epochs=20)
+    run = here.run("finetune")
+    train(here.cohort(run))
+    assert run.history[-1].terms["task"] < 0.5 * run.history[0].terms["task"]
+
+
+def test_logits_do_not_depend_on_how_they_are_batched(world):
+    here = world("qa")
+    run = here.run("finetune")
+    encoded = here.data.validation["validation"]
+    outputs: Sequence = [logits(run.capture, encoded, 0, batch_size=size, device=CPU) for size in (1, 7)]
+    assert [o.shape for o in outputs[0]] == [(2, length) for length in encoded.lengths]
+    for one, many in zip(*outputs, strict=True):
+        allowed = one > -1e30
+        assert (allowed == (many > -1e30)).all()
+        assert one[allowed] == pytest.approx(many[allowed], abs=1e-5)

@@ -249,3 +249,15 @@ def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
 
 def test_there_are_shipped_suites():
     assert "glue.yaml" in [file.name for file in SUITES]
+
+
+def test_every_cell_of_glue_can_be_with_the_models_that_it_names(tmp_path):
+    from transformers import BertConfig
+
+    BertConfig().save_pretrained(tmp_path / "bert-base")
+    tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
+    BertConfig(num_attention_heads=12, **tiny).save_pretrained(tmp_path / "tinybert")
+    settings = [f"teachers.base.model={tmp_path}/bert-base", f"students.4x312.init={tmp_path}/tinybert"]
+    resolved = resolve(load("glue", overrides=settings), online=False)
+    assert [cell.reason for cell in resolved.cells] == [None] * (5 * 3 * 2)
+    assert resolved.unchecked == ("source glue: whether the hub has nyu-mll/glue",)

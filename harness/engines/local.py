@@ -51,21 +51,27 @@ class _Engine:
         self._encoded: dict[tuple[str, str, int], EncodedTask] = {}
 
     def execute(self) -> Outcome:
+        missing = pending(self.plan, self.store)
+        needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
             for job in self.plan.teachers:
-                self._teacher(job)
-            for jobs in self.plan.cohorts(pending(self.plan, self.store)):
+                self._teacher(job, needed=job.key in needed)
+            for jobs in self.plan.cohorts(missing):
                 self._cohort(jobs)
         except teachers.Interrupted:
             self.outcome.interrupted = True
         return self.outcome
 
-    def _teacher(self, job: TeacherJob) -> None:
+    def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
         """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
         record = self.store.teacher(job.key)
-        if record is None or record.data_fingerprint != job.data.validation_fingerprint or not _trained(job):
+        scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
+        if record is None or not scored or (needed and not teachers.is_kept(job)):
             record = self._train_teacher(job)
-        task, floor = job.data.task, record.floor
+        limit = self.plan.spec.training.limit
+        floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
+        self.store.save_teacher(record.model_copy(update={"floor": floor}))
+        task = job.data.task
         if floor is not None and record.score < floor:
             raise UserError(
                 f"teacher {job.name} scores {record.score:.4f} ({task.score}) on {task.name}, below its floor of"
@@ -88,7 +94,6 @@ class _Engine:
         scored = score(
             teacher.capture, encoded, self.host.metrics, batch_size=job.training.batch_size, device=self.device
         )
-        limits = spec.training.limit
         record = TeacherRecord(
             key=job.key,
             name=job.name,
@@ -97,14 +102,12 @@ class _Engine:
             data_fingerprint=data.validation_fingerprint,
             score=scored.score,
             metrics=scored.metrics,
-            floor=None if limits.train or limits.validation else job.spec.floor.get(data.task.name),
             parts=dict(job.parts),
             losses=fit.losses,
             cost=fit.cost,
             size=accounts.size(teacher.model, job.name, tokens=spec.training.max_length),
             provenance=fit.provenance,
         )
-        self.store.save_teacher(record)
         run_id = RunId(job.key, data.task.name, job.name, "", job.spec.seed, role="teacher")
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         self.host.notify("harness_run_finished", event)
@@ -153,7 +156,3 @@ class _Engine:
                 self.outcome.failed.append(record)
         if self.stop() and not all(run.ended for run in runs):
             raise teachers.Interrupted
-
-
-def _trained(job: TeacherJob) -> bool:
-    return (teachers.folder(job) / "fit.json").exists()

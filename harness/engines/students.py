@@ -10,7 +10,7 @@ import torch
 
 from harness.events import RunFinished, RunId
 from harness.identity import derive
-from harness.models import students
+from harness.models import heads, students
 from harness.plan import Plan, RunJob
 from harness.results.records import RunRecord
 from harness.results.store import Store
@@ -105,7 +105,8 @@ def finish(
     )
 
     def export(path: Path) -> None:
-        run.student.save_pretrained(path)
+        with heads.quiet():
+            run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 
     store.save(record, scored.frame if scored else None, export if scored else None)

@@ -60,6 +60,11 @@ def folder(job: TeacherJob) -> Path:
     return cache.root() / "teachers" / job.key
 
 
+def is_kept(job: TeacherJob) -> bool:
+    """Whether the cache has the fine-tuned teacher."""
+    return (folder(job) / "fit.json").exists()
+
+
 def load(job: TeacherJob) -> PreTrainedModel:
     """The fine-tuned teacher, on the CPU."""
     return heads.load(folder(job), job.data.task, seed=0)
@@ -85,11 +90,10 @@ def fine_tune(
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):  # another process may be at the same teacher
-        record = target / "fit.json"
-        if not record.exists():
+        if not is_kept(job):
             model = untrained(job, trust_remote_code=trust_remote_code).to(device)
             _train(job, model, data(), target, host, device, stop)
-        return Fit.model_validate_json(record.read_text(encoding="utf-8"))
+        return Fit.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
@@ -159,6 +163,7 @@ def _train(
 
 
 def _export(model: PreTrainedModel, job: TeacherJob, fit: Fit, path: Path) -> None:
-    model.save_pretrained(path)
+    with heads.quiet():
+        model.save_pretrained(path)
     job.reader.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")

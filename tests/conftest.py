@@ -1,0 +1,86 @@
+"""A whole suite in small: a task that a plugin brings, a teacher from scratch, students of one layer."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+PLUGIN = '''
+"""Sentences of ten words; the label says whether a bright word comes before a dark one."""
+
+import random
+
+from harness import hookimpl
+from harness.tasks.base import Splits, Task
+
+WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
+
+
+def made(count, seed):
+    from datasets import Dataset
+
+    rng = random.Random(seed)
+    rows = [rng.sample(WORDS, rng.randint(4, 9)) for _ in range(count)]
+    places = [[row.index(w) if w in row else 99 for w in ("sun", "night")] for row in rows]
+    labels = [int(bright < dark) for bright, dark in places]
+    ids = [str(i) for i in range(count)]
+    return Dataset.from_dict({"id": ids, "text": [" ".join(row) for row in rows], "label": labels})
+
+
+def load(source):
+    return Splits(made(120, 1), {"validation": made(60, 2)})
+
+
+@hookimpl
+def harness_register_tasks(register):
+    labels = ("dark", "bright")
+    register(Task("order", "classification", load, ("accuracy",), "accuracy", labels=labels, synthetic=True))
+'''
+
+SUITE = {
+    "name": "small",
+    "plugins": ["order.py"],
+    "tasks": ["order"],
+    "teachers": {"base": {"architecture": {"layers": 2, "hidden": 32, "heads": 2, "ffn": 64}, "epochs": 1, "lr": 1e-3}},
+    "students": {"1x32": {"layers": 1, "init": "uniform"}},
+    "methods": ["finetune", "logit_kd", "tinybert"],
+    "seeds": [1, 2],
+    "training": {"epochs": 1, "batch_size": 16, "lr": 1e-3, "max_length": 16, "log_every": 5},
+}
+
+
+class SmallSuite:
+    """A suite file of its own folder, and what is done with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "small.yaml"
+        (folder / "order.py").write_text(PLUGIN, encoding="utf-8")
+        self.path.write_text(yaml.safe_dump(SUITE), encoding="utf-8")
+
+    def plan(self, *overrides: str, plugins: tuple = ()):
+        from harness import plan
+        from harness.suite import load, resolve
+
+        return plan.build(resolve(load(self.path, overrides=overrides, plugins=plugins), online=False))
+
+    def store(self):
+        from harness.results.store import Store
+
+        return Store(self.folder / "results" / "small")
+
+    def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
+        from harness.engines import local
+
+        planned = self.plan(*overrides, plugins=plugins)
+        for observer in observers:
+            planned.resolved.suite.host.add_observer(observer)
+        self.store().save_plan(planned.file("harness run small.yaml"))
+        return local.execute(planned, self.store())
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> SmallSuite:
+    """With a cache of its own."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    return SmallSuite(tmp_path)

@@ -57,7 +57,7 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunFailed:
-    """`error` is one line: the exception's type and message."""
+    """`error` is one line: the step and stage it stopped at, the exception's type and message."""
 
     run: RunId
     step: int

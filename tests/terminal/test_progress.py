@@ -20,7 +20,7 @@ def tell(host: Host, run: RunId = RUN, fails: bool = False) -> None:
     losses = {"loss": 0.5, "ce": 0.25, "attention": float("nan"), "c": 1.0, "d": 2.0}
     host.notify("harness_step", StepLogged(run, "all", 50, 100, losses, 1e-3))
     if fails:
-        host.notify("harness_run_failed", RunFailed(run, 50, "ValueError: loss is [bold]NaN[/]"))
+        host.notify("harness_run_failed", RunFailed(run, 50, "step 50 (all): ValueError: loss is [bold]NaN[/]"))
     else:
         host.notify("harness_run_finished", RunFinished(run, 0.91234, {"accuracy": 0.91234}, 125.4))
 
@@ -43,7 +43,7 @@ def test_plain_lines(host, capsys):
         "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, 3 side by side",
         "finished sst2 tinybert[kl] 4x312 seed 1: 0.9123 in 2 min 5 s [1/2]",
         "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, 3 side by side",
-        "failed   sst2 tinybert[kl] 4x312 seed 1 at step 50: ValueError: loss is [bold]NaN[/] [2/2]",
+        "failed   sst2 tinybert[kl] 4x312 seed 1: step 50 (all): ValueError: loss is [bold]NaN[/] [2/2]",
     ]
 
 

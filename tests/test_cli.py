@@ -21,7 +21,7 @@ from harness.engines.local import Outcome
 from harness.errors import Problem, UserError
 from harness.events import RunFinished, RunId
 from harness.host import Host
-from harness.plan import RunStatus
+from harness.plan import Estimate, RunStatus
 from harness.results.board import Board
 from harness.results.leaderboard import Report
 from harness.results.records import PlanFile, PlannedRun
@@ -82,6 +82,9 @@ def suite(monkeypatch, tmp_path):
     monkeypatch.setattr(harness.plan, "build", lambda resolved: planned)
     monkeypatch.setattr(
         harness.plan, "status", lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")]
+    )
+    monkeypatch.setattr(
+        harness.plan, "estimate", lambda plan, jobs: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80)
     )
     monkeypatch.setattr(harness.engines.local, "execute", execute)
     monkeypatch.setattr(
@@ -255,8 +258,11 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     shown = capsys.readouterr().out
     assert ("not run yet" in shown) is not done
     assert f"{int(done)} of 1 runs are done" in shown
+    assert ("40 passes of teachers (80 if each run had its own)" in shown) is not done
     assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
-    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    told = json.loads(capsys.readouterr().out)
+    assert told["to_do"]["runs"] == int(not done)
+    (run,) = told["runs"]
     assert run["key"] == "k1"
     assert run["done"] is done
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -52,10 +53,13 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     from harness.suite import resolve
 
     store = Store(results / suite.spec.name)
-    states = plan.status(plan.build(resolve(suite, online=True)), store)
+    planned = plan.build(resolve(suite, online=True))
+    states = plan.status(planned, store)
+    cost = plan.estimate(planned, [state.job for state in states if not state.done])
     if as_json:
         runs = [{**state.run.model_dump(), "done": state.done, "reason": state.reason} for state in states]
-        typer.echo(json.dumps({"suite": suite.spec.name, "results": str(store.folder), "runs": runs}, indent=1))
+        content = {"suite": suite.spec.name, "results": str(store.folder), "to_do": asdict(cost), "runs": runs}
+        typer.echo(json.dumps(content, indent=1))
         return
     rows = (
         (state.run.task, state.run.label, state.run.student, state.run.seed, "done" if state.done else state.reason)
@@ -64,6 +68,11 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     print_table(["task", "method", "student", "seed", "state"], rows)
     done = sum(state.done for state in states)
     typer.echo(f"\n{done} of {len(states)} runs are done in {store.folder}; `harness run` trains the others.")
+    if cost.runs:
+        typer.echo(
+            f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
+            f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
+        )
 
 
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:

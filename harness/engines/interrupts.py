@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
         restore()
+        print("stopping: the step is finished and saved first; once more stops at once", file=sys.stderr, flush=True)
 
     for number in before:
         signal.signal(number, ask)

@@ -1,7 +1,8 @@
 """Suite -> runs with keys -> cohorts."""
 
 from harness.plan.builder import build
+from harness.plan.estimate import Estimate, estimate
 from harness.plan.jobs import Plan, RunJob, TeacherJob
 from harness.plan.status import RunStatus, pending, status
 
-__all__ = ["Plan", "RunJob", "RunStatus", "TeacherJob", "build", "pending", "status"]
+__all__ = ["Estimate", "Plan", "RunJob", "RunStatus", "TeacherJob", "build", "estimate", "pending", "status"]

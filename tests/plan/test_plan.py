@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.plan import status
+from harness.plan import estimate, status
 
 
 def keys(plan):
@@ -97,3 +97,16 @@ def test_status_says_what_changed(small):
     (changed,) = status(small.plan("methods=[finetune]", "seeds=[1]", "training.lr=0.002"), small.store())
     assert not changed.done
     assert changed.reason == "changed: training.lr: 0.001 -> 0.002"
+
+
+def test_the_estimate_counts_a_teacher_once_for_a_cohort(small):
+    plan = small.plan()
+    cost = estimate(plan, plan.runs)
+    assert (cost.runs, cost.cohorts) == (6, 2)
+    assert cost.student_steps == 6 * 8
+    assert cost.teacher_passes == 2 * 8
+    assert cost.teacher_passes_apart == 4 * 8
+    small.run()
+    passes = {record.seed: record.cost.teacher_forwards for record in small.store().records()}
+    assert sum(passes.values()) == cost.teacher_passes
+    assert sum(record.cost.steps for record in small.store().records()) == cost.student_steps

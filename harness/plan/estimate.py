@@ -1,0 +1,57 @@
+"""What is to be done, in steps: known before any training, and the same on every machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.plan.jobs import Plan, RunJob, TaskData
+from harness.training.schedule import stage_steps
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`teacher_passes` are forward passes of a teacher over one batch; `teacher_passes_apart`, what they would be if
+    every run had its teachers to itself. QA is counted with one window a question."""
+
+    runs: int
+    cohorts: int
+    student_steps: int
+    teacher_passes: int
+    teacher_passes_apart: int
+
+
+def estimate(plan: Plan, jobs: Sequence[RunJob]) -> Estimate:
+    """Of the runs given."""
+    steps = passes = apart = 0
+    cohorts = plan.cohorts(jobs)
+    for cohort in cohorts:
+        read: dict[str, set[int]] = {}
+        for job in cohort:
+            begin = 0
+            for needs, length in _stages(plan, job):
+                for teacher, names in zip(job.teachers, needs, strict=False):
+                    if names:
+                        read.setdefault(teacher.key, set()).update(range(begin, begin + length))
+                        apart += length
+                begin += length
+            steps += begin
+        passes += sum(len(places) for places in read.values())
+    return Estimate(sum(len(cohort) for cohort in cohorts), len(cohorts), steps, passes, apart)
+
+
+def _stages(plan: Plan, job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
+    """What each stage reads of its teachers, and how many steps it has."""
+    stages = job.method.stages()
+    lengths = stage_steps(
+        stages,
+        job.cell.variant.stages,
+        epochs=plan.spec.training.epochs,
+        batches_per_epoch=_batches(job.data, plan.spec.training.batch_size),
+    )
+    return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
+
+
+def _batches(data: TaskData, batch_size: int) -> int:
+    return math.ceil(len(data.splits.train) / batch_size)

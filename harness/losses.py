@@ -10,11 +10,16 @@ difference, without a temperature; QA, over the positions where an answer may li
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.batch import Batch
+
+Vectors = Tensor | tuple[Tensor, Tensor]
+"""Tokens that relate to themselves, or queries and the keys that they relate to."""
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -24,11 +29,16 @@ def task_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
     """The task's loss of each example [B]."""
+    return task_losses(logits, batch).mean(-1)
+
+
+def task_losses(logits: Tensor, batch: Batch) -> Tensor:
+    """The task's loss of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
     if batch.kind == "regression":
-        return (_full(logits)[:, 0] - batch.labels) ** 2
+        return ((_full(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
     log_p = F.log_softmax(_full(logits), dim=-1)
     picked = log_p.gather(-1, batch.labels.unsqueeze(-1)).squeeze(-1)  # [B], or [B, 2] for QA
-    return -picked.reshape(len(picked), -1).mean(-1)
+    return -picked.reshape(len(picked), -1)
 
 
 def kl_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
@@ -41,10 +51,23 @@ def kl_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float =
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
     """-sum softmax(teacher / t) log softmax(student / t): a scalar."""
+    return soft_cross_entropies(student, teacher, batch, temperature).mean()
+
+
+def soft_cross_entropies(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
+    """`soft_cross_entropy` of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
     if batch.kind == "regression":
-        return _squared_difference(student, teacher)
+        return (_full(student) - _full(teacher)) ** 2
     log_s, log_t = _log_probabilities(student, teacher, temperature)
-    return -(log_t.exp() * log_s).sum(-1).mean()
+    crossed = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, 2] for QA
+    return crossed.reshape(len(crossed), -1)
+
+
+def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
+    """t^2 KL(softmax(teacher / t) || softmax(student / t)): a scalar. The factor keeps the size of the gradients
+    (Hinton et al. 2015, section 2); for regression there is neither."""
+    kl = kl_loss(student, teacher, batch, temperature)
+    return kl if batch.kind == "regression" else temperature**2 * kl
 
 
 def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -79,6 +102,29 @@ def attention_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return _mean_over_tokens(by_query, mask)
 
 
+def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int | None = None) -> Tensor:
+    """KL between the relations of the teacher's tokens and those of the student's: a scalar.
+
+    A relation is softmax(X Y^T / sqrt(d)) over the real keys, for each head; N x N, whatever the widths. Summed over
+    keys, mean over heads and real queries.
+
+    Args:
+        student: X, or (X, Y); [B, N, H] or [B, A, N, d].
+        teacher: likewise; of another width, if need be.
+        mask: bool [B, N], real tokens.
+        heads: how many consecutive splits of equal width the vectors are cut into, after their own heads are
+            concatenated; it divides both widths. None: the heads that they have, one for [B, N, H].
+    """
+    log_s, log_t = _log_relation(student, mask, heads), _log_relation(teacher, mask, heads)
+    by_query = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1).mean(1)
+    return _mean_over_tokens(by_query, mask)
+
+
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """[..., H] at length 1."""
+    return F.normalize(_full(vectors), dim=-1)
+
+
 def projection(width: int, target: int) -> nn.Linear:
     """A learnable map [width, target] without bias; between equal widths it starts as the identity."""
     linear = nn.Linear(width, target, bias=False)
@@ -106,6 +152,24 @@ def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> 
 def _log_attention(scores: Tensor, mask: Tensor) -> Tensor:
     scores = _full(scores)
     return F.log_softmax(scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min), dim=-1)
+
+
+def _log_relation(vectors: Vectors, mask: Tensor, heads: int | None) -> Tensor:
+    queries, keys = vectors if isinstance(vectors, tuple) else (vectors, vectors)
+    queries, keys = _split(_full(queries), heads), _split(_full(keys), heads)
+    # Autocast would round products of whole vectors, which are large, and so their softmax.
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+    return _log_attention(scores, mask)
+
+
+def _split(vectors: Tensor, heads: int | None) -> Tensor:
+    """[B, N, H] or [B, A, N, d] as [B, heads, N, H / heads]."""
+    if vectors.dim() == 4:
+        if heads is None:
+            return vectors
+        vectors = vectors.transpose(1, 2).flatten(2)
+    return vectors.reshape(*vectors.shape[:2], heads or 1, -1).transpose(1, 2)
 
 
 def _mean_over_tokens(by_token: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ the terms, checkpoints, logging.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -79,6 +79,10 @@ class TaskInfo:
     num_labels: int
 
 
+def _no_student(needs: Collection[str]) -> Tensors:
+    raise RuntimeError("this step has no student to run again")
+
+
 @dataclass
 class Step:
     """Where in its training a run stands. Steps count from 0 within the stage."""
@@ -94,6 +98,8 @@ class Step:
     """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
     """Log a value of the method's own beside the losses."""
+    again: Callable[[Collection[str]], Tensors] = _no_student
+    """Run the student once more on the batch, under another dropout, for the tensors named; with gradients."""
 
 
 class Method(ABC):

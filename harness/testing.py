@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from harness.batch import Batch, TaskKind
 from harness.errors import UserError, nearest
 from harness.method import Method, Step, TaskInfo
 from harness.tasks.base import Splits, Task
+from harness.tensors import Tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,13 +70,17 @@ def loss_terms(
     chosen = stages[stage] if stage is not None else next(iter(stages.values()))
     with seeded(seed):
         modules = made.modules(own, theirs).to(device=student.device, dtype=student.dtype)
-    step = Step(chosen, 0, 1, 0.0, 1.0, modules, torch.Generator().manual_seed(seed))
+    capture = Capture(student)
+
+    def forward(needs: Collection[str]) -> Tensors:
+        return capture.run(examples.inputs, needs, answer_mask=examples.answer_mask)
+
+    step = Step(chosen, 0, 1, 0.0, 1.0, modules, torch.Generator().manual_seed(seed), again=forward)
     read = []
     for teacher, needs in zip(teachers, chosen.needs.teachers, strict=False):
         with torch.no_grad(), _eval_mode(teacher):
             read.append(Capture(teacher).run(examples.inputs, needs, answer_mask=examples.answer_mask))
-    tensors = Capture(student).run(examples.inputs, chosen.needs.student, answer_mask=examples.answer_mask)
-    return dict(made.losses(step, examples, tensors, read))
+    return dict(made.losses(step, examples, forward(chosen.needs.student), read))
 
 
 def _method(name: str) -> type[Method]:

@@ -153,6 +153,61 @@ def test_attention_losses(loss, compare):
     assert value.item() == pytest.approx(expected, rel=1e-9)
 
 
+def relation_by_example(student, teacher, heads):
+    """`student` and `teacher` are queries and keys, [B, N, H]; each head has consecutive features."""
+    by_example = []
+    for b, length in enumerate(LENGTHS):
+        values = []
+        for h in range(heads):
+            for i in range(length):
+                rows = []
+                for x, y in (teacher, student):
+                    d = x.shape[-1] // heads
+                    part = slice(h * d, h * d + d)
+                    products = [sum((x[b, i, part] * y[b, j, part]).tolist()) for j in range(length)]
+                    rows.append(softmax([value / math.sqrt(d) for value in products]))
+                values.append(kl(*rows))
+        by_example.append(sum(values) / len(values))
+    return sum(by_example) / B
+
+
+def test_relation_kl_of_other_widths():
+    student, teacher = tensor(B, N, 4, seed=3), tensor(B, N, H, seed=4)
+    for heads in (None, 2):
+        expected = relation_by_example((student, student), (teacher, teacher), heads or 1)
+        assert losses.relation_kl(student, teacher, mask(), heads=heads).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_relation_kl_of_queries_and_keys_by_their_own_heads_or_split_anew():
+    q_s, k_s, q_t, k_t = (tensor(B, N, H, seed=seed) for seed in range(4))
+
+    def by_head(x, heads):
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    own = losses.relation_kl((by_head(q_s, 2), by_head(k_s, 2)), (by_head(q_t, 2), by_head(k_t, 2)), mask())
+    assert own.item() == pytest.approx(relation_by_example((q_s, k_s), (q_t, k_t), 2), rel=1e-9)
+    anew = losses.relation_kl(by_head(q_s, 2), by_head(q_t, 4), mask(), heads=8)
+    assert anew.item() == pytest.approx(relation_by_example((q_s, q_s), (q_t, q_t), 8), rel=1e-9)
+
+
+def test_relation_kl_has_finite_gradients_and_ignores_autocast():
+    student = tensor(B, N, H, seed=3).float().mul(9).requires_grad_()
+    teacher = tensor(B, N, H, seed=4).float().mul(9)
+    loss = losses.relation_kl(student, teacher, mask())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert losses.relation_kl(student, teacher, mask()).item() == loss.item()
+    loss.backward()
+    assert student.grad.isfinite().all()
+    assert not student.grad[~mask()].any()
+    assert student.grad[0].any()
+
+
+def test_soft_targets_are_scaled_back_but_for_regression(classes, numbers):
+    for (student, teacher, batch), factor in ((classes, 9), (numbers, 1)):
+        expected = factor * losses.kl_loss(student, teacher, batch, 3.0)
+        torch.testing.assert_close(losses.soft_target_loss(student, teacher, batch, 3.0), expected)
+
+
 def test_padding_changes_no_loss():
     student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
     hidden, target = tensor(B, N, H, seed=5), tensor(B, N, H, seed=6)
@@ -165,6 +220,8 @@ def test_padding_changes_no_loss():
     torch.testing.assert_close(squares, losses.pair_mse(student, teacher, mask()))
     tokens = losses.token_mse(pad(hidden, 0, 0, 0, 3), pad(target, 0, 0, 0, 3), wider)
     torch.testing.assert_close(tokens, losses.token_mse(hidden, target, mask()))
+    relation = losses.relation_kl(pad(hidden, 0, 0, 0, 3), pad(target, 0, 0, 0, 3), wider, heads=2)
+    torch.testing.assert_close(relation, losses.relation_kl(hidden, target, mask(), heads=2))
     for loss in (losses.attention_kl, losses.attention_cosine):
         narrow = loss(student, losses.attention_probabilities(teacher, mask()), mask())
         probabilities = losses.attention_probabilities(pad(teacher, 0, 3, 0, 3), wider)
@@ -177,6 +234,8 @@ def test_equal_inputs_lose_nothing(classes, spans):
     scores = tensor(B, A, N, N, seed=3)
     same = losses.attention_kl(scores, losses.attention_probabilities(scores, mask()), mask())
     assert same.item() == pytest.approx(0, abs=1e-12)
+    vectors = tensor(B, N, H, seed=3)
+    assert losses.relation_kl(vectors, vectors.clone(), mask()).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_half_precision_is_reduced_in_float32(classes):

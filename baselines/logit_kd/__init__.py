@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import Field
-from torch import Tensor
 
 from harness import Batch, LossTerms, Method, MethodConfig, Needs, Stage, Step, Tensors, hookimpl
-from harness.losses import kl_loss, task_loss
+from harness.losses import soft_target_loss, task_loss
 
 
 class LogitKDConfig(MethodConfig):
@@ -38,14 +37,11 @@ class LogitKD(Method):
 
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
         (teacher,) = teachers
-        return {"kd": self._soft_targets(student, teacher, batch), "task": task_loss(student.logits, batch)}
+        kd = soft_target_loss(student.logits, teacher.logits, batch, self.config.temperature)
+        return {"kd": kd, "task": task_loss(student.logits, batch)}
 
     def weights(self, step: Step) -> Mapping[str, float]:
         return {"kd": self.config.alpha, "task": 1 - self.config.alpha}
-
-    def _soft_targets(self, student: Tensors, teacher: Tensors, batch: Batch) -> Tensor:
-        kl = kl_loss(student.logits, teacher.logits, batch, self.config.temperature)
-        return kl if batch.kind == "regression" else self.config.temperature**2 * kl
 
 
 @hookimpl

@@ -112,7 +112,7 @@ class Run:
         self.error = f"step {self.position + 1} ({self.stage.name}): {type(error).__name__}: {message}"
 
     def _optimise(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
-        step = self._step()
+        step = self._step(batch)
         needs = step.stage.needs
         self.student.train()
         self.modules.train()
@@ -130,7 +130,7 @@ class Run:
         self.optimizer.step()
         self._log.add_all({"loss": total, **terms})
 
-    def _step(self) -> Step:
+    def _step(self, batch: Batch) -> Step:
         done, steps = self.stage_step, self.lengths[self.stage_number]
         return Step(
             stage=self.stage,
@@ -141,6 +141,7 @@ class Run:
             modules=self.modules,
             generator=self.random.generator,
             log=self._log.add,
+            again=lambda needs: self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask),
         )
 
     def _learning_rate(self) -> float:

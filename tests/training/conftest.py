@@ -19,6 +19,8 @@ from harness.training.run import Run
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
 WORDS = TEXT.split()
+WIDTHS = {"pkd": 32}
+"""Of students whose method needs the teacher's width."""
 
 
 def examples(count, seed, kind):
@@ -52,9 +54,10 @@ class World:
     def model(self, **sizes):
         return tiny_model(kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
 
-    def run(self, method, *, seed=1, config=None, overrides=None, observe=lambda run, point: None, heads=4):
+    def run(self, method, *, seed=1, config=None, overrides=None, observe=lambda run, point: None):
         cls = method if isinstance(method, type) else self.methods[method]
-        student, teacher = self.model(layers=2, hidden=16, heads=heads, seed=seed), self.model(layers=4, seed=99)
+        hidden = WIDTHS.get(cls.name, 16)
+        student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.model(layers=4, seed=99)
         shapes = [shape(teacher.config, "base")] if cls.max_teachers else []
         made = cls(
             cls.Config.model_validate(config or {}),

@@ -14,7 +14,17 @@ from harness.training.evaluate import logits
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
-METHODS = [("finetune", {}), ("logit_kd", {}), ("tinybert", {}), ("tinybert", {"attention_loss": "kl"})]
+METHODS = [
+    ("finetune", {}),
+    ("logit_kd", {}),
+    ("pkd", {}),
+    ("tinybert", {}),
+    ("tinybert", {"attention_loss": "kl"}),
+    ("minilm", {}),
+    ("minilm", {"version": 2}),
+    ("mlkd_bert", {}),
+    ("mlkd_bert", {"one_stage": True, "views": "dropout"}),
+]
 
 
 class FailsAtStep(Method):
@@ -126,7 +136,7 @@ def test_no_teacher_runs_for_those_who_need_none(world):
     assert cohort.teacher_forwards == 0
 
 
-@pytest.mark.parametrize("method", ["finetune", "logit_kd", "tinybert"])
+@pytest.mark.parametrize("method", ["finetune", "tinybert", "mlkd_bert"])
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, method, stop_after):
     here = world()

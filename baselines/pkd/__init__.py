@@ -1,0 +1,109 @@
+"""Patient knowledge distillation: Sun et al. 2019, arXiv 1908.09355, section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness import (
+    Batch,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    Tensors,
+    hookimpl,
+    layers,
+)
+from harness import mapping as layer_mapping
+from harness.losses import soft_target_loss, task_loss, unit_vectors
+
+
+class PKDConfig(MethodConfig):
+    """Options of pkd. The paper searches temperature, alpha and beta for each task; the defaults are of its grids."""
+
+    temperature: float = Field(5.0, gt=0, description="of the soft targets (paper: 5, 10, 20)")
+    alpha: float = Field(
+        0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha (paper: 0.2, 0.5, 0.7)"
+    )
+    beta: float = Field(10.0, ge=0, description="weight of the patience loss (paper: 10, 100, 500, 1000)")
+    strategy: Literal["skip", "last"] = Field(
+        "skip", description="student layers learn from every k-th teacher layer, or from the last ones"
+    )
+
+
+class PKD(Method):
+    """(1 - alpha) * task + alpha * kd + beta * patience (equation 9)."""
+
+    name = "pkd"
+    summary = "soft targets, and the [CLS] of hidden layers (Sun et al. 2019)"
+    citation = """@inproceedings{sun2019patient,
+  title = {Patient Knowledge Distillation for {BERT} Model Compression},
+  author = {Sun, Siqi and Cheng, Yu and Gan, Zhe and Liu, Jingjing},
+  booktitle = {Proceedings of EMNLP-IJCNLP},
+  year = {2019}
+}"""
+    Config = PKDConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        (teacher,) = teachers
+        problems = []
+        if student.hidden != teacher.hidden:
+            widths = f"{student.name} has {student.hidden}, {teacher.name} has {teacher.hidden}"
+            problems.append(Problem(f"pkd compares hidden states, which needs equal widths: {widths}"))
+        counts = f"{student.name} has {student.layers}, {teacher.name} has {teacher.layers}"
+        if student.layers < 2:
+            problems.append(Problem(f"pkd leaves out the last student layer, which needs two layers or more: {counts}"))
+        if self.config.strategy == "skip" and teacher.layers % student.layers:
+            problems.append(Problem(f"strategy 'skip' needs a depth that divides the teacher's: {counts}"))
+        if student.layers > teacher.layers:
+            problems.append(Problem(f"pkd needs a student that is not deeper than the teacher: {counts}"))
+        return problems
+
+    @property
+    def layer_map(self) -> dict[int, int]:
+        """The teacher layer of each student layer but the last."""
+        name: layer_mapping.Mapping = "uniform" if self.config.strategy == "skip" else "last"
+        mapped = layer_mapping.layer_map(name, self.student.layers, self.teachers[0].layers, self.seed)
+        return {m: source for m, (source,) in enumerate(mapped[:-1], start=1)}
+
+    def notes(self) -> Mapping[str, Any]:
+        return {"layer_map": [[layer] for layer in self.layer_map.values()]}
+
+    def stages(self) -> Sequence[Stage]:
+        own, theirs = layers("hidden", self.layer_map), layers("hidden", self.layer_map.values())
+        return [Stage("distill", Needs(student=["logits", *own], teachers=[["logits", *theirs]]))]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        (teacher,) = teachers
+        return {
+            "task": task_loss(student.logits, batch),
+            "kd": soft_target_loss(student.logits, teacher.logits, batch, self.config.temperature),
+            "patience": self._patience(student, teacher),
+        }
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        alpha = self.config.alpha
+        return {"task": 1 - alpha, "kd": alpha, "patience": self.config.beta}
+
+    def _patience(self, student: Tensors, teacher: Tensors) -> Tensor:
+        """Squared distance of the unit vectors of [CLS], summed over layers, mean over examples (equation 7)."""
+        distances = [
+            (unit_vectors(student.hidden[m][:, 0]) - unit_vectors(teacher.hidden[g][:, 0])).square().sum(-1).mean()
+            for m, g in self.layer_map.items()
+        ]
+        return torch.stack(distances).sum()
+
+
+@hookimpl
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    register(PKD)

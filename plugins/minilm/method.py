@@ -1,0 +1,126 @@
+"""Relations between tokens in one layer of the teacher, learnt by the student's last; then the labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness import (
+    Batch,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    Tensors,
+    layers,
+)
+from harness.losses import relation_kl, task_loss
+
+MOST_RELATION_HEADS = 48
+
+
+class MiniLMConfig(MethodConfig):
+    """Options of minilm."""
+
+    version: Literal[1, 2] = Field(
+        1, description="1: attention and value relations of each head; 2: Q-Q, K-K, V-V of relation heads"
+    )
+    relation_heads: int | None = Field(
+        None,
+        ge=1,
+        description="version 2 only; it divides both widths; default: their largest common divisor up to 48",
+    )
+    teacher_layer: int | None = Field(None, ge=1, description="the layer that is learnt from; default: the last")
+
+    @model_validator(mode="after")
+    def _relation_heads_are_of_version_2(self) -> MiniLMConfig:
+        if self.version == 1 and self.relation_heads is not None:
+            raise ValueError(f"relation_heads is {self.relation_heads}, but version 1 has none: take version 2")
+        return self
+
+
+class MiniLM(Method):
+    """Stage distill: relations of the last layers; stage finetune: the labels."""
+
+    name = "minilm"
+    summary = "self-attention relations of the last layer, then the labels (Wang et al. 2020, 2021)"
+    citation = """@inproceedings{wang2020minilm,
+  title = {{MiniLM}: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers},
+  author = {Wang, Wenhui and Wei, Furu and Dong, Li and Bao, Hangbo and Yang, Nan and Zhou, Ming},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2020}
+}
+@inproceedings{wang2021minilmv2,
+  title = {{MiniLMv2}: Multi-Head Self-Attention Relation Distillation for Compressing Pretrained Transformers},
+  author = {Wang, Wenhui and Bao, Hangbo and Huang, Shaohan and Dong, Li and Wei, Furu},
+  booktitle = {Findings of ACL-IJCNLP},
+  year = {2021}
+}"""
+    Config = MiniLMConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        (teacher,) = teachers
+        problems = []
+        if self.config.version == 1 and student.heads != teacher.heads:
+            heads = f"{student.name} has {student.heads}, {teacher.name} has {teacher.heads}"
+            problems.append(Problem(f"minilm version 1 needs equal numbers of heads (version 2 does not): {heads}"))
+        asked = self.config.relation_heads
+        if asked is not None and (student.hidden % asked or teacher.hidden % asked):
+            widths = f"{student.name} has {student.hidden}, {teacher.name} has {teacher.hidden}"
+            problems.append(Problem(f"relation_heads {asked} does not divide both widths: {widths}"))
+        if self.teacher_layer > teacher.layers:
+            problems.append(
+                Problem(f"teacher_layer is {self.teacher_layer}; {teacher.name} has {teacher.layers} layers")
+            )
+        return problems
+
+    @property
+    def teacher_layer(self) -> int:
+        layer: int | None = self.config.teacher_layer
+        return layer or self.teachers[0].layers
+
+    @property
+    def relation_heads(self) -> int | None:
+        """Of version 2; None, each model's own heads, in version 1."""
+        if self.config.version == 1:
+            return None
+        asked: int | None = self.config.relation_heads
+        return asked or _largest_divisor(math.gcd(self.student.hidden, self.teachers[0].hidden), MOST_RELATION_HEADS)
+
+    def notes(self) -> Mapping[str, Any]:
+        notes = {"teacher_layer": self.teacher_layer}
+        return notes if self.relation_heads is None else {**notes, "relation_heads": self.relation_heads}
+
+    def stages(self) -> Sequence[Stage]:
+        def vectors(layer: int) -> list[str]:
+            return [need for name in ("queries", "keys", "values") for need in layers(name, [layer])]
+
+        distill = Needs(student=vectors(self.student.layers), teachers=[vectors(self.teacher_layer)])
+        return [Stage("distill", distill, share=2), Stage("finetune", Needs(student=["logits"]), share=1)]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        if step.stage.name == "finetune":
+            return {"task": task_loss(student.logits, batch)}
+        (teacher,) = teachers
+        own, theirs = self.student.layers, self.teacher_layer
+        q_s, k_s, v_s = student.queries[own], student.keys[own], student.values[own]
+        q_t, k_t, v_t = teacher.queries[theirs], teacher.keys[theirs], teacher.values[theirs]
+        if self.config.version == 1:
+            return {
+                "attention": relation_kl((q_s, k_s), (q_t, k_t), batch.mask),
+                "value": relation_kl(v_s, v_t, batch.mask),
+            }
+        pairs = {"qq": (q_s, q_t), "kk": (k_s, k_t), "vv": (v_s, v_t)}
+        return {name: relation_kl(s, t, batch.mask, heads=self.relation_heads) for name, (s, t) in pairs.items()}
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)

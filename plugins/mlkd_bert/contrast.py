@@ -1,0 +1,25 @@
+"""Sample contrast: supervised InfoNCE over two views of a batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.losses import unit_vectors
+
+
+def sample_contrast(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """(1/2B) sum_i (1/|P(i)|) sum_{p in P(i)} -log(exp(v_i.v_p / t) / sum_{k != i} exp(v_i.v_k / t)): a scalar.
+
+    v are the 2B vectors of both views, [B, H] each, at unit length; P(i) are the others of i's class, among which its
+    own other view always is. `labels` are int64 [B].
+    """
+    vectors = unit_vectors(torch.cat([first, second]))
+    classes = labels.repeat(2)
+    itself = torch.eye(len(classes), dtype=torch.bool, device=classes.device)
+    positive = (classes[:, None] == classes) & ~itself
+    with torch.autocast(vectors.device.type, enabled=False):  # cosines over a small temperature: bf16 would round them
+        similarity = vectors @ vectors.T / temperature
+    log_p = F.log_softmax(similarity.masked_fill(itself, torch.finfo(similarity.dtype).min), dim=-1)
+    return -(log_p.masked_fill(~positive, 0).sum(-1) / positive.sum(-1)).mean()

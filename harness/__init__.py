@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from harness.batch import Batch as Batch
     from harness.errors import Problem as Problem
+    from harness.method import Cofinetuning as Cofinetuning
     from harness.method import LossTerms as LossTerms
     from harness.method import Method as Method
     from harness.method import MethodConfig as MethodConfig
@@ -32,6 +33,7 @@ hookimpl = pluggy.HookimplMarker("harness")
 
 _HOME = {
     "Batch": "batch",
+    "Cofinetuning": "method",
     "LossTerms": "method",
     "Method": "method",
     "MethodConfig": "method",

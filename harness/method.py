@@ -83,6 +83,24 @@ def _no_student(needs: Collection[str]) -> Tensors:
     raise RuntimeError("this step has no student to run again")
 
 
+@dataclass(frozen=True)
+class Cofinetuning:
+    """Teachers that are trained together on the task, before students learn from them.
+
+    The host puts all encoders under one head: a pooling and a prediction layer, in the first teacher's width; a
+    teacher of another width reaches it through a linear map of its own. It trains them side by side with the first
+    teacher's settings, keeps them in the cache, scores each, and shows it on the board under a name of its own.
+
+    Attributes:
+        losses: the terms of one batch, whose sum is minimised, from the teachers' `Tensors`, which hold their `logits`.
+        options: plain values that `losses` depends on. They are part of the teachers' keys, beside the method's name
+            and version, the teachers and the data.
+    """
+
+    losses: Callable[[Batch, Sequence[Tensors]], LossTerms]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Step:
     """Where in its training a run stands. Steps count from 0 within the stage."""
@@ -142,6 +160,14 @@ class Method(ABC):
         Called right after construction, and before `stages` and `modules`.
         """
         return ()
+
+    def cofinetuning(self) -> Cofinetuning | None:
+        """How the method's teachers are trained together; None: it takes those that are fine-tuned one by one.
+
+        Teachers serve many runs, so the answer depends on neither the student nor the seed. Teachers that are trained
+        together read with one tokenizer.
+        """
+        return None
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:

@@ -72,11 +72,11 @@ class _Engine:
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
         self.store.save_teacher(record.model_copy(update={"floor": floor}))
         task = job.data.task
-        if floor is not None and record.score < floor:
+        if floor is not None and record.score is not None and record.score < floor:
             raise UserError(
                 f"teacher {job.name} scores {record.score:.4f} ({task.score}) on {task.name}, below its floor of"
-                f" {floor:g}: train it better (teachers.{job.name}.epochs, .lr), or lower"
-                f" teachers.{job.name}.floor.{task.name}"
+                f" {floor:g}: train it better (teachers.{job.alone.name}.epochs, .lr), or lower"
+                f" teachers.{job.alone.name}.floor.{task.name}"
             )
 
     def _train_teacher(self, job: TeacherJob) -> TeacherRecord:
@@ -97,7 +97,7 @@ class _Engine:
         record = TeacherRecord(
             key=job.key,
             name=job.name,
-            model=spec.teachers[job.name].model or "from scratch",
+            model=job.spec.model or "from scratch",
             task=data.task.name,
             data_fingerprint=data.validation_fingerprint,
             score=scored.score,

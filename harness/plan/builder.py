@@ -12,6 +12,7 @@ from harness.identity import key
 from harness.method import Method
 from harness.models import checkpoints, tokenizers
 from harness.plan import keys
+from harness.plan.groups import Groups
 from harness.plan.jobs import Plan, Reader, RunJob, TaskData, TeacherJob, task_info
 from harness.results.records import NotApplicable, PlannedRun
 from harness.suite.resolved import Cell, Resolved
@@ -50,6 +51,7 @@ class _Builder:
         self.paths: dict[str, Path] = {}
         self.readers: dict[Path, Reader] = {}
         self.teachers: dict[tuple[str, str], TeacherJob] = {}
+        self.groups = Groups()
 
     def plan(self) -> Plan:
         data = {task.name: self._data(task) for task in self.suite.tasks}
@@ -67,7 +69,10 @@ class _Builder:
                 not_applicable.append(
                     NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
                 )
-        return Plan(self.resolved, self.device, tuple(self.teachers.values()), tuple(runs), tuple(not_applicable))
+        taught = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
+        # Task by task, and last in each those that are trained together: no row of the board depends on them.
+        teachers = sorted((self.teachers | taught).values(), key=lambda job: list(data).index(job.data.task.name))
+        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable))
 
     def _data(self, task: Task) -> TaskData:
         limit = self.spec.training.limit
@@ -119,7 +124,7 @@ class _Builder:
                     f"students.{cell.student}",
                 )
             )
-        teachers = tuple(self.teachers[task.name, name] for name in variant.teachers)
+        teachers = self._teachers_of(cell)
         student_parts = keys.student(
             self.spec.students[cell.student],
             self.resolved.shapes[cell.student],
@@ -147,10 +152,16 @@ class _Builder:
                 method=variant.method.name,
                 student=cell.student,
                 seed=seed,
-                teachers=list(variant.teachers),
+                teachers=[teacher.name for teacher in teachers],
             )
             method = self._method(cell, seed)
             yield RunJob(planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts)
+
+    def _teachers_of(self, cell: Cell) -> tuple[TeacherJob, ...]:
+        """The cell's teachers, each fine-tuned by itself, or all together if its method says so."""
+        alone = tuple(self.teachers[cell.task.name, name] for name in cell.variant.teachers)
+        cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
+        return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
 
     def _method(self, cell: Cell, seed: int) -> Method:
         variant, shapes = cell.variant, self.resolved.shapes
@@ -165,6 +176,10 @@ class _Builder:
 
 def _unreadable(job: RunJob) -> str | None:
     """Why the student cannot learn from its teachers' tokens: they read with other tokenizers."""
+    group = job.teachers[0].group if job.teachers else None
+    if group and len({member.reader.fingerprint for member in group.members}) > 1:
+        listed = ", ".join(member.name for member in group.members)
+        return f"its teachers are trained together, but they read with different tokenizers: {listed}"
     for stage in job.method.stages():
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
             foreign = teacher.reader.fingerprint != job.reader.fingerprint

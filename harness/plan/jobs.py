@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from harness.method import Method, TaskInfo
+from harness.method import Cofinetuning, Method, TaskInfo
 from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
@@ -35,10 +35,23 @@ class TaskData:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Teachers to fine-tune together on a task: `members`, each as it would be trained by itself, and what their
+    method says of the whole. `label` is the row of the board that asks for them. The first member's seed and settings
+    are the group's."""
+
+    label: str
+    members: tuple[TeacherJob, ...]
+    cofinetuning: Cofinetuning
+    key: str
+
+
+@dataclass(frozen=True)
 class TeacherJob:
     """A teacher to fine-tune on a task. `checkpoint` is None for one that starts from nothing.
 
-    `training` are the suite's settings with the teacher's own put in.
+    `name` is unique among a plan's teachers of a task: the suite's name, with the group's label if the teacher is the
+    `index`-th member of a `group`. `training` are the suite's settings with the teacher's own put in, or the group's.
     """
 
     name: str
@@ -49,6 +62,17 @@ class TeacherJob:
     training: TrainingSpec
     parts: Mapping[str, Any]
     key: str
+    group: Group | None = None
+    index: int = 0
+
+    @property
+    def alone(self) -> TeacherJob:
+        """The teacher as the suite names it, trained by itself."""
+        return self.group.members[self.index] if self.group else self
+
+    @property
+    def seed(self) -> int:
+        return self.group.members[0].spec.seed if self.group else self.spec.seed
 
 
 @dataclass(frozen=True)
@@ -106,7 +130,14 @@ class Plan:
             suite=self.spec.name,
             command=command,
             tasks=[
-                PlannedTask(name=task.name, kind=task.kind, score=task.score, synthetic=task.synthetic)
+                PlannedTask(
+                    name=task.name,
+                    kind=task.kind,
+                    score=task.score,
+                    synthetic=task.synthetic,
+                    percent=task.percent,
+                    diagnostic=task.diagnostic,
+                )
                 for task in suite.tasks
             ],
             students=list(self.spec.students),
@@ -116,6 +147,7 @@ class Plan:
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
+            latency=self.spec.latency,
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
         )
 

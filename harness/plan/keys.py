@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from harness.method import Method
 from harness.plan.jobs import Reader, TaskData, TeacherJob
 from harness.suite.resolved import MethodVariant
 from harness.suite.schema import StudentSpec, TeacherSpec, TrainingSpec
@@ -48,6 +49,21 @@ def teacher(
         "training": training(settings),
         "numeric": numeric(device, settings.precision),
         "code": VERSION,
+    }
+
+
+def group(
+    members: Sequence[TeacherJob], method: type[Method], options: Mapping[str, Any], settings: TrainingSpec
+) -> dict[str, Any]:
+    """Of teachers that are trained together, in their order: where each begins, and what they share."""
+    first = members[0].parts
+    return {
+        "members": [{name: member.parts[name] for name in ("model", "seed")} for member in members],
+        "method": {"name": method.name, "version": method.version, "options": dict(options)},
+        "training": training(settings),
+        "data": {**first["data"], "max_length": settings.max_length},
+        "numeric": first["numeric"],
+        "code": first["code"],
     }
 
 

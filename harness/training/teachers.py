@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import nn
 from transformers import BertConfig, PreTrainedModel
 
 from harness import cache
@@ -16,14 +19,15 @@ from harness.events import RunId
 from harness.host import Host
 from harness.identity import derive
 from harness.losses import task_loss
-from harness.method import LossTerms, Method, MethodConfig, Needs, Stage, Step
-from harness.models import heads
+from harness.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
+from harness.models import heads, together
+from harness.models.capture import Capture
 from harness.models.families import shape
 from harness.plan.jobs import TeacherJob, task_info
 from harness.results import atomic, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
-from harness.tensors import Tensors
+from harness.tensors import ModelShape, Tensors
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask, Stream
@@ -43,6 +47,43 @@ class Supervised(Method):
         return {"task": task_loss(student.logits, batch)}
 
 
+class Together(Method):
+    """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
+    the others are modules beside it."""
+
+    name = "teachers together"
+    min_teachers = max_teachers = 0
+
+    def __init__(
+        self,
+        cofinetuning: Cofinetuning,
+        members: Sequence[together.Member],
+        *,
+        task: TaskInfo,
+        student: ModelShape,
+        seed: int,
+    ) -> None:
+        super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
+        self.terms = cofinetuning.losses
+        self.others = members[1:]
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("fine-tuning", Needs(student=["logits"]))]
+
+    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        # Their head is the student's: it stands there alone, so that it is stepped, clipped and saved once.
+        return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        others = [capture.run(batch.inputs, ["logits"], answer_mask=batch.answer_mask) for capture in self._captures]
+        return self.terms(batch, [student, *others])
+
+    @cached_property
+    def _captures(self) -> list[Capture]:
+        """Made once the models are where they are trained."""
+        return [Capture(member) for member in self.others]
+
+
 class Fit(Frozen):
     """What the fine-tuning took; kept beside the weights, so that every suite that finds them can tell."""
 
@@ -56,8 +97,8 @@ class Interrupted(Exception):
 
 
 def folder(job: TeacherJob) -> Path:
-    """Where the fine-tuned teacher is kept."""
-    return cache.root() / "teachers" / job.key
+    """Where the fine-tuned teacher is kept; teachers that were trained together are kept together."""
+    return cache.root() / "teachers" / (job.group.key if job.group else job.key)
 
 
 def is_kept(job: TeacherJob) -> bool:
@@ -65,8 +106,10 @@ def is_kept(job: TeacherJob) -> bool:
     return (folder(job) / "fit.json").exists()
 
 
-def load(job: TeacherJob) -> PreTrainedModel:
+def load(job: TeacherJob) -> PreTrainedModel | together.Member:
     """The fine-tuned teacher, on the CPU."""
+    if job.group:
+        return together.load(folder(job), job.index, job.data.task)
     return heads.load(folder(job), job.data.task, seed=0)
 
 
@@ -79,7 +122,7 @@ def fine_tune(
     trust_remote_code: bool,
     stop: Callable[[], bool],
 ) -> Fit:
-    """See that `folder(job)` holds the fine-tuned teacher: from the cache, or by training it now.
+    """See that `folder(job)` holds the fine-tuned teacher: from the cache, or by training it now, with its group.
 
     `data` tokenises the task as this teacher reads it; it is called only where the teacher must be trained.
 
@@ -91,8 +134,7 @@ def fine_tune(
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):  # another process may be at the same teacher
         if not is_kept(job):
-            model = untrained(job, trust_remote_code=trust_remote_code).to(device)
-            _train(job, model, data(), target, host, device, stop)
+            _train(job, _trainee(job, trust_remote_code), data(), target, host, device, stop)
         return Fit.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
@@ -118,9 +160,32 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
     )
 
 
+@dataclass(frozen=True)
+class _Trainee:
+    """What is trained: a model by a method, and how its result is written to a folder."""
+
+    method: Method
+    model: PreTrainedModel | together.Member
+    save: Callable[[Path], None]
+
+
+def _trainee(job: TeacherJob, trust_remote_code: bool) -> _Trainee:
+    task, seed = task_info(job.data.task), job.seed
+    if job.group is None:
+        model = untrained(job, trust_remote_code=trust_remote_code)
+        own = shape(model.config, job.name)
+        method: Method = Supervised(MethodConfig(), task=task, student=own, teachers=(), seed=seed)
+        return _Trainee(method, model, model.save_pretrained)
+    models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
+    members = together.build(models, job.data.task, seed=derive(seed, "shared head"))
+    own = shape(members[0].config, job.name)
+    method = Together(job.group.cofinetuning, members, task=task, student=own, seed=seed)
+    return _Trainee(method, members[0], lambda path: together.save(members, path))
+
+
 def _train(
     job: TeacherJob,
-    model: PreTrainedModel,
+    trainee: _Trainee,
     data: EncodedTask,
     target: Path,
     host: Host,
@@ -128,15 +193,12 @@ def _train(
     stop: Callable[[], bool],
 ) -> None:
     started = provenance.now()
-    run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.spec.seed, role="teacher")
-    stream = Stream(data, batch_size=job.training.batch_size, data_seed=job.spec.seed)
-    method = Supervised(
-        MethodConfig(), task=task_info(data.task), student=shape(model.config, job.name), teachers=(), seed=run_id.seed
-    )
+    run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.seed, role="teacher")
+    stream = Stream(data, batch_size=job.training.batch_size, data_seed=job.seed)
     run = Run(
         run_id,
-        method,
-        model,
+        trainee.method,
+        trainee.model,
         teachers=(),
         training=job.training,
         overrides={},
@@ -155,15 +217,22 @@ def _train(
         raise Interrupted
     fit = Fit(
         losses=run.history,
-        cost=accounts.cost(run, cohort, evaluation_seconds=0.0),
+        cost=_share(accounts.cost(run, cohort, evaluation_seconds=0.0), job),
         provenance=accounts.provenance_of(device, started),
     )
-    atomic.write(target, lambda path: _export(run.student, job, fit, path))
+    atomic.write(target, lambda path: _export(trainee, job, fit, path))
     saved.unlink(missing_ok=True)
 
 
-def _export(model: PreTrainedModel, job: TeacherJob, fit: Fit, path: Path) -> None:
+def _share(cost: Cost, job: TeacherJob) -> Cost:
+    """One teacher's part: those that are trained together bear the time evenly."""
+    among = len(job.group.members) if job.group else 1
+    times = {"wall_seconds": cost.wall_seconds / among, "student_seconds": cost.student_seconds / among}
+    return cost.model_copy(update=times)
+
+
+def _export(trainee: _Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
     with heads.quiet():
-        model.save_pretrained(path)
+        trainee.save(path)
     job.reader.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")

@@ -1,0 +1,54 @@
+"""Teachers that a method wants trained together: one group for all runs that ask for the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.identity import key
+from harness.method import Cofinetuning
+from harness.plan import keys
+from harness.plan.jobs import Group, TeacherJob
+from harness.suite.resolved import MethodVariant
+
+
+class Groups:
+    """The groups of a plan. One that two rows of the board share is named for the first of them, on every task."""
+
+    def __init__(self) -> None:
+        self._labels: dict[tuple[object, ...], str] = {}
+        self._members: dict[tuple[str, str], tuple[TeacherJob, ...]] = {}
+
+    def together(
+        self, alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning
+    ) -> tuple[TeacherJob, ...]:
+        """The teachers `alone` of one task, as members of a group."""
+        method, options = variant.method, json.dumps(dict(cofinetuning.options), sort_keys=True)
+        asked = (method.name, variant.teachers, options)
+        label = self._labels.setdefault(asked, variant.label)
+        place = alone[0].data.task.name, label
+        if place not in self._members:
+            self._members[place] = _members(alone, variant, cofinetuning, label)
+        return self._members[place]
+
+
+def _members(
+    alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning, label: str
+) -> tuple[TeacherJob, ...]:
+    shortest = min(job.training.max_length for job in alone)  # what every encoder can read
+    settings = alone[0].training.model_copy(update={"max_length": shortest})
+    parts = keys.group(alone, variant.method, cofinetuning.options, settings)
+    group = Group(label, tuple(alone), cofinetuning, key(parts))
+    return tuple(
+        replace(
+            job,
+            name=f"{job.name} ({label})",
+            training=settings,
+            parts={"member": index, **parts},
+            key=key({"member": index, **parts}),
+            group=group,
+            index=index,
+        )
+        for index, job in enumerate(alone)
+    )

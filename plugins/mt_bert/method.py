@@ -1,0 +1,122 @@
+"""One stage: hidden states and predictions of several teachers, and the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness import (
+    Batch,
+    Cofinetuning,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    Tensors,
+    layers,
+)
+from harness import losses as shared
+from harness import mapping as layer_mapping
+
+
+class MTBERTConfig(MethodConfig):
+    """Options of mt_bert."""
+
+    temperature: float = Field(1.0, gt=0, description="softens both sides of the distillation loss (paper: 1)")
+    cofinetune: bool = Field(
+        True, description="train the teachers together, under one head; false: each is fine-tuned by itself"
+    )
+    hidden_loss: bool = Field(True, description="learn from the teachers' hidden states")
+    weighting: bool = Field(True, description="let a teacher that is wrong on an example teach less there")
+
+
+class MTBERT(Method):
+    """hidden + distillation + task, from teachers that were fine-tuned together."""
+
+    name = "mt_bert"
+    summary = "several teachers, fine-tuned together, each weighed by how right it is (Wu et al. 2021)"
+    citation = """@inproceedings{wu2021one,
+  title = {One Teacher is Enough? Pre-trained Language Model Distillation from Multiple Teachers},
+  author = {Wu, Chuhan and Wu, Fangzhao and Huang, Yongfeng},
+  booktitle = {Findings of ACL-IJCNLP},
+  year = {2021}
+}"""
+    max_teachers = None
+    Config = MTBERTConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        if not self.config.hidden_loss:
+            return ()
+        found = ((each, layer_mapping.check("uniform", student.layers, each.layers)) for each in teachers)
+        return [Problem(f"{teacher.name}: {problem.message}") for teacher, problem in found if problem]
+
+    def cofinetuning(self) -> Cofinetuning | None:
+        return Cofinetuning(_sum_of_task_losses) if self.config.cofinetune else None
+
+    @property
+    def layer_maps(self) -> tuple[tuple[int, ...], ...]:
+        """For each teacher, the layer that each student layer learns from; nothing without the hidden loss."""
+        if not self.config.hidden_loss:
+            return tuple(() for _ in self.teachers)
+        maps = (layer_mapping.layer_map("uniform", self.student.layers, t.layers, self.seed) for t in self.teachers)
+        return tuple(tuple(layer for (layer,) in each) for each in maps)
+
+    def notes(self) -> Mapping[str, Any]:
+        return {"layer_maps": [list(each) for each in self.layer_maps]}
+
+    def stages(self) -> Sequence[Stage]:
+        own = range(1, self.student.layers + 1) if self.config.hidden_loss else ()
+        theirs = [["logits", *layers("hidden", each)] for each in self.layer_maps]
+        return [Stage("distill", Needs(student=["logits", *layers("hidden", own)], teachers=theirs))]
+
+    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {
+                _projection(i, m): shared.projection(teacher.hidden, student.hidden)
+                for i, (teacher, mapped) in enumerate(zip(teachers, self.layer_maps, strict=True), start=1)
+                for m in range(1, len(mapped) + 1)
+            }
+        )
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        terms = {
+            "distillation": torch.stack([self._distillation(batch, student, each) for each in teachers]).sum(),
+            "task": shared.task_loss(student.logits, batch),
+        }
+        return (
+            {"hidden": self._hidden(step.modules, batch, student, teachers), **terms} if self.layer_maps[0] else terms
+        )
+
+    def _hidden(self, modules: nn.ModuleDict, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> Tensor:
+        """MSE(H_S[m], H_Ti[g_i(m)] W_im), summed over teachers i and student layers m."""
+        terms = [
+            shared.token_mse(student.hidden[m], modules[_projection(i, m)](teacher.hidden[layer]), batch.mask)
+            for i, (teacher, mapped) in enumerate(zip(teachers, self.layer_maps, strict=True), start=1)
+            for m, layer in enumerate(mapped, start=1)
+        ]
+        return torch.stack(terms).sum()
+
+    def _distillation(self, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+        """Of one teacher: CE(softmax(z_T / t), softmax(z_S / t)) / (1 + CE(z_T, y)) of each example, then their mean.
+        For QA the quotient is taken for start and for end."""
+        crossed = shared.soft_cross_entropies(student.logits, teacher.logits, batch, self.config.temperature)
+        if self.config.weighting:
+            crossed = crossed / (1 + shared.task_losses(teacher.logits, batch))
+        return crossed.mean()
+
+
+def _projection(teacher: int, layer: int) -> str:
+    return f"teacher_{teacher}_layer_{layer}"
+
+
+def _sum_of_task_losses(batch: Batch, teachers: Sequence[Tensors]) -> LossTerms:
+    return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, teacher in enumerate(teachers, start=1)}

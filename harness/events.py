@@ -47,10 +47,10 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """`score` is the task's main metric on the validation set."""
+    """`score` is the task's main metric on the validation set; None where the labels of that set are hidden."""
 
     run: RunId
-    score: float
+    score: float | None
     metrics: Mapping[str, float]
     seconds: float
 

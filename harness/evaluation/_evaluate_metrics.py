@@ -80,16 +80,37 @@ class PearsonSpearman(LocalMetric):
 
 
 class Squad(LocalMetric):
-    """SQuAD's exact match and F1 of words, the best over the right answers, in percent."""
+    """SQuAD 1.1's exact match and F1 of words, in percent, each of the right answer that fits best.
+
+    As its evaluate-v1.1.py has them: every question has an answer, and F1 counts what is shared, so that an answer
+    without words (".") can be exact with an F1 of 0.
+    """
 
     description = "SQuAD exact match and F1"
     predictions = datasets.Value("string")
     references = datasets.List(datasets.Value("string"))
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-        scores = [_best_match(text, answers) for text, answers in zip(predictions, references, strict=True)]
-        exact, f1 = np.mean(scores, axis=0) * 100
-        return {"exact": float(exact), "f1": float(f1)}
+        pairs = zip(predictions, references, strict=True)
+        return _percent(np.array([_match(_words(text), [_words(a) for a in answers]) for text, answers in pairs]))
+
+
+class SquadV2(Squad):
+    """The same as SQuAD 2.0's evaluate-v2.0.py has them, where "" says that there is no answer.
+
+    ``HasAns_`` are the means over the questions that have an answer, ``NoAns_`` over the others, each where there are
+    such questions.
+    """
+
+    description = "SQuAD 2.0 exact match and F1"
+
+    def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+        pairs = zip(predictions, references, strict=True)
+        scores = np.array([_match_or_none(_words(text), answers) for text, answers in pairs])
+        answerable = np.array([bool(answers) for answers in references])
+        parts = {"HasAns_": scores[answerable], "NoAns_": scores[~answerable]}
+        means = {name: _percent(part) for name, part in parts.items() if len(part)}
+        return _percent(scores) | {f"{name}{key}": value for name, part in means.items() for key, value in part.items()}
 
 
 def _correlation(left: Floats, right: Floats) -> float:
@@ -113,15 +134,27 @@ def _words(text: str) -> list[str]:
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()
 
 
-def _best_match(text: str, answers: Sequence[str]) -> tuple[float, float]:
-    """Exact match and F1 of the answer that fits best. No right answer, or none that has words: "" is right."""
-    golden = [words for answer in answers if (words := _words(answer))] or [[]]
-    predicted = _words(text)
-    return max(float(predicted == words) for words in golden), max(_overlap(predicted, words) for words in golden)
+def _match(predicted: list[str], golden: Sequence[list[str]]) -> tuple[float, float]:
+    """Exact match and F1, each of the right answer that fits best; 0 where there is none."""
+    exact = max((float(predicted == words) for words in golden), default=0.0)
+    return exact, max((_overlap(predicted, words) for words in golden), default=0.0)
+
+
+def _match_or_none(predicted: list[str], answers: Sequence[str]) -> tuple[float, float]:
+    """Right answers without words do not count. Where none is left, no words are right; to give none is else wrong."""
+    golden = [words for answer in answers if (words := _words(answer))]
+    if golden and predicted:
+        return _match(predicted, golden)
+    right = float(not golden and not predicted)
+    return right, right
 
 
 def _overlap(predicted: list[str], golden: list[str]) -> float:
-    if not predicted or not golden:
-        return float(predicted == golden)
     shared = (Counter(predicted) & Counter(golden)).total()
-    return 2 * shared / (len(predicted) + len(golden))
+    return 2 * shared / (len(predicted) + len(golden)) if shared else 0.0
+
+
+def _percent(scores: Floats) -> dict[str, float]:
+    """Means over the rows of [n, 2], exact match and F1."""
+    exact, f1 = scores.mean(axis=0) * 100
+    return {"exact": float(exact), "f1": float(f1)}

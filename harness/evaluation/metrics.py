@@ -25,6 +25,7 @@ METRICS = {
     "matthews_correlation": "MatthewsCorrelation",
     "pearson_spearman": "PearsonSpearman",
     "squad": "Squad",
+    "squad_v2": "SquadV2",
 }
 """Registered name -> class."""
 

@@ -28,11 +28,12 @@ class Scored:
 
     `frame` has a row for each example in the data set's order: ``id``; ``prediction`` (class index, float, or answer
     text); ``scores`` (the logits behind it: of each class; the value itself; of the best span and of no answer);
-    ``label`` (class index, float, or list of answer texts); ``split``.
+    ``label`` (class index, float, or list of answer texts); ``split``. Where the labels are hidden (class -1), there
+    are no metrics and no score.
     """
 
     metrics: dict[str, float]
-    score: float
+    score: float | None
     frame: pd.DataFrame
 
 
@@ -57,14 +58,15 @@ def evaluate_outputs(
         split: its name, for the frame.
 
     Raises:
-        UserError: the task names a metric that is not registered, or a score that none of them returns.
+        UserError: the task names a metric that is not registered, or a score that none of them returns; or some of
+            the labels are hidden, and others not.
     """
     import pandas as pd
 
     if len(logits) != len(encoded):
         raise ValueError(f"{len(logits)} outputs for {len(encoded)} rows")
     if task.kind == "qa":
-        spans = best_spans(examples, encoded, logits)
+        spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
         predictions: list[Any] = [span.text for span in spans]
         scores = [[span.score, span.null_score] for span in spans]
         labels: list[Any] = [[answer["text"] for answer in answers] for answers in examples["answers"]]
@@ -73,24 +75,32 @@ def evaluate_outputs(
         predictions = (outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]).tolist()
         scores = outputs.tolist()
         labels = list(examples["label"])
-    values = _compute(task, metrics, predictions, labels)
+    values = {} if _hidden(task, labels, split) else _compute(task, metrics, predictions, labels)
     columns = {"id": list(examples["id"]), "prediction": predictions, "scores": scores, "label": labels}
-    return Scored(values, values[task.score], pd.DataFrame({**columns, "split": split}))
+    return Scored(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
 
 
 def combine(parts: Mapping[str, Scored]) -> Scored:
     """A task's result over all its validation splits.
 
     One split keeps the names of its metrics; of several each metric becomes ``{split}_{metric}``, and the score is
-    the mean of theirs.
+    the mean of theirs; there is none if one of them has none.
     """
     import pandas as pd
 
     if len(parts) == 1:
         return next(iter(parts.values()))
     metrics = {f"{split}_{name}": value for split, part in parts.items() for name, value in part.metrics.items()}
-    score = float(np.mean([part.score for part in parts.values()]))
+    scores = [part.score for part in parts.values() if part.score is not None]
+    score = float(np.mean(scores)) if len(scores) == len(parts) else None
     return Scored(metrics, score, pd.concat([part.frame for part in parts.values()], ignore_index=True))
+
+
+def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:
+    hidden = sum(label < 0 for label in labels) if task.kind == "classification" else 0
+    if 0 < hidden < len(labels):
+        raise UserError(f"task {task.name!r}, split {split!r}: {hidden} of {len(labels)} labels are hidden (negative)")
+    return hidden > 0
 
 
 def _compute(

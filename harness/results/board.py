@@ -218,8 +218,9 @@ def _reading(summary: Summary) -> Iterator[str]:
     yield f"A score is the mean over {_some(n, 'seed')}{spread}; times 100{scaled}. A teacher has one seed."
     if len({task.higher_is_better for task in tasks}) == 1:
         yield (
-            "The average is over the tasks, and students of all sizes are ranked by it; averages that print the same "
-            "share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best student."
+            f"The average is over the tasks{without}, and students of all sizes are ranked by it; averages that print "
+            "the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best "
+            "student."
         )
     else:
         less = ", ".join(task.name for task in tasks if not task.higher_is_better)
@@ -229,6 +230,8 @@ def _reading(summary: Summary) -> Iterator[str]:
     yield (
         "Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and "
         "seeds of the row. A teacher's own fine-tuning stands in its row and in no other."
+        diagnostic = [task.name for task in tasks if task.diagnostic]
+        without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
     )
 
 

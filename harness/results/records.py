@@ -86,7 +86,7 @@ class RunRecord(Frozen):
     teachers: list[str]
     seed: int
     data_fingerprint: str = Field(description="of the examples scored")
-    score: float | None = None
+    score: float | None = Field(None, description="none of a failed run, and where the labels are hidden")
     metrics: dict[str, float] = Field(default_factory=dict)
     error: str | None = None
     parts: dict[str, Any] = Field(description="what the key is a hash of")
@@ -106,7 +106,7 @@ class TeacherRecord(Frozen):
     model: str = Field(description="hub id, folder, or `from scratch`")
     task: str
     data_fingerprint: str
-    score: float
+    score: float | None = Field(description="none where the labels are hidden")
     metrics: dict[str, float]
     floor: float | None = None
     parts: dict[str, Any]
@@ -125,6 +125,8 @@ class PlannedTask(Frozen):
     synthetic: bool
     higher_is_better: bool = True
 
+    percent: bool = Field(False, description="scored from 0 to 100; else a fraction")
+    diagnostic: bool = Field(False, description="no part of the average and the rank")
 
 class PlannedRun(Frozen):
     """A run that the suite asks for."""

@@ -18,6 +18,8 @@ from harness.results.store import Store
 State = Literal["complete", "missing", "failed", "not applicable"]
 
 
+HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
+
 @dataclass(frozen=True)
 class Statistic:
     """A mean over `n` seeds, and their standard deviation (with n - 1), which one seed has not."""
@@ -34,12 +36,14 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Cell:
-    """One task in one row. `scores` (seed -> score, on the board's scale) is empty unless the cell is complete."""
+    """One task in one row. `scores` (seed -> score, on the board's scale) is empty unless the cell is complete;
+    `counts`: whether the task is part of the row's average."""
 
     state: State
     scores: Mapping[int, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    counts: bool = True
     @property
     def score(self) -> Statistic | None:
         return Statistic.of(list(self.scores.values())) if self.scores else None
@@ -68,10 +72,10 @@ class Row:
 
     @property
     def status(self) -> Literal["complete", "incomplete", "not applicable"]:
-        states = {cell.state for cell in self.cells.values()}
-        if states & {"missing", "failed"}:
+        cells = self.cells.values()
+        if any(cell.state in ("missing", "failed") for cell in cells):
             return "incomplete"
-        return "not applicable" if "not applicable" in states else "complete"
+        return "not applicable" if any(c.counts and c.state == "not applicable" for c in cells) else "complete"
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,13 @@ class Summary:
 
 
 def scale(task: PlannedTask) -> int:
-    """What a score is multiplied by: extractive QA is scored from 0 to 100, all else from 0 to 1."""
-    return 1 if task.kind == "qa" else 100
+    """What a score is multiplied by, so that all are from 0 to 100."""
+    return 1 if task.percent else 100
+
+
+def _hidden(result: Result | None) -> bool:
+    """Whether the result is there and nothing in it is scored: the labels of its examples are hidden."""
+    return result is not None and result.score is None and not result.metrics
 
 
 def hardware(result: Result) -> str:
@@ -176,6 +185,8 @@ class _Rows:
         sizes = {result.task: result.size for result in done}
         parameters = [size.parameters for size in sizes.values()]
         known = bool(done) and row.status != "incomplete"
+        counts = {task.name: not task.diagnostic for task in self.plan.tasks}
+        row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
         return replace(
             row,
             completed=len(done),
@@ -202,6 +213,8 @@ class _Rows:
         if score is None or not math.isfinite(score):
             return Cell("failed", notes=(f"its score is not a number (teachers/{key}/record.json)",))
         return Cell("complete", {0: score * scale(task)}, self._hardware_notes([self.done[key]]))
+        if _hidden(self.done[key]):
+            return Cell("not applicable", notes=(HIDDEN,))
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
         if not runs:
@@ -210,6 +223,8 @@ class _Rows:
         failed = tuple(note for run in runs if (note := self._failed_note(run)))
         if missing or failed:
             return Cell("failed" if failed else "missing", notes=(*missing, *failed))
+        if all(_hidden(self.done.get(run.key)) for run in runs):
+            return Cell("not applicable", notes=(HIDDEN,))
         results = {run.seed: self.done[run.key] for run in runs}
         scores = {seed: (result.score or 0.0) * scale(task) for seed, result in sorted(results.items())}
         return Cell("complete", scores, self._hardware_notes(results.values()))
@@ -226,7 +241,10 @@ class _Rows:
             lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
             error = lines[0].replace("`", "'")
             return f"seed {run.seed} failed: `{error}` ({where}); {self.again}, and tries again what failed"
-        score = self.done[run.key].score if run.key in self.done else 0.0
+        result = self.done.get(run.key)
+        if result is None or _hidden(result):
+            return None
+        score = result.score
         if score is None or not math.isfinite(score):
             return f"seed {run.seed} has no score that is a number ({where}); delete its folder, and {self.again}"
         return None
@@ -237,8 +255,9 @@ class _Rows:
 
 
 def _average(plan: PlanFile, row: Row) -> Statistic | None:
-    """Over tasks, seed by seed. None where a cell is not complete, or where for some tasks less is better."""
-    scores = [cell.scores for cell in row.cells.values()]
+    """Over tasks, seed by seed, without the diagnostic ones. None where a cell is not complete, or where for some
+    tasks less is better."""
+    scores = [cell.scores for cell in row.cells.values() if cell.counts]
     if row.status != "complete" or not _comparable(plan) or len({tuple(by_seed) for by_seed in scores}) != 1:
         return None
     return Statistic.of([statistics.fmean(by_seed[seed] for by_seed in scores) for seed in scores[0]])

@@ -42,7 +42,9 @@ def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
     for index, name in enumerate(as_list(data, "tasks")):
         if isinstance(name, str):
             _known_task(name, ("tasks", index), host, findings)
-            known += [name] if name in host.tasks else []
+            if name in host.tasks:
+                known.append(name)
+                _known_metrics(name, ("tasks", index), host, findings)
     for teacher, body in as_map(data, "teachers").items():
         for name in as_map(body, "floor") if isinstance(body, dict) else ():
             _known_task(name, ("teachers", teacher, "floor", name), host, findings)
@@ -51,9 +53,20 @@ def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
 
 def _known_task(name: str, path: KeyPath, host: Host, findings: Findings) -> None:
     if name not in host.tasks:
-        broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
-        hint = f"; plugins that could not be loaded: {broken}" if broken else ""
-        findings.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{hint}")
+        findings.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{_broken_plugins(host)}")
+
+
+def _known_metrics(task: str, path: KeyPath, host: Host, findings: Findings) -> None:
+    for name in host.tasks[task].metrics:
+        if name not in host.metrics:
+            message = f"task {task!r} asks for the metric {name!r}, which no plugin registers"
+            findings.add(path, f"{message}; {nearest(name, host.metrics)}{_broken_plugins(host)}")
+
+
+def _broken_plugins(host: Host) -> str:
+    """A clause that tells why something may be missing; empty if no plugin is broken."""
+    broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
+    return f"; plugins that could not be loaded: {broken}" if broken else ""
 
 
 def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings: Findings) -> dict[str, str]:

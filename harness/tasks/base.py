@@ -18,7 +18,8 @@ class Splits:
 
     Columns: ``id`` (str, unique in its split) and
 
-    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float);
+    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float); a
+      class of -1 throughout a validation split says that its labels are hidden: it is predicted, and not scored;
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
       split, none where the question has no answer).
 
@@ -43,6 +44,10 @@ class Task:
         score: which of the values those metrics return is the task's score, on the board.
         labels: names of the classes; empty for regression and QA.
         paired: whether examples are pairs of sentences.
+        percent: whether its score is from 0 to 100 as it is; else it is a fraction, and boards show it times 100.
+        unanswerable: QA, whether questions may have no answer: only then is "there is none" a possible answer.
+        diagnostic: whether it only tells something about the students of another task: it is on the board, and no part
+            of the average and the rank.
         synthetic: whether the examples are generated; said wherever its scores are shown.
         default_source: what `source` means where the suite does not say; a hub id.
     """
@@ -56,6 +61,9 @@ class Task:
     source: str | None = None
     default_source: str | None = None
     paired: bool = False
+    percent: bool = False
+    unanswerable: bool = False
+    diagnostic: bool = False
     synthetic: bool = False
     summary: str = field(default="", compare=False)
 

@@ -78,12 +78,15 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int) -> Enc
     Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.windows`.
 
     Raises:
-        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to.
+        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or a question of a
+            QA task has no answer, and the task does not say that some have none.
     """
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
     if task.kind != "qa":
         return _columns(task.kind, list(_sentences(dataset, tokenizer, max_length)))
+    if not task.unanswerable:
+        _check_answers(dataset, task.name)
     from harness.tasks.windows import windows
 
     return _columns(task.kind, list(windows(dataset, tokenizer, max_length)))
@@ -121,6 +124,15 @@ def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_
 def words_of(tokens: Any, row: int) -> list[int]:
     """The `word_ids` of one row of a tokenizer's answer, -1 for special tokens."""
     return [-1 if word is None else word for word in tokens.word_ids(row)]
+
+
+def _check_answers(dataset: Dataset, task: str) -> None:
+    answers = zip(dataset["id"][:], dataset["answers"][:], strict=True)
+    if bad := [id for id, found in answers if not found]:
+        raise UserError(
+            f"task {task!r}: {len(bad)} of {len(dataset)} questions have no answer, the first is {bad[0]!r};"
+            " a task with such questions says so (`unanswerable`), as squad_v2 does"
+        )
 
 
 def _sentences(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:

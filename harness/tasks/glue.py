@@ -1,8 +1,8 @@
-"""Tasks of GLUE (Wang et al., 2019)."""
+"""The tasks of GLUE (Wang et al., 2019), with the columns, labels and splits that they have on the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 SOURCE = "nyu-mll/glue"
 
+SENTENCE, PAIR, INFERENCE = ("sentence",), ("sentence1", "sentence2"), ("premise", "hypothesis")
+VALIDATION = ("validation",)
+MATCHED_AND_MISMATCHED = ("validation_matched", "validation_mismatched")
+
+NLI = ("entailment", "neutral", "contradiction")
+"""In the hub's order; GLUE's own files have them in another."""
+
 
 def _task(
     name: str,
@@ -23,12 +30,13 @@ def _task(
     metrics: tuple[str, ...],
     score: str,
     summary: str,
+    splits: Sequence[str] = VALIDATION,
 ) -> Task:
     """A task of GLUE; `columns` hold its sentence or its two, and no `labels` mean regression."""
     return Task(
         name=name,
         kind="classification" if labels else "regression",
-        load=partial(_load, name, columns, len(labels)),
+        load=partial(_load, name, columns, len(labels), splits),
         metrics=metrics,
         score=score,
         labels=labels,
@@ -39,27 +47,47 @@ def _task(
     )
 
 
-def _load(name: str, columns: tuple[str, ...], classes: int, source: str | None) -> Splits:
+def _load(name: str, columns: Sequence[str], classes: int, splits: Sequence[str], source: str | None) -> Splits:
+    parts = _read(source or SOURCE, name, columns, classes, ["train", *splits])
+    return Splits(train=parts.pop("train"), validation=parts)
+
+
+def _load_ax(source: str | None) -> Splits:
+    """MNLI's training set, and the diagnostic set to be scored, whose labels the hub hides."""
+    where, classes = source or SOURCE, len(NLI)
+    train = _read(where, "mnli", INFERENCE, classes, ["train"])
+    return Splits(train["train"], _read(where, "ax", INFERENCE, classes, ["test"], may_hide=True))
+
+
+def _read(
+    source: str, config: str, columns: Sequence[str], classes: int, splits: Sequence[str], *, may_hide: bool = False
+) -> dict[str, Dataset]:
+    """Splits of one of GLUE's data sets by name; `may_hide`: they may be without labels."""
     from harness.tasks.sources import get_split, load_source
 
-    where = source or SOURCE
-    data = load_source(where, name)
-
-    def part(split: str) -> Dataset:
-        title = f"data set {where!r}, config {name!r}"
+    data = load_source(source, config)
+    title = f"data set {source!r}, config {config!r}"
+    parts = {}
+    for split in splits:
         rows = get_split(data, split, [*columns, "label", "idx"], title)
-        return _examples(rows, columns, classes, f"{title}, split {split!r}")
+        _check_labels(rows, classes, f"{title}, split {split!r}", may_hide=may_hide)
+        parts[split] = _examples(rows, columns, classes)
+    return parts
 
-    return Splits(train=part("train"), validation={"validation": part("validation")})
+
+def _check_labels(rows: Dataset, classes: int, where: str, *, may_hide: bool) -> None:
+    found = set(rows["label"][:])
+    if not classes or (may_hide and found == {-1}):
+        return
+    if bad := found - set(range(classes)):
+        hint = "hidden labels are -1 throughout" if may_hide else "is it an unlabelled split?"
+        raise UserError(f"{where}: found label {min(bad)}, allowed are 0 to {classes - 1}; {hint}")
 
 
-def _examples(rows: Dataset, columns: tuple[str, ...], classes: int, where: str) -> Dataset:
+def _examples(rows: Dataset, columns: Sequence[str], classes: int) -> Dataset:
     """GLUE's columns under the names that all tasks share."""
     import datasets
 
-    labels = rows["label"][:]
-    if classes and (bad := set(labels) - set(range(classes))):
-        raise UserError(f"{where}: found label {min(bad)}, allowed are 0 to {classes - 1}; is it an unlabelled split?")
     texts = {name: rows[column][:] for name, column in zip(("text", "text_pair"), columns, strict=False)}
     features = datasets.Features(
         {
@@ -69,26 +97,58 @@ def _examples(rows: Dataset, columns: tuple[str, ...], classes: int, where: str)
         }
     )
     ids = [str(idx) for idx in rows["idx"]]
-    return datasets.Dataset.from_dict({"id": ids, **texts, "label": labels}, features=features)
+    return datasets.Dataset.from_dict({"id": ids, **texts, "label": rows["label"][:]}, features=features)
 
 
-SENTENCE, PAIR = ("sentence",), ("sentence1", "sentence2")
+ACCURACY, ACCURACY_AND_F1, MATTHEWS = ("accuracy",), ("accuracy", "f1"), ("matthews_correlation",)
+
+AX = Task(
+    name="ax",
+    kind="classification",
+    load=_load_ax,
+    metrics=MATTHEWS,
+    score="matthews_correlation",
+    labels=NLI,
+    source="glue",
+    default_source=SOURCE,
+    paired=True,
+    diagnostic=True,
+    summary="GLUE's diagnostic set, put to students that learn mnli",
+)
 
 TASKS = (
-    _task(
-        "cola",
-        SENTENCE,
-        ("unacceptable", "acceptable"),
-        ("matthews_correlation",),
-        "matthews_correlation",
-        "is a sentence grammatical",
-    ),
-    _task("sst2", SENTENCE, ("negative", "positive"), ("accuracy",), "accuracy", "sentiment of film reviews"),
-    _task("mrpc", PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1"), "f1", "do two sentences say the same"),
+    _task("cola", SENTENCE, ("unacceptable", "acceptable"), MATTHEWS, MATTHEWS[0], "is a sentence grammatical"),
+    _task("sst2", SENTENCE, ("negative", "positive"), ACCURACY, "accuracy", "sentiment of film reviews"),
+    _task("mrpc", PAIR, ("not_equivalent", "equivalent"), ACCURACY_AND_F1, "f1", "do two sentences say the same"),
     _task("stsb", PAIR, (), ("pearson_spearman",), "pearson", "how alike two sentences are, from 0 to 5"),
     _task(
-        "rte", PAIR, ("entailment", "not_entailment"), ("accuracy",), "accuracy", "does a sentence follow from another"
+        "qqp",
+        ("question1", "question2"),
+        ("not_duplicate", "duplicate"),
+        ACCURACY_AND_F1,
+        "f1",
+        "do two questions ask the same",
     ),
+    _task(
+        "mnli",
+        INFERENCE,
+        NLI,
+        ACCURACY,
+        "accuracy",
+        "does a sentence follow from another, contradict it, or neither",
+        MATCHED_AND_MISMATCHED,
+    ),
+    _task(
+        "qnli",
+        ("question", "sentence"),
+        ("entailment", "not_entailment"),
+        ACCURACY,
+        "accuracy",
+        "does a sentence answer a question",
+    ),
+    _task("rte", PAIR, ("entailment", "not_entailment"), ACCURACY, "accuracy", "does a sentence follow from another"),
+    _task("wnli", PAIR, ("not_entailment", "entailment"), ACCURACY, "accuracy", "what does a pronoun stand for"),
+    AX,
 )
 
 

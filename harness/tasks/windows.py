@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ MAX_QUESTION = 64
 """Most tokens of a question, and never more than half of what `max_length` leaves for text."""
 OVERLAP = 128
 """Most tokens that neighbouring windows share, and never more than half of the shortest window."""
+DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
+"""Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
 
 
 def windows(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
@@ -27,7 +30,7 @@ def windows(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
         tokens = tokenizer(
-            [_cut(question, tokenizer, question_room) for question in chunk["question"]],
+            _cut(chunk["question"], tokenizer, question_room),
             chunk["context"],
             truncation="only_second",
             max_length=max_length,
@@ -68,18 +71,22 @@ def _span(
     tokens = np.flatnonzero(in_context)
     if not answers or not len(tokens):
         return 0, 0
-    start = answers[0]["start"]
-    end = start + len(answers[0]["text"])
-    inside = tokens[(offsets[tokens, 1] > start) & (offsets[tokens, 0] < end)]
-    whole = len(inside) and offsets[tokens[0], 0] <= start and offsets[tokens[-1], 1] >= end
+    start, text = answers[0]["start"], answers[0]["text"]
+    inside = tokens[(offsets[tokens, 1] > start) & (offsets[tokens, 0] < start + len(text))]
+    kept = [place for place, letter in enumerate(text, start) if unicodedata.category(letter) not in DROPPED]
+    whole = len(inside) and kept and offsets[tokens[0], 0] <= kept[0] and offsets[tokens[-1], 1] > kept[-1]
     return (int(inside[0]), int(inside[-1])) if whole else (0, 0)
 
 
-def _cut(question: str, tokenizer: Any, room: int) -> str:
-    """The beginning of `question` that takes no more than `room` tokens."""
-    while True:
-        tokens = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        if len(tokens["input_ids"]) <= room:
-            return question
-        end = tokens["offset_mapping"][room - 1][1]
-        question = question[: min(end, len(question) - 1)]  # a cut word may break into more tokens: look again
+def _cut(questions: Sequence[str], tokenizer: Any, room: int) -> list[str]:
+    """The beginnings of `questions` that take no more than `room` tokens each."""
+    cut = list(questions)
+    long = list(range(len(cut)))
+    while long:  # a cut word may break into more tokens than it had: look again
+        texts = [cut[index] for index in long]
+        tokens = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = dict(zip(long, tokens["offset_mapping"], strict=True))
+        long = [index for index in long if len(offsets[index]) > room]
+        for index in long:
+            cut[index] = cut[index][: min(offsets[index][room - 1][1], len(cut[index]) - 1)]
+    return cut

@@ -113,7 +113,8 @@ def _finite(value: Any) -> Any:
 
 def finished_line(event: RunFinished) -> str:
     """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2 min 5 s``."""
-    return f"finished {event.run}: {event.score:.4f} in {duration(event.seconds)}"
+    score = "no score" if event.score is None else f"{event.score:.4f}"
+    return f"finished {event.run}: {score} in {duration(event.seconds)}"
 
 
 def failed_line(event: RunFailed) -> str:

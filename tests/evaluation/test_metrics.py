@@ -68,14 +68,54 @@ def test_constant_predictions_correlate_with_nothing(compute, name):
         ("The Broncos!", ["broncos"], 100, 100),
         ("Denver Broncos", ["the Broncos", "Carolina"], 0, 200 / 3),
         ("a b b", ["b b c"], 0, 80),  # "a" is an article
-        ("", [], 100, 100),
-        ("something", [], 0, 0),
         ("", ["Denver"], 0, 0),
-        ("the", ["the"], 100, 100),
+        ("1,000", ["1000"], 100, 100),
+        ("24–10", ["2410"], 0, 0),  # only ASCII's punctuation is left out
+        ("ÉCOLE", ["école"], 100, 100),
+        ("anthem the  an", ["anthem"], 100, 100),  # an article is a word of its own
+        ("the cat sat", ["a cat", "cat that sat"], 0, 80),  # F1 2/3 and 4/5
+        ("Denver", ["Denver Broncos", "Denver", "Broncos"], 100, 100),
+        ("in the year 1850", ["1850"], 0, 50),
     ],
 )
 def test_squad(compute, prediction, answers, exact, f1):
-    assert compute("squad", [prediction], [answers]) == pytest.approx({"exact": exact, "f1": f1})
+    expected = pytest.approx({"exact": exact, "f1": f1})
+    assert compute("squad", [prediction], [answers]) == expected
+    second = compute("squad_v2", [prediction], [answers])
+    assert {name: second[name] for name in ("exact", "f1", "HasAns_exact", "HasAns_f1")} == pytest.approx(
+        {"exact": exact, "f1": f1, "HasAns_exact": exact, "HasAns_f1": f1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "first", "second"),
+    [
+        ("the", ["the"], (100, 0), (100, 100)),  # 1.1 counts shared words; 2.0 takes both for no answer
+        (".", ["."], (100, 0), (100, 100)),
+        ("word", [".", "word"], (100, 100), (100, 100)),
+        ("", [".", "word"], (100, 0), (0, 0)),
+    ],
+)
+def test_answers_without_words_are_as_the_two_official_scripts_have_them(compute, prediction, answers, first, second):
+    assert tuple(compute("squad", [prediction], [answers]).values()) == first
+    scores = compute("squad_v2", [prediction], [answers])
+    assert (scores["exact"], scores["f1"]) == second
+
+
+def test_squad_v2_tells_questions_with_and_without_an_answer_apart(compute):
+    predictions = ["", "something", "the Broncos", ""]
+    answers = [[], [], ["Denver Broncos"], ["Denver"]]
+    assert compute("squad_v2", predictions, answers) == pytest.approx(
+        {
+            "exact": 25,
+            "f1": 100 * (1 + 0 + 2 / 3 + 0) / 4,
+            "HasAns_exact": 0,
+            "HasAns_f1": 100 / 3,
+            "NoAns_exact": 50,
+            "NoAns_f1": 50,
+        }
+    )
+    assert set(compute("squad_v2", ["x"], [[]])) == {"exact", "f1", "NoAns_exact", "NoAns_f1"}
 
 
 def test_squad_is_a_mean_over_questions(compute):

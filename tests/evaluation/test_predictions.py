@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from datasets import Dataset
@@ -9,6 +11,7 @@ from harness.evaluation.metrics import harness_register_metrics
 from harness.evaluation.predictions import combine, evaluate_outputs
 from harness.evaluation.spans import MAX_ANSWER, best_spans
 from harness.tasks.encode import encode
+from harness.tasks.ragged import Ragged
 
 from ..tasks.tiny import questions, task, wordpiece
 
@@ -18,7 +21,7 @@ TOKENIZER = wordpiece()
 
 
 def score(kind, rows, logits, **options):
-    described = task(kind)
+    described = task(kind, **({"unanswerable": options.pop("unanswerable", True)} if kind == "qa" else {}))
     encoded = encode(rows, described, TOKENIZER, options.pop("max_length", 32))
     return evaluate_outputs(described, rows, encoded, logits(encoded), METRICS, **options)
 
@@ -43,6 +46,10 @@ def test_regression():
     assert scored.frame["prediction"].tolist() == [1.5, 1.0]
 
 
+def sure_of_none(encoded):
+    return [9 * np.eye(1, length).repeat(2, 0) for length in encoded.lengths]
+
+
 def pointing(encoded, weight=5.0):
     """Logits that are sure of the labels."""
     outputs = []
@@ -56,7 +63,7 @@ def pointing(encoded, weight=5.0):
 def test_qa_finds_the_answer_in_whichever_window_has_it(tmp_path):
     context = "the mat sat on a mat . " * 4 + "a cat 42 sat on the mat"
     rows = questions(("who sat", context, "cat 42"), ("where", "the cat sat on a mat", "a mat"))
-    scored = score("qa", rows, pointing, max_length=20)
+    scored = score("qa", rows, pointing, max_length=20, unanswerable=False)
     assert scored.metrics == {"exact": 100.0, "f1": 100.0}
     assert scored.frame["prediction"].tolist() == ["cat 42", "a mat"]
     assert scored.frame["label"].tolist() == [["cat 42"], ["a mat"]]
@@ -67,13 +74,68 @@ def test_qa_without_an_answer():
     rows = questions(("who", "the cat sat", None), ("who", "the cat sat", "cat"))
     scored = score("qa", rows, pointing)
     assert scored.frame["prediction"].tolist() == ["", "cat"]
-    assert scored.metrics == {"exact": 100.0, "f1": 100.0}
+    names = [f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1")]
+    assert scored.metrics == dict.fromkeys(names, 100.0)
+    assert scored.score == 100.0
 
 
 def test_no_null_answer_where_every_question_has_one():
     rows = questions(("who", "cat", "cat"))
-    scored = score("qa", rows, lambda encoded: [9 * np.eye(1, encoded.lengths[0]).repeat(2, 0)])
+    scored = score("qa", rows, sure_of_none, unanswerable=False)
     assert scored.frame["prediction"].tolist() == ["cat"]
+
+
+def test_null_answers_do_not_depend_on_what_else_is_asked():
+    scored = score("qa", questions(("who", "cat", "cat")), sure_of_none)
+    assert scored.frame["prediction"].tolist() == [""]
+    assert scored.frame["scores"].tolist() == [[0.0, 18.0]]
+
+
+def test_equal_scores_are_no_null_answer():
+    scored = score("qa", questions(("who", "cat", "cat")), lambda encoded: [np.zeros((2, encoded.lengths[0]))])
+    assert scored.frame["prediction"].tolist() == ["cat"]
+
+
+def test_every_window_must_be_sure_that_there_is_no_answer():
+    """One window that doubts it is enough: the null score is the least over the windows."""
+    rows = questions(("who", "the cat sat on a mat . " * 3, "cat"))
+
+    def logits(encoded):
+        assert len(encoded) > 1
+        outputs = [np.zeros((2, length)) for length in encoded.lengths]
+        for output, null in zip(outputs, (9, *[-3] * (len(encoded) - 1)), strict=True):
+            output[:, 0] = null
+        return outputs
+
+    scored = score("qa", rows, logits, max_length=16)
+    assert scored.frame["scores"].tolist() == [[0.0, -6.0]]
+    assert scored.frame["prediction"][0] != ""
+
+
+def test_the_best_answer_that_is_not_blank():
+    rows = questions(("who", "cat   sat", "cat"))
+    encoded = encode(rows, task("qa"), TOKENIZER, 16)
+    assert encoded.lengths.tolist() == [6]  # [CLS] who [SEP] cat sat [SEP]
+    offsets = Ragged.of([[0, 0, 0, 0, 0, 0, 3, 5, 6, 9, 0, 0]], np.int32, (2,))  # as if the blank were a token
+    logits = np.zeros((2, 6))
+    logits[:, 3] = 5
+    (span,) = best_spans(rows, replace(encoded, offsets=offsets), [logits], unanswerable=False)
+    assert span.text == "sat"
+    assert span.score == 5
+
+
+def test_hidden_labels_are_predicted_and_not_scored():
+    scored = score("classification", sentences([-1, -1]), lambda _: np.float32([[0, 2], [1, 0]]))
+    assert (scored.metrics, scored.score) == ({}, None)
+    assert scored.frame["prediction"].tolist() == [1, 0]
+    both = combine({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
+    assert both.score is None
+    assert both.metrics == {"b_accuracy": 0.0}
+
+
+def test_labels_that_are_hidden_in_part_are_refused():
+    with pytest.raises(UserError, match="1 of 2 labels are hidden"):
+        score("classification", sentences([1, -1]), lambda _: np.zeros((2, 2)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -84,7 +146,7 @@ def test_the_best_span_is_the_best_of_all(seed, length):
     start, end = logits = np.random.default_rng(seed).normal(size=(2, encoded.lengths[0]))
     tokens = np.flatnonzero(encoded.answer_mask[0])[1:]
     best = max(start[a] + end[b] for a in tokens for b in tokens if a <= b < a + MAX_ANSWER)
-    span = best_spans(rows, encoded, [logits])[0]
+    span = best_spans(rows, encoded, [logits], unanswerable=False)[0]
     assert span.score == pytest.approx(best)
     assert span.null_score == pytest.approx(start[0] + end[0])
     assert span.text in rows[0]["context"]

@@ -24,7 +24,7 @@ CPU = Hardware(device="cpu", name="Test CPU", cores=2, threads=2, memory_bytes=8
 GPU = Hardware(device="cuda", name="Test GPU", cores=16, threads=8, memory_bytes=80 * 2**30)
 
 SST2 = PlannedTask(name="sst2", kind="classification", score="accuracy", synthetic=False)
-SQUAD = PlannedTask(name="squad", kind="qa", score="f1", synthetic=False)
+SQUAD = PlannedTask(name="squad", kind="qa", score="f1", synthetic=False, percent=True)
 
 SIZES = {"base": 100_000_000, "big": 50_000_000, "small": 10_000_000}
 TEACHERS_OF = {"finetune": [], "kd": ["base"]}

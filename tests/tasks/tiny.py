@@ -63,7 +63,10 @@ def bytelevel() -> PreTrainedTokenizerFast:
 
 
 def task(kind: str, name: str = "tiny", **options) -> Task:
-    metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
+    metrics = {"classification": "accuracy", "regression": "pearson_spearman"}
+    if kind == "qa":
+        options = {"percent": True, "unanswerable": True} | options
+        metrics["qa"] = "squad_v2" if options["unanswerable"] else "squad"
     scores = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
     labels = ("no", "yes") if kind == "classification" else ()
     return Task(name, kind, lambda source: Splits(None, {}), (metrics[kind],), scores[kind], labels, **options)

@@ -1,5 +1,6 @@
 """What the documentation prints works as printed: links, commands, the suite, the plugin."""
 
+import math
 import re
 import shlex
 import subprocess
@@ -7,15 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from harness.batch import Batch
 from harness.host import Host
-from harness.method import Step, TaskInfo
-from harness.tensors import ModelShape, Tensors
+from harness.method import Method
+from harness.models.needs import LAYERED, WHOLE
+from harness.testing import loss_terms, tiny_batch, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PLUGINS = ROOT / "docs" / "plugins.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
 OFFLINE = re.compile(r"harness (--help|list|validate)\b")
 
@@ -33,11 +34,12 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the README's suite and plugin, under the names that it gives them."""
+    """A folder with the printed suite, plugin and test, under the names that they give themselves."""
     (suite,) = blocks(README, "yaml")
-    (plugin,) = blocks(README, "python")
     (tmp_path / "glue-small.yaml").write_text(suite)
-    (tmp_path / "logit_mse.py").write_text(plugin)
+    for module in blocks(PLUGINS, "python"):
+        name = re.match(r'"""(\w+\.py)"""', module)[1]
+        (tmp_path / name).write_text(module)
     return tmp_path
 
 
@@ -51,7 +53,8 @@ def harness(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relative_link_leads_somewhere(page):
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
     dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not dead
 
@@ -73,9 +76,9 @@ def test_printed_suite_is_valid(folder):
 
 def test_printed_run_with_the_plugin_is_valid(folder):
     shown = harness(
-        "harness validate glue-small.yaml --plugin logit_mse.py --set 'methods=[finetune, logit_mse]'", folder
+        "harness validate glue-small.yaml --plugin cosine_kd.py --set 'methods=[finetune, cosine_kd]'", folder
     )
-    assert "2: finetune, logit_mse" in shown
+    assert "2: finetune, cosine_kd" in shown
 
 
 def test_every_command_is_told():
@@ -85,18 +88,44 @@ def test_every_command_is_told():
 
 
 def test_printed_plugin_computes_what_it_says(folder):
-    host = Host.create([folder / "logit_mse.py"])
-    method_class = host.methods["logit_mse"]
-    shape = ModelShape("small", 2, 32, 4, 64)
-    task = TaskInfo("sst2", "classification", 2)
-    method = method_class(method_class.Config(alpha=0.25), task=task, student=shape, teachers=[shape], seed=1)
-    assert list(method.check(task, shape, [shape])) == []
-    assert "QA" in str(method.check(TaskInfo("squad", "qa", 2), shape, [shape])[0])
-    (stage,) = method.stages()
-    step = Step(stage, 0, 1, 0.0, 1.0, torch.nn.ModuleDict(), torch.Generator())
-    batch = Batch("classification", ("0", "1"), {}, torch.tensor([0, 1]))
-    even, apart = torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [0.0, 0.0]])
-    terms = method.losses(step, batch, Tensors(_logits=even), [Tensors(_logits=apart)])
-    assert terms["ce"].item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
-    assert terms["mse"].item() == pytest.approx(1.0)
-    assert method.weights(step) == {"mse": 0.25, "ce": 0.75}
+    method = Host.create([folder / "cosine_kd.py"]).methods["cosine_kd"]
+    student, teacher = tiny_model(seed=1).double(), tiny_model(layers=3, seed=2).double()
+    batch = tiny_batch("classification")
+    terms = loss_terms(method, student=student, teachers=[teacher.train()], batch=batch)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    own, theirs = (m.eval().bert(**inputs).last_hidden_state.tolist() for m in (student, teacher))
+    by_example = []
+    for x, y, length in zip(own, theirs, batch["attention_mask"].sum(-1).tolist(), strict=True):
+        cosines = [
+            sum(a * b for a, b in zip(u, v, strict=True)) / math.hypot(*u) / math.hypot(*v)
+            for u, v in zip(x[:length], y[:length], strict=True)
+        ]
+        by_example.append(1 - sum(cosines) / length)
+    assert terms["cosine"].item() == pytest.approx(sum(by_example) / len(by_example), rel=1e-5)
+    assert set(terms) == {"cosine", "task"}
+
+
+def test_printed_plugin_trains_in_a_suite(folder, small):
+    outcome = small.run("methods=[{cosine_kd: {alpha: 2}}]", "seeds=[1]", plugins=[str(folder / "cosine_kd.py")])
+    assert not outcome.failed
+    (record,) = small.store().records()
+    assert (record.label, record.status) == ("cosine_kd", "completed")
+    last = record.losses[-1].terms
+    assert set(last) == {"loss", "cosine", "task"}
+    assert last["loss"] == pytest.approx(2 * last["cosine"] + last["task"], rel=1e-4)
+
+
+def test_printed_test_of_the_plugin_passes(folder):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_cosine_kd.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
+def test_every_tensor_and_member_of_a_method_is_told():
+    page = PLUGINS.read_text(encoding="utf-8")
+    assert [need for need in WHOLE if f"| `{need}` |" not in page] == []
+    assert [need for need in LAYERED if f"`{need}[i]`" not in page] == []
+    members = [name for name in vars(Method) if not name.startswith("_") and name != "losses"]
+    assert len(members) > 8
+    assert [name for name in members if f"`{name}`" not in page] == []

@@ -58,7 +58,7 @@ class World:
         cls = method if isinstance(method, type) else self.methods[method]
         hidden = WIDTHS.get(cls.name, 16)
         student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.model(layers=4, seed=99)
-        shapes = [shape(teacher.config, "base")] if cls.max_teachers else []
+        shapes = [shape(teacher.config, "base")] if cls.max_teachers != 0 else []
         made = cls(
             cls.Config.model_validate(config or {}),
             task=task_info(self.data.task),

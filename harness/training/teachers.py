@@ -134,7 +134,7 @@ def fine_tune(
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):  # another process may be at the same teacher
         if not is_kept(job):
-            _train(job, _trainee(job, trust_remote_code), data(), target, host, device, stop)
+            _train(job, start(job, trust_remote_code=trust_remote_code), data(), target, host, device, stop)
         return Fit.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
@@ -161,7 +161,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
 
 
 @dataclass(frozen=True)
-class _Trainee:
+class Trainee:
     """What is trained: a model by a method, and how its result is written to a folder."""
 
     method: Method
@@ -169,23 +169,24 @@ class _Trainee:
     save: Callable[[Path], None]
 
 
-def _trainee(job: TeacherJob, trust_remote_code: bool) -> _Trainee:
+def start(job: TeacherJob, *, trust_remote_code: bool) -> Trainee:
+    """What `fine_tune` trains, before its first step."""
     task, seed = task_info(job.data.task), job.seed
     if job.group is None:
         model = untrained(job, trust_remote_code=trust_remote_code)
         own = shape(model.config, job.name)
         method: Method = Supervised(MethodConfig(), task=task, student=own, teachers=(), seed=seed)
-        return _Trainee(method, model, model.save_pretrained)
+        return Trainee(method, model, model.save_pretrained)
     models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
     members = together.build(models, job.data.task, seed=derive(seed, "shared head"))
     own = shape(members[0].config, job.name)
     method = Together(job.group.cofinetuning, members, task=task, student=own, seed=seed)
-    return _Trainee(method, members[0], lambda path: together.save(members, path))
+    return Trainee(method, members[0], lambda path: together.save(members, path))
 
 
 def _train(
     job: TeacherJob,
-    trainee: _Trainee,
+    trainee: Trainee,
     data: EncodedTask,
     target: Path,
     host: Host,
@@ -231,7 +232,7 @@ def _share(cost: Cost, job: TeacherJob) -> Cost:
     return cost.model_copy(update=times)
 
 
-def _export(trainee: _Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
+def _export(trainee: Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
     with heads.quiet():
         trainee.save(path)
     job.reader.tokenizer.save_pretrained(path)

@@ -128,6 +128,26 @@ def report(
     report_folder(folder)
 
 
+@app.command()
+def latency(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="SUITE | MODEL...", help="a suite that was run, or folders and hub ids of models"),
+    ],
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress: only the tables")] = False,
+) -> None:
+    """Measure how long models take: a suite's students beside its teachers, or any checkpoints beside the first.
+
+    What was measured before on this machine, with the same settings, is not measured again.
+    """
+    from harness.commands.latency import measure_latency
+
+    measure_latency(targets, overrides or [], plugins or [], results, quiet=quiet)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],

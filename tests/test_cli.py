@@ -59,7 +59,7 @@ def collector(monkeypatch):
 def suite(monkeypatch, tmp_path):
     """A suite of one run, in which nothing real happens: each test says what the engine does."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
-    spec = SimpleNamespace(name="tiny")
+    spec = SimpleNamespace(name="tiny", latency=None)
     loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
     plan_file = {
         "suite": "tiny",
@@ -70,7 +70,7 @@ def suite(monkeypatch, tmp_path):
         "seeds": [1],
         "runs": [RUN],
     }
-    planned = SimpleNamespace(file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file))
+    planned = SimpleNamespace(spec=spec, file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file))
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
     def execute(plan: object, store: object) -> Outcome:
@@ -105,7 +105,7 @@ def test_help_is_fast_and_light():
     assert time.perf_counter() - begun < 1.5  # about 0.15 s where nothing else runs
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["validate"], ["report"], ["list"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["doctor"]])
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0
     shown = capsys.readouterr().out

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.latency import check_before, measure_after
 from harness.commands.suites import load_suite
 from harness.terminal.progress import JsonLines, observer
 from harness.terminal.tables import print_table
@@ -22,7 +23,7 @@ DONE, RUN_FAILED, INTERRUPTED = 0, 1, 130
 def run_suite(
     name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, json_logs: bool, quiet: bool
 ) -> int:
-    """Train what is missing, print the board and where its files are. Returns the exit code."""
+    """Train and measure what is missing, print the board and where its files are. Returns the exit code."""
     gc.enable()
     suite = load_suite(name, overrides, plugins)
     from harness import plan
@@ -32,6 +33,7 @@ def run_suite(
     from harness.suite import resolve
 
     planned = plan.build(resolve(suite, online=True))
+    check_before(planned)
     store = Store(results / suite.spec.name)
     # Two labels of one key are one run.
     done = {state.run.key: state.done for state in plan.status(planned, store)}
@@ -47,6 +49,8 @@ def run_suite(
         outcome = local.execute(planned, store)
     code = exit_code(outcome)
     written = None if code == INTERRUPTED else report(store.folder)
+    if written and measure_after(planned, store, quiet=quiet or json_logs):
+        written = report(store.folder)
     if json_logs:
         JsonLines().write("suite_ended", {**about, "failed": len(outcome.failed), "exit_code": code})
     elif written:

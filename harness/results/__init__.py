@@ -18,3 +18,10 @@ def report(folder: Path) -> Report:
     from harness.results.leaderboard import write  # imports pandas, which takes half a second
 
     return write(folder)
+
+
+def latency_report(folder: Path) -> tuple[Path, ...]:
+    """Write the latency tables of a folder that has measurements and no board, and say where they are."""
+    from harness.results.leaderboard import write_latency
+
+    return write_latency(folder)

@@ -9,7 +9,8 @@ from itertools import count, product
 from string import ascii_lowercase
 from typing import Literal
 
-from harness.results.records import Hardware, PlannedTask
+from harness.results.latency import SpeedUp, machine
+from harness.results.records import Hardware
 from harness.results.summary import Cell, Row, Statistic, Summary, scale
 
 NOTHING = "–"
@@ -64,14 +65,13 @@ def build(summary: Summary) -> Board:
     """The board that a summary's numbers make."""
     rows = [*summary.teachers, *summary.students]
     notes = _Notes()
-    tasks = summary.plan.tasks
-    cells = [_strings(row, tasks, notes) for row in rows]
+    cells = [_strings(row, summary, notes) for row in rows]
     best = _best(summary)
     marks = tuple(_marks(summary))
     return Board(
         title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
         marks=marks,
-        columns=_columns(tasks),
+        columns=_columns(summary),
         lines=tuple(
             Line(row.role, row.student, strings, frozenset(best.get((row.label, row.student), ())))
             for row, strings in zip(rows, cells, strict=True)
@@ -101,7 +101,8 @@ def _bracketed(words: Iterable[str]) -> str:
     return f" ({inside})" if inside else ""
 
 
-def _columns(tasks: Sequence[PlannedTask]) -> tuple[Column, ...]:
+def _columns(summary: Summary) -> tuple[Column, ...]:
+    tasks = summary.plan.tasks
     titles = [(task.name, task.score, *(["(synthetic)"] if task.synthetic else [])) for task in tasks]
     return (
         Column(("rank",)),
@@ -111,11 +112,12 @@ def _columns(tasks: Sequence[PlannedTask]) -> tuple[Column, ...]:
         Column(("average",)),
         Column(("params", "(M)")),
         Column(("compression",)),
+        *(Column(("speed-up", column.hardware.device)) for column in summary.speed_ups),
         Column(("training", "cost")),
     )
 
 
-def _strings(row: Row, tasks: Sequence[PlannedTask], notes: _Notes) -> tuple[str, ...]:
+def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
     if row.role == "teacher":
         rank, method, student = "teacher", row.label, NOTHING
     else:
@@ -125,12 +127,22 @@ def _strings(row: Row, tasks: Sequence[PlannedTask], notes: _Notes) -> tuple[str
         rank,
         method,
         student,
-        *(_cell(row.cells[task.name], notes) for task in tasks),
+        *(_cell(row.cells[task.name], notes) for task in summary.plan.tasks),
         score(row.average),
         millions(row.parameters),
         NOTHING if row.compression is None else f"{row.compression:.1f}×",
+        *(_speed_up(row, column) for column in summary.speed_ups),
         duration(seconds),
     )
+
+
+def _speed_up(row: Row, column: SpeedUp) -> str:
+    """``3.2× [3.1, 3.3]``; the teacher that all are compared with has no interval."""
+    found = column.of.get((row.role, row.student or row.label))
+    if found is None:
+        return NOTHING
+    alone = found.low is None or (row.role == "teacher" and row.label == column.reference)
+    return f"{found.median:.1f}×" + ("" if alone else f" [{found.low:.1f}, {found.high:.1f}]")
 
 
 def _rank(row: Row) -> str:
@@ -217,6 +229,8 @@ def _reading(summary: Summary) -> Iterator[str]:
     spread = "" if n < 2 else " ± their standard deviation (n - 1), which is not a confidence interval"
     yield f"A score is the mean over {_some(n, 'seed')}{spread}; times 100{scaled}. A teacher has one seed."
     if len({task.higher_is_better for task in tasks}) == 1:
+        diagnostic = [task.name for task in tasks if task.diagnostic]
+        without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
         yield (
             f"The average is over the tasks{without}, and students of all sizes are ranked by it; averages that print "
             "the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best "
@@ -227,11 +241,17 @@ def _reading(summary: Summary) -> Iterator[str]:
         yield f"Less is better on {less}, more on the others: there is no average and no rank. Bold: the best student."
     if plan.teachers:
         yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
+    for column in summary.speed_ups:
+        control = column.control
+        warning = f"; the A/A control is off there ({control.median:.3f})" if control.leaves_out_one else ""
+        yield (
+            f"Speed-up, {column.hardware.device}: time of {column.reference} over the model's, a median over paired "
+            f"rounds with its 95 % interval; {column.backend}, batch {column.shape[0]} of {column.shape[1]} tokens, on "
+            f"{machine(column.hardware)}{warning}. More in latency.md."
+        )
     yield (
         "Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and "
         "seeds of the row. A teacher's own fine-tuning stands in its row and in no other."
-        diagnostic = [task.name for task in tasks if task.diagnostic]
-        without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
     )
 
 

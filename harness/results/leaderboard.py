@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from harness.results import atomic
+from harness.results import atomic, latency
 from harness.results.board import Board, Line, build
-from harness.results.records import PlannedTask
+from harness.results.latency import SpeedUp, machine
 from harness.results.store import Store
 from harness.results.summary import Row, Statistic, Summary, summarize
 
@@ -27,7 +27,7 @@ class Report:
 
 
 def write(folder: Path) -> Report:
-    """Write the leaderboard of the results in `folder`.
+    """Write the leaderboard of the results in `folder`, and the latency tables if there are measurements.
 
     Raises:
         UserError: `folder` holds no results, a record cannot be read, or the results cannot stand on one board. The
@@ -37,9 +37,29 @@ def write(folder: Path) -> Report:
     summary = summarize(store)
     board = build(summary)
     texts = {store.folder / "leaderboard.md": markdown(board), store.folder / "leaderboard.csv": csv(summary)}
+    texts |= _latency_texts(store, summary.plan.suite)
     for path, text in texts.items():
         atomic.write_text(path, text)
     return Report(board, texts[store.folder / "leaderboard.md"], tuple(texts))
+
+
+def write_latency(folder: Path) -> tuple[Path, ...]:
+    """Write the latency tables of `folder` alone, and say where they are. Raises `UserError` as `write` does."""
+    texts = _latency_texts(Store(folder), folder.name)
+    for path, text in texts.items():
+        atomic.write_text(path, text)
+    return tuple(texts)
+
+
+def _latency_texts(store: Store, title: str) -> dict[Path, str]:
+    """latency.md and latency.csv, if there are measurements."""
+    measured = store.latencies()
+    if not measured:
+        return {}
+    return {
+        store.folder / "latency.md": latency.markdown(title, measured),
+        store.folder / "latency.csv": _table_csv(latency.csv_rows(measured)),
+    }
 
 
 def markdown(board: Board) -> str:
@@ -85,11 +105,15 @@ def _marked(line: Line) -> list[str]:
 
 def csv(summary: Summary) -> str:
     """One row for each teacher and each (label, student), in the board's order and on its scale, unrounded."""
-    rows = [_csv_row(row, summary.plan.tasks) for row in (*summary.teachers, *summary.students)]
+    rows = [_csv_row(row, summary) for row in (*summary.teachers, *summary.students)]
+    return _table_csv(rows)
+
+
+def _table_csv(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
-def _csv_row(row: Row, tasks: list[PlannedTask]) -> dict[str, Any]:
+def _csv_row(row: Row, summary: Summary) -> dict[str, Any]:
     least, most = row.parameters or (None, None)
     values: dict[str, Any] = {
         "role": row.role,
@@ -98,7 +122,7 @@ def _csv_row(row: Row, tasks: list[PlannedTask]) -> dict[str, Any]:
         "student": row.student,
         "status": row.status,
     }
-    for task in tasks:
+    for task in summary.plan.tasks:
         cell = row.cells[task.name]
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
     return values | {
@@ -106,11 +130,28 @@ def _csv_row(row: Row, tasks: list[PlannedTask]) -> dict[str, Any]:
         "parameters_min": least,
         "parameters_max": most,
         "compression": _exact(row.compression),
+        **_speed_ups(row, summary.speed_ups),
         "student_seconds": _exact(row.student_seconds),
         "teacher_seconds": _exact(row.teacher_seconds),
         "runs": row.runs,
         "completed": row.completed,
     }
+
+
+def _speed_ups(row: Row, columns: Sequence[SpeedUp]) -> dict[str, Any]:
+    """Of each machine: ``speed_up``, its interval and where; those of a second machine are ``speed_up_2``..."""
+    values: dict[str, Any] = {}
+    for number, column in enumerate(columns, start=1):
+        name = "speed_up" if number == 1 else f"speed_up_{number}"
+        found = column.of.get((row.role, row.student or row.label))
+        low, high = (found.low, found.high) if found else (None, None)
+        values |= {
+            name: _exact(found.median) if found else None,
+            f"{name}_low": _exact(low),
+            f"{name}_high": _exact(high),
+            f"{name}_on": f"{machine(column.hardware)}; {column.backend}; {column.shape[0]} x {column.shape[1]}",
+        }
+    return values
 
 
 def _statistic(name: str, value: Statistic | None) -> dict[str, Any]:

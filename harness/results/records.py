@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.suite.schema import LatencySpec
+
 SCHEMA_VERSION = 1
 
 
@@ -123,10 +125,10 @@ class PlannedTask(Frozen):
     kind: str
     score: str = Field(description="name of the metric that is the score")
     synthetic: bool
-    higher_is_better: bool = True
-
     percent: bool = Field(False, description="scored from 0 to 100; else a fraction")
     diagnostic: bool = Field(False, description="no part of the average and the rank")
+    higher_is_better: bool = True
+
 
 class PlannedRun(Frozen):
     """A run that the suite asks for."""
@@ -164,3 +166,4 @@ class PlanFile(Frozen):
     not_applicable: list[NotApplicable]
     limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
     citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
+    latency: LatencySpec | None = Field(None, description="how latency is to be measured; none: not at all")

@@ -7,6 +7,7 @@
     DIR/<suite>/runs/<key>/predictions.parquet
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
     DIR/<suite>/teachers/<key>/record.json
+    DIR/<suite>/latency/<key>.json              a latency measurement
     DIR/<suite>/checkpoints/<key>.pt            of runs that are under way
 """
 
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 from harness.errors import Problem, UserError
 from harness.results import atomic
 from harness.results.records import SCHEMA_VERSION, Frozen, PlanFile, RunRecord, TeacherRecord
+from harness.results.timings import LatencyRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -126,6 +128,21 @@ class Store:
         """Keep a teacher's record, in place of an older one of the same key."""
         _write(self.teacher_folder(record.key) / "record.json", record)
 
+    def latency(self, key: str) -> LatencyRecord | None:
+        """A latency measurement; None: there is none."""
+        path = self.folder / "latency" / f"{key}.json"
+        return _keyed(_read(path, LatencyRecord), path, key)
+
+    def latencies(self) -> list[LatencyRecord]:
+        """Every latency measurement, the oldest first."""
+        keys = sorted(path.stem for path in self.folder.glob("latency/*.json"))
+        found = [record for key in keys if (record := self.latency(key))]
+        return sorted(found, key=lambda record: (record.provenance.ended, record.key))
+
+    def save_latency(self, record: LatencyRecord) -> None:
+        """Keep a latency measurement, in place of an older one of the same key."""
+        _write(self.folder / "latency" / f"{record.key}.json", record)
+
     def plan(self) -> PlanFile | None:
         """What the suite asked for; None: nothing yet."""
         return _read(self.folder / "plan.json", PlanFile)
@@ -141,10 +158,14 @@ def _write(path: Path, model: Frozen) -> None:
 
 def _read_keyed(path: Path, model: type[Model]) -> Model | None:
     """A record, whose key must be the name of its folder."""
-    record = _read(path, model)
-    key = getattr(record, "key", path.parent.name)
-    if key != path.parent.name:
-        raise UserError(Problem(f"the record is of key {key}, but lies in the folder of another; {AGAIN}", str(path)))
+    return _keyed(_read(path, model), path, path.parent.name)
+
+
+def _keyed(record: Model | None, path: Path, expected: str) -> Model | None:
+    """The record, whose key must be that of its place."""
+    key = getattr(record, "key", expected)
+    if key != expected:
+        raise UserError(Problem(f"the record is of key {key}, but lies in the place of another; {AGAIN}", str(path)))
     return record
 
 

@@ -12,13 +12,14 @@ from typing import Literal
 
 from harness.errors import Problem, UserError
 from harness.results.checks import Result, refuse_mixes
+from harness.results.latency import SpeedUp, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.store import Store
 
 State = Literal["complete", "missing", "failed", "not applicable"]
 
-
 HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -42,8 +43,8 @@ class Cell:
     state: State
     scores: Mapping[int, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
     counts: bool = True
+
     @property
     def score(self) -> Statistic | None:
         return Statistic.of(list(self.scores.values())) if self.scores else None
@@ -92,7 +93,8 @@ class Beaten:
 
 @dataclass(frozen=True)
 class Summary:
-    """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for."""
+    """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
+    `speed_ups` are there if the plan asks for latency and it was measured."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]
@@ -100,6 +102,7 @@ class Summary:
     beaten: tuple[Beaten, ...]
     results: tuple[Result, ...]
     others: int
+    speed_ups: tuple[SpeedUp, ...] = ()
 
 
 def scale(task: PlannedTask) -> int:
@@ -141,6 +144,7 @@ def summarize(store: Store) -> Summary:
         beaten=tuple(_beaten(plan, teachers, students)),
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
+        speed_ups=speed_ups(plan, store.latencies()),
     )
 
 
@@ -181,12 +185,12 @@ class _Rows:
 
     def _row(self, row: Row, keys: Sequence[str]) -> Row:
         """The row with its sums: sizes, costs, average."""
+        counts = {task.name: not task.diagnostic for task in self.plan.tasks}
+        row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
         done = [self.done[key] for key in keys if key in self.done]
         sizes = {result.task: result.size for result in done}
         parameters = [size.parameters for size in sizes.values()]
         known = bool(done) and row.status != "incomplete"
-        counts = {task.name: not task.diagnostic for task in self.plan.tasks}
-        row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
         return replace(
             row,
             completed=len(done),
@@ -209,22 +213,22 @@ class _Rows:
             return Cell("not applicable", notes=("this teacher is not trained on this task",))
         if key not in self.done:
             return Cell("missing", notes=(f"not trained yet; {self.again}",))
+        if _hidden(self.done[key]):
+            return Cell("not applicable", notes=(HIDDEN,))
         score = self.done[key].score
         if score is None or not math.isfinite(score):
             return Cell("failed", notes=(f"its score is not a number (teachers/{key}/record.json)",))
         return Cell("complete", {0: score * scale(task)}, self._hardware_notes([self.done[key]]))
-        if _hidden(self.done[key]):
-            return Cell("not applicable", notes=(HIDDEN,))
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
         if not runs:
             return Cell("not applicable", notes=(" ".join(reason.split()),))
+        if all(_hidden(self.done.get(run.key)) for run in runs):
+            return Cell("not applicable", notes=(HIDDEN,))
         missing = tuple(self._missing_notes(runs))
         failed = tuple(note for run in runs if (note := self._failed_note(run)))
         if missing or failed:
             return Cell("failed" if failed else "missing", notes=(*missing, *failed))
-        if all(_hidden(self.done.get(run.key)) for run in runs):
-            return Cell("not applicable", notes=(HIDDEN,))
         results = {run.seed: self.done[run.key] for run in runs}
         scores = {seed: (result.score or 0.0) * scale(task) for seed, result in sorted(results.items())}
         return Cell("complete", scores, self._hardware_notes(results.values()))

@@ -134,11 +134,25 @@ class TrainingSpec(Strict):
 
 
 class LatencySpec(Strict):
-    """The shapes and backends of the latency comparison."""
+    """The shapes and backends of the latency comparison, and how long it may take."""
 
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 8, 32]
     lengths: Annotated[list[Positive], Field(min_length=1)] = [32, 128]
-    backends: Annotated[list[Literal["eager", "compile", "onnx"]], Field(min_length=1)] = ["eager", "onnx"]
+    backends: Annotated[list[Literal["eager", "onnx"]], Field(min_length=1)] = ["eager", "onnx"]
+    rounds: Positive = Field(50, description="each model is timed once a round at every shape; below 6: no intervals")
+    warmup: Positive = Field(50, description="calls at most, of a model at a shape, for its median to settle")
+    max_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="of warm-up and rounds, all backends together; the rounds end when it is over"
+    )
+    threads: Positive | None = Field(None, description="of the processor; default: as many as torch takes")
+
+
+class CheckpointsSpec(Strict):
+    """What can be set where checkpoints are measured that belong to no suite."""
+
+    latency: LatencySpec = LatencySpec()
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = None
+    trust_remote_code: bool = False
 
 
 class TeacherCacheSpec(Strict):

@@ -1,0 +1,137 @@
+"""`harness latency`: of a suite's students and teachers, or of any checkpoints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.suites import calm_libraries, load_suite
+from harness.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.results.store import Store
+    from harness.suite.schema import CheckpointsSpec
+
+FOLDER = "models"
+"""Below the results: where measurements of checkpoints go."""
+
+
+def measure_latency(
+    targets: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, *, quiet: bool
+) -> None:
+    """Measure a suite, or compare checkpoints with the first; print the tables and where they are."""
+    say = _silently if quiet else tell
+    if is_suite(targets):
+        _suite(targets[0], overrides, plugins, results, say)
+    else:
+        _checkpoints(targets, overrides, results, say)
+
+
+def is_suite(targets: Sequence[str]) -> bool:
+    """Whether what is to be measured is a suite: one YAML file, or the name of one that is shipped."""
+    from harness.suite.places import shipped
+
+    only = targets[0] if len(targets) == 1 else ""
+    return only.endswith((".yaml", ".yml")) or (only in shipped() and not Path(only).is_dir())
+
+
+def tell(line: str) -> None:
+    """What is about to happen, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silently(line: str) -> None:
+    pass
+
+
+def check_before(planned: Plan) -> None:
+    """Raise `UserError` for what the suite's latency section asks for and cannot be had."""
+    if planned.spec.latency is not None:
+        from harness.latency.suite import check
+
+        check(planned, planned.spec.latency)
+
+
+def measure_after(planned: Plan, store: Store, *, quiet: bool) -> bool:
+    """Measure what the suite's latency section asks for. False: it has none, or no student is trained."""
+    if planned.spec.latency is None:
+        return False
+    from harness.latency.suite import measure_suite
+
+    say = _silently if quiet else tell
+    return measure_suite(planned, planned.spec.latency, store, say=say) is not None
+
+
+def _suite(
+    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
+) -> None:
+    suite = load_suite(name, overrides, plugins)
+    from harness import plan
+    from harness.latency.suite import check, measure_suite
+    from harness.results.store import Store
+    from harness.suite import resolve
+    from harness.suite.schema import LatencySpec
+
+    planned = plan.build(resolve(suite, online=True))
+    settings = suite.spec.latency or LatencySpec()
+    store = Store(results / suite.spec.name)
+    check(planned, settings)
+    asked = store.plan()
+    if asked is None or measure_suite(planned, settings, store, say=say) is None:
+        raise UserError(
+            Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
+        )
+    store.save_plan(asked.model_copy(update={"latency": settings}))
+    _report(store)
+
+
+def _checkpoints(names: Sequence[str], overrides: Sequence[str], results: Path, say: Callable[[str], None]) -> None:
+    calm_libraries()
+    spec = _settings(overrides)
+    import torch
+
+    from harness.identity import key
+    from harness.latency.candidates import of_checkpoints
+    from harness.latency.measure import measure, parts, refuse_obstacles
+    from harness.plan.builder import best_device
+    from harness.results.store import Store
+
+    device = torch.device(spec.device or best_device())
+    refuse_obstacles(spec.latency, device)
+    found = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)
+    store = Store(results / FOLDER)
+    if store.latency(key(parts(found, spec.latency, device))) is None:
+        store.save_latency(measure(found, spec.latency, device, say=say))
+    _report(store)
+
+
+def _settings(overrides: Sequence[str]) -> CheckpointsSpec:
+    """What `--set` says of latency, device and trust_remote_code."""
+    from pydantic import ValidationError
+
+    from harness.suite.document import Mark, Node
+    from harness.suite.findings import Findings
+    from harness.suite.layers import override
+    from harness.suite.schema import CheckpointsSpec
+
+    root = override(Node({}, Mark("--set", 0, Path())), overrides)
+    findings = Findings(root)
+    try:
+        return CheckpointsSpec.model_validate(root.plain())
+    except ValidationError as error:
+        findings.invalid(error, CheckpointsSpec)
+        findings.stop()
+        raise
+
+
+def _report(store: Store) -> None:
+    """Write the tables again, the board too if the folder has one, and print them."""
+    from harness.results import latency_report, report
+
+    written = report(store.folder).files if store.plan() is not None else latency_report(store.folder)
+    tables = next(path for path in written if path.name == "latency.md")
+    print(tables.read_text(encoding="utf-8"))
+    print("\n".join(["Files:", *(f"  {path}" for path in written)]))

@@ -1,0 +1,156 @@
+"""What is measured: the models of a suite, or checkpoints that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import UserError
+from harness.models import checkpoints, heads
+from harness.plan import Plan, TeacherJob
+from harness.results.records import PlannedRun
+from harness.results.store import Store
+from harness.training import teachers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be measured. `load` gives a new copy of it, on the CPU; `identity` is what its latency depends on."""
+
+    name: str
+    role: Literal["teacher", "student", "model", "control"]
+    source: str
+    identity: Mapping[str, Any]
+    load: Callable[[], PreTrainedModel]
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Models that are compared, the reference first. `task` says whose head they have; None: each its own.
+
+    `left_out` says of each student that cannot be measured why.
+    """
+
+    models: Sequence[Candidate]
+    task: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def with_control(self) -> list[Candidate]:
+        """The models, and a second copy of the first that is not the reference (of the reference if it is alone)."""
+        original = self.models[1] if len(self.models) > 1 else self.models[0]
+        name = f"{original.name} (second copy)"
+        control = Candidate(name, "control", original.source, original.identity, original.load, of=original.name)
+        return [*self.models, control]
+
+
+def of_suite(plan: Plan, store: Store) -> Candidates | None:
+    """Its teachers, and of each student one completed run: latency depends on a model's shape, not on its weights.
+
+    All have the head of one task, that for which most students are trained. None: no student is trained.
+    """
+    done = {task.name: _trained(plan, store, task.name) for task in plan.resolved.suite.tasks}
+    task = max(done, key=lambda name: len(done[name]))  # the first of those that have the most
+    if not done[task]:
+        return None
+    by_name = {job.name: job for job in plan.teachers if job.data.task.name == task}
+    suite_teachers = [_teacher(by_name[name], plan, store) for name in plan.spec.teachers if name in by_name]
+    students = [_student(run, plan, store) for run in done[task].values()]
+    left_out = {name: f"no run of it on {task} is completed" for name in plan.spec.students if name not in done[task]}
+    return Candidates([*suite_teachers, *students], task, left_out)
+
+
+def of_checkpoints(names: Sequence[str], *, trust_remote_code: bool) -> Candidates:
+    """Folders and hub ids as they are: with the head that their config.json names, or as bare encoders."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UserError(f"{repeated[0]!r} stands twice; a second copy of a model is measured in any case")
+    return Candidates([_checkpoint(name, trust_remote_code) for name in names])
+
+
+def _trained(plan: Plan, store: Store, task: str) -> dict[str, PlannedRun]:
+    """student -> its first run on the task that is completed and whose student was kept, in the suite's order."""
+    found: dict[str, PlannedRun] = {}
+    for student in plan.spec.students:
+        for job in plan.runs:
+            run = job.planned
+            if (run.task, run.student) == (task, student) and _is_kept(store, run.key):
+                found[student] = run
+                break
+    return found
+
+
+def _is_kept(store: Store, key: str) -> bool:
+    record = store.record(key)
+    return record is not None and record.status == "completed" and (store.run_folder(key) / "student").is_dir()
+
+
+def _student(run: PlannedRun, plan: Plan, store: Store) -> Candidate:
+    task = next(task for task in plan.resolved.suite.tasks if task.name == run.task)
+    record = store.record(run.key)
+    assert record is not None  # `_trained` has seen it
+    folder = store.run_folder(run.key) / "student"
+    return Candidate(
+        name=run.student,
+        role="student",
+        source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
+        identity=record.size.model_dump(),
+        load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
+    )
+
+
+def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
+    """With its fine-tuned weights if the cache still has them; else with those it began with, which take as long."""
+    record = store.teacher(job.key)
+    if record is None:
+        raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; `harness run` trains it")
+
+    def load() -> PreTrainedModel:
+        if teachers.is_kept(job):
+            return teachers.load(job)
+        return teachers.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
+
+    source = f"teacher `{job.key}` ({job.data.task.name})"
+    return Candidate(job.name, "teacher", source, record.size.model_dump(), load)
+
+
+def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:
+    folder = checkpoints.locate(name, trust_remote_code=trust_remote_code)
+    return Candidate(
+        name=name,
+        role="model",
+        source=f"checkpoint `{checkpoints.fingerprint(folder)}`",
+        identity={"checkpoint": checkpoints.fingerprint(folder)},
+        load=lambda: _with_own_head(folder, trust_remote_code),
+    )
+
+
+def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
+    import torch
+    import transformers
+
+    config = checkpoints.config_in(folder, trust_remote_code=trust_remote_code)
+    named = (config.architectures or [""])[0]
+    auto = next((kind for suffix, kind in _heads(transformers) if named.endswith(suffix)), transformers.AutoModel)
+    try:
+        with heads.quiet():
+            model: PreTrainedModel = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: cannot load a model from this folder: {error}") from error
+    return model.eval()
+
+
+def _heads(transformers: Any) -> Iterator[tuple[str, Any]]:
+    yield "ForSequenceClassification", transformers.AutoModelForSequenceClassification
+    yield "ForQuestionAnswering", transformers.AutoModelForQuestionAnswering

@@ -248,16 +248,28 @@ def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
 
 
 def test_there_are_shipped_suites():
-    assert "glue.yaml" in [file.name for file in SUITES]
+    assert {"glue.yaml", "squad.yaml"} <= {file.name for file in SUITES}
 
 
-def test_every_cell_of_glue_can_be_with_the_models_that_it_names(tmp_path):
+@pytest.mark.parametrize(
+    ("suite", "tasks"),
+    [
+        ("glue", ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]),
+        ("squad", ["squad", "squad_v2"]),
+    ],
+)
+def test_every_method_is_in_the_main_suites_and_fits_the_models_that_they_name(suite, tasks, tmp_path):
     from transformers import BertConfig
 
     BertConfig().save_pretrained(tmp_path / "bert-base")
     tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
     BertConfig(num_attention_heads=12, **tiny).save_pretrained(tmp_path / "tinybert")
     settings = [f"teachers.base.model={tmp_path}/bert-base", f"students.4x312.init={tmp_path}/tinybert"]
-    resolved = resolve(load("glue", overrides=settings), online=False)
-    assert [cell.reason for cell in resolved.cells] == [None] * (5 * 3 * 2)
-    assert resolved.unchecked == ("source glue: whether the hub has nyu-mll/glue",)
+    resolved = resolve(load(suite, overrides=settings), online=False)
+    assert [task.name for task in resolved.suite.tasks] == tasks
+    named = {variant.method.name for variant in resolved.suite.variants}
+    assert {"finetune", "logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert"} <= named
+    obstacles = [(c.task.name, c.variant.label, c.student, c.reason) for c in resolved.cells if c.reason]
+    widths = "pkd compares hidden states, which needs equal widths: 4x312 has 312, base has 768"
+    assert obstacles == [(task, "pkd", "4x312", widths) for task in tasks]
+    assert all(line.startswith("source ") for line in resolved.unchecked)

@@ -17,12 +17,13 @@ from .hub import serve
 WORDS = ["good", "bad", "film", "plot", "fine", "dull", "cast", "story", "a", "the"]
 SMALL = [
     "--set=tasks=[sst2, stsb]",
-    "--set=methods=[finetune, tinybert]",
+    "--set=methods=[finetune, tinybert, mt_bert]",
     "--set=seeds=[1]",
     "--set=training.limit={train: 24, validation: 16}",
     "--set=training.epochs=1",
     "--set=latency=null",
     "--set=teachers.base.epochs=1",
+    "--set=teachers.large.epochs=1",
 ]
 README = """---
 configs:
@@ -77,6 +78,9 @@ def test_glue_as_it_is_shipped(tmp_path, glue):
         ("model", "google-bert/bert-base-uncased"): encoder(
             tmp_path / "base", num_hidden_layers=12, hidden_size=24, num_attention_heads=12, intermediate_size=48
         ),
+        ("model", "google-bert/bert-large-uncased"): encoder(
+            tmp_path / "large", num_hidden_layers=24, hidden_size=32, num_attention_heads=16, intermediate_size=48
+        ),
         ("model", "huawei-noah/TinyBERT_General_4L_312D"): encoder(
             tmp_path / "tiny", num_hidden_layers=4, hidden_size=312, num_attention_heads=12, intermediate_size=1200
         ),
@@ -88,7 +92,7 @@ def test_glue_as_it_is_shipped(tmp_path, glue):
     assert {(r.task, r.label, r.student, r.status) for r in records} == {
         (task, label, student, "completed")
         for task in ("sst2", "stsb")
-        for label in ("finetune", "tinybert")
+        for label in ("finetune", "tinybert", "mt_bert")
         for student in ("6x768", "4x312")
     }
     assert "REHEARSAL" in done.stdout

@@ -262,13 +262,16 @@ def test_every_method_is_in_the_main_suites_and_fits_the_models_that_they_name(s
     from transformers import BertConfig
 
     BertConfig().save_pretrained(tmp_path / "bert-base")
+    large = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096}
+    BertConfig(num_attention_heads=16, **large).save_pretrained(tmp_path / "bert-large")
     tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
     BertConfig(num_attention_heads=12, **tiny).save_pretrained(tmp_path / "tinybert")
-    settings = [f"teachers.base.model={tmp_path}/bert-base", f"students.4x312.init={tmp_path}/tinybert"]
+    settings = [f"teachers.{size}.model={tmp_path}/bert-{size}" for size in ("base", "large")]
+    settings.append(f"students.4x312.init={tmp_path}/tinybert")
     resolved = resolve(load(suite, overrides=settings), online=False)
     assert [task.name for task in resolved.suite.tasks] == tasks
     named = {variant.method.name for variant in resolved.suite.variants}
-    assert {"finetune", "logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert"} <= named
+    assert {"finetune", "logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert", "mt_bert"} <= named
     obstacles = [(c.task.name, c.variant.label, c.student, c.reason) for c in resolved.cells if c.reason]
     widths = "pkd compares hidden states, which needs equal widths: 4x312 has 312, base has 768"
     assert obstacles == [(task, "pkd", "4x312", widths) for task in tasks]

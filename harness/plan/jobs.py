@@ -135,7 +135,7 @@ class Plan:
                     kind=task.kind,
                     score=task.score,
                     synthetic=task.synthetic,
-                    percent=task.percent,
+                    percent=task.in_percent,
                     diagnostic=task.diagnostic,
                 )
                 for task in suite.tasks

@@ -44,7 +44,8 @@ class Task:
         score: which of the values those metrics return is the task's score, on the board.
         labels: names of the classes; empty for regression and QA.
         paired: whether examples are pairs of sentences.
-        percent: whether its score is from 0 to 100 as it is; else it is a fraction, and boards show it times 100.
+        percent: whether its score is from 0 to 100 as it is; else it is a fraction, and boards show it times 100. None:
+            as is usual for its kind, which is percent for QA alone.
         unanswerable: QA, whether questions may have no answer: only then is "there is none" a possible answer.
         diagnostic: whether it only tells something about the students of another task: it is on the board, and no part
             of the average and the rank.
@@ -61,11 +62,16 @@ class Task:
     source: str | None = None
     default_source: str | None = None
     paired: bool = False
-    percent: bool = False
+    percent: bool | None = None
     unanswerable: bool = False
     diagnostic: bool = False
     synthetic: bool = False
     summary: str = field(default="", compare=False)
+
+    @property
+    def in_percent(self) -> bool:
+        """`percent`, decided."""
+        return self.kind == "qa" if self.percent is None else self.percent
 
     @property
     def num_labels(self) -> int:

@@ -24,7 +24,6 @@ def _task(name: str, config: str, default_source: str, summary: str, *, unanswer
         score="f1",
         source=name,
         default_source=default_source,
-        percent=True,
         unanswerable=unanswerable,
         summary=summary,
     )

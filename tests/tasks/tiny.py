@@ -65,7 +65,7 @@ def bytelevel() -> PreTrainedTokenizerFast:
 def task(kind: str, name: str = "tiny", **options) -> Task:
     metrics = {"classification": "accuracy", "regression": "pearson_spearman"}
     if kind == "qa":
-        options = {"percent": True, "unanswerable": True} | options
+        options = {"unanswerable": True} | options
         metrics["qa"] = "squad_v2" if options["unanswerable"] else "squad"
     scores = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
     labels = ("no", "yes") if kind == "classification" else ()

@@ -203,3 +203,12 @@ def test_teachers_of_two_tokenizers_are_not_trained_together(small):
     assert not any(job.group for job in alone.teachers)
     apart = small.plan(foreign, "methods=[{mt_bert: {hidden_loss: false, cofinetune: false}}]")
     assert not apart.not_applicable
+
+
+def test_question_answering_end_to_end(small):
+    settings = ("tasks=[synthetic_qa]", "training.limit={train: 48, validation: 24}", "training.max_length=64")
+    assert not small.run(*ALONE, *settings).failed
+    (record,) = small.store().records()
+    assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
+    assert 0 <= record.score <= 100
+    assert {each.name for each in small.store().teachers()} == {"base", "other", "base (mt_bert)", "other (mt_bert)"}

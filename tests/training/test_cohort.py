@@ -24,6 +24,7 @@ METHODS = [
     ("minilm", {"version": 2}),
     ("mlkd_bert", {}),
     ("mlkd_bert", {"one_stage": True, "views": "dropout"}),
+    ("mt_bert", {}),
 ]
 
 

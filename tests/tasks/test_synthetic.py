@@ -1,0 +1,118 @@
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import combinations, product
+
+import pytest
+
+from harness.tasks.fingerprint import fingerprint
+from harness.tasks.synthetic import ENTAILMENT, QA, SENTIMENT, harness_register_tasks
+from harness.tasks.synthetic_entailment import KINDS
+from harness.tasks.synthetic_qa import KINDS as THINGS
+from harness.tasks.synthetic_sentiment import BAD, GOOD
+
+TASKS = (SENTIMENT, ENTAILMENT, QA)
+
+
+@pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)
+def loaded(request):
+    return request.param, request.param.load(None)
+
+
+def content(dataset):
+    return [repr({**row, "id": None}) for row in dataset]
+
+
+def test_all_are_registered_as_synthetic():
+    registered = []
+    harness_register_tasks(registered.append)
+    assert registered == list(TASKS)
+    assert all(task.synthetic and task.source is None for task in registered)
+
+
+def test_no_example_comes_twice_and_none_is_in_both_splits(loaded):
+    _, splits = loaded
+    train, validation = content(splits.train), content(splits.validation["validation"])
+    assert len(train) >= 3000
+    assert len(validation) >= 500
+    assert len({*train, *validation}) == len(train) + len(validation)
+
+
+def test_classes_are_balanced(loaded):
+    task, splits = loaded
+    if task.kind == "qa":
+        return
+    for part in (splits.train, splits.validation["validation"]):
+        assert set(Counter(part["label"]).values()) == {len(part) // 2}
+
+
+def test_the_same_in_every_process_and_release(loaded):
+    task, splits = loaded
+    expected = {
+        "synthetic_sentiment": "1a1f7504d77c3421",
+        "synthetic_entailment": "05d4034b2966b864",
+        "synthetic_qa": "cbed9e5f1fd86d3c",
+    }[task.name]
+    assert fingerprint(splits.train) == expected
+
+
+def sentiment(text: str) -> bool:
+    """The label, by a reader of our own."""
+    main = text.split(" but ")[-1]
+    main = main.split(" , ")[-1] if main.startswith("although ") else main.split(" although ")[0]
+    words = main.split()
+    assert words[-1] in GOOD + BAD
+    return (words[-1] in GOOD) != bool({"not", "never"} & set(words))
+
+
+def test_sentiment_labels_are_what_a_reader_says():
+    for row in SENTIMENT.load(None).train:
+        assert row["label"] == sentiment(row["text"]), row
+
+
+def members(word: str, root: str, special: str) -> set[str]:
+    """A world has one thing of the special kind that the sentences name, and one other of the same general kind."""
+    return {special, f"other {root}"} if word == root else {special}
+
+
+def holds(sentence: list[str], world: set[tuple[str, str]], subjects: set[str], objects: set[str]) -> bool:
+    """Whether a sentence is true where `world` says who does it to whom; "do not": to none of them."""
+    does = [any((who, what) in world for what in objects) != ("not" in sentence) for who in subjects]
+    return {"all": all(does), "some": any(does), "no": not any(does)}[sentence[0]]
+
+
+def follows(premise: list[str], hypothesis: list[str]) -> bool:
+    """Whether the hypothesis is true in every world in which the premise is."""
+    places = []
+    for words in ((premise[1], hypothesis[1]), (premise[-1], hypothesis[-1])):
+        root = next(root for root, kinds in KINDS.items() if words[0] in (root, *kinds))
+        special = next((word for word in words if word != root), KINDS[root][0])
+        places.append([members(word, root, special) for word in words])
+    (who, who_then), (what, what_then) = places
+    pairs = list(product(who | who_then, what | what_then))
+    worlds = (set(world) for size in range(len(pairs) + 1) for world in combinations(pairs, size))
+    return all(holds(hypothesis, w, who_then, what_then) for w in worlds if holds(premise, w, who, what))
+
+
+def test_entailment_labels_are_what_all_small_worlds_say():
+    for row in ENTAILMENT.load(None).train:
+        assert row["label"] == (not follows(row["text"].split(), row["text_pair"].split())), row
+
+
+def test_answers_are_where_they_say_and_the_only_ones():
+    needs_person = 0
+    for row in QA.load(None).train:
+        (answer,) = row["answers"]
+        assert row["context"][answer["start"] :].startswith(answer["text"] + " ")
+        kind, person = re.fullmatch(r"which (\w+) did (\w+) buy \?", row["question"]).groups()
+        facts = re.findall(r"(\w+) bought the (\w+) \.", row["context"])
+        assert [thing for who, thing in facts if who == person and thing in THINGS[kind]] == [answer["text"]]
+        needs_person += sum(thing in THINGS[kind] for _, thing in facts) > 1
+    assert needs_person > 2000
+
+
+def test_generating_needs_no_more_than_the_task():
+    script = "import sys; import harness.tasks.synthetic; print({'torch', 'datasets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

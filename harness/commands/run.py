@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from harness.commands.latency import check_before, measure_after
 from harness.commands.suites import load_suite
+from harness.errors import UserError
 from harness.terminal.progress import JsonLines, observer
 from harness.terminal.tables import print_table
 
 if TYPE_CHECKING:
     from harness.engines.local import Outcome
 
-DONE, RUN_FAILED, INTERRUPTED = 0, 1, 130
+DONE, RUN_FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 def run_suite(
@@ -49,8 +50,12 @@ def run_suite(
         outcome = local.execute(planned, store)
     code = exit_code(outcome)
     written = None if code == INTERRUPTED else report(store.folder)
-    if written and measure_after(planned, store, quiet=quiet or json_logs):
-        written = report(store.folder)
+    trouble = None
+    try:
+        if written and measure_after(planned, store, quiet=quiet or json_logs):
+            written = report(store.folder)
+    except UserError as error:  # what was trained has its board all the same
+        trouble, code = error, MISTAKE
     if json_logs:
         JsonLines().write("suite_ended", {**about, "failed": len(outcome.failed), "exit_code": code})
     elif written:
@@ -58,6 +63,8 @@ def run_suite(
 
         print_report(written)
     tell_trouble(outcome)
+    if trouble:
+        raise trouble
     return code
 
 

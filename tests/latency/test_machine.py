@@ -1,0 +1,54 @@
+import gc
+
+import pytest
+import torch
+
+from harness.latency import machine
+
+
+def test_threads_and_collector_are_fixed_inside_and_then_as_before():
+    before = torch.get_num_threads()
+    assert gc.isenabled()
+    seen = []
+
+    def inside():
+        with machine.held_still(before + 1):
+            seen.append((torch.get_num_threads(), gc.isenabled()))
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        inside()
+    assert seen == [(before + 1, False)]
+    assert (torch.get_num_threads(), gc.isenabled()) == (before, True)
+    with machine.held_still(None):
+        assert torch.get_num_threads() == before
+
+
+def test_a_collector_that_was_off_stays_off():
+    gc.disable()
+    try:
+        with machine.held_still(None):
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_clock_of_the_processor(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\ncpu MHz\t\t: 2000.000\nprocessor\t: 1\ncpu MHz\t\t: 3000.500\nflags : cpu MHz\n")
+    assert machine._processor(info) == {"processor": 2500.2}
+    info.write_text("processor : 0\nBogoMIPS : 50.00\n")
+    assert machine._processor(info) == {}
+    assert machine._processor(tmp_path / "nothing") == {}
+
+
+def test_the_clocks_of_an_accelerator(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine._accelerator(0) == {}, "no nvidia-smi"
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo "1980, 3201"\n')
+    tool.chmod(0o755)
+    assert machine._accelerator(1) == {"accelerator": 1980.0, "accelerator memory": 3201.0}
+    assert machine._accelerator(0) == {}, "it fails"
+    assert "accelerator" not in machine.clocks(torch.device("cpu"))

@@ -1,0 +1,168 @@
+"""latency.md, latency.csv and the speed-up columns: what is said, what is never mixed."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from latency_factory import SETTINGS, TIMES, latency_record
+from results_factory import CPU, GPU, fill, plan
+
+from harness.errors import UserError
+from harness.results import latency_report, report
+from harness.results.latency import current, markdown, milliseconds
+from harness.results.store import Store
+
+PAGE = (Path(__file__).parents[2] / "docs" / "latency.md").read_text(encoding="utf-8")
+RESULTS = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def row(text: str, *starts: str) -> list[str]:
+    """The cells of the first table row that begins with these cells."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[: len(starts)] == list(starts):
+            return cells
+    raise AssertionError(f"no row {starts} in\n{text}")
+
+
+def board(folder, *records, latency=SETTINGS):
+    """The board of a whole suite, with these measurements in its store."""
+    store = fill(folder, plan(latency=latency))
+    for record in records:
+        store.save_latency(record)
+    return report(folder)
+
+
+def test_the_table(tmp_path):
+    text = markdown("demo", [latency_record()])
+    assert row(text, "1", "32", "*base*")[3:] == ["10", "8.00", "8.00", "1.000", "–", "1.00×"]
+    assert row(text, "8", "32", "small")[3:] == ["10", "16.0", "16.0", "0.250", "[0.250, 0.250]", "4.00×"]
+    assert row(text, "1", "32", "*small (second copy)*")[6:] == ["1.000 to small", "[1.000, 1.000]", "–"]
+    for said in ("cpu, Test CPU, 2 cores, 2 threads", "float32", "2000 MHz before, 2100 MHz after", "head of sst2"):
+        assert said in text
+    assert "**" not in text, "nothing limits the claim"
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0])
+def test_a_control_that_differs_is_told_above_its_tables(value):
+    times = TIMES | {"small (second copy)": int(2_000_000 * value)}
+    text = markdown("demo", [latency_record(times=times)])
+    mark, table = text.index("**A/A DIFFERS**"), text.index("| ")
+    assert mark < table
+    assert "in 2 of 2 cases" in text
+    assert f"eager, batch 8 of 32 tokens: {value:.3f} [{value:.3f}, {value:.3f}]" in text
+
+
+def test_other_limits_are_told():
+    few = latency_record(rounds=3)
+    few = few.model_copy(update={"timings": [t.model_copy(update={"settled": False}) for t in few.timings]})
+    text = markdown("demo", [few])
+    assert "**NO INTERVALS**" in text
+    assert "over after 3 of 10 rounds" in text
+    assert "in 6 of 6 cases the median still moved" in text
+    assert row(text, "1", "32", "small")[3] == "3*"
+    assert row(text, "1", "32", "small")[7] == "–"
+
+
+def test_machines_have_sections_and_columns_of_their_own(tmp_path):
+    fast = latency_record("k2", hardware=GPU, times={name: time // 100 for name, time in TIMES.items()})
+    written = board(tmp_path, latency_record(), fast)
+    text = (tmp_path / "latency.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\w+), (.*?),", text, flags=re.MULTILINE) == [("cpu", "Test CPU"), ("cuda", "Test GPU")]
+    titles = [column.title for column in written.board.columns]
+    assert [title for title in titles if "speed" in title] == ["speed-up cpu", "speed-up cuda"]
+    assert row(text.partition("## cuda")[2], "1", "32", "*base*")[4] == "0.080"
+    (first, *_) = csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text()))
+    assert "Test CPU" in first["speed_up_on"]
+    assert "Test GPU" in first["speed_up_2_on"]
+
+
+def test_the_board_has_the_speed_up_of_one_named_shape(tmp_path):
+    written = board(tmp_path, latency_record(not_measured={"big": "no run of it on sst2 is completed"}))
+    index = [column.title for column in written.board.columns].index("speed-up cpu")
+    cells = {line.group or line.cells[1]: line.cells[index] for line in written.board.lines}
+    assert cells == {"base": "1.0×", "big": "–", "small": "4.0× [4.0, 4.0]"}
+    assert "eager, batch 1 of 32 tokens, on cpu, Test CPU" in written.markdown
+    assert "big was not measured: no run of it on sst2 is completed" in (tmp_path / "latency.md").read_text()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    small = [r for r in rows if r["student"] == "small"]
+    assert {(r["speed_up"], r["speed_up_low"], r["speed_up_high"]) for r in small} == {("4.0", "4.0", "4.0")}
+
+
+def test_the_board_says_that_its_control_is_off(tmp_path):
+    times = TIMES | {"small (second copy)": 3_000_000}
+    assert "the A/A control is off there (1.500)" in board(tmp_path, latency_record(times=times)).markdown
+
+
+@pytest.mark.parametrize("latency", [None, SETTINGS.model_copy(update={"rounds": 20})], ids=["none", "others"])
+def test_no_column_unless_the_plan_asks_for_what_was_measured(tmp_path, latency):
+    written = board(tmp_path, latency_record(), latency=latency)
+    assert "speed" not in written.markdown.lower()
+    assert "speed_up" not in (tmp_path / "leaderboard.csv").read_text()
+    assert (tmp_path / "latency.md").exists(), "what was measured is told all the same"
+
+
+def test_without_measurements_there_are_no_tables(tmp_path):
+    fill(tmp_path, plan())
+    names = {path.name for path in report(tmp_path).files}
+    assert names == {"leaderboard.md", "leaderboard.csv"}
+    assert latency_report(tmp_path) == ()
+
+
+def test_of_one_machine_and_settings_the_newest_counts():
+    old, new = latency_record("k1"), latency_record("k2", ended="2026-02-01T00:00:00+00:00")
+    elsewhere = latency_record("k3", hardware=CPU.model_copy(update={"threads": 1}))
+    assert [record.key for record in current([old, elsewhere, new])] == ["k3", "k2"]
+
+
+def test_a_report_depends_on_the_store_alone(tmp_path):
+    records = [latency_record("a"), latency_record("b", hardware=GPU), latency_record("c", ended="2026-02-01")]
+    contents = []
+    for name, order in (("one", records), ("two", records[::-1])):
+        board(tmp_path / name, *order)
+        report(tmp_path / name)
+        files = ("latency.md", "latency.csv", "leaderboard.md", "leaderboard.csv")
+        contents.append([(tmp_path / name / file).read_bytes() for file in files])
+    assert contents[0] == contents[1]
+
+
+def test_the_csv_has_every_time_that_is_in_the_tables(tmp_path):
+    board(tmp_path, latency_record())
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "latency.csv").read_text())))
+    assert len(rows) == 6
+    small = next(r for r in rows if (r["model"], r["batch_size"]) == ("small", "8"))
+    assert (float(small["p50"]), float(small["ratio"]), small["ratio_to"], small["n"]) == (0.016, 0.25, "base", "10")
+    assert [name for name in rows[0] if f"`{name}`" not in RESULTS] == []
+
+
+def test_a_measurement_in_the_place_of_another_is_refused(tmp_path):
+    store = Store(tmp_path)
+    store.save_latency(latency_record("k1"))
+    (tmp_path / "latency" / "k1.json").rename(tmp_path / "latency" / "k2.json")
+    with pytest.raises(UserError, match="of key k1, but lies in the place of another"):
+        store.latencies()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0000634, "0.063"), (0.00234, "2.34"), (0.0234, "23.4"), (0.234, "234"), (2.34, "2340")]
+)
+def test_milliseconds(seconds, text):
+    assert milliseconds(seconds) == text
+
+
+def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    Store(tmp_path / "results" / "quick").save_latency(latency_record())
+    monkeypatch.chdir(tmp_path)
+    [snippet] = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    exec(compile(snippet, "docs/latency.md", "exec"), {})
+    assert "small eager (8, 32) 0.016 Ratio(median=0.25" in capsys.readouterr().out
+
+
+def test_the_page_explains_every_column(tmp_path):
+    from harness.results.latency import COLUMNS
+
+    explained = set(re.findall(r"\w[\w %-]*", "\n".join(re.findall(r"^\| ([^|]*) \|", PAGE, flags=re.MULTILINE))))
+    plain = {column.removesuffix(" (ms)") for column in COLUMNS}
+    assert plain - explained == {"batch", "tokens", "model"}

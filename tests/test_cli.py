@@ -105,7 +105,9 @@ def test_help_is_fast_and_light():
     assert time.perf_counter() - begun < 1.5  # about 0.15 s where nothing else runs
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["doctor"]]
+)
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0
     shown = capsys.readouterr().out

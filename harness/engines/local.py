@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from harness.engines import teachers
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.students import Sources, finish, prepare
 from harness.errors import UserError
@@ -16,7 +17,7 @@ from harness.plan.jobs import Reader, TaskData
 from harness.results import provenance
 from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
-from harness.training import accounts, checkpoints, teachers
+from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask, Stream, encode_task
 from harness.training.evaluate import score

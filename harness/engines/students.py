@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from harness.engines import teachers
 from harness.events import RunFinished, RunId
 from harness.identity import derive
 from harness.models import heads, students
 from harness.plan import Plan, RunJob
 from harness.results.records import RunRecord
 from harness.results.store import Store
-from harness.training import accounts, teachers
+from harness.training import accounts
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask, Stream
 from harness.training.evaluate import score

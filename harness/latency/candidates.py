@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.engines import teachers
 from harness.errors import UserError
 from harness.models import checkpoints, heads
 from harness.plan import Plan, TeacherJob
 from harness.results.records import PlannedRun
 from harness.results.store import Store
-from harness.training import teachers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -72,7 +72,7 @@ def _teacher_shapes(suite: Suite, online: bool, findings: Findings, unchecked: l
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.teachers.items():
         if spec.architecture is not None:
-            shapes[name] = ModelShape(name, **spec.architecture.model_dump(), model_type="bert")
+            shapes[name] = ModelShape(name, **spec.architecture.model_dump(exclude={"dropout"}), model_type="bert")
         elif (shape := _read_shape(suite, name, ("teachers", name, "model"), online, findings)) is not None:
             shapes[name] = shape
         else:

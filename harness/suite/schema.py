@@ -35,6 +35,7 @@ class Architecture(Strict):
     hidden: Positive
     heads: Positive
     ffn: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="in training; its students' too")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

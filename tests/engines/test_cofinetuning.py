@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
+from harness.engines import teachers
 from harness.errors import UserError
 from harness.results import leaderboard
 from harness.testing import tiny_model
-from harness.training import teachers
 from harness.training.evaluate import score
 
 OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"

@@ -11,8 +11,8 @@ from harness.models.families import shape
 from harness.plan.jobs import task_info
 from harness.training import checkpoints
 from harness.training.cohort import Cohort
+from harness.training.finetuning import Together
 from harness.training.run import Run
-from harness.training.teachers import Together
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]

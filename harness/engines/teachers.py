@@ -2,86 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import nn
 from transformers import BertConfig, PreTrainedModel
 
 from harness import cache
-from harness.batch import Batch
 from harness.errors import UserError
 from harness.events import RunId
 from harness.host import Host
 from harness.identity import derive
-from harness.losses import task_loss
-from harness.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
+from harness.method import Method, MethodConfig
 from harness.models import heads, together
-from harness.models.capture import Capture
 from harness.models.families import shape
 from harness.plan.jobs import TeacherJob, task_info
 from harness.results import atomic, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
-from harness.tensors import ModelShape, Tensors
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask, Stream
+from harness.training.finetuning import Supervised, Together
 from harness.training.run import Run
-
-
-class Supervised(Method):
-    """The task's labels alone: how a teacher learns its task."""
-
-    name = "teacher"
-    min_teachers = max_teachers = 0
-
-    def stages(self) -> Sequence[Stage]:
-        return [Stage("fine-tuning", Needs(student=["logits"]))]
-
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
-        return {"task": task_loss(student.logits, batch)}
-
-
-class Together(Method):
-    """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
-    the others are modules beside it."""
-
-    name = "teachers together"
-    min_teachers = max_teachers = 0
-
-    def __init__(
-        self,
-        cofinetuning: Cofinetuning,
-        members: Sequence[together.Member],
-        *,
-        task: TaskInfo,
-        student: ModelShape,
-        seed: int,
-    ) -> None:
-        super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
-        self.terms = cofinetuning.losses
-        self.others = members[1:]
-
-    def stages(self) -> Sequence[Stage]:
-        return [Stage("fine-tuning", Needs(student=["logits"]))]
-
-    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
-        # Their head is the student's: it stands there alone, so that it is stepped, clipped and saved once.
-        return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
-
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
-        others = [capture.run(batch.inputs, ["logits"], answer_mask=batch.answer_mask) for capture in self._captures]
-        return self.terms(batch, [student, *others])
-
-    @cached_property
-    def _captures(self) -> list[Capture]:
-        """Made once the models are where they are trained."""
-        return [Capture(member) for member in self.others]
 
 
 class Fit(Frozen):
@@ -155,7 +101,11 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         hidden_size=architecture.hidden,
         num_attention_heads=architecture.heads,
         intermediate_size=architecture.ffn,
+        hidden_dropout_prob=architecture.dropout,
+        attention_probs_dropout_prob=architecture.dropout,
         max_position_embeddings=max(512, job.training.max_length),
+        # BERT's 0.02 is right for its width of 768; a narrow model that starts so low takes long to begin to learn.
+        initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
         pad_token_id=job.reader.tokenizer.pad_token_id,
     )
 

@@ -1,0 +1,65 @@
+"""How teachers learn their task: alone, or together under one head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import nn
+
+from harness.batch import Batch
+from harness.losses import task_loss
+from harness.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
+from harness.models import together
+from harness.models.capture import Capture
+from harness.tensors import ModelShape, Tensors
+
+
+class Supervised(Method):
+    """The task's labels alone: how a teacher learns its task."""
+
+    name = "teacher"
+    min_teachers = max_teachers = 0
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("fine-tuning", Needs(student=["logits"]))]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        return {"task": task_loss(student.logits, batch)}
+
+
+class Together(Method):
+    """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
+    the others are modules beside it."""
+
+    name = "teachers together"
+    min_teachers = max_teachers = 0
+
+    def __init__(
+        self,
+        cofinetuning: Cofinetuning,
+        members: Sequence[together.Member],
+        *,
+        task: TaskInfo,
+        student: ModelShape,
+        seed: int,
+    ) -> None:
+        super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
+        self.terms = cofinetuning.losses
+        self.others = members[1:]
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("fine-tuning", Needs(student=["logits"]))]
+
+    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        # Their head is the student's: it stands there alone, so that it is stepped, clipped and saved once.
+        return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        others = [capture.run(batch.inputs, ["logits"], answer_mask=batch.answer_mask) for capture in self._captures]
+        return self.terms(batch, [student, *others])
+
+    @cached_property
+    def _captures(self) -> list[Capture]:
+        """Made once the models are where they are trained."""
+        return [Capture(member) for member in self.others]

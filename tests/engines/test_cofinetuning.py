@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from harness import hookimpl
 from harness.engines import teachers
 from harness.errors import UserError
+from harness.models.capture import Capture
 from harness.results import leaderboard
 from harness.testing import tiny_model
 from harness.training.evaluate import score
@@ -87,7 +88,7 @@ def test_the_head_is_one_the_map_is_trained_and_the_scores_are_theirs(small):
     engine_metrics = small.plan().resolved.suite.host.metrics
     for name, job in jobs.items():
         model = teachers.load(job)
-        scored = score(teachers.Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))
+        scored = score(Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))
         assert kept[name].score == scored.score
 
 

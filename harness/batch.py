@@ -46,6 +46,10 @@ class Batch:
         """Int64 [B]: real tokens of each example."""
         return self.inputs["attention_mask"].sum(-1)
 
+    def every(self) -> list[Tensor]:
+        """All tensors there are."""
+        return [t for t in (*self.inputs.values(), self.labels, self.answer_mask, self.word_ids) if t is not None]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
 

@@ -79,6 +79,11 @@ class Tensors:
             *(some(getattr(self, name)) for name in LAYERED),
         )
 
+    def every(self) -> list[Tensor]:
+        """All tensors there are."""
+        single = [self._logits, self._pooled, self._embeddings]
+        return [t for t in single if t is not None] + [t for name in LAYERED for t in getattr(self, name).values()]
+
     @property
     def logits(self) -> Tensor:
         return _declared("logits", self._logits)

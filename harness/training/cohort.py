@@ -67,8 +67,13 @@ class Cohort:
             batches, tokens = self.stream.at(position, self.device)
             teachers = self._teach(batches, due)
             for run in due:
+                before = _versions(batches, teachers)
                 run.step(batches[self.stream.reader], teachers)
                 run.tokens += tokens
+                if _versions(batches, teachers) != before:
+                    run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
+                    batches, _ = self.stream.at(position, self.device)
+                    teachers = self._teach(batches, due)
                 if run.ended:
                     waiting.remove(run)
                     yield run
@@ -95,3 +100,9 @@ class Cohort:
             for run in readers[name]:
                 run.teacher_reads += 1 / len(readers[name])
         return tensors
+
+
+def _versions(batches: Mapping[str, Batch], teachers: Mapping[str, Tensors]) -> list[int]:
+    """Torch counts the changes in place of every tensor: whoever made one shows."""
+    shared: list[Batch | Tensors] = [*batches.values(), *teachers.values()]
+    return [tensor._version for each in shared for tensor in each.every()]

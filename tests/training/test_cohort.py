@@ -50,6 +50,25 @@ class BecomesNaN(FailsAtStep):
         return {"task": loss * float("nan") if step.index == 3 else loss}
 
 
+class Meddles(FailsAtStep):
+    """A method that writes into what it shares with others."""
+
+    name = "meddles"
+
+    def losses(self, step, batch, student, teachers):
+        if step.index == 2:
+            teachers[0].scores[4].zero_()
+        return {"task": task_loss(student.logits, batch)}
+
+
+class MeddlesWithBatches(Meddles):
+    name = "meddles with batches"
+
+    def losses(self, step, batch, student, teachers):
+        batch.labels.zero_()
+        return {"task": task_loss(student.logits, batch)}
+
+
 def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
     return list(cohort.train(stop=stop, checkpoint=checkpoint))
 
@@ -115,6 +134,17 @@ def test_a_fault_ends_its_own_run_alone(world, broken):
     words = "ZeroDivisionError: a mistake" if broken is FailsAtStep else "NonFiniteLoss"
     assert words in bad.error
     assert "\n" not in bad.error
+
+
+@pytest.mark.parametrize("meddler", [Meddles, MeddlesWithBatches])
+def test_who_changes_what_is_shared_fails_and_harms_nobody(world, meddler):
+    here = world()
+    expected = alone(here, "tinybert", {}, 1)
+    bad, good = here.run(meddler), here.run("tinybert")
+    train(here.cohort(bad, good))
+    assert "changed in place" in bad.error
+    assert good.error is None
+    assert_same(good, expected)
 
 
 def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):

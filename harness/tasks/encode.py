@@ -11,29 +11,14 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.tasks.ragged import Ragged
+from harness.tasks.rows import CHUNK, Row, words_of
+from harness.tasks.windows import windows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.batch import Batch, TaskKind
     from harness.tasks.base import Task
-
-CHUNK = 1000
-"""Examples that are handed to the tokenizer at once."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tokenised example, or one window of it; see `Encoded`, which holds the columns of these rows."""
-
-    id: str
-    example: int
-    input_ids: list[int]
-    token_type_ids: list[int] | None
-    word_ids: list[int]
-    label: float | tuple[int, int]
-    answer_mask: NDArray[np.bool_] | None = None
-    offsets: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +72,6 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int) -> Enc
         return _columns(task.kind, list(_sentences(dataset, tokenizer, max_length)))
     if not task.unanswerable:
         _check_answers(dataset, task.name)
-    from harness.tasks.windows import windows
-
     return _columns(task.kind, list(windows(dataset, tokenizer, max_length)))
 
 
@@ -119,11 +102,6 @@ def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_
         answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
         word_ids=padded(encoded.word_ids, -1),
     )
-
-
-def words_of(tokens: Any, row: int) -> list[int]:
-    """The `word_ids` of one row of a tokenizer's answer, -1 for special tokens."""
-    return [-1 if word is None else word for word in tokens.word_ids(row)]
 
 
 def _check_answers(dataset: Dataset, task: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.encode import CHUNK, Row, words_of
+from harness.tasks.rows import CHUNK, Row, words_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

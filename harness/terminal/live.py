@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness import hookimpl
 from harness.events import RunFailed, RunFinished, RunId, RunStarted, StepLogged
-from harness.terminal.progress import duration, failed_line, finished_line
+from harness.terminal.lines import duration, failed_line, finished_line
 
 SHOWN_TERMS = 3
 """Loss terms beside the total: more do not fit a line."""

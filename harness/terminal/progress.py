@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from harness import hookimpl
 from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
+from harness.terminal.lines import failed_line, finished_line
 
 
 def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManager[object]:
@@ -109,27 +110,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def finished_line(event: RunFinished) -> str:
-    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2 min 5 s``."""
-    score = "no score" if event.score is None else f"{event.score:.4f}"
-    return f"finished {event.run}: {score} in {duration(event.seconds)}"
-
-
-def failed_line(event: RunFailed) -> str:
-    """``failed   sst2 tinybert 4x312 seed 1: step 30 (intermediate): ValueError: ...``; the error says where."""
-    return f"failed   {event.run}: {event.error}"
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``42 s``, ``2 min 5 s``, ``1 h 3 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from harness.events import RunFailed, RunFinished, RunId, RunStarted, StepLogged
 from harness.host import Host
+from harness.terminal.lines import duration
 from harness.terminal.live import LiveProgress
-from harness.terminal.progress import JsonLines, PlainLines, Silent, duration, observer
+from harness.terminal.progress import JsonLines, PlainLines, Silent, observer
 
 RUN = RunId("k1", "sst2", "tinybert[kl]", "4x312", 1)
 TEACHER = RunId("k0", "sst2", "base", "", 1, role="teacher")

@@ -36,10 +36,11 @@ def examples(count, seed, kind):
 
 
 class World:
-    """A task's data, and what makes runs and cohorts on it."""
+    """A task's data, and what makes runs and cohorts on it; teacher and students are of the families named."""
 
-    def __init__(self, kind, training):
+    def __init__(self, kind, training, teacher="bert", student="bert"):
         self.kind = kind
+        self.families = {"teacher": teacher, "student": student}
         self.training = training
         self.methods = Host.create().methods
         metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
@@ -51,13 +52,17 @@ class World:
         self.vocab = len(tokenizer)
         self.data = encode_task(task, splits, tokenizer, "reader", 24)
 
-    def model(self, **sizes):
-        return tiny_model(kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
+    def teacher(self):
+        return self.model("teacher", layers=4, seed=99)
+
+    def model(self, role="student", **sizes):
+        family = self.families[role]
+        return tiny_model(family, kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
 
     def run(self, method, *, seed=1, config=None, overrides=None, observe=lambda run, point: None):
         cls = method if isinstance(method, type) else self.methods[method]
         hidden = WIDTHS.get(cls.name, 16)
-        student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.model(layers=4, seed=99)
+        student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.teacher()
         shapes = [shape(teacher.config, "base")] if cls.max_teachers != 0 else []
         made = cls(
             cls.Config.model_validate(config or {}),
@@ -82,13 +87,14 @@ class World:
         return Stream(self.data, batch_size=self.training.batch_size, data_seed=5)
 
     def cohort(self, *runs):
-        teacher = Teacher("base", self.model(layers=4, seed=99), "reader", CPU)
+        teacher = Teacher("base", self.teacher(), "reader", CPU)
         return Cohort(self.stream(), {"base": teacher}, runs, CPU)
 
 
 @pytest.fixture(name="world")
 def _world():
-    def make(kind="classification", **training):
-        return World(kind, TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training}))
+    def make(kind="classification", teacher="bert", student="bert", **training):
+        settings = TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training})
+        return World(kind, settings, teacher, student)
 
     return make

@@ -35,6 +35,34 @@ def test_a_method_trains_a_student_that_plain_transformers_load(world, tmp_path,
     assert_exported(run, here, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["classification", "qa"])
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("roberta", "roberta"),
+        ("distilbert", "distilbert"),
+        ("electra", "electra"),
+        ("bert", "distilbert"),
+        ("roberta", "electra"),
+    ],
+)
+def test_every_method_trains_students_of_other_families(world, teacher, student, kind):
+    here = world(kind, teacher=teacher, student=student)
+    runs = [here.run(method) for method in sorted(here.methods)]
+    before = [weight_of_last_layer(run).clone() for run in runs]
+    for _ in here.cohort(*runs).train(stop=lambda: False, checkpoint=lambda run: None):
+        pass
+    assert [run.error for run in runs] == [None] * len(runs)
+    for run, weight in zip(runs, before, strict=True):
+        assert all(math.isfinite(value) for point in run.history for value in point.terms.values())
+        assert not torch.equal(weight_of_last_layer(run), weight), f"{run.id} has learnt nothing"
+
+
+def weight_of_last_layer(run):
+    """The last matrix of the encoder: only what comes back from the losses through all of it changes it."""
+    return [parameter for parameter in run.student.base_model.parameters() if parameter.ndim == 2][-1]
+
+
 def assert_exported(run, here, folder):
     """Loaded by plain transformers without a key too few or too many, the student answers the same."""
     run.student.save_pretrained(folder)

@@ -105,7 +105,8 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     yield "methods", _listed([variant.label for variant in suite.variants])
     yield "seeds", _listed([str(seed) for seed in spec.seeds])
     cells = sum(cell.reason is None for cell in resolved.cells)
-    yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {len(spec.seeds)} seeds each)"
+    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
+    yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
         yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"

@@ -13,6 +13,7 @@ from harness.events import RunFinished, RunId
 from harness.identity import derive
 from harness.models import heads, students
 from harness.plan import Plan, RunJob
+from harness.results import atomic
 from harness.results.records import RunRecord
 from harness.results.store import Store
 from harness.training import accounts
@@ -111,7 +112,7 @@ def finish(
         job.reader.tokenizer.save_pretrained(path)
 
     store.save(record, scored.frame if scored else None, export if scored else None)
-    store.checkpoint(planned.key).unlink(missing_ok=True)
+    atomic.forget(store.checkpoint(planned.key))
     if scored:
         event = RunFinished(run.id, scored.score, dict(scored.metrics), record.cost.wall_seconds)
         host.notify("harness_run_finished", event)

@@ -172,7 +172,7 @@ def _train(
         provenance=accounts.provenance_of(device, started),
     )
     atomic.write(target, lambda path: _export(trainee, job, fit, path))
-    saved.unlink(missing_ok=True)
+    atomic.forget(saved)
 
 
 def _share(cost: Cost, job: TeacherJob) -> Cost:

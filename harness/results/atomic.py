@@ -19,7 +19,7 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
     before the file that makes it count.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
+    partial = _partial(target)
     remove(partial)
     fill(partial)
     _sync(partial)
@@ -40,6 +40,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def forget(target: Path) -> None:
+    """Remove what was written there, and what a kill left of a write."""
+    remove(target)
+    remove(_partial(target))
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f"{target.name}.partial")
 
 
 def _sync(path: Path) -> None:

@@ -129,7 +129,7 @@ class TrainingSpec(Strict):
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
-    checkpoint_every: Positive | None = Field(None, description="steps; also saved when interrupted")
+    checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
     log_every: Positive = Field(50, description="steps")
     data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
 

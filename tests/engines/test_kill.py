@@ -1,0 +1,54 @@
+"""A process that dies loses no more than the steps since its last checkpoint."""
+
+import subprocess
+import sys
+import time
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness import hookimpl
+
+LONG = ("seeds=[1]", "training.epochs=40", "training.checkpoint_every=10")
+
+
+class Starts:
+    """Where each student begins."""
+
+    def __init__(self):
+        self.steps = {}
+
+    @hookimpl
+    def harness_run_started(self, event):
+        if event.run.role == "student":
+            self.steps[event.run.label] = event.step
+
+
+def weights(small):
+    folders = {record.label: small.store().run_folder(record.key) for record in small.store().records()}
+    models = {name: AutoModelForSequenceClassification.from_pretrained(f / "student") for name, f in folders.items()}
+    return {name: model.state_dict() for name, model in models.items()}
+
+
+def test_a_killed_suite_goes_on_from_its_checkpoints(small):
+    sets = [argument for override in LONG for argument in ("--set", override)]
+    command = [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", *sets]
+    process = subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    checkpoints = small.folder / "results" / "small" / "checkpoints"
+    limit = time.monotonic() + 120
+    while len(list(checkpoints.glob("*.pt"))) < 3:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    starts = Starts()
+    assert not small.run(*LONG, observers=(starts,)).failed
+    assert set(starts.steps) == {"finetune", "logit_kd", "tinybert"}
+    assert all(step >= 10 and step % 10 == 0 for step in starts.steps.values())
+    resumed = weights(small)
+    assert not list(checkpoints.iterdir())
+    (small.folder / "results").rename(small.folder / "results before")
+    small.run(*LONG)
+    for name, expected in weights(small).items():
+        assert all(torch.equal(resumed[name][key], tensor) for key, tensor in expected.items())

@@ -145,7 +145,8 @@ class _Engine:
         started, sources = provenance.now(), Sources(self.plan)
         runs = [prepare(job, self.plan, sources, stream, self.device) for job in jobs]
         for run in runs:
-            checkpoints.restore(run, self.store.checkpoint(run.id.key))
+            if not run.ended:
+                checkpoints.restore(run, self.store.checkpoint(run.id.key))
             accounts.announce(self.host, run, cohort=len(runs))
         cohort = Cohort(stream, {name: self._load(job) for name, job in used.items()}, runs, self.device)
         ended = cohort.train(

@@ -100,7 +100,7 @@ def finish(
         error=run.error,
         parts=dict(job.parts),
         losses=run.history,
-        notes=dict(run.method.notes()),
+        notes=run.notes,
         cost=accounts.cost(run, cohort, evaluation_seconds=seconds),
         size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
         provenance=accounts.provenance_of(run.device, started),

@@ -60,7 +60,8 @@ class Cohort:
         A run that was resumed further on waits until the stream gets there. When `stop` says so, the step is finished,
         the unfinished runs are given to `checkpoint`, and the iteration ends.
         """
-        waiting = list(self.runs)
+        yield from [run for run in self.runs if run.ended]  # failed before its first step
+        waiting = [run for run in self.runs if not run.ended]
         while waiting and not stop():
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]

@@ -54,14 +54,20 @@ class Run:
         self.random = RandomState(run_id.seed, device)
         self.student = student.to(device)
         self.capture = Capture(student)
-        with self.random.active():
-            self.modules = method.modules(method.student, method.teachers).to(device)
         self.stages = tuple(method.stages())
         self.lengths = stage_steps(self.stages, overrides, epochs=training.epochs, batches_per_epoch=batches_per_epoch)
         self.stage_number = 0
         self.stage_step = 0
-        self.optimizer = self._new_optimizer()
         self.error: str | None = None
+        self.modules = nn.ModuleDict()
+        self.notes: dict[str, Any] = {}
+        try:
+            with self.random.active():
+                self.modules = method.modules(method.student, method.teachers).to(device)
+            self.notes = dict(method.notes())
+        except Exception as error:  # the method's own mistake: this run has failed, those beside it have not
+            self.fail(error)
+        self.optimizer = self._new_optimizer()
         self.history: list[LossPoint] = []
         self.tokens = 0
         self.teacher_reads = 0.0

@@ -50,6 +50,22 @@ class BecomesNaN(FailsAtStep):
         return {"task": loss * float("nan") if step.index == 3 else loss}
 
 
+class FailsToBuild(FailsAtStep):
+    """A method whose mistake shows before its first step."""
+
+    name = "cannot be built"
+
+    def modules(self, student, teachers):
+        raise ZeroDivisionError("a mistake\nof many lines")
+
+
+class FailsToNote(FailsAtStep):
+    name = "cannot be noted"
+
+    def notes(self):
+        raise ZeroDivisionError("a mistake\nof many lines")
+
+
 class Meddles(FailsAtStep):
     """A method that writes into what it shares with others."""
 
@@ -122,7 +138,7 @@ def test_any_company_in_any_order(world, company):
         assert_same(run, cache[chosen])
 
 
-@pytest.mark.parametrize("broken", [FailsAtStep, BecomesNaN])
+@pytest.mark.parametrize("broken", [FailsAtStep, BecomesNaN, FailsToBuild, FailsToNote])
 def test_a_fault_ends_its_own_run_alone(world, broken):
     here = world()
     expected = alone(here, "tinybert", {}, 1)
@@ -131,7 +147,7 @@ def test_a_fault_ends_its_own_run_alone(world, broken):
     assert ended == [bad, good]
     assert good.error is None
     assert_same(good, expected)
-    words = "ZeroDivisionError: a mistake" if broken is FailsAtStep else "NonFiniteLoss"
+    words = "NonFiniteLoss" if broken is BecomesNaN else "ZeroDivisionError: a mistake"
     assert words in bad.error
     assert "\n" not in bad.error
 

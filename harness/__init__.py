@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.errors import Problem as Problem
     from harness.method import Cofinetuning as Cofinetuning
     from harness.method import LossTerms as LossTerms
+    from harness.method import General as General
     from harness.method import Method as Method
     from harness.method import MethodConfig as MethodConfig
     from harness.method import Needs as Needs
@@ -36,6 +37,7 @@ _HOME = {
     "Cofinetuning": "method",
     "LossTerms": "method",
     "Method": "method",
+    "General": "method",
     "MethodConfig": "method",
     "ModelShape": "tensors",
     "Needs": "method",

@@ -9,7 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TaskKind = Literal["classification", "regression", "qa"]
+TaskKind = Literal["classification", "regression", "qa", "text"]
+"""Of tasks, the first three; ``text`` is unlabelled, what a general stage reads before any task."""
+
+NOT_MASKED = -100
+"""The label of a token of unlabelled text that is not to be predicted."""
+
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -24,7 +29,7 @@ class Batch:
         inputs: the model's inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the
             model has them.
         labels: classification int64 [B]; regression float [B]; QA int64 [B, 2], first and last token of the answer,
-            both 0 ([CLS]) in a window without it.
+            both 0 ([CLS]) in a window without it; text int64 [B, N], the token that was masked, else `NOT_MASKED`.
         answer_mask: QA only, bool [B, N]: where an answer may lie ([CLS] and the context's tokens).
         word_ids: int64 [B, N]: which word of its sentence a token belongs to, -1 for special tokens and padding.
     """
@@ -68,8 +73,9 @@ class Batch:
     def from_mapping(batch: Mapping[str, Tensor]) -> Batch:
         """A batch from tensors in transformers' naming; the kind of task is inferred from the labels.
 
-        Takes the model's inputs and either ``labels`` (integers: classification, floats: regression) or
-        ``start_positions``, ``end_positions`` and ``answer_mask``.
+        Takes the model's inputs and either ``labels`` (integers [B]: classification, floats: regression, integers
+        [B, N]: text) or ``start_positions``, ``end_positions`` and ``answer_mask``; with neither it is text of which
+        nothing is masked.
         """
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
         ids = tuple(str(i) for i in range(len(batch["input_ids"])))
@@ -77,7 +83,9 @@ class Batch:
         if "start_positions" in batch:
             labels = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1)
             return Batch("qa", ids, inputs, labels, batch["answer_mask"].bool(), word_ids)
-        labels = batch["labels"]
+        labels = batch.get("labels", torch.full_like(batch["input_ids"], NOT_MASKED))
+        if labels.shape == batch["input_ids"].shape and not labels.is_floating_point():
+            return Batch("text", ids, inputs, labels, word_ids=word_ids)
         if labels.is_floating_point():
             return Batch("regression", ids, inputs, labels.reshape(-1), word_ids=word_ids)
-        return Batch("classification", ids, inputs, labels, word_ids=word_ids)
+        return Batch("classification", ids, inputs, labels.reshape(-1), word_ids=word_ids)

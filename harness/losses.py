@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.batch import Batch
+from harness.batch import NOT_MASKED, Batch
 
 Vectors = Tensor | tuple[Tensor, Tensor]
 """Tokens that relate to themselves, or queries and the keys that they relate to."""
@@ -74,6 +74,28 @@ def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of [B, N, H] over real tokens (`mask`, bool [B, N]) and features: a scalar."""
     by_token = ((_full(student) - _full(teacher)) ** 2).mean(-1)
     return _mean_over_tokens(by_token, mask)
+
+
+def token_kl(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+    """t^2 KL(softmax(teacher / t) || softmax(student / t)) of [B, N, V], mean over real tokens (`mask`, bool [B, N])
+    and then over examples: a scalar."""
+    log_s, log_t = _log_probabilities(student, teacher, temperature)
+    by_token = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)
+    return temperature**2 * _mean_over_tokens(by_token, mask)
+
+
+def token_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """1 - cosine of [B, N, H] over real tokens (`mask`, bool [B, N]): a scalar."""
+    return _mean_over_tokens(1 - F.cosine_similarity(_full(student), _full(teacher), dim=-1), mask)
+
+
+def masked_lm_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of [B, N, V] at the tokens that were masked; an example without one counts as 0: a scalar."""
+    masked = batch.labels != NOT_MASKED
+    by_token = F.cross_entropy(
+        _full(logits).transpose(1, 2), batch.labels, reduction="none", ignore_index=NOT_MASKED
+    )  # [B, N], 0 where nothing is masked
+    return (by_token.sum(-1) / masked.sum(-1).clamp(min=1)).mean()
 
 
 def pair_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Stage:
 @dataclass(frozen=True)
 class TaskInfo:
     """What a method may know of the task: its name, its kind, and the number of classes (1 for regression, 2 logits
-    per token for extractive QA)."""
+    per token for extractive QA, 0 for text)."""
 
     name: str
     kind: TaskKind
@@ -111,6 +111,61 @@ class Step:
     epoch: float
     epochs: float
     modules: nn.ModuleDict
+@dataclass(frozen=True)
+class General:
+    """A stage on unlabelled text, before any task: the student that it makes is where those of all tasks and seeds
+    begin.
+
+    Teacher and student are masked-language models, the teacher as it was pretrained. The suite says which text, and
+    how many steps; without that there is no general stage. `Method.losses` is called with this stage, and with batches
+    of kind ``text``: their `labels` are the tokens that were masked.
+
+    Attributes:
+        stage: its name and needs; `logits` are over the vocabulary, [B, N, V].
+        masking: share of the tokens that are masked (of them 80 % as [MASK], 10 % as another token, 10 % as they are:
+            Devlin et al. 2019, section 3.1); 0: none.
+        options: plain values that `losses` depends on in this stage. They are part of the key, beside the method's
+            name and version, the teacher, the student and the text.
+        assistant: the teacher first teaches an assistant, and that one the student: the student's sizes (``layers``,
+            ``hidden``, ``heads``, ``ffn``) with these put in.
+    """
+
+    stage: Stage
+    masking: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    assistant: Mapping[str, int] | None = None
+
+
+Row = Mapping[str, Any]
+"""An example of a training set, by column (see `harness.tasks.base.Splits`)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A training set made from the task's own, before any training: once for all runs that ask for the same.
+
+    The host reads the masked language model, keeps the rows in the cache, and trains on them in place of the original
+    ones, for as many steps. Whoever learns from other data sees other batches, so those runs are a cohort of their own.
+    What is scored stays as it is.
+
+    Attributes:
+        make: the new rows, in order, from the original ones, the language model and `files`. Columns are the same, ids
+            are unique. Called once, and read row by row: it may be a generator. Raises `UserError` for files that it
+            cannot read.
+        options: plain values that `make` depends on. They are part of the key, beside the method's name and version,
+            the data, the model and the contents of the files.
+        model: hub id or folder of a masked language model; None: the first teacher's own, as it was pretrained.
+        files: what `make` reads beside that, as the suite names it.
+        option: the method's option that asks for it, whose key `model` names the model: for messages.
+    """
+
+    make: Callable[[Iterable[Row], MaskedLM, Sequence[Path]], Iterable[Row]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    files: Sequence[str] = ()
+    option: str = "augment"
+
+
     """What `Method.modules` built, trained by the host."""
     generator: torch.Generator
     """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""
@@ -164,8 +219,18 @@ class Method(ABC):
     def cofinetuning(self) -> Cofinetuning | None:
         """How the method's teachers are trained together; None: it takes those that are fine-tuned one by one.
 
-        Teachers serve many runs, so the answer depends on neither the student nor the seed. Teachers that are trained
-        together read with one tokenizer.
+        Teachers serve many runs, so the answer depends on neither the student nor the seed.
+        """
+        return None
+
+    def general(self) -> General | None:
+        """The method's stage on unlabelled text; None: it has none. The answer does not depend on the seed."""
+        return None
+
+    def augmentation(self) -> Augmentation | None:
+        """Training data that are made from the task's own; None: it learns from those as they are.
+
+        They serve many runs, so the answer depends on neither the student nor the seed.
         """
         return None
 

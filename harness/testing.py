@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.batch import Batch, TaskKind
 from harness.errors import UserError, nearest
-from harness.method import Method, Step, TaskInfo
+from harness.method import Method, Stage, Step, TaskInfo
 from harness.tasks.base import Splits, Task
 from harness.tensors import Tensors
 
@@ -43,8 +43,9 @@ def loss_terms(
         student: a transformers model with a head, float32 or float64.
         teachers: as many as the method takes.
         batch: padded; ``input_ids``, ``attention_mask``, ``token_type_ids`` where the model has them, and ``labels``,
-            or ``start_positions``, ``end_positions`` and ``answer_mask``. The kind of task is inferred from them.
-        stage: a stage's name; None is the first.
+            or ``start_positions``, ``end_positions`` and ``answer_mask``. The kind of task is inferred from them;
+            ``labels`` [B, N] are masked tokens of unlabelled text.
+        stage: a stage's name; None is the first, or the general stage for unlabelled text.
         config: the method's options; None or {} is every option at its default.
 
     Raises:
@@ -56,7 +57,7 @@ def loss_terms(
 
     cls = _method(method) if isinstance(method, str) else method
     examples = Batch.from_mapping(batch)
-    labels = {"classification": student.config.num_labels, "regression": 1, "qa": 2}[examples.kind]
+    labels = {"classification": student.config.num_labels, "regression": 1, "qa": 2, "text": 0}[examples.kind]
     task = TaskInfo("tiny", examples.kind, labels)
     own = shape(student.config, "student")
     theirs = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
@@ -64,10 +65,7 @@ def loss_terms(
     problems = made.check(task, own, theirs)
     if problems:
         raise UserError(*problems)
-    stages = {each.name: each for each in made.stages()}
-    if stage is not None and stage not in stages:
-        raise UserError(f"{cls.name} has no stage {stage!r}; {nearest(stage, stages)}")
-    chosen = stages[stage] if stage is not None else next(iter(stages.values()))
+    chosen = _stage(made, examples.kind, stage)
     with seeded(seed):
         modules = made.modules(own, theirs).to(device=student.device, dtype=student.dtype)
     capture = Capture(student)
@@ -81,6 +79,17 @@ def loss_terms(
         with torch.no_grad(), _eval_mode(teacher):
             read.append(Capture(teacher).run(examples.inputs, needs, answer_mask=examples.answer_mask))
     return dict(made.losses(step, examples, forward(chosen.needs.student), read))
+
+
+def _stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
+    general = method.general()
+    before = [general.stage] if general else []
+    stages = {each.name: each for each in (*method.stages(), *before)}
+    if name is None:
+        return before[0] if before and kind == "text" else next(iter(stages.values()))
+    if name not in stages:
+        raise UserError(f"{method.name} has no stage {name!r}; {nearest(name, stages)}")
+    return stages[name]
 
 
 def _method(name: str) -> type[Method]:

@@ -48,6 +48,8 @@ class Capture:
         """What the model's head is for."""
         if "start_positions" in self._anatomy.inputs:
             return "qa"
+        if getattr(self.model, "get_output_embeddings", lambda: None)() is not None:
+            return "text"
         return "regression" if self.model.config.num_labels == 1 else "classification"
 
     def check(self, needs: Collection[str], who: str = "the model") -> list[Problem]:

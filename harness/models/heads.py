@@ -74,9 +74,10 @@ def quiet() -> Iterator[None]:
 
 
 def _auto_class(task: Task) -> Any:
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    return AutoModelForQuestionAnswering if task.kind == "qa" else AutoModelForSequenceClassification
+    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
+    return special.get(task.kind, AutoModelForSequenceClassification)
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
@@ -85,6 +86,8 @@ def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     for key in ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"):
         fields.pop(key, None)
     config = type(config).from_dict(fields)
+    if task.kind == "text":
+        return config
     config.num_labels = task.num_labels
     if task.kind in PROBLEM_TYPES:
         config.problem_type = PROBLEM_TYPES[task.kind]

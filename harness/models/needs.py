@@ -62,6 +62,7 @@ def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None
         return Problem(f"there is no tensor {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}")
     if need.layer is not None and not 1 <= need.layer <= layers:
         return Problem(f"{need} is asked for, but {who} has {layers} layers, counted from 1 to {layers}")
-    if need.name == "pooled" and kind == "qa":
-        return Problem(f"pooled is asked for, but {who} answers questions: its head reads every token, not one vector")
+    if need.name == "pooled" and kind in ("qa", "text"):
+        does = "answers questions" if kind == "qa" else "predicts tokens"
+        return Problem(f"pooled is asked for, but {who} {does}: its head reads every token, not one vector")
     return None

@@ -75,5 +75,5 @@ class Task:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the head: classes; 1 for regression; 2 (start, end) for QA."""
-        return {"classification": len(self.labels), "regression": 1, "qa": 2}[self.kind]
+        """Outputs of the head: classes; 1 for regression; 2 (start, end) for QA; 0 for text, which has no labels."""
+        return {"classification": len(self.labels), "regression": 1, "qa": 2, "text": 0}[self.kind]

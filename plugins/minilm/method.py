@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from harness import (
     Batch,
+    General,
     LossTerms,
     Method,
     MethodConfig,
@@ -39,11 +40,25 @@ class MiniLMConfig(MethodConfig):
         description="version 2 only; it divides both widths; default: their largest common divisor up to 48",
     )
     teacher_layer: int | None = Field(None, ge=1, description="the layer that is learnt from; default: the last")
+    assistant: bool = Field(
+        False,
+        description="general stage: the teacher teaches an assistant of its own depth and the student's width first,"
+        " and that one the student",
+    )
 
     @model_validator(mode="after")
     def _relation_heads_are_of_version_2(self) -> MiniLMConfig:
         if self.version == 1 and self.relation_heads is not None:
             raise ValueError(f"relation_heads is {self.relation_heads}, but version 1 has none: take version 2")
+        return self
+
+    @model_validator(mode="after")
+    def _an_assistant_teaches_with_its_last_layer(self) -> MiniLMConfig:
+        if self.assistant and self.teacher_layer is not None:
+            raise ValueError(
+                f"teacher_layer is {self.teacher_layer}, but an assistant learns and teaches with its last layer: take"
+                " one of them"
+            )
         return self
 
 
@@ -99,12 +114,21 @@ class MiniLM(Method):
         notes = {"teacher_layer": self.teacher_layer}
         return notes if self.relation_heads is None else {**notes, "relation_heads": self.relation_heads}
 
+    def general(self) -> General:
+        """On unlabelled text, as the papers have it: the losses of stage distill."""
+        options = {name: getattr(self.config, name) for name in ("version", "relation_heads", "teacher_layer")}
+        assistant = {"layers": self.teachers[0].layers} if self.config.assistant else None
+        return General(Stage("general", self._relations), options=options, assistant=assistant)
+
     def stages(self) -> Sequence[Stage]:
+        return [Stage("distill", self._relations, share=2), Stage("finetune", Needs(student=["logits"]), share=1)]
+
+    @property
+    def _relations(self) -> Needs:
         def vectors(layer: int) -> list[str]:
             return [need for name in ("queries", "keys", "values") for need in layers(name, [layer])]
 
-        distill = Needs(student=vectors(self.student.layers), teachers=[vectors(self.teacher_layer)])
-        return [Stage("distill", distill, share=2), Stage("finetune", Needs(student=["logits"]), share=1)]
+        return Needs(student=vectors(self.student.layers), teachers=[vectors(self.teacher_layer)])
 
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
         if step.stage.name == "finetune":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness import (
     Batch,
     LossTerms,
+    General,
     Method,
     MethodConfig,
     ModelShape,
@@ -69,19 +70,37 @@ class TinyBERT(Method):
         return layer_mapping.layer_map(self.config.mapping, self.student.layers, self.teachers[0].layers, self.seed)
 
     def notes(self) -> Mapping[str, Any]:
-        return {"layer_map": [list(sources) for sources in self.layer_map]}
+        chosen: dict[str, Any] = {"layer_map": [list(sources) for sources in self.layer_map]}
+        if self.config.augment is not False and self.augmentation() is None:
+            chosen["augment"] = "off: the paper augments sentences and pairs of them, not questions and their contexts"
+        return chosen
+
+    def augmentation(self) -> Augmentation | None:
+        asked = self.config.augment
+        if asked is False or self.task.kind == "qa":
+            return None
+        return augmentation(AugmentConfig() if asked is True else asked)
+
+    def general(self) -> General:
+        """On unlabelled text, the losses of stage intermediate (paper, section 3.2)."""
+        names = ("attention_loss", "mapping", "attention_weight", "representation_weight")
+        options = {name: getattr(self.config, name) for name in names}
+        return General(Stage("general", self._intermediate), options=options)
 
     def stages(self) -> Sequence[Stage]:
         own = range(1, self.student.layers + 1)
         theirs = sorted({layer for sources in self.layer_map for layer in sources})
-        intermediate = Needs(
+        return Needs(
             student=["embeddings", *layers("hidden", own), *layers("scores", own)],
             teachers=[["embeddings", *layers("hidden", theirs), *layers("scores", theirs)]],
         )
-        prediction = Needs(student=["logits"], teachers=[["logits"]])
-        return [Stage("intermediate", intermediate, share=2), Stage("prediction", prediction, share=1)]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        prediction = Needs(student=["logits"], teachers=[["logits"]])
+        return [Stage("intermediate", self._intermediate, share=2), Stage("prediction", prediction, share=1)]
+
+    @property
+    def _intermediate(self) -> Needs:
         (teacher,) = teachers
         names = ["embedding", *(f"hidden_{m}" for m in range(1, student.layers + 1))]
         return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden) for name in names})

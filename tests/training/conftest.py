@@ -19,7 +19,7 @@ from harness.training.run import Run
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
 WORDS = TEXT.split()
-WIDTHS = {"pkd": 32}
+WIDTHS = {"distilbert": 32, "pkd": 32}
 """Of students whose method needs the teacher's width."""
 
 

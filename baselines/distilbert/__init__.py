@@ -1,0 +1,96 @@
+"""DistilBERT: Sanh, Debut, Chaumond and Wolf 2019, arXiv 1910.01108."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import Field
+
+from harness import (
+    Batch,
+    General,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    Tensors,
+    hookimpl,
+    layers,
+)
+from harness import losses as shared
+
+WEIGHTS = {"mlm_kd": 5.0, "mlm": 2.0, "cosine": 1.0}
+"""Of the general stage's terms: the paper names them, its authors' training command weighs them so."""
+
+MASKING = 0.15
+
+
+class DistilBERTConfig(MethodConfig):
+    """Options of distilbert."""
+
+    temperature: float = Field(2.0, gt=0, description="softens both distributions, of tokens and of labels")
+    alpha: float = Field(
+        0.0, ge=0, le=1, description="weight of the teacher's predictions in stage finetune; the labels weigh 1 - alpha"
+    )
+
+
+class DistilBERT(Method):
+    """General stage: 5 mlm_kd + 2 mlm + cosine, on unlabelled text; then the labels, and the teacher's if asked."""
+
+    name = "distilbert"
+    summary = "masked-language distillation on text, then the labels (Sanh et al. 2019)"
+    citation = """@article{sanh2019distilbert,
+  title = {{DistilBERT}, a distilled version of {BERT}: smaller, faster, cheaper and lighter},
+  author = {Sanh, Victor and Debut, Lysandre and Chaumond, Julien and Wolf, Thomas},
+  journal = {arXiv preprint arXiv:1910.01108},
+  year = {2019}
+}"""
+    Config = DistilBERTConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        (teacher,) = teachers
+        if student.hidden == teacher.hidden:
+            return ()
+        widths = f"{student.name} has {student.hidden}, {teacher.name} has {teacher.hidden}"
+        return [Problem(f"distilbert's cosine loss needs equal widths: {widths}")]
+
+    def general(self) -> General:
+        last = [*layers("hidden", [self.student.layers]), "logits"]
+        needs = Needs(student=last, teachers=[[*layers("hidden", [self.teachers[0].layers]), "logits"]])
+        return General(Stage("general", needs), masking=MASKING, options={"temperature": self.config.temperature})
+
+    def stages(self) -> Sequence[Stage]:
+        teachers = [["logits"]] if self.config.alpha else []
+        return [Stage("finetune", Needs(student=["logits"], teachers=teachers))]
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        if step.stage.name == "general":
+            return self._general(batch, student, *teachers)
+        task = {"task": shared.task_loss(student.logits, batch)}
+        if not teachers:
+            return task
+        (teacher,) = teachers
+        return task | {"kd": shared.soft_target_loss(student.logits, teacher.logits, batch, self.config.temperature)}
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        if step.stage.name == "general":
+            return WEIGHTS
+        return {"kd": self.config.alpha, "task": 1 - self.config.alpha}
+
+    def _general(self, batch: Batch, student: Tensors, teacher: Tensors) -> LossTerms:
+        own, theirs = student.hidden[self.student.layers], teacher.hidden[self.teachers[0].layers]
+        return {
+            "mlm_kd": shared.token_kl(student.logits, teacher.logits, batch.mask, self.config.temperature),
+            "mlm": shared.masked_lm_loss(student.logits, batch),
+            "cosine": shared.token_cosine(own, theirs, batch.mask),
+        }
+
+
+@hookimpl
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    register(DistilBERT)

@@ -164,10 +164,12 @@ def _squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    # QA logits hold the dtype's lowest value where no answer may lie; log_softmax keeps it finite: 0 * log 0 is 0.
+    # QA logits hold the dtype's lowest value where no answer may lie, which a temperature below 1 would make infinite:
+    # kept finite, so is its logarithm, and 0 * log 0 is 0.
+    student, teacher = (_full(z) / temperature for z in (student, teacher))
     return (
-        F.log_softmax(_full(student) / temperature, dim=-1),
-        F.log_softmax(_full(teacher) / temperature, dim=-1),
+        F.log_softmax(student.clamp(min=torch.finfo(student.dtype).min), dim=-1),
+        F.log_softmax(teacher.clamp(min=torch.finfo(teacher.dtype).min), dim=-1),
     )
 
 

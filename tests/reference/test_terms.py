@@ -1,0 +1,133 @@
+"""Each method's terms equal plain float64 loops, on every kind of task, whatever models and batches are handed over."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from harness.host import Host
+from harness.testing import loss_terms
+
+from . import formulas, reading
+from .settings import KINDS, ONE_EACH, SETTINGS, batch_of, copied, models
+
+METHODS = Host.create().methods
+
+
+def both(setting, kind, batch, student, teachers):
+    """The terms, and what the loops say that they are."""
+    built: dict[str, Any] = {}
+
+    class Watched(METHODS[setting.method]):
+        def losses(self, step, *given):
+            built["maps"] = {name: each.weight.double().tolist() for name, each in step.modules.items()}
+            built["notes"] = self.notes()
+            built["stage"] = step.stage.name
+            built["options"] = self.config.model_dump()
+            return super().losses(step, *given)
+
+    terms = loss_terms(
+        Watched, student=student, teachers=teachers, batch=batch, stage=setting.stage, config=setting.config
+    )
+    case = formulas.Case(
+        kind,
+        reading.read(student, batch),
+        [reading.read(teacher, batch) for teacher in teachers],
+        reading.labels(batch),
+        built["options"],
+        built["maps"],
+        built["notes"].get("layer_map", []),
+    )
+    return {name: term.item() for name, term in terms.items()}, formulas.TERMS[setting.method, built["stage"]](case)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_the_terms_are_the_formulas(setting, kind):
+    batch, (student, teachers) = batch_of(kind), models(setting, kind)
+    assert len(set(batch["attention_mask"].sum(-1).tolist())) > 1, "ragged"
+    found, expected = both(setting, kind, batch, student, teachers)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert all(abs(value) > 1e-6 for value in expected.values()), "something is compared"
+    for teacher in teachers:
+        teacher.train()
+    again, _ = both(setting, kind, batch, student, teachers)
+    assert all(module.training for teacher in teachers for module in teacher.modules())
+    for teacher in teachers:
+        teacher.eval()
+    assert again == found, "handed over in training mode, a teacher says the same"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", ONE_EACH, ids=str)
+def test_in_float32_they_differ_by_rounding(setting, kind):
+    batch, (student, teachers) = batch_of(kind), models(setting, kind)
+    found, expected = both(setting, kind, batch, copied(student), [copied(teacher) for teacher in teachers])
+    assert found == pytest.approx(expected, rel=2e-4)
+
+
+def without_token_types(kind):
+    return batch_of(kind, token_type_ids=False)
+
+
+def one_example(kind):
+    return {name: tensor[1:2] for name, tensor in batch_of(kind).items()}
+
+
+def one_token(kind):
+    """The second example has nothing but its [CLS]."""
+    batch = {name: tensor.clone() for name, tensor in batch_of(kind).items()}
+    for name in ("input_ids", "attention_mask", "token_type_ids", "answer_mask"):
+        if name in batch:
+            batch[name][1, 1:] = 0
+    for name in ("start_positions", "end_positions"):
+        if name in batch:
+            batch[name][1] = 0
+    return batch
+
+
+def in_other_types(kind):
+    """Masks as booleans or integers, whichever they are not; numbers as a column of doubles, classes as a column."""
+    batch = batch_of(kind)
+    batch["attention_mask"] = batch["attention_mask"].bool()
+    if kind == "qa":
+        batch["answer_mask"] = batch["answer_mask"].long()
+    else:
+        batch["labels"] = batch["labels"][:, None]
+    if kind == "regression":
+        batch["labels"] = batch["labels"].double()
+    return batch
+
+
+def lonely_classes(kind):
+    """Two classes have a single example."""
+    return batch_of(kind) | {"labels": torch.tensor([0, 2, 2, 1])}
+
+
+def one_class(kind):
+    return batch_of(kind) | {"labels": torch.full((4,), 2)}
+
+
+ODD = [(odd, kind) for odd in (without_token_types, one_example, one_token, in_other_types) for kind in KINDS]
+ODD += [(lonely_classes, "classification"), (one_class, "classification")]
+
+
+@pytest.mark.parametrize(("odd", "kind"), ODD, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("setting", ONE_EACH, ids=str)
+def test_odd_batches(setting, odd: Callable, kind):
+    student, teachers = models(setting, kind)
+    found, expected = both(setting, kind, odd(kind), student, teachers)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-14)
+
+
+FAMILIES = [("roberta", "roberta"), ("electra", "electra"), ("distilbert", "bert"), ("bert", "roberta")]
+
+
+@pytest.mark.parametrize("families", FAMILIES, ids="-".join)
+@pytest.mark.parametrize("setting", ONE_EACH, ids=str)
+def test_other_families(setting, families):
+    kind = "classification"
+    student, teachers = models(setting, kind, families)
+    found, expected = both(setting, kind, batch_of(kind), student, teachers)
+    assert found == pytest.approx(expected, rel=1e-5)

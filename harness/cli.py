@@ -121,11 +121,12 @@ def validate(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of one suite, such as results/quick")],
+    plugins: Plugins = None,
 ) -> None:
     """Make the board and its files again from the stored results."""
     from harness.commands.suites import report_folder
 
-    report_folder(folder)
+    report_folder(folder, plugins or [])
 
 
 @app.command()

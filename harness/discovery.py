@@ -16,24 +16,29 @@ from harness.errors import Problem, UserError, nearest
 GROUP = "harness"
 """The entry-point group of plugins."""
 
+REPORT_GROUP = "harness.report"
+"""The entry-point group of plugins that make sections of a report: `harness report` loads no others, so no torch."""
+
 
 @dataclass(frozen=True)
 class Found:
     """A plugin, or why there is none. `named`: a user asked for it, so that its problems are fatal.
 
-    `origin` says where it comes from, as an error message names it: a distribution's entry point or a path.
+    `origin` says where it comes from, as an error message names it: a distribution's entry point or a path. `group` is
+    that of the entry point.
     """
 
     name: str
     origin: str
     named: bool
+    group: str | None = None
     plugin: object | None = None
     problem: Problem | None = None
 
 
-def installed() -> Iterator[Found]:
+def installed(group: str = GROUP) -> Iterator[Found]:
     """The plugins of installed packages, by name. One that cannot be imported is found with its problem."""
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         distribution = entry.dist.name if entry.dist else "an unnamed distribution"
         origin = f"entry point {entry.name!r} of {distribution}"
         yield _load_entry(entry, origin)
@@ -41,7 +46,7 @@ def installed() -> Iterator[Found]:
 
 def _load_entry(entry: EntryPoint, origin: str) -> Found:
     try:
-        return Found(entry.name, origin, named=False, plugin=entry.load())
+        return Found(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
     except (Exception, SystemExit) as error:
         problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
         return Found(entry.name, origin, named=False, problem=problem)

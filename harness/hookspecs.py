@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness.errors import Problem
     from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
     from harness.method import Method
+    from harness.results.sections import Section
+    from harness.results.summary import Summary
     from harness.suite.resolved import Suite
     from harness.tasks.base import Task
 
@@ -42,6 +44,15 @@ def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None])
 @hookspec
 def harness_validate_suite(suite: Suite) -> list[Problem]:  # type: ignore[empty-body]
     """Problems that the plugin sees in a suite; any problem stops the suite before anything is trained."""
+
+
+@hookspec
+def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[empty-body]
+    """Sections of leaderboard.md, made of the results alone, so that the same results give the same bytes.
+
+    An installed plugin names the module that has this hook under entry-point group ``harness.report``, and the module
+    imports no torch: `harness report` loads these modules and no others.
+    """
 
 
 @hookspec

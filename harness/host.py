@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from harness import discovery, hookspecs
-from harness.discovery import Found, describe
+from harness.discovery import GROUP, REPORT_GROUP, Found, describe
 from harness.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugin
 log = logging.getLogger("harness")
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
+
+Answer = TypeVar("Answer")
 
 MetricFactory = Callable[[], Any]
 """Gives an `evaluate.Metric`."""
@@ -72,10 +74,17 @@ class Host:
         Raises `UserError` with everything that is wrong with the plugins at `paths`, and for two plugins that
         register one name. What is wrong with an installed plugin is kept in `broken`.
         """
+        return cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
+
+    @classmethod
+    def reporting(cls, paths: Sequence[str | Path] = ()) -> Host:
+        """A host with no more plugins than a report needs, so without torch. Raises `UserError` as `create` does."""
+        return cls._of([*discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
+
+    @classmethod
+    def _of(cls, plugins: Iterable[Found]) -> Host:
         host = cls()
-        problems: list[Problem] = []
-        for found in [*discovery.installed(), *discovery.at_paths(paths)]:
-            problems += host._add(found)
+        problems = [problem for found in plugins for problem in host._add(found)]
         if problems:
             raise UserError(*problems)
         return host
@@ -108,11 +117,26 @@ class Host:
                     )
                     log.debug("the observer's traceback", exc_info=True)
 
+    def ask(self, hook: str, subject: object, read: Callable[[Any], Iterable[Answer]]) -> list[Answer]:
+        """What every plugin answers, in the order in which they were loaded.
+
+        `read` takes an answer apart, and raises if it is none. An exception is logged, and that answer left out.
+        """
+        answers: list[Answer] = []
+        for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
+            try:
+                answers += read(implementation.function(*([subject] if implementation.argnames else [])))
+            except Exception as error:
+                log.warning("%s failed in %s: %s", hook, implementation.plugin_name, describe(error))
+                log.debug("the plugin's traceback", exc_info=True)
+        return answers
+
     def _add(self, found: Found) -> list[Problem]:
         """Take a plugin in, whole or not at all. Returns what is fatal."""
         if found.plugin is not None and self._manager.is_registered(found.plugin):
             return []  # one module under two entry points
         offer, problems = _Offer(), [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin)
+        problems += self._misplaced(found)
         if not problems:
             offer, problems = self._collect(found)
         taken = [] if problems else list(self._taken(offer, found.origin))
@@ -146,6 +170,12 @@ class Host:
             problems.append(Problem(_no_hook(plugin), origin))
         return problems
 
+    def _misplaced(self, found: Found) -> Iterator[Problem]:
+        """Sections that `harness run` would print and `harness report` would not."""
+        if found.group == GROUP and "harness_report_sections" in dict(_hooks(self._manager, found.plugin)):
+            text = f"harness_report_sections belongs into a module of its own, under entry-point group {REPORT_GROUP!r}"
+            yield Problem(f"{text}: `harness report` imports nothing else", found.origin)
+
     def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
         """Ask a plugin what it brings, and check each thing."""
         offer = _Offer()
@@ -160,6 +190,8 @@ class Host:
                     function(*([registers[name]] if _arguments(function) else []))
                 except Exception as error:
                     return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
+        if not (offer.methods or offer.tasks or offer.metrics):
+            return offer, []
         from harness.registration import method_faults, metric_faults, task_faults  # torch, by now imported
 
         faults = [

@@ -88,7 +88,7 @@ def suite(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(harness.engines.local, "execute", execute)
     monkeypatch.setattr(
-        harness.results, "report", lambda folder: Report(board, "# the board\n", (folder / "leaderboard.md",))
+        harness.results, "report", lambda folder, host: Report(board, "# the board\n", (folder / "leaderboard.md",))
     )
     return state
 

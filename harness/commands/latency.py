@@ -11,6 +11,7 @@ from harness.commands.suites import calm_libraries, load_suite
 from harness.errors import Problem, UserError
 
 if TYPE_CHECKING:
+    from harness.host import Host
     from harness.plan import Plan
     from harness.results.store import Store
     from harness.suite.schema import CheckpointsSpec
@@ -85,7 +86,7 @@ def _suite(
             Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
         )
     store.save_plan(asked.model_copy(update={"latency": settings}))
-    _report(store)
+    _report(store, suite.host)
 
 
 def _checkpoints(names: Sequence[str], overrides: Sequence[str], results: Path, say: Callable[[str], None]) -> None:
@@ -127,11 +128,11 @@ def _settings(overrides: Sequence[str]) -> CheckpointsSpec:
         raise
 
 
-def _report(store: Store) -> None:
+def _report(store: Store, host: Host | None = None) -> None:
     """Write the tables again, the board too if the folder has one, and print them."""
     from harness.results import latency_report, report
 
-    written = report(store.folder).files if store.plan() is not None else latency_report(store.folder)
+    written = report(store.folder, host).files if store.plan() is not None else latency_report(store.folder)
     tables = next(path for path in written if path.name == "latency.md")
     print(tables.read_text(encoding="utf-8"))
     print("\n".join(["Files:", *(f"  {path}" for path in written)]))

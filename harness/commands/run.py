@@ -49,11 +49,11 @@ def run_suite(
         suite.host.add_observer(watcher)
         outcome = local.execute(planned, store)
     code = exit_code(outcome)
-    written = None if code == INTERRUPTED else report(store.folder)
+    written = None if code == INTERRUPTED else report(store.folder, suite.host)
     trouble = None
     try:
         if written and measure_after(planned, store, quiet=quiet or json_logs):
-            written = report(store.folder)
+            written = report(store.folder, suite.host)
     except UserError as error:  # what was trained has its board all the same
         trouble, code = error, MISTAKE
     if json_logs:

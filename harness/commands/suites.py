@@ -116,9 +116,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names)}" if names else "none"
 
 
-def report_folder(folder: Path) -> None:
+def report_folder(folder: Path, plugins: Sequence[str]) -> None:
     """Make a board's files again and print it."""
+    from harness.host import Host
     from harness.results import report
     from harness.terminal.board import print_report
 
-    print_report(report(folder))
+    host = Host.reporting(plugins)
+    warn_of_broken(host)
+    print_report(report(folder, host))

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from harness.method import Cofinetuning, Method, TaskInfo
+from harness.plan import rows
 from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
@@ -149,6 +150,8 @@ class Plan:
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
             latency=self.spec.latency,
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
+            rows=rows.rows(self.resolved),
+            shapes=rows.shapes(self.resolved),
         )
 
 

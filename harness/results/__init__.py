@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.host import Host
     from harness.results.leaderboard import Report
 
 
-def report(folder: Path) -> Report:
+def report(folder: Path, host: Host | None = None) -> Report:
     """Write every report of the results in `folder` (``results/<suite>``), and give what a terminal needs to print it.
+
+    `host` has the plugins that are asked for sections; by default those that are installed for it.
 
     Raises:
         UserError: see `harness.results.leaderboard.write`.
     """
     from harness.results.leaderboard import write  # imports pandas, which takes half a second
 
-    return write(folder)
+    return write(folder, host)
 
 
 def latency_report(folder: Path) -> tuple[Path, ...]:

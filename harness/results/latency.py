@@ -45,7 +45,12 @@ def speed_ups(plan: PlanFile, records: Sequence[LatencyRecord]) -> tuple[SpeedUp
     if plan.latency is None:
         return ()
     backend, shape = plan.latency.backends[0], (plan.latency.batch_sizes[0], max(plan.latency.lengths))
-    return tuple(_speed_up(record, backend, shape) for record in current(records) if record.settings == plan.latency)
+    return tuple(_speed_up(record, backend, shape) for record in asked_for(plan, records))
+
+
+def asked_for(plan: PlanFile, records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
+    """Of each machine the newest measurement of what the plan asks for."""
+    return [record for record in current(records) if record.settings == plan.latency]
 
 
 def _speed_up(record: LatencyRecord, backend: str, shape: tuple[int, int]) -> SpeedUp:
@@ -87,7 +92,7 @@ def _section(record: LatencyRecord) -> Iterator[str]:
             f"All models were in one process. After a warm-up (until the median of 5 calls is within 5 % of that of "
             f"the 5 before; at most {settings.warmup} calls) came rounds, in each of which every model was timed once "
             "at every shape, shapes and models in random order. Backends were measured one after the other.",
-            "n: rounds. p50, p90: percentiles of the times. Time ratio: the median over the rounds of a model's time "
+            "n: rounds. p50, p90: percentiles of the times; fewer than 10 have no p90. Time ratio: the median over the rounds of a model's time "
             f"divided by {record.reference}'s in the same round; below 1 is faster. Its interval comes from order "
             "statistics of these ratios, and takes rounds for independent. Speed-up: 1 / time ratio.",
             "The second copy is the A/A control: the same model, timed as if it were another, with its ratio to the "
@@ -153,7 +158,7 @@ def _row(record: LatencyRecord, timing: Timing) -> list[str]:
         f"*{name}*" if timing.model == record.reference or model.of else name,
         f"{len(timing.nanoseconds)}{'' if timing.settled else '*'}",
         milliseconds(timing.percentile(0.5)),
-        milliseconds(timing.percentile(0.9)),
+        "–" if timing.p90 is None else milliseconds(timing.p90),
         f"{ratio.median:.3f}" + (f" to {model.of}" if model.of else ""),
         "–" if ratio.low is None or timing.model == record.reference else f"[{ratio.low:.3f}, {ratio.high:.3f}]",
         "–" if model.of else f"{ratio.inverse.median:.2f}×",
@@ -215,7 +220,7 @@ def _csv_row(record: LatencyRecord, timing: Timing) -> dict[str, Any]:
         "role": model.role,
         "n": len(timing.nanoseconds),
         "p50": timing.percentile(0.5),
-        "p90": timing.percentile(0.9),
+        "p90": timing.p90,
         "ratio_to": model.of or record.reference,
         "ratio": ratio.median,
         "ratio_low": ratio.low,

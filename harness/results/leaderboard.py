@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from harness.results import atomic, latency
+from harness.host import Host
+from harness.results import atomic, latency, sections
 from harness.results.board import Board, Line, build
 from harness.results.latency import SpeedUp, machine
+from harness.results.sections import Section
 from harness.results.store import Store
 from harness.results.summary import Row, Statistic, Summary, summarize
 
@@ -24,10 +26,13 @@ class Report:
     board: Board
     markdown: str
     files: tuple[Path, ...]
+    sections: tuple[Section, ...] = ()
 
 
-def write(folder: Path) -> Report:
+def write(folder: Path, host: Host | None = None) -> Report:
     """Write the leaderboard of the results in `folder`, and the latency tables if there are measurements.
+
+    `host` has the plugins that are asked for sections; by default those that are installed for it.
 
     Raises:
         UserError: `folder` holds no results, a record cannot be read, or the results cannot stand on one board. The
@@ -36,11 +41,17 @@ def write(folder: Path) -> Report:
     store = Store.existing(folder)
     summary = summarize(store)
     board = build(summary)
-    texts = {store.folder / "leaderboard.md": markdown(board), store.folder / "leaderboard.csv": csv(summary)}
+    parts = sections.collect(host or Host.reporting(), summary)
+    texts = {store.folder / "leaderboard.md": markdown(board, parts), store.folder / "leaderboard.csv": csv(summary)}
     texts |= _latency_texts(store, summary.plan.suite)
+    texts |= {
+        store.folder / sections.FOLDER / f"{name}.csv": _table_csv(rows) for name, rows in sections.data(parts).items()
+    }
     for path, text in texts.items():
         atomic.write_text(path, text)
-    return Report(board, texts[store.folder / "leaderboard.md"], tuple(texts))
+    for path in set(store.folder.glob(f"{sections.FOLDER}/*.csv")) - set(texts):
+        atomic.remove(path)  # of a section that is no longer there
+    return Report(board, texts[store.folder / "leaderboard.md"], tuple(texts), parts)
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:
@@ -62,18 +73,19 @@ def _latency_texts(store: Store, title: str) -> dict[Path, str]:
     }
 
 
-def markdown(board: Board) -> str:
+def markdown(board: Board, parts: Sequence[Section] = ()) -> str:
     """The whole file. It reads well as it is, and as GitHub shows it."""
-    return "\n\n".join(_sections(board)) + "\n"
+    return "\n\n".join(_parts(board, parts)) + "\n"
 
 
-def _sections(board: Board) -> Iterator[str]:
+def _parts(board: Board, parts: Sequence[Section]) -> Iterator[str]:
     yield f"# {board.title}"
     if board.marks:
         yield "\n".join(f"- **{word}**: {text}" for word, text in board.marks)
     yield _table(board)
     if board.notes:
         yield "\n".join(f"- ({mark}) {text}" for mark, text in board.notes)
+    yield from (section.markdown for section in parts)
     yield "## How to read it"
     yield "\n".join(f"- {text}" for text in board.reading)
     yield "## Where it comes from"
@@ -109,7 +121,7 @@ def csv(summary: Summary) -> str:
     return _table_csv(rows)
 
 
-def _table_csv(rows: list[dict[str, Any]]) -> str:
+def _table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 

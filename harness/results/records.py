@@ -142,6 +142,32 @@ class PlannedRun(Frozen):
     teachers: list[str]
 
 
+class PlannedRow(Frozen):
+    """What a label stands for. Rows of one `entry` are the cells of a grid."""
+
+    method: str
+    entry: int = Field(description="place in the suite's `methods`")
+    plain: bool = Field(description="the entry sets no option, stage or teachers of its own")
+    options: dict[str, Any] = Field(description="every option of the method with its value")
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="lengths and rates that are set")
+    teachers: list[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All in which rows of one method can differ; no option of a method is named like one of the other two."""
+        return {**self.options, "stages": self.stages, "teachers": self.teachers}
+
+
+class Shape(Frozen):
+    """The numbers of an encoder. `init` is what a student begins with."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    init: str = ""
+
+
 class NotApplicable(Frozen):
     """A cell that cannot be, with its reason."""
 
@@ -167,3 +193,5 @@ class PlanFile(Frozen):
     limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
     citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
     latency: LatencySpec | None = Field(None, description="how latency is to be measured; none: not at all")
+    rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
+    shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")

@@ -12,9 +12,10 @@ from typing import Literal
 
 from harness.errors import Problem, UserError
 from harness.results.checks import Result, refuse_mixes
-from harness.results.latency import SpeedUp, speed_ups
+from harness.results.latency import SpeedUp, asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.store import Store
+from harness.results.timings import LatencyRecord
 
 State = Literal["complete", "missing", "failed", "not applicable"]
 
@@ -94,7 +95,7 @@ class Beaten:
 @dataclass(frozen=True)
 class Summary:
     """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
-    `speed_ups` are there if the plan asks for latency and it was measured."""
+    `latencies` are the measurements that the plan asks for, one of each machine, and `speed_ups` their columns."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]
@@ -103,6 +104,7 @@ class Summary:
     results: tuple[Result, ...]
     others: int
     speed_ups: tuple[SpeedUp, ...] = ()
+    latencies: tuple[LatencyRecord, ...] = ()
 
 
 def scale(task: PlannedTask) -> int:
@@ -135,6 +137,7 @@ def summarize(store: Store) -> Summary:
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(taught)
     refuse_mixes(store, plan, list(done.values()))
+    measured = store.latencies()
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"})
     teachers, students = tuple(rows.teacher(name) for name in plan.teachers), rows.students()
     return Summary(
@@ -144,7 +147,8 @@ def summarize(store: Store) -> Summary:
         beaten=tuple(_beaten(plan, teachers, students)),
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
-        speed_ups=speed_ups(plan, store.latencies()),
+        speed_ups=speed_ups(plan, measured),
+        latencies=tuple(asked_for(plan, measured)),
     )
 
 

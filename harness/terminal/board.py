@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def print_report(report: Report) -> None:
     """The board and where its files are: drawn in a terminal; in a pipe as the Markdown that the file holds."""
     if sys.stdout.isatty():
-        draw(Console(markup=False, highlight=False, emoji=False), report.board)
+        console = Console(markup=False, highlight=False, emoji=False)
+        draw(console, report.board)
+        for section in report.sections:
+            console.print(f"{section.markdown}\n", soft_wrap=True)
     else:
         print(report.markdown)
     print("\n".join(["Files:", *(f"  {path}" for path in report.files)]))

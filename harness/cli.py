@@ -58,6 +58,7 @@ class Kind(StrEnum):
     tasks = "tasks"
     suites = "suites"
     plugins = "plugins"
+    published = "published"
 
 
 @app.callback(invoke_without_command=True)
@@ -154,7 +155,7 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
     plugins: Plugins = None,
 ) -> None:
-    """List methods, tasks, shipped suites, or plugins and what is wrong with them."""
+    """List methods, tasks, shipped suites, plugins and what is wrong with them, or published figures."""
     from harness.commands.listing import print_list
 
     print_list(kind.value, plugins or [])

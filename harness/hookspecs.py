@@ -7,6 +7,7 @@ arguments it does not read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -39,6 +40,13 @@ def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None])
 
     A task names its metrics by these names; see `harness.evaluation.metrics` for what a metric is given.
     """
+
+
+@hookspec
+def harness_register_published(register: Callable[[Path], None]) -> None:
+    """Call ``register(path)`` for every YAML file of published figures, of the form that `harness.results.published`
+    reads. They stand beside ours on a board; a file's name without its ending is the source's, by which suites choose
+    it. A name that is taken is an error."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from harness.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
     from harness.method import Method
+    from harness.results.published import Published
     from harness.tasks.base import Task
 
 log = logging.getLogger("harness")
@@ -39,6 +40,7 @@ class PluginInfo:
     methods: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Offer:
     methods: list[Any] = field(default_factory=list)
     tasks: list[Any] = field(default_factory=list)
     metrics: list[tuple[Any, Any]] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
 
 
 class Host:
@@ -60,6 +63,7 @@ class Host:
         self.methods: dict[str, type[Method]] = {}
         self.tasks: dict[str, Task] = {}
         self.metrics: dict[str, MetricFactory] = {}
+        self.published: dict[str, Published] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self._manager = pluggy.PluginManager("harness")
@@ -178,16 +182,21 @@ class Host:
 
     def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
         """Ask a plugin what it brings, and check each thing."""
+        from harness.results import published
+
         offer = _Offer()
         registers: dict[str, Callable[..., None]] = {
             "harness_register_methods": offer.methods.append,
             "harness_register_tasks": offer.tasks.append,
             "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
+            "harness_register_published": lambda path: offer.published.append(published.read(Path(path))),
         }
         for name, function in _hooks(self._manager, found.plugin):
             if name in registers:
                 try:
                     function(*([registers[name]] if _arguments(function) else []))
+                except UserError as error:
+                    return offer, error.problems
                 except Exception as error:
                     return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
         if not (offer.methods or offer.tasks or offer.metrics):
@@ -215,9 +224,11 @@ class Host:
         self.methods |= {method.name: method for method in offer.methods}
         self.tasks |= {task.name: task for task in offer.tasks}
         self.metrics |= dict(offer.metrics)
+        self.published |= {source.name: source for source in offer.published}
         info.methods = [method.name for method in offer.methods]
         info.tasks = [task.name for task in offer.tasks]
         info.metrics = [name for name, _ in offer.metrics]
+        info.published = [source.name for source in offer.published]
 
 
 def _names(offer: _Offer) -> list[tuple[str, str]]:
@@ -226,6 +237,7 @@ def _names(offer: _Offer) -> list[tuple[str, str]]:
         *(("method", method.name) for method in offer.methods),
         *(("task", task.name) for task in offer.tasks),
         *(("metric", name) for name, _ in offer.metrics),
+        *(("published source", source.name) for source in offer.published),
     ]
 
 

@@ -133,7 +133,7 @@ def test_wrong_usage_exits_with_2(monkeypatch, capsys, arguments):
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["methods", "tasks", "suites", "plugins"])
+@pytest.mark.parametrize("kind", ["methods", "tasks", "suites", "plugins", "published"])
 def test_list(monkeypatch, capsys, kind):
     assert main(monkeypatch, "list", kind) == 0
     expected = {
@@ -141,6 +141,7 @@ def test_list(monkeypatch, capsys, kind):
         "tasks": "sst2",
         "suites": "glue.yaml",
         "plugins": "entry point 'tinybert'",
+        "published": "https://arxiv.org/abs/1909.10351",
     }
     assert expected[kind] in capsys.readouterr().out
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import typer
+
 from harness.commands.suites import warn_of_broken
 from harness.terminal.tables import print_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.host import Host
+    from harness.host import Host, PluginInfo
     from harness.method import Method
 
 
 def print_list(kind: str, plugins: Sequence[str]) -> None:
-    """Print the methods, tasks, suites or plugins that are there."""
+    """Print the methods, tasks, suites, plugins or published figures that are there."""
     if kind == "suites":
         from harness.suite.places import shipped
 
@@ -29,6 +31,9 @@ def print_list(kind: str, plugins: Sequence[str]) -> None:
         _print_plugins(host)
         return
     warn_of_broken(host)
+    if kind == "published":
+        _print_published(host)
+        return
     if kind == "methods":
         rows = ((m.name, _teachers(m), m.summary, _options(m)) for m in sorted(host.methods.values(), key=_by_name))
         print_table(["method", "teachers", "about", "options and their defaults"], rows)
@@ -43,11 +48,25 @@ def print_list(kind: str, plugins: Sequence[str]) -> None:
 
 
 def _print_plugins(host: Host) -> None:
-    rows = (
-        (plugin.name, plugin.error or ", ".join([*plugin.methods, *plugin.tasks, *plugin.metrics]), plugin.origin)
-        for plugin in host.plugins
-    )
+    rows = ((plugin.name, plugin.error or ", ".join(_brings(plugin)), plugin.origin) for plugin in host.plugins)
     print_table(["plugin", "brings, or what is wrong with it", "from"], rows)
+
+
+def _brings(plugin: PluginInfo) -> list[str]:
+    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published]
+
+
+def _print_published(host: Host) -> None:
+    """The sources of figures, and below them what they say of a method as a whole."""
+    sources = sorted(host.published.values(), key=lambda each: each.name)
+    splits = {each.name: "; ".join(table.split for table in each.source.tables) for each in sources}
+    rows = (
+        (each.name, ", ".join(each.methods), splits[each.name], each.source.title, each.source.url) for each in sources
+    )
+    print_table(["source", "of", "on", "about", "from"], rows)
+    for each in sources:
+        for claim in each.source.claims:
+            typer.echo(f"\n{each.name} says of {claim.method}: {claim.text}: {claim.value:g}")
 
 
 def _by_name(method: type[Method]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from harness.method import Cofinetuning, Method, TaskInfo
-from harness.plan import rows
+from harness.plan import figures, rows
 from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
@@ -149,6 +149,7 @@ class Plan:
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
             latency=self.spec.latency,
+            published=figures.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
             rows=rows.rows(self.resolved),
             shapes=rows.shapes(self.resolved),

@@ -9,8 +9,9 @@ from itertools import count, product
 from string import ascii_lowercase
 from typing import Literal
 
+from harness.results import published
 from harness.results.latency import SpeedUp, machine
-from harness.results.records import Hardware
+from harness.results.records import Hardware, PlannedTask
 from harness.results.summary import Cell, Row, Statistic, Summary, scale
 
 NOTHING = "–"
@@ -102,19 +103,28 @@ def _bracketed(words: Iterable[str]) -> str:
 
 
 def _columns(summary: Summary) -> tuple[Column, ...]:
-    tasks = summary.plan.tasks
-    titles = [(task.name, task.score, *(["(synthetic)"] if task.synthetic else [])) for task in tasks]
     return (
         Column(("rank",)),
         Column(("method",), "left"),
         Column(("student",), "left"),
-        *(Column(title) for title in titles),
+        *(column for task in summary.plan.tasks for column in _task_columns(task, summary)),
         Column(("average",)),
         Column(("params", "(M)")),
         Column(("compression",)),
         *(Column(("speed-up", column.hardware.device)) for column in summary.speed_ups),
         Column(("training", "cost")),
     )
+
+
+def _task_columns(task: PlannedTask, summary: Summary) -> Iterator[Column]:
+    """The scores, and beside them what others print, if there is anything."""
+    yield Column((task.name, task.score, *(["(synthetic)"] if task.synthetic else [])))
+    if _has_published(task, summary):
+        yield Column((task.name, "published"))
+
+
+def _has_published(task: PlannedTask, summary: Summary) -> bool:
+    return any(figure.task == task.name for figure in summary.plan.published)
 
 
 def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
@@ -127,13 +137,23 @@ def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
         rank,
         method,
         student,
-        *(_cell(row.cells[task.name], notes) for task in summary.plan.tasks),
+        *(text for task in summary.plan.tasks for text in _task_strings(task, row, summary, notes)),
         score(row.average),
         millions(row.parameters),
         NOTHING if row.compression is None else f"{row.compression:.1f}×",
         *(_speed_up(row, column) for column in summary.speed_ups),
         duration(seconds),
     )
+
+
+def _task_strings(task: PlannedTask, row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
+    """One for each of the task's columns."""
+    yield _cell(row.cells[task.name], notes)
+    if _has_published(task, summary):
+        every = summary.plan.published
+        found = published.of_row(every, task.name, row.label, row.student)
+        texts = (published.text(each, task.score) + notes.mark([published.note(each, every)]) for each in found)
+        yield " / ".join(texts) or NOTHING
 
 
 def _speed_up(row: Row, column: SpeedUp) -> str:
@@ -186,7 +206,10 @@ def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
     ]
     columns.append(([(row, row.average) for row in summary.students], tasks[0].higher_is_better))
     best: dict[tuple[str, str], list[int]] = {}
-    for index, (column, higher) in enumerate(columns, start=3):
+    places = [3]  # of the tasks' scores and of the average; published figures lie between, and lead nothing
+    for task in tasks:
+        places.append(places[-1] + 1 + _has_published(task, summary))
+    for index, (column, higher) in zip(places, columns, strict=True):
         scores = {(row.label, row.student): round(value.mean, 1) for row, value in column if value}
         top = (max if higher else min)(scores.values(), default=None)
         for row, value in scores.items():
@@ -239,6 +262,12 @@ def _reading(summary: Summary) -> Iterator[str]:
     else:
         less = ", ".join(task.name for task in tasks if not task.higher_is_better)
         yield f"Less is better on {less}, more on the others: there is no average and no rank. Bold: the best student."
+    if plan.published:
+        yield (
+            "Published: what a source prints for the same method, layers and width, with a teacher, data and tuning of "
+            "its own, on a split that need not be this board's. It stands as printed, is in no average and never "
+            "ranked; its metric is named where it is not the board's."
+        )
     if plan.teachers:
         yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
     for column in summary.speed_ups:

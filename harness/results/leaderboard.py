@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.host import Host
-from harness.results import atomic, latency, sections
+from harness.results import atomic, latency, published, sections
 from harness.results.board import Board, Line, build
 from harness.results.latency import SpeedUp, machine
 from harness.results.sections import Section
@@ -137,6 +137,10 @@ def _csv_row(row: Row, summary: Summary) -> dict[str, Any]:
     for task in summary.plan.tasks:
         cell = row.cells[task.name]
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
+        of_task = [figure for figure in summary.plan.published if figure.task == task.name]
+        values |= dict.fromkeys(name for figure in of_task for name in published.columns(figure))
+        for figure in published.of_row(of_task, task.name, row.label, row.student):
+            values |= published.columns(figure)
     return values | {
         **_statistic("average", row.average),
         "parameters_min": least,

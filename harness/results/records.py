@@ -177,6 +177,23 @@ class NotApplicable(Frozen):
     reason: str
 
 
+class PublishedFigure(Frozen):
+    """What a source prints for a row of the board on one task: never ranked, and in no average."""
+
+    task: str
+    label: str
+    student: str = Field(description="empty for a teacher")
+    values: list[float] = Field(description="as printed, from 0 to 100")
+    metrics: list[str] = Field(description="what each of them is")
+    model: str = Field(description="as printed")
+    teacher: str | None = Field(description="of the printed model; none for a teacher")
+    source: str
+    title: str
+    url: str
+    split: str
+    where: str = Field(description="place in the source, and split")
+
+
 class PlanFile(Frozen):
     """`plan.json`: what the suite asked for, so that a missing run is seen."""
 
@@ -193,5 +210,8 @@ class PlanFile(Frozen):
     limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
     citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
     latency: LatencySpec | None = Field(None, description="how latency is to be measured; none: not at all")
+    published: list[PublishedFigure] = Field(
+        default_factory=list, description="figures of others to stand beside the board's, as they were at that time"
+    )
     rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
     shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")

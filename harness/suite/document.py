@@ -81,8 +81,8 @@ def shown(path: Path) -> str:
     return relative if not relative.startswith("..") else str(path)
 
 
-def read_file(path: Path) -> Node:
-    """The map that a YAML file holds. Raises `UserError` with everything that is wrong with it as YAML."""
+def read_file(path: Path, what: str = "a suite") -> Node:
+    """The map of the YAML file of `what`. Raises `UserError` with everything that is wrong with it as YAML."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -91,8 +91,8 @@ def read_file(path: Path) -> Node:
         raise UserError(Problem(f"cannot be read: {error.strerror or error}", shown(path))) from error
     root = parse(text, Mark(shown(path), 1, path.parent.resolve()))
     if not isinstance(root.value, dict):
-        what = "nothing" if root.value is None else "a list" if isinstance(root.value, list) else "a single value"
-        raise UserError(Problem(f"a suite is a map of keys, found {what}", str(root.mark)))
+        found = "nothing" if root.value is None else "a list" if isinstance(root.value, list) else "a single value"
+        raise UserError(Problem(f"{what} is a map of keys, found {found}", str(root.mark)))
     return root
 
 

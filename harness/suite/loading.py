@@ -59,6 +59,7 @@ def _look_up(
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """The tasks, sources and variants that a suite names."""
     names = lookup.tasks(data, host, findings)
+    lookup.published(data, host, findings)
     variants = methods.expand(
         [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
         host=host,

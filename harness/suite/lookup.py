@@ -92,6 +92,14 @@ def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings:
     return used
 
 
+def published(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
+    """The sources of published figures that a suite chooses."""
+    _repeated(as_list(data, "published"), "published", findings)
+    for index, name in enumerate(as_list(data, "published")):
+        if isinstance(name, str) and name not in host.published:
+            findings.add(("published", index), f"unknown source of figures; {nearest(name, host.published)}")
+
+
 def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:
     """The hub id or absolute folder of each teacher that has a model, and each student that starts from one."""
     places: dict[str, str] = {}

@@ -179,6 +179,9 @@ class SuiteSpec(Strict):
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
         None, description="cpu, cuda, cuda:1, mps; default: what is there"
     )
+    published: bool | list[str] = Field(
+        True, description="show figures of others beside ours: all that match, none, or those of the sources named"
+    )
     trust_remote_code: bool = False
 
 

@@ -1,0 +1,16 @@
+"""Figures that papers and projects print, for columns of their own beside ours: one YAML file for each source."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import hookimpl
+
+
+@hookimpl
+def harness_register_published(register: Callable[[Path], None]) -> None:
+    folder = Path(str(importlib.resources.files(__name__)))
+    for file in sorted(folder.glob("*.yaml")):
+        register(file)

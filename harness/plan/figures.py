@@ -1,0 +1,51 @@
+"""Published figures that belong beside a suite's results: of the same method and student, or of the same teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.results import published
+from harness.results.published import Published, PublishedRow, Table
+from harness.results.records import PublishedFigure
+from harness.suite.resolved import Resolved
+
+
+def beside(resolved: Resolved) -> list[PublishedFigure]:
+    """The figures for each row of the board, teachers first, on the suite's tasks; sources as the suite chooses them.
+
+    A row whose shape is not known has none; nor has a teacher that is trained together with others.
+    """
+    suite, chosen = resolved.suite, resolved.suite.spec.published
+    names = (list(suite.host.published) if chosen else []) if isinstance(chosen, bool) else chosen
+    sources = [suite.host.published[name] for name in names]
+    tasks = [task.name for task in suite.tasks if not task.synthetic]
+    return [
+        published.figure(source, table, row, task=task, label=label, student=student)
+        for label, student, source, table, row in [*_of_teachers(resolved, sources), *_of_students(resolved, sources)]
+        for task in tasks
+        if task in row.scores
+    ]
+
+
+Found = tuple[str, str, Published, Table, PublishedRow]
+"""Label and student of a row of the board, and what is printed for it."""
+
+
+def _of_teachers(resolved: Resolved, sources: list[Published]) -> Iterator[Found]:
+    for name in resolved.suite.spec.teachers:
+        model, shape = resolved.suite.models.get(name), resolved.shapes.get(name)
+        if model is not None and shape is not None:
+            for source in sources:
+                for table, row in source.figures_of_teacher(model, shape):
+                    yield name, "", source, table, row
+
+
+def _of_students(resolved: Resolved, sources: list[Published]) -> Iterator[Found]:
+    for variant in resolved.suite.variants:
+        options = variant.config.model_dump(mode="json")
+        for student in variant.students:
+            shape = resolved.shapes.get(student)
+            if shape is not None:
+                for source in sources:
+                    for table, row in source.figures_of(method=variant.method.name, options=options, shape=shape):
+                        yield variant.label, student, source, table, row

@@ -1,0 +1,262 @@
+"""Published figures: their files, and how a board shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from results_factory import fill, plan
+
+from harness.errors import UserError
+from harness.results import published, report
+from harness.results.records import PlannedTask, PublishedFigure
+from harness.results.store import Store
+from harness.tensors import ModelShape
+
+GOOD = """\
+title: A page
+url: https://example.org/page
+tables:
+  - where: table 2
+    split: GLUE dev
+    teacher: BERT-base
+    metrics: {mnli: [accuracy_m, accuracy_mm], qqp: f1}
+    rows:
+      - model: Old-6
+        method: old
+        options: {version: 1}
+        shape: {layers: 6, hidden: 768, heads: 12}
+        scores: {mnli: [80.5, 81], qqp: 70.0}
+      - model: Old-6 again
+        method: old
+        options: {version: 2}
+        shape: {layers: 6, hidden: 768}
+        scores: {qqp: 71}
+      - model: BERT-base
+        checkpoints: [bert-base-uncased]
+        shape: {layers: 12, hidden: 768}
+        scores: {qqp: 72.0}
+"""
+
+
+@pytest.fixture
+def complaint(tmp_path, monkeypatch):
+    """What is said of a file, without its folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def complaint(text: str, name: str = "page.yaml") -> str:
+        Path(name).write_text(text)
+        with pytest.raises(UserError) as caught:
+            published.read(Path(name))
+        return str(caught.value)
+
+    return complaint
+
+
+@pytest.fixture
+def page(tmp_path) -> published.Published:
+    (tmp_path / "page.yaml").write_text(GOOD)
+    return published.read(tmp_path / "page.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("split: GLUE dev", "splits: GLUE dev", ["page.yaml:4", "unknown key", "did you mean 'split'"]),
+        ("title: A page\n", "", ["key 'title' is missing"]),
+        ("qqp: 70.0", "qqp: seventy", ["page.yaml:13", "scores.qqp", "a number", "'seventy'"]),
+        ("qqp: 70.0", "cola: 70.0", ["Old-6: no metric is named for cola", "`metrics`"]),
+        ("mnli: [80.5, 81]", "mnli: 80.5", ["mnli has 1 numbers for 2 metrics, accuracy_m, accuracy_mm"]),
+        ("{layers: 12, hidden: 768}", "{layers: 12}", ["page.yaml:21", "key 'hidden' is missing"]),
+        ("        checkpoints: [bert-base-uncased]\n", "", ["BERT-base: a student has `method`", "found neither"]),
+        ("method: old\n        options: {version: 2}", "method: old", ["Old-6 and Old-6 again", "both have qqp"]),
+        ("model: BERT-base", 'model: "BERT | base"', ["page.yaml:19", "model"]),
+        ("qqp: f1", "qqp: the F1 score", ["metrics.qqp", "'the F1 score'"]),
+        (GOOD, "- title", ["a source of figures is a map of keys, found a list"]),
+        (GOOD, "title: A\nurl: B\n", ["`tables` or `claims`, found neither"]),
+        (GOOD, "title: [", ["page.yaml", "is not YAML"]),
+    ],
+)
+def test_a_bad_file_is_told_with_its_place(complaint, old, new, words):
+    assert GOOD.count(old)
+    said = complaint(GOOD.replace(old, new, 1))
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_bad_file_name_is_told(complaint):
+    assert "letters, digits" in complaint(GOOD, "a page.yaml")
+
+
+def shape(layers: int, hidden: int, heads: int) -> ModelShape:
+    return ModelShape("student", layers, hidden, heads, 4 * hidden)
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "of", "models"),
+    [
+        ("old", 1, (6, 768, 12), ["Old-6"]),
+        ("old", 2, (6, 768, 12), ["Old-6 again"]),
+        ("old", 3, (6, 768, 12), []),
+        ("older", 1, (6, 768, 12), []),
+        ("old", 1, (5, 768, 12), []),
+        ("old", 1, (6, 384, 12), []),
+        ("old", 1, (6, 768, 3), []),
+        ("old", 2, (6, 768, 3), ["Old-6 again"]),
+    ],
+)
+def test_method_options_and_shape_must_agree(page, method, version, of, models):
+    options = {"version": version, "another": True}
+    found = page.figures_of(method=method, options=options, shape=shape(*of))
+    assert [row.model for _, row in found] == models
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "models"),
+    [
+        ("google-bert/bert-base-uncased", 12, ["BERT-base"]),
+        ("/models/bert-base-uncased", 12, ["BERT-base"]),
+        ("google-bert/bert-base-uncased", 6, []),
+        ("google-bert/bert-base-cased", 12, []),
+    ],
+)
+def test_a_teacher_is_known_by_its_checkpoint_and_its_shape(page, model, layers, models):
+    assert [row.model for _, row in page.figures_of_teacher(model, shape(layers, 768, 12))] == models
+
+
+def figure(task: str = "sst2", label: str = "kd", student: str = "big", **changes: object) -> PublishedFigure:
+    given = {
+        "values": [99.5],
+        "metrics": ["accuracy"],
+        "model": "KD-6",
+        "teacher": "BERT-base",
+        "source": "page",
+        "title": "A page",
+        "url": "https://example.org/page",
+        "split": "GLUE dev",
+        "where": "table 2, GLUE dev",
+    }
+    return PublishedFigure(task=task, label=label, student=student, **(given | changes))
+
+
+OTHER = {"source": "book", "title": "A book", "split": "GLUE test server", "where": "GLUE test server"}
+FIGURES = [
+    figure(),
+    figure(values=[98.25], metrics=["f1"], **OTHER),
+    figure(label="base", student="", values=[97.0], model="BERT", teacher=None),
+    figure("squad", values=[60.0, 99.9], metrics=["exact", "f1"]),
+]
+
+
+def column(folder: Path, title: str) -> dict[tuple[str, str], str]:
+    """(method, student) -> what stands in the column of that title."""
+    board = report(folder).board
+    index = [each.title for each in board.columns].index(title)
+    return {(line.cells[1], line.cells[2]): line.cells[index] for line in board.lines}
+
+
+@pytest.fixture
+def filled(tmp_path) -> Path:
+    fill(tmp_path, plan(published=FIGURES))
+    return tmp_path
+
+
+def test_figures_stand_in_columns_of_their_own_beside_ours(filled):
+    titles = [column.title for column in report(filled).board.columns]
+    assert titles[3:8] == ["sst2 accuracy", "sst2 published", "squad f1", "squad published", "average"]
+    assert column(filled, "sst2 published") == {
+        ("base", "–"): "97.0 (a)",
+        ("kd", "big"): "99.5 (b) / 98.25 f1 (c)",
+        ("finetune", "big"): "–",
+        ("kd", "small"): "–",
+        ("finetune", "small"): "–",
+    }
+    assert column(filled, "squad published")["kd", "big"] == "60.0/99.9 exact/f1 (b)"
+
+
+def test_a_note_names_source_place_metrics_and_model(filled):
+    notes = dict(report(filled).board.notes)
+    assert notes["a"] == (
+        "published as BERT, in A page, table 2, GLUE dev (https://example.org/page); sst2: accuracy. "
+        "Data and tuning were its own"
+    )
+    assert notes["b"] == (
+        "published as KD-6, taught by BERT-base, in A page, table 2, GLUE dev (https://example.org/page); "
+        "sst2: accuracy; squad: exact/f1. Teacher, data and tuning were its own"
+    )
+    assert "A book, GLUE test server" in notes["c"]
+    assert "sst2: f1" in notes["c"]
+
+
+def test_figures_are_never_ranked_bold_or_in_an_average(filled, tmp_path_factory):
+    plain = tmp_path_factory.mktemp("plain")
+    fill(plain)
+    for title in ("rank", "sst2 accuracy", "squad f1", "average", "training cost"):
+        assert column(filled, title) == column(plain, title)
+    board = report(filled).board
+    titles = [each.title for each in board.columns]
+    led = {titles[index] for line in board.lines for index in line.best}
+    assert led == {"sst2 accuracy", "squad f1", "average"}
+    assert "**99.5" not in report(filled).markdown
+    assert "**86.0 ± 1.0**" in report(filled).markdown
+
+
+def test_no_board_has_an_empty_column(tmp_path):
+    fill(tmp_path, plan(published=[figure()]))
+    assert [c.title for c in report(tmp_path).board.columns if "published" in c.title] == ["sst2 published"]
+    fill(tmp_path)
+    assert "ublished" not in report(tmp_path).markdown
+
+
+def test_the_table_for_machines_has_a_number_for_each_metric(filled):
+    frame = pd.read_csv(report(filled).files[1]).set_index(["label", "student"])
+    own = frame.loc["kd", "big"]
+    assert own["sst2_published_page_glue-dev_accuracy"] == 99.5
+    assert own["sst2_published_book_glue-test-server_f1"] == 98.25
+    assert own["squad_published_page_glue-dev_exact"] == 60.0
+    assert own["squad_published_page_glue-dev_f1"] == 99.9
+    assert own["average_mean"] == 81.5
+    assert frame.filter(like="_published_").loc["finetune"].isna().all(axis=None)
+    columns = list(frame.columns)
+    assert columns.index("sst2_published_book_glue-test-server_f1") < columns.index("squad_state")
+
+
+def test_a_report_is_the_same_when_written_again(filled):
+    first = [path.read_bytes() for path in report(filled).files]
+    assert [path.read_bytes() for path in report(filled).files] == first
+    text = (filled / "plan.json").read_text()
+    assert Store(filled).plan().model_dump_json(indent=1) + "\n" == text
+
+
+def test_a_plan_from_before_has_no_figures(tmp_path):
+    fill(tmp_path)
+    content = json.loads((tmp_path / "plan.json").read_text())
+    del content["published"]
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    assert Store(tmp_path).plan().published == []
+    assert "kd" in report(tmp_path).markdown
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        (["accuracy"], "80.5"),
+        (["accuracy_m", "accuracy_mm"], "80.5/81.0 m/mm"),
+        (["accuracy_set_not_stated"], "80.5 set not stated"),
+        (["not_stated"], "80.5 metric not stated"),
+        (["f1"], "80.5 f1"),
+    ],
+)
+def test_a_metric_is_named_where_it_is_not_the_boards(metrics, shown):
+    values = [80.5, 81.0][: len(metrics)]
+    assert published.text(figure(values=values, metrics=metrics), "accuracy") == shown
+
+
+def test_figures_stand_before_anything_is_trained(tmp_path):
+    mnli = PlannedTask(name="mnli", kind="classification", score="accuracy", synthetic=False)
+    store = Store(tmp_path)
+    store.save_plan(
+        plan([mnli], published=[figure("mnli", values=[84.6, 83.2], metrics=["accuracy_m", "accuracy_mm"])])
+    )
+    assert column(tmp_path, "mnli published")["kd", "big"] == "84.6/83.2 m/mm (c)"

@@ -14,9 +14,10 @@ import pluggy
 if TYPE_CHECKING:
     from harness.batch import Batch as Batch
     from harness.errors import Problem as Problem
+    from harness.method import Augmentation as Augmentation
     from harness.method import Cofinetuning as Cofinetuning
-    from harness.method import LossTerms as LossTerms
     from harness.method import General as General
+    from harness.method import LossTerms as LossTerms
     from harness.method import Method as Method
     from harness.method import MethodConfig as MethodConfig
     from harness.method import Needs as Needs
@@ -33,11 +34,12 @@ hookimpl = pluggy.HookimplMarker("harness")
 """Marks a function of a plugin as the implementation of a hook (see `harness.hookspecs`)."""
 
 _HOME = {
+    "Augmentation": "method",
     "Batch": "batch",
     "Cofinetuning": "method",
+    "General": "method",
     "LossTerms": "method",
     "Method": "method",
-    "General": "method",
     "MethodConfig": "method",
     "ModelShape": "tensors",
     "Needs": "method",

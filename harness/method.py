@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,9 @@ from harness.batch import Batch, TaskKind
 from harness.errors import Problem
 from harness.tensors import ModelShape, Tensors
 
+if TYPE_CHECKING:  # transformers, which most of this module's readers do without
+    from harness.models.masked import MaskedLM
+
 LossTerms = Mapping[str, Tensor]
 
 
@@ -27,6 +31,10 @@ class MethodConfig(BaseModel):
     """The options of a method. Subclass it; give every field a default and a description. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    apart: ClassVar[frozenset[str]] = frozenset()
+    """Options that the stages on the task know nothing of: what they decide before that, such as `Augmentation`, has a
+    key of its own, which is part of the run's."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +109,6 @@ class Cofinetuning:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Step:
-    """Where in its training a run stands. Steps count from 0 within the stage."""
-
-    stage: Stage
-    index: int
-    steps: int
-    epoch: float
-    epochs: float
-    modules: nn.ModuleDict
 @dataclass(frozen=True)
 class General:
     """A stage on unlabelled text, before any task: the student that it makes is where those of all tasks and seeds
@@ -166,6 +164,16 @@ class Augmentation:
     option: str = "augment"
 
 
+@dataclass
+class Step:
+    """Where in its training a run stands. Steps count from 0 within the stage."""
+
+    stage: Stage
+    index: int
+    steps: int
+    epoch: float
+    epochs: float
+    modules: nn.ModuleDict
     """What `Method.modules` built, trained by the host."""
     generator: torch.Generator
     """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""

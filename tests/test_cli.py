@@ -70,7 +70,11 @@ def suite(monkeypatch, tmp_path):
         "seeds": [1],
         "runs": [RUN],
     }
-    planned = SimpleNamespace(spec=spec, file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file))
+    planned = SimpleNamespace(
+        spec=spec,
+        file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file),
+        augmentations=lambda jobs: [],
+    )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
     def execute(plan: object, store: object) -> Outcome:

@@ -49,16 +49,21 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     """Print what would run, what is done, and why not."""
     suite = load_suite(name, overrides, plugins)
     from harness import plan
+    from harness.engines import augmenting
     from harness.results.store import Store
     from harness.suite import resolve
 
     store = Store(results / suite.spec.name)
     planned = plan.build(resolve(suite, online=True))
     states = plan.status(planned, store)
-    cost = plan.estimate(planned, [state.job for state in states if not state.done])
+    to_do = [state.job for state in states if not state.done]
+    cost = plan.estimate(planned, to_do)
+    data = [job for job in planned.augmentations(to_do) if not augmenting.is_kept(job)]
     if as_json:
         runs = [{**state.run.model_dump(), "done": state.done, "reason": state.reason} for state in states]
+        made = [{"task": job.data.task.name, "label": job.label, "key": job.key} for job in data]
         content = {"suite": suite.spec.name, "results": str(store.folder), "to_do": asdict(cost), "runs": runs}
+        content |= {"data_to_make": made} if made else {}
         typer.echo(json.dumps(content, indent=1))
         return
     rows = (
@@ -73,6 +78,9 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
+    if data:
+        listed = ", ".join(f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in data)
+        typer.echo(f"Before that, training data are made of those of {listed}.")
 
 
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:

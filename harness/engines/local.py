@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from harness.engines import teachers
+from harness.engines import augmenting, teachers
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.students import Sources, finish, prepare
 from harness.errors import UserError
 from harness.events import RunFinished, RunId
 from harness.plan import Plan, RunJob, TeacherJob, pending
-from harness.plan.jobs import Reader, TaskData
+from harness.plan.jobs import AugmentationJob, Reader, TaskData
 from harness.results import provenance
 from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
@@ -49,12 +50,15 @@ class _Engine:
         self.host = plan.resolved.suite.host
         self.device = torch.device(plan.device)
         self.outcome = Outcome()
-        self._encoded: dict[tuple[str, str, int], EncodedTask] = {}
+        self.made: dict[str, augmenting.Made] = {}
+        self._encoded: dict[tuple[str, str, int, str], EncodedTask] = {}
 
     def execute(self) -> Outcome:
         missing = pending(self.plan, self.store)
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
+            for augmented in self.plan.augmentations(missing):  # first, since a model that is none ends the suite
+                self.made[augmented.key] = self._augment(augmented)
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
             for jobs in self.plan.cohorts(missing):
@@ -62,6 +66,10 @@ class _Engine:
         except teachers.Interrupted:
             self.outcome.interrupted = True
         return self.outcome
+
+    def _augment(self, job: AugmentationJob) -> augmenting.Made:
+        trust = self.plan.spec.trust_remote_code
+        return augmenting.make(job, self.device, trust_remote_code=trust, stop=self.stop)
 
     def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
         """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
@@ -117,20 +125,23 @@ class _Engine:
     def _load(self, job: TeacherJob) -> Teacher:
         return Teacher(job.name, teachers.load(job), job.reader.fingerprint, self.device)
 
-    def _encode(self, data: TaskData, reader: Reader, max_length: int) -> EncodedTask:
+    def _encode(
+        self, data: TaskData, reader: Reader, max_length: int, augmented: AugmentationJob | None = None
+    ) -> EncodedTask:
         """Each task once for each tokenizer; tasks come one after another, so only the last one's are kept."""
-        if any(task != data.task.name for task, _, _ in self._encoded):
+        if any(task != data.task.name for task, *_ in self._encoded):
             self._encoded.clear()
-        key = (data.task.name, reader.fingerprint, max_length)
+        key = (data.task.name, reader.fingerprint, max_length, augmented.key if augmented else "")
         if key not in self._encoded:
-            self._encoded[key] = encode_task(data.task, data.splits, reader.tokenizer, reader.fingerprint, max_length)
+            splits = replace(data.splits, train=augmenting.load(augmented)) if augmented else data.splits
+            self._encoded[key] = encode_task(data.task, splits, reader.tokenizer, reader.fingerprint, max_length)
         return self._encoded[key]
 
     def _stream(self, jobs: Sequence[RunJob], students: EncodedTask) -> Stream:
         settings, first = self.plan.spec.training, jobs[0]
         readers = {teacher.reader.fingerprint: teacher.reader for job in jobs for teacher in job.teachers}
         others = {
-            fingerprint: self._encode(first.data, reader, settings.max_length)
+            fingerprint: self._encode(first.data, reader, settings.max_length, first.augmented)
             for fingerprint, reader in readers.items()
             if fingerprint != students.reader
         }
@@ -139,12 +150,17 @@ class _Engine:
     def _cohort(self, jobs: Sequence[RunJob]) -> None:
         """Train runs side by side, and store each as it ends."""
         by_key = {job.planned.key: job for job in jobs}
-        students = self._encode(jobs[0].data, jobs[0].reader, self.plan.spec.training.max_length)
+        first, settings = jobs[0], self.plan.spec.training
+        students = self._encode(first.data, first.reader, settings.max_length, first.augmented)
         stream = self._stream(jobs, students)
+        originals = self._encode(first.data, first.reader, settings.max_length).train  # which set the length of a run
+        batches_per_epoch = math.ceil(len(originals) / settings.batch_size)
         used = {teacher.name: teacher for job in jobs for teacher in job.teachers}
         started, sources = provenance.now(), Sources(self.plan)
-        runs = [prepare(job, self.plan, sources, stream, self.device) for job in jobs]
+        runs = [prepare(job, self.plan, sources, batches_per_epoch, self.device) for job in jobs]
         for run in runs:
+            if first.augmented:
+                run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
             if not run.ended:
                 checkpoints.restore(run, self.store.checkpoint(run.id.key))
             accounts.announce(self.host, run, cohort=len(runs))

@@ -18,7 +18,7 @@ from harness.results.records import RunRecord
 from harness.results.store import Store
 from harness.training import accounts
 from harness.training.cohort import Cohort
-from harness.training.data import EncodedTask, Stream
+from harness.training.data import EncodedTask
 from harness.training.evaluate import score
 from harness.training.run import Run
 
@@ -47,8 +47,8 @@ class Sources:
         return self._loaded[key]
 
 
-def prepare(job: RunJob, plan: Plan, sources: Sources, stream: Stream, device: torch.device) -> Run:
-    """The run at its first step."""
+def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, device: torch.device) -> Run:
+    """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from."""
     planned, variant = job.planned, job.cell.variant
     student = students.build(
         plan.spec.students[planned.student],
@@ -65,7 +65,7 @@ def prepare(job: RunJob, plan: Plan, sources: Sources, stream: Stream, device: t
         teachers=[teacher.name for teacher in job.teachers],
         training=plan.spec.training,
         overrides=variant.stages,
-        batches_per_epoch=stream.batches_per_epoch,
+        batches_per_epoch=batches_per_epoch,
         device=device,
         observe=accounts.reporter(plan.resolved.suite.host),
     )

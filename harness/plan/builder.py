@@ -9,13 +9,14 @@ import torch
 
 from harness.errors import Problem, UserError
 from harness.identity import key
-from harness.method import Method
+from harness.method import Augmentation, Method
 from harness.models import checkpoints, tokenizers
 from harness.plan import keys
 from harness.plan.groups import Groups
-from harness.plan.jobs import Plan, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.plan.jobs import AugmentationJob, Plan, Reader, RunJob, TaskData, TeacherJob, task_info
 from harness.results.records import NotApplicable, PlannedRun
-from harness.suite.resolved import Cell, Resolved
+from harness.suite import augmenting
+from harness.suite.resolved import Cell, MethodVariant, Resolved
 from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint, select
@@ -52,6 +53,7 @@ class _Builder:
         self.readers: dict[Path, Reader] = {}
         self.teachers: dict[tuple[str, str], TeacherJob] = {}
         self.groups = Groups()
+        self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
 
     def plan(self) -> Plan:
         data = {task.name: self._data(task) for task in self.suite.tasks}
@@ -125,6 +127,7 @@ class _Builder:
                 )
             )
         teachers = self._teachers_of(cell)
+        augmented = self._augmented(cell, data)
         student_parts = keys.student(
             self.spec.students[cell.student],
             self.resolved.shapes[cell.student],
@@ -145,6 +148,8 @@ class _Builder:
                 settings=settings,
                 device=self.device,
             )
+            if augmented is not None:
+                parts["augmentation"] = augmented.parts
             planned = PlannedRun(
                 key=key(parts),
                 task=task.name,
@@ -155,13 +160,27 @@ class _Builder:
                 teachers=[teacher.name for teacher in teachers],
             )
             method = self._method(cell, seed)
-            yield RunJob(planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts)
+            yield RunJob(planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts, augmented)
 
     def _teachers_of(self, cell: Cell) -> tuple[TeacherJob, ...]:
         """The cell's teachers, each fine-tuned by itself, or all together if its method says so."""
         alone = tuple(self.teachers[cell.task.name, name] for name in cell.variant.teachers)
         cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
         return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
+
+    def _augmented(self, cell: Cell, data: TaskData) -> AugmentationJob | None:
+        """What the row of the board learns from on that task, if its method makes training data."""
+        place = data.task.name, cell.variant.label
+        if place not in self.augmented:
+            asked = self._method(cell, self.spec.seeds[0]).augmentation()
+            self.augmented[place] = self._augmentation(asked, cell.variant, data) if asked else None
+        return self.augmented[place]
+
+    def _augmentation(self, asked: Augmentation, variant: MethodVariant, data: TaskData) -> AugmentationJob:
+        model = self._path(augmenting.model_of(asked, self.suite, variant))
+        files = augmenting.files_of(asked, self.suite, variant)
+        parts = keys.augmentation(asked, variant.method, checkpoints.fingerprint(model), files, data, self.device)
+        return AugmentationJob(variant.label, data, asked, model, files, parts, key(parts))
 
     def _method(self, cell: Cell, seed: int) -> Method:
         variant, shapes = cell.variant, self.resolved.shapes

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from harness.method import Cofinetuning, Method, TaskInfo
+from harness.method import Augmentation, Cofinetuning, Method, TaskInfo
 from harness.plan import figures, rows
 from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
@@ -77,9 +77,24 @@ class TeacherJob:
 
 
 @dataclass(frozen=True)
+class AugmentationJob:
+    """Training data to make from a task's: by the masked language model in the folder `model`, with `files`. `label` is
+    the row of the board that asks for them."""
+
+    label: str
+    data: TaskData
+    augmentation: Augmentation
+    model: Path
+    files: tuple[Path, ...]
+    parts: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True)
 class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
-    `checkpoint` is where it starts from instead, if the suite says so."""
+    `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
+    the task's own training data."""
 
     planned: PlannedRun
     cell: Cell
@@ -91,11 +106,13 @@ class RunJob:
     teachers: tuple[TeacherJob, ...]
     data_seed: int
     parts: Mapping[str, Any]
+    augmented: AugmentationJob | None = None
 
     @property
-    def cohort(self) -> tuple[str, str, int]:
+    def cohort(self) -> tuple[str, str, int, str]:
         """Runs that agree in this see the same batches."""
-        return self.data.task.name, self.reader.fingerprint, self.data_seed
+        augmented = self.augmented.key if self.augmented else ""
+        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
 
 
 @dataclass(frozen=True)
@@ -114,11 +131,15 @@ class Plan:
 
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
         """The jobs in groups that train side by side, in the suite's order."""
-        groups: dict[tuple[str, str, int], dict[str, RunJob]] = {}
+        groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
         for job in jobs:
             # Two labels of one key are one run: the board shows its record under both.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
         return [list(group.values()) for group in groups.values()]
+
+    def augmentations(self, jobs: Sequence[RunJob]) -> list[AugmentationJob]:
+        """The training data that the jobs ask to be made, each once."""
+        return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
 
     def file(self, command: str) -> PlanFile:
         """What the suite asks for, as the store keeps it."""

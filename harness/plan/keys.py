@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.method import Method
+from harness.method import Augmentation, Method
 from harness.plan.jobs import Reader, TaskData, TeacherJob
 from harness.suite.resolved import MethodVariant
 from harness.suite.schema import StudentSpec, TeacherSpec, TrainingSpec
@@ -67,6 +69,25 @@ def group(
     }
 
 
+def augmentation(
+    asked: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
+) -> dict[str, Any]:
+    """Of training data made from a task's. `model` is the fingerprint of the masked language model."""
+    return {
+        "method": {"name": method.name, "version": method.version, "options": dict(asked.options)},
+        "model": model,
+        "files": [_contents(path) for path in files],
+        "data": {"task": task.task.name, "train": task.train_fingerprint},
+        "numeric": numeric(device, "fp32"),
+        "code": VERSION,
+    }
+
+
+def _contents(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
 def student(
     spec: StudentSpec, shape: ModelShape, checkpoint: str | None, source: TeacherJob | None, pretrained: str | None
 ) -> dict[str, Any]:
@@ -104,7 +125,7 @@ def run(
         "method": {
             "name": method.name,
             "version": method.version,
-            "config": variant.config.model_dump(mode="json"),
+            "config": variant.config.model_dump(mode="json", exclude=set(variant.config.apart)),
             "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
         },
         "student": student_parts,

@@ -10,6 +10,7 @@ from harness.discovery import describe
 from harness.errors import Problem, UserError, nearest
 from harness.method import Stage, TaskInfo
 from harness.models import needs
+from harness.suite import augmenting
 from harness.suite.document import KeyPath, Mark, Node, shown
 from harness.suite.findings import Findings
 from harness.suite.lookup import add_student
@@ -122,6 +123,9 @@ def _obstacle(
         method = variant.method(variant.config, task=info, student=own, teachers=teachers, seed=suite.spec.seeds[0])
         problems = list(method.check(info, own, teachers))
         stages = [] if problems else list(method.stages())
+        if asked := method.augmentation():
+            augmenting.model_of(asked, suite, variant)
+            augmenting.files_of(asked, suite, variant)
     except UserError as error:
         problems, stages = error.problems, []
     except Exception as error:  # a plugin's own mistake, told without its traceback

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, StrictBool
 from torch import Tensor, nn
 
 from harness import (
+    Augmentation,
     Batch,
-    LossTerms,
     General,
+    LossTerms,
     Method,
     MethodConfig,
     ModelShape,
@@ -27,6 +28,8 @@ from harness import (
 from harness import losses as shared
 from harness import mapping as layer_mapping
 
+from .augmentation import AugmentConfig, augmentation
+
 
 class TinyBERTConfig(MethodConfig):
     """Options of tinybert."""
@@ -39,6 +42,13 @@ class TinyBERTConfig(MethodConfig):
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention loss")
     representation_weight: float = Field(1.0, ge=0, description="weight of the hidden and embedding losses")
     temperature: float = Field(1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)")
+    augment: StrictBool | AugmentConfig = Field(
+        False,
+        description="learn from variants of the sentences too (paper, appendix A); true: as in the paper, or a map"
+        " of variants, probability, candidates, model, vectors, seed; questions are not augmented",
+    )
+
+    apart: ClassVar[frozenset[str]] = frozenset({"augment"})
 
 
 class TinyBERT(Method):
@@ -88,6 +98,11 @@ class TinyBERT(Method):
         return General(Stage("general", self._intermediate), options=options)
 
     def stages(self) -> Sequence[Stage]:
+        prediction = Needs(student=["logits"], teachers=[["logits"]])
+        return [Stage("intermediate", self._intermediate, share=2), Stage("prediction", prediction, share=1)]
+
+    @property
+    def _intermediate(self) -> Needs:
         own = range(1, self.student.layers + 1)
         theirs = sorted({layer for sources in self.layer_map for layer in sources})
         return Needs(
@@ -96,11 +111,6 @@ class TinyBERT(Method):
         )
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
-        prediction = Needs(student=["logits"], teachers=[["logits"]])
-        return [Stage("intermediate", self._intermediate, share=2), Stage("prediction", prediction, share=1)]
-
-    @property
-    def _intermediate(self) -> Needs:
         (teacher,) = teachers
         names = ["embedding", *(f"hidden_{m}" for m in range(1, student.layers + 1))]
         return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden) for name in names})

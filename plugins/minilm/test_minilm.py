@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 from harness.errors import UserError
 from harness.host import Host
 from harness.method import TaskInfo
+from harness.models import students
+from harness.suite.schema import StudentSpec
+from harness.tasks.base import Task
 from harness.tensors import ModelShape
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
@@ -17,6 +20,16 @@ KINDS = ["classification", "regression", "qa"]
 
 def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
+
+
+def with_fewer_heads(teacher, heads, kind="classification"):
+    """The student that a suite builds of `{layers: 2, heads: ..., init: uniform}`."""
+    labels = ("no", "yes") if kind == "classification" else ()
+    task = Task("some", kind, load=lambda source: None, metrics=(), score="", labels=labels)
+    spec = StudentSpec(layers=2, heads=heads, init="uniform")
+    student = students.build(spec, name="small", task=task, teacher=teacher, checkpoint=None, seed=1)
+    assert student.config.num_attention_heads == heads
+    return student.double()
 
 
 def made(config=None, **student):
@@ -100,6 +113,23 @@ def test_version_2_of_other_widths_and_head_counts(kind, asked, heads):
         for name, (s, t) in zip(("qq", "kk", "vv"), pairs, strict=True)
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("heads", [6, 3, 2])
+def test_version_2_of_a_student_with_fewer_heads_that_begins_with_the_teachers_layers(heads, kind):
+    teacher = tiny_model(kind=kind, layers=4, hidden=24, heads=12, seed=2)
+    student = with_fewer_heads(teacher, heads, kind)
+    teacher, batch = teacher.double(), tiny_batch(kind, length=7)
+    terms = loss_terms("minilm", student=student, teachers=[teacher], batch=batch, config={"version": 2})
+    lengths = batch["attention_mask"].sum(-1).tolist()
+    pairs = zip(vectors(student, batch, 2), vectors(teacher, batch, 4), strict=True)
+    expected = {
+        name: relation_kl((s, s), (t, t), lengths, 24) for name, (s, t) in zip(("qq", "kk", "vv"), pairs, strict=True)
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
+    terms["qq"].backward()
+    assert student.bert.encoder.layer[1].attention.self.query.weight.grad.any()
 
 
 @pytest.mark.parametrize("version", [1, 2])

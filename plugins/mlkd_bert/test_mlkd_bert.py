@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 from harness.errors import UserError
 from harness.host import Host
 from harness.method import TaskInfo
+from harness.models import students
+from harness.suite.schema import StudentSpec
+from harness.tasks.base import Task
 from harness.tensors import ModelShape
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
@@ -19,6 +22,16 @@ BASE = ModelShape("base", 12, 768, 12, 3072)
 
 def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
+
+
+def with_fewer_heads(teacher, heads, kind="classification"):
+    """The student that a suite builds of `{layers: 2, heads: ..., init: uniform}`."""
+    labels = ("no", "yes") if kind == "classification" else ()
+    task = Task("some", kind, load=lambda source: None, metrics=(), score="", labels=labels)
+    spec = StudentSpec(layers=2, heads=heads, init="uniform")
+    student = students.build(spec, name="small", task=task, teacher=teacher, checkpoint=None, seed=1)
+    assert student.config.num_attention_heads == heads
+    return student.double()
 
 
 def made(kind="classification", config=None, **student):
@@ -136,6 +149,31 @@ def test_stage_1_with_fewer_heads(kind):
         "ffn": sum(token_mse(h_s[m], h_t[2 * m], lengths) for m in (1, 2)),
     }
     assert values(terms) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("heads", [6, 3, 2])
+def test_all_losses_of_a_student_with_fewer_heads_that_begins_with_the_teachers_layers(heads, kind):
+    teacher = tiny_model(kind=kind, layers=4, hidden=24, heads=12, seed=2)
+    student = with_fewer_heads(teacher, heads, kind)
+    teacher, batch = teacher.double(), tiny_batch(kind, length=7)
+    terms = loss_terms("mlkd_bert", student=student, teachers=[teacher], batch=batch, config={"one_stage": True})
+    lengths = batch["attention_mask"].sum(-1).tolist()
+    (h_s, c_s, out_s), (h_t, c_t, out_t) = inside(student, batch), inside(teacher, batch)
+    cls_s, cls_t = h_s[2][:, 0].tolist(), h_t[4][:, 0].tolist()
+    expected = {
+        "emb": token_relation(h_s[0], h_t[0], lengths, 1),
+        "mha": sum(token_relation(c_s[m], c_t[2 * m], lengths, heads) for m in (1, 2)),
+        "ffn": sum(token_mse(h_s[m], h_t[2 * m], lengths) for m in (1, 2)),
+        "ss": relation_kl(cls_s, cls_t),
+        "kd": predictions(out_s, out_t, batch, 1.0),
+    }
+    if kind == "classification":
+        expected["sc"] = contrast(cls_s + cls_t, batch["labels"].tolist() * 2, 0.1)
+    assert expected["emb"] == 0, "the embeddings are the teacher's"
+    assert values(terms) == pytest.approx(expected, rel=1e-5)
+    terms["mha"].backward()
+    assert student.bert.encoder.layer[0].attention.self.query.weight.grad.any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

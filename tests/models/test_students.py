@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from harness.errors import UserError
 from harness.models import heads, students
 from harness.models.anatomy import dissect
+from harness.models.capture import Capture
 from harness.models.families import shape
 from harness.suite.schema import StudentSpec
 from harness.tasks.base import Task
@@ -101,6 +102,28 @@ def test_fewer_heads_of_the_same_width_may_copy():
     student = build(spec(init="first", heads=2), teacher)
     assert student.config.num_attention_heads == 2
     assert equal(dissect(student).layers[0], dissect(teacher).layers[0])
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
+@pytest.mark.parametrize("heads", [6, 3, 2])
+def test_a_copied_head_holds_consecutive_heads_of_the_teacher(family, heads):
+    teacher = tiny_model(family, layers=4, hidden=24, heads=12)
+    student = build(spec(init="first", heads=heads), teacher).eval()
+    batch = tiny_batch("classification", token_type_ids=family != "distilbert")
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    names = ["queries[1]", "keys[1]", "values[1]", "scores[1]", "context[1]"]
+    with torch.no_grad():
+        ours, theirs = (Capture(model).run(inputs, names) for model in (student, teacher))
+    share = 12 // heads
+    for kind in ("queries", "keys", "values"):
+        own, of_teacher = getattr(ours, kind)[1], getattr(theirs, kind)[1]
+        assert own.shape == (4, heads, own.shape[2], 24 // heads)
+        for head in range(heads):
+            together = torch.cat([of_teacher[:, head * share + part] for part in range(share)], dim=-1)
+            torch.testing.assert_close(own[:, head], together)
+    # A score of the student is the sum of those of the heads that it took together, over the root of their number.
+    summed = theirs.scores[1].unflatten(1, (heads, share)).sum(2) / share**0.5
+    torch.testing.assert_close(ours.scores[1], summed)
 
 
 def test_copying_from_an_encoder_without_a_pooler_keeps_ones_own():

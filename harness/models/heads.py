@@ -24,8 +24,9 @@ PROBLEM_TYPES = {"classification": "single_label_classification", "regression": 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
     """The encoder in `path` with a head for `task`, float32, on the CPU, in eval mode.
 
-    A head that the folder holds is taken if it fits the task; else it is made under `seed`, without disturbing the
-    global random state. Raises `UserError` where the folder's weights are not those of its config.json.
+    A head that the folder holds is taken if it fits the task, its classes in the task's order; else it is made under
+    `seed`, without disturbing the global random state. Raises `UserError` where the folder's weights are not those of
+    its config.json.
     """
     from safetensors import SafetensorError
 
@@ -44,6 +45,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{path}: cannot load a {task.kind} model from this folder: {error}") from error
     _refuse_foreign_weights(path, model, info)
+    _put_in_order(model, config, task)
     return model.eval()
 
 
@@ -95,6 +97,21 @@ def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
         config.id2label = dict(enumerate(task.labels))
         config.label2id = {label: i for i, label in enumerate(task.labels)}
     return config
+
+
+def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) -> None:
+    """The rows of a head whose checkpoint names the task's classes in another order, as those of MNLI often do."""
+    from harness.models.anatomy import dissect
+
+    names = [str(config.id2label[i]).lower() for i in sorted(config.id2label)]
+    if names == list(task.labels) or sorted(names) != sorted(task.labels):
+        return
+    head = dissect(model).head
+    if head is not None:
+        order = [names.index(label) for label in task.labels]
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.copy_(parameter[order])
 
 
 def _refuse_foreign_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:

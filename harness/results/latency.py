@@ -92,9 +92,10 @@ def _section(record: LatencyRecord) -> Iterator[str]:
             f"All models were in one process. After a warm-up (until the median of 5 calls is within 5 % of that of "
             f"the 5 before; at most {settings.warmup} calls) came rounds, in each of which every model was timed once "
             "at every shape, shapes and models in random order. Backends were measured one after the other.",
-            "n: rounds. p50, p90: percentiles of the times; fewer than 10 have no p90. Time ratio: the median over the rounds of a model's time "
-            f"divided by {record.reference}'s in the same round; below 1 is faster. Its interval comes from order "
-            "statistics of these ratios, and takes rounds for independent. Speed-up: 1 / time ratio.",
+            "n: rounds. p50, p90: percentiles of the times; fewer than 10 have no p90. Time ratio: the median over the "
+            f"rounds of a model's time divided by {record.reference}'s in the same round; below 1 is faster. Its "
+            "interval comes from order statistics of these ratios, and takes rounds for independent. "
+            "Speed-up: 1 / time ratio.",
             "The second copy is the A/A control: the same model, timed as if it were another, with its ratio to the "
             "first. What it differs from 1 by is what the measurement cannot tell apart.",
         )

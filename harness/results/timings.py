@@ -16,6 +16,9 @@ from harness.suite.schema import LatencySpec
 LEVEL = 0.95
 """Of every interval."""
 
+LEAST_FOR_P90 = 10
+"""Calls; of fewer, none lies beyond their 90th percentile, and it would be little else than their maximum."""
+
 
 class MeasuredModel(Frozen):
     """A model that was timed. `name` is unique in its record."""
@@ -52,6 +55,11 @@ class Timing(Frozen):
         place = share * (len(ordered) - 1)
         below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
         return (below + (above - below) * (place % 1)) / 1e9
+
+    @property
+    def p90(self) -> float | None:
+        """In seconds; None where there are too few calls to tell."""
+        return self.percentile(0.9) if len(self.nanoseconds) >= LEAST_FOR_P90 else None
 
 
 class LatencyRecord(Frozen):

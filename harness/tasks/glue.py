@@ -36,7 +36,7 @@ def _task(
     return Task(
         name=name,
         kind="classification" if labels else "regression",
-        load=partial(_load, name, columns, len(labels), splits),
+        load=partial(_load, name, columns, labels, splits),
         metrics=metrics,
         score=score,
         labels=labels,
@@ -47,20 +47,28 @@ def _task(
     )
 
 
-def _load(name: str, columns: Sequence[str], classes: int, splits: Sequence[str], source: str | None) -> Splits:
-    parts = _read(source or SOURCE, name, columns, classes, ["train", *splits])
+def _load(
+    name: str, columns: Sequence[str], labels: Sequence[str], splits: Sequence[str], source: str | None
+) -> Splits:
+    parts = _read(source or SOURCE, name, columns, labels, ["train", *splits])
     return Splits(train=parts.pop("train"), validation=parts)
 
 
 def _load_ax(source: str | None) -> Splits:
     """MNLI's training set, and the diagnostic set to be scored, whose labels the hub hides."""
-    where, classes = source or SOURCE, len(NLI)
-    train = _read(where, "mnli", INFERENCE, classes, ["train"])
-    return Splits(train["train"], _read(where, "ax", INFERENCE, classes, ["test"], may_hide=True))
+    where = source or SOURCE
+    train = _read(where, "mnli", INFERENCE, NLI, ["train"])
+    return Splits(train["train"], _read(where, "ax", INFERENCE, NLI, ["test"], may_hide=True))
 
 
 def _read(
-    source: str, config: str, columns: Sequence[str], classes: int, splits: Sequence[str], *, may_hide: bool = False
+    source: str,
+    config: str,
+    columns: Sequence[str],
+    labels: Sequence[str],
+    splits: Sequence[str],
+    *,
+    may_hide: bool = False,
 ) -> dict[str, Dataset]:
     """Splits of one of GLUE's data sets by name; `may_hide`: they may be without labels."""
     from harness.tasks.sources import get_split, load_source
@@ -70,8 +78,8 @@ def _read(
     parts = {}
     for split in splits:
         rows = get_split(data, split, [*columns, "label", "idx"], title)
-        _check_labels(rows, classes, f"{title}, split {split!r}", may_hide=may_hide)
-        parts[split] = _examples(rows, columns, classes)
+        _check_labels(rows, len(labels), f"{title}, split {split!r}", may_hide=may_hide)
+        parts[split] = _examples(rows, columns, labels)
     return parts
 
 
@@ -84,7 +92,7 @@ def _check_labels(rows: Dataset, classes: int, where: str, *, may_hide: bool) ->
         raise UserError(f"{where}: found label {min(bad)}, allowed are 0 to {classes - 1}; {hint}")
 
 
-def _examples(rows: Dataset, columns: Sequence[str], classes: int) -> Dataset:
+def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str]) -> Dataset:
     """GLUE's columns under the names that all tasks share."""
     import datasets
 
@@ -93,11 +101,21 @@ def _examples(rows: Dataset, columns: Sequence[str], classes: int) -> Dataset:
         {
             "id": datasets.Value("string"),
             **{name: datasets.Value("string") for name in texts},
-            "label": datasets.Value("int64" if classes else "float32"),
+            "label": datasets.Value("int64" if labels else "float32"),
         }
     )
     ids = [str(idx) for idx in rows["idx"]]
-    return datasets.Dataset.from_dict({"id": ids, **texts, "label": rows["label"][:]}, features=features)
+    return datasets.Dataset.from_dict({"id": ids, **texts, "label": _in_order(rows, labels)}, features=features)
+
+
+def _in_order(rows: Dataset, labels: Sequence[str]) -> list[float]:
+    """The labels; where the column names the same classes in another order (as GLUE's own files have MNLI's), those of
+    that name."""
+    found = rows["label"][:]
+    names = [name.lower() for name in getattr(rows.features["label"], "names", ())]
+    if sorted(names) != sorted(labels) or not labels:
+        return found
+    return [labels.index(names[label]) if label >= 0 else label for label in found]
 
 
 ACCURACY, ACCURACY_AND_F1, MATTHEWS = ("accuracy",), ("accuracy", "f1"), ("matthews_correlation",)

@@ -1,0 +1,255 @@
+"""Mistakes found in public implementations of distillation, in what they train on: each test shows that ours does not
+make one, and says where it was met and how it shows."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from harness import Method, Needs, Stage, layers
+from harness.errors import UserError
+from harness.losses import projection, task_loss
+from harness.models import heads
+from harness.models.capture import Capture
+from harness.suite.schema import TrainingSpec
+from harness.tasks.batches import epoch_batches
+from harness.testing import loss_terms, tiny_batch, tiny_model
+from harness.training.cohort import Cohort, Teacher
+
+from .training.conftest import CPU, World
+
+KINDS = ["classification", "regression", "qa"]
+
+
+@pytest.fixture
+def world():
+    def make(kind="classification", **training):
+        return World(kind, TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, **training}))
+
+    return make
+
+
+def train(cohort):
+    list(cohort.train(stop=lambda: False, checkpoint=lambda run: None))
+    assert [run.error for run in cohort.runs] == [None] * len(cohort.runs)
+
+
+class Witness(Method):
+    """Learns the labels, and keeps what it was shown."""
+
+    name = "witness"
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]))]
+
+    def modules(self, student, teachers):
+        self.shown = []
+        return super().modules(student, teachers)
+
+    def losses(self, step, batch, student, teachers):
+        self.shown.append(SimpleNamespace(batch=batch, teacher=teachers[0].logits.clone()))
+        return {"task": task_loss(student.logits, batch)}
+
+
+def test_the_teacher_is_not_left_in_training_mode(world):
+    """TinyBERT's task script and torchdistill leave the teacher's dropout on. It shows in targets that differ from what
+    the teacher says of the same batch when it is asked again."""
+    here = world(epochs=1)
+    model = here.teacher().train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    run = here.run(Witness)
+    asked = copy.deepcopy(model).eval()
+    train(Cohort(here.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU))
+    assert len(run.method.shown) == run.steps
+    for shown in run.method.shown:
+        with torch.no_grad():
+            torch.testing.assert_close(shown.teacher, asked(**shown.batch.inputs).logits)
+
+
+def test_what_is_minimised_has_the_hard_labels_and_the_square_of_the_temperature(world):
+    """torchdistill's GLUE scripts train on a KL without labels and without T^2, though the paper's loss has both. The
+    total of the first step is computed here from the two models' logits alone."""
+    here = world(epochs=1, batch_size=64, log_every=1)
+    run = here.run("logit_kd", config={"temperature": 4.0, "alpha": 0.3})
+    for module in run.student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = here.stream().at(0, CPU)[0]["reader"]
+    with torch.no_grad():
+        z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, here.teacher()))
+    train(here.cohort(run))
+    total = 0.0
+    for s, t, label in zip(z_s.tolist(), z_t.tolist(), batch.labels.tolist(), strict=True):
+        (q, p) = ([math.exp(x / 4) for x in z] for z in (s, t))
+        kl = sum(a / sum(p) * math.log(a / sum(p) * sum(q) / b) for a, b in zip(p, q, strict=True))
+        total += 0.3 * 16 * kl + 0.7 * -s[label]
+    assert run.history[0].terms["loss"] == pytest.approx(total / len(z_s), rel=1e-4)
+    assert 0 < here.methods["logit_kd"].Config().alpha < 1, "and both by default"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_batch_of_an_epoch_is_not_dropped(world, kind):
+    """TinyBERT's task script drops the last, partial batch, in evaluation too. Examples are then never seen."""
+    here = world(kind, epochs=2)
+    run = here.run(Witness)
+    train(here.cohort(run))
+    rows = here.data.train.ids
+    assert len(rows) % here.training.batch_size, "the rows do not divide"
+    half = len(run.method.shown) // 2
+    for epoch in (run.method.shown[:half], run.method.shown[half:]):
+        assert sorted(i for shown in epoch for i in shown.batch.ids) == sorted(rows)
+    assert sorted(map(len, epoch_batches([3] * 11, 4, seed=1, epoch=0))) == [3, 4, 4]
+
+
+SOFT = {
+    "logit_kd": ("kd", None, {}),
+    "pkd": ("kd", None, {}),
+    "tinybert": ("prediction", "prediction", {}),
+    "mlkd_bert": ("kd", "stage2", {}),
+    "mt_bert": ("distillation", None, {"weighting": False}),
+}
+"""The term by which each method learns the teacher's predictions, its stage, and the options that leave labels out."""
+
+
+@pytest.mark.parametrize("method", SOFT)
+def test_regression_learns_from_the_teacher_and_not_from_the_labels(method):
+    """TinyBERT's task script trains STS-B's student on the labels in the stage that is to learn from the teacher. The
+    term then moves with the labels, and not with the teacher."""
+    term, stage, config = SOFT[method]
+    batch = tiny_batch("regression")
+    student, *teachers = (tiny_model(kind="regression", layers=2, seed=seed) for seed in (1, 2, 1))
+
+    def value(teacher, batch):
+        given = {"student": student, "teachers": [teacher], "stage": stage, "config": config}
+        return loss_terms(method, **given, batch=batch)[term]
+
+    far = {**batch, "labels": batch["labels"] + 9}
+    assert value(teachers[0], batch) == value(teachers[0], far) > 0
+    assert value(teachers[1], far) == 0, "it is at its teacher, however far the labels are"
+
+
+class Pulls(Method):
+    """A loss whose gradient is almost all in its map: the inputs of that are large."""
+
+    name = "pulls"
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits", "hidden[2]"], teachers=[["hidden[4]"]]))]
+
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict({"map": projection(student.hidden, teachers[0].hidden)})
+
+    def losses(self, step, batch, student, teachers):
+        mapped = step.modules["map"](100 * student.hidden[2].detach()) - teachers[0].hidden[4]
+        return {"task": task_loss(student.logits, batch), "far": mapped.square().mean()}
+
+
+def test_projections_are_clipped_with_the_student(world):
+    """TextBrewer clips the student's gradient, and steps its projections by whatever theirs is. At the optimiser's step
+    the norm over both together is then beyond the limit."""
+    here = world(clip=0.5)
+    run = here.run(Pulls)
+    norms = []
+
+    def watch(optimizer, args, kwargs):
+        parts = {name: part.parameters() for name, part in (("student", run.student), ("maps", run.modules))}
+        norms.append(
+            {
+                name: math.hypot(*(float(p.grad.norm()) for p in part if p.grad is not None))
+                for name, part in parts.items()
+            }
+        )
+
+    run.optimizer.register_step_pre_hook(watch)
+    before = run.modules["map"].weight.clone()
+    train(here.cohort(run))
+    assert len(norms) == run.steps
+    for norm in norms:
+        assert math.hypot(*norm.values()) == pytest.approx(0.5, rel=1e-3)
+        assert norm["maps"] > 0.4
+    assert not torch.equal(run.modules["map"].weight, before), "and they are stepped"
+
+
+@pytest.mark.parametrize("method", ["logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert", "mt_bert"])
+def test_the_teacher_has_no_part_in_the_training(world, method):
+    """TextBrewer wraps the frozen teacher for distributed training as it does the student. Here no parameter of it asks
+    for a gradient, gets one, belongs to an optimiser or changes by a bit."""
+    here = world(epochs=1)
+    model = here.teacher()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run = here.run(method)
+    cohort = Cohort(here.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU)
+    train(cohort)
+    assert cohort.teachers["base"].model is model, "as it was handed over: nothing is around it"
+    stepped = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    for parameter in model.parameters():
+        assert (parameter.requires_grad, parameter.grad, id(parameter) in stepped) == (False, None, False)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+OVER_TOKENS = [
+    ("tinybert", {}),
+    ("tinybert", {"attention_loss": "kl"}),
+    ("minilm", {}),
+    ("minilm", {"version": 2}),
+    ("mlkd_bert", {"one_stage": True}),
+    ("mt_bert", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "config"), OVER_TOKENS)
+def test_no_loss_is_averaged_over_padding(method, config):
+    """TinyBERT's MSE counts padding as if it were text. What stands in the padding then changes the loss, and so does
+    the gradient that its embeddings get."""
+    batch = tiny_batch("classification", batch=3, length=14, seed=4)
+    padding = batch["attention_mask"] == 0
+    assert padding.any()
+    unused = 50
+    batch["input_ids"] = torch.where(batch["input_ids"] == unused, 49, batch["input_ids"])
+    scribbled = {**batch, "input_ids": batch["input_ids"].masked_fill(padding, unused)}
+    student, teacher = tiny_model(layers=2, seed=1).double(), tiny_model(layers=4, seed=2).double()
+
+    def terms(batch):
+        return loss_terms(method, student=student, teachers=[teacher], batch=batch, config=config)
+
+    clean, written = terms(batch), terms(scribbled)
+    for name, term in written.items():
+        assert term.item() == pytest.approx(clean[name].item(), rel=1e-9), name
+        student.zero_grad()
+        term.backward(retain_graph=True)
+        assert not student.base_model.embeddings.word_embeddings.weight.grad[unused].any(), name
+
+
+def test_scores_under_the_fused_kernel_are_real_or_refused():
+    """`output_attentions=True` gives an empty tuple under SDPA in transformers 5, in silence, and a loss over nothing
+    is zero. Asked for scores, a model on that kernel gives those of eager attention; one that cannot is refused."""
+    model = tiny_model(layers=2, seed=1).double()
+    assert model.config._attn_implementation == "sdpa"
+    inputs = {k: v for k, v in tiny_batch("classification").items() if k != "labels"}
+    wanted = layers("scores", [1, 2])
+    scores = Capture(model).run(inputs, wanted).scores
+    eager = copy.deepcopy(model)
+    eager.set_attn_implementation("eager")
+    attentions = eager(**inputs, output_attentions=True).attentions
+    outside = inputs["attention_mask"][:, None, None] == 0
+    assert sorted(scores) == [1, 2]
+    for m, attention in enumerate(attentions, start=1):
+        torch.testing.assert_close(scores[m].masked_fill(outside, -math.inf).softmax(-1), attention)
+        assert scores[m].requires_grad
+    deaf = AutoConfig.for_model(
+        "mpnet",
+        vocab_size=64,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=40,
+    )
+    task = SimpleNamespace(kind="classification", labels=("no", "yes"), num_labels=2)
+    with pytest.raises(UserError, match=r"scores.* cannot be taken from"):
+        Capture(heads.from_config(deaf, task, seed=1)).run(inputs, wanted)

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from harness.errors import UserError
 from harness.host import Host
@@ -327,3 +328,53 @@ def test_the_losses_are_as_without():
         for config in ({}, {"augment": True})
     )
     assert {name: term.item() for name, term in plain.items()} == {name: term.item() for name, term in other.items()}
+
+
+def byte_level_model():
+    """RoBERTa's kind: bytes with leading blanks."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([f" {TEXT}"] * 20, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **names,
+        cls_token="<s>",
+        sep_token="</s>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    numbers = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    with seeded(4):
+        model = RobertaForMaskedLM(RobertaConfig(vocab_size=len(fast), max_position_embeddings=66, **numbers))
+    return MaskedLM(model, fast)
+
+
+def test_a_model_that_reads_bytes_gives_whole_words_too():
+    model = byte_level_model()
+    whole = {"the", "cat", "birds", "quiet", "café", "river"}
+    assert all(len(model.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) == 1 for word in whole)
+    made = augmented(model=model, probability=1.0, candidates=5)
+    spoken = set()
+    for row in ROWS:
+        for each in variants_of(made, row["id"])[1:]:
+            assert re.sub(r"[^\W_]+", "w", each["text"]) == re.sub(r"[^\W_]+", "w", row["text"])
+            spoken |= set(re.findall(r"[^\W_]+", each["text"]))
+    vocabulary = {model.tokenizer.decode([i]).strip() for i in range(len(model.tokenizer))}
+    assert spoken <= vocabulary
+    assert any(len(word) > 2 for word in spoken)
+    place = model.tokenizer(ROWS[0]["text"])["input_ids"].index(model.tokenizer.convert_tokens_to_ids("Ġcat"))
+    ids = list(model.tokenizer(ROWS[0]["text"])["input_ids"])
+    ids[place] = model.tokenizer.mask_token_id
+    logits = model.model(torch.tensor([ids])).logits[0, place].tolist()
+    entries = {i: model.tokenizer.convert_ids_to_tokens(i) for i in range(5, len(logits))}
+    words = {i: model.tokenizer.decode([i])[1:] for i, e in entries.items() if e[0] == "Ġ" and e != "Ġcat"}
+    order = sorted((i for i, word in words.items() if word.isalnum()), key=lambda i: -logits[i])
+    drawn = {each["text"].split()[2] for each in variants_of(made, "0")[1:]}
+    assert drawn == {words[i] for i in order[:5]}

@@ -41,6 +41,7 @@ class PluginInfo:
     tasks: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
+    sections: bool = False
 
 
 @dataclass
@@ -145,6 +146,7 @@ class Host:
             offer, problems = self._collect(found)
         taken = [] if problems else list(self._taken(offer, found.origin))
         info = PluginInfo(found.name, found.origin)
+        info.sections = "harness_report_sections" in dict(_hooks(self._manager, found.plugin))
         self.plugins.append(info)
         if problems or taken:
             info.error = "; ".join(problem.message for problem in [*problems, *taken])

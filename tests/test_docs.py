@@ -12,6 +12,7 @@ import pytest
 from harness.host import Host
 from harness.method import Method
 from harness.models.needs import LAYERED, WHOLE
+from harness.results import report
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +114,16 @@ def test_printed_plugin_trains_in_a_suite(folder, small):
     last = record.losses[-1].terms
     assert set(last) == {"loss", "cosine", "task"}
     assert last["loss"] == pytest.approx(2 * last["cosine"] + last["task"], rel=1e-4)
+
+
+def test_printed_section_is_on_the_board(folder, small):
+    assert not small.run("seeds=[1]").failed
+    written = report(small.store().folder, Host.reporting([folder / "cost_section.py"]))
+    rows = {row["label"]: row["points_per_hour"] for section in written.sections for row in section.rows}
+    best = max(rows, key=rows.get)
+    assert set(rows) == {"finetune", "logit_kd", "tinybert"}
+    assert f"## Points for time\n\nMost points for its training time: {best} on 1x32." in written.markdown
+    assert "points_per_hour" in (small.store().folder / "sections" / "points.csv").read_text()
 
 
 def test_printed_test_of_the_plugin_passes(folder):

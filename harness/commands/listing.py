@@ -53,7 +53,8 @@ def _print_plugins(host: Host) -> None:
 
 
 def _brings(plugin: PluginInfo) -> list[str]:
-    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published]
+    sections = ["sections of the report"] if plugin.sections else []
+    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *sections]
 
 
 def _print_published(host: Host) -> None:

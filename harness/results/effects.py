@@ -15,10 +15,9 @@ Scores = Mapping[int, float]
 """Seed -> score."""
 
 EXPLAINED = (
-    "In brackets: the 95 % t interval. For each seed the mean of all paired differences is taken (pairs agree in "
-    "student, task, seed and all that is not compared); the interval is the mean of these over the seeds "
-    "± t(n - 1) · s / √n. It says how far other seeds might move the difference, on these tasks and examples; it takes "
-    "the seeds' differences for normal, and is not corrected for the number of comparisons."
+    "In brackets: the 95 % t interval over the seeds, of each seed's mean difference between pairs that agree in all "
+    "else (student, task, seed, other options): mean ± t(n - 1) · s / √n. It says how far other seeds might move a "
+    "difference on these tasks and examples, and is not corrected for the number of comparisons."
 )
 """What `Effect.low` and `Effect.high` are, for whoever reads a report."""
 

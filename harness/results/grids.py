@@ -138,7 +138,7 @@ def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Itera
 
 
 def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
-    """What is left out, for the comparison to be over the same combinations."""
+    """What is left out, so that all values are compared over the same combinations."""
     short: dict[str, list[str]] = {}
     for name, found in balanced.items():
         if found.used < found.of:
@@ -146,7 +146,10 @@ def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
     if not short:
         return []
     counts = "; ".join(f"{count} ({', '.join(names)})" for count, names in short.items())
-    return [f"`{option}`: combinations of the other options that are complete for every value compared: {counts}."]
+    return [
+        f"`{option}` is compared over {counts} combinations of the other options: those in which every value that is "
+        "compared has all its results."
+    ]
 
 
 def _combinations(grid: _Grid) -> list[Compared]:
@@ -183,11 +186,10 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         f"{sign * means[best]:.1f}{shared}."
     )
     differences = {label: effect([scores[best]], [scores[label]]) for label in order[1:]}
-    for what, label in {
-        "the first combination": next(iter(grid.rows)),
-        "the next": next(iter(differences), best),
-    }.items():
+    others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
+    for label in dict.fromkeys(others.values()):
         if label in differences:
+            what = " and ".join(what for what, other in others.items() if other == label)
             yield f"- against {what}, `{label}`: {shown(differences[label])}"
     open_ = [f"`{label}`" for label, found in differences.items() if not found.clear]
     if len(results.plan.seeds) < 2:

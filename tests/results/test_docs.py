@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 
 import pandas as pd
+from grid_factory import made, row
 from results_factory import fill, run_key, run_record
 
 from harness.results import report
+from harness.results.records import Shape
 from harness.results.store import Store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
@@ -41,3 +43,19 @@ def test_the_page_explains_every_column_of_the_board(tmp_path):
     assert [
         t for t in titles if f"| {t} |" not in PAGE and t not in ("method", "student", "sst2 accuracy", "squad f1")
     ] == []
+
+
+def test_the_page_explains_every_column_of_the_sections(tmp_path):
+    rows = {"kd": row(0, plain=True, a=1), "no-a": row(1, a=0), **{f"g-b={b}": row(2, method="g", b=b) for b in (1, 2)}}
+    shapes = {
+        name: Shape(layers=6, hidden=768, heads=heads, ffn=3072) for name, heads in {"big": 12, "small": 3}.items()
+    }
+    scores = {(task, label, name): [0.5, 0.6] for task in ("sst2", "rte") for label in rows for name in shapes}
+    made(tmp_path, rows, scores, shapes=shapes)
+    files = {path.name: pd.read_csv(path) for path in report(tmp_path).files if path.parent.name == "sections"}
+    assert set(files) == {"study.csv", "variants.csv", "heads.csv"}
+    assert [name for name in files if f"`{name}`" not in PAGE and f"`sections/{name}`" not in PAGE] == []
+    assert [column for frame in files.values() for column in frame.columns if f"`{column}`" not in PAGE] == []
+    titles = [section.title for section in report(tmp_path).sections]
+    assert all(any(title.startswith(known) for title in titles) for known in ("Study", "Variants", "Number of heads"))
+    assert [known for known in ("Study", "Variants", "Number of heads") if f"| {known} |" not in PAGE] == []

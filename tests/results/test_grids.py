@@ -50,7 +50,7 @@ def test_the_best_combination(tmp_path):
         "Of 4 combinations with all results: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5."
         in shown
     )
-    assert "against the first combination, `kd-loss=mse,map=uniform`: +1.5 [+0.3, +2.7]" in shown
+    assert "against the first combination and the next best, `kd-loss=mse,map=uniform`: +1.5 [+0.3, +2.7]" in shown
     assert "Not told apart" not in shown
     assert "Without all results" not in shown
 
@@ -76,10 +76,7 @@ def test_an_effect_is_over_combinations_that_every_value_has(tmp_path):
     # The average: only where map is uniform, 1.5, 1, 2; sst2 is as it was.
     assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
     assert map_[2:4] == ["61.0", "-10.0 [-10.0, -10.0]"]
-    assert (
-        "`loss`: combinations of the other options that are complete for every value compared: 1 of 2 (average, rte)."
-        in shown
-    )
+    assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
     assert "Of 3 combinations with all results" in shown
     assert "Without all results: `kd-loss=kl,map=last` (missing on rte)." in shown
 
@@ -144,7 +141,7 @@ def test_combinations_that_print_the_same_are_level(tmp_path):
     made(tmp_path, ROWS, SCORES | same)
     shown = study(tmp_path)
     assert "average 72.5, level with `kd-loss=kl,map=last`." in shown
-    assert "- against the next, `kd-loss=kl,map=last`: 0.0 [0.0, 0.0]" in shown
+    assert "- against the next best, `kd-loss=kl,map=last`: 0.0 [0.0, 0.0]" in shown
     assert "Not told apart from it, since the interval of the difference holds 0: `kd-loss=kl,map=last`." in shown
 
 

@@ -31,7 +31,8 @@ NOT_STATED = "not_stated"
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n|`]*$")]
 Metric = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Metrics = Annotated[list[Metric], Field(min_length=1)]
-Numbers = Annotated[list[float], Field(min_length=1)]
+Score = Annotated[float, Field(ge=-100, le=100)]
+Scores = Annotated[list[Score], Field(min_length=1)]
 
 
 class Shape(Strict):
@@ -57,7 +58,7 @@ class PublishedRow(Strict):
         default_factory=list, description="of a teacher: names of the checkpoint, without the organisation"
     )
     shape: Shape
-    scores: dict[Name, float | Numbers] = Field(min_length=1, description="task -> number, or one for each metric")
+    scores: dict[Name, Score | Scores] = Field(min_length=1, description="task -> number, or one for each metric")
     average: float | None = Field(None, description="as printed; it is over the source's tasks, so on no board of ours")
 
     @model_validator(mode="after")

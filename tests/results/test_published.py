@@ -67,6 +67,7 @@ def page(tmp_path) -> published.Published:
         ("split: GLUE dev", "splits: GLUE dev", ["page.yaml:4", "unknown key", "did you mean 'split'"]),
         ("title: A page\n", "", ["key 'title' is missing"]),
         ("qqp: 70.0", "qqp: seventy", ["page.yaml:13", "scores.qqp", "a number", "'seventy'"]),
+        ("qqp: 70.0", "qqp: 700", ["page.yaml:13", "less than or equal to 100", "700"]),
         ("qqp: 70.0", "cola: 70.0", ["Old-6: no metric is named for cola", "`metrics`"]),
         ("mnli: [80.5, 81]", "mnli: 80.5", ["mnli has 1 numbers for 2 metrics, accuracy_m, accuracy_mm"]),
         ("{layers: 12, hidden: 768}", "{layers: 12}", ["page.yaml:21", "key 'hidden' is missing"]),

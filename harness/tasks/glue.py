@@ -111,11 +111,11 @@ def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str]) -> D
 def _in_order(rows: Dataset, labels: Sequence[str]) -> list[float]:
     """The labels; where the column names the same classes in another order (as GLUE's own files have MNLI's), those of
     that name."""
-    found = rows["label"][:]
+    found: list[float] = rows["label"][:]
     names = [name.lower() for name in getattr(rows.features["label"], "names", ())]
     if sorted(names) != sorted(labels) or not labels:
         return found
-    return [labels.index(names[label]) if label >= 0 else label for label in found]
+    return [labels.index(names[int(label)]) if label >= 0 else label for label in found]
 
 
 ACCURACY, ACCURACY_AND_F1, MATTHEWS = ("accuracy",), ("accuracy", "f1"), ("matthews_correlation",)

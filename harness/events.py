@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunId:
-    """Which run. `role` is ``student``, or ``teacher`` while a teacher is being fine-tuned (its label is its name)."""
+    """Which run. `role` is ``student``, ``teacher`` while a teacher is being fine-tuned (its label is its name), or
+    ``general`` while a student is distilled on unlabelled text, before any task."""
 
     key: str
     task: str
@@ -20,6 +21,8 @@ class RunId:
     def __str__(self) -> str:
         if self.role == "teacher":
             return f"teacher {self.label} on {self.task}"
+        if self.role == "general":
+            return f"{self.label} {self.student} on {self.task}"
         return f"{self.task} {self.label} {self.student} seed {self.seed}"
 
 

@@ -49,7 +49,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     """Print what would run, what is done, and why not."""
     suite = load_suite(name, overrides, plugins)
     from harness import plan
-    from harness.engines import augmenting
+    from harness.engines import augmenting, general
     from harness.results.store import Store
     from harness.suite import resolve
 
@@ -59,11 +59,14 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     to_do = [state.job for state in states if not state.done]
     cost = plan.estimate(planned, to_do)
     data = [job for job in planned.augmentations(to_do) if not augmenting.is_kept(job)]
+    before = [job for job in planned.generals(to_do) if not general.is_kept(job)]
     if as_json:
         runs = [{**state.run.model_dump(), "done": state.done, "reason": state.reason} for state in states]
         made = [{"task": job.data.task.name, "label": job.label, "key": job.key} for job in data]
         content = {"suite": suite.spec.name, "results": str(store.folder), "to_do": asdict(cost), "runs": runs}
         content |= {"data_to_make": made} if made else {}
+        stages = [{"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in before]
+        content |= {"general_to_do": stages} if stages else {}
         typer.echo(json.dumps(content, indent=1))
         return
     rows = (
@@ -78,6 +81,9 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
+    if before:
+        listed = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in before)
+        typer.echo(f"Before that, students are distilled on unlabelled text: {listed}.")
     if data:
         listed = ", ".join(f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in data)
         typer.echo(f"Before that, training data are made of those of {listed}.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from harness.engines import augmenting, teachers
+from harness.engines import augmenting, general, teachers
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.students import Sources, finish, prepare
 from harness.errors import UserError
@@ -58,6 +58,7 @@ class _Engine:
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
             for augmented in self.plan.augmentations(missing):  # first, since a model that is none ends the suite
+            self._generals(missing)
                 self.made[augmented.key] = self._augment(augmented)
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
@@ -68,6 +69,17 @@ class _Engine:
         return self.outcome
 
     def _augment(self, job: AugmentationJob) -> augmenting.Made:
+    def _generals(self, missing: Sequence[RunJob]) -> None:
+        """Before all else: what students begin with does not depend on any task."""
+        general.make(
+            self.plan.generals(missing),
+            self.store,
+            host=self.host,
+            device=self.device,
+            trust=self.plan.spec.trust_remote_code,
+            stop=self.stop,
+        )
+
         trust = self.plan.spec.trust_remote_code
         return augmenting.make(job, self.device, trust_remote_code=trust, stop=self.stop)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.engines import teachers
+from harness.engines import general, teachers
 from harness.events import RunFinished, RunId
 from harness.identity import derive
 from harness.models import heads, students
@@ -33,7 +33,7 @@ class Sources:
     def model(self, job: RunJob) -> Any:
         """Of a student that starts from no checkpoint of its own: the suite's first teacher, before or after its
         fine-tuning, as the student's `init_from` says (after, for a teacher that was trained from scratch)."""
-        if job.checkpoint is not None or job.source is None:
+        if _checkpoint(job) is not None or job.source is None:
             return None
         spec = self.plan.spec.students[job.cell.student]
         fine_tuned = spec.init != "random" and (spec.init_from == "teacher" or job.source.checkpoint is None)
@@ -47,6 +47,11 @@ class Sources:
         return self._loaded[key]
 
 
+def _checkpoint(job: RunJob) -> Path | None:
+    """What the student begins with, if that is a checkpoint."""
+    return general.folder(job.general) if job.general else job.checkpoint
+
+
 def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, device: torch.device) -> Run:
     """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from."""
     planned, variant = job.planned, job.cell.variant
@@ -55,7 +60,7 @@ def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, d
         name=planned.student,
         task=job.data.task,
         teacher=sources.model(job),
-        checkpoint=job.checkpoint,
+        checkpoint=_checkpoint(job),
         seed=derive(planned.seed, "student"),
     )
     return Run(

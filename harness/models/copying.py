@@ -34,3 +34,11 @@ def copy_encoder(source: PreTrainedModel, student: PreTrainedModel, chosen: Sequ
     student.base_model.load_state_dict(outside, strict=False)
     for layer, index in zip(ours, chosen, strict=True):
         layer.load_state_dict(theirs[index - 1].state_dict())
+
+
+def copy_head(source: PreTrainedModel, student: PreTrainedModel) -> None:
+    """Give the student what the source has beside its encoder: the head that predicts tokens, of equal width."""
+    encoder, weights = f"{student.base_model_prefix}.", source.state_dict()
+    own = {name: tensor for name, tensor in student.state_dict().items() if not name.startswith(encoder)}
+    fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    student.load_state_dict(fitting, strict=False)

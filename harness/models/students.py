@@ -118,6 +118,8 @@ def build(
         if isinstance(teacher, PretrainedConfig):
             raise TypeError(f"init: {spec.init} copies weights, so it needs a model, not its configuration")
         copying.copy_encoder(teacher, student, chosen)
+        if task.kind == "text":
+            copying.copy_head(teacher, student)
     return student
 
 

@@ -12,6 +12,7 @@ from harness.identity import key
 from harness.method import Augmentation, Method
 from harness.models import checkpoints, tokenizers
 from harness.plan import keys
+from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
 from harness.plan.jobs import AugmentationJob, Plan, Reader, RunJob, TaskData, TeacherJob, task_info
 from harness.results.records import NotApplicable, PlannedRun
@@ -53,6 +54,7 @@ class _Builder:
         self.readers: dict[Path, Reader] = {}
         self.teachers: dict[tuple[str, str], TeacherJob] = {}
         self.groups = Groups()
+        self.generals = Generals(resolved, self.device)
         self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
 
     def plan(self) -> Plan:
@@ -63,8 +65,9 @@ class _Builder:
         runs: list[RunJob] = []
         not_applicable: list[NotApplicable] = []
         for cell in self.resolved.cells:
-            jobs = list(self._jobs(cell, data[cell.task.name])) if cell.reason is None else []
-            reason = cell.reason or next(filter(None, map(_unreadable, jobs)), None)
+            reason = cell.reason or self._obstacle(cell)
+            jobs = list(self._jobs(cell, data[cell.task.name])) if reason is None else []
+            reason = reason or next(filter(None, map(_unreadable, jobs)), None)
             if reason is None:
                 runs += jobs
             else:
@@ -115,27 +118,20 @@ class _Builder:
     def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """One for each seed."""
         task, variant, settings = cell.task, cell.variant, self.spec.training
-        source = next((self.teachers[task.name, name] for name in self.spec.teachers), None)
-        checkpoint = self._checkpoint(cell.student)
-        reader = self._reader(checkpoint) if checkpoint is not None else source.reader if source else None
-        if reader is None:
-            raise UserError(
-                Problem(
-                    "a student takes its family and its vocabulary from the suite's first teacher, and there is none:"
-                    " add one to teachers, or give `init` a hub id or folder",
-                    f"students.{cell.student}",
-                )
-            )
+        beginning = self._beginning(cell)
+        reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
         teachers = self._teachers_of(cell)
         augmented = self._augmented(cell, data)
         student_parts = keys.student(
             self.spec.students[cell.student],
+        general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
             self.resolved.shapes[cell.student],
             checkpoints.fingerprint(checkpoint) if checkpoint is not None else None,
             source,
             checkpoints.fingerprint(source.checkpoint) if source and source.checkpoint is not None else None,
         )
         for seed in self.spec.seeds:
+            general.key if general else None,
             data_seed = settings.data_seed if settings.data_seed is not None else seed
             parts = keys.run(
                 variant,
@@ -160,7 +156,32 @@ class _Builder:
                 teachers=[teacher.name for teacher in teachers],
             )
             method = self._method(cell, seed)
-            yield RunJob(planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts, augmented)
+            yield RunJob(
+                planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts, augmented, general
+            )
+
+    def _beginning(self, cell: Cell) -> Beginning:
+        """Where the cell's student takes its weights, its family and its tokenizer from."""
+        task, names = cell.task.name, list(self.spec.teachers)
+        source = self.teachers[task, names[0]] if names else None
+        checkpoint = self._checkpoint(cell.student)
+        reader = self._reader(checkpoint) if checkpoint is not None else source.reader if source else None
+        if reader is None:
+            raise UserError(
+                Problem(
+                    "a student takes its family and its vocabulary from the suite's first teacher, and there is none:"
+                    " add one to teachers, or give `init` a hub id or folder",
+                    f"students.{cell.student}",
+                )
+            )
+        return Beginning(reader, checkpoint, source)
+
+    def _obstacle(self, cell: Cell) -> str | None:
+        """Why the cell's student cannot begin as the suite says."""
+        if not cell.variant.general:
+            return None
+        teacher = self.teachers[cell.task.name, cell.variant.teachers[0]]
+        return self.generals.obstacle(cell, self._beginning(cell), teacher)
 
     def _teachers_of(self, cell: Cell) -> tuple[TeacherJob, ...]:
         """The cell's teachers, each fine-tuned by itself, or all together if its method says so."""

@@ -9,12 +9,16 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from harness.method import Augmentation, Cofinetuning, Method, TaskInfo
+from harness.method import Augmentation, Cofinetuning, General, Method, TaskInfo
 from harness.plan import figures, rows
-from harness.results.records import NotApplicable, PlanFile, PlannedRun, PlannedTask
+from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
 from harness.tasks.base import Splits, Task
+from harness.tasks.text import Text
+
+SCRATCH_POSITIONS = 512
+"""Tokens that a teacher from scratch takes at least."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,48 @@ class AugmentationJob:
 class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
     `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data."""
+    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with."""
 
     planned: PlannedRun
+@dataclass(frozen=True)
+class GeneralJob:
+    """A student to distil on unlabelled text, before any task and for all of them.
+
+    `label` and `student` are the row of the board that asks for it. `method` is bound to the text and to the shapes of
+    this stage. The student begins as `spec` says: from `checkpoint`, or with layers of the model in the folder
+    `source`. Its teacher is `assistant`, or the pretrained model in the folder `teacher`. `data` is where the suite has
+    the text from.
+    """
+
+    label: str
+    student: str
+    method: Method
+    general: General
+    spec: StudentSpec
+    checkpoint: Path | None
+    source: Path | None
+    teacher: Path
+    assistant: GeneralJob | None
+    reader: Reader
+    data: str
+    text: Text
+    training: TrainingSpec
+    steps: int
+    seed: int
+    parts: Mapping[str, Any]
+    key: str
+
+    @property
+    def cohort(self) -> tuple[str, str, float]:
+        """Jobs that agree in this see the same batches, and learn from the same teacher."""
+        teacher = self.assistant.key if self.assistant else str(self.teacher)
+        return teacher, self.reader.fingerprint, self.general.masking
+
+    @property
+    def overrides(self) -> dict[str, StageOverride]:
+        return {self.general.stage.name: StageOverride(steps=self.steps)}
+
+
     cell: Cell
     method: Method
     data: TaskData
@@ -114,6 +157,7 @@ class RunJob:
         augmented = self.augmented.key if self.augmented else ""
         return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
 
+    general: GeneralJob | None = None
 
 @dataclass(frozen=True)
 class Plan:
@@ -144,6 +188,12 @@ class Plan:
     def file(self, command: str) -> PlanFile:
         """What the suite asks for, as the store keeps it."""
         suite, limit = self.resolved.suite, self.spec.training.limit
+    def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
+        """The general stages that the jobs begin with, each once, an assistant before its students."""
+        asked = [job.general for job in jobs if job.general]
+        found = [each for job in asked for each in (job.assistant, job) if each]
+        return list({each.key: each for each in found}.values())
+
         labels = dict.fromkeys(variant.label for variant in suite.variants)
         teachers: dict[str, dict[str, str]] = {}
         for job in self.teachers:
@@ -176,6 +226,10 @@ class Plan:
             shapes=rows.shapes(self.resolved),
         )
 
+            generals=[
+                PlannedGeneral(key=job.key, label=job.label, student=job.student, data=job.data, steps=job.steps)
+                for job in self.generals(self.runs)
+            ],
 
 def task_info(task: Task) -> TaskInfo:
     """What a method may know of a task."""

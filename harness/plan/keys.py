@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from harness.method import Augmentation, Method
+from harness.method import Augmentation, General, Method
 from harness.plan.jobs import Reader, TaskData, TeacherJob
 from harness.suite.resolved import MethodVariant
-from harness.suite.schema import StudentSpec, TeacherSpec, TrainingSpec
+from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
+from harness.tasks.text import Text
 from harness.tensors import ModelShape
 from harness.training import VERSION
 
@@ -89,7 +90,12 @@ def _contents(path: Path) -> str:
 
 
 def student(
-    spec: StudentSpec, shape: ModelShape, checkpoint: str | None, source: TeacherJob | None, pretrained: str | None
+    spec: StudentSpec,
+    shape: ModelShape,
+    checkpoint: str | None,
+    source: TeacherJob | None,
+    pretrained: str | None,
+    general: str | None = None,
 ) -> dict[str, Any]:
     """Of a student's initial weights: its shape and where they come from.
 
@@ -105,8 +111,11 @@ def student(
     if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
         origin = source.key
     return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
+        general: key of the stage on unlabelled text that it begins with.
 
 
+    if general is not None:
+        return {**numbers, "init": "general", "source": general}
 def run(
     variant: MethodVariant,
     student_parts: dict[str, Any],
@@ -115,6 +124,31 @@ def run(
     validation: str,
     *,
     seed: int,
+def general(
+    job: General,
+    method: Method,
+    student_parts: dict[str, Any],
+    teacher: str | None,
+    text: Text,
+    reader: Reader,
+    spec: GeneralSpec,
+    settings: TrainingSpec,
+    device: str,
+) -> dict[str, Any]:
+    """Of a stage on unlabelled text. `teacher` is the fingerprint of the pretrained model, or the assistant's key."""
+    return {
+        "method": {"name": method.name, "version": method.version, "options": dict(job.options)},
+        "masking": job.masking,
+        "student": student_parts,
+        "teacher": teacher,
+        "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},
+        "seed": spec.seed,
+        "training": {**training(settings), "epochs": None, "steps": spec.steps},
+        "numeric": numeric(device, settings.precision),
+        "code": VERSION,
+    }
+
+
     data_seed: int,
     settings: TrainingSpec,
     device: str,

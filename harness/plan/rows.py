@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from harness.results.records import PlannedRow, Shape
+from harness.suite.methods import begins_on_text
 from harness.suite.resolved import MethodVariant, Resolved
+from harness.suite.schema import SuiteSpec
 
 
 def rows(resolved: Resolved) -> dict[str, PlannedRow]:
     """Of each label."""
-    teachers = list(resolved.suite.spec.teachers)
-    return {variant.label: _row(variant, teachers) for variant in resolved.suite.variants}
+    return {variant.label: _row(variant, resolved.suite.spec) for variant in resolved.suite.variants}
 
 
 def shapes(resolved: Resolved) -> dict[str, Shape]:
@@ -27,15 +28,19 @@ def shapes(resolved: Resolved) -> dict[str, Shape]:
     }
 
 
-def _row(variant: MethodVariant, teachers: list[str]) -> PlannedRow:
-    """`teachers` are the suite's, of which a method takes the first ones unless its entry names others."""
+def _row(variant: MethodVariant, suite: SuiteSpec) -> PlannedRow:
+    """A method takes the first of the suite's teachers, and its stage on text, unless its entry says otherwise."""
+    method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
+    begins = suite.general is not None and begins_on_text(method)
+    as_usual = list(variant.teachers) == teachers and variant.general == begins
     options = variant.config.model_dump(mode="json")
-    usual = options == variant.method.Config().model_dump(mode="json")
+    usual = options == method.Config().model_dump(mode="json")
     return PlannedRow(
-        method=variant.method.name,
+        method=method.name,
         entry=int(variant.path[1]),
-        plain=usual and not variant.stages and list(variant.teachers) == teachers[: variant.method.max_teachers],
+        plain=usual and not variant.stages and as_usual,
         options=options,
         stages={name: stage.model_dump(exclude_none=True) for name, stage in variant.stages.items()},
         teachers=list(variant.teachers),
+        general=variant.general,
     )

@@ -280,7 +280,8 @@ def _reading(summary: Summary) -> Iterator[str]:
         )
     yield (
         "Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and "
-        "seeds of the row. A teacher's own fine-tuning stands in its row and in no other."
+        "seeds of the row. A teacher's own fine-tuning stands in its row and in no other"
+        + (", a stage on unlabelled text in no row: see below." if plan.generals else ".")
     )
 
 
@@ -293,6 +294,11 @@ def _provenance(summary: Summary) -> Iterator[tuple[str, str]]:
         if of_task:
             text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
             yield f"Examples scored, {task.name}", text
+    for planned in plan.generals:
+        record = next((each for each in summary.generals if each.key == planned.key), None)
+        took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"
+        text = f"{planned.label}, {planned.student}: {_some(planned.steps, 'step')} on {planned.data}, {took}"
+        yield "Before all tasks", f"{text}; `general/{planned.key}/student`"
     if not results:
         return
     yield "Hardware", _variants(_machine(result.provenance.hardware) for result in results)

@@ -118,6 +118,33 @@ class TeacherRecord(Frozen):
     provenance: Provenance
 
 
+class GeneralRecord(Frozen):
+    """A student that was distilled on unlabelled text, before any task."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    method: str
+    label: str = Field(description="the first row of the board that asked for it")
+    student: str
+    seed: int
+    parts: dict[str, Any] = Field(description="what the key is a hash of")
+    losses: list[LossPoint] = Field(default_factory=list)
+    notes: dict[str, Any] = Field(default_factory=dict)
+    cost: Cost
+    size: ModelSize
+    provenance: Provenance
+
+
+class PlannedGeneral(Frozen):
+    """A stage on unlabelled text that runs of the suite begin with."""
+
+    key: str
+    label: str
+    student: str
+    data: str = Field(description="hub id, folder or files, as the suite names them")
+    steps: int
+
+
 class PlannedTask(Frozen):
     """A column of the board."""
 
@@ -151,11 +178,12 @@ class PlannedRow(Frozen):
     options: dict[str, Any] = Field(description="every option of the method with its value")
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="lengths and rates that are set")
     teachers: list[str]
+    general: bool = Field(False, description="it begins with a stage on unlabelled text")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All in which rows of one method can differ; no option of a method is named like one of the other two."""
-        return {**self.options, "stages": self.stages, "teachers": self.teachers}
+        """All in which rows of one method can differ; no option of a method is named like one of the other three."""
+        return {**self.options, "stages": self.stages, "teachers": self.teachers, "general": self.general}
 
 
 class Shape(Frozen):
@@ -209,6 +237,7 @@ class PlanFile(Frozen):
     not_applicable: list[NotApplicable]
     limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
     citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
+    generals: list[PlannedGeneral] = Field(default_factory=list, description="an assistant before its students")
     latency: LatencySpec | None = Field(None, description="how latency is to be measured; none: not at all")
     published: list[PublishedFigure] = Field(
         default_factory=list, description="figures of others to stand beside the board's, as they were at that time"

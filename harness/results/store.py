@@ -7,6 +7,8 @@
     DIR/<suite>/runs/<key>/predictions.parquet
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
     DIR/<suite>/teachers/<key>/record.json
+    DIR/<suite>/general/<key>/record.json       a student distilled on unlabelled text, before any task
+    DIR/<suite>/general/<key>/student/          which `init:` takes
     DIR/<suite>/latency/<key>.json              a latency measurement
     DIR/<suite>/checkpoints/<key>.pt            of runs that are under way
 """
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 
 from harness.errors import Problem, UserError
 from harness.results import atomic
-from harness.results.records import SCHEMA_VERSION, Frozen, PlanFile, RunRecord, TeacherRecord
+from harness.results.records import SCHEMA_VERSION, Frozen, GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.results.timings import LatencyRecord
 
 if TYPE_CHECKING:
@@ -127,6 +129,21 @@ class Store:
     def save_teacher(self, record: TeacherRecord) -> None:
         """Keep a teacher's record, in place of an older one of the same key."""
         _write(self.teacher_folder(record.key) / "record.json", record)
+
+    def general(self, key: str) -> GeneralRecord | None:
+        """The record of a student distilled on unlabelled text; None: there is none."""
+        return _read_keyed(self.general_folder(key) / "record.json", GeneralRecord)
+
+    def general_folder(self, key: str) -> Path:
+        """Where such a student and its record are."""
+        return self.folder / "general" / key
+
+    def save_general(self, record: GeneralRecord, export: Callable[[Path], object]) -> None:
+        """Keep a student distilled on unlabelled text, unless it is there. `export` makes and fills the folder given."""
+        folder = self.general_folder(record.key)
+        if not (folder / "record.json").exists():
+            atomic.write(folder / "student", export)
+            _write(folder / "record.json", record)
 
     def latency(self, key: str) -> LatencyRecord | None:
         """A latency measurement; None: there is none."""

@@ -13,7 +13,7 @@ from typing import Literal
 from harness.errors import Problem, UserError
 from harness.results.checks import Result, refuse_mixes
 from harness.results.latency import SpeedUp, asked_for, speed_ups
-from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
+from harness.results.records import GeneralRecord, ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.store import Store
 from harness.results.timings import LatencyRecord
 
@@ -95,7 +95,8 @@ class Beaten:
 @dataclass(frozen=True)
 class Summary:
     """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
-    `latencies` are the measurements that the plan asks for, one of each machine, and `speed_ups` their columns."""
+    `latencies` are the measurements that the plan asks for, one of each machine, and `speed_ups` their columns;
+    `generals` the stages on unlabelled text that are done."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]
@@ -105,6 +106,7 @@ class Summary:
     others: int
     speed_ups: tuple[SpeedUp, ...] = ()
     latencies: tuple[LatencyRecord, ...] = ()
+    generals: tuple[GeneralRecord, ...] = ()
 
 
 def scale(task: PlannedTask) -> int:
@@ -149,6 +151,7 @@ def summarize(store: Store) -> Summary:
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
         speed_ups=speed_ups(plan, measured),
         latencies=tuple(asked_for(plan, measured)),
+        generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
     )
 
 

@@ -22,7 +22,7 @@ from harness.suite.schema import SuiteSpec
 if TYPE_CHECKING:
     from harness.tasks.base import Task
 
-LATER = ("selection", "tuning", "general")
+LATER = ("selection", "tuning")
 """Keys that are planned, and that this version does not have."""
 
 
@@ -47,11 +47,12 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     places = lookup.models(data, findings)
     lookup.students(data, findings)
     lookup.distinct_names(data, findings)
+    text = lookup.text(data, findings)
     tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
     findings.stop()
     assert spec is not None  # else there were findings
     assert host is not None
-    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, root)
+    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, text, root)
 
 
 def _look_up(
@@ -65,6 +66,7 @@ def _look_up(
         host=host,
         teachers=list(as_map(data, "teachers")),
         students=list(as_map(data, "students")),
+        general=data.get("general") is not None,
         findings=findings,
     )
     return tuple(host.tasks[name] for name in names), lookup.sources(data, names, host, findings), variants

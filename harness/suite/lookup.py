@@ -11,7 +11,7 @@ from harness.errors import Problem, UserError, nearest
 from harness.models.students import KEYWORDS, check
 from harness.suite.document import KeyPath
 from harness.suite.findings import Findings, found
-from harness.suite.places import folder_or_hub, search_folders
+from harness.suite.places import expanded, folder_or_hub, search_folders, text_files
 from harness.suite.schema import StudentSpec
 
 if TYPE_CHECKING:
@@ -111,6 +111,27 @@ def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:
         if isinstance(init, str) and init not in KEYWORDS:
             _place(name, init, ("students", name, "init"), places, findings)
     return places
+
+
+def text(data: Mapping[str, Any], findings: Findings) -> str | None:
+    """The unlabelled text of the general stages: a hub id, an absolute folder, or an absolute path of .txt files."""
+    value = as_map(data, "general").get("data")
+    if not isinstance(value, str):
+        return None
+    path, places = ("general", "data"), dict[str, str]()
+    if not value.endswith(".txt"):
+        _place("text", value, path, places, findings)
+        return places.get("text")
+    folders = search_folders(findings.root.mark_of(path).folder)
+    try:
+        patterns = dict.fromkeys(str(expanded(value, folder).resolve()) for folder in folders)
+    except UserError as error:
+        findings.add(path, error.problems[0].message)
+        return None
+    found = next(filter(text_files, patterns), None)
+    if found is None:
+        findings.add(path, f"{value!r}: there is no file {' nor '.join(patterns)}")
+    return found
 
 
 def students(data: Mapping[str, Any], findings: Findings) -> None:

@@ -66,9 +66,11 @@ def expand(
     host: Host,
     teachers: Sequence[str],
     students: Sequence[str],
+    general: bool,
     findings: Findings,
 ) -> tuple[MethodVariant, ...]:
-    """The variants of all entries; what is wrong with them goes to `findings`."""
+    """The variants of all entries; what is wrong with them goes to `findings`. `general`: whether the suite has a stage
+    on unlabelled text."""
     variants: list[MethodVariant] = []
     labels: dict[str, KeyPath] = {}
     for index, entry in enumerate(entries):
@@ -80,12 +82,15 @@ def expand(
             continue
         own_teachers = _teachers(spec, method, teachers, path, findings)
         own_students = _chosen("student", spec.students, students, (*path, "students"), findings)
+        own_general = _general(spec, method, general, path, findings)
         for label, config in _cells(spec, method, path, findings):
             if label in labels and spec.label == entry.get("label"):
                 other = findings.root.mark_of(labels[label])
                 findings.add(path, f"label {label!r} is taken, at {other}; give one of them a `label:` of its own")
             labels.setdefault(label, path)
-            variants.append(MethodVariant(label, method, config, spec.stages, own_students, own_teachers, path))
+            variants.append(
+                MethodVariant(label, method, config, spec.stages, own_students, own_teachers, path, own_general)
+            )
     return tuple(variants)
 
 
@@ -118,6 +123,23 @@ def _teachers(
         takes = _count(least) if least == most else f"{least} to {'any number of' if most is None else most} teachers"
         findings.add((*path, "teachers"), f"the method takes {takes}, found {len(spec.teachers)}")
     return named
+
+
+def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, findings: Findings) -> bool:
+    """Whether the entry's students begin with the method's general stage."""
+    has_one = begins_on_text(method)
+    if spec.general and not has_one:
+        findings.add((*path, "general"), f"{spec.name} has no stage on unlabelled text: take it out")
+    elif spec.general and not suite:
+        findings.add((*path, "general"), "the suite does not say which text: add `general: {data: ..., steps: ...}`")
+    return has_one and suite and spec.general is not False
+
+
+def begins_on_text(method: type[Method]) -> bool:
+    """Whether the method has a stage on unlabelled text."""
+    from harness.method import Method as Base  # torch, which is there once a method is
+
+    return method.general is not Base.general and method.max_teachers != 0
 
 
 def _count(number: int) -> str:

@@ -75,6 +75,12 @@ def folder_or_hub(value: str, folders: Iterable[Path]) -> str:
     return value
 
 
+def text_files(pattern: str) -> list[str]:
+    """The files that an absolute path with wildcards means, sorted."""
+    path = Path(pattern)
+    return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+
+
 def search_folders(written_in: Path) -> Sequence[Path]:
     """Where a relative path is looked for: the working folder, then the folder of the file that it is written in."""
     return (Path.cwd(), written_in)

@@ -22,7 +22,7 @@ class MethodVariant:
     """One row of the board for each student: a method with its options settled.
 
     `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise. `path` is where in
-    the suite its entry stands.
+    the suite its entry stands. `general`: whether its students begin with a stage on unlabelled text.
     """
 
     label: str
@@ -32,6 +32,7 @@ class MethodVariant:
     students: tuple[str, ...]
     teachers: tuple[str, ...]
     path: tuple[str | int, ...] = ("methods",)
+    general: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Suite:
     """A suite file, read and checked. `path` is the file.
 
     `sources` maps each source in use to a hub id or to an absolute folder; likewise `models` each teacher that has a
-    model, and each student that starts from one. `tree` knows where each key was written.
+    model, and each student that starts from one. `text` is the unlabelled text of the general stages: a hub id, or an
+    absolute path, which for .txt files may hold wildcards. `tree` knows where each key was written.
     """
 
     spec: SuiteSpec
@@ -59,6 +61,7 @@ class Suite:
     variants: tuple[MethodVariant, ...]
     sources: Mapping[str, str]
     models: Mapping[str, str]
+    text: str | None = None
     tree: Node | None = field(default=None, repr=False)
 
 

@@ -93,6 +93,9 @@ class MethodSpec(Strict):
     stages: dict[str, StageOverride] = Field(default_factory=dict, description="lengths and rates of its stages")
     students: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="default: all")
     teachers: list[str] | None = Field(None, description="default: as many as the method takes, in order")
+    general: bool | None = Field(
+        None, description="begin with its stage on unlabelled text; default: if the suite and the method have one"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
 
 
@@ -134,6 +137,20 @@ class TrainingSpec(Strict):
     data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
 
 
+class GeneralSpec(Strict):
+    """The stage on unlabelled text that some methods begin with: once for each student, before all tasks."""
+
+    data: str = Field(description="hub id, local folder in the hub's layout, or .txt file (one text a line); * allowed")
+    name: str | None = Field(None, description="the data set's configuration")
+    split: str = "train"
+    column: str = Field("text", description="the column that holds the texts")
+    steps: Positive
+    batch_size: Positive = 32
+    lr: Rate = 1e-4
+    max_length: Annotated[int, Field(ge=8)] = 128
+    seed: Seed = 1
+
+
 class LatencySpec(Strict):
     """The shapes and backends of the latency comparison, and how long it may take."""
 
@@ -173,6 +190,7 @@ class SuiteSpec(Strict):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3]
     sources: dict[str, str] = Field(default_factory=dict, description="source -> hub id or local folder")
     training: TrainingSpec = TrainingSpec()
+    general: GeneralSpec | None = None
     latency: LatencySpec | None = None
     teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")

@@ -67,7 +67,7 @@ class PlainLines:
         self._say(f"{failed_line(event)}{self._count(event)}")
 
     def _count(self, event: RunFinished | RunFailed) -> str:
-        if event.run.role == "teacher":
+        if event.run.role != "student":
             return ""
         self.ended += 1
         return f" [{self.ended}/{self.runs}]"

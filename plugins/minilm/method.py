@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ MOST_RELATION_HEADS = 48
 
 class MiniLMConfig(MethodConfig):
     """Options of minilm."""
+
+    apart: ClassVar[frozenset[str]] = frozenset({"assistant"})
 
     version: Literal[1, 2] = Field(
         1, description="1: attention and value relations of each head; 2: Q-Q, K-K, V-V of relation heads"

@@ -19,6 +19,7 @@ SECTIONS = {
     "Methods": schema.MethodSpec,
     "Training": schema.TrainingSpec,
     "Latency": schema.LatencySpec,
+    "General": schema.GeneralSpec,
     "Teacher cache": schema.TeacherCacheSpec,
 }
 EXTRA = {"Top level": {"include"}}

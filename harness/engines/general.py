@@ -1,0 +1,182 @@
+"""The stages on unlabelled text: each student is distilled once, kept in the cache, and shown in the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import PreTrainedModel
+
+from harness import cache
+from harness.engines.teachers import Interrupted
+from harness.errors import UserError
+from harness.events import RunId
+from harness.host import Host
+from harness.identity import derive
+from harness.models import heads, masked, students
+from harness.plan.jobs import GeneralJob
+from harness.results import atomic, provenance
+from harness.results.records import GeneralRecord
+from harness.results.store import Store
+from harness.tasks.base import Splits
+from harness.tasks.text import TEXT, encode_text
+from harness.training import accounts, checkpoints
+from harness.training.cohort import Cohort, Teacher
+from harness.training.data import EncodedTask
+from harness.training.general import OnText, TextStream
+from harness.training.run import Run
+
+RECORD = "record.json"
+
+
+def folder(job: GeneralJob) -> Path:
+    """Where the cache keeps the student: its record, and a checkpoint that plain transformers load."""
+    return cache.root() / "general" / job.key
+
+
+def is_kept(job: GeneralJob) -> bool:
+    """Whether the cache has the student."""
+    return (folder(job) / RECORD).exists()
+
+
+def make(
+    jobs: Sequence[GeneralJob], store: Store, *, host: Host, device: torch.device, trust: bool, stop: Callable[[], bool]
+) -> None:
+    """See that the cache and the store hold the students of `jobs`, which name an assistant before its students.
+
+    Those with the same teacher and batches train side by side.
+
+    Raises:
+        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        UserError: a model cannot be read, or the training of one failed.
+    """
+    groups: dict[tuple[str, str, float], list[GeneralJob]] = {}
+    for job in sorted(jobs, key=lambda job: job.assistant is not None):
+        groups.setdefault(job.cohort, []).append(job)
+    for group in groups.values():
+        cache.root().joinpath("general").mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:  # another process may be at the same students
+            for target in sorted(str(folder(job)) for job in group):
+                stack.enter_context(FileLock(f"{target}.lock"))
+            missing = [job for job in group if not is_kept(job)]
+            if missing:
+                _Training(missing, host, device, trust).run(stop)
+        for job in group:
+            _show(job, store)
+
+
+def _show(job: GeneralJob, store: Store) -> None:
+    """A copy in the store, so that the student can be used when the cache is gone."""
+    text = (folder(job) / RECORD).read_text(encoding="utf-8")
+    without = shutil.ignore_patterns(RECORD)
+    store.save_general(
+        GeneralRecord.model_validate_json(text), lambda path: shutil.copytree(folder(job), path, ignore=without)
+    )
+
+
+class _Training:
+    """Students that learn from one teacher on the same batches."""
+
+    def __init__(self, jobs: Sequence[GeneralJob], host: Host, device: torch.device, trust: bool) -> None:
+        self.jobs = {job.key: job for job in jobs}
+        self.first = jobs[0]
+        self.host = host
+        self.device = device
+        self.trust = trust
+        self.started = provenance.now()
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        stream = self._stream()
+        teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, self.device)
+        runs = [self._run(job, stream) for job in self.jobs.values()]
+        for run in runs:
+            checkpoints.restore(run, self._checkpoint(run))
+            accounts.announce(self.host, run, cohort=len(runs))
+        cohort = Cohort(stream, {"teacher": teacher}, runs, self.device)
+        for run in cohort.train(stop=stop, checkpoint=lambda run: checkpoints.save(run, self._checkpoint(run))):
+            if run.error is not None:
+                raise UserError(f"the stage on text of {run.id} failed: {run.error}")
+            self._keep(run, cohort)
+        if not all(run.ended for run in runs):
+            raise Interrupted
+
+    def _stream(self) -> TextStream:
+        first = self.first
+        rows = first.steps * first.training.batch_size
+        encoded = encode_text(first.text, first.reader.tokenizer, first.training.max_length, rows)
+        pad = int(first.reader.tokenizer.pad_token_id)
+        text = EncodedTask(TEXT, Splits(first.text.texts, {}), first.reader.fingerprint, pad, encoded, {})
+        return TextStream(
+            text,
+            first.reader.tokenizer,
+            batch_size=first.training.batch_size,
+            masking=first.general.masking,
+            seed=first.seed,
+        )
+
+    def _teacher(self) -> PreTrainedModel:
+        first = self.first
+        if first.assistant is not None:
+            return heads.load(folder(first.assistant), TEXT, seed=0)
+        asks = [
+            job for job in self.jobs.values() if any("logits" in names for names in job.general.stage.needs.teachers)
+        ]
+        if asks:  # for its predictions: it must have been trained to make them
+            remedy = f"`general: false` goes on without the stage on text of {asks[0].label}"
+            return masked.load(first.teacher, self.device, remedy=remedy, trust_remote_code=self.trust).model
+        return heads.load(first.teacher, TEXT, seed=0, trust_remote_code=self.trust)
+
+    def _run(self, job: GeneralJob, stream: TextStream) -> Run:
+        source = heads.load(job.source, TEXT, seed=0, trust_remote_code=self.trust) if job.source else None
+        student = students.build(
+            job.spec,
+            name=job.student,
+            task=TEXT,
+            teacher=source,
+            checkpoint=job.checkpoint,
+            seed=derive(job.seed, "student"),
+            trust_remote_code=self.trust,
+        )
+        return Run(
+            RunId(job.key, TEXT.name, job.label, job.student, job.seed, role="general"),
+            OnText(job.method, job.general.stage),
+            student,
+            teachers=["teacher"],
+            training=job.training,
+            overrides=job.overrides,
+            batches_per_epoch=stream.batches_per_epoch,
+            device=self.device,
+            observe=accounts.reporter(self.host),
+        )
+
+    def _checkpoint(self, run: Run) -> Path:
+        return folder(self.jobs[run.id.key]).with_name(f"{run.id.key}.pt")
+
+    def _keep(self, run: Run, cohort: Cohort) -> None:
+        job = self.jobs[run.id.key]
+        record = GeneralRecord(
+            key=job.key,
+            method=job.method.name,
+            label=job.label,
+            student=job.student,
+            seed=job.seed,
+            parts=dict(job.parts),
+            losses=run.history,
+            notes=run.notes,
+            cost=accounts.cost(run, cohort, evaluation_seconds=0.0),
+            size=accounts.size(run.student, job.student, tokens=job.training.max_length),
+            provenance=accounts.provenance_of(self.device, self.started),
+        )
+
+        def export(path: Path) -> None:
+            with heads.quiet():
+                run.student.save_pretrained(path)
+            job.reader.tokenizer.save_pretrained(path)
+            (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+        atomic.write(folder(job), export)
+        atomic.forget(self._checkpoint(run))

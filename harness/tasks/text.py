@@ -1,0 +1,131 @@
+"""Unlabelled text: what general stages read, before any task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.suite.places import text_files
+from harness.suite.schema import GeneralSpec
+from harness.tasks.base import Splits, Task
+from harness.tasks.encode import Encoded
+from harness.tasks.fingerprint import fingerprint
+from harness.tasks.ragged import Ragged
+from harness.tasks.rows import CHUNK, words_of
+from harness.tasks.sources import get_split, load_source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+COLUMN = "text"
+
+
+def _no_splits(source: str | None) -> Splits:
+    raise TypeError("unlabelled text has no splits of a task")
+
+
+TEXT = Task(COLUMN, "text", _no_splits, metrics=(), score="")
+"""What stands for a task where models are made: their head predicts tokens."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Texts in the order in which they are read: a `Dataset` of one column, and its fingerprint."""
+
+    texts: Dataset
+    fingerprint: str
+
+
+def load_text(spec: GeneralSpec, place: str) -> Text:
+    """The texts that the general stage `spec` can get to see, none of them blank: those that its seed draws first.
+
+    Args:
+        place: a hub id, a folder in the hub's layout, or a path of .txt files, which may hold wildcards.
+
+    Raises:
+        UserError: there is no such data set, split or column, or no text in it.
+    """
+    if place.endswith(".txt"):
+        every, column = _lines(text_files(place)), COLUMN
+    else:
+        every, column = _column(spec, place), spec.column
+    chosen = _drawn(every, column, spec.seed, spec.steps * spec.batch_size)
+    if not chosen:
+        raise UserError(f"general.data: {place} holds no text (column {column!r})")
+    texts = (
+        every.select_columns([column]).rename_column(column, COLUMN)
+        if column != COLUMN
+        else every.select_columns([COLUMN])
+    )
+    texts = texts.select(chosen)
+    return Text(texts, fingerprint(texts))
+
+
+def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Encoded:
+    """The texts as rows of at most `max_length` tokens: a longer one makes several. No more than `rows` of them.
+
+    Every row holds a token beside the special ones, and every row has its special tokens.
+    """
+    from itertools import islice
+
+    made = list(islice(_rows(text, tokenizer, max_length), rows))
+    types = [types for _, types, _, _ in made if types is not None]
+    return Encoded(
+        kind="text",
+        ids=[f"{example}#{index}" for index, (_, _, _, example) in enumerate(made)],
+        examples=np.array([example for *_, example in made], dtype=np.int64),
+        input_ids=Ragged.of([ids for ids, *_ in made], np.int32),
+        token_type_ids=Ragged.of(types, np.int8) if types else None,
+        word_ids=Ragged.of([words for _, _, words, _ in made], np.int32),
+        labels=np.zeros(len(made), dtype=np.int64),
+    )
+
+
+def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[tuple[list[int], list[int] | None, list[int], int]]:
+    for first in range(0, len(text.texts), CHUNK):
+        texts = text.texts[first : first + CHUNK][COLUMN]
+        tokens = tokenizer(texts, truncation=True, max_length=max_length, return_overflowing_tokens=True)
+        types = tokens.get("token_type_ids")
+        for row, example in enumerate(tokens["overflow_to_sample_mapping"]):
+            words = words_of(tokens, row)
+            if max(words) >= 0:
+                yield tokens["input_ids"][row], types and types[row], words, first + example
+
+
+def _lines(files: list[str]) -> Dataset:
+    """One text for each line."""
+    from datasets import Dataset
+
+    lines: list[str] = []
+    for file in files:
+        try:
+            lines += Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"general.data: {file} cannot be read as UTF-8 text: {error}") from error
+    return Dataset.from_dict({COLUMN: lines})
+
+
+def _column(spec: GeneralSpec, place: str) -> Dataset:
+    data = get_split(load_source(place, spec.name), spec.split, [spec.column], f"general.data: {place}")
+    found = data.features[spec.column]
+    if getattr(found, "dtype", None) not in ("string", "large_string"):
+        raise UserError(f"general.column: {spec.column!r} of {place} holds {found}, not text")
+    return data
+
+
+def _drawn(dataset: Dataset, column: str, seed: int, count: int) -> list[int]:
+    """The numbers of the first `count` texts that are not blank, in an order that depends on the seed alone."""
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(dataset))
+    chosen: list[int] = []
+    for first in range(0, len(order), CHUNK):
+        part = order[first : first + CHUNK].tolist()
+        texts = dataset[part][column]
+        chosen += [index for index, text in zip(part, texts, strict=True) if text and text.strip()]
+        if len(chosen) >= count:
+            break
+    return chosen[:count]

@@ -1,0 +1,83 @@
+"""A general stage in training: unlabelled text as batches, and a method that has no stage but this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.batch import NOT_MASKED, Batch
+from harness.identity import derive
+from harness.method import LossTerms, Method, Stage, Step
+from harness.tensors import ModelShape, Tensors
+from harness.training.data import EncodedTask, Stream
+
+CPU = torch.device("cpu")
+
+AS_MASK, AS_ANOTHER = 0.8, 0.1
+"""Of the tokens that are to be predicted, how many stand as [MASK] and how many as any token (Devlin et al. 2019,
+section 3.1); the others stand as they are."""
+
+
+class OnText(Method):
+    """A method's general stage as the only stage of a run."""
+
+    min_teachers = max_teachers = 1
+
+    def __init__(self, method: Method, stage: Stage) -> None:
+        super().__init__(
+            method.config, task=method.task, student=method.student, teachers=method.teachers, seed=method.seed
+        )
+        self.method = method
+        self.stage = stage
+
+    def stages(self) -> Sequence[Stage]:
+        return [self.stage]
+
+    def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        return self.method.modules(student, teachers)
+
+    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        return self.method.losses(step, batch, student, teachers)
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        return self.method.weights(step)
+
+    def notes(self) -> Mapping[str, Any]:
+        return self.method.notes()
+
+
+class TextStream(Stream):
+    """The endless sequence of batches of unlabelled text.
+
+    A share `masking` of the tokens is masked anew each time that a text comes, at least one in each (none if it is 0);
+    the labels are those tokens.
+    """
+
+    def __init__(self, text: EncodedTask, tokenizer: Any, *, batch_size: int, masking: float, seed: int) -> None:
+        super().__init__(text, batch_size=batch_size, data_seed=seed)
+        self.tokenizer = tokenizer
+        self.masking = masking
+
+    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
+        batches, tokens = super().at(position, CPU)
+        masked = self._masked(batches[self.reader], derive(self.data_seed, "masking", str(position)))
+        return {self.reader: masked.to(device)}, tokens
+
+    def _masked(self, batch: Batch, seed: int) -> Batch:
+        ids = batch.inputs["input_ids"]
+        if not self.masking:
+            return replace(batch, labels=torch.full_like(ids, NOT_MASKED))
+        assert batch.word_ids is not None  # of every batch that is collated
+        generator = torch.Generator().manual_seed(seed)
+        draws = torch.rand(ids.shape, generator=generator).masked_fill(batch.word_ids < 0, 2.0)
+        chosen = (draws < self.masking) | (draws == draws.amin(-1, keepdim=True))
+        labels = ids.masked_fill(~chosen, NOT_MASKED)
+        kind = torch.rand(ids.shape, generator=generator)
+        others = torch.randint(len(self.tokenizer), ids.shape, generator=generator)
+        shown = torch.where(chosen & (kind < AS_MASK), int(self.tokenizer.mask_token_id), ids)
+        shown = torch.where(chosen & (kind >= AS_MASK) & (kind < AS_MASK + AS_ANOTHER), others, shown)
+        return replace(batch, inputs={**batch.inputs, "input_ids": shown}, labels=labels)

@@ -1,0 +1,218 @@
+"""Stages on unlabelled text: made once, before all tasks, and used by every run that begins with them."""
+
+import random
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
+
+from harness import hookimpl
+from harness.errors import UserError
+from harness.models import tokenizers
+
+WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
+METHODS = [
+    "finetune",
+    "distilbert",
+    "tinybert",
+    {"minilm": {"assistant": True}},
+    {"minilm": {"label": "plain", "general": False}},
+]
+
+
+def pretrained(folder, *, head=True):
+    tokenizer = tokenizers.whole_word([" ".join(WORDS)])
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64
+    )
+    (BertForMaskedLM if head else BertModel)(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture
+def suite(small):
+    """The small suite, with a pretrained teacher, and a text."""
+    rng = random.Random(1)
+    lines = [" ".join(rng.choices(WORDS, k=rng.randint(3, 25))) for _ in range(120)]
+    (small.folder / "corpus.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    pretrained(small.folder / "base")
+    content = yaml.safe_load(small.path.read_text(encoding="utf-8"))
+    content["teachers"] = {"base": {"model": "./base", "epochs": 1, "lr": 1e-3}}
+    content["methods"] = METHODS
+    content["general"] = {"data": "corpus.txt", "steps": 12, "batch_size": 8, "max_length": 12, "lr": 1e-3}
+    small.path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return small
+
+
+class Listener:
+    def __init__(self):
+        self.started = []
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append((event.run.role, event.run.label, event.run.student))
+
+
+def weights(store, record):
+    return load_file(store.run_folder(record.key) / "student" / "model.safetensors")
+
+
+def test_each_stage_is_made_once_before_all_tasks(suite):
+    listener = Listener()
+    outcome = suite.run(observers=(listener,))
+    assert outcome.failed == []
+    general = [started for started in listener.started if started[0] == "general"]
+    assert listener.started[: len(general)] == general
+    assert sorted(general) == [
+        ("general", "distilbert", "1x32"),
+        ("general", "minilm", "1x32"),
+        ("general", "minilm", "assistant of 1x32"),
+        ("general", "tinybert", "1x32"),
+    ]
+    again = Listener()
+    suite.run("seeds=[1, 2, 3]", "training.lr=0.002", observers=(again,))
+    assert {role for role, *_ in again.started} == {"student"}
+
+
+def test_records_students_and_the_board(suite):
+    from harness.results import report
+
+    suite.run()
+    store = suite.store()
+    planned = {(each.label, each.student): each for each in store.plan().generals}
+    assistant, student = planned["minilm", "assistant of 1x32"], planned["minilm", "1x32"]
+    records = {place: store.general(each.key) for place, each in planned.items()}
+    assert records["minilm", "assistant of 1x32"].size.layers == 2  # as deep as the teacher
+    assert records["minilm", "1x32"].size.layers == 1
+    assert records["minilm", "1x32"].parts["teacher"] == assistant.key
+    assert {point.stage for point in records["tinybert", "1x32"].losses} == {"general"}
+    # tinybert and the assistant read unmasked text under one teacher: side by side, and it ran once a batch.
+    costs = [records[place].cost for place in (("tinybert", "1x32"), ("minilm", "assistant of 1x32"))]
+    assert [(cost.cohort_size, cost.teacher_forwards) for cost in costs] == [(2, 12), (2, 12)]
+    folder = store.general_folder(student.key) / "student"
+    assert AutoModel.from_pretrained(folder).config.num_hidden_layers == 1
+    AutoModelForMaskedLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("sun lamp")["input_ids"]
+    text = report(store.folder).markdown
+    assert "minilm, assistant of 1x32: 12 steps on corpus.txt" in text
+    assert f"general/{student.key}/student" in text
+
+
+def test_runs_begin_with_the_result(suite):
+    """At a learning rate of nothing a run ends with the weights that it began with."""
+    suite.run("training.lr=1e-30", "methods=[tinybert]", "seeds=[1, 2]")
+    store = suite.store()
+    (planned,) = store.plan().generals
+    made = load_file(store.general_folder(planned.key) / "student" / "model.safetensors")
+    for record in store.records():
+        assert record.parts["student"]["init"] == "general"
+        assert record.parts["student"]["source"] == planned.key
+        own = weights(store, record)
+        shared = [name for name in own if name in made]
+        assert len(shared) > 15
+        assert all(torch.equal(own[name], made[name]) for name in shared)
+    from_teacher = load_file(suite.folder / "base" / "model.safetensors")
+    name = "bert.encoder.layer.0.output.dense.weight"
+    assert not torch.equal(made[name], from_teacher["bert.encoder.layer.1.output.dense.weight"])
+
+
+def test_general_false_and_methods_without_one_keep_their_keys(suite):
+    with_it = {run.planned.label: run.planned.key for run in suite.plan().runs if run.planned.seed == 1}
+    methods = "methods=[finetune, tinybert, {minilm: {label: plain}}]"
+    without = {
+        run.planned.label: run.planned.key for run in suite.plan("general=null", methods).runs if run.planned.seed == 1
+    }
+    assert with_it["finetune"] == without["finetune"]
+    assert with_it["plain"] == without["plain"]
+    assert with_it["tinybert"] != without["tinybert"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ("general.steps=13", False),
+        ("general.lr=0.002", False),
+        ("general.seed=2", False),
+        ("general.max_length=14", False),
+        ("methods=[tinybert: {attention_loss: kl}]", False),
+        ("methods=[tinybert: {temperature: 3}]", True),
+        ("training.epochs=2", True),
+        ("training.limit.train=50", True),
+        ("tasks=[order]", True),
+    ],
+)
+def test_the_stages_key_holds_what_decides_it_and_nothing_else(suite, change, same):
+    def key(*overrides):
+        plan = suite.plan("methods=[tinybert]", *overrides)
+        (job,) = plan.generals(plan.runs)
+        return job.key
+
+    assert (key(change) == key()) is same
+
+
+def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
+    from harness.engines import general
+    from harness.engines.teachers import Interrupted
+
+    def make(stop):
+        plan = suite.plan("methods=[distilbert, tinybert]")
+        jobs, host = plan.generals(plan.runs), plan.resolved.suite.host
+        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=stop)
+        return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
+
+    whole = make(lambda: False)
+    shutil.rmtree(suite.folder / "cache" / "general")
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        make(lambda: next(asked) > 5)
+    assert list((suite.folder / "cache" / "general").glob("*.pt"))
+    after = make(lambda: False)
+    assert not list((suite.folder / "cache" / "general").glob("*.pt"))
+    for label, tensors in whole.items():
+        assert all(torch.equal(tensor, after[label][name]) for name, tensor in tensors.items())
+
+
+def test_alone_and_side_by_side_make_the_same_bits(suite):
+    from harness.engines import general
+
+    def make(methods):
+        plan = suite.plan(f"methods={methods}")
+        jobs = plan.generals(plan.runs)
+        host = plan.resolved.suite.host
+        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=lambda: False)
+        made = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
+        shutil.rmtree(suite.folder / "cache" / "general")
+        return made
+
+    both = make("[tinybert, minilm]")
+    for alone in (make("[tinybert]"), make("[minilm]")):
+        for place, tensors in alone.items():
+            assert all(torch.equal(tensor, both[place][name]) for name, tensor in tensors.items())
+
+
+def test_the_result_alone_as_init(suite):
+    suite.run("methods=[tinybert]", "seeds=[1]")
+    (planned,) = suite.store().plan().generals
+    init = suite.store().general_folder(planned.key) / "student"
+    outcome = suite.run("general=null", "methods=[finetune]", f"students.1x32.init={init}")
+    assert outcome.failed == []
+
+
+def test_a_teacher_from_scratch_has_nothing_to_teach_before_the_tasks(suite):
+    scratch = "teachers={base: {architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}}}"
+    reasons = {cell.label: cell.reason for cell in suite.plan(scratch).not_applicable}
+    assert reasons.keys() == {"distilbert", "tinybert", "minilm"}
+    assert "trained from scratch" in reasons["tinybert"]
+    assert "`general: false`" in reasons["tinybert"]
+
+
+def test_predictions_are_learnt_only_from_a_trained_head(suite):
+    shutil.rmtree(suite.folder / "base")
+    pretrained(suite.folder / "base", head=False)
+    with pytest.raises(UserError, match=r"no trained masked language model.*`general: false`.*distilbert"):
+        suite.run("methods=[distilbert]")
+    assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it reads nothing of the head

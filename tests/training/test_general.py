@@ -1,0 +1,85 @@
+"""Batches of unlabelled text: what is masked, and that it is the same wherever a run goes on."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from harness.batch import NOT_MASKED
+from harness.models import tokenizers
+from harness.tasks.base import Splits
+from harness.tasks.text import TEXT, Text, encode_text
+from harness.training.data import EncodedTask
+from harness.training.general import TextStream
+
+CPU = torch.device("cpu")
+WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
+
+
+def stream(masking=0.15, seed=1, rows=400):
+    tokenizer = tokenizers.whole_word([" ".join(WORDS)])
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 20, (rows,), generator=generator).tolist()
+    lines = [" ".join(WORDS[(i + j * j) % 10] for j in range(length)) for i, length in enumerate(lengths)]
+    texts = Dataset.from_dict({"text": lines})
+    encoded = encode_text(Text(texts, "x"), tokenizer, 24, rows)
+    task = EncodedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
+    return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed), tokenizer
+
+
+def batches(made, count=25):
+    return [made.at(position, CPU)[0]["reader"] for position in range(count)]
+
+
+def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
+    masked, tokenizer = stream()
+    plain, _ = stream(masking=0.0)
+    for shown, original in zip(batches(masked), batches(plain), strict=True):
+        assert shown.kind == original.kind == "text"
+        assert shown.ids == original.ids
+        ids, before = shown.inputs["input_ids"], original.inputs["input_ids"]
+        chosen = shown.labels != NOT_MASKED
+        assert torch.equal(shown.labels[chosen], before[chosen])
+        assert torch.equal(ids[~chosen], before[~chosen])
+        assert (chosen.sum(-1) >= 1).all()
+        special = torch.isin(before, torch.tensor(tokenizer.all_special_ids))
+        assert not (chosen & special).any()
+        assert (original.labels == NOT_MASKED).all()
+
+
+def test_shares_are_those_of_bert():
+    """Of long enough texts 15 % are chosen; 80 % of those are masks, 10 % other tokens, 10 % as they were."""
+    masked, tokenizer = stream(rows=3000)
+    made = batches(masked, 180)
+    words = torch.cat([batch.word_ids[batch.lengths > 12].flatten() for batch in made]) >= 0
+    labels = torch.cat([batch.labels[batch.lengths > 12].flatten() for batch in made])
+    ids = torch.cat([batch.inputs["input_ids"][batch.lengths > 12].flatten() for batch in made])
+    chosen = labels != NOT_MASKED
+    share = chosen.sum() / words.sum()
+    # One token at least in each text lifts the share a little above 15 %: by (1 - 0.15)^n of n tokens over n.
+    assert 0.15 < share.item() < 0.17
+    as_mask = (ids[chosen] == tokenizer.mask_token_id).float().mean().item()
+    as_it_was = (ids[chosen] == labels[chosen]).float().mean().item()
+    assert as_mask == pytest.approx(0.8, abs=0.03)
+    assert as_it_was == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_anew():
+    one, _ = stream()
+    other, _ = stream()
+    forward = batches(one, 60)
+    backward = [other.at(position, CPU)[0]["reader"] for position in reversed(range(60))][::-1]
+    for a, b in zip(forward, backward, strict=True):
+        assert a.ids == b.ids
+        assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
+        assert torch.equal(a.labels, b.labels)
+    first = {id: row for batch in forward[:25] for id, row in zip(batch.ids, batch.labels, strict=True)}
+    second = {id: row for batch in forward[25:50] for id, row in zip(batch.ids, batch.labels, strict=True)}
+    assert first.keys() == second.keys()
+    same = [torch.equal(row[row != NOT_MASKED], second[id][second[id] != NOT_MASKED]) for id, row in first.items()]
+    assert sum(same) < len(same)
+
+
+def test_tokens_counted_are_the_real_ones():
+    made, _ = stream()
+    placed, tokens = made.at(3, CPU)
+    assert tokens == int(placed["reader"].inputs["attention_mask"].sum())

@@ -57,8 +57,8 @@ class _Engine:
         missing = pending(self.plan, self.store)
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
-            for augmented in self.plan.augmentations(missing):  # first, since a model that is none ends the suite
             self._generals(missing)
+            for augmented in self.plan.augmentations(missing):  # first, since a model that is none ends the suite
                 self.made[augmented.key] = self._augment(augmented)
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
@@ -68,7 +68,6 @@ class _Engine:
             self.outcome.interrupted = True
         return self.outcome
 
-    def _augment(self, job: AugmentationJob) -> augmenting.Made:
     def _generals(self, missing: Sequence[RunJob]) -> None:
         """Before all else: what students begin with does not depend on any task."""
         general.make(
@@ -80,6 +79,7 @@ class _Engine:
             stop=self.stop,
         )
 
+    def _augment(self, job: AugmentationJob) -> augmenting.Made:
         trust = self.plan.spec.trust_remote_code
         return augmenting.make(job, self.device, trust_remote_code=trust, stop=self.stop)
 

@@ -122,16 +122,16 @@ class _Builder:
         reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
         teachers = self._teachers_of(cell)
         augmented = self._augmented(cell, data)
+        general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
         student_parts = keys.student(
             self.spec.students[cell.student],
-        general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
             self.resolved.shapes[cell.student],
             checkpoints.fingerprint(checkpoint) if checkpoint is not None else None,
             source,
             checkpoints.fingerprint(source.checkpoint) if source and source.checkpoint is not None else None,
+            general.key if general else None,
         )
         for seed in self.spec.seeds:
-            general.key if general else None,
             data_seed = settings.data_seed if settings.data_seed is not None else seed
             parts = keys.run(
                 variant,

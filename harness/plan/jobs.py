@@ -95,13 +95,6 @@ class AugmentationJob:
 
 
 @dataclass(frozen=True)
-class RunJob:
-    """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
-    `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with."""
-
-    planned: PlannedRun
-@dataclass(frozen=True)
 class GeneralJob:
     """A student to distil on unlabelled text, before any task and for all of them.
 
@@ -140,6 +133,13 @@ class GeneralJob:
         return {self.general.stage.name: StageOverride(steps=self.steps)}
 
 
+@dataclass(frozen=True)
+class RunJob:
+    """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
+    `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
+    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with."""
+
+    planned: PlannedRun
     cell: Cell
     method: Method
     data: TaskData
@@ -150,6 +150,7 @@ class GeneralJob:
     data_seed: int
     parts: Mapping[str, Any]
     augmented: AugmentationJob | None = None
+    general: GeneralJob | None = None
 
     @property
     def cohort(self) -> tuple[str, str, int, str]:
@@ -157,7 +158,6 @@ class GeneralJob:
         augmented = self.augmented.key if self.augmented else ""
         return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
 
-    general: GeneralJob | None = None
 
 @dataclass(frozen=True)
 class Plan:
@@ -181,6 +181,12 @@ class Plan:
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
         return [list(group.values()) for group in groups.values()]
 
+    def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
+        """The general stages that the jobs begin with, each once, an assistant before its students."""
+        asked = [job.general for job in jobs if job.general]
+        found = [each for job in asked for each in (job.assistant, job) if each]
+        return list({each.key: each for each in found}.values())
+
     def augmentations(self, jobs: Sequence[RunJob]) -> list[AugmentationJob]:
         """The training data that the jobs ask to be made, each once."""
         return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
@@ -188,12 +194,6 @@ class Plan:
     def file(self, command: str) -> PlanFile:
         """What the suite asks for, as the store keeps it."""
         suite, limit = self.resolved.suite, self.spec.training.limit
-    def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
-        """The general stages that the jobs begin with, each once, an assistant before its students."""
-        asked = [job.general for job in jobs if job.general]
-        found = [each for job in asked for each in (job.assistant, job) if each]
-        return list({each.key: each for each in found}.values())
-
         labels = dict.fromkeys(variant.label for variant in suite.variants)
         teachers: dict[str, dict[str, str]] = {}
         for job in self.teachers:
@@ -219,6 +219,10 @@ class Plan:
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
+            generals=[
+                PlannedGeneral(key=job.key, label=job.label, student=job.student, data=job.data, steps=job.steps)
+                for job in self.generals(self.runs)
+            ],
             latency=self.spec.latency,
             published=figures.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
@@ -226,10 +230,6 @@ class Plan:
             shapes=rows.shapes(self.resolved),
         )
 
-            generals=[
-                PlannedGeneral(key=job.key, label=job.label, student=job.student, data=job.data, steps=job.steps)
-                for job in self.generals(self.runs)
-            ],
 
 def task_info(task: Task) -> TaskInfo:
     """What a method may know of a task."""

@@ -103,27 +103,19 @@ def student(
         checkpoint: fingerprint of the checkpoint that the student itself starts from.
         source: the teacher whose family it takes, and its layers, if `init` says so.
         pretrained: fingerprint of that teacher's pretrained checkpoint; None if it has none.
+        general: key of the stage on unlabelled text that it begins with.
     """
     numbers = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
+    if general is not None:
+        return {**numbers, "init": "general", "source": general}
     if checkpoint is not None:
         return {**numbers, "init": "checkpoint", "source": checkpoint}
     origin: str | None = pretrained
     if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
         origin = source.key
     return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
-        general: key of the stage on unlabelled text that it begins with.
 
 
-    if general is not None:
-        return {**numbers, "init": "general", "source": general}
-def run(
-    variant: MethodVariant,
-    student_parts: dict[str, Any],
-    teachers: Sequence[TeacherJob],
-    data_parts: dict[str, Any],
-    validation: str,
-    *,
-    seed: int,
 def general(
     job: General,
     method: Method,
@@ -149,6 +141,14 @@ def general(
     }
 
 
+def run(
+    variant: MethodVariant,
+    student_parts: dict[str, Any],
+    teachers: Sequence[TeacherJob],
+    data_parts: dict[str, Any],
+    validation: str,
+    *,
+    seed: int,
     data_seed: int,
     settings: TrainingSpec,
     device: str,

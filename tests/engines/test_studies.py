@@ -6,9 +6,16 @@ import sys
 
 import pandas as pd
 import pytest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
+from harness import plan
+from harness.engines import local
+from harness.models import tokenizers
 from harness.results import report
+from harness.results.store import Store
+from harness.suite import load, resolve
+
+from ..tasks.hub_layout import write_dataset
 
 HEADS = "teachers.base.architecture={layers: 2, hidden: 24, heads: 12, ffn: 32}"
 STUDENTS = "students={" + ", ".join(f"h{n}: {{layers: 1, heads: {n}, init: uniform}}" for n in (12, 6, 3, 2)) + "}"
@@ -94,6 +101,70 @@ def test_fewer_heads_end_to_end(small, monkeypatch):
     timed = [line for line in lines if line[0] == "eager"]
     assert [line[1:3] for line in timed] == [["1", "8"], ["4", "8"]]
     assert all(len(line) == 8 and line[5].endswith("]") for line in timed)
+
+
+@pytest.fixture
+def rehearse(tmp_path, monkeypatch):
+    """Plans a shipped suite as its header says of a rehearsal, with 16 examples and encoders of the same depths."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    tokenizer = tokenizers.whole_word(["one", "two", "three", "four"])
+    sizes = {"base": (12, 24, 12), "large": (24, 32, 16), "4x312": (4, 12, 12)}
+    for name, (layers, hidden, heads) in sizes.items():
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            num_hidden_layers=layers,
+            hidden_size=hidden,
+            num_attention_heads=heads,
+            intermediate_size=24,
+        )
+        BertForMaskedLM(config).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    words = ["one two", "two three", "three four", "four one"] * 6
+    pairs = pd.DataFrame({"sentence1": words, "sentence2": words[::-1], "label": [0, 1] * 12, "idx": range(24)})
+    glue = write_dataset(tmp_path / "glue", {"rte": {"train": pairs, "validation": pairs}})
+
+    def rehearse(name):
+        spec = load(name).spec
+        settings = [f"teachers.{teacher}.model={tmp_path / teacher}" for teacher in spec.teachers]
+        settings += [f"students.4x312={{layers: 4, init: {tmp_path}/4x312}}"] if "4x312" in spec.students else []
+        limits = ["training.limit={train: 16, validation: 8}", "training.epochs=1", "latency=null"]
+        overrides = [*settings, *limits, f"sources.glue={glue}", "tasks=[rte]", "seeds=[1]"]
+        return plan.build(resolve(load(name, overrides=overrides), online=False))
+
+    return rehearse
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "titles"),
+    [
+        ("mlkd-ablation", 9, ["Variants of mlkd_bert, student 6x768"]),
+        ("mt-bert-ablation", 7, ["Variants of mt_bert, student 6x768"]),
+        ("heads", 12, ["Number of heads: 6 layers, hidden 24"]),
+    ],
+)
+def test_a_shipped_study_comes_to_its_section(rehearse, tmp_path, name, runs, titles):
+    planned = rehearse(name)
+    assert len({job.planned.key for job in planned.runs}) == len(planned.runs) == runs
+    store = Store(tmp_path / "results")
+    store.save_plan(planned.file(f"harness run {name}"))
+    outcome = local.execute(planned, store)
+    assert not outcome.failed
+    written = report(store.folder)
+    assert [section.title for section in written.sections] == titles
+    assert "Without all results" not in written.markdown
+    assert "REHEARSAL" in written.markdown
+
+
+def test_the_shipped_grid_has_a_key_for_every_combination(rehearse, tmp_path):
+    planned = rehearse("tinybert-study")
+    assert len({job.planned.key for job in planned.runs}) == 61
+    assert len(planned.cohorts(planned.runs)) == 1, "one teacher for all"
+    Store(tmp_path / "results").save_plan(planned.file("harness run tinybert-study"))
+    (section,) = report(tmp_path / "results").sections
+    assert section.title == "Study of tinybert, student 4x312"
+    assert "No combination has all its results yet." in section.text
+    assert "and 52 more." in section.text
 
 
 def test_a_report_is_made_without_torch(small):

@@ -13,7 +13,7 @@ from harness.method import Augmentation, Cofinetuning, General, Method, TaskInfo
 from harness.plan import figures, rows
 from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
-from harness.suite.schema import SuiteSpec, TeacherSpec, TrainingSpec
+from harness.suite.schema import StageOverride, StudentSpec, SuiteSpec, TeacherSpec, TrainingSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.text import Text
 

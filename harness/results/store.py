@@ -139,7 +139,7 @@ class Store:
         return self.folder / "general" / key
 
     def save_general(self, record: GeneralRecord, export: Callable[[Path], object]) -> None:
-        """Keep a student distilled on unlabelled text, unless it is there. `export` makes and fills the folder given."""
+        """Keep a student distilled on unlabelled text, unless it is there. `export` makes the folder and fills it."""
         folder = self.general_folder(record.key)
         if not (folder / "record.json").exists():
             atomic.write(folder / "student", export)

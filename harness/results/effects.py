@@ -16,7 +16,7 @@ Scores = Mapping[int, float]
 
 EXPLAINED = (
     "In brackets: the 95 % t interval over the seeds, of each seed's mean difference between pairs that agree in all "
-    "else (student, task, seed, other options): mean ± t(n - 1) · s / √n. It says how far other seeds might move a "
+    "that is not compared (task, seed, student, options): mean ± t(n - 1) · s / √n. It says how far other seeds might move a "
     "difference on these tasks and examples, and is not corrected for the number of comparisons."
 )
 """What `Effect.low` and `Effect.high` are, for whoever reads a report."""

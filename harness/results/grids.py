@@ -27,7 +27,7 @@ from harness.results.records import PlanFile
 from harness.results.sections import Section
 from harness.results.summary import Row, Summary
 
-REFERENCE = "that of the option's first value"
+REFERENCE = "that of the option's first value (or, where that has no results, of the one in italics)"
 
 
 @hookimpl

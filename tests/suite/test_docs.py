@@ -10,6 +10,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from harness.suite import load, schema
+from harness.suite.places import shipped
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -18,8 +19,8 @@ SECTIONS = {
     "Students": schema.StudentSpec,
     "Methods": schema.MethodSpec,
     "Training": schema.TrainingSpec,
-    "Latency": schema.LatencySpec,
     "General": schema.GeneralSpec,
+    "Latency": schema.LatencySpec,
     "Teacher cache": schema.TeacherCacheSpec,
 }
 EXTRA = {"Top level": {"include"}}
@@ -53,6 +54,11 @@ def test_defaults_are_those_of_the_schema(section):
 )
 def test_keys_of_small_maps_are_named(model):
     assert [key for key in model.model_fields if f"`{key}`" not in DOCS] == []
+
+
+def test_every_shipped_suite_is_listed():
+    listed = DOCS.split("\n## Shipped suites\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped())
 
 
 def test_the_first_example_is_a_suite(tmp_path):

@@ -1,0 +1,143 @@
+"""The suites that hold the settings of papers: complete, possible as a whole, and said to differ where they do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.plan import figures
+from harness.suite import load, resolve
+
+FOLDER = Path(__file__).parents[2] / "suites"
+SUITES = sorted(file.stem for file in FOLDER.glob("paper-*.yaml"))
+SHARED = {"paper-tinybert-large": "paper-tinybert", "paper-minilmv2": "paper-minilm"}
+"""Suites that leave to the one that they include what is said of both."""
+
+
+def text(name: str) -> str:
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def header(name: str) -> str:
+    return "\n".join(line[1:].strip() for line in text(name).split("\n\nname:")[0].splitlines() if line[:1] == "#")
+
+
+@pytest.fixture
+def resolved(tmp_path):
+    """A suite with every shape known: what is on the hub is taken from configurations of the same numbers."""
+    from transformers import BertConfig, RobertaConfig
+
+    BertConfig().save_pretrained(tmp_path / "bert-base-uncased")
+    RobertaConfig().save_pretrained(tmp_path / "roberta-base")
+    small = {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200}
+    BertConfig(**small).save_pretrained(tmp_path / "TinyBERT_General_4L_312D")
+
+    def resolved(name: str):
+        there = [place.name for place in tmp_path.iterdir()]
+        models = load(name).models
+        overrides = [
+            f"{'teachers' if model in load(name).spec.teachers else 'students'}.{model}."
+            f"{'model' if model in load(name).spec.teachers else 'init'}={tmp_path / Path(place).name}"
+            for model, place in models.items()
+            if Path(place).name in there
+        ]
+        assert len(overrides) == len(models)
+        return resolve(load(name, overrides=overrides), online=False)
+
+    return resolved
+
+
+def test_every_paper_has_one():
+    papers = ("tinybert", "minilm", "minilmv2", "mlkd-bert", "mt-bert", "pkd", "distilbert")
+    assert {f"paper-{paper}" for paper in papers} <= set(SUITES)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_no_cell_is_impossible(resolved, name):
+    suite = resolved(name)
+    assert set(suite.shapes) == {*suite.suite.spec.teachers, *suite.suite.spec.students}
+    assert [cell.reason for cell in suite.cells if cell.reason] == []
+    assert len(suite.suite.spec.seeds) >= 3
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_header_tells_paper_command_cost_and_what_differs(name):
+    said = header(name)
+    assert text(name).splitlines()[0].startswith("# ")
+    assert f"harness plan {name}" in said
+    assert f"harness run {name}" in said
+    assert re.search(r"in steps: [\d. ]+(million)?", said)
+    whole = said + header(SHARED[name]) if name in SHARED else said
+    assert re.search(r"arXiv \d{4}\.\d{5}", whole)
+    assert "From the paper" in whole
+    assert "What differs" in whole
+
+
+def commands() -> list[str]:
+    """Those of all headers, a line each."""
+    lines = [line for name in SUITES for line in header(name).replace("\\\n", " ").splitlines()]
+    found = [re.split(r"\s{3,}", line)[0] for line in lines if line.startswith("harness run")]
+    return sorted({command for command in found if "--set" in command})
+
+
+def test_headers_show_variations():
+    assert len(commands()) >= 3
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_headers_are_valid(command):
+    _, _, name, *arguments = shlex.split(command)
+    assert arguments[::2] == ["--set"] * (len(arguments) // 2)
+    suite = load(name, overrides=arguments[1::2])
+    assert resolve(suite, online=False).cells
+
+
+@pytest.mark.parametrize("setting", re.findall(r"--set 'methods=[^']*'", "".join(map(header, SUITES))))
+def test_other_methods_of_headers_are_valid(setting):
+    name = next(name for name in SUITES if setting in header(name))
+    assert load(name, overrides=[shlex.split(setting)[1]]).variants
+
+
+def stages(name: str, label: str) -> dict[str, dict[str, float]]:
+    (variant,) = [variant for variant in load(name).variants if variant.label == label]
+    return {stage: override.model_dump(exclude_none=True) for stage, override in variant.stages.items()}
+
+
+def test_tinybert_has_its_papers_lengths_and_rates():
+    """20 (10) and 3 passes over the 21 rows that augmentation makes of an example."""
+    assert stages("paper-tinybert", "tinybert") == {
+        "intermediate": {"epochs": 20 * 21, "lr": 5e-5},
+        "prediction": {"epochs": 3 * 21, "lr": 3e-5},
+    }
+    assert stages("paper-tinybert-large", "tinybert")["intermediate"]["epochs"] == 10 * 21
+    small, large = load("paper-tinybert"), load("paper-tinybert-large")
+    assert len({*small.spec.tasks, *large.spec.tasks}) == 8
+    assert all(suite.variants[0].config.augment is True for suite in (small, large))
+    assert small.spec.general == large.spec.general
+
+
+def test_pkd_begins_with_the_first_layers():
+    spec = load("paper-pkd").spec
+    assert {student.init for student in spec.students.values()} == {"first"}
+    assert (spec.training.epochs, spec.training.batch_size) == (4, 32)
+    assert {v.label: v.config.strategy for v in load("paper-pkd").variants if v.method.name == "pkd"} == {
+        "pkd-skip": "skip",
+        "pkd-last": "last",
+    }
+
+
+def test_distilbert_minilm_and_tinybert_begin_on_text():
+    for name in ("paper-distilbert", "paper-minilm", "paper-minilmv2", "paper-tinybert"):
+        suite = load(name)
+        assert suite.spec.general is not None
+        assert all(variant.general for variant in suite.variants if variant.method.name != "finetune")
+
+
+def test_their_own_figures_stand_beside_them(resolved):
+    printed = {(f.label, f.student) for f in figures.beside(resolved("paper-tinybert"))}
+    assert printed == {("base", ""), ("tinybert", "4x312"), ("tinybert", "6x768")}
+    printed = {(f.label, f.student) for f in figures.beside(resolved("paper-minilmv2"))}
+    assert printed == {("base", ""), ("minilmv2", "6x768")}

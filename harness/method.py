@@ -100,12 +100,14 @@ class Cofinetuning:
     teacher's settings, keeps them in the cache, scores each, and shows it on the board under a name of its own.
 
     Attributes:
-        losses: the terms of one batch, whose sum is minimised, from the teachers' `Tensors`, which hold their `logits`.
+        losses: the terms of one batch, whose sum is minimised, from what each teacher read and its `Tensors`, which
+            hold its `logits`. Teachers with one tokenizer read the same `Batch`; one with another reads the same rows
+            in its own tokens, with labels and `answer_mask` in those.
         options: plain values that `losses` depends on. They are part of the teachers' keys, beside the method's name
             and version, the teachers and the data.
     """
 
-    losses: Callable[[Batch, Sequence[Tensors]], LossTerms]
+    losses: Callable[[Sequence[Batch], Sequence[Tensors]], LossTerms]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

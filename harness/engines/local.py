@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from harness.engines import augmenting, general, teachers
 from harness.engines.interrupts import stop_on_signals
+from harness.engines.readings import Readings
 from harness.engines.students import Sources, finish, prepare
 from harness.errors import UserError
 from harness.events import RunFinished, RunId
 from harness.plan import Plan, RunJob, TeacherJob, pending
-from harness.plan.jobs import AugmentationJob, Reader, TaskData
+from harness.plan.jobs import AugmentationJob
 from harness.results import provenance
 from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort, Teacher
-from harness.training.data import EncodedTask, Stream, encode_task
+from harness.training.data import Stream
 from harness.training.evaluate import score
 
 
@@ -51,7 +52,7 @@ class _Engine:
         self.device = torch.device(plan.device)
         self.outcome = Outcome()
         self.made: dict[str, augmenting.Made] = {}
-        self._encoded: dict[tuple[str, str, int, str], EncodedTask] = {}
+        self.readings = Readings()
 
     def execute(self) -> Outcome:
         missing = pending(self.plan, self.store)
@@ -102,16 +103,17 @@ class _Engine:
 
     def _train_teacher(self, job: TeacherJob) -> TeacherRecord:
         spec, data = self.plan.spec, job.data
+        readers = [member.reader for member in job.group.members] if job.group else [job.reader]
         fit = teachers.fine_tune(
             job,
-            lambda: self._encode(data, job.reader, job.training.max_length),
+            lambda: self.readings.of(data, readers, job.training.max_length),
             host=self.host,
             device=self.device,
             trust_remote_code=spec.trust_remote_code,
             stop=self.stop,
         )
-        teacher = self._load(job)
-        encoded = self._encode(data, job.reader, job.training.max_length)
+        teacher = Teacher(job.name, teachers.load(job), job.reader.fingerprint, self.device)
+        (encoded,) = self.readings.of(data, [job.reader], job.training.max_length)
         scored = score(
             teacher.capture, encoded, self.host.metrics, batch_size=job.training.batch_size, device=self.device
         )
@@ -134,40 +136,21 @@ class _Engine:
         self.host.notify("harness_run_finished", event)
         return record
 
-    def _load(self, job: TeacherJob) -> Teacher:
-        return Teacher(job.name, teachers.load(job), job.reader.fingerprint, self.device)
-
-    def _encode(
-        self, data: TaskData, reader: Reader, max_length: int, augmented: AugmentationJob | None = None
-    ) -> EncodedTask:
-        """Each task once for each tokenizer; tasks come one after another, so only the last one's are kept."""
-        if any(task != data.task.name for task, *_ in self._encoded):
-            self._encoded.clear()
-        key = (data.task.name, reader.fingerprint, max_length, augmented.key if augmented else "")
-        if key not in self._encoded:
-            splits = replace(data.splits, train=augmenting.load(augmented)) if augmented else data.splits
-            self._encoded[key] = encode_task(data.task, splits, reader.tokenizer, reader.fingerprint, max_length)
-        return self._encoded[key]
-
-    def _stream(self, jobs: Sequence[RunJob], students: EncodedTask) -> Stream:
-        settings, first = self.plan.spec.training, jobs[0]
-        readers = {teacher.reader.fingerprint: teacher.reader for job in jobs for teacher in job.teachers}
-        others = {
-            fingerprint: self._encode(first.data, reader, settings.max_length, first.augmented)
-            for fingerprint, reader in readers.items()
-            if fingerprint != students.reader
-        }
-        return Stream(students, batch_size=settings.batch_size, data_seed=first.data_seed, others=others)
-
     def _cohort(self, jobs: Sequence[RunJob]) -> None:
         """Train runs side by side, and store each as it ends."""
         by_key = {job.planned.key: job for job in jobs}
         first, settings = jobs[0], self.plan.spec.training
-        students = self._encode(first.data, first.reader, settings.max_length, first.augmented)
-        stream = self._stream(jobs, students)
-        originals = self._encode(first.data, first.reader, settings.max_length).train  # which set the length of a run
-        batches_per_epoch = math.ceil(len(originals) / settings.batch_size)
         used = {teacher.name: teacher for job in jobs for teacher in job.teachers}
+        readers = [first.reader, *(teacher.reader for teacher in used.values())]
+        students, *others = self.readings.of(first.data, readers, settings.max_length, first.augmented)
+        stream = Stream(
+            students,
+            batch_size=settings.batch_size,
+            data_seed=first.data_seed,
+            others={other.reader: other for other in others},
+        )
+        originals, *_ = self.readings.of(first.data, readers, settings.max_length)  # which set the length of a run
+        batches_per_epoch = math.ceil(len(originals.train) / settings.batch_size)
         started, sources = provenance.now(), Sources(self.plan)
         runs = [prepare(job, self.plan, sources, batches_per_epoch, self.device) for job in jobs]
         for run in runs:
@@ -176,7 +159,11 @@ class _Engine:
             if not run.ended:
                 checkpoints.restore(run, self.store.checkpoint(run.id.key))
             accounts.announce(self.host, run, cohort=len(runs))
-        cohort = Cohort(stream, {name: self._load(job) for name, job in used.items()}, runs, self.device)
+        loaded = {
+            name: Teacher(name, teachers.load(job), reading.reader, self.device)
+            for (name, job), reading in zip(used.items(), others, strict=True)
+        }
+        cohort = Cohort(stream, loaded, runs, self.device)
         ended = cohort.train(
             stop=self.stop, checkpoint=lambda run: checkpoints.save(run, self.store.checkpoint(run.id.key))
         )

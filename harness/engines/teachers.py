@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from harness.identity import derive
 from harness.method import Method, MethodConfig
 from harness.models import heads, together
 from harness.models.families import shape
-from harness.plan.jobs import TeacherJob, task_info
+from harness.plan.jobs import SCRATCH_POSITIONS, TeacherJob, task_info
 from harness.results import atomic, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
@@ -61,7 +61,7 @@ def load(job: TeacherJob) -> PreTrainedModel | together.Member:
 
 def fine_tune(
     job: TeacherJob,
-    data: Callable[[], EncodedTask],
+    data: Callable[[], Sequence[EncodedTask]],
     *,
     host: Host,
     device: torch.device,
@@ -70,7 +70,8 @@ def fine_tune(
 ) -> Fit:
     """See that `folder(job)` holds the fine-tuned teacher: from the cache, or by training it now, with its group.
 
-    `data` tokenises the task as this teacher reads it; it is called only where the teacher must be trained.
+    `data` tokenises the task as this teacher reads it, or each teacher of its group, in their order; it is called only
+    where the teacher must be trained.
 
     Raises:
         Interrupted: `stop` said so; the next call goes on from where it stopped.
@@ -80,7 +81,10 @@ def fine_tune(
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):  # another process may be at the same teacher
         if not is_kept(job):
-            _train(job, start(job, trust_remote_code=trust_remote_code), data(), target, host, device, stop)
+            read = data()
+            readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
+            trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
+            _train(job, trainee, read[0], target, host, device, stop)
         return Fit.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
@@ -103,7 +107,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         intermediate_size=architecture.ffn,
         hidden_dropout_prob=architecture.dropout,
         attention_probs_dropout_prob=architecture.dropout,
-        max_position_embeddings=max(512, job.training.max_length),
+        max_position_embeddings=max(SCRATCH_POSITIONS, job.training.max_length),
         # BERT's 0.02 is right for its width of 768; a narrow model that starts so low takes long to begin to learn.
         initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
         pad_token_id=job.reader.tokenizer.pad_token_id,
@@ -119,8 +123,8 @@ class Trainee:
     save: Callable[[Path], None]
 
 
-def start(job: TeacherJob, *, trust_remote_code: bool) -> Trainee:
-    """What `fine_tune` trains, before its first step."""
+def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, EncodedTask] | None = None) -> Trainee:
+    """What `fine_tune` trains, before its first step. `readings`: see `Together`."""
     task, seed = task_info(job.data.task), job.seed
     if job.group is None:
         model = untrained(job, trust_remote_code=trust_remote_code)
@@ -130,7 +134,7 @@ def start(job: TeacherJob, *, trust_remote_code: bool) -> Trainee:
     models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
     members = together.build(models, job.data.task, seed=derive(seed, "shared head"))
     own = shape(members[0].config, job.name)
-    method = Together(job.group.cofinetuning, members, task=task, student=own, seed=seed)
+    method = Together(job.group.cofinetuning, members, task=task, student=own, seed=seed, readings=readings)
     return Trainee(method, members[0], lambda path: together.save(members, path))
 
 
@@ -185,5 +189,8 @@ def _share(cost: Cost, job: TeacherJob) -> Cost:
 def _export(trainee: Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
     with heads.quiet():
         trainee.save(path)
-    job.reader.tokenizer.save_pretrained(path)
+    for index, member in enumerate(job.group.members if job.group else ()):
+        member.reader.tokenizer.save_pretrained(path / str(index))
+    if job.group is None:
+        job.reader.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")

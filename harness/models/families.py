@@ -20,6 +20,12 @@ FFN = ("intermediate_size", "hidden_dim", "ffn_dim")
 FOLLOWERS = ("embedding_size", "pooler_hidden_size")
 """Widths that families may set apart from the encoder's."""
 
+AFTER_PADDING = (
+    *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert"),
+    *("mpnet", "longformer", "luke", "ibert", "esm", "data2vec-text", "lilt", "markuplm"),
+)
+"""Families that count positions from the one after their padding token's id: those before it hold no token."""
+
 
 def shape(config: PretrainedConfig, name: str) -> ModelShape:
     """The numbers of an encoder; `name` is what messages call it. Raises `UserError` if its family has other names."""
@@ -39,6 +45,14 @@ def shape(config: PretrainedConfig, name: str) -> ModelShape:
         ffn=getattr(config, ffn),
         model_type=config.model_type,
     )
+
+
+def most_tokens(config: PretrainedConfig) -> int | None:
+    """How many tokens a model has positions for; None where its configuration sets no bound."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    return positions - ((config.pad_token_id or 0) + 1 if config.model_type in AFTER_PADDING else 0)
 
 
 def resized(config: PretrainedConfig, *, layers: int, hidden: int, heads: int, ffn: int) -> PretrainedConfig:

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.models.checkpoints import CONFIG, VOCABULARY_FILES, config_in
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -43,6 +43,15 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
             " add the tokenizer.json of a fast one to the folder"
         )
     return tokenizer
+
+
+def most_tokens(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int | None:
+    """How many tokens a row may have for the model and for its tokenizer; None where neither sets a bound."""
+    from harness.models import families
+
+    bounds = [families.most_tokens(config), tokenizer.model_max_length]
+    # Tokenizers without a bound say so by a number that no row has.
+    return min((bound for bound in bounds if bound is not None and bound < 10**9), default=None)
 
 
 def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizerBase:

@@ -14,7 +14,7 @@ from harness.models import checkpoints, tokenizers
 from harness.plan import keys
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
-from harness.plan.jobs import AugmentationJob, Plan, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.plan.jobs import SCRATCH_POSITIONS, AugmentationJob, Plan, Reader, RunJob, TaskData, TeacherJob, task_info
 from harness.results.records import NotApplicable, PlannedRun
 from harness.suite import augmenting
 from harness.suite.resolved import Cell, MethodVariant, Resolved
@@ -22,8 +22,8 @@ from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint, select
 
-PER_EXAMPLE = {"logits", "pooled"}
-"""Tensors that do not stand at tokens, so that teacher and student may read with different tokenizers."""
+CARRIED = {"logits", "pooled", "embeddings", "hidden"}
+"""Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
 
 
 def build(resolved: Resolved) -> Plan:
@@ -99,18 +99,20 @@ class _Builder:
     def _reader(self, checkpoint: Path) -> Reader:
         if checkpoint not in self.readers:
             tokenizer = tokenizers.load(checkpoint)
-            self.readers[checkpoint] = Reader(tokenizers.fingerprint(tokenizer), tokenizer)
+            config = checkpoints.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
+            most = tokenizers.most_tokens(tokenizer, config)
+            self.readers[checkpoint] = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         return self.readers[checkpoint]
 
     def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
+        own = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
+        settings = self.spec.training.model_copy(update={k: v for k, v in own.items() if v is not None})
         checkpoint = self._checkpoint(name)
         if checkpoint is not None:
             reader = self._reader(checkpoint)
         else:
             tokenizer = tokenizers.whole_word(_texts(data.splits))
-            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer)
-        own = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
-        settings = self.spec.training.model_copy(update={k: v for k, v in own.items() if v is not None})
+            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, max(SCRATCH_POSITIONS, settings.max_length))
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
         return TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
@@ -144,6 +146,7 @@ class _Builder:
                 settings=settings,
                 device=self.device,
             )
+            parts |= keys.alignment(reader, [teacher.reader for teacher in teachers])
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
             planned = PlannedRun(
@@ -215,17 +218,13 @@ class _Builder:
 
 
 def _unreadable(job: RunJob) -> str | None:
-    """Why the student cannot learn from its teachers' tokens: they read with other tokenizers."""
-    group = job.teachers[0].group if job.teachers else None
-    if group and len({member.reader.fingerprint for member in group.members}) > 1:
-        listed = ", ".join(member.name for member in group.members)
-        return f"its teachers are trained together, but they read with different tokenizers: {listed}"
+    """Why the student cannot learn from its teachers' tokens: one reads with another tokenizer, and the method asks for
+    what cannot be carried over."""
     for stage in job.method.stages():
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
-            foreign = teacher.reader.fingerprint != job.reader.fingerprint
-            if foreign and (job.data.task.kind == "qa" or names - PER_EXAMPLE):
-                wanted = ", ".join(sorted(names - PER_EXAMPLE)) or "logits at tokens"
-                return f"needs {wanted} of teacher {teacher.name}, whose tokenizer is not the student's"
+            wanted = sorted(name for name in names if name.split("[")[0] not in CARRIED)
+            if wanted and teacher.reader.fingerprint != job.reader.fingerprint:
+                return f"needs {', '.join(wanted)} of teacher {teacher.name}, whose tokenizer is not the student's"
     return None
 
 

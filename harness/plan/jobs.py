@@ -23,10 +23,17 @@ SCRATCH_POSITIONS = 512
 
 @dataclass(frozen=True)
 class Reader:
-    """A tokenizer, by the fingerprint of what it does to a text."""
+    """A tokenizer, by the fingerprint of what it does to a text; `most` tokens are what its model takes, None: any
+    number."""
 
     fingerprint: str
     tokenizer: PreTrainedTokenizerBase
+    most: int | None = None
+
+    def beside(self, reader: str) -> str:
+        """Says how it reads the rows that the tokenizer with the fingerprint `reader` makes: as that one does, or along
+        with it."""
+        return reader if reader == self.fingerprint else f"{self.fingerprint}/{self.most}"
 
 
 @dataclass(frozen=True)

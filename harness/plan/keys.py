@@ -15,7 +15,7 @@ from harness.suite.resolved import MethodVariant
 from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.text import Text
 from harness.tensors import ModelShape
-from harness.training import VERSION
+from harness.training import ALIGNMENT_VERSION, VERSION
 
 
 def numeric(device: str, precision: str) -> dict[str, Any]:
@@ -67,7 +67,15 @@ def group(
         "data": {**first["data"], "max_length": settings.max_length},
         "numeric": first["numeric"],
         "code": first["code"],
+        **alignment(members[0].reader, [member.reader for member in members]),
     }
+
+
+def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
+    """How teachers with other tokenizers than `reader` read its rows along; no part of a key where there are none."""
+    read = [teacher.beside(reader.fingerprint) for teacher in teachers]
+    foreign = any(name != reader.fingerprint for name in read)
+    return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
 
 
 def augmentation(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.tasks.places import places_of
 from harness.tasks.ragged import Ragged
 from harness.tasks.rows import CHUNK, Row, words_of
 from harness.tasks.windows import windows
@@ -36,6 +37,7 @@ class Encoded:
             both 0 ([CLS]) in a window without it.
         answer_mask: QA only, bool, where an answer may lie ([CLS] and the context's tokens).
         offsets: QA only, int32 rows of [n, 2], a token's first character in the context and the one after its last.
+        places: only where they were asked for, int32 rows of [n, 3]: see `harness.tasks.places`.
     """
 
     kind: TaskKind
@@ -47,6 +49,7 @@ class Encoded:
     labels: NDArray[Any]
     answer_mask: Ragged | None = None
     offsets: Ragged | None = None
+    places: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,10 +60,11 @@ class Encoded:
         return self.input_ids.lengths
 
 
-def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int) -> Encoded:
+def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False) -> Encoded:
     """Tokenise one split of a `Splits`. No row has more than `max_length` tokens.
 
-    Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.windows`.
+    Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.windows`. `places` asks
+    for those of all tokens, for teachers that read along with another tokenizer.
 
     Raises:
         UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or a question of a
@@ -69,10 +73,10 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int) -> Enc
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
     if task.kind != "qa":
-        return _columns(task.kind, list(_sentences(dataset, tokenizer, max_length)))
+        return columns(task.kind, list(_sentences(dataset, tokenizer, max_length, places=places)))
     if not task.unanswerable:
         _check_answers(dataset, task.name)
-    return _columns(task.kind, list(windows(dataset, tokenizer, max_length)))
+    return columns(task.kind, list(windows(dataset, tokenizer, max_length, places=places)))
 
 
 def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1) -> Batch:
@@ -113,12 +117,12 @@ def _check_answers(dataset: Dataset, task: str) -> None:
         )
 
 
-def _sentences(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
+def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[Row]:
     pairs = "text_pair" in dataset.column_names
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
         texts = [chunk["text"], chunk["text_pair"]] if pairs else [chunk["text"]]
-        tokens = tokenizer(*texts, truncation=True, max_length=max_length)
+        tokens = tokenizer(*texts, truncation=True, max_length=max_length, return_offsets_mapping=places)
         types = tokens.get("token_type_ids")
         for index, (id, label) in enumerate(zip(chunk["id"], chunk["label"], strict=True)):
             yield Row(
@@ -128,10 +132,12 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Ro
                 token_type_ids=types and types[index],
                 word_ids=words_of(tokens, index),
                 label=label,
+                places=places_of(tokens, index, [column[index] for column in texts]) if places else None,
             )
 
 
-def _columns(kind: TaskKind, rows: list[Row]) -> Encoded:
+def columns(kind: TaskKind, rows: list[Row]) -> Encoded:
+    """The rows, column by column."""
     dtype = np.float32 if kind == "regression" else np.int64
     shape = (-1, 2) if kind == "qa" else (-1,)
     return Encoded(
@@ -144,6 +150,7 @@ def _columns(kind: TaskKind, rows: list[Row]) -> Encoded:
         labels=np.array([row.label for row in rows], dtype=dtype).reshape(shape),
         answer_mask=_optional([row.answer_mask for row in rows], np.bool_),
         offsets=_optional([row.offsets for row in rows], np.int32, (2,)),
+        places=_optional([row.places for row in rows], np.int32, (3,)),
     )
 
 

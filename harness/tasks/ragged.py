@@ -37,8 +37,8 @@ class Ragged:
         return np.diff(self.starts)
 
     def padded(self, rows: Sequence[int], length: int, fill: int | bool) -> NDArray[Any]:
-        """The named rows as [len(rows), length], filled up at their ends."""
-        block = np.full((len(rows), length), fill, dtype=self.values.dtype)
+        """The named rows as [len(rows), length, *width], filled up at their ends."""
+        block = np.full((len(rows), length, *self.values.shape[1:]), fill, dtype=self.values.dtype)
         for target, row in zip(block, rows, strict=True):
             values = self[row]
             target[: len(values)] = values

@@ -24,6 +24,7 @@ class Row:
     label: float | tuple[int, int]
     answer_mask: NDArray[np.bool_] | None = None
     offsets: NDArray[np.int32] | None = None
+    places: NDArray[np.int32] | None = None
 
 
 def words_of(tokens: Any, row: int) -> list[int]:

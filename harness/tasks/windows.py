@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.tasks.places import places_of
 from harness.tasks.rows import CHUNK, Row, words_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
 """Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
 
 
-def windows(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
+def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool = False) -> Iterator[Row]:
     """Question and a part of the context, row by row, so that every token of the context is in some row."""
     room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
     question_room = min(MAX_QUESTION, room // 2)
@@ -38,10 +39,10 @@ def windows(dataset: Dataset, tokenizer: Any, max_length: int) -> Iterator[Row]:
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        yield from _rows(chunk, tokens, first)
+        yield from _rows(chunk, tokens, first, places=places)
 
 
-def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int) -> Iterator[Row]:
+def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places: bool) -> Iterator[Row]:
     types = tokens.get("token_type_ids")
     window = -1
     previous = -1
@@ -58,13 +59,18 @@ def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int) -> Iterat
             input_ids=tokens["input_ids"][index],
             token_type_ids=types and types[index],
             word_ids=words_of(tokens, index),
-            label=_span(chunk["answers"][example], in_context, offsets),
+            label=answer_span(chunk["answers"][example], in_context, offsets),
             answer_mask=answer_mask,
             offsets=offsets,
+            places=places_of(tokens, index, _texts(chunk, example)) if places else None,
         )
 
 
-def _span(
+def _texts(chunk: Mapping[str, Sequence[Any]], example: int) -> list[str]:
+    return [chunk[name][example] for name in ("question", "context")]
+
+
+def answer_span(
     answers: Sequence[Mapping[str, Any]], in_context: NDArray[np.bool_], offsets: NDArray[np.int32]
 ) -> tuple[int, int]:
     """First and last token of the first answer; (0, 0) where it is not wholly in the window."""

@@ -2,3 +2,7 @@
 
 VERSION = 1
 """Of the training code. Raise it when a change alters results: it is part of every key, so old results are redone."""
+
+ALIGNMENT_VERSION = 1
+"""Of what teachers with another tokenizer read, and of how their tensors reach the student's tokens: part of the keys
+of runs that have such teachers, and of teachers that are trained together with one."""

@@ -12,13 +12,14 @@ from transformers import PreTrainedModel
 from harness.batch import Batch
 from harness.models.capture import Capture
 from harness.tensors import Tensors
+from harness.training.alignment import Alignment
 from harness.training.data import Stream
 from harness.training.run import Run
 from harness.training.stopwatch import Stopwatch
 
 
 class Teacher:
-    """A frozen model: in eval mode, without gradients. `reader` is the fingerprint of the tokenizer it reads with."""
+    """A frozen model: in eval mode, without gradients. `reader` says which of the stream's batches it reads."""
 
     def __init__(self, name: str, model: PreTrainedModel, reader: str, device: torch.device) -> None:
         self.name = name
@@ -66,7 +67,7 @@ class Cohort:
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]
             batches, tokens = self.stream.at(position, self.device)
-            teachers = self._teach(batches, due)
+            teachers = self._teach(position, batches, due)
             for run in due:
                 before = _versions(batches, teachers)
                 run.step(batches[self.stream.reader], teachers)
@@ -74,7 +75,7 @@ class Cohort:
                 if _versions(batches, teachers) != before:
                     run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
                     batches, _ = self.stream.at(position, self.device)
-                    teachers = self._teach(batches, due)
+                    teachers = self._teach(position, batches, due)
                 if run.ended:
                     waiting.remove(run)
                     yield run
@@ -83,20 +84,25 @@ class Cohort:
         for run in waiting:
             checkpoint(run)
 
-    def _teach(self, batches: Mapping[str, Batch], due: Sequence[Run]) -> dict[str, Tensors]:
-        """Each teacher once, for all that any of the runs needs of it."""
+    def _teach(self, position: int, batches: Mapping[str, Batch], due: Sequence[Run]) -> dict[str, Tensors]:
+        """Each teacher once, for all that any of the runs needs of it; in the students' tokens."""
         readers: dict[str, list[Run]] = {}
         needs: dict[str, frozenset[str]] = {}
         for run in due:
             for name, names in zip(run.teachers, run.stage.needs.teachers, strict=False):
                 readers.setdefault(name, []).append(run)
                 needs[name] = needs.get(name, frozenset()) | names
-        tensors = {}
+        tensors: dict[str, Tensors] = {}
+        alignments: dict[str, Alignment] = {}
         for name, names in needs.items():
             teacher = self.teachers[name]
             autocast = readers[name][0].training.precision == "bf16"
             with self.watch.running():
                 tensors[name] = teacher.forward(batches[teacher.reader], names, autocast=autocast)
+                if teacher.reader != self.stream.reader:
+                    if teacher.reader not in alignments:
+                        alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
+                    tensors[name] = alignments[teacher.reader].carry(tensors[name])
             self.forwards[name] += 1
             for run in readers[name]:
                 run.teacher_reads += 1 / len(readers[name])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from harness.batch import Batch
+from harness.tasks.along import read_along
 from harness.tasks.base import Splits, Task
 from harness.tasks.batches import epoch_batches
 from harness.tasks.encode import Encoded, collate, encode
+from harness.training.alignment import Alignment
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,45 @@ class EncodedTask:
         """Training examples, padded to the longest."""
         return collate(self.train, rows, self.pad_token_id)
 
+    def like(self, batch: Batch) -> Batch:
+        """The rows of another tokenizer's batch, on its device."""
+        return self.batch([self._row_of[id] for id in batch.ids]).to(batch.labels.device)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {id: row for row, id in enumerate(self.train.ids)}
+
 
 def encode_task(
-    task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, reader: str, max_length: int
+    task: Task,
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase,
+    reader: str,
+    max_length: int,
+    *,
+    places: bool = False,
 ) -> EncodedTask:
-    """Tokenise all splits of a task."""
+    """Tokenise all splits of a task; with `places`, so that teachers with other tokenizers can read the training rows
+    along."""
     validation = {name: encode(part, task, tokenizer, max_length) for name, part in splits.validation.items()}
-    train = encode(splits.train, task, tokenizer, max_length)
+    train = encode(splits.train, task, tokenizer, max_length, places=places)
     return EncodedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation)
+
+
+def encode_along(
+    students: EncodedTask, tokenizer: PreTrainedTokenizerBase, reader: str, most: int | None
+) -> EncodedTask:
+    """The training rows of `students`, which has their places, as another tokenizer reads them: of no more than `most`
+    tokens. There are no validation splits: teachers read along only where somebody learns."""
+    train = read_along(students.train, students.splits.train, tokenizer, most)
+    return EncodedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
 
 
 class Stream:
     """The endless sequence of training batches: epoch after epoch, in the order that `data_seed` gives.
 
-    `students` decides the batches; `others` hold the same examples for teachers that read with another tokenizer.
+    `students` decides the batches; `others`, by their reader, hold the same rows for teachers that read along with
+    another tokenizer.
     """
 
     def __init__(
@@ -63,6 +91,12 @@ class Stream:
         batches = {reader: encoded.batch(rows) for reader, encoded in self.encoded.items()}
         tokens = int(batches[self.reader].lengths.sum())
         return {reader: batch.to(device) for reader, batch in batches.items()}, tokens
+
+    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
+        """Of that reader's tokens with the students', in the batch at that place."""
+        epoch, index = divmod(position, self.batches_per_epoch)
+        rows = self._order_of(epoch)[index]
+        return Alignment.of(self.encoded[self.reader].train, self.encoded[reader].train, rows, device)
 
     def _order_of(self, epoch: int) -> list[list[int]]:
         if epoch != self._epoch:

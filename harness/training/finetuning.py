@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import nn
@@ -13,6 +13,7 @@ from harness.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs,
 from harness.models import together
 from harness.models.capture import Capture
 from harness.tensors import ModelShape, Tensors
+from harness.training.data import EncodedTask
 
 
 class Supervised(Method):
@@ -30,7 +31,11 @@ class Supervised(Method):
 
 class Together(Method):
     """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
-    the others are modules beside it."""
+    the others are modules beside it.
+
+    `readings` has the same training rows as members with another tokenizer than the first one's read them, by their
+    index among all members.
+    """
 
     name = "teachers together"
     min_teachers = max_teachers = 0
@@ -43,10 +48,12 @@ class Together(Method):
         task: TaskInfo,
         student: ModelShape,
         seed: int,
+        readings: Mapping[int, EncodedTask] | None = None,
     ) -> None:
         super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
         self.terms = cofinetuning.losses
         self.others = members[1:]
+        self.readings = readings or {}
 
     def stages(self) -> Sequence[Stage]:
         return [Stage("fine-tuning", Needs(student=["logits"]))]
@@ -56,8 +63,12 @@ class Together(Method):
         return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
 
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
-        others = [capture.run(batch.inputs, ["logits"], answer_mask=batch.answer_mask) for capture in self._captures]
-        return self.terms(batch, [student, *others])
+        batches = [self.readings[i].like(batch) if i in self.readings else batch for i in range(1 + len(self.others))]
+        read = [
+            capture.run(own.inputs, ["logits"], answer_mask=own.answer_mask)
+            for capture, own in zip(self._captures, batches[1:], strict=True)
+        ]
+        return self.terms(batches, [student, *read])
 
     @cached_property
     def _captures(self) -> list[Capture]:

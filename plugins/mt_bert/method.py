@@ -118,5 +118,7 @@ def _projection(teacher: int, layer: int) -> str:
     return f"teacher_{teacher}_layer_{layer}"
 
 
-def _sum_of_task_losses(batch: Batch, teachers: Sequence[Tensors]) -> LossTerms:
-    return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, teacher in enumerate(teachers, start=1)}
+def _sum_of_task_losses(batches: Sequence[Batch], teachers: Sequence[Tensors]) -> LossTerms:
+    """Of each teacher in the tokens that it read."""
+    read = zip(batches, teachers, strict=True)
+    return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, (batch, teacher) in enumerate(read, start=1)}

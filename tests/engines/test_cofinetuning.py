@@ -13,7 +13,6 @@ from harness.engines import teachers
 from harness.errors import UserError
 from harness.models.capture import Capture
 from harness.results import leaderboard
-from harness.testing import tiny_model
 from harness.training.evaluate import score
 
 OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"
@@ -188,22 +187,6 @@ def test_the_floor_names_the_suites_teacher(small):
     store.save_teacher(apart.model_copy(update={"score": 2.0}))
     with pytest.raises(UserError, match=r"teacher other \(mt_bert\) scores .*teachers\.other\.floor\.order"):
         small.run(*ALONE, floor)
-
-
-def test_teachers_of_two_tokenizers_are_not_trained_together(small):
-    from harness.models import tokenizers
-
-    tokenizer = tokenizers.whole_word(["sun lamp fire night cave coal tree road hand song and more"])
-    folder = small.folder / "foreign"
-    tiny_model(vocab=len(tokenizer), layers=2).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    foreign = f"teachers.other={{model: {folder}}}"
-    alone = small.plan(foreign, "methods=[finetune, {mt_bert: {hidden_loss: false}}]")
-    (cell,) = alone.not_applicable
-    assert "read with different tokenizers: base, other" in cell.reason
-    assert not any(job.group for job in alone.teachers)
-    apart = small.plan(foreign, "methods=[{mt_bert: {hidden_loss: false, cofinetune: false}}]")
-    assert not apart.not_applicable
 
 
 def test_question_answering_end_to_end(small):

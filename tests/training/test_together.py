@@ -18,8 +18,9 @@ CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
 
 
-def losses(batch, teachers):
-    return {f"task_{i}": task_loss(teacher.logits, batch) for i, teacher in enumerate(teachers)}
+def losses(batches, teachers):
+    read = zip(batches, teachers, strict=True)
+    return {f"task_{i}": task_loss(teacher.logits, batch) for i, (batch, teacher) in enumerate(read)}
 
 
 def members_and_run(world):

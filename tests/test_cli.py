@@ -74,6 +74,7 @@ def suite(monkeypatch, tmp_path):
         spec=spec,
         file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file),
         augmentations=lambda jobs: [],
+        generals=lambda jobs: [],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 

@@ -75,20 +75,24 @@ def test_what_is_minimised_has_the_hard_labels_and_the_square_of_the_temperature
     """torchdistill's GLUE scripts train on a KL without labels and without T^2, though the paper's loss has both. The
     total of the first step is computed here from the two models' logits alone."""
     here = world(epochs=1, batch_size=64, log_every=1)
-    run = here.run("logit_kd", config={"temperature": 4.0, "alpha": 0.3})
+    run, teacher = here.run("logit_kd", config={"temperature": 4.0, "alpha": 0.3}), here.teacher()
     for module in run.student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    with torch.no_grad():  # so that they have opinions, and differ in them
+        run.student.classifier.weight.mul_(30)
+        teacher.classifier.weight.mul_(-90)
     batch = here.stream().at(0, CPU)[0]["reader"]
     with torch.no_grad():
-        z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, here.teacher()))
-    train(here.cohort(run))
-    total = 0.0
+        z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, teacher))
+    train(Cohort(here.stream(), {"base": Teacher("base", teacher, "reader", CPU)}, [run], CPU))
+    kd = task = 0.0
     for s, t, label in zip(z_s.tolist(), z_t.tolist(), batch.labels.tolist(), strict=True):
-        (q, p) = ([math.exp(x / 4) for x in z] for z in (s, t))
-        kl = sum(a / sum(p) * math.log(a / sum(p) * sum(q) / b) for a, b in zip(p, q, strict=True))
-        total += 0.3 * 16 * kl + 0.7 * -s[label]
-    assert run.history[0].terms["loss"] == pytest.approx(total / len(z_s), rel=1e-4)
+        p, q = ([math.exp(x / 4) for x in z] for z in (t, s))
+        kd += 16 * sum(a / sum(p) * math.log(a / sum(p) * sum(q) / b) for a, b in zip(p, q, strict=True)) / len(z_s)
+        task -= s[label] / len(z_s)
+    assert min(kd, task) > 0.01
+    assert run.history[0].terms["loss"] == pytest.approx(0.3 * kd + 0.7 * task, rel=1e-4)
     assert 0 < here.methods["logit_kd"].Config().alpha < 1, "and both by default"
 
 

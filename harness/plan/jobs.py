@@ -136,6 +136,11 @@ class GeneralJob:
         return teacher, self.reader.fingerprint, self.general.masking
 
     @property
+    def chain(self) -> tuple[GeneralJob, ...]:
+        """The assistant, if there is one, and then the student."""
+        return (self.assistant, self) if self.assistant else (self,)
+
+    @property
     def overrides(self) -> dict[str, StageOverride]:
         return {self.general.stage.name: StageOverride(steps=self.steps)}
 
@@ -190,13 +195,18 @@ class Plan:
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
         """The general stages that the jobs begin with, each once, an assistant before its students."""
-        asked = [job.general for job in jobs if job.general]
-        found = [each for job in asked for each in (job.assistant, job) if each]
+        found = [each for job in jobs if job.general for each in job.general.chain]
         return list({each.key: each for each in found}.values())
 
     def augmentations(self, jobs: Sequence[RunJob]) -> list[AugmentationJob]:
         """The training data that the jobs ask to be made, each once."""
         return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
+
+    def _planned(self, job: GeneralJob) -> PlannedGeneral:
+        """A general stage, with every row of the board that begins with it."""
+        rows = (run for run in self.runs if run.general and job.key in {each.key for each in run.general.chain})
+        labels = list(dict.fromkeys(run.planned.label for run in rows))
+        return PlannedGeneral(key=job.key, labels=labels, student=job.student, data=job.data, steps=job.steps)
 
     def file(self, command: str) -> PlanFile:
         """What the suite asks for, as the store keeps it."""
@@ -226,10 +236,7 @@ class Plan:
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
-            generals=[
-                PlannedGeneral(key=job.key, label=job.label, student=job.student, data=job.data, steps=job.steps)
-                for job in self.generals(self.runs)
-            ],
+            generals=[self._planned(job) for job in self.generals(self.runs)],
             latency=self.spec.latency,
             published=figures.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},

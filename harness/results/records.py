@@ -139,7 +139,7 @@ class PlannedGeneral(Frozen):
     """A stage on unlabelled text that runs of the suite begin with."""
 
     key: str
-    label: str
+    labels: list[str] = Field(description="the rows of the board that begin with it")
     student: str
     data: str = Field(description="hub id, folder or files, as the suite names them")
     steps: int

@@ -83,7 +83,7 @@ def test_records_students_and_the_board(suite):
 
     suite.run()
     store = suite.store()
-    planned = {(each.label, each.student): each for each in store.plan().generals}
+    planned = {(*each.labels, each.student): each for each in store.plan().generals}
     assistant, student = planned["minilm", "assistant of 1x32"], planned["minilm", "1x32"]
     records = {place: store.general(each.key) for place, each in planned.items()}
     assert records["minilm", "assistant of 1x32"].size.layers == 2  # as deep as the teacher
@@ -100,6 +100,12 @@ def test_records_students_and_the_board(suite):
     text = report(store.folder).markdown
     assert "minilm, assistant of 1x32: 12 steps on corpus.txt" in text
     assert f"general/{student.key}/student" in text
+
+
+def test_rows_that_share_a_stage_are_all_named(suite):
+    plan = suite.plan("methods=[tinybert, {tinybert: {label: soft, temperature: 2}}]")
+    (planned,) = plan.file("").generals
+    assert planned.labels == ["tinybert", "soft"]
 
 
 def test_runs_begin_with_the_result(suite):

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from harness.host import Host
-from harness.testing import loss_terms
+from harness.models import students
+from harness.models.rng import seeded
+from harness.suite.schema import StudentSpec
+from harness.tasks.base import Task
+from harness.testing import loss_terms, tiny_model
 
 from . import formulas, reading
-from .settings import KINDS, ONE_EACH, SETTINGS, batch_of, copied, models
+from .settings import CLASSES, KINDS, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
 
 METHODS = Host.create().methods
 
@@ -131,3 +135,36 @@ def test_other_families(setting, families):
     student, teachers = models(setting, kind, families)
     found, expected = both(setting, kind, batch_of(kind), student, teachers)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("heads", [6, 3, 2])
+@pytest.mark.parametrize(
+    "setting", [Setting("mlkd_bert", config={"one_stage": True}), Setting("minilm", config={"version": 2})], ids=str
+)
+def test_fewer_heads_in_a_student_that_begins_with_the_teachers_layers(setting, heads, kind):
+    """As a suite builds it of `{layers: 2, heads: ..., init: uniform}`."""
+    names = tuple(map(str, range(CLASSES))) if kind == "classification" else ()
+    task = Task("some", kind, load=lambda source: None, metrics=(), score="", labels=names)
+    teacher = tiny_model(kind=kind, num_labels=CLASSES, layers=4, hidden=24, heads=12, seed=2)
+    spec = StudentSpec(layers=2, heads=heads, init="uniform")
+    student = students.build(spec, name="small", task=task, teacher=teacher, checkpoint=None, seed=1).double()
+    assert student.config.num_attention_heads == heads
+    found, expected = both(setting, kind, batch_of(kind), student, [teacher.double()])
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert expected.get("emb", 0) == 0, "the embeddings are the teacher's"
+
+
+def test_two_views_of_a_student_in_training_are_two_draws_of_its_dropout():
+    setting = Setting("mlkd_bert", "stage2", {"views": "dropout"})
+    own, (teacher,) = models(setting, "classification")
+    student, batch = copied(own).double().train(), batch_of("classification")
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    with seeded(3):
+        given = {"student": student, "teachers": [teacher], "stage": setting.stage, "config": setting.config}
+        found = loss_terms(setting.method, **given, batch=batch)["sc"]
+    with seeded(3):
+        views = [student(**inputs, output_hidden_states=True).hidden_states[2][:, 0].tolist() for _ in range(2)]
+    assert views[0] != views[1]
+    units = [formulas.unit(v) for v in views[0] + views[1]]
+    assert found.item() == pytest.approx(formulas.contrast(units, batch["labels"].tolist() * 2, 0.1), rel=1e-5)

@@ -55,6 +55,17 @@ class Batch:
         """All tensors there are."""
         return [t for t in (*self.inputs.values(), self.labels, self.answer_mask, self.word_ids) if t is not None]
 
+    def part(self, rows: slice) -> Batch:
+        """Some of its examples, padded as they are."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            inputs={name: tensor[rows] for name, tensor in self.inputs.items()},
+            labels=self.labels[rows],
+            answer_mask=None if self.answer_mask is None else self.answer_mask[rows],
+            word_ids=None if self.word_ids is None else self.word_ids[rows],
+        )
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -79,6 +80,15 @@ class Tensors:
             *(some(getattr(self, name)) for name in LAYERED),
         )
 
+    def part(self, rows: slice) -> Tensors:
+        """Of some of the examples."""
+        return _each([self], lambda tensors: tensors[0][rows])
+
+    @staticmethod
+    def joined(parts: Sequence[Tensors]) -> Tensors:
+        """The same tensors of several parts of a batch, as those of the whole."""
+        return parts[0] if len(parts) == 1 else _each(parts, torch.cat)
+
     def every(self) -> list[Tensor]:
         """All tensors there are."""
         single = [self._logits, self._pooled, self._embeddings]
@@ -95,6 +105,25 @@ class Tensors:
     @property
     def embeddings(self) -> Tensor:
         return _declared("embeddings", self._embeddings)
+
+
+def _each(parts: Sequence[Tensors], make: Callable[[list[Tensor]], Tensor]) -> Tensors:
+    """One `Tensors` of several that hold the same ones, tensor by tensor."""
+
+    def single(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        there = [tensor for tensor in tensors if tensor is not None]
+        return make(there) if there else None
+
+    def layered(name: str) -> Layered:
+        each = [getattr(part, name) for part in parts]
+        return Layered(name, {layer: make([own[layer] for own in each]) for layer in each[0]})
+
+    return Tensors(
+        single([part._logits for part in parts]),
+        single([part._pooled for part in parts]),
+        single([part._embeddings for part in parts]),
+        *(layered(name) for name in LAYERED),
+    )
 
 
 def _declared(name: str, tensor: Tensor | None) -> Tensor:

@@ -63,8 +63,8 @@ def make(
             for target in sorted(str(folder(job)) for job in group):
                 stack.enter_context(FileLock(f"{target}.lock"))
             missing = [job for job in group if not is_kept(job)]
-            if missing:
-                _Training(missing, host, device, trust).run(stop)
+            while missing:
+                missing = _Training(missing, host, device, trust).run(stop)
         for job in group:
             _show(job, store)
 
@@ -89,7 +89,8 @@ class _Training:
         self.trust = trust
         self.started = provenance.now()
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self, stop: Callable[[], bool]) -> list[GeneralJob]:
+        """Train and keep them. Gives those that memory had no room for beside the others: they go on by themselves."""
         stream = self._stream()
         teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, self.device)
         runs = [self._run(job, stream) for job in self.jobs.values()]
@@ -101,8 +102,9 @@ class _Training:
             if run.error is not None:
                 raise UserError(f"the stage on text of {run.id} failed: {run.error}")
             self._keep(run, cohort)
-        if not all(run.ended for run in runs):
+        if stop() and not all(run.ended for run in runs):
             raise Interrupted
+        return [self.jobs[run.id.key] for run in cohort.apart]
 
     def _stream(self) -> TextStream:
         first = self.first

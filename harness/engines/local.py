@@ -64,7 +64,8 @@ class _Engine:
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
             for jobs in self.plan.cohorts(missing):
-                self._cohort(jobs)
+                while jobs:
+                    jobs = self._cohort(jobs)
         except teachers.Interrupted:
             self.outcome.interrupted = True
         return self.outcome
@@ -136,8 +137,9 @@ class _Engine:
         self.host.notify("harness_run_finished", event)
         return record
 
-    def _cohort(self, jobs: Sequence[RunJob]) -> None:
-        """Train runs side by side, and store each as it ends."""
+    def _cohort(self, jobs: Sequence[RunJob]) -> list[RunJob]:
+        """Train runs side by side, and store each as it ends. Gives those that memory had no room for beside the
+        others: they go on by themselves."""
         by_key = {job.planned.key: job for job in jobs}
         first, settings = jobs[0], self.plan.spec.training
         used = {teacher.name: teacher for job in jobs for teacher in job.teachers}
@@ -173,3 +175,4 @@ class _Engine:
                 self.outcome.failed.append(record)
         if self.stop() and not all(run.ended for run in runs):
             raise teachers.Interrupted
+        return [by_key[run.id.key] for run in cohort.apart]

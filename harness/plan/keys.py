@@ -18,16 +18,19 @@ from harness.tensors import ModelShape
 from harness.training import ALIGNMENT_VERSION, VERSION
 
 
-def numeric(device: str, precision: str) -> dict[str, Any]:
-    """What decides the last bits. Threads count on a CPU only: they order its sums."""
+def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
+    """What decides the last bits. Threads count on a CPU only: they order its sums; TF32 on a GPU only."""
     kind = torch.device(device).type
     threads = {"threads": torch.get_num_threads()} if kind == "cpu" else {}
-    return {"device": kind, "precision": precision, "teacher_tensors": "fresh", **threads}
+    products = {"tf32": True} if kind == "cuda" and tf32 else {}
+    return {"device": kind, "precision": precision, "teacher_tensors": "fresh", **threads, **products}
 
 
 def training(settings: TrainingSpec) -> dict[str, Any]:
-    """The settings that change a result; when to log or to checkpoint does not."""
+    """The settings that change a result; when to log or to checkpoint does not, nor how runs share the memory."""
     names = {"epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"}
+    if settings.micro_batch is not None and settings.micro_batch < settings.batch_size:
+        names.add("micro_batch")
     return settings.model_dump(include=names)
 
 
@@ -50,7 +53,7 @@ def teacher(
         "data": data(task, reader, settings.max_length),
         "seed": spec.seed,
         "training": training(settings),
-        "numeric": numeric(device, settings.precision),
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }
 
@@ -144,7 +147,7 @@ def general(
         "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},
         "seed": spec.seed,
         "training": {**training(settings), "epochs": None, "steps": spec.steps},
-        "numeric": numeric(device, settings.precision),
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }
 
@@ -176,6 +179,6 @@ def run(
         "seed": seed,
         "data_seed": data_seed,
         "training": training(settings),
-        "numeric": numeric(device, settings.precision),
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }

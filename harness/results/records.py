@@ -30,17 +30,24 @@ class LossPoint(Frozen):
 
 
 class Cost(Frozen):
-    """What the run took. In a cohort the teachers' time is shared evenly among the runs that read them."""
+    """What the run took. In a cohort a teacher's forward pass is shared evenly among the runs that read it."""
 
     wall_seconds: float
     student_seconds: float
-    teacher_seconds: float
+    teacher_seconds: float = Field(description="the run's share of the forward passes that it read")
+    teacher_seconds_whole: float | None = Field(
+        None, description="those passes, not shared: what it would have paid with its teachers to itself"
+    )
     evaluation_seconds: float
     steps: int
     tokens: int = Field(description="real tokens the student was trained on")
     teacher_forwards: int = Field(description="forward passes of all teachers of the cohort, counted once")
     cohort_size: int
     peak_memory_bytes: int | None = None
+    micro_batch: int | None = Field(
+        None, description="examples of one forward and backward pass, where a step was split; of the last step"
+    )
+    skipped_steps: int = Field(0, description="steps that changed nothing, as their gradients overflowed in fp16")
 
 
 class Hardware(Frozen):

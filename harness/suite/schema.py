@@ -127,7 +127,11 @@ class TrainingSpec(Strict):
     batch_size: Positive = 32
     lr: Rate = 5e-5
     max_length: Annotated[int, Field(ge=8)] = 128
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of forward and backward passes")
+    tf32: bool = Field(False, description="on a GPU: float32 products of training may take TF32")
+    micro_batch: Positive | None = Field(
+        None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
+    )
     limit: Limit = Limit()
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -24,13 +24,16 @@ def cost(run: Run, cohort: Cohort, *, evaluation_seconds: float) -> Cost:
     return Cost(
         wall_seconds=run.wall_seconds,
         student_seconds=run.student_seconds,
-        teacher_seconds=cohort.teacher_seconds(run),
+        teacher_seconds=run.teacher_seconds,
+        teacher_seconds_whole=run.teacher_seconds_whole,
         evaluation_seconds=evaluation_seconds,
         steps=run.position,
         tokens=run.tokens,
         teacher_forwards=cohort.teacher_forwards,
         cohort_size=len(cohort.runs),
         peak_memory_bytes=peak_memory(run.device),
+        micro_batch=run.micro_batch,
+        skipped_steps=run.skipped_steps,
     )
 
 

@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from harness.batch import Batch
 from harness.models.capture import Capture
+from harness.suite.schema import TrainingSpec
 from harness.tensors import Tensors
+from harness.training import micro, precision
 from harness.training.alignment import Alignment
 from harness.training.data import Stream
 from harness.training.run import Run
-from harness.training.stopwatch import Stopwatch
+from harness.training.stopwatch import Lap
+
+
+class Source(Protocol):
+    """Where a teacher's tensors come from."""
+
+    @property
+    def reader(self) -> str:
+        """Which of the stream's batches it reads."""
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of a model for one batch."""
+
+    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> Tensors:
+        """What `needs` name, on the batch's device, without gradients."""
 
 
 class Teacher:
     """A frozen model: in eval mode, without gradients. `reader` says which of the stream's batches it reads."""
+
+    passes = 1
 
     def __init__(self, name: str, model: PreTrainedModel, reader: str, device: torch.device) -> None:
         self.name = name
@@ -27,10 +47,34 @@ class Teacher:
         self.model = model.to(device).eval().requires_grad_(False)
         self.capture = Capture(model)
 
-    def forward(self, batch: Batch, needs: frozenset[str], *, autocast: bool) -> Tensors:
-        # no_grad, not inference_mode, whose tensors cannot enter a loss.
-        with torch.no_grad(), torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=autocast):
-            return self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask)
+        self.micro_batch: int | None = None
+        """Examples of one forward pass, once memory has not sufficed for a batch."""
+
+    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> Tensors:
+        """The tensors of the whole batch, in parts if memory does not suffice for it.
+
+        Raises:
+            NoRoom: it does not suffice for one example either.
+        """
+        count, device = len(batch.ids), batch.labels.device
+
+        def attempt(size: int) -> Tensors:
+            parts = [batch] if size >= count else [batch.part(rows) for rows in micro.parts(count, size)]
+            # no_grad, not inference_mode, whose tensors cannot enter a loss.
+            with torch.no_grad(), precision.autocast(training, device), precision.matmuls(training, device):
+                return Tensors.joined([self.capture.run(p.inputs, needs, answer_mask=p.answer_mask) for p in parts])
+
+        asked = min(count, self.micro_batch or count)
+        try:
+            tensors, size = micro.fitting(attempt, asked)
+        except micro.NoRoom as error:
+            raise micro.NoRoom(
+                f"memory does not suffice for one example in teacher {self.name}: lower training.max_length, or take"
+                f" training.precision bf16 ({error})"
+            ) from None
+        if size < asked:
+            self.micro_batch = size
+        return tensors
 
 
 @dataclass
@@ -38,28 +82,25 @@ class Cohort:
     """Runs that share a stream of batches, and the teachers that they name. All students read with `stream.reader`."""
 
     stream: Stream
-    teachers: Mapping[str, Teacher]
+    teachers: Mapping[str, Source]
     runs: Sequence[Run]
     device: torch.device
     forwards: Counter[str] = field(default_factory=Counter)
     """Forward passes of each teacher."""
-
-    def __post_init__(self) -> None:
-        self.watch = Stopwatch(self.device)
+    apart: list[Run] = field(default_factory=list)
+    """Runs for which memory did not suffice beside the others: given to `checkpoint`, to go on from there by
+    themselves. They hold nothing any more."""
 
     @property
     def teacher_forwards(self) -> int:
         return sum(self.forwards.values())
 
-    def teacher_seconds(self, run: Run) -> float:
-        """The run's part of the teachers' time: each forward's is shared evenly among the runs that read it."""
-        return self.watch.seconds() * run.teacher_reads / max(1, self.teacher_forwards)
-
     def train(self, *, stop: Callable[[], bool], checkpoint: Callable[[Run], None]) -> Iterator[Run]:
         """Train to the end, and yield each run as it ends, finished or failed.
 
         A run that was resumed further on waits until the stream gets there. When `stop` says so, the step is finished,
-        the unfinished runs are given to `checkpoint`, and the iteration ends.
+        the unfinished runs are given to `checkpoint`, and the iteration ends. Those for which memory does not suffice
+        beside others are set `apart`.
         """
         yield from [run for run in self.runs if run.ended]  # failed before its first step
         waiting = [run for run in self.runs if not run.ended]
@@ -67,22 +108,47 @@ class Cohort:
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]
             batches, tokens = self.stream.at(position, self.device)
-            teachers = self._teach(position, batches, due)
+            try:
+                teachers = self._teach(position, batches, due)
+            except micro.NoRoom as error:
+                yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
+                continue
             for run in due:
                 before = _versions(batches, teachers)
-                run.step(batches[self.stream.reader], teachers)
+                try:
+                    run.step(batches[self.stream.reader], teachers)
+                except micro.NoRoom as error:
+                    yield from self._make_room(waiting, [run], str(error), checkpoint)
+                    continue
                 run.tokens += tokens
-                if _versions(batches, teachers) != before:
+                meddled = _versions(batches, teachers) != before
+                if meddled:
                     run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
-                    batches, _ = self.stream.at(position, self.device)
-                    teachers = self._teach(position, batches, due)
                 if run.ended:
                     waiting.remove(run)
                     yield run
                 elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:
                     checkpoint(run)
+                if meddled:
+                    break  # the others, who still stand at this place, are given new ones
+            del teachers  # before the next ones are made
         for run in waiting:
             checkpoint(run)
+
+    def _make_room(
+        self, waiting: list[Run], runs: Sequence[Run], reason: str, checkpoint: Callable[[Run], None]
+    ) -> Iterator[Run]:
+        """Set `runs` apart, with a checkpoint. One that has the memory to itself already has failed."""
+        if len(waiting) == 1:
+            run = waiting.pop()
+            run.fail(micro.NoRoom(reason))
+            yield run
+            return
+        for run in runs:
+            checkpoint(run)
+            run.release()
+            waiting.remove(run)
+            self.apart.append(run)
 
     def _teach(self, position: int, batches: Mapping[str, Batch], due: Sequence[Run]) -> dict[str, Tensors]:
         """Each teacher once, for all that any of the runs needs of it; in the students' tokens."""
@@ -96,16 +162,16 @@ class Cohort:
         alignments: dict[str, Alignment] = {}
         for name, names in needs.items():
             teacher = self.teachers[name]
-            autocast = readers[name][0].training.precision == "bf16"
-            with self.watch.running():
-                tensors[name] = teacher.forward(batches[teacher.reader], names, autocast=autocast)
-                if teacher.reader != self.stream.reader:
-                    if teacher.reader not in alignments:
-                        alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
-                    tensors[name] = alignments[teacher.reader].carry(tensors[name])
-            self.forwards[name] += 1
+            lap = Lap(self.device)
+            tensors[name] = teacher.forward(batches[teacher.reader], names, readers[name][0].training)
+            if teacher.reader != self.stream.reader:
+                if teacher.reader not in alignments:
+                    alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
+                tensors[name] = alignments[teacher.reader].carry(tensors[name])
+            lap.end()
+            self.forwards[name] += teacher.passes
             for run in readers[name]:
-                run.teacher_reads += 1 / len(readers[name])
+                run.charge(lap, among=len(readers[name]), passes=teacher.passes)
         return tensors
 
 

@@ -18,16 +18,13 @@ class LossLog:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, float] = {}
 
-    def add(self, name: str, value: float | Tensor) -> None:
+    def add(self, name: str, value: float | Tensor, weight: float = 1.0) -> None:
         scalar = value.detach().float() if isinstance(value, Tensor) else torch.tensor(float(value))
+        scalar = scalar if weight == 1 else scalar * weight
         self._sums[name] = self._sums[name] + scalar if name in self._sums else scalar
-        self._counts[name] = self._counts.get(name, 0) + 1
-
-    def add_all(self, values: Mapping[str, float | Tensor]) -> None:
-        for name, value in values.items():
-            self.add(name, value)
+        self._counts[name] = self._counts.get(name, 0) + weight
 
     def read(self) -> dict[str, float]:
         """The means, and start anew.
@@ -48,4 +45,4 @@ class LossLog:
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, float]], device: torch.device) -> None:
         self._sums = {name: torch.tensor(total, device=device) for name, total in state["sums"].items()}
-        self._counts = {name: int(count) for name, count in state["counts"].items()}
+        self._counts = dict(state["counts"])

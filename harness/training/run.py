@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,11 +18,15 @@ from harness.models.capture import Capture
 from harness.results.records import LossPoint
 from harness.suite.schema import StageOverride, TrainingSpec
 from harness.tensors import Tensors
+from harness.training import micro, precision
 from harness.training.losslog import LossLog
 from harness.training.optim import adamw, set_learning_rate
 from harness.training.rng import RandomState
 from harness.training.schedule import learning_rate, stage_steps
-from harness.training.stopwatch import Stopwatch
+from harness.training.stopwatch import Lap, Stopwatch
+
+Said = tuple[str, float | Tensor, float]
+"""A value to log, by name, and its weight in the step's: the share of the examples that it is of."""
 
 
 class Run:
@@ -68,14 +73,19 @@ class Run:
         except Exception as error:  # the method's own mistake: this run has failed, those beside it have not
             self.fail(error)
         self.optimizer = self._new_optimizer()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+        self.micro_batch = training.micro_batch
+        """Examples of one forward and backward pass, where a step is split; None: all of the batch's."""
         self.history: list[LossPoint] = []
         self.tokens = 0
         self.teacher_reads = 0.0
         """Teacher forwards that this run answers for: one that k runs read counts 1 / k for each."""
         self.watch = Stopwatch(device)
+        self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
+        self._skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._log = LossLog()
         self._started = time.perf_counter()
-        self._seconds_before = {"student": 0.0, "wall": 0.0}
+        self._seconds_before = {"student": 0.0, "wall": 0.0, "teacher": 0.0, "teacher_whole": 0.0}
 
     @property
     def stage(self) -> Stage:
@@ -103,12 +113,44 @@ class Run:
     def wall_seconds(self) -> float:
         return self._seconds_before["wall"] + time.perf_counter() - self._started
 
+    @property
+    def teacher_seconds(self) -> float:
+        """Time of the teachers' forward passes that this run read, each shared evenly among those that read it."""
+        return self._seconds_before["teacher"] + self._teacher_shared.seconds()
+
+    @property
+    def teacher_seconds_whole(self) -> float:
+        """The same passes, not shared: what the run would have paid with its teachers to itself."""
+        return self._seconds_before["teacher_whole"] + self._teacher_whole.seconds()
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that changed nothing, since their gradients overflowed in fp16."""
+        return int(self._skipped)
+
+    def charge(self, lap: Lap, *, among: int, passes: int = 1) -> None:
+        """Of a teacher, what as many runs read, this one among them: by a forward pass, or none."""
+        self.teacher_reads += passes / among
+        self._teacher_shared.add(lap, 1 / among)
+        self._teacher_whole.add(lap)
+
+    def charge_filling(self, seconds: float, *, among: int) -> None:
+        """What a teacher took before the first step, for as many runs that read what it gave."""
+        self._seconds_before["teacher"] += seconds / among
+        self._seconds_before["teacher_whole"] += seconds
+
     def step(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
-        """One optimisation step. Whatever goes wrong in it ends this run, and no other."""
+        """One optimisation step. Whatever goes wrong in it ends this run, and no other.
+
+        Raises:
+            NoRoom: memory does not suffice, and the batch cannot be split further. The run stands where it stood.
+        """
         try:
-            with self.watch.running(), self.random.active():
+            with self.watch.running():
                 self._optimise(batch, teachers)
             self._advance()
+        except micro.NoRoom:
+            raise
         except Exception as error:
             self.fail(error)
 
@@ -117,26 +159,87 @@ class Run:
         message = next(iter(str(error).splitlines()), "")
         self.error = f"step {self.position + 1} ({self.stage.name}): {type(error).__name__}: {message}"
 
+    def release(self) -> None:
+        """Give up the memory of a run that will go on from its checkpoint. It cannot be used any more."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.student.to("meta")
+        self.modules.to("meta")
+
     def _optimise(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
-        step = self._step(batch)
-        needs = step.stage.needs
+        """Gradients of the batch, whole or in parts for which memory suffices; then the weights."""
         self.student.train()
         self.modules.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-            student = self.capture.run(batch.inputs, needs.student, answer_mask=batch.answer_mask)
+        count, random = len(batch.ids), self.random.state_dict()
+        buffers = [(buffer, buffer.clone()) for buffer in self.modules.buffers()]
+
+        def begin() -> None:
+            self.random.load_state_dict(random)
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            self.optimizer.zero_grad(set_to_none=True)
+
+        def attempt(size: int) -> list[Said]:
+            begin()
+            said: list[Said] = []
+            with self.random.active(), precision.matmuls(self.training, self.device):
+                for rows in micro.parts(count, size):
+                    self._backward(batch, teachers, rows, said)
+            return said
+
+        coupled = bool(self.stage.coupled)
+        asked = count if coupled else min(count, self.micro_batch or count)
+        try:
+            said, size = micro.fitting(attempt, asked, splits=not coupled)
+        except micro.NoRoom as error:
+            begin()
+            raise micro.NoRoom(self._advice(asked, str(error))) from None
+        if size < asked:
+            self.micro_batch = size
+        self._update()
+        for name, value, weight in said:
+            self._log.add(name, value, weight)
+
+    def _advice(self, count: int, reason: str) -> str:
+        what = "one example of"
+        if self.stage.coupled:
+            what = f"{count} examples, which {', '.join(sorted(self.stage.coupled))} compare with each other, of"
+        return (
+            f"memory does not suffice for {what} a batch: lower training.batch_size or training.max_length, take"
+            f" training.precision bf16, or a smaller student ({reason})"
+        )
+
+    def _backward(self, batch: Batch, teachers: Mapping[str, Tensors], rows: slice, said: list[Said]) -> None:
+        """Add the gradients of some of the batch's examples. Losses are means over examples: each part counts by its
+        share of them."""
+        share = len(batch.ids[rows]) / len(batch.ids)
+        part = batch if share == 1 else batch.part(rows)
+        step = self._step(part, lambda name, value: said.append((name, _plain(value), share)))
+        needs = step.stage.needs
+        with precision.autocast(self.training, self.device):
+            student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
             read = zip(self.teachers, needs.teachers, strict=bool(needs.teachers))
             seen = [teachers[name].only(names) for name, names in read] if needs.teachers else []
-            terms = self.method.losses(step, batch, student, seen)
+            terms = self.method.losses(step, part, student, seen if share == 1 else [t.part(rows) for t in seen])
         total = weighted_sum(terms, self.method.weights(step))
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if self.training.clip is not None:
-            nn.utils.clip_grad_norm_([*self.student.parameters(), *self.modules.parameters()], self.training.clip)
-        set_learning_rate(self.optimizer, self._learning_rate())
-        self.optimizer.step()
-        self._log.add_all({"loss": total, **terms})
+        self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
+        said += [(name, _plain(term), share) for name, term in {"loss": total, **terms}.items()]
 
-    def _step(self, batch: Batch) -> Step:
+    def _update(self) -> None:
+        """Change the weights by the gradients, and give the gradients' memory up to the runs that come next."""
+        self.scaler.unscale_(self.optimizer)
+        clip = self.training.clip
+        if clip is not None or self.scaler.is_enabled():
+            parameters = [*self.student.parameters(), *self.modules.parameters()]
+            norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+            if self.scaler.is_enabled():
+                self._skipped += ~norm.isfinite()  # on the device: to look at it would wait for it
+        set_learning_rate(self.optimizer, self._learning_rate())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _step(self, batch: Batch, log: Callable[[str, float | Tensor], None]) -> Step:
         done, steps = self.stage_step, self.lengths[self.stage_number]
         return Step(
             stage=self.stage,
@@ -146,7 +249,7 @@ class Run:
             epochs=steps / self.batches_per_epoch,
             modules=self.modules,
             generator=self.random.generator,
-            log=self._log.add,
+            log=log,
             again=lambda needs: self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask),
         )
 
@@ -164,6 +267,8 @@ class Run:
                 stage=self.stage.name, step=self.position + 1, lr=self._learning_rate(), terms=self._log.read()
             )
             self.history.append(point)
+            for watch in (self.watch, self._teacher_shared, self._teacher_whole):
+                watch.seconds()  # the log has waited for the device: nothing waits here, and no event is kept longer
             self.observe(self, point)
         self.stage_step += 1
         if last and self.stage_number + 1 < len(self.stages):
@@ -183,8 +288,19 @@ class Run:
             "random": self.random.state_dict(),
             "log": self._log.state_dict(),
             "history": [point.model_dump() for point in self.history],
-            "counts": {"tokens": self.tokens, "teacher_reads": self.teacher_reads},
-            "seconds": {"student": self.student_seconds, "wall": self.wall_seconds},
+            "scaler": self.scaler.state_dict(),
+            "counts": {
+                "tokens": self.tokens,
+                "teacher_reads": self.teacher_reads,
+                "micro_batch": self.micro_batch,
+                "skipped": self.skipped_steps,
+            },
+            "seconds": {
+                "student": self.student_seconds,
+                "wall": self.wall_seconds,
+                "teacher": self.teacher_seconds,
+                "teacher_whole": self.teacher_seconds_whole,
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,9 +312,17 @@ class Run:
         self.random.load_state_dict(state["random"])
         self._log.load_state_dict(state["log"], self.device)
         self.history = [LossPoint.model_validate(point) for point in state["history"]]
-        self.tokens = state["counts"]["tokens"]
-        self.teacher_reads = state["counts"]["teacher_reads"]
+        self.scaler.load_state_dict(state["scaler"])
+        counts = state["counts"]
+        self.tokens, self.teacher_reads = counts["tokens"], counts["teacher_reads"]
+        self.micro_batch = counts["micro_batch"]
+        self._skipped.fill_(counts["skipped"])
         self._seconds_before = dict(state["seconds"])
+
+
+def _plain(value: float | Tensor) -> float | Tensor:
+    """Without the graph that it came from."""
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def weighted_sum(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:

@@ -35,7 +35,7 @@ APPENDED = {
     "fraction for a whole": ("training: {batch_size: 1.5}", ["training.batch_size", "a whole number", "1.5"]),
     "huge rate": ("training: {lr: 3}", ["training.lr", "less than or equal to 1", "found 3"]),
     "not finite": ("training: {epochs: 1e999}", ["suite.yaml:8", "1e999"]),
-    "unknown precision": ("training: {precision: fp16}", ["training.precision", "'fp32' or 'bf16'", "'fp16'"]),
+    "unknown precision": ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "'fp8'"]),
     "section that is a list": ("training: [1]", ["suite.yaml:8", "training", "a map of keys", "a list"]),
     "unknown backend": ("latency: {backends: [egaer]}", ["latency.backends.0", "'egaer'", "did you mean 'eager'"]),
     "no lengths": ("latency: {lengths: []}", ["latency.lengths", "is empty"]),

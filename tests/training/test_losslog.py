@@ -6,16 +6,26 @@ from harness.training.losslog import LossLog, NonFiniteLoss
 
 def test_means_since_the_last_reading():
     log = LossLog()
-    log.add_all({"loss": torch.tensor(1.0), "kd": 4.0})
-    log.add_all({"loss": torch.tensor(3.0)})
+    log.add("loss", torch.tensor(1.0))
+    log.add("kd", 4.0)
+    log.add("loss", torch.tensor(3.0))
     assert log.read() == {"loss": 2.0, "kd": 4.0}
     assert log.read() == {}
+
+
+def test_parts_of_a_step_count_by_their_weights():
+    log = LossLog()
+    log.add("loss", torch.tensor(1.0), 0.75)
+    log.add("loss", torch.tensor(5.0), 0.25)
+    log.add("loss", torch.tensor(4.0))
+    assert log.read() == {"loss": 3.0}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_named(value):
     log = LossLog()
-    log.add_all({"loss": torch.tensor(1.0), "kd": torch.tensor(value)})
+    log.add("loss", torch.tensor(1.0))
+    log.add("kd", torch.tensor(value))
     log.add("kd", torch.tensor(1.0))
     with pytest.raises(NonFiniteLoss, match="kd is"):
         log.read()

@@ -1,0 +1,51 @@
+"""Batches in parts: what does not fit in memory whole is done in halves, and halves of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""In messages of errors that have no class of their own."""
+
+
+class NoRoom(MemoryError):
+    """Memory does not suffice, and what was tried cannot be done in smaller parts. Nothing has changed."""
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether the error says that memory did not suffice, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def parts(count: int, size: int) -> Iterator[slice]:
+    """`count` examples in consecutive parts of `size`, the last of what is left."""
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
+
+
+def fitting(do: Callable[[int], T], size: int, *, splits: bool = True) -> tuple[T, int]:
+    """What `do` gives for parts of `size` examples, or of the first half, quarter, ... for which memory suffices; and
+    that size. `do` begins anew each time.
+
+    Raises:
+        NoRoom: it does not suffice for parts of one example, or for the whole where that is not to be split.
+    """
+    while True:
+        try:
+            return do(size), size
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            reason = next(iter(str(error).splitlines()), "")
+        # Only here, outside of the handler, is what the failed attempt held free again.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if not splits or size == 1:
+            raise NoRoom(reason)
+        size = (size + 1) // 2

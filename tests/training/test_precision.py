@@ -1,0 +1,80 @@
+"""Half precision trains as float32 does; fp16 scales its loss, and says which steps came to nothing."""
+
+import pytest
+import torch
+
+from harness import Method, Needs, Stage
+from harness.losses import task_loss
+from harness.suite.schema import TrainingSpec
+from harness.training import checkpoints, precision
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+class Overflows(Method):
+    """Its fourth step has gradients that no half-precision number holds, while its loss is a small one."""
+
+    name = "overflows"
+    max_teachers = min_teachers = 0
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"]))]
+
+    def losses(self, step, batch, student, teachers):
+        loss = task_loss(student.logits, batch)
+        return {"task": loss + 1e38 * (loss - loss.detach()) if step.index == 3 else loss}
+
+
+def train(cohort, **options):
+    return list(cohort.train(**{"stop": lambda: False, "checkpoint": lambda run: None, **options}))
+
+
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
+@pytest.mark.parametrize("method", ["finetune", "tinybert", "minilm", "mlkd_bert"])
+def test_half_precision_comes_near_float32(world, method, half):
+    seen = []
+    full, halved = world().run(method), world(precision=half).run(method)
+    run = halved.capture.run
+    halved.capture.run = lambda *args, **options: seen.append(run(*args, **options)) or seen[-1]
+    for one, here in ((full, world()), (halved, world(precision=half))):
+        train(here.cohort(one))
+        assert one.error is None
+    assert any(t.dtype == precision.HALF[half] for tensors in seen for t in tensors.every())
+    assert {p.dtype for p in halved.student.parameters()} == {torch.float32}
+    assert halved.skipped_steps <= 1  # the first scale is a guess
+    for mine, theirs in zip(halved.history, full.history, strict=True):
+        assert mine.terms == pytest.approx(theirs.terms, rel=0.1, abs=0.02)
+    assert halved.history != full.history
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, clip, tmp_path):
+    here = world(precision="fp16", clip=clip)
+    run, saved, seen = here.run(Overflows), tmp_path / "run.pt", {}
+    scale = run.scaler.get_scale()
+
+    def at(position):
+        seen.setdefault(run.position, {name: t.clone() for name, t in run.student.state_dict().items()})
+        return run.position == position
+
+    train(here.cohort(run), stop=lambda: at(5), checkpoint=lambda run: checkpoints.save(run, saved))
+    assert run.error is None
+    assert run.skipped_steps == 1
+    assert all(torch.equal(seen[3][name], seen[4][name]) for name in seen[3])
+    assert not all(torch.equal(seen[4][name], seen[5][name]) for name in seen[4])
+    again = here.run(Overflows)
+    assert checkpoints.restore(again, saved)
+    assert again.skipped_steps == 1
+    assert again.scaler.get_scale() == scale / 2
+    train(here.cohort(again))
+    whole = here.run(Overflows)
+    train(here.cohort(whole))
+    assert all(torch.equal(mine, again.student.state_dict()[n]) for n, mine in whole.student.state_dict().items())
+
+
+def test_tf32_is_for_training_on_a_gpu_alone():
+    before = torch.get_float32_matmul_precision()
+    for device, tf32, expected in [(CUDA, True, "high"), (CUDA, False, "highest"), (CPU, True, before)]:
+        with precision.matmuls(TrainingSpec(tf32=tf32), device):
+            assert torch.get_float32_matmul_precision() == expected
+        assert torch.get_float32_matmul_precision() == before

@@ -2,7 +2,8 @@
 
 Within an example: the mean over its real tokens (queries, or query-key pairs), heads and features; then the mean over
 the examples. So no loss depends on how a batch is padded, ordered or cut. Each function takes what methods are given:
-`Tensors` fields and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64.
+`Tensors` fields and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. What compares all
+pairs of tokens never holds the N x N maps of a whole large batch: see `harness.chunks`.
 
 What a loss on logits becomes for each kind of task: classification, over the classes; regression, the squared
 difference, without a temperature; QA, over the positions where an answer may lie, for start and for end, averaged.
@@ -11,15 +12,20 @@ difference, without a temperature; QA, over the positions where an answer may li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.batch import NOT_MASKED, Batch
+from harness.chunks import mean_over_queries, mean_over_tokens
 
 Vectors = Tensor | tuple[Tensor, Tensor]
 """Tokens that relate to themselves, or queries and the keys that they relate to."""
+
+Attention = tuple[Tensor, Tensor]
+"""Queries and keys of a layer, [B, A, N, d] each. Its scores are Q K^T / sqrt(d), in the precision of Q and K."""
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -73,7 +79,7 @@ def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature
 def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of [B, N, H] over real tokens (`mask`, bool [B, N]) and features: a scalar."""
     by_token = ((_full(student) - _full(teacher)) ** 2).mean(-1)
-    return _mean_over_tokens(by_token, mask)
+    return mean_over_tokens(by_token, mask)
 
 
 def token_kl(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
@@ -81,12 +87,12 @@ def token_kl(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float 
     and then over examples: a scalar."""
     log_s, log_t = _log_probabilities(student, teacher, temperature)
     by_token = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)
-    return temperature**2 * _mean_over_tokens(by_token, mask)
+    return temperature**2 * mean_over_tokens(by_token, mask)
 
 
 def token_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """1 - cosine of [B, N, H] over real tokens (`mask`, bool [B, N]): a scalar."""
-    return _mean_over_tokens(1 - F.cosine_similarity(_full(student), _full(teacher), dim=-1), mask)
+    return mean_over_tokens(1 - F.cosine_similarity(_full(student), _full(teacher), dim=-1), mask)
 
 
 def masked_lm_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -98,30 +104,37 @@ def masked_lm_loss(logits: Tensor, batch: Batch) -> Tensor:
     return (by_token.sum(-1) / masked.sum(-1).clamp(min=1)).mean()
 
 
-def pair_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of scores [B, A, N, N] over real query-key pairs and heads: a scalar."""
-    difference = ((_full(student) - _full(teacher)) ** 2).mean(1)
-    by_query = difference.masked_fill(~mask[:, None, :], 0).sum(-1) / mask.sum(-1)[:, None]
-    return _mean_over_tokens(by_query, mask)
+def score_mse(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
+    """Mean squared error of scores, the teacher's the mean of its layers'; over real query-key pairs (`mask`, bool
+    [B, N]) and heads: a scalar."""
+
+    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
+        difference = ((_full(own) - _full(torch.stack([*theirs]).mean(0))) ** 2).mean(1)
+        return difference.masked_fill(~mask[:, None, :], 0).sum(-1) / mask.sum(-1)[:, None]
+
+    return _mean_of_scores(by_query, student, teachers, mask)
 
 
-def attention_probabilities(scores: Tensor, mask: Tensor) -> Tensor:
-    """softmax of scores [B, A, N, N] over the real keys."""
-    return _log_attention(scores, mask).exp()
+def attention_kl(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
+    """KL(teacher || student) of attention probabilities, the teacher's the mean of its layers'; real keys only (`mask`,
+    bool [B, N]), summed over keys, mean over heads and real queries: a scalar."""
+
+    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
+        teacher = _mean_attention(theirs, mask)
+        return (torch.xlogy(teacher, teacher) - teacher * _log_attention(own, mask)).sum(-1).mean(1)
+
+    return _mean_of_scores(by_query, student, teachers, mask)
 
 
-def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """KL(teacher || softmax(student)) of the teacher's probabilities and the student's scores, both [B, A, N, N]; real
-    keys only, summed over keys, mean over heads and real queries: a scalar."""
-    by_query = (torch.xlogy(teacher, teacher) - teacher * _log_attention(student, mask)).sum(-1).mean(1)
-    return _mean_over_tokens(by_query, mask)
+def attention_cosine(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
+    """1 - cosine between attention probabilities, the teacher's the mean of its layers'; real keys only (`mask`, bool
+    [B, N]), mean over heads and real queries: a scalar."""
 
+    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
+        probabilities = _log_attention(own, mask).exp()
+        return (1 - F.cosine_similarity(probabilities, _mean_attention(theirs, mask), dim=-1)).mean(1)
 
-def attention_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """1 - cosine between the teacher's probabilities and the softmax of the student's scores, both [B, A, N, N]; mean
-    over heads and real queries: a scalar."""
-    by_query = (1 - F.cosine_similarity(attention_probabilities(student, mask), teacher, dim=-1)).mean(1)
-    return _mean_over_tokens(by_query, mask)
+    return _mean_of_scores(by_query, student, teachers, mask)
 
 
 def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int | None = None) -> Tensor:
@@ -137,9 +150,13 @@ def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int 
         heads: how many consecutive splits of equal width the vectors are cut into, after their own heads are
             concatenated; it divides both widths. None: the heads that they have, one for [B, N, H].
     """
-    log_s, log_t = _log_relation(student, mask, heads), _log_relation(teacher, mask, heads)
-    by_query = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1).mean(1)
-    return _mean_over_tokens(by_query, mask)
+
+    def by_query(queries: Sequence[Tensor], keys: Sequence[Tensor], mask: Tensor) -> Tensor:
+        log_s, log_t = (_log_relation(q, k, mask) for q, k in zip(queries, keys, strict=True))
+        return F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1).mean(1)
+
+    queries, keys = zip(*(_by_head(vectors, heads) for vectors in (student, teacher)), strict=True)
+    return mean_over_queries(by_query, queries, keys, mask)
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
@@ -178,13 +195,38 @@ def _log_attention(scores: Tensor, mask: Tensor) -> Tensor:
     return F.log_softmax(scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min), dim=-1)
 
 
-def _log_relation(vectors: Vectors, mask: Tensor, heads: int | None) -> Tensor:
-    queries, keys = vectors if isinstance(vectors, tuple) else (vectors, vectors)
-    queries, keys = _split(_full(queries), heads), _split(_full(keys), heads)
+def _mean_attention(scores: Sequence[Tensor], mask: Tensor) -> Tensor:
+    return torch.stack([_log_attention(each, mask).exp() for each in scores]).mean(0)
+
+
+def _mean_of_scores(
+    by_query: Callable[[Tensor, Sequence[Tensor], Tensor], Tensor],
+    student: Attention,
+    teachers: Sequence[Attention],
+    mask: Tensor,
+) -> Tensor:
+    """The mean over queries and examples of what `by_query` makes of the student's scores and each teacher's."""
+
+    def compare(queries: Sequence[Tensor], keys: Sequence[Tensor], mask: Tensor) -> Tensor:
+        pairs = zip(queries, keys, strict=True)
+        own, *theirs = (torch.matmul(q, k.transpose(-1, -2)) * q.shape[-1] ** -0.5 for q, k in pairs)
+        return by_query(own, theirs, mask)
+
+    queries, keys = zip(student, *teachers, strict=True)
+    return mean_over_queries(compare, queries, keys, mask)
+
+
+def _log_relation(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     # Autocast would round products of whole vectors, which are large, and so their softmax.
     with torch.autocast(queries.device.type, enabled=False):
-        scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        scores = _full(queries) @ _full(keys).transpose(-1, -2) / math.sqrt(queries.shape[-1])
     return _log_attention(scores, mask)
+
+
+def _by_head(vectors: Vectors, heads: int | None) -> Attention:
+    queries, keys = vectors if isinstance(vectors, tuple) else (vectors, vectors)
+    queries_by_head = _split(queries, heads)
+    return queries_by_head, queries_by_head if keys is queries else _split(keys, heads)
 
 
 def _split(vectors: Tensor, heads: int | None) -> Tensor:
@@ -194,7 +236,3 @@ def _split(vectors: Tensor, heads: int | None) -> Tensor:
             return vectors
         vectors = vectors.transpose(1, 2).flatten(2)
     return vectors.reshape(*vectors.shape[:2], heads or 1, -1).transpose(1, 2)
-
-
-def _mean_over_tokens(by_token: Tensor, mask: Tensor) -> Tensor:
-    return (by_token.masked_fill(~mask, 0).sum(-1) / mask.sum(-1)).mean()

@@ -115,25 +115,39 @@ def test_token_mse():
     assert losses.token_mse(student, teacher, mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
 
 
-def test_pair_mse():
-    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
+def attention(seed, width=4):
+    """Queries and keys, and the scores that come from them."""
+    queries, keys = tensor(B, A, N, width, seed=seed), tensor(B, A, N, width, seed=seed + 100)
+    scores = [
+        [
+            [[sum((queries[b, a, i] * keys[b, a, j]).tolist()) / math.sqrt(width) for j in range(N)] for i in range(N)]
+            for a in range(A)
+        ]
+        for b in range(B)
+    ]
+    return (queries, keys), torch.tensor(scores, dtype=torch.float64)
+
+
+def test_score_mse():
+    (student, own), (first, one), (second, two) = attention(3), attention(4, width=6), attention(5, width=6)
+    theirs = (one + two) / 2
     by_example = []
     for b, length in enumerate(LENGTHS):
         pairs = [(a, i, j) for a in range(A) for i in range(length) for j in range(length)]
-        by_example.append(
-            sum((student[b, a, i, j] - teacher[b, a, i, j]).item() ** 2 for a, i, j in pairs) / len(pairs)
-        )
-    assert losses.pair_mse(student, teacher, mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
+        by_example.append(sum((own[b, a, i, j] - theirs[b, a, i, j]).item() ** 2 for a, i, j in pairs) / len(pairs))
+    assert losses.score_mse(student, [first, second], mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
 
 
-def attention_by_example(student, teacher, compare):
+def attention_by_example(student, teachers, compare):
+    """`student` and each of `teachers` are scores."""
     by_example = []
     for b, length in enumerate(LENGTHS):
-        values = [
-            compare(softmax(teacher[b, a, i, :length].tolist()), softmax(student[b, a, i, :length].tolist()))
-            for a in range(A)
-            for i in range(length)
-        ]
+        values = []
+        for a in range(A):
+            for i in range(length):
+                rows = [softmax(scores[b, a, i, :length].tolist()) for scores in teachers]
+                mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+                values.append(compare(mean, softmax(student[b, a, i, :length].tolist())))
         by_example.append(sum(values) / len(values))
     return sum(by_example) / B
 
@@ -147,10 +161,10 @@ def cosine_distance(p, q):
     ("loss", "compare"), [(losses.attention_kl, kl), (losses.attention_cosine, cosine_distance)], ids=["kl", "cosine"]
 )
 def test_attention_losses(loss, compare):
-    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
-    expected = attention_by_example(student, teacher, compare)
-    value = loss(student, losses.attention_probabilities(teacher, mask()), mask())
-    assert value.item() == pytest.approx(expected, rel=1e-9)
+    (student, own), (first, one), (second, two) = attention(3), attention(4, width=6), attention(5, width=6)
+    assert loss(student, [first], mask()).item() == pytest.approx(attention_by_example(own, [one], compare), rel=1e-9)
+    expected = attention_by_example(own, [one, two], compare)
+    assert loss(student, [first, second], mask()).item() == pytest.approx(expected, rel=1e-9)
 
 
 def relation_by_example(student, teacher, heads):
@@ -209,31 +223,31 @@ def test_soft_targets_are_scaled_back_but_for_regression(classes, numbers):
 
 
 def test_padding_changes_no_loss():
-    student, teacher = tensor(B, A, N, N, seed=3), tensor(B, A, N, N, seed=4)
+    student, teacher = attention(3)[0], attention(4)[0]
     hidden, target = tensor(B, N, H, seed=5), tensor(B, N, H, seed=6)
     wider = torch.nn.functional.pad(mask(), (0, 3), value=False)
 
-    def pad(values, *amounts):
-        return torch.nn.functional.pad(values, amounts, value=99.0)
+    def pad(values):
+        return torch.nn.functional.pad(values, (0, 0, 0, 3), value=99.0)
 
-    squares = losses.pair_mse(pad(student, 0, 3, 0, 3), pad(teacher, 0, 3, 0, 3), wider)
-    torch.testing.assert_close(squares, losses.pair_mse(student, teacher, mask()))
-    tokens = losses.token_mse(pad(hidden, 0, 0, 0, 3), pad(target, 0, 0, 0, 3), wider)
+    def padded(vectors):
+        return tuple(map(pad, vectors))
+
+    tokens = losses.token_mse(pad(hidden), pad(target), wider)
     torch.testing.assert_close(tokens, losses.token_mse(hidden, target, mask()))
-    relation = losses.relation_kl(pad(hidden, 0, 0, 0, 3), pad(target, 0, 0, 0, 3), wider, heads=2)
+    relation = losses.relation_kl(pad(hidden), pad(target), wider, heads=2)
     torch.testing.assert_close(relation, losses.relation_kl(hidden, target, mask(), heads=2))
-    for loss in (losses.attention_kl, losses.attention_cosine):
-        narrow = loss(student, losses.attention_probabilities(teacher, mask()), mask())
-        probabilities = losses.attention_probabilities(pad(teacher, 0, 3, 0, 3), wider)
-        torch.testing.assert_close(loss(pad(student, 0, 3, 0, 3), probabilities, wider), narrow)
+    for loss in (losses.score_mse, losses.attention_kl, losses.attention_cosine):
+        narrow = loss(student, [teacher, student], mask())
+        torch.testing.assert_close(loss(padded(student), [padded(teacher), padded(student)], wider), narrow)
 
 
 def test_equal_inputs_lose_nothing(classes, spans):
     for student, _, batch in (classes, spans):
         assert losses.kl_loss(student, student.clone(), batch).item() == pytest.approx(0, abs=1e-12)
-    scores = tensor(B, A, N, N, seed=3)
-    same = losses.attention_kl(scores, losses.attention_probabilities(scores, mask()), mask())
-    assert same.item() == pytest.approx(0, abs=1e-12)
+    vectors = attention(3)[0]
+    for loss in (losses.score_mse, losses.attention_kl, losses.attention_cosine):
+        assert loss(vectors, [vectors], mask()).item() == pytest.approx(0, abs=1e-12)
     vectors = tensor(B, N, H, seed=3)
     assert losses.relation_kl(vectors, vectors.clone(), mask()).item() == pytest.approx(0, abs=1e-12)
 

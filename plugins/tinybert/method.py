@@ -106,9 +106,13 @@ class TinyBERT(Method):
         own = range(1, self.student.layers + 1)
         theirs = sorted({layer for sources in self.layer_map for layer in sources})
         return Needs(
-            student=["embeddings", *layers("hidden", own), *layers("scores", own)],
-            teachers=[["embeddings", *layers("hidden", theirs), *layers("scores", theirs)]],
+            student=self._of_layers(own),
+            teachers=[self._of_layers(theirs)],
         )
+
+    def _of_layers(self, indices: Sequence[int]) -> list[str]:
+        """Queries and keys in place of scores, which for a large batch would be much larger than all else."""
+        return ["embeddings", *(need for name in ("hidden", "queries", "keys") for need in layers(name, indices))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         (teacher,) = teachers
@@ -142,17 +146,16 @@ class TinyBERT(Method):
         return torch.stack(terms).sum()
 
     def _attention(self, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
-        """Equation 7, or its variants of the study, summed over student layers."""
+        """Equation 7, or its variants of the study, summed over student layers. The mean of a block is that of its
+        scores for an MSE of scores, of its probabilities otherwise."""
+        losses = {"mse": shared.score_mse, "kl": shared.attention_kl, "cosine": shared.attention_cosine}
+        loss = losses[self.config.attention_loss]
         terms = [
-            self._attention_of_layer(batch.mask, student.scores[m], [teacher.scores[layer] for layer in sources])
+            loss(
+                (student.queries[m], student.keys[m]),
+                [(teacher.queries[g], teacher.keys[g]) for g in sources],
+                batch.mask,
+            )
             for m, sources in enumerate(self.layer_map, start=1)
         ]
         return torch.stack(terms).sum()
-
-    def _attention_of_layer(self, mask: Tensor, student: Tensor, teacher: list[Tensor]) -> Tensor:
-        """The mean of a block is that of its scores for an MSE of scores, of its probabilities otherwise."""
-        if self.config.attention_loss == "mse":
-            return shared.pair_mse(student, torch.stack(teacher).mean(0), mask)
-        probabilities = torch.stack([shared.attention_probabilities(scores, mask) for scores in teacher]).mean(0)
-        loss = shared.attention_kl if self.config.attention_loss == "kl" else shared.attention_cosine
-        return loss(student, probabilities, mask)

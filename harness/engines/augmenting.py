@@ -65,7 +65,12 @@ def make(job: AugmentationJob, device: torch.device, *, trust_remote_code: bool,
             remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
             model = masked.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)
             atomic.write(target, lambda path: _fill(path, job, model, stop))
-        return Made.model_validate_json((target / "made.json").read_text(encoding="utf-8"))
+        return about(job)
+
+
+def about(job: AugmentationJob) -> Made:
+    """What came of it; the cache has the rows."""
+    return Made.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
 
 
 def _fill(path: Path, job: AugmentationJob, model: masked.MaskedLM, stop: Callable[[], bool]) -> None:

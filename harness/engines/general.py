@@ -18,15 +18,17 @@ from harness.events import RunId
 from harness.host import Host
 from harness.identity import derive
 from harness.models import heads, masked, students
+from harness.plan import sharing
 from harness.plan.jobs import GeneralJob
 from harness.results import atomic, provenance
 from harness.results.records import GeneralRecord
 from harness.results.store import Store
 from harness.tasks.base import Splits
 from harness.tasks.text import TEXT, encode_text
-from harness.training import accounts, checkpoints
+from harness.training import accounts, checkpoints, memory
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask
+from harness.training.encoded import recipe, remembered
 from harness.training.general import OnText, TextStream
 from harness.training.run import Run
 
@@ -63,8 +65,10 @@ def make(
             for target in sorted(str(folder(job)) for job in group):
                 stack.enter_context(FileLock(f"{target}.lock"))
             missing = [job for job in group if not is_kept(job)]
-            while missing:
-                missing = _Training(missing, host, device, trust).run(stop)
+            room = memory.room(str(device), group[0].training.max_memory_gb)
+            for part in sharing.split(missing, lambda job: sharing.of_general(job, str(device)), room):
+                while part:
+                    part = _Training(part, host, device, trust).run(stop)
         for job in group:
             _show(job, store)
 
@@ -109,12 +113,15 @@ class _Training:
     def _stream(self) -> TextStream:
         first = self.first
         rows = first.steps * first.training.batch_size
-        encoded = encode_text(first.text, first.reader.tokenizer, first.training.max_length, rows)
-        pad = int(first.reader.tokenizer.pad_token_id)
-        text = EncodedTask(TEXT, Splits(first.text.texts, {}), first.reader.fingerprint, pad, encoded, {})
+        text, reader, longest = first.text, first.reader, first.training.max_length
+        encoded = remembered(
+            recipe(text.fingerprint, reader.fingerprint, reader.tokenizer, longest, kind="text", rows=rows),
+            lambda: encode_text(text, reader.tokenizer, longest, rows),
+        )
+        pad = int(reader.tokenizer.pad_token_id)
         return TextStream(
-            text,
-            first.reader.tokenizer,
+            EncodedTask(TEXT, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
+            reader.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
             seed=first.seed,

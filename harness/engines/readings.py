@@ -30,16 +30,30 @@ class Readings:
 
         def make() -> EncodedTask:
             splits = replace(data.splits, train=augmenting.load(augmented)) if augmented else data.splits
-            return encode_task(data.task, splits, first.tokenizer, first.fingerprint, max_length, places=places)
+            fingerprints = {name: f"{data.validation_fingerprint}/{name}" for name in data.splits.validation}
+            return encode_task(
+                data.task,
+                splits,
+                first.tokenizer,
+                first.fingerprint,
+                max_length,
+                places=places,
+                fingerprints={"train": train, **{f"validation/{name}": each for name, each in fingerprints.items()}},
+            )
 
+        train = augmenting.about(augmented).fingerprint if augmented else data.train_fingerprint
         own = self._once(key, make)
-        return [self._beside(own, reader, key) for reader in readers]
+        return [self._beside(own, reader, key, f"{train}/{max_length}") for reader in readers]
 
-    def _beside(self, own: EncodedTask, reader: Reader, key: tuple[str | int, ...]) -> EncodedTask:
+    def _beside(self, own: EncodedTask, reader: Reader, key: tuple[str | int, ...], shown: str) -> EncodedTask:
         name = reader.beside(own.reader)
         if name == own.reader:
             return own
-        return self._once((*key, name), lambda: encode_along(own, reader.tokenizer, name, reader.most))
+
+        def make() -> EncodedTask:
+            return encode_along(own, reader.tokenizer, name, reader.most, fingerprint=shown)
+
+        return self._once((*key, name), make)
 
     def _once(self, key: tuple[str | int, ...], make: Callable[[], EncodedTask]) -> EncodedTask:
         if key not in self._kept:

@@ -9,7 +9,7 @@ from unicodedata import category
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.encode import Encoded, columns
+from harness.tasks.encode import Encoded, parts
 from harness.tasks.places import places_of
 from harness.tasks.rows import CHUNK, Row, words_of
 from harness.tasks.windows import DROPPED, answer_span
@@ -21,9 +21,9 @@ Part = tuple[int, int]
 """Of a text: its first character, and the one after its last."""
 
 
-def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | None) -> Encoded:
+def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | None) -> Iterator[Encoded]:
     """The rows of `shown`, one for one, as `tokenizer` reads what each shows of its texts: for QA the question and the
-    window's part of the context.
+    window's part of the context. Some after others, to be put together by `join`.
 
     Nothing that `shown` shows is lost, however many tokens it takes, up to `most` (None: any number), which are what
     the teacher's model takes; beyond them the longer sentence is cut at its end. Labels, of QA in the new tokens, and
@@ -35,7 +35,7 @@ def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | Non
     """
     candidates = ("question", "context") if shown.kind == "qa" else ("text", "text_pair")
     names = [name for name in candidates if name in dataset.column_names]
-    return columns(shown.kind, list(_rows(shown, dataset, names, tokenizer, most)))
+    return parts(shown.kind, _rows(shown, dataset, names, tokenizer, most))
 
 
 def _rows(shown: Encoded, dataset: Dataset, names: Sequence[str], tokenizer: Any, most: int | None) -> Iterator[Row]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.tasks.places import places_of
-from harness.tasks.ragged import Ragged
+from harness.tasks.ragged import Ragged, Strings
 from harness.tasks.rows import CHUNK, Row, words_of
 from harness.tasks.windows import windows
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from harness.batch import Batch, TaskKind
     from harness.tasks.base import Task
+
+
+VALUES, STARTS = ".values", ".starts"
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Encoded:
     """
 
     kind: TaskKind
-    ids: list[str]
+    ids: Strings
     examples: NDArray[np.int64]
     input_ids: Ragged
     token_type_ids: Ragged | None
@@ -59,6 +63,29 @@ class Encoded:
         """Tokens of each row, int64 [R]."""
         return self.input_ids.lengths
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it holds, by name: a column, or the ``.values`` and ``.starts`` of a ragged one."""
+        found: dict[str, NDArray[Any]] = {}
+        for column in fields(self)[1:]:
+            content = getattr(self, column.name)
+            content = content.letters if isinstance(content, Strings) else content
+            if isinstance(content, Ragged):
+                found |= {f"{column.name}{VALUES}": content.values, f"{column.name}{STARTS}": content.starts}
+            elif content is not None:
+                found[column.name] = content
+        return found
+
+    @staticmethod
+    def of_arrays(kind: TaskKind, arrays: Mapping[str, NDArray[Any]]) -> Encoded:
+        """What `arrays` was of."""
+        columns: dict[str, Any] = {}
+        for column in fields(Encoded)[1:]:
+            values = arrays.get(f"{column.name}{VALUES}")
+            starts = arrays.get(f"{column.name}{STARTS}")
+            ragged = Ragged(values, starts) if values is not None and starts is not None else None
+            columns[column.name] = arrays.get(column.name) if ragged is None else ragged
+        return Encoded(kind, **{**columns, "ids": Strings(columns["ids"])})
+
 
 def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False) -> Encoded:
     """Tokenise one split of a `Splits`. No row has more than `max_length` tokens.
@@ -70,13 +97,37 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
         UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or a question of a
             QA task has no answer, and the task does not say that some have none.
     """
+    return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
+
+
+def encode_by_parts(
+    dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False
+) -> Iterator[Encoded]:
+    """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
     if task.kind != "qa":
-        return columns(task.kind, list(_sentences(dataset, tokenizer, max_length, places=places)))
+        return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
     if not task.unanswerable:
         _check_answers(dataset, task.name)
-    return columns(task.kind, list(windows(dataset, tokenizer, max_length, places=places)))
+    return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
+
+
+def join(parts: Iterable[Encoded]) -> Encoded:
+    """All their rows; at least one part."""
+    each = list(parts)
+    columns = [part.arrays() for part in each]
+    joined = {}
+    for name in columns[0]:
+        arrays = [column[name] for column in columns]
+        joined[name] = np.concatenate(_moved(arrays) if name.endswith(STARTS) else arrays)
+    return Encoded.of_arrays(each[0].kind, joined)
+
+
+def _moved(starts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Those of each ragged array behind the ones before."""
+    ends = np.cumsum([0, *(own[-1] for own in starts)])
+    return [own[index > 0 :] + ends[index] for index, own in enumerate(starts)]
 
 
 def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1) -> Batch:
@@ -85,13 +136,13 @@ def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_
 
     from harness.batch import Batch
 
-    longest = int(encoded.lengths[list(rows)].max())
-    length = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
+    lengths = encoded.input_ids.lengths_of(rows)
+    length = -(-int(lengths.max()) // pad_to_multiple_of) * pad_to_multiple_of
 
     def padded(column: Ragged, fill: int) -> torch.Tensor:
         return torch.from_numpy(column.padded(rows, length, fill).astype(np.int64))
 
-    mask = np.arange(length) < encoded.lengths[list(rows), None]
+    mask = np.arange(length) < lengths[:, None]
     inputs = {
         "input_ids": padded(encoded.input_ids, pad_token_id),
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
@@ -136,13 +187,21 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
             )
 
 
-def columns(kind: TaskKind, rows: list[Row]) -> Encoded:
-    """The rows, column by column."""
+def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[Encoded]:
+    """The rows, column by column, so many at once; one part without rows if there are none."""
+    each = iter(rows)
+    chunk = list(islice(each, CHUNK))
+    yield _columns(kind, chunk)
+    while chunk := list(islice(each, CHUNK)):
+        yield _columns(kind, chunk)
+
+
+def _columns(kind: TaskKind, rows: Sequence[Row]) -> Encoded:
     dtype = np.float32 if kind == "regression" else np.int64
     shape = (-1, 2) if kind == "qa" else (-1,)
     return Encoded(
         kind=kind,
-        ids=[row.id for row in rows],
+        ids=Strings.of([row.id for row in rows]),
         examples=np.array([row.example for row in rows], dtype=np.int64),
         input_ids=Ragged.of([row.input_ids for row in rows], np.int32),
         token_type_ids=_optional([row.token_type_ids for row in rows], np.int8),

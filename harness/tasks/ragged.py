@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,12 @@ class Ragged:
         """Int64 [rows]."""
         return np.diff(self.starts)
 
+    def lengths_of(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """Int64 [len(rows)], of these rows alone: at no cost that grows with the data set."""
+        index = np.asarray(rows)
+        lengths: NDArray[np.int64] = self.starts[index + 1] - self.starts[index]
+        return lengths
+
     def padded(self, rows: Sequence[int], length: int, fill: int | bool) -> NDArray[Any]:
         """The named rows as [len(rows), length, *width], filled up at their ends."""
         block = np.full((len(rows), length, *self.values.shape[1:]), fill, dtype=self.values.dtype)
@@ -43,3 +49,31 @@ class Ragged:
             values = self[row]
             target[: len(values)] = values
         return block
+
+
+@dataclass(frozen=True, eq=False)
+class Strings(Sequence[str]):
+    """Texts that take no more memory than their letters, in UTF-8."""
+
+    letters: Ragged
+
+    @staticmethod
+    def of(texts: Sequence[str]) -> Strings:
+        each = [text.encode() for text in texts]
+        starts = np.zeros(len(each) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in each], out=starts[1:])
+        return Strings(Ragged(np.frombuffer(b"".join(each), np.uint8), starts))
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.letters[range(len(self))[index]].tobytes().decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,9 @@ from harness.errors import UserError
 from harness.suite.places import text_files
 from harness.suite.schema import GeneralSpec
 from harness.tasks.base import Splits, Task
-from harness.tasks.encode import Encoded
+from harness.tasks.encode import Encoded, parts
 from harness.tasks.fingerprint import fingerprint
-from harness.tasks.ragged import Ragged
-from harness.tasks.rows import CHUNK, words_of
+from harness.tasks.rows import CHUNK, Row, words_of
 from harness.tasks.sources import get_split, load_source
 
 if TYPE_CHECKING:
@@ -66,27 +66,17 @@ def load_text(spec: GeneralSpec, place: str) -> Text:
     return Text(texts, fingerprint(texts))
 
 
-def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Encoded:
-    """The texts as rows of at most `max_length` tokens: a longer one makes several. No more than `rows` of them.
+def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Iterator[Encoded]:
+    """The texts as rows of at most `max_length` tokens, part by part: a longer one makes several. No more than `rows`
+    of them.
 
     Every row holds a token beside the special ones, and every row has its special tokens.
     """
-    from itertools import islice
-
-    made = list(islice(_rows(text, tokenizer, max_length), rows))
-    types = [types for _, types, _, _ in made if types is not None]
-    return Encoded(
-        kind="text",
-        ids=[f"{example}#{index}" for index, (_, _, _, example) in enumerate(made)],
-        examples=np.array([example for *_, example in made], dtype=np.int64),
-        input_ids=Ragged.of([ids for ids, *_ in made], np.int32),
-        token_type_ids=Ragged.of(types, np.int8) if types else None,
-        word_ids=Ragged.of([words for _, _, words, _ in made], np.int32),
-        labels=np.zeros(len(made), dtype=np.int64),
-    )
+    return parts("text", islice(_rows(text, tokenizer, max_length), rows))
 
 
-def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[tuple[list[int], list[int] | None, list[int], int]]:
+def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[Row]:
+    count = -1
     for first in range(0, len(text.texts), CHUNK):
         texts = text.texts[first : first + CHUNK][COLUMN]
         tokens = tokenizer(texts, truncation=True, max_length=max_length, return_overflowing_tokens=True)
@@ -94,7 +84,15 @@ def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[tuple[list[in
         for row, example in enumerate(tokens["overflow_to_sample_mapping"]):
             words = words_of(tokens, row)
             if max(words) >= 0:
-                yield tokens["input_ids"][row], types and types[row], words, first + example
+                count += 1
+                yield Row(
+                    id=f"{first + example}#{count}",
+                    example=first + example,
+                    input_ids=tokens["input_ids"][row],
+                    token_type_ids=types and types[row],
+                    word_ids=words,
+                    label=0,
+                )
 
 
 def _lines(files: list[str]) -> Dataset:

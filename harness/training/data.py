@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -13,8 +14,12 @@ from harness.batch import Batch
 from harness.tasks.along import read_along
 from harness.tasks.base import Splits, Task
 from harness.tasks.batches import epoch_batches
-from harness.tasks.encode import Encoded, collate, encode
+from harness.tasks.encode import Encoded, collate, encode_by_parts, join
 from harness.training.alignment import Alignment
+from harness.training.encoded import recipe, remembered
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,52 @@ def encode_task(
     max_length: int,
     *,
     places: bool = False,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> EncodedTask:
     """Tokenise all splits of a task; with `places`, so that teachers with other tokenizers can read the training rows
-    along."""
-    validation = {name: encode(part, task, tokenizer, max_length) for name, part in splits.validation.items()}
-    train = encode(splits.train, task, tokenizer, max_length, places=places)
+    along.
+
+    `fingerprints` are those of the training split, under ``train``, and of the validation splits, under their names
+    after ``validation/``: with them, what was tokenised before comes from the cache.
+    """
+
+    def one(dataset: Dataset, name: str, *, places: bool = False) -> Encoded:
+        def make() -> Iterator[Encoded]:
+            return encode_by_parts(dataset, task, tokenizer, max_length, places=places)
+
+        if fingerprints is None:
+            return join(make())
+        kind = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
+        return remembered(recipe(fingerprints[name], reader, tokenizer, max_length, **kind), make)
+
+    validation = {name: one(part, f"validation/{name}") for name, part in splits.validation.items()}
+    train = one(splits.train, "train", places=places)
     return EncodedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation)
 
 
 def encode_along(
-    students: EncodedTask, tokenizer: PreTrainedTokenizerBase, reader: str, most: int | None
+    students: EncodedTask,
+    tokenizer: PreTrainedTokenizerBase,
+    reader: str,
+    most: int | None,
+    *,
+    fingerprint: str | None = None,
 ) -> EncodedTask:
     """The training rows of `students`, which has their places, as another tokenizer reads them: of no more than `most`
-    tokens. There are no validation splits: teachers read along only where somebody learns."""
-    train = read_along(students.train, students.splits.train, tokenizer, most)
+    tokens. There are no validation splits: teachers read along only where somebody learns.
+
+    `fingerprint` is that of the rows and of how `students` reads them: with it, what was tokenised before comes from
+    the cache.
+    """
+
+    def make() -> Iterator[Encoded]:
+        return read_along(students.train, students.splits.train, tokenizer, most)
+
+    if fingerprint is None:
+        train = join(make())
+    else:
+        shown = {"kind": students.task.kind, "along": students.reader}
+        train = remembered(recipe(fingerprint, reader, tokenizer, most, **shown), make)
     return EncodedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
 
 

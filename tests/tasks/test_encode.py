@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.tasks.encode import collate, encode
+from harness.tasks.encode import collate, encode, encode_by_parts, join
+from harness.tasks.ragged import Strings
 
 from .tiny import LETTERS, bytelevel, questions, task, wordpiece
 
@@ -27,7 +28,7 @@ def test_words_and_types_of_a_sentence():
     assert encoded.token_type_ids is not None
     assert encoded.token_type_ids[0].tolist() == [0] * 6
     assert encoded.labels.dtype == np.int64
-    assert encoded.ids == ["s0"]
+    assert [*encoded.ids] == ["s0"]
 
 
 def test_pairs_number_the_words_of_each_sentence():
@@ -109,4 +110,35 @@ def test_windows_fit_cover_the_context_and_find_the_answer(name, data, question,
             assert not whole
     assert {c for c, letter in enumerate(context) if letter != " "} <= covered
     assert encoded.examples.tolist() == [0] * len(encoded)
-    assert encoded.ids == [f"q#{window}" for window in range(len(encoded))]
+    assert [*encoded.ids] == [f"q#{window}" for window in range(len(encoded))]
+
+
+def test_the_parts_make_the_whole(monkeypatch):
+    from harness.tasks import encode as module
+
+    rows = questions(("who", "the cat sat on a mat " * 4, "sat"), ("who", "a mat", None), ("where", "é cat", "cat"))
+    for data, kind in ((rows, "qa"), (sentences("the cat", "", "a mat sat é", label=0), "classification")):
+        whole = encode(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True)
+        monkeypatch.setattr(module, "CHUNK", 1)
+        parts = list(encode_by_parts(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True))
+        assert len(parts) == len(whole) > 2
+        joined = join(parts)
+        monkeypatch.undo()
+        assert joined.arrays().keys() == whole.arrays().keys()
+        for name, array in whole.arrays().items():
+            assert np.array_equal(array, joined.arrays()[name]), name
+            assert array.dtype == joined.arrays()[name].dtype
+        assert [*joined.ids] == [*whole.ids]
+
+
+def test_no_examples_are_no_rows():
+    encoded = encode(sentences(), task("classification"), TOKENIZERS["wordpiece"], 16)
+    assert len(encoded) == len(encoded.ids) == len(encoded.lengths) == 0
+
+
+def test_ids_are_what_they_were():
+    ids = Strings.of(["é", "", "东京", "a" * 99])
+    assert [*ids] == ["é", "", "东京", "a" * 99]
+    assert (ids[-1], ids[1:3]) == ("a" * 99, ["", "东京"])
+    with pytest.raises(IndexError):
+        ids[4]

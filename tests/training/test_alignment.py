@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.tasks.along import read_along
-from harness.tasks.encode import encode
+from harness.tasks.encode import encode, join
 from harness.tasks.places import NOWHERE
 from harness.tensors import Layered, Tensors
 from harness.training import cohort
@@ -31,7 +31,7 @@ def pairs(*rows):
 
 def read(data, student, teacher, *, kind="classification", max_length=64, most=None):
     shown = encode(data, task(kind), READERS[student], max_length, places=True)
-    along = read_along(shown, data, READERS[teacher], most)
+    along = join(read_along(shown, data, READERS[teacher], most))
     return shown, along, Alignment.of(shown, along, range(len(shown)), CPU)
 
 

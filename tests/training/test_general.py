@@ -7,6 +7,7 @@ from datasets import Dataset
 from harness.batch import NOT_MASKED
 from harness.models import tokenizers
 from harness.tasks.base import Splits
+from harness.tasks.encode import join
 from harness.tasks.text import TEXT, Text, encode_text
 from harness.training.data import EncodedTask
 from harness.training.general import TextStream
@@ -21,7 +22,7 @@ def stream(masking=0.15, seed=1, rows=400):
     lengths = torch.randint(1, 20, (rows,), generator=generator).tolist()
     lines = [" ".join(WORDS[(i + j * j) % 10] for j in range(length)) for i, length in enumerate(lengths)]
     texts = Dataset.from_dict({"text": lines})
-    encoded = encode_text(Text(texts, "x"), tokenizer, 24, rows)
+    encoded = join(encode_text(Text(texts, "x"), tokenizer, 24, rows))
     task = EncodedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
     return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed), tokenizer
 

@@ -18,7 +18,7 @@ from harness.models.capture import Capture
 from harness.plan import status
 from harness.results.latency import csv_rows, markdown
 from harness.results.leaderboard import write
-from harness.results.summary import summarize
+from harness.results.tally import summarize
 from harness.suite.schema import LatencySpec, TrainingSpec
 from harness.tasks.base import Splits
 from harness.tasks.glue import NLI, TASKS

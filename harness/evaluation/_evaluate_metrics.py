@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -13,6 +10,8 @@ import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.evaluation.matching import match, match_or_none
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +91,7 @@ class Squad(LocalMetric):
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         pairs = zip(predictions, references, strict=True)
-        return _percent(np.array([_match(_words(text), [_words(a) for a in answers]) for text, answers in pairs]))
+        return _percent(np.array([match(text, answers) for text, answers in pairs]))
 
 
 class SquadV2(Squad):
@@ -106,7 +105,7 @@ class SquadV2(Squad):
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         pairs = zip(predictions, references, strict=True)
-        scores = np.array([_match_or_none(_words(text), answers) for text, answers in pairs])
+        scores = np.array([match_or_none(text, answers) for text, answers in pairs])
         answerable = np.array([bool(answers) for answers in references])
         parts = {"HasAns_": scores[answerable], "NoAns_": scores[~answerable]}
         means = {name: _percent(part) for name, part in parts.items() if len(part)}
@@ -126,32 +125,6 @@ def _ranks(values: Floats) -> Floats:
     last = np.cumsum(counts)
     ranks: Floats = (last - (counts - 1) / 2)[codes]
     return ranks
-
-
-def _words(text: str) -> list[str]:
-    """SQuAD's normalisation: lower case, no punctuation, no articles."""
-    kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
-
-
-def _match(predicted: list[str], golden: Sequence[list[str]]) -> tuple[float, float]:
-    """Exact match and F1, each of the right answer that fits best; 0 where there is none."""
-    exact = max((float(predicted == words) for words in golden), default=0.0)
-    return exact, max((_overlap(predicted, words) for words in golden), default=0.0)
-
-
-def _match_or_none(predicted: list[str], answers: Sequence[str]) -> tuple[float, float]:
-    """Right answers without words do not count. Where none is left, no words are right; to give none is else wrong."""
-    golden = [words for answer in answers if (words := _words(answer))]
-    if golden and predicted:
-        return _match(predicted, golden)
-    right = float(not golden and not predicted)
-    return right, right
-
-
-def _overlap(predicted: list[str], golden: list[str]) -> float:
-    shared = (Counter(predicted) & Counter(golden)).total()
-    return 2 * shared / (len(predicted) + len(golden)) if shared else 0.0
 
 
 def _percent(scores: Floats) -> dict[str, float]:

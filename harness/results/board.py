@@ -297,7 +297,9 @@ def _provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     for planned in plan.generals:
         record = next((each for each in summary.generals if each.key == planned.key), None)
         took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"
-        text = f"{', '.join(planned.labels)}, {planned.student}: {_some(planned.steps, 'step')} on {planned.data}, {took}"
+        text = (
+            f"{', '.join(planned.labels)}, {planned.student}: {_some(planned.steps, 'step')} on {planned.data}, {took}"
+        )
         yield "Before all tasks", f"{text}; `general/{planned.key}/student`"
     if not results:
         return

@@ -45,5 +45,4 @@ def _problem(store: Store, task: str, what: str, groups: dict[str, list[Result]]
 
 
 def _path(store: Store, result: Result) -> str:
-    folder = store.run_folder(result.key) if isinstance(result, RunRecord) else store.teacher_folder(result.key)
-    return str(folder / "record.json")
+    return str(store.folder_of(result) / "record.json")

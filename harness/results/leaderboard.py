@@ -16,7 +16,8 @@ from harness.results.board import Board, Line, build
 from harness.results.latency import SpeedUp, machine
 from harness.results.sections import Section
 from harness.results.store import Store
-from harness.results.summary import Row, Statistic, Summary, summarize
+from harness.results.summary import Row, Statistic, Summary
+from harness.results.tally import summarize
 
 
 @dataclass(frozen=True)

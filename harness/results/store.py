@@ -7,6 +7,7 @@
     DIR/<suite>/runs/<key>/predictions.parquet
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
     DIR/<suite>/teachers/<key>/record.json
+    DIR/<suite>/teachers/<key>/predictions.parquet
     DIR/<suite>/general/<key>/record.json       a student distilled on unlabelled text, before any task
     DIR/<suite>/general/<key>/student/          which `init:` takes
     DIR/<suite>/latency/<key>.json              a latency measurement
@@ -67,8 +68,12 @@ class Store:
         return self.folder / "runs" / key
 
     def teacher_folder(self, key: str) -> Path:
-        """Where the record of a teacher is; its weights are in the cache."""
+        """Where the record and the predictions of a teacher are; its weights are in the cache."""
         return self.folder / "teachers" / key
+
+    def folder_of(self, result: RunRecord | TeacherRecord) -> Path:
+        """Where a result's record is, and its predictions."""
+        return self.run_folder(result.key) if isinstance(result, RunRecord) else self.teacher_folder(result.key)
 
     def checkpoint(self, key: str) -> Path:
         """Where the checkpoint of an unfinished run goes. The path alone: its folder may not be there yet."""
@@ -110,7 +115,7 @@ class Store:
             return False
         folder = self.run_folder(record.key)
         if predictions is not None:
-            atomic.write(folder / "predictions.parquet", lambda path: predictions.to_parquet(path, index=False))
+            _write_table(folder / "predictions.parquet", predictions)
         if export is not None:
             atomic.write(folder / "student", export)
         _write(folder / "record.json", record)
@@ -126,8 +131,10 @@ class Store:
         found = [record for key in keys if (record := self.teacher(key))]
         return sorted(found, key=lambda r: (r.name, r.task, r.key))
 
-    def save_teacher(self, record: TeacherRecord) -> None:
-        """Keep a teacher's record, in place of an older one of the same key."""
+    def save_teacher(self, record: TeacherRecord, predictions: DataFrame | None = None) -> None:
+        """Keep a teacher's record, in place of an older one of the same key; and its predictions, before that."""
+        if predictions is not None:
+            _write_table(self.teacher_folder(record.key) / "predictions.parquet", predictions)
         _write(self.teacher_folder(record.key) / "record.json", record)
 
     def general(self, key: str) -> GeneralRecord | None:
@@ -167,6 +174,10 @@ class Store:
     def save_plan(self, plan: PlanFile) -> None:
         """Keep what the suite asks for now, in place of what it asked for before."""
         _write(self.folder / "plan.json", plan)
+
+
+def _write_table(path: Path, table: DataFrame) -> None:
+    atomic.write(path, lambda partial: table.to_parquet(partial, index=False))
 
 
 def _write(path: Path, model: Frozen) -> None:

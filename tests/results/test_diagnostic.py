@@ -4,7 +4,8 @@ import pytest
 
 from harness.results.leaderboard import write
 from harness.results.records import PlannedTask
-from harness.results.summary import HIDDEN, summarize
+from harness.results.summary import HIDDEN
+from harness.results.tally import summarize
 
 from . import results_factory as factory
 

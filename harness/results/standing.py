@@ -1,0 +1,105 @@
+"""How rows stand to each other: averages, ranks, groups, and what they come to beside teacher and student alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from harness.results import groups, suite_level
+from harness.results.groups import Comparison
+from harness.results.inference import estimate
+from harness.results.records import PlanFile
+from harness.results.summary import Beaten, Row, Statistic
+
+
+def average(plan: PlanFile, row: Row) -> Statistic | None:
+    """Over tasks, without the diagnostic ones. None where a cell is not complete, or less is better for some tasks."""
+    if row.status != "complete" or not _comparable(plan) or len({sample.seeds for sample in row.samples}) != 1:
+        return None
+    return Statistic.of(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
+
+
+def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
+    """Of the averages of all rows of one student that have one."""
+    found: list[Comparison] = []
+    for student in plan.students:
+        ranked = {row.label: row.samples for row in rows if row.student == student and row.average}
+        found += groups.compare(student, ranked)
+    return found
+
+
+def grouped(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
+    """The rows, each with whether it is in the top group of its student."""
+    sign = 1 if plan.tasks[0].higher_is_better else -1
+    top: dict[str, set[str]] = {}
+    for student in {each.student for each in comparisons}:
+        means = {row.label: sign * row.average.mean for row in rows if row.student == student and row.average}
+        best = max(means, key=lambda label: means[label])
+        top[student] = groups.top(best, [each for each in comparisons if each.student == student])
+    return [
+        replace(row, top=row.label in top[row.student]) if row.student in top and row.average else row for row in rows
+    ]
+
+
+def over_the_suite(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """The rows with what they come to beside the first teacher, and a student without one."""
+    first = next((row for row in teachers if row.average), None)
+    if first is None or first.label != next(iter(plan.teachers)):
+        return list(rows)
+    teacher, untaught = first, untaught_labels(plan)
+    found = []
+    for row in rows:
+        if row.average:
+            percent = suite_level.iqm(row.samples, teacher.samples)
+            row = replace(row, iqm=Statistic.told(percent, row.average.n) if percent else None)
+            without = next((r for r in rows if r.student == row.student and r.label in untaught and r.average), None)
+            if without and without is not row and plan.tasks[0].higher_is_better:
+                names = (teacher.label, without.label)
+                row = replace(row, gap=suite_level.gap(row.samples, without.samples, teacher.samples, names))
+        found.append(row)
+    return found
+
+
+def untaught_labels(plan: PlanFile) -> set[str]:
+    """The labels whose students have no teacher."""
+    return {run.label for run in plan.runs if not run.teachers}
+
+
+def _comparable(plan: PlanFile) -> bool:
+    return len({task.higher_is_better for task in plan.tasks}) == 1
+
+
+def ranked(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
+    """Ranks over all students. Averages that print the same share one."""
+    sign = 1 if plan.tasks[0].higher_is_better else -1
+    averages = [sign * round(row.average.mean, 1) for row in rows if row.average]
+    return [
+        replace(row, rank=1 + sum(other > sign * round(row.average.mean, 1) for other in averages))
+        if row.average
+        else row
+        for row in rows
+    ]
+
+
+def in_order(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The largest student first, then by rank; rows without one follow in the suite's order."""
+    size = {
+        name: max((r.parameters[1] for r in rows if r.student == name and r.parameters), default=0)
+        for name in plan.students
+    }
+    return tuple(sorted(rows, key=lambda r: (-size[r.student], plan.students.index(r.student), r.rank or math.inf)))
+
+
+def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[Beaten]:
+    """Where the printed scores say so."""
+    without = untaught_labels(plan)
+    for task, row, teacher in product(plan.tasks, students, teachers):
+        score, against = row.cells[task.name].score, teacher.cells[task.name].score
+        if row.label in without and score and against:
+            ahead = round(score.mean, 1) - round(against.mean, 1)
+            if (ahead > 0) if task.higher_is_better else (ahead < 0):
+                yield Beaten(task.name, row.label, row.student, score.mean, teacher.label, against.mean)

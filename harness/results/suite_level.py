@@ -1,0 +1,109 @@
+"""What a row comes to over a whole suite, beside its average: the interquartile mean and the part of the gap closed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.results.inference import Estimate, Floats, Sample, estimate, t_quantile
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The part of the way from a student without a teacher up to the teacher that a method goes, in percent.
+
+    `low` and `high` are the 95 % interval; None where nothing is known of how sure it is.
+    """
+
+    closed: float
+    low: float | None
+    high: float | None
+    teacher: str
+    without: str
+
+
+def interquartile_mean(values: Floats) -> Floats:
+    """The mean over the last axis without the lowest and the highest quarter, whole values only (Agarwal et al., 2021,
+    arXiv 2108.13264, section 4.3)."""
+    cut = values.shape[-1] // 4
+    kept: Floats = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
+    return kept
+
+
+def iqm(samples: Sequence[Sample], teachers: Sequence[Sample]) -> Estimate | None:
+    """The interquartile mean over tasks and seeds of the score as percent of the teacher's on the same task.
+
+    Its standard error is the spread over resamples of examples and, task by task, of seeds (whose deviations from their
+    mean are made sqrt(S / (S - 1)) larger, since they are from a mean of S values), with the degrees of freedom of the
+    plain mean of the same scores. None where a teacher scores 0 or less, so that nothing is a part of it.
+    """
+    if any(teacher.mean <= 0 for teacher in teachers):
+        return None
+    scaled = [_relative(own, teacher) for own, teacher in zip(samples, teachers, strict=True)]
+    value = float(interquartile_mean(np.concatenate([sample.values for sample in scaled])))
+    plain = estimate(scaled)
+    if plain.error is None:
+        return replace(plain, mean=value)
+    generator = np.random.default_rng(0)
+    number = max(1 if sample.draws is None else len(sample.draws) for sample in scaled)
+    redrawn = np.concatenate([_redrawn(sample, max(number, 1000), generator) for sample in scaled], axis=1)
+    return replace(plain, mean=value, error=float(interquartile_mean(redrawn).std(ddof=1)))
+
+
+def _relative(own: Sample, teacher: Sample) -> Sample:
+    """In percent of the teacher's score; resampled with it where both can be."""
+    draws = None
+    if own.draws is not None:
+        below = np.full((len(own.draws), 1), teacher.mean) if teacher.draws is None else teacher.draws
+        draws = 100 * own.draws / np.where(below > 0, below, teacher.mean)
+    return Sample(own.seeds, 100 * own.values / teacher.mean, draws, own.examples)
+
+
+def _redrawn(sample: Sample, number: int, generator: np.random.Generator) -> Floats:
+    """[number, seeds]: resampled examples, if there are any, and seeds drawn with replacement."""
+    count = len(sample.values)
+    draws = sample.values[None] if sample.draws is None else sample.draws
+    draws = draws[np.arange(number) % len(draws)]
+    picked = np.take_along_axis(draws, generator.integers(count, size=draws.shape), axis=1)
+    mean = draws.mean(axis=1, keepdims=True)
+    widened: Floats = mean + math.sqrt(count / (count - 1)) * (picked - mean) if count > 1 else draws
+    return widened
+
+
+def gap(
+    own: Sequence[Sample], without: Sequence[Sample], teacher: Sequence[Sample], names: tuple[str, str]
+) -> Gap | None:
+    """100 (own - without) / (teacher - without), of averages over the same tasks, with Fieller's interval: all parts g
+    for which own - without - g (teacher - without) cannot be told from 0 (Fieller, 1954, JRSS B 16(2)).
+
+    None where the teacher is not ahead of the student without it, or not so that it can be told: a part of a gap that
+    may be none means nothing. `names` are those of the teacher and of the label without one.
+    """
+    fixed = [_fixed(sample, pair) for sample, pair in zip(teacher, without, strict=True)]
+    gain = estimate([a - b for a, b in zip(own, without, strict=True)])
+    whole = estimate([a - b for a, b in zip(fixed, without, strict=True)])
+    left = estimate([a - b for a, b in zip(own, fixed, strict=True)])
+    if whole.mean <= 0 or (whole.low is not None and whole.low <= 0):
+        return None
+    part = gain.mean / whole.mean
+    if gain.error is None or whole.error is None or left.error is None:
+        return Gap(100 * part, None, None, *names)
+    t = t_quantile(min(gain.freedom, whole.freedom)) ** 2
+    shared = (gain.error**2 + whole.error**2 - left.error**2) / 2  # covariance of gain and whole
+    a = whole.mean**2 - t * whole.error**2
+    b = gain.mean * whole.mean - t * shared
+    c = gain.mean**2 - t * gain.error**2
+    if a <= 0:  # no bound: so many degrees of freedom the gap has, but the gain has not
+        return Gap(100 * part, None, None, *names)
+    root = math.sqrt(max(0.0, b * b - a * c))
+    return Gap(100 * part, 100 * (b - root) / a, 100 * (b + root) / a, *names)
+
+
+def _fixed(teacher: Sample, beside: Sample) -> Sample:
+    """The teacher as it is, where its predictions are not kept: what is resampled is then the students alone."""
+    if teacher.draws is not None or beside.draws is None:
+        return teacher
+    return replace(teacher, draws=np.full((len(beside.draws), 1), teacher.mean), examples=beside.examples)

@@ -1,0 +1,195 @@
+"""Makes the numbers of a leaderboard of a store: a pure function of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from harness.errors import Problem, UserError
+from harness.results import bootstrap, standing
+from harness.results.bootstrap import Drawn
+from harness.results.checks import Result, refuse_mixes
+from harness.results.inference import Sample
+from harness.results.latency import asked_for, speed_ups
+from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
+from harness.results.store import Store
+from harness.results.summary import HIDDEN, Cell, Row, Summary, hardware, scale
+
+
+def summarize(store: Store) -> Summary:
+    """The board of a store that has a plan.
+
+    Raises:
+        UserError: no plan, a file that cannot be read, or results of a task that scored different examples or metrics.
+    """
+    plan = store.plan()
+    if plan is None:
+        raise UserError(Problem("has no plan.json, so what belongs on a board is not known", str(store.folder)))
+    records = {run.key: record for run in plan.runs if (record := store.record(run.key))}
+    teacher_keys = {key for keys in plan.teachers.values() for key in keys.values()}
+    taught = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
+    done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
+    done.update(taught)
+    refuse_mixes(store, plan, list(done.values()))
+    measured = store.latencies()
+    drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
+    rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
+    teachers, students = tuple(rows.teacher(name) for name in plan.teachers), rows.students()
+    comparisons = standing.comparisons(plan, students)
+    students = standing.over_the_suite(plan, teachers, standing.grouped(plan, students, comparisons))
+    return Summary(
+        plan=plan,
+        teachers=teachers,
+        students=standing.in_order(plan, standing.ranked(plan, students)),
+        beaten=tuple(standing.beaten(plan, teachers, students)),
+        results=tuple(done[key] for key in sorted(done)),
+        others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
+        speed_ups=speed_ups(plan, measured),
+        latencies=tuple(asked_for(plan, measured)),
+        generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
+        comparisons=tuple(comparisons),
+        unsampled={task: found.reason for task, found in drawn.items() if found.reason},
+    )
+
+
+def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
+    """What resampling the task's examples gives, for all of its results that have a score."""
+    scored = [
+        bootstrap.Scored(result.key, store.folder_of(result) / "predictions.parquet", result.score)
+        for result in results
+        if result.score is not None and math.isfinite(result.score)
+    ]
+    return bootstrap.draw(task, results[0].data_fingerprint, scored) if scored else Drawn()
+
+
+def _hidden(result: Result | None) -> bool:
+    """Whether the result is there and nothing in it is scored: the labels of its examples are hidden."""
+    return result is not None and result.score is None and not result.metrics
+
+
+class _Rows:
+    """Makes rows out of what is done and what has failed."""
+
+    def __init__(
+        self,
+        plan: PlanFile,
+        done: Mapping[str, Result],
+        failed: Mapping[str, RunRecord],
+        drawn: Mapping[str, Drawn],
+    ) -> None:
+        self.plan, self.done, self.failed, self.drawn = plan, done, failed, drawn
+        self.again = f"`{plan.command}` does only what is missing"
+        counts = Counter(hardware(result) for result in done.values())
+        self.usual = min(counts, key=lambda name: (-counts[name], name), default="")
+        self.first_teacher = next(iter(plan.teachers), None)
+
+    def teacher(self, name: str) -> Row:
+        keys = self.plan.teachers[name]
+        cells = {task.name: self._teacher_cell(task, keys.get(task.name)) for task in self.plan.tasks}
+        return self._row(Row("teacher", name, "", cells, len(keys), 0), list(keys.values()))
+
+    def students(self) -> list[Row]:
+        """Every (label, student) that the plan knows, in the suite's order."""
+        asked = {(run.label, run.student) for run in self.plan.runs}
+        asked |= {(cell.label, cell.student) for cell in self.plan.not_applicable}
+        pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in asked]
+        return [self._student(label, name) for label, name in pairs]
+
+    def _student(self, label: str, student: str) -> Row:
+        runs = [run for run in self.plan.runs if (run.label, run.student) == (label, student)]
+        reasons = {c.task: c.reason for c in self.plan.not_applicable if (c.label, c.student) == (label, student)}
+        cells = {
+            task.name: self._student_cell(
+                task,
+                [run for run in runs if run.task == task.name],
+                reasons.get(task.name, "the suite does not ask for it"),
+            )
+            for task in self.plan.tasks
+        }
+        return self._row(Row("student", label, student, cells, len(runs), 0), [run.key for run in runs])
+
+    def _row(self, row: Row, keys: Sequence[str]) -> Row:
+        """The row with its sums: sizes, costs, average."""
+        counts = {task.name: not task.diagnostic for task in self.plan.tasks}
+        row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
+        done = [self.done[key] for key in keys if key in self.done]
+        sizes = {result.task: result.size for result in done}
+        parameters = [size.parameters for size in sizes.values()]
+        known = bool(done) and row.status != "incomplete"
+        return replace(
+            row,
+            completed=len(done),
+            average=standing.average(self.plan, row),
+            parameters=(min(parameters), max(parameters)) if parameters else None,
+            compression=self._compression(sizes),
+            student_seconds=math.fsum(r.cost.student_seconds for r in done) if known else None,
+            teacher_seconds=math.fsum(r.cost.teacher_seconds for r in done) if known else None,
+        )
+
+    def _compression(self, sizes: Mapping[str, ModelSize]) -> float | None:
+        """How many times smaller than the suite's first teacher, over the tasks for which both are there."""
+        keys = self.plan.teachers.get(self.first_teacher or "", {})
+        both = [task for task in sizes if keys.get(task) in self.done]
+        own = sum(sizes[task].parameters for task in both)
+        return sum(self.done[keys[task]].size.parameters for task in both) / own if own else None
+
+    def _teacher_cell(self, task: PlannedTask, key: str | None) -> Cell:
+        if key is None:
+            return Cell("not applicable", notes=("this teacher is not trained on this task",))
+        if key not in self.done:
+            return Cell("missing", notes=(f"not trained yet; {self.again}",))
+        if _hidden(self.done[key]):
+            return Cell("not applicable", notes=(HIDDEN,))
+        score = self.done[key].score
+        if score is None or not math.isfinite(score):
+            return Cell("failed", notes=(f"its score is not a number (teachers/{key}/record.json)",))
+        return Cell("complete", self._sample(task, {0: self.done[key]}), self._hardware_notes([self.done[key]]))
+
+    def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
+        if not runs:
+            return Cell("not applicable", notes=(" ".join(reason.split()),))
+        if all(_hidden(self.done.get(run.key)) for run in runs):
+            return Cell("not applicable", notes=(HIDDEN,))
+        missing = tuple(self._missing_notes(runs))
+        failed = tuple(note for run in runs if (note := self._failed_note(run)))
+        if missing or failed:
+            return Cell("failed" if failed else "missing", notes=(*missing, *failed))
+        results = {run.seed: self.done[run.key] for run in runs}
+        return Cell("complete", self._sample(task, results), self._hardware_notes(results.values()))
+
+    def _sample(self, task: PlannedTask, results: Mapping[int, Result]) -> Sample:
+        """Of results by seed, on the board's scale; with draws, if there are some of every one."""
+        drawn, by_seed = self.drawn[task.name], dict(sorted(results.items()))
+        columns = [drawn.draws.get(result.key) for result in by_seed.values()]
+        found = [column for column in columns if column is not None]
+        draws = scale(task) * np.stack(found, axis=1) if len(found) == len(columns) else None
+        values = np.array([(result.score or 0.0) * scale(task) for result in by_seed.values()])
+        return Sample(tuple(by_seed), values, draws, drawn.examples)
+
+    def _missing_notes(self, runs: Sequence[PlannedRun]) -> Iterable[str]:
+        seeds = [str(run.seed) for run in runs if run.key not in self.done and run.key not in self.failed]
+        if seeds:
+            yield f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} not run yet; {self.again}"
+
+    def _failed_note(self, run: PlannedRun) -> str | None:
+        """Also of a run that completed with a score that is none, such as a correlation with a constant."""
+        where = f"runs/{run.key}/record.json"
+        if run.key in self.failed:
+            lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
+            error = lines[0].replace("`", "'")
+            return f"seed {run.seed} failed: `{error}` ({where}); {self.again}, and tries again what failed"
+        result = self.done.get(run.key)
+        if result is None or _hidden(result):
+            return None
+        score = result.score
+        if score is None or not math.isfinite(score):
+            return f"seed {run.seed} has no score that is a number ({where}); delete its folder, and {self.again}"
+        return None
+
+    def _hardware_notes(self, results: Iterable[Result]) -> tuple[str, ...]:
+        unusual = sorted({hardware(result) for result in results} - {self.usual})
+        return (f"trained on other hardware than most: {', '.join(unusual)}",) if unusual else ()

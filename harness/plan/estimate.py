@@ -1,4 +1,4 @@
-"""What is to be done, in steps: known before any training, and the same on every machine."""
+"""What is to be done, in steps and in memory: known before any training."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.plan.jobs import Plan, RunJob, TaskData
+from harness.training import memory
 from harness.training.schedule import stage_steps
 
 
 @dataclass(frozen=True)
 class Estimate:
     """`teacher_passes` are forward passes of a teacher over one batch; `teacher_passes_apart`, what they would be if
-    every run had its teachers to itself. QA is counted with one window a question."""
+    every run had its teachers to itself. QA is counted with one window a question. `memory_gb` is what the largest
+    cohort takes, of the `room_gb` that there is: cohorts are split to fit, and only a run that does not fit by itself
+    goes beyond it."""
 
     runs: int
     cohorts: int
     student_steps: int
     teacher_passes: int
     teacher_passes_apart: int
+    memory_gb: float
+    room_gb: float
 
 
 def estimate(plan: Plan, jobs: Sequence[RunJob]) -> Estimate:
@@ -38,7 +43,9 @@ def estimate(plan: Plan, jobs: Sequence[RunJob]) -> Estimate:
                 begin += length
             steps += begin
         passes += sum(len(places) for places in read.values())
-    return Estimate(sum(len(cohort) for cohort in cohorts), len(cohorts), steps, passes, apart)
+    most = max((memory.peak([*map(plan.load, cohort)]) for cohort in cohorts), default=0)
+    runs = sum(len(cohort) for cohort in cohorts)
+    return Estimate(runs, len(cohorts), steps, passes, apart, most / 1e9, plan.room / 1e9)
 
 
 def _stages(plan: Plan, job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:

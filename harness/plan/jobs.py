@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from harness.method import Augmentation, Cofinetuning, General, Method, TaskInfo
-from harness.plan import figures, rows
+from harness.plan import figures, rows, sharing
 from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedRun, PlannedTask
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import StageOverride, StudentSpec, SuiteSpec, TeacherSpec, TrainingSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.text import Text
+from harness.training import memory
 
 SCRATCH_POSITIONS = 512
 """Tokens that a teacher from scratch takes at least."""
@@ -185,13 +187,22 @@ class Plan:
     def spec(self) -> SuiteSpec:
         return self.resolved.suite.spec
 
+    @cached_property
+    def room(self) -> int:
+        """Bytes that a cohort may take."""
+        return memory.room(self.device, self.spec.training.max_memory_gb)
+
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
-        """The jobs in groups that train side by side, in the suite's order."""
+        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory."""
         groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
         for job in jobs:
             # Two labels of one key are one run: the board shows its record under both.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
-        return [list(group.values()) for group in groups.values()]
+        return [part for group in groups.values() for part in sharing.split([*group.values()], self.load, self.room)]
+
+    def load(self, job: RunJob) -> memory.Load:
+        """What a run takes of the memory."""
+        return sharing.of_run(job, self.spec.training, self.device)
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
         """The general stages that the jobs begin with, each once, an assistant before its students."""

@@ -132,6 +132,9 @@ class TrainingSpec(Strict):
     micro_batch: Positive | None = Field(
         None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
     )
+    max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="what the runs of a cohort may take together; default: what there is, less a margin"
+    )
     limit: Limit = Limit()
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -1,4 +1,4 @@
-"""A step in parts: the same gradients as the whole, and what memory does not suffice for is split, set apart, or told."""
+"""A step in parts: the gradients of the whole. What memory does not suffice for is split, set apart, or told."""
 
 import pytest
 import torch

@@ -1,0 +1,68 @@
+"""Which runs of a cohort have room in memory beside each other. Those that have not come one after another, and each
+part of the cohort pays its teachers for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from harness.method import Stage
+from harness.training import memory
+
+if TYPE_CHECKING:  # which come here for their cohorts
+    from harness.plan.jobs import GeneralJob, RunJob
+    from harness.suite.schema import TrainingSpec
+
+Job = TypeVar("Job")
+
+
+def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory.Load:
+    """What a run brings into its cohort."""
+    task, tokens = job.data.task, training.max_length
+    outputs = 2 * tokens if task.kind == "qa" else task.num_labels
+    reading = memory.Reading(training.batch_size, tokens, len(job.reader.tokenizer), outputs)
+    stages = job.method.stages()
+    teachers = {
+        teacher.key: (shape, _asked(stages, index))
+        for index, (teacher, shape) in enumerate(zip(job.teachers, job.method.teachers, strict=True))
+    }
+    return memory.load(job.method.student, _students(stages), teachers, reading, training, fused=_fused(device))
+
+
+def of_general(job: GeneralJob, device: str) -> memory.Load:
+    """What a student brings into a stage on unlabelled text, where logits are over the vocabulary."""
+    training, vocabulary = job.training, len(job.reader.tokenizer)
+    reading = memory.Reading(training.batch_size, training.max_length, vocabulary, training.max_length * vocabulary)
+    stages = [job.general.stage]
+    (teacher,) = job.method.teachers
+    teachers = {job.cohort[0]: (teacher, _asked(stages, 0))}
+    return memory.load(job.method.student, _students(stages), teachers, reading, training, fused=_fused(device))
+
+
+def split(jobs: Sequence[Job], load: Callable[[Job], memory.Load], room: int) -> list[list[Job]]:
+    """The jobs in their order, as many side by side as have room. One that has none by itself stands alone."""
+    parts: list[list[Job]] = []
+    loads: list[memory.Load] = []
+    for job in jobs:
+        own = load(job)
+        if not parts or memory.peak([*loads, own]) > room:
+            parts.append([])
+            loads = []
+        parts[-1].append(job)
+        loads.append(own)
+    return parts
+
+
+def _students(stages: Iterable[Stage]) -> list[tuple[frozenset[str], bool]]:
+    return [(stage.needs.student, not stage.coupled) for stage in stages]
+
+
+def _asked(stages: Iterable[Stage], index: int) -> frozenset[str]:
+    """All that any of the stages reads of a teacher."""
+    return frozenset(name for stage in stages for names in stage.needs.teachers[index : index + 1] for name in names)
+
+
+def _fused(device: str) -> bool:
+    return torch.device(device).type == "cuda"

@@ -14,6 +14,9 @@ from pathlib import Path
 import harness
 from harness.results.records import Hardware
 
+NO_CHANGE = (":(exclude)results", ":(exclude)benchmarks/results")
+"""What a run writes by itself."""
+
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "evaluate", "numpy")
 
 
@@ -48,7 +51,7 @@ def packages() -> dict[str, str]:
 def git() -> tuple[str | None, bool | None]:
     """The commit of the checkout that the harness runs from, and whether it was changed since.
 
-    Both None for an installed package. `results/` does not count as a change. Asked once: the code that runs is the one
+    Both None for an installed package. Results do not count as a change. Asked once: the code that runs is the one
     that was there when the process began.
     """
     return checkout(Path(harness.__file__).resolve().parents[1])
@@ -59,7 +62,7 @@ def checkout(root: Path) -> tuple[str | None, bool | None]:
     if not (root / ".git").exists():
         return None, None
     commit = _ask("git", "-C", str(root), "rev-parse", "HEAD")
-    changes = _ask("git", "-C", str(root), "status", "--porcelain", "--", ".", ":(exclude)results")
+    changes = _ask("git", "-C", str(root), "status", "--porcelain", "--", ".", *NO_CHANGE)
     if commit is None or changes is None:
         return None, None
     return commit, bool(changes)

@@ -49,6 +49,8 @@ def test_a_checkout_knows_its_commit_and_its_changes(tmp_path):
     commit = git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "leaderboard.md").touch()
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "floor.md").touch()
     assert provenance.checkout(tmp_path) == (commit, False)
     (tmp_path / "code.py").write_text("x = 2\n")
     assert provenance.checkout(tmp_path) == (commit, True)

@@ -1,0 +1,138 @@
+"""The same distillations by TextBrewer's GeneralDistiller, one after another, and by the harness, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from benchmarks.alone import Parts
+from benchmarks.matched import Matched
+from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
+from benchmarks.options import Options
+from benchmarks.peer import Fields, adapted, distillation, fields
+from benchmarks.workload import Entry, Workload, even, real
+from harness.errors import UserError
+from harness.latency.protocol import Call
+from harness.tasks.encode import collate
+
+CLAIM = (
+    "Time of TextBrewer's GeneralDistiller, one run after another, over that of one cohort of the same runs: the same"
+    " models, examples, losses, optimiser and dtype; every loss of the first two steps is equal before anything is"
+    " timed. The bound is R (T + S) / (T + R S): of R runs, the teacher's pass T and a student's step S, measured too."
+)
+OF_BOUND, PADDED = 0.9, 8.0
+TOLERANCE = 1e-4
+CHECKED = 2
+"""Steps whose losses are compared: the second sees what the first one's update did."""
+
+EQUAL, USUAL = "the same batches", "padded to {length} / real lengths"
+LOSSES = {"logits, hidden": False, "logits, hidden, attention": True}
+"""Whether attention is compared, too."""
+
+
+def installed() -> str | None:
+    """TextBrewer's version; None where it is not."""
+    try:
+        return version("textbrewer")
+    except PackageNotFoundError:
+        return None
+
+
+def rows(times: Times, name: str, options: Options, *, equal: bool) -> list[Row]:
+    """Of the setting `name`; with the bound where both have equal batches."""
+    found = ratios(times, [f"{name}: textbrewer"], [f"{name}: cohort"])
+    if not equal:
+        return [Row(what=f"{name}: textbrewer / cohort", ratios=found, target=_target(PADDED, options))]
+    teacher, student = f"{name}: teacher", f"{name}: student"
+    bounds = ratios(times, [teacher, student] * options.runs, [teacher, *[student] * options.runs])
+    shares = [ratio / bound for ratio, bound in zip(found, bounds, strict=True)]
+    return [
+        Row(what=f"{name}: textbrewer / cohort", ratios=found),
+        Row(what=f"{name}: its bound", ratios=bounds),
+        Row(what=f"{name}: share of the bound", ratios=shares, target=_target(OF_BOUND, options)),
+    ]
+
+
+def _target(least: float, options: Options) -> Target | None:
+    return ("at least", least) if options.expected else None
+
+
+def measure(options: Options, say: Callable[[str], None]) -> Measured:
+    """Raises `UserError` without TextBrewer or data."""
+    peer = installed()
+    if peer is None:
+        raise UserError("textbrewer is not installed: pip install 'kd-harness[bench]'")
+    data = {EQUAL: even(options), USUAL.format(length=options.length): real(options)}
+    notes: dict[str, float | str] = {
+        "textbrewer": peer,
+        "mean real length": float(list(data.values())[1].train.lengths.mean()),
+    }
+    times, found = dict[str, list[int]](), list[Row]()
+    for size in options.students:
+        for losses, attention in LOSSES.items():
+            for setting, encoded in data.items():
+                name = f"{options.teacher} -> {size}, {losses}, {setting}"
+                say(name)
+                entry = Entry("matched", Matched, {"attention": attention})
+                check(Workload(options, encoded, dropout=0.0, clip=None, weight_decay=0.0, log_every=1), entry, size)
+                workload = Workload(options, encoded, clip=None, weight_decay=0.0)
+                equal = setting == EQUAL
+                times |= interleaved(contestants(workload, name, entry, size, equal=equal), options, say=say)
+                found += rows(times, name, options, equal=equal)
+    return Measured(CLAIM, found, times, notes)
+
+
+def contestants(workload: Workload, name: str, entry: Entry, size: str, *, equal: bool) -> dict[str, Contestant]:
+    """TextBrewer and the cohort; for the bound, where batches are equal, the teacher and one student alone."""
+    chosen = [entry] * workload.options.runs
+    teacher = adapted(workload.model(workload.options.teacher, seed=0).to(workload.device), entry)
+    batches = [fields(b) for b in workload.batches(workload.options.steps)] if equal else usual_batches(workload)
+
+    def one_after_another() -> Call:
+        calls = [distillation(workload, teacher, run, batches, entry) for run in workload.runs(chosen, size)]
+        return lambda: [call() for call in calls]
+
+    found: dict[str, Contestant] = {
+        f"{name}: textbrewer": one_after_another,
+        f"{name}: cohort": lambda: partial(workload.train, workload.runs(chosen, size)),
+    }
+    if equal:
+        parts = Parts(workload, workload.runs([entry], size))
+        found[f"{name}: teacher"] = lambda: lambda: [None for _ in parts.teach()]
+        found[f"{name}: student"] = lambda: partial(parts.train, *workload.runs([entry], size))
+    return found
+
+
+def usual_batches(workload: Workload) -> list[Fields]:
+    """The same examples in random order, padded to the greatest length."""
+    data, options = workload.data, workload.options
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(options.seed)).tolist()
+    rows = [order[first : first + options.batch] for first in range(0, len(order), options.batch)]
+    made = [collate(data.train, some, data.pad_token_id, pad_to_multiple_of=options.length) for some in rows]
+    return [fields(batch.to(workload.device)) for batch in made]
+
+
+def check(workload: Workload, entry: Entry, size: str) -> None:
+    """Raises `AssertionError` where a loss of the two differs. Dropout is off, as each draws its own; TextBrewer reads
+    the batches padded as it does when it is timed."""
+    (ours,) = workload.train(workload.runs([entry], size))
+    (run,) = workload.runs([entry], size)
+    teacher = adapted(workload.model(workload.options.teacher, seed=0).to(workload.device), entry)
+    batches = [fields(b, workload.options.length) for b in workload.batches(workload.options.steps)]
+    seen: dict[str, list[float]] = {}
+    distillation(workload, teacher, run, batches, entry, see=lambda n, v: seen.setdefault(n, []).append(v))()
+    theirs = [dict(zip(seen, step, strict=True)) for step in zip(*seen.values(), strict=True)]
+    for number, (point, other) in enumerate(list(zip(ours, theirs, strict=True))[:CHECKED], start=1):
+        refuse_difference(f"step {number} of {size}", point.terms, other)
+
+
+def refuse_difference(where: str, ours: dict[str, float], theirs: dict[str, float]) -> None:
+    """Raises `AssertionError` for terms that are not the same, or not equal within `TOLERANCE`, relative to theirs."""
+    if ours.keys() != theirs.keys():
+        raise AssertionError(f"{where}: the harness computes {sorted(ours)}, TextBrewer {sorted(theirs)}")
+    for name, value in theirs.items():
+        if not abs(ours[name] - value) <= TOLERANCE * abs(value):
+            raise AssertionError(f"{where}: {name} is {ours[name]:.8g} in the harness, {value:.8g} in TextBrewer")

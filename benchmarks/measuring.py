@@ -1,0 +1,197 @@
+"""Interleaved repetitions, ratios with their spread, and the files that hold them."""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from tabulate import tabulate
+
+from benchmarks.options import Options
+from harness.latency import machine
+from harness.latency.protocol import Call, Clock, timed
+from harness.results import atomic, provenance
+from harness.results.records import Provenance
+from harness.results.timings import median_interval
+
+Contestant = Callable[[], Call]
+"""Makes all that a call needs, untimed, and returns the call."""
+
+Times = Mapping[str, Sequence[int]]
+"""Nanoseconds of each contestant, by repetition."""
+
+
+Target = tuple[Literal["at least", "at most"], float]
+
+
+class Row(BaseModel):
+    """A ratio of times that were taken in the same repetitions, and what it is expected to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    ratios: list[float] = Field(min_length=1, description="one for each repetition")
+    target: Target | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median is as expected; None where nothing is."""
+        if self.target is None:
+            return None
+        side, value = self.target
+        return self.median >= value if side == "at least" else self.median <= value
+
+    def cells(self) -> list[str]:
+        interval = median_interval(self.ratios)
+        expected = f"{self.target[0]} {self.target[1]:g}" if self.target else ""
+        return [
+            self.what,
+            f"{self.median:.3f}",
+            "[{:.3f}, {:.3f}]".format(*interval) if interval else "needs 6 repetitions",
+            f"{min(self.ratios):.3f} to {max(self.ratios):.3f}",
+            expected,
+            {True: "yes", False: "no", None: ""}[self.met],
+        ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a benchmark found, its claim in words."""
+
+    claim: str
+    rows: Sequence[Row]
+    times: Times
+    notes: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class Result(BaseModel):
+    """All that a benchmark measured, and where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark: str
+    claim: str
+    options: Options
+    rows: list[Row]
+    nanoseconds: dict[str, list[int]]
+    notes: dict[str, float | str] = Field(default_factory=dict)
+    load: float | None = Field(description="processes that wanted to run when it began, a mean over one minute")
+    provenance: Provenance
+
+    def markdown(self) -> str:
+        """The ratios as a table, under what they were measured with."""
+        origin, hardware = self.provenance, self.provenance.hardware
+        commit = f"{(origin.git_commit or 'unknown')[:12]}{', changed since' if origin.git_dirty else ''}"
+        about = [
+            f"{hardware.name} ({hardware.device}), threads: {hardware.threads}, cores: {hardware.cores}",
+            f"load before: {self.load}",
+            ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
+            f"commit {commit}, {origin.started} to {origin.ended}",
+            ", ".join(f"{name} {value}" for name, value in self.options.model_dump().items() if value is not None),
+            *(
+                f"{name}: {value:g}" if isinstance(value, float) else f"{name}: {value}"
+                for name, value in self.notes.items()
+            ),
+        ]
+        headers = ["ratio of", "median", "95 % interval", "range", "expected", "met"]
+        table = tabulate([row.cells() for row in self.rows], headers, tablefmt="pipe", disable_numparse=True)
+        return "\n".join([f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""])
+
+    def write(self, folder: Path) -> list[Path]:
+        """`<benchmark>.json` and `<benchmark>.md` in `folder`, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        json, table = (folder / f"{self.benchmark}.{ending}" for ending in ("json", "md"))
+        atomic.write_text(json, self.model_dump_json(indent=1) + "\n")
+        atomic.write_text(table, self.markdown())
+        return [json, table]
+
+
+def interleaved(
+    contestants: Mapping[str, Contestant],
+    options: Options,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    clock: Clock = time.perf_counter_ns,
+) -> dict[str, list[int]]:
+    """Time every contestant once a repetition, in a random order, after one round that does not count.
+
+    What disturbs the machine meets all that are compared. Garbage is collected before each call and never in it.
+    """
+
+    def finished(call: Call) -> None:
+        call()
+        machine.synchronize(torch.device(options.device))
+
+    draw = random.Random(options.seed)
+    times: dict[str, list[int]] = {name: [] for name in contestants}
+    with _old_objects_left_alone():
+        for number in range(options.repetitions + 1):
+            say(f"repetition {number} of {options.repetitions}" if number else "warm-up")
+            for name in draw.sample(list(contestants), len(contestants)):
+                call = contestants[name]()
+                gc.collect()
+                nanoseconds = timed(partial(finished, call), clock)
+                del call  # what it held makes room for the next
+                if number:
+                    times[name].append(nanoseconds)
+    return times
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """By collections inside, which would walk the million objects of the imported packages each time."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def ratios(times: Times, above: Sequence[str], below: Sequence[str]) -> list[float]:
+    """Of each repetition: the sum of the times `above` over that of those `below`."""
+    sums = [[sum(of) for of in zip(*(times[name] for name in names), strict=True)] for names in (above, below)]
+    return [one / other for one, other in zip(*sums, strict=True)]
+
+
+def result(
+    benchmark: str,
+    options: Options,
+    measure: Callable[[Options, Callable[[str], None]], Measured],
+    say: Callable[[str], None],
+) -> Result:
+    """Measure, on a machine that is held as still as a process can."""
+    started, load, (commit, dirty) = provenance.now(), machine.load(), provenance.git()
+    with machine.held_still(options.threads):
+        measured, hardware = measure(options, say), provenance.hardware(options.device)
+    return Result(
+        benchmark=benchmark,
+        claim=measured.claim,
+        options=options,
+        rows=list(measured.rows),
+        nanoseconds={name: list(times) for name, times in measured.times.items()},
+        notes=dict(measured.notes),
+        load=load,
+        provenance=Provenance(
+            hardware=hardware,
+            packages=provenance.packages(),
+            git_commit=commit,
+            git_dirty=dirty,
+            started=started,
+            ended=provenance.now(),
+        ),
+    )

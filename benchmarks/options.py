@@ -1,0 +1,38 @@
+"""Sizes and lengths of a measurement."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from harness.suite.schema import DEVICE
+
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
+"""A BERT of so many layers and so wide: ``12x768``."""
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class Options(BaseModel):
+    """What a user can set: see `python -m benchmarks --help`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teacher: Size
+    students: Annotated[list[Size], Field(min_length=1)]
+    runs: Count
+    batch: Count
+    length: Annotated[int, Field(ge=8, le=512)]
+    steps: Count
+    repetitions: Count
+    threads: Count | None
+    seed: int
+    device: Annotated[str, StringConstraints(pattern=DEVICE)]
+    data: str
+    tokenizer: str | None
+
+    @property
+    def expected(self) -> bool:
+        """Whether these are the sizes that ratios are expected of."""
+        return (self.teacher, self.runs, self.length) == ("12x768", 6, 128)

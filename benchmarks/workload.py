@@ -1,0 +1,179 @@
+"""Data, models, runs and cohorts to measure, as the engine would make them of a suite."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, BertConfig, PreTrainedModel
+
+from benchmarks.options import Options
+from harness.batch import Batch
+from harness.errors import UserError
+from harness.events import RunId
+from harness.host import Host
+from harness.method import Method
+from harness.models import heads, tokenizers
+from harness.models.families import shape
+from harness.plan.jobs import task_info
+from harness.results.records import LossPoint
+from harness.suite.schema import TrainingSpec
+from harness.tasks.base import Splits, Task
+from harness.training.cohort import Cohort, Teacher
+from harness.training.data import EncodedTask, Stream, encode_task
+from harness.training.run import Run
+
+READER = "the benchmark's tokenizer"
+HEADS = 12
+FFN = {312: 1200}
+"""Of TinyBERT's 4 x 312 (Jiao et al. 2020, section 4.1); else four times the width, as BERT has it."""
+
+WORDS = [f"word{number}" for number in range(1000)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the board: a method with options."""
+
+    label: str
+    method: type[Method]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def entries() -> list[Entry]:
+    """Six methods that learn from one teacher and fit students of any width."""
+    methods = Host.create().methods
+    chosen: list[tuple[str, dict[str, Any]]] = [
+        ("logit_kd", {}),
+        ("tinybert", {}),
+        ("minilm", {}),
+        ("mlkd_bert", {}),
+        ("mt_bert", {"cofinetune": False}),
+        ("tinybert", {"attention_loss": "kl"}),
+    ]
+    return [Entry(" ".join([name, *map(str, options.values())]), methods[name], options) for name, options in chosen]
+
+
+def even(options: Options) -> EncodedTask:
+    """As many examples as the steps take, all of the same length."""
+    from datasets import Dataset
+
+    draw, count = random.Random(options.seed), options.steps * options.batch
+    texts = [" ".join(draw.choices(WORDS, k=options.length - 2)) for _ in range(count)]  # and [CLS], [SEP]
+    columns = {"id": [str(i) for i in range(count)], "text": texts, "label": [i % 2 for i in range(count)]}
+    return _encoded(Dataset.from_dict(columns), tokenizers.whole_word(WORDS), options.length)
+
+
+def real(options: Options) -> EncodedTask:
+    """As many training examples of SST-2 as the steps take, a sample of all."""
+    dataset = Host.create().tasks["sst2"].load(options.data).train
+    count = options.steps * options.batch
+    if len(dataset) < count:
+        raise UserError(f"{options.data} has {len(dataset)} training examples; {count} are needed: take fewer --steps")
+    if options.tokenizer is None:
+        tokenizer = tokenizers.whole_word(dataset["text"])
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    return _encoded(dataset.shuffle(seed=options.seed).select(range(count)), tokenizer, options.length)
+
+
+def _encoded(dataset: Any, tokenizer: Any, length: int) -> EncodedTask:
+    splits = Splits(dataset, {})
+    task = Task("benchmark", "classification", lambda source: splits, ("accuracy",), "accuracy", labels=("no", "yes"))
+    return encode_task(task, splits, tokenizer, READER, length)
+
+
+class Workload:
+    """What is trained on `data`: a random teacher and random students, whose speed is that of trained ones."""
+
+    def __init__(self, options: Options, data: EncodedTask, *, dropout: float = 0.1, **training: Any) -> None:
+        self.options = options
+        self.data = data
+        self.dropout = dropout
+        self.device = torch.device(options.device)
+        settings = {"epochs": 1.0, "batch_size": options.batch, "warmup": 0.0, "checkpoint_every": None, **training}
+        self.training = TrainingSpec(**settings)
+
+    def stream(self) -> Stream:
+        return Stream(self.data, batch_size=self.options.batch, data_seed=self.options.seed)
+
+    def model(self, size: str, seed: int, **settings: Any) -> PreTrainedModel:
+        """A classifier of that size, in eval mode; always the same for the same arguments."""
+        layers, width = map(int, size.split("x"))
+        if width % HEADS:
+            raise UserError(f"{size}: a width of {width} cannot be split among {HEADS} heads")
+        config = BertConfig(
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=HEADS,
+            intermediate_size=FFN.get(width, 4 * width),
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+            **settings,
+        )
+        return heads.from_config(config, self.data.task, seed=seed)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        return Teacher("teacher", self.model(self.options.teacher, seed=0), READER, self.device)
+
+    def runs(self, entries: Sequence[Entry], size: str) -> list[Run]:
+        """Of each entry, from weights of its own."""
+        return [self.run(entry, size, seed) for seed, entry in enumerate(entries, start=self.options.seed)]
+
+    def run(self, entry: Entry, size: str, seed: int) -> Run:
+        teacher, student = shape(self.teacher.model.config, "the teacher"), self._student(size, seed)
+        method = entry.method(
+            entry.method.Config.model_validate(dict(entry.options)),
+            task=task_info(self.data.task),
+            student=shape(student.config, size),
+            teachers=[teacher],
+            seed=seed,
+        )
+        if problems := method.check(method.task, method.student, method.teachers):
+            raise UserError(*problems)
+        return Run(
+            RunId(f"{entry.label} {size} {seed}", self.data.task.name, entry.label, size, seed),
+            method,
+            student,
+            teachers=[self.teacher.name],
+            training=self.training,
+            overrides={},
+            batches_per_epoch=self.options.steps,
+            device=self.device,
+        )
+
+    def _student(self, size: str, seed: int) -> PreTrainedModel:
+        """Copied, which is faster than to draw it again."""
+        if (size, seed) not in self._students:
+            self._students[size, seed] = self.model(size, seed)
+        return copy.deepcopy(self._students[size, seed])
+
+    @cached_property
+    def _students(self) -> dict[tuple[str, int], PreTrainedModel]:
+        return {}
+
+    def batches(self, steps: int) -> list[Batch]:
+        """The first of the stream."""
+        stream = self.stream()
+        return [stream.at(position, self.device)[0][READER] for position in range(steps)]
+
+    def train(self, runs: Sequence[Run]) -> list[list[LossPoint]]:
+        """Side by side, to the end; what each logged. Raises `RuntimeError` where one failed, or memory did not suffice
+        for all at once."""
+        cohort = Cohort(self.stream(), {self.teacher.name: self.teacher}, runs, self.device)
+        for run in cohort.train(stop=lambda: False, checkpoint=_keep_nothing):
+            if run.error:
+                raise RuntimeError(f"{run.id.key}: {run.error}")
+        if cohort.apart:
+            raise RuntimeError("memory does not suffice for the cohort: take fewer runs, or a smaller batch")
+        return [run.history for run in runs]
+
+
+def _keep_nothing(run: Run) -> None:
+    """Nothing is interrupted here."""

@@ -1,0 +1,113 @@
+"""The comparison with TextBrewer: the bound, equal losses, the usual batches."""
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks import brewer
+from benchmarks.matched import Matched
+from benchmarks.workload import Entry, Workload, even, real
+from harness.errors import UserError
+
+from ..tasks.hub_layout import write_dataset
+
+needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
+EXACT = {"dropout": 0.0, "clip": None, "weight_decay": 0.0, "log_every": 1}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def glue(tmp_path):
+    texts = [" ".join(["good", "bad", "film"][i % 3 :] * (1 + i % 3)) for i in range(20)]
+    rows = pd.DataFrame({"sentence": texts, "label": [i % 2 for i in range(20)], "idx": range(20)})
+    return str(write_dataset(tmp_path / "glue", {"sst2": {"train": rows, "validation": rows}}))
+
+
+def test_the_bound_and_the_share_of_it(options):
+    times = {"x: textbrewer": [600, 300], "x: cohort": [200, 200], "x: teacher": [80, 10], "x: student": [20, 10]}
+    rows = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), equal=True)
+    assert [row.ratios for row in rows[:2]] == [[3.0, 1.5], [600 / 200, 120 / 70]]
+    assert rows[2].ratios == [1.0, pytest.approx(1.5 / (120 / 70))]
+    assert [row.target for row in rows] == [None, None, ("at least", 0.9)]
+    (row,) = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), equal=False)
+    assert (row.ratios, row.target) == ([3.0, 1.5], ("at least", 8.0))
+
+
+@needs_textbrewer
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("size", ["2x12", "2x24"])
+def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size):
+    given = options(data=glue)
+    workload = Workload(given, real(given), **EXACT)
+    assert len({batch.inputs["input_ids"].shape[1] for batch in workload.batches(3)}) > 1
+    brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size)
+
+
+@needs_textbrewer
+def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
+    class Hotter(Matched):
+        def losses(self, step, batch, student, teachers):
+            terms = super().losses(step, batch, student, teachers)
+            return {**terms, "hidden_1": terms["hidden_1"] * 1.001}
+
+    workload = Workload(options(), even(options()), **EXACT)
+    with pytest.raises(AssertionError, match=r"step 1 of 2x12: (loss|hidden_1) is"):
+        brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12")
+    monkeypatch.setattr("benchmarks.peer.set_learning_rate", lambda optimizer, lr: None)
+    with pytest.raises(AssertionError, match="step 2 of 2x12"):
+        brewer.check(
+            Workload(options(), even(options()), **EXACT, lr=0.01), Entry("m", Matched, {"attention": False}), "2x12"
+        )
+
+
+def test_terms_that_only_one_of_them_has_are_a_difference():
+    with pytest.raises(AssertionError, match="TextBrewer"):
+        brewer.refuse_difference("here", {"kd": 1.0}, {"kd": 1.0, "hidden_0": 2.0})
+    with pytest.raises(AssertionError, match="kd is nan"):
+        brewer.refuse_difference("here", {"kd": float("nan")}, {"kd": 1.0})
+    brewer.refuse_difference("here", {"kd": 1.00005}, {"kd": 1.0})
+
+
+def test_the_usual_batches_hold_the_same_examples_at_full_length(options, glue):
+    given = options(data=glue)
+    workload = Workload(given, real(given))
+
+    def examples(batches):
+        pairs = [(ids, mask) for b in batches for ids, mask in zip(b["input_ids"], b["attention_mask"], strict=True)]
+        return sorted(ids[mask.bool()].tolist() for ids, mask in pairs)
+
+    usual = brewer.usual_batches(workload)
+    assert [tuple(batch["input_ids"].shape) for batch in usual] == [(3, 12)] * 3
+    assert examples(usual) == examples([batch.inputs for batch in workload.batches(3)])
+
+
+@needs_textbrewer
+def test_it_measures_both_losses_with_equal_and_with_usual_batches(options, glue):
+    measured = brewer.measure(options(data=glue), lambda line: None)
+    cells = [f"4x24 -> 2x12, {of}" for of in ("logits, hidden", "logits, hidden, attention")]
+    same, usual = "the same batches", "padded to 12 / real lengths"
+    whats = ("textbrewer / cohort", "its bound", "share of the bound")
+    expected = [f"{c}, {s}: {w}" for c in cells for s in (same, usual) for w in (whats if s == same else whats[:1])]
+    assert [row.what for row in measured.rows] == expected
+    assert measured.notes["textbrewer"] == brewer.installed()
+    assert all(len(times) == 1 and min(times) > 0 for times in measured.times.values())
+    assert f"{cells[0]}, {usual}: teacher" not in measured.times
+
+
+def test_too_few_examples_are_told(options, glue):
+    with pytest.raises(UserError, match="has 20 training examples; 24 are needed"):
+        real(options(data=glue, steps=8))
+
+
+def test_what_is_padded_is_masked(options):
+    from benchmarks.peer import fields
+
+    workload = Workload(options(), even(options()))
+    (batch,) = workload.batches(1)
+    padded = fields(batch, 20)
+    assert padded["attention_mask"].shape == (3, 20)
+    assert torch.equal(padded["attention_mask"][:, 12:], torch.zeros(3, 8, dtype=torch.int64))

@@ -81,7 +81,9 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
-        typer.echo(f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f}.")
+        typer.echo(
+            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
+        )
     if cost.memory_gb > cost.room_gb:
         typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")
     if before:

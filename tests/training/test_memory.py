@@ -80,8 +80,7 @@ def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
 )
 def test_the_estimate_is_near_the_real_peak(methods, teacher, student, precision):
     asked = {"methods": methods, "teacher": teacher, "student": student, "precision": precision, "batch": 16}
-    done = subprocess.run(
-        [sys.executable, MEASURE, json.dumps(asked)], capture_output=True, text=True, check=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, MEASURE, json.dumps(asked)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert 0.7 < found["estimated"] / found["measured"] < 1.5, found

@@ -75,6 +75,7 @@ def suite(monkeypatch, tmp_path):
         file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file),
         augmentations=lambda jobs: [],
         generals=lambda jobs: [],
+        choices=(),
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 

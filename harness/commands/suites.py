@@ -50,6 +50,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     suite = load_suite(name, overrides, plugins)
     from harness import plan
     from harness.engines import augmenting, general
+    from harness.plan import keeping
     from harness.results.store import Store
     from harness.suite import resolve
 
@@ -67,6 +68,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         content |= {"data_to_make": made} if made else {}
         stages = [{"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in before]
         content |= {"general_to_do": stages} if stages else {}
+        content |= {"teacher_tensors": [asdict(choice) for choice in planned.choices]}
         typer.echo(json.dumps(content, indent=1))
         return
     rows = (
@@ -82,10 +84,12 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
         typer.echo(
-            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
+            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f}."
         )
     if cost.memory_gb > cost.room_gb:
         typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")
+    for choice in planned.choices:
+        typer.echo(f"Teacher tensors: {keeping.told(choice)}.")
     if before:
         listed = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in before)
         typer.echo(f"Before that, students are distilled on unlabelled text: {listed}.")
@@ -135,12 +139,19 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names)}" if names else "none"
 
 
-def report_folder(folder: Path, plugins: Sequence[str]) -> None:
-    """Make a board's files again and print it."""
+def report_folder(folder: Path, plugins: Sequence[str], format: str | None = None) -> None:
+    """Make a board's files again and print it, or one format of it and nothing else."""
+    from harness.errors import UserError, nearest
     from harness.host import Host
     from harness.results import report
     from harness.terminal.board import print_report
 
     host = Host.reporting(plugins)
     warn_of_broken(host)
-    print_report(report(folder, host))
+    if format is not None and format not in host.reporters:
+        raise UserError(f"--format: there is no format {format!r}; {nearest(format, host.reporters)}")
+    written = report(folder, host)
+    if format is None:
+        print_report(written)
+    else:
+        typer.echo(written.texts[format], nl=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from harness.engines import augmenting, general, teachers
+from harness.engines import augmenting, general, shelves, teachers
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.readings import Readings
 from harness.engines.students import Sources, finish, prepare
@@ -21,8 +22,10 @@ from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort, Teacher
-from harness.training.data import Stream
+from harness.training.data import EncodedTask, Stream
 from harness.training.evaluate import score
+from harness.training.kept import KeptTeacher
+from harness.training.run import Run
 
 
 @dataclass
@@ -53,9 +56,10 @@ class _Engine:
         self.outcome = Outcome()
         self.made: dict[str, augmenting.Made] = {}
         self.readings = Readings()
+        self.missing: Sequence[RunJob] = ()
 
     def execute(self) -> Outcome:
-        missing = pending(self.plan, self.store)
+        missing = self.missing = pending(self.plan, self.store)
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
             self._generals(missing)
@@ -137,12 +141,35 @@ class _Engine:
         self.host.notify("harness_run_finished", event)
         return record
 
+    def _load(self, job: TeacherJob, reading: EncodedTask) -> Teacher:
+        return Teacher(job.name, teachers.load(job), reading.reader, self.device)
+
+    def _source(
+        self, name: str, job: TeacherJob, reading: EncodedTask, runs: Sequence[Run], forwards: Counter[str]
+    ) -> KeptTeacher:
+        """A teacher's kept tensors: all that is missing for any run of the suite is filled in at once, at the expense
+        of those of `runs` that read them."""
+        readers = [run for run in runs if name in run.teachers and not run.ended]
+        source, filled = shelves.open_shelf(
+            shelves.shelf(job, reading, self.plan.spec, self.device),
+            shelves.asked(job, self.missing, reading.reader),
+            name,
+            lambda: self._load(job, reading),
+            spec=self.plan.spec,
+            device=self.device,
+            stop=self.stop,
+        )
+        forwards[name] += filled.forwards
+        for run in readers:
+            run.charge_filling(filled.seconds, among=len(readers))
+        return source
+
     def _cohort(self, jobs: Sequence[RunJob]) -> list[RunJob]:
         """Train runs side by side, and store each as it ends. Gives those that memory had no room for beside the
         others: they go on by themselves."""
         by_key = {job.planned.key: job for job in jobs}
         first, settings = jobs[0], self.plan.spec.training
-        used = {teacher.name: teacher for job in jobs for teacher in job.teachers}
+        used = {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}
         readers = [first.reader, *(teacher.reader for teacher in used.values())]
         students, *others = self.readings.of(first.data, readers, settings.max_length, first.augmented)
         stream = Stream(
@@ -161,11 +188,12 @@ class _Engine:
             if not run.ended:
                 checkpoints.restore(run, self.store.checkpoint(run.id.key))
             accounts.announce(self.host, run, cohort=len(runs))
-        loaded = {
-            name: Teacher(name, teachers.load(job), reading.reader, self.device)
+        forwards: Counter[str] = Counter()
+        taught = {
+            name: self._source(name, job, reading, runs, forwards) if name != job.name else self._load(job, reading)
             for (name, job), reading in zip(used.items(), others, strict=True)
         }
-        cohort = Cohort(stream, loaded, runs, self.device)
+        cohort = Cohort(stream, taught, runs, self.device, forwards)
         ended = cohort.train(
             stop=self.stop, checkpoint=lambda run: checkpoints.save(run, self.store.checkpoint(run.id.key))
         )

@@ -67,7 +67,7 @@ def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, d
         RunId(planned.key, planned.task, planned.label, planned.student, planned.seed),
         job.method,
         student,
-        teachers=[teacher.name for teacher in job.teachers],
+        teachers=job.sources,
         training=plan.spec.training,
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,

@@ -29,21 +29,25 @@ class Anatomy:
             it runs. Empty where the encoder ignores transformers' attention interface.
         head: the last linear layer outside the encoder; None for a bare encoder.
         inputs: names of the model inputs that the model takes.
+        scalings: of each layer's scores.
     """
 
     layers: tuple[nn.Module, ...]
     head: nn.Linear | None
     inputs: frozenset[str]
+    scalings: tuple[float, ...]
 
 
 def dissect(model: PreTrainedModel) -> Anatomy:
     """Find the parts of `model` by one forward pass over four tokens; it is left as it was."""
     encoder = set(model.base_model.modules()) if model.base_model is not model else set(model.modules())
     callers: list[nn.Module] = []
+    scalings: list[float] = []
     heads: list[nn.Linear] = []
 
     def watch(module: nn.Module, tensors: attention.Attended) -> None:
         callers.append(module)
+        scalings.append(tensors.scaling)
 
     def saw_linear(module: nn.Module, _: Any) -> None:
         if isinstance(module, nn.Linear):
@@ -64,6 +68,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         layers=tuple(layer for layer in layers if layer is not None) if None not in layers else (),
         head=heads[-1] if heads else None,
         inputs=_accepted(model),
+        scalings=tuple(scalings),
     )
 
 

@@ -44,6 +44,11 @@ class Capture:
         return len(self._anatomy.layers)
 
     @property
+    def scalings(self) -> tuple[float, ...]:
+        """What each layer multiplies Q K^T by."""
+        return self._anatomy.scalings
+
+    @property
     def kind(self) -> TaskKind:
         """What the model's head is for."""
         if "start_positions" in self._anatomy.inputs:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.plan.jobs import Plan, RunJob, TaskData
-from harness.training import memory
+from harness.training import kept, memory
 from harness.training.schedule import stage_steps
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`teacher_passes` are forward passes of a teacher over one batch; `teacher_passes_apart`, what they would be if
-    every run had its teachers to itself. QA is counted with one window a question. `memory_gb` is what the largest
-    cohort takes, of the `room_gb` that there is: cohorts are split to fit, and only a run that does not fit by itself
-    goes beyond it."""
+    """`teacher_passes` are forward passes of a teacher over one batch, to fill the cache among them where tensors are
+    kept, which it may be already; `teacher_passes_apart`, what they would be if every run had its teachers to itself. QA
+    is counted with one window a question. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is:
+    cohorts are split to fit, and only a run that does not fit by itself goes beyond it."""
 
     runs: int
     cohorts: int
@@ -31,18 +31,22 @@ def estimate(plan: Plan, jobs: Sequence[RunJob]) -> Estimate:
     """Of the runs given."""
     steps = passes = apart = 0
     cohorts = plan.cohorts(jobs)
+    shelves: dict[tuple[str, str], int] = {}
     for cohort in cohorts:
         read: dict[str, set[int]] = {}
         for job in cohort:
             begin = 0
             for needs, length in _stages(plan, job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
-                    if names:
+                    if names and job.kept:
+                        shelves[teacher.key, job.reader.fingerprint] = _batches(job.data, kept.BATCH_SIZE)
+                    elif names:
                         read.setdefault(teacher.key, set()).update(range(begin, begin + length))
-                        apart += length
+                    apart += length if names else 0
                 begin += length
             steps += begin
         passes += sum(len(places) for places in read.values())
+    passes += sum(shelves.values())
     most = max((memory.peak([*map(plan.load, cohort)]) for cohort in cohorts), default=0)
     runs = sum(len(cohort) for cohort in cohorts)
     return Estimate(runs, len(cohorts), steps, passes, apart, most / 1e9, plan.room / 1e9)

@@ -151,7 +151,8 @@ class GeneralJob:
 class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
     `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with."""
+    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with. `kept`:
+    it reads its teachers' tensors from the cache."""
 
     planned: PlannedRun
     cell: Cell
@@ -165,6 +166,17 @@ class RunJob:
     parts: Mapping[str, Any]
     augmented: AugmentationJob | None = None
     general: GeneralJob | None = None
+    kept: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What its teachers are called in a cohort, in which they may be run for others."""
+        return tuple(f"{teacher.name}, kept" if self.kept else teacher.name for teacher in self.teachers)
+
+    def needs(self, index: int) -> frozenset[str]:
+        """All that its stages read of a teacher."""
+        stages = (stage.needs.teachers[index : index + 1] for stage in self.method.stages())
+        return frozenset(name for names in stages for each in names for name in each)
 
     @property
     def cohort(self) -> tuple[str, str, int, str]:
@@ -174,14 +186,36 @@ class RunJob:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Whether one teacher's tensors on one task are kept by example.
+
+    Attributes:
+        kept: rows of the board that read kept tensors.
+        gb: what those take.
+        epochs: passes over the data of the row that makes most, for one order of the examples; `orders`, how many
+            orders there are over all seeds.
+        fresh: why other rows have the teacher run for them -> those rows.
+    """
+
+    task: str
+    teacher: str
+    kept: tuple[str, ...]
+    gb: float
+    epochs: float
+    orders: int
+    fresh: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A suite with every key known. `device` is where it will train."""
+    """A suite with every key known. `device` is where it will train; `choices` say which teachers' tensors are kept."""
 
     resolved: Resolved
     device: str
     teachers: tuple[TeacherJob, ...]
     runs: tuple[RunJob, ...]
     not_applicable: tuple[NotApplicable, ...]
+    choices: tuple[Choice, ...] = ()
 
     @property
     def spec(self) -> SuiteSpec:

@@ -15,7 +15,7 @@ from harness.suite.resolved import MethodVariant
 from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.text import Text
 from harness.tensors import ModelShape
-from harness.training import ALIGNMENT_VERSION, VERSION
+from harness.training import ALIGNMENT_VERSION, KEPT_VERSION, VERSION
 
 
 def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
@@ -79,6 +79,15 @@ def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
     read = [teacher.beside(reader.fingerprint) for teacher in teachers]
     foreign = any(name != reader.fingerprint for name in read)
     return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
+
+
+def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a run that reads its teachers' tensors from the cache."""
+    return {
+        **parts,
+        "numeric": {**parts["numeric"], "teacher_tensors": "kept"},
+        "kept": {"version": KEPT_VERSION},
+    }
 
 
 def augmentation(

@@ -100,13 +100,13 @@ def test_status_says_what_changed(small):
 
 
 def test_the_estimate_counts_a_teacher_once_for_a_cohort(small):
-    plan = small.plan()
+    plan = small.plan("teacher_cache.max_gb=0")
     cost = estimate(plan, plan.runs)
     assert (cost.runs, cost.cohorts) == (6, 2)
     assert cost.student_steps == 6 * 8
     assert cost.teacher_passes == 2 * 8
     assert cost.teacher_passes_apart == 4 * 8
-    small.run()
+    small.run("teacher_cache.max_gb=0")
     passes = {record.seed: record.cost.teacher_forwards for record in small.store().records()}
     assert sum(passes.values()) == cost.teacher_passes
     assert sum(record.cost.steps for record in small.store().records()) == cost.student_steps

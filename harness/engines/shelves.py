@@ -1,0 +1,125 @@
+"""The teacher tensors that the cache keeps: who fills them, and what makes room for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from harness import cache
+from harness.engines.teachers import Interrupted
+from harness.models.families import shape
+from harness.plan import keys
+from harness.plan.jobs import RunJob, TeacherJob
+from harness.results import atomic
+from harness.suite.schema import SuiteSpec
+from harness.training import filling
+from harness.training.cohort import Teacher
+from harness.training.data import EncodedTask
+from harness.training.filling import Filled
+from harness.training.kept import KeptTeacher, Shelf, kept_for
+
+GB = 10**9
+
+
+def root() -> Path:
+    """Where they are kept."""
+    return cache.root() / "tensors"
+
+
+def shelf(job: TeacherJob, data: EncodedTask, spec: SuiteSpec, device: torch.device) -> Shelf:
+    """Of that teacher's tensors on the training rows of `data`."""
+    numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
+    del numeric["teacher_tensors"]
+    return Shelf.of(root(), job.key, data, numeric)
+
+
+def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
+    """What those of `runs` that read kept tensors need of the teacher, which reads their rows as `reader`."""
+    return kept_for(
+        name
+        for run in runs
+        for index, teacher in enumerate(run.teachers)
+        if run.kept and teacher.key == job.key and teacher.reader.beside(run.reader.fingerprint) == reader
+        for name in run.needs(index)
+    )
+
+
+def open_shelf(
+    shelf: Shelf,
+    names: frozenset[str],
+    name: str,
+    load: Callable[[], Teacher],
+    *,
+    spec: SuiteSpec,
+    device: torch.device,
+    stop: Callable[[], bool],
+) -> tuple[KeptTeacher, Filled]:
+    """The tensors `names`, and what it took to fill in those that were missing. `load` is called only then.
+
+    Logits, and for sentences the pooled state, are always filled in with others: they take next to nothing.
+
+    Raises:
+        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        UserError: the disk is full.
+    """
+    shelf.folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(shelf.folder, stop):  # another process may be at the same tensors
+        filled = Filled()
+        if shelf.missing(names):
+            missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
+            teacher = load()
+            _make_room(_bytes(shelf, missing, teacher), shelf.folder, spec.teacher_cache.max_gb)
+            try:
+                filled = filling.fill(shelf, missing, teacher, training=spec.training, device=device, stop=stop)
+            except filling.Stopped:
+                raise Interrupted from None
+        os.utime(shelf.folder)
+        return KeptTeacher(name, shelf, names), filled
+
+
+@contextmanager
+def _locked(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """Whoever fills the folder has it alone; waiting for that can take long, and can be stopped."""
+    lock = FileLock(f"{folder}.lock")
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            if stop():
+                raise Interrupted from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_room(needed: float, mine: Path, max_gb: float) -> None:
+    """Remove tensors that were not used for longest, so that those to come fit. None that somebody is at; and whoever
+    reads some already goes on doing so."""
+    sizes = {folder: _size(folder) for folder in root().iterdir() if folder.is_dir()}
+    free = max_gb * GB - sum(sizes.values()) - needed
+    for folder in sorted(sizes.keys() - {mine}, key=lambda folder: folder.stat().st_mtime):
+        if free >= 0:
+            return
+        try:
+            with FileLock(f"{folder}.lock", timeout=0):
+                atomic.remove(folder)
+                free += sizes[folder]
+        except Timeout:
+            continue
+
+
+def _bytes(shelf: Shelf, names: Collection[str], teacher: Teacher) -> float:
+    """What the tensors will take, at most."""
+    width = shape(teacher.model.config, teacher.name).hidden
+    return sum(4.0 * width * shelf.layout.entries(name, shelf.qa) for name in names if name != "logits")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())

@@ -1,0 +1,188 @@
+"""The canonical pass: what a shelf lacks, from a teacher, the same whoever asks for it and when.
+
+Fixed batches in a fixed order, padded to multiples of 16: an example's tensors depend in their last bits on the batch
+that it sat in, so it must always be the same one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.errors import UserError
+from harness.models.families import most_tokens
+from harness.results import atomic
+from harness.results.records import Frozen
+from harness.suite.schema import TrainingSpec
+from harness.tasks.encode import collate
+from harness.tensors import Tensors
+from harness.training.cohort import Teacher
+from harness.training.kept import BY_HEAD, Entry, Manifest, Shelf, by_token, dtype
+
+PADDED_TO = 16
+SAVED_EVERY = 64
+"""Batches after which a pass that is killed goes on."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a pass took, the parts before an interruption counted in: forward passes of the teacher, and seconds."""
+
+    forwards: int = 0
+    seconds: float = 0.0
+
+
+class Stopped(Exception):
+    """The pass was asked to stop; the next one for the same tensors goes on where it was."""
+
+
+class Progress(Frozen):
+    """Of an unfinished pass: batches that are safe on disk, and what the files hold with them."""
+
+    done: int
+    tensors: dict[str, Entry]
+    bytes: dict[str, int]
+    seconds: float
+
+
+NOTHING = Progress(done=0, tensors={}, bytes={}, seconds=0.0)
+
+
+def fill(
+    shelf: Shelf,
+    names: Collection[str],
+    teacher: Teacher,
+    *,
+    training: TrainingSpec,
+    device: torch.device,
+    stop: Callable[[], bool],
+) -> Filled:
+    """Keep the tensors `names`, none of which the shelf has. The caller sees to it that nobody else fills the shelf.
+
+    Raises:
+        Stopped: `stop` said so.
+        UserError: the disk is full.
+    """
+    try:
+        return _Pass(shelf, sorted(names), teacher, training, device).run(stop)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no room is left for the teacher's tensors in {shelf.folder.parent}: make some, set HARNESS_CACHE to a"
+            " larger disk, or keep less (teacher_cache.max_gb)"
+        ) from error
+
+
+class _Pass:
+    def __init__(
+        self, shelf: Shelf, names: list[str], teacher: Teacher, training: TrainingSpec, device: torch.device
+    ) -> None:
+        self.shelf = shelf
+        self.names = names
+        self.teacher = teacher
+        self.training = training
+        self.device = device
+        self.most = most_tokens(teacher.model.config)
+        self.entries: dict[str, Entry] = {}
+
+    def run(self, stop: Callable[[], bool]) -> Filled:
+        batches, folder = self.shelf.layout.batches, self.shelf.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        before = self._progress()
+        began = time.perf_counter() - before.seconds
+        self.entries = dict(before.tensors)
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(self._opened(name, before.bytes.get(name, 0))) for name in self.names}
+            for done, rows in enumerate(batches[before.done :], start=before.done):
+                stopped = stop()
+                if done > before.done and (stopped or done % SAVED_EVERY == 0):
+                    self._save(files, done, time.perf_counter() - began)
+                if stopped:
+                    raise Stopped
+                for name, block in self._blocks(rows).items():
+                    files[name].write(block.numpy().data)
+            _sync(files)
+        self._count(self.entries)
+        return Filled(len(batches), time.perf_counter() - began)
+
+    def _blocks(self, rows: list[int]) -> dict[str, Tensor]:
+        """What the files get of a batch, as bytes."""
+        data = self.shelf.data
+        multiple = PADDED_TO
+        if self.most is not None and -(-int(data.train.lengths[rows].max()) // multiple) * multiple > self.most:
+            multiple = 1  # the model has no positions for so much padding
+        batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
+        tensors = self.teacher.forward(batch, frozenset(self.names), self.training)
+        blocks = {}
+        for name in self.names:
+            block = _rows(name, tensors, batch, self.shelf.qa)
+            given = str(block.dtype).removeprefix("torch.")
+            kept = "bfloat16" if self.training.precision == "bf16" else given
+            self.entries[name] = Entry(shape=tuple(block.shape[1:]), kept=kept, given=given)
+            blocks[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
+        return blocks
+
+    def _progress(self) -> Progress:
+        """Of a pass for the same tensors that did not come to its end."""
+        try:
+            found = Progress.model_validate_json((self.shelf.folder / "progress.json").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ValidationError):
+            found = NOTHING
+        same = sorted(found.tensors) == self.names
+        return found if same and all(self._has(name, size) for name, size in found.bytes.items()) else NOTHING
+
+    def _has(self, name: str, size: int) -> bool:
+        file = self.shelf.file(name)
+        return file.exists() and file.stat().st_size >= size
+
+    def _opened(self, name: str, size: int) -> IO[bytes]:
+        """At its end, cut to what is known to be right."""
+        path = self.shelf.file(name)
+        path.touch()
+        file = path.open("r+b")
+        file.truncate(size)
+        file.seek(size)
+        return file
+
+    def _save(self, files: Mapping[str, IO[bytes]], done: int, seconds: float) -> None:
+        _sync(files)
+        sizes = {name: file.tell() for name, file in files.items()}
+        progress = Progress(done=done, tensors=self.entries, bytes=sizes, seconds=seconds)
+        atomic.write_text(self.shelf.folder / "progress.json", progress.model_dump_json())
+
+    def _count(self, entries: Mapping[str, Entry]) -> None:
+        there = self.shelf.manifest
+        tensors = {**(there.tensors if there else {}), **entries}
+        scalings = self.teacher.capture.scalings
+        self.shelf.write(Manifest(parts=dict(self.shelf.parts), scalings=scalings, tensors=tensors))
+        atomic.forget(self.shelf.folder / "progress.json")
+
+
+def _rows(name: str, tensors: Tensors, batch: Batch, qa: bool) -> Tensor:
+    """The tensor at the batch's real tokens, [tokens, ...], or of its examples, [B, ...]."""
+    found: Tensor
+    if "[" in name:
+        kind, layer = name.rstrip("]").split("[")
+        found = getattr(tensors, kind)[int(layer)]
+    else:
+        kind, found = name, getattr(tensors, name)
+    if not by_token(name, qa):
+        return found
+    return (found.transpose(1, 2) if kind in BY_HEAD or kind == "logits" else found)[batch.mask]
+
+
+def _sync(files: Mapping[str, IO[bytes]]) -> None:
+    for file in files.values():
+        file.flush()
+        os.fsync(file.fileno())

@@ -84,7 +84,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
         typer.echo(
-            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f}."
+            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
         )
     if cost.memory_gb > cost.room_gb:
         typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")
@@ -139,19 +139,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names)}" if names else "none"
 
 
-def report_folder(folder: Path, plugins: Sequence[str], format: str | None = None) -> None:
-    """Make a board's files again and print it, or one format of it and nothing else."""
-    from harness.errors import UserError, nearest
+def report_folder(folder: Path, plugins: Sequence[str]) -> None:
+    """Make a board's files again and print it."""
     from harness.host import Host
     from harness.results import report
     from harness.terminal.board import print_report
 
     host = Host.reporting(plugins)
     warn_of_broken(host)
-    if format is not None and format not in host.reporters:
-        raise UserError(f"--format: there is no format {format!r}; {nearest(format, host.reporters)}")
-    written = report(folder, host)
-    if format is None:
-        print_report(written)
-    else:
-        typer.echo(written.texts[format], nl=False)
+    print_report(report(folder, host))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,29 +55,25 @@ class Batch:
         """All tensors there are."""
         return [t for t in (*self.inputs.values(), self.labels, self.answer_mask, self.word_ids) if t is not None]
 
-    def part(self, rows: slice) -> Batch:
-        """Some of its examples, padded as they are."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            inputs={name: tensor[rows] for name, tensor in self.inputs.items()},
-            labels=self.labels[rows],
-            answer_mask=None if self.answer_mask is None else self.answer_mask[rows],
-            word_ids=None if self.word_ids is None else self.word_ids[rows],
-        )
-
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    def pinned(self) -> Batch:
+        """The same batch in memory from which a GPU copies by itself."""
+        return self._each(Tensor.pin_memory)
 
+    def part(self, rows: slice) -> Batch:
+        """Some of its examples, padded as they are."""
+        return replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
-            labels=self.labels.to(device, non_blocking=True),
-            answer_mask=move(self.answer_mask),
-            word_ids=move(self.word_ids),
+            inputs={name: change(tensor) for name, tensor in self.inputs.items()},
+            labels=change(self.labels),
+            answer_mask=None if self.answer_mask is None else change(self.answer_mask),
+            word_ids=None if self.word_ids is None else change(self.word_ids),
         )
 
     @staticmethod

@@ -64,8 +64,21 @@ def _attend(
     return context, None
 
 
+SEEN_AT_ONCE = frozenset({"cpu"})
+"""Devices on which it costs nothing to look at a tensor."""
+
+
+def _mask(*args: Any, device: torch.device | str = "cpu", **options: Any) -> Tensor | None:
+    """The mask of the fused kernel; none where nothing is padded. Elsewhere than on a CPU there always is one: to see
+    that it can be spared would wait for the device in every forward pass."""
+    if torch.device(device).type not in SEEN_AT_ONCE:
+        options["allow_is_bidirectional_skip"] = False
+    mask: Tensor | None = sdpa_mask(*args, device=device, **options)
+    return mask
+
+
 AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)  # without a mask function of that name padding is dropped in silence
+AttentionMaskInterface.register(NAME, _mask)  # without a mask function of that name padding is dropped in silence
 
 
 @contextmanager

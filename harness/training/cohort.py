@@ -17,6 +17,7 @@ from harness.tensors import Tensors
 from harness.training import micro, precision
 from harness.training.alignment import Alignment
 from harness.training.data import Stream
+from harness.training.prefetch import Ahead, Batches
 from harness.training.run import Run
 from harness.training.stopwatch import Lap
 
@@ -104,10 +105,23 @@ class Cohort:
         """
         yield from [run for run in self.runs if run.ended]  # failed before its first step
         waiting = [run for run in self.runs if not run.ended]
+        with Ahead(self.stream, self.device) as ahead:
+            yield from self._steps(ahead.at, waiting, stop, checkpoint)
+        for run in waiting:
+            checkpoint(run)
+
+    def _steps(
+        self,
+        batches_at: Callable[[int], Batches],
+        waiting: list[Run],
+        stop: Callable[[], bool],
+        checkpoint: Callable[[Run], None],
+    ) -> Iterator[Run]:
+        """Until nobody is `waiting` any more, or `stop` says so. Gives those that end, who wait no longer."""
         while waiting and not stop():
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]
-            batches, tokens = self.stream.at(position, self.device)
+            batches, tokens = batches_at(position)
             try:
                 teachers = self._teach(position, batches, due)
             except micro.NoRoom as error:
@@ -132,8 +146,6 @@ class Cohort:
                 if meddled:
                     break  # the others, who still stand at this place, are given new ones
             del teachers  # before the next ones are made
-        for run in waiting:
-            checkpoint(run)
 
     def _make_room(
         self, waiting: list[Run], runs: Sequence[Run], reason: str, checkpoint: Callable[[Run], None]

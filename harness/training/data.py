@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -117,27 +118,35 @@ class Stream:
         self.encoded = {students.reader: students, **(others or {})}
         self.batch_size = batch_size
         self.data_seed = data_seed
-        self._epoch = -1
-        self._order: list[list[int]] = []
+        self._orders: dict[int, list[list[int]]] = {}
+        self._lock = Lock()
         self.batches_per_epoch = len(self._order_of(0))
 
     def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
         """The batch at that place of the sequence, for each reader, on the device; and the students' real tokens."""
-        epoch, index = divmod(position, self.batches_per_epoch)
-        rows = self._order_of(epoch)[index]
-        batches = {reader: encoded.batch(rows) for reader, encoded in self.encoded.items()}
-        tokens = int(batches[self.reader].lengths.sum())
+        batches, tokens = self.made(position)
         return {reader: batch.to(device) for reader, batch in batches.items()}, tokens
+
+    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+        """`at`, where tokens are: on the CPU, on which they are counted."""
+        rows = self._rows(position)
+        batches = {reader: encoded.batch(rows) for reader, encoded in self.encoded.items()}
+        return batches, int(batches[self.reader].lengths.sum())
 
     def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
         """Of that reader's tokens with the students', in the batch at that place."""
-        epoch, index = divmod(position, self.batches_per_epoch)
-        rows = self._order_of(epoch)[index]
+        rows = self._rows(position)
         return Alignment.of(self.encoded[self.reader].train, self.encoded[reader].train, rows, device)
 
+    def _rows(self, position: int) -> list[int]:
+        epoch, index = divmod(position, self.batches_per_epoch)
+        return self._order_of(epoch)[index]
+
     def _order_of(self, epoch: int) -> list[list[int]]:
-        if epoch != self._epoch:
-            lengths = self.encoded[self.reader].train.lengths
-            self._order = epoch_batches(lengths, self.batch_size, seed=self.data_seed, epoch=epoch)
-            self._epoch = epoch
-        return self._order
+        with self._lock:  # a thread may be at the next batches
+            if epoch not in self._orders:
+                lengths = self.encoded[self.reader].train.lengths
+                order = epoch_batches(lengths, self.batch_size, seed=self.data_seed, epoch=epoch)
+                self._orders = {known: self._orders[known] for known in (epoch - 1, epoch + 1) if known in self._orders}
+                self._orders[epoch] = order
+            return self._orders[epoch]

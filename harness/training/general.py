@@ -15,8 +15,6 @@ from harness.method import LossTerms, Method, Stage, Step
 from harness.tensors import ModelShape, Tensors
 from harness.training.data import EncodedTask, Stream
 
-CPU = torch.device("cpu")
-
 AS_MASK, AS_ANOTHER = 0.8, 0.1
 """Of the tokens that are to be predicted, how many stand as [MASK] and how many as any token (Devlin et al. 2019,
 section 3.1); the others stand as they are."""
@@ -62,10 +60,10 @@ class TextStream(Stream):
         self.tokenizer = tokenizer
         self.masking = masking
 
-    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
-        batches, tokens = super().at(position, CPU)
+    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+        batches, tokens = super().made(position)
         masked = self._masked(batches[self.reader], derive(self.data_seed, "masking", str(position)))
-        return {self.reader: masked.to(device)}, tokens
+        return {self.reader: masked}, tokens
 
     def _masked(self, batch: Batch, seed: int) -> Batch:
         ids = batch.inputs["input_ids"]

@@ -1,0 +1,60 @@
+"""Batches one step ahead: made by a thread while the device is at work on those before."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from harness.batch import Batch
+from harness.training.data import Stream
+
+Batches = tuple[dict[str, Batch], int]
+
+
+def pays(device: torch.device) -> bool:
+    """Whether the host is free while the device computes. Where it computes itself, a thread would only be in its
+    way."""
+    return device.type != "cpu"
+
+
+class Ahead:
+    """A stream's batches on the device, the same as `Stream.at` gives. To be closed: it may own a thread.
+
+    On CUDA they are pinned: their copies to the device are queued behind its work, and nothing waits for them.
+    """
+
+    def __init__(self, stream: Stream, device: torch.device) -> None:
+        self._stream = stream
+        self._device = device
+        self._thread = ThreadPoolExecutor(1, "batches") if pays(device) else None
+        self._next: tuple[int, Future[Batches]] | None = None
+
+    def at(self, position: int) -> Batches:
+        """The batch at that place of the sequence, for each reader, and the students' real tokens; the one after it is
+        begun."""
+        if self._thread is None:
+            return self._stream.at(position, self._device)
+        awaited = self._next
+        if awaited is None or awaited[0] != position:
+            awaited = position, self._thread.submit(self._made, position)
+        batches, tokens = awaited[1].result()
+        self._next = position + 1, self._thread.submit(self._made, position + 1)
+        return {reader: batch.to(self._device) for reader, batch in batches.items()}, tokens
+
+    def _made(self, position: int) -> Batches:
+        batches, tokens = self._stream.made(position)
+        if self._device.type == "cuda":
+            batches = {reader: batch.pinned() for reader, batch in batches.items()}
+        return batches, tokens
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)

@@ -70,7 +70,7 @@ def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
     assert memory.room("cuda:1", None) == 9_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is told in other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere resident memory is told otherwise")
 @pytest.mark.parametrize(
     ("methods", "teacher", "student", "precision"),
     [

@@ -41,7 +41,9 @@ class Cost(Frozen):
     evaluation_seconds: float
     steps: int
     tokens: int = Field(description="real tokens the student was trained on")
-    teacher_forwards: int = Field(description="forward passes of all teachers of the cohort, counted once")
+    teacher_forwards: int = Field(
+        description="forward passes of all teachers of the cohort, counted once; 0 where their tensors were kept before"
+    )
     cohort_size: int
     peak_memory_bytes: int | None = None
     micro_batch: int | None = Field(

@@ -161,6 +161,22 @@ def test_alone_and_in_company_the_bits_are_the_same(mixed):
     assert_same(weights, expected)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_kept_in_their_own_tokens_they_teach_what_they_teach_when_they_are_run(mixed, task):
+    asked = settings(mixed, task)
+    mixed.run(*asked)
+    kept, weights = student(mixed)
+    assert (kept.parts["numeric"]["teacher_tensors"], "alignment" in kept.parts) == ("kept", True)
+    assert kept.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
+    (mixed.folder / "results").rename(mixed.folder / "results before")
+    mixed.run(*asked, "teacher_cache.max_gb=0")
+    fresh, others = student(mixed)
+    assert fresh.key != kept.key
+    for mine, theirs in zip(kept.losses, fresh.losses, strict=True):
+        assert mine.terms == pytest.approx(theirs.terms, rel=1e-3)
+    assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in others.items())
+
+
 def test_company_changes_nothing_for_those_whose_teacher_reads_as_they_do(mixed):
     asked = settings(mixed, method="logit_kd")
     mixed.run(*asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -175,11 +174,14 @@ class _Engine:
         stream = Stream(
             students,
             batch_size=settings.batch_size,
+            token_budget=settings.token_budget,
             data_seed=first.data_seed,
             others={other.reader: other for other in others},
         )
         originals, *_ = self.readings.of(first.data, readers, settings.max_length)  # which set the length of a run
-        batches_per_epoch = math.ceil(len(originals.train) / settings.batch_size)
+        batches_per_epoch = Stream(
+            originals, batch_size=settings.batch_size, token_budget=settings.token_budget, data_seed=first.data_seed
+        ).batches_per_epoch
         started, sources = provenance.now(), Sources(self.plan)
         runs = [prepare(job, self.plan, sources, batches_per_epoch, self.device) for job in jobs]
         for run in runs:

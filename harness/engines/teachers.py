@@ -149,7 +149,8 @@ def _train(
 ) -> None:
     started = provenance.now()
     run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.seed, role="teacher")
-    stream = Stream(data, batch_size=job.training.batch_size, data_seed=job.seed)
+    settings = job.training
+    stream = Stream(data, batch_size=settings.batch_size, token_budget=settings.token_budget, data_seed=job.seed)
     run = Run(
         run_id,
         trainee.method,

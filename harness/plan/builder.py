@@ -107,7 +107,10 @@ class _Builder:
 
     def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
         own = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
-        settings = self.spec.training.model_copy(update={k: v for k, v in own.items() if v is not None})
+        update: dict[str, object] = {k: v for k, v in own.items() if v is not None}
+        if "batch_size" in update:
+            update["token_budget"] = None
+        settings = self.spec.training.model_copy(update=update)
         checkpoint = self._checkpoint(name)
         if checkpoint is not None:
             reader = self._reader(checkpoint)

@@ -14,9 +14,10 @@ from harness.training.schedule import stage_steps
 @dataclass(frozen=True)
 class Estimate:
     """`teacher_passes` are forward passes of a teacher over one batch, to fill the cache among them where tensors are
-    kept, which it may be already; `teacher_passes_apart`, what they would be if every run had its teachers to itself. QA
-    is counted with one window a question. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is:
-    cohorts are split to fit, and only a run that does not fit by itself goes beyond it."""
+    kept, which it may be already; `teacher_passes_apart`, what they would be if every run had its teachers to itself.
+    QA is counted with one window a question, and where there is a token budget all examples are taken to be as long as
+    they may be. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is: cohorts are split to fit,
+    and only a run that does not fit by itself goes beyond it."""
 
     runs: int
     cohorts: int
@@ -59,7 +60,7 @@ def _stages(plan: Plan, job: RunJob) -> list[tuple[tuple[frozenset[str], ...], i
         stages,
         job.cell.variant.stages,
         epochs=plan.spec.training.epochs,
-        batches_per_epoch=_batches(job.data, plan.spec.training.batch_size),
+        batches_per_epoch=_batches(job.data, plan.spec.training.full_batch),
     )
     return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
 

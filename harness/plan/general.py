@@ -62,7 +62,7 @@ class Generals:
     def settings(self) -> TrainingSpec:
         names = {"batch_size", "lr", "max_length"}
         own = self.spec.model_dump(include=names)
-        return self.resolved.suite.spec.training.model_copy(update={**own, "limit": Limit()})
+        return self.resolved.suite.spec.training.model_copy(update={**own, "token_budget": None, "limit": Limit()})
 
     def obstacle(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> str | None:
         """Why the cell cannot begin with its general stage."""

@@ -125,6 +125,9 @@ class TrainingSpec(Strict):
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
     batch_size: Positive = 32
+    token_budget: Positive | None = Field(
+        None, description="most tokens of a step, padding counted: in place of batch_size, as many examples as fit"
+    )
     lr: Rate = 5e-5
     max_length: Annotated[int, Field(ge=8)] = 128
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of forward and backward passes")
@@ -142,6 +145,19 @@ class TrainingSpec(Strict):
     checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
     log_every: Positive = Field(50, description="steps")
     data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.token_budget is not None and self.token_budget < self.max_length:
+            raise ValueError(
+                f"token_budget is {self.token_budget}, less than max_length, {self.max_length}: no room for one example"
+            )
+        return self
+
+    @property
+    def full_batch(self) -> int:
+        """Examples of a step in which all are as long as they may be."""
+        return self.batch_size if self.token_budget is None else -(-self.token_budget // self.max_length)
 
 
 class GeneralSpec(Strict):

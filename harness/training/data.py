@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,17 +108,28 @@ def encode_along(
 class Stream:
     """The endless sequence of training batches: epoch after epoch, in the order that `data_seed` gives.
 
+    Batches have `batch_size` rows, or as many as `token_budget` has room for. Their number differs from epoch to epoch
+    then; `batches_per_epoch` is that of the first, by which the length of runs is counted.
+
     `students` decides the batches; `others`, by their reader, hold the same rows for teachers that read along with
     another tokenizer.
     """
 
     def __init__(
-        self, students: EncodedTask, *, batch_size: int, data_seed: int, others: Mapping[str, EncodedTask] | None = None
+        self,
+        students: EncodedTask,
+        *,
+        batch_size: int,
+        data_seed: int,
+        token_budget: int | None = None,
+        others: Mapping[str, EncodedTask] | None = None,
     ) -> None:
         self.reader = students.reader
         self.encoded = {students.reader: students, **(others or {})}
         self.batch_size = batch_size
         self.data_seed = data_seed
+        self.token_budget = token_budget
+        self._ends = [0]  # where epochs begin and end, as far as is known
         self._orders: dict[int, list[list[int]]] = {}
         self._lock = Lock()
         self.batches_per_epoch = len(self._order_of(0))
@@ -139,14 +151,20 @@ class Stream:
         return Alignment.of(self.encoded[self.reader].train, self.encoded[reader].train, rows, device)
 
     def _rows(self, position: int) -> list[int]:
-        epoch, index = divmod(position, self.batches_per_epoch)
-        return self._order_of(epoch)[index]
+        with self._lock:  # a thread may be at the next batches
+            while self._ends[-1] <= position:
+                epoch = len(self._ends) - 1
+                count = self.batches_per_epoch if self.token_budget is None else len(self._order_of(epoch))
+                self._ends.append(self._ends[-1] + count)
+            epoch = bisect_right(self._ends, position) - 1
+            return self._order_of(epoch)[position - self._ends[epoch]]
 
     def _order_of(self, epoch: int) -> list[list[int]]:
-        with self._lock:  # a thread may be at the next batches
-            if epoch not in self._orders:
-                lengths = self.encoded[self.reader].train.lengths
-                order = epoch_batches(lengths, self.batch_size, seed=self.data_seed, epoch=epoch)
-                self._orders = {known: self._orders[known] for known in (epoch - 1, epoch + 1) if known in self._orders}
-                self._orders[epoch] = order
-            return self._orders[epoch]
+        if epoch not in self._orders:
+            lengths = self.encoded[self.reader].train.lengths
+            order = epoch_batches(
+                lengths, self.batch_size, seed=self.data_seed, epoch=epoch, token_budget=self.token_budget
+            )
+            self._orders = {known: self._orders[known] for known in (epoch - 1, epoch + 1) if known in self._orders}
+            self._orders[epoch] = order
+        return self._orders[epoch]

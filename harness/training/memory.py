@@ -8,8 +8,8 @@ Of a cohort, whose students take their steps one after another:
     step      = these tensors, the student's gradients (4 bytes a parameter), its activations, what its losses keep, and
                 what the backward pass works on
 
-Batches are taken as full: `batch_size` examples of `max_length` tokens. Encoders are counted as BERT's; one that shares
-its layers (ALBERT) takes less. What the process itself takes is not counted.
+Batches are taken as full: `batch_size` examples of `max_length` tokens, or `token_budget` tokens. Encoders are counted
+as BERT's; one that shares its layers (ALBERT) takes less. What the process itself takes is not counted.
 """
 
 from __future__ import annotations

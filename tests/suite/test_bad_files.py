@@ -33,6 +33,7 @@ APPENDED = {
     "text for a number": ("training: {lr: fast}", ["suite.yaml:8", "training.lr", "a number", "'fast'"]),
     "truth for a number": ("training: {epochs: true}", ["training.epochs", "a number", "found true"]),
     "fraction for a whole": ("training: {batch_size: 1.5}", ["training.batch_size", "a whole number", "1.5"]),
+    "small budget": ("training: {token_budget: 64}", ["suite.yaml:8", "token_budget is 64", "max_length, 128"]),
     "huge rate": ("training: {lr: 3}", ["training.lr", "less than or equal to 1", "found 3"]),
     "not finite": ("training: {epochs: 1e999}", ["suite.yaml:8", "1e999"]),
     "unknown precision": ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "'fp8'"]),

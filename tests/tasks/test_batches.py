@@ -18,6 +18,28 @@ def test_every_row_once(lengths, batch_size, seed, epoch):
         assert sizes[:-1] == [batch_size] * (len(batches) - 1)
 
 
+@given(lengths, st.integers(1, 200), st.integers(-5, 5), st.integers(0, 3))
+def test_a_token_budget_is_kept_and_used(lengths, budget, seed, epoch):
+    batches = epoch_batches(lengths, 4, seed=seed, epoch=epoch, token_budget=budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    areas = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
+    for batch, area in zip(batches, areas, strict=True):
+        assert area <= budget or len(batch) == 1
+
+
+def test_a_token_budget_makes_batches_of_like_cost():
+    lengths = np.random.default_rng(0).integers(4, 129, 20_000)
+    batches = epoch_batches(lengths, 32, seed=1, epoch=0, token_budget=4096)
+    areas = np.array([len(batch) * lengths[batch].max() for batch in batches])
+    assert np.quantile(areas, 0.05) > 0.9 * 4096
+    assert areas.sum() < 1.1 * lengths.sum()
+    assert max(map(len, batches)) > 4 * min(map(len, batches))
+    means = np.array([lengths[batch].mean() for batch in batches])
+    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.2
+    assert batches != epoch_batches(lengths, 32, seed=1, epoch=1, token_budget=4096)
+    assert batches == epoch_batches(lengths, 7, seed=1, epoch=0, token_budget=4096)
+
+
 def test_seed_and_epoch_decide_the_order():
     lengths = [5] * 100
     first = epoch_batches(lengths, 4, seed=1, epoch=0)

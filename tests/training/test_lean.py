@@ -12,6 +12,7 @@ from harness.models.capture import Capture
 from harness.tasks.encode import collate
 from harness.training import prefetch
 from harness.training.cohort import Cohort
+from harness.training.data import Stream
 
 from .test_cohort import KINDS, METHODS, assert_same, bits, train
 
@@ -205,3 +206,44 @@ def test_a_batch_that_cannot_be_made_is_told(world, monkeypatch):
     monkeypatch.setattr(stream, "made", made)
     with prefetch.Ahead(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
         ahead.at(0)
+
+
+def budgeted(here, budget):
+    return Stream(here.data, batch_size=8, token_budget=budget, data_seed=5)
+
+
+@pytest.mark.parametrize("budget", [40, 64, 200])
+def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
+    here = world()
+    stream = budgeted(here, budget)
+    rows, position, epochs = sorted(here.data.train.ids), 0, []
+    for _ in range(6):
+        seen, begin = [], position
+        while len(seen) < len(rows):
+            batches, tokens = stream.made(position)
+            batch = batches["reader"]
+            assert batch.inputs["input_ids"].numel() <= budget
+            assert tokens == int(batch.lengths.sum())
+            seen += batch.ids
+            position += 1
+        assert sorted(seen) == rows
+        epochs.append(position - begin)
+    assert stream.batches_per_epoch == epochs[0]
+    again = budgeted(here, budget)  # as from a checkpoint: any place at once, and back
+    for place in (position - 1, 0, epochs[0], position // 2):
+        assert again.made(place)[0]["reader"].ids == stream.made(place)[0]["reader"].ids
+
+
+def test_a_suite_with_a_token_budget(small):
+    """Its runs end, steps are those of the budget, and only its keys are others."""
+    plain, budget = small.plan(), small.plan("training.token_budget=64")
+    assert {job.planned.key for job in plain.runs}.isdisjoint(job.planned.key for job in budget.runs)
+    own = small.plan("training.token_budget=64", "teachers.base.batch_size=16")
+    assert [job.key for job in own.teachers] == [job.key for job in plain.teachers]
+    assert [job.key for job in budget.teachers] != [job.key for job in plain.teachers]
+    other = small.plan("training.token_budget=64", "training.batch_size=8")
+    assert [job.planned.key for job in other.runs] == [job.planned.key for job in budget.runs]
+    outcome = small.run("training.token_budget=64", "methods=[tinybert]", "seeds=[1]")
+    assert outcome.failed == []
+    (record,) = small.store().records()
+    assert record.cost.tokens / record.cost.steps > 0.7 * 64

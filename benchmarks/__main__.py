@@ -18,6 +18,7 @@ class Name(StrEnum):
 
     FLOOR = "floor"
     COHORT = "cohort"
+    CACHED = "cached"
     TEXTBREWER = "textbrewer"
 
 

@@ -50,11 +50,14 @@ def contestants(workload: Workload, name: str, chosen: Sequence[Entry], size: st
     """The cohort, and its parts."""
     parts = Parts(workload, workload.runs(chosen, size))
 
-    def student(run: int) -> Call:
-        return partial(parts.train, workload.runs(chosen, size)[run])
+    def student(entry: Entry, seed: int) -> Call:
+        return partial(parts.train, workload.run(entry, size, seed))
 
     return {
         name: lambda: partial(workload.train, workload.runs(chosen, size)),
         f"{name}: teacher": lambda: lambda: [None for _ in parts.teach()],
-        **{f"{name}: student {run + 1}": partial(student, run) for run in range(len(chosen))},
+        **{
+            f"{name}: student {number}": partial(student, entry, workload.options.seed + number - 1)
+            for number, entry in enumerate(chosen, start=1)
+        },
     }

@@ -56,7 +56,15 @@ def entries() -> list[Entry]:
         ("mt_bert", {"cofinetune": False}),
         ("tinybert", {"attention_loss": "kl"}),
     ]
-    return [Entry(" ".join([name, *map(str, options.values())]), methods[name], options) for name, options in chosen]
+    return [Entry("-".join([name, *map(str, options.values())]), methods[name], options) for name, options in chosen]
+
+
+def sizes(size: str) -> dict[str, int]:
+    """Of a BERT, in a suite's words. Raises `UserError` for a width that the heads cannot share."""
+    layers, width = map(int, size.split("x"))
+    if width % HEADS:
+        raise UserError(f"{size}: a width of {width} cannot be split among {HEADS} heads")
+    return {"layers": layers, "hidden": width, "heads": HEADS, "ffn": FFN.get(width, 4 * width)}
 
 
 def even(options: Options) -> EncodedTask:
@@ -104,14 +112,12 @@ class Workload:
 
     def model(self, size: str, seed: int, **settings: Any) -> PreTrainedModel:
         """A classifier of that size, in eval mode; always the same for the same arguments."""
-        layers, width = map(int, size.split("x"))
-        if width % HEADS:
-            raise UserError(f"{size}: a width of {width} cannot be split among {HEADS} heads")
+        numbers = sizes(size)
         config = BertConfig(
-            num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=HEADS,
-            intermediate_size=FFN.get(width, 4 * width),
+            num_hidden_layers=numbers["layers"],
+            hidden_size=numbers["hidden"],
+            num_attention_heads=numbers["heads"],
+            intermediate_size=numbers["ffn"],
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             **settings,

@@ -109,7 +109,7 @@ def score_mse(student: Attention, teachers: Sequence[Attention], mask: Tensor) -
     [B, N]) and heads: a scalar."""
 
     def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        difference = ((_full(own) - _full(torch.stack([*theirs]).mean(0))) ** 2).mean(1)
+        difference = ((_full(own) - _full(_mean(theirs))) ** 2).mean(1)
         return difference.masked_fill(~mask[:, None, :], 0).sum(-1) / mask.sum(-1)[:, None]
 
     return _mean_of_scores(by_query, student, teachers, mask)
@@ -196,7 +196,12 @@ def _log_attention(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean_attention(scores: Sequence[Tensor], mask: Tensor) -> Tensor:
-    return torch.stack([_log_attention(each, mask).exp() for each in scores]).mean(0)
+    return _mean([_log_attention(each, mask).exp() for each in scores])
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    """Of one there is nothing to copy."""
+    return maps[0] if len(maps) == 1 else torch.stack([*maps]).mean(0)
 
 
 def _mean_of_scores(

@@ -123,11 +123,17 @@ def validate(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of one suite, such as results/quick")],
     plugins: Plugins = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="print the board in this format: md, csv, tex, json, or a plugin's"
+        ),
+    ] = None,
 ) -> None:
     """Make the board and its files again from the stored results."""
     from harness.commands.suites import report_folder
 
-    report_folder(folder, plugins or [])
+    report_folder(folder, plugins or [], format)
 
 
 @app.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.errors import Problem
     from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
     from harness.method import Method
+    from harness.results.reporters import Reporter
     from harness.results.sections import Section
     from harness.results.summary import Summary
     from harness.suite.resolved import Suite
@@ -47,6 +48,15 @@ def harness_register_published(register: Callable[[Path], None]) -> None:
     """Call ``register(path)`` for every YAML file of published figures, of the form that `harness.results.published`
     reads. They stand beside ours on a board; a file's name without its ending is the source's, by which suites choose
     it. A name that is taken is an error."""
+
+
+@hookspec
+def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
+    """Call ``register(name, reporter)`` for every format of the leaderboard: ``reporter(content)`` gives the text of
+    ``leaderboard.<name>``, of the `harness.results.reporters.Content` alone. A name that is taken is an error.
+
+    An installed plugin names its module as one with `harness_report_sections` does.
+    """
 
 
 @hookspec

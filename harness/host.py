@@ -18,6 +18,7 @@ from harness.errors import Problem, UserError, nearest
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
     from harness.method import Method
     from harness.results.published import Published
+    from harness.results.reporters import Reporter
     from harness.tasks.base import Task
 
 log = logging.getLogger("harness")
@@ -41,6 +42,7 @@ class PluginInfo:
     tasks: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
+    reporters: list[str] = field(default_factory=list)
     sections: bool = False
 
 
@@ -52,6 +54,7 @@ class _Offer:
     tasks: list[Any] = field(default_factory=list)
     metrics: list[tuple[Any, Any]] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
+    reporters: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class Host:
@@ -65,6 +68,7 @@ class Host:
         self.tasks: dict[str, Task] = {}
         self.metrics: dict[str, MetricFactory] = {}
         self.published: dict[str, Published] = {}
+        self.reporters: dict[str, Reporter] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self._manager = pluggy.PluginManager("harness")
@@ -192,6 +196,7 @@ class Host:
             "harness_register_tasks": offer.tasks.append,
             "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
             "harness_register_published": lambda path: offer.published.append(published.read(Path(path))),
+            "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
         }
         for name, function in _hooks(self._manager, found.plugin):
             if name in registers:
@@ -201,6 +206,12 @@ class Host:
                     return offer, error.problems
                 except Exception as error:
                     return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
+        if offer.reporters:
+            from harness.results import reporters
+
+            wrong = [fault for name, reporter in offer.reporters for fault in reporters.faults(name, reporter)]
+            if wrong:
+                return offer, [Problem(fault, found.origin) for fault in wrong]
         if not (offer.methods or offer.tasks or offer.metrics):
             return offer, []
         from harness.registration import method_faults, metric_faults, task_faults  # torch, by now imported
@@ -227,10 +238,12 @@ class Host:
         self.tasks |= {task.name: task for task in offer.tasks}
         self.metrics |= dict(offer.metrics)
         self.published |= {source.name: source for source in offer.published}
+        self.reporters |= dict(offer.reporters)
         info.methods = [method.name for method in offer.methods]
         info.tasks = [task.name for task in offer.tasks]
         info.metrics = [name for name, _ in offer.metrics]
         info.published = [source.name for source in offer.published]
+        info.reporters = [name for name, _ in offer.reporters]
 
 
 def _names(offer: _Offer) -> list[tuple[str, str]]:
@@ -240,6 +253,7 @@ def _names(offer: _Offer) -> list[tuple[str, str]]:
         *(("task", task.name) for task in offer.tasks),
         *(("metric", name) for name, _ in offer.metrics),
         *(("published source", source.name) for source in offer.published),
+        *(("format", name) for name, _ in offer.reporters),
     ]
 
 

@@ -139,12 +139,20 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names)}" if names else "none"
 
 
-def report_folder(folder: Path, plugins: Sequence[str]) -> None:
-    """Make a board's files again and print it."""
+def report_folder(folder: Path, plugins: Sequence[str], format: str | None = None) -> None:
+    """Make a board's files again and print it, or one format of it and nothing else."""
+    from harness.errors import UserError, nearest
     from harness.host import Host
     from harness.results import report
+    from harness.results.reporters import reporters
     from harness.terminal.board import print_report
 
     host = Host.reporting(plugins)
     warn_of_broken(host)
-    print_report(report(folder, host))
+    if format is not None and format not in (known := reporters(host)):
+        raise UserError(f"--format: there is no format {format!r}; {nearest(format, known)}")
+    written = report(folder, host)
+    if format is None:
+        print_report(written)
+    else:
+        typer.echo(written.texts[format], nl=False)

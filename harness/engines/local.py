@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,6 +26,9 @@ from harness.training.data import EncodedTask, Stream
 from harness.training.evaluate import score
 from harness.training.kept import KeptTeacher
 from harness.training.run import Run
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass
@@ -91,12 +95,13 @@ class _Engine:
     def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
         """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
         record = self.store.teacher(job.key)
+        answers: DataFrame | None = None
         scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
         if record is None or not scored or (needed and not teachers.is_kept(job)):
-            record = self._train_teacher(job)
+            record, answers = self._train_teacher(job)
         limit = self.plan.spec.training.limit
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
-        self.store.save_teacher(record.model_copy(update={"floor": floor}))
+        self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
         task = job.data.task
         if floor is not None and record.score is not None and record.score < floor:
             raise UserError(
@@ -105,7 +110,8 @@ class _Engine:
                 f" teachers.{job.alone.name}.floor.{task.name}"
             )
 
-    def _train_teacher(self, job: TeacherJob) -> TeacherRecord:
+    def _train_teacher(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
+        """Its record, and what it predicts."""
         spec, data = self.plan.spec, job.data
         readers = [member.reader for member in job.group.members] if job.group else [job.reader]
         fit = teachers.fine_tune(
@@ -138,7 +144,7 @@ class _Engine:
         run_id = RunId(job.key, data.task.name, job.name, "", job.spec.seed, role="teacher")
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         self.host.notify("harness_run_finished", event)
-        return record
+        return record, scored.frame
 
     def _load(self, job: TeacherJob, reading: EncodedTask) -> Teacher:
         return Teacher(job.name, teachers.load(job), reading.reader, self.device)

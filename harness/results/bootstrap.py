@@ -8,7 +8,7 @@ moves no interval of another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Drawn:
         draws: key of a result -> its scores [resamples], on the metric's own scale. A result is not here if its
             predictions are not.
         examples: how many were scored.
-        reason: why there is nothing, or not of all.
+        reason: why there is nothing of any.
     """
 
     draws: Mapping[str, Floats] = field(default_factory=dict)
@@ -69,13 +69,8 @@ def draw(task: PlannedTask, fingerprint: str, results: Sequence[Scored]) -> Draw
         exact = _whole(form, same)
         if all(np.isclose(exact[result.key], result.score, rtol=1e-6) for result in results if result.key in same):
             draws, examples = _draws(form, same, fingerprint)
-            return Drawn(draws, examples, _lacking([r.key for r in results], same))
+            return Drawn(draws, examples)
     return Drawn(reason="the predictions do not give the scores of the records")
-
-
-def _lacking(keys: Sequence[str], there: Iterable[str]) -> str | None:
-    gone = len(set(keys) - set(there))
-    return f"predictions of {gone} of {len(keys)} results are not there or are of other examples" if gone else None
 
 
 def _whole(form: Form, tables: Mapping[str, Table]) -> dict[str, float]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from harness.results.board import NOTHING
-from harness.results.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect
+from harness.results.data import exact
+from harness.results.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
+from harness.results.numbers import NOTHING, signed
 from harness.results.summary import Row, Summary
 
 MOST_NAMED = 8
@@ -27,11 +28,9 @@ class Scope:
     higher_is_better: bool = True
 
     def scores(self, row: Row) -> Scores | None:
-        """Seed -> the row's score; None unless it is complete on every task."""
-        cells = [row.cells[task] for task in self.tasks]
-        if any(cell.state != "complete" for cell in cells):
-            return None
-        return {seed: statistics.fmean(cell.scores[seed] for cell in cells) for seed in cells[0].scores}
+        """The row's scores, task by task; None unless it is complete on every one."""
+        samples = [sample for task in self.tasks if (sample := row.cells[task].sample)]
+        return samples if len(samples) == len(self.tasks) else None
 
 
 def scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
@@ -74,11 +73,7 @@ def compare(
     theirs = reference or {}
     return Compared(
         tuple(names),
-        means={
-            name: statistics.fmean(score for one in scores for score in one.values())
-            for name, scores in ours.items()
-            if scores
-        },
+        means={name: statistics.fmean(mean(one) for one in scores) for name, scores in ours.items() if scores},
         effects={name: effect(scores, theirs[name]) for name, scores in ours.items() if scores and theirs.get(name)},
         words={name: words[name] for name, scores in ours.items() if not scores},
         reference=reference is None,
@@ -108,15 +103,9 @@ def _difference(line: Compared, scope: Scope) -> str:
 
 
 def shown(found: Effect) -> str:
-    """``+0.4 [-0.1, +0.9]``; a single seed has no interval."""
-    mean = _signed(found.mean)
-    return mean if found.low is None or found.high is None else f"{mean} [{_signed(found.low)}, {_signed(found.high)}]"
-
-
-def _signed(value: float) -> str:
-    """``+0.4``, ``-0.1``; what prints as nothing has no sign."""
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+    """``+0.4 [-0.1, +0.9]``; without interval where there is none."""
+    mean = signed(found.mean)
+    return mean if found.low is None or found.high is None else f"{mean} [{signed(found.low)}, {signed(found.high)}]"
 
 
 def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str:
@@ -124,7 +113,7 @@ def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str
     lead, *others = among
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
-    intervals = EXPLAINED if len(results.plan.seeds) > 1 else f"There are {TOO_FEW}, and there is 1."
+    intervals = EXPLAINED if len(results.plan.seeds) > 1 else f"{EXPLAINED} {TOO_FEW}"
     return f"Points of the board: {lead.name}{over}, its difference from {reference}{tasks}. {intervals}"
 
 
@@ -147,11 +136,6 @@ def csv_rows(
         for scope in among
         if scope.name in line.means
     ]
-
-
-def exact(value: float | None) -> float | None:
-    """Without the last bits, which scaling and summing leave behind."""
-    return None if value is None else round(value, 9)
 
 
 def one(scores: Scores | None) -> list[Scores]:

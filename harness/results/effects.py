@@ -1,32 +1,29 @@
-"""The statistics of a report's comparisons: differences that are paired by seed, and their intervals."""
+"""The statistics of a report's comparisons: paired differences and their intervals, as the board itself has them."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-LEVEL = 0.95
-"""Of every interval."""
+import numpy as np
 
-Scores = Mapping[int, float]
-"""Seed -> score."""
+from harness.results.inference import Estimate, Sample, estimate
+
+Scores = Sequence[Sample]
+"""A row's scores on each task of a scope, in the same order for all that are compared."""
 
 EXPLAINED = (
-    "In brackets: the 95 % t interval over the seeds, of each seed's mean difference between pairs that agree in all "
-    "that is not compared (task, seed, student, options): mean ± t(n - 1) · s / √n. It says how far other seeds might move a "
-    "difference on these tasks and examples, and is not corrected for the number of comparisons."
+    "In brackets: the 95 % interval of the difference over seeds and examples, of pairs that agree in all that is not "
+    "compared (task, seed, example, student, options). It is not corrected for the number of comparisons."
 )
 """What `Effect.low` and `Effect.high` are, for whoever reads a report."""
 
-TOO_FEW = "no intervals: they need 2+ seeds"
+TOO_FEW = "With one seed an interval is over the examples alone, and does not say what other seeds would do."
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference over `seeds` seeds and its interval, which one seed has not."""
+    """A mean difference over `seeds` seeds and its interval, which is None where nothing tells how sure it is."""
 
     mean: float
     low: float | None
@@ -40,41 +37,32 @@ class Effect:
 
 
 def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Effect:
-    """How much higher `ours` score than `theirs`: ``ours[i]`` is paired with ``theirs[i]``, seed by seed.
+    """How much higher `ours` score than `theirs`: ``ours[i]`` is paired with ``theirs[i]``, task by task.
 
     Raises:
-        ValueError: no pair, or scores whose seeds are not the same.
+        ValueError: no pair, or scores of other tasks or seeds.
     """
-    seeds = {tuple(sorted(scores)) for scores in (*ours, *theirs)}
-    if len(seeds) != 1 or len(ours) != len(theirs):
-        raise ValueError(f"{len(ours)} and {len(theirs)} scores of the seeds {sorted(seeds)} cannot be paired")
-    by_seed = [
-        statistics.fmean(own[seed] - their[seed] for own, their in zip(ours, theirs, strict=True))
-        for seed in next(iter(seeds))
-    ]
-    mean = statistics.fmean(by_seed)
-    if len(by_seed) < 2:
-        return Effect(mean, None, None, len(by_seed))
-    margin = t_quantile(len(by_seed) - 1) * statistics.stdev(by_seed) / math.sqrt(len(by_seed))
-    return Effect(mean, mean - margin, mean + margin, len(by_seed))
+    if not ours or len({len(scores) for scores in (*ours, *theirs)}) != 1 or len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} and {len(theirs)} scores cannot be paired")
+    differences = [[a - b for a, b in zip(own, their, strict=True)] for own, their in zip(ours, theirs, strict=True)]
+    by_task = [mean_of(task) for task in zip(*differences, strict=True)]
+    return _told(estimate(by_task), len(by_task[0].seeds))
 
 
-@cache
-def t_quantile(freedom: int, level: float = LEVEL) -> float:
-    """The t with P(-t < T < t) = level, for Student's T of `freedom` degrees, to the last digits of a float."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
-    return math.sqrt(freedom) * math.tan((low + high) / 2)
+def mean(scores: Scores) -> float:
+    """Over tasks and seeds."""
+    return float(np.mean([sample.mean for sample in scores]))
 
 
-def _within(angle: float, freedom: int) -> float:
-    """P(|T| < sqrt(freedom) tan(angle)): Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3-4."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term = total = (cosine if odd else 1.0) if freedom > 1 else 0.0
-    for j in range(2 + odd, freedom - 1, 2):
-        term *= (j - 1) / j * cosine**2
-        total += term
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+def mean_of(samples: Sequence[Sample]) -> Sample:
+    """The mean of samples of one task with the same seeds, seed by seed and resample by resample."""
+    first, *others = samples
+    if any(sample.seeds != first.seeds for sample in others):
+        raise ValueError(f"scores of the seeds {sorted({sample.seeds for sample in samples})} cannot be paired")
+    drawn = [sample.draws for sample in samples if sample.draws is not None]
+    draws = np.mean(drawn, axis=0) if len(drawn) == len(samples) else None
+    return replace(first, values=np.mean([sample.values for sample in samples], axis=0), draws=draws)
+
+
+def _told(found: Estimate, seeds: int) -> Effect:
+    return Effect(found.mean, found.low, found.high, seeds)

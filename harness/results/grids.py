@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from harness.results.comparison import (
     table,
     word,
 )
-from harness.results.effects import Scores, effect
+from harness.results.effects import Scores, effect, mean
 from harness.results.records import PlanFile
 from harness.results.sections import Section
 from harness.results.summary import Row, Summary
@@ -175,7 +174,7 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         yield "No combination has all its results yet."
         return
     sign = 1 if lead.higher_is_better else -1
-    means = {label: sign * round(statistics.fmean(found.values()), 1) for label, found in scores.items()}
+    means = {label: sign * round(mean(found), 1) for label, found in scores.items()}
     order = sorted(scores, key=lambda label: -means[label])
     best = order[0]
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())

@@ -8,7 +8,8 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import hookimpl
-from harness.results.comparison import compare, csv_rows, exact, how_to_read, left_out, one, scopes, state, table
+from harness.results.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.results.data import exact
 from harness.results.latency import machine, milliseconds
 from harness.results.records import PlanFile
 from harness.results.sections import Section

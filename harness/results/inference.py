@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
@@ -100,6 +100,9 @@ class Estimate:
     error: float | None
     freedom: float
     over: Over | None
+
+    def __neg__(self) -> Estimate:
+        return replace(self, mean=-self.mean)
 
     @property
     def margin(self) -> float | None:

@@ -34,15 +34,24 @@ def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
 
 def grouped(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     """The rows, each with whether it is in the top group of its student."""
-    sign = 1 if plan.tasks[0].higher_is_better else -1
-    top: dict[str, set[str]] = {}
-    for student in {each.student for each in comparisons}:
-        means = {row.label: sign * row.average.mean for row in rows if row.student == student and row.average}
-        best = max(means, key=lambda label: means[label])
-        top[student] = groups.top(best, [each for each in comparisons if each.student == student])
+    best = best_of(plan, rows)
+    top = {
+        student: groups.top(best[student].label, [each for each in comparisons if each.student == student])
+        for student in {each.student for each in comparisons}
+    }
     return [
         replace(row, top=row.label in top[row.student]) if row.student in top and row.average else row for row in rows
     ]
+
+
+def best_of(plan: PlanFile, rows: Sequence[Row]) -> dict[str, Row]:
+    """Student -> the row with its best average; of equal ones the first. A student without an average has none."""
+    sign = 1 if plan.tasks[0].higher_is_better else -1
+    best: dict[str, tuple[float, Row]] = {}
+    for row in rows:
+        if row.average and (row.student not in best or sign * row.average.mean > best[row.student][0]):
+            best[row.student] = sign * row.average.mean, row
+    return {student: row for student, (_, row) in best.items()}
 
 
 def over_the_suite(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
@@ -57,7 +66,7 @@ def over_the_suite(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row])
             percent = suite_level.iqm(row.samples, teacher.samples)
             row = replace(row, iqm=Statistic.told(percent, row.average.n) if percent else None)
             without = next((r for r in rows if r.student == row.student and r.label in untaught and r.average), None)
-            if without and without is not row and plan.tasks[0].higher_is_better:
+            if without and without.label != row.label and plan.tasks[0].higher_is_better:
                 names = (teacher.label, without.label)
                 row = replace(row, gap=suite_level.gap(row.samples, without.samples, teacher.samples, names))
         found.append(row)

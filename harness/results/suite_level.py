@@ -86,7 +86,7 @@ def gap(
     gain = estimate([a - b for a, b in zip(own, without, strict=True)])
     whole = estimate([a - b for a, b in zip(fixed, without, strict=True)])
     left = estimate([a - b for a, b in zip(own, fixed, strict=True)])
-    if whole.mean <= 0 or (whole.low is not None and whole.low <= 0):
+    if whole.mean <= 0:
         return None
     part = gain.mean / whole.mean
     if gain.error is None or whole.error is None or left.error is None:
@@ -96,8 +96,8 @@ def gap(
     a = whole.mean**2 - t * whole.error**2
     b = gain.mean * whole.mean - t * shared
     c = gain.mean**2 - t * gain.error**2
-    if a <= 0:  # no bound: so many degrees of freedom the gap has, but the gain has not
-        return Gap(100 * part, None, None, *names)
+    if a <= 0:
+        return None
     root = math.sqrt(max(0.0, b * b - a * c))
     return Gap(100 * part, 100 * (b - root) / a, 100 * (b + root) / a, *names)
 

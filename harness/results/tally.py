@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +52,7 @@ def summarize(store: Store) -> Summary:
         latencies=tuple(asked_for(plan, measured)),
         generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
         comparisons=tuple(comparisons),
-        unsampled={task: found.reason for task, found in drawn.items() if found.reason},
+        unsampled=dict(_unsampled(drawn, done.values())),
     )
 
 
@@ -69,6 +69,18 @@ def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
 def _hidden(result: Result | None) -> bool:
     """Whether the result is there and nothing in it is scored: the labels of its examples are hidden."""
     return result is not None and result.score is None and not result.metrics
+
+
+def _unsampled(drawn: Mapping[str, Drawn], results: Iterable[Result]) -> Iterator[tuple[str, str]]:
+    """Tasks some of whose runs could not be resampled, and why. A teacher that cannot be just has no interval."""
+    runs = [result for result in results if isinstance(result, RunRecord) and result.score is not None]
+    for task, found in drawn.items():
+        lacking = [run.key for run in runs if run.task == task and run.key not in found.draws]
+        if found.reason:
+            yield task, found.reason
+        elif lacking:
+            some = f"{', '.join(lacking[:3])}{' and others' * (len(lacking) > 3)}"
+            yield task, f"predictions.parquet of {len(lacking)} runs is not there or of other examples ({some})"
 
 
 class _Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -11,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.results.board import Board, Line
+    from harness.results.board import Board
     from harness.results.leaderboard import Report
+    from harness.results.tables import Column, Line
 
 
 def print_report(report: Report) -> None:
@@ -28,28 +30,31 @@ def print_report(report: Report) -> None:
 
 
 def draw(console: Console, board: Board) -> None:
-    """The board as a table, with what limits its claim above and what its cells point to below."""
+    """The board as tables, with what limits its claim above and what its cells point to below."""
     console.print(Text(board.title, style="bold"))
     for word, text in board.marks:
         console.print(Text.assemble((word, "bold yellow"), f": {text}"))
-    console.print(_table(board))
-    for mark, text in board.notes:
-        console.print(Text(f"({mark}) {text}", style="dim"))
+    console.print(_table(board.columns, board.lines))
+    for mark, text in board.footnotes:
+        console.print(Text(f"{mark} {text}", style="dim"))
+    for table in board.tables:
+        console.print(Text(table.title, style="bold"))
+        console.print(_table(table.columns, table.lines))
     for sentence in board.reading:
         console.print(Text(sentence, style="dim"))
     console.print()
 
 
-def _table(board: Board) -> Table:
+def _table(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
-    for column in board.columns:
+    for column in columns:
         table.add_column(Text("\n".join(column.lines)), justify=column.align, overflow="fold")
-    for line, after in zip(board.lines, [*board.lines[1:], None], strict=True):
+    for line, after in zip(lines, [*lines[1:], None], strict=True):
         closes_group = after is not None and (after.role, after.group) != (line.role, line.group)
         table.add_row(*_cells(line), end_section=closes_group)
     return table
 
 
 def _cells(line: Line) -> list[Text]:
-    style = "italic" if line.role == "teacher" else ""
+    style = "" if line.role == "student" else "italic"
     return [Text(cell, style="bold green" if index in line.best else style) for index, cell in enumerate(line.cells)]

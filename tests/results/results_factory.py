@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from harness.results.records import (
     Cost,
     Hardware,
@@ -163,6 +166,20 @@ def plan(
     return PlanFile(**(given | changes))
 
 
+def answers(task: str, key: str, score: float, examples: int = 100) -> pd.DataFrame:
+    """Predictions that give the score (accuracy, or SQuAD's F1 in percent); which are wrong is drawn by the key."""
+    right = np.arange(examples) < round(score * examples / (100 if task == "squad" else 1))
+    right = np.random.default_rng(list(key.encode())).permutation(right)
+    frame = pd.DataFrame({"id": [str(number) for number in range(examples)]})
+    if task == "squad":
+        frame["prediction"] = np.where(right, "green", "red")
+        frame["label"] = [["green", "a green one"]] * examples
+    else:
+        frame["label"] = np.arange(examples) % 2
+        frame["prediction"] = np.where(right, frame["label"], 1 - frame["label"])
+    return frame.assign(split="validation")
+
+
 def fill(
     folder: Path,
     planned: PlanFile | None = None,
@@ -170,16 +187,20 @@ def fill(
     leave_out: Sequence[str] = (),
     instead: Mapping[str, RunRecord] | None = None,
     backwards: bool = False,
+    answered: bool = False,
 ) -> Store:
-    """A store in which all that is planned is done, but for the keys left out and the records given instead."""
+    """A store in which all that is planned is done, but for the keys left out and the records given instead.
+
+    `answered`: the predictions are there too."""
     planned = planned or plan()
     store = Store(folder)
     store.save_plan(planned)
     for task in planned.tasks:
-        store.save_teacher(teacher_record(task.name))
+        record = teacher_record(task.name)
+        store.save_teacher(record, answers(task.name, record.key, record.score) if answered else None)
     for run in reversed(planned.runs) if backwards else planned.runs:
         if run.key not in leave_out:
             score = SCORES[run.task, run.label, run.student][run.seed - 1]
-            record = run_record(run.task, run.label, run.student, run.seed, score)
-            store.save((instead or {}).get(run.key, record))
+            made = run_record(run.task, run.label, run.student, run.seed, score)
+            store.save((instead or {}).get(run.key, made), answers(run.task, run.key, score) if answered else None)
     return store

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from grid_factory import RTE, made, row, section, table
 from results_factory import SST2
+from scipy import stats
 
 from harness.results import report
 
@@ -32,15 +33,16 @@ def study(folder):
 def test_main_effects_by_hand(tmp_path):
     made(tmp_path, ROWS, SCORES)
     # kl - mse, seed by seed: of sst2 1, 2, 2.5; of rte 2, 1, 1.5. last - uniform: -11, -9, -10.5; -9, -10, -9.5.
+    # The variances of the tasks' means add, with Satterthwaite's degrees of freedom.
     assert table(study(tmp_path)) == [
         ["option", "value", "average", "difference", "sst2", "rte"],
         ["*loss*", "*mse*", "66.0", "*reference*", "", ""],
         ["loss", "kl", "67.7", "+1.7 [+0.9, +2.4]", "+1.8 [-0.1, +3.7]", "+1.5 [+0.3, +2.7]"],
         ["*map*", "*uniform*", "71.8", "*reference*", "", ""],
-        ["map", "last", "61.9", "-9.8 [-10.6, -9.1]", "-10.2 [-12.8, -7.6]", "-9.5 [-10.7, -8.3]"],
+        ["map", "last", "61.9", "-9.8 [-10.9, -8.7]", "-10.2 [-12.8, -7.6]", "-9.5 [-10.7, -8.3]"],
     ]
     assert "average over sst2, rte, its difference from that of the option's first value" in study(tmp_path)
-    assert "t(n - 1)" in study(tmp_path)
+    assert "the 95 % interval of the difference over seeds and examples" in study(tmp_path)
 
 
 def test_the_best_combination(tmp_path):
@@ -61,7 +63,9 @@ def test_the_data_say_the_same_unrounded(tmp_path):
     assert path.name == "study.csv"
     frame = pd.read_csv(path).set_index(["option", "value", "scope"])
     kl = frame.loc["loss", "kl", "average"]
-    margin = 4.302652730 * 0.288675135 / 3**0.5
+    of_sst2, of_rte = 7 / 12 / 3, 1 / 4 / 3
+    freedom = (of_sst2 + of_rte) ** 2 / (of_sst2**2 / 2 + of_rte**2 / 2)
+    margin = stats.t.ppf(0.975, freedom) * (of_sst2 + of_rte) ** 0.5 / 2
     assert kl["mean"] == pytest.approx(67 + 2 / 3)
     assert kl[["difference", "low", "high"]].tolist() == pytest.approx([5 / 3, 5 / 3 - margin, 5 / 3 + margin])
     assert (kl["seeds"], kl["method"], kl["student"]) == (3, "kd", "small")
@@ -89,7 +93,7 @@ def test_a_value_that_has_nothing_is_left_out_and_takes_nothing_from_the_others(
     for folder, word in (("na", "n/a"), ("gone", "missing")):
         shown = table(study(tmp_path / folder))
         assert shown[2][2:4] == ["67.7", "+1.7 [+0.9, +2.4]"], "kl, over uniform and last"
-        assert shown[4][2:4] == ["61.9", "-9.8 [-10.6, -9.1]"]
+        assert shown[4][2:4] == ["61.9", "-9.8 [-10.9, -8.7]"]
         assert shown[5] == ["map", "mean", word, word, word, word]
         assert "2 of 3 (average, sst2, rte)" in study(tmp_path / folder)
     assert "`kd-loss=mse,map=mean` (missing)" in study(tmp_path / "gone")
@@ -103,7 +107,7 @@ def test_without_its_first_value_the_next_is_the_reference(tmp_path):
         ["loss", "mse", "missing", "missing"],
         ["*loss*", "*kl*", "67.7", "*reference*"],
     ]
-    assert shown[4][:4] == ["map", "last", "62.8", "-9.7 [-11.1, -8.2]"]
+    assert shown[4][:4] == ["map", "last", "62.8", "-9.7 [-11.8, -7.5]"]
 
 
 def test_nothing_in_common_is_no_effect(tmp_path):
@@ -126,11 +130,11 @@ def test_nothing_run_yet(tmp_path):
     assert not (tmp_path / "sections").exists()
 
 
-def test_one_seed_has_no_intervals_and_says_so(tmp_path):
+def test_one_seed_without_predictions_has_no_intervals_and_says_so(tmp_path):
     made(tmp_path, ROWS, {cell: scores[:1] for cell, scores in SCORES.items()})
     shown = study(tmp_path)
     assert table(shown)[2][2:4] == ["66.5", "+1.5"]
-    assert "no intervals: they need 2+ seeds" in shown
+    assert "does not say what other seeds would do" in shown
     assert "With one seed nothing tells how sure this is." in shown
     assert "[" not in shown
 

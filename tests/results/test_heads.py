@@ -51,7 +51,7 @@ def test_scores_by_hand(tmp_path):
     assert table(shown(tmp_path)) == [
         ["method", "heads", "student", "average", "difference", "sst2", "rte"],
         ["*kd*", "*12*", "*big*", "71.0", "*reference*", "", ""],
-        ["kd", "3", "small", "70.0", "-1.0 [-1.0, -1.0]", "-2.0 [-4.5, +0.5]", "0.0 [-2.5, +2.5]"],
+        ["kd", "3", "small", "70.0", "-1.0 [-2.1, +0.1]", "-2.0 [-4.5, +0.5]", "0.0 [-2.5, +2.5]"],
         ["other", "3", "small", "60.0", "–", "–", "–"],
     ]
     assert "not measured: the suite has no `latency` section" in shown(tmp_path)

@@ -107,7 +107,7 @@ def test_no_column_unless_the_plan_asks_for_what_was_measured(tmp_path, latency)
 def test_without_measurements_there_are_no_tables(tmp_path):
     fill(tmp_path, plan())
     names = {path.name for path in report(tmp_path).files}
-    assert names == {"leaderboard.md", "leaderboard.csv"}
+    assert names == {f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")}
     assert latency_report(tmp_path) == ()
 
 

@@ -26,25 +26,59 @@ from harness.results.store import Store
 WHOLE = """\
 # demo: leaderboard
 
-|      rank | method   | student   |   sst2 accuracy |       squad f1 |        average |   params (M) |   compression |   training cost |
-|----------:|:---------|:----------|----------------:|---------------:|---------------:|-------------:|--------------:|----------------:|
-| *teacher* | *base*   | –         |            92.0 |           88.0 |           90.0 |        100.0 |          1.0× |        25.0 min |
-|           |          |           |                 |                |                |              |               |                 |
-|         1 | kd       | big       |  **86.0 ± 1.0** | **77.0 ± 1.0** | **81.5 ± 1.0** |         50.0 |          2.0× |         7.5 min |
-|         2 | finetune | big       |      82.0 ± 2.0 |     71.0 ± 1.0 |     76.5 ± 1.5 |         50.0 |          2.0× |         7.5 min |
-|           |          |           |                 |                |                |              |               |                 |
-|         3 | kd       | small     |      75.0 ± 0.0 |     74.0 ± 2.0 |     74.5 ± 1.0 |         10.0 |         10.0× |         7.5 min |
-|         4 | finetune | small     |      72.0 ± 2.0 |     61.0 ± 1.0 |     66.5 ± 1.5 |         10.0 |         10.0× |         7.5 min |
+|      rank | method   | student   |   sst2 accuracy |        squad f1 |        average |   params (M) |
+|----------:|:---------|:----------|----------------:|----------------:|---------------:|-------------:|
+| *teacher* | *base*   | –         |      92.0 ± 5.6 |      88.0 ± 6.5 |     90.0 ± 4.2 |        100.0 |
+|           |          |           |                 |                 |                |              |
+|       1 ● | kd       | big       |  **86.0 ± 8.7** |  **77.0 ± 8.6** | **81.5 ± 4.3** |         50.0 |
+|       2 ● | finetune | big       |      82.0 ± 8.1 |      71.0 ± 8.2 |     76.5 ± 4.5 |         50.0 |
+|           |          |           |                 |                 |                |              |
+|       3 ● | kd       | small     | **75.0 ± 10.8** | **74.0 ± 10.9** | **74.5 ± 5.0** |         10.0 |
+|         4 | finetune | small     |     72.0 ± 10.4 |     61.0 ± 12.1 |     66.5 ± 5.2 |         10.0 |
+
+- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples; all pairs of the student, Holm-corrected at 5 %)
+
+## Over the whole suite
+
+| method   | student   |           average |   IQM (% of teacher) |     gap closed |    behind the best |   p (Holm) |
+|:---------|:----------|------------------:|---------------------:|---------------:|-------------------:|-----------:|
+| kd       | big       | 81.5 [77.2, 85.8] |    90.5 [83.1, 97.9] | 37 % [-12, 80] |                  – |          – |
+| finetune | big       | 76.5 [72.0, 81.0] |    84.6 [76.6, 92.7] |              – | -5.0 [-11.1, +1.1] |      0.092 |
+|          |           |                   |                      |                |                    |            |
+| kd       | small     | 74.5 [69.5, 79.5] |    82.2 [74.2, 90.3] |   34 % [5, 61] |                  – |          – |
+| finetune | small     | 66.5 [61.3, 71.7] |    73.5 [64.9, 82.2] |              – | -8.0 [-15.0, -1.0] |      0.032 |
+
+## Standard deviation over seeds
+
+| method   | student   |   sst2 |   squad |   average |
+|:---------|:----------|-------:|--------:|----------:|
+| kd       | big       |    1.0 |     1.0 |       1.0 |
+| finetune | big       |    2.0 |     1.0 |       1.5 |
+|          |           |        |         |           |
+| kd       | small     |    0.0 |     2.0 |       1.0 |
+| finetune | small     |    2.0 |     1.0 |       1.5 |
+
+## Size and cost
+
+| method   | student   |   params (M) |   compression |   training cost |   runs |
+|:---------|:----------|-------------:|--------------:|----------------:|-------:|
+| *base*   | –         |        100.0 |          1.0× |        25.0 min | 2 of 2 |
+|          |           |              |               |                 |        |
+| kd       | big       |         50.0 |          2.0× |         7.5 min | 6 of 6 |
+| finetune | big       |         50.0 |          2.0× |         7.5 min | 6 of 6 |
+|          |           |              |               |                 |        |
+| kd       | small     |         10.0 |         10.0× |         7.5 min | 6 of 6 |
+| finetune | small     |         10.0 |         10.0× |         7.5 min | 6 of 6 |
 
 ## How to read it
 
-- A score is the mean over 3 seeds ± their standard deviation (n - 1), which is not a confidence interval; \
-times 100 (squad: as it is, from 0 to 100). A teacher has one seed.
-- The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. \
-A row with a cell that is missing, failed or n/a has neither. Bold: the best student.
+- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows alike), and t makes up for how few the seeds are. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
+- The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
+- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).
+- Gap closed: how much of the way from finetune on the same student to teacher base a method goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none.
+- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is, for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
 - Compression: parameters of teacher base over the student's, heads included.
-- Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. \
-A teacher's own fine-tuning stands in its row and in no other.
+- Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. A teacher's own fine-tuning stands in its row and in no other.
 
 ## Where it comes from
 
@@ -59,8 +93,17 @@ A teacher's own fine-tuning stands in its row and in no other.
 
 
 def lines(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(method, student) -> the strings of that line."""
-    return {(line.cells[1], line.cells[2]): line.cells for line in report(folder).board.lines}
+    """(method, student) -> the strings of that line, the rank without its ●."""
+    return {
+        (line.cells[1], line.cells[2]): (line.cells[0].removesuffix(" ●"), *line.cells[1:])
+        for line in report(folder).board.lines
+    }
+
+
+def costs(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(method, student) -> parameters, compression, training cost, runs."""
+    (table,) = [table for table in report(folder).board.tables if table.title == "Size and cost"]
+    return {(line.cells[0], line.cells[1]): line.cells[2:] for line in table.lines}
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -72,10 +115,10 @@ def killed(source: Path, target: Path) -> None:
 
 
 def test_the_whole_board(tmp_path):
-    fill(tmp_path)
+    fill(tmp_path, answered=True)
     written = report(tmp_path)
     assert written.markdown == WHOLE
-    assert written.files == (tmp_path / "leaderboard.md", tmp_path / "leaderboard.csv")
+    assert [path.name for path in written.files] == [f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")]
     assert written.files[0].read_bytes() == WHOLE.encode()
 
 
@@ -90,13 +133,13 @@ def test_the_board_is_a_function_of_the_store_alone(tmp_path):
 
 def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
     store = fill(tmp_path)
-    old = [path.read_bytes() for path in report(tmp_path).files]
+    old = {path: path.read_bytes() for path in report(tmp_path).files}
     store.save_teacher(teacher_record("sst2", 0.99))
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             report(tmp_path)
-    assert [(tmp_path / f"leaderboard.{kind}").read_bytes() for kind in ("md", "csv")] == old
+    assert {path: path.read_bytes() for path in old} == old
     assert b"99.0" in report(tmp_path).files[0].read_bytes()
 
 
@@ -110,7 +153,7 @@ def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
 def test_a_mix_is_refused_and_the_old_board_stays(tmp_path, changes, words):
     key = run_key("sst2", "kd", "small", 2)
     fill(tmp_path, leave_out=[key])
-    old = [path.read_bytes() for path in report(tmp_path).files]
+    old = {path: path.read_bytes() for path in report(tmp_path).files}
     Store(tmp_path).save(run_record("sst2", "kd", "small", 2, **changes))
     with pytest.raises(UserError) as caught:
         report(tmp_path)
@@ -119,7 +162,7 @@ def test_a_mix_is_refused_and_the_old_board_stays(tmp_path, changes, words):
     for word in [*words, key, str(tmp_path / "runs" / key / "record.json"), *everyone, "Delete"]:
         assert word in message
     assert "squad" not in message
-    assert [(tmp_path / f"leaderboard.{kind}").read_bytes() for kind in ("md", "csv")] == old
+    assert {path: path.read_bytes() for path in old} == old
 
 
 def test_a_teacher_that_scored_other_examples_is_a_mix_too(tmp_path):
@@ -142,10 +185,11 @@ def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
         tmp_path, leave_out=gone, instead={broken: failed("squad", "kd", "big", 2, "ValueError: `x` is bad\nat line 3")}
     )
     cells = lines(tmp_path)
-    assert cells["kd", "big"] == ("incomplete", "kd", "big", "missing (a)", "failed (b)", "–", "50.0", "2.0×", "–")
+    assert cells["kd", "big"] == ("incomplete", "kd", "big", "missing (a)", "failed (b)", "–", "50.0")
+    assert costs(tmp_path)["kd", "big"] == ("50.0", "2.0×", "–", "3 of 6")
     assert [cells[row][0] for row in [("finetune", "big"), ("kd", "small"), ("finetune", "small")]] == ["1", "2", "3"]
     board = report(tmp_path).board
-    assert board.notes == (
+    assert board.notes[1:] == (
         ("a", "seeds 1, 3 not run yet; `harness run demo.yaml` does only what is missing"),
         (
             "b",
@@ -165,7 +209,7 @@ def test_a_score_that_is_no_number_is_never_averaged(tmp_path):
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
     assert lines(tmp_path)["kd", "big"][3] == "failed (a)"
     assert "nan" not in report(tmp_path).markdown
-    assert f"runs/{key}/record.json" in report(tmp_path).board.notes[0][1]
+    assert f"runs/{key}/record.json" in report(tmp_path).board.notes[1][1]
 
 
 def test_a_teacher_not_trained_yet(tmp_path):
@@ -174,7 +218,7 @@ def test_a_teacher_not_trained_yet(tmp_path):
     cells = lines(tmp_path)
     assert cells["base", "–"][3:6] == ("missing (a)", "88.0", "–")
     assert cells["kd", "big"][0] == "1"
-    assert cells["kd", "big"][7] == "2.0×", "from the task whose teacher is there"
+    assert costs(tmp_path)["kd", "big"][1] == "2.0×", "from the task whose teacher is there"
 
 
 def test_nothing_run_yet(tmp_path):
@@ -194,10 +238,11 @@ def test_not_applicable_cells_give_their_reason(tmp_path):
     na = [NotApplicable(task="squad", label="kd", student="small", reason="student small has 3 heads,\n teacher 4")]
     fill(tmp_path, plan(na=na))
     cells = lines(tmp_path)
-    assert cells["kd", "small"] == ("–", "kd", "small", "75.0 ± 0.0", "n/a (a)", "–", "10.0", "10.0×", "3.8 min")
+    assert cells["kd", "small"] == ("–", "kd", "small", "75.0 ± 0.0", "n/a (a)", "–", "10.0")
+    assert costs(tmp_path)["kd", "small"] == ("10.0", "10.0×", "3.8 min", "3 of 3")
     assert cells["finetune", "small"][0] == "3"
     board = report(tmp_path).board
-    assert board.notes == (("a", "student small has 3 heads, teacher 4"),)
+    assert board.notes[1:] == (("a", "student small has 3 heads, teacher 4"),)
     assert "INCOMPLETE" not in dict(board.marks)
     assert table(tmp_path).loc["kd", "small"]["status"] == "not applicable"
 
@@ -223,17 +268,17 @@ def test_one_seed_has_no_spread(tmp_path):
     assert table(tmp_path)["average_std"].isna().all()
 
 
-def test_bold_is_for_the_best_student_of_each_column(tmp_path):
+def test_bold_is_for_the_best_of_each_student_and_column(tmp_path):
     fill(tmp_path, leave_out=[run_key("squad", "kd", "big", 1)])
     best = {line.cells[1:3]: line.best for line in report(tmp_path).board.lines}
     assert best == {
         ("base", "–"): frozenset(),
-        ("finetune", "big"): frozenset({5}),
+        ("finetune", "big"): frozenset({4, 5}),
         ("kd", "big"): frozenset({3}),
         ("finetune", "small"): frozenset(),
-        ("kd", "small"): frozenset({4}),
+        ("kd", "small"): frozenset({3, 4, 5}),
     }
-    assert "**86.0 ± 1.0**" in report(tmp_path).markdown
+    assert "**86.0 ± 2.5**" in report(tmp_path).markdown
 
 
 def test_averages_that_print_the_same_share_a_rank(tmp_path):
@@ -246,7 +291,7 @@ def test_averages_that_print_the_same_share_a_rank(tmp_path):
     ranks = {row: cells[0] for row, cells in lines(tmp_path).items()}
     assert ranks["kd", "small"] == ranks["kd", "big"] == "1"
     assert ranks["finetune", "big"] == "3"
-    assert report(tmp_path).markdown.count("**81.5 ± 1.0**") == 2
+    assert report(tmp_path).markdown.count("**81.5 ± 1.1**") == 2
 
 
 def test_where_less_is_better(tmp_path):
@@ -254,7 +299,7 @@ def test_where_less_is_better(tmp_path):
     fill(tmp_path / "less", plan([error]))
     cells = lines(tmp_path / "less")
     assert (cells["finetune", "small"][0], cells["kd", "big"][0]) == ("1", "4")
-    assert "**72.0 ± 2.0**" in report(tmp_path / "less").markdown
+    assert "**72.0 ± 5.0**" in report(tmp_path / "less").markdown
     fill(tmp_path / "both", plan([error, SQUAD]))
     assert {cells[0] for cells in lines(tmp_path / "both").values()} == {"teacher", "–"}
     assert {cells[5] for cells in lines(tmp_path / "both").values()} == {"–"}
@@ -265,8 +310,8 @@ def test_other_hardware_is_marked(tmp_path):
     key = run_key("sst2", "kd", "big", 3)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=provenance(GPU))})
     written = report(tmp_path)
-    assert lines(tmp_path)["kd", "big"][3] == "86.0 ± 1.0 (a)"
-    assert written.board.notes == (("a", "trained on other hardware than most: cuda Test GPU"),)
+    assert lines(tmp_path)["kd", "big"][3] == "86.0 ± 2.5 (a)"
+    assert written.board.notes[1:] == (("a", "trained on other hardware than most: cuda Test GPU"),)
     origin = dict(written.board.provenance)["Hardware"]
     assert "cpu, Test CPU, 2 cores, 2 threads, 8 GiB (25 results); cuda, Test GPU" in origin
 
@@ -275,7 +320,7 @@ def test_more_threads_of_the_same_machine_are_told_but_not_marked(tmp_path):
     key = run_key("sst2", "kd", "big", 3)
     threads = provenance(CPU.model_copy(update={"threads": 1}))
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=threads)})
-    assert not report(tmp_path).board.notes
+    assert [mark for mark, _ in report(tmp_path).board.notes] == ["●"]
     assert "1 threads" not in report(tmp_path).markdown
     assert "1 thread, 8 GiB (1 result)" in report(tmp_path).markdown
 
@@ -315,28 +360,32 @@ def test_parameters_that_differ_between_tasks_are_a_range(tmp_path):
         for seed in (1, 2, 3)
     }
     fill(tmp_path, instead=instead)
-    assert lines(tmp_path)["kd", "small"][6:8] == ("10.0–10.2", "9.9×")
+    assert lines(tmp_path)["kd", "small"][6] == "10.0–10.2"
+    assert costs(tmp_path)["kd", "small"][:2] == ("10.0–10.2", "9.9×")
     row = table(tmp_path).loc["kd", "small"]
     assert (row["parameters_min"], row["parameters_max"]) == (10_000_000, 10_200_000)
 
 
 def test_csv_and_markdown_say_the_same(tmp_path):
-    fill(tmp_path, leave_out=[run_key("squad", "finetune", "small", 3)])
+    fill(tmp_path, leave_out=[run_key("squad", "finetune", "small", 3)], answered=True)
     frame, board = table(tmp_path), report(tmp_path).board
     assert len(frame) == len(board.lines) == 5
     for line, (_, row) in zip(board.lines, frame.reset_index().iterrows(), strict=True):
         assert line.cells[1] == row["label"]
         for column, name in enumerate(["sst2_accuracy", "squad_f1", "average"], start=3):
-            mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+            mean, low, high = row[f"{name}_mean"], row[f"{name}_low"], row[f"{name}_high"]
             shown = line.cells[column].split(" (")[0]
-            assert shown in (f"{mean:.1f} ± {std:.1f}", f"{mean:.1f}" if pd.isna(std) else "", "missing", "–")
-            assert pd.isna(mean) == (shown in ("missing", "–"))
-        rank = "" if pd.isna(row["rank"]) else str(int(row["rank"]))
-        assert rank == (line.cells[0] if line.cells[0].isdigit() else "")
+            absent = "missing" if column == 4 else "–"
+            assert shown == (absent if pd.isna(mean) else f"{mean:.1f} ± {(high - low) / 2:.1f}")
+            assert pd.isna(mean) or high - mean == pytest.approx(mean - low)
+        rank = "" if pd.isna(row["rank"]) else str(int(row["rank"])) + " ●" * (row["top_group"] is True)
+        assert rank == (line.cells[0] if line.cells[0][0].isdigit() else "")
         assert line.cells[6] == f"{row['parameters_min'] / 1e6:.1f}"
-        assert line.cells[7] == f"{row['compression']:.1f}×"
+        parameters, compression, cost, runs = costs(tmp_path)[line.cells[1], line.cells[2]]
+        assert (parameters, compression) == (line.cells[6], f"{row['compression']:.1f}×")
         seconds = row["student_seconds"] + row["teacher_seconds"]
-        assert line.cells[8] == ("–" if pd.isna(seconds) else f"{seconds / 60:.1f} min")
+        assert cost == ("–" if pd.isna(seconds) else f"{seconds / 60:.1f} min")
+        assert runs == f"{row['completed']} of {row['runs']}"
 
 
 def test_a_corrupt_record_is_named(tmp_path):

@@ -1,0 +1,116 @@
+"""The rows of a board as data, unrounded: what leaderboard.csv and leaderboard.json hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.results import published
+from harness.results.latency import SpeedUp, machine
+from harness.results.summary import Row, Statistic, Summary
+
+
+def exact(value: float | None) -> float | None:
+    """Without the last bits, which scaling and summing leave behind."""
+    return None if value is None else round(value, 9)
+
+
+def flat(row: Row, summary: Summary) -> dict[str, Any]:
+    """A row of leaderboard.csv: column -> value, None where the board claims nothing."""
+    least, most = row.parameters or (None, None)
+    values: dict[str, Any] = {
+        "role": row.role,
+        "rank": row.rank,
+        "top_group": row.top,
+        "label": row.label,
+        "student": row.student,
+        "status": row.status,
+    }
+    for task in summary.plan.tasks:
+        cell = row.cells[task.name]
+        values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
+        of_task = [figure for figure in summary.plan.published if figure.task == task.name]
+        values |= dict.fromkeys(name for figure in of_task for name in published.columns(figure))
+        for figure in published.of_row(of_task, task.name, row.label, row.student):
+            values |= published.columns(figure)
+    gap = row.gap
+    return values | {
+        **_statistic("average", row.average),
+        "iqm": exact(row.iqm.mean) if row.iqm else None,
+        "iqm_low": exact(row.iqm.low) if row.iqm else None,
+        "iqm_high": exact(row.iqm.high) if row.iqm else None,
+        "gap_closed": exact(gap.closed) if gap else None,
+        "gap_closed_low": exact(gap.low) if gap else None,
+        "gap_closed_high": exact(gap.high) if gap else None,
+        "parameters_min": least,
+        "parameters_max": most,
+        "compression": exact(row.compression),
+        **_speed_ups(row, summary.speed_ups),
+        "student_seconds": exact(row.student_seconds),
+        "teacher_seconds": exact(row.teacher_seconds),
+        "runs": row.runs,
+        "completed": row.completed,
+    }
+
+
+def nested(row: Row, summary: Summary) -> dict[str, Any]:
+    """A row of leaderboard.json: as `flat` has it, and the tasks below each other with the score of every seed."""
+    tasks = {task.name: task for task in summary.plan.tasks}
+    names = tuple(f"{name}_" for name in tasks)
+    values = {name: value for name, value in flat(row, summary).items() if not name.startswith(names)}
+    cells = {
+        name: {
+            "state": cell.state,
+            "metric": tasks[name].score,
+            **_statistic("", cell.score),
+            "over": cell.score.over if cell.score else None,
+            "seeds": {str(seed): exact(score) for seed, score in cell.scores.items()},
+            "notes": list(cell.notes),
+        }
+        for name, cell in row.cells.items()
+    }
+    return {**values, "tasks": cells}
+
+
+def comparisons(summary: Summary) -> list[dict[str, Any]]:
+    """Every pair of rows of one student."""
+    return [
+        {
+            "student": each.student,
+            "labels": list(each.labels),
+            "difference": exact(each.difference.mean),
+            "low": exact(each.difference.low),
+            "high": exact(each.difference.high),
+            "p": exact(each.difference.p),
+            "p_holm": exact(each.p),
+            "told_apart": each.told_apart,
+        }
+        for each in summary.comparisons
+    ]
+
+
+def _statistic(name: str, value: Statistic | None) -> Mapping[str, Any]:
+    start = f"{name}_" if name else ""
+    return {
+        f"{start}mean": exact(value.mean) if value else None,
+        f"{start}std": exact(value.std) if value else None,
+        f"{start}low": exact(value.low) if value else None,
+        f"{start}high": exact(value.high) if value else None,
+        f"{start}n": value.n if value else None,
+    }
+
+
+def _speed_ups(row: Row, columns: Sequence[SpeedUp]) -> dict[str, Any]:
+    """Of each machine: ``speed_up``, its interval and where; those of a second machine are ``speed_up_2``..."""
+    values: dict[str, Any] = {}
+    for number, column in enumerate(columns, start=1):
+        name = "speed_up" if number == 1 else f"speed_up_{number}"
+        found = column.of.get((row.role, row.student or row.label))
+        low, high = (found.low, found.high) if found else (None, None)
+        values |= {
+            name: exact(found.median) if found else None,
+            f"{name}_low": exact(low),
+            f"{name}_high": exact(high),
+            f"{name}_on": f"{machine(column.hardware)}; {column.backend}; {column.shape[0]} x {column.shape[1]}",
+        }
+    return values

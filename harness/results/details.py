@@ -1,0 +1,72 @@
+"""The tables below a board's first: the whole suite, the spread over seeds, size and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.results.groups import Comparison
+from harness.results.numbers import NOTHING, closed, difference, duration, interval, millions, probability, spread
+from harness.results.standing import best_of
+from harness.results.summary import Row, Summary
+from harness.results.tables import Column, Line, Table
+
+NAMES = (Column(("method",), "left"), Column(("student",), "left"))
+
+
+def tables(summary: Summary) -> Iterator[Table]:
+    """Those that have something to say."""
+    if any(row.average for row in summary.students):
+        yield _suite(summary)
+    if any(cell.score and cell.score.std is not None for row in summary.students for cell in row.cells.values()):
+        yield _spread(summary)
+    yield _cost(summary)
+
+
+def _suite(summary: Summary) -> Table:
+    best = best_of(summary.plan, summary.students)
+    lines = []
+    for row in summary.students:
+        if row.average:
+            found = _against(summary, row, best[row.student])
+            beside = NOTHING if found is None else _difference(row, found)
+            p = NOTHING if found is None else probability(found.p)
+            cells = (row.label, row.student, interval(row.average), interval(row.iqm), closed(row.gap), beside, p)
+            lines.append(Line(row.role, row.student, cells))
+    titles = ("average", "IQM (% of teacher)", "gap closed", "behind the best", "p (Holm)")
+    return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))
+
+
+def _against(summary: Summary, row: Row, best: Row) -> Comparison | None:
+    pairs = [each for each in summary.comparisons if each.student == row.student and row.label != best.label]
+    return next((each for each in pairs if set(each.labels) == {row.label, best.label}), None)
+
+
+def _difference(row: Row, found: Comparison) -> str:
+    """How much higher the row scores than the other, whichever way it was compared."""
+    return difference(found.difference if found.labels[0] == row.label else -found.difference)
+
+
+def _spread(summary: Summary) -> Table:
+    tasks = summary.plan.tasks
+    lines = [
+        Line(
+            row.role,
+            row.student,
+            (row.label, row.student, *(spread(row.cells[task.name].score) for task in tasks), spread(row.average)),
+        )
+        for row in summary.students
+    ]
+    columns = (*NAMES, *(Column((task.name,)) for task in tasks), Column(("average",)))
+    return Table("Standard deviation over seeds", columns, tuple(lines))
+
+
+def _cost(summary: Summary) -> Table:
+    lines = []
+    for row in (*summary.teachers, *summary.students):
+        seconds = None if row.student_seconds is None else row.student_seconds + (row.teacher_seconds or 0.0)
+        smaller = NOTHING if row.compression is None else f"{row.compression:.1f}×"
+        done = f"{row.completed} of {row.runs}"
+        names = (row.label, row.student or NOTHING)
+        lines.append(Line(row.role, row.student, (*names, millions(row.parameters), smaller, duration(seconds), done)))
+    titles = (("params", "(M)"), ("compression",), ("training", "cost"), ("runs",))
+    return Table("Size and cost", (*NAMES, *(Column(title) for title in titles)), tuple(lines))

@@ -1,0 +1,188 @@
+"""What a board says in words: what limits its claim, how to read it, where it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from harness.results.latency import machine
+from harness.results.numbers import duration
+from harness.results.records import Hardware
+from harness.results.summary import Summary, scale
+
+
+def marks(summary: Summary) -> Iterator[tuple[str, str]]:
+    """What limits the claim of the whole board."""
+    plan = summary.plan
+    if synthetic := [task.name for task in plan.tasks if task.synthetic]:
+        text = (
+            f"the examples of {', '.join(synthetic)} are generated; scores on them say nothing about natural language"
+        )
+        yield "SYNTHETIC", text
+    if plan.limits:
+        limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
+        yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
+    if len(plan.seeds) < 3:
+        yield "PRELIMINARY", f"{_some(len(plan.seeds), 'seed')}; a difference between methods needs 3 or more"
+    rows = [*summary.teachers, *summary.students]
+    if incomplete := sum(row.status == "incomplete" for row in rows):
+        yield (
+            "INCOMPLETE",
+            f"{incomplete} of {_some(len(rows), 'row')} without all results, so without rank and average",
+        )
+    if summary.beaten:
+        cases = (
+            f"{b.label} on {b.student} scores {b.score:.1f} on {b.task}, teacher {b.teacher} {b.teacher_score:.1f}"
+            for b in summary.beaten
+        )
+        yield "TEACHER BEATEN", f"a student that has no teacher scores better than one: {'; '.join(cases)}"
+
+
+GROUP = (
+    "top group: the best average of its student, and those that cannot be told from it (paired over seeds and "
+    "examples; all pairs of the student, Holm-corrected at 5 %)"
+)
+
+
+def reading(summary: Summary) -> Iterator[str]:
+    """What the numbers are, a sentence or two each."""
+    plan, tasks = summary.plan, summary.plan.tasks
+    raw = [task.name for task in tasks if scale(task) == 1]
+    scaled = "" if not raw else f" ({', '.join(raw)}: as it is, from 0 to 100)"
+    yield f"A score is the mean over {_some(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
+    alone: dict[str, list[str]] = {}
+    for task, reason in summary.unsampled.items():
+        alone.setdefault(reason, []).append(task)
+    for reason, names in alone.items():
+        yield f"Without the examples, so over the seeds alone, are intervals on {', '.join(names)}: {reason}."
+    if len({task.higher_is_better for task in tasks}) == 1:
+        diagnostic = [task.name for task in tasks if task.diagnostic]
+        without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
+        yield (
+            f"The average is over the tasks{without}, and students of all sizes are ranked by it; averages that print "
+            "the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of "
+            "its student."
+        )
+        yield from _suite_level(summary)
+    else:
+        less = ", ".join(task.name for task in tasks if not task.higher_is_better)
+        yield (
+            f"Less is better on {less}, more on the others: there is no average and no rank. Bold: the best of its "
+            "student."
+        )
+    if plan.published:
+        yield (
+            "Published: what a source prints for the same method, layers and width, with a teacher, data and tuning of "
+            "its own, on a split that need not be this board's. It stands as printed, below all that was measured "
+            "here; it is in no average and never ranked; its metric is named where it is not the board's."
+        )
+    if plan.teachers:
+        yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
+    for column in summary.speed_ups:
+        control = column.control
+        warning = f"; the A/A control is off there ({control.median:.3f})" if control.leaves_out_one else ""
+        yield (
+            f"Speed-up, {column.hardware.device}: time of {column.reference} over the model's, a median over paired "
+            f"rounds with its 95 % interval; {column.backend}, batch {column.shape[0]} of {column.shape[1]} tokens, on "
+            f"{machine(column.hardware)}{warning}. More in latency.md."
+        )
+    yield (
+        "Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and "
+        "seeds of the row. A teacher's own fine-tuning stands in its row and in no other"
+        + (", a stage on unlabelled text in no row: see below." if plan.generals else ".")
+    )
+
+
+def _margin(summary: Summary) -> str:
+    """What stands behind ±, which depends on what there is to tell it from."""
+    teacher = (
+        " A teacher has one seed, so its interval, if its predictions are there, is over the examples alone."
+        if summary.plan.teachers
+        else ""
+    )
+    if len(summary.plan.seeds) > 1:
+        return (
+            "± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows "
+            f"alike), and t makes up for how few the seeds are.{teacher}"
+        )
+    found = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
+    if any(score.margin is not None for score in found):
+        return "± is half of its 95 % interval over the examples alone: one seed does not say what others would score."
+    return "There is no interval: one seed does not say what others would score."
+
+
+def _suite_level(summary: Summary) -> Iterator[str]:
+    students = summary.students
+    if any(row.iqm for row in students):
+        yield (
+            "IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that "
+            "task, so without the best and the worst quarter (rliable, arXiv 2108.13264)."
+        )
+    if gap := next((row.gap for row in students if row.gap), None):
+        yield (
+            f"Gap closed: how much of the way from {gap.without} on the same student to teacher {gap.teacher} a method "
+            "goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none."
+        )
+    if summary.comparisons:
+        yield (
+            "Behind the best: the paired difference from the best average of the same student, with a 95 % interval "
+            "that is not corrected; p is, for all pairs of the student. Methods that share a group need not be equal: "
+            "more seeds may tell them apart."
+        )
+    elif any(row.average for row in students):
+        yield "There are no groups: to tell methods apart takes two rows of a student, and 2 or more seeds."
+
+
+def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Where the results come from, and how to make them again."""
+    plan, results = summary.plan, summary.results
+    yield "Command", f"`{plan.command}`"
+    yield "Seeds", ", ".join(map(str, plan.seeds))
+    for task in plan.tasks:
+        of_task = [result for result in results if result.task == task.name]
+        if of_task:
+            text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
+            yield f"Examples scored, {task.name}", text
+    for planned in plan.generals:
+        record = next((each for each in summary.generals if each.key == planned.key), None)
+        took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"
+        text = (
+            f"{', '.join(planned.labels)}, {planned.student}: {_some(planned.steps, 'step')} on {planned.data}, {took}"
+        )
+        yield "Before all tasks", f"{text}; `general/{planned.key}/student`"
+    if not results:
+        return
+    yield "Hardware", _variants(_machine(result.provenance.hardware) for result in results)
+    yield "Packages", _variants(_packages(result.provenance.packages) for result in results)
+    yield "Code", _variants(_commit(r.provenance.git_commit, r.provenance.git_dirty) for r in results)
+    if summary.others:
+        yield "Not counted", f"{_some(summary.others, 'result')} of other settings in the same folder"
+
+
+def _machine(hardware: Hardware) -> str:
+    cores, threads = _some(hardware.cores, "core"), _some(hardware.threads, "thread")
+    return f"{hardware.device}, {hardware.name}, {cores}, {threads}, {hardware.memory_bytes / 2**30:.0f} GiB"
+
+
+def _packages(versions: dict[str, str]) -> str:
+    return ", ".join(
+        f"{'kd-harness' if name == 'harness' else name} {version}" for name, version in sorted(versions.items())
+    )
+
+
+def _commit(commit: str | None, dirty: bool | None) -> str:
+    if commit is None:
+        return "not from a git checkout"
+    return f"git commit `{commit[:12]}`" + (", with uncommitted changes" if dirty else "")
+
+
+def _variants(values: Iterable[str]) -> str:
+    """What all results have in common, or each variant with how many have it."""
+    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+    if len(counts) == 1:
+        return counts[0][0]
+    return "; ".join(f"{value} ({_some(number, 'result')})" for value, number in counts)
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

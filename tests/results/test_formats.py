@@ -1,0 +1,146 @@
+"""The formats of a board: what each says, that none breaks on odd names, and that plugins add others."""
+
+import json
+import re
+
+import pytest
+from results_factory import SST2, fill, plan, run_key
+
+from harness import cli
+from harness.errors import UserError
+from harness.host import Host
+from harness.results import report
+from harness.results.latex import escape
+from harness.results.reporters import SPECIAL, table
+from harness.results.tables import Column, Line
+
+PLUGIN = """
+from harness import hookimpl
+
+@hookimpl
+def harness_register_reporters(register):
+    register("txt", lambda content: " ".join(row.label for row in content.summary.students))
+"""
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["harness", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code or 0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    fill(tmp_path / "r", leave_out=[run_key("sst2", "finetune", "big", 1)], answered=True)
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize("name", ["md", "csv", "tex", "json"])
+def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch, capsys):
+    assert run(monkeypatch, "report", folder, "--format", name) == 0
+    printed = capsys.readouterr().out
+    assert printed == (folder / f"leaderboard.{name}").read_text()
+    assert {path.name for path in folder.glob("leaderboard.*")} == {
+        f"leaderboard.{n}" for n in ("md", "csv", "tex", "json")
+    }
+
+
+def test_an_unknown_format_is_a_mistake(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "report", folder, "--format", "jsom") == 2
+    assert "--format: there is no format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
+    assert not (folder / "leaderboard.md").exists()
+
+
+def test_json_holds_what_the_board_says(folder):
+    report(folder)
+    whole = json.loads((folder / "leaderboard.json").read_text())
+    rows = {(row["label"], row["student"]): row for row in whole["rows"]}
+    kd, alone = rows["kd", "small"], rows["finetune", "big"]
+    assert kd["tasks"]["sst2"]["seeds"] == {"1": 75.0, "2": 75.0, "3": 75.0}
+    assert kd["tasks"]["sst2"]["over"] == "seeds and examples"
+    assert kd["average_low"] < kd["average_mean"] == 74.5 < kd["average_high"]
+    assert (alone["status"], alone["rank"], alone["average_mean"], alone["top_group"]) == (
+        "incomplete",
+        None,
+        None,
+        None,
+    )
+    assert "not run yet" in alone["tasks"]["sst2"]["notes"][0]
+    (pair,) = [each for each in whole["comparisons"] if each["student"] == "small"]
+    assert pair["labels"] == ["finetune", "kd"]
+    assert pair["difference"] == -8.0
+    assert pair["told_apart"] is (pair["p_holm"] <= 0.05)
+    assert whole["command"] == "harness run demo.yaml"
+    assert whole["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
+
+
+def test_latex_is_made_of_whole_tables(folder):
+    report(folder)
+    text = (folder / "leaderboard.tex").read_text()
+    for name in ("table*", "tabular"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 4
+    assert text.count("\\toprule") == text.count("\\bottomrule") == 4
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    first = rows[: rows.index(next(row for row in rows if "gap closed" in row))]
+    assert {row.replace(r"\&", "").count("&") for row in first} == {6}, "seven columns"
+    assert r"2 $\bullet$ & kd & small & \textbf{75.0 $\pm$ 10.8}" in text
+    assert "% Command: `harness run demo.yaml`" in text
+
+
+def test_latex_escapes_all_that_has_a_meaning():
+    assert escape(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
+        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
+    )
+    assert escape("< 3 ± 4 × 5 | –") == r"$<$ 3 $\pm$ 4 $\times$ 5 $|$ --"
+
+
+def test_markdown_shows_odd_names_as_they_are():
+    text = table([Column(("a|b",))], [Line("student", "", ("*x* _y_ a_b <b> < 3 [l](u) `c|d` [1, 2]",))])
+    assert text.splitlines()[0].strip("| ") == r"a\|b"
+    assert text.splitlines()[2].strip("| ") == r"\*x\* \_y\_ a_b \<b> < 3 \[l](u) `c\|d` [1, 2]"
+    assert not SPECIAL.search("kd-loss=mse, tinybert_kl 85.3 ± 0.4 (a) 3.2× [3.1, 3.3]")
+
+
+def test_every_mark_in_a_table_has_its_footnote(folder):
+    text = report(folder).markdown
+    tables = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    used = set(re.findall(r"\(([a-z])\)", tables)) | {"●"} & set(tables)
+    assert used == {"a", "●"}
+    assert all(f"- ({mark}) " in text or f"- {mark} " in text for mark in used)
+
+
+def test_a_label_that_is_markup_breaks_no_table(tmp_path):
+    labels = {"finetune": [], "a|b_*": ["base"]}
+    runs = [run.model_copy(update={"label": "a|b_*"}) if run.label == "kd" else run for run in plan([SST2]).runs]
+    fill(tmp_path)
+    from harness.results.store import Store
+
+    Store(tmp_path).save_plan(plan([SST2], runs=runs, labels=list(labels)))
+    text = report(tmp_path).markdown
+    rows = text.split("\n\n")[1].splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert r"a\|b\_\*" in text
+    assert r"a$|$b\_*" in (tmp_path / "leaderboard.tex").read_text()
+
+
+def test_a_plugin_adds_a_format(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "txt.py").write_text(PLUGIN)
+    assert run(monkeypatch, "report", folder, "--plugin", tmp_path / "txt.py", "--format", "txt") == 0
+    assert capsys.readouterr().out == "kd finetune kd finetune"
+    assert (folder / "leaderboard.txt").read_text() == "kd finetune kd finetune"
+
+
+@pytest.mark.parametrize(
+    ("name", "reporter", "words"),
+    [
+        ('"md"', "str", "format 'md' is the harness's own"),
+        ('"a/b"', "str", "no ending of a file"),
+        ('"txt"', "3", "a function of harness.results.reporters.Content is needed, found 3"),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused(tmp_path, name, reporter, words):
+    source = PLUGIN.replace('"txt"', name).split("lambda")[0] + f"{reporter})\n"
+    (tmp_path / "bad.py").write_text(source)
+    with pytest.raises(UserError, match=words):
+        Host.reporting([tmp_path / "bad.py"])

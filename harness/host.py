@@ -25,6 +25,8 @@ log = logging.getLogger("harness")
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
 
+REPORT_HOOKS = {"harness_report_sections", "harness_register_reporters"}
+
 Answer = TypeVar("Answer")
 
 MetricFactory = Callable[[], Any]
@@ -181,9 +183,10 @@ class Host:
         return problems
 
     def _misplaced(self, found: Found) -> Iterator[Problem]:
-        """Sections that `harness run` would print and `harness report` would not."""
-        if found.group == GROUP and "harness_report_sections" in dict(_hooks(self._manager, found.plugin)):
-            text = f"harness_report_sections belongs into a module of its own, under entry-point group {REPORT_GROUP!r}"
+        """Sections and formats that `harness run` would write and `harness report` would not."""
+        there = dict(_hooks(self._manager, found.plugin)) if found.group == GROUP else {}
+        for hook in sorted(REPORT_HOOKS & there.keys()):
+            text = f"{hook} belongs into a module of its own, under entry-point group {REPORT_GROUP!r}"
             yield Problem(f"{text}: `harness report` imports nothing else", found.origin)
 
     def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:

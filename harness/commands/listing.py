@@ -54,7 +54,8 @@ def _print_plugins(host: Host) -> None:
 
 def _brings(plugin: PluginInfo) -> list[str]:
     sections = ["sections of the report"] if plugin.sections else []
-    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *sections]
+    formats = [f"leaderboard.{name}" for name in plugin.reporters]
+    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *formats, *sections]
 
 
 def _print_published(host: Host) -> None:

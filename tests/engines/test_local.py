@@ -107,6 +107,10 @@ def test_what_was_scored_can_be_scored_again_with_plain_transformers(small):
     assert logits.argmax(-1).tolist() == predictions["prediction"].tolist()
     assert np.stack(predictions["scores"].to_list()) == pytest.approx(logits.numpy(), abs=1e-5)
     assert record.score == pytest.approx((predictions["prediction"] == predictions["label"]).mean())
+    (teacher,) = store.teachers()
+    taught = pd.read_parquet(store.teacher_folder(teacher.key) / "predictions.parquet")
+    assert taught["id"].tolist() == predictions["id"].tolist()
+    assert teacher.score == pytest.approx((taught["prediction"] == taught["label"]).mean())
 
 
 def test_the_same_again_does_nothing_and_more_does_what_is_missing(small):

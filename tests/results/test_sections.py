@@ -105,8 +105,18 @@ def test_a_section_that_fails_is_told_and_the_board_is_made(tmp_path, caplog, an
     assert "## How to read it" in written.markdown
 
 
-def test_a_section_beside_methods_is_refused_with_the_remedy(install):
-    install(PLUGIN, group="harness")
+FORMAT = """
+from harness import hookimpl
+
+@hookimpl
+def harness_register_reporters(register):
+    register("txt", str)
+"""
+
+
+@pytest.mark.parametrize("source", [PLUGIN, FORMAT])
+def test_what_a_report_needs_beside_methods_is_refused_with_the_remedy(install, source):
+    install(source, group="harness")
     host = Host.create()
     assert "under entry-point group 'harness.report'" in host.broken["third"]
 

@@ -90,7 +90,7 @@ def suite(monkeypatch, tmp_path):
         harness.plan, "status", lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")]
     )
     monkeypatch.setattr(
-        harness.plan, "estimate", lambda plan, jobs: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80)
+        harness.plan, "estimate", lambda plan, jobs: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0)
     )
     monkeypatch.setattr(harness.engines.local, "execute", execute)
     monkeypatch.setattr(

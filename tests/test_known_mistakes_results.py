@@ -95,11 +95,11 @@ def test_no_option_is_written_where_nothing_reads_it(small):
 
 TRAINING = {
     "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup": 0.5, "weight_decay": 0.9, "clip": 0.01,
-    "limit.train": 60, "data_seed": 9, "precision": "bf16",
+    "limit.train": 60, "data_seed": 9, "precision": "bf16", "token_budget": 64,
 }  # fmt: skip
 
 
-APART = {"log_every", "checkpoint_every", "tf32", "micro_batch"}
+APART = {"log_every", "checkpoint_every", "tf32", "micro_batch", "max_memory_gb"}
 """Settings that change no result, or none that a CPU or so small a batch would show."""
 
 
@@ -241,14 +241,21 @@ def test_what_marks_a_result_as_done_is_written_after_its_data(small, monkeypatc
         store.save(run_record(key="k"), export=crash)
     assert store.record("k") is None
     sets = ("methods=[finetune]", "seeds=[1]")
-    for writes in ("harness.engines.teachers.Fit.model_dump_json", "pandas.DataFrame.to_parquet"):
+    predictions = "pandas.DataFrame.to_parquet"
+    moments = [
+        ("harness.engines.teachers.Fit.model_dump_json", False),
+        (predictions, False),  # the teacher's
+        ("harness.results.records.RunRecord.model_dump_json", True),
+        (predictions, True),  # the student's
+    ]
+    for writes, taught in moments:
         with monkeypatch.context() as patched:
             patched.setattr(writes, crash)
             with pytest.raises(Crash):
                 small.run(*sets)
         (run,) = status(small.plan(*sets), store)
         assert not run.done
-        assert bool(store.teachers()) == writes.startswith("pandas"), "a teacher counts once its weights are kept"
+        assert bool(store.teachers()) == taught, "a teacher counts once its weights and predictions are kept"
     assert not small.run(*sets).failed
     (run,) = status(small.plan(*sets), store)
     assert run.done

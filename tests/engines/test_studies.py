@@ -74,8 +74,9 @@ def test_an_ablation_end_to_end(small):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         difference = found[label] - found["mlkd_bert"]
         assert cells[:2] == [label, differs]
-        assert float(cells[3]) == pytest.approx(difference, abs=0.05)
-    assert "no intervals: they need 2+ seeds" in text
+        middle, low, high = (float(number.strip("],")) for number in cells[3].replace("[", "").split())
+        assert middle == pytest.approx(difference, abs=0.05)
+        assert low <= middle <= high
 
 
 def test_fewer_heads_end_to_end(small, monkeypatch):

@@ -292,6 +292,8 @@ def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # As in a terminal: who started the tests in the background has SIGINT ignored, which a child inherits.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout.readline() == "waiting\n"
     child.send_signal(signal.SIGINT)

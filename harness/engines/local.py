@@ -1,4 +1,5 @@
-"""The local engine: teachers first, then the cohorts, one after another in this process."""
+"""The local engine: what comes before all tasks, then the teachers, then the cohorts, one after another in this
+process."""
 
 from __future__ import annotations
 

@@ -3,30 +3,25 @@ process."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
-from harness.engines import augmenting, general, shelves, teachers
+from harness.engines import augmenting, general, teachers
+from harness.engines.cohorts import Cohorts
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.readings import Readings
-from harness.engines.students import Sources, finish, prepare
 from harness.errors import UserError
 from harness.events import RunFinished, RunId
 from harness.plan import Plan, RunJob, TeacherJob, pending
 from harness.plan.jobs import AugmentationJob
-from harness.results import provenance
 from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
-from harness.training import accounts, checkpoints
-from harness.training.cohort import Cohort, Teacher
-from harness.training.data import EncodedTask, Stream
+from harness.training import accounts
+from harness.training.cohort import Teacher
 from harness.training.evaluate import score
-from harness.training.kept import KeptTeacher
-from harness.training.run import Run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -58,22 +53,22 @@ class _Engine:
         self.host = plan.resolved.suite.host
         self.device = torch.device(plan.device)
         self.outcome = Outcome()
-        self.made: dict[str, augmenting.Made] = {}
         self.readings = Readings()
-        self.missing: Sequence[RunJob] = ()
 
     def execute(self) -> Outcome:
-        missing = self.missing = pending(self.plan, self.store)
+        missing = pending(self.plan, self.store)
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
             self._generals(missing)
-            for augmented in self.plan.augmentations(missing):  # first, since a model that is none ends the suite
-                self.made[augmented.key] = self._augment(augmented)
+            # Before the teachers, since a model that is none ends the suite.
+            made = {job.key: self._augment(job) for job in self.plan.augmentations(missing)}
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
+            cohorts = Cohorts(self.plan, self.store, self.readings, made, missing, self.stop)
             for jobs in self.plan.cohorts(missing):
-                while jobs:
-                    jobs = self._cohort(jobs)
+                for record in cohorts.train(jobs):
+                    if record.status == "failed":
+                        self.outcome.failed.append(record)
         except teachers.Interrupted:
             self.outcome.interrupted = True
         return self.outcome
@@ -146,70 +141,3 @@ class _Engine:
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         self.host.notify("harness_run_finished", event)
         return record, scored.frame
-
-    def _load(self, job: TeacherJob, reading: EncodedTask) -> Teacher:
-        return Teacher(job.name, teachers.load(job), reading.reader, self.device)
-
-    def _source(
-        self, name: str, job: TeacherJob, reading: EncodedTask, runs: Sequence[Run], forwards: Counter[str]
-    ) -> KeptTeacher:
-        """A teacher's kept tensors: all that is missing for any run of the suite is filled in at once, at the expense
-        of those of `runs` that read them."""
-        readers = [run for run in runs if name in run.teachers and not run.ended]
-        source, filled = shelves.open_shelf(
-            shelves.shelf(job, reading, self.plan.spec, self.device),
-            shelves.asked(job, self.missing, reading.reader),
-            name,
-            lambda: self._load(job, reading),
-            spec=self.plan.spec,
-            device=self.device,
-            stop=self.stop,
-        )
-        forwards[name] += filled.forwards
-        for run in readers:
-            run.charge_filling(filled.seconds, among=len(readers))
-        return source
-
-    def _cohort(self, jobs: Sequence[RunJob]) -> list[RunJob]:
-        """Train runs side by side, and store each as it ends. Gives those that memory had no room for beside the
-        others: they go on by themselves."""
-        by_key = {job.planned.key: job for job in jobs}
-        first, settings = jobs[0], self.plan.spec.training
-        used = {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}
-        readers = [first.reader, *(teacher.reader for teacher in used.values())]
-        students, *others = self.readings.of(first.data, readers, settings.max_length, first.augmented)
-        stream = Stream(
-            students,
-            batch_size=settings.batch_size,
-            token_budget=settings.token_budget,
-            data_seed=first.data_seed,
-            others={other.reader: other for other in others},
-        )
-        originals, *_ = self.readings.of(first.data, readers, settings.max_length)  # which set the length of a run
-        batches_per_epoch = Stream(
-            originals, batch_size=settings.batch_size, token_budget=settings.token_budget, data_seed=first.data_seed
-        ).batches_per_epoch
-        started, sources = provenance.now(), Sources(self.plan)
-        runs = [prepare(job, self.plan, sources, batches_per_epoch, self.device) for job in jobs]
-        for run in runs:
-            if first.augmented:
-                run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
-            if not run.ended:
-                checkpoints.restore(run, self.store.checkpoint(run.id.key))
-            accounts.announce(self.host, run, cohort=len(runs))
-        forwards: Counter[str] = Counter()
-        taught = {
-            name: self._source(name, job, reading, runs, forwards) if name != job.name else self._load(job, reading)
-            for (name, job), reading in zip(used.items(), others, strict=True)
-        }
-        cohort = Cohort(stream, taught, runs, self.device, forwards)
-        ended = cohort.train(
-            stop=self.stop, checkpoint=lambda run: checkpoints.save(run, self.store.checkpoint(run.id.key))
-        )
-        for run in ended:
-            record = finish(run, by_key[run.id.key], cohort, students, self.plan, self.store, started)
-            if record.status == "failed":
-                self.outcome.failed.append(record)
-        if self.stop() and not all(run.ended for run in runs):
-            raise teachers.Interrupted
-        return [by_key[run.id.key] for run in cohort.apart]

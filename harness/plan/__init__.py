@@ -2,7 +2,8 @@
 
 from harness.plan.builder import build
 from harness.plan.estimate import Estimate, estimate
-from harness.plan.jobs import Plan, RunJob, TeacherJob
+from harness.plan.jobs import RunJob, TeacherJob
+from harness.plan.plan import Plan
 from harness.plan.status import RunStatus, pending, status
 
 __all__ = ["Estimate", "Plan", "RunJob", "RunStatus", "TeacherJob", "build", "estimate", "pending", "status"]

@@ -14,7 +14,8 @@ from harness.models import checkpoints, tokenizers
 from harness.plan import keeping, keys
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
-from harness.plan.jobs import SCRATCH_POSITIONS, AugmentationJob, Plan, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.plan.jobs import SCRATCH_POSITIONS, AugmentationJob, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.plan.plan import Plan
 from harness.results.records import NotApplicable, PlannedRun
 from harness.suite import augmenting
 from harness.suite.resolved import Cell, MethodVariant, Resolved

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.plan.jobs import Plan, RunJob, TaskData
+from harness.plan.jobs import RunJob, TaskData
+from harness.plan.plan import Plan
 from harness.training import kept, memory
 from harness.training.schedule import stage_steps
 

@@ -4,16 +4,14 @@ part of the cohort pays its teachers for itself."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 
 from harness.method import Stage
+from harness.plan.jobs import GeneralJob, RunJob
+from harness.suite.schema import TrainingSpec
 from harness.training import memory
-
-if TYPE_CHECKING:  # which come here for their cohorts
-    from harness.plan.jobs import GeneralJob, RunJob
-    from harness.suite.schema import TrainingSpec
 
 Job = TypeVar("Job")
 

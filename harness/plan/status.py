@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.identity import differences
-from harness.plan.jobs import Plan, RunJob
+from harness.plan.jobs import RunJob
+from harness.plan.plan import Plan
 from harness.results.records import PlannedRun, RunRecord
 from harness.results.store import Store
 

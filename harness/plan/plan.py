@@ -1,0 +1,98 @@
+"""A suite with every key known: what there is to do, in which company, and what of it the store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.plan import figures, rows, sharing
+from harness.plan.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
+from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedTask
+from harness.suite.resolved import Resolved
+from harness.suite.schema import SuiteSpec
+from harness.training import memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite with every key known. `device` is where it will train; `choices` say which teachers' tensors are kept."""
+
+    resolved: Resolved
+    device: str
+    teachers: tuple[TeacherJob, ...]
+    runs: tuple[RunJob, ...]
+    not_applicable: tuple[NotApplicable, ...]
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def spec(self) -> SuiteSpec:
+        return self.resolved.suite.spec
+
+    @cached_property
+    def room(self) -> int:
+        """Bytes that a cohort may take."""
+        return memory.room(self.device, self.spec.training.max_memory_gb)
+
+    def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
+        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory."""
+        groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
+        for job in jobs:
+            # Two labels of one key are one run: the board shows its record under both.
+            groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
+        return [part for group in groups.values() for part in sharing.split([*group.values()], self.load, self.room)]
+
+    def load(self, job: RunJob) -> memory.Load:
+        """What a run takes of the memory."""
+        return sharing.of_run(job, self.spec.training, self.device)
+
+    def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
+        """The general stages that the jobs begin with, each once, an assistant before its students."""
+        found = [each for job in jobs if job.general for each in job.general.chain]
+        return list({each.key: each for each in found}.values())
+
+    def augmentations(self, jobs: Sequence[RunJob]) -> list[AugmentationJob]:
+        """The training data that the jobs ask to be made, each once."""
+        return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
+
+    def _planned(self, job: GeneralJob) -> PlannedGeneral:
+        """A general stage, with every row of the board that begins with it."""
+        rows = (run for run in self.runs if run.general and job.key in {each.key for each in run.general.chain})
+        labels = list(dict.fromkeys(run.planned.label for run in rows))
+        return PlannedGeneral(key=job.key, labels=labels, student=job.student, data=job.data, steps=job.steps)
+
+    def file(self, command: str) -> PlanFile:
+        """What the suite asks for, as the store keeps it."""
+        suite, limit = self.resolved.suite, self.spec.training.limit
+        labels = dict.fromkeys(variant.label for variant in suite.variants)
+        teachers: dict[str, dict[str, str]] = {}
+        for job in self.teachers:
+            teachers.setdefault(job.name, {})[job.data.task.name] = job.key
+        return PlanFile(
+            suite=self.spec.name,
+            command=command,
+            tasks=[
+                PlannedTask(
+                    name=task.name,
+                    kind=task.kind,
+                    score=task.score,
+                    synthetic=task.synthetic,
+                    percent=task.in_percent,
+                    diagnostic=task.diagnostic,
+                )
+                for task in suite.tasks
+            ],
+            students=list(self.spec.students),
+            labels=list(labels),
+            teachers=teachers,
+            seeds=list(self.spec.seeds),
+            runs=[job.planned for job in self.runs],
+            not_applicable=list(self.not_applicable),
+            limits={name: value for name, value in limit.model_dump().items() if value is not None},
+            generals=[self._planned(job) for job in self.generals(self.runs)],
+            latency=self.spec.latency,
+            published=figures.beside(self.resolved),
+            citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
+            rows=rows.rows(self.resolved),
+            shapes=rows.shapes(self.resolved),
+        )

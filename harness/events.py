@@ -27,6 +27,19 @@ class RunId:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """Work that runs wait for, such as a teacher's pass over the training data: `done` of `total` `unit` (None: nobody
+    knows how many) after `seconds`. `ended`: it is over, finished or not."""
+
+    what: str
+    unit: str
+    done: int
+    total: int | None
+    seconds: float
+    ended: bool = False
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """`step` is 0, or where a checkpoint left off; `cohort` counts the runs that train side by side."""
 

@@ -14,7 +14,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from harness.errors import Problem
-    from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
+    from harness.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
     from harness.method import Method
     from harness.results.reporters import Reporter
     from harness.results.sections import Section
@@ -71,6 +71,11 @@ def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[
     An installed plugin names the module that has this hook under entry-point group ``harness.report``, and the module
     imports no torch: `harness report` loads these modules and no others.
     """
+
+
+@hookspec
+def harness_preparing(event: Preparing) -> None:
+    """Work that runs wait for begins, goes on (once a second at most), or is over."""
 
 
 @hookspec

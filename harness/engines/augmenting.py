@@ -15,8 +15,10 @@ from filelock import FileLock
 
 from harness import cache
 from harness.discovery import describe
+from harness.engines.preparing import Tell, preparing
 from harness.engines.teachers import Interrupted
 from harness.errors import UserError
+from harness.host import Host
 from harness.models import masked
 from harness.plan.jobs import AugmentationJob
 from harness.results import atomic
@@ -51,7 +53,9 @@ def load(job: AugmentationJob) -> Dataset:
     return Dataset.from_file(str(folder(job) / "rows.arrow"))
 
 
-def make(job: AugmentationJob, device: torch.device, *, trust_remote_code: bool, stop: Callable[[], bool]) -> Made:
+def make(
+    job: AugmentationJob, device: torch.device, *, host: Host, trust_remote_code: bool, stop: Callable[[], bool]
+) -> Made:
     """See that `folder(job)` holds the rows: from the cache, or by making them now, all or none of them.
 
     Raises:
@@ -64,7 +68,8 @@ def make(job: AugmentationJob, device: torch.device, *, trust_remote_code: bool,
         if not is_kept(job):
             remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
             model = masked.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)
-            atomic.write(target, lambda path: _fill(path, job, model, stop))
+            with preparing(host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
+                atomic.write(target, lambda path: _fill(path, job, model, stop, tell))
         return about(job)
 
 
@@ -73,13 +78,13 @@ def about(job: AugmentationJob) -> Made:
     return Made.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
 
 
-def _fill(path: Path, job: AugmentationJob, model: masked.MaskedLM, stop: Callable[[], bool]) -> None:
+def _fill(path: Path, job: AugmentationJob, model: masked.MaskedLM, stop: Callable[[], bool], tell: Tell) -> None:
     began = time.perf_counter()
     path.mkdir()
     originals = job.data.splits.train
     schema = originals.features.arrow_schema
     with pa.ipc.new_stream(str(path / "rows.arrow"), schema) as writer:
-        for rows in _chunks(_rows(job, model), stop):
+        for rows in _chunks(_told(_rows(job, model), tell), stop):
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     made = Dataset.from_file(str(path / "rows.arrow"))
     about = Made(
@@ -105,6 +110,12 @@ def _rows(job: AugmentationJob, model: masked.MaskedLM) -> Iterator[dict[str, An
     except Exception as error:
         what = f"the training data of {job.data.task.name} cannot be augmented for {job.label}"
         raise UserError(f"{what}: {describe(error)}") from error
+
+
+def _told(rows: Iterable[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
+    for done, row in enumerate(rows, start=1):
+        yield row
+        tell(done)
 
 
 def _chunks(rows: Iterable[dict[str, Any]], stop: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:

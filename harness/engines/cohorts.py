@@ -116,6 +116,7 @@ class Cohorts:
             name,
             lambda: _load(job, reading, self.device),
             spec=self.plan.spec,
+            host=self.plan.resolved.suite.host,
             device=self.device,
             stop=self.stop,
         )

@@ -86,7 +86,7 @@ class _Engine:
 
     def _augment(self, job: AugmentationJob) -> augmenting.Made:
         trust = self.plan.spec.trust_remote_code
-        return augmenting.make(job, self.device, trust_remote_code=trust, stop=self.stop)
+        return augmenting.make(job, self.device, host=self.host, trust_remote_code=trust, stop=self.stop)
 
     def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
         """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""

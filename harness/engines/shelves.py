@@ -11,7 +11,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from harness import cache
+from harness.engines.preparing import preparing
 from harness.engines.teachers import Interrupted
+from harness.host import Host
 from harness.models.families import shape
 from harness.plan import keys
 from harness.plan.jobs import RunJob, TeacherJob
@@ -56,6 +58,7 @@ def open_shelf(
     load: Callable[[], Teacher],
     *,
     spec: SuiteSpec,
+    host: Host,
     device: torch.device,
     stop: Callable[[], bool],
 ) -> tuple[KeptTeacher, Filled]:
@@ -74,8 +77,12 @@ def open_shelf(
             missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
             teacher = load()
             _make_room(_bytes(shelf, missing, teacher), shelf.folder, spec.teacher_cache.max_gb)
+            what = f"tensors of {teacher.name} on {shelf.data.task.name}"
             try:
-                filled = filling.fill(shelf, missing, teacher, training=spec.training, device=device, stop=stop)
+                with preparing(host, what, "batches", len(shelf.layout.batches)) as tell:
+                    filled = filling.fill(
+                        shelf, missing, teacher, training=spec.training, device=device, stop=stop, tell=tell
+                    )
             except filling.Stopped:
                 raise Interrupted from None
         os.utime(shelf.folder)

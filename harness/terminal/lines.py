@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.events import RunFailed, RunFinished
+from harness.events import Preparing, RunFailed, RunFinished
 
 
 def finished_line(event: RunFinished) -> str:
@@ -14,6 +14,13 @@ def finished_line(event: RunFinished) -> str:
 def failed_line(event: RunFailed) -> str:
     """``failed   sst2 tinybert 4x312 seed 1: step 30 (intermediate): ValueError: ...``; the error says where."""
     return f"failed   {event.run}: {event.error}"
+
+
+def prepared_line(event: Preparing) -> str:
+    """``made     training data of rte for tinybert in 12 s``, or ``stopped  ...: 120 of 400 batches``."""
+    if event.total is not None and event.done < event.total:
+        return f"stopped  {event.what}: {event.done} of {event.total} {event.unit}"
+    return f"made     {event.what} in {duration(event.seconds)}"
 
 
 def duration(seconds: float) -> str:

@@ -12,8 +12,8 @@ from rich.table import Column
 from rich.text import Text
 
 from harness import hookimpl
-from harness.events import RunFailed, RunFinished, RunId, RunStarted, StepLogged
-from harness.terminal.lines import duration, failed_line, finished_line
+from harness.events import Preparing, RunFailed, RunFinished, RunId, RunStarted, StepLogged
+from harness.terminal.lines import duration, failed_line, finished_line, prepared_line
 
 SHOWN_TERMS = 3
 """Loss terms beside the total: more do not fit a line."""
@@ -35,6 +35,7 @@ class LiveProgress:
         self._runs = runs
         self._ended = 0
         self._active: dict[RunId, TaskID] = {}
+        self._preparing: dict[str, TaskID] = {}
         self._overall = self._add("all runs", total=1.0, count=f"0/{runs}")
 
     def __enter__(self) -> LiveProgress:
@@ -45,6 +46,16 @@ class LiveProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    @hookimpl
+    def harness_preparing(self, event: Preparing) -> None:
+        count = f"{event.done}/{event.total}" if event.total is not None else f"{event.done} {event.unit}"
+        if event.what not in self._preparing:
+            self._preparing[event.what] = self._add(event.what, event.total, count)
+        self._progress.update(self._preparing[event.what], completed=event.done, count=count)
+        if event.ended:
+            self._progress.remove_task(self._preparing.pop(event.what))
+            self._progress.console.print(Text(prepared_line(event), style="dim"))
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
@@ -71,7 +82,7 @@ class LiveProgress:
             self._active[run] = self._add(str(run), steps, f"{step}/{steps}", start=step)
         return self._active[run]
 
-    def _add(self, title: str, total: float, count: str, start: int = 0) -> TaskID:
+    def _add(self, title: str, total: float | None, count: str, start: int = 0) -> TaskID:
         return self._progress.add_task(
             title, total=total, completed=start, count=count, losses="", begun=time.monotonic(), first=start
         )
@@ -99,8 +110,8 @@ class RemainingColumn(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        done, total = task.completed - task.fields["first"], task.total or 0.0
-        if done <= 0:
+        done, total = task.completed - task.fields["first"], task.total
+        if done <= 0 or total is None:
             return Text("…", style="dim")
         spent = time.monotonic() - task.fields["begun"]
         if task.fields.get("seen") != task.completed:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from harness import hookimpl
-from harness.events import RunFailed, RunFinished, RunStarted, StepLogged
-from harness.terminal.lines import failed_line, finished_line
+from harness.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
+from harness.terminal.lines import failed_line, finished_line, prepared_line
 
 
 def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManager[object]:
@@ -46,11 +46,18 @@ class Silent:
 
 
 class PlainLines:
-    """A line on stderr when a run starts, finishes or fails: for logs and pipes."""
+    """A line on stderr when a run starts, finishes or fails, or waits for something: for logs and pipes."""
 
     def __init__(self, runs: int) -> None:
         self.runs = runs
         self.ended = 0
+
+    @hookimpl
+    def harness_preparing(self, event: Preparing) -> None:
+        if event.ended:
+            self._say(prepared_line(event))
+        elif event.done == 0:
+            self._say(f"making   {event.what}")
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
@@ -84,6 +91,10 @@ class JsonLines:
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self.stream = stream or sys.stdout
+
+    @hookimpl
+    def harness_preparing(self, event: Preparing) -> None:
+        self.write("preparing", asdict(event))
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:

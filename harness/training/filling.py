@@ -66,15 +66,17 @@ def fill(
     training: TrainingSpec,
     device: torch.device,
     stop: Callable[[], bool],
+    tell: Callable[[int], None],
 ) -> Filled:
     """Keep the tensors `names`, none of which the shelf has. The caller sees to it that nobody else fills the shelf.
+    `tell` hears how many batches are done.
 
     Raises:
         Stopped: `stop` said so.
         UserError: the disk is full.
     """
     try:
-        return _Pass(shelf, sorted(names), teacher, training, device).run(stop)
+        return _Pass(shelf, sorted(names), teacher, training, device).run(stop, tell)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -96,7 +98,7 @@ class _Pass:
         self.most = most_tokens(teacher.model.config)
         self.entries: dict[str, Entry] = {}
 
-    def run(self, stop: Callable[[], bool]) -> Filled:
+    def run(self, stop: Callable[[], bool], tell: Callable[[int], None]) -> Filled:
         batches, folder = self.shelf.layout.batches, self.shelf.folder
         folder.mkdir(parents=True, exist_ok=True)
         before = self._progress()
@@ -105,6 +107,7 @@ class _Pass:
         with ExitStack() as stack:
             files = {name: stack.enter_context(self._opened(name, before.bytes.get(name, 0))) for name in self.names}
             for done, rows in enumerate(batches[before.done :], start=before.done):
+                tell(done)
                 stopped = stop()
                 if done > before.done and (stopped or done % SAVED_EVERY == 0):
                     self._save(files, done, time.perf_counter() - began)
@@ -112,6 +115,7 @@ class _Pass:
                     raise Stopped
                 for name, block in self._blocks(rows).items():
                     files[name].write(block.numpy().data)
+            tell(len(batches))
             _sync(files)
         self._count(self.entries)
         return Filled(len(batches), time.perf_counter() - began)

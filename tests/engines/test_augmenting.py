@@ -13,6 +13,7 @@ from harness import hookimpl
 from harness.commands.suites import plan_suite
 from harness.engines import augmenting
 from harness.errors import UserError
+from harness.host import Host
 from harness.models import masked, tokenizers
 from harness.models.rng import seeded
 from harness.suite import load, resolve
@@ -99,7 +100,7 @@ def test_a_suite_end_to_end(lm):
 
 
 def test_the_rows_are_the_originals_and_their_variants(lm):
-    made = augmenting.make(job(lm), torch.device("cpu"), trust_remote_code=False, stop=lambda: False)
+    made = augmenting.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
     rows, originals = augmenting.load(job(lm)), job(lm).data.splits.train
     assert made.rows == len(rows)
     assert rows.features == originals.features
@@ -151,7 +152,7 @@ def test_a_write_that_was_cut_off_counts_for_nothing(lm):
 
 def test_an_interruption_keeps_nothing_and_the_next_run_goes_on(lm):
     with pytest.raises(augmenting.Interrupted):
-        augmenting.make(job(lm), torch.device("cpu"), trust_remote_code=False, stop=lambda: True)
+        augmenting.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: True)
     assert not augmenting.is_kept(job(lm))
     outcome = lm.run(ALONE, "seeds=[1]", observers=(Watcher(signal_at=("more", 5)),))
     assert outcome.interrupted
@@ -186,7 +187,7 @@ def test_the_plan_tells_what_is_to_be_made(lm, capsys):
     told = "Before that, training data are made of those of order (more, 120 examples)."
     assert told in planned(as_json=False)
     assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
-    augmenting.make(job(lm), torch.device("cpu"), trust_remote_code=False, stop=lambda: False)
+    augmenting.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
     assert told not in planned(as_json=False)
     assert "data_to_make" not in json.loads(planned(as_json=True))
 

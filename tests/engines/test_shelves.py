@@ -11,6 +11,7 @@ from filelock import FileLock
 from transformers import AutoModelForSequenceClassification
 
 from harness.engines import local, shelves, teachers
+from harness.host import Host
 from harness.results.store import Store
 from harness.training import kept
 from harness.training.cohort import Teacher
@@ -139,7 +140,14 @@ def test_who_waits_for_another_process_can_be_stopped(small):
     shelf.folder.parent.mkdir(parents=True)
     with FileLock(f"{shelf.folder}.lock"), pytest.raises(teachers.Interrupted):
         shelves.open_shelf(
-            shelf, frozenset(["logits"]), "base", lambda: None, spec=plan.spec, device=CPU, stop=lambda: True
+            shelf,
+            frozenset(["logits"]),
+            "base",
+            lambda: None,
+            spec=plan.spec,
+            host=Host(),
+            device=CPU,
+            stop=lambda: True,
         )
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from harness.events import RunFailed, RunFinished, RunId, RunStarted, StepLogged
+from harness.events import Preparing, RunFailed, RunFinished, RunId, RunStarted, StepLogged
 from harness.host import Host
 from harness.terminal.lines import duration
 from harness.terminal.live import LiveProgress
@@ -54,6 +54,40 @@ def test_a_resumed_run_says_where_it_goes_on(host, capsys):
     assert capsys.readouterr().err.endswith("100 steps, resumed at 40\n")
 
 
+def prepare(host, ended=100, total=100):
+    for done in (0, 50):
+        host.notify("harness_preparing", Preparing("tensors of [base]", "batches", done, total, done / 10))
+    host.notify("harness_preparing", Preparing("tensors of [base]", "batches", ended, total, 12.0, ended=True))
+
+
+@pytest.mark.parametrize(
+    ("ended", "total", "last"),
+    [
+        (100, 100, "made     tensors of [base] in 12 s"),
+        (70, None, "made     tensors of [base] in 12 s"),
+        (70, 100, "stopped  tensors of [base]: 70 of 100 batches"),
+    ],
+)
+def test_plain_lines_of_what_runs_wait_for(host, capsys, ended, total, last):
+    host.add_observer(PlainLines(1))
+    prepare(host, ended, total)
+    assert capsys.readouterr().err.splitlines() == ["making   tensors of [base]", last]
+
+
+def test_live_bar_of_what_runs_wait_for(host):
+    progress, screen = live(host, 1)
+    host.notify("harness_preparing", Preparing("tensors of [base]", "batches", 0, 100, 0.0))
+    host.notify("harness_preparing", Preparing("tensors of [base]", "batches", 50, 100, 5.0))
+    host.notify("harness_preparing", Preparing("training data", "rows", 7, None, 5.0))
+    progress._progress.console.print(progress._progress.get_renderable())
+    assert "50/100" in screen.getvalue()
+    assert "7 rows" in screen.getvalue()
+    host.notify("harness_preparing", Preparing("tensors of [base]", "batches", 100, 100, 12.0, ended=True))
+    host.notify("harness_preparing", Preparing("training data", "rows", 9, None, 12.0, ended=True))
+    assert "made     tensors of [base] in 12 s" in screen.getvalue()
+    assert [task.description for task in progress._progress.tasks] == ["all runs"]
+
+
 def test_silent_shows_failures_alone(host, capsys):
     host.add_observer(Silent())
     tell(host)
@@ -64,6 +98,8 @@ def test_silent_shows_failures_alone(host, capsys):
 
 def test_json_lines(host, capsys):
     host.add_observer(JsonLines())
+    prepare(host)
+    assert [json.loads(line)["done"] for line in capsys.readouterr().out.splitlines()] == [0, 50, 100]
     tell(host)
     tell(host, fails=True)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -54,7 +54,9 @@ class Counted(Teacher):
 
 def fill(here, shelf, needs, teacher=None, stop=lambda: False):
     missing = shelf.missing(kept_for(needs))
-    return filling.fill(shelf, missing, teacher or teacher_of(here), training=here.training, device=CPU, stop=stop)
+    return filling.fill(
+        shelf, missing, teacher or teacher_of(here), training=here.training, device=CPU, stop=stop, tell=[].append
+    )
 
 
 def at_real(tensors, batch, need, kind):

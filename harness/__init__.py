@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from harness.method import Step as Step
     from harness.method import TaskInfo as TaskInfo
     from harness.method import layers as layers
+    from harness.search import Choices as Choices
+    from harness.search import Search as Search
     from harness.tensors import ModelShape as ModelShape
     from harness.tensors import Tensors as Tensors
 
@@ -36,6 +38,7 @@ hookimpl = pluggy.HookimplMarker("harness")
 _HOME = {
     "Augmentation": "method",
     "Batch": "batch",
+    "Choices": "search",
     "Cofinetuning": "method",
     "General": "method",
     "LossTerms": "method",
@@ -44,6 +47,7 @@ _HOME = {
     "ModelShape": "tensors",
     "Needs": "method",
     "Problem": "errors",
+    "Search": "search",
     "Stage": "method",
     "Step": "method",
     "TaskInfo": "method",

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness import search
 from harness.batch import TaskKind
 from harness.method import Method, MethodConfig
 from harness.suite.schema import MethodSpec, Name
@@ -48,6 +49,8 @@ def _config_faults(title: str, config: Any) -> Iterator[str]:
     except ValidationError as error:
         options = ", ".join(str(detail["loc"][0]) if detail["loc"] else detail["msg"] for detail in error.errors())
         yield f"{title}: every option needs a valid default, but Config() is refused for {options}"
+        return
+    yield from (f"{title}: {fault}" for fault in search.faults(config))
 
 
 def task_faults(task: Any) -> Iterator[str]:
@@ -71,6 +74,21 @@ def metric_faults(name: Any, factory: Any) -> Iterator[str]:
     yield from _name_faults("a metric", name)
     if not callable(factory):
         yield f"metric {name!r}: {_show(factory)} cannot be called; register a function that makes the metric"
+
+
+def backend_faults(name: Any, backend: Any) -> Iterator[str]:
+    """Faults of a thing registered as a latency backend."""
+    yield from _name_faults("a latency backend", name)
+    if inspect.isclass(backend):
+        yield f"latency backend {name!r}: registered {_show(backend)}; register an instance of it"
+        return
+    lacking = [member for member in ("obstacle", "program") if not callable(getattr(backend, member, None))]
+    lacking += [member for member in ("exact", "packages") if not hasattr(backend, member)]
+    if lacking:
+        yield (
+            f"latency backend {name!r}: {_show(backend)} has no {', '.join(lacking)}; see "
+            "harness.latency.backends.Backend"
+        )
 
 
 def _name_faults(title: str, name: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from harness import (
     ModelShape,
     Needs,
     Problem,
+    Search,
     Stage,
     Step,
     TaskInfo,
@@ -33,8 +35,10 @@ MASKING = 0.15
 class DistilBERTConfig(MethodConfig):
     """Options of distilbert."""
 
-    temperature: float = Field(2.0, gt=0, description="softens both distributions, of tokens and of labels")
-    alpha: float = Field(
+    temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
+        2.0, gt=0, description="softens both distributions, of tokens and of labels"
+    )
+    alpha: Annotated[float, Search(0.0, 0.9)] = Field(
         0.0, ge=0, le=1, description="weight of the teacher's predictions in stage finetune; the labels weigh 1 - alpha"
     )
 

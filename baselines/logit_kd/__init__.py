@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
-from harness import Batch, LossTerms, Method, MethodConfig, Needs, Stage, Step, Tensors, hookimpl
+from harness import Batch, LossTerms, Method, MethodConfig, Needs, Search, Stage, Step, Tensors, hookimpl
 from harness.losses import soft_target_loss, task_loss
 
 
 class LogitKDConfig(MethodConfig):
     """Options of logit_kd."""
 
-    temperature: float = Field(
+    temperature: Annotated[float, Search(1.0, 20.0, log=True)] = Field(
         4.0, gt=0, description="softens both distributions; the gradients are scaled back by its square"
     )
-    alpha: float = Field(0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha")
+    alpha: Annotated[float, Search(0.1, 1.0)] = Field(
+        0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha"
+    )
 
 
 class LogitKD(Method):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness import (
     Batch,
+    Choices,
     LossTerms,
     Method,
     MethodConfig,
@@ -31,11 +32,15 @@ from harness.losses import soft_target_loss, task_loss, unit_vectors
 class PKDConfig(MethodConfig):
     """Options of pkd. The paper searches temperature, alpha and beta for each task; the defaults are of its grids."""
 
-    temperature: float = Field(5.0, gt=0, description="of the soft targets (paper: 5, 10, 20)")
-    alpha: float = Field(
+    temperature: Annotated[float, Choices(5.0, 10.0, 20.0)] = Field(
+        5.0, gt=0, description="of the soft targets (paper: 5, 10, 20)"
+    )
+    alpha: Annotated[float, Choices(0.2, 0.5, 0.7)] = Field(
         0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha (paper: 0.2, 0.5, 0.7)"
     )
-    beta: float = Field(10.0, ge=0, description="weight of the patience loss (paper: 10, 100, 500, 1000)")
+    beta: Annotated[float, Choices(10.0, 100.0, 500.0, 1000.0)] = Field(
+        10.0, ge=0, description="weight of the patience loss (paper: 10, 100, 500, 1000)"
+    )
     strategy: Literal["skip", "last"] = Field(
         "skip", description="student layers learn from every k-th teacher layer, or from the last ones"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from harness import (
     ModelShape,
     Needs,
     Problem,
+    Search,
     Stage,
     Step,
     TaskInfo,
@@ -36,8 +37,8 @@ COUPLED = frozenset({"ss", "sc"})
 class MLKDBertConfig(MethodConfig):
     """Options of mlkd_bert."""
 
-    temperature: float = Field(1.0, gt=0, description="of kd")
-    contrast_temperature: float = Field(0.1, gt=0, description="of sc")
+    temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(1.0, gt=0, description="of kd")
+    contrast_temperature: Annotated[float, Search(0.05, 0.5, log=True)] = Field(0.1, gt=0, description="of sc")
     views: Literal["teacher", "dropout"] = Field(
         "teacher", description="what sc contrasts: student and teacher, or two passes of the student with other dropout"
     )

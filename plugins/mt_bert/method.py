@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -18,6 +18,7 @@ from harness import (
     ModelShape,
     Needs,
     Problem,
+    Search,
     Stage,
     Step,
     TaskInfo,
@@ -31,7 +32,9 @@ from harness import mapping as layer_mapping
 class MTBERTConfig(MethodConfig):
     """Options of mt_bert."""
 
-    temperature: float = Field(1.0, gt=0, description="softens both sides of the distillation loss (paper: 1)")
+    temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
+        1.0, gt=0, description="softens both sides of the distillation loss (paper: 1)"
+    )
     cofinetune: bool = Field(
         True, description="train the teachers together, under one head; false: each is fine-tuned by itself"
     )

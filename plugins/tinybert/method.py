@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, StrictBool
@@ -19,6 +19,7 @@ from harness import (
     ModelShape,
     Needs,
     Problem,
+    Search,
     Stage,
     Step,
     TaskInfo,
@@ -39,9 +40,13 @@ class TinyBERTConfig(MethodConfig):
         description="mse: of the scores before the softmax (paper, eq. 7); kl, cosine: of the attention probabilities",
     )
     mapping: layer_mapping.Mapping = Field("uniform", description="which teacher layer each student layer learns from")
-    attention_weight: float = Field(1.0, ge=0, description="weight of the attention loss")
+    attention_weight: Annotated[float, Search(0.1, 10.0, log=True)] = Field(
+        1.0, ge=0, description="weight of the attention loss"
+    )
     representation_weight: float = Field(1.0, ge=0, description="weight of the hidden and embedding losses")
-    temperature: float = Field(1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)")
+    temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
+        1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)"
+    )
     augment: StrictBool | AugmentConfig = Field(
         False,
         description="learn from variants of the sentences too (paper, appendix A); true: as in the paper, or a map"

@@ -31,7 +31,12 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
 
 def write_text(target: Path, text: str) -> None:
     """`write` for a UTF-8 text file."""
-    write(target, lambda path: path.write_bytes(text.encode()))
+    write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """`write` for a file."""
+    write(target, lambda path: path.write_bytes(content))
 
 
 def remove(path: Path) -> None:

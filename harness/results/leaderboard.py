@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.host import Host
-from harness.results import atomic, latency, sections
+from harness.results import atomic, latency, plots, sections
 from harness.results.board import Board, build
 from harness.results.reporters import Content, reporters, table_csv
 from harness.results.sections import Section
@@ -37,7 +37,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
     """
     store, host = Store.existing(folder), host or Host.reporting()
     summary = summarize(store)
-    content = Content(summary, build(summary), sections.collect(host, summary))
+    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary))
     formats = {name: reporter(content) for name, reporter in reporters(host).items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
     texts |= _latency_texts(store, summary.plan.suite)
@@ -45,11 +45,14 @@ def write(folder: Path, host: Host | None = None) -> Report:
         store.folder / sections.FOLDER / f"{name}.csv": table_csv(rows)
         for name, rows in sections.data(content.sections).items()
     }
+    pictures = {store.folder / path: picture for path, picture in plots.files(content.plots).items()}
     for path, text in texts.items():
         atomic.write_text(path, text)
-    for path in set(store.folder.glob(f"{sections.FOLDER}/*.csv")) - set(texts):
-        atomic.remove(path)  # of a section that is no longer there
-    return Report(content.board, formats["md"], tuple(texts), tuple(content.sections), formats)
+    for path, picture in pictures.items():
+        atomic.write_bytes(path, picture)
+    for path in {*store.folder.glob(f"{sections.FOLDER}/*.csv"), *plots.there(store.folder)} - {*texts, *pictures}:
+        atomic.remove(path)  # of a section or a plot that is no longer there
+    return Report(content.board, formats["md"], (*texts, *pictures), tuple(content.sections), formats)
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:

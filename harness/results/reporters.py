@@ -13,6 +13,7 @@ from tabulate import tabulate
 from harness.results import data, latex
 from harness.results.board import Board
 from harness.results.numbers import NOTHING
+from harness.results.plots import FOLDER, Plot
 from harness.results.sections import Section
 from harness.results.summary import Summary
 from harness.results.tables import Column, Line
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """What a report is made of: the numbers, the same as strings, and the sections of plugins."""
+    """What a report is made of: the numbers, the same as strings, the sections of plugins, and the plots."""
 
     summary: Summary
     board: Board
     sections: Sequence[Section] = ()
+    plots: Sequence[Plot] = ()
 
 
 Reporter = Callable[[Content], str]
@@ -53,12 +55,12 @@ def faults(name: object, reporter: object) -> Iterator[str]:
         yield f"format {name!r}: a function of harness.results.reporters.Content is needed, found {reporter!r:.80}"
 
 
-def markdown(board: Board, sections: Sequence[Section] = ()) -> str:
+def markdown(board: Board, sections: Sequence[Section] = (), plots: Sequence[Plot] = ()) -> str:
     """leaderboard.md. It reads well as it is, and as GitHub shows it."""
-    return "\n\n".join(_parts(board, sections)) + "\n"
+    return "\n\n".join(_parts(board, sections, plots)) + "\n"
 
 
-def _parts(board: Board, sections: Sequence[Section]) -> Iterator[str]:
+def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> Iterator[str]:
     yield f"# {_escaped(board.title)}"
     if board.marks:
         yield _listed(f"**{word}**: {_escaped(text)}" for word, text in board.marks)
@@ -68,11 +70,20 @@ def _parts(board: Board, sections: Sequence[Section]) -> Iterator[str]:
     for each in board.tables:
         yield f"## {each.title}"
         yield table(each.columns, each.lines)
+    if plots:
+        yield "## Plots"
+        yield from (_picture(plot) for plot in plots)
     yield from (section.markdown for section in sections)
     yield "## How to read it"
     yield _listed(_escaped(text) for text in board.reading)
     yield "## Where it comes from"
     yield _listed(f"{what}: {_escaped(text)}" for what, text in board.provenance)
+
+
+def _picture(plot: Plot) -> str:
+    """The PNG, which leads to the SVG. What stands in brackets ends at one, and a line at no emphasis."""
+    alt = re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", _escaped(plot.alt))
+    return f"[![{alt}]({FOLDER}/{plot.name}.png)]({FOLDER}/{plot.name}.svg)"
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -148,7 +159,7 @@ def as_json(content: Content) -> str:
 
 
 OURS: Mapping[str, Reporter] = {
-    "md": lambda content: markdown(content.board, content.sections),
+    "md": lambda content: markdown(content.board, content.sections, content.plots),
     "csv": lambda content: csv(content.summary),
     "tex": lambda content: latex.document(content.board),
     "json": as_json,

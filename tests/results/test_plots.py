@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
@@ -152,6 +153,8 @@ def test_rows_without_average_are_left_out_and_named(tmp_path):
 
 def test_one_seed_says_what_it_has_not(tmp_path):
     drawn = plots(fill(tmp_path / "bare", plan(seeds=1)))
+    assert {plot.marks for plot in drawn.values()} == {"PRELIMINARY"}
+    assert all("PRELIMINARY" in texts(plot) and "(PRELIMINARY)" in plot.alt for plot in drawn.values())
     assert "There are no intervals: one seed does not tell them." in drawn["pareto"].caption
     assert "interval" not in drawn["tasks"].alt
     answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
@@ -187,8 +190,8 @@ def test_alt_texts_break_no_markdown(tmp_path):
     content = summarize(fill(tmp_path))
     from harness.results.board import build
 
-    text = markdown(build(content), (), [Plot("pareto", "a ](b) *c* [d]", "e", {})])
-    assert r"[![a \](b) \*c\* \[d\]. e](plots/pareto.png)](plots/pareto.svg)" in text
+    text = markdown(build(content), (), [Plot("pareto", "a ](b) *c* [d]", "BAD", "e", {})])
+    assert r"[![a \](b) \*c\* \[d\] (BAD). e](plots/pareto.png)](plots/pareto.svg)" in text
 
 
 def test_learning_curves_are_of_cells_that_are_complete(tmp_path):
@@ -261,9 +264,9 @@ def test_points_of_one_cost_stand_side_by_side_the_first_where_it_belongs():
 
 def test_labels_share_a_column_where_there_is_no_room_between():
     far = places([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(far, 1.0)] == [[0], [1]]
+    assert [members for _, members in columns(far, [1.0, 1.0])] == [[0], [1]]
     near = places([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(near, 1.0)] == [[0], [1, 2]]
+    assert [members for _, members in columns(near, [1.0] * 3)] == [[0], [1, 2]]
 
 
 def test_rows_look_different():
@@ -306,3 +309,14 @@ def test_nothing_imports_matplotlib_until_something_is_drawn():
 def test_the_page_names_every_plot(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
     assert [name for name in plots(told(tmp_path)) if f"`plots/{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("totals", [[1.0], [2.0, 2.0], [math.nan] * 3, [1.0, math.inf], [1e30, 1e-30], [0.0, 0.0]])
+def test_losses_of_any_kind_are_drawn(tmp_path, totals):
+    store = fill(tmp_path, plan([SST2], seeds=1))
+    key = run_key("sst2", "kd", "big", 1)
+    (tmp_path / "runs" / key / "record.json").unlink()
+    store.save(run_record("sst2", "kd", "big", 1, losses=losses(*totals)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "step" in texts(plots(store)["learning"])

@@ -21,17 +21,19 @@ ENDINGS = ("png", "svg")
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that is drawn. `files` has it by the ending of a file; `title` and `caption` stand in the picture, too."""
+    """A plot that is drawn. `files` has it by the ending of a file; `title`, `marks` (what limits the claim of the
+    board) and `caption` stand in the picture, too."""
 
     name: str
     title: str
+    marks: str
     caption: str
     files: Mapping[str, bytes]
 
     @property
     def alt(self) -> str:
         """What the picture shows, for whom it is not shown to."""
-        return f"{self.title}. {self.caption}"
+        return f"{self.title}{f' ({self.marks})' if self.marks else ''}. {self.caption}"
 
 
 def draw(summary: Summary) -> tuple[Plot, ...]:
@@ -42,7 +44,7 @@ def draw(summary: Summary) -> tuple[Plot, ...]:
 
     with as_ours():
         sheets = [*pareto.sheets(summary), *tasks.sheets(summary), *learning.sheets(summary)]
-        return tuple(Plot(sheet.name, sheet.title, sheet.caption, sheet.files()) for sheet in sheets)
+        return tuple(Plot(sheet.name, sheet.title, sheet.marks, sheet.caption, sheet.files()) for sheet in sheets)
 
 
 def there(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.results.plots.curves import Curve, curve
-from harness.results.plots.sheet import FAINT, TOP, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
+from harness.results.plots.sheet import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
 from harness.results.records import RunRecord
 from harness.results.summary import Row, Summary
 
@@ -57,10 +57,11 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     shown = [row for row in rows if any(row.label in curves for curves in panels.values())]
     across, down = grid(len(panels))
     panel = ABOVE + PANEL + BELOW
-    title = f"{summary.plan.suite}: training loss of {student}"
     columns = max(1, int((WIDTH - LEFT) / (max(widths([short(row.label) for row in shown], TYPE)) + HANDLE)))
     lines = -(-len(shown) // columns)
-    sheet = Sheet(name, title, _caption(summary, rows, panels), down * panel + ENTRY * lines)
+    sheet = Sheet(
+        summary, name, f"training loss of {student}", _caption(summary, rows, panels), down * panel + ENTRY * lines
+    )
     width = (WIDTH - LEFT + APART - 0.15) / across
     for index, (task, curves) in enumerate(panels.items()):
         axes = sheet.axes(LEFT + index % across * width, index // across * panel + ABOVE, width - APART, PANEL)
@@ -111,7 +112,7 @@ def _legend(sheet: Sheet, summary: Summary, rows: Sequence[Row], columns: int, t
         [Line2D([], [], linestyle=its.line, linewidth=1.2, **_small(its)) for its in looks],
         [short(row.label) for row in rows],
         loc="upper left",
-        bbox_to_anchor=(LEFT / WIDTH, 1 - (TOP + top) / sheet.height),
+        bbox_to_anchor=(LEFT / WIDTH, 1 - (sheet.top + top) / sheet.height),
         ncols=columns,
         fontsize=TYPE,
         handlelength=3,

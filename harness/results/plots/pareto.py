@@ -65,7 +65,7 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
         if scatter.points:
             drawn += 1
             name = "pareto" if drawn == 1 else f"pareto-{drawn}"
-            yield _sheet(name, f"{summary.plan.suite}: {cost.title}", _caption(scatter) + left_out(out), scatter)
+            yield _sheet(summary, name, _caption(scatter) + left_out(out), scatter)
 
 
 def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str]]]:
@@ -97,12 +97,12 @@ def _caption(scatter: Scatter) -> str:
     )
 
 
-def _sheet(name: str, title: str, caption: str, scatter: Scatter) -> Sheet:
+def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet:
     body = max(4.0, APART * (len(scatter.points) + 2) + BOTTOM)
-    sheet = Sheet(name, title, caption, body)
+    sheet = Sheet(summary, name, scatter.cost.title, caption, body)
     axes = sheet.axes(LEFT, 0.0, BREADTH, body - BOTTOM)
-    longest = 1.12 * max(widths((point.label for point in scatter.points), TYPE))  # bold is broader
-    limits, found = places([point.cost for point in scatter.points], BREADTH, longest)
+    lengths = [1.12 * width for width in widths((point.label for point in scatter.points), TYPE)]  # bold is broader
+    limits, found = places([point.cost for point in scatter.points], BREADTH, max(lengths))
     axes.set(xscale="log", xlim=[10**limit for limit in limits], ylim=_heights(scatter.points))
     axes.set_xlabel(scatter.cost.axis)
     axes.set_ylabel("average score")
@@ -112,7 +112,7 @@ def _sheet(name: str, title: str, caption: str, scatter: Scatter) -> Sheet:
     inch = (limits[1] - limits[0]) / BREADTH
     for point, place in zip(scatter.points, found, strict=True):
         _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.beside)
-    _draw_labels(axes, scatter, found, longest)
+    _draw_labels(axes, scatter, found, lengths)
     return sheet
 
 
@@ -143,12 +143,12 @@ def _draw_front(axes: Axes, scatter: Scatter) -> None:
     axes.plot([xs[0], *xs, far], [worst, *ys, ys[-1]], "--", drawstyle="steps-pre", color=GREY, linewidth=0.9, zorder=2)
 
 
-def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[Place], longest: float) -> None:
+def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[Place], lengths: Sequence[float]) -> None:
     """In columns to the right of the points, in the order of their heights, each with a line to its point."""
     bottom, top = axes.get_ylim()
     height = axes.bbox.height / axes.figure.dpi
     front = scatter.front
-    for left, members in columns(found, longest):
+    for left, members in columns(found, lengths):
         members = sorted(members, key=lambda index: scatter.points[index].score.mean)
         heights = [(scatter.points[index].score.mean - bottom) / (top - bottom) * height for index in members]
         for index, own, free in zip(members, heights, spread(heights, APART, 0.08, height - 0.08), strict=True):

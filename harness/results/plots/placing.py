@@ -65,8 +65,8 @@ def _groups(at: Sequence[float]) -> Iterator[list[int]]:
     yield sorted(group)
 
 
-def columns(found: Sequence[Place], longest: float) -> Iterator[tuple[float, list[int]]]:
-    """Columns of labels: where each begins, and the points that it names.
+def columns(found: Sequence[Place], lengths: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
+    """Columns of labels of such lengths: where each begins, and the points that it names.
 
     A group has a column of its own if there is room before the next one; else it shares that one's.
     """
@@ -78,6 +78,7 @@ def columns(found: Sequence[Place], longest: float) -> Iterator[tuple[float, lis
         members += by_group[group]
         left = max(max(found[index].at, found[index].end) for index in members) + TO_LABEL
         following = [found[index].at for index in by_group.get(group + 1, ())]
+        longest = max(lengths[index] for index in members)
         if not following or left + longest + CLOSE < min(following):
             yield left, members
             members = []

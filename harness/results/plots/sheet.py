@@ -19,6 +19,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from harness.results import wording
 from harness.results.summary import Row, Summary
 
 WIDTH = 9.0
@@ -44,11 +45,8 @@ INK = "#222222"
 GREY = "#595959"
 FAINT = "#E3E3E3"
 
-LINE = 0.16
-"""Inches, of a line of a caption."""
-
-TOP = 0.4
-"""Inches, for the title."""
+TITLE, LINE = 0.4, 0.16
+"""Inches, for the title and for a line of the caption."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -101,28 +99,33 @@ def look(row: Row, summary: Summary) -> Look:
 
 
 class Sheet:
-    """A figure whose places are told in inches. Title and caption are part of it, so that it can stand alone.
+    """A figure whose places are told in inches. Title and caption are part of it, so that it can stand alone, and so
+    are the words that limit what the board may claim.
 
     Attributes:
-        body: inches between title and caption.
+        marks: those words, empty if there are none.
+        top: inches above the body.
+        height: of the whole.
     """
 
-    def __init__(self, name: str, title: str, caption: str, body: float) -> None:
-        self.name, self.title, self.caption, self.body = name, title, caption, body
+    def __init__(self, summary: Summary, name: str, title: str, caption: str, body: float) -> None:
+        self.name, self.title, self.caption = name, f"{summary.plan.suite}: {title}", caption
+        self.marks = ", ".join(word for word, _ in wording.marks(summary))
         lines = textwrap.wrap(caption, 160)
-        self.height = TOP + body + 0.15 + LINE * len(lines)
+        self.top = TITLE + LINE * bool(self.marks)
+        self.height = self.top + body + 0.15 + LINE * len(lines)
         self.figure = Figure(figsize=(WIDTH, self.height), dpi=DPI)
         FigureCanvasAgg(self.figure)
-        self.figure.text(
-            0.1 / WIDTH, 1 - 0.12 / self.height, textwrap.shorten(title, 110), va="top", fontsize=11, weight="bold"
-        )
-        self.figure.text(
-            0.1 / WIDTH, 0.08 / self.height, "\n".join(lines), va="bottom", fontsize=7.5, color=GREY, linespacing=1.35
-        )
+        self._text(0.12, short(self.title, 88, 60), va="top", fontsize=11, weight="bold")
+        self._text(0.34, self.marks, va="top", fontsize=7.5, color=COLOURS[1])
+        self._text(self.height - 0.08, "\n".join(lines), va="bottom", fontsize=7.5, color=GREY, linespacing=1.35)
+
+    def _text(self, down: float, text: str, **how: Any) -> None:
+        self.figure.text(0.1 / WIDTH, 1 - down / self.height, text, **how)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes whose upper left corner is that far from the left and from the body's top."""
-        bottom = self.height - TOP - top - height
+        bottom = self.height - self.top - top - height
         return self.figure.add_axes(
             (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height), facecolor="none"
         )

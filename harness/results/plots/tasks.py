@@ -35,8 +35,9 @@ def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) 
     height = LINE * len(slots)
     across, down = grid(len(tasks))
     sheet = Sheet(
+        summary,
         "tasks",
-        f"{summary.plan.suite}: scores by task" + ", with 95 % intervals" * any(map(_has_interval, rows)),
+        "scores by task" + ", with 95 % intervals" * any(map(_has_interval, rows)),
         _caption(summary, tasks, rows),
         down * (TITLE + height + TICKS),
     )

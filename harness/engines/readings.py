@@ -30,7 +30,11 @@ class Readings:
 
         def make() -> EncodedTask:
             splits = replace(data.splits, train=augmenting.load(augmented)) if augmented else data.splits
-            fingerprints = {name: f"{data.validation_fingerprint}/{name}" for name in data.splits.validation}
+            fingerprints = {
+                f"validation/{name}": f"{data.validation_fingerprint}/{name}" for name in data.splits.validation
+            }
+            if data.selection_fingerprint is not None:
+                fingerprints["selection"] = data.selection_fingerprint
             return encode_task(
                 data.task,
                 splits,
@@ -38,7 +42,7 @@ class Readings:
                 first.fingerprint,
                 max_length,
                 places=places,
-                fingerprints={"train": train, **{f"validation/{name}": each for name, each in fingerprints.items()}},
+                fingerprints={"train": train, **fingerprints},
             )
 
         train = augmenting.about(augmented).fingerprint if augmented else data.train_fingerprint

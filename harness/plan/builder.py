@@ -22,6 +22,7 @@ from harness.suite.resolved import Cell, MethodVariant, Resolved
 from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint, select
+from harness.tasks.selection import cut
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
 """Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
@@ -84,9 +85,13 @@ class _Builder:
     def _data(self, task: Task) -> TaskData:
         limit = self.spec.training.limit
         source = self.suite.sources.get(task.source) if task.source else None
-        splits = select(task.load(source), train=limit.train, validation=limit.validation)
+        splits, spec = task.load(source), self.spec.selects
+        if spec and spec.on == "train":
+            splits = cut(task, splits, share=spec.share, seed=spec.seed)
+        splits = select(splits, train=limit.train, validation=limit.validation)
         validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
-        return TaskData(task, splits, fingerprint(splits.train), validation)
+        chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
+        return TaskData(task, splits, fingerprint(splits.train), validation, chosen_on)
 
     def _path(self, model: str) -> Path:
         if model not in self.paths:

@@ -37,12 +37,15 @@ class Reader:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's examples, as limited by the suite, and their fingerprints."""
+    """A task's examples, as limited by the suite, and their fingerprints. `selection_fingerprint` is that of the
+    examples on which something is chosen, be they held out of the training split or those of the validation splits;
+    None where nothing is."""
 
     task: Task
     splits: Splits
     train_fingerprint: str
     validation_fingerprint: str
+    selection_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from harness.suite.schema import SuiteSpec
 if TYPE_CHECKING:
     from harness.tasks.base import Task
 
-LATER = ("selection", "tuning")
+LATER = ("tuning",)
 """Keys that are planned, and that this version does not have."""
 
 

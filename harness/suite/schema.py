@@ -196,6 +196,31 @@ class CheckpointsSpec(Strict):
     trust_remote_code: bool = False
 
 
+class SelectionSpec(Strict):
+    """On which examples a run's best epoch, or the options of methods, are chosen. A word alone is `on`."""
+
+    on: Literal["train", "validation"] = Field(
+        "train", description="a part of the training split that nothing is trained on, or what the board reports"
+    )
+    share: Annotated[float, Field(gt=0, le=0.2)] = Field(
+        0.1, description="of the full training split; at least 100 examples, and never more than a fifth"
+    )
+    seed: Seed = Field(1, description="of the examples that are held out")
+    epoch: Literal["best", "last"] = Field("best", description="of its last stage, whose weights a run keeps")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: object) -> object:
+        return {"on": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        idle = self.model_fields_set & {"share", "seed"}
+        if self.on == "validation" and idle:
+            raise ValueError(f"nothing is held out with `on: validation`: take out {' and '.join(sorted(idle))}")
+        return self
+
+
 class TeacherCacheSpec(Strict):
     """How much disk the kept teacher tensors may take; 0 turns them off."""
 
@@ -215,6 +240,7 @@ class SuiteSpec(Strict):
     training: TrainingSpec = TrainingSpec()
     general: GeneralSpec | None = None
     latency: LatencySpec | None = None
+    selection: SelectionSpec | None = Field(None, description="default: nothing is chosen, and nothing held out")
     teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
@@ -224,6 +250,11 @@ class SuiteSpec(Strict):
         True, description="show figures of others beside ours: all that match, none, or those of the sources named"
     )
     trust_remote_code: bool = False
+
+    @property
+    def selects(self) -> SelectionSpec | None:
+        """`selection`; None: nothing is chosen."""
+        return self.selection
 
 
 MethodSpec.model_rebuild()

@@ -23,11 +23,14 @@ class Splits:
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
       split, none where the question has no answer).
 
-    `validation` has one data set for each validation split, by name; what a run scores is all of them.
+    `validation` has one data set for each validation split, by name; what a run scores is all of them. `selection` is
+    a part of the training split that is held out from `train` to choose on, if anything is: see
+    `harness.tasks.selection`. What loads a task leaves it out.
     """
 
     train: Dataset
     validation: dict[str, Dataset]
+    selection: Dataset | None = None
 
 
 @dataclass(frozen=True)

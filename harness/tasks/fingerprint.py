@@ -31,10 +31,13 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def select(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
-    """The first examples of a shuffle that is always the same, so many of each split; None: all, in their order."""
+    """The first examples of a shuffle that is always the same, so many of each split; None: all, in their order. What
+    is held out to choose on is scored as often as the validation splits or more, and so cut as they are."""
+    held = splits.selection
     return Splits(
         train=_first(splits.train, train),
         validation={name: _first(part, validation) for name, part in splits.validation.items()},
+        selection=_first(held, validation) if held is not None else None,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedTask:
-    """A task's splits, tokenised by one tokenizer. `reader` is the tokenizer's fingerprint."""
+    """A task's splits, tokenised by one tokenizer. `reader` is the tokenizer's fingerprint. `held` tokenises what is
+    held out to choose on, where there is something."""
 
     task: Task
     splits: Splits
@@ -34,6 +35,12 @@ class EncodedTask:
     pad_token_id: int
     train: Encoded
     validation: Mapping[str, Encoded]
+    held: Callable[[], Encoded] | None = None
+
+    @cached_property
+    def selection(self) -> Encoded | None:
+        """What is held out of the training split to choose on, tokenised when it is first asked for."""
+        return self.held() if self.held else None
 
     def batch(self, rows: list[int]) -> Batch:
         """Training examples, padded to the longest."""
@@ -61,8 +68,9 @@ def encode_task(
     """Tokenise all splits of a task; with `places`, so that teachers with other tokenizers can read the training rows
     along.
 
-    `fingerprints` are those of the training split, under ``train``, and of the validation splits, under their names
-    after ``validation/``: with them, what was tokenised before comes from the cache.
+    `fingerprints` are those of the training split, under ``train``, of the validation splits, under their names after
+    ``validation/``, and of what is held out, under ``selection``: with them, what was tokenised before comes from the
+    cache.
     """
 
     def one(dataset: Dataset, name: str, *, places: bool = False) -> Encoded:
@@ -76,7 +84,8 @@ def encode_task(
 
     validation = {name: one(part, f"validation/{name}") for name, part in splits.validation.items()}
     train = one(splits.train, "train", places=places)
-    return EncodedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation)
+    held = partial(one, splits.selection, "selection") if splits.selection is not None else None
+    return EncodedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation, held)
 
 
 def encode_along(

@@ -1,9 +1,9 @@
-"""A model's logits on a task's validation splits, and what they score."""
+"""A model's logits on a task's validation splits, or on what is held out to choose on, and what they score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,15 +16,24 @@ from harness.training.data import EncodedTask
 
 
 def score(
-    capture: Capture, data: EncodedTask, metrics: Mapping[str, Any], *, batch_size: int, device: torch.device
+    capture: Capture,
+    data: EncodedTask,
+    metrics: Mapping[str, Any],
+    *,
+    batch_size: int,
+    device: torch.device,
+    part: Literal["validation", "selection"] = "validation",
 ) -> Scored:
-    """Score a model on every validation split. Always in the weights' own precision."""
-    parts = {}
-    for name, encoded in data.validation.items():
+    """Score a model on every validation split; with `part` ``selection`` on the examples to choose on, which are the
+    validation splits too where none are held out. Always in the weights' own precision."""
+    examples, rows = data.splits.validation, data.validation
+    if part == "selection" and data.splits.selection is not None and data.selection is not None:
+        examples, rows = {part: data.splits.selection}, {part: data.selection}
+    scored = {}
+    for name, encoded in rows.items():
         outputs = logits(capture, encoded, data.pad_token_id, batch_size=batch_size, device=device)
-        examples = data.splits.validation[name]
-        parts[name] = evaluate_outputs(data.task, examples, encoded, outputs, metrics, split=name)
-    return combine(parts)
+        scored[name] = evaluate_outputs(data.task, examples[name], encoded, outputs, metrics, split=name)
+    return combine(scored)
 
 
 def logits(

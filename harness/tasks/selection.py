@@ -73,7 +73,7 @@ def _stratified(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np
 def _parts(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """`count`, split in proportion to `sizes`: what is left over by rounding down goes to the largest fractions."""
     exact = count * sizes / sizes.sum()
-    parts = np.floor(exact).astype(np.int64)
+    parts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     largest = np.argsort(-(exact - parts), kind="stable")
     parts[largest[: count - parts.sum()]] += 1
     return parts

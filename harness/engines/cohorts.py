@@ -49,7 +49,7 @@ class Cohorts:
         while jobs:
             started, forwards = provenance.now(), Counter[str]()
             stream, reading, others = self._batches(jobs)
-            runs = self._runs(jobs, stream)
+            runs = self._runs(jobs, stream, reading)
             taught = self._teachers(jobs, others, runs, forwards)
             cohort = Cohort(stream, taught, runs, self.device, forwards)
             for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
@@ -75,13 +75,13 @@ class Cohorts:
             others=others,
         )
 
-    def _runs(self, jobs: Sequence[RunJob], stream: Stream) -> list[Run]:
+    def _runs(self, jobs: Sequence[RunJob], stream: Stream, reading: EncodedTask) -> list[Run]:
         """Each at its first step, or where it was interrupted."""
         first, sources = jobs[0], Sources(self.plan)
         if first.augmented:  # The task's own data set the length of a run, whatever it learns from.
             originals, *_ = self.readings.of(first.data, [first.reader], self.plan.spec.training.max_length)
             stream = self._stream(jobs, originals, {})
-        runs = [prepare(job, self.plan, sources, stream.batches_per_epoch, self.device) for job in jobs]
+        runs = [prepare(job, self.plan, sources, reading, stream.batches_per_epoch, self.device) for job in jobs]
         for run in runs:
             if first.augmented:
                 run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
@@ -122,7 +122,7 @@ class Cohorts:
         )
         forwards[name] += filled.forwards
         for run in readers:
-            run.charge_filling(filled.seconds, among=len(readers))
+            run.spent.charge_filling(filled.seconds, among=len(readers))
         return source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ from harness.engines import general, teachers
 from harness.events import RunFinished, RunId
 from harness.identity import derive
 from harness.models import heads, students
+from harness.models.capture import Capture
 from harness.plan import Plan, RunJob
 from harness.results import atomic
-from harness.results.records import RunRecord
+from harness.results.records import RunRecord, Selected
 from harness.results.store import Store
 from harness.training import accounts
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask
 from harness.training.evaluate import score
 from harness.training.run import Run
+from harness.training.selection import BestEpoch
 
 
 class Sources:
@@ -52,8 +55,11 @@ def _checkpoint(job: RunJob) -> Path | None:
     return general.folder(job.general) if job.general else job.checkpoint
 
 
-def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, device: torch.device) -> Run:
-    """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from."""
+def prepare(
+    job: RunJob, plan: Plan, sources: Sources, data: EncodedTask, batches_per_epoch: int, device: torch.device
+) -> Run:
+    """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from; `data`
+    has what its best one is chosen on."""
     planned, variant = job.planned, job.cell.variant
     student = students.build(
         plan.spec.students[planned.student],
@@ -72,8 +78,19 @@ def prepare(job: RunJob, plan: Plan, sources: Sources, batches_per_epoch: int, d
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
         device=device,
+        best=_best_epoch(data, plan, device) if job.best_epoch else None,
         observe=accounts.reporter(plan.resolved.suite.host),
     )
+
+
+def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoch:
+    metrics, batch_size = plan.resolved.suite.host.metrics, plan.spec.training.batch_size
+
+    def held_out(capture: Capture) -> float:
+        scored = score(capture, data, metrics, batch_size=batch_size, device=device, part="selection")
+        return math.nan if scored.score is None else scored.score
+
+    return BestEpoch(held_out)
 
 
 def finish(
@@ -106,6 +123,7 @@ def finish(
         parts=dict(job.parts),
         losses=run.history,
         notes=run.notes,
+        selection=_selected(run, job, plan),
         cost=accounts.cost(run, cohort, evaluation_seconds=seconds),
         size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
         provenance=accounts.provenance_of(run.device, started),
@@ -124,3 +142,20 @@ def finish(
     else:
         accounts.announce_failure(host, run)
     return record
+
+
+def _selected(run: Run, job: RunJob, plan: Plan) -> Selected | None:
+    """On what something was chosen, if anything was."""
+    spec, data = plan.spec.selects, job.data
+    if spec is None or data.selection_fingerprint is None:
+        return None
+    held, chosen = data.splits.selection, run.best and run.best.chosen
+    return Selected(
+        on=spec.on,
+        share=spec.share if held is not None else None,
+        seed=spec.seed if held is not None else None,
+        examples=sum(map(len, data.splits.validation.values() if held is None else [held])),
+        fingerprint=data.selection_fingerprint,
+        epochs=run.best.epochs if run.best else [],
+        step=chosen.step if chosen else None,
+    )

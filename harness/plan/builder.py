@@ -22,7 +22,7 @@ from harness.suite.resolved import Cell, MethodVariant, Resolved
 from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint, select
-from harness.tasks.selection import cut
+from harness.tasks.selection import hold_out
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
 """Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
@@ -85,10 +85,8 @@ class _Builder:
     def _data(self, task: Task) -> TaskData:
         limit = self.spec.training.limit
         source = self.suite.sources.get(task.source) if task.source else None
-        splits, spec = task.load(source), self.spec.selects
-        if spec and spec.on == "train":
-            splits = cut(task, splits, share=spec.share, seed=spec.seed)
-        splits = select(splits, train=limit.train, validation=limit.validation)
+        spec = self.spec.selects
+        splits = select(hold_out(task, task.load(source), spec), train=limit.train, validation=limit.validation)
         validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
         chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
         return TaskData(task, splits, fingerprint(splits.train), validation, chosen_on)
@@ -159,6 +157,8 @@ class _Builder:
             parts |= keys.alignment(reader, [teacher.reader for teacher in teachers])
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
+            if self.spec.selects and self.spec.selects.epoch == "best":
+                parts["selection"] = keys.selection(data)
             planned = PlannedRun(
                 key=key(parts),
                 task=task.name,

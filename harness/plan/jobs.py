@@ -169,6 +169,11 @@ class RunJob:
     kept: bool = False
 
     @property
+    def best_epoch(self) -> bool:
+        """Whether it keeps the weights of its best epoch, not of its last."""
+        return "selection" in self.parts
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """What its teachers are called in a cohort, in which they may be run for others."""
         return tuple(f"{teacher.name}, kept" if self.kept else teacher.name for teacher in self.teachers)

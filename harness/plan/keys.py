@@ -83,6 +83,11 @@ def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
     return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
 
 
+def selection(task: TaskData) -> dict[str, Any]:
+    """Of a run that keeps its best epoch: on which examples. No part of the key of one that keeps its last."""
+    return {"epoch": "best", "examples": task.selection_fingerprint}
+
+
 def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a run that reads its teachers' tensors from the cache."""
     return {

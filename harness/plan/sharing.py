@@ -26,7 +26,15 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory.Load:
         teacher.key: (shape, _asked(stages, index))
         for index, (teacher, shape) in enumerate(zip(job.teachers, job.method.teachers, strict=True))
     }
-    return memory.load(job.method.student, _students(stages), teachers, reading, training, fused=_fused(device))
+    return memory.load(
+        job.method.student,
+        _students(stages),
+        teachers,
+        reading,
+        training,
+        fused=_fused(device),
+        copied=job.best_epoch and not _fused(device),
+    )
 
 
 def of_general(job: GeneralJob, device: str) -> memory.Load:

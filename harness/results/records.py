@@ -29,6 +29,26 @@ class LossPoint(Frozen):
     terms: dict[str, float] = Field(description="`loss`: the weighted total; the rest: unweighted terms and logs")
 
 
+class EpochScore(Frozen):
+    """What a student scored as an epoch ended, on the examples to choose on."""
+
+    step: int = Field(description="steps done, over the whole run")
+    epoch: float = Field(description="of the last stage, from its first step on")
+    score: float
+
+
+class Selected(Frozen):
+    """On what something was chosen, and which epoch was."""
+
+    on: Literal["train", "validation"] = Field(description="held out of the training split, or what is reported")
+    share: float | None = Field(None, description="of the training split, as asked for")
+    seed: int | None = Field(None, description="of the examples held out")
+    examples: int = Field(description="to choose on")
+    fingerprint: str = Field(description="of these examples")
+    epochs: list[EpochScore] = Field(default_factory=list, description="of the last stage; none: no epoch was chosen")
+    step: int | None = Field(None, description="after which the weights that were kept were there; none: the last one")
+
+
 class Cost(Frozen):
     """What the run took. In a cohort a teacher's forward pass is shared evenly among the runs that read it."""
 
@@ -103,6 +123,7 @@ class RunRecord(Frozen):
     parts: dict[str, Any] = Field(description="what the key is a hash of")
     losses: list[LossPoint] = Field(default_factory=list)
     notes: dict[str, Any] = Field(default_factory=dict, description="what the method chose, such as a drawn mapping")
+    selection: Selected | None = Field(None, description="none: nothing was chosen, and nothing held out for it")
     cost: Cost
     size: ModelSize
     provenance: Provenance

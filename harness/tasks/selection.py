@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import Problem, UserError
+from harness.suite.schema import SelectionSpec
 from harness.tasks.base import Splits, Task
 
 if TYPE_CHECKING:
@@ -25,6 +26,28 @@ FEWEST = 10
 
 BINS = 10
 """Of a regression's labels, equally full: what stands for classes."""
+
+
+def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
+    """The splits as a suite's `spec` asks for them: as they are, or with a part of the training split held out.
+
+    Raises:
+        UserError: the training split is too small, or labels are hidden that are to be chosen on.
+    """
+    if spec is None:
+        return splits
+    if spec.on == "train":
+        return cut(task, splits, share=spec.share, seed=spec.seed)
+    for name, part in splits.validation.items():
+        if task.kind == "classification" and min(part["label"], default=0) < 0:
+            raise UserError(
+                Problem(
+                    f"task {task.name!r} hides the labels of its split {name}: nothing can be chosen on it; choose on"
+                    " train, or take the task out",
+                    "selection",
+                )
+            )
+    return splits
 
 
 def cut(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:

@@ -20,13 +20,14 @@ from harness.training.run import Run
 
 
 def cost(run: Run, cohort: Cohort, *, evaluation_seconds: float) -> Cost:
-    """What the run took so far, with its part of the teachers' time."""
+    """What the run took so far, with its part of the teachers' time. `evaluation_seconds` are those of scoring it after
+    its last step."""
     return Cost(
-        wall_seconds=run.wall_seconds,
-        student_seconds=run.student_seconds,
-        teacher_seconds=run.teacher_seconds,
-        teacher_seconds_whole=run.teacher_seconds_whole,
-        evaluation_seconds=evaluation_seconds,
+        wall_seconds=run.spent.wall_seconds,
+        student_seconds=run.spent.student_seconds,
+        teacher_seconds=run.spent.teacher_seconds,
+        teacher_seconds_whole=run.spent.teacher_seconds_whole,
+        evaluation_seconds=run.spent.evaluation_seconds + evaluation_seconds,
         steps=run.position,
         tokens=run.tokens,
         teacher_forwards=cohort.teacher_forwards,

@@ -183,7 +183,7 @@ class Cohort:
             lap.end()
             self.forwards[name] += teacher.passes
             for run in readers[name]:
-                run.charge(lap, among=len(readers[name]), passes=teacher.passes)
+                run.spent.charge(lap, among=len(readers[name]), passes=teacher.passes)
         return tensors
 
 

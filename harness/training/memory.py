@@ -3,7 +3,8 @@
 Of a cohort, whose students take their steps one after another:
 
     peak      = resident + max(teacher pass, largest step)
-    resident  = of each run its weights and AdamW's two moments, 3 x 4 bytes a parameter; of each teacher its weights
+    resident  = of each run its weights and AdamW's two moments, 3 x 4 bytes a parameter, and the weights of its best
+                epoch, if it keeps them and the device has no memory of its own; of each teacher its weights
     pass      = what a teacher's layer works on, and the tensors that are asked for
     step      = these tensors, the student's gradients (4 bytes a parameter), its activations, what its losses keep, and
                 what the backward pass works on
@@ -63,6 +64,7 @@ def load(
     training: TrainingSpec,
     *,
     fused: bool,
+    copied: bool = False,
 ) -> Load:
     """Of a run.
 
@@ -70,6 +72,7 @@ def load(
         stages: what each asks of the student, and whether its batches may be split.
         teachers: by key, with all that any stage asks of them.
         fused: whether attention with dropout keeps no N x N map, as on a GPU.
+        copied: whether a copy of its weights is kept in the same memory.
     """
     half = training.precision != "fp32"
     count = parameters(student, reading.vocabulary)
@@ -83,7 +86,7 @@ def load(
     step += FLOAT * count + sum(2 * captured(names, shape, reading, half) for shape, names in teachers.values())
     if half:
         step += 2 * count  # autocast keeps a copy of the weights for the step
-    return Load(3 * FLOAT * count, step, teachers, reading, half)
+    return Load((3 + copied) * FLOAT * count, step, teachers, reading, half)
 
 
 def peak(loads: Sequence[Load]) -> int:

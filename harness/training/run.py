@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,8 @@ from harness.training.losslog import LossLog
 from harness.training.optim import adamw, set_learning_rate
 from harness.training.rng import RandomState
 from harness.training.schedule import learning_rate, stage_steps
-from harness.training.stopwatch import Lap, Stopwatch
+from harness.training.selection import BestEpoch
+from harness.training.spent import Spent
 
 Said = tuple[str, float | Tensor, float]
 """A value to log, by name, and its weight in the step's: the share of the examples that it is of."""
@@ -32,7 +32,8 @@ Said = tuple[str, float | Tensor, float]
 class Run:
     """A run owns all that its result depends on, and its failure: nothing of it is shared but batches and teachers.
 
-    `teachers` are the names, within the cohort, of the method's teachers. `observe` is told of every `LossPoint`.
+    `teachers` are the names, within the cohort, of the method's teachers. `best` chooses one of its epochs, where that
+    is asked for. `observe` is told of every `LossPoint`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Run:
         overrides: Mapping[str, StageOverride],
         batches_per_epoch: int,
         device: torch.device,
+        best: BestEpoch | None = None,
         observe: Callable[[Run, LossPoint], None] = lambda run, point: None,
     ) -> None:
         self.id = run_id
@@ -55,6 +57,7 @@ class Run:
         self.device = device
         self.overrides = overrides
         self.batches_per_epoch = batches_per_epoch
+        self.best = best
         self.observe = observe
         self.random = RandomState(run_id.seed, device)
         self.student = student.to(device)
@@ -78,14 +81,9 @@ class Run:
         """Examples of one forward and backward pass, where a step is split; None: all of the batch's."""
         self.history: list[LossPoint] = []
         self.tokens = 0
-        self.teacher_reads = 0.0
-        """Teacher forwards that this run answers for: one that k runs read counts 1 / k for each."""
-        self.watch = Stopwatch(device)
-        self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
+        self.spent = Spent(device)
         self._skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._log = LossLog()
-        self._started = time.perf_counter()
-        self._seconds_before = {"student": 0.0, "wall": 0.0, "teacher": 0.0, "teacher_whole": 0.0}
 
     @property
     def stage(self) -> Stage:
@@ -106,38 +104,9 @@ class Run:
         return self.error is not None or self.position >= self.steps
 
     @property
-    def student_seconds(self) -> float:
-        return self._seconds_before["student"] + self.watch.seconds()
-
-    @property
-    def wall_seconds(self) -> float:
-        return self._seconds_before["wall"] + time.perf_counter() - self._started
-
-    @property
-    def teacher_seconds(self) -> float:
-        """Time of the teachers' forward passes that this run read, each shared evenly among those that read it."""
-        return self._seconds_before["teacher"] + self._teacher_shared.seconds()
-
-    @property
-    def teacher_seconds_whole(self) -> float:
-        """The same passes, not shared: what the run would have paid with its teachers to itself."""
-        return self._seconds_before["teacher_whole"] + self._teacher_whole.seconds()
-
-    @property
     def skipped_steps(self) -> int:
         """Steps that changed nothing, since their gradients overflowed in fp16."""
         return int(self._skipped)
-
-    def charge(self, lap: Lap, *, among: int, passes: int = 1) -> None:
-        """Of a teacher, what as many runs read, this one among them: by a forward pass, or none."""
-        self.teacher_reads += passes / among
-        self._teacher_shared.add(lap, 1 / among)
-        self._teacher_whole.add(lap)
-
-    def charge_filling(self, seconds: float, *, among: int) -> None:
-        """What a teacher took before the first step, for as many runs that read what it gave."""
-        self._seconds_before["teacher"] += seconds / among
-        self._seconds_before["teacher_whole"] += seconds
 
     def step(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
         """One optimisation step. Whatever goes wrong in it ends this run, and no other.
@@ -146,9 +115,11 @@ class Run:
             NoRoom: memory does not suffice, and the batch cannot be split further. The run stands where it stood.
         """
         try:
-            with self.watch.running():
+            with self.spent.student.running():
                 self._optimise(batch, teachers)
             self._advance()
+            if self.best is not None:
+                self._look(self.best)
         except micro.NoRoom:
             raise
         except Exception as error:
@@ -163,6 +134,8 @@ class Run:
         """Give up the memory of a run that will go on from its checkpoint. It cannot be used any more."""
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
+        if self.best is not None:
+            self.best.release()
         self.student.to("meta")
         self.modules.to("meta")
 
@@ -267,13 +240,25 @@ class Run:
                 stage=self.stage.name, step=self.position + 1, lr=self._learning_rate(), terms=self._log.read()
             )
             self.history.append(point)
-            for watch in (self.watch, self._teacher_shared, self._teacher_whole):
-                watch.seconds()  # the log has waited for the device: nothing waits here, and no event is kept longer
+            self.spent.settle()  # the log has waited for the device: nothing waits here
             self.observe(self, point)
         self.stage_step += 1
         if last and self.stage_number + 1 < len(self.stages):
             self.stage_number, self.stage_step = self.stage_number + 1, 0
             self.optimizer = self._new_optimizer()
+
+    def _look(self, best: BestEpoch) -> None:
+        """Score the student where an epoch of the last stage has ended. The earlier ones may leave the head untrained.
+        With the last step the student gets the weights that are kept."""
+        if self.stage_number + 1 < len(self.stages) or not self.stage_step:
+            return
+        if self.ended or self.stage_step % self.batches_per_epoch == 0:
+            with self.spent.evaluation.running():
+                best.look(
+                    self.student, self.capture, step=self.position, epoch=self.stage_step / self.batches_per_epoch
+                )
+        if self.ended:
+            best.settle(self.student)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         return adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
@@ -289,18 +274,14 @@ class Run:
             "log": self._log.state_dict(),
             "history": [point.model_dump() for point in self.history],
             "scaler": self.scaler.state_dict(),
+            "best": self.best.state_dict() if self.best is not None else None,
             "counts": {
                 "tokens": self.tokens,
-                "teacher_reads": self.teacher_reads,
+                "teacher_reads": self.spent.teacher_reads,
                 "micro_batch": self.micro_batch,
                 "skipped": self.skipped_steps,
             },
-            "seconds": {
-                "student": self.student_seconds,
-                "wall": self.wall_seconds,
-                "teacher": self.teacher_seconds,
-                "teacher_whole": self.teacher_seconds_whole,
-            },
+            "seconds": self.spent.seconds(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -314,10 +295,12 @@ class Run:
         self.history = [LossPoint.model_validate(point) for point in state["history"]]
         self.scaler.load_state_dict(state["scaler"])
         counts = state["counts"]
-        self.tokens, self.teacher_reads = counts["tokens"], counts["teacher_reads"]
+        if self.best is not None:
+            self.best.load_state_dict(state["best"])
+        self.tokens = counts["tokens"]
         self.micro_batch = counts["micro_batch"]
         self._skipped.fill_(counts["skipped"])
-        self._seconds_before = dict(state["seconds"])
+        self.spent.resume(state["seconds"], counts["teacher_reads"])
 
 
 def _plain(value: float | Tensor) -> float | Tensor:

@@ -7,10 +7,11 @@ import pytest
 from datasets import Dataset
 
 from harness.errors import UserError
+from harness.suite.schema import SelectionSpec
 from harness.tasks import selection
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import select
-from harness.tasks.selection import cut
+from harness.tasks.selection import cut, hold_out
 from harness.tasks.synthetic import ENTAILMENT, QA, SENTIMENT
 
 SHARES = (0.5, 0.3, 0.19, 0.01)
@@ -138,6 +139,16 @@ def test_a_limit_of_the_validation_splits_holds_for_what_is_chosen_on():
 def test_a_split_that_is_too_small_is_an_error(kind, whole):
     with pytest.raises(UserError, match=f"has {len(whole.train)} training examples, too few.*at most 20%"):
         cut(task(kind), whole, share=0.1, seed=1)
+
+
+def test_hidden_labels_cannot_be_chosen_on():
+    spec = SelectionSpec(on="validation")
+    whole = classes(200)
+    assert hold_out(task("classification"), whole, spec) is hold_out(task("classification"), whole, None) is whole
+    hidden = Splits(whole.train, {"test": whole.train.map(lambda row: {"label": -1})})
+    with pytest.raises(UserError, match="hides the labels of its split test"):
+        hold_out(task("classification"), hidden, spec)
+    assert len(hold_out(task("classification"), hidden, SelectionSpec()).selection) == 40
 
 
 @pytest.mark.parametrize("generated", [SENTIMENT, ENTAILMENT, QA], ids=lambda task: task.name)

@@ -14,7 +14,9 @@ from harness.tasks.base import Splits, Task
 from harness.testing import tiny_model
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import Stream, encode_task
+from harness.training.evaluate import score
 from harness.training.run import Run
+from harness.training.selection import BestEpoch
 
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
@@ -42,12 +44,13 @@ class World:
         self.kind = kind
         self.families = {"teacher": teacher, "student": student}
         self.training = training
-        self.methods = Host.create().methods
+        host = Host.create()
+        self.methods, self.metrics = host.methods, host.metrics
         metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
         score = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
         labels = ("no", "yes") if kind == "classification" else ()
         task = Task("small", kind, lambda source: splits, metrics=(metrics[kind],), score=score[kind], labels=labels)
-        splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)})
+        splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
         tokenizer = tokenizers.whole_word([TEXT, "which one"])
         self.vocab = len(tokenizer)
         self.data = encode_task(task, splits, tokenizer, "reader", 24)
@@ -59,7 +62,7 @@ class World:
         family = self.families[role]
         return tiny_model(family, kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
 
-    def run(self, method, *, seed=1, config=None, overrides=None, observe=lambda run, point: None):
+    def run(self, method, *, seed=1, config=None, overrides=None, best=None, observe=lambda run, point: None):
         cls = method if isinstance(method, type) else self.methods[method]
         hidden = WIDTHS.get(cls.name, 16)
         student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.teacher()
@@ -80,7 +83,14 @@ class World:
             overrides=overrides or {},
             batches_per_epoch=self.stream().batches_per_epoch,
             device=CPU,
+            best=best,
             observe=observe,
+        )
+
+    def best(self):
+        """By the score on the examples that are held out."""
+        return BestEpoch(
+            lambda capture: score(capture, self.data, self.metrics, batch_size=8, device=CPU, part="selection").score
         )
 
     def stream(self):

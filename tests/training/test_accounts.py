@@ -32,11 +32,11 @@ def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
     train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: checkpoints.save(r, saved))
-    paid = first.teacher_seconds, first.teacher_seconds_whole
+    paid = first.spent.teacher_seconds, first.spent.teacher_seconds_whole
     again = here.run("minilm")
     assert checkpoints.restore(again, saved)
     train(here.cohort(again))
     assert again.ended
-    assert (again.teacher_seconds, again.teacher_seconds_whole) == paid
+    assert (again.spent.teacher_seconds, again.spent.teacher_seconds_whole) == paid
     assert paid[0] == paid[1] > 0
-    assert again.student_seconds > first.student_seconds
+    assert again.spent.student_seconds > first.spent.student_seconds

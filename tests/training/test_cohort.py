@@ -171,9 +171,9 @@ def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):
     batches = 2 * here.stream().batches_per_epoch
     assert {run.position for run in runs} == {batches}
     assert cohort.forwards == {"base": batches}
-    answered = sum(run.teacher_reads for run in runs)
+    answered = sum(run.spent.teacher_reads for run in runs)
     assert answered == pytest.approx(batches)
-    assert all(run.teacher_reads == 0 for run in runs if run.method.name == "finetune")
+    assert all(run.spent.teacher_reads == 0 for run in runs if run.method.name == "finetune")
 
 
 def test_no_teacher_runs_for_those_who_need_none(world):

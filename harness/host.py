@@ -185,7 +185,6 @@ class Host:
             offer, problems = self._collect(found)
         taken = [] if problems else list(self._taken(offer, found.origin))
         info.sections = "harness_report_sections" in dict(_hooks(self._manager, found.plugin))
-        self.plugins.append(info)
         if problems or taken:
             info.error = "; ".join(problem.message for problem in [*problems, *taken])
             self.broken[found.name] = info.error

@@ -130,6 +130,9 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     cells = sum(cell.reason is None for cell in resolved.cells)
     seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
     yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
+    if spec.selects:
+        on = "the validation splits" if spec.selects.on == "validation" else "examples held out of the training splits"
+        yield "selection", f"{'best epoch, ' if spec.selects.epoch == 'best' else ''}on {on}"
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
         yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from harness.results import selecting
 from harness.results.latency import machine
 from harness.results.numbers import duration
 from harness.results.records import Hardware
@@ -22,6 +23,7 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     if plan.limits:
         limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
         yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
+    yield from selecting.marks(summary)
     if len(plan.seeds) < 3:
         yield "PRELIMINARY", f"{_some(len(plan.seeds), 'seed')}; a difference between methods needs 3 or more"
     rows = [*summary.teachers, *summary.students]
@@ -50,6 +52,7 @@ def reading(summary: Summary) -> Iterator[str]:
     raw = [task.name for task in tasks if scale(task) == 1]
     scaled = "" if not raw else f" ({', '.join(raw)}: as it is, from 0 to 100)"
     yield f"A score is the mean over {_some(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
+    yield from selecting.reading(summary)
     alone: dict[str, list[str]] = {}
     for task, reason in summary.unsampled.items():
         alone.setdefault(reason, []).append(task)
@@ -143,6 +146,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
         if of_task:
             text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
             yield f"Examples scored, {task.name}", text
+    yield from selecting.provenance(summary)
     for planned in plan.generals:
         record = next((each for each in summary.generals if each.key == planned.key), None)
         took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"

@@ -20,6 +20,7 @@ SECTIONS = {
     "Methods": schema.MethodSpec,
     "Training": schema.TrainingSpec,
     "General": schema.GeneralSpec,
+    "Selection": schema.SelectionSpec,
     "Latency": schema.LatencySpec,
     "Teacher cache": schema.TeacherCacheSpec,
 }
@@ -65,6 +66,16 @@ def test_the_first_example_is_a_suite(tmp_path):
     example = DOCS.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "first.yaml").write_text(example)
     assert load(tmp_path / "first.yaml").spec.name == "first"
+
+
+def test_the_example_of_a_selection_is_right(tmp_path):
+    first = DOCS.split("```yaml\n")[1].split("```")[0]
+    example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "s.yaml").write_text(first + example)
+    assert load(tmp_path / "s.yaml").spec.selects == schema.SelectionSpec(on="train")
+    other = example.split("# or: ")[1].strip()
+    chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).spec.selection
+    assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")
 
 
 def test_the_methods_of_the_example_are_right(tmp_path):

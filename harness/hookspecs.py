@@ -15,6 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from harness.errors import Problem
     from harness.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
+    from harness.latency.backends import Backend
     from harness.method import Method
     from harness.results.reporters import Reporter
     from harness.results.sections import Section
@@ -41,6 +42,13 @@ def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None])
 
     A task names its metrics by these names; see `harness.evaluation.metrics` for what a metric is given.
     """
+
+
+@hookspec
+def harness_register_latency_backends(register: Callable[[str, Backend], None]) -> None:
+    """Call ``register(name, backend)`` for every way to run models whose latency is to be measured, an object as
+    `harness.latency.backends.Backend` says. A suite asks for it by name in ``latency.backends``. A name that is taken
+    is an error."""
 
 
 @hookspec

@@ -16,6 +16,7 @@ from harness.discovery import GROUP, REPORT_GROUP, Found, describe
 from harness.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
+    from harness.latency.backends import Backend
     from harness.method import Method
     from harness.results.published import Published
     from harness.results.reporters import Reporter
@@ -45,6 +46,7 @@ class PluginInfo:
     metrics: list[str] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     reporters: list[str] = field(default_factory=list)
+    latency_backends: list[str] = field(default_factory=list)
     sections: bool = False
 
 
@@ -57,6 +59,7 @@ class _Offer:
     metrics: list[tuple[Any, Any]] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     reporters: list[tuple[Any, Any]] = field(default_factory=list)
+    latency_backends: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class Host:
@@ -70,6 +73,7 @@ class Host:
         self.tasks: dict[str, Task] = {}
         self.metrics: dict[str, MetricFactory] = {}
         self.reporters: dict[str, Reporter] = {}
+        self.latency_backends: dict[str, Backend] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self._manager = pluggy.PluginManager("harness")
@@ -235,6 +239,7 @@ class Host:
             "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
             "harness_register_published": read_figures,
             "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
+            "harness_register_latency_backends": lambda name, each: offer.latency_backends.append((name, each)),
         }
         for name, function in _hooks(self._manager, found.plugin):
             if name in registers:
@@ -250,14 +255,16 @@ class Host:
             wrong = [fault for name, reporter in offer.reporters for fault in reporters.faults(name, reporter)]
             if wrong:
                 return offer, [Problem(fault, found.origin) for fault in wrong]
-        if not (offer.methods or offer.tasks or offer.metrics):
+        if not (offer.methods or offer.tasks or offer.metrics or offer.latency_backends):
             return offer, []
-        from harness.registration import method_faults, metric_faults, task_faults  # torch, by now imported
+        # Torch, by now imported.
+        from harness.registration import backend_faults, method_faults, metric_faults, task_faults
 
         faults = [
             *(fault for method in offer.methods for fault in method_faults(method)),
             *(fault for task in offer.tasks for fault in task_faults(task)),
             *(fault for name, factory in offer.metrics for fault in metric_faults(name, factory)),
+            *(fault for name, backend in offer.latency_backends for fault in backend_faults(name, backend)),
         ]
         return offer, [Problem(fault, found.origin) for fault in faults]
 
@@ -277,11 +284,13 @@ class Host:
         self.metrics |= dict(offer.metrics)
         self._published |= {source.name: source for source in offer.published}
         self.reporters |= dict(offer.reporters)
+        self.latency_backends |= dict(offer.latency_backends)
         info.methods = [method.name for method in offer.methods]
         info.tasks = [task.name for task in offer.tasks]
         info.metrics = [name for name, _ in offer.metrics]
         info.published = [source.name for source in offer.published]
         info.reporters = [name for name, _ in offer.reporters]
+        info.latency_backends = [name for name, _ in offer.latency_backends]
 
 
 def _names(offer: _Offer) -> list[tuple[str, str]]:
@@ -292,6 +301,7 @@ def _names(offer: _Offer) -> list[tuple[str, str]]:
         *(("metric", name) for name, _ in offer.metrics),
         *(("published source", source.name) for source in offer.published),
         *(("format", name) for name, _ in offer.reporters),
+        *(("latency backend", name) for name, _ in offer.latency_backends),
     ]
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from harness.results.store import Store
     from harness.suite.schema import CheckpointsSpec
 
+NO_TASK = (
+    "`task` stands for the lengths of a suite's task, and checkpoints have none: give numbers, or measure a suite "
+    "(`harness latency SUITE`)"
+)
+
 FOLDER = "models"
 """Below the results: where measurements of checkpoints go."""
 
@@ -28,7 +33,7 @@ def measure_latency(
     if is_suite(targets):
         _suite(targets[0], overrides, plugins, results, say)
     else:
-        _checkpoints(targets, overrides, results, say)
+        _checkpoints(targets, overrides, plugins, results, say)
 
 
 def is_suite(targets: Sequence[str]) -> bool:
@@ -63,7 +68,7 @@ def measure_after(planned: Plan, store: Store, *, quiet: bool) -> bool:
     from harness.latency.suite import measure_suite
 
     say = _silently if quiet else tell
-    return measure_suite(planned, planned.spec.latency, store, say=say) is not None
+    return bool(measure_suite(planned, planned.spec.latency, store, say=say))
 
 
 def _suite(
@@ -81,7 +86,7 @@ def _suite(
     store = Store(results / suite.spec.name)
     check(planned, settings)
     asked = store.plan()
-    if asked is None or measure_suite(planned, settings, store, say=say) is None:
+    if asked is None or not measure_suite(planned, settings, store, say=say):
         raise UserError(
             Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
         )
@@ -89,30 +94,35 @@ def _suite(
     _report(store, suite.host)
 
 
-def _checkpoints(names: Sequence[str], overrides: Sequence[str], results: Path, say: Callable[[str], None]) -> None:
+def _checkpoints(
+    names: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
+) -> None:
     calm_libraries()
-    spec = _settings(overrides)
+    from harness.host import Host
+
+    host = Host.create(plugins)
+    spec = _settings(overrides, host)
     import torch
 
-    from harness.identity import key
     from harness.latency.candidates import of_checkpoints
-    from harness.latency.measure import measure, parts, refuse_obstacles
+    from harness.latency.measure import refuse_obstacles
+    from harness.latency.suite import measure_missing
     from harness.plan.builder import best_device
     from harness.results.store import Store
 
     device = torch.device(spec.device or best_device())
-    refuse_obstacles(spec.latency, device)
+    refuse_obstacles(spec.latency, device, host.latency_backends)
     found = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)
     store = Store(results / FOLDER)
-    if store.latency(key(parts(found, spec.latency, device))) is None:
-        store.save_latency(measure(found, spec.latency, device, say=say))
+    measure_missing(found, spec.latency, device, store, host.latency_backends, say=say)
     _report(store)
 
 
-def _settings(overrides: Sequence[str]) -> CheckpointsSpec:
+def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
     """What `--set` says of latency, device and trust_remote_code."""
     from pydantic import ValidationError
 
+    from harness.suite import lookup
     from harness.suite.document import Mark, Node
     from harness.suite.findings import Findings
     from harness.suite.layers import override
@@ -120,12 +130,17 @@ def _settings(overrides: Sequence[str]) -> CheckpointsSpec:
 
     root = override(Node({}, Mark("--set", 0, Path())), overrides)
     findings = Findings(root)
+    lookup.latency(root.plain(), host, findings)
     try:
-        return CheckpointsSpec.model_validate(root.plain())
+        spec = CheckpointsSpec.model_validate(root.plain())
     except ValidationError as error:
         findings.invalid(error, CheckpointsSpec)
         findings.stop()
         raise
+    if spec.latency.of_task:
+        findings.add(("latency", "lengths"), NO_TASK)
+    findings.stop()
+    return spec
 
 
 def _report(store: Store, host: Host | None = None) -> None:

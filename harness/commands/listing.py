@@ -57,7 +57,8 @@ def _print_plugins(host: Host) -> None:
 def _brings(plugin: PluginInfo) -> list[str]:
     sections = ["sections of the report"] if plugin.sections else []
     formats = [f"leaderboard.{name}" for name in plugin.reporters]
-    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *formats, *sections]
+    backends = [f"latency in {name}" for name in plugin.latency_backends]
+    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *formats, *backends, *sections]
 
 
 def _print_published(host: Host) -> None:

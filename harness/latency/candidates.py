@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.engines import teachers
 from harness.errors import UserError
+from harness.latency.agreement import Examples
 from harness.models import checkpoints, heads
 from harness.plan import Plan, TeacherJob
-from harness.results.records import PlannedRun
+from harness.plan.jobs import Reader, RunJob, TaskData
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be measured. `load` gives a new copy of it, on the CPU; `identity` is what its latency depends on."""
+    """A model to be measured. `load` gives a new copy of it, on the CPU; `identity` is what its latency depends on.
+
+    `examples` are those of its task, if it is trained on it.
+    """
 
     name: str
     role: Literal["teacher", "student", "model", "control"]
@@ -28,24 +32,26 @@ class Candidate:
     identity: Mapping[str, Any]
     load: Callable[[], PreTrainedModel]
     of: str | None = None
+    examples: Examples | None = None
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Models that are compared, the reference first. `task` says whose head they have; None: each its own.
 
-    `left_out` says of each student that cannot be measured why.
+    `left_out` says of each student that cannot be measured why. `validation` are the task's examples.
     """
 
     models: Sequence[Candidate]
     task: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    validation: Examples | None = None
 
     def with_control(self) -> list[Candidate]:
         """The models, and a second copy of the first that is not the reference (of the reference if it is alone)."""
         original = self.models[1] if len(self.models) > 1 else self.models[0]
         name = f"{original.name} (second copy)"
-        control = Candidate(name, "control", original.source, original.identity, original.load, of=original.name)
+        control = replace(original, name=name, role="control", of=original.name, examples=None)
         return [*self.models, control]
 
 
@@ -60,9 +66,10 @@ def of_suite(plan: Plan, store: Store) -> Candidates | None:
         return None
     by_name = {job.name: job for job in plan.teachers if job.data.task.name == task}
     suite_teachers = [_teacher(by_name[name], plan, store) for name in plan.spec.teachers if name in by_name]
-    students = [_student(run, plan, store) for run in done[task].values()]
+    students = [_student(job, plan, store) for job in done[task].values()]
     left_out = {name: f"no run of it on {task} is completed" for name in plan.spec.students if name not in done[task]}
-    return Candidates([*suite_teachers, *students], task, left_out)
+    read = next(iter(students)).examples
+    return Candidates([*suite_teachers, *students], task, left_out, read)
 
 
 def of_checkpoints(names: Sequence[str], *, trust_remote_code: bool) -> Candidates:
@@ -73,14 +80,14 @@ def of_checkpoints(names: Sequence[str], *, trust_remote_code: bool) -> Candidat
     return Candidates([_checkpoint(name, trust_remote_code) for name in names])
 
 
-def _trained(plan: Plan, store: Store, task: str) -> dict[str, PlannedRun]:
+def _trained(plan: Plan, store: Store, task: str) -> dict[str, RunJob]:
     """student -> its first run on the task that is completed and whose student was kept, in the suite's order."""
-    found: dict[str, PlannedRun] = {}
+    found: dict[str, RunJob] = {}
     for student in plan.spec.students:
         for job in plan.runs:
             run = job.planned
             if (run.task, run.student) == (task, student) and _is_kept(store, run.key):
-                found[student] = run
+                found[student] = job
                 break
     return found
 
@@ -90,8 +97,8 @@ def _is_kept(store: Store, key: str) -> bool:
     return record is not None and record.status == "completed" and (store.run_folder(key) / "student").is_dir()
 
 
-def _student(run: PlannedRun, plan: Plan, store: Store) -> Candidate:
-    task = next(task for task in plan.resolved.suite.tasks if task.name == run.task)
+def _student(job: RunJob, plan: Plan, store: Store) -> Candidate:
+    run, task = job.planned, job.data.task
     record = store.record(run.key)
     assert record is not None  # `_trained` has seen it
     folder = store.run_folder(run.key) / "student"
@@ -101,7 +108,12 @@ def _student(run: PlannedRun, plan: Plan, store: Store) -> Candidate:
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
+        examples=_examples(plan, job.data, job.reader, plan.spec.training.max_length),
     )
+
+
+def _examples(plan: Plan, data: TaskData, reader: Reader, max_length: int) -> Examples:
+    return Examples(data, reader, max_length, plan.resolved.suite.host.metrics)
 
 
 def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
@@ -116,7 +128,8 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
         return teachers.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
-    return Candidate(job.name, "teacher", source, record.size.model_dump(), load)
+    examples = _examples(plan, job.data, job.reader, job.training.max_length) if teachers.is_kept(job) else None
+    return Candidate(job.name, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 
 def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 SEED = 20240229
 
+Inputs = Mapping[str, torch.Tensor]
+"""`input_ids`, `attention_mask` and, of real examples, `token_type_ids`: int64 [B, N], on the CPU."""
+
 
 def batch(
     models: Sequence[PreTrainedModel], size: int, length: int, *, padded: bool = False
@@ -23,23 +27,39 @@ def batch(
 
     Without padding, as the shape says; `padded` leaves all rows but the first less and less of their tokens.
     """
+    return rows(models, [max(1, length * (size - row) // size) if padded else length for row in range(size)])
+
+
+def rows(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Such a batch of rows of those lengths, padded at their ends to the longest."""
     vocabulary = min(model.config.vocab_size for model in models)
     padding = {model.config.pad_token_id for model in models}
     words = torch.tensor([token for token in range(vocabulary) if token not in padding])
     draw = torch.Generator().manual_seed(SEED)
-    ids = words[torch.randint(len(words), (size, length), generator=draw)]
-    lengths = torch.full((size, 1), length)
-    if padded:
-        lengths = (length * (size - torch.arange(size)) // size).clamp(min=1)[:, None]
-    mask = (torch.arange(length) < lengths).long()
+    longest = max(lengths)
+    ids = words[torch.randint(len(words), (len(lengths), longest), generator=draw)]
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def taken(model: PreTrainedModel) -> tuple[str, ...]:
+    """The inputs that a model reads: it tells segments apart, or it has no `token_type_ids`."""
+    segments = "token_type_ids" in inspect.signature(model.forward).parameters
+    segments = segments and getattr(model.config, "type_vocab_size", 0) > 1
+    return ("input_ids", "attention_mask", *(["token_type_ids"] if segments else []))
+
+
+def read_by(names: Sequence[str], given: Inputs) -> dict[str, torch.Tensor]:
+    """Of a batch the named inputs. All of it is of the first segment where the batch says nothing of segments."""
+    whole = {"token_type_ids": torch.zeros_like(given["input_ids"]), **given}
+    return {name: whole[name] for name in names if name in whole}
 
 
 def check_lengths(names: Sequence[str], models: Iterable[nn.Module], lengths: Sequence[int]) -> None:
     """Raise `UserError` for a length that a model has no positions for."""
     for name, model in zip(names, models, strict=True):
         limit = positions(model)
-        if limit is not None and max(lengths) > limit:
+        if limit is not None and max(lengths, default=0) > limit:
             raise UserError(
                 f"latency.lengths: {name} reads at most {limit} tokens, found {max(lengths)}; take shorter lengths"
             )

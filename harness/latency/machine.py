@@ -1,16 +1,18 @@
-"""The machine while it is measured: held still as far as a process can, and asked for its clocks."""
+"""The machine while it is measured: held still as far as a process can, and asked how it is."""
 
 from __future__ import annotations
 
 import gc
 import os
 import re
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from harness.latency import nvidia
 
 
 @contextmanager
@@ -36,10 +38,30 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def clocks(device: torch.device) -> dict[str, float]:
-    """MHz by name, where the machine tells: the mean over the processor's cores, and the accelerator's."""
-    found = _processor(Path("/proc/cpuinfo"))
-    return found | (_accelerator(device.index or 0) if device.type == "cuda" else {})
+@dataclass(frozen=True)
+class State:
+    """The machine at a moment: MHz and degrees Celsius by name, where it tells, and who else was on the accelerator."""
+
+    clocks: dict[str, float]
+    temperatures: dict[str, float]
+    foreign: tuple[str, ...]
+
+
+def state(device: torch.device) -> State:
+    """The clock of the processor, a mean over its cores; on CUDA the GPU's clocks, temperatures and processes too."""
+    gpu = nvidia.ask(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
+    return State(_processor(Path("/proc/cpuinfo")) | gpu.clocks, gpu.temperatures, gpu.foreign)
+
+
+def thread_counts(asked: int | str | Sequence[int | str] | None, device: torch.device) -> list[int]:
+    """The numbers of threads to measure with; without any asked for, 1 and all on the CPU, and else all.
+
+    ``all`` is what torch takes by itself: the cores that do not share their units, or what OMP_NUM_THREADS says.
+    """
+    if asked is None:
+        asked = [1, "all"] if device.type == "cpu" else "all"
+    given = [asked] if isinstance(asked, int | str) else asked
+    return list(dict.fromkeys(each if isinstance(each, int) else torch.get_num_threads() for each in given))
 
 
 def load() -> float | None:
@@ -58,11 +80,7 @@ def _processor(path: Path) -> dict[str, float]:
     return {"processor": round(sum(values) / len(values), 1)} if values else {}
 
 
-def _accelerator(index: int) -> dict[str, float]:
-    query = ["nvidia-smi", f"--id={index}", "--query-gpu=clocks.sm,clocks.mem", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
-        sm, memory = (float(value) for value in done.stdout.split(","))
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
-    return {"accelerator": sm, "accelerator memory": memory}
+def _uuid(device: torch.device) -> str:
+    """As nvidia-smi names the device: its numbers are not torch's where some devices are hidden."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return str(device.index or 0) if uuid is None else f"GPU-{uuid}"

@@ -3,156 +3,178 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from harness.errors import Problem, UserError
 from harness.identity import derive, key
-from harness.latency import VERSION, inputs, machine, protocol
-from harness.latency.backends import BACKENDS, Program, check_equal
+from harness.latency import VERSION, inputs, machine, memory, protocol, shapes
+from harness.latency.backends import Backend, builtin
 from harness.latency.candidates import Candidate, Candidates
+from harness.latency.preparing import Batches, Prepared, prepare
 from harness.results import provenance
-from harness.results.records import Provenance
-from harness.results.timings import LatencyRecord, MeasuredModel, Timing
+from harness.results.records import Hardware
+from harness.results.timings import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
 from harness.suite.schema import LatencySpec
+from harness.training import accounts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PACKAGES = ("torch", "transformers")
-"""Whose versions are part of the key, and onnxruntime's where it is used."""
-
-Shape = tuple[int, int]
+"""Whose versions are part of the key, beside those of the backends' own."""
 
 
-def refuse_obstacles(settings: LatencySpec, device: torch.device) -> None:
+def refuse_obstacles(settings: LatencySpec, device: torch.device, backends: Mapping[str, Backend]) -> None:
     """Raise `UserError` for backends that cannot be used here, before anything is trained or loaded."""
-    reasons = [BACKENDS[name].obstacle(device) for name in settings.backends]
+    reasons = [backends[name].obstacle(device) for name in settings.backends]
     problems = [Problem(reason, "latency.backends") for reason in reasons if reason]
     if problems:
         raise UserError(*problems)
 
 
-def parts(candidates: Candidates, settings: LatencySpec, device: torch.device) -> dict[str, Any]:
+def parts(
+    candidates: Candidates,
+    settings: LatencySpec,
+    device: torch.device,
+    *,
+    threads: int,
+    backends: Mapping[str, Backend],
+) -> dict[str, Any]:
     """All that determines a measurement, but for the moment: models, settings, hardware, packages, protocol."""
-    hardware = provenance.hardware(str(device))
-    hardware = hardware.model_copy(update={"threads": settings.threads or hardware.threads})
-    used = [*PACKAGES, *(["onnxruntime"] if "onnx" in settings.backends else [])]
-    return {
+    used = [*PACKAGES, *(package for name in settings.backends for package in backends[name].packages)]
+    found: dict[str, Any] = {
         "models": [{"name": m.name, "role": m.role, "identity": dict(m.identity)} for m in candidates.models],
         "task": candidates.task,
         "settings": settings.model_dump(),
-        "hardware": hardware.model_dump(),
-        "packages": {name: version(name) for name in used},
+        "hardware": _hardware(device, threads).model_dump(),
+        "packages": dict(_versions(used)),
         "code": VERSION,
     }
+    if settings.of_task and (read := candidates.validation):
+        found["lengths"] = [read.data.validation_fingerprint, read.reader.fingerprint, read.max_length]
+    return found
 
 
 def measure(
-    candidates: Candidates, settings: LatencySpec, device: torch.device, *, say: Callable[[str], None]
-) -> LatencyRecord:
-    """Measure now. `say` is told, in a line, what is about to happen.
-
-    Raises:
-        UserError: a backend cannot be used or computes something else than eager, or a model is too short for a length.
-    """
-    refuse_obstacles(settings, device)
-    listed = candidates.with_control()
-    made_of = parts(candidates, settings, device)
-    models = [candidate.load().to(device).eval() for candidate in listed]
-    inputs.check_lengths([candidate.name for candidate in listed], models, settings.lengths)
-    started, load, before = provenance.now(), machine.load(), machine.clocks(device)
-    timings: list[Timing] = []
-    with machine.held_still(settings.threads):
-        for backend in settings.backends:
-            say(f"latency: preparing {len(listed)} models for {backend}")
-            programs = _programs(backend, listed, models, settings, device)
-            say(f"latency: {settings.rounds} rounds in {backend}, at most {settings.max_seconds:g} s for all backends")
-            timings += _time(backend, programs, models, settings, seed=derive(0, key(made_of), backend))
-        after = machine.clocks(device)
-        commit, dirty = provenance.git()
-        return LatencyRecord(
-            key=key(made_of),
-            parts=made_of,
-            task=candidates.task,
-            settings=settings,
-            reference=candidates.models[0].name,
-            models=[_described(candidate, model) for candidate, model in zip(listed, models, strict=True)],
-            timings=timings,
-            not_measured=dict(candidates.left_out),
-            clocks={name: [mhz, after[name]] for name, mhz in before.items() if name in after},
-            load=load,
-            provenance=Provenance(
-                hardware=provenance.hardware(str(device)),
-                packages=provenance.packages(),
-                git_commit=commit,
-                git_dirty=dirty,
-                started=started,
-                ended=provenance.now(),
-            ),
-        )
-
-
-def _programs(
-    backend: str,
-    candidates: Sequence[Candidate],
-    models: Sequence[PreTrainedModel],
+    candidates: Candidates,
     settings: LatencySpec,
     device: torch.device,
-) -> dict[str, Program]:
-    """The models in a backend, seen to compute what they do in eager: on batches with padding, of two shapes."""
-    sizes = {(max(2, pick(settings.batch_sizes)), pick(settings.lengths)) for pick in (min, max)}
-    batches = [inputs.batch(models, *shape, padded=True) for shape in sorted(sizes)]
-    programs: dict[str, Program] = {}
-    for candidate, model in zip(candidates, models, strict=True):
-        programs[candidate.name] = BACKENDS[backend].program(model, device, batches[0])
-        if backend != "eager":
-            eager = BACKENDS["eager"].program(model, device, batches[0])
-            check_equal(candidate.name, backend, programs[candidate.name], eager, batches)
-    return programs
-
-
-def _time(
-    backend: str,
-    programs: Mapping[str, Program],
-    models: Sequence[PreTrainedModel],
-    settings: LatencySpec,
     *,
-    seed: int,
-) -> list[Timing]:
-    """Warm up every call, then time them in rounds, within this backend's share of the time."""
-    began, budget = time.perf_counter_ns(), int(settings.max_seconds * 1e9 / len(settings.backends))
-    calls: dict[Shape, dict[str, protocol.Call]] = {}
-    for size in sorted(set(settings.batch_sizes)):
-        for length in sorted(set(settings.lengths)):
-            example = inputs.batch(models, size, length)
-            calls[size, length] = {name: program.bind(example) for name, program in programs.items()}
+    say: Callable[[str], None],
+    threads: int | None = None,
+    backends: Mapping[str, Backend] | None = None,
+) -> LatencyRecord:
+    """Measure now, with so many threads (default: as many as torch takes). `say` is told what is about to happen.
+
+    Raises:
+        UserError: a backend cannot be used or computes something else than eager, a model is too short for a length, or
+            the task's lengths are asked for and there is no task.
+    """
+    threads, backends = threads or torch.get_num_threads(), builtin() if backends is None else backends
+    refuse_obstacles(settings, device, backends)
+    lengths = _task_lengths(candidates, settings)
+    listed = candidates.with_control()
+    made_of = parts(candidates, settings, device, threads=threads, backends=backends)
+    models = [candidate.load().to(device).eval() for candidate in listed]
+    batches = shapes.batches(models, settings, lengths)
+    size, length = shapes.largest(batches)
+    inputs.check_lengths([candidate.name for candidate in listed], models, [length])
+    started, load, before = provenance.now(), machine.load(), machine.state(device)
+    timings: list[Timing] = []
+    preparations: list[Preparation] = []
+    share = settings.max_seconds / len(settings.backends) / len(machine.thread_counts(settings.threads, device))
+    with machine.held_still(threads):
+        work = _flops(listed, models, batches)
+        for name in settings.backends:
+            say(f"latency: preparing {len(listed)} models for {name}, threads: {threads}")
+            ready = prepare(name, backends[name], listed, models, batches, device)
+            say(f"latency: {settings.rounds} rounds in {name}, at most {share:.3g} s")
+            timings += _time(name, ready, settings, seconds=share, seed=derive(0, key(made_of), name))
+            preparations += ready.preparations
+        after = machine.state(device)
+        peaks = _peaks(models[: len(candidates.models)], (size, length), settings, device, threads)
+        origin = accounts.provenance_of(device, started)
+    return LatencyRecord(
+        key=key(made_of),
+        parts=made_of,
+        task=candidates.task,
+        settings=settings,
+        reference=candidates.models[0].name,
+        models=[_described(*each) for each in zip(listed, models, [*peaks, None], strict=True)],
+        timings=[timing.model_copy(update={"flops": work[timing.model, timing.shape]}) for timing in timings],
+        preparations=preparations,
+        lengths=None if lengths is None else _summary(lengths),
+        memory_shape=(size, length) if settings.memory else None,
+        not_measured=dict(candidates.left_out),
+        clocks=_paired(before.clocks, after.clocks),
+        temperatures=_paired(before.temperatures, after.temperatures),
+        foreign=sorted({*before.foreign, *after.foreign}),
+        load=load,
+        provenance=origin,
+    )
+
+
+def _task_lengths(candidates: Candidates, settings: LatencySpec) -> NDArray[np.int64] | None:
+    if not settings.of_task:
+        return None
+    if candidates.validation is None:
+        raise UserError(Problem("`task` is asked for, and these models have no task", "latency.lengths"))
+    return shapes.task_lengths(candidates.validation)
+
+
+def _time(name: str, ready: Prepared, settings: LatencySpec, *, seconds: float, seed: int) -> list[Timing]:
+    """Warm up every call at its longest batch, then time them in rounds, within this backend's share of the time."""
+    began, budget = time.perf_counter_ns(), int(seconds * 1e9)
     deadline = began + int(budget * protocol.WARMUP_SHARE)
     warm = {
-        (shape, name): protocol.warm_up(call, calls=settings.warmup, deadline=deadline)
-        for shape, group in calls.items()
-        for name, call in group.items()
+        (shape, model): protocol.warm_up(call, calls=settings.warmup, deadline=deadline)
+        for shape, variants in ready.calls.items()
+        for model, call in variants[-1].items()
     }
-    times = protocol.interleaved(calls, rounds=settings.rounds, deadline=began + budget, seed=seed)
+    times = protocol.interleaved(ready.calls, rounds=settings.rounds, deadline=began + budget, seed=seed)
     return [
         Timing(
-            model=name,
-            backend=backend,
+            model=model,
+            backend=name,
             batch_size=shape[0],
             length=shape[1],
-            warmup=warm[shape, name].calls,
-            settled=warm[shape, name].settled,
+            warmup=len(ready.calls[shape]) + warm[shape, model].calls,
+            settled=warm[shape, model].settled,
             nanoseconds=taken,
         )
         for shape, group in times.items()
-        for name, taken in group.items()
+        for model, taken in group.items()
     ]
 
 
-def _described(candidate: Candidate, model: PreTrainedModel) -> MeasuredModel:
+def _peaks(
+    models: Sequence[PreTrainedModel], shape: tuple[int, int], settings: LatencySpec, device: torch.device, threads: int
+) -> list[int | None]:
+    return memory.peaks(models, shape, device, threads) if settings.memory else [None] * len(models)
+
+
+def _flops(
+    candidates: Sequence[Candidate], models: Sequence[PreTrainedModel], batches: Batches
+) -> dict[tuple[str, Shape], int]:
+    """Of a call of each model at each shape: a batch is as many examples of the length that it is padded to."""
+    found: dict[tuple[str, Shape], int] = {}
+    for candidate, model in zip(candidates, models, strict=True):
+        of_length: dict[int, int] = {}
+        for shape, group in batches.items():
+            sizes = [tuple(batch["input_ids"].shape) for batch in group]
+            for length in {length for _, length in sizes} - of_length.keys():
+                of_length[length] = accounts.flops(model, length)
+            found[candidate.name, shape] = sum(size * of_length[length] for size, length in sizes) // len(sizes)
+    return found
+
+
+def _described(candidate: Candidate, model: PreTrainedModel, peak: int | None) -> MeasuredModel:
     return MeasuredModel(
         name=candidate.name,
         role=candidate.role,
@@ -161,4 +183,32 @@ def _described(candidate: Candidate, model: PreTrainedModel) -> MeasuredModel:
         kind=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         dtype=str(model.dtype).removeprefix("torch."),
+        peak_memory_bytes=peak,
     )
+
+
+def _summary(lengths: NDArray[np.int64]) -> TaskLengths:
+    return TaskLengths(
+        examples=len(lengths),
+        mean=float(lengths.mean()),
+        median=float(np.median(lengths)),
+        p90=float(np.quantile(lengths, 0.9)),
+        longest=int(lengths.max()),
+    )
+
+
+def _hardware(device: torch.device, threads: int) -> Hardware:
+    return provenance.hardware(str(device)).model_copy(update={"threads": threads})
+
+
+def _paired(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, list[float]]:
+    return {name: [value, after[name]] for name, value in before.items() if name in after}
+
+
+def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Of those that are installed: some come under several names."""
+    for name in packages:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue

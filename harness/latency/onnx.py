@@ -1,4 +1,4 @@
-"""ONNX Runtime: the model's plain forward, exported once with dynamic batch and length."""
+"""ONNX Runtime: the model's plain forward, exported once with dynamic batch and length; in float32 or in int8."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from harness.latency.inputs import Inputs, read_by, taken
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-REMEDY = "install it with `pip install 'kd-harness[onnx]'`, or leave 'onnx' out of latency.backends"
 
 
 class Onnx:
     """ONNX Runtime on the CPU or, with onnxruntime-gpu, on CUDA, with as many threads as torch."""
 
+    exact = True
+    packages: tuple[str, ...] = RUNTIMES
+
     def obstacle(self, device: torch.device) -> str | None:
-        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            return f"the backend onnx needs {', '.join(missing)}: {REMEDY}"
+        if missing := _missing("onnx"):
+            return missing
         import onnxruntime
 
         provider = PROVIDERS.get(device.type)
@@ -41,11 +45,48 @@ class Onnx:
             )
         return f"the backend onnx does not run on {device.type}: leave 'onnx' out of latency.backends"
 
-    def program(self, model: PreTrainedModel, device: torch.device, example: Mapping[str, torch.Tensor]) -> OnnxProgram:
+    def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> OnnxProgram:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             export(model, example, path)
             return OnnxProgram(path, device)
+
+
+class OnnxInt8:
+    """ONNX Runtime with dynamic quantisation: weights in int8 by channel, activations in uint8 by the call's range.
+
+    What it computes is not what eager computes, so it is not exact. Weights take 7 bits: on processors without VNNI
+    products of 8 bits saturate.
+    """
+
+    exact = False
+    packages: tuple[str, ...] = RUNTIMES
+
+    def obstacle(self, device: torch.device) -> str | None:
+        if device.type != "cpu":
+            return (
+                f"the backend onnx-int8 runs on the CPU, and not on {device.type}: leave 'onnx-int8' out of "
+                "latency.backends"
+            )
+        return _missing("onnx-int8")
+
+    def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> OnnxProgram:
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with tempfile.TemporaryDirectory() as folder, _silent():
+            whole, small = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
+            export(model, example, whole)
+            exported = onnx.load(whole)
+            del exported.graph.value_info[:]  # the exporter notes shapes of weights, which quantising transposes
+            quantize_dynamic(exported, small, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+            return OnnxProgram(small, device)
+
+
+def _missing(backend: str) -> str | None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    remedy = f"install it with `pip install 'kd-harness[onnx]'`, or leave {backend!r} out of latency.backends"
+    return f"the backend {backend} needs {', '.join(missing)}: {remedy}" if missing else None
 
 
 class OnnxProgram:
@@ -65,8 +106,9 @@ class OnnxProgram:
         self._session = onnxruntime.InferenceSession(path, options, providers=[(PROVIDERS[device.type], settings)])
         self._device = device
 
-    def bind(self, inputs: Mapping[str, torch.Tensor]) -> Callable[[], Sequence[Any]]:
-        there = {name: tensor.to(self._device).contiguous() for name, tensor in inputs.items()}
+    def bind(self, inputs: Inputs) -> Callable[[], Sequence[Any]]:
+        own = read_by([given.name for given in self._session.get_inputs()], inputs)
+        there = {name: tensor.to(self._device).contiguous() for name, tensor in own.items()}
         binding = self._session.io_binding()
         for name, tensor in there.items():
             place = self._device.type, self._device.index or 0
@@ -84,28 +126,32 @@ class OnnxProgram:
 
 
 class _Plain(nn.Module):
-    """A model as a function of its two inputs, with a tuple of tensors as output."""
+    """A model as a function of its inputs, in the order of `taken`, with a tuple of tensors as output."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs: tuple[torch.Tensor, ...] = self.model(input_ids=input_ids, attention_mask=attention_mask).to_tuple()
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        found = self.model(input_ids=input_ids, attention_mask=attention_mask, **segments)
+        outputs: tuple[torch.Tensor, ...] = found.to_tuple()
         return outputs
 
 
-def export(model: PreTrainedModel, example: Mapping[str, torch.Tensor], path: Path) -> None:
+def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
     """Write `model` to `path`, batch size and length dynamic. `example` is no batch of one: that would stay fixed."""
+    given = {name: tensor.to(model.device) for name, tensor in read_by(taken(model), example).items()}
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    device = model.device
     with _silent(), torch.no_grad():
         program = torch.onnx.export(
             _Plain(model).eval(),
-            (example["input_ids"].to(device), example["attention_mask"].to(device)),
-            input_names=["input_ids", "attention_mask"],
+            tuple(given.values()),
+            input_names=list(given),
             dynamo=True,
-            dynamic_shapes=(dynamic, dynamic),
+            dynamic_shapes=tuple(dynamic for _ in given),
             optimize=True,
             verbose=False,
         )
@@ -116,13 +162,16 @@ def export(model: PreTrainedModel, example: Mapping[str, torch.Tensor], path: Pa
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The exporter tells of packages that it can do without, and of its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Exporting tells of packages that it can do without and of its own deprecations; quantising, through the root
+    logger, of steps that can be left out."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", None)]
+    before = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

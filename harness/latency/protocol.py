@@ -54,29 +54,36 @@ def warm_up(call: Call, *, calls: int, deadline: int, clock: Clock = time.perf_c
 
 
 def interleaved(
-    groups: Mapping[Group, Mapping[str, Call]],
+    groups: Mapping[Group, Sequence[Mapping[str, Call]]],
     *,
     rounds: int,
     deadline: int,
     seed: int,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[Group, dict[str, list[int]]]:
-    """Time every call of every group once a round, for `rounds` rounds; after the first none begins beyond `deadline`.
+    """Time each model in every group once a round, for `rounds` rounds; after the first none begins beyond `deadline`.
 
-    A round takes the groups (the shapes) in a random order, and in each the calls (the models), one after another: what
-    disturbs the machine meets all that are compared, and no model always runs after the same one.
+    A group (a shape) has variants (batches of that shape), each with a call for every model. A round takes the groups
+    in a random order, of each a variant, the same for all models, and the models one after another, in a random order
+    too: what disturbs the machine meets all that are compared, and no model always runs after the same one. The
+    variants of a group have all been taken before one is taken again.
 
     Returns:
         group -> name -> nanoseconds, one for each round.
     """
     draw = random.Random(seed)
-    times: dict[Group, dict[str, list[int]]] = {group: {name: [] for name in calls} for group, calls in groups.items()}
+    times: dict[Group, dict[str, list[int]]] = {
+        group: {name: [] for name in variants[0]} for group, variants in groups.items()
+    }
+    left: dict[Group, list[int]] = {group: [] for group in groups}
     for number in range(rounds):
         if number and clock() >= deadline:
             break
         for group in draw.sample(list(groups), len(groups)):
-            for name in draw.sample(list(groups[group]), len(groups[group])):
-                times[group][name].append(timed(groups[group][name], clock))
+            left[group] = left[group] or draw.sample(range(len(groups[group])), len(groups[group]))
+            calls = groups[group][left[group].pop()]
+            for name in draw.sample(list(calls), len(calls)):
+                times[group][name].append(timed(calls[name], clock))
     return times
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
 from harness.identity import key
-from harness.latency import candidates, inputs
+from harness.latency import candidates, inputs, machine
+from harness.latency.backends import Backend
+from harness.latency.candidates import Candidates
 from harness.latency.measure import measure, parts, refuse_obstacles
 from harness.models import checkpoints
 from harness.plan import Plan
@@ -24,7 +26,7 @@ def check(plan: Plan, settings: LatencySpec) -> None:
     """Raise `UserError` for what cannot be measured, as far as it can be told before training."""
     from transformers import AutoModel
 
-    refuse_obstacles(settings, torch.device(plan.device))
+    refuse_obstacles(settings, torch.device(plan.device), plan.resolved.suite.host.latency_backends)
     folders: dict[Path, str] = {}
     for job in plan.teachers:
         if job.checkpoint is not None:
@@ -37,23 +39,39 @@ def check(plan: Plan, settings: LatencySpec) -> None:
         config = checkpoints.config_in(folder, trust_remote_code=trust)
         with torch.device("meta"):  # the sizes of the weights without the weights
             model = AutoModel.from_config(config, trust_remote_code=trust)
-        inputs.check_lengths([name], [model], settings.lengths)
+        inputs.check_lengths([name], [model], settings.fixed_lengths)
 
 
 def measure_suite(
     plan: Plan, settings: LatencySpec, store: Store, *, say: Callable[[str], None]
-) -> LatencyRecord | None:
-    """Measure and store, unless the store has it already. None: no student is trained, so there is nothing to measure.
+) -> list[LatencyRecord]:
+    """`measure_missing` of its teachers and students. Empty: no student is trained, so there is nothing to measure."""
+    found = candidates.of_suite(plan, store)
+    if found is None:
+        return []
+    host = plan.resolved.suite.host
+    return measure_missing(found, settings, torch.device(plan.device), store, host.latency_backends, say=say)
+
+
+def measure_missing(
+    found: Candidates,
+    settings: LatencySpec,
+    device: torch.device,
+    store: Store,
+    backends: Mapping[str, Backend],
+    *,
+    say: Callable[[str], None],
+) -> list[LatencyRecord]:
+    """A measurement for each number of threads, stored; those that the store has are not made again.
 
     Raises:
         UserError: see `harness.latency.measure.measure`.
     """
-    device = torch.device(plan.device)
-    found = candidates.of_suite(plan, store)
-    if found is None:
-        return None
-    record = store.latency(key(parts(found, settings, device)))
-    if record is None:
-        record = measure(found, settings, device, say=say)
-        store.save_latency(record)
-    return record
+    records: list[LatencyRecord] = []
+    for threads in machine.thread_counts(settings.threads, device):
+        record = store.latency(key(parts(found, settings, device, threads=threads, backends=backends)))
+        if record is None:
+            record = measure(found, settings, device, threads=threads, backends=backends, say=say)
+            store.save_latency(record)
+        records.append(record)
+    return records

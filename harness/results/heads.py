@@ -14,7 +14,7 @@ from harness.results.latency import machine, milliseconds
 from harness.results.records import PlanFile
 from harness.results.sections import Section
 from harness.results.summary import Summary
-from harness.results.timings import LatencyRecord, Ratio, Timing, paired_ratio
+from harness.results.timings import LatencyRecord, Ratio, Shape, Timing, paired_ratio
 
 
 @hookimpl
@@ -100,7 +100,7 @@ def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
     )
 
 
-def _line(record: LatencyRecord, backend: str, shape: tuple[int, int], students: Sequence[str]) -> list[str]:
+def _line(record: LatencyRecord, backend: str, shape: Shape, students: Sequence[str]) -> list[str]:
     timings = {timing.model: timing for timing in record.at(backend, shape)}
     most, *fewer = [timings[student] for student in students]
     return [

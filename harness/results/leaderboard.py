@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.host import Host
-from harness.results import atomic, latency, plots, sections
+from harness.results import atomic, latency, latency_tables, plots, sections
 from harness.results.board import Board, build
 from harness.results.reporters import Content, reporters, table_csv
 from harness.results.sections import Section
@@ -69,6 +69,6 @@ def _latency_texts(store: Store, title: str) -> dict[Path, str]:
     if not measured:
         return {}
     return {
-        store.folder / "latency.md": latency.markdown(title, measured),
+        store.folder / "latency.md": latency_tables.markdown(title, measured),
         store.folder / "latency.csv": table_csv(latency.csv_rows(measured)),
     }

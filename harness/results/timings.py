@@ -19,6 +19,17 @@ LEVEL = 0.95
 LEAST_FOR_P90 = 10
 """Calls; of fewer, none lies beyond their 90th percentile, and it would be little else than their maximum."""
 
+LEAST_FOR_P99 = 662
+"""Calls; the fewest of which, with 99 % certainty, two or more lie beyond the true 99th percentile, so that it is not
+told by a single one (Wilks, 1941: 1 - 0.99^n - 0.01 n 0.99^(n-1) >= 0.99). An interval that holds it with 95 % exists
+from 368 calls on (0.99^368 < 0.025), but begins with their maximum as its upper end."""
+
+TASK: Literal["task"] = "task"
+"""In the place of a length: as many tokens as the task's validation examples have."""
+
+Shape = tuple[int, int | Literal["task"]]
+"""Examples of a batch, and tokens of an example."""
+
 
 class MeasuredModel(Frozen):
     """A model that was timed. `name` is unique in its record."""
@@ -32,6 +43,34 @@ class MeasuredModel(Frozen):
     kind: str = Field(description="the class that ran, such as BertForSequenceClassification")
     parameters: int
     dtype: str
+    peak_memory_bytes: int | None = Field(
+        None, description="of inference at the largest shape in eager, in a process of its own; none: not measured"
+    )
+
+
+class Preparation(Frozen):
+    """What it took to have a model in a backend, and how far it computes there what eager does."""
+
+    model: str
+    backend: str
+    seconds: float = Field(description="from the loaded model through its first call at every shape; never in a time")
+    deviation: float | None = Field(None, description="the most by which an output differs from eager's; none: it is")
+    agreement: float | None = Field(
+        None, description="of predictions with eager's on validation examples: the share that is equal; of numbers r"
+    )
+    examples: int = Field(0, description="that it was told by")
+    score: float | None = Field(None, description="the task's, on these examples")
+    eager_score: float | None = None
+
+
+class TaskLengths(Frozen):
+    """The lengths that `task` stands for, in tokens."""
+
+    examples: int
+    mean: float
+    median: float
+    p90: float
+    longest: int
 
 
 class Timing(Frozen):
@@ -40,13 +79,16 @@ class Timing(Frozen):
     model: str
     backend: str
     batch_size: int
-    length: int
+    length: int | Literal["task"]
     warmup: int = Field(description="calls before the first that counts")
     settled: bool = Field(description="whether the median had settled by then")
     nanoseconds: list[int] = Field(min_length=1)
+    flops: int | None = Field(
+        None, description="of one call, as torch counts them in eager; of the task's lengths a mean over its batches"
+    )
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> Shape:
         return self.batch_size, self.length
 
     def percentile(self, share: float) -> float:
@@ -57,9 +99,19 @@ class Timing(Frozen):
         return (below + (above - below) * (place % 1)) / 1e9
 
     @property
+    def iqr(self) -> float:
+        """From the first to the third quartile, in seconds."""
+        return self.percentile(0.75) - self.percentile(0.25)
+
+    @property
     def p90(self) -> float | None:
         """In seconds; None where there are too few calls to tell."""
         return self.percentile(0.9) if len(self.nanoseconds) >= LEAST_FOR_P90 else None
+
+    @property
+    def p99(self) -> float | None:
+        """In seconds; None where there are too few calls to tell."""
+        return self.percentile(0.99) if len(self.nanoseconds) >= LEAST_FOR_P99 else None
 
 
 class LatencyRecord(Frozen):
@@ -74,7 +126,12 @@ class LatencyRecord(Frozen):
     models: list[MeasuredModel]
     timings: list[Timing]
     not_measured: dict[str, str] = Field(default_factory=dict, description="student -> why")
+    preparations: list[Preparation] = Field(default_factory=list, description="of each model in each backend")
+    lengths: TaskLengths | None = Field(None, description="what `task` stands for, where it was measured")
+    memory_shape: tuple[int, int] | None = Field(None, description="examples and tokens that peak memory was taken at")
     clocks: dict[str, list[float]] = Field(description="MHz before and after, where the machine tells them")
+    temperatures: dict[str, list[float]] = Field(default_factory=dict, description="degrees Celsius, likewise")
+    foreign: list[str] = Field(default_factory=list, description="other processes that were seen on the accelerator")
     load: float | None = Field(description="processes that wanted to run when it began, a mean over one minute")
     provenance: Provenance
 
@@ -97,10 +154,11 @@ class LatencyRecord(Frozen):
         return list(dict.fromkeys(timing.backend for timing in self.timings))
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
-        return sorted({timing.shape for timing in self.timings})
+    def shapes(self) -> list[Shape]:
+        """By batch size, and by length with the task's own last."""
+        return sorted({timing.shape for timing in self.timings}, key=lambda s: (s[0], s[1] == TASK, s[1]))
 
-    def at(self, backend: str, shape: tuple[int, int]) -> list[Timing]:
+    def at(self, backend: str, shape: Shape) -> list[Timing]:
         """The timings of all models that may be compared: of one backend at one shape."""
         return [timing for timing in self.timings if (timing.backend, timing.shape) == (backend, shape)]
 

@@ -86,7 +86,7 @@ def reading(summary: Summary) -> Iterator[str]:
         warning = f"; the A/A control is off there ({control.median:.3f})" if control.leaves_out_one else ""
         yield (
             f"Speed-up, {column.hardware.device}: time of {column.reference} over the model's, a median over paired "
-            f"rounds with its 95 % interval; {column.backend}, batch {column.shape[0]} of {column.shape[1]} tokens, on "
+            f"rounds with its 95 % interval; {column.backend}, {column.batch}, on "
             f"{machine(column.hardware)}{warning}. More in latency.md."
         )
     yield (

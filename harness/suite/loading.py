@@ -61,6 +61,7 @@ def _look_up(
     """The tasks, sources and variants that a suite names."""
     names = lookup.tasks(data, host, findings)
     lookup.published(data, host, findings)
+    lookup.latency(data, host, findings)
     variants = methods.expand(
         [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
         host=host,

@@ -136,6 +136,18 @@ def text(data: Mapping[str, Any], findings: Findings) -> str | None:
     return found
 
 
+def latency(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
+    """The backends that a suite asks for."""
+    names = as_list(as_map(data, "latency"), "backends")
+    for index, name in enumerate(names):
+        path = ("latency", "backends", index)
+        if isinstance(name, str) and name not in host.latency_backends:
+            near = nearest(name, host.latency_backends)
+            findings.add(path, f"unknown backend {name!r}; {near}{_broken_plugins(host)}")
+        elif name in names[:index]:
+            findings.add(path, f"{found(name)} stands twice")
+
+
 def students(data: Mapping[str, Any], findings: Findings) -> None:
     """What cannot be about a student whatever its teacher is, and one that needs a teacher where there is none."""
     for name, body in as_map(data, "students").items():

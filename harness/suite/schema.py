@@ -20,6 +20,7 @@ Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Threads = Positive | Literal["all"]
 
 
 class Strict(BaseModel):
@@ -178,14 +179,31 @@ class LatencySpec(Strict):
     """The shapes and backends of the latency comparison, and how long it may take."""
 
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 8, 32]
-    lengths: Annotated[list[Positive], Field(min_length=1)] = [32, 128]
-    backends: Annotated[list[Literal["eager", "onnx"]], Field(min_length=1)] = ["eager", "onnx"]
+    lengths: Annotated[list[Positive | Literal["task"]], Field(min_length=1)] = Field(
+        [32, 128], description="tokens of an example; `task`: as many as the task's validation examples have"
+    )
+    backends: Annotated[list[str], Field(min_length=1)] = Field(
+        ["eager", "onnx"], description="what runs the models: eager, compile, onnx, onnx-int8, and what plugins bring"
+    )
     rounds: Positive = Field(50, description="each model is timed once a round at every shape; below 6: no intervals")
     warmup: Positive = Field(50, description="calls at most, of a model at a shape, for its median to settle")
     max_seconds: Annotated[float, Field(gt=0)] = Field(
-        600.0, description="of warm-up and rounds, all backends together; the rounds end when it is over"
+        600.0, description="of warm-up and rounds, all backends and threads together; the rounds end when it is over"
     )
-    threads: Positive | None = Field(None, description="of the processor; default: as many as torch takes")
+    threads: Threads | Annotated[list[Threads], Field(min_length=1)] | None = Field(
+        None, description="of the processor; default: 1 and all cores, on an accelerator as many as torch takes"
+    )
+    memory: bool = Field(True, description="measure the peak memory of each model, in a process of its own")
+
+    @property
+    def fixed_lengths(self) -> list[int]:
+        """Those that are numbers, sorted."""
+        return sorted({length for length in self.lengths if length != "task"})
+
+    @property
+    def of_task(self) -> bool:
+        """Whether the task's own lengths are asked for."""
+        return "task" in self.lengths
 
 
 class CheckpointsSpec(Strict):

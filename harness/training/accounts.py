@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
@@ -56,13 +57,15 @@ def size(model: PreTrainedModel, name: str, *, tokens: int) -> ModelSize:
         hidden=numbers.hidden,
         heads=numbers.heads,
         ffn=numbers.ffn,
-        flops=_flops(model, tokens),
+        flops=flops(model, tokens),
     )
 
 
-def _flops(model: PreTrainedModel, tokens: int) -> int:
+def flops(model: PreTrainedModel, tokens: int) -> int:
+    """Of one forward pass of one example. Attention is counted as the products that it is: torch does not count the
+    fused kernel of the CPU."""
     ids = torch.ones(1, tokens, dtype=torch.long, device=model.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
     return int(counter.get_total_flops())
 

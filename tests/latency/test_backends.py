@@ -9,10 +9,12 @@ import torch
 
 from harness.errors import UserError
 from harness.latency import inputs
-from harness.latency.backends import BACKENDS, check_equal
+from harness.latency.agreement import deviation
+from harness.latency.backends import builtin
 from harness.latency.onnx import PACKAGES
 
 CPU = torch.device("cpu")
+BACKENDS = builtin()
 
 
 def batches(model):
@@ -31,7 +33,8 @@ def test_onnx_computes_what_eager_does(make, family, head):
         assert len(found) == len(right) == (2 if head == "qa" else 1)
         for ours, theirs in zip(found, right, strict=True):
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
-    check_equal("model", "onnx", program, BACKENDS["eager"].program(model, CPU, examples[0]), examples)
+    eager = BACKENDS["eager"].program(model, CPU, examples[0])
+    assert 0 < deviation("model", "onnx", program, eager, examples) < 1e-4
 
 
 def test_a_call_reads_its_own_inputs_each_time(make):
@@ -71,10 +74,10 @@ def test_a_backend_that_loses_the_mask_is_refused(make):
     torch.nn.init.normal_(model.qa_outputs.weight)  # the head of a fresh model hardly tells anything apart
     eager = BACKENDS["eager"].program(model, CPU, {})
     with pytest.raises(UserError, match=r"onnx does not compute what eager does for tiny.*batch 2, length 7.*allowed"):
-        check_equal("tiny", "onnx", Wrong(model), eager, batches(model))
+        deviation("tiny", "onnx", Wrong(model), eager, batches(model))
     with pytest.raises(UserError, match="gives tiny outputs of shapes"):
-        check_equal("tiny", "onnx", Short(model), eager, batches(model))
-    check_equal("tiny", "eager", eager, eager, batches(model))
+        deviation("tiny", "onnx", Short(model), eager, batches(model))
+    assert deviation("tiny", "eager", eager, eager, batches(model)) == 0
 
 
 def test_missing_packages_are_named_with_their_extra(monkeypatch):
@@ -104,3 +107,78 @@ def test_an_export_says_nothing_and_leaves_the_log_as_it_was(make, capfd, tmp_pa
     assert logging.getLogger("torch.onnx").level == level
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_int8_deviates_and_is_told_by_how_much(make):
+    model = make("bert")
+    torch.nn.init.normal_(model.classifier.weight)
+    examples = batches(model)
+    backend = BACKENDS["onnx-int8"]
+    program, eager = (each.program(model, CPU, examples[0]) for each in (backend, BACKENDS["eager"]))
+    worst = max(np.abs(program.bind(batch)()[0] - eager.bind(batch)()[0]).max() for batch in examples)
+    assert not backend.exact
+    assert 1e-4 < worst < 0.5
+    assert deviation("tiny", "onnx-int8", program, eager, examples, exact=False) == pytest.approx(worst)
+    assert "runs on the CPU" in (backend.obstacle(torch.device("cuda")) or "")
+
+
+class NotANumber(Wrong):
+    """A program that gives no number."""
+
+    def bind(self, given):
+        call = self.program.bind(given)
+        return lambda: [output * np.nan for output in call()]
+
+
+def test_what_need_not_be_exact_must_be_finite(make):
+    model = make()
+    eager = BACKENDS["eager"].program(model, CPU, {})
+    with pytest.raises(UserError, match="differ by up to nan"):
+        deviation("tiny", "onnx-int8", NotANumber(model), eager, batches(model), exact=False)
+
+
+@pytest.mark.parametrize("name", ["eager", "onnx"])
+def test_segments_are_read_by_models_that_tell_them_apart(make, name):
+    model = make("bert")
+    batch = inputs.batch([model], 2, 7)
+    program = BACKENDS[name].program(model, CPU, batch)
+    second = {**batch, "token_type_ids": torch.ones_like(batch["input_ids"])}
+    with torch.no_grad():
+        right = model(**second).logits.numpy()
+    np.testing.assert_allclose(program.bind(second)()[0], right, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(program.bind(batch)()[0], right, atol=1e-5), "without them all is of the first segment"
+    assert [inputs.taken(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
+        ("token_type_ids",),
+        (),
+        (),
+    ]
+
+
+def test_what_compiling_needs_is_told_with_a_remedy(monkeypatch, tmp_path):
+    compile = BACKENDS["compile"]
+    tool = tmp_path / "g++-made-up"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("CXX", str(tool))
+    assert compile.obstacle(CPU) is None
+    assert "does not run on mps" in (compile.obstacle(torch.device("mps")) or "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "needs triton" in (compile.obstacle(torch.device("cuda")) or "")
+    monkeypatch.setenv("CXX", str(tmp_path / "nothing"))
+    reason = compile.obstacle(CPU) or ""
+    assert "needs a C++ compiler" in reason
+    assert "leave 'compile' out of latency.backends" in reason
+
+
+@pytest.mark.slow
+def test_compiled_models_compute_what_eager_does_and_share_no_limit(make):
+    """Three models of a class, of one layer: torch would keep eight versions of a function, and go on without."""
+    found = []
+    for _ in range(3):
+        model = make("distilbert")
+        examples = batches(model)
+        program = BACKENDS["compile"].program(model, CPU, examples[0])
+        eager = BACKENDS["eager"].program(model, CPU, examples[0])
+        found.append(deviation("tiny", "compile", program, eager, examples))
+    assert max(found) < 1e-5
+    assert torch._dynamo.config.recompile_limit > 100

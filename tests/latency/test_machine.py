@@ -43,12 +43,16 @@ def test_the_clock_of_the_processor(tmp_path):
     assert machine._processor(tmp_path / "nothing") == {}
 
 
-def test_the_clocks_of_an_accelerator(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine._accelerator(0) == {}, "no nvidia-smi"
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo "1980, 3201"\n')
-    tool.chmod(0o755)
-    assert machine._accelerator(1) == {"accelerator": 1980.0, "accelerator memory": 3201.0}
-    assert machine._accelerator(0) == {}, "it fails"
-    assert "accelerator" not in machine.clocks(torch.device("cpu"))
+def test_the_threads_asked_for(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    counts = [machine.thread_counts(asked, torch.device("cpu")) for asked in (None, 2, "all", [4, 1], ["all", 6, 2])]
+    assert counts == [[1, 6], [2], [6], [4, 1], [6, 2]]
+    assert machine.thread_counts(None, torch.device("cuda")) == [6]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert machine.thread_counts(None, torch.device("cpu")) == [1]
+
+
+def test_the_state_of_a_processor():
+    found = machine.state(torch.device("cpu"))
+    assert found.clocks.keys() <= {"processor"}
+    assert (found.temperatures, found.foreign) == ({}, ())

@@ -6,13 +6,23 @@ import pytest
 import torch
 
 from harness.errors import UserError
-from harness.latency import measure as module
+from harness.latency.backends import Eager, builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.measure import measure, parts
 from harness.suite.schema import LatencySpec
 
 CPU = torch.device("cpu")
-QUICK = LatencySpec(batch_sizes=[1, 3], lengths=[4, 8], backends=["eager"], rounds=25, warmup=12, max_seconds=60)
+QUICK = LatencySpec(
+    batch_sizes=[1, 3],
+    lengths=[4, 8],
+    backends=["eager"],
+    rounds=25,
+    warmup=12,
+    max_seconds=60,
+    threads=1,
+    memory=False,
+)
+BACKENDS = builtin()
 
 
 def candidate(name, load, role="model"):
@@ -25,8 +35,8 @@ def slow(model, seconds=0.02):
     return model
 
 
-def measured(settings, *models, said=None):
-    return measure(Candidates(models), settings, CPU, say=(said if said is not None else []).append)
+def measured(settings, *models, said=None, **others):
+    return measure(Candidates(models), settings, CPU, say=(said if said is not None else []).append, **others)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +66,7 @@ def test_every_model_is_timed_at_every_shape_in_every_round(record):
     assert record.shapes == [(1, 4), (1, 8), (3, 4), (3, 8)]
     assert len(record.timings) == 3 * 4
     assert {len(timing.nanoseconds) for timing in record.timings} == {25}
-    assert all(10 <= timing.warmup <= 12 for timing in record.timings)
+    assert all(11 <= timing.warmup <= 13 for timing in record.timings), "the first call, and those until it settled"
     assert record.reference == "fast"
 
 
@@ -89,8 +99,8 @@ def test_threads_are_those_asked_for(make):
         model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
         return model
 
-    settings = QUICK.model_copy(update={"rounds": 1, "threads": before + 1})
-    record = measured(settings, candidate("a", watched))
+    settings = QUICK.model_copy(update={"rounds": 1})
+    record = measured(settings, candidate("a", watched), threads=before + 1)
     assert set(seen) == {before + 1}
     assert record.provenance.hardware.threads == before + 1
     assert torch.get_num_threads() == before
@@ -103,32 +113,86 @@ def test_onnx_beside_eager(make):
     assert record.backends == ["eager", "onnx"]
     assert len(record.timings) == 2 * 2 * 2
     assert "onnxruntime" in record.parts["packages"]
-    assert [line for line in said if "for onnx" in line] == ["latency: preparing 2 models for onnx"]
+    assert [line for line in said if "for onnx" in line] == ["latency: preparing 2 models for onnx, threads: 1"]
+    assert [(each.model, each.backend) for each in record.preparations] == [
+        (model, backend) for backend in ("eager", "onnx") for model in ("a", "a (second copy)")
+    ]
+    assert all((each.deviation is None) == (each.backend == "eager") for each in record.preparations)
+    exported = [each.seconds for each in record.preparations if each.backend == "onnx"]
+    assert min(exported) > max(timing.percentile(1.0) for timing in record.timings), "exporting is in no time"
 
 
-def test_nothing_is_timed_in_a_backend_that_computes_something_else(make, monkeypatch):
-    class Broken(type(module.BACKENDS["eager"])):
-        def program(self, model, device, example):
-            other = make("bert")
-            torch.nn.init.normal_(other.classifier.weight)
-            return super().program(other, device, example)
+class Other(Eager):
+    """A backend that runs another model than it is given, or fails."""
 
-    timed = []
-    monkeypatch.setattr(module, "BACKENDS", {**module.BACKENDS, "onnx": Broken()})
-    monkeypatch.setattr(module, "_time", lambda backend, *a, **k: timed.append(backend) or [])
-    with pytest.raises(UserError, match="onnx does not compute what eager does for a"):
-        measured(QUICK.model_copy(update={"backends": ["eager", "onnx"]}), candidate("a", make))
-    assert timed == ["eager"]
+    packages = ("numpy",)
+
+    def __init__(self, other, *, exact=True):
+        self.other, self.exact = other, exact
+        self.timed = 0
+
+    def program(self, model, device, example):
+        if self.other is None:
+            raise ValueError("no such operator\nand more")
+        return super().program(self.other(), device, example)
+
+
+def loud(make):
+    """A model with a head that tells examples apart."""
+    model = make("bert")
+    torch.nn.init.normal_(model.classifier.weight)
+    return model
+
+
+def test_nothing_is_timed_in_a_backend_that_computes_something_else(make):
+    settings = QUICK.model_copy(update={"backends": ["other"]})
+    said: list[str] = []
+    with pytest.raises(UserError, match="other does not compute what eager does for a"):
+        measured(settings, candidate("a", make), said=said, backends={"other": Other(lambda: loud(make))})
+    assert [line for line in said if "rounds" in line] == []
+
+
+def test_a_backend_that_need_not_be_exact_tells_how_far_it_is_off(make):
+    settings = QUICK.model_copy(update={"backends": ["other"], "rounds": 2})
+    record = measured(settings, candidate("a", make), backends={"other": Other(lambda: loud(make), exact=False)})
+    assert record.backends == ["other"]
+    assert all(each.deviation > 0.01 and each.agreement is None for each in record.preparations)
+    assert "numpy" in record.parts["packages"]
+
+
+def test_a_backend_that_fails_is_told_in_a_line(make):
+    settings = QUICK.model_copy(update={"backends": ["other"]})
+    with pytest.raises(UserError, match="other cannot run a: ValueError: no such operator; leave 'other' out"):
+        measured(settings, candidate("a", make), backends={"other": Other(None)})
+
+
+def test_flops_are_those_of_the_batch(make):
+    """2 layers of width 16, FFN 32, two heads: 2 (4 H H + 2 H F) a token, 4 N H for its attention; and the head."""
+    record = measured(QUICK.model_copy(update={"rounds": 1}), candidate("a", make))
+    for timing in record.timings:
+        n = timing.length
+        layers = 2 * (2 * (4 * 16 * 16 + 2 * 16 * 32) * n + 4 * n * n * 16)
+        head = 2 * 16 * 16 + 2 * 16 * 2
+        assert timing.flops == timing.batch_size * (layers + head)
+
+
+def test_the_task_s_lengths_need_a_task(make):
+    with pytest.raises(UserError, match=r"latency.lengths: `task` is asked for"):
+        measured(QUICK.model_copy(update={"lengths": ["task"]}), candidate("a", make))
 
 
 def test_the_key_is_of_models_settings_and_machine(make):
     found = Candidates([candidate("a", make)])
-    one = parts(found, QUICK, CPU)
-    assert one == parts(found, QUICK, CPU)
+
+    def key_parts(found=found, settings=QUICK, threads=1, backends=BACKENDS):
+        return parts(found, settings, CPU, threads=threads, backends=backends)
+
+    one = key_parts()
+    assert one == key_parts()
     changed = [
-        parts(Candidates([candidate("b", make)]), QUICK, CPU),
-        parts(found, QUICK.model_copy(update={"rounds": 24}), CPU),
-        parts(found, QUICK.model_copy(update={"threads": 7}), CPU),
+        key_parts(Candidates([candidate("b", make)])),
+        key_parts(settings=QUICK.model_copy(update={"rounds": 24})),
+        key_parts(threads=7),
     ]
     assert all(other != one for other in changed)
     assert changed[2]["hardware"]["threads"] == 7

@@ -77,9 +77,9 @@ def test_warm_up_calls_once_even_when_the_time_is_over(machine):
 
 
 def groups(machine):
+    costs = (("a", 10), ("b", 30), ("c", 20))
     return {
-        shape: {name: machine.call(f"{shape}{name}", forever(cost)) for name, cost in (("a", 10), ("b", 30), ("c", 20))}
-        for shape in ("s", "t")
+        shape: [{name: machine.call(f"{shape}{name}", forever(cost)) for name, cost in costs}] for shape in ("s", "t")
     }
 
 
@@ -93,6 +93,17 @@ def test_every_call_is_timed_once_a_round_in_changing_order(machine):
     firsts = Counter(call[1] for each in rounds for call in (each[0], each[3]))
     assert set(firsts) == {"a", "b", "c"}
     assert max(firsts.values()) < 50, "no model is always the first of the 80"
+
+
+def test_a_round_takes_one_variant_for_all_models_and_each_before_any_again(machine):
+    variants = [
+        {name: machine.call(f"{variant}{name}", forever(10 + variant)) for name in ("a", "b")} for variant in range(4)
+    ]
+    times = protocol.interleaved({"s": variants}, rounds=12, deadline=FOREVER, seed=1, clock=machine.clock)["s"]
+    assert times["a"] == times["b"], "the same variant in the same round"
+    passes = [times["a"][first : first + 4] for first in (0, 4, 8)]
+    assert all(sorted(each) == [10, 11, 12, 13] for each in passes)
+    assert passes[0] != passes[1] or passes[1] != passes[2], "in changing order"
 
 
 def test_the_order_is_the_seed_s(machine):
@@ -117,7 +128,8 @@ def test_no_round_begins_beyond_the_deadline_but_the_first(machine):
 
 def test_what_disturbs_a_whole_round_cancels_in_the_ratio(machine):
     noise = [1, 7, 1, 3, 50, 1, 1, 9, 2, 1, 1, 4] * 3
-    calls = {"s": {"a": machine.call("a", (100 * n for n in noise)), "b": machine.call("b", (130 * n for n in noise))}}
+    steps = {"a": (100 * n for n in noise), "b": (130 * n for n in noise)}
+    calls = {"s": [{name: machine.call(name, durations) for name, durations in steps.items()}]}
     times = protocol.interleaved(calls, rounds=36, deadline=FOREVER, seed=3, clock=machine.clock)["s"]
     ratio = paired_ratio(times["b"], times["a"])
     assert (ratio.median, ratio.low, ratio.high) == pytest.approx((1.3, 1.3, 1.3))

@@ -1,17 +1,23 @@
 """A suite with a latency section, from its file to its tables; and checkpoints that belong to none."""
 
 import csv
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import BertConfig
 
 from harness.cli import main
 from harness.errors import UserError
+from harness.host import Host
 from harness.latency import suite as latency_suite
 from harness.suite.schema import LatencySpec
 
-SECTION = "latency={batch_sizes: [1, 2], lengths: [4, 8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20}"
+SECTION = (
+    "latency={batch_sizes: [1, 2], lengths: [4, 8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20, "
+    "memory: false}"
+)
 SETTINGS = ("methods=[finetune]", "seeds=[1]", SECTION)
 
 
@@ -147,7 +153,11 @@ def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to
     [
         ("latency.rounds=0", "latency.rounds"),
         ("seeds=[1]", "unknown key"),
-        ("latency.backends=[compile]", "should be 'eager' or 'onnx', found 'compile'"),
+        ("latency.backends=[egaer]", "unknown backend 'egaer'; did you mean 'eager'?"),
+        ("latency.backends=[eager, eager]", "'eager' stands twice"),
+        ("latency.lengths=[task]", "`task` stands for the lengths of a suite's task, and checkpoints have none"),
+        ("latency.threads=[]", "latency.threads"),
+        ("latency.threads=[some]", "latency.threads"),
     ],
 )
 def test_settings_of_checkpoints_are_checked(harness, setting, message):
@@ -161,3 +171,71 @@ def test_a_folder_that_is_no_model_is_told(harness, small):
     assert harness("latency", "./empty", settings=(SECTION,)) == 2
     assert "error: " in harness.err
     assert "Traceback" not in harness.err
+
+
+FULL = (
+    "latency={batch_sizes: [2], lengths: [4, task], backends: [eager, onnx-int8], rounds: 8, warmup: 10, "
+    "max_seconds: 20, threads: [1, 2]}"
+)
+
+
+def test_the_task_s_lengths_threads_memory_and_int8(small, harness):
+    assert harness("run", "small.yaml", settings=(*SETTINGS[:2], FULL)) == 0, harness.err
+    records = small.store().latencies()
+    assert sorted(record.provenance.hardware.threads for record in records) == [1, 2]
+    for record in records:
+        assert record.shapes == [(2, 4), (2, "task")]
+        assert (record.lengths.examples, record.lengths.longest) == (60, 11), "nine words, and two tokens around them"
+        assert record.memory_shape == (2, 11)
+        assert all((model.peak_memory_bytes or 0) > 0 for model in record.models if model.of is None)
+        told = {each.model: each for each in record.preparations if each.backend == "onnx-int8"}
+        assert {name: each.examples for name, each in told.items()} == {"base": 60, "1x32": 60, "1x32 (second copy)": 0}
+        assert told["1x32"].agreement >= 0.8
+        (run,) = small.store().records()
+        assert told["1x32"].eager_score == pytest.approx(run.score), "the whole validation split, as it was scored"
+    text = (small.store().folder / "latency.md").read_text()
+    assert "60 validation examples of order" in text
+    assert text.count("### onnx-int8") == 2
+
+
+BF16 = "latency={batch_sizes: [2], lengths: [4], backends: [eager, bf16], rounds: 6, threads: 1, memory: false}"
+
+
+def test_a_plugin_brings_a_backend(small, harness, make):
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    module = next(block for block in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "bf16_backend.py" in block)
+    (small.folder / "bf16_backend.py").write_text(module)
+    make("bert").save_pretrained(small.folder / "one")
+    assert harness("latency", "./one", "--plugin", "bf16_backend.py", settings=(BF16, "device=cpu")) == 0, harness.err
+    assert "### bf16" in harness.out
+    assert harness("run", "small.yaml", settings=(*SETTINGS[:2], BF16)) == 2
+    assert "unknown backend 'bf16'" in harness.err
+    overrides = (*SETTINGS[:2], BF16, "plugins=[order.py, bf16_backend.py]")
+    assert harness("run", "small.yaml", settings=overrides) == 0, harness.err
+    (record,) = small.store().latencies()
+    assert {each.deviation is None for each in record.preparations if each.backend == "bf16"} == {False}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("object()", "has no obstacle, program, exact, packages"),
+        ("Eager", "registered the class Eager; register an instance of it"),
+    ],
+)
+def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
+    (tmp_path / "bad.py").write_text(
+        "from harness import hookimpl\nfrom harness.latency.backends import Eager\n\n\n@hookimpl\n"
+        f"def harness_register_latency_backends(register):\n    register('mine', {source})\n"
+    )
+    with pytest.raises(UserError, match=words):
+        Host.create([tmp_path / "bad.py"])
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path):
+    (tmp_path / "again.py").write_text(
+        "from harness import hookimpl\nfrom harness.latency.backends import Eager\n\n\n@hookimpl\n"
+        "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"
+    )
+    with pytest.raises(UserError, match="latency backend 'eager' is registered twice"):
+        Host.create([tmp_path / "again.py"])

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from latency_factory import SETTINGS, TIMES, latency_record
 from results_factory import CPU, GPU, fill, plan
+from scipy.stats import binom
 
 from harness.errors import UserError
 from harness.results import latency_report, report
-from harness.results.latency import current, markdown, milliseconds
+from harness.results.latency import csv_rows, current, milliseconds
+from harness.results.latency_tables import COLUMNS, markdown
 from harness.results.store import Store
+from harness.results.timings import LEAST_FOR_P99, Preparation, TaskLengths
 
 PAGE = (Path(__file__).parents[2] / "docs" / "latency.md").read_text(encoding="utf-8")
 RESULTS = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
@@ -37,9 +40,9 @@ def board(folder, *records, latency=SETTINGS):
 
 def test_the_table(tmp_path):
     text = markdown("demo", [latency_record()])
-    assert row(text, "1", "32", "*base*")[3:] == ["10", "8.00", "8.00", "1.000", "–", "1.00×"]
-    assert row(text, "8", "32", "small")[3:] == ["10", "16.0", "16.0", "0.250", "[0.250, 0.250]", "4.00×"]
-    assert row(text, "1", "32", "*small (second copy)*")[6:] == ["1.000 to small", "[1.000, 1.000]", "–"]
+    assert row(text, "1", "32", "*base*")[3:] == ["10", "8.00", "0.000", "8.00", "1.000", "–", "1.00×"]
+    assert row(text, "8", "32", "small")[3:] == ["10", "16.0", "0.000", "16.0", "0.250", "[0.250, 0.250]", "4.00×"]
+    assert row(text, "1", "32", "*small (second copy)*")[7:] == ["1.000 to small", "[1.000, 1.000]", "–"]
     for said in ("cpu, Test CPU, 2 cores, 2 threads", "float32", "2000 MHz before, 2100 MHz after", "head of sst2"):
         assert said in text
     assert "**" not in text, "nothing limits the claim"
@@ -49,10 +52,10 @@ def test_the_table(tmp_path):
 def test_a_control_that_differs_is_told_above_its_tables(value):
     times = TIMES | {"small (second copy)": int(2_000_000 * value)}
     text = markdown("demo", [latency_record(times=times)])
-    mark, table = text.index("**A/A DIFFERS**"), text.index("| ")
+    mark, table = text.index("**A/A DIFFERS**: two copies of one model are told apart in eager"), text.index("| ")
     assert mark < table
     assert "in 2 of 2 cases" in text
-    assert f"eager, batch 8 of 32 tokens: {value:.3f} [{value:.3f}, {value:.3f}]" in text
+    assert f"batch 8 of 32 tokens: {value:.3f} [{value:.3f}, {value:.3f}]" in text
 
 
 def test_other_limits_are_told():
@@ -63,7 +66,7 @@ def test_other_limits_are_told():
     assert "over after 3 of 10 rounds" in text
     assert "in 6 of 6 cases the median still moved" in text
     assert row(text, "1", "32", "small")[3] == "3*"
-    assert row(text, "1", "32", "small")[7] == "–"
+    assert row(text, "1", "32", "small")[8] == "–"
 
 
 def test_machines_have_sections_and_columns_of_their_own(tmp_path):
@@ -106,8 +109,7 @@ def test_no_column_unless_the_plan_asks_for_what_was_measured(tmp_path, latency)
 
 def test_without_measurements_there_are_no_tables(tmp_path):
     fill(tmp_path, plan())
-    names = {path.name for path in report(tmp_path).files}
-    assert names == {f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")}
+    assert not any("latency" in path.name for path in report(tmp_path).files)
     assert latency_report(tmp_path) == ()
 
 
@@ -161,8 +163,119 @@ def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_explains_every_column(tmp_path):
-    from harness.results.latency import COLUMNS
-
     explained = set(re.findall(r"\w[\w %-]*", "\n".join(re.findall(r"^\| ([^|]*) \|", PAGE, flags=re.MULTILINE))))
     plain = {column.removesuffix(" (ms)") for column in COLUMNS}
     assert plain - explained == {"batch", "tokens", "model"}
+
+
+def test_p99_is_told_from_662_rounds_on():
+    """The fewest of which two or more lie beyond the true percentile with 99 %: checked by the binomial."""
+    assert binom.sf(1, LEAST_FOR_P99, 0.01) >= 0.99 > binom.sf(1, LEAST_FOR_P99 - 1, 0.01)
+    assert binom.pmf(0, 368, 0.01) <= 0.025 < binom.pmf(0, 367, 0.01), "the first interval of 95 %"
+    for rounds in (LEAST_FOR_P99 - 1, LEAST_FOR_P99):
+        record = latency_record(rounds=rounds)
+        times = [
+            t.model_copy(update={"nanoseconds": [10**6 * n for n in range(1, rounds + 1)]}) for t in record.timings
+        ]
+        record = record.model_copy(update={"timings": times})
+        text = markdown("demo", [record])
+        if rounds < LEAST_FOR_P99:
+            assert "p99" not in text
+            assert {row["p99"] for row in csv_rows([record])} == {None}
+        else:
+            assert row(text, "1", "32", "small")[7] == "655"
+            assert csv_rows([record])[0]["p99"] == pytest.approx(0.65539)
+            assert csv_rows([record])[0]["iqr"] == pytest.approx(0.3305)
+
+
+def test_each_number_of_threads_has_its_section_and_the_board_takes_the_most(tmp_path):
+    one = CPU.model_copy(update={"threads": 1})
+    off = TIMES | {"small (second copy)": 3_000_000}
+    records = [latency_record("a"), latency_record("b", hardware=one, times=off, ended="2026-02-01")]
+    written = board(tmp_path, *records)
+    text = (tmp_path / "latency.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## cpu.* (\d) threads?$", text, flags=re.MULTILINE) == ["2", "1"]
+    two_threads, one_thread = text.split("\n## ")[1:]
+    assert "A/A DIFFERS" in one_thread
+    assert "A/A DIFFERS" not in two_threads
+    assert [column.title for column in written.board.columns].count("speed-up cpu") == 1
+    assert "2 cores, 2 threads" in (tmp_path / "leaderboard.csv").read_text()
+    assert "2 cores, 1 thread" not in (tmp_path / "leaderboard.csv").read_text()
+
+
+def test_an_invalid_control_marks_its_backend_alone():
+    both = SETTINGS.model_copy(update={"backends": ["eager", "onnx"]})
+    record = latency_record(settings=both)
+    wrong = [
+        t.model_copy(update={"nanoseconds": [3_000_000] * 10})
+        if (t.backend, t.model) == ("onnx", "small (second copy)")
+        else t
+        for t in record.timings
+    ]
+    text = markdown("demo", [record.model_copy(update={"timings": wrong})])
+    assert "- **A/A DIFFERS**: two copies of one model are told apart in onnx" in text.partition("### eager")[0]
+    eager, onnx = text.partition("### eager")[2].split("### onnx")
+    assert "A/A DIFFERS" not in eager
+    assert onnx.index("A/A DIFFERS") < onnx.index("| ")
+
+
+def test_other_processes_on_the_accelerator_mark_the_section():
+    record = latency_record(hardware=GPU, foreign=["render (77)"], temperatures={"accelerator": [40.0, 61.0]})
+    text = markdown("demo", [record])
+    assert text.index("**FOREIGN PROCESSES**") < text.index("### eager")
+    assert "render (77)" in text
+    assert "Temperature, accelerator: 40 °C before, 61 °C after" in text
+
+
+def test_sizes_work_memory_and_how_far_backends_are_off():
+    told = [
+        Preparation(model="small", backend="eager", seconds=0.1),
+        Preparation(
+            model="small", backend="onnx-int8", seconds=4.25, deviation=0.031, agreement=0.98, examples=256,
+            score=0.84, eager_score=0.85,
+        ),
+    ]  # fmt: skip
+    record = latency_record(preparations=told, memory_shape=(8, 32))
+    timings = [t.model_copy(update={"flops": 3 * 10**9 * t.batch_size}) for t in record.timings]
+    models = [m.model_copy(update={"peak_memory_bytes": 123_000_000}) for m in record.models]
+    record = record.model_copy(update={"timings": timings, "models": models})
+    text = markdown("demo", [record])
+    assert row(text, "small", "10") == ["small", "10", "3", "123"]
+    assert row(text, "onnx-int8") == ["onnx-int8", "small", "4.2", "0.031", "0.980 of 256", "0.84, 0.85"]
+    assert "at batch 8 of 32 tokens, in a process of its own" in text
+    found = next(r for r in csv_rows([record]) if (r["model"], r["batch_size"]) == ("small", 8))
+    assert (found["flops"], found["peak_memory_bytes"]) == (24 * 10**9, 123_000_000)
+
+
+def test_the_task_s_lengths_are_a_shape_of_their_own(tmp_path):
+    settings = SETTINGS.model_copy(update={"lengths": [32, "task"]})
+    lengths = TaskLengths(examples=872, mean=25.2, median=24, p90=41, longest=55)
+    record = latency_record(settings=settings, lengths=lengths)
+    assert record.shapes == [(1, 32), (1, "task"), (8, 32), (8, "task")]
+    text = markdown("demo", [record])
+    assert row(text, "8", "task", "small")[4] == "16.0"
+    assert "872 validation examples of sst2" in text
+    written = board(tmp_path, record, latency=settings)
+    assert "eager, batch 1 of 32 tokens" in written.markdown, "the longest length that is a number"
+    alone = settings.model_copy(update={"lengths": ["task"]})
+    written = board(tmp_path / "alone", latency_record(settings=alone, lengths=lengths), latency=alone)
+    assert "eager, batch 1 of the task's lengths" in written.markdown
+
+
+def test_a_measurement_from_before_there_were_these_fields_is_read(tmp_path):
+    """Records of the first version have neither preparations nor memory, and one number of threads for all."""
+    import json
+
+    content = json.loads(latency_record().model_dump_json())
+    for name in ("preparations", "lengths", "memory_shape", "temperatures", "foreign"):
+        del content[name]
+    del content["settings"]["memory"]
+    for timing in content["timings"]:
+        del timing["flops"]
+    for model in content["models"]:
+        del model["peak_memory_bytes"]
+    (tmp_path / "latency").mkdir()
+    (tmp_path / "latency" / "k1.json").write_text(json.dumps(content))
+    written = board(tmp_path)
+    assert "speed-up cpu" in [column.title for column in written.board.columns]
+    assert row((tmp_path / "latency.md").read_text(), "small", "10")[2:] == ["–", "–"]

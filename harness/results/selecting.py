@@ -12,12 +12,12 @@ Chosen = tuple[RunRecord, Selected]
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     """Whether scores are of examples that something was chosen on."""
-    found = [(run, on) for run, on in _runs(summary) if on.on == "validation" and (on.epochs or run.tuning)]
+    found = [(run, on) for run, on in _runs(summary) if on.on == "validation" and on.epochs]
     if found:
         yield (
             "SELECTED ON VALIDATION",
-            f"the scores that stand here ({', '.join(_tasks(found))}) also chose {_what(found)}, so they are likely to be"
-            " too high: for reproducing papers that chose so, and not to be compared with other boards",
+            f"the scores that stand here ({', '.join(_tasks(found))}) also chose {_what(found)}, so they are likely to"
+            " be too high: for reproducing papers that chose so, and not to be compared with other boards",
         )
 
 
@@ -59,5 +59,4 @@ def _what(found: Sequence[Chosen]) -> str:
     counts = sorted({len(on.epochs) for _, on in found if on.epochs})
     of = "" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     epochs = [f"each run's best of {of} epoch{'s' * (of != '1')}"] if counts else []
-    options = ["the options of methods"] if any(run.tuning for run, _ in found) else []
-    return " and ".join([*options, *epochs]) or "nothing"
+    return " and ".join(epochs) or "nothing"

@@ -99,6 +99,18 @@ def test_a_suite_end_to_end(lm):
         assert_same(weights(lm, label), expected)
 
 
+def test_nothing_is_made_of_what_is_held_out_to_choose_on(lm):
+    chosen = (ALONE, "seeds=[1]", "selection=train", "training.epochs=2")
+    assert not lm.run(*chosen).failed
+    splits, made = job(lm, *chosen).data.splits, augmenting.load(job(lm, *chosen))
+    originals = {row.split("~")[0] for row in made["id"]}
+    assert originals == set(splits.train["id"])
+    assert not originals & set(splits.selection["id"])
+    (record,) = lm.store().records()
+    assert record.selection.examples == 24
+    assert [point.step for point in record.selection.epochs] == [record.cost.steps] == [12]
+
+
 def test_the_rows_are_the_originals_and_their_variants(lm):
     made = augmenting.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
     rows, originals = augmenting.load(job(lm)), job(lm).data.splits.train

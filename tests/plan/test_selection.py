@@ -3,6 +3,8 @@
 import pytest
 
 from harness.errors import UserError
+from harness.plan import sharing
+from harness.suite.schema import TrainingSpec
 
 
 def keys(plan):
@@ -62,3 +64,29 @@ def test_a_split_that_is_too_small_is_told_with_its_key(small):
     with pytest.raises(UserError, match="task 'order' has 40 training examples") as caught:
         small.plan("selection=train")
     assert caught.value.problems[0].where == "selection"
+
+
+def test_the_weights_of_a_best_epoch_take_room_where_the_device_has_no_memory_of_its_own(small):
+    (best, *_), (last, *_) = (small.plan(f"selection={{epoch: {epoch}}}").runs for epoch in ("best", "last"))
+    assert best.best_epoch
+    assert not last.best_epoch
+    resident = {
+        (job.best_epoch, device): sharing.of_run(job, TrainingSpec(), device).resident
+        for job in (best, last)
+        for device in ("cpu", "cuda")
+    }
+    weights = resident[False, "cpu"] // 3
+    assert resident == {
+        (True, "cpu"): 4 * weights,
+        (True, "cuda"): 3 * weights,
+        (False, "cpu"): 3 * weights,
+        (False, "cuda"): 3 * weights,
+    }
+
+
+def test_only_a_run_that_chooses_its_epoch_says_so_in_its_key(small):
+    best, last = small.plan("selection=train"), small.plan("selection={epoch: last}")
+    assert {"selection"} == set(best.runs[0].parts) - set(last.runs[0].parts)
+    assert best.runs[0].parts["selection"] == {"epoch": "best", "examples": data(best).selection_fingerprint}
+    assert data(best).train_fingerprint == data(last).train_fingerprint
+    assert [job.key for job in best.teachers] == [job.key for job in last.teachers]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunId:
-    """Which run. `role` is ``student``, ``teacher`` while a teacher is being fine-tuned (its label is its name), or
-    ``general`` while a student is distilled on unlabelled text, before any task."""
+    """Which run. `role` is ``student``, ``teacher`` while a teacher is being fine-tuned (its label is its name),
+    ``general`` while a student is distilled on unlabelled text, before any task, or ``trial`` while options are tuned,
+    with the trial's number, from 0."""
 
     key: str
     task: str
@@ -17,12 +18,15 @@ class RunId:
     student: str
     seed: int
     role: str = "student"
+    trial: int | None = None
 
     def __str__(self) -> str:
         if self.role == "teacher":
             return f"teacher {self.label} on {self.task}"
         if self.role == "general":
             return f"{self.label} {self.student} on {self.task}"
+        if self.trial is not None:
+            return f"{self.task} {self.label} {self.student} trial {self.trial}"
         return f"{self.task} {self.label} {self.student} seed {self.seed}"
 
 
@@ -63,7 +67,8 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """`score` is the task's main metric on the validation set; None where the labels of that set are hidden."""
+    """`score` is the task's main metric on the validation set, of a trial on the held-out part of the training split;
+    None where labels are hidden."""
 
     run: RunId
     score: float | None

@@ -50,7 +50,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     suite = load_suite(name, overrides, plugins)
     from harness import plan
     from harness.engines import augmenting, general
-    from harness.plan import keeping
+    from harness.plan import keeping, studies
     from harness.results.store import Store
     from harness.suite import resolve
 
@@ -58,7 +58,8 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     planned = plan.build(resolve(suite, online=True))
     states = plan.status(planned, store)
     to_do = [state.job for state in states if not state.done]
-    cost = plan.estimate(planned, to_do)
+    tuning = [study for study in studies.every(to_do, suite.spec) if store.tuning(study.key) is None]
+    cost = plan.estimate(planned, to_do, tuning)
     data = [job for job in planned.augmentations(to_do) if not augmenting.is_kept(job)]
     before = [job for job in planned.generals(to_do) if not general.is_kept(job)]
     if as_json:
@@ -85,6 +86,11 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         )
         typer.echo(
             f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
+        )
+    if tuning:
+        typer.echo(
+            f"Before that, tuning: {cost.trials} trials x {cost.tuned_rows} rows, {cost.trial_steps} steps of students, "
+            f"{cost.trial_passes} passes of teachers (those whose tensors are kept apart)."
         )
     if cost.memory_gb > cost.room_gb:
         typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")

@@ -10,10 +10,9 @@ import torch
 
 from harness.engines import augmenting, shelves, teachers
 from harness.engines.readings import Readings
-from harness.engines.students import Sources, finish, prepare
+from harness.engines.students import Ended, Sources, prepare
 from harness.plan import Plan, RunJob, TeacherJob
 from harness.results import provenance
-from harness.results.records import RunRecord
 from harness.results.store import Store
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort, Teacher
@@ -38,8 +37,8 @@ class Cohorts:
     def device(self) -> torch.device:
         return torch.device(self.plan.device)
 
-    def train(self, jobs: Sequence[RunJob]) -> Iterator[RunRecord]:
-        """Train runs side by side, and store each as it ends. Those that memory has no room for beside the others go
+    def train(self, jobs: Sequence[RunJob]) -> Iterator[Ended]:
+        """Train runs side by side, and give each as it ends. Those that memory has no room for beside the others go
         on by themselves.
 
         Raises:
@@ -53,7 +52,7 @@ class Cohorts:
             taught = self._teachers(jobs, others, runs, forwards)
             cohort = Cohort(stream, taught, runs, self.device, forwards)
             for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
-                yield finish(run, by_key[run.id.key], cohort, reading, self.plan, self.store, started)
+                yield Ended(run, by_key[run.id.key], cohort, reading, started)
             if self.stop() and not all(run.ended for run in runs):
                 raise teachers.Interrupted
             jobs = [by_key[run.id.key] for run in cohort.apart]
@@ -98,21 +97,27 @@ class Cohorts:
     ) -> dict[str, Teacher | KeptTeacher]:
         """By what the runs call them, each with its reading."""
         return {
-            name: self._kept(name, job, reading, runs, forwards)
+            name: self._kept(name, job, reading, jobs, runs, forwards)
             if name != job.name
             else _load(job, reading, self.device)
             for (name, job), reading in zip(_teachers(jobs).items(), readings, strict=True)
         }
 
     def _kept(
-        self, name: str, job: TeacherJob, reading: EncodedTask, runs: Sequence[Run], forwards: Counter[str]
+        self,
+        name: str,
+        job: TeacherJob,
+        reading: EncodedTask,
+        jobs: Sequence[RunJob],
+        runs: Sequence[Run],
+        forwards: Counter[str],
     ) -> KeptTeacher:
-        """A teacher's kept tensors: all that is missing for any run of the suite is filled in at once, at the expense
-        of those of `runs` that read them."""
+        """A teacher's kept tensors: all that is missing for any run of the suite, or for these `jobs`, is filled in at
+        once, at the expense of those of `runs` that read them."""
         readers = [run for run in runs if name in run.teachers and not run.ended]
         source, filled = shelves.open_shelf(
             shelves.shelf(job, reading, self.plan.spec, self.device),
-            shelves.asked(job, self.missing, reading.reader),
+            shelves.asked(job, [*self.missing, *jobs], reading.reader),
             name,
             lambda: _load(job, reading, self.device),
             spec=self.plan.spec,

@@ -13,6 +13,7 @@ from harness.engines import augmenting, general, teachers
 from harness.engines.cohorts import Cohorts
 from harness.engines.interrupts import stop_on_signals
 from harness.engines.readings import Readings
+from harness.engines.students import finish
 from harness.errors import UserError
 from harness.events import RunFinished, RunId
 from harness.plan import Plan, RunJob, TeacherJob, pending
@@ -65,13 +66,23 @@ class _Engine:
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
             cohorts = Cohorts(self.plan, self.store, self.readings, made, missing, self.stop)
+            settled = self._settling(cohorts)
             for jobs in self.plan.cohorts(missing):
-                for record in cohorts.train(jobs):
+                for ended in cohorts.train(settled(jobs)):
+                    record = finish(ended, self.plan, self.store)
                     if record.status == "failed":
                         self.outcome.failed.append(record)
         except teachers.Interrupted:
             self.outcome.interrupted = True
         return self.outcome
+
+    def _settling(self, cohorts: Cohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
+        """Gives the runs of a task as they are to be trained: with the values that were chosen for their rows."""
+        if self.plan.spec.tuning is None:
+            return lambda jobs: jobs
+        from harness.engines.tuning import Tuning  # with Optuna, which most suites do without
+
+        return Tuning(cohorts).settled
 
     def _generals(self, missing: Sequence[RunJob]) -> None:
         """Before all else: what students begin with does not depend on any task."""

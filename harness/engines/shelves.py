@@ -71,7 +71,7 @@ def open_shelf(
         UserError: the disk is full.
     """
     shelf.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(shelf.folder, stop):  # another process may be at the same tensors
+    with locked(shelf.folder, stop):  # another process may be at the same tensors
         filled = Filled()
         if shelf.missing(names):
             missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
@@ -90,8 +90,8 @@ def open_shelf(
 
 
 @contextmanager
-def _locked(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Whoever fills the folder has it alone; waiting for that can take long, and can be stopped."""
+def locked(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """Whoever fills the folder has it alone; waiting for that can take long, and can be stopped: `Interrupted`."""
     lock = FileLock(f"{folder}.lock")
     while True:
         try:

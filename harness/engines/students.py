@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,14 @@ def prepare(
         checkpoint=_checkpoint(job),
         seed=derive(planned.seed, "student"),
     )
+    role = "student" if job.trial is None else "trial"
+    training = plan.spec.training
     return Run(
-        RunId(planned.key, planned.task, planned.label, planned.student, planned.seed),
+        RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial),
         job.method,
         student,
         teachers=job.sources,
-        training=plan.spec.training,
+        training=training if job.lr is None else training.model_copy(update={"lr": job.lr}),
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
         device=device,
@@ -93,17 +96,28 @@ def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoc
     return BestEpoch(held_out)
 
 
-def finish(
-    run: Run, job: RunJob, cohort: Cohort, data: EncodedTask, plan: Plan, store: Store, started: str
-) -> RunRecord:
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended, finished or failed: its job, who trained beside it, what the students read, and when that
+    began."""
+
+    run: Run
+    job: RunJob
+    cohort: Cohort
+    data: EncodedTask
+    started: str
+
+
+def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
     """Score a run that has ended, store its result, and tell observers. A failure in it is the run's own."""
+    run, job = ended.run, ended.job
     host, planned = plan.resolved.suite.host, job.planned
     began = time.perf_counter()
     scored = None
     if run.error is None:
         try:
             settings = plan.spec.training
-            scored = score(run.capture, data, host.metrics, batch_size=settings.batch_size, device=run.device)
+            scored = score(run.capture, ended.data, host.metrics, batch_size=settings.batch_size, device=run.device)
         except Exception as error:
             run.fail(error)
     seconds = time.perf_counter() - began
@@ -124,9 +138,10 @@ def finish(
         losses=run.history,
         notes=run.notes,
         selection=_selected(run, job, plan),
-        cost=accounts.cost(run, cohort, evaluation_seconds=seconds),
+        tuning=job.tuned,
+        cost=accounts.cost(run, ended.cohort, evaluation_seconds=seconds),
         size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
-        provenance=accounts.provenance_of(run.device, started),
+        provenance=accounts.provenance_of(run.device, ended.started),
     )
 
     def export(path: Path) -> None:

@@ -11,7 +11,7 @@ from harness.errors import Problem, UserError
 from harness.identity import key
 from harness.method import Augmentation, Method
 from harness.models import checkpoints, tokenizers
-from harness.plan import keeping, keys
+from harness.plan import keeping, keys, studies
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
 from harness.plan.jobs import SCRATCH_POSITIONS, AugmentationJob, Reader, RunJob, TaskData, TeacherJob, task_info
@@ -76,7 +76,7 @@ class _Builder:
                 not_applicable.append(
                     NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
                 )
-        runs, choices = keeping.decide(runs, self.spec, self.device)
+        runs, choices = keeping.decide(studies.decide(runs, self.spec), self.spec, self.device)
         taught = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
         # Task by task, and last in each those that are trained together: no row of the board depends on them.
         teachers = sorted((self.teachers | taught).values(), key=lambda job: list(data).index(job.data.task.name))

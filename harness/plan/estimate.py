@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.plan.jobs import RunJob, TaskData
 from harness.plan.plan import Plan
+from harness.plan.studies import Study
 from harness.training import kept, memory
 from harness.training.schedule import stage_steps
 
@@ -18,7 +19,9 @@ class Estimate:
     kept, which it may be already; `teacher_passes_apart`, what they would be if every run had its teachers to itself.
     QA is counted with one window a question, and where there is a token budget all examples are taken to be as long as
     they may be. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is: cohorts are split to fit,
-    and only a run that does not fit by itself goes beyond it."""
+    and only a run that does not fit by itself goes beyond it. Tuning comes before that: `trials` runs of each of
+    `tuned_rows` (on a task, with a student), of `trial_steps` steps of students and `trial_passes` of teachers in all; the
+    cache, which they fill, is counted with the runs."""
 
     runs: int
     cohorts: int
@@ -27,31 +30,62 @@ class Estimate:
     teacher_passes_apart: int
     memory_gb: float
     room_gb: float
+    trials: int = 0
+    tuned_rows: int = 0
+    trial_steps: int = 0
+    trial_passes: int = 0
 
 
-def estimate(plan: Plan, jobs: Sequence[RunJob]) -> Estimate:
-    """Of the runs given."""
-    steps = passes = apart = 0
-    cohorts = plan.cohorts(jobs)
-    shelves: dict[tuple[str, str], int] = {}
-    for cohort in cohorts:
+@dataclass
+class _Passes:
+    """Of runs, by cohorts: steps of students, passes of teachers that run for a cohort or would for each run, and of
+    those that fill the cache."""
+
+    steps: int = 0
+    fresh: int = 0
+    apart: int = 0
+    shelves: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, plan: Plan, cohort: Sequence[RunJob]) -> None:
         read: dict[str, set[int]] = {}
         for job in cohort:
             begin = 0
             for needs, length in _stages(plan, job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
                     if names and job.kept:
-                        shelves[teacher.key, job.reader.fingerprint] = _batches(job.data, kept.BATCH_SIZE)
+                        self.shelves[teacher.key, job.reader.fingerprint] = _batches(job.data, kept.BATCH_SIZE)
                     elif names:
                         read.setdefault(teacher.key, set()).update(range(begin, begin + length))
-                    apart += length if names else 0
+                    self.apart += length if names else 0
                 begin += length
-            steps += begin
-        passes += sum(len(places) for places in read.values())
-    passes += sum(shelves.values())
-    most = max((memory.peak([*map(plan.load, cohort)]) for cohort in cohorts), default=0)
-    runs = sum(len(cohort) for cohort in cohorts)
-    return Estimate(runs, len(cohorts), steps, passes, apart, most / 1e9, plan.room / 1e9)
+            self.steps += begin
+        self.fresh += sum(len(places) for places in read.values())
+
+
+def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -> Estimate:
+    """Of the runs given, and of the studies that come before them."""
+    cohorts, passes = plan.cohorts(jobs), _Passes()
+    for cohort in cohorts:
+        passes.add(plan, cohort)
+    # Every trial takes what the one with the defaults does.
+    first, of_trials = plan.cohorts([study.trial(0, study.defaults) for study in tuning]), _Passes()
+    for cohort in first:
+        of_trials.add(plan, cohort)
+    trials = tuning[0].spec.trials if tuning else 0
+    most = max((memory.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *first]), default=0)
+    return Estimate(
+        runs=sum(len(cohort) for cohort in cohorts),
+        cohorts=len(cohorts),
+        student_steps=passes.steps,
+        teacher_passes=passes.fresh + sum(passes.shelves.values()),
+        teacher_passes_apart=passes.apart,
+        memory_gb=most / 1e9,
+        room_gb=plan.room / 1e9,
+        trials=trials,
+        tuned_rows=len(tuning),
+        trial_steps=trials * of_trials.steps,
+        trial_passes=trials * of_trials.fresh,
+    )
 
 
 def _stages(plan: Plan, job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from harness.method import Augmentation, Cofinetuning, General, Method, TaskInfo
-from harness.results.records import PlannedRun
+from harness.results.records import PlannedRun, Tuned
 from harness.suite.resolved import Cell
 from harness.suite.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.base import Splits, Task
@@ -152,7 +152,8 @@ class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
     `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
     the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with. `kept`:
-    it reads its teachers' tensors from the cache."""
+    it reads its teachers' tensors from the cache. `lr`: its learning rate, if it is not the suite's; `trial`: its number
+    among the trials of its row, if it is one; `tuned`: what it took over from them."""
 
     planned: PlannedRun
     cell: Cell
@@ -167,6 +168,9 @@ class RunJob:
     augmented: AugmentationJob | None = None
     general: GeneralJob | None = None
     kept: bool = False
+    lr: float | None = None
+    trial: int | None = None
+    tuned: Tuned | None = None
 
     @property
     def best_epoch(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.plan import figures, rows, sharing
+from harness.plan import figures, rows, sharing, studies
 from harness.plan.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
 from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedTask
 from harness.suite.resolved import Resolved
@@ -95,4 +95,5 @@ class Plan:
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
             rows=rows.rows(self.resolved),
             shapes=rows.shapes(self.resolved),
+            tuning=studies.planned(self.runs, self.spec),
         )

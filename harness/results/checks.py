@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from harness.errors import Problem, UserError
 from harness.results.records import PlanFile, RunRecord, TeacherRecord
@@ -22,12 +22,24 @@ def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> Non
         ):
             groups = _grouped(of_task, value)
             if len(groups) > 1:
-                problems.append(_problem(store, task.name, what, groups))
+                problems.append(_problem(store, f"results of {task.name} scored {what}", groups))
     if problems:
         raise UserError(*problems)
 
 
-def _grouped(results: Sequence[Result], value: Callable[[Result], str]) -> dict[str, list[Result]]:
+def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+    """All runs were tuned with as many trials, but for rows that have nothing to tune; else a `UserError` names the
+    records."""
+    studies = plan.tuning.studies if plan.tuning else []
+    idle = {(study.task, study.label, study.student) for study in studies if study.key is None}
+    runs = [r for r in results if isinstance(r, RunRecord) and (r.tuning or (r.task, r.label, r.student) not in idle)]
+    budgets = {run.key: run.tuning.trials if run.tuning else 0 for run in runs}
+    groups = _grouped(runs, lambda run: f"{budgets[run.key]} trials")
+    if len(groups) > 1:
+        raise UserError(_problem(store, "results were tuned with unequal budgets", groups))
+
+
+def _grouped(results: Iterable[Result], value: Callable[[Result], str]) -> dict[str, list[Result]]:
     """Results by value, the rarest value first: it is likely the one that does not belong."""
     groups: dict[str, list[Result]] = {}
     for result in results:
@@ -35,8 +47,8 @@ def _grouped(results: Sequence[Result], value: Callable[[Result], str]) -> dict[
     return dict(sorted(groups.items(), key=lambda item: (len(item[1]), item[0])))
 
 
-def _problem(store: Store, task: str, what: str, groups: dict[str, list[Result]]) -> Problem:
-    lines = [f"results of {task} scored {what}, so they cannot stand on one board; the board is left as it was."]
+def _problem(store: Store, what: str, groups: dict[str, list[Result]]) -> Problem:
+    lines = [f"{what}, so they cannot stand on one board; the board is left as it was."]
     for value, results in groups.items():
         lines.append(f"  {value}, {len(results)} of {sum(map(len, groups.values()))}:")
         lines += [f"    {result.key}  {_path(store, result)}" for result in results]

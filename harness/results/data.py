@@ -48,6 +48,7 @@ def flat(row: Row, summary: Summary) -> dict[str, Any]:
         **_speed_ups(row, summary.speed_ups),
         "student_seconds": exact(row.student_seconds),
         "teacher_seconds": exact(row.teacher_seconds),
+        **({"tuning_seconds": exact(row.tuning_seconds)} if summary.plan.tuning else {}),
         "runs": row.runs,
         "completed": row.completed,
     }
@@ -86,6 +87,24 @@ def comparisons(summary: Summary) -> list[dict[str, Any]]:
             "told_apart": each.told_apart,
         }
         for each in summary.comparisons
+    ]
+
+
+def tunings(summary: Summary) -> list[dict[str, Any]]:
+    """What was tried and chosen for each row on each task."""
+    studies = summary.plan.tuning.studies if summary.plan.tuning else []
+    found = [(study, record) for study in studies if (record := summary.tunings.get(study.key or ""))]
+    return [
+        {
+            **study.model_dump(),
+            "examples": record.data_fingerprint,
+            "metric": record.metric,
+            "space": record.space,
+            "chosen": record.chosen.number,
+            "seconds": exact(record.seconds),
+            "trials": [trial.model_dump() for trial in record.trials],
+        }
+        for study, record in found
     ]
 
 

@@ -67,6 +67,9 @@ def _cost(summary: Summary) -> Table:
         smaller = NOTHING if row.compression is None else f"{row.compression:.1f}×"
         done = f"{row.completed} of {row.runs}"
         names = (row.label, row.student or NOTHING)
-        lines.append(Line(row.role, row.student, (*names, millions(row.parameters), smaller, duration(seconds), done)))
-    titles = (("params", "(M)"), ("compression",), ("training", "cost"), ("runs",))
+        tuning = (duration(row.tuning_seconds),) if summary.plan.tuning else ()
+        cells = (*names, millions(row.parameters), smaller, duration(seconds), *tuning, done)
+        lines.append(Line(row.role, row.student, cells))
+    apart = (("tuning", "cost"),) if summary.plan.tuning else ()
+    titles = (("params", "(M)"), ("compression",), ("training", "cost"), *apart, ("runs",))
     return Table("Size and cost", (*NAMES, *(Column(title) for title in titles)), tuple(lines))

@@ -104,6 +104,16 @@ class ModelSize(Frozen):
     flops: int | None = Field(None, description="of one forward pass of one example at the suite's max_length")
 
 
+class Tuned(Frozen):
+    """What a run took over from the tuning of its row. Its own cost is not in here, nor is this in that."""
+
+    study: str = Field(description="key of the `TuningRecord`, which holds every trial")
+    trials: int
+    values: dict[str, Any] = Field(description="option -> what was chosen; `training.lr`: the learning rate")
+    score: float | None = Field(description="of these, on the held-out part; none if every trial failed")
+    seconds: float = Field(description="that all trials took; runs of one row share it")
+
+
 class RunRecord(Frozen):
     """One student, trained and scored, or failed."""
 
@@ -124,6 +134,7 @@ class RunRecord(Frozen):
     losses: list[LossPoint] = Field(default_factory=list)
     notes: dict[str, Any] = Field(default_factory=dict, description="what the method chose, such as a drawn mapping")
     selection: Selected | None = Field(None, description="none: nothing was chosen, and nothing held out for it")
+    tuning: Tuned | None = Field(None, description="none: the options are those of the suite")
     cost: Cost
     size: ModelSize
     provenance: Provenance
@@ -252,6 +263,23 @@ class PublishedFigure(Frozen):
     where: str = Field(description="place in the source, and split")
 
 
+class PlannedStudy(Frozen):
+    """The tuning of a row of the board on a task and a student."""
+
+    key: str | None = Field(description="none: the row has nothing to tune there")
+    task: str
+    label: str
+    student: str
+
+
+class PlannedTuning(Frozen):
+    """The budget that each row has."""
+
+    trials: int
+    seed: int
+    studies: list[PlannedStudy]
+
+
 class PlanFile(Frozen):
     """`plan.json`: what the suite asked for, so that a missing run is seen."""
 
@@ -274,3 +302,4 @@ class PlanFile(Frozen):
     )
     rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
     shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")
+    tuning: PlannedTuning | None = None

@@ -148,6 +148,7 @@ def as_json(content: Content) -> str:
         "marks": dict(board.marks),
         "rows": [data.nested(row, summary) for row in (*summary.teachers, *summary.students)],
         "comparisons": data.comparisons(summary),
+        **({"tuning": data.tunings(summary)} if summary.plan.tuning else {}),
         "published": [figure.model_dump() for figure in summary.plan.published],
         "fingerprints": {result.task: result.data_fingerprint for result in summary.results},
         "seeds_alone": dict(summary.unsampled),

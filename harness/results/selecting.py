@@ -12,7 +12,7 @@ Chosen = tuple[RunRecord, Selected]
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     """Whether scores are of examples that something was chosen on."""
-    found = [(run, on) for run, on in _runs(summary) if on.on == "validation" and on.epochs]
+    found = [(run, on) for run, on in _runs(summary) if on.on == "validation" and (on.epochs or run.tuning)]
     if found:
         yield (
             "SELECTED ON VALIDATION",
@@ -59,4 +59,5 @@ def _what(found: Sequence[Chosen]) -> str:
     counts = sorted({len(on.epochs) for _, on in found if on.epochs})
     of = "" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     epochs = [f"each run's best of {of} epoch{'s' * (of != '1')}"] if counts else []
-    return " and ".join(epochs) or "nothing"
+    options = ["the options of methods"] if any(run.tuning for run, _ in found) else []
+    return " and ".join([*options, *epochs]) or "nothing"

@@ -11,6 +11,9 @@
     DIR/<suite>/general/<key>/record.json       a student distilled on unlabelled text, before any task
     DIR/<suite>/general/<key>/student/          which `init:` takes
     DIR/<suite>/latency/<key>.json              a latency measurement
+    DIR/<suite>/tuning/<key>.json               all trials of a row on one task, and what was chosen
+    DIR/<suite>/tuning/<key>.log                the same as Optuna's journal, trial by trial as they end
+    DIR/<suite>/examples/<fingerprint>.parquet  the texts of a task's scored examples, once for all that scored them
     DIR/<suite>/checkpoints/<key>.pt            of runs that are under way
 """
 
@@ -27,6 +30,7 @@ from harness.errors import Problem, UserError
 from harness.results import atomic
 from harness.results.records import SCHEMA_VERSION, Frozen, GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.results.timings import LatencyRecord
+from harness.results.tunings import TuningRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -166,6 +170,19 @@ class Store:
     def save_latency(self, record: LatencyRecord) -> None:
         """Keep a latency measurement, in place of an older one of the same key."""
         _write(self.folder / "latency" / f"{record.key}.json", record)
+
+    def tuning(self, key: str) -> TuningRecord | None:
+        """The record of a tuning that is done; None: it is not."""
+        path = self.folder / "tuning" / f"{key}.json"
+        return _keyed(_read(path, TuningRecord), path, key)
+
+    def save_tuning(self, record: TuningRecord) -> None:
+        """Keep the record of a tuning."""
+        _write(self.folder / "tuning" / f"{record.key}.json", record)
+
+    def journal(self, key: str) -> Path:
+        """Where the trials of a tuning are written as they end. The path alone: its folder may not be there yet."""
+        return self.folder / "tuning" / f"{key}.log"
 
     def plan(self) -> PlanFile | None:
         """What the suite asked for; None: nothing yet."""

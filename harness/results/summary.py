@@ -14,6 +14,7 @@ from harness.results.latency import SpeedUp
 from harness.results.records import GeneralRecord, PlanFile, PlannedTask
 from harness.results.suite_level import Gap
 from harness.results.timings import LatencyRecord
+from harness.results.tunings import TuningRecord
 
 State = Literal["complete", "missing", "failed", "not applicable"]
 
@@ -77,9 +78,9 @@ class Row:
     """A teacher, or a method on a student. What is None is not known, or not to be told of a row that is incomplete.
 
     `parameters` are the least and the most over the tasks, whose heads differ; `student_seconds` and `teacher_seconds`
-    are sums over all runs of the row; `runs` are those planned, `completed` those done. `iqm` is the interquartile mean
-    over tasks and seeds, in percent of the first teacher; `top` whether the row is in the top group of its student,
-    which is None where that is not known.
+    are sums over all runs of the row, `tuning_seconds` over its tunings; `runs` are those planned, `completed` those
+    done. `iqm` is the interquartile mean over tasks and seeds, in percent of the first teacher; `top` whether the row
+    is in the top group of its student, which is None where that is not known.
     """
 
     role: Literal["teacher", "student"]
@@ -94,6 +95,7 @@ class Row:
     compression: float | None = None
     student_seconds: float | None = None
     teacher_seconds: float | None = None
+    tuning_seconds: float | None = None
     iqm: Statistic | None = None
     gap: Gap | None = None
     top: bool | None = None
@@ -128,7 +130,8 @@ class Summary:
     """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
     `latencies` are the measurements that the plan asks for, one of each machine, and `speed_ups` their columns;
     `generals` the stages on unlabelled text that are done. `comparisons` are of all pairs of rows of one student;
-    `unsampled` says by task why examples could not be resampled for all rows."""
+    `unsampled` says by task why examples could not be resampled for all rows; `tunings` has the studies that are done,
+    by key."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]
@@ -141,6 +144,7 @@ class Summary:
     generals: tuple[GeneralRecord, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     unsampled: Mapping[str, str] = field(default_factory=dict)
+    tunings: Mapping[str, TuningRecord] = field(default_factory=dict)
 
 
 def scale(task: PlannedTask) -> int:

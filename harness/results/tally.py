@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import Problem, UserError
 from harness.results import bootstrap, standing
 from harness.results.bootstrap import Drawn
-from harness.results.checks import Result, refuse_mixes
+from harness.results.checks import Result, refuse_budgets, refuse_mixes
 from harness.results.inference import Sample
 from harness.results.latency import asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
@@ -35,6 +35,7 @@ def summarize(store: Store) -> Summary:
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(taught)
     refuse_mixes(store, plan, list(done.values()))
+    refuse_budgets(store, plan, list(done.values()))
     measured = store.latencies()
     drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
@@ -53,6 +54,7 @@ def summarize(store: Store) -> Summary:
         generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
         comparisons=tuple(comparisons),
         unsampled=dict(_unsampled(drawn, done.values())),
+        tunings={key: tuning for key in _studies(plan) if (tuning := store.tuning(key))},
     )
 
 
@@ -64,6 +66,10 @@ def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
         if result.score is not None and math.isfinite(result.score)
     ]
     return bootstrap.draw(task, results[0].data_fingerprint, scored) if scored else Drawn()
+
+
+def _studies(plan: PlanFile) -> list[str]:
+    return [study.key for study in plan.tuning.studies if study.key] if plan.tuning else []
 
 
 def _hidden(result: Result | None) -> bool:
@@ -81,6 +87,11 @@ def _unsampled(drawn: Mapping[str, Drawn], results: Iterable[Result]) -> Iterato
         elif lacking:
             some = f"{', '.join(lacking[:3])}{' and others' * (len(lacking) > 3)}"
             yield task, f"predictions.parquet of {len(lacking)} runs is not there or of other examples ({some})"
+
+
+def _tunings(results: Iterable[Result]) -> dict[str, float]:
+    """Study -> what it took; runs of one row share it."""
+    return {run.tuning.study: run.tuning.seconds for run in results if isinstance(run, RunRecord) and run.tuning}
 
 
 class _Rows:
@@ -140,6 +151,7 @@ class _Rows:
             compression=self._compression(sizes),
             student_seconds=math.fsum(r.cost.student_seconds for r in done) if known else None,
             teacher_seconds=math.fsum(r.cost.teacher_seconds for r in done) if known else None,
+            tuning_seconds=math.fsum(_tunings(done).values()) if known and _tunings(done) else None,
         )
 
     def _compression(self, sizes: Mapping[str, ModelSize]) -> float | None:

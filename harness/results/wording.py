@@ -93,6 +93,7 @@ def reading(summary: Summary) -> Iterator[str]:
         "Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and "
         "seeds of the row. A teacher's own fine-tuning stands in its row and in no other"
         + (", a stage on unlabelled text in no row: see below." if plan.generals else ".")
+        + (" What all trials of the row took is its tuning cost, and in no other." if plan.tuning else "")
     )
 
 
@@ -147,6 +148,10 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
             text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
             yield f"Examples scored, {task.name}", text
     yield from selecting.provenance(summary)
+    if plan.tuning:
+        idle = {study.label: None for study in plan.tuning.studies if study.key is None}
+        without = f"; nothing to tune, on some task at least: {', '.join(idle)}" if idle else ""
+        yield "Tuning", f"{_some(plan.tuning.trials, 'trial')} of each row on each task, the same for all{without}"
     for planned in plan.generals:
         record = next((each for each in summary.generals if each.key == planned.key), None)
         took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"

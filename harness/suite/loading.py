@@ -22,9 +22,6 @@ from harness.suite.schema import SuiteSpec
 if TYPE_CHECKING:
     from harness.tasks.base import Task
 
-LATER = ("tuning",)
-"""Keys that are planned, and that this version does not have."""
-
 
 def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> Suite:
     """The suite at `path`: a file, or the name of a shipped suite.
@@ -40,13 +37,14 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     file = locate(path)
     root = override(read_included(file), overrides)
     findings = Findings(root)
-    root = findings.root = _known_keys(methods.normalise(root, findings), findings)
+    root = findings.root = _given(methods.normalise(root, findings))
     data = root.plain()
     spec = _validate(data, findings)
     host = _host(plugins, data, findings)
     places = lookup.models(data, findings)
     lookup.students(data, findings)
     lookup.distinct_names(data, findings)
+    lookup.tuning(data, findings)
     text = lookup.text(data, findings)
     tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
     findings.stop()
@@ -73,14 +71,9 @@ def _look_up(
     return tuple(host.tasks[name] for name in names), lookup.sources(data, names, host, findings), variants
 
 
-def _known_keys(root: Node, findings: Findings) -> Node:
-    """`root` without keys that are left empty, so that their defaults hold, and without those that come later."""
-    for key in LATER:
-        node = root.value.get(key)
-        if node is not None and node.value is not None:
-            findings.add((key,), "is not available in this version; take it out, or set it to null")
-    kept = {key: node for key, node in root.value.items() if node.value is not None and key not in LATER}
-    return Node(kept, root.mark)
+def _given(root: Node) -> Node:
+    """`root` without keys that are left empty, so that their defaults hold."""
+    return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
 
 
 def _validate(data: Mapping[str, Any], findings: Findings) -> SuiteSpec | None:

@@ -12,7 +12,7 @@ from harness.models.students import KEYWORDS, check
 from harness.suite.document import KeyPath
 from harness.suite.findings import Findings, found
 from harness.suite.places import expanded, folder_or_hub, search_folders, text_files
-from harness.suite.schema import StudentSpec
+from harness.suite.schema import StudentSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from harness.host import Host
@@ -100,6 +100,18 @@ def published(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
     for index, name in enumerate(as_list(data, "published")):
         if isinstance(name, str) and name not in host.published:
             findings.add(("published", index), f"unknown source of figures; {nearest(name, host.published)}")
+
+
+def tuning(data: Mapping[str, Any], findings: Findings) -> None:
+    """The first trial takes the suite's own learning rate, so that has to be among those that are tuned over."""
+    rates, training = as_map(data, "tuning").get("lr"), as_map(data, "training")
+    usual = training.get("lr", TrainingSpec.model_fields["lr"].default)
+    numbers = [rate for rate in (usual, *(rates if isinstance(rates, list) else ())) if isinstance(rate, float)]
+    if len(numbers) == 3 and numbers[1] < numbers[2] and not numbers[1] <= usual <= numbers[2]:
+        findings.add(
+            ("tuning", "lr"),
+            f"training.lr is {usual:g}, which is not from {numbers[1]:g} to {numbers[2]:g}: the first trial takes it",
+        )
 
 
 def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:

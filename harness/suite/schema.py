@@ -245,6 +245,30 @@ class TeacherCacheSpec(Strict):
     max_gb: Annotated[float, Field(ge=0)] = 50.0
 
 
+class TuningSpec(Strict):
+    """How the options of methods are chosen, on examples that are held out of the training split."""
+
+    trials: Annotated[int, Field(ge=2)] = Field(
+        description="of each row of the board, task and student; the first is with the defaults"
+    )
+    seed: Seed = Field(1, description="of the trials' runs, and of what is proposed")
+    lr: list[Rate] | Literal["auto"] | None = Field(
+        "auto", description="least and greatest peak rate; auto: a quarter to four times training.lr; null: not tuned"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.lr, list) and (len(self.lr) != 2 or self.lr[0] >= self.lr[1]):
+            raise ValueError(f"lr has two rates, the least and the greatest; found {self.lr}")
+        return self
+
+    def rates(self, usual: float) -> tuple[float, float] | None:
+        """Between which the learning rate is tuned, of a suite whose own is `usual`; None: it is not."""
+        if self.lr == "auto":
+            return usual / 4, min(1.0, usual * 4)
+        return (self.lr[0], self.lr[1]) if self.lr is not None else None
+
+
 class SuiteSpec(Strict):
     """A whole suite file."""
 
@@ -259,6 +283,7 @@ class SuiteSpec(Strict):
     general: GeneralSpec | None = None
     latency: LatencySpec | None = None
     selection: SelectionSpec | None = Field(None, description="default: nothing is chosen, and nothing held out")
+    tuning: TuningSpec | None = Field(None, description="default: options are the suite's, or else the methods' own")
     teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
@@ -271,7 +296,9 @@ class SuiteSpec(Strict):
 
     @property
     def selects(self) -> SelectionSpec | None:
-        """`selection`; None: nothing is chosen."""
+        """`selection`, or what it is where options are tuned and it is not said; None: nothing is chosen."""
+        if self.selection is None and self.tuning is not None:
+            return SelectionSpec(epoch="last")
         return self.selection
 
 

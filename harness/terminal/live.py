@@ -91,13 +91,13 @@ class LiveProgress:
         task = self._active.pop(run, None)
         if task is not None:
             self._progress.remove_task(task)
-        self._ended += run.role != "teacher"
+        self._ended += run.role == "student"
         self._progress.console.print(Text(line, style=style))
         self._advance()
 
     def _advance(self) -> None:
         """Runs that ended count whole, those under way by their share of steps."""
-        students = {task for run, task in self._active.items() if run.role != "teacher"}
+        students = {task for run, task in self._active.items() if run.role == "student"}
         under_way = sum(task.percentage / 100 for task in self._progress.tasks if task.id in students)
         share = min(1.0, (self._ended + under_way) / max(1, self._runs))
         self._progress.update(self._overall, completed=share, count=f"{self._ended}/{self._runs}")

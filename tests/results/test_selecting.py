@@ -3,11 +3,12 @@
 from results_factory import fill, plan, run_record
 
 from harness.results import report
-from harness.results.records import EpochScore, Selected
+from harness.results.records import EpochScore, Selected, Tuned
 
 EPOCHS = [EpochScore(step=step, epoch=step / 10, score=score) for step, score in ((10, 0.5), (20, 0.7), (30, 0.6))]
 HELD = Selected(on="train", share=0.1, seed=1, examples=367, fingerprint="held", epochs=EPOCHS, step=20)
 REPORTED = Selected(on="validation", examples=872, fingerprint="fingerprint-of-sst2", epochs=EPOCHS, step=20)
+TUNED = Tuned(study="s", trials=4, values={"training.lr": 1e-4}, score=0.7, seconds=60)
 
 
 def board(folder, on, **changes):
@@ -43,6 +44,17 @@ def test_what_was_chosen_by_the_scores_that_are_reported_marks_the_board(tmp_pat
     assert "the scores that stand here (sst2) also chose each run's best of 3 epochs" in made.markdown
     assert any("the validation examples themselves" in text for text in made.board.reading)
     assert "the 872 validation examples" in dict(made.board.provenance)["Chosen on, sst2"]
+
+
+def test_tuning_on_the_validation_split_marks_it_too(tmp_path):
+    last = REPORTED.model_copy(update={"epochs": [], "step": None})
+    marks = dict(board(tmp_path / "tuned", last, tuning=TUNED).board.marks)
+    assert "also chose the options of methods, so" in marks["SELECTED ON VALIDATION"]
+    assert "SELECTED ON VALIDATION" not in dict(board(tmp_path / "idle", last).board.marks)
+    both = board(tmp_path / "both", REPORTED, tuning=TUNED)
+    assert "the options of methods and each run's best of 3 epochs" in dict(both.board.marks)["SELECTED ON VALIDATION"]
+    aside = board(tmp_path / "aside", HELD, tuning=TUNED).board
+    assert "SELECTED ON VALIDATION" not in dict(aside.marks)
 
 
 def test_methods_with_fewer_epochs_to_choose_from_are_told(tmp_path):

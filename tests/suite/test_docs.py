@@ -21,6 +21,7 @@ SECTIONS = {
     "Training": schema.TrainingSpec,
     "General": schema.GeneralSpec,
     "Selection": schema.SelectionSpec,
+    "Tuning": schema.TuningSpec,
     "Latency": schema.LatencySpec,
     "Teacher cache": schema.TeacherCacheSpec,
 }

@@ -112,6 +112,7 @@ def test_json_lines(host, capsys):
         "student": "4x312",
         "seed": 1,
         "role": "student",
+        "trial": None,
     }
     assert lines[1]["losses"]["ce"] == 0.25
     assert lines[1]["losses"]["attention"] is None

@@ -20,6 +20,7 @@ from harness.plan import Plan, RunJob, TeacherJob, pending
 from harness.plan.jobs import AugmentationJob
 from harness.results.records import RunRecord, TeacherRecord
 from harness.results.store import Store
+from harness.tasks.texts import texts
 from harness.training import accounts
 from harness.training.cohort import Teacher
 from harness.training.evaluate import score
@@ -108,6 +109,7 @@ class _Engine:
             record, answers = self._train_teacher(job)
         limit = self.plan.spec.training.limit
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
+        self.store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
         self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
         task = job.data.task
         if floor is not None and record.score is not None and record.score < floor:

@@ -19,6 +19,7 @@ from harness.plan import Plan, RunJob
 from harness.results import atomic
 from harness.results.records import RunRecord, Selected
 from harness.results.store import Store
+from harness.tasks.texts import texts
 from harness.training import accounts
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask
@@ -149,6 +150,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
             run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 
+    store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
     store.save(record, scored.frame if scored else None, export if scored else None)
     atomic.forget(store.checkpoint(planned.key))
     if scored:

@@ -77,6 +77,7 @@ class Plan:
                     kind=task.kind,
                     score=task.score,
                     synthetic=task.synthetic,
+                    labels=list(task.labels),
                     percent=task.in_percent,
                     diagnostic=task.diagnostic,
                 )

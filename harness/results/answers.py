@@ -15,6 +15,8 @@ from harness.errors import Problem, UserError
 
 COLUMNS = ["id", "prediction", "label", "split"]
 
+SCORES = "scores"
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -39,6 +41,10 @@ class Table:
         values: NDArray[Any] = self.table[name].to_numpy()
         return values
 
+    def scores(self) -> list[Any] | None:
+        """What stands behind each prediction (see `harness.evaluation.predictions.Scored`), if it was read."""
+        return list(self.column(SCORES)) if SCORES in self.table.column_names else None
+
 
 def by_split(tables: Sequence[Table]) -> dict[str, list[Answers]]:
     """Split -> the answers of each table, all of which hold the same examples."""
@@ -52,16 +58,18 @@ def by_split(tables: Sequence[Table]) -> dict[str, list[Answers]]:
     return found
 
 
-def read(path: Path) -> Table | None:
-    """The file at `path`; None if it is not there, or has not the columns of a scored run.
+def read(path: Path, *, scores: bool = False) -> Table | None:
+    """The file at `path`, with what stands behind its predictions if that is asked for and there; None if it is not
+    there, or has not the columns of a scored run.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
         with parquet.ParquetFile(path) as file:
-            there = set(COLUMNS) <= set(file.schema_arrow.names)
-            table = file.read(COLUMNS, use_threads=False) if there else None
+            names = set(file.schema_arrow.names)
+            columns = [*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS
+            table = file.read(columns, use_threads=False) if set(COLUMNS) <= names else None
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:

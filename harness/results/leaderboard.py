@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.host import Host
 from harness.results import atomic, latency, latency_tables, plots, sections
 from harness.results.board import Board, build
+from harness.results.page import page
 from harness.results.reporters import Content, reporters, table_csv
 from harness.results.sections import Section
 from harness.results.store import Store
@@ -40,6 +41,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary))
     formats = {name: reporter(content) for name, reporter in reporters(host).items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
+    texts[store.folder / "index.html"] = page(content, store)
     texts |= _latency_texts(store, summary.plan.suite)
     texts |= {
         store.folder / sections.FOLDER / f"{name}.csv": table_csv(rows)

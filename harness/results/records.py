@@ -193,6 +193,7 @@ class PlannedTask(Frozen):
     kind: str
     score: str = Field(description="name of the metric that is the score")
     synthetic: bool
+    labels: list[str] = Field(default_factory=list, description="names of the classes")
     percent: bool = Field(False, description="scored from 0 to 100; else a fraction")
     diagnostic: bool = Field(False, description="no part of the average and the rank")
     higher_is_better: bool = True

@@ -141,6 +141,29 @@ class Store:
             _write_table(self.teacher_folder(record.key) / "predictions.parquet", predictions)
         _write(self.teacher_folder(record.key) / "record.json", record)
 
+    def examples(self, fingerprint: str) -> DataFrame | None:
+        """The texts of the examples with that `data_fingerprint`: split, id, and a column for each text; None: they
+        were not kept."""
+        import pandas as pd  # takes half a second
+
+        path = self._examples(fingerprint)
+        try:
+            return pd.read_parquet(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+            raise UserError(
+                Problem(f"cannot be read ({' '.join(str(error).split()):.200}); {AGAIN}", str(path))
+            ) from error
+
+    def save_examples(self, fingerprint: str, make: Callable[[], DataFrame]) -> None:
+        """Keep the texts of scored examples, which `make` gives, unless they are there."""
+        if not self._examples(fingerprint).exists():
+            _write_table(self._examples(fingerprint), make())
+
+    def _examples(self, fingerprint: str) -> Path:
+        return self.folder / "examples" / f"{fingerprint}.parquet"
+
     def general(self, key: str) -> GeneralRecord | None:
         """The record of a student distilled on unlabelled text; None: there is none."""
         return _read_keyed(self.general_folder(key) / "record.json", GeneralRecord)

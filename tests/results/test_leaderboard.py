@@ -118,7 +118,8 @@ def test_the_whole_board(tmp_path):
     fill(tmp_path, answered=True)
     written = report(tmp_path)
     assert written.markdown == WHOLE
-    assert [path.name for path in written.files] == [f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")]
+    formats = [f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")]
+    assert [path.name for path in written.files] == [*formats, "index.html"]
     assert written.files[0].read_bytes() == WHOLE.encode()
 
 

@@ -1,0 +1,164 @@
+"""The trade-off: average score against speed-up, or against size where nothing was timed, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.results.numbers import interval
+from harness.results.page.markup import Safe, el
+from harness.results.page.scales import Scale, around, label
+from harness.results.page.table import rows
+from harness.results.plots.costs import Cost, Interval, costs
+from harness.results.summary import Row, Statistic, Summary
+
+WIDTH, HEIGHT = 760, 400
+LEFT, TOP, BOTTOM = 52, 16, 48
+
+LETTER, LINE = 6.7, 13
+"""A name's width by the letter, and the least distance of two names."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row: `place` among the board's, how far to the right and how high it lies."""
+
+    place: int
+    row: Row
+    name: str
+    cost: Interval
+    score: Statistic
+    told: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """All that can be shown, and which way is better."""
+
+    cost: Cost
+    higher: bool
+    points: Sequence[Point]
+
+    def front(self) -> list[Point]:
+        """Those that no other point beats in one way without being worse in the other; the cheapest first."""
+        kept: list[Point] = []
+        for point in sorted(self.points, key=self._rank):
+            if not kept or self._rank(point)[1] < self._rank(kept[-1])[1]:
+                kept.append(point)
+        return kept
+
+    def _rank(self, point: Point) -> tuple[float, float, int]:
+        """Less is better."""
+        x, y = point.cost[0], point.score.mean
+        return -x if self.cost.more_is_better else x, -y if self.higher else y, point.place
+
+
+def plots(summary: Summary) -> list[Safe]:
+    """A figure for each machine whose latency was measured; else one by size, which says so."""
+    found = [_plot(summary, cost) for cost in costs(summary)]
+    return [_figure(plot, _caption(summary, plot)) for plot in found if plot.points] or [
+        el("p", "No row has an average and a known size, so there is no trade-off to show.", class_="note")
+    ]
+
+
+def _plot(summary: Summary, cost: Cost) -> Plot:
+    points = []
+    several = len(summary.plan.students) > 1
+    for place, row in enumerate(rows(summary)):
+        x = cost.of(row)
+        if x and row.average:
+            name = " · ".join([row.label, row.student] if row.student and several else [row.label])
+            far = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
+            told = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {far}"
+            points.append(Point(place, row, name, x, row.average, told))
+    return Plot(cost, summary.plan.tasks[0].higher_is_better, points)
+
+
+def _caption(summary: Summary, plot: Plot) -> str:
+    lacking = len(rows(summary)) - len(plot.points)
+    side = "right" if plot.cost.more_is_better else "left"
+    parts = [
+        f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
+        "The line joins the rows that no other one beats in both; whiskers are 95 % intervals; squares are teachers.",
+        f"Not shown: {lacking} (no average, or {plot.cost.lacking})." if lacking else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _figure(plot: Plot, caption: str) -> Safe:
+    right = WIDTH - min(280.0, 40 + LETTER * max(len(point.name) for point in plot.points))
+    x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
+    ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
+    y = around(ends, HEIGHT - BOTTOM, TOP)
+    front = plot.front()
+    line = " ".join(f"{x(p.cost[0]):.2f},{y(p.score.mean):.2f}" for p in front)
+    drawing = el(
+        "svg",
+        list(_axes(plot.cost, x, y, right)),
+        el("polyline", points=line, class_="front"),
+        [_whiskers(point, x, y) for point in plot.points],
+        [_mark(p, x(p.cost[0]), y(p.score.mean), up, p in front) for p, up in _placed(plot.points, x, y)],
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="group",
+        aria_label=plot.cost.title,
+        class_="chart",
+    )
+    scroll = el("div", drawing, class_="scroll", tabindex="0", role="region", aria_label=plot.cost.title)
+    title = plot.cost.title[:1].upper() + plot.cost.title[1:]
+    return el("figure", el("figcaption", el("b", title), el("span", caption)), scroll)
+
+
+def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
+    for value in y.ticks():
+        yield el("line", x1=LEFT, x2=right, y1=y(value), y2=y(value), class_="grid")
+        yield el("text", label(value), x=LEFT - 8, y=y(value) + 4, class_="tick end")
+    for value in x.ticks():
+        yield el("line", x1=x(value), x2=x(value), y1=TOP, y2=HEIGHT - BOTTOM, class_="grid")
+        yield el("text", label(value) + cost.unit, x=x(value), y=HEIGHT - BOTTOM + 18, class_="tick middle")
+    yield el("text", cost.axis, x=(LEFT + right) / 2, y=HEIGHT - 8, class_="axis middle")
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
+
+
+def _whiskers(point: Point, x: Scale, y: Scale) -> Safe:
+    across, up = x(point.cost[0]), y(point.score.mean)
+    lines = [el("line", x1=x(point.cost[1]), x2=x(point.cost[2]), y1=up, y2=up)]
+    if point.score.low is not None and point.score.high is not None:
+        lines.append(el("line", x1=across, x2=across, y1=y(point.score.low), y2=y(point.score.high)))
+    return el("g", lines, class_="whisker", data_row=str(point.place))
+
+
+def _placed(points: Sequence[Point], x: Scale, y: Scale) -> list[tuple[Point, float]]:
+    """Each point with the height of its name, from the top: a name gives way downwards to those that it would cover."""
+    placed: list[tuple[Point, float]] = []
+    for point in sorted(points, key=lambda p: (y(p.score.mean), p.place)):
+        across, up = x(point.cost[0]), y(point.score.mean)
+        near = sorted(height for other, height in placed if _meet(point, across, other, x(other.cost[0])))
+        for height in near:
+            if abs(height - up) < LINE:
+                up = height + LINE
+        placed.append((point, up))
+    return placed
+
+
+def _meet(one: Point, at: float, other: Point, there: float) -> bool:
+    """Whether their names would overlap if they were of one height."""
+    left = one if at <= there else other
+    return abs(there - at) < LETTER * len(left.name) + 20
+
+
+def _mark(point: Point, across: float, up: float, name_up: float, on_front: bool) -> Safe:
+    role, moved = point.row.role, abs(name_up - up) > 4
+    square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
+    leader = el("line", x1=across + 7, x2=across + 16, y1=up, y2=name_up, class_="leader") if moved else None
+    return el(
+        "a",
+        el("title", point.told),
+        leader,
+        square if role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
+        el("text", point.name, x=across + (18 if moved else 11), y=name_up + 4, class_="name"),
+        href=f"#row-{point.place}",
+        class_=f"mark {role}{' best' * on_front}",
+        data_row=str(point.place),
+        aria_label=point.told,
+    )

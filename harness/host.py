@@ -72,6 +72,7 @@ class Host:
         self.methods: dict[str, type[Method]] = {}
         self.tasks: dict[str, Task] = {}
         self.metrics: dict[str, MetricFactory] = {}
+        self.published: dict[str, Published] = {}
         self.reporters: dict[str, Reporter] = {}
         self.latency_backends: dict[str, Backend] = {}
         self.plugins: list[PluginInfo] = []
@@ -79,8 +80,6 @@ class Host:
         self._manager = pluggy.PluginManager("harness")
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[tuple[str, str], str] = {}
-        self._published: dict[str, Published] = {}
-        self._waiting: list[tuple[Found, PluginInfo]] = []
         self._complained: set[int] = set()
 
     @classmethod
@@ -104,26 +103,6 @@ class Host:
         if problems:
             raise UserError(*problems)
         return host
-
-    @property
-    def published(self) -> dict[str, Published]:
-        """Published figures by the name of their source, read when they are first asked for.
-
-        Raises `UserError` for two plugins that register one name.
-        """
-        self.complete()
-        return self._published
-
-    def complete(self) -> None:
-        """Take in those installed plugins that bring published figures and nothing else, unless it has been done.
-
-        It is put off because most commands need no figures, and their files take a while to read. Until then
-        `plugins` does not say what they bring, nor `broken` what is wrong with them. Raises as `published` does.
-        """
-        waiting, self._waiting = self._waiting, []
-        problems = [problem for found, info in waiting for problem in self._take(found, info)]
-        if problems:
-            raise UserError(*problems)
 
     @property
     def hook(self) -> pluggy.HookRelay:
@@ -168,27 +147,17 @@ class Host:
         return answers
 
     def _add(self, found: Found) -> list[Problem]:
-        """Take a plugin in, or put it off: see `complete`. Returns what is fatal."""
-        if found.plugin is not None and self._knows(found.plugin):
-            return []  # one module under two entry points
-        info = PluginInfo(found.name, found.origin)
-        self.plugins.append(info)
-        if not found.named and dict(_hooks(self._manager, found.plugin)).keys() == {"harness_register_published"}:
-            self._waiting.append((found, info))
-            return []
-        return self._take(found, info)
-
-    def _knows(self, plugin: object) -> bool:
-        return self._manager.is_registered(plugin) or any(found.plugin is plugin for found, _ in self._waiting)
-
-    def _take(self, found: Found, info: PluginInfo) -> list[Problem]:
         """Take a plugin in, whole or not at all. Returns what is fatal."""
+        if found.plugin is not None and self._manager.is_registered(found.plugin):
+            return []  # one module under two entry points
         offer, problems = _Offer(), [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin)
         problems += self._misplaced(found)
         if not problems:
             offer, problems = self._collect(found)
         taken = [] if problems else list(self._taken(offer, found.origin))
+        info = PluginInfo(found.name, found.origin)
         info.sections = "harness_report_sections" in dict(_hooks(self._manager, found.plugin))
+        self.plugins.append(info)
         if problems or taken:
             info.error = "; ".join(problem.message for problem in [*problems, *taken])
             self.broken[found.name] = info.error
@@ -226,18 +195,14 @@ class Host:
 
     def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
         """Ask a plugin what it brings, and check each thing."""
+        from harness.results import published
+
         offer = _Offer()
-
-        def read_figures(path: Path) -> None:
-            from harness.results import published  # what most commands do not need
-
-            offer.published.append(published.read(Path(path)))
-
         registers: dict[str, Callable[..., None]] = {
             "harness_register_methods": offer.methods.append,
             "harness_register_tasks": offer.tasks.append,
             "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
-            "harness_register_published": read_figures,
+            "harness_register_published": lambda path: offer.published.append(published.read(Path(path))),
             "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
             "harness_register_latency_backends": lambda name, each: offer.latency_backends.append((name, each)),
         }
@@ -282,7 +247,7 @@ class Host:
         self.methods |= {method.name: method for method in offer.methods}
         self.tasks |= {task.name: task for task in offer.tasks}
         self.metrics |= dict(offer.metrics)
-        self._published |= {source.name: source for source in offer.published}
+        self.published |= {source.name: source for source in offer.published}
         self.reporters |= dict(offer.reporters)
         self.latency_backends |= dict(offer.latency_backends)
         info.methods = [method.name for method in offer.methods]

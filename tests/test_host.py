@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from harness import cli, hookimpl
+from harness import hookimpl
 from harness.errors import UserError
 from harness.events import RunId, StepLogged
 from harness.host import Host
@@ -219,59 +219,3 @@ def test_observer_with_a_misspelt_hook():
 
     with pytest.raises(UserError, match="did you mean 'harness_step'"):
         Host.create().add_observer(Wrong())
-
-
-FIGURES = """
-from pathlib import Path
-from harness import hookimpl
-
-@hookimpl
-def harness_register_published(register):
-    register(Path(__file__).with_name("page.yaml"))
-"""
-
-
-def test_figures_are_read_when_they_are_asked_for(install, write, tmp_path):
-    install(FIGURES)
-    write("title: [", "page.yaml", tmp_path / "site")
-    host = Host.create()
-    assert "third" not in host.broken, "nobody has looked yet"
-    assert "third" in [plugin.name for plugin in host.plugins]
-    assert "tinybert-paper" in host.published, "a broken file harms nobody else"
-    assert "is not YAML" in host.broken["third"]
-    (info,) = [plugin for plugin in host.plugins if plugin.name == "third"]
-    assert info.error == host.broken["third"]
-    assert "page" not in host.published
-
-
-def test_a_broken_file_of_figures_is_told_where_figures_are_needed(install, write, tmp_path, monkeypatch, capsys):
-    install(FIGURES)
-    write("title: A\nurl: B\n", "page.yaml", tmp_path / "site")
-
-    def said(*words: str) -> str:
-        monkeypatch.setattr("sys.argv", ["harness", *words])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        assert not caught.value.code
-        return "".join(capsys.readouterr())
-
-    told = "`tables` or `claims`, found neither"
-    assert [told in said(*words) for words in (["list", "published"], ["list", "plugins"], ["validate", "quick"])] == [
-        True
-    ] * 3
-    assert told not in said("list", "methods")
-    assert told not in said("validate", "quick", "--set", "published=false")
-
-
-def test_a_broken_file_of_figures_that_a_user_names_is_an_error_at_once(write):
-    path = write(FIGURES)
-    write("title: A\nurl: B\n", "page.yaml")
-    assert "found neither" in problem(path)
-
-
-def test_two_sources_of_one_name(install, write, tmp_path):
-    install(FIGURES.replace("page.yaml", "tinybert-paper.yaml"))
-    own = Path(__file__).parents[1] / "baselines" / "published" / "tinybert-paper.yaml"
-    write(own.read_text(), "tinybert-paper.yaml", tmp_path / "site")
-    with pytest.raises(UserError, match="published source 'tinybert-paper' is registered twice"):
-        _ = Host.create().published

@@ -57,7 +57,6 @@ def _plugins() -> Iterator[tuple[str, str]]:
     from harness.host import Host
 
     host = Host.create()
-    host.complete()
     yield (
         "plugins",
         f"{len(host.plugins) - len(host.broken)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks",

@@ -27,8 +27,6 @@ def print_list(kind: str, plugins: Sequence[str]) -> None:
     from harness.host import Host
 
     host = Host.create(plugins)
-    if kind in ("plugins", "published"):
-        host.complete()
     if kind == "plugins":
         _print_plugins(host)
         return

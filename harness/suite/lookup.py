@@ -93,9 +93,7 @@ def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings:
 
 
 def published(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
-    """The sources of published figures that a suite chooses. What is wrong with any is told unless it wants none."""
-    if data.get("published") is not False:
-        host.complete()
+    """The sources of published figures that a suite chooses."""
     _repeated(as_list(data, "published"), "published", findings)
     for index, name in enumerate(as_list(data, "published")):
         if isinstance(name, str) and name not in host.published:

@@ -128,10 +128,10 @@ class Beaten:
 @dataclass(frozen=True)
 class Summary:
     """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
-    `latencies` are the measurements that the plan asks for, one of each machine, and `speed_ups` their columns;
-    `generals` the stages on unlabelled text that are done. `comparisons` are of all pairs of rows of one student;
-    `unsampled` says by task why examples could not be resampled for all rows; `tunings` has the studies that are done,
-    by key."""
+    `latencies` are the measurements that the plan asks for, one of each machine and number of threads, and `speed_ups`
+    one column of each machine; `generals` the stages on unlabelled text that are done. `comparisons` are of all pairs
+    of rows of one student; `unsampled` says by task why examples could not be resampled for all rows; `tunings` has the
+    studies that are done, by key."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]

@@ -48,10 +48,9 @@ def _speed_up(column: SpeedUp) -> Cost:
         low, high = (found.median if end is None else end for end in (found.low, found.high))
         return found.median, low, high
 
-    shape = f"batch {column.shape[0]} of {column.shape[1]} tokens"
     return Cost(
         title=f"average score against speed-up ({column.hardware.device}, {column.hardware.name})",
-        axis=f"speed-up over {column.reference} ({column.backend}, {shape}; logarithmic)",
+        axis=f"speed-up over {column.reference} ({column.backend}, {column.batch}; logarithmic)",
         unit="×",
         more_is_better=True,
         better="faster",

@@ -94,7 +94,7 @@ def test_wheel_holds_every_module_suite_and_readme(wheel):
     wanted = {
         f"{name}/{file.relative_to(ROOT / folder).as_posix()}"
         for name, folder in INSTALLED_AS.items()
-        for pattern in ("**/*.py", "**/*.yaml", "**/README.md", "**/py.typed")
+        for pattern in ("**/*.py", "**/*.yaml", "**/README.md", "**/py.typed", "**/*.html", "**/*.css", "**/*.js")
         for file in (ROOT / folder).glob(pattern)
         if "tests" not in file.relative_to(ROOT).parts
     }

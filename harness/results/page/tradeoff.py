@@ -12,8 +12,11 @@ from harness.results.page.table import rows
 from harness.results.plots.costs import Cost, Interval, costs
 from harness.results.summary import Row, Statistic, Summary
 
-WIDTH, HEIGHT = 760, 400
+WIDTH, HEIGHT = 960, 440
 LEFT, TOP, BOTTOM = 52, 16, 48
+
+BESIDE = 15
+"""Between the points of rows that cost the same, as all methods on one student do: they would cover each other."""
 
 LETTER, LINE = 6.7, 13
 """A name's width by the letter, and the least distance of two names."""
@@ -32,6 +35,18 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """Where a point is drawn, and where its name stands."""
+
+    point: Point
+    across: float
+    up: float
+    name_across: float
+    name_up: float
+    first: bool
+
+
+@dataclass(frozen=True)
 class Plot:
     """All that can be shown, and which way is better."""
 
@@ -46,6 +61,13 @@ class Plot:
             if not kept or self._rank(point)[1] < self._rank(kept[-1])[1]:
                 kept.append(point)
         return kept
+
+    def groups(self) -> list[list[Point]]:
+        """Points of one cost, the best first."""
+        found: dict[float, list[Point]] = {}
+        for point in sorted(self.points, key=self._rank):
+            found.setdefault(round(point.cost[0], 6), []).append(point)
+        return list(found.values())
 
     def _rank(self, point: Point) -> tuple[float, float, int]:
         """Less is better."""
@@ -80,24 +102,28 @@ def _caption(summary: Summary, plot: Plot) -> str:
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
         "The line joins the rows that no other one beats in both; whiskers are 95 % intervals; squares are teachers.",
+        "Of rows that cost the same, the best stands at its place, the others to its right."
+        if len(plot.groups()) < len(plot.points)
+        else "",
         f"Not shown: {lacking} (no average, or {plot.cost.lacking})." if lacking else "",
     ]
     return " ".join(part for part in parts if part)
 
 
 def _figure(plot: Plot, caption: str) -> Safe:
-    right = WIDTH - min(280.0, 40 + LETTER * max(len(point.name) for point in plot.points))
+    widest = max(len(group) for group in plot.groups()) * BESIDE
+    right = WIDTH - min(WIDTH / 2, widest + 30 + LETTER * max(len(point.name) for point in plot.points))
     x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
     ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
     y = around(ends, HEIGHT - BOTTOM, TOP)
-    front = plot.front()
+    front, spots = plot.front(), _spots(plot, x, y)
     line = " ".join(f"{x(p.cost[0]):.2f},{y(p.score.mean):.2f}" for p in front)
     drawing = el(
         "svg",
         list(_axes(plot.cost, x, y, right)),
         el("polyline", points=line, class_="front"),
-        [_whiskers(point, x, y) for point in plot.points],
-        [_mark(p, x(p.cost[0]), y(p.score.mean), up, p in front) for p, up in _placed(plot.points, x, y)],
+        [_whiskers(spot, x, y) for spot in spots],
+        [_mark(spot, spot.point in front) for spot in spots],
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="group",
         aria_label=plot.cost.title,
@@ -120,45 +146,55 @@ def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
     yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
 
 
-def _whiskers(point: Point, x: Scale, y: Scale) -> Safe:
-    across, up = x(point.cost[0]), y(point.score.mean)
-    lines = [el("line", x1=x(point.cost[1]), x2=x(point.cost[2]), y1=up, y2=up)]
-    if point.score.low is not None and point.score.high is not None:
-        lines.append(el("line", x1=across, x2=across, y1=y(point.score.low), y2=y(point.score.high)))
-    return el("g", lines, class_="whisker", data_row=str(point.place))
+def _spots(plot: Plot, x: Scale, y: Scale) -> list[Spot]:
+    """From the top: a name gives way downwards to those that it would cover."""
+    found: list[Spot] = []
+    places = [
+        (y(point.score.mean), point, x(point.cost[0]) + BESIDE * index, x(point.cost[0]) + _name_after(len(group)))
+        for group in plot.groups()
+        for index, point in enumerate(group)
+    ]
+    for up, point, across, name_across in sorted(places, key=lambda place: (place[0], place[1].place)):
+        name_up = up
+        met = [spot for spot in found if _meet(point.name, name_across, spot.point.name, spot.name_across)]
+        for other in sorted(spot.name_up for spot in met):
+            name_up = other + LINE if abs(other - name_up) < LINE else name_up
+        found.append(Spot(point, across, up, name_across, name_up, across == x(point.cost[0])))
+    return found
 
 
-def _placed(points: Sequence[Point], x: Scale, y: Scale) -> list[tuple[Point, float]]:
-    """Each point with the height of its name, from the top: a name gives way downwards to those that it would cover."""
-    placed: list[tuple[Point, float]] = []
-    for point in sorted(points, key=lambda p: (y(p.score.mean), p.place)):
-        across, up = x(point.cost[0]), y(point.score.mean)
-        near = sorted(height for other, height in placed if _meet(point, across, other, x(other.cost[0])))
-        for height in near:
-            if abs(height - up) < LINE:
-                up = height + LINE
-        placed.append((point, up))
-    return placed
+def _name_after(count: int) -> float:
+    """How far behind the first of so many points beside each other their names stand."""
+    return 11.0 if count == 1 else BESIDE * (count - 1) + 19
 
 
-def _meet(one: Point, at: float, other: Point, there: float) -> bool:
-    """Whether their names would overlap if they were of one height."""
-    left = one if at <= there else other
-    return abs(there - at) < LETTER * len(left.name) + 20
+def _meet(one: str, at: float, other: str, there: float) -> bool:
+    """Whether two names would overlap if they were of one height."""
+    return at < there + LETTER * len(other) + 12 and there < at + LETTER * len(one) + 12
 
 
-def _mark(point: Point, across: float, up: float, name_up: float, on_front: bool) -> Safe:
-    role, moved = point.row.role, abs(name_up - up) > 4
+def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
+    """That of the cost only where the point stands at it."""
+    (_, low, high), score = spot.point.cost, spot.point.score
+    lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
+    if score.low is not None and score.high is not None:
+        lines.append(el("line", x1=spot.across, x2=spot.across, y1=y(score.low), y2=y(score.high)))
+    return el("g", lines, class_="whisker", data_row=str(spot.point.place))
+
+
+def _mark(spot: Spot, on_front: bool) -> Safe:
+    point, (across, up) = spot.point, (spot.across, spot.up)
+    ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
+    aside = spot.name_across - across > 12 or spot.name_up - up > 4
     square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
-    leader = el("line", x1=across + 7, x2=across + 16, y1=up, y2=name_up, class_="leader") if moved else None
     return el(
         "a",
         el("title", point.told),
-        leader,
-        square if role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
-        el("text", point.name, x=across + (18 if moved else 11), y=name_up + 4, class_="name"),
+        el("line", **ends, class_="leader") if aside else None,
+        square if point.row.role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
+        el("text", point.name, x=spot.name_across, y=spot.name_up + 4, class_="name"),
         href=f"#row-{point.place}",
-        class_=f"mark {role}{' best' * on_front}",
+        class_=f"mark {point.row.role}{' best' * on_front}",
         data_row=str(point.place),
         aria_label=point.told,
     )

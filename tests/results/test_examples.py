@@ -50,3 +50,11 @@ def test_a_run_keeps_the_texts_that_it_was_scored_on(small):
     assert list(texts["id"]) == list(answers["id"])
     assert all(2 < len(text.split()) < 10 for text in texts["text"])
     assert small.plan().file("").tasks[0].labels == ["dark", "bright"]
+
+
+def test_results_without_texts_get_them_when_the_suite_is_run_again(small):
+    small.run("seeds=[1]", "methods=[finetune]")
+    (path,) = (small.store().folder / "examples").iterdir()
+    path.unlink()
+    small.run("seeds=[1]", "methods=[finetune]")
+    assert path.exists()

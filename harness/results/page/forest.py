@@ -12,6 +12,9 @@ from harness.results.summary import Row, Statistic, Summary
 
 WIDTH, HEIGHT = 150, 22
 
+LONG = 16
+"""Letters of a name that has no room beside its whisker."""
+
 
 def panels(summary: Summary) -> Safe:
     """A panel for each task, and for the average."""
@@ -42,7 +45,8 @@ def _panel(title: str, unit: str, every: Sequence[Row], scores: Sequence[Statist
         class_="axis",
     )
     caption = el("caption", el("b", title), " ", el("small", unit))
-    return el("table", caption, el("tbody", body, axis), class_="forest")
+    long = any(len(f"{row.label} {row.student if several else ''}") > LONG for row in every)
+    return el("table", caption, el("tbody", body, axis), class_="forest long" if long else "forest")
 
 
 def _row(place: int, row: Row, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:

@@ -84,13 +84,14 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
-        typer.echo(
-            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
-        )
     if tuning:
         typer.echo(
-            f"Before that, tuning: {cost.trials} trials x {cost.tuned_rows} rows, {cost.trial_steps} steps of students, "
-            f"{cost.trial_passes} passes of teachers (those whose tensors are kept apart)."
+            f"Before that, tuning: {cost.trials} trials x {cost.tuned_rows} rows, {cost.trial_steps} steps of students,"
+            f" {cost.trial_passes} more passes of teachers."
+        )
+    if cost.runs:
+        typer.echo(
+            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
         )
     if cost.memory_gb > cost.room_gb:
         typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")
@@ -136,6 +137,10 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     cells = sum(cell.reason is None for cell in resolved.cells)
     seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
     yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
+    if spec.tuning:
+        rates = spec.tuning.rates(spec.training.lr)
+        of_rate = f", learning rate from {rates[0]:g} to {rates[1]:g}" if rates else ""
+        yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{of_rate}"
     if spec.selects:
         on = "the validation splits" if spec.selects.on == "validation" else "examples held out of the training splits"
         yield "selection", f"{'best epoch, ' if spec.selects.epoch == 'best' else ''}on {on}"

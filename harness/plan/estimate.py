@@ -20,8 +20,8 @@ class Estimate:
     QA is counted with one window a question, and where there is a token budget all examples are taken to be as long as
     they may be. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is: cohorts are split to fit,
     and only a run that does not fit by itself goes beyond it. Tuning comes before that: `trials` runs of each of
-    `tuned_rows` (on a task, with a student), of `trial_steps` steps of students and `trial_passes` of teachers in all; the
-    cache, which they fill, is counted with the runs."""
+    `tuned_rows` (on a task, with a student), with `trial_steps` of students and `trial_passes` of teachers in all; what
+    fills the cache is counted with the runs."""
 
     runs: int
     cohorts: int

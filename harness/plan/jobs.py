@@ -152,8 +152,8 @@ class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
     `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
     the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with. `kept`:
-    it reads its teachers' tensors from the cache. `lr`: its learning rate, if it is not the suite's; `trial`: its number
-    among the trials of its row, if it is one; `tuned`: what it took over from them."""
+    it reads its teachers' tensors from the cache. `lr`: its learning rate, if it is not the suite's; `trial`: which of
+    its row's trials it is, if it is one; `tuned`: what it took over from them."""
 
     planned: PlannedRun
     cell: Cell

@@ -128,7 +128,8 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
         if row not in entries:
             study = of(job, spec)
             entries[row] = PlannedStudy(key=study.key if study else None, task=row[0], label=row[1], student=row[2])
-    return PlannedTuning(trials=spec.tuning.trials, seed=spec.tuning.seed, studies=list(entries.values()))
+    on = spec.selects.on if spec.selects else "train"
+    return PlannedTuning(trials=spec.tuning.trials, seed=spec.tuning.seed, on=on, studies=list(entries.values()))
 
 
 def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:

@@ -278,6 +278,7 @@ class PlannedTuning(Frozen):
 
     trials: int
     seed: int
+    on: Literal["train", "validation"] = Field(description="the split whose examples the trials are scored on")
     studies: list[PlannedStudy]
 
 

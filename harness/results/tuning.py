@@ -17,7 +17,7 @@ from harness.results.sections import Section
 from harness.results.summary import Summary, scale
 from harness.results.tunings import Trial, TuningRecord
 
-HEADERS = ["method", "student", "task", "chosen", "held-out score", "with the defaults", "failed trials", "cost"]
+HEADERS = ["method", "student", "task", "chosen", "score", "with the defaults", "failed trials", "cost"]
 ALIGN = ["left", "left", "left", "left", "right", "right", "right", "right"]
 
 
@@ -36,13 +36,12 @@ def harness_report_sections(results: Summary) -> list[Section]:
 
 
 def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
-    shared = any(record.data_fingerprint not in _reported(results) for record in results.tunings.values())
-    on = "examples held out of the training split" if shared or not results.tunings else "the validation examples"
+    on = "examples held out of the training split" if planned.on == "train" else "the validation examples"
     yield (
-        f"Every row had {planned.trials} trials (seed {planned.seed}) on each task, the first with the defaults; each is"
-        f" a whole run, scored on {on}. The runs of all seeds took over the best. A score that was the best of several is"
-        " likely to be a little too high, and says nothing beside the board's. What all this took is in no other cost."
-        " All trials: sections/tuning.csv."
+        f"Every row had {planned.trials} trials (seed {planned.seed}) on each task, the first with the defaults: whole"
+        f" runs, scored on {on}. The runs of all seeds took over the best. The best score of several is likely to be a"
+        " little too high: it says nothing beside the board's. What all this took is in no other cost. All trials:"
+        " sections/tuning.csv."
     )
     for what, studies in (
         ("Nothing to tune", [each for each in planned.studies if each.key is None]),
@@ -50,10 +49,6 @@ def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
     ):
         if studies:
             yield f"{what}: {listed([f'`{each.label}` on {each.student}, {each.task}' for each in studies])}."
-
-
-def _reported(results: Summary) -> set[str]:
-    return {result.data_fingerprint for result in results.results}
 
 
 def _line(study: PlannedStudy, record: TuningRecord, factor: int) -> list[str]:

@@ -102,6 +102,20 @@ def test_records_students_and_the_board(suite):
     assert f"general/{student.key}/student" in text
 
 
+def test_tuning_leaves_the_stage_as_it_is(suite):
+    listener = Listener()
+    tuned = ("tuning={trials: 3}", "methods=[distilbert, tinybert]", "seeds=[1]")
+    assert suite.run(*tuned, observers=(listener,)).failed == []
+    roles = [role for role, *_ in listener.started]
+    assert (roles.count("general"), roles.count("trial")) == (2, 6), "one stage for all trials"
+    found = {record.label: suite.store().tuning(record.tuning.study) for record in suite.store().records()}
+    spaces = {label: set(record.space) for label, record in found.items()}
+    assert spaces == {"distilbert": {"training.lr", "alpha"}, "tinybert": {"training.lr", "temperature"}}
+    # With its default, alpha 0, distilbert reads no teacher: the trials do.
+    assert [trial.error for trial in found["distilbert"].trials] == [None] * 3
+    assert found["distilbert"].trials[1].values["alpha"] > 0
+
+
 def test_rows_that_share_a_stage_are_all_named(suite):
     plan = suite.plan("methods=[tinybert, {tinybert: {label: soft, temperature: 2}}]")
     (planned,) = plan.file("").generals

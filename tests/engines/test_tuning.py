@@ -41,7 +41,13 @@ def harness_register_methods(register):
     register(Leans)
 '''
 
-SUITE = ("tuning={trials: 4}", "methods=[finetune, leans, logit_kd]", "seeds=[1]", "training.lr=1e-2", "training.epochs=2")
+SUITE = (
+    "tuning={trials: 4}",
+    "methods=[finetune, leans, logit_kd]",
+    "seeds=[1]",
+    "training.lr=1e-2",
+    "training.epochs=2",
+)
 
 
 @pytest.fixture

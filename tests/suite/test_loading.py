@@ -247,6 +247,15 @@ def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
     assert [place for place in on_hub if place not in said] == []
 
 
+def test_the_tuning_that_the_main_suite_offers_is_right():
+    (glue,) = [file for file in SUITES if file.name == "glue.yaml"]
+    (offered,) = re.findall(r"^# +tuning: (.*)$", glue.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert load(glue).spec.tuning is None
+    spec = load(glue, overrides=[f"tuning={offered}"]).spec
+    assert spec.tuning.trials == 10
+    assert (spec.selects.on, spec.selects.epoch) == ("train", "last")
+
+
 def test_there_are_shipped_suites():
     assert {"glue.yaml", "squad.yaml"} <= {file.name for file in SUITES}
 

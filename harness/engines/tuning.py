@@ -38,17 +38,20 @@ class Tuning:
         Raises:
             teachers.Interrupted: it was told to stop.
         """
-        spec, store = self.cohorts.plan.spec, self.cohorts.store
         task = jobs[0].planned.task
         if task not in self._tasks:
-            self._tune(studies.every((job for job in self.cohorts.missing if job.planned.task == task), spec))
+            rows = [job for job in self.cohorts.missing if job.planned.task == task]
+            self._tune(studies.every(rows, self.cohorts.plan.spec))
             self._tasks.add(task)
-        settled = []
-        for job in jobs:
-            study = studies.of(job, spec)
-            record = store.tuning(study.key) if study else None
-            settled.append(study.settled(job, record) if study and record else job)
-        return settled
+        return [self._settled(job) for job in jobs]
+
+    def _settled(self, job: RunJob) -> RunJob:
+        study = studies.of(job, self.cohorts.plan.spec)
+        if study is None:
+            return job
+        record = self.cohorts.store.tuning(study.key)
+        assert record is not None  # all rows of the task were tuned
+        return study.settled(job, record)
 
     def _tune(self, asked: Sequence[Study]) -> None:
         """See that the store has the record of every study."""

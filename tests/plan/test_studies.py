@@ -144,6 +144,18 @@ def test_a_trial_is_a_run_of_the_row_with_the_tunings_seed(small):
     assert not keys & {job.planned.key for job in planned.runs}
 
 
+def test_plan_and_validate_tell_the_budget(small, capsys):
+    from harness.commands.suites import plan_suite, validate_suite
+
+    sets = ["tuning={trials: 3}", "teacher_cache.max_gb=0"]
+    plan_suite(str(small.path), sets, [], small.folder / "results", as_json=False)
+    assert "Before that, tuning: 3 trials x 3 rows, " in capsys.readouterr().out
+    plan_suite(str(small.path), [], [], small.folder / "results", as_json=False)
+    assert "tuning" not in capsys.readouterr().out
+    validate_suite(str(small.path), sets, [])
+    assert "3 trials of each row, task and student, learning rate from 0.00025 to 0.004" in capsys.readouterr().out
+
+
 def test_the_estimate_counts_every_trial(small):
     planned = small.plan(*TUNED, "teacher_cache.max_gb=0")
     tuning = studies.every(planned.runs, planned.spec)

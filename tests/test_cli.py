@@ -59,7 +59,7 @@ def collector(monkeypatch):
 def suite(monkeypatch, tmp_path):
     """A suite of one run, in which nothing real happens: each test says what the engine does."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
-    spec = SimpleNamespace(name="tiny", latency=None)
+    spec = SimpleNamespace(name="tiny", latency=None, tuning=None)
     loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
     plan_file = {
         "suite": "tiny",
@@ -90,7 +90,9 @@ def suite(monkeypatch, tmp_path):
         harness.plan, "status", lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")]
     )
     monkeypatch.setattr(
-        harness.plan, "estimate", lambda plan, jobs: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0)
+        harness.plan,
+        "estimate",
+        lambda plan, jobs, tuning: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
     )
     monkeypatch.setattr(harness.engines.local, "execute", execute)
     monkeypatch.setattr(

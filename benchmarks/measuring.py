@@ -21,8 +21,8 @@ from benchmarks.options import Options
 from harness.latency import machine
 from harness.latency.protocol import Call, Clock, timed
 from harness.results import atomic, provenance
+from harness.results.latency.timings import median_interval
 from harness.results.records import Provenance
-from harness.results.timings import median_interval
 
 Contestant = Callable[[], Call]
 """Makes all that a call needs, untimed, and returns the call."""

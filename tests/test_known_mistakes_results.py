@@ -17,7 +17,7 @@ from harness.models import heads, tokenizers
 from harness.models.capture import Capture
 from harness.plan import status
 from harness.results.latency import csv_rows
-from harness.results.latency_tables import markdown
+from harness.results.latency.tables import markdown
 from harness.results.leaderboard import write
 from harness.results.tally import summarize
 from harness.suite.schema import LatencySpec, TrainingSpec

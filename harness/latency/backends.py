@@ -1,16 +1,15 @@
-"""What runs a model. A backend makes a program of it; a program, given inputs, makes the call that is timed."""
+"""What runs a model. A backend makes a program of it; a program, given inputs, makes the call that is timed. Those that
+come with the harness are in files of their own; `harness.latency.builtin` lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from numpy.typing import NDArray
 
-from harness import hookimpl
-from harness.latency import machine
-from harness.latency.inputs import Inputs, read_by, taken
+from harness.latency.inputs import Inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,51 +50,3 @@ class Backend(Protocol):
         The model may have fewer inputs than a batch: see `harness.latency.inputs.taken`. Torch's number of threads is
         that to take.
         """
-
-
-class Eager:
-    """PyTorch, as transformers writes its models."""
-
-    exact = True
-    packages: tuple[str, ...] = ()
-
-    def obstacle(self, device: torch.device) -> str | None:
-        return None
-
-    def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
-        return TorchProgram(model, taken(model), device)
-
-
-class TorchProgram:
-    """A call of torch: of a model, or of what was made of it."""
-
-    def __init__(self, forward: Callable[..., Any], names: Sequence[str], device: torch.device) -> None:
-        self._forward = forward
-        self._names = names
-        self._device = device
-
-    def bind(self, inputs: Inputs) -> Callable[[], Outputs]:
-        there = {name: tensor.to(self._device) for name, tensor in read_by(self._names, inputs).items()}
-
-        def call() -> Outputs:
-            with torch.inference_mode():
-                outputs = [tensor.cpu().numpy() for tensor in self._forward(**there).to_tuple()]
-            machine.synchronize(self._device)
-            return outputs
-
-        return call
-
-
-@hookimpl
-def harness_register_latency_backends(register: Callable[[str, Backend], None]) -> None:
-    """Those that come with the harness."""
-    for name, backend in builtin().items():
-        register(name, backend)
-
-
-def builtin() -> Mapping[str, Backend]:
-    """By the names that suites use."""
-    from harness.latency.compiled import Compiled
-    from harness.latency.onnx import Onnx, OnnxInt8
-
-    return {"eager": Eager(), "compile": Compiled(), "onnx": Onnx(), "onnx-int8": OnnxInt8()}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.latency.backends import Program, TorchProgram
+from harness.latency.backends import Program
+from harness.latency.eager import TorchProgram
 from harness.latency.inputs import Inputs, taken
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from harness.errors import Problem, UserError
 from harness.identity import derive, key
 from harness.latency import VERSION, inputs, machine, memory, protocol, shapes
-from harness.latency.backends import Backend, builtin
+from harness.latency.backends import Backend
+from harness.latency.builtin import builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.preparing import Batches, Prepared, prepare
 from harness.results import provenance
+from harness.results.latency.timings import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
 from harness.results.records import Hardware
-from harness.results.timings import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
 from harness.suite.schema import LatencySpec
 from harness.training import accounts
 

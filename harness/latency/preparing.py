@@ -12,12 +12,13 @@ import torch
 
 from harness.errors import UserError
 from harness.latency.agreement import agreement, deviation
-from harness.latency.backends import Backend, Eager, Program
+from harness.latency.backends import Backend, Program
 from harness.latency.candidates import Candidate
+from harness.latency.eager import Eager
 from harness.latency.inputs import Inputs
 from harness.latency.protocol import Call
 from harness.latency.shapes import probes
-from harness.results.timings import Preparation, Shape
+from harness.results.latency.timings import Preparation, Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,8 +14,8 @@ from harness.latency.candidates import Candidates
 from harness.latency.measure import measure, parts, refuse_obstacles
 from harness.models import checkpoints
 from harness.plan import Plan
+from harness.results.latency.timings import LatencyRecord
 from harness.results.store import Store
-from harness.results.timings import LatencyRecord
 from harness.suite.schema import LatencySpec
 
 if TYPE_CHECKING:

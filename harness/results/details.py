@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.results.groups import Comparison
 from harness.results.numbers import NOTHING, closed, difference, duration, interval, millions, probability, spread
 from harness.results.standing import best_of
+from harness.results.statistics.groups import Comparison
 from harness.results.summary import Row, Summary
 from harness.results.tables import Column, Line, Table
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.evaluation.matching import match, match_or_none
 from harness.results.answers import Answers
-from harness.results.inference import Floats
+from harness.results.statistics.inference import Floats
 
 CHUNK = 128
 """Resamples that `Ranked` holds in memory at once."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.host import Host
-from harness.results import atomic, latency, latency_tables, plots, sections
+from harness.results import atomic, latency, plots, sections
 from harness.results.board import Board, build
+from harness.results.latency import tables as latency_tables
 from harness.results.page import page
 from harness.results.reporters import Content, reporters, table_csv
 from harness.results.sections import Section

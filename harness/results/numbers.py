@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.results.inference import Estimate
 from harness.results.latency import SpeedUp
-from harness.results.suite_level import Gap
+from harness.results.statistics.inference import Estimate
+from harness.results.statistics.suite_level import Gap
 from harness.results.summary import Row, Statistic
 
 NOTHING = "–"

@@ -9,10 +9,10 @@ from itertools import product
 
 import numpy as np
 
-from harness.results import groups, suite_level
-from harness.results.groups import Comparison
-from harness.results.inference import estimate
 from harness.results.records import PlanFile
+from harness.results.statistics import groups, suite_level
+from harness.results.statistics.groups import Comparison
+from harness.results.statistics.inference import estimate
 from harness.results.summary import Beaten, Row, Statistic
 
 

@@ -28,8 +28,8 @@ from pydantic import ValidationError
 
 from harness.errors import Problem, UserError
 from harness.results import atomic
+from harness.results.latency.timings import LatencyRecord
 from harness.results.records import SCHEMA_VERSION, Frozen, GeneralRecord, PlanFile, RunRecord, TeacherRecord
-from harness.results.timings import LatencyRecord
 from harness.results.tunings import TuningRecord
 
 if TYPE_CHECKING:

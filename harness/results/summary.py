@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Literal
 
 from harness.results.checks import Result
-from harness.results.groups import Comparison
-from harness.results.inference import Estimate, Floats, Over, Sample, estimate
 from harness.results.latency import SpeedUp
+from harness.results.latency.timings import LatencyRecord
 from harness.results.records import GeneralRecord, PlanFile, PlannedTask
-from harness.results.suite_level import Gap
-from harness.results.timings import LatencyRecord
+from harness.results.statistics.groups import Comparison
+from harness.results.statistics.inference import Estimate, Floats, Over, Sample, estimate
+from harness.results.statistics.suite_level import Gap
 from harness.results.tunings import TuningRecord
 
 State = Literal["complete", "missing", "failed", "not applicable"]
@@ -26,7 +26,7 @@ class Statistic:
     """A mean over `n` seeds, their standard deviation (with n - 1), which one seed has not, and the 95 % interval.
 
     The interval is symmetric: ``mean ± margin`` is ``[low, high]``. `over` says what it takes in; where nothing is
-    known, all of these are None. See `harness.results.inference`.
+    known, all of these are None. See `harness.results.statistics.inference`.
     """
 
     mean: float

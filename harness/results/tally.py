@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from harness.errors import Problem, UserError
-from harness.results import bootstrap, standing
-from harness.results.bootstrap import Drawn
+from harness.results import standing
 from harness.results.checks import Result, refuse_budgets, refuse_mixes
-from harness.results.inference import Sample
 from harness.results.latency import asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
+from harness.results.statistics import bootstrap
+from harness.results.statistics.bootstrap import Drawn
+from harness.results.statistics.inference import Sample
 from harness.results.store import Store
 from harness.results.summary import HIDDEN, Cell, Row, Summary, hardware, scale
 

@@ -10,7 +10,7 @@ import torch
 from harness.errors import UserError
 from harness.latency import inputs
 from harness.latency.agreement import deviation
-from harness.latency.backends import builtin
+from harness.latency.builtin import builtin
 from harness.latency.onnx import PACKAGES
 
 CPU = torch.device("cpu")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from harness.errors import UserError
-from harness.latency.backends import Eager, builtin
+from harness.latency.builtin import builtin
 from harness.latency.candidates import Candidate, Candidates
+from harness.latency.eager import Eager
 from harness.latency.measure import measure, parts
 from harness.suite.schema import LatencySpec
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from harness.latency import protocol
-from harness.results.timings import paired_ratio
+from harness.results.latency.timings import paired_ratio
 
 FOREVER = 10**18
 

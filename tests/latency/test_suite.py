@@ -225,7 +225,7 @@ def test_a_plugin_brings_a_backend(small, harness, make):
 )
 def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
     (tmp_path / "bad.py").write_text(
-        "from harness import hookimpl\nfrom harness.latency.backends import Eager\n\n\n@hookimpl\n"
+        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
         f"def harness_register_latency_backends(register):\n    register('mine', {source})\n"
     )
     with pytest.raises(UserError, match=words):
@@ -234,7 +234,7 @@ def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
     (tmp_path / "again.py").write_text(
-        "from harness import hookimpl\nfrom harness.latency.backends import Eager\n\n\n@hookimpl\n"
+        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
         "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"
     )
     with pytest.raises(UserError, match="latency backend 'eager' is registered twice"):

@@ -7,8 +7,8 @@ from typing import Any
 
 from results_factory import CPU, provenance
 
+from harness.results.latency.timings import LatencyRecord, MeasuredModel, Timing
 from harness.results.records import Hardware
-from harness.results.timings import LatencyRecord, MeasuredModel, Timing
 from harness.suite.schema import LatencySpec
 
 TIMES = {"base": 8_000_000, "small": 2_000_000, "small (second copy)": 2_000_000}

@@ -5,8 +5,8 @@ import pytest
 
 from harness.evaluation.metrics import METRICS, _factory
 from harness.results.answers import Answers
-from harness.results.bootstrap import resamples
 from harness.results.forms import FORMS
+from harness.results.statistics.bootstrap import resamples
 
 RANDOM = np.random.default_rng(5)
 TEXTS = ["the red house", "red house", "a house", "", "Green!", "blue and green"]

@@ -8,8 +8,8 @@ from itertools import groupby
 
 import numpy as np
 
-from harness.results.inference import Floats
 from harness.results.records import LossPoint
+from harness.results.statistics.inference import Floats
 
 MOST = 60
 """Points of a stage; of more, neighbours are averaged."""

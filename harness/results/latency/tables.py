@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from harness.results.latency import batch_of, current, machine, milliseconds
-from harness.results.latency_facts import facts, how
-from harness.results.timings import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
+from harness.results.latency.facts import facts, how
+from harness.results.latency.timings import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
 
 COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
            "95 % interval", "speed-up")  # fmt: skip

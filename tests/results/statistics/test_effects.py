@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.results.effects import Effect, effect, mean, mean_of
-from harness.results.inference import Sample
+from harness.results.statistics.effects import Effect, effect, mean, mean_of
+from harness.results.statistics.inference import Sample
 
 
 def sample(*values: float, first: int = 1) -> Sample:

@@ -12,7 +12,7 @@ from harness.results import report
 from harness.results.records import PlannedStudy, PlannedTuning, Tuned
 from harness.results.tunings import Trial, TuningRecord
 
-PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "results.md").read_text(encoding="utf-8")
 ROWS = [
     (task, label, student) for task in ("sst2", "squad") for label in ("finetune", "kd") for student in ("big", "small")
 ]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.results.latency.timings import TASK, LatencyRecord, Ratio, Shape, Timing
 from harness.results.records import Hardware, PlanFile
-from harness.results.timings import TASK, LatencyRecord, Ratio, Shape, Timing
 
 
 @dataclass(frozen=True)

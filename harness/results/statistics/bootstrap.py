@@ -17,8 +17,8 @@ import numpy as np
 from harness.results import answers
 from harness.results.answers import Table
 from harness.results.forms import FORMS, Form, Ranked, Resamples
-from harness.results.inference import Floats
 from harness.results.records import PlannedTask
+from harness.results.statistics.inference import Floats
 
 RESAMPLES = 2000
 

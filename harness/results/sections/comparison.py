@@ -11,8 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.results.data import exact
-from harness.results.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
 from harness.results.numbers import NOTHING, signed
+from harness.results.statistics.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
 from harness.results.summary import Row, Summary
 
 MOST_NAMED = 8

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.results.groups import compare, holm, top
-from harness.results.inference import Sample
+from harness.results.statistics.groups import compare, holm, top
+from harness.results.statistics.inference import Sample
 
 
 def test_holm_by_hand():

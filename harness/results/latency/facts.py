@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.results.timings import LEAST_FOR_P90, LEAST_FOR_P99, LatencyRecord
+from harness.results.latency.timings import LEAST_FOR_P90, LEAST_FOR_P99, LatencyRecord
 
 
 def facts(record: LatencyRecord) -> Iterator[str]:

@@ -7,8 +7,8 @@ from latency_factory import SETTINGS, latency_record
 from results_factory import CPU, GPU
 
 from harness.results import report
+from harness.results.latency.timings import MeasuredModel
 from harness.results.records import Shape
-from harness.results.timings import MeasuredModel
 
 ROWS = {"kd": row(0, plain=True), "other": row(1, method="other", plain=True)}
 SHAPES = {

@@ -6,7 +6,7 @@ from latency_factory import latency_record, timing
 from pydantic import ValidationError
 from scipy.stats import binom
 
-from harness.results.timings import LatencyRecord, median_interval, paired_ratio
+from harness.results.latency.timings import LatencyRecord, median_interval, paired_ratio
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -7,9 +7,9 @@ from results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_recor
 
 from harness.errors import UserError
 from harness.results import report
-from harness.results.bootstrap import BLOCKS, Scored, draw, resamples
-from harness.results.inference import Sample
-from harness.results.suite_level import interquartile_mean, iqm
+from harness.results.statistics.bootstrap import BLOCKS, Scored, draw, resamples
+from harness.results.statistics.inference import Sample
+from harness.results.statistics.suite_level import interquartile_mean, iqm
 from harness.results.tally import summarize
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.results.inference import Estimate, Floats, Sample, estimate, t_quantile
+from harness.results.statistics.inference import Estimate, Floats, Sample, estimate, t_quantile
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from scipy.stats import binom
 from harness.errors import UserError
 from harness.results import latency_report, report
 from harness.results.latency import csv_rows, current, milliseconds
-from harness.results.latency_tables import COLUMNS, markdown
+from harness.results.latency.tables import COLUMNS, markdown
+from harness.results.latency.timings import LEAST_FOR_P99, Preparation, TaskLengths
 from harness.results.store import Store
-from harness.results.timings import LEAST_FOR_P99, Preparation, TaskLengths
 
-PAGE = (Path(__file__).parents[2] / "docs" / "latency.md").read_text(encoding="utf-8")
-RESULTS = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "latency.md").read_text(encoding="utf-8")
+RESULTS = (Path(__file__).parents[3] / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 def row(text: str, *starts: str) -> list[str]:

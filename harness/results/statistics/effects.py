@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.results.inference import Estimate, Sample, estimate
+from harness.results.statistics.inference import Estimate, Sample, estimate
 
 Scores = Sequence[Sample]
 """A row's scores on each task of a scope, in the same order for all that are compared."""

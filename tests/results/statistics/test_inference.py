@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.results.bootstrap import resamples
-from harness.results.inference import Sample, estimate, t_quantile, t_within
-from harness.results.suite_level import gap
+from harness.results.statistics.bootstrap import resamples
+from harness.results.statistics.inference import Sample, estimate, t_quantile, t_within
+from harness.results.statistics.suite_level import gap
 
 
 @pytest.mark.parametrize("freedom", [1, 1.3, 2, 3.7, 5, 10, 31.5, 200, 5e4])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.results.inference import LEVEL, Estimate, Sample, estimate
+from harness.results.statistics.inference import LEVEL, Estimate, Sample, estimate
 
 ALPHA = 1 - LEVEL
 """The chance, at most, that a student's methods which are equal are told apart anywhere."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import hookimpl
-from harness.results.comparison import (
+from harness.results.records import PlanFile
+from harness.results.sections import Section
+from harness.results.sections.comparison import (
     Compared,
     Scope,
     compare,
@@ -21,9 +23,7 @@ from harness.results.comparison import (
     table,
     word,
 )
-from harness.results.effects import Scores, effect, mean
-from harness.results.records import PlanFile
-from harness.results.sections import Section
+from harness.results.statistics.effects import Scores, effect, mean
 from harness.results.summary import Row, Summary
 
 REFERENCE = "that of the option's first value (or, where that has no results, of the one in italics)"

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness import hookimpl
-from harness.results.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table, word
 from harness.results.records import PlanFile, PlannedRow
 from harness.results.sections import Section
+from harness.results.sections.comparison import (
+    compare,
+    csv_rows,
+    how_to_read,
+    left_out,
+    one,
+    scopes,
+    state,
+    table,
+    word,
+)
 from harness.results.summary import Summary
 
 

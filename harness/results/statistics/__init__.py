@@ -1,0 +1,1 @@
+"""Intervals, comparisons and groups: of numbers alone, whatever board they are for."""

@@ -48,8 +48,10 @@ class Candidates:
     validation: Examples | None = None
 
     def with_control(self) -> list[Candidate]:
-        """The models, and a second copy of the first that is not the reference (of the reference if it is alone)."""
-        original = self.models[1] if len(self.models) > 1 else self.models[0]
+        """The models, and a second copy of the first student; without one, of the first that is not the reference, or
+        of the reference if it is alone."""
+        reference, *others = self.models
+        original = next((each for each in others if each.role == "student"), [*others, reference][0])
         name = f"{original.name} (second copy)"
         control = replace(original, name=name, role="control", of=original.name, examples=None)
         return [*self.models, control]

@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.tasks.encode import Encoded
 from harness.tasks.places import NOWHERE
 from harness.tensors import Layered, Tensors
+from harness.training.transfer import sent
 
 
 class Alignment:
@@ -40,7 +41,7 @@ class Alignment:
         mask = None
         if student.answer_mask is not None:
             padded = student.answer_mask.padded(rows, int(student.lengths[list(rows)].max()), False)
-            mask = torch.from_numpy(padded).to(device)
+            mask = sent(torch.from_numpy(padded), device)
         return Alignment(_places(student, rows, device), _places(teacher, rows, device), mask)
 
     def carry(self, tensors: Tensors) -> Tensors:
@@ -109,4 +110,4 @@ class Alignment:
 def _places(encoded: Encoded, rows: Sequence[int], device: torch.device) -> Tensor:
     assert encoded.places is not None
     padded = encoded.places.padded(rows, int(encoded.lengths[list(rows)].max()), NOWHERE)
-    return torch.from_numpy(padded).long().to(device)
+    return sent(torch.from_numpy(padded).long(), device)

@@ -21,7 +21,8 @@ def restore(run: Run, path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        state = torch.load(path, map_location=run.device, weights_only=True)
+        # Onto the CPU, where random states must be; whatever belongs elsewhere is copied there as it is put in place.
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         return False
     run.load_state_dict(state)

@@ -33,6 +33,7 @@ from harness.tasks.encode import Encoded
 from harness.tensors import LAYERED, Layered, Tensors
 from harness.training import KEPT_VERSION
 from harness.training.data import EncodedTask
+from harness.training.transfer import sent
 
 BATCH_SIZE = 32
 """Of the canonical pass. Part of what `KEPT_VERSION` stands for, like the padding of its batches."""
@@ -188,13 +189,13 @@ class KeptTeacher:
         layout, device = self._shelf.layout, batch.labels.device
         given = dtype(self._manifest.tensors[name].given)
         if not by_token(name, self._shelf.qa):
-            return self._files[name].index_select(0, torch.from_numpy(layout.places[rows])).to(device).to(given)
+            return sent(self._files[name].index_select(0, torch.from_numpy(layout.places[rows])), device).to(given)
         place = np.arange(batch.inputs["input_ids"].shape[1])
         real = place < layout.lengths[rows, None]
         index = torch.from_numpy(layout.starts[rows, None] + np.where(real, place, 0))
         block = self._files[name].index_select(0, index.flatten())
         block.flatten(1).masked_fill_(torch.from_numpy(~real).reshape(-1, 1), 0)
-        tensor = block.view(*index.shape, *block.shape[1:]).to(device).to(given)
+        tensor = sent(block.view(*index.shape, *block.shape[1:]), device).to(given)
         if name == "logits":
             answers = batch.mask if batch.answer_mask is None else batch.answer_mask
             return tensor.transpose(1, 2).masked_fill(~answers[:, None], torch.finfo(given).min)

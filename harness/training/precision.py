@@ -16,7 +16,10 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def autocast(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
     """Forward passes in the suite's precision. Weights, gradients and sums stay in float32."""
     half = HALF.get(settings.precision)
-    with torch.autocast(device.type, half, enabled=half is not None):
+    if half is None:
+        yield
+        return
+    with torch.autocast(device.type, half):
         yield
 
 

@@ -44,6 +44,7 @@ class World:
         self.kind = kind
         self.families = {"teacher": teacher, "student": student}
         self.training = training
+        self.device = CPU
         host = Host.create()
         self.methods, self.metrics = host.methods, host.metrics
         metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
@@ -82,7 +83,7 @@ class World:
             training=self.training,
             overrides=overrides or {},
             batches_per_epoch=self.stream().batches_per_epoch,
-            device=CPU,
+            device=self.device,
             best=best,
             observe=observe,
         )
@@ -97,8 +98,8 @@ class World:
         return Stream(self.data, batch_size=self.training.batch_size, data_seed=5)
 
     def cohort(self, *runs):
-        teacher = Teacher("base", self.teacher(), "reader", CPU)
-        return Cohort(self.stream(), {"base": teacher}, runs, CPU)
+        teacher = Teacher("base", self.teacher(), "reader", self.device)
+        return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
 
 @pytest.fixture(name="world")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.method import Augmentation, General, Method
-from harness.plan.jobs import Reader, TaskData, TeacherJob
+from harness.plan.jobs import SCRATCH_POSITIONS, Reader, TaskData, TeacherJob
 from harness.suite.resolved import MethodVariant
 from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.text import Text
@@ -137,10 +137,21 @@ def student(
         return {**numbers, "init": "general", "source": general}
     if checkpoint is not None:
         return {**numbers, "init": "checkpoint", "source": checkpoint}
-    origin: str | None = pretrained
+    origin: str | dict[str, Any] | None = pretrained
     if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
         origin = source.key
+    elif source is not None and pretrained is None:
+        origin = _drawn_like(source)
     return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
+
+
+def _drawn_like(teacher: TeacherJob) -> dict[str, Any]:
+    """What a student with random weights takes over from a teacher that has no checkpoint: its configuration, but for
+    the numbers that are the student's own."""
+    architecture = teacher.spec.architecture
+    assert architecture is not None  # there is no checkpoint
+    positions = max(SCRATCH_POSITIONS, teacher.training.max_length)
+    return {"dropout": architecture.dropout, "width of initial weights": architecture.hidden, "positions": positions}
 
 
 def general(

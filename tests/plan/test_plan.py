@@ -49,6 +49,21 @@ def test_a_teachers_settings_change_those_who_learn_from_it(small):
     assert changed == {"logit_kd", "tinybert"}
 
 
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("dropout=0", False),
+        ("hidden=64", False),  # by which the width of initial weights goes
+        ("layers=1", True),
+        ("ffn=32", True),
+    ],
+)
+def test_random_weights_depend_on_what_they_take_over_from_a_teacher_from_scratch(small, override, same):
+    random = ("methods=[finetune]", "students={own: {layers: 1, hidden: 32, heads: 2, ffn: 64, init: random}}")
+    before, after = keys(small.plan(*random)), keys(small.plan(*random, f"teachers.base.architecture.{override}"))
+    assert (before == after) == same
+
+
 def test_a_methods_options_change_its_runs_alone(small):
     before, after = keys(small.plan()), keys(small.plan("methods=[finetune, {logit_kd: {temperature: 2}}, tinybert]"))
     assert {label for (label, _), key in before.items() if key not in after.values()} == {"logit_kd"}

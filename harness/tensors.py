@@ -11,7 +11,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers of an encoder that methods reason about. `name` is its name in the suite."""
+    """The numbers of an encoder that methods reason about. `name` is its name in the suite. `opaque`: nothing inside it
+    can be seen, since it ignores transformers' attention interface."""
 
     name: str
     layers: int
@@ -19,6 +20,7 @@ class ModelShape:
     heads: int
     ffn: int
     model_type: str = ""
+    opaque: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"

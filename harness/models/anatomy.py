@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.models import attention
+from harness.models import attention, families
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,20 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         inputs=_accepted(model),
         scalings=tuple(scalings),
     )
+
+
+def is_opaque(config: PretrainedConfig) -> bool:
+    """Whether encoders of that configuration show nothing of their inside: told by one layer without weights. False
+    where that cannot be told."""
+    from transformers import AutoModel
+
+    try:
+        numbers = families.shape(config, config.model_type)
+        one = families.resized(config, layers=1, hidden=numbers.hidden, heads=numbers.heads, ffn=numbers.ffn)
+        with torch.device("meta"):
+            return not dissect(AutoModel.from_config(one)).layers
+    except Exception:  # whatever a model does that has never been seen; the run that it fails will tell
+        return False
 
 
 def _list_elements(model: nn.Module) -> dict[nn.Module, nn.Module]:

@@ -61,16 +61,7 @@ class Capture:
         """What `needs` ask for that the model cannot give. `who` is what the messages call it."""
         if self._anatomy.head is None and {"logits", "pooled"} & set(needs):
             return [Problem(f"{who} is a bare {type(self.model).__name__}: logits and pooled need a model with a head")]
-        inside = sorted(need for need in needs if need not in ("logits", "pooled"))
-        if inside and not self.layers:
-            return [
-                Problem(
-                    f"{', '.join(inside)} cannot be taken from {who}: {type(self.model).__name__} ignores transformers'"
-                    " attention interface; take an encoder that uses it (bert, roberta, distilbert, electra, albert)"
-                    " or a method that needs logits alone"
-                )
-            ]
-        return check(needs, layers=self.layers, kind=self.kind, who=who)
+        return check(needs, layers=self.layers, kind=self.kind, who=who, opaque=not self.layers)
 
     def run(
         self, inputs: Mapping[str, Tensor], needs: Collection[str], *, answer_mask: Tensor | None = None

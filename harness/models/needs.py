@@ -48,8 +48,18 @@ def parse(text: str) -> Need | None:
     return Need(name) if name in WHOLE and layer is None else None
 
 
-def check(needs: Collection[str], *, layers: int, kind: TaskKind, who: str) -> list[Problem]:
-    """What `needs` ask of a model of so many layers that it cannot give; `who` is what messages call the model."""
+def check(needs: Collection[str], *, layers: int, kind: TaskKind, who: str, opaque: bool = False) -> list[Problem]:
+    """What `needs` ask of a model of so many layers that it cannot give; `who` is what messages call the model.
+    `opaque`: it gives nothing but what its head reads and says."""
+    inside = sorted(need for need in needs if need not in ("logits", "pooled"))
+    if opaque and inside:
+        return [
+            Problem(
+                f"{', '.join(inside)} cannot be taken from {who}, which ignores transformers' attention interface; take"
+                " an encoder that uses it (bert, roberta, distilbert, electra, albert) or a method that needs logits"
+                " alone"
+            )
+        ]
     return [problem for need in sorted(needs) if (problem := _problem(need, layers, kind, who)) is not None]
 
 

@@ -32,8 +32,11 @@ def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShap
     For a student that starts from a checkpoint this is what the suite says of it; the checkpoint has the last word.
     """
     sizes = _sizes(spec, teacher)
-    model_type = teacher.model_type if teacher else ""
-    return ModelShape(name=name, **sizes, model_type=model_type) if sizes.keys() == set(_NUMBERS) else None
+    if sizes.keys() != set(_NUMBERS):
+        return None
+    layers, hidden, heads, ffn = (sizes[number] for number in _NUMBERS)
+    family = (teacher.model_type, teacher.opaque) if teacher else ()
+    return ModelShape(name, layers, hidden, heads, ffn, *family)
 
 
 def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelShape | None) -> list[Problem]:
@@ -156,6 +159,11 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
     """What stands against copying layers; sizes are compared only where both are known."""
     if spec.init == "random":
         return []
+    if teacher is not None and teacher.opaque:
+        return [
+            f"layers of {teacher.name} cannot be copied: it ignores transformers' attention interface, by which they"
+            " are found; start from init: random or a checkpoint"
+        ]
     messages = []
     if isinstance(spec.init, list) and len(spec.init) != spec.layers:
         messages.append(

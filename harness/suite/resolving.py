@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +58,13 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
 
 def _read_shape(suite: Suite, name: str, path: KeyPath, online: bool, findings: Findings) -> ModelShape | None:
     """The shape of a teacher's model, or of the one that a student starts from; None where it cannot be told."""
-    from harness.models import checkpoints, families  # transformers, which a suite without models does not need
+    from harness.models import anatomy, checkpoints, families  # transformers: a suite without models does without it
 
     try:
         config = checkpoints.read_config(
             suite.models[name], online=online, trust_remote_code=suite.spec.trust_remote_code
         )
-        return families.shape(config, name) if config is not None else None
+        return replace(families.shape(config, name), opaque=anatomy.is_opaque(config)) if config is not None else None
     except UserError as error:
         findings.add(path, error.problems[0].message)
         return None
@@ -156,7 +157,7 @@ def _check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Se
     return [
         problem
         for model, names in pairs
-        for problem in needs.check(names, layers=model.layers, kind=task.kind, who=model.name)
+        for problem in needs.check(names, layers=model.layers, kind=task.kind, who=model.name, opaque=model.opaque)
     ]
 
 

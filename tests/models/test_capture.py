@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from harness.errors import UserError
 from harness.method import layers
+from harness.models.anatomy import is_opaque
 from harness.models.capture import Capture
 from harness.testing import tiny_batch, tiny_model
 
@@ -276,6 +277,13 @@ def test_encoders_without_the_attention_interface_give_logits_alone(family):
     [problem] = capture.check({"logits", "hidden[1]"})
     assert "hidden[1]" in problem.message
     assert "attention interface" in problem.message
+
+
+def test_an_encoder_without_the_attention_interface_is_told_by_its_configuration():
+    families = ("bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2")
+    opaque = [family for family in families if is_opaque(tiny_model(family).config)]
+    assert opaque == ["mpnet", "deberta-v2"]
+    assert not is_opaque(AutoConfig.for_model("t5"))  # no encoder of this kind: others tell
 
 
 def test_a_bare_encoder_has_no_logits():

@@ -206,6 +206,24 @@ def test_a_student_has_the_numbers_of_the_model_it_starts_from(write, tmp_path):
     assert "students.tiny.init" in found
 
 
+def test_a_teacher_that_shows_nothing_of_its_inside_is_told_before_any_training(write, tmp_path):
+    from transformers import DebertaV2Config
+
+    numbers = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
+    DebertaV2Config(**numbers).save_pretrained(tmp_path / "deaf")
+    text = HEAD.replace("{architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "{model: ./deaf}")
+    text = text.replace("init: uniform", "init: random")
+    resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)
+    assert all(cell.reason is None for cell in resolved.cells)
+    (found,) = messages(lambda: resolve(load(write(text + "- tinybert\n")), online=False))
+    assert "tinybert fits no student" in found
+    assert "cannot be taken from big, which ignores transformers' attention interface" in found
+    (found, *_) = messages(
+        lambda: resolve(load(write(text.replace("init: random", "init: first") + "- finetune\n")), online=False)
+    )
+    assert "layers of big cannot be copied" in found
+
+
 def test_what_only_the_hub_could_tell_is_said(write):
     text = HEAD.replace("big: {architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "big: {model: nobody/none}")
     resolved = resolve(load(write(text + "- tinybert")), online=False)

@@ -38,6 +38,7 @@ def run(
     threads: Annotated[int | None, typer.Option(help="of the processor; default: as many as torch takes")] = None,
     seed: Annotated[int, typer.Option(help="of weights, data and order")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, bf16: of all forward passes")] = "fp32",
     data: Annotated[str, typer.Option(help="where SST-2's lengths are from: hub id or folder")] = "nyu-mll/glue",
     tokenizer: Annotated[
         str | None, typer.Option(help="for those: hub id or folder; default: one made of the training texts")

@@ -38,7 +38,7 @@ class Parts:
     def teach(self) -> Iterator[Tensors]:
         """The teacher on every batch, for all that any run needs of it there."""
         for batch, needs in zip(self.batches, self.needs, strict=True):
-            with torch.no_grad():
+            with torch.no_grad(), self.workload.autocast():
                 yield _read(self.workload.teacher.capture, batch, needs)
 
     def train(self, run: Run) -> None:
@@ -49,9 +49,10 @@ class Parts:
         for (stage, steps), of_stage in groupby(given, key=itemgetter(0)):
             optimizer = adamw(modules, weight_decay=settings.weight_decay)
             for index, (_, batch, taught) in enumerate(of_stage):
-                student = _read(run.capture, batch, stage.needs.student)
                 step = Step(stage, index, steps, 0.0, 1.0, run.modules, run.random.generator)
-                terms = run.method.losses(step, batch, student, [taught.only(names) for names in stage.needs.teachers])
+                read = [taught.only(names) for names in stage.needs.teachers]
+                with self.workload.autocast():
+                    terms = run.method.losses(step, batch, _read(run.capture, batch, stage.needs.student), read)
                 weighted_sum(terms, run.method.weights(step)).backward()  # type: ignore[no-untyped-call]
                 if settings.clip is not None:
                     clip_grad_norm_(parameters, settings.clip)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
@@ -25,6 +26,8 @@ CLAIM = (
 )
 OF_BOUND, PADDED = 0.9, 8.0
 TOLERANCE = 1e-4
+CHECK: dict[str, Any] = {"dropout": 0.0, "clip": None, "weight_decay": 0.0, "log_every": 1, "precision": "fp32"}
+"""Settings under which losses are equal: each side draws its own dropout, and halves round by kernels of their own."""
 CHECKED = 2
 """Steps whose losses are compared: the second sees what the first one's update did."""
 
@@ -77,7 +80,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
                 name = f"{options.teacher} -> {size}, {losses}, {setting}"
                 say(name)
                 entry = Entry("matched", Matched, {"attention": attention})
-                check(Workload(options, encoded, dropout=0.0, clip=None, weight_decay=0.0, log_every=1), entry, size)
+                check(Workload(options, encoded, **CHECK), entry, size)
                 workload = Workload(options, encoded, clip=None, weight_decay=0.0)
                 equal = setting == EQUAL
                 times |= interleaved(contestants(workload, name, entry, size, equal=equal), options, say=say)

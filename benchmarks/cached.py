@@ -86,6 +86,7 @@ def described(options: Options, size: str, chosen: Sequence[Entry]) -> dict[str,
             "max_length": options.length,
             "limit": {"train": rows, "validation": batch},
             "checkpoint_every": None,
+            "precision": options.precision,
         },
         "device": options.device,
     }

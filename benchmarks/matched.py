@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -50,14 +51,15 @@ class Matched(Method):
 
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
         (teacher,) = teachers
-        mask = batch.mask.to(student.logits.dtype)
+        mask = batch.mask.float()
         hidden = {0: (student.embeddings, teacher.embeddings)} | {
             own: (student.hidden[own], teacher.hidden[source]) for own, source in self.pairs.items()
         }
         terms = {"kd": soft_cross_entropy(student.logits, teacher.logits, batch, self.config.temperature)}
         for own, (ours, theirs) in hidden.items():
             ours = step.modules[str(own)](ours) if len(step.modules) else ours
-            terms[f"hidden_{own}"] = ((ours - theirs) ** 2 * mask[..., None]).sum() / (mask.sum() * ours.shape[-1])
+            squares = F.mse_loss(ours, theirs, reduction="none")  # in float32 under autocast, too
+            terms[f"hidden_{own}"] = (squares * mask[..., None]).sum() / (mask.sum() * ours.shape[-1])
         if self.config.attention:
             for own, source in self.pairs.items():
                 terms[f"attention_{own}"] = _attention(student.scores[own], teacher.scores[source], mask)

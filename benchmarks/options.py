@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -29,6 +29,7 @@ class Options(BaseModel):
     threads: Count | None
     seed: int
     device: Annotated[str, StringConstraints(pattern=DEVICE)]
+    precision: Literal["fp32", "bf16"] = "fp32"
     data: str
     tokenizer: str | None
 

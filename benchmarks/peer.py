@@ -71,6 +71,7 @@ def distillation(
         distiller.projs[int(own)].load_state_dict(module.state_dict())
     distiller.tb_writer = _Writer(matches, see)
     distiller.save_and_callback = lambda *place: None  # the cohort saves nothing either
+    distiller.train_on_batch = _cast(distiller.train_on_batch, workload)
     optimizer = adamw([run.student], weight_decay=settings.weight_decay)
     set_learning_rate(optimizer, settings.lr)
     schedule = {"lr_lambda": lambda step: learning_rate(1.0, step, steps, settings.warmup)}
@@ -88,6 +89,16 @@ def distillation(
             )
 
     return call
+
+
+def _cast(train_on_batch: Callable[..., Any], workload: Workload) -> Callable[..., Any]:
+    """Forward passes and losses in the workload's precision, as TextBrewer's own option for fp16 does them."""
+
+    def cast(*args: Any) -> Any:
+        with workload.autocast():
+            return train_on_batch(*args)
+
+    return cast
 
 
 def _adaptor(batch: Fields, outputs: Any) -> dict[str, Any]:

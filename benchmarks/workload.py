@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,7 @@ from harness.plan.jobs import task_info
 from harness.results.records import LossPoint
 from harness.suite.schema import TrainingSpec
 from harness.tasks.base import Splits, Task
+from harness.training import precision
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask, Stream, encode_task
 from harness.training.run import Run
@@ -105,7 +107,11 @@ class Workload:
         self.dropout = dropout
         self.device = torch.device(options.device)
         settings = {"epochs": 1.0, "batch_size": options.batch, "warmup": 0.0, "checkpoint_every": None, **training}
-        self.training = TrainingSpec(**settings)
+        self.training = TrainingSpec(**{"precision": options.precision, **settings})
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Of a forward pass and its losses, as a run does them."""
+        return precision.autocast(self.training, self.device)
 
     def stream(self) -> Stream:
         return Stream(self.data, batch_size=self.options.batch, data_seed=self.options.seed)

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.options import Options
 
 TINY = {"teacher": "4x24", "students": ["2x12"], "runs": 2, "batch": 3, "length": 12, "steps": 3, "repetitions": 1}
-REST = {"threads": 1, "seed": 1, "device": "cpu", "data": "nyu-mll/glue", "tokenizer": None}
+REST = {"threads": 1, "seed": 1, "device": "cpu", "precision": "fp32", "data": "nyu-mll/glue", "tokenizer": None}
 
 
 @pytest.fixture

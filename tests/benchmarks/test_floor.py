@@ -37,3 +37,22 @@ def test_it_measures_both_cohorts_of_every_student(options):
     assert set(measured.times) == {n + e for n in names for e in ("", ": teacher", ": student 1", ": student 2")}
     assert all(len(times) == 1 and min(times) > 0 for times in measured.times.values())
     assert said.count("repetition 1 of 1") == 4
+
+
+def test_in_bf16_both_sides_compute_in_it(options, monkeypatch):
+    workload = Workload(options(precision="bf16"), even(options()), dropout=0.0)
+    seen = []
+    (entry, *_) = entries()
+    monkeypatch.setattr(
+        entry.method,
+        "losses",
+        lambda self, step, batch, student, teachers: (
+            seen.append((student.logits.dtype, teachers[0].logits.dtype)) or {"kd": student.logits.float().sum()}
+        ),
+    )
+    workload.train([workload.run(entry, "2x12", seed=1)])
+    together = len(seen)
+    run = workload.run(entry, "2x12", seed=1)
+    Parts(workload, [run]).train(run)
+    assert len(seen) == 2 * together > 0
+    assert set(seen) == {(torch.bfloat16, torch.bfloat16)}

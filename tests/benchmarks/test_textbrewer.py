@@ -12,7 +12,6 @@ from harness.errors import UserError
 from ..tasks.hub_layout import write_dataset
 
 needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
-EXACT = {"dropout": 0.0, "clip": None, "weight_decay": 0.0, "log_every": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def test_the_bound_and_the_share_of_it(options):
 @pytest.mark.parametrize("size", ["2x12", "2x24"])
 def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size):
     given = options(data=glue)
-    workload = Workload(given, real(given), **EXACT)
+    workload = Workload(given, real(given), **brewer.CHECK)
     assert len({batch.inputs["input_ids"].shape[1] for batch in workload.batches(3)}) > 1
     brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size)
 
@@ -54,13 +53,15 @@ def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
             terms = super().losses(step, batch, student, teachers)
             return {**terms, "hidden_1": terms["hidden_1"] * 1.001}
 
-    workload = Workload(options(), even(options()), **EXACT)
+    workload = Workload(options(), even(options()), **brewer.CHECK)
     with pytest.raises(AssertionError, match=r"step 1 of 2x12: (loss|hidden_1) is"):
         brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12")
     monkeypatch.setattr("benchmarks.peer.set_learning_rate", lambda optimizer, lr: None)
     with pytest.raises(AssertionError, match="step 2 of 2x12"):
         brewer.check(
-            Workload(options(), even(options()), **EXACT, lr=0.01), Entry("m", Matched, {"attention": False}), "2x12"
+            Workload(options(), even(options()), **brewer.CHECK, lr=0.01),
+            Entry("m", Matched, {"attention": False}),
+            "2x12",
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +10,11 @@ import torch
 from harness.engines import augmenting, shelves, teachers
 from harness.engines.readings import Readings
 from harness.engines.students import Ended, Sources, prepare
+from harness.errors import UserError
 from harness.plan import Plan, RunJob, TeacherJob
 from harness.results import provenance
 from harness.results.store import Store
-from harness.training import accounts, checkpoints
+from harness.training import accounts, checkpoints, micro
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask, Stream
 from harness.training.kept import KeptTeacher
@@ -39,23 +39,43 @@ class Cohorts:
 
     def train(self, jobs: Sequence[RunJob]) -> Iterator[Ended]:
         """Train runs side by side, and give each as it ends. Those that memory has no room for beside the others go
-        on by themselves.
+        on by themselves; if it has none for all models at once, half of the runs come after the others.
 
         Raises:
             teachers.Interrupted: it was told to stop; what has not ended has a checkpoint.
+            UserError: memory has no room for the models of a single run.
         """
-        by_key = {job.planned.key: job for job in jobs}
-        while jobs:
-            started, forwards = provenance.now(), Counter[str]()
-            stream, reading, others = self._batches(jobs)
-            runs = self._runs(jobs, stream, reading)
-            taught = self._teachers(jobs, others, runs, forwards)
-            cohort = Cohort(stream, taught, runs, self.device, forwards)
-            for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
-                yield Ended(run, by_key[run.id.key], cohort, reading, started)
-            if self.stop() and not all(run.ended for run in runs):
-                raise teachers.Interrupted
-            jobs = [by_key[run.id.key] for run in cohort.apart]
+        parts = [list(jobs)]
+        while parts:
+            jobs = parts.pop(0)
+            try:
+                with micro.told():
+                    cohort, reading = self._cohort(jobs)
+            except micro.NoRoom as error:
+                parts[:0] = _halves(jobs, str(error))
+                continue
+            apart = yield from self._trained(jobs, cohort, reading)
+            del cohort  # with all of its models, before the next one is made
+            if apart:
+                parts.insert(0, apart)
+
+    def _trained(
+        self, jobs: Sequence[RunJob], cohort: Cohort, reading: EncodedTask
+    ) -> Generator[Ended, None, list[RunJob]]:
+        """Gives the runs as they end; returns those that go on by themselves."""
+        by_key, size, started = {job.planned.key: job for job in jobs}, len(cohort.runs), provenance.now()
+        for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
+            yield Ended(run, by_key[run.id.key], size, reading, started)
+            run.release()
+        if self.stop() and not all(run.ended for run in cohort.runs):
+            raise teachers.Interrupted
+        return [by_key[run.id.key] for run in cohort.apart]
+
+    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, EncodedTask]:
+        """The runs, and who teaches them; and what the students read."""
+        stream, reading, others = self._batches(jobs)
+        runs = self._runs(jobs, stream, reading)
+        return Cohort(stream, self._teachers(jobs, others, runs), runs, self.device), reading
 
     def _batches(self, jobs: Sequence[RunJob]) -> tuple[Stream, EncodedTask, list[EncodedTask]]:
         """What the runs see, how students read it, and how each of their teachers does."""
@@ -93,28 +113,20 @@ class Cohorts:
         checkpoints.save(run, self.store.checkpoint(run.id.key))
 
     def _teachers(
-        self, jobs: Sequence[RunJob], readings: Sequence[EncodedTask], runs: Sequence[Run], forwards: Counter[str]
+        self, jobs: Sequence[RunJob], readings: Sequence[EncodedTask], runs: Sequence[Run]
     ) -> dict[str, Teacher | KeptTeacher]:
         """By what the runs call them, each with its reading."""
         return {
-            name: self._kept(name, job, reading, jobs, runs, forwards)
-            if name != job.name
-            else _load(job, reading, self.device)
+            name: self._kept(name, job, reading, jobs, runs) if name != job.name else _load(job, reading, self.device)
             for (name, job), reading in zip(_teachers(jobs).items(), readings, strict=True)
         }
 
     def _kept(
-        self,
-        name: str,
-        job: TeacherJob,
-        reading: EncodedTask,
-        jobs: Sequence[RunJob],
-        runs: Sequence[Run],
-        forwards: Counter[str],
+        self, name: str, job: TeacherJob, reading: EncodedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
     ) -> KeptTeacher:
         """A teacher's kept tensors: all that is missing for any run of the suite, or for these `jobs`, is filled in at
         once, at the expense of those of `runs` that read them."""
-        readers = [run for run in runs if name in run.teachers and not run.ended]
+        waiting = [run for run in runs if not run.ended]
         source, filled = shelves.open_shelf(
             shelves.shelf(job, reading, self.plan.spec, self.device),
             shelves.asked(job, [*self.missing, *jobs], reading.reader),
@@ -125,10 +137,27 @@ class Cohorts:
             device=self.device,
             stop=self.stop,
         )
-        forwards[name] += filled.forwards
-        for run in readers:
-            run.spent.charge_filling(filled.seconds, among=len(readers))
+        if filled.forwards:
+            readers = [run for run in waiting if name in run.teachers]
+            for run in readers:
+                run.spent.charge_filling(filled.seconds, among=len(readers))
+            for run in waiting:
+                run.spent.teacher_forwards += filled.forwards
+                self._checkpoint(run)  # or a kill before the first one would make the pass look free
         return source
+
+
+def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
+    """For which memory has no room at once."""
+    if len(jobs) == 1:
+        (job,) = jobs
+        raise UserError(
+            f"memory does not suffice for {job.planned.label} on {job.planned.student}, {job.planned.task}, and its"
+            f" teachers, even before the first step: take smaller ones, or set teacher_cache.max_gb to 0 if it is their"
+            f" kept tensors that it does not suffice for ({reason})"
+        )
+    middle = len(jobs) // 2
+    return [jobs[:middle], jobs[middle:]]
 
 
 def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:

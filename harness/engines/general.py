@@ -102,10 +102,15 @@ class _Training:
             checkpoints.restore(run, self._checkpoint(run))
             accounts.announce(self.host, run, cohort=len(runs))
         cohort = Cohort(stream, {"teacher": teacher}, runs, self.device)
+        failed = []
         for run in cohort.train(stop=stop, checkpoint=lambda run: checkpoints.save(run, self._checkpoint(run))):
-            if run.error is not None:
-                raise UserError(f"the stage on text of {run.id} failed: {run.error}")
-            self._keep(run, cohort)
+            if run.error is None:
+                self._keep(run, cohort_size=len(runs))
+            else:
+                failed.append(f"the stage on text of {run.id} failed: {run.error}")
+            run.release()
+        if failed:  # told when the others are kept
+            raise UserError(*failed)
         if stop() and not all(run.ended for run in runs):
             raise Interrupted
         return [self.jobs[run.id.key] for run in cohort.apart]
@@ -165,7 +170,7 @@ class _Training:
     def _checkpoint(self, run: Run) -> Path:
         return folder(self.jobs[run.id.key]).with_name(f"{run.id.key}.pt")
 
-    def _keep(self, run: Run, cohort: Cohort) -> None:
+    def _keep(self, run: Run, *, cohort_size: int) -> None:
         job = self.jobs[run.id.key]
         record = GeneralRecord(
             key=job.key,
@@ -176,7 +181,7 @@ class _Training:
             parts=dict(job.parts),
             losses=run.history,
             notes=run.notes,
-            cost=accounts.cost(run, cohort, evaluation_seconds=0.0),
+            cost=accounts.cost(run, cohort_size=cohort_size, evaluation_seconds=0.0),
             size=accounts.size(run.student, job.student, tokens=job.training.max_length),
             provenance=accounts.provenance_of(self.device, self.started),
         )

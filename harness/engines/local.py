@@ -54,6 +54,8 @@ class _Engine:
         self.stop = stop
         self.host = plan.resolved.suite.host
         self.device = torch.device(plan.device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # which events and pinned memory go by
         self.outcome = Outcome()
         self.readings = Readings()
 
@@ -133,9 +135,7 @@ class _Engine:
         )
         teacher = Teacher(job.name, teachers.load(job), job.reader.fingerprint, self.device)
         (encoded,) = self.readings.of(data, [job.reader], job.training.max_length)
-        scored = score(
-            teacher.capture, encoded, self.host.metrics, batch_size=job.training.batch_size, device=self.device
-        )
+        scored = score(teacher.capture, encoded, self.host.metrics, device=self.device)
         record = TeacherRecord(
             key=job.key,
             name=job.name,

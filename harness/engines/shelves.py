@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -68,6 +68,7 @@ def open_shelf(
 
     Raises:
         Interrupted: `stop` said so; the next call goes on from where it stopped.
+        NoRoom: memory does not suffice for a batch of the pass.
         UserError: the disk is full.
     """
     shelf.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def _make_room(needed: float, mine: Path, max_gb: float) -> None:
     reads some already goes on doing so."""
     sizes = {folder: _size(folder) for folder in root().iterdir() if folder.is_dir()}
     free = max_gb * GB - sum(sizes.values()) - needed
-    for folder in sorted(sizes.keys() - {mine}, key=lambda folder: folder.stat().st_mtime):
+    for folder in sorted(sizes.keys() - {mine}, key=_used):
         if free >= 0:
             return
         try:
@@ -129,4 +130,17 @@ def _bytes(shelf: Shelf, names: Collection[str], teacher: Teacher) -> float:
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    """Bytes in the folder, or in what is left of it where another process is removing it."""
+    size = 0
+    with suppress(FileNotFoundError):
+        for file in folder.iterdir():
+            size += file.stat().st_size
+    return size
+
+
+def _used(folder: Path) -> float:
+    """When it was last read; long ago if it is gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

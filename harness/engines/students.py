@@ -21,7 +21,6 @@ from harness.results.records import RunRecord, Selected
 from harness.results.store import Store
 from harness.tasks.texts import texts
 from harness.training import accounts
-from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask
 from harness.training.evaluate import score
 from harness.training.run import Run
@@ -88,10 +87,10 @@ def prepare(
 
 
 def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoch:
-    metrics, batch_size = plan.resolved.suite.host.metrics, plan.spec.training.batch_size
+    metrics = plan.resolved.suite.host.metrics
 
     def held_out(capture: Capture) -> float:
-        scored = score(capture, data, metrics, batch_size=batch_size, device=device, part="selection")
+        scored = score(capture, data, metrics, device=device, part="selection")
         return math.nan if scored.score is None else scored.score
 
     return BestEpoch(held_out)
@@ -99,12 +98,12 @@ def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoc
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that has ended, finished or failed: its job, who trained beside it, what the students read, and when that
-    began."""
+    """A run that has ended, finished or failed: its job, how many runs the cohort had, what the students read, and when
+    that began. The run is `release`d once whoever was given it asks for the next."""
 
     run: Run
     job: RunJob
-    cohort: Cohort
+    cohort_size: int
     data: EncodedTask
     started: str
 
@@ -117,8 +116,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
     scored = None
     if run.error is None:
         try:
-            settings = plan.spec.training
-            scored = score(run.capture, ended.data, host.metrics, batch_size=settings.batch_size, device=run.device)
+            scored = score(run.capture, ended.data, host.metrics, device=run.device)
         except Exception as error:
             run.fail(error)
     seconds = time.perf_counter() - began
@@ -140,7 +138,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
         notes=run.notes,
         selection=_selected(run, job, plan),
         tuning=job.tuned,
-        cost=accounts.cost(run, ended.cohort, evaluation_seconds=seconds),
+        cost=accounts.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds),
         size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
         provenance=accounts.provenance_of(run.device, ended.started),
     )

@@ -173,7 +173,7 @@ def _train(
         raise Interrupted
     fit = Fit(
         losses=run.history,
-        cost=_share(accounts.cost(run, cohort, evaluation_seconds=0.0), job),
+        cost=_share(accounts.cost(run, cohort_size=1, evaluation_seconds=0.0), job),
         provenance=accounts.provenance_of(device, started),
     )
     atomic.write(target, lambda path: _export(trainee, job, fit, path))

@@ -92,7 +92,8 @@ class Tuning:
                 scored = self._scored(ended)
             except Exception as error:
                 run.fail(error)
-        cost = accounts.cost(run, ended.cohort, evaluation_seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        cost = accounts.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds)
         seconds = cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds
         if scored:
             host.notify("harness_run_finished", RunFinished(run.id, scored.score, dict(scored.metrics), seconds))
@@ -114,7 +115,6 @@ class Tuning:
             run.capture,
             ended.data,
             plan.resolved.suite.host.metrics,
-            batch_size=plan.spec.training.batch_size,
             device=run.device,
             part="selection",
         )

@@ -16,11 +16,10 @@ from harness.host import Host
 from harness.models.families import shape
 from harness.results import provenance
 from harness.results.records import Cost, LossPoint, ModelSize, Provenance
-from harness.training.cohort import Cohort
 from harness.training.run import Run
 
 
-def cost(run: Run, cohort: Cohort, *, evaluation_seconds: float) -> Cost:
+def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
     """What the run took so far, with its part of the teachers' time. `evaluation_seconds` are those of scoring it after
     its last step."""
     return Cost(
@@ -31,8 +30,8 @@ def cost(run: Run, cohort: Cohort, *, evaluation_seconds: float) -> Cost:
         evaluation_seconds=run.spent.evaluation_seconds + evaluation_seconds,
         steps=run.position,
         tokens=run.tokens,
-        teacher_forwards=cohort.teacher_forwards,
-        cohort_size=len(cohort.runs),
+        teacher_forwards=run.spent.teacher_forwards,
+        cohort_size=cohort_size,
         peak_memory_bytes=peak_memory(run.device),
         micro_batch=run.micro_batch,
         skipped_steps=run.skipped_steps,

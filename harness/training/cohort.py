@@ -51,11 +51,11 @@ class Teacher:
         self.micro_batch: int | None = None
         """Examples of one forward pass, once memory has not sufficed for a batch."""
 
-    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> Tensors:
-        """The tensors of the whole batch, in parts if memory does not suffice for it.
+    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec, *, splits: bool = True) -> Tensors:
+        """The tensors of the whole batch; in parts, unless it is not to be split, if memory does not suffice for it.
 
         Raises:
-            NoRoom: it does not suffice for one example either.
+            NoRoom: it does not suffice for one example either, or for what is not to be split.
         """
         count, device = len(batch.ids), batch.labels.device
 
@@ -67,10 +67,11 @@ class Teacher:
 
         asked = min(count, self.micro_batch or count)
         try:
-            tensors, size = micro.fitting(attempt, asked)
+            tensors, size = micro.fitting(attempt, asked if splits else count, splits=splits)
         except micro.NoRoom as error:
+            what = "one example" if splits else f"{count} examples at once"
             raise micro.NoRoom(
-                f"memory does not suffice for one example in teacher {self.name}: lower training.max_length, or take"
+                f"memory does not suffice for {what} in teacher {self.name}: lower training.max_length, or take"
                 f" training.precision bf16 ({error})"
             ) from None
         if size < asked:
@@ -121,20 +122,22 @@ class Cohort:
         while waiting and not stop():
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]
-            batches, tokens = batches_at(position)
             try:
-                teachers = self._teach(position, batches, due)
+                with micro.told():
+                    batches, tokens = batches_at(position)
+                    teachers = self._teach(position, batches, due)
             except micro.NoRoom as error:
                 yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
                 continue
             for run in due:
                 before = _versions(batches, teachers)
-                try:
-                    run.step(batches[self.stream.reader], teachers)
-                except micro.NoRoom as error:
-                    yield from self._make_room(waiting, [run], str(error), checkpoint)
-                    continue
-                run.tokens += tokens
+                if run.error is None:  # its teachers have not failed it
+                    try:
+                        run.step(batches[self.stream.reader], teachers)
+                    except micro.NoRoom as error:
+                        yield from self._make_room(waiting, [run], str(error), checkpoint)
+                        continue
+                    run.tokens += tokens
                 meddled = _versions(batches, teachers) != before
                 if meddled:
                     run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
@@ -163,27 +166,38 @@ class Cohort:
             self.apart.append(run)
 
     def _teach(self, position: int, batches: Mapping[str, Batch], due: Sequence[Run]) -> dict[str, Tensors]:
-        """Each teacher once, for all that any of the runs needs of it; in the students' tokens."""
+        """Each teacher once, for all that any of the runs needs of it; in the students' tokens. One that fails takes
+        those that read it along, and no other."""
         readers: dict[str, list[Run]] = {}
         needs: dict[str, frozenset[str]] = {}
         for run in due:
             for name, names in zip(run.teachers, run.stage.needs.teachers, strict=False):
-                readers.setdefault(name, []).append(run)
-                needs[name] = needs.get(name, frozenset()) | names
+                if names:
+                    readers.setdefault(name, []).append(run)
+                    needs[name] = needs.get(name, frozenset()) | names
         tensors: dict[str, Tensors] = {}
         alignments: dict[str, Alignment] = {}
         for name, names in needs.items():
             teacher = self.teachers[name]
             lap = Lap(self.device)
-            tensors[name] = teacher.forward(batches[teacher.reader], names, readers[name][0].training)
-            if teacher.reader != self.stream.reader:
-                if teacher.reader not in alignments:
-                    alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
-                tensors[name] = alignments[teacher.reader].carry(tensors[name])
+            try:
+                tensors[name] = teacher.forward(batches[teacher.reader], names, readers[name][0].training)
+                if teacher.reader != self.stream.reader:
+                    if teacher.reader not in alignments:
+                        alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
+                    tensors[name] = alignments[teacher.reader].carry(tensors[name])
+            except Exception as error:
+                if micro.ran_out_of_memory(error):
+                    raise
+                for run in readers[name]:
+                    run.fail(error)
+                continue
             lap.end()
             self.forwards[name] += teacher.passes
             for run in readers[name]:
-                run.spent.charge(lap, among=len(readers[name]), passes=teacher.passes)
+                run.spent.charge(lap, among=len(readers[name]))
+            for run in due:
+                run.spent.teacher_forwards += teacher.passes
         return tensors
 
 

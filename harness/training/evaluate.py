@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from harness.batch import Batch
 from harness.evaluation.predictions import Scored, combine, evaluate_outputs
 from harness.models.capture import Capture
 from harness.tasks.batches import eval_batches
 from harness.tasks.encode import Encoded, collate
+from harness.training import micro
 from harness.training.data import EncodedTask
+
+AT_ONCE = 32
+"""Examples of a forward pass. Always as many: a score depends in its last bits on them, and on no setting of training.
+What `VERSION` stands for."""
 
 
 def score(
@@ -20,12 +27,16 @@ def score(
     data: EncodedTask,
     metrics: Mapping[str, Any],
     *,
-    batch_size: int,
     device: torch.device,
     part: Literal["validation", "selection"] = "validation",
+    batch_size: int = AT_ONCE,
 ) -> Scored:
     """Score a model on every validation split; with `part` ``selection`` on the examples to choose on, which are the
-    validation splits too where none are held out. Always in the weights' own precision."""
+    validation splits too where none are held out. Always in the weights' own precision.
+
+    Raises:
+        NoRoom: memory does not suffice for one example.
+    """
     examples, rows = data.splits.validation, data.validation
     if part == "selection" and data.splits.selection is not None and data.selection is not None:
         examples, rows = {part: data.splits.selection}, {part: data.selection}
@@ -37,15 +48,25 @@ def score(
 
 
 def logits(
-    capture: Capture, encoded: Encoded, pad_token_id: int, *, batch_size: int, device: torch.device
+    capture: Capture, encoded: Encoded, pad_token_id: int, *, device: torch.device, batch_size: int = AT_ONCE
 ) -> list[np.ndarray]:
-    """One array for each row, in the rows' order: [C], [1], or for QA [2, tokens] without padding."""
+    """One array for each row, in the rows' order: [C], [1], or for QA [2, tokens] without padding. In smaller batches
+    where memory does not suffice."""
     capture.model.eval()
     outputs: list[np.ndarray] = [np.empty(0)] * len(encoded.ids)
     for rows in eval_batches(encoded.lengths, batch_size):
-        batch = collate(encoded, rows, pad_token_id).to(device)
-        with torch.no_grad():
-            values = capture.run(batch.inputs, ["logits"], answer_mask=batch.answer_mask).logits.float().cpu().numpy()
+        batch = collate(encoded, rows, pad_token_id)
+        values, batch_size = micro.fitting(partial(_logits, capture, batch, device), batch_size)
         for row, value in zip(rows, values, strict=True):
             outputs[row] = value[:, : encoded.lengths[row]] if batch.kind == "qa" else value
     return outputs
+
+
+def _logits(capture: Capture, batch: Batch, device: torch.device, size: int) -> np.ndarray:
+    """Of a batch, `size` examples at a time."""
+    found = []
+    for part in micro.parts(len(batch.ids), size):
+        read = batch.part(part).to(device)
+        with torch.no_grad():
+            found.append(capture.run(read.inputs, ["logits"], answer_mask=read.answer_mask).logits.float().cpu())
+    return torch.cat(found).numpy()

@@ -73,6 +73,7 @@ def fill(
 
     Raises:
         Stopped: `stop` said so.
+        NoRoom: memory does not suffice for a batch of the pass.
         UserError: the disk is full.
     """
     try:
@@ -127,7 +128,8 @@ class _Pass:
         if self.most is not None and -(-int(data.train.lengths[rows].max()) // multiple) * multiple > self.most:
             multiple = 1  # the model has no positions for so much padding
         batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
-        tensors = self.teacher.forward(batch, frozenset(self.names), self.training)
+        # Whole, whoever has little memory: an example's last bits depend on the batch that it sits in.
+        tensors = self.teacher.forward(batch, frozenset(self.names), self.training, splits=False)
         blocks = {}
         for name in self.names:
             block = _rows(name, tensors, batch, self.shelf.qa)

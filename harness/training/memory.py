@@ -142,13 +142,12 @@ def _working(shape: ModelShape, reading: Reading) -> int:
 
 
 def room(device: str, max_gb: float | None) -> int:
-    """Bytes that a cohort may take: what the suite says, or what the device has (a processor: has free), less a
-    margin."""
+    """Bytes that a cohort may take: what the suite says, or what the device has free, less a margin."""
     if max_gb is not None:
         return int(max_gb * 1e9)
     kind = torch.device(device).type
     if kind == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
+        there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     elif kind == "mps":
         there = torch.mps.recommended_max_memory()
     else:

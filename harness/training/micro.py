@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,17 @@ def ran_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever says inside that memory did not suffice becomes a `NoRoom`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, NoRoom) or not ran_out_of_memory(error):
+            raise
+        raise NoRoom(_reason(error)) from None
+
+
 def parts(count: int, size: int) -> Iterator[slice]:
     """`count` examples in consecutive parts of `size`, the last of what is left."""
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
@@ -42,10 +54,14 @@ def fitting(do: Callable[[int], T], size: int, *, splits: bool = True) -> tuple[
         except Exception as error:
             if not ran_out_of_memory(error):
                 raise
-            reason = next(iter(str(error).splitlines()), "")
+            reason = _reason(error)
         # Only here, outside of the handler, is what the failed attempt held free again.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if not splits or size == 1:
             raise NoRoom(reason)
         size = (size + 1) // 2
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -37,7 +37,7 @@ class Ahead:
         begun."""
         if self._thread is None:
             return self._stream.at(position, self._device)
-        awaited = self._next
+        awaited, self._next = self._next, None  # one that cannot be made is tried anew the next time
         if awaited is None or awaited[0] != position:
             awaited = position, self._thread.submit(self._made, position)
         batches, tokens = awaited[1].result()

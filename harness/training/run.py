@@ -131,9 +131,10 @@ class Run:
         self.error = f"step {self.position + 1} ({self.stage.name}): {type(error).__name__}: {message}"
 
     def release(self) -> None:
-        """Give up the memory of a run that will go on from its checkpoint. It cannot be used any more."""
+        """Give up the memory of a run that is over, or goes on from its checkpoint. It cannot be used any more."""
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
+        self.optimizer.param_groups.clear()  # which hold the weights that the modules had
         if self.best is not None:
             self.best.release()
         self.student.to("meta")
@@ -164,12 +165,13 @@ class Run:
         asked = count if coupled else min(count, self.micro_batch or count)
         try:
             said, size = micro.fitting(attempt, asked, splits=not coupled)
+            with micro.told():  # the optimiser makes its moments in the first step, before it changes a weight
+                self._update()
         except micro.NoRoom as error:
             begin()
             raise micro.NoRoom(self._advice(asked, str(error))) from None
         if size < asked:
             self.micro_batch = size
-        self._update()
         for name, value, weight in said:
             self._log.add(name, value, weight)
 
@@ -191,8 +193,8 @@ class Run:
         needs = step.stage.needs
         with precision.autocast(self.training, self.device):
             student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
-            read = zip(self.teachers, needs.teachers, strict=bool(needs.teachers))
-            seen = [teachers[name].only(names) for name, names in read] if needs.teachers else []
+            read = zip(self.teachers, needs.teachers, strict=True) if needs.teachers else ()
+            seen = [teachers[name].only(names) if names else Tensors() for name, names in read]
             terms = self.method.losses(step, part, student, seen if share == 1 else [t.part(rows) for t in seen])
         total = weighted_sum(terms, self.method.weights(step))
         self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
@@ -277,7 +279,7 @@ class Run:
             "best": self.best.state_dict() if self.best is not None else None,
             "counts": {
                 "tokens": self.tokens,
-                "teacher_reads": self.spent.teacher_reads,
+                "teacher_forwards": self.spent.teacher_forwards,
                 "micro_batch": self.micro_batch,
                 "skipped": self.skipped_steps,
             },
@@ -300,7 +302,7 @@ class Run:
         self.tokens = counts["tokens"]
         self.micro_batch = counts["micro_batch"]
         self._skipped.fill_(counts["skipped"])
-        self.spent.resume(state["seconds"], counts["teacher_reads"])
+        self.spent.resume(state["seconds"], counts["teacher_forwards"])
 
 
 def _plain(value: float | Tensor) -> float | Tensor:

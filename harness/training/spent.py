@@ -1,4 +1,4 @@
-"""What a run has taken: seconds of its student, its teachers and its scoring, and its teachers' passes."""
+"""What a run has taken: seconds of its student, its teachers and its scoring, and its cohort's teacher passes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Spent:
 
     def __init__(self, device: torch.device) -> None:
         self.student, self.evaluation = Stopwatch(device), Stopwatch(device)
-        self.teacher_reads = 0.0
-        """Teacher forwards that the run answers for: one that k runs read counts 1 / k for each."""
+        self.teacher_forwards = 0
+        """Forward passes of all of the cohort's teachers, as long as the run was trained: not shared among the runs."""
         self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
         self._started = time.perf_counter()
         self._before = dict.fromkeys(("student", "wall", "teacher", "teacher_whole", "evaluation"), 0.0)
@@ -45,9 +45,8 @@ class Spent:
         """The same passes, not shared: what the run would have paid with its teachers to itself."""
         return self._before["teacher_whole"] + self._teacher_whole.seconds()
 
-    def charge(self, lap: Lap, *, among: int, passes: int = 1) -> None:
-        """Of a teacher, what as many runs read, this one among them: by a forward pass, or none."""
-        self.teacher_reads += passes / among
+    def charge(self, lap: Lap, *, among: int) -> None:
+        """Of a teacher, what as many runs read, this one among them."""
         self._teacher_shared.add(lap, 1 / among)
         self._teacher_whole.add(lap)
 
@@ -71,7 +70,7 @@ class Spent:
             "evaluation": self.evaluation_seconds,
         }
 
-    def resume(self, seconds: Mapping[str, float], teacher_reads: float) -> None:
+    def resume(self, seconds: Mapping[str, float], teacher_forwards: int) -> None:
         """Go on from what a checkpoint says."""
         self._before |= seconds
-        self.teacher_reads = teacher_reads
+        self.teacher_forwards = teacher_forwards

@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertCon
 from harness import hookimpl
 from harness.errors import UserError
 from harness.models import tokenizers
+from harness.training.general import OnText
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 METHODS = [
@@ -100,6 +101,25 @@ def test_records_students_and_the_board(suite):
     text = report(store.folder).markdown
     assert "minilm, assistant of 1x32: 12 steps on corpus.txt" in text
     assert f"general/{student.key}/student" in text
+
+
+def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeypatch):
+    losses = OnText.losses
+
+    def faulty(self, *args):
+        if self.method.name == "tinybert":
+            raise ZeroDivisionError("on purpose")
+        return losses(self, *args)
+
+    methods = "methods=[tinybert, {minilm: {assistant: true}}]"
+    with monkeypatch.context() as patch:
+        patch.setattr(OnText, "losses", faulty)
+        with pytest.raises(UserError, match=r"the stage on text of .*tinybert.* failed: step 1 .*on purpose"):
+            suite.run(methods, "seeds=[1]")
+    listener = Listener()
+    assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
+    general = [(label, student) for role, label, student in listener.started if role == "general"]
+    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is kept"
 
 
 def test_tuning_leaves_the_stage_as_it_is(suite):

@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForSequenceClassification
 
-from harness.engines import local, shelves, teachers
+from harness.engines import cohorts, local, shelves, teachers
 from harness.host import Host
 from harness.results.store import Store
 from harness.training import kept
@@ -26,9 +26,9 @@ def passes(monkeypatch):
     seen = []
     forward = Teacher.forward
 
-    def counted(self, batch, needs, training):
+    def counted(self, batch, needs, training, **options):
         seen.append(len(batch.ids))
-        return forward(self, batch, needs, training)
+        return forward(self, batch, needs, training, **options)
 
     monkeypatch.setattr(Teacher, "forward", counted)
     return seen
@@ -66,7 +66,7 @@ def test_with_a_warm_cache_no_teacher_runs_or_is_even_loaded(small, passes, monk
     assert first["finetune"].cost.teacher_seconds == 0
     passes.clear()
     loaded = []
-    monkeypatch.setattr(local, "Teacher", lambda *args: loaded.append(args))
+    monkeypatch.setattr(cohorts, "Teacher", lambda *args: loaded.append(args))
     small.run("students.1x32.init=random", "seeds=[3]", "training.epochs=2")
     small.run("students.1x32.init=random", "name=other", "methods=[tinybert, logit_kd]", "training.lr=0.002")
     assert passes == []

@@ -14,7 +14,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
     runs = [here.run("logit_kd", seed=seed) for seed in (1, 2, 3)] + [here.run("finetune")]
     cohort = here.cohort(*runs)
     train(cohort)
-    costs = [accounts.cost(run, cohort, evaluation_seconds=1.5) for run in runs]
+    costs = [accounts.cost(run, cohort_size=4, evaluation_seconds=1.5) for run in runs]
     *readers, alone = costs
     assert alone.teacher_seconds == alone.teacher_seconds_whole == 0
     for cost in readers:

@@ -45,11 +45,11 @@ class Counted(Teacher):
         super().__init__("base", here.teacher(), "reader", CPU)
         self.calls, self.fail_at = 0, fail_at
 
-    def forward(self, batch, needs, training):
+    def forward(self, batch, needs, training, **options):
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return super().forward(batch, needs, training)
+        return super().forward(batch, needs, training, **options)
 
 
 def fill(here, shelf, needs, teacher=None, stop=lambda: False):
@@ -272,7 +272,7 @@ def reading(here, shelf, *runs):
     cohort = Cohort(here.stream(), {"base": KeptTeacher("base", shelf, names)}, runs, CPU)
     train(cohort)
     assert cohort.teacher_forwards == 0
-    assert all(run.error is None and run.spent.teacher_reads == 0 for run in runs)
+    assert all(run.error is None and run.spent.teacher_forwards == 0 for run in runs)
     return teacher.calls
 
 
@@ -321,7 +321,6 @@ def test_kept_and_fresh_train_side_by_side_and_differ_in_the_last_bits_alone(wor
     cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": reader}, [one, other], CPU)
     train(cohort)
     assert cohort.forwards == {"base": one.steps, "base, kept": 0}
-    assert (one.spent.teacher_reads, other.spent.teacher_reads) == (one.steps, 0)
     mine, theirs = bits(other)[0], bits(one)[0]
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-3) for name in theirs)
 

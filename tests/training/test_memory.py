@@ -65,8 +65,8 @@ def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
     assert memory.room("cpu", 1.5) == 1_500_000_000
     assert memory.room("cpu", None) == pytest.approx(0.9 * memory.available(), rel=0.1)
     assert 0 < memory.available() <= 2**50
-    properties = type("Properties", (), {"total_memory": 10_000})
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7_000, 20_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3_000)  # is this process's own already
     assert memory.room("cuda:1", None) == 9_000
 
 

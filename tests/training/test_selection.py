@@ -164,7 +164,7 @@ def test_scoring_is_charged_to_evaluation(world, tmp_path):
     again = here.run("finetune", best=here.best())
     checkpoints.restore(again, saved)
     train(here.cohort(again))
-    cost = accounts.cost(again, cohort, evaluation_seconds=100.0)
+    cost = accounts.cost(again, cohort_size=1, evaluation_seconds=100.0)
     assert cost.evaluation_seconds == 100.0 + again.spent.evaluation_seconds
     assert again.spent.evaluation_seconds > before
     assert cost.student_seconds + again.spent.evaluation_seconds < cost.wall_seconds

@@ -153,8 +153,10 @@ def test_alone_and_in_a_cohort_of_its_kind_the_student_is_the_same(lm):
 def test_a_write_that_was_cut_off_counts_for_nothing(lm):
     lm.run(ALONE, "seeds=[1]")
     expected, kept = weights(lm, "more"), augmenting.folder(job(lm))
-    kept.rename(kept.with_name(f"{kept.name}.partial"))
-    (kept.with_name(f"{kept.name}.partial") / "rows.arrow").write_bytes(b"half")
+    left = kept.rename(kept.with_name(f"{kept.name}.partial"))
+    (left / "rows.arrow").write_bytes(b"half")
+    for path in (left, *left.iterdir()):
+        os.utime(path, (0, 0))
     shutil.rmtree(lm.folder / "results")
     assert not augmenting.is_kept(job(lm))
     lm.run(ALONE, "seeds=[1]")

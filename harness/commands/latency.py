@@ -13,6 +13,7 @@ from harness.errors import Problem, UserError
 if TYPE_CHECKING:
     from harness.host import Host
     from harness.plan import Plan
+    from harness.results.latency.timings import LatencyRecord
     from harness.results.store import Store
     from harness.suite.schema import CheckpointsSpec
 
@@ -86,12 +87,13 @@ def _suite(
     store = Store(results / suite.spec.name)
     check(planned, settings)
     asked = store.plan()
-    if asked is None or not measure_suite(planned, settings, store, say=say):
+    measured = measure_suite(planned, settings, store, say=say) if asked else []
+    if asked is None or not measured:
         raise UserError(
             Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
         )
     store.save_plan(asked.model_copy(update={"latency": settings}))
-    _report(store, suite.host)
+    _report(store, measured, suite.host)
 
 
 def _checkpoints(
@@ -114,8 +116,8 @@ def _checkpoints(
     refuse_obstacles(spec.latency, device, host.latency_backends)
     found = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)
     store = Store(results / FOLDER)
-    measure_missing(found, spec.latency, device, store, host.latency_backends, say=say)
-    _report(store)
+    measured = measure_missing(found, spec.latency, device, store, host.latency_backends, say=say)
+    _report(store, measured)
 
 
 def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
@@ -143,11 +145,11 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
     return spec
 
 
-def _report(store: Store, host: Host | None = None) -> None:
-    """Write the tables again, the board too if the folder has one, and print them."""
+def _report(store: Store, measured: Sequence[LatencyRecord], host: Host | None = None) -> None:
+    """Write the tables again, the board too if the folder has one, and print those that were asked for."""
     from harness.results import latency_report, report
+    from harness.results.latency.tables import markdown
 
     written = report(store.folder, host).files if store.plan() is not None else latency_report(store.folder)
-    tables = next(path for path in written if path.name == "latency.md")
-    print(tables.read_text(encoding="utf-8"))
+    print(markdown(store.folder.name, measured))
     print("\n".join(["Files:", *(f"  {path}" for path in written)]))

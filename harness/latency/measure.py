@@ -19,6 +19,7 @@ from harness.latency.builtin import builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.preparing import Batches, Prepared, prepare
 from harness.results import provenance
+from harness.results.latency import place_of
 from harness.results.latency.timings import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
 from harness.results.records import Hardware
 from harness.suite.schema import LatencySpec
@@ -50,10 +51,10 @@ def parts(
     """All that determines a measurement, but for the moment: models, settings, hardware, packages, protocol."""
     used = [*PACKAGES, *(package for name in settings.backends for package in backends[name].packages)]
     found: dict[str, Any] = {
-        "models": [{"name": m.name, "role": m.role, "identity": dict(m.identity)} for m in candidates.models],
+        "models": [{"name": m.name, "role": m.role, "identity": dict(m.identity)} for m in candidates.with_control()],
         "task": candidates.task,
         "settings": settings.model_dump(),
-        "hardware": _hardware(device, threads).model_dump(),
+        "hardware": place_of(_hardware(device, threads), settings),
         "packages": dict(_versions(used)),
         "code": VERSION,
     }

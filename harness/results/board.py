@@ -97,7 +97,7 @@ def _columns(summary: Summary) -> Iterator[Column]:
     yield Column(("average",))
     yield Column(("params", "(M)"))
     for column in summary.speed_ups:
-        yield Column(("speed-up", column.hardware.device))
+        yield Column(("speed-up", column.label))
 
 
 def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:

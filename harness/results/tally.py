@@ -37,7 +37,7 @@ def summarize(store: Store) -> Summary:
     done.update(taught)
     refuse_mixes(store, plan, list(done.values()))
     refuse_budgets(store, plan, list(done.values()))
-    measured = store.latencies()
+    measured = asked_for(plan, store.latencies(), done.values())
     drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
     teachers, students = tuple(rows.teacher(name) for name in plan.teachers), rows.students()
@@ -51,7 +51,7 @@ def summarize(store: Store) -> Summary:
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
         speed_ups=speed_ups(plan, measured),
-        latencies=tuple(asked_for(plan, measured)),
+        latencies=tuple(measured),
         generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
         comparisons=tuple(comparisons),
         unsampled=dict(_unsampled(drawn, done.values())),

@@ -10,6 +10,8 @@ from harness.latency.builtin import builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.eager import Eager
 from harness.latency.measure import measure, parts
+from harness.results import provenance
+from harness.results.records import Hardware
 from harness.suite.schema import LatencySpec
 
 CPU = torch.device("cpu")
@@ -197,3 +199,18 @@ def test_the_key_is_of_models_settings_and_machine(make):
     ]
     assert all(other != one for other in changed)
     assert changed[2]["hardware"]["threads"] == 7
+    assert [model["name"] for model in one["models"]] == ["a", "a (second copy)"]
+
+
+def test_the_key_is_not_of_how_much_memory_the_machine_tells(make, monkeypatch):
+    found = Candidates([candidate("a", make)])
+
+    def key_parts(**changes):
+        machine = Hardware(device="cpu", name="c", cores=2, threads=2, memory_bytes=8).model_copy(update=changes)
+        monkeypatch.setattr(provenance, "hardware", lambda device: machine)
+        return parts(found, QUICK, CPU, threads=1, backends=BACKENDS)
+
+    one = key_parts()
+    assert one == key_parts(memory_bytes=9)
+    assert one != key_parts(cores=4)
+    assert key_parts(device="cuda") == key_parts(device="cuda", cores=4)

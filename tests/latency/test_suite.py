@@ -144,6 +144,13 @@ def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to
     assert "./one (model): BertForQuestionAnswering" in harness.out
     assert "./two (model): DistilBertModel" in harness.out
     assert (small.folder / "results" / "models" / "latency.md").exists()
+    make("roberta").save_pretrained(small.folder / "three")
+    assert harness("latency", "./two", "./three", settings=(SECTION, "device=cpu")) == 0, harness.err
+    refuse_to_measure()
+    assert harness("latency", "./one", "./two", settings=(SECTION, "device=cpu")) == 0, harness.err
+    assert "./one (model)" in harness.out
+    assert "./three" not in harness.out, "it was measured, and is not asked for"
+    assert "./three (model)" in (small.folder / "results" / "models" / "latency.md").read_text()
     assert harness("latency", "./one", "./one", settings=(SECTION,)) == 2
     assert "'./one' stands twice" in harness.err
 

@@ -1,14 +1,14 @@
-"""Latency records made up for tests: teacher base, student small, and a second copy of small."""
+"""Latency records made up for tests: teacher base, student small (or big too), and a second copy of small."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results_factory import CPU, provenance
+from results_factory import CPU, provenance, size
 
 from harness.results.latency.timings import LatencyRecord, MeasuredModel, Timing
-from harness.results.records import Hardware
+from harness.results.records import Hardware, ModelSize
 from harness.suite.schema import LatencySpec
 
 TIMES = {"base": 8_000_000, "small": 2_000_000, "small (second copy)": 2_000_000}
@@ -38,11 +38,13 @@ def latency_record(
     settings: LatencySpec = SETTINGS,
     rounds: int = 10,
     ended: str = "2026-01-01T00:01:00+00:00",
+    sizes: Mapping[str, ModelSize] | None = None,
     **changes: Any,
 ) -> LatencyRecord:
-    """A record in which each model takes `times` at batch 1, and as much for each example; `changes` replace fields."""
-    times = times or TIMES
-    roles = {"base": "teacher", "small": "student", "small (second copy)": "control"}
+    """A record in which each model takes `times` at batch 1, and as much for each example; `sizes` are those of models
+    that are others than the made-up results are of; `changes` replace fields."""
+    times, sizes = times or TIMES, sizes or {}
+    roles = {"base": "teacher", "big": "student", "small": "student", "small (second copy)": "control"}
     models = [
         MeasuredModel(
             name=name,
@@ -64,7 +66,13 @@ def latency_record(
     ]
     given: dict[str, Any] = {
         "key": key,
-        "parts": {"packages": {"torch": "2.13.0"}},
+        "parts": {
+            "packages": {"torch": "2.13.0"},
+            "models": [
+                {"name": m.name, "role": m.role, "identity": sizes.get(m.name, size(m.of or m.name)).model_dump()}
+                for m in models
+            ],
+        },
         "task": "sst2",
         "settings": settings,
         "reference": "base",

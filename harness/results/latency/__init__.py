@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.results.latency.timings import TASK, LatencyRecord, Ratio, Shape, Timing
-from harness.results.records import Hardware, PlanFile
+from harness.results.records import Hardware, PlanFile, RunRecord, TeacherRecord
+from harness.suite.schema import LatencySpec
 
 
 @dataclass(frozen=True)
 class SpeedUp:
     """A speed-up column of the board: of one machine, one backend and one shape.
 
-    `of` maps (role, name) to how many times faster than `reference` a model is; `control` is the A/A ratio there.
+    `label` is its own among those of the board: ``cpu``, ``cpu (2)``. `of` maps (role, name) to how many times faster
+    than `reference` a model is; `control` is the A/A ratio there, None where what it copies is not on the board.
     """
 
+    label: str
     hardware: Hardware
     backend: str
     shape: Shape
     reference: str
     of: Mapping[tuple[str, str], Ratio]
-    control: Ratio
+    control: Ratio | None
 
     @property
     def batch(self) -> str:
@@ -30,46 +34,107 @@ class SpeedUp:
         return batch_of(self.shape)
 
 
+def machine_of(hardware: Hardware) -> dict[str, Any]:
+    """What tells machines apart. Memory does not: a kernel takes some pages more than the one before; nor, beside an
+    accelerator, do the cores that a batch system happens to give."""
+    found: dict[str, Any] = {"device": hardware.device, "name": hardware.name}
+    return found | ({"cores": hardware.cores} if hardware.device == "cpu" else {})
+
+
+def place_of(hardware: Hardware, settings: LatencySpec) -> dict[str, Any]:
+    """The machine and the number of threads, but for that which an accelerator has beside it without being asked."""
+    told = hardware.device == "cpu" or settings.threads is not None
+    return machine_of(hardware) | ({"threads": hardware.threads} if told else {})
+
+
 def current(records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
-    """Of each machine, number of threads and settings the newest measurement; `records` are in order of age. The newest
-    comes last."""
-    newest: dict[tuple[str, str], LatencyRecord] = {}
+    """Those that count, from `records` in order of age: all but those that a newer one repeats, which is of the same
+    machine, number of threads, settings and task, and has all of their models."""
+    kept: list[LatencyRecord] = []
     for record in records:
-        place = record.provenance.hardware.model_dump_json(), record.settings.model_dump_json()
-        newest.pop(place, None)
-        newest[place] = record
-    return list(newest.values())
+        kept = [*(other for other in kept if not _repeats(record, other)), record]
+    return kept
 
 
-def speed_ups(plan: PlanFile, records: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
-    """One column for each machine on which what the plan asks for was measured: in the first backend, at the first
-    batch size and the longest length that is a number, with the most threads."""
+def _repeats(record: LatencyRecord, older: LatencyRecord) -> bool:
+    return _place(record) == _place(older) and _models(older).items() <= _models(record).items()
+
+
+def _place(record: LatencyRecord) -> tuple[Any, ...]:
+    where = place_of(record.provenance.hardware, record.settings)
+    return where, record.settings, record.task, record.reference
+
+
+def _models(record: LatencyRecord) -> dict[tuple[str, str], Any]:
+    """(role, name) -> what the latency of that model depends on."""
+    identities = record.identities
+    return {(model.role, model.name): identities.get(model.name) for model in record.models if model.of is None}
+
+
+def asked_for(
+    plan: PlanFile, records: Sequence[LatencyRecord], results: Iterable[RunRecord | TeacherRecord]
+) -> list[LatencyRecord]:
+    """Of each machine and number of threads a measurement of what the plan asks for: that with most of the models that
+    `results` are of, the newest of several. It has no others: what was measured of another architecture under the same
+    name is no number of this board."""
+    known = _sizes(results)
+    found: dict[tuple[Any, ...], LatencyRecord] = {}
+    for record in current(records):
+        sizes = _models(record).items()
+        ours = {name for (role, name), size in sizes if size in known.get((record.task, role, name), ())}
+        if record.settings == plan.latency and record.reference in ours:
+            own, place = record.only(ours), tuple(place_of(record.provenance.hardware, record.settings).values())
+            if place not in found or len(own.models) >= len(found[place].models):
+                found.pop(place, None)
+                found[place] = own
+    return list(found.values())
+
+
+def _sizes(results: Iterable[RunRecord | TeacherRecord]) -> dict[tuple[str | None, str, str], list[dict[str, Any]]]:
+    """(task, role, name) -> the sizes of its models, which are what the latency of a suite's models depends on."""
+    found: dict[tuple[str | None, str, str], list[dict[str, Any]]] = {}
+    for result in results:
+        who = ("student", result.student) if isinstance(result, RunRecord) else ("teacher", result.name)
+        sizes, size = found.setdefault((result.task, *who), []), result.size.model_dump()
+        if size not in sizes:
+            sizes.append(size)
+    return found
+
+
+def speed_ups(plan: PlanFile, asked: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
+    """One column for each machine of the measurements that are `asked_for`: in the first backend, at the first batch
+    size and the longest length that is a number, with the most threads."""
     if plan.latency is None:
         return ()
     length = max(plan.latency.fixed_lengths, default=TASK)
     backend, shape = plan.latency.backends[0], (plan.latency.batch_sizes[0], length)
-    most: dict[str, LatencyRecord] = {}
-    for record in asked_for(plan, records):
-        place = record.provenance.hardware.model_copy(update={"threads": 0}).model_dump_json()
+    most: dict[tuple[Any, ...], LatencyRecord] = {}
+    for record in asked:
+        place = tuple(machine_of(record.provenance.hardware).values())
         other = most.get(place, record)
         most[place] = max(other, record, key=lambda each: each.provenance.hardware.threads)
-    return tuple(_speed_up(record, backend, shape) for record in most.values())
+    labels = numbered(record.provenance.hardware.device for record in most.values())
+    return tuple(_speed_up(label, record, backend, shape) for label, record in zip(labels, most.values(), strict=True))
 
 
-def asked_for(plan: PlanFile, records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
-    """Of each machine and number of threads the newest measurement of what the plan asks for."""
-    return [record for record in current(records) if record.settings == plan.latency]
+def numbered(names: Iterable[str]) -> Iterator[str]:
+    """The names, no two alike: ``cpu``, ``cpu (2)``."""
+    met: Counter[str] = Counter()
+    for name in names:
+        met[name] += 1
+        yield name if met[name] == 1 else f"{name} ({met[name]})"
 
 
-def _speed_up(record: LatencyRecord, backend: str, shape: Shape) -> SpeedUp:
+def _speed_up(label: str, record: LatencyRecord, backend: str, shape: Shape) -> SpeedUp:
     ratios = {timing.model: record.ratio(timing) for timing in record.at(backend, shape)}
     return SpeedUp(
+        label=label,
         hardware=record.provenance.hardware,
         backend=backend,
         shape=shape,
         reference=record.reference,
         of={(m.role, m.name): ratios[m.name].inverse for m in record.models if m.role != "control"},
-        control=next(ratios[model.name] for model in record.models if model.role == "control"),
+        control=next((ratios[model.name] for model in record.models if model.role == "control"), None),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from harness.results.latency import batch_of, current, machine, milliseconds
+from harness.results.latency import batch_of, current, machine, milliseconds, numbered
 from harness.results.latency.facts import facts, how
 from harness.results.latency.timings import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
 
@@ -17,12 +17,14 @@ COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", 
 
 def markdown(title: str, records: Sequence[LatencyRecord]) -> str:
     """The whole file: a section for each measurement that counts, a table for each of its backends."""
-    parts = [f"# {title}: latency", *(part for record in current(records) for part in _section(record))]
-    return "\n\n".join(parts) + "\n"
+    shown = current(records)
+    headings = numbered(machine(record.provenance.hardware) for record in shown)
+    parts = [part for heading, record in zip(headings, shown, strict=True) for part in _section(heading, record)]
+    return "\n\n".join([f"# {title}: latency", *parts]) + "\n"
 
 
-def _section(record: LatencyRecord) -> Iterator[str]:
-    yield f"## {machine(record.provenance.hardware)}"
+def _section(heading: str, record: LatencyRecord) -> Iterator[str]:
+    yield f"## {heading}"
     if marks := list(_marks(record)):
         yield _marked(marks)
     for backend in record.backends:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -148,6 +148,18 @@ class LatencyRecord(Frozen):
             if len({len(t.nanoseconds) for t in group}) > 1 or len(group) != len(names):
                 raise ValueError(f"{backend} at {shape}: every model is timed in every round")
         return self
+
+    @property
+    def identities(self) -> dict[str, Any]:
+        """Model -> what its latency depends on: of a suite's its size, of a checkpoint its fingerprint."""
+        return {model["name"]: model["identity"] for model in self.parts.get("models", ())}
+
+    def only(self, names: Container[str]) -> LatencyRecord:
+        """The same without all other models; a control goes with the model that it is a copy of."""
+        models = [model for model in self.models if (model.of or model.name) in names]
+        left = {model.name for model in models}
+        timings = [timing for timing in self.timings if timing.model in left]
+        return self.model_copy(update={"models": models, "timings": timings})
 
     @property
     def backends(self) -> list[str]:

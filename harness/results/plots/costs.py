@@ -49,7 +49,7 @@ def _speed_up(column: SpeedUp) -> Cost:
         return found.median, low, high
 
     return Cost(
-        title=f"average score against speed-up ({column.hardware.device}, {column.hardware.name})",
+        title=f"average score against speed-up ({column.label}, {column.hardware.name})",
         axis=f"speed-up over {column.reference} ({column.backend}, {column.batch}; logarithmic)",
         unit="×",
         more_is_better=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from latency_factory import SETTINGS, TIMES, latency_record
-from results_factory import CPU, GPU, fill, plan
+from results_factory import CPU, GPU, fill, plan, size
 from scipy.stats import binom
 
 from harness.errors import UserError
@@ -19,6 +19,10 @@ from harness.results.store import Store
 
 PAGE = (Path(__file__).parents[3] / "docs" / "latency.md").read_text(encoding="utf-8")
 RESULTS = (Path(__file__).parents[3] / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+SIX_LAYERS = {"small": size("small").model_copy(update={"layers": 6})}
+"""The made-up suite's student, as it was when its shape was another."""
 
 
 def row(text: str, *starts: str) -> list[str]:
@@ -117,6 +121,90 @@ def test_of_one_machine_and_settings_the_newest_counts():
     old, new = latency_record("k1"), latency_record("k2", ended="2026-02-01T00:00:00+00:00")
     elsewhere = latency_record("k3", hardware=CPU.model_copy(update={"threads": 1}))
     assert [record.key for record in current([old, elsewhere, new])] == ["k3", "k2"]
+
+
+def test_other_models_of_the_same_settings_take_nobody_s_place():
+    four, six = latency_record("four"), latency_record("six", sizes=SIX_LAYERS)
+    assert [record.key for record in current([four, six])] == ["four", "six"]
+    again = latency_record("again")
+    assert [record.key for record in current([four, six, again])] == ["six", "again"]
+    of_squad = latency_record("squad", task="squad")
+    assert [record.key for record in current([four, of_squad])] == ["four", "squad"]
+    text = markdown("demo", [four, six])
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == [
+        "cpu, Test CPU, 2 cores, 2 threads",
+        "cpu, Test CPU, 2 cores, 2 threads (2)",
+    ]
+
+
+def test_a_measurement_of_the_same_models_and_one_more_takes_the_place():
+    """Of a suite that has got another student."""
+    more = latency_record("more", times={"base": 8_000_000, "big": 4_000_000, **TIMES})
+    assert [record.key for record in current([latency_record("few"), more])] == ["more"]
+    assert [record.key for record in current([more, latency_record("few")])] == ["more", "few"]
+
+
+def test_the_board_takes_no_time_of_another_architecture(tmp_path):
+    """Student small had four layers, then six, and has four again; elsewhere only the one with six was measured."""
+    six = latency_record("six", sizes=SIX_LAYERS, times=TIMES | {"small": 1_000_000}, ended="2026-02-01")
+    elsewhere = latency_record("elsewhere", hardware=GPU, sizes=SIX_LAYERS, ended="2026-03-01")
+
+    def shown(written):
+        return {
+            column.title: {line.cells[1]: line.cells[index] for line in written.board.lines if line.group != "big"}
+            for index, column in enumerate(written.board.columns)
+            if "speed-up" in column.title
+        }
+
+    of_none = {"base": "1.0×", "finetune": "–", "kd": "–"}
+    assert shown(board(tmp_path / "one", six)) == {"speed-up cpu": of_none}
+    four = of_none | dict.fromkeys(["finetune", "kd"], "4.0× [4.0, 4.0]")
+    found = shown(board(tmp_path / "two", latency_record("four"), six, elsewhere))
+    assert found == {"speed-up cpu": four, "speed-up cuda": of_none}
+
+
+def test_speed_ups_over_another_teacher_are_on_no_board(tmp_path):
+    larger = {"base": size("base").model_copy(update={"hidden": 1024})}
+    assert "speed-up" not in board(tmp_path, latency_record(sizes=larger)).markdown.lower()
+
+
+def more(hardware, **changes):
+    return hardware.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "machines"),
+    [
+        (CPU, more(CPU, memory_bytes=CPU.memory_bytes - 4096), 1),
+        (CPU, more(CPU, cores=8), 2),
+        (CPU, more(CPU, name="Another CPU"), 2),
+        (GPU, more(GPU, cores=4, threads=4, memory_bytes=1), 1),
+        (GPU, more(GPU, name="Another GPU"), 2),
+    ],
+)
+def test_what_makes_a_machine_another(tmp_path, one, other, machines):
+    records = [latency_record("a", hardware=one), latency_record("b", hardware=other, ended="2026-02-01")]
+    assert [record.key for record in current(records)] == ["a", "b"][-machines:]
+    titles = [column.title for column in board(tmp_path, *records).board.columns]
+    assert len([title for title in titles if title.startswith("speed-up")]) == machines
+
+
+def test_threads_that_were_asked_for_beside_an_accelerator_are_told_apart():
+    settings = SETTINGS.model_copy(update={"threads": [1, 8]})
+    records = [latency_record("a", hardware=more(GPU, threads=1), settings=settings)]
+    records.append(latency_record("b", hardware=GPU, settings=settings))
+    assert len(current(records)) == 2
+
+
+def test_two_machines_of_one_kind_have_labels_of_their_own(tmp_path):
+    written = board(tmp_path, latency_record("a"), latency_record("b", hardware=more(CPU, name="Another CPU")))
+    titles = [column.title for column in written.board.columns]
+    assert [title for title in titles if "speed-up" in title] == ["speed-up cpu", "speed-up cpu (2)"]
+    first, second = (text for text in written.board.reading if text.startswith("Speed-up"))
+    assert first.startswith("Speed-up, cpu: ")
+    assert "Test CPU" in first
+    assert second.startswith("Speed-up, cpu (2): ")
+    assert "Another CPU" in second
 
 
 def test_a_report_depends_on_the_store_alone(tmp_path):

@@ -4,10 +4,9 @@ import pandas as pd
 import pytest
 from grid_factory import made, row, section, table
 from latency_factory import SETTINGS, latency_record
-from results_factory import CPU, GPU
+from results_factory import CPU, GPU, size, teacher_record
 
 from harness.results import report
-from harness.results.latency.timings import MeasuredModel
 from harness.results.records import Shape
 
 ROWS = {"kd": row(0, plain=True), "other": row(1, method="other", plain=True)}
@@ -28,18 +27,16 @@ TITLE = "Number of heads: 6 layers, hidden 768"
 
 
 def measured(key="k1", hardware=CPU, **changes):
-    """big takes 4 ms, small 2 ms in even rounds and 4 in odd ones, base 8 ms; at batch 8 eight times as much."""
-    times = {"base": 8_000_000, "small": 2_000_000, "small (second copy)": 2_000_000}
-    record = latency_record(key, times=times, hardware=hardware, **changes)
-    big = MeasuredModel(**{**record.models[1].model_dump(), "name": "big"})
-    timings = []
-    for timing in record.timings:
-        timings.append(timing)
-        if timing.model == "small":
-            timings.append(
-                timing.model_copy(update={"model": "big", "nanoseconds": [2 * t for t in timing.nanoseconds]})
-            )
-    return record.model_copy(update={"models": [*record.models, big], "timings": timings})
+    """At batch 1 base takes 8 ms, big 4 and small 2; at batch 8 eight times as much."""
+    times = {"base": 8_000_000, "big": 4_000_000, "small": 2_000_000, "small (second copy)": 2_000_000}
+    return latency_record(key, times=times, hardware=hardware, **changes)
+
+
+def asking(folder):
+    """The store of a suite that asks for latency, in which its teacher is done."""
+    store = made(folder, ROWS, SCORES, shapes=SHAPES, latency=SETTINGS, teachers={"base": {"sst2": "base-sst2"}})
+    store.save_teacher(teacher_record("sst2"))
+    return store
 
 
 def shown(folder):
@@ -60,7 +57,7 @@ def test_scores_by_hand(tmp_path):
 
 
 def test_times_are_those_of_the_same_rounds(tmp_path):
-    store = made(tmp_path, ROWS, SCORES, shapes=SHAPES, latency=SETTINGS)
+    store = asking(tmp_path)
     assert "Their latency is not measured yet." in shown(tmp_path)
     store.save_latency(measured())
     text = shown(tmp_path)
@@ -77,16 +74,24 @@ def test_times_are_those_of_the_same_rounds(tmp_path):
 
 
 def test_machines_stand_apart(tmp_path):
-    store = made(tmp_path, ROWS, SCORES, shapes=SHAPES, latency=SETTINGS)
+    store = asking(tmp_path)
     store.save_latency(measured())
     store.save_latency(measured("k2", GPU))
     assert shown(tmp_path).count("### Time, ") == 2
 
 
 def test_measurements_that_the_suite_does_not_ask_for_are_no_part_of_it(tmp_path):
-    store = made(tmp_path, ROWS, SCORES, shapes=SHAPES, latency=SETTINGS)
+    store = asking(tmp_path)
     store.save_latency(measured(settings=SETTINGS.model_copy(update={"rounds": 11}), rounds=11))
     assert "### Time" not in shown(tmp_path)
+
+
+def test_times_of_another_architecture_are_no_part_of_it(tmp_path):
+    store = asking(tmp_path)
+    store.save_latency(measured(sizes={"big": size("big").model_copy(update={"heads": 16})}))
+    assert "### Time" not in shown(tmp_path)
+    store.save_latency(measured("k2"))
+    assert shown(tmp_path).count("### Time") == 1
 
 
 @pytest.mark.parametrize(

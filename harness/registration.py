@@ -17,6 +17,21 @@ from harness.tasks.base import Task
 RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
 """Keys of a suite's method entry that are not the method's own."""
 
+TASKS_RESERVED = (
+    "average",
+    "gap",
+    "gap_closed",
+    "iqm",
+    "parameters",
+    "speed",
+    "speed_up",
+    "student",
+    "teacher",
+    "top",
+    "tuning",
+)
+"""What other columns of leaderboard.csv begin with than those of a task, which begin with its name."""
+
 
 def method_faults(method: Any) -> Iterator[str]:
     """Faults of a thing registered as a method."""
@@ -60,6 +75,11 @@ def task_faults(task: Any) -> Iterator[str]:
         return
     title = f"task {task.name!r}"
     yield from _name_faults(title, task.name)
+    if task.name in TASKS_RESERVED:
+        yield (
+            f"{title}: the name is reserved, since other columns of leaderboard.csv begin with it; so are "
+            f"{', '.join(name for name in TASKS_RESERVED if name != task.name)}"
+        )
     kinds = [kind for kind in get_args(TaskKind) if kind != "text"]  # text has no labels, so nothing to score
     if task.kind not in kinds:
         yield f"{title}: kind is {task.kind!r}; allowed: {', '.join(kinds)}"

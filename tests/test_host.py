@@ -24,6 +24,14 @@ REGISTER = """
 @hookimpl
 def harness_register_methods(register): register(Mine)
 """
+TASK = """
+from harness.tasks.base import Task
+
+@hookimpl
+def harness_register_tasks(register):
+    register(Task(name="mood", kind="classification", load=print, metrics=("accuracy",), score="accuracy",
+                  labels=("bad", "good")))
+"""
 STEP = StepLogged(RunId("k", "sst2", "mine", "small", 1), "only", 1, 2, {"loss": 0.5}, 1e-3)
 
 
@@ -112,6 +120,7 @@ def test_a_changed_file_is_read_again(write):
         ("@hookimpl\ndef harness_register_methods(register): register(dict)", ["class dict", "harness.Method"]),
         ("@hookimpl\ndef harness_register_methods(register): register('x')", ["str 'x'", "harness.Method"]),
         ("@hookimpl\ndef harness_register_tasks(register): register({})", ["dict '{}'", "Task"]),
+        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "so are average, gap_closed, iqm"]),
         ("@hookimpl\ndef harness_register_metrics(register): register('f', 3)", ["'f'", "cannot be called"]),
         ("@hookimpl\ndef harness_register_metrics(register): register('a/b', int)", ["'a/b'", "letters"]),
         ("class Bare(Mine): name = 'a b'\n" + REGISTER.replace("Mine", "Bare"), ["Bare", "'a b'", "letters"]),

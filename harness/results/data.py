@@ -17,8 +17,11 @@ def exact(value: float | None) -> float | None:
 
 def flat(row: Row, summary: Summary) -> dict[str, Any]:
     """A row of leaderboard.csv: column -> value, None where the board claims nothing."""
-    least, most = row.parameters or (None, None)
-    values: dict[str, Any] = {
+    return {**_which(row), **_of_tasks(row, summary), **_of_row(row, summary)}
+
+
+def _which(row: Row) -> dict[str, Any]:
+    return {
         "role": row.role,
         "rank": row.rank,
         "top_group": row.top,
@@ -26,6 +29,11 @@ def flat(row: Row, summary: Summary) -> dict[str, Any]:
         "student": row.student,
         "status": row.status,
     }
+
+
+def _of_tasks(row: Row, summary: Summary) -> dict[str, Any]:
+    """Columns that begin with the name of a task, ours and what others have published."""
+    values: dict[str, Any] = {}
     for task in summary.plan.tasks:
         cell = row.cells[task.name]
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
@@ -33,8 +41,14 @@ def flat(row: Row, summary: Summary) -> dict[str, Any]:
         values |= dict.fromkeys(name for figure in of_task for name in published.columns(figure))
         for figure in published.of_row(of_task, task.name, row.label, row.student):
             values |= published.columns(figure)
+    return values
+
+
+def _of_row(row: Row, summary: Summary) -> dict[str, Any]:
+    """Columns of the row as a whole. No task is named like the beginning of one: `registration.TASKS_RESERVED`."""
+    least, most = row.parameters or (None, None)
     gap = row.gap
-    return values | {
+    return {
         **_statistic("average", row.average),
         "iqm": exact(row.iqm.mean) if row.iqm else None,
         "iqm_low": exact(row.iqm.low) if row.iqm else None,
@@ -57,8 +71,6 @@ def flat(row: Row, summary: Summary) -> dict[str, Any]:
 def nested(row: Row, summary: Summary) -> dict[str, Any]:
     """A row of leaderboard.json: as `flat` has it, and the tasks below each other with the score of every seed."""
     tasks = {task.name: task for task in summary.plan.tasks}
-    names = tuple(f"{name}_" for name in tasks)
-    values = {name: value for name, value in flat(row, summary).items() if not name.startswith(names)}
     cells = {
         name: {
             "state": cell.state,
@@ -70,7 +82,7 @@ def nested(row: Row, summary: Summary) -> dict[str, Any]:
         }
         for name, cell in row.cells.items()
     }
-    return {**values, "tasks": cells}
+    return {**_which(row), **_of_row(row, summary), "tasks": cells}
 
 
 def comparisons(summary: Summary) -> list[dict[str, Any]]:

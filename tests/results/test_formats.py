@@ -4,15 +4,21 @@ import json
 import re
 
 import pytest
-from results_factory import SST2, fill, plan, run_key
+from latency_factory import SETTINGS, latency_record
+from results_factory import SST2, fill, plan, run_key, run_record, teacher_record
 
 from harness import cli
 from harness.errors import UserError
 from harness.host import Host
+from harness.registration import TASKS_RESERVED
 from harness.results import report
+from harness.results.data import flat
 from harness.results.latex import escape
+from harness.results.records import PlannedTuning
 from harness.results.reporters import SPECIAL, table
+from harness.results.store import Store
 from harness.results.tables import Column, Line
+from harness.results.tally import summarize
 
 PLUGIN = """
 from harness import hookimpl
@@ -75,6 +81,31 @@ def test_json_holds_what_the_board_says(folder):
     assert whole["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
 
 
+def test_a_task_of_any_name_takes_no_field_from_a_row(tmp_path):
+    """Names that are refused now may stand in an older plan."""
+    planned = plan([SST2.model_copy(update={"name": "gap", "score": "closed"})])
+    store = Store(tmp_path)
+    store.save_plan(planned)
+    store.save_teacher(teacher_record("gap", 0.9))
+    for run in planned.runs:
+        store.save(run_record(run.task, run.label, run.student, run.seed, 0.5 + len(run.label) / 100))
+    report(tmp_path)
+    row = json.loads((tmp_path / "leaderboard.json").read_text())["rows"][-1]
+    assert {"gap_closed", "gap_closed_low", "teacher_seconds", "average_mean"} <= row.keys()
+    assert not {"gap_state", "gap_closed_mean"} & row.keys()
+    assert row["tasks"]["gap"]["metric"] == "closed"
+
+
+def test_no_task_may_be_called_what_another_column_begins_with(tmp_path):
+    tuning = PlannedTuning(trials=1, seed=0, on="train", studies=[])
+    store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning))
+    store.save_latency(latency_record())
+    summary = summarize(store)
+    names = [name for name in flat(summary.students[0], summary) if not name.startswith(("sst2_", "squad_"))]
+    words = [name.split("_") for name in names]
+    assert {"_".join(each[:count]) for each in words for count in range(1, len(each))} == set(TASKS_RESERVED)
+
+
 def test_latex_is_made_of_whole_tables(folder):
     report(folder)
     text = (folder / "leaderboard.tex").read_text()
@@ -114,8 +145,6 @@ def test_a_label_that_is_markup_breaks_no_table(tmp_path):
     labels = {"finetune": [], "a|b_*": ["base"]}
     runs = [run.model_copy(update={"label": "a|b_*"}) if run.label == "kd" else run for run in plan([SST2]).runs]
     fill(tmp_path)
-    from harness.results.store import Store
-
     Store(tmp_path).save_plan(plan([SST2], runs=runs, labels=list(labels)))
     text = report(tmp_path).markdown
     rows = text.split("\n\n")[1].splitlines()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from harness.results import atomic, latency, plots, sections
 from harness.results.board import Board, build
 from harness.results.latency import tables as latency_tables
 from harness.results.page import page
-from harness.results.reporters import Content, reporters, table_csv
+from harness.results.reporters import ENDING, Content, reporters, table_csv
 from harness.results.sections import Section
 from harness.results.store import Store
 from harness.results.tally import summarize
@@ -38,9 +39,9 @@ def write(folder: Path, host: Host | None = None) -> Report:
             files that were there are left as they were.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary = summarize(store)
-    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary))
-    formats = {name: reporter(content) for name, reporter in reporters(host).items()}
+    summary, make = summarize(store), reporters(host)
+    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(make))
+    formats = {name: reporter(content) for name, reporter in make.items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
     texts[store.folder / "index.html"] = page(content, store)
     texts |= _latency_texts(store, summary.plan.suite)
@@ -49,21 +50,46 @@ def write(folder: Path, host: Host | None = None) -> Report:
         for name, rows in sections.data(content.sections).items()
     }
     pictures = {store.folder / path: picture for path, picture in plots.files(content.plots).items()}
+    stale = set(_there(store)) - {*texts, *pictures}
     for path, text in texts.items():
         atomic.write_text(path, text)
     for path, picture in pictures.items():
         atomic.write_bytes(path, picture)
-    for path in {*store.folder.glob(f"{sections.FOLDER}/*.csv"), *plots.there(store.folder)} - {*texts, *pictures}:
-        atomic.remove(path)  # of a section or a plot that is no longer there
+    for path in stale:
+        atomic.remove(path)
     return Report(content.board, formats["md"], (*texts, *pictures), tuple(content.sections), formats)
+
+
+def _there(store: Store) -> Iterator[Path]:
+    """What reports have written and a report need not write again: no other file of the folder."""
+    yield from store.folder.glob(f"{sections.FOLDER}/*.csv")
+    yield from plots.there(store.folder)
+    yield from _latency_files(store)
+    yield from (store.folder / f"leaderboard.{name}" for name in _formats_before(store.folder / "leaderboard.json"))
+
+
+def _formats_before(path: Path) -> list[str]:
+    """Those that the last report was written in, as it tells itself: others may have files of such names, too."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))["formats"]
+        return [name for name in told if ENDING.fullmatch(name)]
+    except (OSError, ValueError, LookupError, TypeError):  # none, of an older version, or no longer as it was written
+        return []
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:
     """Write the latency tables of `folder` alone, and say where they are. Raises `UserError` as `write` does."""
-    texts = _latency_texts(Store(folder), folder.name)
+    store = Store(folder)
+    texts = _latency_texts(store, folder.name)
     for path, text in texts.items():
         atomic.write_text(path, text)
+    for path in set(_latency_files(store)) - set(texts):
+        atomic.remove(path)
     return tuple(texts)
+
+
+def _latency_files(store: Store) -> tuple[Path, Path]:
+    return store.folder / "latency.md", store.folder / "latency.csv"
 
 
 def _latency_texts(store: Store, title: str) -> dict[Path, str]:
@@ -71,7 +97,5 @@ def _latency_texts(store: Store, title: str) -> dict[Path, str]:
     measured = store.latencies()
     if not measured:
         return {}
-    return {
-        store.folder / "latency.md": latency_tables.markdown(title, measured),
-        store.folder / "latency.csv": table_csv(latency.csv_rows(measured)),
-    }
+    texts = latency_tables.markdown(title, measured), table_csv(latency.csv_rows(measured))
+    return dict(zip(_latency_files(store), texts, strict=True))

@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """What a report is made of: the numbers, the same as strings, the sections of plugins, and the plots."""
+    """What a report is made of: the numbers, the same as strings, the sections of plugins, and the plots; and the names
+    of the formats that it is written in."""
 
     summary: Summary
     board: Board
     sections: Sequence[Section] = ()
     plots: Sequence[Plot] = ()
+    formats: Sequence[str] = ()
 
 
 Reporter = Callable[[Content], str]
 """Gives the whole text of ``leaderboard.<name>``, a function of the content alone: same results, same bytes."""
 
+
+ENDING = re.compile(r"[a-z0-9]+")
+"""What a format may be called."""
 
 SPECIAL = re.compile(r"(?<!\w)_|_(?!\w)|[*\\|]|<(?=[\w/!?])|\[(?=[^\]]*\]\()")
 """What Markdown would take for more than itself: underscores at the edge of a word, a tag's beginning, a link's."""
@@ -47,7 +52,7 @@ def reporters(host: Host) -> dict[str, Reporter]:
 
 def faults(name: object, reporter: object) -> Iterator[str]:
     """What is wrong with a plugin's format."""
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+", name):
+    if not isinstance(name, str) or not ENDING.fullmatch(name):
         yield f"format {name!r} is no ending of a file: lower-case letters and digits are allowed"
     elif name in OURS:
         yield f"format {name!r} is the harness's own"
@@ -155,6 +160,7 @@ def as_json(content: Content) -> str:
         "sections": [{"title": section.title, "text": section.text} for section in content.sections],
         "reading": list(board.reading),
         "provenance": dict(board.provenance),
+        "formats": list(content.formats),
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -160,6 +160,31 @@ def test_a_plugin_adds_a_format(folder, tmp_path, monkeypatch, capsys):
     assert (folder / "leaderboard.txt").read_text() == "kd finetune kd finetune"
 
 
+def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(folder, tmp_path):
+    (tmp_path / "txt.py").write_text(PLUGIN)
+    store = Store(folder)
+    store.save_latency(latency_record())
+    report(folder, Host.reporting([tmp_path / "txt.py"]))
+    theirs = [folder / name for name in ("leaderboard.pdf", "leaderboard.aux", "notes.md", "latency.txt")]
+    for path in theirs:
+        path.write_text("made by others")
+    written = {"leaderboard.txt", "latency.md", "latency.csv"}
+    assert written <= {path.name for path in folder.iterdir()}
+    report(folder, Host.reporting([tmp_path / "txt.py"]))
+    assert written <= {path.name for path in folder.iterdir()}
+    (folder / "latency" / "k1.json").unlink()
+    report(folder)
+    assert not written & {path.name for path in folder.iterdir()}
+    assert all(path.exists() for path in theirs)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"formats": 3}', '{"formats": ["../runs", "*", 1]}'])
+def test_an_old_board_that_is_no_longer_whole_is_no_obstacle(folder, text):
+    (folder / "leaderboard.json").write_text(text)
+    report(folder)
+    assert json.loads((folder / "leaderboard.json").read_text())["formats"] == ["md", "csv", "tex", "json"]
+
+
 @pytest.mark.parametrize(
     ("name", "reporter", "words"),
     [

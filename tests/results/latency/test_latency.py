@@ -117,6 +117,14 @@ def test_without_measurements_there_are_no_tables(tmp_path):
     assert latency_report(tmp_path) == ()
 
 
+def test_tables_go_with_their_measurements(tmp_path):
+    Store(tmp_path).save_latency(latency_record())
+    assert [path.name for path in latency_report(tmp_path)] == ["latency.md", "latency.csv"]
+    (tmp_path / "latency" / "k1.json").unlink()
+    assert latency_report(tmp_path) == ()
+    assert not list(tmp_path.glob("latency.*"))
+
+
 def test_of_one_machine_and_settings_the_newest_counts():
     old, new = latency_record("k1"), latency_record("k2", ended="2026-02-01T00:00:00+00:00")
     elsewhere = latency_record("k3", hardware=CPU.model_copy(update={"threads": 1}))

@@ -114,14 +114,15 @@ def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
 
 def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:
     """What others print, a line for each row of ours and each model of a source."""
+    there, metrics = published.by_cell(summary.plan.published), published.metrics_of(summary.plan.published)
     figures: dict[tuple[str, ...], dict[str, PublishedFigure]] = {}
     for row in (*summary.teachers, *summary.students):
         for task in summary.plan.tasks:
-            for each in published.of_row(summary.plan.published, task.name, row.label, row.student):
-                model = (row.label, row.student, each.source, each.where, each.model)
-                figures.setdefault(model, {})[task.name] = each
+            for each in there.get((task.name, row.label, row.student), ()):
+                figures.setdefault((row.label, row.student, *published.model_of(each)), {})[task.name] = each
     for (label, student, *_), of_task in figures.items():
-        note = notes.mark([published.note(next(iter(of_task.values())), summary.plan.published)])
+        first = next(iter(of_task.values()))
+        note = notes.mark([published.note(first, metrics[published.model_of(first)])])
         texts = [
             published.text(of_task[task.name], task.score) if task.name in of_task else NOTHING
             for task in summary.plan.tasks

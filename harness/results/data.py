@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.results import published
 from harness.results.latency import SpeedUp, machine
+from harness.results.records import PlannedTask, PublishedFigure
 from harness.results.summary import Row, Statistic, Summary
 
 
@@ -15,9 +16,16 @@ def exact(value: float | None) -> float | None:
     return None if value is None else round(value, 9)
 
 
-def flat(row: Row, summary: Summary) -> dict[str, Any]:
-    """A row of leaderboard.csv: column -> value, None where the board claims nothing."""
-    return {**_which(row), **_of_tasks(row, summary), **_of_row(row, summary)}
+def flat(summary: Summary) -> list[dict[str, Any]]:
+    """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
+    there = published.by_cell(summary.plan.published)
+    unknown: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
+    for figure in summary.plan.published:
+        unknown.setdefault(figure.task, {}).update(dict.fromkeys(published.columns(figure)))
+    return [
+        {**_which(row), **_of_tasks(row, summary.plan.tasks, there, unknown), **_of_row(row, summary)}
+        for row in (*summary.teachers, *summary.students)
+    ]
 
 
 def _which(row: Row) -> dict[str, Any]:
@@ -31,15 +39,20 @@ def _which(row: Row) -> dict[str, Any]:
     }
 
 
-def _of_tasks(row: Row, summary: Summary) -> dict[str, Any]:
-    """Columns that begin with the name of a task, ours and what others have published."""
+def _of_tasks(
+    row: Row,
+    tasks: Sequence[PlannedTask],
+    there: Mapping[published.Cell, Sequence[PublishedFigure]],
+    unknown: Mapping[str, Mapping[str, None]],
+) -> dict[str, Any]:
+    """Columns that begin with the name of a task: ours, and those of figures that others have published `there`;
+    `unknown` has all columns of the latter by task."""
     values: dict[str, Any] = {}
-    for task in summary.plan.tasks:
+    for task in tasks:
         cell = row.cells[task.name]
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
-        of_task = [figure for figure in summary.plan.published if figure.task == task.name]
-        values |= dict.fromkeys(name for figure in of_task for name in published.columns(figure))
-        for figure in published.of_row(of_task, task.name, row.label, row.student):
+        values |= unknown[task.name]
+        for figure in there.get((task.name, row.label, row.student), ()):
             values |= published.columns(figure)
     return values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 
 from harness.results.numbers import NOTHING, closed, difference, duration, interval, millions, probability, spread
 from harness.results.standing import best_of
@@ -24,21 +25,17 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 def _suite(summary: Summary) -> Table:
     best = best_of(summary.plan, summary.students)
+    compared = {(each.student, *pair): each for each in summary.comparisons for pair in permutations(each.labels)}
     lines = []
     for row in summary.students:
         if row.average:
-            found = _against(summary, row, best[row.student])
+            found = compared.get((row.student, row.label, best[row.student].label))
             beside = NOTHING if found is None else _difference(row, found)
             p = NOTHING if found is None else probability(found.p)
             cells = (row.label, row.student, interval(row.average), interval(row.iqm), closed(row.gap), beside, p)
             lines.append(Line(row.role, row.student, cells))
     titles = ("average", "IQM (% of teacher)", "gap closed", "behind the best", "p (Holm)")
     return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))
-
-
-def _against(summary: Summary, row: Row, best: Row) -> Comparison | None:
-    pairs = [each for each in summary.comparisons if each.student == row.student and row.label != best.label]
-    return next((each for each in pairs if set(each.labels) == {row.label, best.label}), None)
 
 
 def _difference(row: Row, found: Comparison) -> str:

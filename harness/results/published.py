@@ -6,7 +6,7 @@ They are never ranked and in no average: teacher, data and tuning were their sou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from harness.tensors import ModelShape
 
 Item = TypeVar("Item")
+
+Cell = tuple[str, str, str]
+"""Task, label and student."""
+
+Model = tuple[str, str, str]
+"""Source, place in it and model, as printed."""
 
 NOT_STATED = "not_stated"
 """The metric of a figure whose source does not name it."""
@@ -196,9 +202,12 @@ def figure(
     )
 
 
-def of_row(figures: list[PublishedFigure], task: str, label: str, student: str) -> list[PublishedFigure]:
-    """Those that stand in one cell."""
-    return [f for f in figures if (f.task, f.label, f.student) == (task, label, student)]
+def by_cell(figures: Iterable[PublishedFigure]) -> dict[Cell, list[PublishedFigure]]:
+    """The figures that stand in each cell that has some."""
+    found: dict[Cell, list[PublishedFigure]] = {}
+    for figure in figures:
+        found.setdefault((figure.task, figure.label, figure.student), []).append(figure)
+    return found
 
 
 def text(figure: PublishedFigure, score: str) -> str:
@@ -210,12 +219,24 @@ def text(figure: PublishedFigure, score: str) -> str:
     return f"{numbers} {'/'.join(names)}".replace("_", " ")
 
 
-def note(figure: PublishedFigure, figures: list[PublishedFigure]) -> str:
-    """Where a figure and all of its model come from; the same for each task of one printed model."""
-    metrics: dict[str, dict[str, None]] = {}
-    for other in figures:
-        if (other.source, other.where, other.model) == (figure.source, figure.where, figure.model):
-            metrics.setdefault("/".join(other.metrics).replace("_", " "), {})[other.task] = None
+def model_of(figure: PublishedFigure) -> Model:
+    """Which model of which table it is of."""
+    return figure.source, figure.where, figure.model
+
+
+def metrics_of(figures: Iterable[PublishedFigure]) -> dict[Model, dict[str, list[str]]]:
+    """Of each printed model: metric -> the tasks that it is printed for."""
+    found: dict[Model, dict[str, list[str]]] = {}
+    for figure in figures:
+        name = "/".join(figure.metrics).replace("_", " ")
+        tasks = found.setdefault(model_of(figure), {}).setdefault(name, [])
+        if figure.task not in tasks:
+            tasks.append(figure.task)
+    return found
+
+
+def note(figure: PublishedFigure, metrics: Mapping[str, Sequence[str]]) -> str:
+    """Where a figure and all of its model come from; `metrics` are that model's."""
     named = "; ".join(f"{', '.join(tasks)}: {metric}" for metric, tasks in metrics.items())
     taught, own = (f", taught by {figure.teacher}", "Teacher, data") if figure.teacher else ("", "Data")
     return (

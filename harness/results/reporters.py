@@ -131,7 +131,7 @@ def _escaped(text: str) -> str:
 
 def csv(summary: Summary) -> str:
     """leaderboard.csv: one row for each teacher and each (label, student), in the board's order and on its scale."""
-    return table_csv([data.flat(row, summary) for row in (*summary.teachers, *summary.students)])
+    return table_csv(data.flat(summary))
 
 
 def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -19,12 +19,15 @@ from results_factory import GPU, SQUAD, SST2, fill, plan, run_key, run_record
 from harness.errors import UserError
 from harness.results import report
 from harness.results.plots import Plot, draw
+from harness.results.plots.costs import PARAMETERS
 from harness.results.plots.curves import MOST, curve
+from harness.results.plots.pareto import Point, Scatter
 from harness.results.plots.placing import columns, places, spread
-from harness.results.plots.sheet import COLOURS, MARKERS, grid, short
+from harness.results.plots.sheet import COLOURS, MARKERS, Look, grid, short
 from harness.results.records import LossPoint, NotApplicable
 from harness.results.reporters import markdown
 from harness.results.store import Store
+from harness.results.summary import Statistic
 from harness.results.tally import summarize
 
 NAMES = ["learning.png", "learning.svg", "pareto.png", "pareto.svg", "tasks.png", "tasks.svg"]
@@ -139,6 +142,22 @@ def test_each_machine_has_a_plot_of_its_speed_ups(tmp_path):
     assert "kd (big)" not in shown
     assert "Left out: kd big (not timed), finetune big (not timed)." in drawn["pareto"].caption
     assert {"1×", "2×", "3×"} <= set(shown)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_on_the_front_is_what_no_other_beats(higher):
+    drawn = np.random.default_rng(5).integers(1, 6, size=(40, 2)).tolist()
+    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), Look("k", "o")) for n, (cost, score) in
+              enumerate(drawn)]  # fmt: skip
+
+    def beaten(cost, score):
+        better = score.__le__ if higher else score.__ge__
+        return any(c <= cost and better(s) and (c, s) != (cost, score) for c, s in drawn)
+
+    expected = {str(n) for n, (cost, score) in enumerate(drawn) if not beaten(cost, score)}
+    front = Scatter(points, PARAMETERS, higher).front
+    assert {point.label for point in front} == expected
+    assert [point.cost[0] for point in front] == sorted(point.cost[0] for point in front)
 
 
 def test_rows_without_average_are_left_out_and_named(tmp_path):

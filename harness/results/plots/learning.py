@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.results.plots.curves import Curve, curve
 from harness.results.plots.sheet import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
-from harness.results.records import RunRecord
+from harness.results.records import LossPoint, RunRecord
 from harness.results.summary import Row, Summary
 
 LEFT, APART = 0.5, 0.5
@@ -26,27 +26,38 @@ TYPE, ENTRY, HANDLE = 8, 0.18, 0.65
 Panels = Mapping[str, Mapping[str, Curve]]
 """Task -> label -> curve."""
 
+Cell = tuple[str, str, str]
+"""Task, label and student."""
+
 
 def sheets(summary: Summary) -> Iterator[Sheet]:
     """One for each student whose runs tell their losses."""
-    drawn = 0
+    drawn, losses = 0, _losses(summary)
     for student in summary.plan.students:
-        panels = _panels(summary, student)
+        panels = _panels(summary, student, losses)
         if panels:
             drawn += 1
             yield _sheet(summary, "learning" if drawn == 1 else f"learning-{drawn}", student, panels)
 
 
-def _panels(summary: Summary, student: str) -> Panels:
+def _losses(summary: Summary) -> Mapping[Cell, list[list[LossPoint]]]:
+    """Of the runs that the plan asks for and that are done, seed by seed."""
+    done = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
+    found: dict[Cell, list[list[LossPoint]]] = {}
+    for run in summary.plan.runs:
+        if run.key in done:
+            found.setdefault((run.task, run.label, run.student), []).append(done[run.key])
+    return found
+
+
+def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[LossPoint]]]) -> Panels:
     """Of the cells that are complete, and only of them: what is shown is shown of all seeds."""
-    done = {result.key: result for result in summary.results if isinstance(result, RunRecord)}
     rows = {row.label: row for row in summary.students if row.student == student}
     panels: dict[str, dict[str, Curve]] = {}
     for task in summary.plan.tasks:
         for label, row in rows.items():
-            runs = [r for r in summary.plan.runs if (r.task, r.label, r.student) == (task.name, label, student)]
-            if runs and row.cells[task.name].state not in ("missing", "failed"):
-                found = curve([done[run.key].losses for run in runs if run.key in done])
+            if row.cells[task.name].state not in ("missing", "failed"):
+                found = curve(losses.get((task.name, label, student), []))
                 if found:
                     panels.setdefault(task.name, {})[label] = found
     return panels

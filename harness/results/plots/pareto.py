@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -42,19 +43,20 @@ class Scatter:
     cost: Cost
     higher_is_better: bool
 
-    @property
+    @cached_property
     def front(self) -> list[Point]:
         """Those that no other beats in one way without being worse in the other; the cheapest first."""
-        return sorted((p for p in self.points if not any(self._beats(o, p) for o in self.points)), key=self._rank)
+        front: list[Point] = []
+        for point in sorted(self.points, key=self._rank):
+            last = self._rank(front[-1]) if front else None
+            if last is None or self._rank(point) == last or self._rank(point)[1] < last[1]:
+                front.append(point)
+        return front
 
     def _rank(self, point: Point) -> tuple[float, float]:
         """Less is better in both."""
         cost, score = point.cost[0], point.score.mean
         return (-cost if self.cost.more_is_better else cost), (-score if self.higher_is_better else score)
-
-    def _beats(self, one: Point, other: Point) -> bool:
-        first, second = self._rank(one), self._rank(other)
-        return first != second and first[0] <= second[0] and first[1] <= second[1]
 
 
 def sheets(summary: Summary) -> Iterator[Sheet]:

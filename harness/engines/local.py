@@ -112,7 +112,8 @@ class _Engine:
         limit = self.plan.spec.training.limit
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
         self.store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
-        self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
+        if answers is not None or record.floor != floor:
+            self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
         task = job.data.task
         if floor is not None and record.score is not None and record.score < floor:
             raise UserError(

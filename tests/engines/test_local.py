@@ -113,12 +113,19 @@ def test_what_was_scored_can_be_scored_again_with_plain_transformers(small):
     assert teacher.score == pytest.approx((taught["prediction"] == taught["label"]).mean())
 
 
+def results(store):
+    """Each file of runs, teachers and examples, with what tells whether it was written again."""
+    found = [path for name in ("runs", "teachers", "examples") for path in (store.folder / name).rglob("*")]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found if path.is_file()}
+
+
 def test_the_same_again_does_nothing_and_more_does_what_is_missing(small):
     small.run("methods=[finetune]", "seeds=[1]")
-    before = small.store().records()
+    before, written = small.store().records(), results(small.store())
     again = Watcher()
     small.run("methods=[finetune]", "seeds=[1]", observers=(again,))
     assert again.started == []
+    assert results(small.store()) == written, "not even the same again"
     more = Watcher()
     small.run("methods=[finetune, logit_kd]", "seeds=[1]", observers=(more,))
     assert [run.label for run in more.started] == ["logit_kd"]

@@ -11,11 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from harness import search
 from harness.batch import TaskKind
 from harness.method import Method, MethodConfig
-from harness.suite.schema import MethodSpec, Name
+from harness.suite.schema import RESERVED, Name
 from harness.tasks.base import Task
-
-RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
-"""Keys of a suite's method entry that are not the method's own."""
 
 TASKS_RESERVED = (
     "average",

@@ -14,14 +14,11 @@ from harness.errors import nearest
 from harness.suite.document import KeyPath, Node
 from harness.suite.findings import Findings, found
 from harness.suite.resolved import MethodVariant
-from harness.suite.schema import LONGEST_LABEL, MethodSpec
+from harness.suite.schema import LONGEST_LABEL, RESERVED, MethodSpec
 
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.host import Host
     from harness.method import Method, MethodConfig
-
-RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
-"""Keys of an entry that are not the method's own."""
 
 MOST_CELLS = 1000
 """More rows than anybody runs: a grid beyond it is a slip."""

@@ -100,6 +100,10 @@ class MethodSpec(Strict):
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
 
 
+RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
+"""Keys of an entry of `methods` that are not the method's own."""
+
+
 class StageOverride(Strict):
     """A stage's length and peak learning rate, in place of its share of the run's."""
 

@@ -7,6 +7,7 @@ the terms, checkpoints, logging.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from harness.batch import Batch, TaskKind
 from harness.errors import Problem
+from harness.suite.schema import NAME_RULE, is_name
 from harness.tensors import ModelShape, Tensors
 
 if TYPE_CHECKING:  # transformers, which most of this module's readers do without
@@ -67,6 +69,9 @@ class Stage:
     stage a length of its own. `lr` (peak learning rate) defaults to the suite's. Terms named in `coupled` compare the
     examples of a batch with each other, so the host never splits the batch under them. All others are means over the
     examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of it.
+
+    Raises:
+        ValueError: the name is none, a number is not above 0, or there are both `epochs` and `steps`.
     """
 
     name: str
@@ -76,6 +81,23 @@ class Stage:
     steps: int | None = None
     lr: float | None = None
     coupled: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise ValueError(f"a stage's name is made of {NAME_RULE}; found {self.name!r}")
+        given = {"share": self.share, "epochs": self.epochs, "lr": self.lr}
+        for key, value in given.items():
+            if (value is not None or key == "share") and not _above_zero(value):
+                raise ValueError(f"stage {self.name!r}: {key} is {value!r}, and must be a number above 0")
+        if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
+            raise ValueError(f"stage {self.name!r}: steps is {self.steps!r}, and must be a whole number above 0")
+        if self.epochs is not None and self.steps is not None:
+            both = f"epochs is {self.epochs!r} and steps {self.steps!r}"
+            raise ValueError(f"stage {self.name!r}: {both}; its length is given by one of them")
+
+
+def _above_zero(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)

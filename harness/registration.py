@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness import search
 from harness.batch import TaskKind
 from harness.method import Method, MethodConfig
-from harness.suite.schema import RESERVED, Name
+from harness.suite.schema import NAME_RULE, RESERVED, is_name
 from harness.tasks.base import Task
 
 TASKS_RESERVED = (
@@ -109,10 +109,8 @@ def backend_faults(name: Any, backend: Any) -> Iterator[str]:
 
 
 def _name_faults(title: str, name: Any) -> Iterator[str]:
-    try:
-        TypeAdapter(Name).validate_python(name, strict=True)
-    except ValidationError:
-        yield f"{title}: the name {name!r} is not allowed: letters, digits, '.', '_', '+', '-', a letter or digit first"
+    if not is_name(name):
+        yield f"{title}: the name {name!r} is not allowed: {NAME_RULE}"
 
 
 def _show(thing: Any) -> str:

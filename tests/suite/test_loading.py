@@ -42,7 +42,7 @@ class Odd(Method):
         top = {"deep": 5, "zero": 0}.get(MODE, 1)
         names = ["a", "a"] if MODE == "twins" else ["a"]
         needs = Needs(["logits"], [layers("hidden", [top])] * (1 if MODE == "lonely" else len(self.teachers)))
-        return [Stage(name, needs) for name in names]
+        return [Stage(name, needs, steps=0 if MODE == "short" else None) for name in names]
 
     def losses(self, step, batch, student, teachers):
         return {}
@@ -145,6 +145,7 @@ def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
         ("zero", ["fits no student", "hidden[0]"]),
         ("twins", ["stages with names of their own", "a, a"]),
         ("lonely", ["asks 1 teachers", "it has 2"]),
+        ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "whole number above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
         ("refuse", ["plugin: odd does not like this suite"]),
     ],

@@ -273,6 +273,7 @@ class Method(ABC):
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         """Projections and, as buffers, the method's state: trained and checkpointed by the host, never exported.
+        Where memory does not suffice for a step and it is done again, buffers are put back; attributes are not.
 
         Built under the run's own seed. Modules that a stage's losses do not reach keep their values in that stage.
         """

@@ -145,12 +145,17 @@ class Run:
         self.student.train()
         self.modules.train()
         count, random = len(batch.ids), self.random.state_dict()
-        buffers = [(buffer, buffer.clone()) for buffer in self.modules.buffers()]
+        buffers = [
+            (owner, name, buffer, buffer.clone())
+            for owner in self.modules.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+        ]
 
         def begin() -> None:
             self.random.load_state_dict(random)
-            for buffer, before in buffers:
+            for owner, name, buffer, before in buffers:
                 buffer.copy_(before)
+                setattr(owner, name, buffer)  # the method may have put another tensor in its place
             self.optimizer.zero_grad(set_to_none=True)
 
         def attempt(size: int) -> list[Said]:

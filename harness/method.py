@@ -203,7 +203,7 @@ class Step:
     generator: torch.Generator
     """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
-    """Log a value of the method's own beside the losses."""
+    """Log a value of the method's own beside the losses, under a name that neither a term nor the total has."""
     again: Callable[[Collection[str]], Tensors] = _no_student
     """Run the student once more on the batch, under another dropout, for the tensors named; with gradients."""
 
@@ -281,13 +281,18 @@ class Method(ABC):
 
     @abstractmethod
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
-        """The unweighted loss terms of one batch, scalars by name, of the stage that `step` tells.
+        """The unweighted loss terms of one batch, scalars by name, of the stage that `step` tells. None is called
+        ``loss``, which is the weighted total.
 
         `student` carries gradients; `teachers` carry none and are shared with other runs: never change one in place.
         """
 
     def weights(self, step: Step) -> Mapping[str, float]:
-        """The weight of each term in the total; a term not named weighs 1."""
+        """The weight of each term in the total; a term not named weighs 1.
+
+        Terms of other stages may be named too. A weight other than 0 of a name that is no stage's term fails the run
+        at its end: it was meant for another, which has weighed 1.
+        """
         return {}
 
     def notes(self) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from harness.models.capture import Capture
 from harness.results.records import LossPoint
 from harness.suite.schema import StageOverride, TrainingSpec
 from harness.tensors import Tensors
-from harness.training import micro, precision
+from harness.training import micro, names, precision
 from harness.training.losslog import LossLog
 from harness.training.optim import adamw, set_learning_rate
 from harness.training.rng import RandomState
@@ -84,6 +84,7 @@ class Run:
         self.spent = Spent(device)
         self._skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._log = LossLog()
+        self._weighed: set[str] = set()
 
     @property
     def stage(self) -> Stage:
@@ -194,16 +195,21 @@ class Run:
         share of them."""
         share = len(batch.ids[rows]) / len(batch.ids)
         part = batch if share == 1 else batch.part(rows)
-        step = self._step(part, lambda name, value: said.append((name, _plain(value), share)))
+        logged: list[Said] = []
+        step = self._step(part, lambda name, value: logged.append((name, _plain(value), share)))
         needs = step.stage.needs
         with precision.autocast(self.training, self.device):
             student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
             read = zip(self.teachers, needs.teachers, strict=True) if needs.teachers else ()
-            seen = [teachers[name].only(names) if names else Tensors() for name, names in read]
+            seen = [teachers[name].only(asked) if asked else Tensors() for name, asked in read]
             terms = self.method.losses(step, part, student, seen if share == 1 else [t.part(rows) for t in seen])
-        total = weighted_sum(terms, self.method.weights(step))
+        weights = self.method.weights(step)
+        total = weighted_sum(terms, weights)
+        names.check(terms, {name for name, *_ in logged})
+        # A term that an option has switched off may keep a weight of 0.
+        self._weighed |= {name for name, weight in weights.items() if name not in terms and weight != 0}
         self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
-        said += [(name, _plain(term), share) for name, term in {"loss": total, **terms}.items()]
+        said += logged + [(name, _plain(term), share) for name, term in {names.TOTAL: total, **terms}.items()]
 
     def _update(self) -> None:
         """Change the weights by the gradients, and give the gradients' memory up to the runs that come next."""
@@ -249,6 +255,8 @@ class Run:
             self.history.append(point)
             self.spent.settle()  # the log has waited for the device: nothing waits here
             self.observe(self, point)
+        if self.position + 1 == self.steps:
+            names.check_weights(self._weighed, self.history)
         self.stage_step += 1
         if last and self.stage_number + 1 < len(self.stages):
             self.stage_number, self.stage_step = self.stage_number + 1, 0

@@ -7,16 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.identity import key
-from harness.method import Method, TaskInfo
+from harness.method import Method
 from harness.models import checkpoints
 from harness.plan import keys
 from harness.plan.jobs import GeneralJob, Reader, TeacherJob
+from harness.suite import general as on_text
 from harness.suite.resolved import Cell, Resolved
 from harness.suite.schema import GeneralSpec, Limit, StudentSpec, TrainingSpec
-from harness.tasks.text import TEXT, Text, load_text
+from harness.tasks.text import Text, load_text
 from harness.tensors import ModelShape
-
-INFO = TaskInfo(TEXT.name, TEXT.kind, TEXT.num_labels)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Generals:
     def obstacle(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> str | None:
         """Why the cell cannot begin with its general stage."""
         spec = self.resolved.suite.spec.students[cell.student]
-        without = "`general: false` goes on without its stage on text"
+        without = on_text.WITHOUT
         for each in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
             if each.checkpoint is None:
                 return f"teacher {each.name} is trained from scratch, and knows nothing before the tasks; {without}"
@@ -94,16 +93,14 @@ class Generals:
         general = self._method(asked, student, teacher).general()
         if general is None or general.assistant is None:
             return self._job(asked, spec, student, teacher) if general else None
-        own = {number: getattr(student, number) for number in ("layers", "hidden", "heads", "ffn")}
-        sizes = {**own, **general.assistant}
-        between = replace(student, name=f"assistant of {student.name}", **sizes)
+        between = on_text.assistant(general, student)
+        sizes = {number: getattr(between, number) for number in ("layers", "hidden", "heads", "ffn")}
         from_nothing = replace(asked, beginning=replace(asked.beginning, checkpoint=None))
         assistant = self._job(from_nothing, StudentSpec(**sizes), between, teacher)
         return self._job(asked, spec, student, between, assistant)
 
     def _method(self, asked: _Asked, student: ModelShape, teacher: ModelShape) -> Method:
-        variant = asked.cell.variant
-        return variant.method(variant.config, task=INFO, student=student, teachers=[teacher], seed=self.spec.seed)
+        return on_text.method(asked.cell.variant, student, teacher, self.spec.seed)
 
     def _job(
         self,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.discovery import describe
 from harness.errors import Problem, UserError, nearest
-from harness.method import Stage, TaskInfo
+from harness.method import Method, Stage, TaskInfo
 from harness.models import needs
-from harness.suite import augmenting
+from harness.suite import augmenting, general
 from harness.suite.document import KeyPath, Mark, Node, shown
 from harness.suite.findings import Findings
 from harness.suite.lookup import add_student
@@ -120,28 +120,50 @@ def _obstacle(
         return None
     own, teachers = shapes[student], [shapes[name] for name in variant.teachers]
     info = TaskInfo(task.name, task.kind, task.num_labels)
+    stages: Sequence[Stage] = ()
+    before: Sequence[general.OnText] = ()
     try:
         method = variant.method(variant.config, task=info, student=own, teachers=teachers, seed=suite.spec.seeds[0])
         problems = list(method.check(info, own, teachers))
-        stages = [] if problems else list(method.stages())
-        if asked := method.augmentation():
-            augmenting.model_of(asked, suite, variant)
-            augmenting.files_of(asked, suite, variant)
+        if not problems:
+            stages, before = list(method.stages()), _before(suite, variant, own, teachers)
+            _ask_of_preparation(method, suite, variant)
     except UserError as error:
-        problems, stages = error.problems, []
+        problems = error.problems
     except Exception as error:  # a plugin's own mistake, told without its traceback
         findings.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
         return None
     if not problems:
-        _check_stages(variant, stages, findings)
+        _check_stages(variant, stages, before, findings)
         problems = [problem for stage in stages for problem in _check_needs(stage, info, own, teachers)]
+        problems += [problem for each in before for problem in _check_needs_on_text(each)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
 
 
-def _check_stages(variant: MethodVariant, stages: Sequence[Stage], findings: Findings) -> None:
+def _before(
+    suite: Suite, variant: MethodVariant, student: ModelShape, teachers: Sequence[ModelShape]
+) -> Sequence[general.OnText]:
+    """The stages on unlabelled text that the row begins with."""
+    spec = suite.spec.general
+    return general.stages(variant, student, teachers[0], spec.seed) if variant.general and spec else []
+
+
+def _ask_of_preparation(method: Method, suite: Suite, variant: MethodVariant) -> None:
+    """What the method makes before its runs: asked now, it fails now. Raises `UserError` for what is not there."""
+    if variant.teachers:
+        method.cofinetuning()
+    if asked := method.augmentation():
+        augmenting.model_of(asked, suite, variant)
+        augmenting.files_of(asked, suite, variant)
+
+
+def _check_stages(
+    variant: MethodVariant, stages: Sequence[Stage], before: Sequence[general.OnText], findings: Findings
+) -> None:
     names = [stage.name for stage in stages]
-    if not names or len(set(names)) < len(names):
-        has = f"its stages are named {', '.join(names)}" if names else "it has none"
+    every = [*names, *dict.fromkeys(each.general.stage.name for each in before)]
+    if not names or len(set(every)) < len(every):
+        has = f"its stages are named {', '.join(every)}" if names else "it has none"
         findings.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
     for name in variant.stages:
         if name not in names:
@@ -159,6 +181,11 @@ def _check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Se
         for model, names in pairs
         for problem in needs.check(names, layers=model.layers, kind=task.kind, who=model.name, opaque=model.opaque)
     ]
+
+
+def _check_needs_on_text(stage: general.OnText) -> list[Problem]:
+    found = _check_needs(stage.general.stage, general.INFO, stage.student, [stage.teacher])
+    return [Problem(f"{problem.message}; {general.WITHOUT}") for problem in found]
 
 
 def _ask_plugins(suite: Suite, findings: Findings) -> None:

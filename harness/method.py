@@ -36,7 +36,7 @@ class MethodConfig(BaseModel):
 
     apart: ClassVar[frozenset[str]] = frozenset()
     """Options that the stages on the task know nothing of: what they decide before that, such as `Augmentation`, has a
-    key of its own, which is part of the run's."""
+    key of its own, which is part of the run's. A suite in which such an option decides nothing is refused."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class General:
     of kind ``text``: their `labels` are the tokens that were masked.
 
     Attributes:
-        stage: its name and needs; `logits` are over the vocabulary, [B, N, V].
+        stage: its needs, and a name that no stage on the task has; `logits` are over the vocabulary, [B, N, V].
         masking: share of the tokens that are masked (of them 80 % as [MASK], 10 % as another token, 10 % as they are:
             Devlin et al. 2019, section 3.1); 0: none.
         options: plain values that `losses` depends on in this stage. They are part of the key, beside the method's

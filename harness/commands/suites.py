@@ -52,6 +52,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     from harness.engines import augmenting, general
     from harness.plan import keeping, studies
     from harness.results.store import Store
+    from harness.results.wording import same_runs
     from harness.suite import resolve
 
     store = Store(results / suite.spec.name)
@@ -78,6 +79,8 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     )
     print_table(["task", "method", "student", "seed", "state"], rows)
     done = sum(state.done for state in states)
+    for told in same_runs(state.run for state in states):
+        typer.echo(f"\n{told}")
     typer.echo(f"\n{done} of {len(states)} runs are done in {store.folder}; `harness run` trains the others.")
     if cost.runs:
         typer.echo(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from harness.results import selecting
 from harness.results.latency import machine
 from harness.results.numbers import duration
-from harness.results.records import Hardware
+from harness.results.records import Hardware, PlannedRun
 from harness.results.summary import Summary, scale
 
 
@@ -79,6 +79,7 @@ def reading(summary: Summary) -> Iterator[str]:
             "its own, on a split that need not be this board's. It stands as printed, below all that was measured "
             "here; it is in no average and never ranked; its metric is named where it is not the board's."
         )
+    yield from same_runs(plan.runs)
     if plan.teachers:
         yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
     for column in summary.speed_ups:
@@ -95,6 +96,23 @@ def reading(summary: Summary) -> Iterator[str]:
         + (", a stage on unlabelled text in no row: see below." if plan.generals else ".")
         + (" What all trials of the row took is its tuning cost, and in no other." if plan.tuning else "")
     )
+
+
+def same_runs(runs: Iterable[PlannedRun]) -> Iterator[str]:
+    """What to know of rows that stand for the same runs: an option may decide nothing on some of the tasks."""
+    labels: dict[str, dict[str, PlannedRun]] = {}
+    for run in runs:
+        labels.setdefault(run.key, {}).setdefault(run.label, run)
+    tasks: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for shared in labels.values():
+        if len(shared) > 1:
+            run = next(iter(shared.values()))
+            tasks.setdefault((run.student, tuple(shared)), {})[run.task] = None
+    for (student, rows), where in tasks.items():
+        yield (
+            f"The same runs stand in the rows {' and '.join(rows)} of {student} on {', '.join(where)}: nothing that "
+            "sets these rows apart has a part in them."
+        )
 
 
 def _margin(summary: Summary) -> str:

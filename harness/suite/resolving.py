@@ -11,7 +11,7 @@ from harness.discovery import describe
 from harness.errors import Problem, UserError, nearest
 from harness.method import Method, Stage, TaskInfo
 from harness.models import needs
-from harness.suite import augmenting, general
+from harness.suite import augmenting, general, idle
 from harness.suite.document import KeyPath, Mark, Node, shown
 from harness.suite.findings import Findings
 from harness.suite.lookup import add_student
@@ -47,6 +47,7 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
         if all(cell.reason for cell in row):
             reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
             findings.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
+        idle.note(suite, variant, [cell for cell in row if not cell.reason], shapes, findings)
         cells += row
     _ask_plugins(suite, findings)
     findings.stop()

@@ -2,7 +2,10 @@
 
 import pytest
 
+from harness.commands.suites import plan_suite
 from harness.plan import estimate, status
+from harness.results import report
+from harness.results.wording import same_runs
 
 
 def keys(plan):
@@ -85,6 +88,17 @@ def test_two_labels_of_one_key_are_trained_once(small):
     plan = small.plan("methods=[logit_kd, {logit_kd: {label: again}}]")
     assert len(plan.runs) == 4
     assert [len(cohort) for cohort in plan.cohorts(plan.runs)] == [1, 1]
+
+
+def test_rows_that_stand_for_the_same_runs_are_told_by_the_plan_and_on_the_board(small, capsys):
+    methods = "methods=[logit_kd, finetune, {logit_kd: {label: again}}]"
+    (told,) = same_runs(small.plan(methods).file("").runs)
+    assert told.startswith("The same runs stand in the rows logit_kd and again of 1x32 on order: nothing that sets")
+    assert list(same_runs(small.plan().file("").runs)) == []
+    plan_suite(str(small.path), [methods], [], small.folder / "results", as_json=False)
+    assert told in capsys.readouterr().out
+    small.run(methods, "seeds=[1]")
+    assert told in report(small.store().folder).markdown
 
 
 def test_the_plan_file_says_what_was_asked_for(small):

@@ -120,6 +120,7 @@ METHOD_ROWS = {
     "bad option": ("- logit_kd: {temperature: hot}", ["methods.logit_kd.temperature", "number", "'hot'"]),
     "option out of range": ("- logit_kd: {temperature: -1}", ["methods.logit_kd.temperature", "found -1"]),
     "general of whom": ("- finetune: {general: true}", ["methods.finetune.general", "no stage on unlabelled text"]),
+    "assistant without text": ("- minilm: {assistant: true}", ["methods.minilm.assistant", "the suite has none: add"]),
     "general without text": ("- tinybert: {general: true}", ["methods.tinybert.general", "does not say which text"]),
     "options that are a list": ("- logit_kd: [4]", ["methods.logit_kd", "a map of keys", "a list"]),
     "two methods in one entry": ("- finetune:\n  logit_kd:", ["suite.yaml:8", "one method", "'logit_kd'"]),

@@ -159,12 +159,16 @@ def latency(
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
+    name: Annotated[str | None, typer.Argument(metavar="METHOD", help="explain the options of this one")] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List methods, tasks, shipped suites, plugins and what is wrong with them, or published figures."""
+    """List methods, tasks, shipped suites, plugins and what is wrong with them, or published figures.
+
+    harness list methods METHOD explains the options of one.
+    """
     from harness.commands.listing import print_list
 
-    print_list(kind.value, plugins or [])
+    print_list(kind.value, plugins or [], name)
 
 
 @app.command()

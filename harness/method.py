@@ -30,7 +30,8 @@ LossTerms = Mapping[str, Tensor]
 
 
 class MethodConfig(BaseModel):
-    """The options of a method. Subclass it; give every field a default and a description. Unknown keys are refused."""
+    """The options of a method. Subclass it; give every field a default and a description, which `harness list methods
+    NAME` shows. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

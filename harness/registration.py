@@ -56,6 +56,9 @@ def _config_faults(title: str, config: Any) -> Iterator[str]:
         return
     if taken := sorted(RESERVED & set(config.model_fields)):
         yield f"{title}: option {taken[0]!r} cannot be set: suites reserve {', '.join(sorted(RESERVED))}"
+    if silent := [name for name, field in config.model_fields.items() if not field.description]:
+        names = ", ".join(map(repr, silent))
+        yield f"{title}: no description of {names}: `harness list methods` shows it, from Field(..., description=...)"
     try:
         config()
     except ValidationError as error:

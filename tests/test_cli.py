@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,39 @@ def test_list(monkeypatch, capsys, kind):
         "published": "https://arxiv.org/abs/1909.10351",
     }
     assert expected[kind] in capsys.readouterr().out
+
+
+def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
+    assert main(monkeypatch, "list", "methods", "tinybert") == 0
+    head, teachers, _, titles, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("tinybert: attention, hidden states and embeddings first")
+    assert teachers == "teachers: 1"
+    assert titles.split("  ")[0] == "option"
+    told = {row.split()[0]: row for row in rows}
+    config = Host.create().methods["tinybert"].Config
+    assert told.keys() == config.model_fields.keys()
+    for name, field in config.model_fields.items():
+        assert field.description in told[name]
+    assert re.match(r"temperature +1\.0 +1 to 10, log +of the prediction stage", told["temperature"])
+    assert re.match(r"augment +false +learn from", told["augment"])
+
+
+def test_list_says_that_a_method_has_no_options(monkeypatch, capsys):
+    assert main(monkeypatch, "list", "methods", "finetune") == 0
+    assert capsys.readouterr().out.endswith("It has no options.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["methods", "tinybrt"], ["there is no method 'tinybrt'", "did you mean 'tinybert'?"]),
+        (["tasks", "sst2"], ["a name goes with methods alone", "found tasks sst2"]),
+    ],
+)
+def test_list_refuses_what_it_cannot_explain(monkeypatch, capsys, arguments, words):
+    assert main(monkeypatch, "list", *arguments) == 2
+    told = capsys.readouterr().err
+    assert [word for word in words if word not in told] == []
 
 
 def test_mistakes_are_told_one_a_line_as_text(monkeypatch, capsys):

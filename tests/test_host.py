@@ -129,6 +129,7 @@ def test_a_changed_file_is_read_again(write):
         ("Mine.Config = dict" + REGISTER, ["Config", "class dict", "MethodConfig"]),
         ("class C(MethodConfig): t: int\nMine.Config = C" + REGISTER, ["default", "Config()", " t"]),
         ("class C(MethodConfig): grid: int = 1\nMine.Config = C" + REGISTER, ["'grid'", "reserve"]),
+        ("class C(MethodConfig): t: int = 1\nMine.Config = C" + REGISTER, ["Mine", "no description of 't'", "Field("]),
         ("Mine.min_teachers = 2" + REGISTER, ["min_teachers is 2", "max_teachers 1"]),
         ("def broken(:", ["SyntaxError"]),
         ("import no_such_module", ["ModuleNotFoundError", "no_such_module"]),

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,6 +15,8 @@ from harness.registration import method_faults
 from harness.search import faults, space
 
 METHODS = Host.create().methods
+
+of = partial(Field, description="an option of the test")
 
 
 class Good(MethodConfig):
@@ -56,20 +59,20 @@ def test_what_is_in_a_dimension():
 @pytest.mark.parametrize(
     ("annotation", "field", "expected"),
     [
-        (Annotated[float, Search(2, 1)], Field(1.5), "Search(2 to 1): the first number has to be less than the second"),
-        (Annotated[float, Search(1, float("inf"))], Field(1.5), "the first number has to be less"),
-        (Annotated[float, Search(0, 1, log=True)], Field(0.5), "log needs numbers above 0, found 0"),
-        (Annotated[float, Search(0, 1)], Field(0.5, gt=0), "the option does not take 0: should be greater than 0"),
-        (Annotated[int, Search(1, 2.5)], Field(1), "the option does not take 2.5"),
-        (Annotated[bool, Search(0, 1)], Field(True), "the option makes False of 0"),
-        (Annotated[str, Search(0, 1)], Field("a"), "the option does not take 0"),
-        (Annotated[float, Search(1, 2)], Field(3.0), "the default, 3.0, is not among it"),
-        (Annotated[str, Choices("a", "b")], Field("c"), "the default, 'c', is not among it"),
-        (Annotated[Literal["a", "b"], Choices("a", "x")], Field("a"), "does not take 'x': should be 'a' or 'b'"),
-        (Annotated[str, Choices("a")], Field("a"), "there have to be two or more, and no two the same"),
-        (Annotated[str, Choices("a", "a", "b")], Field("a"), "no two the same"),
-        (Annotated[Any, Choices([1], [2])], Field([1]), "numbers, texts, True, False and None"),
-        (Annotated[float, Search(1, 2), Choices(1.0, 2.0)], Field(1.0), "'option' is marked 2 times"),
+        (Annotated[float, Search(2, 1)], of(1.5), "Search(2 to 1): the first number has to be less than the second"),
+        (Annotated[float, Search(1, float("inf"))], of(1.5), "the first number has to be less"),
+        (Annotated[float, Search(0, 1, log=True)], of(0.5), "log needs numbers above 0, found 0"),
+        (Annotated[float, Search(0, 1)], of(0.5, gt=0), "the option does not take 0: should be greater than 0"),
+        (Annotated[int, Search(1, 2.5)], of(1), "the option does not take 2.5"),
+        (Annotated[bool, Search(0, 1)], of(True), "the option makes False of 0"),
+        (Annotated[str, Search(0, 1)], of("a"), "the option does not take 0"),
+        (Annotated[float, Search(1, 2)], of(3.0), "the default, 3.0, is not among it"),
+        (Annotated[str, Choices("a", "b")], of("c"), "the default, 'c', is not among it"),
+        (Annotated[Literal["a", "b"], Choices("a", "x")], of("a"), "does not take 'x': should be 'a' or 'b'"),
+        (Annotated[str, Choices("a")], of("a"), "there have to be two or more, and no two the same"),
+        (Annotated[str, Choices("a", "a", "b")], of("a"), "no two the same"),
+        (Annotated[Any, Choices([1], [2])], of([1]), "numbers, texts, True, False and None"),
+        (Annotated[float, Search(1, 2), Choices(1.0, 2.0)], of(1.0), "'option' is marked 2 times"),
     ],
 )
 def test_a_mark_that_cannot_be_is_told_with_the_option(annotation, field, expected):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from harness.commands.suites import warn_of_broken
+from harness.errors import UserError, nearest
 from harness.terminal.tables import print_table
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from harness.method import Method
 
 
-def print_list(kind: str, plugins: Sequence[str]) -> None:
-    """Print the methods, tasks, suites, plugins or published figures that are there."""
+def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> None:
+    """Print the methods, tasks, suites, plugins or published figures that are there; or the options of one method."""
+    if name is not None and kind != "methods":
+        raise UserError(f"a name goes with methods alone, as in `harness list methods {name}`; found {kind} {name}")
     if kind == "suites":
         from harness.suite.places import shipped
 
@@ -34,7 +38,9 @@ def print_list(kind: str, plugins: Sequence[str]) -> None:
     if kind == "published":
         _print_published(host)
         return
-    if kind == "methods":
+    if name is not None:
+        _explain(name, host)
+    elif kind == "methods":
         rows = ((m.name, _teachers(m), m.summary, _options(m)) for m in sorted(host.methods.values(), key=_by_name))
         print_table(["method", "teachers", "about", "options and their defaults"], rows)
     else:
@@ -83,8 +89,36 @@ def _teachers(method: type[Method]) -> str:
 
 
 def _options(method: type[Method]) -> str:
-    defaults = method.Config().model_dump(mode="json")
-    return ", ".join(f"{name}={value}" for name, value in defaults.items())
+    return ", ".join(f"{name}={default}" for name, default in _defaults(method).items())
+
+
+def _defaults(method: type[Method]) -> dict[str, str]:
+    """Of each option, as a suite spells it."""
+    return {name: _word(value) for name, value in method.Config().model_dump(mode="json").items()}
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _explain(name: str, host: Host) -> None:
+    """One method and its options: their defaults, over what they are tuned, what they are."""
+    if name not in host.methods:
+        raise UserError(f"there is no method {name!r}; {nearest(name, host.methods)}")
+    method = host.methods[name]
+    typer.echo(f"{method.name}: {method.summary}\nteachers: {_teachers(method)}\n")
+    if rows := list(_explained(method)):
+        print_table(["option", "default", "tuned over", "what it is"], rows)
+    else:
+        typer.echo("It has no options.")
+
+
+def _explained(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
+    from harness.search import space
+
+    tuned, fields = space(method.Config), method.Config.model_fields
+    for name, default in _defaults(method).items():
+        yield name, default, str(tuned.get(name, "")), fields[name].description or ""
 
 
 def _first_comment(path: Path) -> str:

@@ -13,6 +13,7 @@ PLUGIN = '''
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from harness import Method, MethodConfig, Needs, Stage, hookimpl
 from harness.losses import task_loss
@@ -21,8 +22,8 @@ from harness.losses import task_loss
 class FaultyConfig(MethodConfig):
     """How it fails."""
 
-    by: Literal["exception", "nan", "memory"] = "exception"
-    coupled: bool = False
+    by: Literal["exception", "nan", "memory"] = Field("exception", description="what it fails by")
+    coupled: bool = Field(False, description="whether its term compares examples")
 
 
 class Faulty(Method):

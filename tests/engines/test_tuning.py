@@ -22,7 +22,7 @@ from harness import Method, MethodConfig, Needs, Search, Stage, hookimpl
 
 class Config(MethodConfig):
     side: Annotated[float, Search(-1, 1)] = Field(0.0, description="which class")
-    fails_above: float = 2.0
+    fails_above: float = Field(2.0, description="a side beyond which it fails")
 
 class Leans(Method):
     name = "leans"

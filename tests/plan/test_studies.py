@@ -15,9 +15,9 @@ from harness import Cofinetuning, MethodConfig, Method, Needs, Search, Stage, ho
 from harness.losses import task_loss
 
 class Config(MethodConfig):
-    weight: Annotated[float, Search(0.5, 2)] = 1.0
-    together: Annotated[float, Search(1, 2)] = 1.0
-    bound: float = 9.0
+    weight: Annotated[float, Search(0.5, 2)] = Field(1.0, description="of the runs")
+    together: Annotated[float, Search(1, 2)] = Field(1.0, description="of the teachers")
+    bound: float = Field(9.0, description="the most that weight may be")
 
     @model_validator(mode="after")
     def _check(self):

@@ -127,6 +127,28 @@ def logit_kd(case: Case) -> dict[str, float]:
     return {"kd": factor * predictions(case, kl, t), "task": task(case)}
 
 
+def distilbert_finetune(case: Case) -> dict[str, float]:
+    return logit_kd(case) if case.options["alpha"] else only_task(case)
+
+
+def distilbert_general(case: Case) -> dict[str, float]:
+    temperature = case.options["temperature"]
+
+    def mlm_kd(s: Example, t: Example, y: list[float]) -> float:
+        pairs = zip(s.logits, t.logits, strict=True)
+        return temperature**2 * mean(kl(softmax(b, temperature), softmax(a, temperature)) for a, b in pairs)
+
+    def mlm(s: Example, t: Example, y: list[float]) -> float:
+        crossed = [label_loss("text", z, label) for z, label in zip(s.logits, y, strict=True) if label != -100]
+        return mean(crossed) if crossed else 0.0
+
+    def angle(s: Example, t: Example, y: list[float]) -> float:
+        return mean(1 - cosine(a, b) for a, b in zip(s.hidden[-1], t.hidden[-1], strict=True))
+
+    losses = {"mlm_kd": mlm_kd, "mlm": mlm, "cosine": angle}
+    return {name: case.over_examples(loss) for name, loss in losses.items()}
+
+
 def pkd(case: Case) -> dict[str, float]:
     def patience(s: Example, t: Example, y: list[float]) -> float:
         total = 0.0
@@ -270,8 +292,12 @@ TERMS: dict[tuple[str, str], Callable[[Case], dict[str, float]]] = {
     ("finetune", "finetune"): only_task,
     ("logit_kd", "distill"): logit_kd,
     ("pkd", "distill"): pkd,
+    ("distilbert", "general"): distilbert_general,
+    ("distilbert", "finetune"): distilbert_finetune,
+    ("tinybert", "general"): tinybert_intermediate,
     ("tinybert", "intermediate"): tinybert_intermediate,
     ("tinybert", "prediction"): tinybert_prediction,
+    ("minilm", "general"): minilm_distill,
     ("minilm", "distill"): minilm_distill,
     ("minilm", "finetune"): only_task,
     ("mlkd_bert", "stage1"): mlkd_stage1,

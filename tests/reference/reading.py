@@ -30,7 +30,7 @@ AFTER_ATTENTION = ("attention.output.dense", "attention.out_lin")
 @dataclass(frozen=True)
 class Example:
     """What a model computed on one example; `hidden[m][token][feature]`, and likewise the others from layer 1 on (their
-    entry 0 is empty). `logits` has one vector for each distribution: one, or for QA start and end."""
+    entry 0 is empty). `logits` has one vector for each distribution: one, for QA start and end, for text each token."""
 
     hidden: list[Matrix]
     queries: list[Matrix]
@@ -85,6 +85,8 @@ def _example(
     if "start_positions" in batch:
         places = _places(batch, i)
         logits = [out.start_logits[i, places].tolist(), out.end_logits[i, places].tolist()]
+    elif out.logits.dim() == 3:
+        logits = out.logits[i, :length].tolist()
     else:
         logits = [out.logits[i].tolist()]
     layered = {name: [[], *real(tensors)] for name, tensors in taken.items()}
@@ -92,7 +94,11 @@ def _example(
 
 
 def labels(batch: Mapping[str, torch.Tensor]) -> list[list[float]]:
-    """Of each example and distribution: a class, a number, or for QA the place among those where an answer may lie."""
+    """Of each example and distribution: a class, a number, for QA the place among those where an answer may lie, for
+    text the token that was masked or -100."""
+    if "start_positions" not in batch and batch["labels"].shape == batch["input_ids"].shape:
+        lengths = batch["attention_mask"].sum(-1).tolist()
+        return [row[:length] for row, length in zip(batch["labels"].tolist(), lengths, strict=True)]
     if "start_positions" not in batch:
         return [[label] for label in batch["labels"].flatten().tolist()]
     return [

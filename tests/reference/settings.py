@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness.batch import TaskKind
+from harness.batch import NOT_MASKED, TaskKind
 from harness.testing import tiny_batch, tiny_model
 
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa")
@@ -45,6 +45,8 @@ SETTINGS = [
     Setting("pkd"),
     Setting("pkd", config={"strategy": "last", "temperature": 20.0, "beta": 0.0}, student={"layers": 3}),
     Setting("pkd", config={"strategy": "skip", "alpha": 0.2}, student={"heads": 4}),
+    Setting("distilbert"),
+    Setting("distilbert", "finetune", {"alpha": 0.3}, student={"heads": 2}),
     Setting("tinybert"),
     Setting("tinybert", "intermediate", {"attention_weight": 0.0, "representation_weight": 0.0}, teachers=WIDER),
     *(
@@ -81,12 +83,22 @@ SETTINGS = [
     Setting("mt_bert", config={"hidden_loss": False, "cofinetune": False}, teachers=({"layers": 3}, {"hidden": 24})),
 ]
 
+ON_TEXT = [
+    Setting("distilbert", "general"),
+    Setting("distilbert", "general", {"temperature": 0.5}),
+    Setting("tinybert", "general", teachers=WIDER),
+    Setting("tinybert", "general", {"attention_loss": "kl", "mapping": "mean"}),
+    Setting("minilm", "general", {"teacher_layer": 3}, teachers=WIDER),
+    Setting("minilm", "general", {"version": 2}, student={"heads": 2}),
+]
+"""Stages on unlabelled text."""
 
 ONE_EACH = [
     replace(setting, config={**(setting.config or {}), **extra})
     for setting, extra in [
         (Setting("logit_kd"), {"temperature": 0.5}),
         (Setting("pkd"), {}),
+        (Setting("distilbert", "finetune"), {"alpha": 0.5, "temperature": 0.5}),
         (Setting("tinybert"), {}),
         (Setting("tinybert"), {"attention_loss": "kl", "mapping": "mean"}),
         (Setting("tinybert"), {"attention_loss": "cosine"}),
@@ -123,7 +135,13 @@ def models(
 
 
 def batch_of(kind: TaskKind, **changes: Any) -> dict[str, Tensor]:
-    """Four examples of ragged lengths."""
+    """Four examples of ragged lengths; of text 2, 1, 0 and 1 tokens are masked."""
+    if kind == "text":
+        made = batch_of("classification", **changes)
+        made["labels"] = torch.full_like(made["input_ids"], NOT_MASKED)
+        for place, token in {(0, 2): 9, (0, 5): 6, (1, 1): 11, (3, 4): 7}.items():
+            made["labels"][place] = token
+        return made
     return tiny_batch(kind, **{"batch": 4, "length": 9, "num_labels": CLASSES, "seed": 3, **changes})
 
 

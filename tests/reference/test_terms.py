@@ -1,4 +1,5 @@
-"""Each method's terms equal plain float64 loops, on every kind of task, whatever models and batches are handed over."""
+"""Each method's terms equal plain float64 loops, on every kind of task and on text, whatever models and batches are
+handed over."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +7,19 @@ from typing import Any
 import pytest
 import torch
 
+from harness.batch import NOT_MASKED
 from harness.host import Host
+from harness.method import TaskInfo
 from harness.models import students
 from harness.models.rng import seeded
+from harness.suite.methods import begins_on_text
 from harness.suite.schema import StudentSpec
 from harness.tasks.base import Task
+from harness.tensors import ModelShape
 from harness.testing import loss_terms, tiny_model
 
 from . import formulas, reading
-from .settings import CLASSES, KINDS, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
+from .settings import CLASSES, KINDS, ON_TEXT, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
 
 METHODS = Host.create().methods
 
@@ -46,8 +51,31 @@ def both(setting, kind, batch, student, teachers):
     return {name: term.item() for name, term in terms.items()}, formulas.TERMS[setting.method, built["stage"]](case)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def stages_of(name):
+    """All that a method trains in, with its defaults: on the task, then on text."""
+    cls, shape = METHODS[name], ModelShape("tiny", layers=2, hidden=16, heads=4, ffn=16)
+    made = cls(
+        cls.Config(),
+        task=TaskInfo("tiny", "classification", CLASSES),
+        student=shape,
+        teachers=[shape][: cls.max_teachers],
+        seed=1,
+    )
+    general = made.general() if begins_on_text(cls) else None
+    return [stage.name for stage in (*made.stages(), *([general.stage] if general else []))]
+
+
+def test_every_stage_of_every_method_is_held_to_formulas():
+    every = {(name, stage) for name in METHODS for stage in stages_of(name)} | {("mlkd_bert", "one_stage")}
+    assert {(each.method, each.stage or stages_of(each.method)[0]) for each in (*SETTINGS, *ON_TEXT)} == every
+    assert formulas.TERMS.keys() == every
+    assert {each.method for each in ONE_EACH} == {name for name, cls in METHODS.items() if cls.max_teachers != 0}
+
+
+CASES = [(setting, kind) for setting in SETTINGS for kind in KINDS] + [(setting, "text") for setting in ON_TEXT]
+
+
+@pytest.mark.parametrize(("setting", "kind"), CASES, ids=str)
 def test_the_terms_are_the_formulas(setting, kind):
     batch, (student, teachers) = batch_of(kind), models(setting, kind)
     assert len(set(batch["attention_mask"].sum(-1).tolist())) > 1, "ragged"
@@ -61,6 +89,15 @@ def test_the_terms_are_the_formulas(setting, kind):
     for teacher in teachers:
         teacher.eval()
     assert again == found, "handed over in training mode, a teacher says the same"
+
+
+@pytest.mark.parametrize("setting", ON_TEXT, ids=str)
+def test_padding_of_text_counts_nowhere(setting):
+    batch, (student, teachers) = batch_of("text"), models(setting, "text")
+    fill = {"labels": NOT_MASKED}
+    padded = {name: torch.nn.functional.pad(each, (0, 3), value=fill.get(name, 0)) for name, each in batch.items()}
+    found, expected = both(setting, "text", padded, student, teachers)
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

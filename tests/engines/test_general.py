@@ -11,7 +11,9 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertCon
 
 from harness import hookimpl
 from harness.errors import UserError
+from harness.host import Host
 from harness.models import tokenizers
+from harness.suite.methods import begins_on_text
 from harness.training.general import OnText
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
@@ -120,6 +122,31 @@ def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeyp
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
     assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is kept"
+
+
+WEIGHTS = {
+    "distilbert": ("{temperature: 3}", {"mlm_kd": 5, "mlm": 2, "cosine": 1}),
+    "tinybert": (
+        "{attention_weight: 3, representation_weight: 0.25}",
+        {"attention": 3, "hidden": 0.25, "embedding": 0.25},
+    ),
+    "minilm": ("{version: 2}", {"qq": 1, "kk": 1, "vv": 1}),
+}
+"""Of every method with such a stage: options, and the weights that its README documents for them."""
+
+
+def test_the_total_is_the_sum_of_the_terms_by_their_weights(suite):
+    assert WEIGHTS.keys() == {name for name, method in Host.create().methods.items() if begins_on_text(method)}
+    methods = ", ".join(f"{name}: {options}" for name, (options, _) in WEIGHTS.items())
+    suite.run(f"methods=[{methods}]", "seeds=[1]")
+    for planned in suite.store().plan().generals:
+        ((method,), record) = planned.labels, suite.store().general(planned.key)
+        _, weights = WEIGHTS[method]
+        for point in record.losses:
+            assert point.terms.keys() == {"loss", *weights}
+            parts = [weight * point.terms[name] for name, weight in weights.items()]
+            assert min(parts) > 1e-4 * sum(parts), f"{method}: a term is too small to be seen"
+            assert point.terms["loss"] == pytest.approx(sum(parts), rel=1e-5)
 
 
 def test_tuning_leaves_the_stage_as_it_is(suite):

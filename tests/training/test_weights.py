@@ -1,0 +1,66 @@
+"""What each method minimises is the sum that its README documents: of the terms of every stage, each by its weight."""
+
+import pytest
+import torch
+
+from harness.host import Host
+from harness.training.cohort import Cohort, Teacher
+
+from .conftest import CPU
+
+OPTIONS = {
+    "finetune": {},
+    "logit_kd": {"alpha": 0.3},
+    "pkd": {"alpha": 0.3, "beta": 20.0},
+    "distilbert": {"alpha": 0.3},
+    "tinybert": {"attention_weight": 3.0, "representation_weight": 0.25},
+    "minilm": {"version": 2},
+    "mlkd_bert": {"temperature": 2.0},
+    "mt_bert": {"temperature": 2.0},
+}
+"""Of every method such options as tell its weights from each other, and from 1."""
+
+WEIGHTS = {
+    ("finetune", "finetune"): {"task": 1},
+    ("logit_kd", "distill"): {"kd": 0.3, "task": 0.7},
+    ("pkd", "distill"): {"kd": 0.3, "task": 0.7, "patience": 20},
+    ("distilbert", "finetune"): {"kd": 0.3, "task": 0.7},
+    ("tinybert", "intermediate"): {"attention": 3, "hidden": 0.25, "embedding": 0.25},
+    ("tinybert", "prediction"): {"prediction": 1},
+    ("minilm", "distill"): {"qq": 1, "kk": 1, "vv": 1},
+    ("minilm", "finetune"): {"task": 1},
+    ("mlkd_bert", "stage1"): {"emb": 1, "mha": 1, "ffn": 1},
+    ("mlkd_bert", "stage2"): {"ss": 1, "sc": 1, "kd": 1},
+    ("mt_bert", "distill"): {"hidden": 1, "distillation": 1, "task": 1},
+}
+"""By method and stage, with those options."""
+
+
+def sharpened(model):
+    """With larger weights, so that no term is so small that its weight would not show in the sum."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embeddings" not in name:
+                parameter.mul_(10)
+    return model
+
+
+def test_every_method_is_here():
+    assert OPTIONS.keys() == Host.create().methods.keys()
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_the_total_is_the_sum_of_the_terms_by_their_weights(world, method):
+    here = world(epochs=1)
+    run = here.run(method, config=OPTIONS[method])
+    sharpened(run.student)
+    teacher = Teacher("base", sharpened(here.teacher()), "reader", CPU)
+    list(Cohort(here.stream(), {"base": teacher}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
+    assert run.error is None
+    assert {(method, point.stage) for point in run.history} == {place for place in WEIGHTS if place[0] == method}
+    for point in run.history:
+        weights = WEIGHTS[method, point.stage]
+        assert point.terms.keys() == {"loss", *weights}
+        parts = {name: weight * point.terms[name] for name, weight in weights.items()}
+        assert min(parts.values()) > 1e-3 * sum(parts.values()), f"{point.stage}: a term is too small to be seen"
+        assert point.terms["loss"] == pytest.approx(sum(parts.values()), rel=1e-5)

@@ -114,13 +114,8 @@ class _Engine:
         self.store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
         if answers is not None or record.floor != floor:
             self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
-        task = job.data.task
-        if floor is not None and record.score is not None and record.score < floor:
-            raise UserError(
-                f"teacher {job.name} scores {record.score:.4f} ({task.score}) on {task.name}, below its floor of"
-                f" {floor:g}: train it better (teachers.{job.alone.name}.epochs, .lr), or lower"
-                f" teachers.{job.alone.name}.floor.{task.name}"
-            )
+        if floor is not None and record.score is not None:
+            _hold_to(floor, record.score, job)
 
     def _train_teacher(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
         """Its record, and what it predicts."""
@@ -155,3 +150,15 @@ class _Engine:
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         self.host.notify("harness_run_finished", event)
         return record, scored.frame
+
+
+def _hold_to(floor: float, score: float, job: TeacherJob) -> None:
+    """Raises `UserError` for a teacher's score on the wrong side of its floor."""
+    task = job.data.task
+    if score < floor if task.higher_is_better else score > floor:
+        side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
+        raise UserError(
+            f"teacher {job.name} scores {score:.4f} ({task.score}) on {task.name}, {side} its floor of"
+            f" {floor:g}: train it better (teachers.{job.alone.name}.epochs, .lr), or {remedy}"
+            f" teachers.{job.alone.name}.floor.{task.name}"
+        )

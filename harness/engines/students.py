@@ -93,7 +93,7 @@ def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoc
         scored = score(capture, data, metrics, device=device, part="selection")
         return math.nan if scored.score is None else scored.score
 
-    return BestEpoch(held_out)
+    return BestEpoch(held_out, higher_is_better=data.task.higher_is_better)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -30,7 +30,7 @@ def propose(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
         return dict(study.defaults)
     seed = derive(study.spec.seed, study.key, str(len(trials))) % SEEDS
     sampler = optuna.samplers.TPESampler(seed=seed)
-    history = optuna.create_study(direction="maximize", sampler=sampler)
+    history = optuna.create_study(direction=_direction(study), sampler=sampler)
     history.add_trials([_frozen(study, trial) for trial in trials])
     return dict(history.ask(_distributions(study.space)).params)
 
@@ -45,7 +45,7 @@ class Journal:
         _mend(path)
         storage = JournalStorage(JournalFileBackend(str(path)))
         self._study = optuna.create_study(
-            study_name=study.key, storage=storage, direction="maximize", load_if_exists=True
+            study_name=study.key, storage=storage, direction=_direction(study), load_if_exists=True
         )
 
     @property
@@ -67,6 +67,10 @@ def _mend(path: Path) -> None:
         if whole != written:
             with path.open("r+b") as file:
                 file.truncate(len(whole))
+
+
+def _direction(study: Study) -> Literal["maximize", "minimize"]:
+    return "maximize" if study.higher_is_better else "minimize"
 
 
 def _frozen(study: Study, trial: Trial) -> FrozenTrial:

@@ -133,6 +133,7 @@ class Tuning:
             student=planned.student,
             seed=study.spec.seed,
             metric=data.task.score,
+            higher_is_better=study.higher_is_better,
             data_fingerprint=study.parts["tuning"]["examples"],
             space={name: dimension.plain for name, dimension in study.space.items()},
             trials=journal.trials,

@@ -85,7 +85,12 @@ def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
 
 def selection(task: TaskData) -> dict[str, Any]:
     """Of a run that keeps its best epoch: on which examples. No part of the key of one that keeps its last."""
-    return {"epoch": "best", "examples": task.selection_fingerprint}
+    return {"epoch": "best", "examples": task.selection_fingerprint, **better(task)}
+
+
+def better(task: TaskData) -> dict[str, Any]:
+    """Of whatever is chosen by the task's score: which way, where less is better."""
+    return {} if task.task.higher_is_better else {"better": "less"}
 
 
 def kept(parts: Mapping[str, Any]) -> dict[str, Any]:

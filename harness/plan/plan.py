@@ -80,6 +80,7 @@ class Plan:
                     labels=list(task.labels),
                     percent=task.in_percent,
                     diagnostic=task.diagnostic,
+                    higher_is_better=task.higher_is_better,
                 )
                 for task in suite.tasks
             ],

@@ -17,6 +17,7 @@ from harness import search
 from harness.errors import UserError
 from harness.identity import key
 from harness.method import Method, MethodConfig
+from harness.plan import keys
 from harness.plan.jobs import RunJob
 from harness.results.records import PlannedStudy, PlannedTuning, Tuned
 from harness.results.tunings import LEARNING_RATE, TuningRecord
@@ -39,6 +40,11 @@ class Study:
     defaults: Mapping[str, Any]
     spec: TuningSpec
     training: TrainingSpec
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of the scores that decide."""
+        return self.job.data.task.higher_is_better
 
     def trial(self, number: int, values: Mapping[str, Any]) -> RunJob:
         """The run of a trial, with `values`.
@@ -87,6 +93,7 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
             "seed": tuning.seed,
             "space": {name: dimension.plain for name, dimension in space.items()},
             "examples": job.data.selection_fingerprint,
+            **keys.better(job.data),
             "optuna": version("optuna"),
             "code": VERSION,
         },

@@ -36,6 +36,7 @@ class TuningRecord(Frozen):
     student: str
     seed: int
     metric: str
+    higher_is_better: bool = Field(True, description="of the metric")
     data_fingerprint: str = Field(description="of the examples that the trials were scored on")
     space: dict[str, Any] = Field(description="option -> the values, or low, high and log, that it was tuned over")
     trials: list[Trial]
@@ -50,14 +51,15 @@ class TuningRecord(Frozen):
     @property
     def chosen(self) -> Trial:
         """The best; the first of those that are; the default if all failed."""
-        return best(self.trials)
+        return best(self.trials, higher_is_better=self.higher_is_better)
 
     @property
     def seconds(self) -> float:
         return math.fsum(trial.seconds for trial in self.trials)
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The highest score, and of several the first; the first trial if there is none."""
-    scored = [trial for trial in trials if trial.score is not None]
-    return max(scored, key=lambda trial: (trial.score, -trial.number), default=trials[0])
+def best(trials: Sequence[Trial], *, higher_is_better: bool = True) -> Trial:
+    """That with the best score, and of several the first; the first trial if there is none."""
+    sign = 1 if higher_is_better else -1
+    scored = [(sign * trial.score, -trial.number, trial) for trial in trials if trial.score is not None]
+    return max(scored)[-1] if scored else trials[0]

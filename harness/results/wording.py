@@ -61,10 +61,11 @@ def reading(summary: Summary) -> Iterator[str]:
     if len({task.higher_is_better for task in tasks}) == 1:
         diagnostic = [task.name for task in tasks if task.diagnostic]
         without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
+        less = "" if tasks[0].higher_is_better else " Less is better."
         yield (
             f"The average is over the tasks{without}, and students of all sizes are ranked by it; averages that print "
-            "the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of "
-            "its student."
+            f"the same share a rank.{less} A row with a cell that is missing, failed or n/a has neither. Bold: the "
+            "best of its student."
         )
         yield from _suite_level(summary)
     else:

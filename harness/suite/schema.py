@@ -72,7 +72,7 @@ class TeacherSpec(Strict):
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
     max_length: Positive | None = Field(None, description="default: training.max_length")
     seed: Seed = 1
-    floor: dict[str, float] = Field(default_factory=dict, description="task -> the least score it must reach")
+    floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

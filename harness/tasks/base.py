@@ -47,6 +47,8 @@ class Task:
         score: which of the values those metrics return is the task's score, on the board.
         labels: names of the classes; empty for regression and QA.
         paired: whether examples are pairs of sentences.
+        higher_is_better: of its score; False where less is better, as for an error. Ranks, floors, the best epoch and
+            what tuning chooses go by it.
         percent: whether its score is from 0 to 100 as it is; else it is a fraction, and boards show it times 100. None:
             as is usual for its kind, which is percent for QA alone.
         unanswerable: QA, whether questions may have no answer: only then is "there is none" a possible answer.
@@ -65,6 +67,7 @@ class Task:
     source: str | None = None
     default_source: str | None = None
     paired: bool = False
+    higher_is_better: bool = True
     percent: bool | None = None
     unanswerable: bool = False
     diagnostic: bool = False

@@ -18,12 +18,12 @@ class BestEpoch:
     """Of a run's last stage. Of equal scores the earliest counts, and one that is not a number never does; where none
     is, the student stays as it was at last.
 
-    `score` puts the student to the examples to choose on; higher is better. The best weights so far are kept in the
-    machine's memory, never the device's.
+    `score` puts the student to the examples to choose on. The best weights so far are kept in the machine's memory,
+    never the device's.
     """
 
-    def __init__(self, score: Callable[[Capture], float]) -> None:
-        self.score = score
+    def __init__(self, score: Callable[[Capture], float], *, higher_is_better: bool = True) -> None:
+        self.score, self._sign = score, 1 if higher_is_better else -1
         self.epochs: list[EpochScore] = []
         self._weights: dict[str, Tensor] = {}
 
@@ -31,7 +31,8 @@ class BestEpoch:
     def chosen(self) -> EpochScore | None:
         """The best so far; the latest, if no score was a number; None before the first."""
         numbers = [point for point in self.epochs if not math.isnan(point.score)]
-        return max(numbers, key=lambda point: point.score, default=self.epochs[-1] if self.epochs else None)
+        latest = self.epochs[-1] if self.epochs else None
+        return max(numbers, key=lambda point: self._sign * point.score, default=latest)
 
     def look(self, student: PreTrainedModel, capture: Capture, *, step: int, epoch: float) -> None:
         """Score the student, at the end of an epoch."""

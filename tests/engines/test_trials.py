@@ -30,6 +30,7 @@ class Asked:
     space: dict[str, Any] = field(default_factory=lambda: SPACE)
     defaults: dict[str, Any] = field(default_factory=lambda: DEFAULTS)
     spec: TuningSpec = field(default_factory=lambda: TuningSpec(trials=20, seed=3))
+    higher_is_better: bool = True
 
 
 def ended(number, values, score):
@@ -110,3 +111,17 @@ def test_optuna_reads_the_journal(tmp_path, capfd):
 )
 def test_the_best_is_chosen_and_of_equals_the_first(scores, chosen):
     assert best([ended(i, DEFAULTS, score) for i, score in enumerate(scores)]).number == chosen
+    errors = [ended(i, DEFAULTS, None if score is None else -score) for i, score in enumerate(scores)]
+    assert best(errors, higher_is_better=False).number == chosen
+
+
+@pytest.mark.parametrize(("higher", "direction"), [(True, "MAXIMIZE"), (False, "MINIMIZE")])
+def test_optuna_is_told_which_way_is_better(tmp_path, higher, direction):
+    study, worst = Asked(higher_is_better=higher), 0 if higher else 1
+    journal = Journal(tmp_path / "a.log", study)
+    for number, layers in enumerate((2, 3)):
+        journal.add(ended(number, {**DEFAULTS, "layers": layers}, 0.1 + number))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "a.log")))
+    read = optuna.load_study(study_name="study", storage=storage)
+    assert read.direction.name == direction
+    assert read.best_trial.number == 1 - worst

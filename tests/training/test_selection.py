@@ -85,6 +85,13 @@ def test_the_best_is_kept_and_of_equal_ones_the_earliest(world, scores, chosen):
     assert not same(told.seen[0], told.seen[1])
 
 
+def test_where_less_is_better_the_least_is_kept(world):
+    here, told = world(epochs=3), Scripted(0.4, math.nan, 0.2)
+    run = trained(here, "finetune", BestEpoch(told, higher_is_better=False))
+    assert run.best.chosen.step == EPOCH * 3
+    assert same(weights(run.student), told.seen[2])
+
+
 def test_a_student_that_is_spoilt_keeps_an_epoch_before(world):
     here = world(epochs=4, lr=3e-3)
     run, last = trained(here, Spoils, here.best()), trained(here, Spoils, None)

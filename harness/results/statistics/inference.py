@@ -127,14 +127,19 @@ class Estimate:
         return 1 - t_within(abs(self.mean) / self.error, self.freedom)
 
 
-def estimate(samples: Sequence[Sample]) -> Estimate:
-    """Of the mean over tasks, one sample each. Raises `ValueError` for no sample."""
+def estimate(samples: Sequence[Sample], shares: Sequence[float] | None = None) -> Estimate:
+    """Of the mean over tasks, one sample each, in which they have these `shares`, by default equal ones. Raises
+    `ValueError` for no sample."""
     if not samples:
         raise ValueError("there is no mean of no task")
+    shares = [1 / len(samples)] * len(samples) if shares is None else shares
     terms: list[tuple[float, float]] = []
-    for sample in samples:
+    for sample, share in zip(samples, shares, strict=True):
         of_seeds, of_examples = sample.variances()
-        terms += [(of_seeds, len(sample.values) - 1.0), (of_examples, max(sample.examples - 1.0, 1.0))]
+        terms += [
+            (share**2 * of_seeds, len(sample.values) - 1.0),
+            (share**2 * of_examples, max(sample.examples - 1.0, 1.0)),
+        ]
     total = math.fsum(variance for variance, _ in terms)
     spread = math.fsum(variance**2 / freedom for variance, freedom in terms if freedom and variance)
     seeds, draws = min(len(s.values) for s in samples) > 1, all(s.draws is not None for s in samples)
@@ -142,8 +147,8 @@ def estimate(samples: Sequence[Sample]) -> Estimate:
     if seeds or draws:
         over = "seeds and examples" if seeds and draws else "seeds" if seeds else "examples"
     freedom = total**2 / spread if spread else float(max(1, sum(len(s.values) - 1 for s in samples)))
-    mean = math.fsum(sample.mean for sample in samples) / len(samples)
-    return Estimate(mean, math.sqrt(total) / len(samples) if over else None, freedom, over)
+    mean = math.fsum(share * sample.mean for sample, share in zip(samples, shares, strict=True))
+    return Estimate(mean, math.sqrt(total) if over else None, freedom, over)
 
 
 @cache

@@ -10,6 +10,9 @@ import numpy as np
 
 from harness.results.statistics.inference import Estimate, Floats, Sample, estimate, t_quantile
 
+REDRAWN = 2000
+"""Draws of all scores that the standard error of an interquartile mean is told from, to some 2 %."""
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -36,21 +39,21 @@ def interquartile_mean(values: Floats) -> Floats:
 def iqm(samples: Sequence[Sample], teachers: Sequence[Sample]) -> Estimate | None:
     """The interquartile mean over tasks and seeds of the score as percent of the teacher's on the same task.
 
-    Its standard error is the spread over resamples of examples and, task by task, of seeds (whose deviations from their
-    mean are made sqrt(S / (S - 1)) larger, since they are from a mean of S values), with the degrees of freedom of the
-    plain mean of the same scores. None where a teacher scores 0 or less, so that nothing is a part of it.
+    Its standard error is its spread over scores drawn as other seeds and examples might have given them: about the mean
+    of each task, with the two variances of `Sample.variances`, so that nothing counts twice. The degrees of freedom are
+    those of a mean in which each task has the share that it has of the middle half. None where a teacher scores 0 or
+    less, so that nothing is a part of it.
     """
     if any(teacher.mean <= 0 for teacher in teachers):
         return None
     scaled = [_relative(own, teacher) for own, teacher in zip(samples, teachers, strict=True)]
     value = float(interquartile_mean(np.concatenate([sample.values for sample in scaled])))
-    plain = estimate(scaled)
-    if plain.error is None:
-        return replace(plain, mean=value)
+    found = replace(estimate(scaled, _shares(scaled)), mean=value)
+    if found.error is None:
+        return found
     generator = np.random.default_rng(0)
-    number = max(1 if sample.draws is None else len(sample.draws) for sample in scaled)
-    redrawn = np.concatenate([_redrawn(sample, max(number, 1000), generator) for sample in scaled], axis=1)
-    return replace(plain, mean=value, error=float(interquartile_mean(redrawn).std(ddof=1)))
+    redrawn = np.concatenate([_redrawn(sample, generator) for sample in scaled], axis=1)
+    return replace(found, error=float(interquartile_mean(redrawn).std(ddof=1)))
 
 
 def _relative(own: Sample, teacher: Sample) -> Sample:
@@ -62,15 +65,23 @@ def _relative(own: Sample, teacher: Sample) -> Sample:
     return Sample(own.seeds, 100 * own.values / teacher.mean, draws, own.examples)
 
 
-def _redrawn(sample: Sample, number: int, generator: np.random.Generator) -> Floats:
-    """[number, seeds]: resampled examples, if there are any, and seeds drawn with replacement."""
+def _shares(samples: Sequence[Sample]) -> list[float]:
+    """Of the scores that the interquartile mean is over, how many are of each task."""
+    task = np.repeat(np.arange(len(samples)), [len(sample.values) for sample in samples])
+    order = np.argsort(np.concatenate([sample.values for sample in samples]), kind="stable")
+    cut = len(order) // 4
+    kept = np.bincount(task[order[cut : len(order) - cut]], minlength=len(samples))
+    shares: list[float] = (kept / kept.sum()).tolist()
+    return shares
+
+
+def _redrawn(sample: Sample, generator: np.random.Generator) -> Floats:
+    """[REDRAWN, seeds]: scores that differ from each other and from the sample's mean as its variances say."""
+    of_seeds, of_examples = sample.variances()
     count = len(sample.values)
-    draws = sample.values[None] if sample.draws is None else sample.draws
-    draws = draws[np.arange(number) % len(draws)]
-    picked = np.take_along_axis(draws, generator.integers(count, size=draws.shape), axis=1)
-    mean = draws.mean(axis=1, keepdims=True)
-    widened: Floats = mean + math.sqrt(count / (count - 1)) * (picked - mean) if count > 1 else draws
-    return widened
+    alone = generator.normal(0, math.sqrt(count * of_seeds), size=(REDRAWN, count))
+    shared = generator.normal(0, math.sqrt(of_examples), size=(REDRAWN, 1))
+    return sample.mean + shared + alone
 
 
 def gap(

@@ -6,7 +6,7 @@ from scipy import stats
 
 from harness.results.statistics.bootstrap import resamples
 from harness.results.statistics.inference import Sample, estimate, t_quantile, t_within
-from harness.results.statistics.suite_level import gap
+from harness.results.statistics.suite_level import gap, iqm
 
 
 @pytest.mark.parametrize("freedom", [1, 1.3, 2, 3.7, 5, 10, 31.5, 200, 5e4])
@@ -93,21 +93,47 @@ WORLDS = [(1.0, 0.5, 1), (1.0, 8.0, 1), (0.1, 10.0, 1), (1.0, 8.0, 4)]
 """What seeds and examples differ by, and tasks: seeds alone matter, both, examples alone, both on more tasks."""
 
 
+LEAST = 0.95 - 3 * (0.95 * 0.05 / TIMES) ** 0.5
+"""Of intervals that hold the truth, if 95 in 100 do."""
+
+
+def coverage(found, truth: float) -> float:
+    return sum(each.low <= truth <= each.high for each in found) / len(found)
+
+
+def width(found) -> float:
+    """What the squares of the standard errors are of the variance that the means have."""
+    return float(np.mean([each.error**2 for each in found]) / np.var([each.mean for each in found], ddof=1))
+
+
 @pytest.mark.parametrize("count", [3, 5, 10])
 @pytest.mark.parametrize(("of_seeds", "of_examples", "tasks"), WORLDS)
-def test_intervals_hold_the_truth(count, of_seeds, of_examples, tasks):
+def test_intervals_hold_the_truth_and_are_no_wider_than_that_takes(count, of_seeds, of_examples, tasks):
     """Of scores and of differences: 95 in 100, or a little more."""
-    random, held, told = np.random.default_rng([count, tasks]), 0, 0
+    random, own, between = np.random.default_rng([count, tasks]), [], []
     for _ in range(TIMES):
         pairs = [world(random, count, of_seeds, of_examples, 2) for _ in range(tasks)]
         samples = [[scored(table) for table in pair] for pair in pairs]
-        own = estimate([one for one, _ in samples])
-        between = estimate([one - other for one, other in samples])
-        held += own.low <= 80 <= own.high
-        told += between.low <= 0 <= between.high
-    least = 0.95 - 3 * (0.95 * 0.05 / TIMES) ** 0.5
-    assert held / TIMES > least
-    assert told / TIMES > least
+        own.append(estimate([one for one, _ in samples]))
+        between.append(estimate([one - other for one, other in samples]))
+    most = 0.975 if of_seeds > of_examples else 0.99
+    for found, truth in ((own, 80), (between, 0)):
+        assert LEAST < coverage(found, truth) < most
+        assert 0.8 < width(found) < 1.35
+
+
+@pytest.mark.parametrize("count", [3, 10])
+@pytest.mark.parametrize("levels", [(100, 100, 100, 100), (70, 90, 110, 130)])
+@pytest.mark.parametrize(("of_seeds", "of_examples"), [(1.0, 0.5), (1.0, 8.0), (0.1, 10.0)])
+def test_so_are_those_of_an_interquartile_mean(count, levels, of_seeds, of_examples):
+    """Of tasks that are alike, and of such as lie apart, so that the middle half is of two of them. Where each seed's
+    luck with the examples counted more than once, they would be wider."""
+    random, found = np.random.default_rng([count, *levels]), []
+    for _ in range(TIMES):
+        tables = [world(random, count, of_seeds, of_examples, 1)[0] + 0.8 * (level - 100) for level in levels]
+        found.append(iqm([scored(table) for table in tables], [seeds(80.0)] * len(levels)))
+    assert LEAST < coverage(found, 100) < 0.99
+    assert 0.75 < width(found) < (1.25 if levels[0] < levels[1] else 1.45)
 
 
 @pytest.mark.parametrize(("count", "coverage"), [(3, 0.74), (5, 0.84), (10, 0.90)])
@@ -130,7 +156,7 @@ def test_the_part_of_a_gap_holds_the_truth_and_a_gap_that_may_be_none_is_no_gap(
             told += 1
             held += found.low <= 50 <= found.high
     assert told > TIMES / 3
-    assert held / told > 0.9
+    assert 0.9 < held / told < 0.99
     without, own, teacher = world(random, 3, 0.5, 4.0, 3)
     assert gap([scored(own)], [scored(without)], [scored(teacher[:, :1] - 9)], ("base", "finetune")) is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
 
 from harness.results.numbers import NOTHING, closed, difference, duration, interval, millions, probability, spread
 from harness.results.standing import best_of
@@ -25,11 +24,11 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 def _suite(summary: Summary) -> Table:
     best = best_of(summary.plan, summary.students)
-    compared = {(each.student, *pair): each for each in summary.comparisons for pair in permutations(each.labels)}
+    compared = {(each.student, frozenset(each.labels)): each for each in summary.comparisons}
     lines = []
     for row in summary.students:
         if row.average:
-            found = compared.get((row.student, row.label, best[row.student].label))
+            found = compared.get((row.student, frozenset((row.label, best[row.student].label))))
             beside = NOTHING if found is None else _difference(row, found)
             p = NOTHING if found is None else probability(found.p)
             cells = (row.label, row.student, interval(row.average), interval(row.iqm), closed(row.gap), beside, p)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.results.statistics.inference import LEVEL, Estimate, Sample, estimate
+from harness.results.statistics.inference import LEVEL, Estimate, Sample
+from harness.results.statistics.pairs import differences
 
 ALPHA = 1 - LEVEL
 """The chance, at most, that a student's methods which are equal are told apart anywhere."""
@@ -37,12 +38,11 @@ class Comparison:
 
 def compare(student: str, rows: Mapping[str, Sequence[Sample]]) -> list[Comparison]:
     """Every pair of labels, whose samples are of the same tasks in the same order. Nothing where there is one seed,
-    which
-    says nothing of a method."""
+    which says nothing of a method."""
     pairs = list(combinations(rows, 2))
-    if any(len(sample.values) < 2 for samples in rows.values() for sample in samples):
+    if not pairs or any(len(sample.values) < 2 for samples in rows.values() for sample in samples):
         return []
-    found = [estimate([a - b for a, b in zip(rows[one], rows[other], strict=True)]) for one, other in pairs]
+    found = differences(list(rows.values()))
     corrected = holm([1.0 if each.p is None else each.p for each in found])
     return [Comparison(student, pair, each, p) for pair, each, p in zip(pairs, found, corrected, strict=True)]
 

@@ -84,9 +84,15 @@ class Sample:
         of_mean = float(self.draws.mean(axis=1).var(ddof=1))
         if n == 1:
             return 0.0, of_mean
-        alone = float(self.draws.var(axis=0, ddof=1).mean())
-        shared = max(0.0, (n * of_mean - alone) / (n - 1))
-        return max(between, alone - shared) / n, shared
+        of_seeds, shared = apart(np.array(between), np.array(of_mean), self.draws.var(axis=0, ddof=1).mean(), n)
+        return float(of_seeds), float(shared)
+
+
+def apart(between: Floats, of_mean: Floats, alone: Floats, n: int) -> tuple[Floats, Floats]:
+    """The variances of a mean over `n` seeds that come from the seeds and from the examples: of `between`, that of the
+    seeds' scores, and over resamples `of_mean`, that of their mean, and `alone`, the mean of their own."""
+    shared = np.maximum(0.0, (n * of_mean - alone) / (n - 1))
+    return np.maximum(between, alone - shared) / n, shared
 
 
 @dataclass(frozen=True)
@@ -153,12 +159,15 @@ def estimate(samples: Sequence[Sample], shares: Sequence[float] | None = None) -
 
 @cache
 def t_quantile(freedom: float, level: float = LEVEL) -> float:
-    """The t with P(-t < T < t) = level, for Student's T of `freedom` degrees, of which there is at least 1."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
-    return math.sqrt(min(freedom, MOST)) * math.tan((low + high) / 2)
+    """The t with P(-t < T < t) = level, for Student's T of `freedom` degrees, of which there is at least 1.
+
+    By Newton's method on the angle of `_within`, which is concave: a step from below the root never goes beyond it.
+    """
+    freedom, angle, step = min(freedom, MOST), 0.0, 1.0
+    while step > 1e-9 * angle:
+        step = (level - _within(angle, freedom)) / (_factor(freedom) * math.cos(angle) ** (freedom - 1))
+        angle += step
+    return math.sqrt(freedom) * math.tan(angle)
 
 
 def t_within(t: float, freedom: float) -> float:
@@ -168,14 +177,16 @@ def t_within(t: float, freedom: float) -> float:
 
 def _within(angle: float, freedom: float) -> float:
     """P(|T| < sqrt(freedom) tan(angle)): with that substitution the density is cos(angle)^(freedom - 1), up to a
-    factor,
-    which Gauss-Legendre quadrature integrates."""
+    factor, which Gauss-Legendre quadrature integrates."""
     freedom = min(freedom, MOST)
     nodes, weights = _quadrature()
     end = min(angle, 12 / math.sqrt(freedom))  # beyond that there is nothing left of it
     integral = end / 2 * float(weights @ np.cos(end / 2 * (nodes + 1)) ** (freedom - 1))
-    factor = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
-    return 2 * factor / math.sqrt(math.pi) * integral
+    return _factor(freedom) * integral
+
+
+def _factor(freedom: float) -> float:
+    return 2 * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
 
 @cache

@@ -15,7 +15,7 @@ from harness.results.checks import Result
 from harness.results.page.errors import CLASSES, Errors, class_name, errors
 from harness.results.page.table import rows
 from harness.results.page.texts import Texts
-from harness.results.records import LossPoint, PlannedTask, RunRecord
+from harness.results.records import LossPoint, PlanFile, PlannedTask, RunRecord
 from harness.results.store import Store
 from harness.results.summary import Row, Summary, scale
 
@@ -28,8 +28,10 @@ POINTS, OF_ALL_POINTS = 200, 20_000
 
 @dataclass(frozen=True)
 class Shown:
-    """A result and where it stands: `place` is that of its row; `seed` is None of a teacher."""
+    """A result and where it stands: `place` is that of its row; `seed` is None of a teacher. The page knows it by `id`:
+    its key, and in further rows that share the run their place behind it."""
 
+    id: str
     place: int
     row: Row
     task: PlannedTask
@@ -41,29 +43,34 @@ class Shown:
 def shown(summary: Summary, store: Store) -> list[Shown]:
     """Every result of the board, also runs that failed: row by row, task by task, seed by seed."""
     done = {result.key: result for result in summary.results}
-    found = []
+    keys = _keys(summary.plan)
+    found: dict[str, Shown] = {}
     for place, row in enumerate(rows(summary)):
         for task in summary.plan.tasks:
-            for key, seed in _keys(summary, row, task.name):
+            for key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
                 result = done.get(key) or (None if seed is None else store.record(key))
                 if result is not None:
-                    found.append(Shown(place, row, task, key, seed, result))
+                    id = f"{key}.{place}" if key in found else key
+                    found[id] = Shown(id, place, row, task, key, seed, result)
+    return list(found.values())
+
+
+def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int | None]]]:
+    """(role, label, student, task) -> the keys and seeds of a cell, the least seed first."""
+    found: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
+    for label, keys in plan.teachers.items():
+        for task, key in keys.items():
+            found["teacher", label, "", task] = [(key, None)]
+    for run in sorted(plan.runs, key=lambda run: run.seed):
+        found.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
     return found
 
 
-def _keys(summary: Summary, row: Row, task: str) -> list[tuple[str, int | None]]:
-    if row.role == "teacher":
-        key = summary.plan.teachers[row.label].get(task)
-        return [(key, None)] if key else []
-    runs = [r for r in summary.plan.runs if (r.task, r.label, r.student) == (task, row.label, row.student)]
-    return [(run.key, run.seed) for run in sorted(runs, key=lambda run: run.seed)]
-
-
 def first_of(runs: Sequence[Shown]) -> dict[tuple[int, str], str]:
-    """(place of the row, task) -> its first run."""
+    """(place of the row, task) -> the id of its first run."""
     found: dict[tuple[int, str], str] = {}
     for run in runs:
-        found.setdefault((run.place, run.task.name), run.key)
+        found.setdefault((run.place, run.task.name), run.id)
     return found
 
 
@@ -74,7 +81,7 @@ def data(summary: Summary, store: Store, runs: Sequence[Shown]) -> dict[str, Any
     return {
         "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in rows(summary)],
         "tasks": {task.name: {"kind": task.kind, "score": task.score} for task in summary.plan.tasks},
-        "runs": {run.key: told(run) for run in runs},
+        "runs": {run.id: told(run) for run in runs},
         "texts": texts.data,
     }
 
@@ -86,6 +93,7 @@ class _Told:
         self.summary, self.store, self.texts = summary, store, texts
         self.examples = min(EXAMPLES, max(1, OF_ALL // count))
         self.points = min(POINTS, max(10, OF_ALL_POINTS // count))
+        self.done = {result.key: result for result in summary.results}
         self._read: dict[str, Table | None] = {}
 
     def __call__(self, run: Shown) -> dict[str, Any]:
@@ -154,10 +162,9 @@ class _Told:
         """Whom the run's predictions stand beside: the first of its teachers, else of the suite's."""
         if not isinstance(run.result, RunRecord):
             return None
-        done = {result.key: result for result in self.summary.results}
         names = [*run.result.teachers, *self.summary.plan.teachers]
         keys = [self.summary.plan.teachers.get(name, {}).get(run.task.name) for name in names]
-        return next((done[key] for key in keys if key in done), None)
+        return next((self.done[key] for key in keys if key in self.done), None)
 
 
 def _size(task: PlannedTask, size: float) -> str | None:

@@ -105,6 +105,26 @@ def test_runs_tell_their_errors_beside_the_teacher(tmp_path):
     assert (without["teacher"], without["own"]) == ("base", False)
 
 
+def test_rows_that_share_a_run_each_lead_to_it_as_their_own(tmp_path):
+    made(tmp_path)
+    store = Store(tmp_path)
+    planned = store.plan()
+    twins = [run.model_copy(update={"label": "twin"}) for run in planned.runs if run.label == "kd"]
+    runs = [*planned.runs, *twins]
+    store.save_plan(planned.model_copy(update={"runs": runs, "labels": [*planned.labels, "twin"]}))
+    page = page_of(tmp_path)
+    data = data_of(page)
+    body = re.search(r'<tbody class="student">(.*?)</tbody>', page, re.S)[1]
+    for place, row in re.findall(r'<tr id="row-(\d+)"(.*?)</tr>', body, re.S):
+        led_to = [data["runs"][id] for id in re.findall(r'data-run="([^"]*)"', row)]
+        assert {run["row"] for run in led_to} == {int(place)}
+        assert {run["task"] for run in led_to} == {"sst2", "squad"}
+    curves = {data["rows"][run["row"]]["label"] for run in data["runs"].values() if run["curve"]["steps"]}
+    assert curves == {"base", "finetune", "kd", "twin"}
+    key = run_key("sst2", "kd", "big", 1)
+    assert [run["record"]["key"] for id, run in data["runs"].items() if id.split(".")[0] == key] == [key, key]
+
+
 def test_what_is_not_there_is_said(tmp_path):
     made(tmp_path, with_texts=False)
     data = data_of(page_of(tmp_path))

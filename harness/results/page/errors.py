@@ -47,8 +47,11 @@ class Errors:
     confusion: Sequence[Sequence[int]] | None = None
 
 
-def errors(task: PlannedTask, own: Table, teacher: Table | None, most: int) -> Errors | None:
-    """What `own` has wrong, at most `most` examples of it, beside what a teacher says of the same ones.
+def errors(
+    task: PlannedTask, own: Table, teacher: Table | None, most: int, *, exact: float | None = None
+) -> Errors | None:
+    """What `own` has wrong, at most `most` examples of it, beside what a teacher says of the same ones. `exact` is the
+    record's share of exact answers in percent, if it has one.
 
     The worst come first: classes that the model was surest of; of answer texts those that share the fewest words with
     a right one, then the surest; the largest residuals of a regression. Half of the places are for examples that the
@@ -58,7 +61,7 @@ def errors(task: PlannedTask, own: Table, teacher: Table | None, most: int) -> E
     if task.kind == "classification" and len(gold) and gold.min() < 0:
         return None
     other = teacher.column("prediction") if teacher is not None and own.same_examples(teacher) else None
-    sizes = _SIZES[task.kind](gold, predicted, own.scores())
+    sizes = _SIZES[task.kind](gold, predicted, own.scores(), exact)
     wrong = np.flatnonzero(sizes > 0)
     differs = np.zeros(len(gold), bool) if other is None else _differs(task, predicted, other)
     order = wrong[np.argsort(-sizes[wrong], kind="stable")]
@@ -98,7 +101,9 @@ def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArr
     return np.array([a != b for a, b in zip(one, other, strict=True)], dtype=bool)
 
 
-def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None) -> NDArray[np.float64]:
+def _wrong_classes(
+    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
+) -> NDArray[np.float64]:
     """0 of what is right, else the probability of the wrong class (1 where no scores are kept)."""
     wrong = np.asarray(gold != predicted, dtype=float)
     if scores is None or not len(gold):
@@ -109,23 +114,38 @@ def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any
     return sure
 
 
-def _wrong_texts(gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None) -> NDArray[np.float64]:
+def _wrong_texts(
+    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
+) -> NDArray[np.float64]:
     """0 of an exact match; else 1 to 2 for the words that are missing, and a little for a span that was sure."""
     found = np.zeros(len(gold))
-    for at, (right, text) in enumerate(zip(gold, predicted, strict=True)):
-        exact, f1 = (match if len(right) else match_or_none)(text, list(right))
-        if not exact:
+    for at, (right, f1) in enumerate(_matches(gold, predicted, exact)):
+        if not right:
             margin = 0.0 if scores is None else float(np.tanh((scores[at][0] - scores[at][1]) / 20))
             found[at] = 1 + (1 - f1) + 1e-3 * (1 + margin)
     return found
 
 
-def _residuals(gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None) -> NDArray[np.float64]:
+def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> list[tuple[float, float]]:
+    """Exact match and F1 of each answer, as the version of SQuAD has them that gives the record's `exact`; where
+    neither does, as version 2 if some question has no answer."""
+    ways = (match, match_or_none) if all(len(right) for right in gold) else (match_or_none, match)
+    found = []
+    for way in ways:
+        found.append([way(text, list(right)) for text, right in zip(predicted, gold, strict=True)])
+        if exact is None or np.isclose(100 * np.mean([right for right, _ in found[-1]]), exact, rtol=1e-6):
+            return found[-1]
+    return found[0]
+
+
+def _residuals(
+    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
+) -> NDArray[np.float64]:
     found: NDArray[np.float64] = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
     return found
 
 
-_SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], list[Any] | None], NDArray[np.float64]]] = {
+_SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], list[Any] | None, float | None], NDArray[np.float64]]] = {
     "classification": _wrong_classes,
     "qa": _wrong_texts,
     "regression": _residuals,

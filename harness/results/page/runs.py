@@ -118,7 +118,7 @@ class _Told:
             return {"why": "Its predictions.parquet is not there, so its errors are not known."}
         teacher = self._teacher(run)
         beside = self._table(teacher) if teacher else None
-        found = errors(run.task, own, beside, self.examples)
+        found = errors(run.task, own, beside, self.examples, exact=run.result.metrics.get("exact"))
         if found is None:
             return {"why": "The labels of its examples are hidden, so what is wrong is not known."}
         name = getattr(teacher, "name", None) if found.differs is not None else None

@@ -62,6 +62,15 @@ def test_a_question_without_an_answer_is_right_where_none_is_given():
     assert [(e.at, e.gold, e.predicted) for e in found.shown] == [(1, "no answer", "x")]
 
 
+def test_answers_are_right_as_the_version_of_squad_has_them():
+    """A right answer without words counts in version 1 alone; there, to say nothing may be exact."""
+    own = table([[".", "word"], ["red"]], ["", "red"])
+    assert [errors(SQUAD, own, None, 5, exact=exact).wrong for exact in (100.0, 50.0, None)] == [0, 1, 0]
+    with_none = table([[".", "word"], [], []], ["", "", "x"])
+    assert errors(SQUAD, with_none, None, 5, exact=100 / 3).wrong == 2
+    assert errors(SQUAD, with_none, None, 5).wrong == 2
+
+
 def test_largest_residuals_of_a_regression():
     found = errors(STSB, table([1.0, 2.0, 3.0], [1.5, 2.0, 0.0]), table([1.0, 2.0, 3.0], [1.5, 2.1, 3.0]), 5)
     assert [(e.at, e.gold, e.predicted, e.teacher, e.differs) for e in found.shown] == [

@@ -16,6 +16,9 @@ from harness.results.tables import Column, Line, Table
 TOP = "●"
 """Stands after the rank of a row that is in the top group of its student."""
 
+IDLE = "†"
+"""Stands after a score that is no better than the constant answer's."""
+
 
 @dataclass(frozen=True)
 class Board:
@@ -23,7 +26,7 @@ class Board:
 
     Attributes:
         marks: what limits the claim of the whole board, as (word, explanation), such as ("SYNTHETIC", ...).
-        notes: what single cells point to, as (mark, text); a cell ends with its marks in brackets, or with ●.
+        notes: what single cells point to, as (mark, text); a cell ends with its marks, letters in brackets.
         reading: what the numbers mean.
         provenance: where they come from, as (what, text).
         tables: further tables.
@@ -41,7 +44,7 @@ class Board:
     @property
     def footnotes(self) -> list[tuple[str, str]]:
         """The notes, with their marks as cells have them."""
-        return [(mark if mark == TOP else f"({mark})", text) for mark, text in self.notes]
+        return [(mark if mark in (TOP, IDLE) else f"({mark})", text) for mark, text in self.notes]
 
 
 def build(summary: Summary) -> Board:
@@ -50,19 +53,19 @@ def build(summary: Summary) -> Board:
     marks = tuple(wording.marks(summary))
     columns = tuple(_columns(summary))
     best = _best(summary)
-    rows = (*summary.teachers, *summary.students)
     lines = [
         Line(row.role, row.student, _strings(row, summary, notes), frozenset(best.get((row.label, row.student), ())))
-        for row in rows
+        for row in summary.rows
     ]
     lines += _published(summary, notes, columns)
-    top = [(TOP, wording.GROUP)] if any(row.top is not None for row in rows) else []
+    top = [(TOP, wording.group(summary))] if any(row.top is not None for row in summary.students) else []
+    idle = [(IDLE, wording.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[3:]) else []
     return Board(
         title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
         marks=marks,
         columns=columns,
         lines=tuple(lines),
-        notes=(*top, *((mark, text) for text, mark in notes.marks.items())),
+        notes=(*top, *idle, *((mark, text) for text, mark in notes.marks.items())),
         reading=tuple(wording.reading(summary)),
         provenance=tuple(wording.provenance(summary)),
         tables=tuple(details.tables(summary)),
@@ -105,11 +108,33 @@ def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
         "teacher" if row.role == "teacher" else _rank(row),
         row.label,
         row.student or NOTHING,
-        *(_cell(row.cells[task.name], notes) for task in summary.plan.tasks),
-        score(row.average),
+        *_scores(row, summary, notes),
         millions(row.parameters),
         *(speed_up(row, column) for column in summary.speed_ups),
     )
+
+
+def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
+    """On each task, and the average."""
+    constant = summary.constant
+    if row is constant:
+        yield from (score(row.cells[task.name].score) for task in summary.plan.tasks)
+        yield score(row.average)
+        return
+    for task in summary.plan.tasks:
+        cell = row.cells[task.name]
+        idle = _idle(cell.score, constant.cells[task.name].score if constant else None, task)
+        yield _cell(cell, notes, f" {IDLE}" * idle)
+    idle = _idle(row.average, constant.average if constant else None, summary.plan.tasks[0])
+    yield score(row.average) + f" {IDLE}" * idle
+
+
+def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask) -> bool:
+    """Whether the printed score is no better than the constant answer's."""
+    if value is None or constant is None:
+        return False
+    ahead = round(value.mean, 1) - round(constant.mean, 1)
+    return ahead <= 0 if task.higher_is_better else ahead >= 0
 
 
 def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:
@@ -128,7 +153,7 @@ def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> It
             for task in summary.plan.tasks
         ]
         rest = [NOTHING] * (len(columns) - 3 - len(texts))
-        yield Line("published", "published", ("published", label + note, student or NOTHING, *texts, *rest))
+        yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *rest))
 
 
 def _rank(row: Row) -> str:
@@ -136,9 +161,9 @@ def _rank(row: Row) -> str:
     return f"{text} {TOP}" if row.top else text
 
 
-def _cell(cell: Cell, notes: _Notes) -> str:
+def _cell(cell: Cell, notes: _Notes, mark: str) -> str:
     text = {"complete": score(cell.score), "not applicable": "n/a"}.get(cell.state, cell.state)
-    return text + notes.mark(cell.notes)
+    return text + mark + notes.mark(cell.notes)
 
 
 def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:

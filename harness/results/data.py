@@ -24,7 +24,7 @@ def flat(summary: Summary) -> list[dict[str, Any]]:
         unknown.setdefault(figure.task, {}).update(dict.fromkeys(published.columns(figure)))
     return [
         {**_which(row), **_of_tasks(row, summary.plan.tasks, there, unknown), **_of_row(row, summary)}
-        for row in (*summary.teachers, *summary.students)
+        for row in summary.rows
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.results.board import TOP, Board
+from harness.results.board import IDLE, TOP, Board
 from harness.results.tables import Column, Line
 
 BREAK = r" \\ "
@@ -25,6 +25,7 @@ ESCAPES = {
     "√": r"$\surd$",
     "²": r"$^2$",
     TOP: r"$\bullet$",
+    IDLE: r"$\dagger$",
 }
 
 
@@ -71,7 +72,7 @@ def _table(title: str, columns: Sequence[Column], lines: Sequence[Line], below: 
 def _rows(lines: Sequence[Line]) -> Iterator[str]:
     before: Line | None = None
     for line in lines:
-        if before is not None and (before.role, before.group) != (line.role, line.group):
+        if before is not None and before.group != line.group:
             yield r"\midrule"
         yield " & ".join(_cell(line, index, text) for index, text in enumerate(line.cells)) + r" \\"
         before = line

@@ -96,10 +96,10 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[Column], lines: Sequence[Line]) -> str:
-    """A Markdown table: teachers and published rows in italics, an empty row between groups."""
+    """A Markdown table: all but students in italics, an empty row between groups."""
     rows: list[list[str]] = []
     for before, line in zip((None, *lines), lines, strict=False):
-        if before is not None and (before.role, before.group) != (line.role, line.group):
+        if before is not None and before.group != line.group:
             rows.append([""] * len(columns))
         rows.append(_marked(line))
     return tabulate(
@@ -130,7 +130,8 @@ def _escaped(text: str) -> str:
 
 
 def csv(summary: Summary) -> str:
-    """leaderboard.csv: one row for each teacher and each (label, student), in the board's order and on its scale."""
+    """leaderboard.csv: one row for each teacher, for the constant answer if there is one, and for each (label,
+    student), in the board's order and on its scale."""
     return table_csv(data.flat(summary))
 
 
@@ -151,18 +152,26 @@ def as_json(content: Content) -> str:
         "command": summary.plan.command,
         "seeds": summary.plan.seeds,
         "marks": dict(board.marks),
-        "rows": [data.nested(row, summary) for row in (*summary.teachers, *summary.students)],
+        "rows": [data.nested(row, summary) for row in summary.rows],
         "comparisons": data.comparisons(summary),
         **({"tuning": data.tunings(summary)} if summary.plan.tuning else {}),
         "published": [figure.model_dump() for figure in summary.plan.published],
         "fingerprints": {result.task: result.data_fingerprint for result in summary.results},
-        "seeds_alone": dict(summary.unsampled),
+        "seeds_alone": _seeds_alone(summary),
         "sections": [{"title": section.title, "text": section.text} for section in content.sections],
         "reading": list(board.reading),
         "provenance": dict(board.provenance),
         "formats": list(content.formats),
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _seeds_alone(summary: Summary) -> dict[str, str]:
+    """Task -> why not all of its runs could be resampled."""
+    found: dict[str, list[str]] = {}
+    for each in summary.unsampled:
+        found.setdefault(each.task, []).append(f"{', '.join(each.rows)}: {each.reason}" if each.rows else each.reason)
+    return {task: "; ".join(reasons) for task, reasons in found.items()}
 
 
 OURS: Mapping[str, Reporter] = {

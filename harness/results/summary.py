@@ -18,6 +18,9 @@ from harness.results.tunings import TuningRecord
 
 State = Literal["complete", "missing", "failed", "not applicable"]
 
+CONSTANT = "constant answer"
+"""What the row is called that says one class of every example."""
+
 HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
 
 
@@ -75,7 +78,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A teacher, or a method on a student. What is None is not known, or not to be told of a row that is incomplete.
+    """A teacher, a method on a student, or a constant answer. What is None is not known, or not to be told of a row
+    that is incomplete.
 
     `parameters` are the least and the most over the tasks, whose heads differ; `student_seconds` and `teacher_seconds`
     are sums over all runs of the row, `tuning_seconds` over its tunings; `runs` are those planned, `completed` those
@@ -83,7 +87,7 @@ class Row:
     is in the top group of its student, which is None where that is not known.
     """
 
-    role: Literal["teacher", "student"]
+    role: Literal["teacher", "constant", "student"]
     label: str
     student: str
     cells: Mapping[str, Cell]
@@ -126,12 +130,21 @@ class Beaten:
 
 
 @dataclass(frozen=True)
+class Unsampled:
+    """Why the runs of a task could not be resampled: those of `rows`, or of all where none is named."""
+
+    task: str
+    reason: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Summary:
     """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
     `latencies` are the measurements that the plan asks for, one of each machine and number of threads, and `speed_ups`
     one column of each machine; `generals` the stages on unlabelled text that are done. `comparisons` are of all pairs
-    of rows of one student; `unsampled` says by task why examples could not be resampled for all rows; `tunings` has the
-    studies that are done, by key."""
+    of rows of one student; `unsampled` says why examples could not be resampled for all rows; `tunings` has the studies
+    that are done, by key; `constant` is there if a constant answer has a score on some task."""
 
     plan: PlanFile
     teachers: tuple[Row, ...]
@@ -143,8 +156,14 @@ class Summary:
     latencies: tuple[LatencyRecord, ...] = ()
     generals: tuple[GeneralRecord, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    unsampled: Mapping[str, str] = field(default_factory=dict)
+    unsampled: tuple[Unsampled, ...] = ()
     tunings: Mapping[str, TuningRecord] = field(default_factory=dict)
+    constant: Row | None = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All that have scores of their own, in the board's order."""
+        return (*self.teachers, *([self.constant] if self.constant else []), *self.students)
 
 
 def scale(task: PlannedTask) -> int:

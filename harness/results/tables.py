@@ -22,11 +22,11 @@ class Column:
 class Line:
     """A row of the board: one string for each column. `best` has the indices of the columns that it leads.
 
-    Lines of one `group` belong together: first the teachers (""), then each student by its name, last what others have
-    published.
+    Lines of one `group` belong together: first the teachers and a constant answer (""), then each student by its name,
+    last what others have published ("(published)", which is no name of a student).
     """
 
-    role: Literal["teacher", "student", "published"]
+    role: Literal["teacher", "constant", "student", "published"]
     group: str
     cells: tuple[str, ...]
     best: frozenset[int] = frozenset()

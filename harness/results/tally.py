@@ -18,7 +18,7 @@ from harness.results.statistics import bootstrap
 from harness.results.statistics.bootstrap import Drawn
 from harness.results.statistics.inference import Sample
 from harness.results.store import Store
-from harness.results.summary import HIDDEN, Cell, Row, Summary, hardware, scale
+from harness.results.summary import CONSTANT, HIDDEN, Cell, Row, Summary, Unsampled, hardware, scale
 
 
 def summarize(store: Store) -> Summary:
@@ -54,7 +54,8 @@ def summarize(store: Store) -> Summary:
         latencies=tuple(measured),
         generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
         comparisons=tuple(comparisons),
-        unsampled=dict(_unsampled(drawn, done.values())),
+        unsampled=tuple(_unsampled(plan, drawn)),
+        constant=rows.constant(),
         tunings={key: tuning for key in _studies(plan) if (tuning := store.tuning(key))},
     )
 
@@ -78,16 +79,18 @@ def _hidden(result: Result | None) -> bool:
     return result is not None and result.score is None and not result.metrics
 
 
-def _unsampled(drawn: Mapping[str, Drawn], results: Iterable[Result]) -> Iterator[tuple[str, str]]:
-    """Tasks some of whose runs could not be resampled, and why. A teacher that cannot be just has no interval."""
-    runs = [result for result in results if isinstance(result, RunRecord) and result.score is not None]
+def _unsampled(plan: PlanFile, drawn: Mapping[str, Drawn]) -> Iterator[Unsampled]:
+    """What could not be resampled, and why. A teacher that cannot be just has no interval."""
     for task, found in drawn.items():
-        lacking = [run.key for run in runs if run.task == task and run.key not in found.draws]
         if found.reason:
-            yield task, found.reason
-        elif lacking:
-            some = f"{', '.join(lacking[:3])}{' and others' * (len(lacking) > 3)}"
-            yield task, f"predictions.parquet of {len(lacking)} runs is not there or of other examples ({some})"
+            yield Unsampled(task, found.reason)
+        runs = [run for run in plan.runs if run.task == task and run.key in found.lacking]
+        for reason in dict.fromkeys(found.lacking[run.key] for run in runs):
+            lacking = [run for run in runs if found.lacking[run.key] == reason]
+            keys = list(dict.fromkeys(run.key for run in lacking))
+            some = f"{', '.join(keys[:3])}{' and others' * (len(keys) > 3)}"
+            rows = dict.fromkeys(f"{run.label} on {run.student}" for run in lacking)
+            yield Unsampled(task, f"{reason} ({some})", tuple(rows))
 
 
 def _tunings(results: Iterable[Result]) -> dict[str, float]:
@@ -110,27 +113,41 @@ class _Rows:
         counts = Counter(hardware(result) for result in done.values())
         self.usual = min(counts, key=lambda name: (-counts[name], name), default="")
         self.first_teacher = next(iter(plan.teachers), None)
+        self.runs: dict[tuple[str, str], list[PlannedRun]] = {}
+        for run in plan.runs:
+            self.runs.setdefault((run.label, run.student), []).append(run)
+        self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
 
     def teacher(self, name: str) -> Row:
         keys = self.plan.teachers[name]
         cells = {task.name: self._teacher_cell(task, keys.get(task.name)) for task in self.plan.tasks}
         return self._row(Row("teacher", name, "", cells, len(keys), 0), list(keys.values()))
 
+    def constant(self) -> Row | None:
+        """The best single class for all examples, on the tasks where that has a score."""
+        cells = {task.name: self._constant_cell(task) for task in self.plan.tasks}
+        known = any(cell.sample for cell in cells.values())
+        return self._row(Row("constant", CONSTANT, "", cells, 0, 0), []) if known else None
+
+    def _constant_cell(self, task: PlannedTask) -> Cell:
+        found = self.drawn[task.name].constant
+        if found is None:
+            return Cell("not applicable", notes=("the score of a constant answer is not known",))
+        return Cell("complete", Sample((0,), np.array([found * scale(task)])))
+
     def students(self) -> list[Row]:
         """Every (label, student) that the plan knows, in the suite's order."""
-        asked = {(run.label, run.student) for run in self.plan.runs}
-        asked |= {(cell.label, cell.student) for cell in self.plan.not_applicable}
+        asked = {*self.runs, *((label, student) for label, student, _ in self.reasons)}
         pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in asked]
         return [self._student(label, name) for label, name in pairs]
 
     def _student(self, label: str, student: str) -> Row:
-        runs = [run for run in self.plan.runs if (run.label, run.student) == (label, student)]
-        reasons = {c.task: c.reason for c in self.plan.not_applicable if (c.label, c.student) == (label, student)}
+        runs = self.runs.get((label, student), [])
         cells = {
             task.name: self._student_cell(
                 task,
                 [run for run in runs if run.task == task.name],
-                reasons.get(task.name, "the suite does not ask for it"),
+                self.reasons.get((label, student, task.name), "the suite does not ask for it"),
             )
             for task in self.plan.tasks
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 from harness.results import selecting
 from harness.results.latency import machine
@@ -40,10 +41,22 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "TEACHER BEATEN", f"a student that has no teacher scores better than one: {'; '.join(cases)}"
 
 
-GROUP = (
-    "top group: the best average of its student, and those that cannot be told from it (paired over seeds and "
-    "examples; all pairs of the student, Holm-corrected at 5 %)"
-)
+IDLE = "no better than a constant answer, which knows nothing of the examples"
+
+
+def group(summary: Summary) -> str:
+    """What it is to be in the top group."""
+    text = (
+        "top group: the best average of its student, and those that cannot be told from it (paired over seeds and "
+        "examples; all pairs of the student, Holm-corrected at 5 %)"
+    )
+    ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
+    if any(
+        above.top is False and below.top and above.student == below.student and (above.rank or 0) < (below.rank or 0)
+        for above, below in product(ranked, repeat=2)
+    ):
+        text += "; a row may be out while a lower one is in, whose difference from the best is less sure"
+    return text
 
 
 def reading(summary: Summary) -> Iterator[str]:
@@ -53,11 +66,12 @@ def reading(summary: Summary) -> Iterator[str]:
     scaled = "" if not raw else f" ({', '.join(raw)}: as it is, from 0 to 100)"
     yield f"A score is the mean over {_some(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
     yield from selecting.reading(summary)
-    alone: dict[str, list[str]] = {}
-    for task, reason in summary.unsampled.items():
-        alone.setdefault(reason, []).append(task)
-    for reason, names in alone.items():
-        yield f"Without the examples, so over the seeds alone, are intervals on {', '.join(names)}: {reason}."
+    yield from _seeds_alone(summary)
+    if summary.constant:
+        yield (
+            "Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks "
+            "of classes have one. † marks scores that are no better."
+        )
     if len({task.higher_is_better for task in tasks}) == 1:
         diagnostic = [task.name for task in tasks if task.diagnostic]
         without = f" (without {', '.join(diagnostic)}, a diagnosis of another task's students)" if diagnostic else ""
@@ -116,6 +130,16 @@ def same_runs(runs: Iterable[PlannedRun]) -> Iterator[str]:
         )
 
 
+def _seeds_alone(summary: Summary) -> Iterator[str]:
+    alone: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for each in summary.unsampled:
+        alone.setdefault((each.reason, each.rows), []).append(each.task)
+    for (reason, rows), tasks in alone.items():
+        some = f"{', '.join(rows[:3])}{' and others' * (len(rows) > 3)}"
+        of = f" of the row{'s' * (len(rows) > 1)} {some}" if rows else ""
+        yield f"Without the examples, so over the seeds alone, are intervals{of} on {', '.join(tasks)}: {reason}."
+
+
 def _margin(summary: Summary) -> str:
     """What stands behind ±, which depends on what there is to tell it from."""
     teacher = (
@@ -149,8 +173,8 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if summary.comparisons:
         yield (
             "Behind the best: the paired difference from the best average of the same student, with a 95 % interval "
-            "that is not corrected; p is, for all pairs of the student. Methods that share a group need not be equal: "
-            "more seeds may tell them apart."
+            "that is not corrected; p is corrected for all pairs of the student. Methods that share a group need not "
+            "be equal: more seeds may tell them apart."
         )
     elif any(row.average for row in students):
         yield "There are no groups: to tell methods apart takes two rows of a student, and 2 or more seeds."

@@ -50,7 +50,7 @@ def _table(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
     for column in columns:
         table.add_column(Text("\n".join(column.lines)), justify=column.align, overflow="fold")
     for line, after in zip(lines, [*lines[1:], None], strict=True):
-        closes_group = after is not None and (after.role, after.group) != (line.role, line.group)
+        closes_group = after is not None and after.group != line.group
         table.add_row(*_cells(line), end_section=closes_group)
     return table
 

@@ -26,15 +26,16 @@ from harness.results.store import Store
 WHOLE = """\
 # demo: leaderboard
 
-|      rank | method   | student   |   sst2 accuracy |        squad f1 |        average |   params (M) |
-|----------:|:---------|:----------|----------------:|----------------:|---------------:|-------------:|
-| *teacher* | *base*   | –         |      92.0 ± 5.6 |      88.0 ± 6.5 |     90.0 ± 4.2 |        100.0 |
-|           |          |           |                 |                 |                |              |
-|       1 ● | kd       | big       |  **86.0 ± 8.7** |  **77.0 ± 8.6** | **81.5 ± 4.3** |         50.0 |
-|       2 ● | finetune | big       |      82.0 ± 8.1 |      71.0 ± 8.2 |     76.5 ± 4.5 |         50.0 |
-|           |          |           |                 |                 |                |              |
-|       3 ● | kd       | small     | **75.0 ± 10.8** | **74.0 ± 10.9** | **74.5 ± 5.0** |         10.0 |
-|         4 | finetune | small     |     72.0 ± 10.4 |     61.0 ± 12.1 |     66.5 ± 5.2 |         10.0 |
+|      rank | method            | student   |   sst2 accuracy |        squad f1 |        average |   params (M) |
+|----------:|:------------------|:----------|----------------:|----------------:|---------------:|-------------:|
+| *teacher* | *base*            | –         |      92.0 ± 5.6 |      88.0 ± 6.5 |     90.0 ± 4.2 |        100.0 |
+|         – | *constant answer* | –         |            50.0 |               – |              – |            – |
+|           |                   |           |                 |                 |                |              |
+|       1 ● | kd                | big       |  **86.0 ± 8.7** |  **77.0 ± 8.6** | **81.5 ± 4.3** |         50.0 |
+|       2 ● | finetune          | big       |      82.0 ± 8.1 |      71.0 ± 8.2 |     76.5 ± 4.5 |         50.0 |
+|           |                   |           |                 |                 |                |              |
+|       3 ● | kd                | small     | **75.0 ± 10.8** | **74.0 ± 10.9** | **74.5 ± 5.0** |         10.0 |
+|         4 | finetune          | small     |     72.0 ± 10.4 |     61.0 ± 12.1 |     66.5 ± 5.2 |         10.0 |
 
 - ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples; all pairs of the student, Holm-corrected at 5 %)
 
@@ -73,10 +74,11 @@ WHOLE = """\
 ## How to read it
 
 - A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows alike), and t makes up for how few the seeds are. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
+- Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
 - The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
 - IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).
 - Gap closed: how much of the way from finetune on the same student to teacher base a method goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none.
-- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is, for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
+- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is corrected for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
 - Compression: parameters of teacher base over the student's, heads included.
 - Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. A teacher's own fine-tuning stands in its row and in no other.
 
@@ -370,9 +372,11 @@ def test_parameters_that_differ_between_tasks_are_a_range(tmp_path):
 def test_csv_and_markdown_say_the_same(tmp_path):
     fill(tmp_path, leave_out=[run_key("squad", "finetune", "small", 3)], answered=True)
     frame, board = table(tmp_path), report(tmp_path).board
-    assert len(frame) == len(board.lines) == 5
+    assert len(frame) == len(board.lines) == 6
     for line, (_, row) in zip(board.lines, frame.reset_index().iterrows(), strict=True):
         assert line.cells[1] == row["label"]
+        if line.role == "constant":
+            continue
         for column, name in enumerate(["sst2_accuracy", "squad_f1", "average"], start=3):
             mean, low, high = row[f"{name}_mean"], row[f"{name}_low"], row[f"{name}_high"]
             shown = line.cells[column].split(" (")[0]

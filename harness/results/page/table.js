@@ -38,13 +38,13 @@ function linked(table) {
 
 function filters(table, place) {
   const rows = all("tbody tr", table);
-  const asked = { text: "", student: "", teacher: true, published: true };
+  const asked = { text: "", student: "", teacher: true, constant: true, published: true };
   const told = h("span", { role: "status" });
   const kept = (row) => {
     const role = row.parentNode.className;
     const student = row.dataset.student;
     if (role !== "student" && !asked[role]) return false;
-    if (asked.student && student !== asked.student && role !== "teacher") return false;
+    if (asked.student && student !== asked.student && role !== "teacher" && role !== "constant") return false;
     return row.textContent.toLowerCase().includes(asked.text);
   };
   const apply = () => {

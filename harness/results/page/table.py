@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 
 from harness.results.board import Board
 from harness.results.page.markup import Safe, el
@@ -23,11 +24,12 @@ def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], s
     """The board. `runs`: (place of the row, task) -> the key of the run that its cell leads to."""
     tasks = [task.name for task in summary.plan.tasks]
     measured = rows(summary)
-    bodies: dict[str, list[Safe]] = {"teacher": [], "student": [], "published": []}
-    for place, line in enumerate(board.lines):
-        row = measured[place] if place < len(measured) else None
+    bodies: dict[str, list[Safe]] = {"teacher": [], "constant": [], "student": [], "published": []}
+    known, beyond = iter(enumerate(measured)), count(len(measured))
+    for index, line in enumerate(board.lines):
+        place, row = next(known) if line.role in ("teacher", "student") else (next(beyond), None)
         keys = [None] * FIRST_TASK + [runs.get((place, task)) for task in tasks]
-        first = _first_of_group(board.lines, place)
+        first = _first_of_group(board.lines, index)
         bodies[line.role].append(_row(place, line, row, _values(row, line, summary), keys, first))
     return el(
         "table",
@@ -37,9 +39,9 @@ def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], s
     )
 
 
-def _first_of_group(lines: Sequence[Line], place: int) -> bool:
-    before = lines[place - 1] if place else None
-    return before is not None and before.role == lines[place].role and before.group != lines[place].group
+def _first_of_group(lines: Sequence[Line], index: int) -> bool:
+    before = lines[index - 1] if index else None
+    return before is not None and before.role == lines[index].role and before.group != lines[index].group
 
 
 def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
@@ -87,8 +89,8 @@ def _row(
 
 
 def _cell(text: str) -> Safe | str:
-    """A score with what stands behind it (± 0.4, [1.5, 1.7], (a)) set back."""
-    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|\().*)", text)
+    """A score with what stands behind it (± 0.4, [1.5, 1.7], †, (a)) set back."""
+    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|\().*)", text)
     return el("span", found[1], el("small", found[2])) if found else text
 
 

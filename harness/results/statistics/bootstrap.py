@@ -8,14 +8,14 @@ moves no interval of another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from harness.results import answers
-from harness.results.answers import Table
+from harness.results.answers import Answers, Table
 from harness.results.forms import FORMS, Form, Ranked, Resamples
 from harness.results.records import PlannedTask
 from harness.results.statistics.inference import Floats
@@ -38,12 +38,16 @@ class Drawn:
         draws: key of a result -> its scores [resamples], on the metric's own scale. A result is not here if its
             predictions are not.
         examples: how many were scored.
+        constant: the best score of one class for every example; None where that cannot be told.
         reason: why there is nothing of any.
+        lacking: where there is something of others, key -> why there is nothing of it.
     """
 
     draws: Mapping[str, Floats] = field(default_factory=dict)
     examples: int = 0
+    constant: float | None = None
     reason: str | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,30 +60,76 @@ class Scored:
 
 
 def draw(task: PlannedTask, fingerprint: str, results: Sequence[Scored]) -> Drawn:
-    """Resample the examples of a task. Raises `UserError` for predictions that cannot be read."""
+    """Resample the examples of a task: of all results whose predictions are of the same examples as most are, and give
+    the record's score in the same form as most do.
+
+    Raises:
+        UserError: predictions cannot be read.
+    """
     forms = FORMS.get((task.kind, task.score), ())
     if not forms:
         return Drawn(reason=f"{task.score} has no form that can be computed on resamples")
     found = {result.key: table for result in results if (table := answers.read(result.predictions)) is not None}
-    first = next(iter(found.values()), None)
-    if first is None:
+    if not found:
         return Drawn(reason="no predictions were kept")
-    same = {key: table for key, table in found.items() if table.same_examples(first)}
-    for form in forms:
-        exact = _whole(form, same)
-        if all(np.isclose(exact[result.key], result.score, rtol=1e-6) for result in results if result.key in same):
-            draws, examples = _draws(form, same, fingerprint)
-            return Drawn(draws, examples)
-    return Drawn(reason="the predictions do not give the scores of the records")
+    same, recorded = _of_most(found), {result.key: result.score for result in results}
+    splits = list(answers.by_split(list(same.values())).values())
+    right = [_giving(recorded, dict(zip(same, _whole(form, splits).tolist(), strict=True))) for form in forms]
+    place = max(range(len(forms)), key=lambda index: len(right[index]))
+    if 2 * len(right[place]) < len(same):
+        return Drawn(reason="the predictions do not give the scores of the records")
+    form, kept = forms[place], {key: table for key, table in same.items() if key in right[place]}
+    draws, examples = _draws(form, kept, fingerprint)
+    lacking = {key: _why(key, found, same) for key in recorded if key not in kept}
+    return Drawn(draws, examples, _constant(task, form, splits), lacking=lacking)
 
 
-def _whole(form: Form, tables: Mapping[str, Table]) -> dict[str, float]:
-    """The scores on the examples as they are; over several splits their mean."""
+def _why(key: str, found: Mapping[str, Table], same: Mapping[str, Table]) -> str:
+    """A result cannot be resampled, of which there may be predictions, and these of the same examples as most."""
+    if key not in found:
+        return "predictions.parquet is not there"
+    if key not in same:
+        return "predictions.parquet is of other examples than most"
+    return "predictions.parquet does not give the score of record.json"
+
+
+def _of_most(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Those that hold the same examples as most do."""
+    groups: list[dict[str, Table]] = []
+    for key, table in tables.items():
+        alike = (group for group in groups if table.same_examples(next(iter(group.values()))))
+        group = next(alike, None)
+        if group is None:
+            groups.append({key: table})
+        else:
+            group[key] = table
+    return max(groups, key=len)
+
+
+def _giving(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set[str]:
+    """The keys whose computed score is the recorded one."""
+    return {key for key, score in computed.items() if np.isclose(score, recorded[key], rtol=1e-6)}
+
+
+def _whole(form: Form, splits: Iterable[Sequence[Answers]]) -> Floats:
+    """[runs]: the scores on the examples as they are; over several splits their mean."""
     once = []
-    for runs in answers.by_split(list(tables.values())).values():
+    for runs in splits:
         count = len(runs[0].labels)
         once.append(form.scores(runs, Resamples(np.ones((1, 1)), np.zeros(count, dtype=np.intp)))[0])
-    return dict(zip(tables, np.mean(once, axis=0).tolist(), strict=True))
+    mean: Floats = np.mean(once, axis=0)
+    return mean
+
+
+def _constant(task: PlannedTask, form: Form, splits: Sequence[Sequence[Answers]]) -> float | None:
+    """Of classes alone: a correlation with a constant is none, and no text answers all questions."""
+    if task.kind != "classification":
+        return None
+    labels = [runs[0].labels for runs in splits]
+    classes = np.unique(np.concatenate(labels))
+    said = ([Answers(np.full(len(right), each), right) for each in classes] for right in labels)
+    scores = _whole(form, said)
+    return float(scores.max() if task.higher_is_better else scores.min())
 
 
 def _draws(form: Form, tables: Mapping[str, Table], fingerprint: str) -> tuple[dict[str, Floats], int]:

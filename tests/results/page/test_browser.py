@@ -119,12 +119,13 @@ def test_it_filters_rows_and_columns_and_plots(opened):
     page = opened()
     page.get_by_placeholder("method or student").fill("KD")
     assert {name for name, _ in names(page)} == {"kd"}
-    assert page.get_by_role("status").inner_text() == "2 of 5 rows"
+    assert page.get_by_role("status").inner_text() == "2 of 6 rows"
     assert page.locator(".forest").first.locator("tr.student:visible").count() == 2
     page.get_by_placeholder("method or student").fill("")
     page.get_by_label("Student").select_option("small")
     assert {student for _, student in names(page)} == {"small"}
     assert page.locator("tbody.teacher tr:visible").count() == 1
+    assert page.locator("tbody.constant tr:visible").count() == 1
     page.get_by_label("teachers").uncheck()
     assert page.locator("tbody.teacher tr:visible").count() == 0
     page.get_by_text("Tasks", exact=True).click()

@@ -1,5 +1,7 @@
 """Examples resampled: from stored predictions to the intervals of a board."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from harness.results import report
 from harness.results.statistics.bootstrap import BLOCKS, Scored, draw, resamples
 from harness.results.statistics.inference import Sample
 from harness.results.statistics.suite_level import interquartile_mean, iqm
+from harness.results.summary import Unsampled
 from harness.results.tally import summarize
 
 
@@ -74,8 +77,10 @@ def test_without_predictions_the_board_says_that_seeds_are_all_it_knows(tmp_path
     found = rows(store)
     assert found["kd", "big"].cells["sst2"].score.over == "seeds"
     assert found["kd", "small"].cells["sst2"].score.over == "seeds and examples"
-    text = "on sst2: predictions.parquet of 1 runs is not there or of other examples (sst2-kd-big-2)"
+    text = "are intervals of the row kd on big on sst2: predictions.parquet is not there (sst2-kd-big-2)."
     assert text in report(tmp_path).markdown
+    told = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
+    assert told == {"sst2": "kd on big: predictions.parquet is not there (sst2-kd-big-2)"}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,44 @@ def test_a_teacher_of_nothing_has_no_parts():
     assert iqm([own], [teacher]) is None
 
 
-def test_a_run_of_other_scores_than_its_predictions_is_not_resampled(tmp_path):
+def over(store):
+    """Row -> what its interval on sst2 is over."""
+    return {row: found.cells["sst2"].score.over for row, found in rows(store).items()}
+
+
+def test_a_run_of_other_scores_than_its_predictions_takes_nothing_from_others(tmp_path):
+    before = rows(fill(tmp_path / "whole", answered=True))
+    key = run_key("sst2", "finetune", "big", 1)
+    store = fill(tmp_path / "r", answered=True, instead={key: run_record("sst2", "finetune", "big", 1, 0.99)})
+    reason = f"predictions.parquet does not give the score of record.json ({key})"
+    assert summarize(store).unsampled == (Unsampled("sst2", reason, ("finetune on big",)),)
+    assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
+    for row in (("kd", "big"), ("kd", "small")):
+        assert rows(store)[row].cells["sst2"].score == before[row].cells["sst2"].score
+
+
+def test_a_run_of_other_examples_takes_nothing_from_others(tmp_path):
+    store = fill(tmp_path, answered=True)
+    path = store.run_folder(store.plan().runs[0].key) / "predictions.parquet"  # the first that is read
+    frame = pd.read_parquet(path)
+    frame.assign(id="x" + frame["id"]).to_parquet(path, index=False)
+    (found,) = summarize(store).unsampled
+    assert found.reason == "predictions.parquet is of other examples than most (sst2-finetune-big-1)"
+    assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
+
+
+def test_a_score_that_is_no_number_is_no_lack_of_predictions(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
-    store = fill(tmp_path, answered=True, instead={key: run_record("sst2", "kd", "big", 1, 0.99)})
-    assert "do not give the scores" in summarize(store).unsampled["sst2"]
+    store = fill(tmp_path, answered=True, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
+    assert summarize(store).unsampled == ()
+    assert "predictions.parquet" not in report(tmp_path).markdown
+
+
+def test_rows_that_share_a_run_are_both_named(tmp_path):
+    store, planned = fill(tmp_path, answered=True), plan()
+    key = run_key("sst2", "kd", "big", 2)
+    twins = [run.model_copy(update={"label": "twin"}) for run in planned.runs if run.label == "kd"]
+    store.save_plan(plan(runs=[*planned.runs, *twins], labels=[*planned.labels, "twin"]))
+    (store.run_folder(key) / "predictions.parquet").unlink()
+    (found,) = summarize(store).unsampled
+    assert found == Unsampled("sst2", f"predictions.parquet is not there ({key})", ("kd on big", "twin on big"))

@@ -1,10 +1,15 @@
 """Groups: Holm's correction by hand, and how often equal methods are told apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from results_factory import fill
 
+from harness.results import wording
 from harness.results.statistics.groups import compare, holm, top
 from harness.results.statistics.inference import Sample
+from harness.results.tally import summarize
 
 
 def test_holm_by_hand():
@@ -51,3 +56,18 @@ def test_methods_that_differ_much_are_told_apart():
         }
         right += top("3", compare("small", table)) == {"3"}
     assert right == 50
+
+
+def test_a_row_that_is_out_above_one_that_is_in_is_explained(tmp_path):
+    """On one student: a better row of another student is another matter."""
+    summary = summarize(fill(tmp_path))
+    rows = {(row.label, row.student): row for row in summary.students}
+    assert [rows["kd", "big"].rank, rows["finetune", "big"].rank] == [1, 2]
+
+    def text(**top):
+        made = [replace(row, top=top[row.student][row.label == "finetune"]) for row in summary.students]
+        return wording.group(replace(summary, students=tuple(made)))
+
+    assert "a row may be out while a lower one is in" in text(big=(False, True), small=(True, False))
+    assert "a row may be out" not in text(big=(True, False), small=(True, True))
+    assert "a row may be out" not in text(big=(True, True), small=(True, False))

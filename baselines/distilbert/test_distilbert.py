@@ -2,24 +2,14 @@
 tests/reference."""
 
 import pytest
-import torch
 
-from harness.batch import NOT_MASKED
 from harness.errors import UserError
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 
-def text():
-    """Four texts; one token of the first is masked."""
-    batch = tiny_batch("classification")
-    batch["labels"] = torch.full_like(batch["input_ids"], NOT_MASKED)
-    batch["labels"][0, 2] = 9
-    return batch
-
-
 def test_the_general_stage_is_zero_for_the_teacher_itself():
     teacher = tiny_model(kind="text").double()
-    terms = loss_terms("distilbert", student=teacher, teachers=[teacher], batch=text(), stage="general")
+    terms = loss_terms("distilbert", student=teacher, teachers=[teacher], batch=tiny_batch("text"), stage="general")
     assert terms["mlm_kd"].item() == pytest.approx(0, abs=1e-12)
     assert terms["cosine"].item() == pytest.approx(0, abs=1e-12)
     assert terms["mlm"].item() > 0
@@ -39,4 +29,4 @@ def test_finetune_has_the_labels_and_the_teacher_if_asked(kind):
 def test_unequal_widths_are_refused():
     student, teacher = tiny_model(kind="text", hidden=16), tiny_model(kind="text")
     with pytest.raises(UserError, match="equal widths: student has 16, teacher 1 has 32"):
-        loss_terms("distilbert", student=student, teachers=[teacher], batch=text())
+        loss_terms("distilbert", student=student, teachers=[teacher], batch=tiny_batch("text"))

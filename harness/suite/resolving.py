@@ -136,7 +136,7 @@ def _obstacle(
         return None
     if not problems:
         _check_stages(variant, stages, before, findings)
-        problems = [problem for stage in stages for problem in _check_needs(stage, info, own, teachers)]
+        problems = [problem for stage in stages for problem in check_needs(stage, info, own, teachers)]
         problems += [problem for each in before for problem in _check_needs_on_text(each)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
 
@@ -171,7 +171,7 @@ def _check_stages(
             findings.add((*variant.path, "stages", name), f"the method has no stage {name!r}; {nearest(name, names)}")
 
 
-def _check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> list[Problem]:
+def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> list[Problem]:
     """What a stage asks of its models that they cannot give."""
     asked = stage.needs.teachers
     if len(asked) not in (0, len(teachers)):
@@ -185,7 +185,7 @@ def _check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Se
 
 
 def _check_needs_on_text(stage: general.OnText) -> list[Problem]:
-    found = _check_needs(stage.general.stage, general.INFO, stage.student, [stage.teacher])
+    found = check_needs(stage.general.stage, general.INFO, stage.student, [stage.teacher])
     return [Problem(f"{problem.message}; {general.WITHOUT}") for problem in found]
 
 

@@ -26,8 +26,8 @@ app = typer.Typer(
     "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks one, "
     "[bold]plan[/] tells what it would train, [bold]run[/] trains what is missing and prints the board, "
     "[bold]report[/] makes the board again from the results. Start with: harness run suites/quick.yaml",
-    epilog="Exit codes: 0 all is well; 1 a run failed (the others are done); 2 a mistake in the input, told on stderr; "
-    "130 interrupted (the same command goes on where it stopped).",
+    epilog="Exit codes: 0 all is well; 1 a run failed (the others are done), or a check of a plugin; "
+    "2 a mistake in the input, told on stderr; 130 interrupted (the same command goes on where it stopped).",
 )
 
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
@@ -169,6 +169,20 @@ def list_(
     from harness.commands.listing import print_list
 
     print_list(kind.value, plugins or [], name)
+
+
+@app.command()
+def check(
+    plugin: Annotated[
+        str,
+        typer.Argument(help="a method's name, a .py file or folder, or the name of an entry point"),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check that a plugin's methods keep what the host relies on: on tiny models, in seconds, without data."""
+    from harness.commands.check import check_plugin
+
+    raise typer.Exit(check_plugin(plugin, as_json=as_json))
 
 
 @app.command()

@@ -97,6 +97,11 @@ class Host:
         return cls._of([*discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
 
     @classmethod
+    def at(cls, paths: Sequence[str | Path]) -> Host:
+        """A host with the plugins at `paths` and no others. Raises `UserError` as `create` does."""
+        return cls._of(discovery.at_paths(paths))
+
+    @classmethod
     def _of(cls, plugins: Iterable[Found]) -> Host:
         host = cls()
         problems = [problem for found in plugins for problem in host._add(found)]

@@ -26,6 +26,9 @@ from harness.plan import Estimate, RunStatus
 from harness.results.board import Board
 from harness.results.leaderboard import Report
 from harness.results.records import PlanFile, PlannedRun
+from harness.testing import conformance
+from harness.testing.cases import Broken
+from harness.testing.conformance import Check
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
 RUN = PlannedRun(key="k1", task="sst2", label="kd", method="kd", student="small", seed=1, teachers=["base"])
@@ -115,7 +118,7 @@ def test_help_is_fast_and_light():
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["doctor"]]
+    "command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["check"], ["doctor"]]
 )
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0
@@ -310,6 +313,37 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     (run,) = told["runs"]
     assert run["key"] == "k1"
     assert run["done"] is done
+
+
+def failing(subject):
+    raise Broken("stage 'only': far is 1; elsewhere 2")
+
+
+@pytest.mark.parametrize(("checks", "code"), [([lambda subject: ""], 0), ([lambda subject: "", failing], 1)])
+def test_check(monkeypatch, capsys, checks, code):
+    made = [Check(f"check {i}", each) for i, each in enumerate(checks)]
+    monkeypatch.setattr(conformance, "checks", lambda: made)
+    assert main(monkeypatch, "check", "finetune") == code
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"3 passed, {3 * code} failed, 1 n/a"
+    assert ("stage 'only': far is 1; elsewhere 2" in shown) is bool(code)
+    assert main(monkeypatch, "check", "finetune", "--json") == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is (code == 0)
+    assert told["results"][0] == {
+        "method": "finetune",
+        "check": "check 0",
+        "task": "classification",
+        "status": "passed",
+        "detail": "",
+    }
+
+
+def test_check_of_what_is_not_there(monkeypatch, capsys):
+    assert main(monkeypatch, "check", "finetun") == 2
+    assert capsys.readouterr().err == (
+        "error: there is no method, file or entry point 'finetun'; did you mean 'finetune'?\n"
+    )
 
 
 def test_doctor_names_what_can_change_a_result(monkeypatch, capsys):

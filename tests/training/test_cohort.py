@@ -15,23 +15,13 @@ from harness.training.evaluate import logits
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
-METHODS = [
-    ("finetune", {}),
-    ("logit_kd", {}),
-    ("pkd", {}),
+VARIANTS = [
     ("distilbert", {"alpha": 0.5}),
-    ("tinybert", {}),
     ("tinybert", {"attention_loss": "kl"}),
-    ("minilm", {}),
     ("minilm", {"version": 2}),
-    ("mlkd_bert", {}),
     ("mlkd_bert", {"one_stage": True, "views": "dropout"}),
-    ("mt_bert", {}),
 ]
-
-
-def test_every_method_is_among_them():
-    assert {method for method, _ in METHODS} == set(Host.create().methods)
+METHODS = [*((name, {}) for name in Host.create().methods), *VARIANTS]
 
 
 class FailsAtStep(Method):
@@ -117,17 +107,6 @@ def alone(world, method, config, seed):
     return bits(run)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_alone_and_in_a_cohort_the_bits_are_the_same(world, kind):
-    here = world(kind)
-    expected = {(m, str(c), s): alone(here, m, c, s) for m, c in METHODS for s in (1, 2)}
-    runs = [here.run(m, config=c, seed=s) for s in (2, 1) for m, c in reversed(METHODS)]
-    train(here.cohort(*runs))
-    for run, (m, c, s) in zip(runs, [(m, c, s) for s in (2, 1) for m, c in reversed(METHODS)], strict=True):
-        assert run.error is None
-        assert_same(run, expected[m, str(c), s])
-
-
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=5))
 def test_any_company_in_any_order(world, company):
@@ -187,12 +166,11 @@ def test_no_teacher_runs_for_those_who_need_none(world):
     assert cohort.teacher_forwards == 0
 
 
-@pytest.mark.parametrize("method", ["finetune", "tinybert", "mlkd_bert"])
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
-def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, method, stop_after):
+def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
     here = world()
-    expected = alone(here, method, {}, 1)
-    first = here.run(method)
+    expected = alone(here, "tinybert", {}, 1)
+    first = here.run("tinybert")
     saved = tmp_path / "run.pt"
     train(
         here.cohort(first),
@@ -200,7 +178,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, method, s
         checkpoint=lambda run: checkpoints.save(run, saved),
     )
     assert first.position == stop_after
-    again = here.run(method)
+    again = here.run("tinybert")
     assert checkpoints.restore(again, saved)
     assert again.position == stop_after
     train(here.cohort(again))

@@ -1,21 +1,19 @@
-"""Every method that is installed, on every kind of task, from its first step to a student of plain transformers."""
+"""Every method that is installed learns, on every kind of task, in students of every family."""
 
 import math
 from itertools import groupby
 
 import pytest
 import torch
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from harness.host import Host
 
-CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", sorted(Host.create().methods))
-def test_a_method_trains_a_student_that_plain_transformers_load(world, tmp_path, method, kind):
+def test_a_method_trains_all_of_a_student(world, method, kind):
     here = world(kind, epochs=24, batch_size=64, log_every=1)  # the whole data set at every step
     run = here.run(method)
     before = {name: tensor.clone() for name, tensor in run.student.state_dict().items()}
@@ -32,7 +30,6 @@ def test_a_method_trains_a_student_that_plain_transformers_load(world, tmp_path,
     assert heads
     for name in [*heads, "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.output.dense.weight"]:
         assert not torch.equal(after[name], before[name]), f"{name} is not trained"
-    assert_exported(run, here, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["classification", "qa"])
@@ -61,16 +58,3 @@ def test_every_method_trains_students_of_other_families(world, teacher, student,
 def weight_of_last_layer(run):
     """The last matrix of the encoder: only what comes back from the losses through all of it changes it."""
     return [parameter for parameter in run.student.base_model.parameters() if parameter.ndim == 2][-1]
-
-
-def assert_exported(run, here, folder):
-    """Loaded by plain transformers without a key too few or too many, the student answers the same."""
-    run.student.save_pretrained(folder)
-    auto = AutoModelForQuestionAnswering if here.kind == "qa" else AutoModelForSequenceClassification
-    loaded, info = auto.from_pretrained(folder, output_loading_info=True)
-    assert not any(info.values())
-    inputs = here.stream().at(0, CPU)[0]["reader"].inputs
-    with torch.no_grad():
-        own, plain = run.student.eval()(**inputs), loaded.eval()(**inputs)
-    for mine, theirs in zip(own.to_tuple(), plain.to_tuple(), strict=True):
-        torch.testing.assert_close(mine, theirs)

@@ -1,0 +1,325 @@
+"""A method with one mistake fails the check that is for it, and no other; what only looks like one fails none."""
+
+import random
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness import Method, Needs, Problem, Stage
+from harness.losses import projection, task_loss, token_mse, unit_vectors
+from harness.testing import check_method
+
+
+class Right(Method):
+    """The last hidden states, mapped, and the labels."""
+
+    name = "right"
+    extra: tuple = ()
+
+    def stages(self):
+        own, theirs = f"hidden[{self.student.layers}]", f"hidden[{self.teachers[0].layers}]"
+        return [Stage("only", Needs(student=["logits", own, *self.extra], teachers=[[theirs]]))]
+
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict({"map": projection(student.hidden, teachers[0].hidden)})
+
+    def losses(self, step, batch, student, teachers):
+        own = step.modules["map"](student.hidden[self.student.layers])
+        distance = self.distance(own, teachers[0].hidden[self.teachers[0].layers], batch)
+        return {"distance": distance, "task": task_loss(student.logits, batch)}
+
+    def distance(self, own, theirs, batch):
+        return token_mse(own, theirs, batch.mask)
+
+
+class CountsPadding(Right):
+    def distance(self, own, theirs, batch):
+        return F.mse_loss(own.float(), theirs.float())
+
+
+class CountsTokensOfTheBatch(Right):
+    def distance(self, own, theirs, batch):
+        return (own.float() - theirs.float()).square().mean(-1)[batch.mask].mean()
+
+
+class CouplesUndeclared(Right):
+    def distance(self, own, theirs, batch):
+        mine, other = unit_vectors(own[:, 0]), unit_vectors(theirs[:, 0])
+        return (mine @ mine.T - other @ other.T).square().mean()
+
+
+class ComparesNeighbours(Right):
+    """Declared to be coupled, so it may compare examples, but not by their places."""
+
+    def stages(self):
+        (stage,) = super().stages()
+        return [replace(stage, coupled=frozenset({"distance"}))]
+
+    def distance(self, own, theirs, batch):
+        mine, other = (unit_vectors(each[:, 0]) for each in (own, theirs))
+        return ((mine[1:] * mine[:-1]).sum(-1) - (other[1:] * other[:-1]).sum(-1)).square().mean()
+
+
+class ReadsUndeclared(Right):
+    def losses(self, step, batch, student, teachers):
+        return {**super().losses(step, batch, student, teachers), "more": student.hidden[1].square().mean()}
+
+
+class DeclaresUnread(Right):
+    extra = ("embeddings", "scores[1]")
+
+
+class ChangesTheTeacher(Right):
+    def distance(self, own, theirs, batch):
+        return super().distance(own, theirs.masked_fill_(~batch.mask[..., None], 0), batch)
+
+
+class TrainsAParameterOfItsOwn(Right):
+    def modules(self, student, teachers):
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        return super().modules(student, teachers)
+
+    def distance(self, own, theirs, batch):
+        if self.scale.grad is not None:
+            with torch.no_grad():
+                self.scale -= 0.1 * self.scale.grad
+            self.scale.grad = None
+        return self.scale * super().distance(own, theirs, batch)
+
+
+class CountsInPython(Right):
+    calls = 0
+
+    def distance(self, own, theirs, batch):
+        self.calls += 1
+        return 0.5**self.calls * super().distance(own, theirs, batch)
+
+
+class LosesItsEpsilonInHalfPrecision(Right):
+    def distance(self, own, theirs, batch):
+        two = torch.ones(2, 2) @ torch.ones(2, 2)
+        epsilon = (two + 1e-3 - two).mean()
+        return super().distance(own, theirs, batch) * 1e-3 / epsilon
+
+
+class AsksForOtherStages(Right):
+    asked = 0
+
+    def stages(self):
+        self.asked += 1
+        (stage,) = super().stages()
+        return [Stage(stage.name, stage.needs, share=self.asked)]
+
+
+class TeachesItsMapAlone(Right):
+    def losses(self, step, batch, student, teachers):
+        own = step.modules["map"](student.hidden[self.student.layers].detach())
+        distance = self.distance(own, teachers[0].hidden[self.teachers[0].layers], batch)
+        return {"distance": distance, "task": task_loss(student.logits, batch)}
+
+
+class PullsAwayFromTheTeacher(Right):
+    def distance(self, own, theirs, batch):
+        return super().distance(own, 2 * theirs, batch)
+
+
+class TakesTheRoot(Right):
+    """Whose gradient is infinite at zero."""
+
+    def distance(self, own, theirs, batch):
+        by_token = (own.float() - theirs.float()).square().mean(-1).masked_fill(~batch.mask, 0)
+        return (by_token.sum(-1) / batch.lengths).sqrt().mean()
+
+
+class TakesNoOtherWidth(Right):
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict({"map": torch.nn.Identity()})
+
+
+class RefusesInFewWords(Right):
+    def check(self, task, student, teachers):
+        return [] if student.hidden == teachers[0].hidden else [Problem("the widths differ")]
+
+
+class BecomesNaN(Right):
+    def distance(self, own, theirs, batch):
+        return super().distance(own, theirs, batch) * float("nan")
+
+
+class HasNoTerms(Right):
+    def losses(self, step, batch, student, teachers):
+        super().losses(step, batch, student, teachers)
+        return {}
+
+
+class HasAVector(Right):
+    def distance(self, own, theirs, batch):
+        return (own - theirs).square().mean((1, 2))
+
+
+class CannotBeTrained(Right):
+    """A mistake that shows in a run alone."""
+
+    def losses(self, step, batch, student, teachers):
+        if step.generator.initial_seed() > 10:
+            raise ZeroDivisionError("a mistake")
+        return super().losses(step, batch, student, teachers)
+
+
+class DrawsWithPython(Right):
+    """From a generator that all runs share, and no checkpoint keeps."""
+
+    def distance(self, own, theirs, batch):
+        return (1 + random.random()) * super().distance(own, theirs, batch)
+
+
+MISTAKES = [
+    (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
+    (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
+    (CouplesUndeclared, "mean over examples", "distance is .* as the mean over the batch's parts"),
+    (ComparesNeighbours, "order of examples", "distance is .* with its examples in another order"),
+    (ReadsUndeclared, "needs", r"hidden\[1\] of student is read, and not declared"),
+    (DeclaresUnread, "needs", r"embeddings of student, scores\[1\] of student: declared and never read"),
+    (ChangesTheTeacher, "teacher frozen", "a tensor of teacher 1, which other runs share, was changed in place"),
+    (TrainsAParameterOfItsOwn, "resume", "differs from an uninterrupted run's by up to"),
+    (CountsInPython, "resume", "differs from an uninterrupted run's by up to"),
+    (LosesItsEpsilonInHalfPrecision, "half precision", "distance is (inf|nan) in bfloat16"),
+    (AsksForOtherStages, "stages", r"stages\(\) gave other stages"),
+    (TeachesItsMapAlone, "gradients", "distance: no gradient reaches a parameter of the student"),
+    (PullsAwayFromTheTeacher, "zero at identity", "where the student is its teacher, distance is .* with a gradient"),
+    (TakesTheRoot, "zero at identity", "distance has a gradient that is not finite"),
+    (TakesNoOtherWidth, "other sizes", "hidden 8, stage 'only': RuntimeError: .* `check` should refuse it"),
+    (RefusesInFewWords, "other sizes", "without the two numbers that do not fit: the widths differ"),
+    (BecomesNaN, "terms", "distance is nan"),
+    (HasNoTerms, "terms", r"losses\(\) returned no terms"),
+    (HasAVector, "terms", r"loss term 'distance' has shape \(4,\)"),
+    (CannotBeTrained, "training", r"step 1 \(only\): ZeroDivisionError: a mistake"),
+]
+
+
+def test_without_a_mistake_all_pass():
+    found = check_method(Right)
+    assert found.ok, found
+    assert {result.status for result in found.results if result.task != "text"} == {"passed"}
+
+
+@pytest.mark.parametrize(("method", "check", "words"), MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_mistake_fails_its_check_and_no_other(method, check, words):
+    (failed,) = check_method(method, kinds=["classification"]).failed
+    assert failed.check == check
+    assert re.search(words, failed.detail), failed.detail
+
+
+def test_random_numbers_of_python_are_the_same_neither_resumed_nor_in_company():
+    failed = check_method(DrawsWithPython, kinds=["classification"]).failed
+    assert [result.check for result in failed] == ["resume", "alone = cohort"]
+
+
+class CountsPaddingLater(Right):
+    def losses(self, step, batch, student, teachers):
+        self.late = step.index >= 5
+        return super().losses(step, batch, student, teachers)
+
+    def distance(self, own, theirs, batch):
+        return F.mse_loss(own.float(), theirs.float()) if self.late else super().distance(own, theirs, batch)
+
+
+def test_terms_that_change_are_checked_again_later_on():
+    (failed,) = check_method(CountsPaddingLater, kinds=["classification"]).failed
+    assert failed.check == "padding"
+    assert failed.detail.startswith("stage 'only', step 6 of 10: distance is")
+
+
+class ReadsMoreLater(Right):
+    """What it reads depends on progress; its needs are the union."""
+
+    extra = ("embeddings",)
+
+    def losses(self, step, batch, student, teachers):
+        terms = super().losses(step, batch, student, teachers)
+        return (
+            {**terms, "more": token_mse(student.embeddings, 0 * student.embeddings, batch.mask)}
+            if step.index
+            else terms
+        )
+
+
+class Anneals(Right):
+    """Is at rest at the end of its stage alone."""
+
+    def losses(self, step, batch, student, teachers):
+        self.share = (step.index + 1) / step.steps
+        return super().losses(step, batch, student, teachers)
+
+    def distance(self, own, theirs, batch):
+        return super().distance(own, self.share * theirs, batch)
+
+
+class BeginsAnywhere(Right):
+    """Its map does not begin as the identity."""
+
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict({"map": torch.nn.Linear(student.hidden, teachers[0].hidden)})
+
+
+class CouplesDeclared(CouplesUndeclared):
+    def stages(self):
+        (stage,) = super().stages()
+        return [replace(stage, coupled=frozenset({"distance"}))]
+
+
+class Forgets(Right):
+    """Drops features at random, by the run's generator."""
+
+    def losses(self, step, batch, student, teachers):
+        self.generator = step.generator
+        return super().losses(step, batch, student, teachers)
+
+    def distance(self, own, theirs, batch):
+        kept = torch.rand(own.shape[:2], generator=self.generator) < 0.9
+        return token_mse(own, theirs, batch.mask & kept | (torch.arange(own.shape[1]) == 0))
+
+
+class RemembersInABuffer(Right):
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("calls", torch.zeros(()))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        step.modules["memory"].calls += 1
+        terms = super().losses(step, batch, student, teachers)
+        return {**terms, "distance": terms["distance"] * 0.5 ** step.modules["memory"].calls}
+
+
+@pytest.mark.parametrize(
+    ("method", "identity"),
+    [
+        (ReadsMoreLater, "at rest: distance"),
+        (Anneals, "at rest: distance"),
+        (BeginsAnywhere, "distance goes through learnt modules"),
+        (CouplesDeclared, "at rest: distance"),
+        (Forgets, "at rest: distance"),
+        (RemembersInABuffer, "at rest: distance"),
+    ],
+)
+def test_what_is_no_mistake_fails_nothing(method, identity):
+    found = check_method(method, kinds=["classification"])
+    assert found.ok, found
+    assert {each.check: each.detail for each in found.results}["zero at identity"] == identity
+
+
+class OfTwoTeachers(Right):
+    min_teachers = max_teachers = 2
+
+    def stages(self):
+        (stage,) = super().stages()
+        return [Stage("only", Needs(stage.needs.student, [stage.needs.teachers[0]] * 2))]
+
+
+def test_a_second_teacher_that_is_not_read_is_told():
+    (failed,) = check_method(OfTwoTeachers, kinds=["classification"]).failed
+    assert failed.detail == "stage 'only', 2 teachers: hidden[4] of teacher 2: declared and never read"

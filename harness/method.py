@@ -1,8 +1,9 @@
 """The interface that the author of a method reads: `Method`, `MethodConfig`, `Stage`, `Needs`.
 
-A method is a typed object in the training loop. The host builds one per run, asks it once for its stages and modules,
-and then calls `losses` on every batch. It does the rest itself: teachers, batches, optimisers, weighing and summing of
-the terms, checkpoints, logging.
+A method is a typed object in the training loop. The host builds several: some to ask what they would do, for which
+`stages` must give the same whenever it is called, and one for each run, which it asks for its modules and then for the
+`losses` of every batch, or of parts of it. It does the rest itself: teachers, batches, optimisers, weighing and summing
+of the terms, checkpoints, logging.
 """
 
 from __future__ import annotations
@@ -270,7 +271,10 @@ class Method(ABC):
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
-        """The stages of a run, in order; at least one. Their names are unique."""
+        """The stages of a run, in order; at least one. Their names are unique.
+
+        A pure function of options, task, shapes and seed: it is called many times, on several instances.
+        """
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         """Projections and, as buffers, the method's state: trained and checkpointed by the host, never exported.

@@ -13,13 +13,14 @@ from harness.host import Host
 from harness.method import Method
 from harness.models.needs import LAYERED, WHOLE
 from harness.results import report
-from harness.testing import loss_terms, tiny_batch, tiny_model
+from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
+from harness.testing.conformance import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PLUGINS = ROOT / "docs" / "plugins.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
-OFFLINE = re.compile(r"harness (--help|list|validate)\b")
+OFFLINE = re.compile(r"harness (--help|list|validate|check)\b")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_printed_run_with_the_plugin_is_valid(folder):
 
 def test_every_command_is_told():
     text = README.read_text(encoding="utf-8")
-    for name in ("run", "plan", "validate", "report", "list", "doctor"):
+    for name in ("run", "plan", "validate", "report", "list", "check", "doctor"):
         assert f"`harness {name}" in text
 
 
@@ -126,11 +127,34 @@ def test_printed_section_is_on_the_board(folder, small):
     assert "points_per_hour" in (small.store().folder / "sections" / "points.csv").read_text()
 
 
-def test_printed_test_of_the_plugin_passes(folder):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_cosine_kd.py"]
+def test_printed_tests_of_the_plugin_pass(folder):
+    files = ["test_cosine_kd.py", "test_conformance.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
+
+
+def test_printed_output_of_the_checks_is_what_comes_out(folder):
+    printed, failure = blocks(PLUGINS, "text")
+    lines = [line.rstrip() for line in harness("harness check cosine_kd.py", folder).splitlines()]
+    assert [line for line in printed.splitlines() if line != "..." and line not in lines] == []
+    plugin = folder / "cosine_kd.py"
+    per_example = "of_example = distance.masked_fill(~batch.mask, 0).sum(-1) / batch.lengths"
+    text = plugin.read_text()
+    assert per_example in text
+    plugin.write_text(text.replace(per_example, "of_example = distance.mean(-1)"))
+    (failed,) = check_method(plugin, kinds=["classification"]).failed
+    assert failed.check == "padding"
+    number = re.compile(r"\d\.\d+")
+    assert number.sub("#", failed.detail) == number.sub("#", failure.rstrip())
+    told, shown = ([float(found) for found in number.findall(text)] for text in (failed.detail, failure))
+    assert told == pytest.approx(shown, rel=1e-3)
+
+
+def test_every_check_is_told():
+    page = PLUGINS.read_text(encoding="utf-8")
+    assert [check.name for check in checks() if f"| `{check.name}` |" not in page] == []
 
 
 def test_every_tensor_and_member_of_a_method_is_told():

@@ -162,9 +162,9 @@ from harness.training.cohort import Teacher
 filling.SAVED_EVERY, kept.BATCH_SIZE = 2, 8
 forward = Teacher.forward
 
-def slowly(*args):
+def slowly(*args, **options):
     time.sleep(0.1)
-    return forward(*args)
+    return forward(*args, **options)
 
 Teacher.forward = slowly
 main()

@@ -30,7 +30,7 @@ ON_LABELS_ALONE = ["finetune", "distilbert"]
 @pytest.mark.parametrize(("method", "config"), [*((name, {}) for name in METHODS), *OPTIONS], ids=str)
 def test_a_method_passes_every_check(method, config, capsys):
     found = check_method(method, config=config)
-    assert found.ok, found
+    assert found.ok, str(found)
     checked = {result.task for result in found.results if result.check != EVERY}
     assert checked == TASKS | ({"text"} if begins_on_text(METHODS[method]) else set())
     silent = {(result.check, result.task) for result in found.results if result.status == "n/a"}

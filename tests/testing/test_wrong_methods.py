@@ -202,7 +202,7 @@ MISTAKES = [
 
 def test_without_a_mistake_all_pass():
     found = check_method(Right)
-    assert found.ok, found
+    assert found.ok, str(found)
     assert {result.status for result in found.results if result.task != "text"} == {"passed"}
 
 
@@ -308,7 +308,7 @@ class RemembersInABuffer(Right):
 )
 def test_what_is_no_mistake_fails_nothing(method, identity):
     found = check_method(method, kinds=["classification"])
-    assert found.ok, found
+    assert found.ok, str(found)
     assert {each.check: each.detail for each in found.results}["zero at identity"] == identity
 
 

@@ -63,7 +63,7 @@ def collector(monkeypatch):
 def suite(monkeypatch, tmp_path):
     """A suite of one run, in which nothing real happens: each test says what the engine does."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
-    spec = SimpleNamespace(name="tiny", latency=None, tuning=None)
+    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None)
     loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
     plan_file = {
         "suite": "tiny",

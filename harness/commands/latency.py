@@ -82,6 +82,7 @@ def _suite(
     from harness.suite import resolve
     from harness.suite.schema import LatencySpec
 
+    plan.refuse_absent(suite.spec.device)
     planned = plan.build(resolve(suite, online=True))
     settings = suite.spec.latency or LatencySpec()
     store = Store(results / suite.spec.name)
@@ -109,9 +110,10 @@ def _checkpoints(
     from harness.latency.candidates import of_checkpoints
     from harness.latency.measure import refuse_obstacles
     from harness.latency.suite import measure_missing
-    from harness.plan.builder import best_device
+    from harness.plan.devices import best_device, refuse_absent
     from harness.results.store import Store
 
+    refuse_absent(spec.device)
     device = torch.device(spec.device or best_device())
     refuse_obstacles(spec.latency, device, host.latency_backends)
     found = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)

@@ -33,6 +33,7 @@ def run_suite(
     from harness.results.store import Store
     from harness.suite import resolve
 
+    plan.refuse_absent(suite.spec.device)
     planned = plan.build(resolve(suite, online=True))
     check_before(planned)
     store = Store(results / suite.spec.name)

@@ -56,6 +56,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     from harness.suite import resolve
 
     store = Store(results / suite.spec.name)
+    plan.refuse_absent(suite.spec.device)
     planned = plan.build(resolve(suite, online=True))
     states = plan.status(planned, store)
     to_do = [state.job for state in states if not state.done]

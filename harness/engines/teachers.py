@@ -19,7 +19,7 @@ from harness.identity import derive
 from harness.method import Method, MethodConfig
 from harness.models import heads, together
 from harness.models.families import shape
-from harness.plan.jobs import SCRATCH_POSITIONS, TeacherJob, task_info
+from harness.plan.jobs import TeacherJob, scratch_positions, task_info
 from harness.results import atomic, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
@@ -107,7 +107,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         intermediate_size=architecture.ffn,
         hidden_dropout_prob=architecture.dropout,
         attention_probs_dropout_prob=architecture.dropout,
-        max_position_embeddings=max(SCRATCH_POSITIONS, job.training.max_length),
+        max_position_embeddings=scratch_positions(job),
         # BERT's 0.02 is right for its width of 768; a narrow model that starts so low takes long to begin to learn.
         initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
         pad_token_id=job.reader.tokenizer.pad_token_id,

@@ -59,7 +59,7 @@ def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizer
 
     Its vocabulary, of at most `size` entries: the special tokens; each character that occurs, both alone and as the
     continuation of a word, so that no word of known characters is unknown; and then whole words, the most frequent
-    first. Raises `ValueError` if `size` has no room for the characters.
+    first. Raises `UserError` if `size` has no room for the characters.
     """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -72,7 +72,10 @@ def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizer
     characters = sorted(set("".join(words)))
     pieces = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
     if len(pieces) > size:
-        raise ValueError(f"a vocabulary of {size} has no room for the {len(characters)} characters of the texts")
+        raise UserError(
+            f"a vocabulary of {size} has no room for the {len(characters)} characters of the texts: no teacher from"
+            " scratch can read them; take one with a tokenizer of its own (`model:`)"
+        )
     by_frequency = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
     vocabulary = [*pieces, *by_frequency[: size - len(pieces)]]
     return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)}, do_lower_case=True)
@@ -88,4 +91,6 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         "inputs": list(tokenizer.model_input_names),
     }
+    if tokenizer.truncation_side != "right":  # as nearly all have it: a part of the others' alone
+        content["cut"] = tokenizer.truncation_side
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

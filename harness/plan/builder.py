@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from harness.errors import Problem, UserError
 from harness.identity import key
 from harness.method import Augmentation, Method
-from harness.models import checkpoints, tokenizers
+from harness.models import checkpoints, families, tokenizers
 from harness.plan import keeping, keys, studies
+from harness.plan.devices import best_device
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
-from harness.plan.jobs import SCRATCH_POSITIONS, AugmentationJob, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.plan.jobs import (
+    SCRATCH_POSITIONS,
+    AugmentationJob,
+    Reader,
+    RunJob,
+    TaskData,
+    TeacherJob,
+    scratch_positions,
+    task_info,
+)
 from harness.plan.plan import Plan
 from harness.results.records import NotApplicable, PlannedRun
 from harness.suite import augmenting
@@ -23,6 +31,7 @@ from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint, select
 from harness.tasks.selection import hold_out
+from harness.tasks.soundness import refuse_unsound
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
 """Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
@@ -35,13 +44,6 @@ def build(resolved: Resolved) -> Plan:
         UserError: a data set or a checkpoint cannot be had.
     """
     return _Builder(resolved).plan()
-
-
-def best_device() -> str:
-    """What is there."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class _Builder:
@@ -86,7 +88,9 @@ class _Builder:
         limit = self.spec.training.limit
         source = self.suite.sources.get(task.source) if task.source else None
         spec = self.spec.selects
-        splits = select(hold_out(task, task.load(source), spec), train=limit.train, validation=limit.validation)
+        whole = task.load(source)
+        refuse_unsound(task.name, whole)
+        splits = select(hold_out(task, whole, spec), train=limit.train, validation=limit.validation)
         validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
         chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
         return TaskData(task, splits, fingerprint(splits.train), validation, chosen_on)
@@ -120,10 +124,26 @@ class _Builder:
             reader = self._reader(checkpoint)
         else:
             tokenizer = tokenizers.whole_word(_texts(data.splits))
-            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, max(SCRATCH_POSITIONS, settings.max_length))
+            most = max(SCRATCH_POSITIONS, settings.max_length)
+            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
-        return TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
+        job = TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
+        of = f"teachers.{name}.max_length" if spec.max_length else "training.max_length"
+        self._refuse_longer(settings.max_length, of, job)
+        return job
+
+    def _refuse_longer(self, tokens: int, where: str, model: TeacherJob | str) -> None:
+        """Raise `UserError` if a teacher, or the checkpoint of a student, has no positions for so many tokens."""
+        name = model if isinstance(model, str) else model.name
+        checkpoint = self._checkpoint(model) if isinstance(model, str) else model.checkpoint
+        if checkpoint is not None:
+            config = checkpoints.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
+            most = families.most_tokens(config)
+        else:
+            most = None if isinstance(model, str) else scratch_positions(model)
+        if most is not None and tokens > most:
+            raise UserError(Problem(f"it is {tokens}, but {name} reads at most {most} tokens; lower it", where))
 
     def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """One for each seed."""
@@ -131,6 +151,10 @@ class _Builder:
         beginning = self._beginning(cell)
         reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
         teachers = self._teachers_of(cell)
+        alike = [teacher for teacher in teachers if teacher.reader.fingerprint == reader.fingerprint]
+        for model in (cell.student if checkpoint is not None else source, *alike):
+            if model is not None:
+                self._refuse_longer(settings.max_length, "training.max_length", model)
         augmented = self._augmented(cell, data)
         general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
         student_parts = keys.student(

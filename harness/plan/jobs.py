@@ -89,6 +89,11 @@ class TeacherJob:
         return self.group.members[0].spec.seed if self.group else self.spec.seed
 
 
+def scratch_positions(job: TeacherJob) -> int:
+    """Tokens that a teacher from scratch has positions for."""
+    return max(SCRATCH_POSITIONS, job.training.max_length)
+
+
 @dataclass(frozen=True)
 class AugmentationJob:
     """Training data to make from a task's: by the masked language model in the folder `model`, with `files`. `label` is

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.method import Augmentation, General, Method
-from harness.plan.jobs import SCRATCH_POSITIONS, Reader, TaskData, TeacherJob
+from harness.plan.jobs import Reader, TaskData, TeacherJob, scratch_positions
 from harness.suite.resolved import MethodVariant
 from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.text import Text
@@ -155,8 +155,11 @@ def _drawn_like(teacher: TeacherJob) -> dict[str, Any]:
     the numbers that are the student's own."""
     architecture = teacher.spec.architecture
     assert architecture is not None  # there is no checkpoint
-    positions = max(SCRATCH_POSITIONS, teacher.training.max_length)
-    return {"dropout": architecture.dropout, "width of initial weights": architecture.hidden, "positions": positions}
+    return {
+        "dropout": architecture.dropout,
+        "width of initial weights": architecture.hidden,
+        "positions": scratch_positions(teacher),
+    }
 
 
 def general(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from harness.errors import Problem, UserError
-from harness.results.records import PlanFile, RunRecord, TeacherRecord
+from harness.results.records import PlanFile, PlannedTask, RunRecord, TeacherRecord
 from harness.results.store import Store
 
 Result = RunRecord | TeacherRecord
+
+ANOTHER = "a score that is not the task's"
 
 
 def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
@@ -19,12 +23,23 @@ def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> Non
         for what, value in (
             ("different examples", lambda r: f"data_fingerprint {r.data_fingerprint}"),
             ("different metrics", lambda r: f"metrics {', '.join(sorted(r.metrics)) or 'none'}"),
+            ("by another metric", partial(_scored_by, task)),
         ):
             groups = _grouped(of_task, value)
-            if len(groups) > 1:
+            if len(groups) > 1 or ANOTHER in groups:
                 problems.append(_problem(store, f"results of {task.name} scored {what}", groups))
     if problems:
         raise UserError(*problems)
+
+
+def _scored_by(task: PlannedTask, result: Result) -> str:
+    """Whether the score is what the task names now, or the mean of it over its validation splits. A task may have been
+    changed since."""
+    own = [value for name, value in result.metrics.items() if name == task.score]
+    values = own or [value for name, value in result.metrics.items() if name.endswith(f"_{task.score}")]
+    if result.score is None or not values or math.isclose(result.score, math.fsum(values) / len(values), rel_tol=1e-9):
+        return f"score {task.score}"
+    return ANOTHER
 
 
 def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:

@@ -16,6 +16,7 @@ from harness.suite.schema import StudentSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from harness.host import Host
+    from harness.tasks.base import Task
 
 
 def as_map(data: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -46,9 +47,20 @@ def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
                 known.append(name)
                 _known_metrics(name, ("tasks", index), host, findings)
     for teacher, body in as_map(data, "teachers").items():
-        for name in as_map(body, "floor") if isinstance(body, dict) else ():
-            _known_task(name, ("teachers", teacher, "floor", name), host, findings)
+        for name, floor in (as_map(body, "floor") if isinstance(body, dict) else {}).items():
+            path = ("teachers", teacher, "floor", name)
+            _known_task(name, path, host, findings)
+            if name in host.tasks and host.tasks[name].higher_is_better and isinstance(floor, int | float):
+                _on_scale(floor, host.tasks[name], path, findings)
     return known
+
+
+def _on_scale(floor: float, task: Task, path: KeyPath, findings: Findings) -> None:
+    """A score in percent is hardly ever to be 1 at least, and a fraction never more."""
+    if not task.in_percent and floor > 1:
+        findings.add(path, f"{task.score} of {task.name} is a fraction, found {floor:g}: write {floor / 100:g}")
+    elif task.in_percent and 0 < floor <= 1:
+        findings.add(path, f"{task.score} of {task.name} is in percent, found {floor:g}: write {100 * floor:g}")
 
 
 def _known_task(name: str, path: KeyPath, host: Host, findings: Findings) -> None:

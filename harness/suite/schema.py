@@ -70,7 +70,7 @@ class TeacherSpec(Strict):
     epochs: Annotated[float, Field(gt=0)] = 3.0
     lr: Rate = 2e-5
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
-    max_length: Positive | None = Field(None, description="default: training.max_length")
+    max_length: Annotated[int, Field(ge=8)] | None = Field(None, description="default: training.max_length")
     seed: Seed = 1
     floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
 

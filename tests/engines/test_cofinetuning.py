@@ -178,7 +178,7 @@ def test_without_cofinetuning_the_second_teachers_settings_count(small):
 
 
 def test_the_floor_names_the_suites_teacher(small):
-    floor = "teachers.other.floor={order: 1.01}"
+    floor = "teachers.other.floor={order: 1.0}"
     with pytest.raises(UserError, match=r"teacher other scores .*teachers\.other\.floor\.order"):
         small.run(*ALONE, floor)
     small.run(*ALONE)

@@ -47,7 +47,7 @@ def test_the_most_frequent_words_have_room():
     tokenizer = tokenizers.whole_word(["the cat the cat the"], size=characters + 1)
     assert len(tokenizer) == characters + 1
     assert tokens(tokenizer, "the cat") == ["[CLS]", "the", "c", "##a", "##t", "[SEP]"]
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(UserError, match="no room"):
         tokenizers.whole_word(["the cat"], size=6)
 
 
@@ -90,6 +90,8 @@ def test_a_fingerprint_is_of_contents():
     first(TEXTS, truncation=True, max_length=4, padding=True)
     assert tokenizers.fingerprint(first) == before
     assert tokenizers.fingerprint(tokenizers.whole_word([*TEXTS, "more words"])) != before
+    first.truncation_side = "left"  # it keeps other tokens of a long text
+    assert tokenizers.fingerprint(first) != before
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):

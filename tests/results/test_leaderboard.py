@@ -20,6 +20,7 @@ from results_factory import (
 
 from harness.errors import UserError
 from harness.results import report
+from harness.results.checks import refuse_mixes
 from harness.results.records import NotApplicable
 from harness.results.store import Store
 
@@ -144,6 +145,23 @@ def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
             report(tmp_path)
     assert {path: path.read_bytes() for path in old} == old
     assert b"99.0" in report(tmp_path).files[0].read_bytes()
+
+
+def test_scores_by_a_metric_that_is_no_longer_the_tasks_are_refused(tmp_path):
+    """The task was changed since, and all metrics are in the records as before."""
+    metrics = {SST2.score: 0.8, "other": 0.5}
+    now = run_record("sst2", "kd", "big", 1, metrics=metrics)
+    of_splits = run_record(
+        "sst2", "kd", "big", 2, metrics={f"a_{SST2.score}": 0.7, f"b_{SST2.score}": 0.9, "b_other": 1.0}
+    )
+    refuse_mixes(Store(tmp_path), plan(), [now])
+    refuse_mixes(Store(tmp_path), plan(), [of_splits])
+    before = run_record("sst2", "finetune", "big", 1, score=0.5, metrics=metrics)
+    for results in ([before], [now, before]):
+        with pytest.raises(
+            UserError, match=r"results of sst2 scored by another metric(.|\n)*score that is not the task's"
+        ):
+            refuse_mixes(Store(tmp_path), plan(), results)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ TEACHERS = {
         ["teachers.t.architecture", "10", "4 heads"],
     ),
     "unknown floor": ("  t: {model: a/b, floor: {sst: 0.9}}", ["teachers.t.floor.sst", "did you mean 'sst2'"]),
+    "floor in percent": ("  t: {model: a/b, floor: {sst2: 91}}", ["teachers.t.floor.sst2", "found 91", "write 0.91"]),
+    "floor as a fraction": ("  t: {model: a/b, floor: {squad: 0.88}}", ["teachers.t.floor.squad", "write 88"]),
     "floor of no number": ("  t: {model: a/b, floor: {sst2: high}}", ["teachers.t.floor.sst2", "a number", "'high'"]),
     "model nowhere": ("  t: {model: /no/such/model}", ["teachers.t.model", "/no/such/model", "there is no folder"]),
     "model of no form": ("  t: {model: a b}", ["teachers.t.model", "'a b'", "hub id"]),

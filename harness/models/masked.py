@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.latency.inputs import positions
-from harness.models import heads, tokenizers
+from harness.models import families, heads, tokenizers
 from harness.models.checkpoints import config_in
 from harness.tasks.batches import eval_batches
 
@@ -29,7 +28,7 @@ class MaskedLM:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        self.longest = positions(model) or 512
+        self.longest = families.most_tokens(model.config) or 512
         """Tokens of the longest sequence it can read, special ones and all."""
 
     @property

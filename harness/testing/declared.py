@@ -98,7 +98,7 @@ class _WatchedLayers(Mapping[int, Any]):
 
 
 def terms(subject: Subject) -> None:
-    """There is at least one, and all are finite scalars."""
+    """There is at least one; all are finite scalars, under names of their own."""
     for case in subject.cases:
         for at in (BEGINNING, *LATER):
             try:

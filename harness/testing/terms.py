@@ -78,7 +78,7 @@ def loss_terms(
 
     Raises:
         UserError: there is no such method, stage or step; the method refuses these models, or asks for what they cannot
-            give; it gives no terms, or one that is no scalar.
+            give; it gives no terms, one that is no scalar, or a name that is taken.
     """
     from harness.models.capture import Capture
 
@@ -171,9 +171,10 @@ def compute(
     """The terms of one batch, with freshly built modules.
 
     Raises:
-        UserError: the method gives no terms, or one that is no scalar.
+        UserError: the method gives no terms, one that is no scalar, or a name that is taken.
     """
     from harness.models.rng import seeded
+    from harness.training import names
     from harness.training.run import weighted_sum
 
     def forward(needs: Collection[str]) -> Tensors:
@@ -182,13 +183,17 @@ def compute(
     with seeded(method.seed):
         modules = method.modules(method.student, method.teachers)
     modules = modules.to(device=student.model.device, dtype=student.model.dtype)
-    step = Step(stage, at.index, at.steps, at.epoch, at.epochs, modules, generator, again=forward)
+    logged: dict[str, float | Tensor] = {}
+    step = Step(
+        stage, at.index, at.steps, at.epoch, at.epochs, modules, generator, log=logged.__setitem__, again=forward
+    )
     asked = stage.needs.teachers
     read = [_taught(teacher, batch, names) for teacher, names in zip(teachers, asked, strict=bool(asked))]
     shown = [show(f"teacher {i}", tensors) for i, tensors in enumerate(read, start=1)]
     terms = method.losses(step, batch, show("student", forward(stage.needs.student)), shown)
     try:
         weighted_sum(terms, method.weights(step))
+        names.check(terms, logged)
     except ValueError as error:
         raise UserError(f"{method.name}, stage {stage.name!r}: {error}") from error
     return Computed(terms, modules)

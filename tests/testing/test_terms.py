@@ -75,15 +75,29 @@ def test_what_the_models_cannot_give_is_refused(needs, words):
     [
         (lambda student, batch: {}, r"plain, stage 'only': the method's losses\(\) returned no terms"),
         (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
+        (
+            lambda student, batch: {"loss": task_loss(student.logits, batch)},
+            "names a term 'loss', as the weighted total",
+        ),
     ],
 )
-def test_no_terms_and_terms_that_are_no_scalars_are_refused(given, words):
+def test_terms_that_a_run_refuses_are_refused(given, words):
     class Odd(Plain):
         def losses(self, step, batch, student, teachers):
             return given(student, batch)
 
     with pytest.raises(UserError, match=words):
         terms(Odd)
+
+
+def test_a_logged_value_called_as_a_term_is_refused():
+    class Logs(Plain):
+        def losses(self, step, batch, student, teachers):
+            step.log("task", 1.0)
+            return super().losses(step, batch, student, teachers)
+
+    with pytest.raises(UserError, match="names a value 'task', as a term"):
+        terms(Logs)
 
 
 class Scheduled(Plain):

@@ -160,6 +160,17 @@ class HasAVector(Right):
         return (own - theirs).square().mean((1, 2))
 
 
+class TakesTheTotalsName(Right):
+    def losses(self, step, batch, student, teachers):
+        terms = super().losses(step, batch, student, teachers)
+        return {"distance": terms["distance"], "loss": terms["task"]}
+
+
+class WeighsNoTerm(Right):
+    def weights(self, step):
+        return {"distanze": 2.0}
+
+
 class CannotBeTrained(Right):
     """A mistake that shows in a run alone."""
 
@@ -196,6 +207,8 @@ MISTAKES = [
     (BecomesNaN, "terms", "distance is nan"),
     (HasNoTerms, "terms", r"losses\(\) returned no terms"),
     (HasAVector, "terms", r"loss term 'distance' has shape \(4,\)"),
+    (TakesTheTotalsName, "terms", "names a term 'loss', as the weighted total is called"),
+    (WeighsNoTerm, "training", r"weights\(\) names distanze, and losses\(\) gave no such term"),
     (CannotBeTrained, "training", r"step 1 \(only\): ZeroDivisionError: a mistake"),
 ]
 

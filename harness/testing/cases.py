@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from harness.models.capture import Capture
 from harness.models.rng import seeded
 from harness.testing.terms import Computed, Progress, Show, as_they_are, bind, compute, refuse_needs
 from harness.testing.tiny import tiny_batch, tiny_model
-
-if TYPE_CHECKING:
-    from harness.testing.runs import Workshop
 
 CLASSES = 3
 SHARPNESS = 14
@@ -163,13 +159,6 @@ class Subject:
             later = (replace(case, at=at) for at in LATER)
             found += [each for each in later if each.values() != first]
         return found
-
-    @cached_property
-    def workshop(self) -> Workshop:
-        """Where its runs are made."""
-        from harness.testing.runs import Workshop
-
-        return Workshop(self)
 
     def on(self, student: Sizes, teacher: Sizes, *, twins: bool = False) -> list[Case]:
         """The cases on models of these sizes; `twins`: the student is its teachers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -158,12 +158,18 @@ def _rows(batch: Batch) -> Iterator[Row]:
         )
 
 
+@lru_cache(maxsize=1)
+def _workshop(subject: Subject) -> Workshop:
+    """Of the subject whose checks are made now, one after another."""
+    return Workshop(subject)
+
+
 def training(subject: Subject) -> None:
     """A short run ends without an error, and has trained its student."""
-    run = subject.workshop.finished
+    run = _workshop(subject).finished
     if run.error is not None:
         raise Broken(run.error)
-    before = subject.workshop.run(seed=1).student.state_dict()
+    before = _workshop(subject).run(seed=1).student.state_dict()
     if all(torch.equal(tensor, before[name]) for name, tensor in run.student.state_dict().items()):
         raise Broken("after a run the student's weights are as they were")
 
@@ -173,7 +179,7 @@ def resume(subject: Subject) -> None:
 
     What the method keeps elsewhere than in the parameters and buffers of its modules is lost at every stop.
     """
-    workshop = subject.workshop
+    workshop = _workshop(subject)
     with TemporaryDirectory() as folder:
         saved = Path(folder) / "run.pt"
         run = workshop.run(seed=1)
@@ -196,7 +202,7 @@ def _one_step(workshop: Workshop, run: Run, saved: Path) -> Run:
 
 def cohort(subject: Subject) -> None:
     """Beside others, and beside a run of its own kind with another seed, a run ends with the bits that it has alone."""
-    workshop = subject.workshop
+    workshop = _workshop(subject)
     run = workshop.run(seed=1)
     workshop.train(workshop.company(seed=2), workshop.run(seed=2), run)
     _same(run, workshop.finished, "beside other runs")
@@ -222,7 +228,7 @@ def _bits(run: Run) -> Bits:
 
 def export(subject: Subject) -> None:
     """Plain transformers load the trained student, with no key too few or too many, and it answers the same."""
-    run = subject.workshop.finished
+    run = _workshop(subject).finished
     special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
     auto = special.get(subject.kind, AutoModelForSequenceClassification)
     with TemporaryDirectory() as folder, quiet():

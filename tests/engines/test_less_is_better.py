@@ -38,7 +38,7 @@ def made(count, seed):
 
 class Config(MethodConfig):
     value: Annotated[float, Search(0, 6)] = Field(6.0, description="what it says")
-    later: float | None = None
+    later: float | None = Field(None, description="what it says from the third epoch on")
 
 
 class Says(Method):

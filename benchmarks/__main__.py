@@ -45,7 +45,7 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the .json and .md to write")] = HERE / "results",
 ) -> None:
-    """Measure, print the ratios, and write them to OUT/BENCHMARK.json and .md."""
+    """Measure, print the ratios, and write them to OUT/BENCHMARK-STUDENTS.json and .md."""
     from pydantic import ValidationError
 
     from benchmarks.measuring import result

@@ -112,9 +112,10 @@ class Result(BaseModel):
         return "\n".join([f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""])
 
     def write(self, folder: Path) -> list[Path]:
-        """`<benchmark>.json` and `<benchmark>.md` in `folder`, which is made."""
+        """`<benchmark>-<students>.json` and `.md` in `folder`, which is made: other students take no one's place."""
         folder.mkdir(parents=True, exist_ok=True)
-        json, table = (folder / f"{self.benchmark}.{ending}" for ending in ("json", "md"))
+        name = "-".join([self.benchmark, *self.options.students])
+        json, table = (folder / f"{name}.{ending}" for ending in ("json", "md"))
         atomic.write_text(json, self.model_dump_json(indent=1) + "\n")
         atomic.write_text(table, self.markdown())
         return [json, table]

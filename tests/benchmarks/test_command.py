@@ -19,9 +19,9 @@ def benchmarks(tmp_path):
 def test_it_prints_what_it_writes(benchmarks, tmp_path):
     done = benchmarks("floor", *SIZES.split())
     assert done.exit_code == 0, done.output
-    assert done.stdout.strip() == (tmp_path / "floor.md").read_text().strip()
+    assert done.stdout.strip() == (tmp_path / "floor-1x12.md").read_text().strip()
     assert "1x12, 1 runs on logits: together / alone" in done.stdout
-    assert (tmp_path / "floor.json").exists()
+    assert (tmp_path / "floor-1x12.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_what_is_written_can_be_read_and_says_where_it_is_from(options, tmp_path
     found = result("some", options(), measure, said.append)
     assert said == ["now"]
     written = found.write(tmp_path / "new")
-    assert [path.name for path in written] == ["some.json", "some.md"]
+    assert [path.name for path in written] == ["some-2x12.json", "some-2x12.md"]
     text = written[0].read_text()
     assert Result.model_validate_json(text) == found
     assert json.loads(text)["nanoseconds"] == {"a": [2, 8], "b": [1, 2]}

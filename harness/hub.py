@@ -7,6 +7,8 @@ from typing import Literal
 
 PROBE_SECONDS = 5.0
 
+GATED = "it is gated on the hub: ask for access there, and log in with `hf auth login`"
+
 
 def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
     """Why `repo_id` cannot be fetched from the hub now, in a clause; None if it can be.
@@ -33,13 +35,24 @@ def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
     except OfflineModeIsEnabled:
         return "HF_HUB_OFFLINE forbids the hub"
     except GatedRepoError:
-        return f"it is gated on {endpoint}: ask for access there, and log in with `hf auth login`"
+        return GATED
     except RepositoryNotFoundError:
-        return f"{endpoint} has no {kind} of this id, or it is private"
+        return f"{endpoint} has no {kind} of this id, or it is private (`hf auth login` logs in)"
     except HfHubHTTPError as error:
-        return f"{endpoint} answered with status {error.response.status_code}"
+        status = error.response.status_code
+        if status in (401, 403):
+            return f"{endpoint} refuses the login (status {status}): `hf auth login` logs in with a token that is valid"
+        return f"{endpoint} answered with status {status}"
     except httpx.TimeoutException:
         return f"{endpoint} did not answer within {PROBE_SECONDS:g} s"
     except httpx.HTTPError as error:
         return f"{endpoint} cannot be reached ({str(error) or type(error).__name__})"
     return None
+
+
+def broken_download() -> tuple[type[Exception], ...]:
+    """What the hub's clients raise where a download ends before its end; a file that is gated is told apart."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    httpx = import_module("huggingface_hub.utils").httpx
+    return HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError

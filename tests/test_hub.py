@@ -2,10 +2,16 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from huggingface_hub.utils import httpx
 from transformers import BertConfig, BertModel
 
+from harness.errors import UserError
 from harness.hub import obstacle
+from harness.models import checkpoints
+from harness.tasks import sources
 
 from .hub import serve
 
@@ -42,3 +48,43 @@ def test_offline_mode_is_a_reason(monkeypatch):
 
 def test_a_path_is_no_hub_id():
     assert "neither a hub id nor a folder" in (obstacle("some/where/else", "dataset") or "")
+
+
+def answering(status):
+    """What the hub's client raises for that status."""
+    request = httpx.Request("GET", "https://hub.test/api")
+    return HfHubHTTPError("no", response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(("status", "told"), [(401, "hf auth login"), (403, "hf auth login"), (500, "status 500")])
+def test_a_login_that_is_refused_is_told_as_such(monkeypatch, status, told):
+    def refuse(self, *args, **options):
+        raise answering(status)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    assert told in (obstacle("someone/tiny", "model") or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (GatedRepoError("no", response=answering(403).response), "it is gated on the hub: ask for access"),
+        (httpx.ReadTimeout("slow"), "the download broke off (slow); try again"),
+        (RuntimeError("a chunk is missing"), "the download broke off (a chunk is missing)"),
+    ],
+    ids=["gated", "timeout", "chunks"],
+)
+def test_a_download_that_breaks_off_is_told(monkeypatch, error, told):
+    def breaks(*args, **options):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "obstacle", lambda model, kind: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, model: ["config.json"])
+    monkeypatch.setattr("huggingface_hub.snapshot_download", breaks)
+    with pytest.raises(UserError) as caught:
+        checkpoints.read_config("someone/tiny", online=True)
+    assert told in str(caught.value)
+    assert "someone/tiny" in str(caught.value)
+    with pytest.raises(UserError, match="data set 'someone/data'") as caught, sources._reading("someone/data"):
+        raise error
+    assert ("gated" in str(caught.value)) == ("gated" in told)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
-from harness.hub import obstacle
+from harness.hub import GATED, broken_download, obstacle
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -124,7 +124,7 @@ def _weight_patterns(names: list[str]) -> tuple[str, ...]:
 def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
     """A hub id's files, from the hub where it answers and else from the cache."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError
 
     reason = obstacle(model, "model")
     if reason is not None:
@@ -135,7 +135,9 @@ def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
     try:
         names = [name for name in HfApi().list_repo_files(model) if "/" not in name]
         return Path(snapshot_download(model, allow_patterns=_wanted(model, names, weights=weights, code=code)))
-    except (HfHubHTTPError, OSError) as error:
+    except GatedRepoError as error:  # which tells of itself to everybody, and gives its files to some
+        raise UserError(f"{model}: {GATED}; or {_REMEDY}") from error
+    except broken_download() as error:
         raise UserError(f"{model}: the download broke off ({error}); try again, or {_REMEDY}") from error
 
 

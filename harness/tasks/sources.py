@@ -10,7 +10,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError, nearest
-from harness.hub import obstacle
+from harness.hub import GATED, broken_download, obstacle
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -57,10 +57,13 @@ def _looks_local(source: str) -> bool:
 def _reading(name: str) -> Iterator[None]:
     """Tells in one line what the library could not read."""
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         yield
-    except (ValueError, OSError, DatasetsError) as error:
+    except GatedRepoError as error:
+        raise UserError(f"data set {name!r}: {GATED}") from error
+    except (ValueError, DatasetsError, *broken_download()) as error:
         cause = error.__cause__ or error
         text = shorten(str(cause), 300, placeholder=" ...")
         raise UserError(f"data set {name!r} cannot be read: {text}") from error

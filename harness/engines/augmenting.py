@@ -11,12 +11,11 @@ from typing import Any
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from filelock import FileLock
 
 from harness import cache
 from harness.discovery import describe
+from harness.engines.interrupts import Interrupted, locked
 from harness.engines.preparing import Tell, preparing
-from harness.engines.teachers import Interrupted
 from harness.errors import UserError
 from harness.host import Host
 from harness.models import masked
@@ -64,7 +63,7 @@ def make(
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):  # another process may be at the same rows
+    with locked(target, stop):  # another process may be at the same rows
         if not is_kept(job):
             remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
             model = masked.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from harness.engines import augmenting, shelves, teachers
+from harness.engines.interrupts import Interrupted
 from harness.engines.readings import Readings
 from harness.engines.students import Ended, Sources, prepare
 from harness.errors import UserError
@@ -42,7 +43,7 @@ class Cohorts:
         on by themselves; if it has none for all models at once, half of the runs come after the others.
 
         Raises:
-            teachers.Interrupted: it was told to stop; what has not ended has a checkpoint.
+            Interrupted: it was told to stop; what has not ended has a checkpoint.
             UserError: memory has no room for the models of a single run.
         """
         parts = [list(jobs)]
@@ -68,7 +69,7 @@ class Cohorts:
             yield Ended(run, by_key[run.id.key], size, reading, started)
             run.release()
         if self.stop() and not all(run.ended for run in cohort.runs):
-            raise teachers.Interrupted
+            raise Interrupted
         return [by_key[run.id.key] for run in cohort.apart]
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, EncodedTask]:

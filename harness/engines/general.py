@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from transformers import PreTrainedModel
 
 from harness import cache
-from harness.engines.teachers import Interrupted
+from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import RunId
 from harness.host import Host
@@ -62,8 +61,8 @@ def make(
     for group in groups.values():
         cache.root().joinpath("general").mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # another process may be at the same students
-            for target in sorted(str(folder(job)) for job in group):
-                stack.enter_context(FileLock(f"{target}.lock"))
+            for target in sorted(folder(job) for job in group):
+                stack.enter_context(locked(target, stop))
             missing = [job for job in group if not is_kept(job)]
             room = memory.room(str(device), group[0].training.max_memory_gb)
             for part in sharing.split(missing, lambda job: sharing.of_general(job, str(device)), room):

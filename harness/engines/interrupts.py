@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on."""
+"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on; whoever waits for another process waits no more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
+
+
+class Interrupted(Exception):
+    """Work was asked to stop, and its state is saved."""
+
+
+@contextmanager
+def locked(target: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """Whoever makes `target` has it alone; waiting for that can take long, and can be stopped: `Interrupted`."""
+    lock = FileLock(f"{target}.lock")
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            if stop():
+                raise Interrupted from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 
 from harness.engines import augmenting, general, teachers
 from harness.engines.cohorts import Cohorts
-from harness.engines.interrupts import stop_on_signals
+from harness.engines.interrupts import Interrupted, stop_on_signals
 from harness.engines.readings import Readings
 from harness.engines.students import finish
 from harness.errors import UserError
@@ -75,7 +75,7 @@ class _Engine:
                     record = finish(ended, self.plan, self.store)
                     if record.status == "failed":
                         self.outcome.failed.append(record)
-        except teachers.Interrupted:
+        except Interrupted:
             self.outcome.interrupted = True
         return self.outcome
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from harness import cache
+from harness.engines.interrupts import Interrupted, locked
 from harness.engines.preparing import preparing
-from harness.engines.teachers import Interrupted
 from harness.host import Host
 from harness.models.families import shape
 from harness.plan import keys
@@ -88,23 +88,6 @@ def open_shelf(
                 raise Interrupted from None
         os.utime(shelf.folder)
         return KeptTeacher(name, shelf, names), filled
-
-
-@contextmanager
-def locked(folder: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Whoever fills the folder has it alone; waiting for that can take long, and can be stopped: `Interrupted`."""
-    lock = FileLock(f"{folder}.lock")
-    while True:
-        try:
-            lock.acquire(timeout=1)
-            break
-        except Timeout:
-            if stop():
-                raise Interrupted from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _make_room(needed: float, mine: Path, max_gb: float) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from transformers import BertConfig, PreTrainedModel
 
 from harness import cache
+from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import RunId
 from harness.host import Host
@@ -36,10 +36,6 @@ class Fit(Frozen):
     losses: list[LossPoint]
     cost: Cost
     provenance: Provenance
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
 
 
 def folder(job: TeacherJob) -> Path:
@@ -79,7 +75,7 @@ def fine_tune(
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):  # another process may be at the same teacher
+    with locked(target, stop):  # another process may be at the same teacher
         if not is_kept(job):
             read = data()
             readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.engines.cohorts import Cohorts
-from harness.engines.shelves import locked
+from harness.engines.interrupts import locked
 from harness.engines.students import Ended
 from harness.engines.trials import Journal, propose
 from harness.errors import UserError
@@ -36,7 +36,7 @@ class Tuning:
         tuned first, if they are not yet.
 
         Raises:
-            teachers.Interrupted: it was told to stop.
+            Interrupted: it was told to stop.
         """
         task = jobs[0].planned.task
         if task not in self._tasks:

@@ -78,7 +78,10 @@ def folder_or_hub(value: str, folders: Iterable[Path]) -> str:
 def text_files(pattern: str) -> list[str]:
     """The files that an absolute path with wildcards means, sorted."""
     path = Path(pattern)
-    return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+    try:
+        return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+    except ValueError:  # `**` beside other characters, which some versions of Python refuse
+        return []
 
 
 def search_folders(written_in: Path) -> Sequence[Path]:

@@ -191,9 +191,7 @@ def _check_needs_on_text(stage: general.OnText) -> list[Problem]:
 
 def _ask_plugins(suite: Suite, findings: Findings) -> None:
     try:
-        answers = suite.host.hook.harness_validate_suite(suite=suite)
-    except Exception as error:
+        for problems in suite.host.hook.harness_validate_suite(suite=suite):
+            findings.extend(list(problems))
+    except Exception as error:  # of a hook, or for what it gives, which is a list of problems
         findings.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")
-        return
-    for problems in answers:
-        findings.extend(list(problems))

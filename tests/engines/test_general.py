@@ -223,7 +223,7 @@ def test_the_stages_key_holds_what_decides_it_and_nothing_else(suite, change, sa
 
 def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
     from harness.engines import general
-    from harness.engines.teachers import Interrupted
+    from harness.engines.interrupts import Interrupted
 
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")

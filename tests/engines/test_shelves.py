@@ -10,7 +10,8 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForSequenceClassification
 
-from harness.engines import cohorts, local, shelves, teachers
+from harness.engines import cohorts, local, shelves
+from harness.engines.interrupts import Interrupted
 from harness.host import Host
 from harness.results.store import Store
 from harness.training import kept
@@ -138,7 +139,7 @@ def test_who_waits_for_another_process_can_be_stopped(small):
     (reading,) = local.Readings().of(job.data, [job.reader], plan.spec.training.max_length)
     shelf = shelves.shelf(job, reading, plan.spec, CPU)
     shelf.folder.parent.mkdir(parents=True)
-    with FileLock(f"{shelf.folder}.lock"), pytest.raises(teachers.Interrupted):
+    with FileLock(f"{shelf.folder}.lock"), pytest.raises(Interrupted):
         shelves.open_shelf(
             shelf,
             frozenset(["logits"]),

@@ -48,23 +48,23 @@ class Cohorts:
         """
         parts = [list(jobs)]
         while parts:
-            jobs = parts.pop(0)
+            jobs, started = parts.pop(0), provenance.now()
             try:
                 with micro.told():
                     cohort, reading = self._cohort(jobs)
             except micro.NoRoom as error:
                 parts[:0] = _halves(jobs, str(error))
                 continue
-            apart = yield from self._trained(jobs, cohort, reading)
+            apart = yield from self._trained(jobs, cohort, reading, started)
             del cohort  # with all of its models, before the next one is made
             if apart:
                 parts.insert(0, apart)
 
     def _trained(
-        self, jobs: Sequence[RunJob], cohort: Cohort, reading: EncodedTask
+        self, jobs: Sequence[RunJob], cohort: Cohort, reading: EncodedTask, started: str
     ) -> Generator[Ended, None, list[RunJob]]:
         """Gives the runs as they end; returns those that go on by themselves."""
-        by_key, size, started = {job.planned.key: job for job in jobs}, len(cohort.runs), provenance.now()
+        by_key, size = {job.planned.key: job for job in jobs}, len(cohort.runs)
         for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
             yield Ended(run, by_key[run.id.key], size, reading, started)
             run.release()

@@ -103,7 +103,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         intermediate_size=architecture.ffn,
         hidden_dropout_prob=architecture.dropout,
         attention_probs_dropout_prob=architecture.dropout,
-        max_position_embeddings=scratch_positions(job),
+        max_position_embeddings=scratch_positions(job.training.max_length),
         # BERT's 0.02 is right for its width of 768; a narrow model that starts so low takes long to begin to learn.
         initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
         pad_token_id=job.reader.tokenizer.pad_token_id,

@@ -14,7 +14,6 @@ from harness.plan.devices import best_device
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
 from harness.plan.jobs import (
-    SCRATCH_POSITIONS,
     AugmentationJob,
     Reader,
     RunJob,
@@ -124,26 +123,24 @@ class _Builder:
             reader = self._reader(checkpoint)
         else:
             tokenizer = tokenizers.whole_word(_texts(data.splits))
-            most = max(SCRATCH_POSITIONS, settings.max_length)
+            most = scratch_positions(settings.max_length)
             reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
         job = TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
-        of = f"teachers.{name}.max_length" if spec.max_length else "training.max_length"
-        self._refuse_longer(settings.max_length, of, job)
+        where = f"teachers.{name}.max_length" if spec.max_length else "training.max_length"
+        _refuse_longer(settings.max_length, where, name, self._reads(job))
         return job
 
-    def _refuse_longer(self, tokens: int, where: str, model: TeacherJob | str) -> None:
-        """Raise `UserError` if a teacher, or the checkpoint of a student, has no positions for so many tokens."""
-        name = model if isinstance(model, str) else model.name
-        checkpoint = self._checkpoint(model) if isinstance(model, str) else model.checkpoint
-        if checkpoint is not None:
-            config = checkpoints.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
-            most = families.most_tokens(config)
-        else:
-            most = None if isinstance(model, str) else scratch_positions(model)
-        if most is not None and tokens > most:
-            raise UserError(Problem(f"it is {tokens}, but {name} reads at most {most} tokens; lower it", where))
+    def _positions(self, checkpoint: Path) -> int | None:
+        config = checkpoints.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
+        return families.most_tokens(config)
+
+    def _reads(self, teacher: TeacherJob) -> int | None:
+        """How many tokens it has positions for; None: any number."""
+        if teacher.checkpoint is None:
+            return scratch_positions(teacher.training.max_length)
+        return self._positions(teacher.checkpoint)
 
     def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """One for each seed."""
@@ -151,10 +148,13 @@ class _Builder:
         beginning = self._beginning(cell)
         reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
         teachers = self._teachers_of(cell)
-        alike = [teacher for teacher in teachers if teacher.reader.fingerprint == reader.fingerprint]
-        for model in (cell.student if checkpoint is not None else source, *alike):
-            if model is not None:
-                self._refuse_longer(settings.max_length, "training.max_length", model)
+        limits = {each.name: self._reads(each) for each in teachers if each.reader.fingerprint == reader.fingerprint}
+        if checkpoint is not None:
+            limits[cell.student] = self._positions(checkpoint)
+        elif source is not None:  # which the student is made like
+            limits[source.name] = self._reads(source)
+        for name, most in limits.items():
+            _refuse_longer(settings.max_length, "training.max_length", name, most)
         augmented = self._augmented(cell, data)
         general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
         student_parts = keys.student(
@@ -249,6 +249,12 @@ class _Builder:
             teachers=[shapes[name] for name in variant.teachers],
             seed=seed,
         )
+
+
+def _refuse_longer(tokens: int, where: str, name: str, most: int | None) -> None:
+    """Raise `UserError` at the key `where` if the model `name` has no positions for so many tokens."""
+    if most is not None and tokens > most:
+        raise UserError(Problem(f"it is {tokens}, but {name} reads at most {most} tokens; lower it", where))
 
 
 def _unreadable(job: RunJob) -> str | None:

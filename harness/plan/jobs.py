@@ -89,9 +89,9 @@ class TeacherJob:
         return self.group.members[0].spec.seed if self.group else self.spec.seed
 
 
-def scratch_positions(job: TeacherJob) -> int:
-    """Tokens that a teacher from scratch has positions for."""
-    return max(SCRATCH_POSITIONS, job.training.max_length)
+def scratch_positions(max_length: int) -> int:
+    """Tokens that a teacher from scratch has positions for; its own rows have up to `max_length`."""
+    return max(SCRATCH_POSITIONS, max_length)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _drawn_like(teacher: TeacherJob) -> dict[str, Any]:
     return {
         "dropout": architecture.dropout,
         "width of initial weights": architecture.hidden,
-        "positions": scratch_positions(teacher),
+        "positions": scratch_positions(teacher.training.max_length),
     }
 
 

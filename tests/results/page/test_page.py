@@ -11,11 +11,12 @@ import pytest
 from page_factory import HOSTILE, losses, made
 from results_factory import fill, plan, run_key, run_record
 
+from harness.events import LossPoint
 from harness.results import report
 from harness.results.page.runs import EXAMPLES, curve
 from harness.results.page.tradeoff import Plot, Point
 from harness.results.plots.costs import PARAMETERS
-from harness.results.records import LossPoint, NotApplicable
+from harness.results.records import NotApplicable
 from harness.results.store import Store
 from harness.results.summary import Row, Statistic
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from harness.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
     from harness.latency.backends import Backend
     from harness.method import Method
-    from harness.results.reporters import Reporter
-    from harness.results.sections import Section
+    from harness.report import Reporter, Section
     from harness.results.summary import Summary
     from harness.suite.resolved import Suite
     from harness.tasks.base import Task
@@ -61,7 +60,7 @@ def harness_register_published(register: Callable[[Path], None]) -> None:
 @hookspec
 def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
     """Call ``register(name, reporter)`` for every format of the leaderboard: ``reporter(content)`` gives the text of
-    ``leaderboard.<name>``, of the `harness.results.reporters.Content` alone. A name that is taken is an error.
+    ``leaderboard.<name>``, of the `harness.report.Content` alone. A name that is taken is an error.
 
     An installed plugin names its module as one with `harness_report_sections` does.
     """

@@ -8,6 +8,7 @@ from itertools import count, product
 from string import ascii_lowercase
 
 from harness.results import details, published, wording
+from harness.results.citations import BibEntry, entries
 from harness.results.numbers import NOTHING, millions, score, speed_up
 from harness.results.records import PlannedTask, PublishedFigure
 from harness.results.summary import Cell, Row, Statistic, Summary
@@ -30,6 +31,7 @@ class Board:
         reading: what the numbers mean.
         provenance: where they come from, as (what, text).
         tables: further tables.
+        citations: BibTeX entries of the methods.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Board:
     reading: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...] = ()
+    citations: tuple[BibEntry, ...] = ()
 
     @property
     def footnotes(self) -> list[tuple[str, str]]:
@@ -69,6 +72,7 @@ def build(summary: Summary) -> Board:
         reading=tuple(wording.reading(summary)),
         provenance=tuple(wording.provenance(summary)),
         tables=tuple(details.tables(summary)),
+        citations=entries(summary.plan.citations),
     )
 
 

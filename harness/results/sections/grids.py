@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import hookimpl
+from harness.report import Section
 from harness.results.records import PlanFile
-from harness.results.sections import Section
 from harness.results.sections.comparison import (
     Compared,
     Scope,

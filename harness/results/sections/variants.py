@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness import hookimpl
+from harness.report import Section
 from harness.results.records import PlanFile, PlannedRow
-from harness.results.sections import Section
 from harness.results.sections.comparison import (
     compare,
     csv_rows,

@@ -71,8 +71,10 @@ def duration(seconds: float | None) -> str:
     """``4.2 s``, ``12.3 min``, ``2.1 h``."""
     if seconds is None:
         return NOTHING
-    unit, length = ("s", 1) if seconds < 60 else ("min", 60) if seconds < 3600 else ("h", 3600)
-    return f"{seconds / length:.1f} {unit}"
+    for unit, length in (("s", 1), ("min", 60)):
+        if round(seconds / length, 1) < 60:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def speed_up(row: Row, column: SpeedUp) -> str:

@@ -175,7 +175,7 @@ def test_what_is_not_finite_is_a_gap():
     assert curve([point], 10)["terms"] == {"loss": [None], "lr": [0.1]}
 
 
-@pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "large"]), (False, ["small"])])
+@pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "twin", "large"]), (False, ["small"])])
 def test_the_front_is_what_no_other_beats(higher, front):
     found = {
         "large": (9.0, 90.0),
@@ -183,6 +183,7 @@ def test_the_front_is_what_no_other_beats(higher, front):
         "worse": (6.0, 80.0),
         "small": (1.0, 60.0),
         "none": (5.0, 70.0),
+        "twin": (5.0, 80.0),
     }
     points = [
         Point(place, Row("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")

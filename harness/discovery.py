@@ -13,9 +13,6 @@ from pathlib import Path
 
 from harness.errors import Problem, UserError, nearest
 
-DISTRIBUTION = "kd-harness"
-"""The package that has the built-in plugins."""
-
 GROUP = "harness"
 """The entry-point group of plugins."""
 
@@ -40,18 +37,11 @@ class Found:
 
 
 def installed(group: str = GROUP) -> Iterator[Found]:
-    """The plugins of installed packages: the harness's own first, so that no other takes their names; then by name.
-
-    One that cannot be imported is found with its problem.
-    """
-    for entry in sorted(entry_points(group=group), key=_order):
+    """The plugins of installed packages, by name. One that cannot be imported is found with its problem."""
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         distribution = entry.dist.name if entry.dist else "an unnamed distribution"
         origin = f"entry point {entry.name!r} of {distribution}"
         yield _load_entry(entry, origin)
-
-
-def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    return entry.dist is None or entry.dist.name != DISTRIBUTION, entry.name, entry.value
 
 
 def _load_entry(entry: EntryPoint, origin: str) -> Found:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -109,11 +108,9 @@ def _options(method: type[Method]) -> str:
 
 def _defaults(method: type[Method]) -> dict[str, str]:
     """Of each option, as a suite spells it."""
-    return {name: _word(value) for name, value in method.Config().model_dump(mode="json").items()}
+    from harness.results.numbers import word
 
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return {name: word(value) for name, value in method.Config().model_dump(mode="json").items()}
 
 
 def _explain(name: str, host: Host) -> None:

@@ -1,6 +1,9 @@
-"""Numbers as a board prints them."""
+"""Numbers and values of settings as a board prints them."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from harness.results.latency import SpeedUp
 from harness.results.statistics.inference import Estimate
@@ -84,3 +87,8 @@ def speed_up(row: Row, column: SpeedUp) -> str:
         return NOTHING
     alone = found.low is None or (row.role == "teacher" and row.label == column.reference)
     return f"{found.median:.1f}×" + ("" if alone else f" [{found.low:.1f}, {found.high:.1f}]")
+
+
+def word(value: Any) -> str:
+    """A setting's value as a suite would write it."""
+    return value if isinstance(value, str) else json.dumps(value)

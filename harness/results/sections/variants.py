@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from harness import hookimpl
 from harness.report import Section
+from harness.results.numbers import word
 from harness.results.records import PlanFile, PlannedRow
 from harness.results.sections.comparison import (
     compare,
@@ -16,7 +17,6 @@ from harness.results.sections.comparison import (
     scopes,
     state,
     table,
-    word,
 )
 from harness.results.summary import Summary
 

@@ -73,8 +73,8 @@ def harness_validate_suite(suite: Suite) -> list[Problem]:  # type: ignore[empty
 
 @hookspec
 def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[empty-body]
-    """Sections of leaderboard.md, each a `harness.report.Section`, made from the results alone, so that the same results
-    give the same bytes.
+    """Sections of leaderboard.md, each a `harness.report.Section`, made from the results alone, so that the same
+    results give the same bytes.
 
     An installed plugin names the module that has this hook under entry-point group ``harness.report``, and the module
     imports no torch: `harness report` loads these modules and no others.

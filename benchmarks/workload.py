@@ -16,13 +16,12 @@ from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 from benchmarks.options import Options
 from harness.batch import Batch
 from harness.errors import UserError
-from harness.events import RunId
+from harness.events import LossPoint, RunId
 from harness.host import Host
 from harness.method import Method
 from harness.models import heads, tokenizers
 from harness.models.families import shape
 from harness.plan.jobs import task_info
-from harness.results.records import LossPoint
 from harness.suite.schema import TrainingSpec
 from harness.tasks.base import Splits, Task
 from harness.training import precision

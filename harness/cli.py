@@ -126,7 +126,7 @@ def report(
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="print the board in this format: md, csv, tex, json, or a plugin's"
+            "--format", metavar="NAME", help="print the board in this format: md, csv, tex, bib, json, or a plugin's"
         ),
     ] = None,
 ) -> None:

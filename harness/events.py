@@ -1,9 +1,11 @@
-"""What observers are told: frozen payloads of the observing hooks."""
+"""What observers of runs receive: the frozen payloads of the observing hooks, and the points of a loss curve."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class RunStarted:
     step: int
     steps: int
     cohort: int
+
+
+class LossPoint(BaseModel):
+    """A point of a run's loss curve: means over the steps since the point before it.
+
+    A value that is not finite is written to JSON as a string ("NaN"), which any JSON reader takes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    stage: str
+    step: int = Field(description="steps done, over the whole run")
+    lr: float
+    terms: dict[str, float] = Field(description="`loss`: the weighted total; the rest: unweighted terms and logs")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from harness.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
     from harness.latency.backends import Backend
     from harness.method import Method
-    from harness.results.reporters import Reporter
-    from harness.results.sections import Section
+    from harness.report import Reporter, Section
     from harness.results.summary import Summary
     from harness.suite.resolved import Suite
     from harness.tasks.base import Task
@@ -53,15 +52,15 @@ def harness_register_latency_backends(register: Callable[[str, Backend], None]) 
 
 @hookspec
 def harness_register_published(register: Callable[[Path], None]) -> None:
-    """Call ``register(path)`` for every YAML file of published figures, of the form that `harness.results.published`
-    reads. They stand beside ours on a board; a file's name without its ending is the source's, by which suites choose
-    it. A name that is taken is an error."""
+    """Call ``register(path)`` for every YAML file of published figures, in the form that `harness.results.published`
+    reads. A board shows them beside its own rows. The file's name without its ending is the name of the source, by
+    which suites choose it. A duplicate name is an error. The file is read when a suite chooses it."""
 
 
 @hookspec
 def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
-    """Call ``register(name, reporter)`` for every format of the leaderboard: ``reporter(content)`` gives the text of
-    ``leaderboard.<name>``, of the `harness.results.reporters.Content` alone. A name that is taken is an error.
+    """Call ``register(name, reporter)`` for every format of the leaderboard: ``reporter(content)`` returns the text of
+    ``leaderboard.<name>``, from a `harness.report.Content` alone. A duplicate name is an error.
 
     An installed plugin names its module as one with `harness_report_sections` does.
     """
@@ -74,7 +73,8 @@ def harness_validate_suite(suite: Suite) -> list[Problem]:  # type: ignore[empty
 
 @hookspec
 def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[empty-body]
-    """Sections of leaderboard.md, made of the results alone, so that the same results give the same bytes.
+    """Sections of leaderboard.md, each a `harness.report.Section`, made from the results alone, so that the same
+    results give the same bytes.
 
     An installed plugin names the module that has this hook under entry-point group ``harness.report``, and the module
     imports no torch: `harness report` loads these modules and no others.

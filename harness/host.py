@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from harness import discovery, hookspecs
+from harness import discovery, hookspecs, registration
 from harness.discovery import GROUP, REPORT_GROUP, Found, describe
 from harness.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
     from harness.latency.backends import Backend
     from harness.method import Method
-    from harness.results.published import Published
-    from harness.results.reporters import Reporter
+    from harness.report import Reporter
     from harness.tasks.base import Task
 
 log = logging.getLogger("harness")
@@ -57,7 +56,7 @@ class _Offer:
     methods: list[Any] = field(default_factory=list)
     tasks: list[Any] = field(default_factory=list)
     metrics: list[tuple[Any, Any]] = field(default_factory=list)
-    published: list[Published] = field(default_factory=list)
+    published: list[Path] = field(default_factory=list)
     reporters: list[tuple[Any, Any]] = field(default_factory=list)
     latency_backends: list[tuple[Any, Any]] = field(default_factory=list)
 
@@ -65,6 +64,7 @@ class _Offer:
 class Host:
     """All that plugins bring, by name, in a fixed order.
 
+    `published` has the files of published figures, by the names of their sources; nothing has read them yet.
     `broken` tells, by plugin, why an installed plugin cannot be used: a warning, unless a suite needs it.
     """
 
@@ -72,7 +72,7 @@ class Host:
         self.methods: dict[str, type[Method]] = {}
         self.tasks: dict[str, Task] = {}
         self.metrics: dict[str, MetricFactory] = {}
-        self.published: dict[str, Published] = {}
+        self.published: dict[str, Path] = {}
         self.reporters: dict[str, Reporter] = {}
         self.latency_backends: dict[str, Backend] = {}
         self.plugins: list[PluginInfo] = []
@@ -113,6 +113,10 @@ class Host:
     def hook(self) -> pluggy.HookRelay:
         """Calls a hook of every plugin: ``host.hook.harness_validate_suite(suite=suite)``."""
         return self._manager.hook
+
+    def origin_of(self, kind: str, name: str) -> str:
+        """Which plugin registered the `kind` ("method", "published source", ...) of that `name`."""
+        return self._origins[kind, name]
 
     def add_observer(self, observer: object) -> None:
         """Tell an object, by its methods marked with `hookimpl`, what happens from now on."""
@@ -200,14 +204,12 @@ class Host:
 
     def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
         """Ask a plugin what it brings, and check each thing."""
-        from harness.results import published
-
         offer = _Offer()
         registers: dict[str, Callable[..., None]] = {
             "harness_register_methods": offer.methods.append,
             "harness_register_tasks": offer.tasks.append,
             "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
-            "harness_register_published": lambda path: offer.published.append(published.read(Path(path))),
+            "harness_register_published": lambda path: offer.published.append(Path(path)),
             "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
             "harness_register_latency_backends": lambda name, each: offer.latency_backends.append((name, each)),
         }
@@ -219,22 +221,13 @@ class Host:
                     return offer, error.problems
                 except Exception as error:
                     return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
-        if offer.reporters:
-            from harness.results import reporters
-
-            wrong = [fault for name, reporter in offer.reporters for fault in reporters.faults(name, reporter)]
-            if wrong:
-                return offer, [Problem(fault, found.origin) for fault in wrong]
-        if not (offer.methods or offer.tasks or offer.metrics or offer.latency_backends):
-            return offer, []
-        # Torch, by now imported.
-        from harness.registration import backend_faults, method_faults, metric_faults, task_faults
-
         faults = [
-            *(fault for method in offer.methods for fault in method_faults(method)),
-            *(fault for task in offer.tasks for fault in task_faults(task)),
-            *(fault for name, factory in offer.metrics for fault in metric_faults(name, factory)),
-            *(fault for name, backend in offer.latency_backends for fault in backend_faults(name, backend)),
+            *(fault for method in offer.methods for fault in registration.method_faults(method)),
+            *(fault for task in offer.tasks for fault in registration.task_faults(task)),
+            *(fault for name, factory in offer.metrics for fault in registration.metric_faults(name, factory)),
+            *(fault for path in offer.published for fault in registration.published_faults(path)),
+            *(fault for name, reporter in offer.reporters for fault in registration.reporter_faults(name, reporter)),
+            *(fault for name, each in offer.latency_backends for fault in registration.backend_faults(name, each)),
         ]
         return offer, [Problem(fault, found.origin) for fault in faults]
 
@@ -252,13 +245,13 @@ class Host:
         self.methods |= {method.name: method for method in offer.methods}
         self.tasks |= {task.name: task for task in offer.tasks}
         self.metrics |= dict(offer.metrics)
-        self.published |= {source.name: source for source in offer.published}
+        self.published |= {path.stem: path for path in offer.published}
         self.reporters |= dict(offer.reporters)
         self.latency_backends |= dict(offer.latency_backends)
         info.methods = [method.name for method in offer.methods]
         info.tasks = [task.name for task in offer.tasks]
         info.metrics = [name for name, _ in offer.metrics]
-        info.published = [source.name for source in offer.published]
+        info.published = [path.stem for path in offer.published]
         info.reporters = [name for name, _ in offer.reporters]
         info.latency_backends = [name for name, _ in offer.latency_backends]
 
@@ -269,7 +262,7 @@ def _names(offer: _Offer) -> list[tuple[str, str]]:
         *(("method", method.name) for method in offer.methods),
         *(("task", task.name) for task in offer.tasks),
         *(("metric", name) for name, _ in offer.metrics),
-        *(("published source", source.name) for source in offer.published),
+        *(("published source", path.stem) for path in offer.published),
         *(("format", name) for name, _ in offer.reporters),
         *(("latency backend", name) for name, _ in offer.latency_backends),
     ]

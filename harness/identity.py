@@ -14,12 +14,6 @@ def key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def derive(seed: int, *purpose: str) -> int:
-    """A seed of its own for each purpose, so that what one draws never shifts what another draws."""
-    digest = hashlib.sha256("/".join([str(seed), *purpose]).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between the parts of two keys, as ``path: old -> new``, in the order of the paths."""
     before, after = dict(_leaves(old)), dict(_leaves(new))

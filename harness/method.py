@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from harness.batch import Batch, TaskKind
 from harness.errors import Problem
-from harness.suite.schema import NAME_RULE, is_name
+from harness.names import NAME_RULE, is_name
 from harness.tensors import ModelShape, Tensors
 
-if TYPE_CHECKING:  # transformers, which most of this module's readers do without
-    from harness.models.masked import MaskedLM
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedTokenizerBase
 
 LossTerms = Mapping[str, Tensor]
 
@@ -165,6 +165,29 @@ Row = Mapping[str, Any]
 """An example of a training set, by column (see `harness.tasks.base.Splits`)."""
 
 
+class MaskedLanguageModel(Protocol):
+    """A masked language model as `Augmentation.make` receives it: in eval mode and float32, on the host's device."""
+
+    tokenizer: PreTrainedTokenizerBase
+    longest: int
+    """The most tokens of a sequence, special tokens included."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The input embeddings, [V, E]."""
+
+    def predict(self, sequences: Sequence[Sequence[int]], places: Sequence[int]) -> Iterator[tuple[list[int], Tensor]]:
+        """Predict the token at one position of each sequence. Yields (indices of sequences, logits [len(indices), V]).
+
+        Sequences hold their special tokens, and the mask token at the position that is asked for. Sequences of similar
+        lengths share a batch, so results come in another order than the sequences.
+        """
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """A training set made from the task's own, before any training: once for all runs that ask for the same.
@@ -184,7 +207,7 @@ class Augmentation:
         option: the method's option that asks for it, whose key `model` names the model: for messages.
     """
 
-    make: Callable[[Iterable[Row], MaskedLM, Sequence[Path]], Iterable[Row]]
+    make: Callable[[Iterable[Row], MaskedLanguageModel, Sequence[Path]], Iterable[Row]]
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     files: Sequence[str] = ()

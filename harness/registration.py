@@ -1,17 +1,21 @@
-"""What is wrong with a thing that a plugin registers, told to its author."""
+"""Checks what plugins register. Each check yields messages for the plugin's author.
+
+Torch is imported only where a method or task is checked: `harness report` does without.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from harness import search
-from harness.batch import TaskKind
-from harness.method import Method, MethodConfig
-from harness.suite.schema import NAME_RULE, RESERVED, is_name
+from harness.names import NAME_RULE, is_name
+from harness.report import FORMAT_NAME
+from harness.suite.schema import RESERVED
 from harness.tasks.base import Task
 
 TASKS_RESERVED = (
@@ -32,6 +36,8 @@ TASKS_RESERVED = (
 
 def method_faults(method: Any) -> Iterator[str]:
     """Faults of a thing registered as a method."""
+    from harness.method import Method
+
     if not (isinstance(method, type) and issubclass(method, Method)):
         hint = "; register the class, not an instance" if isinstance(method, Method) else ""
         yield f"registered {_show(method)} as a method, which is not a subclass of harness.Method{hint}"
@@ -51,6 +57,8 @@ def method_faults(method: Any) -> Iterator[str]:
 
 
 def _config_faults(title: str, config: Any) -> Iterator[str]:
+    from harness.method import MethodConfig
+
     if not (isinstance(config, type) and issubclass(config, MethodConfig)):
         yield f"{title}: Config is {_show(config)}, which is not a subclass of harness.MethodConfig"
         return
@@ -70,6 +78,8 @@ def _config_faults(title: str, config: Any) -> Iterator[str]:
 
 def task_faults(task: Any) -> Iterator[str]:
     """Faults of a thing registered as a task."""
+    from harness.batch import TaskKind
+
     if not isinstance(task, Task):
         yield f"registered {_show(task)} as a task, which is not a harness.tasks.base.Task"
         return
@@ -94,6 +104,22 @@ def metric_faults(name: Any, factory: Any) -> Iterator[str]:
     yield from _name_faults("a metric", name)
     if not callable(factory):
         yield f"metric {name!r}: {_show(factory)} cannot be called; register a function that makes the metric"
+
+
+def published_faults(path: Path) -> Iterator[str]:
+    """Faults of a file of published figures, unread."""
+    if not is_name(path.stem):
+        yield f"published figures {path}: the file's name is the name of the source; allowed: {NAME_RULE}"
+    elif not path.is_file():
+        yield f"published figures {path}: there is no such file"
+
+
+def reporter_faults(name: Any, reporter: Any) -> Iterator[str]:
+    """Faults of a thing registered as a format."""
+    if not isinstance(name, str) or not FORMAT_NAME.fullmatch(name):
+        yield f"format {name!r}: its name is the ending of a file; lower-case letters and digits are allowed"
+    if not callable(reporter):
+        yield f"format {name!r}: {_show(reporter)} cannot be called; register a function of harness.report.Content"
 
 
 def backend_faults(name: Any, backend: Any) -> Iterator[str]:

@@ -11,8 +11,9 @@ import pytest
 
 from harness.host import Host
 from harness.method import Method
-from harness.models.needs import LAYERED, WHOLE
+from harness.models.needs import WHOLE
 from harness.results import report
+from harness.tensors import LAYERED
 from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
 from harness.testing.conformance import checks
 

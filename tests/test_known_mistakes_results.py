@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.host import Host
 from harness.latency.candidates import Candidate, Candidates
+from harness.latency.eager import Eager
 from harness.latency.measure import measure
 from harness.models import heads, tokenizers
 from harness.models.capture import Capture
@@ -276,7 +277,11 @@ def timed():
 
     settings = LatencySpec(batch_sizes=[5], lengths=[7], backends=["eager"], rounds=3, warmup=12)
     record = measure(
-        Candidates([Candidate("a", "model", "made", {"name": "a"}, load)]), settings, CPU, say=lambda _: None
+        Candidates([Candidate("a", "model", "made", {"name": "a"}, load)]),
+        settings,
+        CPU,
+        backends={"eager": Eager()},
+        say=lambda _: None,
     )
     return record, shapes
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.host import Host, PluginInfo
     from harness.method import Method
+    from harness.results.published import Published
 
 
 def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> None:
@@ -67,7 +68,7 @@ def _brings(plugin: PluginInfo) -> list[str]:
 
 def _print_published(host: Host) -> None:
     """The sources of figures, and below them what they say of a method as a whole."""
-    sources = sorted(host.published.values(), key=lambda each: each.name)
+    sources = _readable(host)
     splits = {each.name: "; ".join(table.split for table in each.source.tables) for each in sources}
     rows = (
         (each.name, ", ".join(each.methods), splits[each.name], each.source.title, each.source.url) for each in sources
@@ -76,6 +77,19 @@ def _print_published(host: Host) -> None:
     for each in sources:
         for claim in each.source.claims:
             typer.echo(f"\n{each.name} says of {claim.method}: {claim.text}: {claim.value:g}")
+
+
+def _readable(host: Host) -> list[Published]:
+    """The sources by name. A file that cannot be read is a warning: the others can still be chosen."""
+    from harness.results.published import registered
+
+    sources = []
+    for name in sorted(host.published):
+        try:
+            sources.append(registered(name, host))
+        except UserError as error:
+            print(f"warning: published figures {name!r} are left out: {error}", file=sys.stderr)
+    return sources
 
 
 def _by_name(method: type[Method]) -> str:
@@ -94,11 +108,9 @@ def _options(method: type[Method]) -> str:
 
 def _defaults(method: type[Method]) -> dict[str, str]:
     """Of each option, as a suite spells it."""
-    return {name: _word(value) for name, value in method.Config().model_dump(mode="json").items()}
+    from harness.results.numbers import word
 
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return {name: word(value) for name, value in method.Config().model_dump(mode="json").items()}
 
 
 def _explain(name: str, host: Host) -> None:

@@ -162,13 +162,12 @@ def report_folder(folder: Path, plugins: Sequence[str], format: str | None = Non
     from harness.errors import UserError, nearest
     from harness.host import Host
     from harness.results import report
-    from harness.results.reporters import reporters
     from harness.terminal.board import print_report
 
     host = Host.reporting(plugins)
     warn_of_broken(host)
-    if format is not None and format not in (known := reporters(host)):
-        raise UserError(f"--format: there is no format {format!r}; {nearest(format, known)}")
+    if format is not None and format not in host.reporters:
+        raise UserError(f"--format: there is no format {format!r}; {nearest(format, host.reporters)}")
     written = report(folder, host)
     if format is None:
         print_report(written)

@@ -15,13 +15,13 @@ from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import RunId
 from harness.host import Host
-from harness.identity import derive
 from harness.models import heads, masked, students
 from harness.plan import sharing
 from harness.plan.jobs import GeneralJob
 from harness.results import atomic, provenance
 from harness.results.records import GeneralRecord
 from harness.results.store import Store
+from harness.seeds import derive
 from harness.tasks.base import Splits
 from harness.tasks.text import TEXT, encode_text
 from harness.training import accounts, checkpoints, memory

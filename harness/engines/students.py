@@ -12,13 +12,13 @@ import torch
 
 from harness.engines import general, teachers
 from harness.events import RunFinished, RunId
-from harness.identity import derive
 from harness.models import heads, students
 from harness.models.capture import Capture
 from harness.plan import Plan, RunJob
 from harness.results import atomic
 from harness.results.records import RunRecord, Selected
 from harness.results.store import Store
+from harness.seeds import derive
 from harness.tasks.texts import texts
 from harness.training import accounts
 from harness.training.data import EncodedTask

@@ -13,15 +13,15 @@ from transformers import BertConfig, PreTrainedModel
 from harness import cache
 from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
-from harness.events import RunId
+from harness.events import LossPoint, RunId
 from harness.host import Host
-from harness.identity import derive
 from harness.method import Method, MethodConfig
 from harness.models import heads, together
 from harness.models.families import shape
 from harness.plan.jobs import TeacherJob, scratch_positions, task_info
 from harness.results import atomic, provenance
-from harness.results.records import Cost, Frozen, LossPoint, Provenance
+from harness.results.records import Cost, Frozen, Provenance
+from harness.seeds import derive
 from harness.suite.schema import Architecture
 from harness.training import accounts, checkpoints
 from harness.training.cohort import Cohort

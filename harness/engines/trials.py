@@ -12,10 +12,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from harness.identity import derive
 from harness.plan.studies import Study
 from harness.results.tunings import Trial
 from harness.search import Choices, Dimension, Search
+from harness.seeds import derive
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.evaluation.predictions import Scored, evaluate_outputs
-from harness.latency.backends import Program
-from harness.latency.inputs import SEED, Inputs
+from harness.latency.backends import Inputs, Program
+from harness.latency.inputs import SEED
 from harness.tasks.batches import eval_batches
 from harness.tasks.encode import Encoded, collate, encode
 

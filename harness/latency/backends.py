@@ -1,18 +1,21 @@
-"""What runs a model. A backend makes a program of it; a program, given inputs, makes the call that is timed. Those that
-come with the harness are in files of their own; `harness.latency.builtin` lists them."""
+"""The interface of a latency backend: it makes a program from a model; a program, given inputs, makes the timed call.
+
+`harness.latency.builtin` registers the built-in ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from numpy.typing import NDArray
 
-from harness.latency.inputs import Inputs
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Inputs = Mapping[str, torch.Tensor]
+"""`input_ids`, `attention_mask` and, of real examples, `token_type_ids`: int64 [B, N], on the CPU."""
 
 Outputs = Sequence[NDArray[Any]]
 """All that the model returns, in its order, in the host's memory."""

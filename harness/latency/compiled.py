@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.latency.backends import Program
+from harness.latency.backends import Inputs, Program
 from harness.latency.eager import TorchProgram
-from harness.latency.inputs import Inputs, taken
+from harness.latency.inputs import taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

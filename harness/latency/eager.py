@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.latency import machine
-from harness.latency.backends import Outputs, Program
-from harness.latency.inputs import Inputs, read_by, taken
+from harness.latency.backends import Inputs, Outputs, Program
+from harness.latency.inputs import read_by, taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from harness.errors import UserError
+from harness.latency.backends import Inputs
+from harness.models.families import most_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 SEED = 20240229
-
-Inputs = Mapping[str, torch.Tensor]
-"""`input_ids`, `attention_mask` and, of real examples, `token_type_ids`: int64 [B, N], on the CPU."""
 
 
 def batch(
@@ -55,22 +53,11 @@ def read_by(names: Sequence[str], given: Inputs) -> dict[str, torch.Tensor]:
     return {name: whole[name] for name in names if name in whole}
 
 
-def check_lengths(names: Sequence[str], models: Iterable[nn.Module], lengths: Sequence[int]) -> None:
+def check_lengths(names: Sequence[str], configs: Iterable[PretrainedConfig], lengths: Sequence[int]) -> None:
     """Raise `UserError` for a length that a model has no positions for."""
-    for name, model in zip(names, models, strict=True):
-        limit = positions(model)
+    for name, config in zip(names, configs, strict=True):
+        limit = most_tokens(config)
         if limit is not None and max(lengths, default=0) > limit:
             raise UserError(
                 f"latency.lengths: {name} reads at most {limit} tokens, found {max(lengths)}; take shorter lengths"
             )
-
-
-def positions(model: nn.Module) -> int | None:
-    """The most tokens that a model has positions for; None: it has no table of them.
-
-    RoBERTa's table begins with rows for padding, which no token takes.
-    """
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None

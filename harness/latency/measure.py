@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from harness.errors import Problem, UserError
-from harness.identity import derive, key
+from harness.identity import key
 from harness.latency import VERSION, inputs, machine, memory, protocol, shapes
 from harness.latency.backends import Backend
-from harness.latency.builtin import builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.preparing import Batches, Prepared, prepare
 from harness.results import provenance
 from harness.results.latency import place_of
 from harness.results.latency.timings import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
 from harness.results.records import Hardware
+from harness.seeds import derive
 from harness.suite.schema import LatencySpec
 from harness.training import accounts
 
@@ -68,9 +68,9 @@ def measure(
     settings: LatencySpec,
     device: torch.device,
     *,
+    backends: Mapping[str, Backend],
     say: Callable[[str], None],
     threads: int | None = None,
-    backends: Mapping[str, Backend] | None = None,
 ) -> LatencyRecord:
     """Measure now, with so many threads (default: as many as torch takes). `say` is told what is about to happen.
 
@@ -78,7 +78,7 @@ def measure(
         UserError: a backend cannot be used or computes something else than eager, a model is too short for a length, or
             the task's lengths are asked for and there is no task.
     """
-    threads, backends = threads or torch.get_num_threads(), builtin() if backends is None else backends
+    threads = threads or torch.get_num_threads()
     refuse_obstacles(settings, device, backends)
     lengths = _task_lengths(candidates, settings)
     listed = candidates.with_control()
@@ -86,7 +86,7 @@ def measure(
     models = [candidate.load().to(device).eval() for candidate in listed]
     batches = shapes.batches(models, settings, lengths)
     size, length = shapes.largest(batches)
-    inputs.check_lengths([candidate.name for candidate in listed], models, [length])
+    inputs.check_lengths([candidate.name for candidate in listed], [model.config for model in models], [length])
     started, load, before = provenance.now(), machine.load(), machine.state(device)
     timings: list[Timing] = []
     preparations: list[Preparation] = []

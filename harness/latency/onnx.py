@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.latency.inputs import Inputs, read_by, taken
+from harness.latency.backends import Inputs
+from harness.latency.inputs import read_by, taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,10 +12,9 @@ import torch
 
 from harness.errors import UserError
 from harness.latency.agreement import agreement, deviation
-from harness.latency.backends import Backend, Program
+from harness.latency.backends import Backend, Inputs, Program
 from harness.latency.candidates import Candidate
 from harness.latency.eager import Eager
-from harness.latency.inputs import Inputs
 from harness.latency.protocol import Call
 from harness.latency.shapes import probes
 from harness.results.latency.timings import Preparation, Shape

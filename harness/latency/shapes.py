@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.latency import inputs
 from harness.latency.agreement import Examples
-from harness.latency.inputs import Inputs
+from harness.latency.backends import Inputs
 from harness.results.latency.timings import TASK, Shape
 from harness.suite.schema import LatencySpec
 from harness.tasks.encode import encode

@@ -14,8 +14,8 @@ from harness.batch import TaskKind
 from harness.errors import Problem, UserError
 from harness.models import attention
 from harness.models.anatomy import dissect
-from harness.models.needs import LAYERED, Need, check, parse
-from harness.tensors import Layered, Tensors
+from harness.models.needs import Need, check, parse
+from harness.tensors import LAYERED, Layered, Tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,4 +1,4 @@
-"""The names of tensors, as `Needs` writes them, read and checked. Imports no torch."""
+"""Parses and checks the names of model outputs, as `Needs` has them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import Problem, nearest
+from harness.tensors import LAYERED
 
 if TYPE_CHECKING:
     from harness.batch import TaskKind
 
 WHOLE = ("embeddings", "pooled", "logits")
-LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
 
 _EMBEDDINGS, _ATTENTION, _OUTPUT, _HEAD, _LOGITS = range(5)
 _LAST = 1 << 30

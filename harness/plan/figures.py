@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.results import published
 from harness.results.published import Published, PublishedRow, Table
@@ -15,9 +15,8 @@ def beside(resolved: Resolved) -> list[PublishedFigure]:
 
     A row whose shape is not known has none; nor has a teacher that is trained together with others.
     """
-    suite, chosen = resolved.suite, resolved.suite.spec.published
-    names = (list(suite.host.published) if chosen else []) if isinstance(chosen, bool) else chosen
-    sources = [suite.host.published[name] for name in names]
+    suite = resolved.suite
+    sources = suite.published
     tasks = [task.name for task in suite.tasks if not task.synthetic]
     return [
         published.figure(source, table, row, task=task, label=label, student=student)
@@ -31,7 +30,7 @@ Found = tuple[str, str, Published, Table, PublishedRow]
 """Label and student of a row of the board, and what is printed for it."""
 
 
-def _of_teachers(resolved: Resolved, sources: list[Published]) -> Iterator[Found]:
+def _of_teachers(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
     for name in resolved.suite.spec.teachers:
         model, shape = resolved.suite.models.get(name), resolved.shapes.get(name)
         if model is not None and shape is not None:
@@ -40,7 +39,7 @@ def _of_teachers(resolved: Resolved, sources: list[Published]) -> Iterator[Found
                     yield name, "", source, table, row
 
 
-def _of_students(resolved: Resolved, sources: list[Published]) -> Iterator[Found]:
+def _of_students(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
     for variant in resolved.suite.variants:
         options = variant.config.model_dump(mode="json")
         for student in variant.students:

@@ -8,8 +8,10 @@ from itertools import count, product
 from string import ascii_lowercase
 
 from harness.results import details, published, wording
+from harness.results.citations import BibEntry, entries
 from harness.results.numbers import NOTHING, millions, score, speed_up
 from harness.results.records import PlannedTask, PublishedFigure
+from harness.results.standing import lead
 from harness.results.summary import Cell, Row, Statistic, Summary
 from harness.results.tables import Column, Line, Table
 
@@ -30,6 +32,7 @@ class Board:
         reading: what the numbers mean.
         provenance: where they come from, as (what, text).
         tables: further tables.
+        citations: BibTeX entries of the methods.
     """
 
     title: str
@@ -40,6 +43,7 @@ class Board:
     reading: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...] = ()
+    citations: tuple[BibEntry, ...] = ()
 
     @property
     def footnotes(self) -> list[tuple[str, str]]:
@@ -69,6 +73,7 @@ def build(summary: Summary) -> Board:
         reading=tuple(wording.reading(summary)),
         provenance=tuple(wording.provenance(summary)),
         tables=tuple(details.tables(summary)),
+        citations=entries(summary.plan.citations),
     )
 
 
@@ -131,10 +136,7 @@ def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
 
 def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask) -> bool:
     """Whether the printed score is no better than the constant answer's."""
-    if value is None or constant is None:
-        return False
-    ahead = round(value.mean, 1) - round(constant.mean, 1)
-    return ahead <= 0 if task.higher_is_better else ahead >= 0
+    return value is not None and constant is not None and lead(value, constant, task) <= 0
 
 
 def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:

@@ -40,11 +40,19 @@ def document(board: Board) -> str:
 
 
 def _parts(board: Board) -> Iterator[str]:
-    yield "\n".join([*(f"% {what}: {text}" for what, text in board.provenance), r"% \usepackage{booktabs, graphicx}"])
+    comments = [*(f"{what}: {text}" for what, text in board.provenance), *_citations(board)]
+    yield "\n".join([*(f"% {comment}" for comment in comments), r"% \usepackage{booktabs, graphicx}"])
     below = [f"{mark} {text}" for mark, text in (*board.footnotes, *((f"{word}:", text) for word, text in board.marks))]
     yield _table(board.title, board.columns, board.lines, [*below, *board.reading[:1]])
     for table in board.tables:
         yield _table(table.title, table.columns, table.lines, [])
+
+
+def _citations(board: Board) -> Iterator[str]:
+    """How to cite the methods, with the keys of leaderboard.bib."""
+    for entry in board.citations:
+        if entry.key:
+            yield rf"Cite {', '.join(entry.methods)} with \cite{{{entry.key}}}, from leaderboard.bib"
 
 
 def _table(title: str, columns: Sequence[Column], lines: Sequence[Line], below: Sequence[str]) -> str:

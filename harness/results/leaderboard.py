@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.host import Host
+from harness.report import FORMAT_NAME, Content, Section
 from harness.results import atomic, latency, plots, sections
 from harness.results.board import Board, build
 from harness.results.latency import tables as latency_tables
 from harness.results.page import page
-from harness.results.reporters import ENDING, Content, reporters, table_csv
-from harness.results.sections import Section
+from harness.results.reporters import table_csv
 from harness.results.store import Store
 from harness.results.tally import summarize
 
@@ -39,7 +39,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
             files that were there are left as they were.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary, make = summarize(store), reporters(host)
+    summary, make = summarize(store), host.reporters
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(make))
     formats = {name: reporter(content) for name, reporter in make.items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
@@ -72,7 +72,7 @@ def _formats_before(path: Path) -> list[str]:
     """Those that the last report was written in, as it tells itself: others may have files of such names, too."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))["formats"]
-        return [name for name in told if ENDING.fullmatch(name)]
+        return [name for name in told if FORMAT_NAME.fullmatch(name)]
     except (OSError, ValueError, LookupError, TypeError):  # none, of an older version, or no longer as it was written
         return []
 

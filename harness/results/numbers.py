@@ -1,6 +1,9 @@
-"""Numbers as a board prints them."""
+"""Numbers and values of settings as a board prints them."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from harness.results.latency import SpeedUp
 from harness.results.statistics.inference import Estimate
@@ -71,8 +74,10 @@ def duration(seconds: float | None) -> str:
     """``4.2 s``, ``12.3 min``, ``2.1 h``."""
     if seconds is None:
         return NOTHING
-    unit, length = ("s", 1) if seconds < 60 else ("min", 60) if seconds < 3600 else ("h", 3600)
-    return f"{seconds / length:.1f} {unit}"
+    for unit, length in (("s", 1), ("min", 60)):
+        if round(seconds / length, 1) < 60:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def speed_up(row: Row, column: SpeedUp) -> str:
@@ -82,3 +87,8 @@ def speed_up(row: Row, column: SpeedUp) -> str:
         return NOTHING
     alone = found.low is None or (row.role == "teacher" and row.label == column.reference)
     return f"{found.median:.1f}×" + ("" if alone else f" [{found.low:.1f}, {found.high:.1f}]")
+
+
+def word(value: Any) -> str:
+    """A setting's value as a suite would write it."""
+    return value if isinstance(value, str) else json.dumps(value)

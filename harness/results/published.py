@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from harness.errors import Problem, UserError
+from harness.names import Name
 from harness.results.records import PublishedFigure
 from harness.suite.document import read_file, shown
 from harness.suite.findings import Findings
-from harness.suite.schema import Name, Positive, Strict
+from harness.suite.schema import Positive, Strict
 
 if TYPE_CHECKING:
+    from harness.host import Host
     from harness.tensors import ModelShape
 
 Item = TypeVar("Item")
@@ -179,6 +181,19 @@ def read(path: Path) -> Published:
         findings.invalid(error, Source)
         findings.stop()
         raise UserError(Problem("is not a file of published figures", shown(path))) from error
+
+
+def registered(name: str, host: Host) -> Published:
+    """The source of that name, read from the file that a plugin registered.
+
+    Raises:
+        UserError: with everything that is wrong with the file; each problem names the plugin, too.
+    """
+    try:
+        return read(host.published[name])
+    except UserError as error:
+        by = f"(registered by {host.origin_of('published source', name)})"
+        raise UserError(*(Problem(f"{each.message} {by}", each.where) for each in error.problems)) from error
 
 
 def figure(

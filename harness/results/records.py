@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.events import LossPoint
 from harness.suite.schema import LatencySpec
 
 SCHEMA_VERSION = 1
@@ -18,15 +19,6 @@ class Frozen(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class LossPoint(Frozen):
-    """Means over the steps since the point before it."""
-
-    stage: str
-    step: int = Field(description="steps done, over the whole run")
-    lr: float
-    terms: dict[str, float] = Field(description="`loss`: the weighted total; the rest: unweighted terms and logs")
 
 
 class EpochScore(Frozen):

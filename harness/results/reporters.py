@@ -1,63 +1,35 @@
-"""The formats of a leaderboard. A format is a function from what there is to say to a text; plugins may bring more."""
+"""The built-in formats of a leaderboard, registered as those of any plugin."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tabulate import tabulate
 
+from harness import hookimpl
+from harness.report import Content, Reporter, Section
 from harness.results import data, latex
 from harness.results.board import Board
+from harness.results.citations import bibtex
 from harness.results.numbers import NOTHING
 from harness.results.plots import FOLDER, Plot
-from harness.results.sections import Section
 from harness.results.summary import Summary
 from harness.results.tables import Column, Line
-
-if TYPE_CHECKING:
-    from harness.host import Host
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a report is made of: the numbers, the same as strings, the sections of plugins, and the plots; and the names
-    of the formats that it is written in."""
-
-    summary: Summary
-    board: Board
-    sections: Sequence[Section] = ()
-    plots: Sequence[Plot] = ()
-    formats: Sequence[str] = ()
-
-
-Reporter = Callable[[Content], str]
-"""Gives the whole text of ``leaderboard.<name>``, a function of the content alone: same results, same bytes."""
-
-
-ENDING = re.compile(r"[a-z0-9]+")
-"""What a format may be called."""
 
 SPECIAL = re.compile(r"(?<!\w)_|_(?!\w)|[*\\|]|<(?=[\w/!?])|\[(?=[^\]]*\]\()")
 """What Markdown would take for more than itself: underscores at the edge of a word, a tag's beginning, a link's."""
 
 
-def reporters(host: Host) -> dict[str, Reporter]:
-    """Every format by name: ours, and those of the host's plugins."""
-    return {**OURS, **host.reporters}
-
-
-def faults(name: object, reporter: object) -> Iterator[str]:
-    """What is wrong with a plugin's format."""
-    if not isinstance(name, str) or not ENDING.fullmatch(name):
-        yield f"format {name!r} is no ending of a file: lower-case letters and digits are allowed"
-    elif name in OURS:
-        yield f"format {name!r} is the harness's own"
-    if not callable(reporter):
-        yield f"format {name!r}: a function of harness.results.reporters.Content is needed, found {reporter!r:.80}"
+@hookimpl
+def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
+    register("md", lambda content: markdown(content.board, content.sections, content.plots))
+    register("csv", lambda content: csv(content.summary))
+    register("tex", lambda content: latex.document(content.board))
+    register("bib", lambda content: bib(content.board))
+    register("json", as_json)
 
 
 def markdown(board: Board, sections: Sequence[Section] = (), plots: Sequence[Plot] = ()) -> str:
@@ -83,6 +55,15 @@ def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> 
     yield _listed(_escaped(text) for text in board.reading)
     yield "## Where it comes from"
     yield _listed(f"{what}: {_escaped(text)}" for what, text in board.provenance)
+    if board.citations:
+        yield "## Citations"
+        yield _folded("BibTeX of the methods above, as in leaderboard.bib", bibtex(board.citations), "bibtex")
+
+
+def _folded(title: str, code: str, language: str) -> str:
+    """A code block that GitHub shows when a reader opens it. Its fence is longer than any inside."""
+    fence = max((run + "`" for run in re.findall("`+", code)), key=len, default="").rjust(3, "`")
+    return f"<details>\n<summary>{title}</summary>\n\n{fence}{language}\n{code}\n{fence}\n\n</details>"
 
 
 def _picture(plot: Plot) -> str:
@@ -142,6 +123,11 @@ def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
+def bib(board: Board) -> str:
+    """leaderboard.bib: the citations of the methods, for a paper that takes leaderboard.tex."""
+    return f"{bibtex(board.citations) or '% No method on this board has a citation.'}\n"
+
+
 def as_json(content: Content) -> str:
     """leaderboard.json: all that the board says, as data."""
     summary, board = content.summary, content.board
@@ -161,6 +147,7 @@ def as_json(content: Content) -> str:
         "sections": [{"title": section.title, "text": section.text} for section in content.sections],
         "reading": list(board.reading),
         "provenance": dict(board.provenance),
+        "citations": summary.plan.citations,
         "formats": list(content.formats),
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -172,12 +159,3 @@ def _seeds_alone(summary: Summary) -> dict[str, str]:
     for each in summary.unsampled:
         found.setdefault(each.task, []).append(f"{', '.join(each.rows)}: {each.reason}" if each.rows else each.reason)
     return {task: "; ".join(reasons) for task, reasons in found.items()}
-
-
-OURS: Mapping[str, Reporter] = {
-    "md": lambda content: markdown(content.board, content.sections, content.plots),
-    "csv": lambda content: csv(content.summary),
-    "tex": lambda content: latex.document(content.board),
-    "json": as_json,
-}
-"""The formats that every report is written in, by the ending of their file."""

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from harness.results.records import PlanFile
+from harness.results.records import PlanFile, PlannedTask
 from harness.results.statistics import groups, suite_level
 from harness.results.statistics.groups import Comparison
 from harness.results.statistics.inference import estimate
@@ -103,12 +103,16 @@ def in_order(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda r: (-size[r.student], plan.students.index(r.student), r.rank or math.inf)))
 
 
+def lead(score: Statistic, other: Statistic, task: PlannedTask) -> float:
+    """By how much a score is better than another, both as a board prints them; negative if it is worse."""
+    difference = round(score.mean, 1) - round(other.mean, 1)
+    return difference if task.higher_is_better else -difference
+
+
 def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[Beaten]:
     """Where the printed scores say so."""
     without = untaught_labels(plan)
     for task, row, teacher in product(plan.tasks, students, teachers):
         score, against = row.cells[task.name].score, teacher.cells[task.name].score
-        if row.label in without and score and against:
-            ahead = round(score.mean, 1) - round(against.mean, 1)
-            if (ahead > 0) if task.higher_is_better else (ahead < 0):
-                yield Beaten(task.name, row.label, row.student, score.mean, teacher.label, against.mean)
+        if row.label in without and score and against and lead(score, against, task) > 0:
+            yield Beaten(task.name, row.label, row.student, score.mean, teacher.label, against.mean)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Literal
 
 from harness.results.checks import Result
@@ -12,16 +11,11 @@ from harness.results.latency import SpeedUp
 from harness.results.latency.timings import LatencyRecord
 from harness.results.records import GeneralRecord, PlanFile, PlannedTask
 from harness.results.statistics.groups import Comparison
-from harness.results.statistics.inference import Estimate, Floats, Over, Sample, estimate
+from harness.results.statistics.inference import Estimate, Floats, Over, Sample
 from harness.results.statistics.suite_level import Gap
 from harness.results.tunings import TuningRecord
 
 State = Literal["complete", "missing", "failed", "not applicable"]
-
-CONSTANT = "constant answer"
-"""What the row is called that says one class of every example."""
-
-HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
 
 
 @dataclass(frozen=True)
@@ -58,11 +52,12 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Cell:
-    """One task in one row. `sample` (its scores, on the board's scale) is there only if the cell is complete;
-    `counts`: whether the task is part of the row's average."""
+    """One task in one row. `sample` (its scores, on the board's scale) and `score` (their mean with its interval) are
+    there only if the cell is complete; `counts`: whether the task is part of the row's average."""
 
     state: State
     sample: Sample | None = None
+    score: Statistic | None = None
     notes: tuple[str, ...] = ()
     counts: bool = True
 
@@ -70,10 +65,6 @@ class Cell:
     def scores(self) -> Mapping[int, float]:
         """Seed -> score; empty unless the cell is complete."""
         return dict(zip(self.sample.seeds, self.sample.values.tolist(), strict=True)) if self.sample else {}
-
-    @cached_property
-    def score(self) -> Statistic | None:
-        return Statistic.of(self.sample.values, estimate([self.sample])) if self.sample else None
 
 
 @dataclass(frozen=True)
@@ -169,8 +160,3 @@ class Summary:
 def scale(task: PlannedTask) -> int:
     """What a score is multiplied by, so that all are from 0 to 100."""
     return 1 if task.percent else 100
-
-
-def hardware(result: Result) -> str:
-    """The machine of a result, as far as it sets results apart."""
-    return f"{result.provenance.hardware.device} {result.provenance.hardware.name}"

@@ -16,9 +16,14 @@ from harness.results.latency import asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.statistics import bootstrap
 from harness.results.statistics.bootstrap import Drawn
-from harness.results.statistics.inference import Sample
+from harness.results.statistics.inference import Sample, estimate
 from harness.results.store import Store
-from harness.results.summary import CONSTANT, HIDDEN, Cell, Row, Summary, Unsampled, hardware, scale
+from harness.results.summary import Cell, Row, Statistic, Summary, Unsampled, scale
+
+CONSTANT = "constant answer"
+"""The name of the row that predicts one class for every example."""
+
+HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
 
 
 def summarize(store: Store) -> Summary:
@@ -70,6 +75,15 @@ def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
     return bootstrap.draw(task, results[0].data_fingerprint, scored) if scored else Drawn()
 
 
+def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
+    return Cell("complete", sample, Statistic.of(sample.values, estimate([sample])), notes)
+
+
+def _hardware(result: Result) -> str:
+    """The machine of a result, as far as it sets results apart."""
+    return f"{result.provenance.hardware.device} {result.provenance.hardware.name}"
+
+
 def _studies(plan: PlanFile) -> list[str]:
     return [study.key for study in plan.tuning.studies if study.key] if plan.tuning else []
 
@@ -110,7 +124,7 @@ class _Rows:
     ) -> None:
         self.plan, self.done, self.failed, self.drawn = plan, done, failed, drawn
         self.again = f"`{plan.command}` does only what is missing"
-        counts = Counter(hardware(result) for result in done.values())
+        counts = Counter(_hardware(result) for result in done.values())
         self.usual = min(counts, key=lambda name: (-counts[name], name), default="")
         self.first_teacher = next(iter(plan.teachers), None)
         self.runs: dict[tuple[str, str], list[PlannedRun]] = {}
@@ -133,7 +147,7 @@ class _Rows:
         found = self.drawn[task.name].constant
         if found is None:
             return Cell("not applicable", notes=("the score of a constant answer is not known",))
-        return Cell("complete", Sample((0,), np.array([found * scale(task)])))
+        return _complete(Sample((0,), np.array([found * scale(task)])))
 
     def students(self) -> list[Row]:
         """Every (label, student) that the plan knows, in the suite's order."""
@@ -189,7 +203,7 @@ class _Rows:
         score = self.done[key].score
         if score is None or not math.isfinite(score):
             return Cell("failed", notes=(f"its score is not a number (teachers/{key}/record.json)",))
-        return Cell("complete", self._sample(task, {0: self.done[key]}), self._hardware_notes([self.done[key]]))
+        return _complete(self._sample(task, {0: self.done[key]}), self._hardware_notes([self.done[key]]))
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
         if not runs:
@@ -201,7 +215,7 @@ class _Rows:
         if missing or failed:
             return Cell("failed" if failed else "missing", notes=(*missing, *failed))
         results = {run.seed: self.done[run.key] for run in runs}
-        return Cell("complete", self._sample(task, results), self._hardware_notes(results.values()))
+        return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 
     def _sample(self, task: PlannedTask, results: Mapping[int, Result]) -> Sample:
         """Of results by seed, on the board's scale; with draws, if there are some of every one."""
@@ -233,5 +247,5 @@ class _Rows:
         return None
 
     def _hardware_notes(self, results: Iterable[Result]) -> tuple[str, ...]:
-        unusual = sorted({hardware(result) for result in results} - {self.usual})
+        unusual = sorted({_hardware(result) for result in results} - {self.usual})
         return (f"trained on other hardware than most: {', '.join(unusual)}",) if unusual else ()

@@ -212,8 +212,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _machine(hardware: Hardware) -> str:
-    cores, threads = _some(hardware.cores, "core"), _some(hardware.threads, "thread")
-    return f"{hardware.device}, {hardware.name}, {cores}, {threads}, {hardware.memory_bytes / 2**30:.0f} GiB"
+    return f"{machine(hardware)}, {hardware.memory_bytes / 2**30:.0f} GiB"
 
 
 def _packages(versions: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from harness import names
 from harness.errors import Problem, UserError, nearest
 from harness.suite import schema
 from harness.suite.document import KeyPath, Mark, Node
@@ -27,7 +28,7 @@ TYPES = {
 
 _NAME = "a name of letters, digits and any of {}, beginning with a letter or digit"
 PATTERNS = {
-    schema.NAME: _NAME.format("._+-"),
+    names.NAME: _NAME.format("._+-"),
     schema.LABEL: _NAME.format("._+=,-"),
     schema.DEVICE: "cpu, cuda, cuda:N or mps",
 }

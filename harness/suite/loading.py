@@ -46,11 +46,12 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     lookup.distinct_names(data, findings)
     lookup.tuning(data, findings)
     text = lookup.text(data, findings)
+    figures = lookup.published(data, host, findings) if host else ()
     tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
     findings.stop()
     assert spec is not None  # else there were findings
     assert host is not None
-    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, text, root)
+    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, text, root, figures)
 
 
 def _look_up(
@@ -58,7 +59,6 @@ def _look_up(
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """The tasks, sources and variants that a suite names."""
     names = lookup.tasks(data, host, findings)
-    lookup.published(data, host, findings)
     lookup.latency(data, host, findings)
     variants = methods.expand(
         [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],

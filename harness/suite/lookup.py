@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from harness.errors import Problem, UserError, nearest
 from harness.models.students import KEYWORDS, check
+from harness.results.published import Published, registered
 from harness.suite.document import KeyPath
 from harness.suite.findings import Findings, found
 from harness.suite.places import expanded, folder_or_hub, search_folders, text_files
@@ -104,12 +105,22 @@ def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings:
     return used
 
 
-def published(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
-    """The sources of published figures that a suite chooses."""
+def published(data: Mapping[str, Any], host: Host, findings: Findings) -> tuple[Published, ...]:
+    """The sources of published figures that a suite chooses, read from their files; by default all there are."""
     _repeated(as_list(data, "published"), "published", findings)
     for index, name in enumerate(as_list(data, "published")):
         if isinstance(name, str) and name not in host.published:
             findings.add(("published", index), f"unknown source of figures; {nearest(name, host.published)}")
+    chosen = host.published if data.get("published", True) is True else as_list(data, "published")
+    sources = []
+    for name in chosen:
+        if isinstance(name, str) and name in host.published:
+            try:
+                sources.append(registered(name, host))
+            except UserError as error:
+                remedy = "mend the file, or list the sources that the suite needs in `published`"
+                findings.extend([Problem(f"{each.message}; {remedy}", each.where) for each in error.problems])
+    return tuple(sources)
 
 
 def tuning(data: Mapping[str, Any], findings: Findings) -> None:

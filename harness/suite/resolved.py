@@ -12,6 +12,7 @@ from harness.suite.schema import StageOverride, SuiteSpec
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.host import Host
     from harness.method import Method, MethodConfig
+    from harness.results.published import Published
     from harness.suite.document import Node
     from harness.tasks.base import Task
     from harness.tensors import ModelShape
@@ -51,7 +52,8 @@ class Suite:
 
     `sources` maps each source in use to a hub id or to an absolute folder; likewise `models` each teacher that has a
     model, and each student that starts from one. `text` is the unlabelled text of the general stages: a hub id, or an
-    absolute path, which for .txt files may hold wildcards. `tree` knows where each key was written.
+    absolute path, which for .txt files may hold wildcards. `tree` knows where each key was written. `published` has the
+    sources of published figures that the suite chooses.
     """
 
     spec: SuiteSpec
@@ -63,6 +65,7 @@ class Suite:
     models: Mapping[str, str]
     text: str | None = None
     tree: Node | None = field(default=None, repr=False)
+    published: tuple[Published, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+from harness.names import Name
+
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
 LONGEST_LABEL = 120
-
-Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
-"""A name that becomes part of a path or of a table: letters, digits, ``. _ + -``, and never a separator."""
-
-_NAMES = TypeAdapter(Name)
-
-NAME_RULE = "letters, digits, '.', '_', '+', '-', a letter or digit first"
-"""What a `Name` is, for messages."""
-
-
-def is_name(value: object) -> bool:
-    """Whether it is a `Name`."""
-    try:
-        _NAMES.validate_python(value, strict=True)
-    except ValidationError:
-        return False
-    return True
-
 
 Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL)]
 """The name of a row on the board: a `Name` that may also say ``option=value,...``."""

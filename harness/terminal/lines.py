@@ -1,12 +1,13 @@
-"""The line that tells of a run's end, and durations as people write them."""
+"""The lines that progress prints: a run has ended, or work that runs wait for."""
 
 from __future__ import annotations
 
 from harness.events import Preparing, RunFailed, RunFinished
+from harness.results.numbers import duration
 
 
 def finished_line(event: RunFinished) -> str:
-    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2 min 5 s``."""
+    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2.1 min``."""
     score = "no score" if event.score is None else f"{event.score:.4f}"
     return f"finished {event.run}: {score} in {duration(event.seconds)}"
 
@@ -17,20 +18,7 @@ def failed_line(event: RunFailed) -> str:
 
 
 def prepared_line(event: Preparing) -> str:
-    """``made     training data of rte for tinybert in 12 s``, or ``stopped  ...: 120 of 400 batches``."""
+    """``made     training data of rte for tinybert in 12.0 s``, or ``stopped  ...: 120 of 400 batches``."""
     if event.total is not None and event.done < event.total:
         return f"stopped  {event.what}: {event.done} of {event.total} {event.unit}"
     return f"made     {event.what} in {duration(event.seconds)}"
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``42 s``, ``2 min 5 s``, ``1 h 3 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

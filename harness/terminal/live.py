@@ -13,7 +13,8 @@ from rich.text import Text
 
 from harness import hookimpl
 from harness.events import Preparing, RunFailed, RunFinished, RunId, RunStarted, StepLogged
-from harness.terminal.lines import duration, failed_line, finished_line, prepared_line
+from harness.results.numbers import duration
+from harness.terminal.lines import failed_line, finished_line, prepared_line
 
 SHOWN_TERMS = 3
 """Loss terms beside the total: more do not fit a line."""

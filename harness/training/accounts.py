@@ -11,11 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from harness.events import RunFailed, RunStarted, StepLogged
+from harness.events import LossPoint, RunFailed, RunStarted, StepLogged
 from harness.host import Host
 from harness.models.families import shape
 from harness.results import provenance
-from harness.results.records import Cost, LossPoint, ModelSize, Provenance
+from harness.results.records import Cost, ModelSize, Provenance
 from harness.training.run import Run
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from harness.batch import NOT_MASKED, Batch
-from harness.identity import derive
 from harness.method import LossTerms, Method, Stage, Step
+from harness.seeds import derive
 from harness.tensors import ModelShape, Tensors
 from harness.training.data import EncodedTask, Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from harness.results.records import LossPoint
+from harness.events import LossPoint
 
 TOTAL = "loss"
 """What the weighted total is called, in records, events and logs."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.identity import derive
+from harness.seeds import derive
 
 
 class RandomState:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.batch import Batch
-from harness.events import RunId
+from harness.events import LossPoint, RunId
 from harness.method import LossTerms, Method, Stage, Step
 from harness.models.capture import Capture
-from harness.results.records import LossPoint
 from harness.suite.schema import StageOverride, TrainingSpec
 from harness.tensors import Tensors
 from harness.training import micro, names, precision

@@ -12,22 +12,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from harness import Augmentation, MethodConfig
-from harness.identity import derive
-from harness.method import Row
+from harness.method import MaskedLanguageModel, Row
+from harness.seeds import derive
 from harness.tasks.dice import Dice
 
 from . import vectors
 from .vectors import WordVectors, best
-
-if TYPE_CHECKING:  # transformers, which is heavy to import
-    from harness.models.masked import MaskedLM
 
 CHUNK = 64
 """Examples whose sentences are put to the language model together."""
@@ -63,7 +59,9 @@ def augmentation(config: AugmentConfig) -> Augmentation:
     )
 
 
-def augmented(config: AugmentConfig, rows: Iterable[Row], model: MaskedLM, files: Sequence[Path]) -> Iterator[Row]:
+def augmented(
+    config: AugmentConfig, rows: Iterable[Row], model: MaskedLanguageModel, files: Sequence[Path]
+) -> Iterator[Row]:
     """Each row, then its variants. What is drawn depends on the seed and the row's id alone."""
     replacements = Replacements(model, vectors.read(files[0]) if files else None, config.candidates)
     each = iter(rows)
@@ -152,7 +150,7 @@ class Replacements:
     """Finds the candidates of words. Without a `table` the vector of a word is the mean of its pieces' input
     embeddings, and its neighbours are the vocabulary's whole words."""
 
-    model: MaskedLM
+    model: MaskedLanguageModel
     table: WordVectors | None
     count: int
     _near: dict[str, list[str]] = field(default_factory=dict)

@@ -10,12 +10,12 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, R
 
 from harness.errors import UserError
 from harness.host import Host
-from harness.identity import derive
 from harness.method import TaskInfo
 from harness.models import tokenizers
 from harness.models.families import shape
 from harness.models.masked import MaskedLM
 from harness.models.rng import seeded
+from harness.seeds import derive
 from harness.tasks.dice import Dice
 from harness.testing import loss_terms, tiny_batch, tiny_model
 

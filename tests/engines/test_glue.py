@@ -7,7 +7,7 @@ import yaml
 from safetensors.torch import load_file
 
 from harness.results import leaderboard
-from harness.results.summary import HIDDEN
+from harness.results.tally import HIDDEN
 
 from ..tasks.hub_layout import write_dataset
 

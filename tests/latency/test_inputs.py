@@ -29,7 +29,9 @@ def test_padding_grows_row_by_row(make):
 @pytest.mark.parametrize(("family", "limit"), [("bert", 64), ("roberta", 64), ("distilbert", 32)])
 def test_positions_are_as_many_as_the_model_can_read(make, family, limit):
     model = make(family)
-    assert inputs.positions(model) == limit
+    inputs.check_lengths(["m"], [model.config], [limit])
+    with pytest.raises(UserError, match=f"m reads at most {limit} tokens, found {limit + 1}"):
+        inputs.check_lengths(["m"], [model.config], [limit + 1])
     with torch.no_grad():
         model(**inputs.batch([model], 1, limit))
         with pytest.raises((IndexError, RuntimeError)):
@@ -37,6 +39,6 @@ def test_positions_are_as_many_as_the_model_can_read(make, family, limit):
 
 
 def test_a_length_without_positions_is_told(make):
-    inputs.check_lengths(["a"], [make()], [8, 64])
+    inputs.check_lengths(["a"], [make().config], [8, 64])
     with pytest.raises(UserError, match="b reads at most 32 tokens, found 64"):
-        inputs.check_lengths(["a", "b"], [make(), make("distilbert")], [8, 64])
+        inputs.check_lengths(["a", "b"], [make().config, make("distilbert").config], [8, 64])

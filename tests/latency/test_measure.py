@@ -39,7 +39,8 @@ def slow(model, seconds=0.02):
 
 
 def measured(settings, *models, said=None, **others):
-    return measure(Candidates(models), settings, CPU, say=(said if said is not None else []).append, **others)
+    given = {"backends": BACKENDS, "say": (said if said is not None else []).append} | others
+    return measure(Candidates(models), settings, CPU, **given)
 
 
 @pytest.fixture(scope="module")

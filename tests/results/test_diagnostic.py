@@ -4,8 +4,7 @@ import pytest
 
 from harness.results.leaderboard import write
 from harness.results.records import PlannedTask
-from harness.results.summary import HIDDEN
-from harness.results.tally import summarize
+from harness.results.tally import HIDDEN, summarize
 
 from . import results_factory as factory
 

@@ -42,13 +42,13 @@ def folder(tmp_path):
     return tmp_path / "r"
 
 
-@pytest.mark.parametrize("name", ["md", "csv", "tex", "json"])
+@pytest.mark.parametrize("name", ["md", "csv", "tex", "bib", "json"])
 def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch, capsys):
     assert run(monkeypatch, "report", folder, "--format", name) == 0
     printed = capsys.readouterr().out
     assert printed == (folder / f"leaderboard.{name}").read_text()
     assert {path.name for path in folder.glob("leaderboard.*")} == {
-        f"leaderboard.{n}" for n in ("md", "csv", "tex", "json")
+        f"leaderboard.{n}" for n in ("md", "csv", "tex", "bib", "json")
     }
 
 
@@ -181,15 +181,15 @@ def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(folder, tmp
 def test_an_old_board_that_is_no_longer_whole_is_no_obstacle(folder, text):
     (folder / "leaderboard.json").write_text(text)
     report(folder)
-    assert json.loads((folder / "leaderboard.json").read_text())["formats"] == ["md", "csv", "tex", "json"]
+    assert json.loads((folder / "leaderboard.json").read_text())["formats"] == ["md", "csv", "tex", "bib", "json"]
 
 
 @pytest.mark.parametrize(
     ("name", "reporter", "words"),
     [
-        ('"md"', "str", "format 'md' is the harness's own"),
-        ('"a/b"', "str", "no ending of a file"),
-        ('"txt"', "3", "a function of harness.results.reporters.Content is needed, found 3"),
+        ('"md"', "str", "format 'md' is registered twice: by entry point 'formats' of kd-harness and by .*bad.py"),
+        ('"a/b"', "str", "its name is the ending of a file; lower-case letters and digits"),
+        ('"txt"', "3", "int '3' cannot be called; register a function of harness.report.Content"),
     ],
 )
 def test_a_format_that_cannot_be_is_refused(tmp_path, name, reporter, words):

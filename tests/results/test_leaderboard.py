@@ -121,7 +121,7 @@ def test_the_whole_board(tmp_path):
     fill(tmp_path, answered=True)
     written = report(tmp_path)
     assert written.markdown == WHOLE
-    formats = [f"leaderboard.{name}" for name in ("md", "csv", "tex", "json")]
+    formats = [f"leaderboard.{name}" for name in ("md", "csv", "tex", "bib", "json")]
     assert [path.name for path in written.files] == [*formats, "index.html"]
     assert written.files[0].read_bytes() == WHOLE.encode()
 

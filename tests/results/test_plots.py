@@ -17,6 +17,7 @@ from latency_factory import SETTINGS, latency_record
 from results_factory import GPU, SQUAD, SST2, fill, plan, run_key, run_record
 
 from harness.errors import UserError
+from harness.events import LossPoint
 from harness.results import report
 from harness.results.plots import Plot, draw
 from harness.results.plots.costs import PARAMETERS
@@ -24,7 +25,7 @@ from harness.results.plots.curves import MOST, curve
 from harness.results.plots.pareto import Point, Scatter
 from harness.results.plots.placing import columns, places, spread
 from harness.results.plots.sheet import COLOURS, MARKERS, Look, grid, short
-from harness.results.records import LossPoint, NotApplicable
+from harness.results.records import NotApplicable
 from harness.results.reporters import markdown
 from harness.results.store import Store
 from harness.results.summary import Statistic

@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 from results_factory import fill, plan
 
+from harness.commands.listing import print_list
 from harness.errors import UserError
+from harness.host import Host
 from harness.results import published, report
 from harness.results.records import PlannedTask, PublishedFigure
 from harness.results.store import Store
+from harness.suite import load
 from harness.tensors import ModelShape
 
 GOOD = """\
@@ -266,3 +269,52 @@ def test_figures_stand_before_anything_is_trained(tmp_path):
         plan([mnli], published=[figure("mnli", values=[84.6, 83.2], metrics=["accuracy_m", "accuracy_mm"])])
     )
     assert printed(tmp_path, "mnli accuracy") == {("kd (c)", "big"): "84.6/83.2 m/mm"}
+
+
+PLUGIN = """
+from pathlib import Path
+from harness import hookimpl
+
+@hookimpl
+def harness_register_published(register):
+    register(Path(__file__).with_name("{file}"))
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path) -> Path:
+    """A plugin with a file of figures whose third key is misspelt."""
+    (tmp_path / "page.yaml").write_text(GOOD.replace("tables:", "tabels:"))
+    (tmp_path / "figures.py").write_text(PLUGIN.format(file="page.yaml"))
+    return tmp_path / "figures.py"
+
+
+def test_a_file_that_is_not_there_or_badly_named_is_refused_with_its_plugin(tmp_path):
+    for file, words in (("none.yaml", "none.yaml: there is no such file"), ("a b.yaml", "a b.yaml: the file's name")):
+        (tmp_path / "figures.py").write_text(PLUGIN.format(file=file))
+        with pytest.raises(UserError, match=words) as caught:
+            Host.at([tmp_path / "figures.py"])
+        assert str(tmp_path / "figures.py") in str(caught.value)
+
+
+def test_a_bad_file_is_told_with_its_plugin_by_the_suites_that_choose_it(plugin, small):
+    said = f"{plugin.parent / 'page.yaml'}:3: "
+    for chosen in ("true", "[page]"):
+        with pytest.raises(UserError) as caught:
+            load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
+        (problem,) = caught.value.problems
+        assert str(problem).startswith(said)
+        assert "did you mean 'tables'" in problem.message
+        assert str(plugin) in problem.message
+        assert "`published`" in problem.message
+    for chosen, sources in (("false", []), ("[distilbert-readme]", ["distilbert-readme"])):
+        suite = load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
+        assert [source.name for source in suite.published] == sources
+
+
+def test_the_list_of_sources_leaves_a_bad_file_out_with_a_warning(plugin, capsys):
+    print_list("published", [str(plugin)])
+    shown = capsys.readouterr()
+    assert "distilbert-readme" in shown.out
+    assert "warning: published figures 'page' are left out" in shown.err
+    assert f"{plugin.parent / 'page.yaml'}:3" in shown.err

@@ -7,7 +7,7 @@ import pytest
 from results_factory import failed, fill, plan, run_record, teacher_record
 
 from harness.errors import UserError
-from harness.results.records import LossPoint
+from harness.events import LossPoint
 from harness.results.store import Store
 
 PREDICTIONS = pd.DataFrame({"id": ["a", "b"], "prediction": [0, 1], "label": [1, 1]})

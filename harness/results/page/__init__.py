@@ -11,10 +11,11 @@ import hashlib
 from importlib.resources import files
 from string import Template
 
+from harness.report import Content
+from harness.results.citations import bibtex
 from harness.results.page import forest, runs, table, tradeoff
 from harness.results.page.markup import Safe, code, el, embedded, join
 from harness.results.page.prose import prose
-from harness.results.reporters import Content
 from harness.results.store import Store
 
 SCRIPTS = ("dom.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
@@ -46,6 +47,7 @@ def page(content: Content, store: Store) -> str:
         sections=_sections(content),
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),
+        citations=_citations(content),
         data=embedded(runs.data(summary, store, shown)),
     )
 
@@ -75,3 +77,11 @@ def _sections(content: Content) -> str:
     return "".join(
         el("section", el("h2", section.title), prose(section.text), class_="prose") for section in content.sections
     )
+
+
+def _citations(content: Content) -> Safe | str:
+    citations = content.board.citations
+    if not citations:
+        return ""
+    folded = el("details", el("summary", "BibTeX of the methods"), el("pre", bibtex(citations)), class_="citations")
+    return join([el("h2", "Citations"), folded])

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from harness.events import LossPoint
 from harness.results import answers
 from harness.results.answers import Table
 from harness.results.checks import Result
 from harness.results.page.errors import CLASSES, Errors, class_name, errors
 from harness.results.page.table import rows
 from harness.results.page.texts import Texts
-from harness.results.records import LossPoint, PlanFile, PlannedTask, RunRecord
+from harness.results.records import PlanFile, PlannedTask, RunRecord
 from harness.results.store import Store
 from harness.results.summary import Row, Summary, scale
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.results import pareto
 from harness.results.numbers import interval
 from harness.results.page.markup import Safe, el
 from harness.results.page.scales import Scale, around, label
@@ -55,24 +56,18 @@ class Plot:
     points: Sequence[Point]
 
     def front(self) -> list[Point]:
-        """Those that no other point beats in one way without being worse in the other; the cheapest first."""
-        kept: list[Point] = []
-        for point in sorted(self.points, key=self._rank):
-            if not kept or self._rank(point)[1] < self._rank(kept[-1])[1]:
-                kept.append(point)
-        return kept
+        """The points that no other dominates; the cheapest first."""
+        return pareto.front(self.points, self._loss)
 
     def groups(self) -> list[list[Point]]:
         """Points of one cost, the best first."""
         found: dict[float, list[Point]] = {}
-        for point in sorted(self.points, key=self._rank):
+        for point in sorted(self.points, key=self._loss):
             found.setdefault(round(point.cost[0], 6), []).append(point)
         return list(found.values())
 
-    def _rank(self, point: Point) -> tuple[float, float, int]:
-        """Less is better."""
-        x, y = point.cost[0], point.score.mean
-        return -x if self.cost.more_is_better else x, -y if self.higher else y, point.place
+    def _loss(self, point: Point) -> pareto.Loss:
+        return self.cost.loss(point.cost, point.score, self.higher)
 
 
 def plots(summary: Summary) -> list[Safe]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.results.latency import SpeedUp
-from harness.results.summary import Row, Summary
+from harness.results.pareto import Loss
+from harness.results.summary import Row, Statistic, Summary
 
 Interval = tuple[float, float, float]
 """A value and the ends of its interval, which are the value itself where it has none."""
@@ -33,6 +34,10 @@ class Cost:
     better: str
     lacking: str
     of: Callable[[Row], Interval | None]
+
+    def loss(self, cost: Interval, score: Statistic, higher_is_better: bool) -> Loss:
+        """A row's cost and average score as numbers of which less is better."""
+        return -cost[0] if self.more_is_better else cost[0], -score.mean if higher_is_better else score.mean
 
 
 def costs(summary: Summary) -> list[Cost]:

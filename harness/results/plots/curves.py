@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from harness.results.records import LossPoint
+from harness.events import LossPoint
 from harness.results.statistics.inference import Floats
 
 MOST = 60

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from harness.events import LossPoint
 from harness.results.plots.curves import Curve, curve
 from harness.results.plots.sheet import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
-from harness.results.records import LossPoint, RunRecord
+from harness.results.records import RunRecord
 from harness.results.summary import Row, Summary
 
 LEFT, APART = 0.5, 0.5

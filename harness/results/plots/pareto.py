@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from harness.results import pareto
 from harness.results.plots.costs import Cost, Interval, costs
 from harness.results.plots.placing import Place, columns, places, spread
 from harness.results.plots.sheet import FAINT, GREY, INK, WIDTH, Look, Sheet, left_out, logarithmic, look, short, widths
@@ -45,18 +46,8 @@ class Scatter:
 
     @cached_property
     def front(self) -> list[Point]:
-        """Those that no other beats in one way without being worse in the other; the cheapest first."""
-        front: list[Point] = []
-        for point in sorted(self.points, key=self._rank):
-            last = self._rank(front[-1]) if front else None
-            if last is None or self._rank(point) == last or self._rank(point)[1] < last[1]:
-                front.append(point)
-        return front
-
-    def _rank(self, point: Point) -> tuple[float, float]:
-        """Less is better in both."""
-        cost, score = point.cost[0], point.score.mean
-        return (-cost if self.cost.more_is_better else cost), (-score if self.higher_is_better else score)
+        """The points that no other dominates; the cheapest first."""
+        return pareto.front(self.points, lambda point: self.cost.loss(point.cost, point.score, self.higher_is_better))
 
 
 def sheets(summary: Summary) -> Iterator[Sheet]:

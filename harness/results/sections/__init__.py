@@ -1,13 +1,11 @@
-"""Sections of a report: what they hold, and how they are asked for and written."""
+"""Collects the sections of a report from the plugins, and the data that are written beside them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.suite.schema import NAME
+from harness.report import Section
 
 if TYPE_CHECKING:
     from harness.host import Host
@@ -15,31 +13,6 @@ if TYPE_CHECKING:
 
 FOLDER = "sections"
 """Below the results: where the data of sections go."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of leaderboard.md that a plugin makes of the results.
-
-    Attributes:
-        title: its heading, without markup.
-        text: Markdown below the heading, which holds no heading above the third level.
-        file: the name of its data, without suffix: ``sections/<file>.csv``. Sections of one name share the file.
-        rows: its data, a row each, unrounded; none: no file.
-    """
-
-    title: str
-    text: str
-    file: str = ""
-    rows: Sequence[Mapping[str, Any]] = ()
-
-    def __post_init__(self) -> None:
-        if self.rows and not re.match(NAME, self.file):
-            raise ValueError(f"section {self.title!r} has rows, and {self.file!r} is no name of a file for them")
-
-    @property
-    def markdown(self) -> str:
-        return f"## {self.title}\n\n{self.text.strip()}"
 
 
 def collect(host: Host, results: Summary) -> tuple[Section, ...]:
@@ -50,7 +23,7 @@ def collect(host: Host, results: Summary) -> tuple[Section, ...]:
 
 def _read(answer: Any) -> list[Section]:
     if not (isinstance(answer, list) and all(isinstance(each, Section) for each in answer)):
-        raise TypeError(f"a list of harness.results.sections.Section is needed, found {answer!r:.80}")
+        raise TypeError(f"a list of harness.report.Section is needed, found {answer!r:.80}")
     return answer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,8 +171,3 @@ def listed(names: Sequence[str]) -> str:
     """All of them, or the first few and how many more."""
     more = len(names) - MOST_NAMED
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:MOST_NAMED])} and {more} more"
-
-
-def word(value: Any) -> str:
-    """A setting's value as a suite would write it."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import hookimpl
+from harness.report import Section
+from harness.results.numbers import word
 from harness.results.records import PlanFile
-from harness.results.sections import Section
 from harness.results.sections.comparison import (
     Compared,
     Scope,
@@ -21,7 +22,6 @@ from harness.results.sections.comparison import (
     shown,
     state,
     table,
-    word,
 )
 from harness.results.statistics.effects import Scores, effect, mean
 from harness.results.summary import Row, Summary

@@ -8,11 +8,11 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import hookimpl
+from harness.report import Section
 from harness.results.data import exact
 from harness.results.latency import machine, milliseconds
 from harness.results.latency.timings import LatencyRecord, Ratio, Shape, Timing, paired_ratio
 from harness.results.records import PlanFile
-from harness.results.sections import Section
 from harness.results.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
 from harness.results.summary import Summary
 

@@ -9,11 +9,11 @@ from typing import Any
 from tabulate import tabulate
 
 from harness import hookimpl
+from harness.report import Section
 from harness.results.data import exact
-from harness.results.numbers import duration
+from harness.results.numbers import duration, word
 from harness.results.records import PlannedStudy, PlannedTuning
-from harness.results.sections import Section
-from harness.results.sections.comparison import listed, word
+from harness.results.sections.comparison import listed
 from harness.results.summary import Summary, scale
 from harness.results.tunings import Trial, TuningRecord
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness import hookimpl
+from harness.report import Section
+from harness.results.numbers import word
 from harness.results.records import PlanFile, PlannedRow
-from harness.results.sections import Section
 from harness.results.sections.comparison import (
     compare,
     csv_rows,
@@ -16,7 +17,6 @@ from harness.results.sections.comparison import (
     scopes,
     state,
     table,
-    word,
 )
 from harness.results.summary import Summary
 

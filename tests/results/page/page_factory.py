@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from results_factory import SCORES, SQUAD, SST2, answers, failed, plan, run_key, run_record, teacher_record
 
-from harness.results.records import LossPoint
+from harness.events import LossPoint
 from harness.results.store import Store
 
 HOSTILE = "</script><script>window.hurt=1</script><!-- <img src=x onerror=window.hurt=1> & \"quoted\" 'q'"

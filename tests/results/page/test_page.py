@@ -11,11 +11,12 @@ import pytest
 from page_factory import HOSTILE, losses, made
 from results_factory import fill, plan, run_key, run_record
 
+from harness.events import LossPoint
 from harness.results import report
 from harness.results.page.runs import EXAMPLES, curve
 from harness.results.page.tradeoff import Plot, Point
 from harness.results.plots.costs import PARAMETERS
-from harness.results.records import LossPoint, NotApplicable
+from harness.results.records import NotApplicable
 from harness.results.store import Store
 from harness.results.summary import Row, Statistic
 
@@ -174,7 +175,7 @@ def test_what_is_not_finite_is_a_gap():
     assert curve([point], 10)["terms"] == {"loss": [None], "lr": [0.1]}
 
 
-@pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "large"]), (False, ["small"])])
+@pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "twin", "large"]), (False, ["small"])])
 def test_the_front_is_what_no_other_beats(higher, front):
     found = {
         "large": (9.0, 90.0),
@@ -182,6 +183,7 @@ def test_the_front_is_what_no_other_beats(higher, front):
         "worse": (6.0, 80.0),
         "small": (1.0, 60.0),
         "none": (5.0, 70.0),
+        "twin": (5.0, 80.0),
     }
     points = [
         Point(place, Row("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")

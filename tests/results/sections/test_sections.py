@@ -11,12 +11,12 @@ from results_factory import fill
 
 from harness import cli, hookimpl
 from harness.host import Host
+from harness.report import Section
 from harness.results import report
-from harness.results.sections import Section
 
 PLUGIN = """
 from harness import hookimpl
-from harness.results.sections import Section
+from harness.report import Section
 
 @hookimpl
 def harness_report_sections(results):
@@ -50,7 +50,7 @@ def host_of(sections):
         def harness_report_sections(self, results):
             return sections(results)
 
-    host = Host()
+    host = Host.reporting()
     host.add_observer(Plugin())
     return host
 
@@ -91,9 +91,9 @@ def test_sections_of_one_name_share_a_file(tmp_path):
     ("answer", "words"),
     [
         (lambda results: 1 / 0, "ZeroDivisionError"),
-        (lambda results: None, "a list of harness.results.sections.Section is needed, found None"),
+        (lambda results: None, "a list of harness.report.Section is needed, found None"),
         (lambda results: ["text"], "found ['text']"),
-        (lambda results: [Section("A", "text", "a/b", [{"n": 1}])], "'a/b' is no name of a file"),
+        (lambda results: [Section("A", "text", "a/b", [{"n": 1}])], "found 'a/b'"),
     ],
 )
 def test_a_section_that_fails_is_told_and_the_board_is_made(tmp_path, caplog, answer, words):

@@ -106,7 +106,7 @@ def editable(checkout, tmp_path_factory) -> Path:
 def wheel(editable, checkout, tmp_path_factory) -> Path:
     """A wheel of the checkout with the added method, built as a release is: from the source distribution."""
     out = tmp_path_factory.mktemp("wheel")
-    build = "from setuptools import build_meta; print(build_meta.build_sdist({!r}))".format(str(out))
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
     run(sys.executable, "-c", build, cwd=checkout)
     (source,) = out.glob("*.tar.gz")
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source))
@@ -119,7 +119,8 @@ def environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
-    # Paths in a .pth file come after the environment's own, and the .pth files in them are not read: no editable install.
+    # Paths in a .pth file come after the environment's own, and .pth files in them, such as an editable install's, are
+    # not read.
     (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     return python
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
+import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 from harness.errors import Problem, UserError, nearest
 
@@ -50,6 +53,28 @@ def _load_entry(entry: EntryPoint, origin: str) -> Found:
     except (Exception, SystemExit) as error:
         problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
         return Found(entry.name, origin, named=False, problem=problem)
+
+
+def subpackages(package: Found) -> list[Found]:
+    """Imports the subpackages of a package, each as a plugin of its own; empty if `package` is not a package.
+
+    Plain modules are no plugins, nor are `tests` and names with a leading underscore. One subpackage that cannot be
+    imported does not affect the others.
+    """
+    if not isinstance(package.plugin, ModuleType):
+        return []
+    infos = pkgutil.iter_modules(getattr(package.plugin, "__path__", []))
+    names = sorted(info.name for info in infos if info.ispkg and not info.name.startswith("_") and info.name != "tests")
+    return [_load_subpackage(package, package.plugin.__name__, name) for name in names]
+
+
+def _load_subpackage(package: Found, parent: str, name: str) -> Found:
+    origin = str(Path(package.origin) / name) if package.named else f"{parent}.{name} ({package.origin})"
+    try:
+        return replace(package, name=name, origin=origin, plugin=importlib.import_module(f"{parent}.{name}"))
+    except (Exception, SystemExit) as error:
+        problem = Problem(f"cannot be imported: {describe(error)}", origin)
+        return replace(package, name=name, origin=origin, plugin=None, problem=problem)
 
 
 def at_paths(paths: Iterable[str | Path]) -> Iterator[Found]:

@@ -104,7 +104,7 @@ class Host:
     @classmethod
     def _of(cls, plugins: Iterable[Found]) -> Host:
         host = cls()
-        problems = [problem for found in plugins for problem in host._add(found)]
+        problems = [problem for found in plugins for plugin in host._members(found) for problem in host._add(plugin)]
         if problems:
             raise UserError(*problems)
         return host
@@ -154,6 +154,11 @@ class Host:
                 log.warning("%s failed in %s: %s", hook, implementation.plugin_name, describe(error))
                 log.debug("the plugin's traceback", exc_info=True)
         return answers
+
+    def _members(self, found: Found) -> list[Found]:
+        """A plugin itself or, for a package without hooks of its own, each of its subpackages."""
+        has_hooks = any(_hooks(self._manager, found.plugin)) or _unmarked_hooks(found.plugin)
+        return [found] if has_hooks else discovery.subpackages(found) or [found]
 
     def _add(self, found: Found) -> list[Problem]:
         """Take a plugin in, whole or not at all. Returns what is fatal."""
@@ -281,9 +286,13 @@ def _arguments(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
 
 
+def _unmarked_hooks(plugin: object) -> list[str]:
+    """Names of hooks that a plugin defines, whether or not it marks them with `hookimpl`."""
+    return [name for name in dir(plugin) if name in HOOKS]
+
+
 def _no_hook(plugin: object) -> str:
-    unmarked = [name for name in dir(plugin) if name in HOOKS]
-    if unmarked:
+    if unmarked := _unmarked_hooks(plugin):
         return f"no hook is implemented: {unmarked[0]} is not marked with @hookimpl (from harness import hookimpl)"
     return (
         "no hook is implemented: a plugin has a function marked with @hookimpl, such as "

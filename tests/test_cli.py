@@ -152,7 +152,7 @@ def test_list(monkeypatch, capsys, kind):
         "methods": "temperature=4.0",
         "tasks": "sst2",
         "suites": "glue.yaml",
-        "plugins": "entry point 'tinybert'",
+        "plugins": "harness_plugins.tinybert (entry point 'harness_plugins'",
         "published": "https://arxiv.org/abs/1909.10351",
     }
     assert expected[kind] in capsys.readouterr().out

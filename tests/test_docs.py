@@ -20,7 +20,7 @@ from harness.testing.conformance import checks
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PLUGINS = ROOT / "docs" / "plugins.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "changelog.d" / "README.md"]
 OFFLINE = re.compile(r"harness (--help|list|validate|check)\b")
 
 

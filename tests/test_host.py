@@ -70,7 +70,7 @@ def problem(*paths: Path | str) -> str:
 def test_own_plugins_come_through_entry_points():
     host = Host.create()
     assert {"finetune", "logit_kd", "tinybert"} <= set(host.methods)
-    assert all(plugin.origin.startswith("entry point") for plugin in host.plugins)
+    assert all("entry point" in plugin.origin for plugin in host.plugins)
 
 
 def test_order_is_fixed():
@@ -84,6 +84,56 @@ def test_installed_plugin_of_a_third_party(install):
     (info,) = [plugin for plugin in host.plugins if plugin.name == "third"]
     assert info.methods == ["mine"]
     assert "third_party_kd" in info.origin
+
+
+@pytest.fixture
+def collection(write, tmp_path):
+    """A package without hooks: two good subpackages, a broken one, and what is not a plugin."""
+
+    def make(folder: Path) -> Path:
+        write("", "collected_kd/__init__.py", folder)
+        for name in ("first", "second"):
+            write((METHOD + REGISTER).replace('"mine"', f'"{name}"'), f"collected_kd/{name}/__init__.py", folder)
+        write("1 / 0", "collected_kd/broken/__init__.py", folder)
+        for name in ("_shared/__init__.py", "tests/__init__.py", "module.py", "no_package/module.py"):
+            write("raise AssertionError('not a plugin')", f"collected_kd/{name}", folder)
+        return folder / "collected_kd"
+
+    return make
+
+
+def test_each_subpackage_of_an_installed_package_without_hooks_is_a_plugin(collection, install, tmp_path):
+    package = collection(tmp_path / "site")
+    install("", "collected_kd", "collected")
+    (package.parent / "collected_kd.py").unlink()  # the fixture installs a module; the package takes its place
+    host = Host.create()
+    added = {plugin.name: plugin for plugin in host.plugins if "collected_kd" in plugin.origin}
+    assert added.keys() == {"first", "second", "broken"}
+    assert added["first"].methods == ["first"]
+    assert added["first"].origin == "collected_kd.first (entry point 'collected' of collected_kd)"
+    assert host.methods["second"].__module__ == "collected_kd.second"
+    assert "ZeroDivisionError" in host.broken["broken"]
+    assert not {"collected", "first", "second"} & host.broken.keys()
+
+
+def test_a_subpackage_of_a_named_package_without_hooks_is_an_error_if_it_is_broken(collection, tmp_path):
+    package = collection(tmp_path)
+    assert f"{package / 'broken'}: cannot be imported: ZeroDivisionError" in problem(package)
+    (package / "broken" / "__init__.py").unlink()
+    host = Host.at([package])
+    assert {plugin.name: plugin.origin for plugin in host.plugins} == {
+        name: str(package / name) for name in ("first", "second")
+    }
+
+
+@pytest.mark.parametrize("source", [METHOD + REGISTER, "def harness_register_methods(register): ..."])
+def test_a_package_that_defines_hooks_is_one_plugin(write, source):
+    package = write(source, "pack/__init__.py").parent
+    write("raise AssertionError('not loaded')", "pack/inner/__init__.py")
+    if "@hookimpl" in source:
+        assert [plugin.name for plugin in Host.at([package]).plugins] == ["pack"]
+    else:
+        assert "harness_register_methods is not marked" in problem(package)
 
 
 def test_file_package_and_folder_of_plugins(write, tmp_path):
@@ -180,7 +230,7 @@ def test_two_methods_of_one_name_name_both_origins(write):
 def test_a_name_taken_by_an_installed_plugin(write):
     path = write((METHOD + REGISTER).replace('"mine"', '"finetune"'))
     message = problem(path)
-    assert "entry point 'finetune' of kd-harness" in message
+    assert "harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)" in message
     assert str(path) in message
 
 

@@ -1,35 +1,22 @@
-"""What is installed: every package, every entry point, suites and READMEs."""
+"""What is installed: every package, every entry point, suites and READMEs; no tests."""
 
 import importlib.metadata
 import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from harness.host import Host
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 INSTALLED_AS = PROJECT["tool"]["setuptools"]["package-dir"]
-
-
-def package_folders() -> set[str]:
-    """Every folder that is a package, by the name under which it is installed."""
-    return {
-        ".".join([name, *init.parent.relative_to(ROOT / folder).parts])
-        for name, folder in INSTALLED_AS.items()
-        for init in (ROOT / folder).glob("**/__init__.py")
-        if "tests" not in init.parent.relative_to(ROOT).parts
-    }
-
-
-def test_every_package_is_listed():
-    listed = PROJECT["tool"]["setuptools"]["packages"]
-    assert set(listed) == package_folders()
-    assert listed == sorted(listed)
 
 
 def test_every_module_lies_in_a_package():
@@ -49,11 +36,6 @@ def test_entry_point_resolves(name):
     assert entry.load() is not None
 
 
-def test_every_method_folder_has_an_entry_point():
-    folders = {package for package in package_folders() if package.count(".") == 1 and "harness." not in package}
-    assert folders <= set(PROJECT["project"]["entry-points"]["harness"].values())
-
-
 def test_constraints_pin_all_that_is_asked_for():
     pins = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
@@ -70,37 +52,116 @@ def test_constraints_pin_all_that_is_asked_for():
     assert pins["torch"] == "2.13.0"
 
 
+NEW_METHOD = """
+from harness import Method, Needs, Stage, hookimpl
+
+class Added(Method):
+    name = "added"
+    summary = "a new folder and nothing else"
+    def stages(self): return [Stage("only", Needs(["logits"]))]
+    def losses(self, step, batch, student, teachers): return {"zero": student.logits.sum() * 0}
+
+@hookimpl
+def harness_register_methods(register): register(Added)
+"""
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> set[str]:
-    """The names of the files in a wheel, built from a copy so that no build folder is left behind."""
-    pytest.importorskip("setuptools")
-    source, out = tmp_path_factory.mktemp("source") / "src", tmp_path_factory.mktemp("wheel")
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    for folder in INSTALLED_AS.values():
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what is installed, so that builds leave nothing behind, with a method folder added after the fact."""
+    folder = tmp_path_factory.mktemp("checkout") / "kd-harness"
+    folder.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    for source in INSTALLED_AS.values():
+        shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def add_method(checkout: Path) -> None:
+    """Adds a method to a checkout: a folder with its code, README and tests."""
+    added = checkout / "plugins" / "added"
+    (added / "tests" / "data").mkdir(parents=True)
+    for name, text in {
+        "__init__.py": NEW_METHOD,
+        "README.md": "# added",
+        "test_added.py": "",
+        "tests/__init__.py": "",
+        "tests/test_more.py": "",
+        "tests/data/__init__.py": "",
+    }.items():
+        (added / name).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def editable(checkout, tmp_path_factory) -> Path:
+    """A virtual environment with the checkout installed for development; the method is added afterwards."""
+    python = environment(tmp_path_factory.mktemp("editable"))
+    install(python, "--editable", str(checkout))
+    add_method(checkout)
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(editable, checkout, tmp_path_factory) -> Path:
+    """A wheel of the checkout with the added method, built as a release is: from the source distribution."""
+    out = tmp_path_factory.mktemp("wheel")
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
+    run(sys.executable, "-c", build, cwd=checkout)
+    (source,) = out.glob("*.tar.gz")
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source))
     (built,) = out.glob("*.whl")
-    return set(zipfile.ZipFile(built).namelist())
+    return built
 
 
-def test_wheel_holds_every_module_suite_and_readme(wheel):
+def environment(folder: Path) -> Path:
+    """A new virtual environment that sees the packages at hand, but not kd-harness. Returns its Python."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    # Paths in a .pth file come after the environment's own, and .pth files in them, such as an editable install's, are
+    # not read.
+    (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+    return python
+
+
+def install(python: Path, *arguments: str) -> None:
+    run(str(python), "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation", *arguments)
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def methods_listed(python: Path, cwd: Path) -> set[str]:
+    """The methods of `harness list methods`, by a command in an environment, in a folder outside the checkout."""
+    _, _, *rows = run(str(python.parent / "harness"), "list", "methods", cwd=cwd).splitlines()
+    return {row.split()[0] for row in rows}
+
+
+def test_a_method_is_added_by_a_folder_alone(editable, tmp_path):
+    assert methods_listed(editable, tmp_path) == {*Host.create().methods, "added"}
+
+
+def test_wheel_holds_every_module_suite_and_readme_and_no_tests(wheel, checkout):
+    patterns = ("**/*.py", "**/*.yaml", "**/README.md", "**/py.typed", "**/*.html", "**/*.css", "**/*.js")
     wanted = {
-        f"{name}/{file.relative_to(ROOT / folder).as_posix()}"
+        f"{name}/{file.relative_to(checkout / folder).as_posix()}"
         for name, folder in INSTALLED_AS.items()
-        for pattern in ("**/*.py", "**/*.yaml", "**/README.md", "**/py.typed", "**/*.html", "**/*.css", "**/*.js")
-        for file in (ROOT / folder).glob(pattern)
-        if "tests" not in file.relative_to(ROOT).parts
+        for pattern in patterns
+        for file in (checkout / folder).glob(pattern)
+        if "tests" not in file.relative_to(checkout).parts and not file.name.startswith("test_")
     }
-    assert wanted <= wheel
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert packed == wanted
+    assert {"harness_plugins/added/__init__.py", "harness_plugins/added/README.md"} <= packed
 
 
-def test_wheel_holds_nothing_rude(wheel):
-    tops = {name.partition("/")[0] for name in wheel}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(INSTALLED_AS)
+def test_an_installed_wheel_lists_every_method(wheel, tmp_path):
+    python = environment(tmp_path / "env")
+    install(python, str(wheel))
+    assert methods_listed(python, tmp_path) == {*Host.create().methods, "added"}
+    where = run(str(python), "-c", "import harness, harness_suites; print(harness.__file__)", cwd=tmp_path)
+    assert where.startswith(str(tmp_path / "env"))

@@ -1,0 +1,50 @@
+"""The files around the code: changelog fragments, citation, templates and workflows."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FRAGMENTS = sorted(path for path in (ROOT / "changelog.d").iterdir() if path.name != "README.md")
+YAML = [*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml", ROOT / "CITATION.cff"]
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["project"]["version"] == __version__
+    assert citation["license"] == PROJECT["project"]["license"]
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda path: path.name)
+def test_yaml_files_parse(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_ci_runs_the_script_that_is_run_locally():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert {"run": "bash .ci/run"} in workflow["jobs"]["ci"]["steps"]
+    assert (ROOT / ".ci/run").is_file()
+
+
+def test_every_changelog_fragment_is_rendered():
+    done = subprocess.run(
+        [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    types = {each["directory"] for each in PROJECT["tool"]["towncrier"]["type"]}
+    for path in FRAGMENTS:
+        assert path.name.rsplit(".", 2)[-2] in types, (
+            f"{path.name}: the name is ISSUE.TYPE.md, see changelog.d/README.md"
+        )
+        assert path.read_text(encoding="utf-8").split("\n")[0] in done.stdout

@@ -24,7 +24,7 @@ from harness.results.records import GeneralRecord
 from harness.results.store import Store
 from harness.tasks.base import Splits
 from harness.tasks.text import TEXT, encode_text
-from harness.training import accounts, checkpoints, memory
+from harness.training import accounts, checkpoints, finite, memory
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask
 from harness.training.encoded import recipe, remembered
@@ -103,6 +103,8 @@ class _Training:
         cohort = Cohort(stream, {"teacher": teacher}, runs, self.device)
         failed = []
         for run in cohort.train(stop=stop, checkpoint=lambda run: checkpoints.save(run, self._checkpoint(run))):
+            if run.error is None:
+                _fail_if_not_finite(run)
             if run.error is None:
                 self._keep(run, cohort_size=len(runs))
             else:
@@ -193,3 +195,11 @@ class _Training:
 
         atomic.write(folder(job), export)
         atomic.forget(self._checkpoint(run))
+
+
+def _fail_if_not_finite(run: Run) -> None:
+    """A student with NaN or infinite weights is not stored: its run fails."""
+    try:
+        finite.check_weights(run.student, "when the student is stored")
+    except finite.NotFinite as error:
+        run.fail(error, f"after step {run.position}")

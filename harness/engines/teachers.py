@@ -23,7 +23,7 @@ from harness.plan.jobs import TeacherJob, scratch_positions, task_info
 from harness.results import atomic, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
-from harness.training import accounts, checkpoints
+from harness.training import accounts, checkpoints, finite
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask, Stream
 from harness.training.finetuning import Supervised, Together
@@ -167,6 +167,7 @@ def _train(
             raise UserError(f"teacher {job.name} on {data.task.name} failed: {run.error}")
     if not run.ended:
         raise Interrupted
+    _refuse_not_finite(run, job)
     fit = Fit(
         losses=run.history,
         cost=_share(accounts.cost(run, cohort_size=1, evaluation_seconds=0.0), job),
@@ -174,6 +175,18 @@ def _train(
     )
     atomic.write(target, lambda path: _export(trainee, job, fit, path))
     atomic.forget(saved)
+
+
+def _refuse_not_finite(run: Run, job: TeacherJob) -> None:
+    """Raises `UserError` for weights that would be stored with NaN or infinite values, also those of other members."""
+    try:
+        for trained in (run.student, run.modules):
+            finite.check_weights(trained, f"after the last step, {run.position}")
+    except finite.NotFinite as error:
+        raise UserError(
+            f"teacher {job.name} on {job.data.task.name} failed: {error}; it is not stored. Lower"
+            f" teachers.{job.alone.name}.lr, or take training.precision fp32"
+        ) from None
 
 
 def _share(cost: Cost, job: TeacherJob) -> Cost:

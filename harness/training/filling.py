@@ -26,6 +26,7 @@ from harness.results.records import Frozen
 from harness.suite.schema import TrainingSpec
 from harness.tasks.encode import collate
 from harness.tensors import Tensors
+from harness.training import finite
 from harness.training.cohort import Teacher
 from harness.training.kept import BY_HEAD, Entry, Manifest, Shelf, by_token, dtype
 
@@ -130,14 +131,27 @@ class _Pass:
         batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
         # Whole, whoever has little memory: an example's last bits depend on the batch that it sits in.
         tensors = self.teacher.forward(batch, frozenset(self.names), self.training, splits=False)
+        read = {name: _rows(name, tensors, batch, self.shelf.qa) for name in self.names}
+        self._refuse_not_finite(read, rows)
         blocks = {}
         for name in self.names:
-            block = _rows(name, tensors, batch, self.shelf.qa)
+            block = read[name]
             given = str(block.dtype).removeprefix("torch.")
             kept = "bfloat16" if self.training.precision == "bf16" else given
             self.entries[name] = Entry(shape=tuple(block.shape[1:]), kept=kept, given=given)
             blocks[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
         return blocks
+
+    def _refuse_not_finite(self, read: Mapping[str, Tensor], rows: list[int]) -> None:
+        """Raises `UserError` for outputs with NaN or infinite values, which no student could learn from."""
+        try:
+            finite.check(read, f"outputs of teacher {self.teacher.name} are not finite")
+        except finite.NotFinite as error:
+            example = self.shelf.data.train.ids[rows[0]]
+            raise UserError(
+                f"{error}, in the batch of the training set of {self.shelf.data.task.name} that begins with example"
+                f" {example!r}; nothing of it is cached. Take training.precision fp32 or bf16, or another teacher"
+            ) from None
 
     def _progress(self) -> Progress:
         """Of a pass for the same tensors that did not come to its end."""

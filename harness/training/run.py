@@ -126,10 +126,11 @@ class Run:
         except Exception as error:
             self.fail(error)
 
-    def fail(self, error: Exception) -> None:
-        """End the run with this error, told in one line."""
+    def fail(self, error: Exception, during: str | None = None) -> None:
+        """End the run with this error in one line, after `during` or the current step."""
         message = next(iter(str(error).splitlines()), "")
-        self.error = f"step {self.position + 1} ({self.stage.name}): {type(error).__name__}: {message}"
+        during = during or f"step {self.position + 1} ({self.stage.name})"
+        self.error = f"{during}: {type(error).__name__}: {message}"
 
     def release(self) -> None:
         """Give up the memory of a run that is over, or goes on from its checkpoint. It cannot be used any more."""

@@ -11,6 +11,7 @@ import torch
 from transformers import BertConfig, PreTrainedModel
 
 from harness import cache
+from harness.engines.intact import found_intact
 from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import RunId
@@ -20,7 +21,7 @@ from harness.method import Method, MethodConfig
 from harness.models import heads, together
 from harness.models.families import shape
 from harness.plan.jobs import TeacherJob, scratch_positions, task_info
-from harness.results import atomic, provenance
+from harness.results import atomic, checksums, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture
 from harness.training import accounts, checkpoints, finite
@@ -44,8 +45,8 @@ def folder(job: TeacherJob) -> Path:
 
 
 def is_kept(job: TeacherJob) -> bool:
-    """Whether the cache has the fine-tuned teacher."""
-    return (folder(job) / "fit.json").exists()
+    """Whether the cache has the fine-tuned teacher, and its files match their checksums."""
+    return checksums.is_intact(folder(job))
 
 
 def load(job: TeacherJob) -> PreTrainedModel | together.Member:
@@ -76,7 +77,7 @@ def fine_tune(
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target, stop):  # another process may be at the same teacher
-        if not is_kept(job):
+        if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
             read = data()
             readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
             trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
@@ -204,3 +205,4 @@ def _export(trainee: Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
     if job.group is None:
         job.reader.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")
+    checksums.seal(path)

@@ -19,8 +19,8 @@ from harness.host import Host
 from harness.identity import derive
 from harness.method import Method, MethodConfig
 from harness.models import heads, together
-from harness.models.families import shape
-from harness.plan.jobs import TeacherJob, scratch_positions, task_info
+from harness.models.families import scratch_positions, shape
+from harness.plan.jobs import TeacherJob, task_info
 from harness.results import atomic, checksums, provenance
 from harness.results.records import Cost, Frozen, LossPoint, Provenance
 from harness.suite.schema import Architecture

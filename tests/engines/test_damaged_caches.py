@@ -152,3 +152,19 @@ def test_damage_to_any_file_is_detected(again, kind, how):
                 assert not checksums.is_intact(folder), file
                 file.write_bytes(content)
         checksums.verify(folder)
+
+
+def test_damaged_predictions_are_refused_by_the_report(finished, tmp_path):
+    from harness.errors import UserError
+    from harness.results import report
+
+    results = shutil.copytree(finished[0].folder / "results" / "small", tmp_path / "small")
+    report(results)
+    table = next(results.glob("runs/*/predictions.parquet"))
+    content = table.read_bytes()
+    for seed in range(5):
+        changed, draw = bytearray(content), random.Random(seed)
+        changed[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        table.write_bytes(changed)
+        with pytest.raises(UserError, match=r"predictions\.parquet.*does not match its checksum.*run the suite again"):
+            report(results)

@@ -19,7 +19,7 @@ from harness.errors import Problem, UserError
 from harness.models import checkpoints, families, tokenizers
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Shape = tuple[int, ...]
 
@@ -82,6 +82,17 @@ def unexpected_message(names: Collection[str], config: PretrainedConfig) -> str:
     )
 
 
+def excess_tokens(tokenizer: PreTrainedTokenizerBase, rows: int) -> str | None:
+    """What is wrong where a tokenizer has tokens beyond the `rows` of an embedding."""
+    count = max(tokenizer.get_vocab().values(), default=0) + 1
+    if count <= rows:
+        return None
+    return (
+        f"the tokenizer has {count} tokens, and the embedding has {rows} rows; call"
+        f" model.resize_token_embeddings({count}) and save the model again, or remove the tokens added to the tokenizer"
+    )
+
+
 def _inspect(folder: Path, trust_remote_code: bool) -> Inspected:
     try:
         config = checkpoints.config_in(folder, trust_remote_code=trust_remote_code)
@@ -93,13 +104,8 @@ def _inspect(folder: Path, trust_remote_code: bool) -> Inspected:
         return Inspected(tuple(problem.message for problem in error.problems))
     problems = [*_weights(stored, model)] if model is not None else []
     rows = _embedding_rows(stored, model) or config.vocab_size
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= rows:
-        problems.append(
-            f"the tokenizer has {highest + 1} tokens, and the embedding has {rows} rows; call"
-            f" model.resize_token_embeddings({highest + 1}) and save the model again, or remove the tokens added to the"
-            " tokenizer"
-        )
+    if too_many := excess_tokens(tokenizer, rows):
+        problems.append(too_many)
     messages = tuple(f"{folder}: {problem}" for problem in problems)
     return Inspected(messages, tokenizers.fingerprint(tokenizer))
 

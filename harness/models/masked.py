@@ -108,4 +108,6 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
         )
     if extra := inspection.unexpected(info["unexpected_keys"], model):
         raise UserError(f"{path}: {inspection.unexpected_message(extra, model.config)}; {remedy}")
+    if too_many := inspection.excess_tokens(tokenizer, model.get_input_embeddings().weight.shape[0]):
+        raise UserError(f"{path}: {too_many}")
     return MaskedLM(model.to(device), tokenizer)

@@ -14,13 +14,14 @@ from datasets import Dataset
 
 from harness import cache
 from harness.discovery import describe
+from harness.engines.intact import found_intact
 from harness.engines.interrupts import Interrupted, locked
 from harness.engines.preparing import Tell, preparing
 from harness.errors import UserError
 from harness.host import Host
 from harness.models import masked
 from harness.plan.jobs import AugmentationJob
-from harness.results import atomic
+from harness.results import atomic, checksums
 from harness.results.records import Frozen
 from harness.tasks.fingerprint import fingerprint
 
@@ -43,8 +44,8 @@ def folder(job: AugmentationJob) -> Path:
 
 
 def is_kept(job: AugmentationJob) -> bool:
-    """Whether the cache has them."""
-    return (folder(job) / "made.json").exists()
+    """Whether the cache has them, and its files match their checksums."""
+    return checksums.is_intact(folder(job))
 
 
 def load(job: AugmentationJob) -> Dataset:
@@ -64,7 +65,7 @@ def make(
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target, stop):  # another process may be at the same rows
-        if not is_kept(job):
+        if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
             remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
             model = masked.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)
             with preparing(host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
@@ -93,6 +94,7 @@ def _fill(path: Path, job: AugmentationJob, model: masked.MaskedLM, stop: Callab
         parts=dict(job.parts),
     )
     (path / "made.json").write_text(about.model_dump_json(indent=1), encoding="utf-8")
+    checksums.seal(path)
 
 
 def _rows(job: AugmentationJob, model: masked.MaskedLM) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from harness import cache
+from harness.engines.intact import found_intact
 from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import RunId
@@ -18,13 +19,13 @@ from harness.host import Host
 from harness.models import heads, masked, students
 from harness.plan import sharing
 from harness.plan.jobs import GeneralJob
-from harness.results import atomic, provenance
+from harness.results import atomic, checksums, provenance
 from harness.results.records import GeneralRecord
 from harness.results.store import Store
 from harness.seeds import derive
 from harness.tasks.base import Splits
 from harness.tasks.text import TEXT, encode_text
-from harness.training import accounts, checkpoints, memory
+from harness.training import accounts, checkpoints, finite, memory
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask
 from harness.training.encoded import recipe, remembered
@@ -40,8 +41,8 @@ def folder(job: GeneralJob) -> Path:
 
 
 def is_kept(job: GeneralJob) -> bool:
-    """Whether the cache has the student."""
-    return (folder(job) / RECORD).exists()
+    """Whether the cache has the student, and its files match their checksums."""
+    return checksums.is_intact(folder(job))
 
 
 def make(
@@ -63,7 +64,7 @@ def make(
         with ExitStack() as stack:  # another process may be at the same students
             for target in sorted(folder(job) for job in group):
                 stack.enter_context(locked(target, stop))
-            missing = [job for job in group if not is_kept(job)]
+            missing = [job for job in group if not found_intact(folder(job), f"student {job.student} of {job.label}")]
             room = memory.room(str(device), group[0].training.max_memory_gb)
             for part in sharing.split(missing, lambda job: sharing.of_general(job, str(device)), room):
                 while part:
@@ -75,7 +76,7 @@ def make(
 def _show(job: GeneralJob, store: Store) -> None:
     """A copy in the store, so that the student can be used when the cache is gone."""
     text = (folder(job) / RECORD).read_text(encoding="utf-8")
-    without = shutil.ignore_patterns(RECORD)
+    without = shutil.ignore_patterns(RECORD, checksums.NAME)
     store.save_general(
         GeneralRecord.model_validate_json(text), lambda path: shutil.copytree(folder(job), path, ignore=without)
     )
@@ -103,6 +104,8 @@ class _Training:
         cohort = Cohort(stream, {"teacher": teacher}, runs, self.device)
         failed = []
         for run in cohort.train(stop=stop, checkpoint=lambda run: checkpoints.save(run, self._checkpoint(run))):
+            if run.error is None:
+                _fail_if_not_finite(run)
             if run.error is None:
                 self._keep(run, cohort_size=len(runs))
             else:
@@ -190,6 +193,15 @@ class _Training:
                 run.student.save_pretrained(path)
             job.reader.tokenizer.save_pretrained(path)
             (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            checksums.seal(path)
 
         atomic.write(folder(job), export)
         atomic.forget(self._checkpoint(run))
+
+
+def _fail_if_not_finite(run: Run) -> None:
+    """A student with NaN or infinite weights is not stored: its run fails."""
+    try:
+        finite.check_weights(run.student, "when the student is stored")
+    except finite.NotFinite as error:
+        run.fail(error, f"after step {run.position}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -24,6 +25,8 @@ from harness.training.cohort import Teacher
 from harness.training.data import EncodedTask
 from harness.training.filling import Filled
 from harness.training.kept import KeptTeacher, Shelf, kept_for
+
+log = logging.getLogger("harness")
 
 GB = 10**9
 
@@ -75,6 +78,8 @@ def open_shelf(
     with locked(shelf.folder, stop):  # another process may be at the same tensors
         filled = Filled()
         if shelf.missing(names):
+            if damage := shelf.damage(names):
+                log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
             missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
             teacher = load()
             _make_room(_bytes(shelf, missing, teacher), shelf.folder, spec.teacher_cache.max_gb)

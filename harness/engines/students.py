@@ -118,7 +118,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
         try:
             scored = score(run.capture, ended.data, host.metrics, device=run.device)
         except Exception as error:
-            run.fail(error)
+            run.fail(error, f"scoring after step {run.position}")
     seconds = time.perf_counter() - began
     record = RunRecord(
         key=planned.key,

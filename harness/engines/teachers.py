@@ -11,19 +11,20 @@ import torch
 from transformers import BertConfig, PreTrainedModel
 
 from harness import cache
+from harness.engines.intact import found_intact
 from harness.engines.interrupts import Interrupted, locked
 from harness.errors import UserError
 from harness.events import LossPoint, RunId
 from harness.host import Host
 from harness.method import Method, MethodConfig
 from harness.models import heads, together
-from harness.models.families import shape
-from harness.plan.jobs import TeacherJob, scratch_positions, task_info
-from harness.results import atomic, provenance
+from harness.models.families import scratch_positions, shape
+from harness.plan.jobs import TeacherJob, task_info
+from harness.results import atomic, checksums, provenance
 from harness.results.records import Cost, Frozen, Provenance
 from harness.seeds import derive
 from harness.suite.schema import Architecture
-from harness.training import accounts, checkpoints
+from harness.training import accounts, checkpoints, finite
 from harness.training.cohort import Cohort
 from harness.training.data import EncodedTask, Stream
 from harness.training.finetuning import Supervised, Together
@@ -44,8 +45,8 @@ def folder(job: TeacherJob) -> Path:
 
 
 def is_kept(job: TeacherJob) -> bool:
-    """Whether the cache has the fine-tuned teacher."""
-    return (folder(job) / "fit.json").exists()
+    """Whether the cache has the fine-tuned teacher, and its files match their checksums."""
+    return checksums.is_intact(folder(job))
 
 
 def load(job: TeacherJob) -> PreTrainedModel | together.Member:
@@ -76,7 +77,7 @@ def fine_tune(
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target, stop):  # another process may be at the same teacher
-        if not is_kept(job):
+        if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
             read = data()
             readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
             trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
@@ -167,6 +168,7 @@ def _train(
             raise UserError(f"teacher {job.name} on {data.task.name} failed: {run.error}")
     if not run.ended:
         raise Interrupted
+    _refuse_not_finite(run, job)
     fit = Fit(
         losses=run.history,
         cost=_share(accounts.cost(run, cohort_size=1, evaluation_seconds=0.0), job),
@@ -174,6 +176,18 @@ def _train(
     )
     atomic.write(target, lambda path: _export(trainee, job, fit, path))
     atomic.forget(saved)
+
+
+def _refuse_not_finite(run: Run, job: TeacherJob) -> None:
+    """Raises `UserError` for weights that would be stored with NaN or infinite values, also those of other members."""
+    try:
+        for trained in (run.student, run.modules):
+            finite.check_weights(trained, f"after the last step, {run.position}")
+    except finite.NotFinite as error:
+        raise UserError(
+            f"teacher {job.name} on {job.data.task.name} failed: {error}; it is not stored. Lower"
+            f" teachers.{job.alone.name}.lr, or take training.precision fp32"
+        ) from None
 
 
 def _share(cost: Cost, job: TeacherJob) -> Cost:
@@ -191,3 +205,4 @@ def _export(trainee: Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
     if job.group is None:
         job.reader.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")
+    checksums.seal(path)

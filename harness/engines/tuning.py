@@ -91,7 +91,7 @@ class Tuning:
             try:
                 scored = self._scored(ended)
             except Exception as error:
-                run.fail(error)
+                run.fail(error, f"scoring after step {run.position}")
         seconds = time.perf_counter() - began
         cost = accounts.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds)
         seconds = cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds

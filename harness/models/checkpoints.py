@@ -60,6 +60,11 @@ def read_config(model: str, *, online: bool, trust_remote_code: bool = False) ->
     return config_in(folder, trust_remote_code=trust_remote_code)
 
 
+def at_hand(model: str) -> Path | None:
+    """The folder of `model` with its weights, if that is on this machine; the hub is not asked."""
+    return _local(model) or _cached(model, weights=True)
+
+
 def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
     """The configuration in `folder`. Raises `UserError` for a config.json that transformers cannot read.
 

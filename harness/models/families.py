@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
+from harness.suite.schema import LARGEST_NUMBER, LARGEST_SIZE, MOST_LAYERS
 from harness.tensors import ModelShape
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ LAYERS, HIDDEN, HEADS = "num_hidden_layers", "hidden_size", "num_attention_heads
 
 FFN = ("intermediate_size", "hidden_dim", "ffn_dim")
 """The width of the feed-forward network, which no family maps."""
+
+SCRATCH_POSITIONS = 512
+"""Tokens that a teacher from scratch takes at least."""
 
 FOLLOWERS = ("embedding_size", "pooler_hidden_size")
 """Widths that families may set apart from the encoder's."""
@@ -37,6 +42,8 @@ def shape(config: PretrainedConfig, name: str) -> ModelShape:
             f"{name}: a model of type {config.model_type!r} is no encoder that can be used here; its config.json lacks"
             f" {lacks}; take a BERT-like encoder (bert, roberta, distilbert, electra, albert)"
         )
+    numbers = {key: getattr(config, key) for key in (LAYERS, HIDDEN, HEADS, ffn)}
+    _refuse_degenerate(numbers, config, name)
     return ModelShape(
         name=name,
         layers=getattr(config, LAYERS),
@@ -45,6 +52,26 @@ def shape(config: PretrainedConfig, name: str) -> ModelShape:
         ffn=getattr(config, ffn),
         model_type=config.model_type,
     )
+
+
+def _refuse_degenerate(numbers: Mapping[str, int], config: PretrainedConfig, name: str) -> None:
+    """Raise `UserError` for numbers of which no model can be built."""
+    vocabulary = getattr(config, "vocab_size", None)
+    every = {**numbers, **({"vocab_size": vocabulary} if isinstance(vocabulary, int) else {})}
+    for key, number in every.items():
+        most = {LAYERS: MOST_LAYERS, "vocab_size": LARGEST_NUMBER}.get(key, LARGEST_SIZE)
+        if not 0 < number <= most:
+            raise UserError(f"{name}: {key} in config.json is {number}; numbers from 1 to {most} are allowed")
+    if numbers[HIDDEN] % numbers[HEADS] and getattr(config, "head_dim", None) is None:
+        raise UserError(
+            f"{name}: {HIDDEN} in config.json is {numbers[HIDDEN]}, which cannot be split among {numbers[HEADS]}"
+            " attention heads; make it a multiple of num_attention_heads"
+        )
+
+
+def scratch_positions(max_length: int) -> int:
+    """Tokens that a teacher from scratch has positions for; its own rows have up to `max_length`."""
+    return max(SCRATCH_POSITIONS, max_length)
 
 
 def most_tokens(config: PretrainedConfig) -> int | None:

@@ -115,7 +115,12 @@ def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) 
 
 
 def _refuse_foreign_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """A head may be fresh, and a pooler that pretraining did not train; any other weight must come from the folder."""
+    """A head may be fresh, and a pooler that pretraining did not train; any other weight must come from the folder, and
+    all of the folder's must be used, but for other heads and what is known to be harmless."""
+    from harness.models import inspection
+
+    if extra := inspection.unexpected(info["unexpected_keys"], model):
+        raise UserError(f"{path}: {inspection.unexpected_message(extra, model.config)}")
     encoder = f"{model.base_model_prefix}."
     names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
     fresh = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from harness.models import families, heads, tokenizers
+from harness.models import families, heads, inspection, tokenizers
 from harness.models.checkpoints import config_in
 from harness.tasks.batches import eval_batches
 
@@ -106,4 +106,8 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
             f"{path} holds no trained masked language model: {len(missing)} of its tensors are missing, the first"
             f" {missing[0]!r}; {remedy}"
         )
+    if extra := inspection.unexpected(info["unexpected_keys"], model):
+        raise UserError(f"{path}: {inspection.unexpected_message(extra, model.config)}; {remedy}")
+    if too_many := inspection.excess_tokens(tokenizer, model.get_input_embeddings().weight.shape[0]):
+        raise UserError(f"{path}: {too_many}")
     return MaskedLM(model.to(device), tokenizer)

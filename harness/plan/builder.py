@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import Problem, UserError
 from harness.identity import key
 from harness.method import Augmentation, Method
-from harness.models import checkpoints, families, tokenizers
+from harness.models import checkpoints, families, inspection, tokenizers
 from harness.plan import keeping, keys, studies
 from harness.plan.devices import best_device
 from harness.plan.general import Beginning, Generals
@@ -19,7 +19,6 @@ from harness.plan.jobs import (
     RunJob,
     TaskData,
     TeacherJob,
-    scratch_positions,
     task_info,
 )
 from harness.plan.plan import Plan
@@ -102,7 +101,12 @@ class _Builder:
     def _checkpoint(self, name: str) -> Path | None:
         """Of a teacher or student that has one."""
         model = self.suite.models.get(name)
-        return self._path(model) if model is not None else None
+        if model is None:
+            return None
+        path = self._path(model)
+        key = f"teachers.{name}.model" if name in self.spec.teachers else f"students.{name}.init"
+        inspection.refuse(path, key, trust_remote_code=self.spec.trust_remote_code)
+        return path
 
     def _reader(self, checkpoint: Path) -> Reader:
         if checkpoint not in self.readers:
@@ -123,7 +127,7 @@ class _Builder:
             reader = self._reader(checkpoint)
         else:
             tokenizer = tokenizers.whole_word(_texts(data.splits))
-            most = scratch_positions(settings.max_length)
+            most = families.scratch_positions(settings.max_length)
             reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
@@ -139,7 +143,7 @@ class _Builder:
     def _reads(self, teacher: TeacherJob) -> int | None:
         """How many tokens it has positions for; None: any number."""
         if teacher.checkpoint is None:
-            return scratch_positions(teacher.training.max_length)
+            return families.scratch_positions(teacher.training.max_length)
         return self._positions(teacher.checkpoint)
 
     def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:

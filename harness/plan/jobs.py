@@ -16,9 +16,6 @@ from harness.suite.schema import StageOverride, StudentSpec, TeacherSpec, Traini
 from harness.tasks.base import Splits, Task
 from harness.tasks.text import Text
 
-SCRATCH_POSITIONS = 512
-"""Tokens that a teacher from scratch takes at least."""
-
 
 @dataclass(frozen=True)
 class Reader:
@@ -87,11 +84,6 @@ class TeacherJob:
     @property
     def seed(self) -> int:
         return self.group.members[0].spec.seed if self.group else self.spec.seed
-
-
-def scratch_positions(max_length: int) -> int:
-    """Tokens that a teacher from scratch has positions for; its own rows have up to `max_length`."""
-    return max(SCRATCH_POSITIONS, max_length)
 
 
 @dataclass(frozen=True)

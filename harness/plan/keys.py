@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from harness.method import Augmentation, General, Method
-from harness.plan.jobs import Reader, TaskData, TeacherJob, scratch_positions
+from harness.models.families import scratch_positions
+from harness.plan.jobs import Reader, TaskData, TeacherJob
 from harness.suite.resolved import MethodVariant
 from harness.suite.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.text import Text

@@ -12,6 +12,7 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from harness.errors import Problem, UserError
+from harness.results import checksums
 
 COLUMNS = ["id", "prediction", "label", "split"]
 
@@ -63,16 +64,17 @@ def read(path: Path, *, scores: bool = False) -> Table | None:
     there, or has not the columns of a scored run.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or does not match its checksum.
     """
     try:
+        checksums.verify_file(path)
         with parquet.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             columns = [*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS
             table = file.read(columns, use_threads=False) if set(COLUMNS) <= names else None
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, checksums.Damaged) as error:
         text = " ".join(str(error).split())
         remedy = "delete the folder that it lies in and run the suite again, which makes only what is missing"
         raise UserError(Problem(f"cannot be read ({text:.200}); {remedy}", str(path))) from error

@@ -5,6 +5,7 @@
     DIR/<suite>/plan.json                       what the suite asked for
     DIR/<suite>/runs/<key>/record.json          a run's result; the run counts once this is there
     DIR/<suite>/runs/<key>/predictions.parquet
+    DIR/<suite>/runs/<key>/checksums.json       that of the predictions
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
     DIR/<suite>/teachers/<key>/record.json
     DIR/<suite>/teachers/<key>/predictions.parquet
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from harness.errors import Problem, UserError
-from harness.results import atomic
+from harness.results import atomic, checksums
 from harness.results.latency.timings import LatencyRecord
 from harness.results.records import SCHEMA_VERSION, Frozen, GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.results.tunings import TuningRecord
@@ -119,7 +120,7 @@ class Store:
             return False
         folder = self.run_folder(record.key)
         if predictions is not None:
-            _write_table(folder / "predictions.parquet", predictions)
+            _write_predictions(folder, predictions)
         if export is not None:
             atomic.write(folder / "student", export)
         _write(folder / "record.json", record)
@@ -138,7 +139,7 @@ class Store:
     def save_teacher(self, record: TeacherRecord, predictions: DataFrame | None = None) -> None:
         """Keep a teacher's record, in place of an older one of the same key; and its predictions, before that."""
         if predictions is not None:
-            _write_table(self.teacher_folder(record.key) / "predictions.parquet", predictions)
+            _write_predictions(self.teacher_folder(record.key), predictions)
         _write(self.teacher_folder(record.key) / "record.json", record)
 
     def examples(self, fingerprint: str) -> DataFrame | None:
@@ -148,7 +149,7 @@ class Store:
 
         path = self._examples(fingerprint)
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
@@ -217,7 +218,14 @@ class Store:
 
 
 def _write_table(path: Path, table: DataFrame) -> None:
-    atomic.write(path, lambda partial: table.to_parquet(partial, index=False))
+    atomic.write(path, lambda partial: table.to_parquet(partial, index=False, write_page_checksum=True))
+
+
+def _write_predictions(folder: Path, predictions: DataFrame) -> None:
+    """Predictions, and their checksum beside them."""
+    path = folder / "predictions.parquet"
+    _write_table(path, predictions)
+    checksums.seal(folder, path)
 
 
 def _write(path: Path, model: Frozen) -> None:

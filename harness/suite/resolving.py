@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from harness.discovery import describe
 from harness.errors import Problem, UserError, nearest
 from harness.method import Method, Stage, TaskInfo
 from harness.models import needs
-from harness.suite import augmenting, general, idle
+from harness.suite import augmenting, general, idle, lengths
 from harness.suite.document import KeyPath, Mark, Node, shown
 from harness.suite.findings import Findings
 from harness.suite.lookup import add_student
@@ -35,8 +35,10 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
     """
     findings = Findings(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
     unchecked: list[str] = []
-    shapes = _teacher_shapes(suite, online, findings, unchecked)
-    shapes |= _student_shapes(suite, online, shapes, findings, unchecked)
+    models = _Models(suite, online, findings, unchecked)
+    shapes = _teacher_shapes(suite, models, unchecked)
+    shapes |= _student_shapes(suite, models, shapes, findings, unchecked)
+    lengths.note(suite, models.reads, findings)
     cells: list[Cell] = []
     for variant in suite.variants:
         row = [
@@ -57,26 +59,54 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
     return Resolved(suite, tuple(cells), shapes, tuple(unchecked))
 
 
-def _read_shape(suite: Suite, name: str, path: KeyPath, online: bool, findings: Findings) -> ModelShape | None:
-    """The shape of a teacher's model, or of the one that a student starts from; None where it cannot be told."""
-    from harness.models import anatomy, checkpoints, families  # transformers: a suite without models does without it
+@dataclass
+class _Models:
+    """Reads the models that a suite names, each as far as it is on this machine or, `online`, as the hub tells."""
 
-    try:
-        config = checkpoints.read_config(
-            suite.models[name], online=online, trust_remote_code=suite.spec.trust_remote_code
-        )
-        return replace(families.shape(config, name), opaque=anatomy.is_opaque(config)) if config is not None else None
-    except UserError as error:
-        findings.add(path, error.problems[0].message)
-        return None
+    suite: Suite
+    online: bool
+    findings: Findings
+    unchecked: list[str]
+    reads: dict[str, lengths.Reads] = field(default_factory=dict)
+
+    def shape(self, name: str, path: KeyPath) -> ModelShape | None:
+        """Of a teacher's model, or of the one that a student starts from; None where it cannot be told. What is wrong
+        with its files is a finding."""
+        from harness.models import anatomy, checkpoints, families  # transformers: a suite without models needs none
+
+        model, trust = self.suite.models[name], self.suite.spec.trust_remote_code
+        try:
+            config = checkpoints.read_config(model, online=self.online, trust_remote_code=trust)
+            if config is None:
+                return None
+            shape = families.shape(config, name)
+            self.reads[name] = lengths.Reads(families.most_tokens(config), self._reader(model, path))
+            return replace(shape, opaque=anatomy.is_opaque(config))
+        except UserError as error:
+            self.findings.add(path, error.problems[0].message)
+            return None
+
+    def _reader(self, model: str, path: KeyPath) -> str | None:
+        """The fingerprint of its tokenizer, if its files are here. They are checked."""
+        from harness.models import checkpoints, inspection
+
+        folder = checkpoints.at_hand(model)
+        if folder is None:
+            if not self.online:
+                self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
+            return None
+        found = inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
+        for problem in found.problems:
+            self.findings.add(path, problem)
+        return found.reader
 
 
-def _teacher_shapes(suite: Suite, online: bool, findings: Findings, unchecked: list[str]) -> dict[str, ModelShape]:
+def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.teachers.items():
         if spec.architecture is not None:
             shapes[name] = ModelShape(name, **spec.architecture.model_dump(exclude={"dropout"}), model_type="bert")
-        elif (shape := _read_shape(suite, name, ("teachers", name, "model"), online, findings)) is not None:
+        elif (shape := models.shape(name, ("teachers", name, "model"))) is not None:
             shapes[name] = shape
         else:
             unchecked.append(f"teacher {name}: the shape of {suite.models[name]}, which is on the hub")
@@ -84,7 +114,7 @@ def _teacher_shapes(suite: Suite, online: bool, findings: Findings, unchecked: l
 
 
 def _student_shapes(
-    suite: Suite, online: bool, teachers: Mapping[str, ModelShape], findings: Findings, unchecked: list[str]
+    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], findings: Findings, unchecked: list[str]
 ) -> dict[str, ModelShape]:
     """Shapes of the students that are known. What a student does not say is as in the suite's first teacher."""
     from harness.models import students
@@ -94,7 +124,7 @@ def _student_shapes(
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.students.items():
         starts_from_model = name in suite.models
-        own = _read_shape(suite, name, ("students", name, "init"), online, findings) if starts_from_model else None
+        own = models.shape(name, ("students", name, "init")) if starts_from_model else None
         problems = students.check(spec, name, teacher, own)
         add_student(problems, name, findings)
         # A model that a student starts from has its own numbers: none of them is the teacher's.

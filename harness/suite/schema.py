@@ -15,7 +15,15 @@ LONGEST_LABEL = 120
 Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL)]
 """The name of a row on the board: a `Name` that may also say ``option=value,...``."""
 
-Positive = Annotated[int, Field(gt=0)]
+MOST_LAYERS, LARGEST_SIZE, LARGEST_NUMBER = 1000, 10**6, 10**9
+"""Numbers beyond these are refused: no machine could do what they ask for, and some overflow."""
+
+Positive = Annotated[int, Field(gt=0, le=LARGEST_NUMBER)]
+Layers = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+Tokens = Annotated[int, Field(ge=8, le=LARGEST_SIZE)]
+Epochs = Annotated[float, Field(gt=0, le=LARGEST_SIZE)]
+Gigabytes = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Threads = Positive | Literal["all"]
@@ -30,10 +38,10 @@ class Strict(BaseModel):
 class Architecture(Strict):
     """A BERT encoder made from nothing."""
 
-    layers: Positive
-    hidden: Positive
-    heads: Positive
-    ffn: Positive
+    layers: Layers
+    hidden: Size
+    heads: Size
+    ffn: Size
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="in training; its students' too")
 
     @model_validator(mode="after")
@@ -50,10 +58,10 @@ class TeacherSpec(Strict):
 
     model: str | None = Field(None, description="hub id or local folder of a pretrained encoder")
     architecture: Architecture | None = Field(None, description="train one from scratch instead")
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    epochs: Epochs = 3.0
     lr: Rate = 2e-5
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
-    max_length: Annotated[int, Field(ge=8)] | None = Field(None, description="default: training.max_length")
+    max_length: Tokens | None = Field(None, description="default: training.max_length")
     seed: Seed = 1
     floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
 
@@ -68,10 +76,10 @@ class TeacherSpec(Strict):
 class StudentSpec(Strict):
     """A student's architecture and its initial weights. What is not given is as in the first teacher."""
 
-    layers: Positive
-    hidden: Positive | None = None
-    heads: Positive | None = None
-    ffn: Positive | None = None
+    layers: Layers
+    hidden: Size | None = None
+    heads: Size | None = None
+    ffn: Size | None = None
     init: str | list[Positive] = Field(
         "random",
         description="uniform | first | last | random | explicit teacher layers, counted from 1 | hub id or folder",
@@ -101,7 +109,7 @@ class MethodSpec(Strict):
 class StageOverride(Strict):
     """A stage's length and peak learning rate, in place of its share of the run's."""
 
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Epochs | None = None
     steps: Positive | None = None
     lr: Rate | None = None
 
@@ -122,24 +130,24 @@ class Limit(Strict):
 class TrainingSpec(Strict):
     """How every run of the suite trains."""
 
-    epochs: Annotated[float, Field(gt=0)] = 3.0
+    epochs: Epochs = 3.0
     batch_size: Positive = 32
     token_budget: Positive | None = Field(
         None, description="most tokens of a step, padding counted: in place of batch_size, as many examples as fit"
     )
     lr: Rate = 5e-5
-    max_length: Annotated[int, Field(ge=8)] = 128
+    max_length: Tokens = 128
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of forward and backward passes")
     tf32: bool = Field(False, description="on a GPU: float32 products of training may take TF32")
     micro_batch: Positive | None = Field(
         None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
     )
-    max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+    max_memory_gb: Gigabytes | None = Field(
         None, description="what the runs of a cohort may take together; default: what there is, less a margin"
     )
     limit: Limit = Limit()
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
     clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
     checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
     log_every: Positive = Field(50, description="steps")
@@ -169,7 +177,7 @@ class GeneralSpec(Strict):
     steps: Positive
     batch_size: Positive = 32
     lr: Rate = 1e-4
-    max_length: Annotated[int, Field(ge=8)] = 128
+    max_length: Tokens = 128
     seed: Seed = 1
 
 
@@ -240,7 +248,7 @@ class SelectionSpec(Strict):
 class TeacherCacheSpec(Strict):
     """How much disk the kept teacher tensors may take; 0 turns them off."""
 
-    max_gb: Annotated[float, Field(ge=0)] = 50.0
+    max_gb: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = 50.0
 
 
 class TuningSpec(Strict):

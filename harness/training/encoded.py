@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,9 +20,11 @@ from harness import cache
 from harness.batch import TaskKind
 from harness.errors import UserError
 from harness.identity import key
-from harness.results import atomic
+from harness.results import atomic, checksums
 from harness.results.records import Frozen
 from harness.tasks.encode import STARTS, Encoded
+
+log = logging.getLogger("harness")
 
 ENCODING_VERSION = 1
 """Of how examples become tokens. Raise it when that changes: what is in the cache is made anew then."""
@@ -66,7 +69,7 @@ def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[Encoded]]) 
         return found
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # another process may be at the same rows
-        if (found := _opened(folder)) is not None:
+        if (found := _opened(folder, report=True)) is not None:
             return found
         try:
             atomic.write(folder, lambda path: _write(path, parts, make()))
@@ -96,6 +99,7 @@ def _write(folder: Path, parts: Mapping[str, Any], encoded: Iterable[Encoded]) -
     columns = {name: Column(dtype=writer.dtype, shape=writer.shape) for name, writer in writers.items()}
     manifest = Manifest(parts=dict(parts), kind=kind, columns=columns)
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    checksums.seal(folder)
 
 
 class _Writer:
@@ -116,12 +120,17 @@ class _Writer:
         self.dtype, self.shape = str(array.dtype), (rows + len(array), *array.shape[1:])
 
 
-def _opened(folder: Path) -> Encoded | None:
-    """None if there is nothing, or nothing whole."""
+def _opened(folder: Path, *, report: bool = False) -> Encoded | None:
+    """None if there is nothing, or files do not match their checksums: with `report` that is logged."""
+    if not folder.exists():
+        return None
     try:
+        checksums.verify(folder)
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
         arrays = {name: _mapped(_file(folder, name), column) for name, column in manifest.columns.items()}
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError, ValidationError, checksums.Damaged) as damage:
+        if report:
+            log.warning("the cached tokenized data in %s are damaged and are made again: %s", folder, damage)
         return None
     return Encoded.of_arrays(manifest.kind, arrays)
 

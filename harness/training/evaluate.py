@@ -14,7 +14,7 @@ from harness.evaluation.predictions import Scored, combine, evaluate_outputs
 from harness.models.capture import Capture
 from harness.tasks.batches import eval_batches
 from harness.tasks.encode import Encoded, collate
-from harness.training import micro
+from harness.training import finite, micro
 from harness.training.data import EncodedTask
 
 AT_ONCE = 32
@@ -36,13 +36,16 @@ def score(
 
     Raises:
         NoRoom: memory does not suffice for one example.
+        NotFinite: a weight or a logit is NaN or infinite. A score would be that of the first class.
     """
+    finite.check_weights(capture.model, "when the model is scored")
     examples, rows = data.splits.validation, data.validation
     if part == "selection" and data.splits.selection is not None and data.selection is not None:
         examples, rows = {part: data.splits.selection}, {part: data.selection}
     scored = {}
     for name, encoded in rows.items():
         outputs = logits(capture, encoded, data.pad_token_id, batch_size=batch_size, device=device)
+        finite.check_logits(outputs, encoded.ids, name)
         scored[name] = evaluate_outputs(data.task, examples[name], encoded, outputs, metrics, split=name)
     return combine(scored)
 

@@ -7,6 +7,7 @@ that it sat in, so it must always be the same one.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -15,19 +16,22 @@ from dataclasses import dataclass
 from typing import IO
 
 import torch
-from pydantic import ValidationError
+import xxhash
 from torch import Tensor
 
 from harness.batch import Batch
 from harness.errors import UserError
 from harness.models.families import most_tokens
-from harness.results import atomic
+from harness.results import atomic, checksums
 from harness.results.records import Frozen
 from harness.suite.schema import TrainingSpec
 from harness.tasks.encode import collate
 from harness.tensors import Tensors
+from harness.training import finite
 from harness.training.cohort import Teacher
 from harness.training.kept import BY_HEAD, Entry, Manifest, Shelf, by_token, dtype
+
+log = logging.getLogger("harness")
 
 PADDED_TO = 16
 SAVED_EVERY = 64
@@ -52,10 +56,11 @@ class Progress(Frozen):
     done: int
     tensors: dict[str, Entry]
     bytes: dict[str, int]
+    checksums: dict[str, str]
     seconds: float
 
 
-NOTHING = Progress(done=0, tensors={}, bytes={}, seconds=0.0)
+NOTHING = Progress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
 
 
 def fill(
@@ -98,6 +103,7 @@ class _Pass:
         self.device = device
         self.most = most_tokens(teacher.model.config)
         self.entries: dict[str, Entry] = {}
+        self.digests: dict[str, xxhash.xxh3_64] = {}
 
     def run(self, stop: Callable[[], bool], tell: Callable[[int], None]) -> Filled:
         batches, folder = self.shelf.layout.batches, self.shelf.folder
@@ -116,6 +122,7 @@ class _Pass:
                     raise Stopped
                 for name, block in self._blocks(rows).items():
                     files[name].write(block.numpy().data)
+                    self.digests[name].update(block.numpy().data)
             tell(len(batches))
             _sync(files)
         self._count(self.entries)
@@ -130,32 +137,56 @@ class _Pass:
         batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
         # Whole, whoever has little memory: an example's last bits depend on the batch that it sits in.
         tensors = self.teacher.forward(batch, frozenset(self.names), self.training, splits=False)
+        read = {name: _rows(name, tensors, batch, self.shelf.qa) for name in self.names}
+        self._refuse_not_finite(read, rows)
         blocks = {}
         for name in self.names:
-            block = _rows(name, tensors, batch, self.shelf.qa)
+            block = read[name]
             given = str(block.dtype).removeprefix("torch.")
             kept = "bfloat16" if self.training.precision == "bf16" else given
             self.entries[name] = Entry(shape=tuple(block.shape[1:]), kept=kept, given=given)
             blocks[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
         return blocks
 
+    def _refuse_not_finite(self, read: Mapping[str, Tensor], rows: list[int]) -> None:
+        """Raises `UserError` for outputs with NaN or infinite values, which no student could learn from."""
+        try:
+            finite.check(read, f"outputs of teacher {self.teacher.name} are not finite")
+        except finite.NotFinite as error:
+            example = self.shelf.data.train.ids[rows[0]]
+            raise UserError(
+                f"{error}, in the batch of the training set of {self.shelf.data.task.name} that begins with example"
+                f" {example!r}; nothing of it is cached. Take training.precision fp32 or bf16, or another teacher"
+            ) from None
+
     def _progress(self) -> Progress:
         """Of a pass for the same tensors that did not come to its end."""
         try:
-            found = Progress.model_validate_json((self.shelf.folder / "progress.json").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
-            found = NOTHING
-        same = sorted(found.tensors) == self.names
-        return found if same and all(self._has(name, size) for name, size in found.bytes.items()) else NOTHING
+            found = checksums.read_json(self.shelf.folder / "progress.json", Progress)
+            if sorted(found.tensors) != self.names:
+                return NOTHING
+            self._verify(found)
+        except FileNotFoundError:
+            return NOTHING
+        except checksums.Damaged as damage:
+            log.warning("outputs of teacher %s are computed from the first batch again: %s", self.teacher.name, damage)
+            return NOTHING
+        return found
 
-    def _has(self, name: str, size: int) -> bool:
-        file = self.shelf.file(name)
-        return file.exists() and file.stat().st_size >= size
+    def _verify(self, progress: Progress) -> None:
+        """Raises `Damaged` if a file is not what an interrupted pass has written."""
+        for name, size in progress.bytes.items():
+            file = self.shelf.file(name)
+            if not file.exists() or checksums.start(file, size).hexdigest() != progress.checksums.get(name):
+                raise checksums.Damaged(f"{file} does not match its checksum")
 
     def _opened(self, name: str, size: int) -> IO[bytes]:
         """At its end, cut to what is known to be right."""
         path = self.shelf.file(name)
+        if not size:  # whoever has a file mapped goes on reading it
+            path.unlink(missing_ok=True)
         path.touch()
+        self.digests[name] = checksums.start(path, size)
         file = path.open("r+b")
         file.truncate(size)
         file.seek(size)
@@ -164,14 +195,19 @@ class _Pass:
     def _save(self, files: Mapping[str, IO[bytes]], done: int, seconds: float) -> None:
         _sync(files)
         sizes = {name: file.tell() for name, file in files.items()}
-        progress = Progress(done=done, tensors=self.entries, bytes=sizes, seconds=seconds)
-        atomic.write_text(self.shelf.folder / "progress.json", progress.model_dump_json())
+        progress = Progress(done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds)
+        checksums.write_json(self.shelf.folder / "progress.json", progress)
+
+    def _checksums(self) -> dict[str, str]:
+        """Of what is written of each tensor."""
+        return {name: digest.hexdigest() for name, digest in self.digests.items()}
 
     def _count(self, entries: Mapping[str, Entry]) -> None:
         there = self.shelf.manifest
         tensors = {**(there.tensors if there else {}), **entries}
+        sums = {**(there.checksums if there else {}), **self._checksums()}
         scalings = self.teacher.capture.scalings
-        self.shelf.write(Manifest(parts=dict(self.shelf.parts), scalings=scalings, tensors=tensors))
+        self.shelf.write(Manifest(parts=dict(self.shelf.parts), scalings=scalings, tensors=tensors, checksums=sums))
         atomic.forget(self.shelf.folder / "progress.json")
 
 

@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from pydantic import ValidationError
 from torch import Tensor
 
 from harness.batch import Batch
 from harness.identity import key
 from harness.models.needs import Need, parse
-from harness.results import atomic
+from harness.results import checksums
 from harness.results.records import Frozen
 from harness.suite.schema import TrainingSpec
 from harness.tasks.batches import eval_batches
@@ -55,11 +54,12 @@ class Entry(Frozen):
 
 
 class Manifest(Frozen):
-    """What a shelf holds. `scalings` are those of the scores of each layer."""
+    """What a shelf holds. `scalings` are those of the scores of each layer, `checksums` those of the tensors' files."""
 
     parts: dict[str, Any]
     scalings: tuple[float, ...]
     tensors: dict[str, Entry]
+    checksums: dict[str, str]
 
 
 class Layout:
@@ -129,22 +129,51 @@ class Shelf:
     def manifest(self) -> Manifest | None:
         """None if nothing is kept, or nothing that this version can read."""
         try:
-            return Manifest.model_validate_json((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
+            return self._read_manifest()
+        except (FileNotFoundError, checksums.Damaged):
             return None
+
+    def _read_manifest(self) -> Manifest:
+        path = self.folder / "manifest.json"
+        found = checksums.read_json(path, Manifest)
+        if found.parts != dict(self.parts):
+            raise checksums.Damaged(f"{path} describes other tensors")
+        return found
 
     def write(self, manifest: Manifest) -> None:
         """From now on what it names counts."""
-        atomic.write_text(self.folder / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+        checksums.write_json(self.folder / "manifest.json", manifest)
 
     def missing(self, names: Collection[str]) -> frozenset[str]:
         """Those of `names` that are not kept, or not whole."""
         manifest = self.manifest
-        return frozenset(name for name in names if manifest is None or not self._is_whole(name, manifest))
+        return frozenset(
+            name
+            for name in names
+            if manifest is None or name not in manifest.tensors or self._damage_of(name, manifest) is not None
+        )
 
-    def _is_whole(self, name: str, manifest: Manifest) -> bool:
-        entry, file = manifest.tensors.get(name), self.file(name)
-        return entry is not None and file.exists() and file.stat().st_size == self.bytes(name, entry)
+    def damage(self, names: Collection[str]) -> str | None:
+        """What is wrong with those of `names` that were kept; None if they are only not there."""
+        try:
+            manifest = self._read_manifest()
+        except FileNotFoundError:
+            return None
+        except checksums.Damaged as damage:
+            return str(damage)
+        found = (self._damage_of(name, manifest) for name in sorted(names) if name in manifest.tensors)
+        return next(filter(None, found), None)
+
+    def _damage_of(self, name: str, manifest: Manifest) -> str | None:
+        file, expected = self.file(name), self.bytes(name, manifest.tensors[name])
+        try:
+            if file.stat().st_size != expected:
+                return f"{file} has {file.stat().st_size} bytes, and {expected} were written"
+            if checksums.of_file(file) != manifest.checksums.get(name):
+                return f"{file} does not match its checksum"
+        except OSError as error:
+            return f"{file} cannot be read: {error.strerror}"
+        return None
 
     def bytes(self, name: str, entry: Entry) -> int:
         """Of the tensor's file."""
@@ -167,7 +196,7 @@ class KeptTeacher:
         self.name = name
         self.reader = shelf.data.reader
         self._shelf = shelf
-        self._manifest = shelf.manifest or Manifest(parts={}, scalings=(), tensors={})
+        self._manifest = shelf.manifest or Manifest(parts={}, scalings=(), tensors={}, checksums={})
         self._files = {name: _mapped(shelf, name, self._manifest.tensors[name]) for name in names}
         self._row_of = {id: row for row, id in enumerate(shelf.data.train.ids)}
 

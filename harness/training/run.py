@@ -28,6 +28,10 @@ Said = tuple[str, float | Tensor, float]
 """A value to log, by name, and its weight in the step's: the share of the examples that it is of."""
 
 
+STATE_VERSION = 1
+"""Of what `Run.state_dict` holds. Raise it when that changes: a checkpoint of another version is not loaded."""
+
+
 class Run:
     """A run owns all that its result depends on, and its failure: nothing of it is shared but batches and teachers.
 
@@ -125,10 +129,11 @@ class Run:
         except Exception as error:
             self.fail(error)
 
-    def fail(self, error: Exception) -> None:
-        """End the run with this error, told in one line."""
+    def fail(self, error: Exception, during: str | None = None) -> None:
+        """End the run with this error in one line, after `during` or the current step."""
         message = next(iter(str(error).splitlines()), "")
-        self.error = f"step {self.position + 1} ({self.stage.name}): {type(error).__name__}: {message}"
+        during = during or f"step {self.position + 1} ({self.stage.name})"
+        self.error = f"{during}: {type(error).__name__}: {message}"
 
     def release(self) -> None:
         """Give up the memory of a run that is over, or goes on from its checkpoint. It cannot be used any more."""
@@ -280,6 +285,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """All that a run needs to go on as if it had never stopped."""
         return {
+            "version": STATE_VERSION,
             "place": (self.stage_number, self.stage_step),
             "student": self.student.state_dict(),
             "modules": self.modules.state_dict(),
@@ -297,6 +303,17 @@ class Run:
             },
             "seconds": self.spent.seconds(),
         }
+
+    def accepts(self, state: Mapping[str, Any]) -> bool:
+        """Whether `load_state_dict` can load the state: this version wrote it, for modules of the same shapes."""
+
+        def shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+            return {name: weight.shape for name, weight in weights.items()}
+
+        return state.get("version") == STATE_VERSION and all(
+            shapes(module.state_dict()) == shapes(state[name])
+            for name, module in (("student", self.student), ("modules", self.modules))
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.stage_number, self.stage_step = state["place"]

@@ -10,6 +10,8 @@ from harness.errors import UserError
 from harness.plan import figures
 from harness.suite import load, resolve
 
+from ..checkpoint_folders import save_without_values
+
 SUITE = """\
 name: matched
 tasks: [sst2, mnli, squad]
@@ -34,7 +36,7 @@ def found(tmp_path, monkeypatch):
     from transformers import BertConfig
 
     monkeypatch.chdir(tmp_path)
-    BertConfig().save_pretrained("bert-base-uncased")
+    save_without_values(BertConfig(), Path("bert-base-uncased"))
     Path("matched.yaml").write_text(SUITE)
 
     def found(*overrides: str, plugins: tuple[str, ...] = ()) -> list:

@@ -11,6 +11,8 @@ from harness.errors import UserError
 from harness.suite import load, resolve
 from harness.suite.schema import LABEL
 
+from ..checkpoint_folders import save_without_values
+
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
 
 HEAD = """\
@@ -197,9 +199,8 @@ def test_a_folder_that_is_no_model_is_an_error(write, tmp_path):
 def test_a_student_has_the_numbers_of_the_model_it_starts_from(write, tmp_path):
     from transformers import BertConfig
 
-    BertConfig(num_hidden_layers=1, hidden_size=24, num_attention_heads=3, intermediate_size=48).save_pretrained(
-        tmp_path / "own"
-    )
+    numbers = {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}
+    save_without_values(BertConfig(**numbers), tmp_path / "own")
     text = HEAD.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./own}") + "- finetune\n"
     shape = resolve(load(write(text)), online=False).shapes["tiny"]
     assert (shape.name, shape.layers, shape.hidden, shape.heads, shape.ffn) == ("tiny", 1, 24, 3, 48)
@@ -211,7 +212,7 @@ def test_a_teacher_that_shows_nothing_of_its_inside_is_told_before_any_training(
     from transformers import DebertaV2Config
 
     numbers = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    DebertaV2Config(**numbers).save_pretrained(tmp_path / "deaf")
+    save_without_values(DebertaV2Config(**numbers), tmp_path / "deaf")
     text = HEAD.replace("{architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "{model: ./deaf}")
     text = text.replace("init: uniform", "init: random")
     resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)
@@ -289,11 +290,11 @@ def test_there_are_shipped_suites():
 def test_every_method_is_in_the_main_suites_and_fits_the_models_that_they_name(suite, tasks, tmp_path):
     from transformers import BertConfig
 
-    BertConfig().save_pretrained(tmp_path / "bert-base")
+    save_without_values(BertConfig(), tmp_path / "bert-base")
     large = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096}
-    BertConfig(num_attention_heads=16, **large).save_pretrained(tmp_path / "bert-large")
+    save_without_values(BertConfig(num_attention_heads=16, **large), tmp_path / "bert-large")
     tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
-    BertConfig(num_attention_heads=12, **tiny).save_pretrained(tmp_path / "tinybert")
+    save_without_values(BertConfig(num_attention_heads=12, **tiny), tmp_path / "tinybert")
     settings = [f"teachers.{size}.model={tmp_path}/bert-{size}" for size in ("base", "large")]
     settings.append(f"students.4x312.init={tmp_path}/tinybert")
     resolved = resolve(load(suite, overrides=settings), online=False)

@@ -11,6 +11,8 @@ import pytest
 from harness.plan import figures
 from harness.suite import load, resolve
 
+from ..checkpoint_folders import save_without_values
+
 FOLDER = Path(__file__).parents[2] / "suites"
 SUITES = sorted(file.stem for file in FOLDER.glob("paper-*.yaml"))
 SHARED = {"paper-tinybert-large": "paper-tinybert", "paper-minilmv2": "paper-minilm"}
@@ -30,10 +32,10 @@ def resolved(tmp_path):
     """A suite with every shape known: what is on the hub is taken from configurations of the same numbers."""
     from transformers import BertConfig, RobertaConfig
 
-    BertConfig().save_pretrained(tmp_path / "bert-base-uncased")
-    RobertaConfig().save_pretrained(tmp_path / "roberta-base")
+    save_without_values(BertConfig(), tmp_path / "bert-base-uncased")
+    save_without_values(RobertaConfig(), tmp_path / "roberta-base")
     small = {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200}
-    BertConfig(**small).save_pretrained(tmp_path / "TinyBERT_General_4L_312D")
+    save_without_values(BertConfig(**small), tmp_path / "TinyBERT_General_4L_312D")
 
     def resolved(name: str):
         there = [place.name for place in tmp_path.iterdir()]

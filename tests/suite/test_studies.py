@@ -11,6 +11,7 @@ from transformers import BertConfig
 from harness.plan import rows
 from harness.suite import load, resolve
 
+from ..checkpoint_folders import save_without_values
 from .test_loading import SUITES
 
 SIX = {"emb", "mha", "ffn", "ss", "sc", "kd"}
@@ -33,7 +34,7 @@ def resolved(tmp_path):
     large = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
     tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200, "num_attention_heads": 12}
     for name, sizes in {"base": {}, "large": large, "4x312": tiny}.items():
-        BertConfig(**sizes).save_pretrained(tmp_path / name)
+        save_without_values(BertConfig(**sizes), tmp_path / name)
 
     def resolve_here(name, *overrides):
         spec = load(name).spec

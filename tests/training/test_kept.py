@@ -236,6 +236,43 @@ def test_what_is_damaged_is_missing(world, tmp_path, damage):
     KeptTeacher("base", shelf, ["hidden[1]", "logits"])
 
 
+def test_a_flipped_bit_in_any_file_is_found_and_filled_in_again(world, tmp_path):
+    here, needs = world(), ["hidden[1]", "logits"]
+    shelf = shelf_of(here, tmp_path)
+    fill(here, shelf, needs)
+    assert shelf.damage(needs) is None
+    for file in sorted(shelf.folder.iterdir()):
+        content = file.read_bytes()
+        changed = bytearray(content)
+        changed[len(changed) // 3] ^= 4
+        file.write_bytes(changed)
+        assert shelf.missing(needs)
+        assert file.name in shelf.damage(needs)
+        fill(here, shelf, needs)
+        assert shelf.damage(needs) is None
+        assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("damaged", ["progress.json", "hidden.1.bin"])
+def test_a_pass_does_not_go_on_from_damaged_files(world, tmp_path, monkeypatch, caplog, damaged):
+    monkeypatch.setattr(kept, "BATCH_SIZE", 4)
+    here, needs = world(), ["hidden[1]", "logits"]
+    whole, broken = shelf_of(here, tmp_path / "whole"), shelf_of(here, tmp_path / "broken")
+    fill(here, whole, needs)
+    first = Counted(here)
+    with pytest.raises(filling.Stopped):
+        fill(here, broken, needs, first, stop=lambda: first.calls == 5)
+    content = bytearray((broken.folder / damaged).read_bytes())
+    content[len(content) // 3] ^= 4
+    (broken.folder / damaged).write_bytes(content)
+    second = Counted(here)
+    fill(here, broken, needs, second)
+    assert second.calls == len(whole.layout.batches)
+    assert "computed from the first batch again" in caplog.text
+    for file in whole.folder.iterdir():
+        assert (broken.folder / file.name).read_bytes() == file.read_bytes()
+
+
 def test_what_the_bits_depend_on_is_in_the_key(world, tmp_path):
     here, other = world(), world("regression")
     data = here.data

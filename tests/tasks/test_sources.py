@@ -154,3 +154,46 @@ def test_without_a_hub_the_message_comes_soon_and_names_the_remedy(tmp_path):
     for word in ("'nyu-mll/glue'", endpoint, "cannot be reached", "sources:", "local folder"):
         assert word in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("readme", [True, False])
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_edited_files_are_read_again_and_folders_are_not_confused(tmp_path, readme, form):
+    def write(folder: Path, label: float) -> Path:
+        rows = pd.DataFrame({"sentence1": ["one"], "sentence2": ["two"], "label": [label], "idx": [7]})
+        (folder / "stsb").mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            path = folder / "stsb" / f"{split}-00000-of-00001.{form}"
+            if form == "parquet":
+                rows.to_parquet(path)
+            elif form == "csv":
+                rows.to_csv(path, index=False)
+            else:
+                rows.to_json(path, orient="records", lines=True)
+            os.utime(path, (1, 1))  # as a copy that keeps its time would have it
+        if readme:
+            (folder / "README.md").write_text(README.format(configs=CONFIG.format(name="stsb")))
+        return folder
+
+    def label_in(folder: Path) -> float:
+        return task("stsb").load(str(folder)).train["label"][0]
+
+    here, there = write(tmp_path / "a" / "glue", 2.5), write(tmp_path / "b" / "glue", 4.5)
+    assert [label_in(here), label_in(there)] == [2.5, 4.5]
+    write(here, 1.5)
+    assert [label_in(here), label_in(there)] == [1.5, 4.5]
+
+
+def test_a_moved_revision_on_the_hub_is_read_again(glue, tmp_path, monkeypatch):
+    environment = {}
+    labels = []
+    for revision, label in (("a" * 40, 1), ("b" * 40, 0)):
+        write_config(glue, "sst2", sst2_rows().assign(label=label))
+        monkeypatch.setattr("tests.hub.COMMIT", revision)
+        with serve({("dataset", "nyu-mll/glue"): glue}) as hub:
+            environment = hub.environment(tmp_path / "home")
+            online = client(environment, "nyu-mll/glue", "sst2")
+        labels.append({row["label"] for row in json.loads(online.stdout)["train"]})
+        offline = client(environment, "nyu-mll/glue", "sst2")
+        assert json.loads(offline.stdout) == json.loads(online.stdout), offline.stderr
+    assert labels == [{1}, {0}]

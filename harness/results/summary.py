@@ -16,7 +16,10 @@ from harness.results.statistics.inference import Estimate, Floats, Over, Sample,
 from harness.results.statistics.suite_level import Gap
 from harness.results.tunings import TuningRecord
 
-State = Literal["complete", "missing", "failed", "not applicable"]
+State = Literal["complete", "missing", "failed", "undefined", "not applicable"]
+
+INCOMPLETE = frozenset({"missing", "failed", "undefined"})
+"""States of a cell that make its row incomplete."""
 
 CONSTANT = "constant answer"
 """What the row is called that says one class of every example."""
@@ -112,7 +115,7 @@ class Row:
     @property
     def status(self) -> Literal["complete", "incomplete", "not applicable"]:
         cells = self.cells.values()
-        if any(cell.state in ("missing", "failed") for cell in cells):
+        if any(cell.state in INCOMPLETE for cell in cells):
             return "incomplete"
         return "not applicable" if any(c.counts and c.state == "not applicable" for c in cells) else "complete"
 

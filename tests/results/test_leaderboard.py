@@ -225,11 +225,15 @@ def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
     assert row[["rank", "sst2_accuracy_mean", "squad_f1_mean", "average_mean", "student_seconds"]].isna().all()
 
 
-def test_a_score_that_is_no_number_is_never_averaged(tmp_path):
+def test_an_undefined_score_is_never_averaged(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
-    assert lines(tmp_path)["kd", "big"][3] == "failed (a)"
-    assert "nan" not in report(tmp_path).markdown
+    assert lines(tmp_path)["kd", "big"][3] == "undefined (a)"
+    assert lines(tmp_path)["kd", "big"][0] == "incomplete"
+    markdown = report(tmp_path).markdown
+    assert "nan" not in markdown
+    assert "seed 1: accuracy is undefined for its predictions" in markdown
+    assert "delete" not in markdown
     assert f"runs/{key}/record.json" in report(tmp_path).board.notes[1][1]
 
 

@@ -94,8 +94,7 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
     for those of all tokens, for teachers that read along with another tokenizer.
 
     Raises:
-        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or a question of a
-            QA task has no answer, and the task does not say that some have none.
+        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to.
     """
     return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
 
@@ -108,8 +107,6 @@ def encode_by_parts(
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
     if task.kind != "qa":
         return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
-    if not task.unanswerable:
-        _check_answers(dataset, task.name)
     return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
 
 
@@ -157,15 +154,6 @@ def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_
         answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
         word_ids=padded(encoded.word_ids, -1),
     )
-
-
-def _check_answers(dataset: Dataset, task: str) -> None:
-    answers = zip(dataset["id"][:], dataset["answers"][:], strict=True)
-    if bad := [id for id, found in answers if not found]:
-        raise UserError(
-            f"task {task!r}: {len(bad)} of {len(dataset)} questions have no answer, the first is {bad[0]!r};"
-            " a task with such questions says so (`unanswerable`), as squad_v2 does"
-        )
 
 
 def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[Row]:

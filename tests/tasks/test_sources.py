@@ -101,7 +101,9 @@ def test_missing_column(tmp_path):
 
 def test_unlabelled_split(tmp_path):
     write_config(tmp_path / "glue", "sst2", sst2_rows().assign(label=-1))
-    with pytest.raises(UserError, match="found label -1, allowed are 0 to 1"):
+    with pytest.raises(
+        UserError, match="found -1 in every row, as where labels are hidden, expected a class from 0 to 1"
+    ):
         task("sst2").load(str(tmp_path / "glue"))
 
 

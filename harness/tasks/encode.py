@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.tasks.offsets import refuse_wrong_offsets
 from harness.tasks.places import places_of
 from harness.tasks.ragged import Ragged, Strings
 from harness.tasks.rows import CHUNK, Row, words_of
@@ -94,7 +95,8 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
     for those of all tokens, for teachers that read along with another tokenizer.
 
     Raises:
-        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to.
+        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or its offsets, where
+            they are needed, are wrong.
     """
     return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
 
@@ -105,6 +107,9 @@ def encode_by_parts(
     """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
+    if task.kind == "qa" or places:
+        texts = ("question", "context") if task.kind == "qa" else ("text", "text_pair")
+        refuse_wrong_offsets(dataset, [name for name in texts if name in dataset.column_names], tokenizer)
     if task.kind != "qa":
         return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
     return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))

@@ -45,18 +45,17 @@ def locate(answer: Answer, context: str) -> Answer:
     """The answer where it is in `context`: as it is written, or corrected where only one place can be meant.
 
     That is where its start counts UTF-8 bytes or UTF-16 units, the one place that has the text, or the one within
-    `NEARBY` characters of its start. A text with blanks around it is taken without them.
+    `NEARBY` characters of its start. Blanks around a text are left out: of some tokenizers a token begins with the
+    blank before it, so that an answer that ends with a blank would end with the next token.
 
     Raises:
         Unusable: the context does not have the text, or in several places.
     """
-    text, start = answer.text, answer.start
-    if start is not None and start >= 0 and context.startswith(text, start):
-        return answer
-    bare = text.strip()
-    if bare != text:
-        moved = None if start is None else start + len(text) - len(text.lstrip())
-        return locate(Answer(bare, moved), context)
+    text, start = answer.text.strip(), answer.start
+    if start is not None:
+        start += len(answer.text) - len(answer.text.lstrip())
+        if start >= 0 and context.startswith(text, start):
+            return Answer(text, start)
     if start is not None and (index := _counted_otherwise(text, start, context)) is not None:
         return Answer(text, index)
     places = list(_places(text, context))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UserError, nearest
 from harness.hub import GATED, broken_download, obstacle
+from harness.tasks.misfits import misfit
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -95,11 +96,34 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
     another folder with the same README, would get the data that were cached first.
     """
     import datasets
+    from datasets.exceptions import DatasetGenerationError
 
     with TemporaryDirectory() as scratch:  # a builder reads what its cache folder holds: here nothing
         builder = datasets.load_dataset_builder(folder, config, data_dir=data_dir, cache_dir=scratch)
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "by_content" / _content_digest(builder.config.data_files)
-    return datasets.load_dataset(folder, config, data_dir=data_dir, cache_dir=str(cache))
+    try:
+        with _quiet():
+            return datasets.load_dataset(folder, config, data_dir=data_dir, cache_dir=str(cache))
+    except DatasetGenerationError as error:
+        with _quiet():
+            found = misfit(builder)
+        if found is None:
+            raise
+        where = f"data set {folder!r}, config {config or data_dir!r}"
+        raise UserError(f"{where}, {found}; correct these rows, or the types in README.md") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what `datasets` logs of an error out of the message that is made of it."""
+    from datasets.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _content_digest(data_files: DataFilesDict) -> str:

@@ -199,3 +199,42 @@ def test_a_moved_revision_on_the_hub_is_read_again(glue, tmp_path, monkeypatch):
         offline = client(environment, "nyu-mll/glue", "sst2")
         assert json.loads(offline.stdout) == json.loads(online.stdout), offline.stderr
     assert labels == [{1}, {0}]
+
+
+DECLARED = """---
+dataset_info:
+- config_name: sst2
+  features:
+  - name: sentence
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': negative
+          '1': positive
+  - name: idx
+    dtype: int32
+configs:
+{configs}---
+"""
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(
+    ("column", "values", "found"),
+    [
+        ("label", ["positive", "fine", "x"], "row {row}: found '.*', expected"),
+        ("label", [1, 7, 9], "row 1.*: found 7, expected"),
+        ("idx", ["1", "2", "three"], "row 2: found 'three', expected Value"),
+        ("sentence", ["a", None, "b"], "row 1 .*: found null, expected text"),
+    ],
+)
+def test_values_that_do_not_fit_are_named_by_split_column_and_row(glue, capfd, column, values, found, declared):
+    write_config(glue, "sst2", sst2_rows().assign(**{column: values}), splits=("validation",))
+    if declared:
+        (glue / "README.md").write_text(DECLARED.format(configs=CONFIG.format(name="sst2")))
+    found = found.format(row=1 if declared else 0)
+    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {found}"):
+        task("sst2").load(str(glue))
+    assert "Failed" not in capfd.readouterr().err

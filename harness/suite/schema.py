@@ -151,7 +151,7 @@ class TrainingSpec(Strict):
     micro_batch: Positive | None = Field(
         None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
     )
-    max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+    max_memory_gb: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
         None, description="what the runs of a cohort may take together; default: what there is, less a margin"
     )
     limit: Limit = Limit()

@@ -10,9 +10,10 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from harness.errors import Problem, UserError, nearest
 
@@ -79,9 +80,11 @@ def _load_subpackage(package: Found, parent: str, name: str) -> Found:
 
 def at_paths(paths: Iterable[str | Path]) -> Iterator[Found]:
     """The plugins in files and folders: a .py file, a package, or a folder that holds several of these."""
+    from harness.suite.places import expanded  # imports pydantic: only where a user names plugins
+
     seen: set[Path] = set()
     for given in paths:
-        for path in _plugin_files(Path(given).expanduser()):
+        for path in _plugin_files(expanded(str(given), Path())):
             if path not in seen:
                 seen.add(path)
                 yield _load_path(path)
@@ -115,8 +118,14 @@ def _load_path(file: Path) -> Found:
     # Two plugins may have files of one name, and neither may shadow a module that is installed.
     module_name = f"harness_plugin_{name}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
     _forget(module_name)
+    if package:
+        for folder in {path.parent for path in file.parent.rglob("*.py")}:
+            sys.path_importer_cache[str(folder)] = FileFinder(str(folder), (_FromSource, [".py"]))
     spec = importlib.util.spec_from_file_location(
-        module_name, file, submodule_search_locations=[origin] if package else None
+        module_name,
+        file,
+        loader=_FromSource(module_name, str(file)),
+        submodule_search_locations=[origin] if package else None,
     )
     if spec is None or spec.loader is None:
         return Found(name, origin, named=True, problem=Problem("cannot be imported", origin))
@@ -129,6 +138,15 @@ def _load_path(file: Path) -> Found:
         where = f"{file}:{line}" if (line := _line(error, file)) else str(file)
         return Found(name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where))
     return Found(name, origin, named=True, plugin=module)
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the file as it is now. Python's bytecode cache recognises a file by its time and size, which an edit may
+    leave as they were."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _forget(module_name: str) -> None:

@@ -1,6 +1,7 @@
 """The plugin host: discovery, and each way in which a plugin can be wrong."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -156,6 +157,25 @@ def test_a_changed_file_is_read_again(write):
     Host.create([path])
     write((METHOD + REGISTER).replace('"mine"', '"renamed"'))
     assert "renamed" in Host.create([path]).methods
+
+
+@pytest.mark.parametrize("name", ["mine.py", "pack/inner.py", "pack/deeper/inner.py"])
+def test_an_edit_that_keeps_time_and_size_is_read_again(write, tmp_path, name):
+    inner = plugin = write((METHOD + REGISTER).replace('"mine"', '"one"'), name)
+    if name != "mine.py":
+        module = name.removeprefix("pack/").removesuffix(".py").replace("/", ".")
+        write("", "pack/deeper/__init__.py")
+        plugin = write(f"from .{module} import Mine, hookimpl\n" + REGISTER, "pack/__init__.py").parent
+    os.utime(inner, (1, 1))
+    assert "one" in Host.create([plugin]).methods
+    write((METHOD + REGISTER).replace('"mine"', '"two"'), name)
+    os.utime(inner, (1, 1))
+    assert "two" in Host.create([plugin]).methods
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".py", "\udcff\ud800.py", "a\0b.py", "~nobody_has_this_name/x.py"])
+def test_a_path_that_no_system_has(name):
+    assert "is no path" in problem(name)
 
 
 @pytest.mark.parametrize(

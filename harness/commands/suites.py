@@ -51,6 +51,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     from harness import plan
     from harness.engines import augmenting, general
     from harness.plan import keeping, studies
+    from harness.results.data_notes import overlapping
     from harness.results.store import Store
     from harness.results.wording import same_runs
     from harness.suite import resolve
@@ -72,6 +73,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         stages = [{"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in before]
         content |= {"general_to_do": stages} if stages else {}
         content |= {"teacher_tensors": [asdict(choice) for choice in planned.choices]}
+        content |= {"data": {task: report.model_dump() for task, report in planned.data.items()}}
         typer.echo(json.dumps(content, indent=1))
         return
     rows = (
@@ -79,6 +81,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         for state in states
     )
     print_table(["task", "method", "student", "seed", "state"], rows)
+    _warn_of_overlap(overlapping(planned.data))
     done = sum(state.done for state in states)
     for told in same_runs(state.run for state in states):
         typer.echo(f"\n{told}")
@@ -110,14 +113,19 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
 
 
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
-    """Check a suite and print what was found. Problems are raised as a `UserError`."""
+    """Check a suite and its data, as far as these are local, and print what was found. Problems are raised as a
+    `UserError`."""
     suite = load_suite(name, overrides, plugins)
+    from harness.plan.data import reports
+    from harness.results.data_notes import overlapping
     from harness.suite import resolve
 
     resolved = resolve(suite, online=False)
+    found = reports(suite)
     typer.echo(f"{suite.path}: valid")
     for title, text in _summary(resolved):
         typer.echo(f"  {title:<9} {text}")
+    _warn_of_overlap(overlapping(found))
     rejected = [cell for cell in resolved.cells if cell.reason]
     if rejected:
         typer.echo("\nn/a on the board:")
@@ -129,6 +137,11 @@ def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) 
         typer.echo("\nnot checked, since only a hub could tell:")
         for what in resolved.unchecked:
             typer.echo(f"  {what}")
+
+
+def _warn_of_overlap(found: Sequence[str]) -> None:
+    for share in found:
+        print(f"warning: texts that are trained on are scored, too: {share}", file=sys.stderr)
 
 
 def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:

@@ -155,7 +155,7 @@ class _Engine:
 def _hold_to(floor: float, score: float, job: TeacherJob) -> None:
     """Raises `UserError` for a teacher's score on the wrong side of its floor."""
     task = job.data.task
-    if score < floor if task.higher_is_better else score > floor:
+    if not (score >= floor if task.higher_is_better else score <= floor):  # also where it is undefined, NaN
         side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
         raise UserError(
             f"teacher {job.name} scores {score:.4f} ({task.score}) on {task.name}, {side} its floor of"

@@ -53,18 +53,26 @@ class F1(LocalMetric):
 
 
 class MatthewsCorrelation(LocalMetric):
-    """Matthews' correlation of two classes or more, which is Pearson's between one-hot vectors (Gorodkin, 2004)."""
+    """Matthews' correlation of two classes or more, which is Pearson's between one-hot vectors (Gorodkin, 2004).
+
+    By convention 0 where all predictions, or all labels, are of one class, as in scikit-learn, with which GLUE scores.
+    """
 
     description = "Matthews correlation coefficient"
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
         classes, codes = np.unique([predictions, references], return_inverse=True)
         predicted, actual = np.eye(len(classes))[codes.reshape(2, -1)]
-        return {"matthews_correlation": _correlation(predicted, actual)}
+        correlation = _correlation(predicted, actual)
+        return {"matthews_correlation": 0.0 if np.isnan(correlation) else correlation}
 
 
 class PearsonSpearman(LocalMetric):
-    """Pearson's correlation, and Spearman's: Pearson's of ranks, ties at the mean of their ranks."""
+    """Pearson's correlation, and Spearman's: Pearson's of ranks, ties at the mean of their ranks.
+
+    NaN, which is undefined, where all predictions, or all labels, are equal. Predictions that are not finite raise
+    `ValueError`: a rank would make a number of them.
+    """
 
     description = "Pearson and Spearman correlation"
     predictions = datasets.Value("float64")
@@ -72,6 +80,8 @@ class PearsonSpearman(LocalMetric):
 
     def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         predicted, actual = np.asarray(predictions, dtype=float), np.asarray(references, dtype=float)
+        if not np.isfinite(predicted).all():
+            raise ValueError(f"{np.sum(~np.isfinite(predicted))} of {len(predicted)} predictions are not finite")
         return {
             "pearson": _correlation(predicted, actual),
             "spearmanr": _correlation(_ranks(predicted), _ranks(actual)),
@@ -113,9 +123,9 @@ class SquadV2(Squad):
 
 
 def _correlation(left: Floats, right: Floats) -> float:
-    """Pearson's correlation of two arrays, centred by column; 0 where one is constant."""
+    """Pearson's correlation of two arrays, centred by column; NaN where one is constant."""
     if (left == left[:1]).all() or (right == right[:1]).all():
-        return 0.0
+        return float("nan")
     left, right = left - left.mean(0), right - right.mean(0)
     return float(np.clip((left * right).sum() / (np.linalg.norm(left) * np.linalg.norm(right)), -1, 1))
 

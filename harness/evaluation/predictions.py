@@ -29,7 +29,8 @@ class Scored:
     `frame` has a row for each example in the data set's order: ``id``; ``prediction`` (class index, float, or answer
     text); ``scores`` (the logits behind it: of each class; the value itself; of the best span and of no answer);
     ``label`` (class index, float, or list of answer texts); ``split``. Where the labels are hidden (class -1), there
-    are no metrics and no score.
+    are no metrics and no score. A metric that is undefined for these predictions, as a correlation with a constant is,
+    is NaN, and so is then a score.
     """
 
     metrics: dict[str, float]
@@ -60,11 +61,14 @@ def evaluate_outputs(
     Raises:
         UserError: the task names a metric that is not registered, or a score that none of them returns; or some of
             the labels are hidden, and others not.
+        ValueError: an output is not finite.
     """
     import pandas as pd
 
     if len(logits) != len(encoded):
         raise ValueError(f"{len(logits)} outputs for {len(encoded)} rows")
+    if wrong := sum(not np.isfinite(output).all() for output in logits):
+        raise ValueError(f"{wrong} of {len(logits)} outputs on split {split!r} are not finite")
     if task.kind == "qa":
         spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
         predictions: list[Any] = [span.text for span in spans]

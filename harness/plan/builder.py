@@ -10,6 +10,7 @@ from harness.identity import key
 from harness.method import Augmentation, Method
 from harness.models import checkpoints, families, inspection, tokenizers
 from harness.plan import keeping, keys, studies
+from harness.plan.data import report_on, splits_of
 from harness.plan.devices import best_device
 from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
@@ -27,9 +28,7 @@ from harness.suite import augmenting
 from harness.suite.resolved import Cell, MethodVariant, Resolved
 from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
-from harness.tasks.fingerprint import fingerprint, select
-from harness.tasks.selection import hold_out
-from harness.tasks.soundness import refuse_unsound
+from harness.tasks.fingerprint import fingerprint
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
 """Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
@@ -60,7 +59,7 @@ class _Builder:
         self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
 
     def plan(self) -> Plan:
-        data = {task.name: self._data(task) for task in self.suite.tasks}
+        data = self._data_of_all()
         for task in data.values():
             for name, spec in self.spec.teachers.items():
                 self.teachers[task.task.name, name] = self._teacher(name, spec, task)
@@ -80,15 +79,25 @@ class _Builder:
         taught = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
         # Task by task, and last in each those that are trained together: no row of the board depends on them.
         teachers = sorted((self.teachers | taught).values(), key=lambda job: list(data).index(job.data.task.name))
-        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices)
+        reports = {name: report_on(task.splits) for name, task in data.items()}
+        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices, reports)
+
+    def _data_of_all(self) -> dict[str, TaskData]:
+        """Of each task. Raises `UserError` with the problems of all of them."""
+        found: dict[str, TaskData] = {}
+        problems: list[Problem] = []
+        for task in self.suite.tasks:
+            try:
+                found[task.name] = self._data(task)
+            except UserError as error:
+                problems += error.problems
+        if problems:
+            raise UserError(*problems)
+        return found
 
     def _data(self, task: Task) -> TaskData:
-        limit = self.spec.training.limit
-        source = self.suite.sources.get(task.source) if task.source else None
         spec = self.spec.selects
-        whole = task.load(source)
-        refuse_unsound(task.name, whole)
-        splits = select(hold_out(task, whole, spec), train=limit.train, validation=limit.validation)
+        splits = splits_of(task, self.suite)
         validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
         chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
         return TaskData(task, splits, fingerprint(splits.train), validation, chosen_on)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.plan import figures, rows, sharing, studies
 from harness.plan.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
-from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedTask
+from harness.results.records import DataReport, NotApplicable, PlanFile, PlannedGeneral, PlannedTask
 from harness.suite.resolved import Resolved
 from harness.suite.schema import SuiteSpec
 from harness.training import memory
@@ -16,7 +16,8 @@ from harness.training import memory
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite with every key known. `device` is where it will train; `choices` say which teachers' tensors are kept."""
+    """A suite with every key known. `device` is where it will train; `choices` say which teachers' tensors are kept;
+    `data` is what was found in the examples of each task."""
 
     resolved: Resolved
     device: str
@@ -24,6 +25,7 @@ class Plan:
     runs: tuple[RunJob, ...]
     not_applicable: tuple[NotApplicable, ...]
     choices: tuple[Choice, ...] = ()
+    data: Mapping[str, DataReport] = field(default_factory=dict)
 
     @property
     def spec(self) -> SuiteSpec:
@@ -81,6 +83,7 @@ class Plan:
                     percent=task.in_percent,
                     diagnostic=task.diagnostic,
                     higher_is_better=task.higher_is_better,
+                    data=self.data.get(task.name),
                 )
                 for task in suite.tasks
             ],

@@ -37,7 +37,9 @@ def _scored_by(task: PlannedTask, result: Result) -> str:
     changed since."""
     own = [value for name, value in result.metrics.items() if name == task.score]
     values = own or [value for name, value in result.metrics.items() if name.endswith(f"_{task.score}")]
-    if result.score is None or not values or math.isclose(result.score, math.fsum(values) / len(values), rel_tol=1e-9):
+    mean = math.fsum(values) / len(values) if values else math.nan
+    undefined = result.score is not None and math.isnan(result.score) and math.isnan(mean)
+    if result.score is None or not values or undefined or math.isclose(result.score, mean, rel_tol=1e-9):
         return f"score {task.score}"
     return ANOTHER
 

@@ -15,7 +15,8 @@ SCHEMA_VERSION = 1
 class Frozen(BaseModel):
     """Refuses unknown keys: a record that this version does not understand is an error, not a guess.
 
-    A loss that is not finite is written as a string ("NaN"), which any JSON reader takes and ours reads back.
+    A number that is not finite, such as a metric that is undefined, is written as a string ("NaN"), which any JSON
+    reader takes and ours reads back.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -119,8 +120,10 @@ class RunRecord(Frozen):
     teachers: list[str]
     seed: int
     data_fingerprint: str = Field(description="of the examples scored")
-    score: float | None = Field(None, description="none of a failed run, and where the labels are hidden")
-    metrics: dict[str, float] = Field(default_factory=dict)
+    score: float | None = Field(
+        None, description="none of a failed run, and where the labels are hidden; NaN: undefined for its predictions"
+    )
+    metrics: dict[str, float] = Field(default_factory=dict, description="NaN: undefined for these predictions")
     error: str | None = None
     parts: dict[str, Any] = Field(description="what the key is a hash of")
     losses: list[LossPoint] = Field(default_factory=list)
@@ -178,6 +181,14 @@ class PlannedGeneral(Frozen):
     steps: int
 
 
+class DataReport(Frozen):
+    """What was found in a task's examples, of which none is an error."""
+
+    examples: dict[str, int] = Field(description="validation split -> its examples")
+    overlap: dict[str, int] = Field(description="validation split -> examples whose texts a training example has, too")
+    repaired: dict[str, int] = Field(default_factory=dict, description="split -> answers whose start was corrected")
+
+
 class PlannedTask(Frozen):
     """A column of the board."""
 
@@ -189,6 +200,7 @@ class PlannedTask(Frozen):
     percent: bool = Field(False, description="scored from 0 to 100; else a fraction")
     diagnostic: bool = Field(False, description="no part of the average and the rank")
     higher_is_better: bool = True
+    data: DataReport | None = Field(None, description="none: planned before it was recorded")
 
 
 class PlannedRun(Frozen):

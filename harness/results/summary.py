@@ -15,7 +15,10 @@ from harness.results.statistics.inference import Estimate, Floats, Over, Sample
 from harness.results.statistics.suite_level import Gap
 from harness.results.tunings import TuningRecord
 
-State = Literal["complete", "missing", "failed", "not applicable"]
+State = Literal["complete", "missing", "failed", "undefined", "not applicable"]
+
+INCOMPLETE = frozenset({"missing", "failed", "undefined"})
+"""States of a cell that make its row incomplete."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Row:
     @property
     def status(self) -> Literal["complete", "incomplete", "not applicable"]:
         cells = self.cells.values()
-        if any(cell.state in ("missing", "failed") for cell in cells):
+        if any(cell.state in INCOMPLETE for cell in cells):
             return "incomplete"
         return "not applicable" if any(c.counts and c.state == "not applicable" for c in cells) else "complete"
 

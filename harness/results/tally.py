@@ -18,7 +18,7 @@ from harness.results.statistics import bootstrap
 from harness.results.statistics.bootstrap import Drawn
 from harness.results.statistics.inference import Sample, estimate
 from harness.results.store import Store
-from harness.results.summary import Cell, Row, Statistic, Summary, Unsampled, scale
+from harness.results.summary import Cell, Row, State, Statistic, Summary, Unsampled, scale
 
 CONSTANT = "constant answer"
 """The name of the row that predicts one class for every example."""
@@ -91,6 +91,10 @@ def _studies(plan: PlanFile) -> list[str]:
 def _hidden(result: Result | None) -> bool:
     """Whether the result is there and nothing in it is scored: the labels of its examples are hidden."""
     return result is not None and result.score is None and not result.metrics
+
+
+def _undefined(task: PlannedTask) -> str:
+    return f"{task.score} is undefined for its predictions, as a correlation is where all of them are equal"
 
 
 def _unsampled(plan: PlanFile, drawn: Mapping[str, Drawn]) -> Iterator[Unsampled]:
@@ -202,7 +206,7 @@ class _Rows:
             return Cell("not applicable", notes=(HIDDEN,))
         score = self.done[key].score
         if score is None or not math.isfinite(score):
-            return Cell("failed", notes=(f"its score is not a number (teachers/{key}/record.json)",))
+            return Cell("undefined", notes=(f"{_undefined(task)} (teachers/{key}/record.json)",))
         return _complete(self._sample(task, {0: self.done[key]}), self._hardware_notes([self.done[key]]))
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
@@ -211,9 +215,11 @@ class _Rows:
         if all(_hidden(self.done.get(run.key)) for run in runs):
             return Cell("not applicable", notes=(HIDDEN,))
         missing = tuple(self._missing_notes(runs))
-        failed = tuple(note for run in runs if (note := self._failed_note(run)))
-        if missing or failed:
-            return Cell("failed" if failed else "missing", notes=(*missing, *failed))
+        failed = tuple(self._failed_note(run) for run in runs if run.key in self.failed)
+        undefined = tuple(note for run in runs if (note := self._undefined_note(task, run)))
+        if missing or failed or undefined:
+            state: State = "failed" if failed else "missing" if missing else "undefined"
+            return Cell(state, notes=(*missing, *failed, *undefined))
         results = {run.seed: self.done[run.key] for run in runs}
         return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 
@@ -231,20 +237,18 @@ class _Rows:
         if seeds:
             yield f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} not run yet; {self.again}"
 
-    def _failed_note(self, run: PlannedRun) -> str | None:
-        """Also of a run that completed with a score that is none, such as a correlation with a constant."""
+    def _failed_note(self, run: PlannedRun) -> str:
+        lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
+        error = lines[0].replace("`", "'")
         where = f"runs/{run.key}/record.json"
-        if run.key in self.failed:
-            lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
-            error = lines[0].replace("`", "'")
-            return f"seed {run.seed} failed: `{error}` ({where}); {self.again}, and tries again what failed"
+        return f"seed {run.seed} failed: `{error}` ({where}); {self.again}, and tries again what failed"
+
+    def _undefined_note(self, task: PlannedTask, run: PlannedRun) -> str | None:
+        """Of a run that completed with a score that is no number, such as a correlation with a constant."""
         result = self.done.get(run.key)
-        if result is None or _hidden(result):
+        if result is None or _hidden(result) or (result.score is not None and math.isfinite(result.score)):
             return None
-        score = result.score
-        if score is None or not math.isfinite(score):
-            return f"seed {run.seed} has no score that is a number ({where}); delete its folder, and {self.again}"
-        return None
+        return f"seed {run.seed}: {_undefined(task)} (runs/{run.key}/record.json)"
 
     def _hardware_notes(self, results: Iterable[Result]) -> tuple[str, ...]:
         unusual = sorted({_hardware(result) for result in results} - {self.usual})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from harness.results import selecting
+from harness.results import data_notes, selecting
 from harness.results.latency import machine
 from harness.results.numbers import duration
 from harness.results.records import Hardware, PlannedRun
@@ -24,6 +24,8 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     if plan.limits:
         limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
         yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
+    if found := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
+        yield "OVERLAP", f"scored on texts that were trained on: {'; '.join(found)}"
     yield from selecting.marks(summary)
     if len(plan.seeds) < 3:
         yield "PRELIMINARY", f"{_some(len(plan.seeds), 'seed')}; a difference between methods needs 3 or more"
@@ -190,6 +192,8 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
         if of_task:
             text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
             yield f"Examples scored, {task.name}", text
+        if task.data:
+            yield from data_notes.provenance(task.name, task.data)
     yield from selecting.provenance(summary)
     if plan.tuning:
         idle = {study.label: None for study in plan.tuning.studies if study.key is None}

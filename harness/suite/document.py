@@ -21,6 +21,9 @@ from harness.errors import Problem, UserError
 MOST_VALUES = 50_000
 """More values than any suite has: what aliases of aliases expand to is stopped here."""
 
+GREATEST = 2**63 - 1
+"""Of whole numbers: no setting needs more, and arrays and floats do not hold it."""
+
 KeyPath = tuple[str | int, ...]
 """Where a value stands in a tree: keys of maps and indices of lists."""
 
@@ -194,7 +197,7 @@ class _Builder:
                     return None
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
-                case "int":
+                case "int" if abs(int(text)) <= GREATEST:
                     return int(text)
                 case "float" if math.isfinite(float(text)):
                     return float(text)

@@ -46,7 +46,8 @@ def expanded(value: str, folder: Path) -> Path:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return path
-    except (OSError, RuntimeError) as error:  # too long, links in a circle; a home that nobody has
+    except (OSError, RuntimeError, UnicodeError) as error:
+        # Too long, links in a circle; a home directory that nobody has; lone surrogates.
         raise UserError(f"{found(value)} is no path: {getattr(error, 'strerror', None) or error}") from error
     return path
 

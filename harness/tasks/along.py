@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.tasks.encode import Encoded, parts
+from harness.tasks.offsets import refuse_wrong_offsets
 from harness.tasks.places import places_of
-from harness.tasks.rows import CHUNK, Row, words_of
-from harness.tasks.windows import DROPPED, answer_span
+from harness.tasks.rows import CHUNK, DROPPED, Row, words_of
+from harness.tasks.windows import answer_span
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +36,7 @@ def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | Non
     """
     candidates = ("question", "context") if shown.kind == "qa" else ("text", "text_pair")
     names = [name for name in candidates if name in dataset.column_names]
+    refuse_wrong_offsets(dataset, names, tokenizer)
     return parts(shown.kind, _rows(shown, dataset, names, tokenizer, most))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,20 @@ class Splits:
     - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float); a
       class of -1 throughout a validation split says that its labels are hidden: it is predicted, and not scored;
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
-      split, none where the question has no answer).
+      split, none where the question has no answer). An answer is what the context has at its start.
+
+    `harness.tasks.data_checks` checks all of this before anything is trained.
 
     `validation` has one data set for each validation split, by name; what a run scores is all of them. `selection` is
     a part of the training split that is held out from `train` to choose on, if anything is: see
-    `harness.tasks.selection`. What loads a task leaves it out.
+    `harness.tasks.selection`. What loads a task leaves it out. `repaired` counts the answers of each split whose start
+    was corrected on loading.
     """
 
     train: Dataset
     validation: dict[str, Dataset]
     selection: Dataset | None = None
+    repaired: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Task:
         metrics: names of registered metrics to compute, all of them kept in the record.
         score: which of the values those metrics return is the task's score, on the board.
         labels: names of the classes; empty for regression and QA.
+        label_range: regression, the least and the greatest label there can be; None: any finite number.
         paired: whether examples are pairs of sentences.
         higher_is_better: of its score; False where less is better, as for an error. Ranks, floors, the best epoch and
             what tuning chooses go by it.
@@ -66,6 +71,7 @@ class Task:
     labels: tuple[str, ...] = ()
     source: str | None = None
     default_source: str | None = None
+    label_range: tuple[float, float] | None = None
     paired: bool = False
     higher_is_better: bool = True
     percent: bool | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.tasks.offsets import refuse_wrong_offsets
 from harness.tasks.places import places_of
 from harness.tasks.ragged import Ragged, Strings
 from harness.tasks.rows import CHUNK, Row, words_of
@@ -94,8 +95,8 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
     for those of all tokens, for teachers that read along with another tokenizer.
 
     Raises:
-        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or a question of a
-            QA task has no answer, and the task does not say that some have none.
+        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or its offsets, where
+            they are needed, are wrong.
     """
     return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
 
@@ -106,10 +107,11 @@ def encode_by_parts(
     """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
+    if task.kind == "qa" or places:
+        texts = ("question", "context") if task.kind == "qa" else ("text", "text_pair")
+        refuse_wrong_offsets(dataset, [name for name in texts if name in dataset.column_names], tokenizer)
     if task.kind != "qa":
         return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
-    if not task.unanswerable:
-        _check_answers(dataset, task.name)
     return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
 
 
@@ -157,15 +159,6 @@ def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_
         answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
         word_ids=padded(encoded.word_ids, -1),
     )
-
-
-def _check_answers(dataset: Dataset, task: str) -> None:
-    answers = zip(dataset["id"][:], dataset["answers"][:], strict=True)
-    if bad := [id for id, found in answers if not found]:
-        raise UserError(
-            f"task {task!r}: {len(bad)} of {len(dataset)} questions have no answer, the first is {bad[0]!r};"
-            " a task with such questions says so (`unanswerable`), as squad_v2 does"
-        )
 
 
 def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,8 @@ def select(splits: Splits, *, train: int | None, validation: int | None) -> Spli
     """The first examples of a shuffle that is always the same, so many of each split; None: all, in their order. What
     is held out to choose on is scored as often as the validation splits or more, and so cut as they are."""
     held = splits.selection
-    return Splits(
+    return replace(
+        splits,
         train=_first(splits.train, train),
         validation={name: _first(part, validation) for name, part in splits.validation.items()},
         selection=_first(held, validation) if held is not None else None,

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
-from harness.errors import UserError
 from harness.tasks.base import Splits, Task
+from harness.tasks.data_checks import Columns, refuse_invalid_split
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,6 +21,9 @@ MATCHED_AND_MISMATCHED = ("validation_matched", "validation_mismatched")
 
 NLI = ("entailment", "neutral", "contradiction")
 """In the hub's order; GLUE's own files have them in another."""
+
+STSB_RANGE = (0.0, 5.0)
+"""Of the similarity of two sentences."""
 
 
 def _task(
@@ -40,6 +43,7 @@ def _task(
         metrics=metrics,
         score=score,
         labels=labels,
+        label_range=None if labels else STSB_RANGE,
         source="glue",
         default_source=SOURCE,
         paired=len(columns) == 2,
@@ -78,34 +82,35 @@ def _read(
     parts = {}
     for split in splits:
         rows = get_split(data, split, [*columns, "label", "idx"], title)
-        _check_labels(rows, len(labels), f"{title}, split {split!r}", may_hide=may_hide)
-        parts[split] = _examples(rows, columns, labels)
+        parts[split] = _examples(rows, columns, labels, f"{title}, split {split!r}", may_hide=may_hide)
     return parts
 
 
-def _check_labels(rows: Dataset, classes: int, where: str, *, may_hide: bool) -> None:
-    found = set(rows["label"][:])
-    if not classes or (may_hide and found == {-1}):
-        return
-    if bad := found - set(range(classes)):
-        hint = "hidden labels are -1 throughout" if may_hide else "is it an unlabelled split?"
-        raise UserError(f"{where}: found label {min(bad)}, allowed are 0 to {classes - 1}; {hint}")
-
-
-def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str]) -> Dataset:
-    """GLUE's columns under the names that all tasks share."""
+def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str], where: str, *, may_hide: bool) -> Dataset:
+    """GLUE's columns under the names that all tasks share, checked."""
     import datasets
 
-    texts = {name: rows[column][:] for name, column in zip(("text", "text_pair"), columns, strict=False)}
+    names = dict(zip(("text", "text_pair"), columns, strict=False)) | {"label": "label", "id": "idx"}
+    examples = rows.select_columns(list(names.values())).rename_columns({old: new for new, old in names.items()})
+    if str(getattr(examples.features["id"], "dtype", "")).startswith(("int", "uint")):
+        examples = examples.cast_column("id", datasets.Value("string"))
+    paired = len(columns) == 2
+    label_range = None if labels else STSB_RANGE
+    refuse_invalid_split(
+        Columns("classification" if labels else "regression", len(labels), label_range, paired, names=names),
+        examples,
+        where,
+        may_hide=may_hide,
+    )
     features = datasets.Features(
         {
             "id": datasets.Value("string"),
-            **{name: datasets.Value("string") for name in texts},
+            **{name: datasets.Value("string") for name in names if name.startswith("text")},
             "label": datasets.Value("int64" if labels else "float32"),
         }
     )
-    ids = [str(idx) for idx in rows["idx"]]
-    return datasets.Dataset.from_dict({"id": ids, **texts, "label": _in_order(rows, labels)}, features=features)
+    content = {name: examples[name][:] for name in features}
+    return datasets.Dataset.from_dict(content | {"label": _in_order(rows, labels)}, features=features)
 
 
 def _in_order(rows: Dataset, labels: Sequence[str]) -> list[float]:

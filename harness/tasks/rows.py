@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 CHUNK = 1000
 """Examples that are handed to the tokenizer at once."""
 
+DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
+"""Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
+
 
 @dataclass(frozen=True)
 class Row:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError, nearest
 from harness.hub import GATED, broken_download, obstacle
+from harness.tasks.misfits import misfit
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+    from datasets.data_files import DataFilesDict
 
 LAYOUT = (
     "a local folder in the hub's layout (a README.md that names the configs, or one folder of parquet files for each)"
@@ -78,11 +82,64 @@ def _from_folder(folder: Path, config: str | None) -> DatasetDict:
     with _reading(name):
         configs = datasets.get_dataset_config_names(name)
         if config is None or config in configs:
-            return datasets.load_dataset(name, config)
+            return _load_by_content(name, config)
         if (folder / config).is_dir():
-            return datasets.load_dataset(name, data_dir=config)
+            return _load_by_content(name, data_dir=config)
     allowed = {*configs, *(child.name for child in folder.iterdir() if child.is_dir())} - {"default"}
     raise UserError(f"data set folder {name!r} has no config {config!r}: {nearest(config, allowed)}")
+
+
+def _load_by_content(folder: str, config: str | None = None, data_dir: str | None = None) -> DatasetDict:
+    """Load a local data set through a cache whose key is the content of its files.
+
+    The key that `datasets` uses for a folder with a README.md covers the README's metadata alone: edited files, and
+    another folder with the same README, would get the data that were cached first.
+    """
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    with TemporaryDirectory() as scratch:  # a builder reads what its cache folder holds: here nothing
+        builder = datasets.load_dataset_builder(folder, config, data_dir=data_dir, cache_dir=scratch)
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "by_content" / _content_digest(builder.config.data_files)
+    try:
+        with _quiet():
+            return datasets.load_dataset(folder, config, data_dir=data_dir, cache_dir=str(cache))
+    except DatasetGenerationError as error:
+        with _quiet():
+            found = misfit(builder)
+        if found is None:
+            raise
+        where = f"data set {folder!r}, config {config or data_dir!r}"
+        raise UserError(f"{where}, {found}; correct these rows, or the types in README.md") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what `datasets` logs of an error out of the message that is made of it."""
+    from datasets.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _content_digest(data_files: DataFilesDict) -> str:
+    """32 hex digits over the splits' files: the bytes of local ones, the origin (URL, ETag) of remote ones."""
+    digest = hashlib.sha256()
+    for split, files in data_files.items():
+        digest.update(f"split {split}\n".encode())
+        for file, origin in zip(files, files.origin_metadata, strict=True):
+            path = Path(file)
+            if path.is_file():
+                with path.open("rb") as stream:
+                    content = hashlib.file_digest(stream, "sha256").hexdigest()
+            else:
+                content = repr((file, origin))
+            digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 def _from_hub(source: str, config: str | None) -> DatasetDict:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
+from harness.errors import UserError
 from harness.tasks.base import Splits, Task
+from harness.tasks.data_checks import Columns, Fault, refuse_invalid_split
+from harness.tasks.qa_answers import Unusable, located
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+log = logging.getLogger(__name__)
+
 COLUMNS = ("id", "question", "context", "answers")
+
+EXPECTED = (
+    "{text: [...], answer_start: [...]} or [{text, answer_start}, ...] with each text at its start in the context"
+)
 
 
 def _task(name: str, config: str, default_source: str, summary: str, *, unanswerable: bool) -> Task:
@@ -36,16 +47,37 @@ def _load(config: str, default_source: str, source: str | None) -> Splits:
     data = load_source(where, config)
     title = f"data set {where!r}, config {config!r}"
 
-    def part(split: str) -> Dataset:
-        return _examples(get_split(data, split, COLUMNS, title))
+    parts, repaired = {}, {}
+    for split in ("train", "validation"):
+        rows = get_split(data, split, COLUMNS, title)
+        parts[split], repaired[split] = _examples(rows, f"{title}, split {split!r}")
+    return Splits(parts["train"], {"validation": parts["validation"]}, repaired=repaired)
 
-    return Splits(train=part("train"), validation={"validation": part("validation")})
 
+def _examples(rows: Dataset, where: str) -> tuple[Dataset, int]:
+    """SQuAD's rows with each answer's text and start side by side, and how many answers had to be corrected.
 
-def _examples(rows: Dataset) -> Dataset:
-    """SQuAD's rows with each answer's text and start side by side."""
+    Raises:
+        UserError: some answers cannot be read, or are not in the context, or in several places.
+    """
     import datasets
 
+    refuse_invalid_split(Columns("qa"), rows, where, answers=False)
+    columns = {name: rows[name][:] for name in COLUMNS}
+    answers, repaired, faults = [], 0, {}
+    for row, (written, context) in enumerate(zip(columns["answers"], columns["context"], strict=True)):
+        try:
+            found, corrected = located(written, context)
+        except Unusable as error:
+            faults[row] = str(error)
+            continue
+        answers.append([asdict(answer) for answer in found])
+        repaired += corrected
+    if faults:
+        first = next(iter(faults.values()))
+        raise UserError(Fault(list(faults), first, EXPECTED).problem(where, "answers", columns["id"]))
+    if repaired:
+        log.warning("%s: corrected where %d answers start, or blanks around them", where, repaired)
     features = datasets.Features(
         {
             "id": datasets.Value("string"),
@@ -54,12 +86,7 @@ def _examples(rows: Dataset) -> Dataset:
             "answers": datasets.List({"text": datasets.Value("string"), "start": datasets.Value("int64")}),
         }
     )
-    columns = {name: rows[name][:] for name in COLUMNS}
-    columns["answers"] = [
-        [{"text": text, "start": start} for text, start in zip(answers["text"], answers["answer_start"], strict=True)]
-        for answers in columns["answers"]
-    ]
-    return datasets.Dataset.from_dict(columns, features=features)
+    return datasets.Dataset.from_dict({**columns, "answers": answers}, features=features), repaired
 
 
 TASKS = (

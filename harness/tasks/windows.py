@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.tasks.places import places_of
-from harness.tasks.rows import CHUNK, Row, words_of
+from harness.tasks.rows import CHUNK, DROPPED, Row, words_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,8 +19,6 @@ MAX_QUESTION = 64
 """Most tokens of a question, and never more than half of what `max_length` leaves for text."""
 OVERLAP = 128
 """Most tokens that neighbouring windows share, and never more than half of the shortest window."""
-DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
-"""Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
 
 
 def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool = False) -> Iterator[Row]:

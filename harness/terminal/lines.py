@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.events import Preparing, RunFailed, RunFinished
 from harness.results.numbers import duration
 
 
 def finished_line(event: RunFinished) -> str:
     """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2.1 min``."""
-    score = "no score" if event.score is None else f"{event.score:.4f}"
+    score = "no score" if event.score is None else "undefined" if math.isnan(event.score) else f"{event.score:.4f}"
     return f"finished {event.run}: {score} in {duration(event.seconds)}"
 
 

@@ -51,15 +51,22 @@ def test_correlations_agree_with_scipy(compute, columns):
     predicted, actual = columns
     ours = compute("pearson_spearman", predicted, actual)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of constant input, for which it says NaN and we say 0
+        warnings.simplefilter("ignore")  # scipy warns of constant input, for which it says NaN, as we do
         expected = stats.pearsonr(predicted, actual).statistic, stats.spearmanr(predicted, actual).statistic
-    assert ours["pearson"] == pytest.approx(np.nan_to_num(expected[0]), abs=1e-9)
-    assert ours["spearmanr"] == pytest.approx(np.nan_to_num(expected[1]), abs=1e-9)
+    assert ours["pearson"] == pytest.approx(expected[0], abs=1e-9, nan_ok=True)
+    assert ours["spearmanr"] == pytest.approx(expected[1], abs=1e-9, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", ["matthews_correlation", "pearson_spearman"])
-def test_constant_predictions_correlate_with_nothing(compute, name):
-    assert set(compute(name, [1, 1, 1], [0, 1, 1]).values()) == {0.0}
+@pytest.mark.parametrize("columns", [([1, 1, 1], [0, 1, 1]), ([0, 1, 1], [1, 1, 1])])
+def test_a_correlation_with_a_constant_is_undefined_and_matthews_is_0_by_convention(compute, columns):
+    assert np.isnan(list(compute("pearson_spearman", *columns).values())).all()
+    assert compute("matthews_correlation", *columns) == {"matthews_correlation": 0.0}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_correlations_refuse_predictions_that_are_not_finite(compute, value):
+    with pytest.raises(ValueError, match="1 of 3 predictions are not finite"):
+        compute("pearson_spearman", [0.5, value, 0.7], [1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize(
@@ -143,5 +150,5 @@ def test_neither_the_network_nor_the_users_cache_is_touched(tmp_path):
     environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path)}
     environment.pop("XDG_CACHE_HOME", None)
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "[{'accuracy': 0.5}, {'pearson': 0.0, 'spearmanr': 0.0}]", done.stderr
+    assert done.stdout.strip() == "[{'accuracy': 0.5}, {'pearson': nan, 'spearmanr': nan}]", done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -46,6 +46,24 @@ def test_regression():
     assert scored.frame["prediction"].tolist() == [1.5, 1.0]
 
 
+def test_equal_predictions_have_an_undefined_score():
+    scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.5]]))
+    assert np.isnan([scored.score, *scored.metrics.values()]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_outputs_that_are_not_finite_are_no_score(kind, value):
+    with pytest.raises(ValueError, match="1 of 2 outputs on split 'validation' are not finite"):
+        score(kind, sentences([0, 1]), lambda _: np.float32([[1.5, 0.5], [value, 0.5]]))
+
+
+def test_answers_of_outputs_that_are_nan_are_no_score():
+    rows = questions(("who", "the cat sat", "cat"))
+    with pytest.raises(ValueError, match="1 of 1 outputs on split 'validation' are not finite"):
+        score("qa", rows, lambda encoded: [np.full((2, length), np.nan) for length in encoded.lengths])
+
+
 def sure_of_none(encoded):
     return [9 * np.eye(1, length).repeat(2, 0) for length in encoded.lengths]
 

@@ -1,4 +1,5 @@
 import os
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +21,8 @@ from results_factory import (
 
 from harness.errors import UserError
 from harness.results import report
-from harness.results.checks import refuse_mixes
-from harness.results.records import NotApplicable
+from harness.results.checks import ANOTHER, _scored_by, refuse_mixes
+from harness.results.records import DataReport, NotApplicable, RunRecord
 from harness.results.store import Store
 
 WHOLE = """\
@@ -225,11 +226,15 @@ def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
     assert row[["rank", "sst2_accuracy_mean", "squad_f1_mean", "average_mean", "student_seconds"]].isna().all()
 
 
-def test_a_score_that_is_no_number_is_never_averaged(tmp_path):
+def test_an_undefined_score_is_never_averaged(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
-    assert lines(tmp_path)["kd", "big"][3] == "failed (a)"
-    assert "nan" not in report(tmp_path).markdown
+    assert lines(tmp_path)["kd", "big"][3] == "undefined (a)"
+    assert lines(tmp_path)["kd", "big"][0] == "incomplete"
+    markdown = report(tmp_path).markdown
+    assert "nan" not in markdown
+    assert "seed 1: accuracy is undefined for its predictions" in markdown
+    assert "delete" not in markdown
     assert f"runs/{key}/record.json" in report(tmp_path).board.notes[1][1]
 
 
@@ -416,3 +421,21 @@ def test_a_corrupt_record_is_named(tmp_path):
     path.write_text(path.read_text()[:100])
     with pytest.raises(UserError, match=r"sst2-kd-big-1/record\.json: is not JSON"):
         report(tmp_path)
+
+
+def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
+    data = DataReport(examples={"validation": 872}, overlap={"validation": 16}, repaired={"train": 2})
+    fill(tmp_path, plan([SST2.model_copy(update={"data": data}), SQUAD]))
+    board = report(tmp_path).board
+    share = "16 of 872 validation examples (1.8 %)"
+    assert dict(board.marks)["OVERLAP"] == f"scored on texts that were trained on: sst2: {share}"
+    assert dict(board.provenance)["Texts that were trained on, sst2"] == share
+    assert dict(board.provenance)["Answers whose start was corrected, sst2"] == "2 in train"
+    assert "Texts that were trained on, squad" not in dict(board.provenance), "planned before it was recorded"
+
+
+def test_an_undefined_score_is_no_reason_to_refuse_a_board():
+    undefined = run_record("sst2", "kd", "big", 1, float("nan"), metrics={"accuracy": float("nan")})
+    assert _scored_by(SST2, undefined) == "score accuracy"
+    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == ANOTHER
+    assert isnan(RunRecord.model_validate_json(undefined.model_dump_json()).metrics["accuracy"])

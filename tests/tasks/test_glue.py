@@ -95,7 +95,9 @@ def test_ax_with_labels(tmp_path):
 @pytest.mark.parametrize("labels", [[-1, 0], [3], [-2]])
 def test_ax_with_labels_in_part_or_unknown_ones(tmp_path, labels):
     source = glue(tmp_path, mnli=mnli([0], [1]), ax={"test": rows("ax", labels)})
-    with pytest.raises(UserError, match=rf"config 'ax', split 'test': found label {min(labels)}.*-1 throughout"):
+    with pytest.raises(
+        UserError, match=rf"config 'ax', split 'test', column 'label', row 0 .*found {min(labels)}, .*in every row"
+    ):
         BY_NAME["ax"].load(source)
 
 
@@ -109,3 +111,43 @@ def test_mnli_without_its_second_validation_set(tmp_path):
     del splits["validation_mismatched"]
     with pytest.raises(UserError, match="no split 'validation_mismatched': did you mean 'validation_matched'"):
         BY_NAME["mnli"].load(glue(tmp_path, mnli=splits))
+
+
+BAD = [
+    ("sst2", {"label": ["negative", "positive"]}, "column 'label': found values of type string, such as 'negative'"),
+    ("sst2", {"label": [0, None]}, r"column 'label', row 1 \(id '1'\): found null, expected a class from 0 to 1"),
+    ("sst2", {"label": [0, 7]}, r"column 'label', row 1 \(id '1'\): found 7, expected a class from 0 to 1"),
+    ("sst2", {"label": [0.5, 1.0]}, r"column 'label', row 0 \(id '0'\): found 0.5"),
+    ("sst2", {"idx": [0, None]}, "column 'idx'(, row 1: found null, expected text|: found values of type double)"),
+    ("sst2", {"idx": [3, 3]}, r"column 'idx', row 0: found 2 examples with the id '3', expected unique ids"),
+    ("sst2", {"sentence": [None, "b"]}, r"column 'sentence', row 0 \(id '0'\): found null, expected text"),
+    ("sst2", {"sentence": [1, 2]}, "column 'sentence': found values of type int64, such as 1, expected text"),
+    ("mrpc", {"sentence2": ["a", None]}, r"column 'sentence2', row 1 \(id '1'\): found null, expected text"),
+    ("stsb", {"label": [1.0, float("nan")]}, r"column 'label', row 1 .*found (nan|null), expected a finite number"),
+    (
+        "stsb",
+        {"label": [1.0, float("inf")]},
+        r"column 'label', row 1 .*found inf, expected a finite number from 0 to 5",
+    ),
+    ("stsb", {"label": [-1.0, -1.0]}, r"column 'label', row 0 .*found -1 in every row, as where labels are hidden"),
+    ("stsb", {"label": ["1.0", "2.0"]}, "column 'label': found values of type string, such as '1.0'"),
+]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize(("name", "columns", "expected"), BAD)
+def test_what_the_files_hold_is_checked_before_it_is_converted(tmp_path, name, columns, expected, split):
+    bad, good = rows(name, [0, 1]).assign(**columns), rows(name, [0, 1])
+    if split == "train" or "type" in expected:  # all splits of a data set have columns of the same types
+        splits, split = {"train": bad, "validation": bad}, "train"
+    else:
+        splits = {"train": good.astype({each: bad[each].dtype for each in columns}), "validation": bad}
+    with pytest.raises(UserError, match=rf"config '{name}', split '{split}', {expected}"):
+        BY_NAME[name].load(glue(tmp_path, **{name: splits}))
+
+
+def test_classes_written_as_floats_and_ids_written_as_text(tmp_path):
+    good = rows("sst2", [0.0, 1.0]).assign(idx=["x", "y"])
+    loaded = BY_NAME["sst2"].load(glue(tmp_path, sst2={"train": good, "validation": good}))
+    assert loaded.train["label"][:] == [0, 1]
+    assert loaded.train["id"][:] == ["x", "y"]

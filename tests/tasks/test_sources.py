@@ -101,7 +101,9 @@ def test_missing_column(tmp_path):
 
 def test_unlabelled_split(tmp_path):
     write_config(tmp_path / "glue", "sst2", sst2_rows().assign(label=-1))
-    with pytest.raises(UserError, match="found label -1, allowed are 0 to 1"):
+    with pytest.raises(
+        UserError, match="found -1 in every row, as where labels are hidden, expected a class from 0 to 1"
+    ):
         task("sst2").load(str(tmp_path / "glue"))
 
 
@@ -154,3 +156,85 @@ def test_without_a_hub_the_message_comes_soon_and_names_the_remedy(tmp_path):
     for word in ("'nyu-mll/glue'", endpoint, "cannot be reached", "sources:", "local folder"):
         assert word in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("readme", [True, False])
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_edited_files_are_read_again_and_folders_are_not_confused(tmp_path, readme, form):
+    def write(folder: Path, label: float) -> Path:
+        rows = pd.DataFrame({"sentence1": ["one"], "sentence2": ["two"], "label": [label], "idx": [7]})
+        (folder / "stsb").mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            path = folder / "stsb" / f"{split}-00000-of-00001.{form}"
+            if form == "parquet":
+                rows.to_parquet(path)
+            elif form == "csv":
+                rows.to_csv(path, index=False)
+            else:
+                rows.to_json(path, orient="records", lines=True)
+            os.utime(path, (1, 1))  # as a copy that keeps its time would have it
+        if readme:
+            (folder / "README.md").write_text(README.format(configs=CONFIG.format(name="stsb")))
+        return folder
+
+    def label_in(folder: Path) -> float:
+        return task("stsb").load(str(folder)).train["label"][0]
+
+    here, there = write(tmp_path / "a" / "glue", 2.5), write(tmp_path / "b" / "glue", 4.5)
+    assert [label_in(here), label_in(there)] == [2.5, 4.5]
+    write(here, 1.5)
+    assert [label_in(here), label_in(there)] == [1.5, 4.5]
+
+
+def test_a_moved_revision_on_the_hub_is_read_again(glue, tmp_path, monkeypatch):
+    environment = {}
+    labels = []
+    for revision, label in (("a" * 40, 1), ("b" * 40, 0)):
+        write_config(glue, "sst2", sst2_rows().assign(label=label))
+        monkeypatch.setattr("tests.hub.COMMIT", revision)
+        with serve({("dataset", "nyu-mll/glue"): glue}) as hub:
+            environment = hub.environment(tmp_path / "home")
+            online = client(environment, "nyu-mll/glue", "sst2")
+        labels.append({row["label"] for row in json.loads(online.stdout)["train"]})
+        offline = client(environment, "nyu-mll/glue", "sst2")
+        assert json.loads(offline.stdout) == json.loads(online.stdout), offline.stderr
+    assert labels == [{1}, {0}]
+
+
+DECLARED = """---
+dataset_info:
+- config_name: sst2
+  features:
+  - name: sentence
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': negative
+          '1': positive
+  - name: idx
+    dtype: int32
+configs:
+{configs}---
+"""
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(
+    ("column", "values", "found"),
+    [
+        ("label", ["positive", "fine", "x"], "row {row}: found '.*', expected"),
+        ("label", [1, 7, 9], "row 1.*: found 7, expected"),
+        ("idx", ["1", "2", "three"], "row 2: found 'three', expected Value"),
+        ("sentence", ["a", None, "b"], "row 1 .*: found null, expected text"),
+    ],
+)
+def test_values_that_do_not_fit_are_named_by_split_column_and_row(glue, capfd, column, values, found, declared):
+    write_config(glue, "sst2", sst2_rows().assign(**{column: values}), splits=("validation",))
+    if declared:
+        (glue / "README.md").write_text(DECLARED.format(configs=CONFIG.format(name="sst2")))
+    found = found.format(row=1 if declared else 0)
+    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {found}"):
+        task("sst2").load(str(glue))
+    assert "Failed" not in capfd.readouterr().err

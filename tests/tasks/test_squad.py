@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from harness.errors import UserError
 from harness.evaluation.metrics import harness_register_metrics
 from harness.evaluation.predictions import evaluate_outputs
+from harness.tasks.data_checks import refuse_invalid
 from harness.tasks.encode import encode
 from harness.tasks.fingerprint import fingerprint
 from harness.tasks.squad import TASKS
@@ -191,8 +192,8 @@ def test_squad_v2_in_the_hubs_layout(tmp_path):
 def test_questions_without_an_answer_are_not_for_squad(tmp_path):
     rows = squad_rows(("a", "Who won?", CONTEXT, ["Denver"]), ("b", "Who lied?", CONTEXT, []))
     splits = SQUAD.load(hub(tmp_path, "plain_text", rows, rows))
-    with pytest.raises(UserError, match=r"'squad': 1 of 2 questions have no answer, the first is 'b'.*squad_v2"):
-        encode(splits.train, SQUAD, TOKENIZERS["bert"], 64)
+    with pytest.raises(UserError, match=r"'squad', split 'train', .*row 1 \(id 'b'\): found no answer, .*squad_v2"):
+        refuse_invalid(SQUAD, splits)
 
 
 @pytest.mark.usefixtures("cache")

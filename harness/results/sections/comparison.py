@@ -12,7 +12,7 @@ from tabulate import tabulate
 from harness.results.data import exact
 from harness.results.numbers import NOTHING, signed
 from harness.results.statistics.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
-from harness.results.summary import Row, Summary
+from harness.results.summary import INCOMPLETE, Row, Summary
 
 MOST_NAMED = 8
 """Rows that a sentence names; of more it gives the number."""
@@ -147,9 +147,9 @@ def state(rows: Collection[Row], scope: Scope) -> str:
     if any(scope.scores(row) for row in rows):
         return NOTHING
     states = {row.cells[task].state for row in rows for task in scope.tasks}
-    if "not applicable" in states and not states & {"missing", "failed"}:
+    if "not applicable" in states and not states & INCOMPLETE:
         return "n/a"
-    return "missing" if "missing" in states else "failed"
+    return next((word for word in ("missing", "failed", "undefined") if word in states), NOTHING)
 
 
 def left_out(rows: Mapping[str, Row], scope: Scope) -> str:

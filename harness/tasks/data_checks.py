@@ -1,0 +1,216 @@
+"""Checks of a task's examples, the same for every task: columns, types, nulls, ids, labels and answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import Problem, UserError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from harness.batch import TaskKind
+    from harness.tasks.base import Splits, Task
+
+LISTED = 5
+"""Rows whose ids a message lists, at most."""
+
+REMEDY = "correct or remove these rows"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a task's examples must hold.
+
+    Attributes:
+        kind: decides which columns there are.
+        classes: classification, number of classes: labels are 0 to classes - 1.
+        label_range: regression, the least and the greatest label allowed; None: any finite number.
+        paired: classification and regression, whether there is a ``text_pair``.
+        unanswerable: QA, whether a question may have no answers.
+        names: what the data set's files call a column, where that is not its name in `harness.tasks.base.Splits`.
+    """
+
+    kind: TaskKind
+    classes: int = 0
+    label_range: tuple[float, float] | None = None
+    paired: bool = False
+    unanswerable: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: Task) -> Columns:
+        return cls(task.kind, len(task.labels), task.label_range, task.paired, task.unanswerable)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        if self.kind == "qa":
+            return "question", "context"
+        return ("text", "text_pair") if self.paired else ("text",)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Values of one column that are not allowed: their `rows`, what the first of these holds, what is expected."""
+
+    rows: Sequence[int]
+    found: str
+    expected: str
+
+    def problem(self, where: str, column: str, ids: Sequence[str | None]) -> Problem:
+        """The message; `ids` are those of all rows."""
+        place, count = "", ""
+        if self.rows:
+            row, own = self.rows[0], [ids[row] for row in self.rows[: LISTED + 1]]
+            place = f", row {row}" + ("" if own[0] is None else f" (id {own[0]!r})")
+            others = ", ".join([repr(id) for id in own[1:LISTED] if id is not None] + ["..."] * (len(own) > LISTED))
+            count = f" ({len(self.rows)} of {len(ids)} rows{f', also {others}' if others else ''})"
+        return Problem(
+            f"{where}, column {column!r}{place}: found {self.found}, expected {self.expected}{count}; {REMEDY}"
+        )
+
+
+def refuse_invalid(task: Task, splits: Splits) -> None:
+    """Raise `UserError` with everything that is wrong with the examples of a task."""
+    columns, problems = Columns.of(task), []
+    for name, rows in {"train": splits.train, **splits.validation}.items():
+        where = f"task {task.name!r}, split {name!r}"
+        problems += problems_of(columns, rows, where, may_hide=rows is not splits.train)
+    if problems:
+        raise UserError(*problems)
+
+
+def refuse_invalid_split(
+    columns: Columns, rows: Dataset, where: str, *, may_hide: bool = False, answers: bool = True
+) -> None:
+    """Raise `UserError` with the `problems_of` a split: for loaders, which know what the files call its columns."""
+    if problems := problems_of(columns, rows, where, may_hide=may_hide, answers=answers):
+        raise UserError(*problems)
+
+
+def problems_of(
+    columns: Columns, rows: Dataset, where: str, *, may_hide: bool = False, answers: bool = True
+) -> list[Problem]:
+    """What is wrong with the columns of a split.
+
+    Args:
+        where: data set and split, for the messages.
+        may_hide: whether all classes may be -1, which says that the labels are hidden.
+        answers: QA, whether to check these too.
+    """
+    if not len(rows):
+        return [Problem(f"{where}: the split has no examples")]
+    names = ("id", *columns.texts, "answers" if columns.kind == "qa" else "label")
+    if missing := [name for name in names if name not in rows.column_names]:
+        clauses = (f"there is no column {name!r}; {nearest(name, rows.column_names)}" for name in missing)
+        return [Problem(f"{where}: {clause}") for clause in clauses]
+    table = rows.select_columns([name for name in names if answers or name != "answers"]).with_format("arrow")[:]
+    ids = table.column("id").to_pylist()
+
+    found = [("id", fault) for fault in _id_faults(table.column("id"))]
+    found += [(name, fault) for name in columns.texts for fault in _text_faults(table.column(name))]
+    if columns.kind != "qa":
+        found += [("label", fault) for fault in _label_faults(columns, table.column("label"), may_hide)]
+    elif answers and not found:  # they are compared with the contexts
+        contexts = table.column("context").to_pylist()
+        found += [("answers", fault) for fault in _answer_faults(columns, table.column("answers"), contexts)]
+    unnamed = [None] * len(ids)
+    return [
+        fault.problem(where, columns.names.get(name, name), unnamed if name == "id" else ids) for name, fault in found
+    ]
+
+
+def _id_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
+    wrong = list(_text_faults(column))
+    yield from wrong
+    ids = column.to_pylist()
+    counts = Counter() if wrong else Counter(ids)
+    if len(counts) < len(ids) and counts:
+        id, count = counts.most_common(1)[0]
+        rows = [row for row, each in enumerate(ids) if each == id]
+        repeated = len(ids) - len(counts)
+        yield Fault(rows, f"{count} examples with the id {id!r}", f"unique ids, {repeated} ids in all are repeated")
+
+
+def _text_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
+    import pyarrow.types as types
+
+    yield from _nulls(column, "text")
+    if not (types.is_string(column.type) or types.is_large_string(column.type) or types.is_null(column.type)):
+        yield _wrong_type(column, "text")
+
+
+def _label_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> Iterator[Fault]:
+    import pyarrow.types as types
+
+    classes = columns.kind == "classification"
+    low, high = (0, columns.classes - 1) if classes else columns.label_range or (-np.inf, np.inf)
+    expected = f"a class from 0 to {high}" if classes else "a finite number"
+    if not classes and columns.label_range:
+        expected += f" from {low:g} to {high:g}"
+    yield from _nulls(column, expected)
+    if types.is_null(column.type):
+        return
+    if not (types.is_integer(column.type) or types.is_floating(column.type)):
+        yield _wrong_type(column, expected)
+        return
+    valid = ~column.is_null().to_numpy()
+    values = np.where(valid, column.fill_null(0).to_numpy(), 0).astype(float)
+    if valid.all() and (values == -1).all():
+        if not (classes and may_hide):
+            yield Fault(range(len(values)), "-1 in every row, as where labels are hidden", expected)
+        return
+    wrong = valid & ~(np.isfinite(values) & (values >= low) & (values <= high))
+    if classes:
+        wrong |= valid & (values != np.round(values))
+    if wrong.any():
+        rows = np.flatnonzero(wrong).tolist()
+        hint = " (hidden labels are -1 in every row)" if classes and may_hide else ""
+        yield Fault(rows, _shown(values[rows[0]]), expected + hint)
+
+
+def _answer_faults(columns: Columns, column: pa.ChunkedArray, contexts: Sequence[str]) -> Iterator[Fault]:
+    expected = "a list of {text, start} with context[start:start + len(text)] == text"
+    answers = column.to_pylist()
+    yield from _nulls(column, expected)
+    faults = {row: fault for row, found in enumerate(answers) if (fault := _answer_fault(found, contexts[row]))}
+    if faults:
+        yield Fault(list(faults), next(iter(faults.values())), expected)
+    if not columns.unanswerable and (none := [row for row, found in enumerate(answers) if found == []]):
+        yield Fault(none, "no answer", "an answer to each question, unless the task is `unanswerable` as squad_v2 is")
+
+
+def _answer_fault(answers: Any, context: str) -> str | None:
+    """What is wrong with the answers to one question; of null and of none nothing is said here."""
+    if answers is None:
+        return None
+    if not isinstance(answers, list):
+        return _shown(answers)
+    for answer in answers:
+        text, start = (answer.get("text"), answer.get("start")) if isinstance(answer, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(start, int) or not text:
+            return _shown(answer)
+        if start < 0 or context[start : start + len(text)] != text:
+            return f"{_shown(text)} at {start}, where the context has {_shown(context[max(start, 0) :][: len(text)])}"
+    return None
+
+
+def _nulls(column: pa.ChunkedArray, expected: str) -> Iterator[Fault]:
+    if column.null_count:
+        yield Fault(np.flatnonzero(column.is_null().to_numpy()).tolist(), "null", expected)
+
+
+def _wrong_type(column: pa.ChunkedArray, expected: str) -> Fault:
+    found = next((value for value in column.to_pylist() if value is not None), None)
+    return Fault((), f"values of type {str(column.type).replace('large_', '')}, such as {_shown(found)}", expected)
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

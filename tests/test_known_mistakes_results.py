@@ -95,7 +95,7 @@ def test_no_option_is_written_where_nothing_reads_it(small):
 
 
 TRAINING = {
-    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup": 0.5, "weight_decay": 0.9, "clip": 0.01,
+    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup_ratio": 0.5, "weight_decay": 0.9, "clip": 0.01,
     "limit.train": 60, "data_seed": 9, "precision": "bf16", "token_budget": 64,
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ class Plan:
 
     def load(self, job: RunJob) -> memory.Load:
         """What a run takes of the memory."""
-        return sharing.of_run(job, self.spec.training, self.device)
+        return sharing.of_run(job, job.training, self.device)
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
         """The general stages that the jobs begin with, each once, an assistant before its students."""

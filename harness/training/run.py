@@ -240,10 +240,15 @@ class Run:
         )
 
     def _learning_rate(self) -> float:
-        override = self.overrides.get(self.stage.name)
-        own = override.lr if override and override.lr is not None else self.stage.lr
-        peak = own if own is not None else self.training.lr
-        return learning_rate(peak, self.stage_step, self.lengths[self.stage_number], self.training.warmup)
+        """The suite's entry for the stage decides, then the method's stage, then the suite's `training`."""
+        sources = (self.overrides.get(self.stage.name), self.stage, self.training)
+
+        def first(name: str) -> Any:
+            return next(value for source in sources if (value := getattr(source, name, None)) is not None)
+
+        return learning_rate(
+            first("lr"), self.stage_step, self.lengths[self.stage_number], first("warmup_ratio"), first("schedule")
+        )
 
     def _advance(self) -> None:
         """Log where that is due, count the step, and begin the next stage with an optimiser of its own."""

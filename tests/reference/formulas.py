@@ -154,7 +154,10 @@ def pkd(case: Case) -> dict[str, float]:
         total = 0.0
         for m in range(1, s.layers):  # the last student layer is left out
             g = m * t.layers // s.layers if case.options["strategy"] == "skip" else m + t.layers - s.layers
-            total += sum((a - b) ** 2 for a, b in zip(unit(s.hidden[m][0]), unit(t.hidden[g][0]), strict=True))
+            own, theirs = s.hidden[m][0], t.hidden[g][0]
+            if case.options["normalize"]:
+                own, theirs = unit(own), unit(theirs)
+            total += sum((a - b) ** 2 for a, b in zip(own, theirs, strict=True))
         return total
 
     return {**logit_kd(case), "patience": case.over_examples(patience)}

@@ -45,6 +45,7 @@ SETTINGS = [
     Setting("pkd"),
     Setting("pkd", config={"strategy": "last", "temperature": 20.0, "beta": 0.0}, student={"layers": 3}),
     Setting("pkd", config={"strategy": "skip", "alpha": 0.2}, student={"heads": 4}),
+    Setting("pkd", config={"normalize": False}),
     Setting("distilbert"),
     Setting("distilbert", "finetune", {"alpha": 0.3}, student={"heads": 2}),
     Setting("tinybert"),

@@ -123,10 +123,27 @@ def test_pkd_begins_with_the_first_layers():
     spec = load("paper-pkd").spec
     assert {student.init for student in spec.students.values()} == {"first"}
     assert (spec.training.epochs, spec.training.batch_size) == (4, 32)
-    assert {v.label: v.config.strategy for v in load("paper-pkd").variants if v.method.name == "pkd"} == {
-        "pkd-skip": "skip",
-        "pkd-last": "last",
+
+
+def test_pkd_has_its_authors_choice_for_each_task():
+    rows = {variant.label: variant for variant in load("paper-pkd").variants}
+    skip = {
+        task: (own.config.temperature, own.config.alpha, own.config.beta, own.config.normalize)
+        for task, own in rows["pkd-skip-6"].per_task.items()
     }
+    assert skip == {
+        "mrpc": (20, 0.7, 1, True),
+        "sst2": (10, 0.5, 100, True),
+        "rte": (10, 0.7, 500, True),
+        "mnli": (10, 0.5, 100, False),
+        "qnli": (20, 0.5, 100, False),
+        "qqp": (20, 0.7, 100, False),
+    }
+    rates = {task: own.stages for task, own in rows["pkd-skip-6"].per_task.items()}
+    assert {task: stages["distill"].lr for task, stages in rates.items() if stages} == {"mrpc": 2e-5, "rte": 1e-5}
+    assert all(rows[label].per_task.keys() == skip.keys() for label in ("kd-6", "kd-3", "pkd-skip-3", "pkd-last-6"))
+    pkd = [own.config for row in rows.values() if row.method.name == "pkd" for own in row.per_task.values()]
+    assert {(config.beta_scale, config.kd_scale) for config in pkd} == {("code", "code")}
 
 
 def test_distilbert_minilm_and_tinybert_begin_on_text():

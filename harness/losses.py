@@ -164,11 +164,13 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     return F.normalize(full_precision(vectors), dim=-1)
 
 
-def projection(width: int, target: int) -> nn.Linear:
-    """A learnable map [width, target] without bias; between equal widths it starts as the identity."""
-    linear = nn.Linear(width, target, bias=False)
+def projection(width: int, target: int, *, bias: bool = False) -> nn.Linear:
+    """A learnable map [width, target]; between equal widths it starts as the identity."""
+    linear = nn.Linear(width, target, bias=bias)
     if width == target:
         nn.init.eye_(linear.weight)
+        if bias:
+            nn.init.zeros_(linear.bias)
     return linear
 
 

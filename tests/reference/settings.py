@@ -63,7 +63,10 @@ SETTINGS = [
             ("cosine", "first", ({},)),
         ]
     ),
+    Setting("tinybert", config={"projection_bias": True}, teachers=WIDER),
+    Setting("tinybert", config={"projection_bias": True}),
     Setting("tinybert", "prediction"),
+    Setting("tinybert", "prediction", {"regression_loss": "labels"}),
     Setting("tinybert", "prediction", {"temperature": 3.0}, teachers=WIDER),
     Setting("minilm"),
     Setting("minilm", "distill", {"version": 1, "teacher_layer": 3}, teachers=WIDER),

@@ -70,9 +70,11 @@ class Stage:
     The run's steps are split among the stages by `share`, at least one step each, unless `epochs` or `steps` gives a
     stage a length of its own. `lr` (peak learning rate), `warmup_ratio` (share of the stage's steps) and `schedule`
     (after warm-up: ``linear``, ``constant``, ``cosine``) default to the suite's. With `data` ``task`` a stage trains on
-    the task's own data even where the method has an `Augmentation`. Terms named in `coupled` compare the
-    examples of a batch with each other, so the host never splits the batch under them. All others are means over the
-    examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of it.
+    the task's own data even where the method has an `Augmentation`. Parameters of the student whose dotted name has one
+    of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `coupled` compare
+    the examples of a batch with each other, so the host never splits the batch under them. All others are means over
+    the examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of
+    it.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and
@@ -89,6 +91,7 @@ class Stage:
     schedule: Schedule | None = None
     warmup_ratio: float | None = None
     data: StageData = "augmented"
+    frozen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -162,6 +165,9 @@ class General:
         stage: its needs, and a name that no stage on the task has; `logits` are over the vocabulary, [B, N, V].
         masking: share of the tokens that are masked (of them 80 % as [MASK], 10 % as another token, 10 % as they are:
             Devlin et al. 2019, section 3.1); 0: none.
+        smoothing: 0: every token is masked with the same probability, at least one in each text. Above 0: that share of
+            a batch's tokens is drawn without replacement, by weights that are the token's count in the text to the
+            power of -smoothing, so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
         options: plain values that `losses` depends on in this stage. They are part of the key, beside the method's
             name and version, the teacher, the student and the text.
         assistant: the teacher first teaches an assistant, and that one the student: the student's sizes (``layers``,
@@ -170,6 +176,7 @@ class General:
 
     stage: Stage
     masking: float = 0.0
+    smoothing: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     assistant: Mapping[str, int] | None = None
 

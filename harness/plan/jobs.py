@@ -138,10 +138,10 @@ class GeneralJob:
     key: str
 
     @property
-    def cohort(self) -> tuple[str, str, float]:
+    def cohort(self) -> tuple[str, str, float, float]:
         """Jobs that agree in this see the same batches, and learn from the same teacher."""
         teacher = self.assistant.key if self.assistant else str(self.teacher)
-        return teacher, self.reader.fingerprint, self.general.masking
+        return teacher, self.reader.fingerprint, self.general.masking, self.general.smoothing
 
     @property
     def chain(self) -> tuple[GeneralJob, ...]:

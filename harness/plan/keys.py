@@ -177,6 +177,7 @@ def general(
     return {
         "method": {"name": method.name, "version": method.version, "options": dict(job.options)},
         "masking": job.masking,
+        **({"smoothing": job.smoothing} if job.smoothing else {}),
         "student": student_parts,
         "teacher": teacher,
         "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},

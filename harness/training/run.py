@@ -19,7 +19,7 @@ from harness.suite.schema import StageOverride, TrainingSpec
 from harness.tensors import Tensors
 from harness.training import micro, names, precision
 from harness.training.losslog import LossLog
-from harness.training.optim import adamw, set_learning_rate
+from harness.training.optim import adamw, freeze, set_learning_rate
 from harness.training.rng import RandomState
 from harness.training.schedule import learning_rate, stage_steps
 from harness.training.selection import BestEpoch
@@ -281,6 +281,11 @@ class Run:
             best.settle(self.student)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
+        """Of the stage, over what it trains."""
+        try:
+            freeze(self.student, self.stage.frozen)
+        except ValueError as error:
+            self.fail(error)
         return adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
 
     def state_dict(self) -> dict[str, Any]:

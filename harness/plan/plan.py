@@ -8,6 +8,7 @@ from functools import cached_property
 
 from harness.plan import figures, rows, sharing, studies
 from harness.plan.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
+from harness.plan.protocols import protocols
 from harness.results.records import NotApplicable, PlanFile, PlannedGeneral, PlannedTask
 from harness.suite.resolved import Resolved
 from harness.suite.schema import SuiteSpec
@@ -95,7 +96,7 @@ class Plan:
             latency=self.spec.latency,
             published=figures.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
-            rows=rows.rows(self.resolved),
+            rows=rows.rows(self.resolved, protocols(self.runs)),
             shapes=rows.shapes(self.resolved),
             tuning=studies.planned(self.runs, self.spec),
         )

@@ -11,9 +11,12 @@ from harness.suite.resolved import MethodVariant, Resolved
 from harness.suite.schema import StageOverride, SuiteSpec
 
 
-def rows(resolved: Resolved) -> dict[str, PlannedRow]:
-    """Of each label."""
-    return {variant.label: _row(variant, resolved.suite.spec) for variant in resolved.suite.variants}
+def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedRow]:
+    """Of each label; `protocols` are those of labels that have runs."""
+    return {
+        variant.label: _row(variant, resolved.suite.spec, protocols.get(variant.label, ""))
+        for variant in resolved.suite.variants
+    }
 
 
 def shapes(resolved: Resolved) -> dict[str, Shape]:
@@ -31,7 +34,7 @@ def shapes(resolved: Resolved) -> dict[str, Shape]:
     }
 
 
-def _row(variant: MethodVariant, suite: SuiteSpec) -> PlannedRow:
+def _row(variant: MethodVariant, suite: SuiteSpec, protocol: str) -> PlannedRow:
     """A method takes the first of the suite's teachers, and its stage on text, unless its entry says otherwise."""
     method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
     begins = suite.general is not None and begins_on_text(method)
@@ -51,6 +54,7 @@ def _row(variant: MethodVariant, suite: SuiteSpec) -> PlannedRow:
             for task, own in variant.per_task.items()
             if task in suite.tasks
         },
+        protocol=protocol,
     )
 
 

@@ -224,6 +224,7 @@ class PlannedRow(Frozen):
     per_task: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="task -> its options and stages, where they differ from the above"
     )
+    protocol: str = Field("", description="text stage, data, stages and length, in a few words; empty: it has no run")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -309,3 +309,11 @@ def test_a_method_whose_stages_all_use_the_tasks_data_makes_none(lm):
     assert plan.augmentations(plan.runs) == []
     assert "augmentation" not in plan.runs[0].parts
     assert plan.runs[0].cohort == lm.plan("methods=[finetune]", "seeds=[1]").runs[0].cohort
+
+
+def test_the_protocol_names_augmented_data(lm):
+    rows = lm.plan(STAGED, "seeds=[1]").file("harness run").rows
+    assert rows["more"].protocol == (
+        "task only, augmented data in some stages, stages intermediate + prediction, 1 epoch"
+    )
+    assert "task only, augmented data, " in lm.plan(ALONE, "seeds=[1]").file("harness run").rows["more"].protocol

@@ -75,6 +75,7 @@ class Run:
             self.notes = dict(method.notes())
         except Exception as error:  # the method's own mistake: this run has failed, those beside it have not
             self.fail(error)
+        self._frozen: list[nn.Parameter] = []
         self.optimizer = self._new_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self.micro_batch = training.micro_batch
@@ -282,8 +283,11 @@ class Run:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         """Of the stage, over what it trains."""
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
         try:
-            freeze(self.student, self.stage.frozen)
+            self._frozen = freeze(self.student, self.stage.frozen)
         except ValueError as error:
             self.fail(error)
         return adamw([self.student, self.modules], weight_decay=self.training.weight_decay)

@@ -51,3 +51,18 @@ def positions(run):
 def test_a_name_that_matches_nothing_is_an_error():
     with pytest.raises(ValueError, match="no parameter named positions, which the stage freezes"):
         freeze(tiny_model(), {"positions", "position_embeddings"})
+
+
+def test_what_the_model_itself_does_not_train_stays_so(world):
+    here = world()
+    run = here.run(Freezing)
+    assert not positions_parameter(run).requires_grad
+    own = run.student.bert.embeddings.token_type_embeddings.weight.requires_grad_(False)
+    list(here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
+    assert run.error is None
+    assert positions_parameter(run).requires_grad
+    assert not own.requires_grad
+
+
+def positions_parameter(run):
+    return run.student.bert.embeddings.position_embeddings.weight

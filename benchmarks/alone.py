@@ -57,7 +57,7 @@ class Parts:
                 if settings.clip is not None:
                     clip_grad_norm_(parameters, settings.clip)
                 peak = settings.lr if stage.lr is None else stage.lr
-                set_learning_rate(optimizer, learning_rate(peak, index, steps, settings.warmup))
+                set_learning_rate(optimizer, learning_rate(peak, index, steps, settings.warmup_ratio))
                 optimizer.step()
                 optimizer.zero_grad()
 

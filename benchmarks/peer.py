@@ -74,7 +74,7 @@ def distillation(
     distiller.train_on_batch = _cast(distiller.train_on_batch, workload)
     optimizer = adamw([run.student], weight_decay=settings.weight_decay)
     set_learning_rate(optimizer, settings.lr)
-    schedule = {"lr_lambda": lambda step: learning_rate(1.0, step, steps, settings.warmup)}
+    schedule = {"lr_lambda": lambda step: learning_rate(1.0, step, steps, settings.warmup_ratio)}
 
     def call() -> None:
         with redirect_stderr(io.StringIO()), distiller:  # no progress bar where there is no terminal

@@ -105,7 +105,8 @@ class Workload:
         self.data = data
         self.dropout = dropout
         self.device = torch.device(options.device)
-        settings = {"epochs": 1.0, "batch_size": options.batch, "warmup": 0.0, "checkpoint_every": None, **training}
+        usual = {"epochs": 1.0, "batch_size": options.batch, "warmup_ratio": 0.0, "checkpoint_every": None}
+        settings = {**usual, **training}
         self.training = TrainingSpec(**{"precision": options.precision, **settings})
 
     def autocast(self) -> AbstractContextManager[None]:

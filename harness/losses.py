@@ -41,8 +41,8 @@ def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
 def task_losses(logits: Tensor, batch: Batch) -> Tensor:
     """The task's loss of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
     if batch.kind == "regression":
-        return ((_full(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
-    log_p = F.log_softmax(_full(logits), dim=-1)
+        return ((full_precision(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
+    log_p = F.log_softmax(full_precision(logits), dim=-1)
     picked = log_p.gather(-1, batch.labels.unsqueeze(-1)).squeeze(-1)  # [B], or [B, 2] for QA
     return -picked.reshape(len(picked), -1)
 
@@ -63,7 +63,7 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, batch: Batch, temperatu
 def soft_cross_entropies(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
     """`soft_cross_entropy` of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
     if batch.kind == "regression":
-        return (_full(student) - _full(teacher)) ** 2
+        return (full_precision(student) - full_precision(teacher)) ** 2
     log_s, log_t = _log_probabilities(student, teacher, temperature)
     crossed = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, 2] for QA
     return crossed.reshape(len(crossed), -1)
@@ -78,7 +78,7 @@ def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature
 
 def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of [B, N, H] over real tokens (`mask`, bool [B, N]) and features: a scalar."""
-    by_token = ((_full(student) - _full(teacher)) ** 2).mean(-1)
+    by_token = ((full_precision(student) - full_precision(teacher)) ** 2).mean(-1)
     return mean_over_tokens(by_token, mask)
 
 
@@ -92,14 +92,14 @@ def token_kl(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float 
 
 def token_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """1 - cosine of [B, N, H] over real tokens (`mask`, bool [B, N]): a scalar."""
-    return mean_over_tokens(1 - F.cosine_similarity(_full(student), _full(teacher), dim=-1), mask)
+    return mean_over_tokens(1 - F.cosine_similarity(full_precision(student), full_precision(teacher), dim=-1), mask)
 
 
 def masked_lm_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of [B, N, V] at the tokens that were masked; an example without one counts as 0: a scalar."""
     masked = batch.labels != NOT_MASKED
     by_token = F.cross_entropy(
-        _full(logits).transpose(1, 2), batch.labels, reduction="none", ignore_index=NOT_MASKED
+        full_precision(logits).transpose(1, 2), batch.labels, reduction="none", ignore_index=NOT_MASKED
     )  # [B, N], 0 where nothing is masked
     return (by_token.sum(-1) / masked.sum(-1).clamp(min=1)).mean()
 
@@ -109,7 +109,7 @@ def score_mse(student: Attention, teachers: Sequence[Attention], mask: Tensor) -
     [B, N]) and heads: a scalar."""
 
     def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        difference = ((_full(own) - _full(_mean(theirs))) ** 2).mean(1)
+        difference = ((full_precision(own) - full_precision(_mean(theirs))) ** 2).mean(1)
         return difference.masked_fill(~mask[:, None, :], 0).sum(-1) / mask.sum(-1)[:, None]
 
     return _mean_of_scores(by_query, student, teachers, mask)
@@ -161,29 +161,32 @@ def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
     """[..., H] at length 1."""
-    return F.normalize(_full(vectors), dim=-1)
+    return F.normalize(full_precision(vectors), dim=-1)
 
 
-def projection(width: int, target: int) -> nn.Linear:
-    """A learnable map [width, target] without bias; between equal widths it starts as the identity."""
-    linear = nn.Linear(width, target, bias=False)
+def projection(width: int, target: int, *, bias: bool = False) -> nn.Linear:
+    """A learnable map [width, target]; between equal widths it starts as the identity."""
+    linear = nn.Linear(width, target, bias=bias)
     if width == target:
         nn.init.eye_(linear.weight)
+        if bias:
+            nn.init.zeros_(linear.bias)
     return linear
 
 
-def _full(tensor: Tensor) -> Tensor:
+def full_precision(tensor: Tensor) -> Tensor:
+    """The tensor in float32 if it is in half precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
-    return ((_full(student) - _full(teacher)) ** 2).mean()
+    return ((full_precision(student) - full_precision(teacher)) ** 2).mean()
 
 
 def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     # QA logits hold the dtype's lowest value where no answer may lie, which a temperature below 1 would make infinite:
     # kept finite, so is its logarithm, and 0 * log 0 is 0.
-    student, teacher = (_full(z) / temperature for z in (student, teacher))
+    student, teacher = (full_precision(z) / temperature for z in (student, teacher))
     return (
         F.log_softmax(student.clamp(min=torch.finfo(student.dtype).min), dim=-1),
         F.log_softmax(teacher.clamp(min=torch.finfo(teacher.dtype).min), dim=-1),
@@ -191,7 +194,7 @@ def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> 
 
 
 def _log_attention(scores: Tensor, mask: Tensor) -> Tensor:
-    scores = _full(scores)
+    scores = full_precision(scores)
     return F.log_softmax(scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min), dim=-1)
 
 
@@ -224,7 +227,7 @@ def _mean_of_scores(
 def _log_relation(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
     # Autocast would round products of whole vectors, which are large, and so their softmax.
     with torch.autocast(queries.device.type, enabled=False):
-        scores = _full(queries) @ _full(keys).transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        scores = full_precision(queries) @ full_precision(keys).transpose(-1, -2) / math.sqrt(queries.shape[-1])
     return _log_attention(scores, mask)
 
 

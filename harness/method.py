@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from harness.batch import Batch, TaskKind
 from harness.errors import Problem
 from harness.names import NAME_RULE, is_name
+from harness.stage_settings import Schedule, StageData
 from harness.tensors import ModelShape, Tensors
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -68,12 +69,17 @@ class Stage:
     """A phase of a run with its own losses, length and learning rate.
 
     The run's steps are split among the stages by `share`, at least one step each, unless `epochs` or `steps` gives a
-    stage a length of its own. `lr` (peak learning rate) defaults to the suite's. Terms named in `coupled` compare the
-    examples of a batch with each other, so the host never splits the batch under them. All others are means over the
-    examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of it.
+    stage a length of its own. `lr` (peak learning rate), `warmup_ratio` (share of the stage's steps) and `schedule`
+    (after warm-up: ``linear``, ``constant``, ``cosine``) default to the suite's. With `data` ``task`` a stage trains on
+    the task's own data even where the method has an `Augmentation`. Parameters of the student whose dotted name has one
+    of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `coupled` compare
+    the examples of a batch with each other, so the host never splits the batch under them. All others are means over
+    the examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of
+    it.
 
     Raises:
-        ValueError: the name is none, a number is not above 0, or there are both `epochs` and `steps`.
+        ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and
+            `steps` are given.
     """
 
     name: str
@@ -83,6 +89,10 @@ class Stage:
     steps: int | None = None
     lr: float | None = None
     coupled: frozenset[str] = frozenset()
+    schedule: Schedule | None = None
+    warmup_ratio: float | None = None
+    data: StageData = "augmented"
+    frozen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -96,6 +106,13 @@ class Stage:
         if self.epochs is not None and self.steps is not None:
             both = f"epochs is {self.epochs!r} and steps {self.steps!r}"
             raise ValueError(f"stage {self.name!r}: {both}; its length is given by one of them")
+        warmup = self.warmup_ratio
+        if warmup is not None and not (warmup == 0 or (_above_zero(warmup) and warmup < 1)):
+            raise ValueError(f"stage {self.name!r}: warmup_ratio is {warmup!r}, and must be a number from 0 to below 1")
+        for key, allowed in {"schedule": (None, *get_args(Schedule)), "data": get_args(StageData)}.items():
+            if (value := getattr(self, key)) not in allowed:
+                names = ", ".join(repr(name) for name in allowed if name)
+                raise ValueError(f"stage {self.name!r}: {key} is {value!r}; allowed: {names}")
 
 
 def _above_zero(value: object) -> bool:
@@ -149,6 +166,9 @@ class General:
         stage: its needs, and a name that no stage on the task has; `logits` are over the vocabulary, [B, N, V].
         masking: share of the tokens that are masked (of them 80 % as [MASK], 10 % as another token, 10 % as they are:
             Devlin et al. 2019, section 3.1); 0: none.
+        smoothing: 0: every token is masked with the same probability, at least one in each text. Above 0: that share of
+            a batch's tokens is drawn without replacement, by weights that are the token's count in the text to the
+            power of -smoothing, so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
         options: plain values that `losses` depends on in this stage. They are part of the key, beside the method's
             name and version, the teacher, the student and the text.
         assistant: the teacher first teaches an assistant, and that one the student: the student's sizes (``layers``,
@@ -157,6 +177,7 @@ class General:
 
     stage: Stage
     masking: float = 0.0
+    smoothing: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     assistant: Mapping[str, int] | None = None
 

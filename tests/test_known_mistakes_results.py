@@ -40,6 +40,9 @@ CHANGES = [
     ("pkd", {}, {"alpha": 0.2}),
     ("pkd", {}, {"beta": 99.0}),
     ("pkd", {}, {"strategy": "last"}),
+    ("pkd", {}, {"beta_scale": "paper"}),
+    ("pkd", {}, {"kd_scale": "code"}),
+    ("pkd", {}, {"normalize": False}),
     ("distilbert", {}, {"alpha": 0.5}),
     ("distilbert", {"alpha": 0.5}, {"temperature": 7.0}),
     ("tinybert", {}, {"attention_loss": "kl"}),
@@ -47,7 +50,10 @@ CHANGES = [
     ("tinybert", {}, {"attention_weight": 3.0}),
     ("tinybert", {}, {"representation_weight": 0.0}),
     ("tinybert", {}, {"temperature": 2.0}),
+    ("tinybert", {}, {"projection_bias": True}),
     ("tinybert", {}, {"stages": {"intermediate": {"lr": 0.002}}}),
+    ("tinybert", {}, {"stages": {"intermediate": {"schedule": "constant"}}}),
+    ("tinybert", {}, {"stages": {"prediction": {"warmup_ratio": 0.9}}}),
     ("tinybert", {}, {"stages": {"intermediate": {"steps": 3}}}),
     ("tinybert", {}, {"stages": {"prediction": {"epochs": 2}}}),
     ("minilm", {}, {"version": 2}),
@@ -65,8 +71,8 @@ CHANGES = [
 ]
 """(method, options, options that are changed): every option of every method, and what a suite says of its stages."""
 
-WITH_DATA = {"augment", "general", "assistant"}
-"""Options that bring data or models of their own, tested beside them."""
+WITH_DATA = {"augment", "general", "assistant", "rare_tokens", "freeze_positions", "regression_loss"}
+"""Options that bring data or models of their own or are of another kind of task, tested beside them."""
 
 
 def test_every_option_is_in_the_table_of_changes():
@@ -96,7 +102,8 @@ def test_no_option_is_written_where_nothing_reads_it(small):
 
 
 TRAINING = {
-    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup": 0.5, "weight_decay": 0.9, "clip": 0.01,
+    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup_ratio": 0.5, "weight_decay": 0.9, "clip": 0.01,
+    "schedule": "constant", "per_task": "{order: {lr: 5e-4}}",
     "limit.train": 60, "data_seed": 9, "precision": "bf16", "token_budget": 64,
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,9 @@ WEIGHTS = {"mlm_kd": 5.0, "mlm": 2.0, "cosine": 1.0}
 
 MASKING = 0.15
 
+SMOOTHING = 0.7
+"""Of the counts by which rare tokens are masked more often: authors' training command."""
+
 
 class DistilBERTConfig(MethodConfig):
     """Options of distilbert."""
@@ -41,6 +44,12 @@ class DistilBERTConfig(MethodConfig):
     alpha: Annotated[float, Search(0.0, 0.9)] = Field(
         0.0, ge=0, le=1, description="weight of the teacher's predictions in stage finetune; the labels weigh 1 - alpha"
     )
+    rare_tokens: bool = Field(
+        False, description="general stage: mask rare tokens more often, by their counts to the power of -0.7"
+    )
+    freeze_positions: bool = Field(False, description="general stage: position embeddings stay as they begin")
+
+    apart: ClassVar[frozenset[str]] = frozenset({"rare_tokens", "freeze_positions"})
 
 
 class DistilBERT(Method):
@@ -66,7 +75,16 @@ class DistilBERT(Method):
     def general(self) -> General:
         last = [*layers("hidden", [self.student.layers]), "logits"]
         needs = Needs(student=last, teachers=[[*layers("hidden", [self.teachers[0].layers]), "logits"]])
-        return General(Stage("general", needs), masking=MASKING, options={"temperature": self.config.temperature})
+        frozen = frozenset({"position_embeddings"} if self.config.freeze_positions else ())
+        options: dict[str, Any] = {"temperature": self.config.temperature}
+        if frozen:
+            options["frozen"] = sorted(frozen)
+        return General(
+            Stage("general", needs, frozen=frozen),
+            masking=MASKING,
+            smoothing=SMOOTHING if self.config.rare_tokens else 0.0,
+            options=options,
+        )
 
     def stages(self) -> Sequence[Stage]:
         teachers = [["logits"]] if self.config.alpha else []

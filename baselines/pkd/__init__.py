@@ -26,7 +26,7 @@ from harness import (
     layers,
 )
 from harness import mapping as layer_mapping
-from harness.losses import soft_target_loss, task_loss, unit_vectors
+from harness.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
 
 class PKDConfig(MethodConfig):
@@ -39,7 +39,20 @@ class PKDConfig(MethodConfig):
         0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha (paper: 0.2, 0.5, 0.7)"
     )
     beta: Annotated[float, Choices(10.0, 100.0, 500.0, 1000.0)] = Field(
-        10.0, ge=0, description="weight of the patience loss (paper: 10, 100, 500, 1000)"
+        10.0, ge=0, description="weight of the patience loss, on the scale of beta_scale (paper: 10, 100, 500, 1000)"
+    )
+    beta_scale: Literal["code", "paper"] = Field(
+        "code",
+        description="code: patience weighs beta / (compared layers * hidden size), as in the authors' mean squared"
+        " error; paper: beta, as in equation 9",
+    )
+    kd_scale: Literal["paper", "code"] = Field(
+        "paper",
+        description="code: kd of a classification task is divided by the number of classes, as in the authors'"
+        " element-wise mean",
+    )
+    normalize: bool = Field(
+        True, description="compare [CLS] vectors of length 1 (equation 7); false: the hidden states as they are"
     )
     strategy: Literal["skip", "last"] = Field(
         "skip", description="student layers learn from every k-th teacher layer, or from the last ones"
@@ -47,9 +60,10 @@ class PKDConfig(MethodConfig):
 
 
 class PKD(Method):
-    """(1 - alpha) * task + alpha * kd + beta * patience (equation 9)."""
+    """(1 - alpha) * task + alpha * kd + beta * patience (equation 9), beta on the scale of the authors' code."""
 
     name = "pkd"
+    version = 2
     summary = "soft targets, and the [CLS] of hidden layers (Sun et al. 2019)"
     citation = """@inproceedings{sun2019patient,
   title = {Patient Knowledge Distillation for {BERT} Model Compression},
@@ -97,16 +111,25 @@ class PKD(Method):
         }
 
     def weights(self, step: Step) -> Mapping[str, float]:
-        alpha = self.config.alpha
-        return {"task": 1 - alpha, "kd": alpha, "patience": self.config.beta}
+        alpha, beta, kd = self.config.alpha, self.config.beta, self.config.alpha
+        if self.config.beta_scale == "code":
+            beta /= len(self.layer_map) * self.student.hidden
+        if self.config.kd_scale == "code" and self.task.kind == "classification":
+            kd /= self.task.num_labels
+        return {"task": 1 - alpha, "kd": kd, "patience": beta}
 
     def _patience(self, student: Tensors, teacher: Tensors) -> Tensor:
-        """Squared distance of the unit vectors of [CLS], summed over layers, mean over examples (equation 7)."""
+        """Squared distance of the [CLS] vectors, summed over layers, mean over examples (equation 7)."""
         distances = [
-            (unit_vectors(student.hidden[m][:, 0]) - unit_vectors(teacher.hidden[g][:, 0])).square().sum(-1).mean()
+            (self._cls(student.hidden[m]) - self._cls(teacher.hidden[g])).square().sum(-1).mean()
             for m, g in self.layer_map.items()
         ]
         return torch.stack(distances).sum()
+
+    def _cls(self, hidden: Tensor) -> Tensor:
+        """[B, H] of [B, N, H], in at least float32."""
+        cls = hidden[:, 0]
+        return unit_vectors(cls) if self.config.normalize else full_precision(cls)
 
 
 @hookimpl

@@ -31,7 +31,40 @@ def test_the_mappings_of_the_paper(strategy, layers):
 
 
 def test_weights():
-    assert made(alpha=0.2, beta=100).weights(None) == pytest.approx({"task": 0.8, "kd": 0.2, "patience": 100})
+    """Of a student of six layers: five are compared, each of 768 features."""
+    paper = made(alpha=0.2, beta=100, beta_scale="paper").weights(None)
+    assert paper == pytest.approx({"task": 0.8, "kd": 0.2, "patience": 100})
+    code = made(alpha=0.2, beta=100, kd_scale="code").weights(None)
+    assert code == pytest.approx({"task": 0.8, "kd": 0.2 / 2, "patience": 100 / (5 * 768)})
+
+
+def mean_squared(one: list[list[float]], other: list[list[float]]) -> float:
+    """Element by element, over everything."""
+    pairs = [pair for rows in zip(one, other, strict=True) for pair in zip(*rows, strict=True)]
+    return sum((a - b) ** 2 for a, b in pairs) / len(pairs)
+
+
+def unit(vector: list[float]) -> list[float]:
+    length = sum(value * value for value in vector) ** 0.5
+    return [value / length for value in vector]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_on_the_scale_of_the_code_patience_is_a_mean_over_examples_layers_and_features(normalize):
+    student, teacher, batch = double(layers=2, seed=1), double(layers=4, seed=2), tiny_batch("classification")
+    config = {"beta": 1.0, "normalize": normalize}
+    term = loss_terms("pkd", student=student, teachers=[teacher], batch=batch, config=config)["patience"].item()
+    own, theirs = (
+        model.eval()(**{k: v for k, v in batch.items() if k != "labels"}, output_hidden_states=True).hidden_states[
+            layer
+        ]
+        for model, layer in ((student, 1), (teacher, 2))
+    )
+    vectors = [[row.tolist() for row in states[:, 0]] for states in (own, theirs)]
+    if normalize:
+        vectors = [[unit(row) for row in rows] for rows in vectors]
+    weight = term / (1 * student.config.hidden_size)
+    assert weight == pytest.approx(mean_squared(*vectors), rel=1e-6)
 
 
 @pytest.mark.parametrize(

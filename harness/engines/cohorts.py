@@ -13,13 +13,16 @@ from harness.engines.readings import Readings
 from harness.engines.students import Ended, Sources, prepare
 from harness.errors import UserError
 from harness.plan import Plan, RunJob, TeacherJob
+from harness.plan.jobs import AugmentationJob, Reader
 from harness.results import provenance
 from harness.results.store import Store
+from harness.stage_settings import StageData
 from harness.training import accounts, checkpoints, micro
 from harness.training.cohort import Cohort, Teacher
 from harness.training.data import EncodedTask, Stream
 from harness.training.kept import KeptTeacher
 from harness.training.run import Run
+from harness.training.staged_stream import BatchStream, StagedStream
 
 
 @dataclass(frozen=True)
@@ -74,34 +77,37 @@ class Cohorts:
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, EncodedTask]:
         """The runs, and who teaches them; and what the students read."""
-        stream, reading, others = self._batches(jobs)
-        runs = self._runs(jobs, stream, reading)
-        return Cohort(stream, self._teachers(jobs, others, runs), runs, self.device), reading
+        first, teachers = jobs[0], _teachers(jobs)
+        readers = [first.reader, *(teacher.reader for teacher in teachers.values())]
+        stream, reading, others = self._batches(first, readers, first.augmented)
+        # An epoch is one of the task's own examples, whatever a run learns from.
+        mixed = len(set(first.stage_data)) > 1
+        own = self._batches(first, readers if mixed else readers[:1])[0] if first.augmented else stream
+        runs = self._runs(jobs, own.batches_per_epoch, reading)
+        batches: BatchStream = stream
+        if mixed:
+            streams: dict[StageData, Stream] = {"task": own, "augmented": stream}
+            batches = StagedStream([streams[data] for data in first.stage_data], runs[0].lengths)
+        return Cohort(batches, self._teachers(jobs, others, runs), runs, self.device), reading
 
-    def _batches(self, jobs: Sequence[RunJob]) -> tuple[Stream, EncodedTask, list[EncodedTask]]:
-        """What the runs see, how students read it, and how each of their teachers does."""
-        first, settings = jobs[0], self.plan.spec.training
-        readers = [first.reader, *(teacher.reader for teacher in _teachers(jobs).values())]
-        students, *others = self.readings.of(first.data, readers, settings.max_length, first.augmented)
-        return self._stream(jobs, students, {other.reader: other for other in others}), students, others
-
-    def _stream(self, jobs: Sequence[RunJob], students: EncodedTask, others: Mapping[str, EncodedTask]) -> Stream:
-        settings = self.plan.spec.training
-        return Stream(
+    def _batches(
+        self, job: RunJob, readers: Sequence[Reader], augmented: AugmentationJob | None = None
+    ) -> tuple[Stream, EncodedTask, list[EncodedTask]]:
+        """What runs like `job` see, how students read it, and how each of their teachers does."""
+        students, *others = self.readings.of(job.data, readers, job.training.max_length, augmented)
+        stream = Stream(
             students,
-            batch_size=settings.batch_size,
-            token_budget=settings.token_budget,
-            data_seed=jobs[0].data_seed,
-            others=others,
+            batch_size=job.training.batch_size,
+            token_budget=job.training.token_budget,
+            data_seed=job.data_seed,
+            others={other.reader: other for other in others},
         )
+        return stream, students, others
 
-    def _runs(self, jobs: Sequence[RunJob], stream: Stream, reading: EncodedTask) -> list[Run]:
+    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: EncodedTask) -> list[Run]:
         """Each at its first step, or where it was interrupted."""
         first, sources = jobs[0], Sources(self.plan)
-        if first.augmented:  # The task's own data set the length of a run, whatever it learns from.
-            originals, *_ = self.readings.of(first.data, [first.reader], self.plan.spec.training.max_length)
-            stream = self._stream(jobs, originals, {})
-        runs = [prepare(job, self.plan, sources, reading, stream.batches_per_epoch, self.device) for job in jobs]
+        runs = [prepare(job, self.plan, sources, reading, batches_per_epoch, self.device) for job in jobs]
         for run in runs:
             if first.augmented:
                 run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})

@@ -56,7 +56,7 @@ def make(
         Interrupted: `stop` said so; the next call goes on from where it stopped.
         UserError: a model cannot be read, or the training of one failed.
     """
-    groups: dict[tuple[str, str, float], list[GeneralJob]] = {}
+    groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
     for job in sorted(jobs, key=lambda job: job.assistant is not None):
         groups.setdefault(job.cohort, []).append(job)
     for group in groups.values():
@@ -131,6 +131,7 @@ class _Training:
             reader.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
+            smoothing=first.general.smoothing,
             seed=first.seed,
         )
 

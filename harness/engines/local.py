@@ -143,7 +143,7 @@ class _Engine:
             parts=dict(job.parts),
             losses=fit.losses,
             cost=fit.cost,
-            size=accounts.size(teacher.model, job.name, tokens=spec.training.max_length),
+            size=accounts.size(teacher.model, job.name, tokens=spec.training.on(data.task.name).max_length),
             provenance=fit.provenance,
         )
         run_id = RunId(job.key, data.task.name, job.name, "", job.spec.seed, role="teacher")

@@ -71,13 +71,12 @@ def prepare(
         seed=derive(planned.seed, "student"),
     )
     role = "student" if job.trial is None else "trial"
-    training = plan.spec.training
     return Run(
         RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial),
         job.method,
         student,
         teachers=job.sources,
-        training=training if job.lr is None else training.model_copy(update={"lr": job.lr}),
+        training=job.training,
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
         device=device,
@@ -139,7 +138,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
         selection=_selected(run, job, plan),
         tuning=job.tuned,
         cost=accounts.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds),
-        size=accounts.size(run.student, planned.student, tokens=plan.spec.training.max_length),
+        size=accounts.size(run.student, planned.student, tokens=job.training.max_length),
         provenance=accounts.provenance_of(run.device, ended.started),
     )
 

@@ -110,7 +110,7 @@ def _student(job: RunJob, plan: Plan, store: Store) -> Candidate:
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
-        examples=_examples(plan, job.data, job.reader, plan.spec.training.max_length),
+        examples=_examples(plan, job.data, job.reader, plan.spec.training.on(task.name).max_length),
     )
 
 

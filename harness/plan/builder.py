@@ -29,6 +29,7 @@ from harness.suite.resolved import Cell, MethodVariant, Resolved
 from harness.suite.schema import TeacherSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.fingerprint import fingerprint
+from harness.training.schedule import stage_data
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
 """Tensors that a teacher with another tokenizer can give: see `harness.training.alignment`."""
@@ -130,7 +131,7 @@ class _Builder:
         update: dict[str, object] = {k: v for k, v in own.items() if v is not None}
         if "batch_size" in update:
             update["token_budget"] = None
-        settings = self.spec.training.model_copy(update=update)
+        settings = self.spec.training.on(data.task.name).model_copy(update=update)
         checkpoint = self._checkpoint(name)
         if checkpoint is not None:
             reader = self._reader(checkpoint)
@@ -141,9 +142,14 @@ class _Builder:
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
         job = TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
-        where = f"teachers.{name}.max_length" if spec.max_length else "training.max_length"
+        where = f"teachers.{name}.max_length" if spec.max_length else self._max_length_key(data.task)
         _refuse_longer(settings.max_length, where, name, self._reads(job))
         return job
+
+    def _max_length_key(self, task: Task) -> str:
+        """Where the suite sets the task's `max_length`."""
+        own = self.spec.training.per_task.get(task.name)
+        return f"training.per_task.{task.name}.max_length" if own and own.max_length else "training.max_length"
 
     def _positions(self, checkpoint: Path) -> int | None:
         config = checkpoints.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
@@ -157,7 +163,7 @@ class _Builder:
 
     def _jobs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """One for each seed."""
-        task, variant, settings = cell.task, cell.variant, self.spec.training
+        task, variant, settings = cell.task, cell.variant, self.spec.training.on(cell.task.name)
         beginning = self._beginning(cell)
         reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
         teachers = self._teachers_of(cell)
@@ -167,7 +173,7 @@ class _Builder:
         elif source is not None:  # which the student is made like
             limits[source.name] = self._reads(source)
         for name, most in limits.items():
-            _refuse_longer(settings.max_length, "training.max_length", name, most)
+            _refuse_longer(settings.max_length, self._max_length_key(task), name, most)
         augmented = self._augmented(cell, data)
         general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
         student_parts = keys.student(
@@ -207,7 +213,19 @@ class _Builder:
             )
             method = self._method(cell, seed)
             yield RunJob(
-                planned, cell, method, data, reader, source, checkpoint, teachers, data_seed, parts, augmented, general
+                planned,
+                cell,
+                method,
+                data,
+                reader,
+                source,
+                checkpoint,
+                teachers,
+                data_seed,
+                parts,
+                settings,
+                augmented,
+                general,
             )
 
     def _beginning(self, cell: Cell) -> Beginning:
@@ -240,12 +258,13 @@ class _Builder:
         return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
 
     def _augmented(self, cell: Cell, data: TaskData) -> AugmentationJob | None:
-        """What the row of the board learns from on that task, if its method makes training data."""
-        place = data.task.name, cell.variant.label
+        """What the row of the board learns from on that task, if its method makes training data that a stage uses."""
+        place, method = (data.task.name, cell.variant.label), self._method(cell, self.spec.seeds[0])
         if place not in self.augmented:
-            asked = self._method(cell, self.spec.seeds[0]).augmentation()
+            asked = method.augmentation()
             self.augmented[place] = self._augmentation(asked, cell.variant, data) if asked else None
-        return self.augmented[place]
+        used = "augmented" in stage_data(method.stages(), cell.variant.stages, augmented=True)
+        return self.augmented[place] if used else None
 
     def _augmentation(self, asked: Augmentation, variant: MethodVariant, data: TaskData) -> AugmentationJob:
         model = self._path(augmenting.model_of(asked, self.suite, variant))

@@ -46,11 +46,11 @@ class _Passes:
     apart: int = 0
     shelves: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def add(self, plan: Plan, cohort: Sequence[RunJob]) -> None:
+    def add(self, cohort: Sequence[RunJob]) -> None:
         read: dict[str, set[int]] = {}
         for job in cohort:
             begin = 0
-            for needs, length in _stages(plan, job):
+            for needs, length in _stages(job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
                     if names and job.kept:
                         self.shelves[teacher.key, job.reader.fingerprint] = _batches(job.data, kept.BATCH_SIZE)
@@ -66,11 +66,11 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
     """Of the runs given, and of the studies that come before them."""
     cohorts, passes = plan.cohorts(jobs), _Passes()
     for cohort in cohorts:
-        passes.add(plan, cohort)
+        passes.add(cohort)
     # Every trial takes what the one with the defaults does.
     first, of_trials = plan.cohorts([study.trial(0, study.defaults) for study in tuning]), _Passes()
     for cohort in first:
-        of_trials.add(plan, cohort)
+        of_trials.add(cohort)
     trials = tuning[0].spec.trials if tuning else 0
     most = max((memory.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *first]), default=0)
     return Estimate(
@@ -88,14 +88,14 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
     )
 
 
-def _stages(plan: Plan, job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
+def _stages(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
     """What each stage reads of its teachers, and how many steps it has."""
     stages = job.method.stages()
     lengths = stage_steps(
         stages,
         job.cell.variant.stages,
-        epochs=plan.spec.training.epochs,
-        batches_per_epoch=_batches(job.data, plan.spec.training.full_batch),
+        epochs=job.training.epochs,
+        batches_per_epoch=_batches(job.data, job.training.full_batch),
     )
     return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
 

@@ -42,7 +42,7 @@ class Generals:
     def __init__(self, resolved: Resolved, device: str) -> None:
         self.resolved = resolved
         self.device = device
-        self._jobs: dict[tuple[str, str, str, str], GeneralJob | None] = {}
+        self._jobs: dict[tuple[str, str, str, str, str], GeneralJob | None] = {}
 
     @property
     def spec(self) -> GeneralSpec:
@@ -59,8 +59,8 @@ class Generals:
 
     @cached_property
     def settings(self) -> TrainingSpec:
-        names = {"batch_size", "lr", "max_length"}
-        own = self.spec.model_dump(include=names)
+        names = {"batch_size", "lr", "schedule", "warmup_ratio", "max_length"}
+        own = self.spec.model_dump(include=names, exclude_none=True)
         return self.resolved.suite.spec.training.model_copy(update={**own, "token_budget": None, "limit": Limit()})
 
     def obstacle(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> str | None:
@@ -80,7 +80,8 @@ class Generals:
 
     def job(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> GeneralJob | None:
         """The stage that the cell's student begins with; None for a method that has none with these options."""
-        place = cell.variant.label, cell.student, teacher.name, beginning.reader.fingerprint
+        options = cell.variant.config.model_dump_json()  # which may differ by task
+        place = cell.variant.label, cell.student, teacher.name, beginning.reader.fingerprint, options
         if place not in self._jobs:
             self._jobs[place] = self._chain(_Asked(cell, beginning, teacher))
         return self._jobs[place]

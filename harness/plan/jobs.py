@@ -11,10 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.method import Augmentation, Cofinetuning, General, Method, TaskInfo
 from harness.results.records import PlannedRun, Tuned
+from harness.stage_settings import StageData
 from harness.suite.resolved import Cell
 from harness.suite.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
 from harness.tasks.base import Splits, Task
 from harness.tasks.text import Text
+from harness.training.schedule import stage_data
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,10 @@ class GeneralJob:
     key: str
 
     @property
-    def cohort(self) -> tuple[str, str, float]:
+    def cohort(self) -> tuple[str, str, float, float]:
         """Jobs that agree in this see the same batches, and learn from the same teacher."""
         teacher = self.assistant.key if self.assistant else str(self.teacher)
-        return teacher, self.reader.fingerprint, self.general.masking
+        return teacher, self.reader.fingerprint, self.general.masking, self.general.smoothing
 
     @property
     def chain(self) -> tuple[GeneralJob, ...]:
@@ -148,9 +150,10 @@ class GeneralJob:
 class RunJob:
     """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
     `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with. `kept`:
-    it reads its teachers' tensors from the cache. `lr`: its learning rate, if it is not the suite's; `trial`: which of
-    its row's trials it is, if it is one; `tuned`: what it took over from them."""
+    the task's own training data, in the stages that `stage_data` says; `general`, the stage on unlabelled text that
+    makes the student it begins with. `training` are the suite's settings on that task, with the learning rate that was
+    tuned. `kept`: it reads its teachers' tensors from the cache. `trial`: which of its row's trials it is, if it is
+    one; `tuned`: what it took over from them."""
 
     planned: PlannedRun
     cell: Cell
@@ -162,10 +165,10 @@ class RunJob:
     teachers: tuple[TeacherJob, ...]
     data_seed: int
     parts: Mapping[str, Any]
+    training: TrainingSpec
     augmented: AugmentationJob | None = None
     general: GeneralJob | None = None
     kept: bool = False
-    lr: float | None = None
     trial: int | None = None
     tuned: Tuned | None = None
 
@@ -185,10 +188,29 @@ class RunJob:
         return frozenset(name for names in stages for each in names for name in each)
 
     @property
+    def stage_data(self) -> tuple[StageData, ...]:
+        """What each of its stages trains on."""
+        return stage_data(self.method.stages(), self.cell.variant.stages, augmented=self.augmented is not None)
+
+    @property
     def cohort(self) -> tuple[str, str, int, str]:
         """Runs that agree in this see the same batches."""
         augmented = self.augmented.key if self.augmented else ""
+        if len(set(self.stage_data)) > 1:  # the step at which the data change is part of what a run sees
+            augmented += f" {self._stage_lengths}"
         return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
+
+    @property
+    def _stage_lengths(self) -> tuple[object, ...]:
+        """What decides at which steps its stages begin, and their data."""
+        own = self.cell.variant.stages
+        lengths = [
+            (each.steps, each.epochs)
+            for stage in self.method.stages()
+            for given in [own.get(stage.name)]
+            for each in [given if given and (given.steps or given.epochs) else stage]
+        ]
+        return (*zip(lengths, (stage.share for stage in self.method.stages()), self.stage_data, strict=True),)
 
 
 @dataclass(frozen=True)

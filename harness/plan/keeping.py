@@ -58,7 +58,9 @@ def decide(jobs: Sequence[RunJob], spec: SuiteSpec, device: str) -> tuple[list[R
     """The same jobs in the same order, those that read kept tensors marked and under keys that say so; and why."""
     if not spec.teacher_cache.max_gb:
         return list(jobs), ()
-    desks = {name: _Desk(spec, torch.device(device).type) for name in dict.fromkeys(job.planned.task for job in jobs)}
+    desks = {
+        name: _Desk(spec, name, torch.device(device).type) for name in dict.fromkeys(job.planned.task for job in jobs)
+    }
     kept = set()
     for row, group in groupby(jobs, key=lambda job: (job.planned.task, job.planned.label, job.planned.student)):
         if desks[row[0]].keeps(list(group)):
@@ -96,23 +98,23 @@ class _Desk:
     """Decides for the rows of one task, in the suite's order. Each task has the whole of the cache while it is
     trained."""
 
-    def __init__(self, spec: SuiteSpec, device: str) -> None:
+    def __init__(self, spec: SuiteSpec, task: str, device: str) -> None:
         self.spec = spec
+        self.training = spec.training.on(task)
+        self.task = task
         self.device = device
         self.taken: dict[tuple[str, ...], set[str]] = {}
         self.bytes = 0.0
         self.sizes: dict[str, Size] = {}
         self.said: dict[str, _Said] = {}
-        self.task = ""
 
     def keeps(self, row: list[RunJob]) -> bool:
         """Whether the row, one run for each seed, reads kept tensors."""
         first = row[0]
-        self.task = first.planned.task
         asked = [(index, teacher, names) for index, teacher, names in _asked(row) if names]
         if not asked:
             return False
-        epochs = _epochs(first, self.spec.training)
+        epochs = _epochs(first, self.training)
         more = {teacher.name: self._more(first, index, teacher, names) for index, teacher, names in asked}
         reason = self._reason(first, asked, epochs, sum(more.values()))
         for _, teacher, names in asked:
@@ -133,7 +135,7 @@ class _Desk:
         self, job: RunJob, asked: list[tuple[int, TeacherJob, frozenset[str]]], epochs: float, more: float
     ) -> str | None:
         """Why the row is not to read kept tensors."""
-        training, most = self.spec.training, self.spec.teacher_cache.max_gb * GB
+        training, most = self.training, self.spec.teacher_cache.max_gb * GB
         if job.augmented:
             return "it learns from data of its own"
         passes = epochs * (SEEDS if training.data_seed is None else 1)
@@ -158,7 +160,7 @@ class _Desk:
         kind, hidden, size = job.data.task.kind, job.method.teachers[index].hidden, self._size(job.data, teacher.reader)
         entries = size.tokens if by_token(name, kind == "qa") else size.rows
         width = job.method.task.num_labels if name == "logits" else hidden
-        return entries * width * (2 if self.spec.training.precision == "bf16" else 4)
+        return entries * width * (2 if self.training.precision == "bf16" else 4)
 
     def _reading(self, job: RunJob, index: int, teacher: TeacherJob, names: frozenset[str]) -> float:
         """Seconds, of the whole training set."""
@@ -167,16 +169,16 @@ class _Desk:
     def _computing(self, job: RunJob, index: int, teacher: TeacherJob) -> float:
         """Seconds of a forward pass over the whole training set."""
         shape, size = job.method.teachers[index], self._size(job.data, teacher.reader)
-        layers = shape.layers * size.rows / self.spec.training.full_batch
+        layers = shape.layers * size.rows / self.training.full_batch
         return size.tokens * _flops(shape) / FLOPS.get(self.device, FLOPS["cuda"]) + layers * LAYER_SECONDS
 
     def _size(self, data: TaskData, reader: Reader) -> Size:
         if reader.fingerprint not in self.sizes:
-            self.sizes[reader.fingerprint] = _measured(data, reader, self.spec.training.max_length)
+            self.sizes[reader.fingerprint] = _measured(data, reader, self.training.max_length)
         return self.sizes[reader.fingerprint]
 
     def choices(self) -> Iterator[Choice]:
-        orders = 1 if self.spec.training.data_seed is not None else len(self.spec.seeds)
+        orders = 1 if self.training.data_seed is not None else len(self.spec.seeds)
         for teacher, said in self.said.items():
             fresh = {reason: tuple(rows) for reason, rows in said.fresh.items()}
             yield Choice(self.task, teacher, tuple(said.kept), said.bytes / GB, said.epochs, orders, fresh)

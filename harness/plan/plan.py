@@ -8,6 +8,7 @@ from functools import cached_property
 
 from harness.plan import figures, rows, sharing, studies
 from harness.plan.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
+from harness.plan.protocols import protocols
 from harness.results.records import DataReport, NotApplicable, PlanFile, PlannedGeneral, PlannedTask
 from harness.suite.resolved import Resolved
 from harness.suite.schema import SuiteSpec
@@ -46,7 +47,7 @@ class Plan:
 
     def load(self, job: RunJob) -> memory.Load:
         """What a run takes of the memory."""
-        return sharing.of_run(job, self.spec.training, self.device)
+        return sharing.of_run(job, job.training, self.device)
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
         """The general stages that the jobs begin with, each once, an assistant before its students."""
@@ -98,7 +99,7 @@ class Plan:
             latency=self.spec.latency,
             published=figures.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
-            rows=rows.rows(self.resolved),
+            rows=rows.rows(self.resolved, protocols(self.runs)),
             shapes=rows.shapes(self.resolved),
             tuning=studies.planned(self.runs, self.spec),
         )

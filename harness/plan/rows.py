@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from harness.results.records import PlannedRow, Shape
 from harness.suite.methods import begins_on_text
 from harness.suite.resolved import MethodVariant, Resolved
-from harness.suite.schema import SuiteSpec
+from harness.suite.schema import StageOverride, SuiteSpec
 
 
-def rows(resolved: Resolved) -> dict[str, PlannedRow]:
-    """Of each label."""
-    return {variant.label: _row(variant, resolved.suite.spec) for variant in resolved.suite.variants}
+def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedRow]:
+    """Of each label; `protocols` are those of labels that have runs."""
+    return {
+        variant.label: _row(variant, resolved.suite.spec, protocols.get(variant.label, ""))
+        for variant in resolved.suite.variants
+    }
 
 
 def shapes(resolved: Resolved) -> dict[str, Shape]:
@@ -28,7 +34,7 @@ def shapes(resolved: Resolved) -> dict[str, Shape]:
     }
 
 
-def _row(variant: MethodVariant, suite: SuiteSpec) -> PlannedRow:
+def _row(variant: MethodVariant, suite: SuiteSpec, protocol: str) -> PlannedRow:
     """A method takes the first of the suite's teachers, and its stage on text, unless its entry says otherwise."""
     method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
     begins = suite.general is not None and begins_on_text(method)
@@ -38,9 +44,19 @@ def _row(variant: MethodVariant, suite: SuiteSpec) -> PlannedRow:
     return PlannedRow(
         method=method.name,
         entry=int(variant.path[1]),
-        plain=usual and not variant.stages and as_usual,
+        plain=usual and not variant.stages and not variant.per_task and as_usual,
         options=options,
-        stages={name: stage.model_dump(exclude_none=True) for name, stage in variant.stages.items()},
+        stages=_plain(variant.stages),
         teachers=list(variant.teachers),
         general=variant.general,
+        per_task={
+            task: {"options": own.config.model_dump(mode="json"), "stages": _plain(own.stages)}
+            for task, own in variant.per_task.items()
+            if task in suite.tasks
+        },
+        protocol=protocol,
     )
+
+
+def _plain(stages: Mapping[str, StageOverride]) -> dict[str, dict[str, Any]]:
+    return {name: stage.model_dump(exclude_none=True) for name, stage in stages.items()}

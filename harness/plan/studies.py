@@ -22,7 +22,7 @@ from harness.plan.jobs import RunJob
 from harness.results.records import PlannedStudy, PlannedTuning, Tuned
 from harness.results.tunings import LEARNING_RATE, TuningRecord
 from harness.search import Dimension, Search
-from harness.suite.schema import StageOverride, SuiteSpec, TrainingSpec, TuningSpec
+from harness.suite.schema import StageOverride, SuiteSpec, TuningSpec
 
 VERSION = 1
 """Of what is proposed and chosen. Raise it when that changes: it is part of the keys of tuned runs."""
@@ -39,7 +39,6 @@ class Study:
     space: Mapping[str, Dimension]
     defaults: Mapping[str, Any]
     spec: TuningSpec
-    training: TrainingSpec
 
     @property
     def higher_is_better(self) -> bool:
@@ -52,9 +51,9 @@ class Study:
         Raises:
             UserError: the method does not take these values together.
         """
-        seed, data_seed = self.spec.seed, self.training.data_seed
+        seed, data_seed = self.spec.seed, self.job.training.data_seed
         own = key({"study": self.key, "trial": number, "values": dict(values)})
-        job = _with(self.job, values, seed, self.training)
+        job = _with(self.job, values, seed)
         return replace(
             job,
             planned=job.planned.model_copy(update={"key": own, "seed": seed}),
@@ -72,7 +71,7 @@ class Study:
             score=chosen.score,
             seconds=record.seconds,
         )
-        return replace(_with(job, chosen.values, job.planned.seed, self.training), tuned=tuned)
+        return replace(_with(job, chosen.values, job.planned.seed), tuned=tuned)
 
 
 def decide(jobs: Sequence[RunJob], spec: SuiteSpec) -> list[RunJob]:
@@ -112,8 +111,8 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
         parts["data_seed"] = spec.training.data_seed
     space = space_of(job, spec)
     config = job.cell.variant.config
-    defaults = {name: spec.training.lr if name == LEARNING_RATE else getattr(config, name) for name in space}
-    return Study(key(parts), parts, job, space, defaults, spec.tuning, spec.training)
+    defaults = {name: job.training.lr if name == LEARNING_RATE else getattr(config, name) for name in space}
+    return Study(key(parts), parts, job, space, defaults, spec.tuning)
 
 
 def every(jobs: Iterable[RunJob], spec: SuiteSpec) -> list[Study]:
@@ -145,7 +144,7 @@ def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
     that serves more than one run."""
     variant = job.cell.variant
     space: dict[str, Dimension] = {}
-    rates = spec.tuning.rates(spec.training.lr) if spec.tuning else None
+    rates = spec.tuning.rates(job.training.lr) if spec.tuning else None
     fixed = {name for name, stage in variant.stages.items() if stage.lr is not None}
     if rates and any(stage.name not in fixed for stage in job.method.stages()):
         space[LEARNING_RATE] = Search(*rates, log=True)
@@ -178,7 +177,7 @@ def _before(job: RunJob, method: Method) -> tuple[Any, ...]:
     )
 
 
-def _with(job: RunJob, values: Mapping[str, Any], seed: int, training: TrainingSpec) -> RunJob:
+def _with(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
     """The job with these values of its options, and of the learning rate."""
     options = {name: value for name, value in values.items() if name != LEARNING_RATE}
     try:
@@ -190,10 +189,11 @@ def _with(job: RunJob, values: Mapping[str, Any], seed: int, training: TrainingS
     if problems:
         raise UserError(*problems)
     variant = replace(job.cell.variant, config=config)
-    rate = values.get(LEARNING_RATE)
+    rate, training = values.get(LEARNING_RATE), job.training
     if rate is not None:
         variant = replace(variant, stages=_in_proportion(method, variant.stages, rate / training.lr))
-    return replace(job, cell=replace(job.cell, variant=variant), method=method, lr=rate)
+        training = training.model_copy(update={"lr": rate})
+    return replace(job, cell=replace(job.cell, variant=variant), method=method, training=training)
 
 
 def _in_proportion(method: Method, own: Mapping[str, StageOverride], factor: float) -> dict[str, StageOverride]:

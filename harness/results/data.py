@@ -95,7 +95,9 @@ def nested(row: Row, summary: Summary) -> dict[str, Any]:
         }
         for name, cell in row.cells.items()
     }
-    return {**_which(row), **_of_row(row, summary), "tasks": cells}
+    planned = summary.plan.rows.get(row.label) if row.role == "student" else None
+    protocol = {"protocol": planned.protocol} if planned and planned.protocol else {}
+    return {**_which(row), **_of_row(row, summary), **protocol, "tasks": cells}
 
 
 def comparisons(summary: Summary) -> list[dict[str, Any]]:

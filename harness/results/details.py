@@ -20,6 +20,8 @@ def tables(summary: Summary) -> Iterator[Table]:
     if any(cell.score and cell.score.std is not None for row in summary.students for cell in row.cells.values()):
         yield _spread(summary)
     yield _cost(summary)
+    if any(row.protocol for row in summary.plan.rows.values()):
+        yield _protocols(summary)
 
 
 def _suite(summary: Summary) -> Table:
@@ -69,3 +71,11 @@ def _cost(summary: Summary) -> Table:
     apart = (("tuning", "cost"),) if summary.plan.tuning else ()
     titles = (("params", "(M)"), ("compression",), ("training", "cost"), *apart, ("runs",))
     return Table("Size and cost", (*NAMES, *(Column(title) for title in titles)), tuple(lines))
+
+
+def _protocols(summary: Summary) -> Table:
+    """What each row trained on, and for how long: a paper's procedure may have more."""
+    labels = dict.fromkeys(row.label for row in summary.students)
+    planned = {label: summary.plan.rows[label].protocol for label in labels if label in summary.plan.rows}
+    lines = [Line("student", "", (label, protocol)) for label, protocol in planned.items() if protocol]
+    return Table("Training protocol", (NAMES[0], Column(("protocol",), "left")), tuple(lines))

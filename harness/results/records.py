@@ -225,11 +225,16 @@ class PlannedRow(Frozen):
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="lengths and rates that are set")
     teachers: list[str]
     general: bool = Field(False, description="it begins with a stage on unlabelled text")
+    per_task: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="task -> its options and stages, where they differ from the above"
+    )
+    protocol: str = Field("", description="text stage, data, stages and length, in a few words; empty: it has no run")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All in which rows of one method can differ; no option of a method is named like one of the other three."""
-        return {**self.options, "stages": self.stages, "teachers": self.teachers, "general": self.general}
+        """All in which rows of one method can differ; no option of a method is named like one of the other four."""
+        apart = {"stages": self.stages, "teachers": self.teachers, "general": self.general, "per_task": self.per_task}
+        return {**self.options, **apart}
 
 
 class Shape(Frozen):

@@ -89,6 +89,8 @@ class Findings:
             name = _at(self.root, (*path[:2], "name"))
             inner = [key for key in keys[2:3] if key not in ("name", "options")]
             keys[1:3] = [name.value if name else keys[1], *inner]
+            if len(keys) > 4 and keys[2] == "per_task" and keys[4] == "options":
+                del keys[4]
         return ".".join(str(key) for key in keys)
 
     def _existing(self, path: KeyPath) -> KeyPath:

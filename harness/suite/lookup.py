@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -41,6 +41,8 @@ def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
     _repeated(as_list(data, "tasks"), "tasks", findings)
     _repeated(as_list(data, "seeds"), "seeds", findings)
     known: list[str] = []
+    for path in _per_task(data):
+        _known_task(str(path[-1]), path, host, findings)
     for index, name in enumerate(as_list(data, "tasks")):
         if isinstance(name, str):
             _known_task(name, ("tasks", index), host, findings)
@@ -54,6 +56,15 @@ def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
             if name in host.tasks and host.tasks[name].higher_is_better and isinstance(floor, int | float):
                 _on_scale(floor, host.tasks[name], path, findings)
     return known
+
+
+def _per_task(data: Mapping[str, Any]) -> Iterator[KeyPath]:
+    """Where the suite has settings of single tasks. They may be of tasks that it does not run."""
+    for task in as_map(as_map(data, "training"), "per_task"):
+        yield ("training", "per_task", task)
+    for index, entry in enumerate(as_list(data, "methods")):
+        for task in as_map(entry, "per_task") if isinstance(entry, dict) else ():
+            yield ("methods", index, "per_task", task)
 
 
 def _on_scale(floor: float, task: Task, path: KeyPath, findings: Findings) -> None:
@@ -126,13 +137,19 @@ def published(data: Mapping[str, Any], host: Host, findings: Findings) -> tuple[
 def tuning(data: Mapping[str, Any], findings: Findings) -> None:
     """The first trial takes the suite's own learning rate, so that has to be among those that are tuned over."""
     rates, training = as_map(data, "tuning").get("lr"), as_map(data, "training")
-    usual = training.get("lr", TrainingSpec.model_fields["lr"].default)
-    numbers = [rate for rate in (usual, *(rates if isinstance(rates, list) else ())) if isinstance(rate, float)]
-    if len(numbers) == 3 and numbers[1] < numbers[2] and not numbers[1] <= usual <= numbers[2]:
-        findings.add(
-            ("tuning", "lr"),
-            f"training.lr is {usual:g}, which is not from {numbers[1]:g} to {numbers[2]:g}: the first trial takes it",
-        )
+    if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, float) for rate in rates):
+        return
+    least, greatest = rates
+    usual = {"training.lr": training.get("lr", TrainingSpec.model_fields["lr"].default)}
+    for task, own in as_map(training, "per_task").items():
+        if isinstance(own, dict) and "lr" in own:
+            usual[f"training.per_task.{task}.lr"] = own["lr"]
+    for key, rate in usual.items():
+        if isinstance(rate, float) and least < greatest and not least <= rate <= greatest:
+            findings.add(
+                ("tuning", "lr"),
+                f"{key} is {rate:g}, which is not from {least:g} to {greatest:g}: the first trial takes it",
+            )
 
 
 def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from harness.errors import nearest
 from harness.suite.document import KeyPath, Node
 from harness.suite.findings import Findings, found
-from harness.suite.resolved import MethodVariant
+from harness.suite.resolved import MethodVariant, OnTask
 from harness.suite.schema import LONGEST_LABEL, RESERVED, MethodSpec
 
 if TYPE_CHECKING:  # torch, through the method interface
@@ -49,12 +50,23 @@ def _entry(item: Node, findings: Findings) -> Node | None:
             f" the options of {name!r} below it",
         )
     if isinstance(body.value, dict):
-        own = {key: node for key, node in body.value.items() if key not in RESERVED}
-        entry |= {key: node for key, node in body.value.items() if key in RESERVED}
-        entry["options"] = Node(own, body.mark)
+        entry |= _parted(body, RESERVED).value
+        tasks = entry.get("per_task")
+        if tasks is not None and isinstance(tasks.value, dict):
+            parted = {task: _parted(node, {"stages"}) for task, node in tasks.value.items()}
+            entry["per_task"] = Node(parted, tasks.mark)
     elif body.value is not None:
         findings.note(body.mark, f"methods.{name}: options should be a map of keys, found {found(body.plain())}")
     return Node(entry, body.mark)
+
+
+def _parted(body: Node, reserved: Collection[str]) -> Node:
+    """A map with all keys but the reserved ones moved to `options`."""
+    if not isinstance(body.value, dict):
+        return body
+    kept = {key: node for key, node in body.value.items() if key in reserved}
+    options = {key: node for key, node in body.value.items() if key not in reserved}
+    return Node({**kept, "options": Node(options, body.mark)}, body.mark)
 
 
 def expand(
@@ -85,8 +97,11 @@ def expand(
                 other = findings.root.mark_of(labels[label])
                 findings.add(path, f"label {label!r} is taken, at {other}; give one of them a `label:` of its own")
             labels.setdefault(label, path)
+            on_tasks = _on_tasks(spec, config, path, findings)
             variants.append(
-                MethodVariant(label, method, config, spec.stages, own_students, own_teachers, path, own_general)
+                MethodVariant(
+                    label, method, config, spec.stages, own_students, own_teachers, path, own_general, on_tasks
+                )
             )
     return tuple(variants)
 
@@ -188,6 +203,29 @@ def _cells(
                 (*path, "grid"), f"label {label!r} is longer than {LONGEST_LABEL} characters; give a shorter `label:`"
             )
         yield label, config
+
+
+def _below(path: KeyPath, option: KeyPath) -> KeyPath:
+    return (*path, "options", *option)
+
+
+def _on_tasks(spec: MethodSpec, config: MethodConfig, path: KeyPath, findings: Findings) -> dict[str, OnTask]:
+    """The options and stages of one cell of an entry, on each task for which the entry says what differs."""
+    found: dict[str, OnTask] = {}
+    for task, own in spec.per_task.items():
+        here = (*path, "per_task", task)
+        for option in own.options.keys() & spec.grid.keys():
+            findings.add((*here, "options", option), f"option {option!r} is in the grid: take it out of one of them")
+        try:
+            settled = type(config).model_validate({**config.model_dump(exclude_unset=True), **own.options})
+        except ValidationError as error:
+            findings.invalid(error, type(config), partial(_below, here))
+            continue
+        stages = dict(spec.stages)
+        for name, stage in own.stages.items():
+            stages[name] = stages[name].merged(stage) if name in stages else stage
+        found[task] = OnTask(settled, stages)
+    return found
 
 
 def _word(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,20 @@ if TYPE_CHECKING:  # torch, through the method interface
 
 
 @dataclass(frozen=True)
+class OnTask:
+    """A row's settled options and stages on a task where they differ."""
+
+    config: MethodConfig
+    stages: Mapping[str, StageOverride]
+
+
+@dataclass(frozen=True)
 class MethodVariant:
     """One row of the board for each student: a method with its options settled.
 
     `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise. `path` is where in
-    the suite its entry stands. `general`: whether its students begin with a stage on unlabelled text.
+    the suite its entry stands. `general`: whether its students begin with a stage on unlabelled text. `per_task` has
+    the options and stages of tasks on which they differ.
     """
 
     label: str
@@ -34,11 +43,18 @@ class MethodVariant:
     teachers: tuple[str, ...]
     path: tuple[str | int, ...] = ("methods",)
     general: bool = False
+    per_task: Mapping[str, OnTask] = field(default_factory=dict)
+
+    def on(self, task: str) -> MethodVariant:
+        """The row as it is on that task."""
+        own = self.per_task.get(task)
+        return replace(self, config=own.config, stages=own.stages) if own else self
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, variant, student): it runs once for each seed, or it is n/a for `reason`."""
+    """One (task, variant, student): it runs once for each seed, or it is n/a for `reason`. `variant` is the row as it
+    is on that task."""
 
     task: Task
     variant: MethodVariant

@@ -42,8 +42,9 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
     cells: list[Cell] = []
     for variant in suite.variants:
         row = [
-            Cell(task, variant, student, _obstacle(suite, task, variant, student, shapes, findings))
+            Cell(task, own, student, _obstacle(suite, task, own, student, shapes, findings))
             for task in suite.tasks
+            for own in [variant.on(task.name)]
             for student in variant.students
         ]
         if all(cell.reason for cell in row):
@@ -165,7 +166,7 @@ def _obstacle(
         findings.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
         return None
     if not problems:
-        _check_stages(variant, stages, before, findings)
+        _check_stages(suite, method, variant, stages, before, findings)
         problems = [problem for stage in stages for problem in check_needs(stage, info, own, teachers)]
         problems += [problem for each in before for problem in _check_needs_on_text(each)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
@@ -189,16 +190,32 @@ def _ask_of_preparation(method: Method, suite: Suite, variant: MethodVariant) ->
 
 
 def _check_stages(
-    variant: MethodVariant, stages: Sequence[Stage], before: Sequence[general.OnText], findings: Findings
+    suite: Suite,
+    method: Method,
+    variant: MethodVariant,
+    stages: Sequence[Stage],
+    before: Sequence[general.OnText],
+    findings: Findings,
 ) -> None:
     names = [stage.name for stage in stages]
     every = [*names, *dict.fromkeys(each.general.stage.name for each in before)]
     if not names or len(set(every)) < len(every):
         has = f"its stages are named {', '.join(every)}" if names else "it has none"
         findings.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
-    for name in variant.stages:
+    for name, stage in variant.stages.items():
+        where = _where(suite, variant, method.task, name)
         if name not in names:
-            findings.add((*variant.path, "stages", name), f"the method has no stage {name!r}; {nearest(name, names)}")
+            findings.add(where, f"the method has no stage {name!r}; {nearest(name, names)}")
+        elif stage.data == "augmented" and method.augmentation() is None:
+            message = f"with these options the method makes no augmented data for a {method.task.kind} task"
+            findings.add((*where, "data"), f"{message}: change its options, or remove `data`")
+
+
+def _where(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:
+    """Where the suite names that stage of the row's, for the task or for all."""
+    on_task = suite.spec.methods[int(variant.path[1])].per_task.get(task.name)
+    inner = ("per_task", task.name) if on_task and stage in on_task.stages else ()
+    return (*variant.path, *inner, "stages", stage)
 
 
 def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> list[Problem]:

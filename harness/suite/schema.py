@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from harness.names import Name
+from harness.stage_settings import Schedule, StageData
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
@@ -26,6 +27,7 @@ Epochs = Annotated[float, Field(gt=0, le=LARGEST_SIZE)]
 Gigabytes = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 Threads = Positive | Literal["all"]
 
 
@@ -97,7 +99,12 @@ class MethodSpec(Strict):
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict, min_length=1, description="option -> values; one row for each cell"
     )
-    stages: dict[str, StageOverride] = Field(default_factory=dict, description="lengths and rates of its stages")
+    stages: dict[str, StageOverride] = Field(
+        default_factory=dict, description="lengths, learning rates and data of its stages"
+    )
+    per_task: dict[str, MethodOnTask] = Field(
+        default_factory=dict, description="task -> options and stages that differ from the entry's on it"
+    )
     students: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="default: all")
     teachers: list[str] | None = Field(None, description="default: as many as the method takes, in order")
     general: bool | None = Field(
@@ -106,12 +113,22 @@ class MethodSpec(Strict):
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
 
 
+class MethodOnTask(Strict):
+    """What differs in an entry of `methods` on one task: `stages` beside the method's own options."""
+
+    stages: dict[str, StageOverride] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class StageOverride(Strict):
-    """A stage's length and peak learning rate, in place of its share of the run's."""
+    """A stage's length, learning rate and data, in place of what the method or the suite's `training` say."""
 
     epochs: Epochs | None = None
     steps: Positive | None = None
-    lr: Rate | None = None
+    lr: Rate | None = Field(None, description="peak learning rate")
+    schedule: Schedule | None = Field(None, description="of the learning rate after warm-up")
+    warmup_ratio: WarmupRatio | None = Field(None, description="share of the stage's steps")
+    data: StageData | None = Field(None, description="the task's own training data, or the method's augmented data")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -119,12 +136,47 @@ class StageOverride(Strict):
             raise ValueError("a stage's length is given by `epochs` or by `steps`, found both")
         return self
 
+    def merged(self, other: StageOverride) -> StageOverride:
+        """This override with what `other` sets put in; a length replaces the other kind of length."""
+        given = other.model_dump(exclude_none=True)
+        own = self.model_dump(exclude={"epochs", "steps"} if {"epochs", "steps"} & given.keys() else None)
+        return StageOverride(**{**own, **given})
+
 
 class Limit(Strict):
     """The first examples of a seeded shuffle only. A limited run is a rehearsal."""
 
     train: Positive | None = None
     validation: Positive | None = None
+
+
+class TaskTraining(Strict):
+    """Settings of `training` that hold on one task. What is not given is as on the other tasks."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Positive | None = Field(None, description="also in place of a token_budget of all tasks")
+    token_budget: Positive | None = None
+    lr: Rate | None = None
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    micro_batch: Positive | None = None
+    schedule: Schedule | None = None
+    warmup_ratio: WarmupRatio | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    clip: Annotated[float, Field(gt=0)] | None = Field(None, description="null: no clipping on this task")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        required = {"epochs", "lr", "max_length", "schedule", "warmup_ratio", "weight_decay"}
+        for name in sorted(required & self.model_fields_set):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is null: give it a value, or leave it out to take that of all tasks")
+        return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the task sets, an explicit null among it."""
+        given = self.model_dump(include=self.model_fields_set)
+        return {"token_budget": None, **given} if given.get("batch_size") is not None else given
 
 
 class TrainingSpec(Strict):
@@ -146,20 +198,32 @@ class TrainingSpec(Strict):
         None, description="what the runs of a cohort may take together; default: what there is, less a margin"
     )
     limit: Limit = Limit()
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of a stage's steps")
+    schedule: Schedule = Field("linear", description="of the learning rate after warm-up, in each stage")
+    warmup_ratio: WarmupRatio = Field(0.1, description="share of a stage's steps in which the learning rate rises")
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
     clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
     checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
     log_every: Positive = Field(50, description="steps")
     data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
+    per_task: dict[str, TaskTraining] = Field(
+        default_factory=dict, description="task -> settings that differ from the above on it"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.token_budget is not None and self.token_budget < self.max_length:
-            raise ValueError(
-                f"token_budget is {self.token_budget}, less than max_length, {self.max_length}: no room for one example"
-            )
+        every: dict[str, TrainingSpec] = {"": self, **{f"on {task}: ": self.on(task) for task in self.per_task}}
+        for where, settings in every.items():
+            budget, longest = settings.token_budget, settings.max_length
+            if budget is not None and budget < longest:
+                raise ValueError(
+                    f"{where}token_budget is {budget}, less than max_length, {longest}: no room for one example"
+                )
         return self
+
+    def on(self, task: str) -> TrainingSpec:
+        """The settings that hold on that task."""
+        own = self.per_task[task].given if task in self.per_task else {}
+        return self.model_copy(update={**own, "per_task": {}})
 
     @property
     def full_batch(self) -> int:
@@ -177,6 +241,8 @@ class GeneralSpec(Strict):
     steps: Positive
     batch_size: Positive = 32
     lr: Rate = 1e-4
+    schedule: Schedule | None = Field(None, description="of the learning rate; default: training.schedule")
+    warmup_ratio: WarmupRatio | None = Field(None, description="default: training.warmup_ratio")
     max_length: Tokens = 128
     seed: Seed = 1
 
@@ -308,6 +374,7 @@ class SuiteSpec(Strict):
         return self.selection
 
 
+MethodOnTask.model_rebuild()
 MethodSpec.model_rebuild()
 
 RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}

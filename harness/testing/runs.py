@@ -123,8 +123,9 @@ class Workshop:
         if self.kind != "text":
             return Stream(data, batch_size=TRAINING.batch_size, data_seed=1)
         subject = self.subject
-        masking = subject.general(subject.cases[0].bound()).masking
-        return TextStream(data, _Vocabulary(), batch_size=TRAINING.batch_size, masking=masking, seed=1)
+        general = subject.general(subject.cases[0].bound())
+        masking = {"masking": general.masking, "smoothing": general.smoothing}
+        return TextStream(data, _Vocabulary(), batch_size=TRAINING.batch_size, seed=1, **masking)
 
 
 class _Vocabulary:

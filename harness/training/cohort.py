@@ -16,9 +16,9 @@ from harness.suite.schema import TrainingSpec
 from harness.tensors import Tensors
 from harness.training import micro, precision
 from harness.training.alignment import Alignment
-from harness.training.data import Stream
 from harness.training.prefetch import Ahead, Batches
 from harness.training.run import Run
+from harness.training.staged_stream import BatchStream
 from harness.training.stopwatch import Lap
 
 
@@ -83,7 +83,7 @@ class Teacher:
 class Cohort:
     """Runs that share a stream of batches, and the teachers that they name. All students read with `stream.reader`."""
 
-    stream: Stream
+    stream: BatchStream
     teachers: Mapping[str, Source]
     runs: Sequence[Run]
     device: torch.device

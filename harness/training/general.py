@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.batch import NOT_MASKED, Batch
 from harness.method import LossTerms, Method, Stage, Step
@@ -51,14 +53,24 @@ class OnText(Method):
 class TextStream(Stream):
     """The endless sequence of batches of unlabelled text.
 
-    A share `masking` of the tokens is masked anew each time that a text comes, at least one in each (none if it is 0);
-    the labels are those tokens.
+    A share `masking` of the tokens is masked anew each time that a text comes (none if it is 0); the labels are those
+    tokens. With `smoothing` rare tokens are masked more often: see `General`.
     """
 
-    def __init__(self, text: EncodedTask, tokenizer: Any, *, batch_size: int, masking: float, seed: int) -> None:
+    def __init__(
+        self,
+        text: EncodedTask,
+        tokenizer: Any,
+        *,
+        batch_size: int,
+        masking: float,
+        seed: int,
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__(text, batch_size=batch_size, data_seed=seed)
         self.tokenizer = tokenizer
         self.masking = masking
+        self._weights = _by_rarity(text, len(tokenizer), smoothing) if smoothing else None
 
     def made(self, position: int) -> tuple[dict[str, Batch], int]:
         batches, tokens = super().made(position)
@@ -71,11 +83,26 @@ class TextStream(Stream):
             return replace(batch, labels=torch.full_like(ids, NOT_MASKED))
         assert batch.word_ids is not None  # of every batch that is collated
         generator = torch.Generator().manual_seed(seed)
-        draws = torch.rand(ids.shape, generator=generator).masked_fill(batch.word_ids < 0, 2.0)
-        chosen = (draws < self.masking) | (draws == draws.amin(-1, keepdim=True))
+        chosen = self._chosen(ids, batch.word_ids >= 0, generator)
         labels = ids.masked_fill(~chosen, NOT_MASKED)
         kind = torch.rand(ids.shape, generator=generator)
         others = torch.randint(len(self.tokenizer), ids.shape, generator=generator)
         shown = torch.where(chosen & (kind < AS_MASK), int(self.tokenizer.mask_token_id), ids)
         shown = torch.where(chosen & (kind >= AS_MASK) & (kind < AS_MASK + AS_ANOTHER), others, shown)
         return replace(batch, inputs={**batch.inputs, "input_ids": shown}, labels=labels)
+
+    def _chosen(self, ids: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+        """The tokens to predict, bool [B, N], of those that are `words` and not special tokens."""
+        if self._weights is None:
+            draws = torch.rand(ids.shape, generator=generator).masked_fill(~words, 2.0)
+            return (draws < self.masking) | (draws == draws.amin(-1, keepdim=True))
+        weights = self._weights[ids].masked_fill(~words, 0.0).flatten()
+        count = min(math.ceil(self.masking * int(words.sum())), int((weights > 0).sum()))
+        drawn = torch.multinomial(weights, count, generator=generator)
+        return torch.zeros_like(weights, dtype=torch.bool).index_fill_(0, drawn, True).view_as(ids)
+
+
+def _by_rarity(text: EncodedTask, vocabulary: int, smoothing: float) -> Tensor:
+    """The weight of each token in the draw of those to mask, float64 [V]: its count to the power of -`smoothing`."""
+    counts = np.bincount(text.train.input_ids.values, minlength=vocabulary)
+    return torch.from_numpy(np.maximum(counts, 1.0) ** -smoothing)

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 
 from harness.batch import Batch
-from harness.training.data import Stream
+from harness.training.staged_stream import BatchStream
 
 Batches = tuple[dict[str, Batch], int]
 
@@ -26,7 +26,7 @@ class Ahead:
     On CUDA they are pinned: their copies to the device are queued behind its work, and nothing waits for them.
     """
 
-    def __init__(self, stream: Stream, device: torch.device) -> None:
+    def __init__(self, stream: BatchStream, device: torch.device) -> None:
         self._stream = stream
         self._device = device
         self._thread = ThreadPoolExecutor(1, "batches") if pays(device) else None

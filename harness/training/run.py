@@ -18,7 +18,7 @@ from harness.suite.schema import StageOverride, TrainingSpec
 from harness.tensors import Tensors
 from harness.training import micro, names, precision
 from harness.training.losslog import LossLog
-from harness.training.optim import adamw, set_learning_rate
+from harness.training.optim import adamw, freeze, set_learning_rate
 from harness.training.rng import RandomState
 from harness.training.schedule import learning_rate, stage_steps
 from harness.training.selection import BestEpoch
@@ -78,6 +78,7 @@ class Run:
             self.notes = dict(method.notes())
         except Exception as error:  # the method's own mistake: this run has failed, those beside it have not
             self.fail(error)
+        self._frozen: list[nn.Parameter] = []
         self.optimizer = self._new_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self.micro_batch = training.micro_batch
@@ -244,10 +245,15 @@ class Run:
         )
 
     def _learning_rate(self) -> float:
-        override = self.overrides.get(self.stage.name)
-        own = override.lr if override and override.lr is not None else self.stage.lr
-        peak = own if own is not None else self.training.lr
-        return learning_rate(peak, self.stage_step, self.lengths[self.stage_number], self.training.warmup)
+        """The suite's entry for the stage decides, then the method's stage, then the suite's `training`."""
+        sources = (self.overrides.get(self.stage.name), self.stage, self.training)
+
+        def first(name: str) -> Any:
+            return next(value for source in sources if (value := getattr(source, name, None)) is not None)
+
+        return learning_rate(
+            first("lr"), self.stage_step, self.lengths[self.stage_number], first("warmup_ratio"), first("schedule")
+        )
 
     def _advance(self) -> None:
         """Log where that is due, count the step, and begin the next stage with an optimiser of its own."""
@@ -280,6 +286,14 @@ class Run:
             best.settle(self.student)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
+        """Of the stage, over what it trains."""
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
+        try:
+            self._frozen = freeze(self.student, self.stage.frozen)
+        except ValueError as error:
+            self.fail(error)
         return adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
 
     def state_dict(self) -> dict[str, Any]:

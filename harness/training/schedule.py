@@ -1,10 +1,12 @@
-"""How long each stage of a run is, and its learning rate at each step."""
+"""How long each stage of a run is, what it trains on, and its learning rate at each step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from harness.method import Stage
+from harness.stage_settings import Schedule, StageData
 from harness.suite.schema import StageOverride
 
 
@@ -31,6 +33,18 @@ def stage_steps(
     return steps
 
 
+def stage_data(
+    stages: Sequence[Stage], overrides: Mapping[str, StageOverride], *, augmented: bool
+) -> tuple[StageData, ...]:
+    """What each stage trains on. Without augmented data that is the task's own."""
+
+    def of(stage: Stage) -> StageData:
+        override = overrides.get(stage.name)
+        return (override.data if override else None) or stage.data
+
+    return tuple(of(stage) if augmented else "task" for stage in stages)
+
+
 def _own_length(stage: Stage, override: StageOverride | None, batches_per_epoch: int) -> int | None:
     for steps, epochs in ((override.steps, override.epochs) if override else (None, None), (stage.steps, stage.epochs)):
         if steps is not None:
@@ -40,9 +54,16 @@ def _own_length(stage: Stage, override: StageOverride | None, batches_per_epoch:
     return None
 
 
-def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:
-    """Of step `step` (from 0): linear warm-up over that share of the stage, then linear decay to 0 after its last."""
-    warm = int(warmup * steps)
+def learning_rate(peak: float, step: int, steps: int, warmup_ratio: float, schedule: Schedule = "linear") -> float:
+    """Of step `step` (from 0) of a stage: linear warm-up over that share of its steps, then `schedule`.
+
+    ``linear`` and ``cosine`` decay to 0 after the last step, ``constant`` keeps the peak.
+    """
+    warm = int(warmup_ratio * steps)
     if step < warm:
         return peak * (step + 1) / (warm + 1)
+    if schedule == "constant":
+        return peak
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
     return peak * (steps - step) / max(1, steps - warm)

@@ -47,6 +47,14 @@ class TinyBERTConfig(MethodConfig):
     temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
         1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)"
     )
+    projection_bias: bool = Field(
+        False, description="the learnable maps between widths have a bias (authors' code: fit_dense)"
+    )
+    regression_loss: Literal["teacher", "labels"] = Field(
+        "teacher",
+        description="what the prediction stage of a regression task compares with: the teacher's predictions, or the"
+        " labels (authors' code)",
+    )
     augment: StrictBool | AugmentConfig = Field(
         False,
         description="learn from variants of the sentences too (paper, appendix A); true: as in the paper, or a map"
@@ -98,13 +106,18 @@ class TinyBERT(Method):
 
     def general(self) -> General:
         """On unlabelled text, the losses of stage intermediate (paper, section 3.2)."""
-        names = ("attention_loss", "mapping", "attention_weight", "representation_weight")
+        names = ("attention_loss", "mapping", "attention_weight", "representation_weight", "projection_bias")
         options = {name: getattr(self.config, name) for name in names}
         return General(Stage("general", self._intermediate), options=options)
 
     def stages(self) -> Sequence[Stage]:
-        prediction = Needs(student=["logits"], teachers=[["logits"]])
+        prediction = Needs(student=["logits"], teachers=[] if self._learns_labels else [["logits"]])
         return [Stage("intermediate", self._intermediate, share=2), Stage("prediction", prediction, share=1)]
+
+    @property
+    def _learns_labels(self) -> bool:
+        """Whether the prediction stage compares with the labels."""
+        return self.task.kind == "regression" and bool(self.config.regression_loss == "labels")
 
     @property
     def _intermediate(self) -> Needs:
@@ -122,9 +135,12 @@ class TinyBERT(Method):
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         (teacher,) = teachers
         names = ["embedding", *(f"hidden_{m}" for m in range(1, student.layers + 1))]
-        return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden) for name in names})
+        bias = self.config.projection_bias
+        return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden, bias=bias) for name in names})
 
     def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+        if step.stage.name == "prediction" and self._learns_labels:
+            return {"prediction": shared.task_loss(student.logits, batch)}
         (teacher,) = teachers
         if step.stage.name == "prediction":
             kd = shared.soft_cross_entropy(student.logits, teacher.logits, batch, self.config.temperature)

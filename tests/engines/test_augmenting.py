@@ -18,6 +18,7 @@ from harness.models import masked, tokenizers
 from harness.models.rng import seeded
 from harness.suite import load, resolve
 from harness.tasks.fingerprint import fingerprint
+from harness.training.run import Run
 
 WORDS = "sun lamp fire night cave coal tree road hand song"
 METHODS = "methods=[finetune, tinybert, {tinybert: {label: more, augment: {variants: 4, model: language}}}]"
@@ -273,3 +274,46 @@ def test_a_method_that_makes_other_columns_is_told(lm):
 def job_of(small, name):
     plan = small.plan(f"methods=[{name}]", plugins=(str(small.folder / f"{name}.py"),))
     return plan.augmentations(plan.runs)[0]
+
+
+STAGED = (
+    "methods=[{tinybert: {label: more, augment: {variants: 4, model: language}, stages: {prediction: {data: task}}}}]"
+)
+
+
+def test_a_stage_trains_on_the_tasks_own_data_where_the_suite_says_so(lm, monkeypatch):
+    seen = []
+
+    def watched(run, batch, teachers, step=Run.step):
+        seen.append((run.stage.name, list(batch.ids)))
+        step(run, batch, teachers)
+
+    monkeypatch.setattr(Run, "step", watched)
+    assert not lm.run(STAGED, "seeds=[1]", "training.epochs=3").failed
+    steps = [step for step in seen if step[0] in ("intermediate", "prediction")]
+    assert [name for name, _ in steps] == ["intermediate"] * 16 + ["prediction"] * 8
+    assert any("~" in id for name, ids in steps for id in ids if name == "intermediate")
+    own = [id for name, ids in steps for id in ids if name == "prediction"]
+    assert sorted(own) == sorted(job(lm, STAGED).data.splits.train["id"]), "one epoch of the task's own examples"
+
+
+def test_the_data_of_a_stage_are_part_of_the_key_and_decide_the_cohort(lm):
+    usual, staged = lm.plan(ALONE, "seeds=[1]"), lm.plan(STAGED, "seeds=[1]")
+    assert usual.runs[0].planned.key != staged.runs[0].planned.key
+    assert usual.runs[0].cohort != staged.runs[0].cohort
+
+
+def test_a_method_whose_stages_all_use_the_tasks_data_makes_none(lm):
+    stages = "stages: {intermediate: {data: task}, prediction: {data: task}}"
+    plan = lm.plan(STAGED.replace("stages: {prediction: {data: task}}", stages), "seeds=[1]")
+    assert plan.augmentations(plan.runs) == []
+    assert "augmentation" not in plan.runs[0].parts
+    assert plan.runs[0].cohort == lm.plan("methods=[finetune]", "seeds=[1]").runs[0].cohort
+
+
+def test_the_protocol_names_augmented_data(lm):
+    rows = lm.plan(STAGED, "seeds=[1]").file("harness run").rows
+    assert rows["more"].protocol == (
+        "task only, augmented data in some stages, stages intermediate + prediction, 1 epoch"
+    )
+    assert "task only, augmented data, " in lm.plan(ALONE, "seeds=[1]").file("harness run").rows["more"].protocol

@@ -7,7 +7,9 @@ from harness.suite.schema import TrainingSpec
 
 
 def test_default_settings_add_nothing():
-    assert set(keys.training(TrainingSpec())) == {"epochs", "batch_size", "lr", "warmup", "weight_decay", "clip"}
+    assert set(keys.training(TrainingSpec())) == {
+        *("epochs", "batch_size", "lr", "schedule", "warmup_ratio", "weight_decay", "clip")
+    }
     assert set(keys.numeric("cuda", "fp32")) == {"device", "precision", "teacher_tensors"}
 
 

@@ -88,7 +88,7 @@ def test_stages_keep_their_rates_in_proportion_unless_the_entry_sets_them(staged
     planned = staged("methods=[{staged: {stages: {third: {lr: 7e-4}}}}]")
     (study,) = studies.every(planned.runs, planned.spec)
     job = study.trial(1, {"training.lr": 5e-4, "weight": 2.0})
-    assert job.lr == 5e-4
+    assert job.training.lr == 5e-4
     assert {name: stage.lr for name, stage in job.cell.variant.stages.items()} == {"own": 5e-5, "third": 7e-4}
     assert job.method.config.weight == 2.0
     fixed = "methods=[{staged: {weight: 1, stages: {own: {lr: 1e-4}, suite: {lr: 1e-4}, third: {lr: 7e-4}}}}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .reading import Example, Matrix, Vector
@@ -13,7 +13,7 @@ from .reading import Example, Matrix, Vector
 @dataclass(frozen=True)
 class Case:
     """One batch. `labels[i]` has one for each distribution of example i; `maps` are the learnable maps' weights [out,
-    in] by their names; `drawn` is what a random mapping drew."""
+    in] by their names, `biases` those of them that have one; `drawn` is what a random mapping drew."""
 
     kind: str
     student: list[Example]
@@ -22,6 +22,7 @@ class Case:
     options: Mapping[str, Any]
     maps: Mapping[str, Matrix]
     drawn: list[list[int]]
+    biases: Mapping[str, Vector] = field(default_factory=dict)
 
     def over_examples(self, loss: Callable[[Example, Example, list[float]], float], teacher: int = 0) -> float:
         """The mean over examples of a loss of student, teacher (the student itself, where there is none) and labels."""
@@ -154,7 +155,10 @@ def pkd(case: Case) -> dict[str, float]:
         total = 0.0
         for m in range(1, s.layers):  # the last student layer is left out
             g = m * t.layers // s.layers if case.options["strategy"] == "skip" else m + t.layers - s.layers
-            total += sum((a - b) ** 2 for a, b in zip(unit(s.hidden[m][0]), unit(t.hidden[g][0]), strict=True))
+            own, theirs = s.hidden[m][0], t.hidden[g][0]
+            if case.options["normalize"]:
+                own, theirs = unit(own), unit(theirs)
+            total += sum((a - b) ** 2 for a, b in zip(own, theirs, strict=True))
         return total
 
     return {**logit_kd(case), "patience": case.over_examples(patience)}
@@ -182,18 +186,24 @@ def tinybert_intermediate(case: Case) -> dict[str, float]:
 
     def hidden(s: Example, t: Example, y: list[float]) -> float:
         return sum(
-            mse(project(s.hidden[m], case.maps[f"hidden_{m}"]), middle([t.hidden[g] for g in sources]))
+            mse(mapped_tokens(s.hidden[m], f"hidden_{m}"), middle([t.hidden[g] for g in sources]))
             for m, sources in layers(s, t)
         )
 
     def embedding(s: Example, t: Example, y: list[float]) -> float:
-        return mse(project(s.hidden[0], case.maps["embedding"]), t.hidden[0])
+        return mse(mapped_tokens(s.hidden[0], "embedding"), t.hidden[0])
+
+    def mapped_tokens(tokens: Matrix, name: str) -> Matrix:
+        shift = case.biases.get(name, [0.0] * len(case.maps[name]))
+        return [[x + b for x, b in zip(row, shift, strict=True)] for row in project(tokens, case.maps[name])]
 
     losses = {"attention": attention, "hidden": hidden, "embedding": embedding}
     return {name: case.over_examples(loss) for name, loss in losses.items()}
 
 
 def tinybert_prediction(case: Case) -> dict[str, float]:
+    if case.kind == "regression" and case.options["regression_loss"] == "labels":
+        return {"prediction": only_task(case)["task"]}
     return {"prediction": predictions(case, cross_entropy, case.options["temperature"])}
 
 

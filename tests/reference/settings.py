@@ -45,6 +45,7 @@ SETTINGS = [
     Setting("pkd"),
     Setting("pkd", config={"strategy": "last", "temperature": 20.0, "beta": 0.0}, student={"layers": 3}),
     Setting("pkd", config={"strategy": "skip", "alpha": 0.2}, student={"heads": 4}),
+    Setting("pkd", config={"normalize": False}),
     Setting("distilbert"),
     Setting("distilbert", "finetune", {"alpha": 0.3}, student={"heads": 2}),
     Setting("tinybert"),
@@ -62,7 +63,10 @@ SETTINGS = [
             ("cosine", "first", ({},)),
         ]
     ),
+    Setting("tinybert", config={"projection_bias": True}, teachers=WIDER),
+    Setting("tinybert", config={"projection_bias": True}),
     Setting("tinybert", "prediction"),
+    Setting("tinybert", "prediction", {"regression_loss": "labels"}),
     Setting("tinybert", "prediction", {"temperature": 3.0}, teachers=WIDER),
     Setting("minilm"),
     Setting("minilm", "distill", {"version": 1, "teacher_layer": 3}, teachers=WIDER),

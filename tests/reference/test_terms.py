@@ -31,6 +31,9 @@ def both(setting, kind, batch, student, teachers):
     class Watched(METHODS[setting.method]):
         def losses(self, step, *given):
             built["maps"] = {name: each.weight.double().tolist() for name, each in step.modules.items()}
+            built["biases"] = {
+                name: each.bias.double().tolist() for name, each in step.modules.items() if each.bias is not None
+            }
             built["notes"] = self.notes()
             built["stage"] = step.stage.name
             built["options"] = self.config.model_dump()
@@ -47,6 +50,7 @@ def both(setting, kind, batch, student, teachers):
         built["options"],
         built["maps"],
         built["notes"].get("layer_map", []),
+        built["biases"],
     )
     return {name: term.item() for name, term in terms.items()}, formulas.TERMS[setting.method, built["stage"]](case)
 

@@ -36,6 +36,29 @@ APPENDED = {
     "small budget": ("training: {token_budget: 64}", ["suite.yaml:8", "token_budget is 64", "max_length, 128"]),
     "huge rate": ("training: {lr: 3}", ["training.lr", "less than or equal to 1", "found 3"]),
     "not finite": ("training: {epochs: 1e999}", ["suite.yaml:8", "1e999"]),
+    "task of training that there is none": (
+        "training: {per_task: {sst3: {epochs: 2}}}",
+        ["suite.yaml:8", "training.per_task.sst3", "unknown task 'sst3'", "did you mean 'sst2'"],
+    ),
+    "unknown key of a task": (
+        "training: {per_task: {rte: {epohcs: 2}}}",
+        ["suite.yaml:8", "training.per_task.rte.epohcs", "did you mean 'epochs'"],
+    ),
+    "precision of a task": (
+        "training: {per_task: {rte: {precision: bf16}}}",
+        ["per_task.rte.precision", "unknown key"],
+    ),
+    "a task without a rate": ("training: {per_task: {rte: {lr: null}}}", ["training.per_task.rte", "lr is null"]),
+    "small budget of a task": (
+        "training: {per_task: {rte: {token_budget: 64}}}",
+        ["suite.yaml:8", "training", "on rte: token_budget is 64", "max_length, 128"],
+    ),
+    "unknown schedule": ("training: {schedule: cosin}", ["training.schedule", "did you mean 'cosine'"]),
+    "warm-up of everything": ("training: {warmup_ratio: 1}", ["training.warmup_ratio", "less than 1"]),
+    "rate of a task out of range": (
+        "training: {per_task: {rte: {lr: 1e-2}}}\ntuning: {trials: 3, lr: [1e-5, 1e-3]}",
+        ["tuning.lr", "training.per_task.rte.lr is 0.01", "from 1e-05 to 0.001"],
+    ),
     "unknown precision": ("training: {precision: fp8}", ["training.precision", "'fp32', 'bf16' or 'fp16'", "'fp8'"]),
     "section that is a list": ("training: [1]", ["suite.yaml:8", "training", "a map of keys", "a list"]),
     "unknown backend": ("latency: {backends: [egaer]}", ["latency.backends.0", "'egaer'", "did you mean 'eager'"]),
@@ -138,6 +161,30 @@ METHOD_ROWS = {
     "empty grid option": ("- logit_kd: {grid: {alpha: []}}", ["methods.logit_kd.grid.alpha", "is empty"]),
     "empty grid": ("- logit_kd: {grid: {}}", ["methods.logit_kd.grid", "is empty"]),
     "grid value twice": ("- logit_kd: {grid: {alpha: [0.5, 0.5]}}", ["'logit_kd-alpha=0.5' is taken"]),
+    "unknown task of options": (
+        "- logit_kd: {per_task: {rtee: {alpha: 1}}}",
+        ["methods.logit_kd.per_task.rtee", "did you mean 'rte'"],
+    ),
+    "unknown option of a task": (
+        "- logit_kd: {per_task: {rte: {alhpa: 1}}}",
+        ["methods.logit_kd.per_task.rte.alhpa", "did you mean 'alpha'"],
+    ),
+    "option of a task out of range": (
+        "- logit_kd: {per_task: {rte: {alpha: 2}}}",
+        ["methods.logit_kd.per_task.rte.alpha", "less than or equal to 1"],
+    ),
+    "option of a task in the grid": (
+        "- logit_kd: {grid: {alpha: [0.5]}, per_task: {rte: {alpha: 1}}}",
+        ["methods.logit_kd.per_task.rte.alpha", "is in the grid"],
+    ),
+    "unknown stage of a task": (
+        "- logit_kd: {per_task: {rte: {stages: {distil: {epochs: 1}}}}}",
+        ["methods.logit_kd.per_task.rte.stages.distil", "did you mean 'distill'"],
+    ),
+    "augmented data of a method that makes none": (
+        "- logit_kd: {stages: {distill: {data: augmented}}}",
+        ["methods.logit_kd.stages.distill.data", "makes no augmented data for a classification task"],
+    ),
     "fixed and in the grid": ("- logit_kd: {alpha: 0.5, grid: {alpha: [0.1]}}", ["grid.alpha", "both fixed and"]),
     "unknown stage": ("- tinybert: {stages: {pre: {epochs: 1}}}", ["methods.tinybert.stages.pre", "intermediate"]),
     "unknown stage key": ("- tinybert: {stages: {prediction: {epoch: 1}}}", ["stages.prediction.epoch", "'epochs'"]),

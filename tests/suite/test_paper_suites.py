@@ -103,32 +103,74 @@ def test_other_methods_of_headers_are_valid(setting):
     assert load(name, overrides=[shlex.split(setting)[1]]).variants
 
 
-def stages(name: str, label: str) -> dict[str, dict[str, float]]:
-    (variant,) = [variant for variant in load(name).variants if variant.label == label]
-    return {stage: override.model_dump(exclude_none=True) for stage, override in variant.stages.items()}
+def stages(name: str, task: str) -> dict[str, dict[str, float | str]]:
+    """Those of the suite's first row on that task."""
+    own = load(name).variants[0].on(task)
+    return {stage: override.model_dump(exclude_none=True) for stage, override in own.stages.items()}
 
 
-def test_tinybert_has_its_papers_lengths_and_rates():
-    """20 (10) and 3 passes over the 21 rows that augmentation makes of an example."""
-    assert stages("paper-tinybert", "tinybert") == {
-        "intermediate": {"epochs": 20 * 21, "lr": 5e-5},
-        "prediction": {"epochs": 3 * 21, "lr": 3e-5},
+PASSES = {"cola": 50, "sst2": 20, "mrpc": 20, "stsb": 20, "rte": 20, "qqp": 10, "mnli": 10, "qnli": 10}
+"""Over the augmented data, in the intermediate stage (section 4.2)."""
+
+
+@pytest.mark.parametrize("task", PASSES)
+def test_tinybert_has_its_papers_lengths_and_rates(task):
+    """Augmentation makes 21 rows of a sentence, 41 of a pair."""
+    rows = 21 if task in ("cola", "sst2") else 41
+    name = "paper-tinybert-large" if task in ("qqp", "mnli", "qnli") else "paper-tinybert"
+    assert task in load(name).spec.tasks
+    found = stages(name, task)
+    assert found["intermediate"] == {
+        "epochs": PASSES[task] * rows,
+        "lr": 5e-5,
+        "schedule": "constant",
+        "warmup_ratio": 0,
     }
-    assert stages("paper-tinybert-large", "tinybert")["intermediate"]["epochs"] == 10 * 21
+    prediction = {"epochs": 3, "data": "task"} if task == "stsb" else {"epochs": 3 * rows}
+    assert found["prediction"] == {"lr": 3e-5, **prediction}
+    assert load(name).spec.training.on(task).max_length == (64 if rows == 21 else 128)
+
+
+def test_tinyberts_suites_share_what_is_not_of_the_task():
     small, large = load("paper-tinybert"), load("paper-tinybert-large")
-    assert len({*small.spec.tasks, *large.spec.tasks}) == 8
-    assert all(suite.variants[0].config.augment is True for suite in (small, large))
+    assert {*small.spec.tasks, *large.spec.tasks} == PASSES.keys()
+    assert small.variants[0].config == large.variants[0].config
+    assert small.variants[0].config.augment is True
+    assert small.variants[0].config.regression_loss == "labels"
     assert small.spec.general == large.spec.general
+
+
+def test_the_general_stages_have_their_authors_warm_up():
+    assert load("paper-minilmv2").spec.general.warmup_ratio == 0.01
+    assert load("paper-distilbert").spec.general.warmup_ratio == 0.05
+    assert load("paper-distilbert").spec.students["6x768"].init == [1, 3, 5, 8, 10, 12]
 
 
 def test_pkd_begins_with_the_first_layers():
     spec = load("paper-pkd").spec
     assert {student.init for student in spec.students.values()} == {"first"}
     assert (spec.training.epochs, spec.training.batch_size) == (4, 32)
-    assert {v.label: v.config.strategy for v in load("paper-pkd").variants if v.method.name == "pkd"} == {
-        "pkd-skip": "skip",
-        "pkd-last": "last",
+
+
+def test_pkd_has_its_authors_choice_for_each_task():
+    rows = {variant.label: variant for variant in load("paper-pkd").variants}
+    skip = {
+        task: (own.config.temperature, own.config.alpha, own.config.beta, own.config.normalize)
+        for task, own in rows["pkd-skip-6"].per_task.items()
     }
+    assert skip == {
+        "mrpc": (20, 0.7, 1, True),
+        "sst2": (10, 0.5, 100, True),
+        "rte": (10, 0.7, 500, True),
+        "mnli": (10, 0.5, 100, False),
+        "qnli": (20, 0.5, 100, False),
+        "qqp": (20, 0.7, 100, False),
+    }
+    rates = {task: own.stages for task, own in rows["pkd-skip-6"].per_task.items()}
+    assert {task: stages["distill"].lr for task, stages in rates.items() if stages} == {"mrpc": 2e-5, "rte": 1e-5}
+    assert all(rows[label].per_task.keys() == skip.keys() for label in ("kd-6", "kd-3", "pkd-skip-3", "pkd-last-6"))
+    pkd = [own.config for row in rows.values() if row.method.name == "pkd" for own in row.per_task.values()]
+    assert {(config.beta_scale, config.kd_scale) for config in pkd} == {("code", "code")}
 
 
 def test_distilbert_minilm_and_tinybert_begin_on_text():

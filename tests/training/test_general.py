@@ -1,5 +1,8 @@
 """Batches of unlabelled text: what is masked, and that it is the same wherever a run goes on."""
 
+import math
+from collections import Counter
+
 import pytest
 import torch
 from datasets import Dataset
@@ -16,15 +19,18 @@ CPU = torch.device("cpu")
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 
 
-def stream(masking=0.15, seed=1, rows=400):
+def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
     tokenizer = tokenizers.whole_word([" ".join(WORDS)])
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 20, (rows,), generator=generator).tolist()
-    lines = [" ".join(WORDS[(i + j * j) % 10] for j in range(length)) for i, length in enumerate(lengths)]
+    picked = [[(i + j * j) % 10 for j in range(length)] for i, length in enumerate(lengths)]
+    if skewed:  # the first words are the most frequent
+        picked = [[word * ((i + word) % 10) // 10 for word in row] for i, row in enumerate(picked)]
+    lines = [" ".join(WORDS[word] for word in row) for row in picked]
     texts = Dataset.from_dict({"text": lines})
     encoded = join(encode_text(Text(texts, "x"), tokenizer, 24, rows))
     task = EncodedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
-    return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed), tokenizer
+    return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
 
 
 def batches(made, count=25):
@@ -84,3 +90,34 @@ def test_tokens_counted_are_the_real_ones():
     made, _ = stream()
     placed, tokens = made.at(3, CPU)
     assert tokens == int(placed["reader"].inputs["attention_mask"].sum())
+
+
+def test_with_smoothing_rare_tokens_are_masked_more_often():
+    """`multinomial` draws by the weights count^-0.7: so does a plain loop over the same counts."""
+    plain, _ = stream(masking=0.0, rows=3000, skewed=True)
+    made, _ = stream(rows=3000, smoothing=0.7, skewed=True)
+    counts = Counter(plain.encoded["reader"].train.input_ids.values.tolist())
+    shown: Counter[int] = Counter()
+    chosen: Counter[int] = Counter()
+    expected: Counter[int] = Counter()
+    for original, masked in zip(batches(plain, 180), batches(made, 180), strict=True):
+        words = original.inputs["input_ids"][original.word_ids >= 0].tolist()
+        labels = masked.labels[masked.labels != NOT_MASKED].tolist()
+        assert len(labels) == math.ceil(0.15 * len(words)), "of the whole batch"
+        total = sum(counts[word] ** -0.7 for word in words)
+        for word in words:
+            shown[word] += 1
+            expected[word] += len(labels) * counts[word] ** -0.7 / total
+        chosen.update(labels)
+    rare, common = min(shown, key=shown.get), max(shown, key=shown.get)
+    assert counts[common] > 1.5 * counts[rare], "the texts have rarer and commoner words"
+    assert chosen[rare] / shown[rare] > 1.15 * chosen[common] / shown[common]
+    assert 0.6 * expected[rare] < chosen[rare] <= 1.05 * expected[rare], "drawn without replacement: a little less"
+
+
+def test_smoothing_is_the_same_at_a_place_of_the_sequence():
+    one, other = stream(smoothing=0.7)[0], stream(smoothing=0.7)[0]
+    for position in (7, 3):
+        a, b = (made.at(position, CPU)[0]["reader"] for made in (one, other))
+        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])

@@ -1,10 +1,13 @@
+import math
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.method import Needs, Stage
 from harness.suite.schema import StageOverride
-from harness.training.schedule import learning_rate, stage_steps
+from harness.training.schedule import learning_rate, stage_data, stage_steps
 
 
 def stage(name, **values):
@@ -43,3 +46,45 @@ def test_learning_rate_warms_up_and_decays():
     assert max(rates) == rates[2] == 1.0
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 0.06
+
+
+def test_a_constant_rate_keeps_its_peak_after_warm_up():
+    assert [learning_rate(2.0, step, 10, 0.0, "constant") for step in range(10)] == [2.0] * 10
+    rates = [learning_rate(2.0, step, 10, 0.2, "constant") for step in range(10)]
+    assert rates[:2] == pytest.approx([2 / 3, 4 / 3])
+    assert rates[2:] == [2.0] * 8
+
+
+def test_cosine_decay_is_half_a_period():
+    rates = [learning_rate(1.0, step, 10, 0.2, "cosine") for step in range(10)]
+    assert rates[2:] == pytest.approx([(1 + math.cos(math.pi * done / 8)) / 2 for done in range(8)])
+    assert rates[6] == pytest.approx(0.5)
+
+
+def test_a_stage_trains_on_augmented_data_unless_the_method_or_the_suite_says_otherwise():
+    stages = [stage("a"), stage("b", data="task"), stage("c")]
+    overrides = {"b": StageOverride(data="augmented"), "c": StageOverride(data="task")}
+    assert stage_data(stages, {}, augmented=True) == ("augmented", "task", "augmented")
+    assert stage_data(stages, overrides, augmented=True) == ("augmented", "augmented", "task")
+    assert stage_data(stages, overrides, augmented=False) == ("task", "task", "task")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"schedule": "cosin"}, "schedule is 'cosin'; allowed: 'linear', 'constant', 'cosine'"),
+        ({"data": "text"}, "data is 'text'; allowed: 'task', 'augmented'"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio is 1.0, and must be a number from 0 to below 1"),
+        ({"warmup_ratio": True}, "warmup_ratio is True"),
+    ],
+)
+def test_a_stage_with_an_unknown_value_is_refused(values, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        stage("a", **values)
+
+
+def test_an_override_is_merged_key_by_key_and_a_length_replaces_the_other_kind():
+    usual = StageOverride(epochs=20, lr=5e-5, schedule="constant")
+    assert usual.merged(StageOverride(epochs=50)) == StageOverride(epochs=50, lr=5e-5, schedule="constant")
+    assert usual.merged(StageOverride(steps=7, lr=1e-5)) == StageOverride(steps=7, lr=1e-5, schedule="constant")
+    assert usual.merged(StageOverride(warmup_ratio=0.0)).warmup_ratio == 0

@@ -11,7 +11,7 @@ from .conftest import CPU
 OPTIONS = {
     "finetune": {},
     "logit_kd": {"alpha": 0.3},
-    "pkd": {"alpha": 0.3, "beta": 20.0},
+    "pkd": {"alpha": 0.3, "beta": 20.0, "beta_scale": "paper"},
     "distilbert": {"alpha": 0.3},
     "tinybert": {"attention_weight": 3.0, "representation_weight": 0.25},
     "minilm": {"version": 2},

@@ -1,0 +1,65 @@
+"""Batches of runs whose stages train on different data."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import torch
+
+from harness.batch import Batch
+from harness.training.alignment import Alignment
+from harness.training.data import Stream
+
+
+class BatchStream(Protocol):
+    """A sequence of training batches, by position: see `Stream`."""
+
+    @property
+    def reader(self) -> str:
+        """The fingerprint of the students' tokenizer."""
+
+    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
+        """The batch of each reader on the device, and the number of the students' real tokens."""
+
+    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+        """The same on the CPU."""
+
+    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
+        """Of that reader's tokens with the students'."""
+
+
+class StagedStream:
+    """One stream for each stage of a run, in their order, with the number of steps of each.
+
+    A stream that several stages share continues where the last of them stopped.
+    """
+
+    def __init__(self, streams: Sequence[Stream], lengths: Sequence[int]) -> None:
+        self.reader = streams[0].reader
+        self._streams = streams
+        self._begins = [0, *accumulate(lengths)][:-1]
+        self._before = [
+            sum(length for other, length in zip(streams[:stage], lengths, strict=False) if other is stream)
+            for stage, stream in enumerate(streams)
+        ]
+
+    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
+        stream, place = self._find(position)
+        return stream.at(place, device)
+
+    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+        stream, place = self._find(position)
+        return stream.made(place)
+
+    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
+        stream, place = self._find(position)
+        return stream.alignment(place, reader, device)
+
+    def _find(self, position: int) -> tuple[Stream, int]:
+        """The stream of the stage at that step, and the place in it. The last stage has no end: batches may be made
+        ahead."""
+        stage = bisect_right(self._begins, position) - 1
+        return self._streams[stage], self._before[stage] + position - self._begins[stage]

@@ -173,7 +173,7 @@ class Workload:
     def batches(self, steps: int) -> list[Batch]:
         """The first of the stream."""
         stream = self.stream()
-        return [stream.at(position, self.device)[0][READER] for position in range(steps)]
+        return [stream.at(position, self.device).whole(READER) for position in range(steps)]
 
     def train(self, runs: Sequence[Run]) -> list[list[LossPoint]]:
         """Side by side, to the end; what each logged. Raises `RuntimeError` where one failed, or memory did not suffice

@@ -91,6 +91,7 @@ class Cohorts:
             students,
             batch_size=settings.batch_size,
             token_budget=settings.token_budget,
+            batching=settings.batching,
             data_seed=jobs[0].data_seed,
             others=others,
         )

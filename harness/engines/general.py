@@ -128,6 +128,7 @@ class _Training:
             reader.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
+            batching=first.training.batching,
             seed=first.seed,
         )
 

@@ -95,7 +95,9 @@ class World:
         )
 
     def stream(self):
-        return Stream(self.data, batch_size=self.training.batch_size, data_seed=5)
+        return Stream(
+            self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5
+        )
 
     def cohort(self, *runs):
         teacher = Teacher("base", self.teacher(), "reader", self.device)

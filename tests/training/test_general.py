@@ -28,7 +28,7 @@ def stream(masking=0.15, seed=1, rows=400):
 
 
 def batches(made, count=25):
-    return [made.at(position, CPU)[0]["reader"] for position in range(count)]
+    return [made.at(position, CPU).whole("reader") for position in range(count)]
 
 
 def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
@@ -68,7 +68,7 @@ def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_an
     one, _ = stream()
     other, _ = stream()
     forward = batches(one, 60)
-    backward = [other.at(position, CPU)[0]["reader"] for position in reversed(range(60))][::-1]
+    backward = [other.at(position, CPU).whole("reader") for position in reversed(range(60))][::-1]
     for a, b in zip(forward, backward, strict=True):
         assert a.ids == b.ids
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
@@ -82,5 +82,5 @@ def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_an
 
 def test_tokens_counted_are_the_real_ones():
     made, _ = stream()
-    placed, tokens = made.at(3, CPU)
-    assert tokens == int(placed["reader"].inputs["attention_mask"].sum())
+    placed = made.at(3, CPU)
+    assert placed.tokens == int(placed.whole("reader").inputs["attention_mask"].sum())

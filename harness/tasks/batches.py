@@ -29,10 +29,11 @@ def epoch_batches(
     """One epoch's batches of row numbers: every row once, within a batch the longest first.
 
     The same arguments give the same batches on every machine. The rows of an epoch are shuffled and cut into batches;
-    one batch is smaller where the rows do not divide. ``random`` and ``grouped`` are the same here. With a `token_budget`, a batch has as many rows as their tokens
-    allow, padded to the longest, whatever `batch_size` is: how many batches that makes differs a little from epoch to
-    epoch. A row that is longer has a batch to itself. ``bucketed`` sorts pools of `POOL` batches by length before it
-    cuts them.
+    one batch is smaller where the rows do not divide. ``random`` and ``grouped`` are the same here. ``bucketed`` sorts
+    pools of `POOL` batches by length before it cuts them.
+
+    With a `token_budget`, a batch has as many rows as their tokens allow, padded to the longest, whatever `batch_size`
+    is: how many batches that makes differs a little from epoch to epoch. A row that is longer has a batch to itself.
     """
     random = np.random.Generator(np.random.PCG64([seed % 2**64, epoch]))
     order = random.permutation(len(lengths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,13 @@ from numpy.typing import NDArray
 MAX_GROUPS = 4
 """Groups of a batch at most."""
 
-GROUP_COST = 32
-"""What one more group costs, in tokens: a forward and a backward pass take some time however small the group is.
-Measured on a CPU with a student of 3 layers, hidden 384 (docs/batching.md)."""
+GROUP_COST = 64
+"""What one more group costs, in padded tokens: a forward and a backward pass take some time however small the group is.
+On a CPU that is about 130 tokens of a student of 3 layers and width 384 (a pass touches the gradient of the whole
+embedding matrix), and fewer of larger ones."""
 
 
-def split_by_length(
-    lengths: Sequence[int] | NDArray[np.int64], *, most: int = MAX_GROUPS, cost: int = GROUP_COST
-) -> list[int]:
+def split_by_length(lengths: Sequence[int] | NDArray[np.int64], *, most: int, cost: int) -> list[int]:
     """The sizes of the groups, in order, of rows that are sorted by length, the longest first.
 
     Minimises the padded tokens, each group padded to its longest row, plus `cost` for each group, over all splits into
@@ -42,4 +42,4 @@ def split_by_length(
     for chosen in reversed(starts[: groups - 1]):
         cuts.append(int(chosen[cuts[-1]]))
     edges = [0, *reversed(cuts)]
-    return [end - first for first, end in zip(edges, edges[1:], strict=False)]
+    return [end - first for first, end in pairwise(edges)]

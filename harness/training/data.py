@@ -18,7 +18,7 @@ from harness.tasks.along import read_along
 from harness.tasks.base import Splits, Task
 from harness.tasks.batches import epoch_batches
 from harness.tasks.encode import Encoded, collate, encode_by_parts, join
-from harness.tasks.length_groups import split_by_length
+from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
 from harness.training.alignment import Alignment
 from harness.training.encoded import recipe, remembered
 from harness.training.step_batch import Cut, StepBatch
@@ -176,7 +176,8 @@ class Stream:
         """Of the batch's rows, which are sorted by the students' lengths; one group unless batching is ``grouped``."""
         if self.batching != "grouped":
             return [slice(0, len(rows))]
-        sizes = split_by_length(self.encoded[self.reader].train.input_ids.lengths_of(rows))
+        lengths = self.encoded[self.reader].train.input_ids.lengths_of(rows)
+        sizes = split_by_length(lengths, most=MAX_GROUPS, cost=GROUP_COST)
         ends = list(accumulate(sizes))
         return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 

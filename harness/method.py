@@ -70,7 +70,8 @@ class Stage:
     The run's steps are split among the stages by `share`, at least one step each, unless `epochs` or `steps` gives a
     stage a length of its own. `lr` (peak learning rate) defaults to the suite's. Terms named in `coupled` compare the
     examples of a batch with each other, so the host never splits the batch under them. All others are means over the
-    examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of it.
+    examples: `losses` is called on parts of a batch (groups of similar length, and smaller parts where memory does not
+    suffice), which count by their shares of it.
 
     Raises:
         ValueError: the name is none, a number is not above 0, or there are both `epochs` and `steps`.

@@ -64,8 +64,8 @@ class TeacherOutputs:
 
 
 def join_groups(groups: Sequence[Tensors], tokens: int, kind: TaskKind) -> Tensors:
-    """The outputs of all groups as those of the whole batch of `tokens` tokens: zeros at padding, and the lowest value
-    in the logits of extractive QA."""
+    """The outputs of all groups as those of the whole batch of `tokens` tokens. Beyond a group's longest row there are
+    zeros, and the lowest value in the logits of extractive QA."""
     return Tensors.joined([_padded(group, tokens, kind) for group in groups])
 
 

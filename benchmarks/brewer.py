@@ -7,8 +7,6 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
-
 from benchmarks.alone import Parts
 from benchmarks.matched import Matched
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
@@ -17,21 +15,33 @@ from benchmarks.peer import Fields, adapted, distillation, fields
 from benchmarks.workload import Entry, Workload, even, real
 from harness.errors import UserError
 from harness.latency.protocol import Call
-from harness.tasks.encode import collate
 
 CLAIM = (
     "Time of TextBrewer's GeneralDistiller, one run after another, over that of one cohort of the same runs: the same"
-    " models, examples, losses, optimiser and dtype; every loss of the first two steps is equal before anything is"
-    " timed. The bound is R (T + S) / (T + R S): of R runs, the teacher's pass T and a student's step S, measured too."
+    " models, random batches, losses, optimiser and dtype; every loss of the first two steps is equal before anything"
+    " is timed. Where lengths are real the cohort computes each batch in groups of similar length, and then weighs the"
+    " groups by their examples, not their tokens. The bound is R (T + S) / (T + R S): of R runs, the teacher's pass T"
+    " and a student's step S, measured too."
 )
-OF_BOUND, PADDED = 0.9, 8.0
+OF_BOUND = 0.9
 TOLERANCE = 1e-4
-CHECK: dict[str, Any] = {"dropout": 0.0, "clip": None, "weight_decay": 0.0, "log_every": 1, "precision": "fp32"}
+CHECK: dict[str, Any] = {
+    "dropout": 0.0,
+    "clip": None,
+    "weight_decay": 0.0,
+    "log_every": 1,
+    "precision": "fp32",
+    "batching": "random",
+}
 """Settings under which losses are equal: each side draws its own dropout, and halves round by kernels of their own."""
 CHECKED = 2
 """Steps whose losses are compared: the second sees what the first one's update did."""
 
-EQUAL, USUAL = "the same batches", "padded to {length} / real lengths"
+EQUAL = "examples of one length"
+FIXED = "padded to {length} / grouped"
+"""How TextBrewer's examples pad."""
+LONGEST = "padded to the longest of the batch / grouped"
+LEAST = {FIXED: 8.0, LONGEST: 2.5}
 LOSSES = {"logits, hidden": False, "logits, hidden, attention": True}
 """Whether attention is compared, too."""
 
@@ -44,11 +54,11 @@ def installed() -> str | None:
         return None
 
 
-def rows(times: Times, name: str, options: Options, *, equal: bool) -> list[Row]:
-    """Of the setting `name`; with the bound where both have equal batches."""
+def rows(times: Times, name: str, options: Options, *, setting: str) -> list[Row]:
+    """Of the contestants called `name`; with the bound where all examples have one length."""
     found = ratios(times, [f"{name}: textbrewer"], [f"{name}: cohort"])
-    if not equal:
-        return [Row(what=f"{name}: textbrewer / cohort", ratios=found, target=_target(PADDED, options))]
+    if setting != EQUAL:
+        return [Row(what=f"{name}: textbrewer / cohort", ratios=found, target=_target(LEAST[setting], options))]
     teacher, student = f"{name}: teacher", f"{name}: student"
     bounds = ratios(times, [teacher, student] * options.runs, [teacher, *[student] * options.runs])
     shares = [ratio / bound for ratio, bound in zip(found, bounds, strict=True)]
@@ -68,31 +78,29 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
     peer = installed()
     if peer is None:
         raise UserError("textbrewer is not installed: pip install 'kd-harness[bench]'")
-    data = {EQUAL: even(options), USUAL.format(length=options.length): real(options)}
-    notes: dict[str, float | str] = {
-        "textbrewer": peer,
-        "mean real length": float(list(data.values())[1].train.lengths.mean()),
-    }
+    lengths = real(options)
+    data = {EQUAL: even(options), FIXED: lengths, LONGEST: lengths}
+    notes: dict[str, float | str] = {"textbrewer": peer, "mean real length": float(lengths.train.lengths.mean())}
     times, found = dict[str, list[int]](), list[Row]()
     for size in options.students:
         for losses, attention in LOSSES.items():
             for setting, encoded in data.items():
-                name = f"{options.teacher} -> {size}, {losses}, {setting}"
+                name = f"{options.teacher} -> {size}, {losses}, {setting.format(length=options.length)}"
                 say(name)
                 entry = Entry("matched", Matched, {"attention": attention})
-                check(Workload(options, encoded, **CHECK), entry, size)
+                check(Workload(options, encoded, **CHECK), entry, size, setting)
                 workload = Workload(options, encoded, clip=None, weight_decay=0.0)
-                equal = setting == EQUAL
-                times |= interleaved(contestants(workload, name, entry, size, equal=equal), options, say=say)
-                found += rows(times, name, options, equal=equal)
+                times |= interleaved(contestants(workload, name, entry, size, setting), options, say=say)
+                found += rows(times, name, options, setting=setting)
     return Measured(CLAIM, found, times, notes)
 
 
-def contestants(workload: Workload, name: str, entry: Entry, size: str, *, equal: bool) -> dict[str, Contestant]:
-    """TextBrewer and the cohort; for the bound, where batches are equal, the teacher and one student alone."""
+def contestants(workload: Workload, name: str, entry: Entry, size: str, setting: str) -> dict[str, Contestant]:
+    """TextBrewer and the cohort; for the bound, where all examples have one length, the teacher and one student
+    alone."""
     chosen = [entry] * workload.options.runs
     teacher = adapted(workload.model(workload.options.teacher, seed=0).to(workload.device), entry)
-    batches = [fields(b) for b in workload.batches(workload.options.steps)] if equal else usual_batches(workload)
+    batches = peer_batches(workload, setting)
 
     def one_after_another() -> Call:
         calls = [distillation(workload, teacher, run, batches, entry) for run in workload.runs(chosen, size)]
@@ -102,29 +110,27 @@ def contestants(workload: Workload, name: str, entry: Entry, size: str, *, equal
         f"{name}: textbrewer": one_after_another,
         f"{name}: cohort": lambda: partial(workload.train, workload.runs(chosen, size)),
     }
-    if equal:
+    if setting == EQUAL:
         parts = Parts(workload, workload.runs([entry], size))
         found[f"{name}: teacher"] = lambda: lambda: [None for _ in parts.teach()]
         found[f"{name}: student"] = lambda: partial(parts.train, *workload.runs([entry], size))
     return found
 
 
-def usual_batches(workload: Workload) -> list[Fields]:
-    """The same examples in random order, padded to the greatest length."""
-    data, options = workload.data, workload.options
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(options.seed)).tolist()
-    rows = [order[first : first + options.batch] for first in range(0, len(order), options.batch)]
-    made = [collate(data.train, some, data.pad_token_id, pad_to_multiple_of=options.length) for some in rows]
-    return [fields(batch.to(workload.device)) for batch in made]
+def peer_batches(workload: Workload, setting: str) -> list[Fields]:
+    """The cohort's batches as TextBrewer reads them: the same rows in each step."""
+    length = workload.options.length if setting == FIXED else None
+    return [fields(batch, length) for batch in workload.batches(workload.options.steps)]
 
 
-def check(workload: Workload, entry: Entry, size: str) -> None:
-    """Raises `AssertionError` where a loss of the two differs. Dropout is off, as each draws its own; TextBrewer reads
-    the batches padded as it does when it is timed."""
+def check(workload: Workload, entry: Entry, size: str, setting: str) -> None:
+    """Raises `AssertionError` where a loss of the two differs. Dropout is off, as each draws its own. TextBrewer reads
+    the batches padded as it does when it is timed; ours are one group, since TextBrewer's means are over all tokens of
+    a batch."""
     (ours,) = workload.train(workload.runs([entry], size))
     (run,) = workload.runs([entry], size)
     teacher = adapted(workload.model(workload.options.teacher, seed=0).to(workload.device), entry)
-    batches = [fields(b, workload.options.length) for b in workload.batches(workload.options.steps)]
+    batches = peer_batches(workload, setting)
     seen: dict[str, list[float]] = {}
     distillation(workload, teacher, run, batches, entry, see=lambda n, v: seen.setdefault(n, []).append(v))()
     theirs = [dict(zip(seen, step, strict=True)) for step in zip(*seen.values(), strict=True)]

@@ -114,7 +114,12 @@ class Workload:
         return precision.autocast(self.training, self.device)
 
     def stream(self) -> Stream:
-        return Stream(self.data, batch_size=self.options.batch, data_seed=self.options.seed)
+        return Stream(
+            self.data,
+            batch_size=self.options.batch,
+            batching=self.training.batching,
+            data_seed=self.options.seed,
+        )
 
     def model(self, size: str, seed: int, **settings: Any) -> PreTrainedModel:
         """A classifier of that size, in eval mode; always the same for the same arguments."""
@@ -171,9 +176,9 @@ class Workload:
         return {}
 
     def batches(self, steps: int) -> list[Batch]:
-        """The first of the stream."""
+        """The first of the stream, each padded to its longest row."""
         stream = self.stream()
-        return [stream.at(position, self.device)[0][READER] for position in range(steps)]
+        return [stream.at(position, self.device).whole(READER) for position in range(steps)]
 
     def train(self, runs: Sequence[Run]) -> list[list[LossPoint]]:
         """Side by side, to the end; what each logged. Raises `RuntimeError` where one failed, or memory did not suffice

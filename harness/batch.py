@@ -63,9 +63,13 @@ class Batch:
         """The same batch in memory from which a GPU copies by itself."""
         return self._each(Tensor.pin_memory)
 
-    def part(self, rows: slice) -> Batch:
-        """Some of its examples, padded as they are."""
-        return replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows])
+    def part(self, rows: slice, tokens: int | None = None) -> Batch:
+        """Some of its examples, as views: padded as they are, or cut to their first `tokens` tokens."""
+        part = replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows])
+        if tokens is None or tokens == part.inputs["input_ids"].shape[1]:
+            return part
+        cut = part._each(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
+        return cut if self.kind == "text" else replace(cut, labels=part.labels)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(

@@ -74,8 +74,8 @@ class Stage:
     the task's own data even where the method has an `Augmentation`. Parameters of the student whose dotted name has one
     of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `coupled` compare
     the examples of a batch with each other, so the host never splits the batch under them. All others are means over
-    the examples: where memory does not suffice, `losses` is called on parts of a batch, which count by their shares of
-    it.
+    the examples: `losses` is called on parts of a batch (groups of similar length, and smaller parts where memory does
+    not suffice), which count by their shares of it.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and

@@ -82,7 +82,7 @@ def test_what_is_minimised_has_the_hard_labels_and_the_square_of_the_temperature
     with torch.no_grad():  # so that they have opinions, and differ in them
         run.student.classifier.weight.mul_(30)
         teacher.classifier.weight.mul_(-90)
-    batch = here.stream().at(0, CPU)[0]["reader"]
+    batch = here.stream().at(0, CPU).whole("reader")
     with torch.no_grad():
         z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, teacher))
     train(Cohort(here.stream(), {"base": Teacher("base", teacher, "reader", CPU)}, [run], CPU))

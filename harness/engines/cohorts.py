@@ -99,6 +99,7 @@ class Cohorts:
             students,
             batch_size=job.training.batch_size,
             token_budget=job.training.token_budget,
+            batching=job.training.batching,
             data_seed=job.data_seed,
             others={other.reader: other for other in others},
         )

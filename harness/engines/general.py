@@ -132,6 +132,7 @@ class _Training:
             batch_size=first.training.batch_size,
             masking=first.general.masking,
             smoothing=first.general.smoothing,
+            batching=first.training.batching,
             seed=first.seed,
         )
 

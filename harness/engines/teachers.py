@@ -147,7 +147,13 @@ def _train(
     started = provenance.now()
     run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.seed, role="teacher")
     settings = job.training
-    stream = Stream(data, batch_size=settings.batch_size, token_budget=settings.token_budget, data_seed=job.seed)
+    stream = Stream(
+        data,
+        batch_size=settings.batch_size,
+        token_budget=settings.token_budget,
+        batching=settings.batching,
+        data_seed=job.seed,
+    )
     run = Run(
         run_id,
         trainee.method,

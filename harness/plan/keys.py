@@ -29,7 +29,7 @@ def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any
 
 def training(settings: TrainingSpec) -> dict[str, Any]:
     """The settings that change a result; when to log or to checkpoint does not, nor how runs share the memory."""
-    names = {"epochs", "batch_size", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    names = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
     if settings.token_budget is not None:
         names = names - {"batch_size"} | {"token_budget"}
     if settings.micro_batch is not None and (settings.token_budget or settings.micro_batch < settings.batch_size):

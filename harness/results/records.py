@@ -54,6 +54,7 @@ class Cost(Frozen):
     evaluation_seconds: float
     steps: int
     tokens: int = Field(description="real tokens the student was trained on")
+    padding: float | None = Field(None, description="share of padding among all tokens that it computed in training")
     teacher_forwards: int = Field(
         description="forward passes of all teachers of the cohort, counted once; 0 where their tensors were kept before"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from harness.results import data_notes, selecting
+from harness.results.checks import Result
 from harness.results.latency import machine
 from harness.results.numbers import duration
 from harness.results.records import Hardware, PlannedRun
@@ -26,6 +27,12 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
     if found := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
         yield "OVERLAP", f"scored on texts that were trained on: {'; '.join(found)}"
+    if any(_bucketed(result) for result in summary.results):
+        yield (
+            "BUCKETED",
+            "runs or teachers were trained on batches of examples of similar length, which distorts short trainings;"
+            " not to be compared with results on random batches",
+        )
     yield from selecting.marks(summary)
     if len(plan.seeds) < 3:
         yield "PRELIMINARY", f"{_some(len(plan.seeds), 'seed')}; a difference between methods needs 3 or more"
@@ -41,6 +48,12 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
             for b in summary.beaten
         )
         yield "TEACHER BEATEN", f"a student that has no teacher scores better than one: {'; '.join(cases)}"
+
+
+def _bucketed(result: Result) -> bool:
+    """Whether its batches held examples of similar length, as those of all results did that do not say otherwise."""
+    training = result.parts.get("training")
+    return training is not None and training.get("batching", "bucketed") == "bucketed"
 
 
 IDLE = "no better than a constant answer, which knows nothing of the examples"

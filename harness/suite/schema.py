@@ -30,6 +30,9 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 Threads = Positive | Literal["all"]
 
+Batching = Literal["random", "grouped", "bucketed"]
+"""How batches are made: see `harness.tasks.batches`."""
+
 
 class Strict(BaseModel):
     """Refuses unknown keys and values of another type, and does not change once it is read."""
@@ -186,6 +189,11 @@ class TrainingSpec(Strict):
     batch_size: Positive = 32
     token_budget: Positive | None = Field(
         None, description="most tokens of a step, padding counted: in place of batch_size, as many examples as fit"
+    )
+    batching: Batching = Field(
+        "grouped",
+        description="random: random batches, padded to their longest row; grouped: the same batches, computed in groups"
+        " of similar length; bucketed: batches of similar length, which changes what is trained on",
     )
     lr: Rate = 5e-5
     max_length: Tokens = 128

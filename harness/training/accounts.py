@@ -30,6 +30,7 @@ def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
         evaluation_seconds=run.spent.evaluation_seconds + evaluation_seconds,
         steps=run.position,
         tokens=run.tokens,
+        padding=1 - run.tokens / run.padded_tokens if run.padded_tokens else None,
         teacher_forwards=run.spent.teacher_forwards,
         cohort_size=cohort_size,
         peak_memory_bytes=peak_memory(run.device),

@@ -16,9 +16,10 @@ from harness.suite.schema import TrainingSpec
 from harness.tensors import Tensors
 from harness.training import micro, precision
 from harness.training.alignment import Alignment
-from harness.training.prefetch import Ahead, Batches
+from harness.training.prefetch import Ahead
 from harness.training.run import Run
 from harness.training.staged_stream import BatchStream
+from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
 from harness.training.stopwatch import Lap
 
 
@@ -113,7 +114,7 @@ class Cohort:
 
     def _steps(
         self,
-        batches_at: Callable[[int], Batches],
+        batch_at: Callable[[int], StepBatch],
         waiting: list[Run],
         stop: Callable[[], bool],
         checkpoint: Callable[[Run], None],
@@ -124,21 +125,20 @@ class Cohort:
             due = [run for run in waiting if run.position == position]
             try:
                 with micro.told():
-                    batches, tokens = batches_at(position)
-                    teachers = self._teach(position, batches, due)
+                    data = batch_at(position)
+                    teachers = self._teach(position, data, due)
             except micro.NoRoom as error:
                 yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
                 continue
             for run in due:
-                before = _versions(batches, teachers)
+                before = _versions(data, teachers)
                 if run.error is None:  # its teachers have not failed it
                     try:
-                        run.step(batches[self.stream.reader], teachers)
+                        self._step(run, data, teachers)
                     except micro.NoRoom as error:
                         yield from self._make_room(waiting, [run], str(error), checkpoint)
                         continue
-                    run.tokens += tokens
-                meddled = _versions(batches, teachers) != before
+                meddled = _versions(data, teachers) != before
                 if meddled:
                     run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
                 if run.ended:
@@ -165,9 +165,25 @@ class Cohort:
             waiting.remove(run)
             self.apart.append(run)
 
-    def _teach(self, position: int, batches: Mapping[str, Batch], due: Sequence[Run]) -> dict[str, Tensors]:
-        """Each teacher once, for all that any of the runs needs of it; in the students' tokens. One that fails takes
-        those that read it along, and no other."""
+    def _step(self, run: Run, data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> None:
+        """One step of the run: group by group, or on the whole batch if its stage compares examples with each other."""
+        reader = self.stream.reader
+        if run.stage.coupled and len(data.cuts[reader]) > 1:
+            whole = {name: [outputs.whole] for name, outputs in teachers.items() if outputs.whole is not None}
+            batches, seen = [data.whole(reader)], whole
+        else:
+            batches, seen = data.groups(reader), {name: outputs.groups for name, outputs in teachers.items()}
+        run.step(batches, seen)
+        run.tokens += data.tokens
+        run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in batches)
+
+    def _teach(self, position: int, data: StepBatch, due: Sequence[Run]) -> dict[str, TeacherOutputs]:
+        """Each teacher once on each group, for all that any of the runs needs of it; in the students' tokens. One that
+        fails takes those that read it along, and no other.
+
+        A run that needs the whole batch reads the joined outputs of the groups: so what it sees does not depend on
+        the other runs.
+        """
         readers: dict[str, list[Run]] = {}
         needs: dict[str, frozenset[str]] = {}
         for run in due:
@@ -175,17 +191,20 @@ class Cohort:
                 if names:
                     readers.setdefault(name, []).append(run)
                     needs[name] = needs.get(name, frozenset()) | names
-        tensors: dict[str, Tensors] = {}
-        alignments: dict[str, Alignment] = {}
+        outputs: dict[str, TeacherOutputs] = {}
+        alignments: dict[str, list[Alignment]] = {}
         for name, names in needs.items():
             teacher = self.teachers[name]
             lap = Lap(self.device)
             try:
-                tensors[name] = teacher.forward(batches[teacher.reader], names, readers[name][0].training)
+                training = readers[name][0].training
+                groups = [teacher.forward(group, names, training) for group in data.groups(teacher.reader)]
                 if teacher.reader != self.stream.reader:
                     if teacher.reader not in alignments:
-                        alignments[teacher.reader] = self.stream.alignment(position, teacher.reader, self.device)
-                    tensors[name] = alignments[teacher.reader].carry(tensors[name])
+                        alignments[teacher.reader] = self.stream.alignments(position, teacher.reader, self.device)
+                    own = alignments[teacher.reader]
+                    groups = [alignment.carry(group) for alignment, group in zip(own, groups, strict=True)]
+                outputs[name] = self._outputs(groups, data, whole=any(run.stage.coupled for run in readers[name]))
             except Exception as error:
                 if micro.ran_out_of_memory(error):
                     raise
@@ -198,10 +217,17 @@ class Cohort:
                 run.spent.charge(lap, among=len(readers[name]))
             for run in due:
                 run.spent.teacher_forwards += teacher.passes
-        return tensors
+        return outputs
+
+    def _outputs(self, groups: list[Tensors], data: StepBatch, *, whole: bool) -> TeacherOutputs:
+        """`whole`: some run needs the whole batch."""
+        if not whole or len(groups) == 1:
+            return TeacherOutputs(groups)
+        batch = data.whole(self.stream.reader)
+        return TeacherOutputs(groups, join_groups(groups, batch.inputs["input_ids"].shape[1], batch.kind))
 
 
-def _versions(batches: Mapping[str, Batch], teachers: Mapping[str, Tensors]) -> list[int]:
-    """Torch counts the changes in place of every tensor: whoever made one shows."""
-    shared: list[Batch | Tensors] = [*batches.values(), *teachers.values()]
+def _versions(data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> list[int]:
+    """The number of in-place changes of every tensor that runs share. A view counts with the tensor it is a view of."""
+    shared: list[Batch | TeacherOutputs] = [*data.batches.values(), *teachers.values()]
     return [tensor._version for each in shared for tensor in each.every()]

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import accumulate
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,15 @@ from harness.tasks.along import read_along
 from harness.tasks.base import Splits, Task
 from harness.tasks.batches import epoch_batches
 from harness.tasks.encode import Encoded, collate, encode_by_parts, join
+from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
 from harness.training.alignment import Alignment
 from harness.training.encoded import recipe, remembered
+from harness.training.step_batch import Cut, StepBatch
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from harness.suite.schema import Batching
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ class Stream:
     Batches have `batch_size` rows, or as many as `token_budget` has room for. Their number differs from epoch to epoch
     then; `batches_per_epoch` is that of the first, by which the length of runs is counted.
 
+    With the batching ``grouped`` the rows of a batch are split into groups by their length (see `split_by_length`).
+
     `students` decides the batches; `others`, by their reader, hold the same rows for teachers that read along with
     another tokenizer.
     """
@@ -131,6 +138,7 @@ class Stream:
         batch_size: int,
         data_seed: int,
         token_budget: int | None = None,
+        batching: Batching = "random",
         others: Mapping[str, EncodedTask] | None = None,
     ) -> None:
         self.reader = students.reader
@@ -138,26 +146,40 @@ class Stream:
         self.batch_size = batch_size
         self.data_seed = data_seed
         self.token_budget = token_budget
+        self.batching: Batching = batching
         self._ends = [0]  # where epochs begin and end, as far as is known
         self._orders: dict[int, list[list[int]]] = {}
         self._lock = Lock()
         self.batches_per_epoch = len(self._order_of(0))
 
-    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
-        """The batch at that place of the sequence, for each reader, on the device; and the students' real tokens."""
-        batches, tokens = self.made(position)
-        return {reader: batch.to(device) for reader, batch in batches.items()}, tokens
+    def at(self, position: int, device: torch.device) -> StepBatch:
+        """The batch at that place of the sequence, on the device."""
+        return self.made(position).to(device)
 
-    def made(self, position: int) -> tuple[dict[str, Batch], int]:
-        """`at`, where tokens are: on the CPU, on which they are counted."""
+    def made(self, position: int) -> StepBatch:
+        """`at`, on the CPU."""
         rows = self._rows(position)
         batches = {reader: encoded.batch(rows) for reader, encoded in self.encoded.items()}
-        return batches, int(batches[self.reader].lengths.sum())
+        cuts = {reader: self._cuts(reader, rows) for reader in self.encoded}
+        return StepBatch(batches, cuts, int(batches[self.reader].lengths.sum()))
 
-    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
-        """Of that reader's tokens with the students', in the batch at that place."""
-        rows = self._rows(position)
-        return Alignment.of(self.encoded[self.reader].train, self.encoded[reader].train, rows, device)
+    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
+        """Of that reader's tokens with the students', for each group of the batch at that place."""
+        rows, student, other = self._rows(position), self.encoded[self.reader].train, self.encoded[reader].train
+        return [Alignment.of(student, other, rows[group], device) for group in self._groups(rows)]
+
+    def _cuts(self, reader: str, rows: list[int]) -> list[Cut]:
+        lengths = self.encoded[reader].train.input_ids.lengths_of(rows)
+        return [(group, int(lengths[group].max())) for group in self._groups(rows)]
+
+    def _groups(self, rows: list[int]) -> list[slice]:
+        """Of the batch's rows, which are sorted by the students' lengths; one group unless batching is ``grouped``."""
+        if self.batching != "grouped":
+            return [slice(0, len(rows))]
+        lengths = self.encoded[self.reader].train.input_ids.lengths_of(rows)
+        sizes = split_by_length(lengths, most=MAX_GROUPS, cost=GROUP_COST)
+        ends = list(accumulate(sizes))
+        return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
     def _rows(self, position: int) -> list[int]:
         with self._lock:  # a thread may be at the next batches
@@ -172,7 +194,12 @@ class Stream:
         if epoch not in self._orders:
             lengths = self.encoded[self.reader].train.lengths
             order = epoch_batches(
-                lengths, self.batch_size, seed=self.data_seed, epoch=epoch, token_budget=self.token_budget
+                lengths,
+                self.batch_size,
+                seed=self.data_seed,
+                epoch=epoch,
+                token_budget=self.token_budget,
+                batching=self.batching,
             )
             self._orders = {known: self._orders[known] for known in (epoch - 1, epoch + 1) if known in self._orders}
             self._orders[epoch] = order

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from harness.batch import NOT_MASKED, Batch
 from harness.method import LossTerms, Method, Stage, Step
 from harness.seeds import derive
+from harness.suite.schema import Batching
 from harness.tensors import ModelShape, Tensors
 from harness.training.data import EncodedTask, Stream
+from harness.training.step_batch import StepBatch
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1
 """Of the tokens that are to be predicted, how many stand as [MASK] and how many as any token (Devlin et al. 2019,
@@ -65,17 +67,18 @@ class TextStream(Stream):
         batch_size: int,
         masking: float,
         seed: int,
+        batching: Batching = "random",
         smoothing: float = 0.0,
     ) -> None:
-        super().__init__(text, batch_size=batch_size, data_seed=seed)
+        super().__init__(text, batch_size=batch_size, data_seed=seed, batching=batching)
         self.tokenizer = tokenizer
         self.masking = masking
         self._weights = _by_rarity(text, len(tokenizer), smoothing) if smoothing else None
 
-    def made(self, position: int) -> tuple[dict[str, Batch], int]:
-        batches, tokens = super().made(position)
-        masked = self._masked(batches[self.reader], derive(self.data_seed, "masking", str(position)))
-        return {self.reader: masked}, tokens
+    def made(self, position: int) -> StepBatch:
+        made = super().made(position)
+        masked = self._masked(made.whole(self.reader), derive(self.data_seed, "masking", str(position)))
+        return replace(made, batches={self.reader: masked})
 
     def _masked(self, batch: Batch, seed: int) -> Batch:
         ids = batch.inputs["input_ids"]

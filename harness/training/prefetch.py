@@ -8,10 +8,8 @@ from typing import Self
 
 import torch
 
-from harness.batch import Batch
 from harness.training.staged_stream import BatchStream
-
-Batches = tuple[dict[str, Batch], int]
+from harness.training.step_batch import StepBatch
 
 
 def pays(device: torch.device) -> bool:
@@ -30,25 +28,22 @@ class Ahead:
         self._stream = stream
         self._device = device
         self._thread = ThreadPoolExecutor(1, "batches") if pays(device) else None
-        self._next: tuple[int, Future[Batches]] | None = None
+        self._next: tuple[int, Future[StepBatch]] | None = None
 
-    def at(self, position: int) -> Batches:
-        """The batch at that place of the sequence, for each reader, and the students' real tokens; the one after it is
-        begun."""
+    def at(self, position: int) -> StepBatch:
+        """The batch at that place of the sequence; the one after it is begun."""
         if self._thread is None:
             return self._stream.at(position, self._device)
         awaited, self._next = self._next, None  # one that cannot be made is tried anew the next time
         if awaited is None or awaited[0] != position:
             awaited = position, self._thread.submit(self._made, position)
-        batches, tokens = awaited[1].result()
+        made = awaited[1].result()
         self._next = position + 1, self._thread.submit(self._made, position + 1)
-        return {reader: batch.to(self._device) for reader, batch in batches.items()}, tokens
+        return made.to(self._device)
 
-    def _made(self, position: int) -> Batches:
-        batches, tokens = self._stream.made(position)
-        if self._device.type == "cuda":
-            batches = {reader: batch.pinned() for reader, batch in batches.items()}
-        return batches, tokens
+    def _made(self, position: int) -> StepBatch:
+        made = self._stream.made(position)
+        return made.pinned() if self._device.type == "cuda" else made
 
     def __enter__(self) -> Self:
         return self

@@ -85,6 +85,9 @@ class Run:
         """Examples of one forward and backward pass, where a step is split; None: all of the batch's."""
         self.history: list[LossPoint] = []
         self.tokens = 0
+        """Real tokens that the student has read."""
+        self.padded_tokens = 0
+        """The same with padding."""
         self.spent = Spent(device)
         self._skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._log = LossLog()
@@ -113,15 +116,16 @@ class Run:
         """Steps that changed nothing, since their gradients overflowed in fp16."""
         return int(self._skipped)
 
-    def step(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
-        """One optimisation step. Whatever goes wrong in it ends this run, and no other.
+    def step(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[Tensors]]) -> None:
+        """One optimisation step on the groups of a batch, with each teacher's outputs on each group. Each group counts
+        by its share of the examples. Whatever goes wrong in it ends this run, and no other.
 
         Raises:
             NoRoom: memory does not suffice, and the batch cannot be split further. The run stands where it stood.
         """
         try:
             with self.spent.student.running():
-                self._optimise(batch, teachers)
+                self._optimise(batches, teachers)
             self._advance()
             if self.best is not None:
                 self._look(self.best)
@@ -146,11 +150,12 @@ class Run:
         self.student.to("meta")
         self.modules.to("meta")
 
-    def _optimise(self, batch: Batch, teachers: Mapping[str, Tensors]) -> None:
-        """Gradients of the batch, whole or in parts for which memory suffices; then the weights."""
+    def _optimise(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[Tensors]]) -> None:
+        """Gradients of the groups, whole or in parts for which memory suffices; then the weights."""
         self.student.train()
         self.modules.train()
-        count, random = len(batch.ids), self.random.state_dict()
+        largest, random = max(len(batch.ids) for batch in batches), self.random.state_dict()
+        examples = sum(len(batch.ids) for batch in batches)
         buffers = [
             (owner, name, buffer, buffer.clone())
             for owner in self.modules.modules()
@@ -168,12 +173,14 @@ class Run:
             begin()
             said: list[Said] = []
             with self.random.active(), precision.matmuls(self.training, self.device):
-                for rows in micro.parts(count, size):
-                    self._backward(batch, teachers, rows, said)
+                for index, batch in enumerate(batches):
+                    taught = {name: groups[index] for name, groups in teachers.items()}
+                    for rows in micro.parts(len(batch.ids), size):
+                        self._backward(batch, taught, rows, len(batch.ids[rows]) / examples, said)
             return said
 
         coupled = bool(self.stage.coupled)
-        asked = count if coupled else min(count, self.micro_batch or count)
+        asked = largest if coupled else min(largest, self.micro_batch or largest)
         try:
             said, size = micro.fitting(attempt, asked, splits=not coupled)
             with micro.told():  # the optimiser makes its moments in the first step, before it changes a weight
@@ -195,11 +202,13 @@ class Run:
             f" training.precision bf16, or a smaller student ({reason})"
         )
 
-    def _backward(self, batch: Batch, teachers: Mapping[str, Tensors], rows: slice, said: list[Said]) -> None:
+    def _backward(
+        self, batch: Batch, teachers: Mapping[str, Tensors], rows: slice, share: float, said: list[Said]
+    ) -> None:
         """Add the gradients of some of the batch's examples. Losses are means over examples: each part counts by its
-        share of them."""
-        share = len(batch.ids[rows]) / len(batch.ids)
-        part = batch if share == 1 else batch.part(rows)
+        `share` of all examples of the step."""
+        entire = len(batch.ids[rows]) == len(batch.ids)
+        part = batch if entire else batch.part(rows)
         logged: list[Said] = []
         step = self._step(part, lambda name, value: logged.append((name, _plain(value), share)))
         needs = step.stage.needs
@@ -207,7 +216,7 @@ class Run:
             student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
             read = zip(self.teachers, needs.teachers, strict=True) if needs.teachers else ()
             seen = [teachers[name].only(asked) if asked else Tensors() for name, asked in read]
-            terms = self.method.losses(step, part, student, seen if share == 1 else [t.part(rows) for t in seen])
+            terms = self.method.losses(step, part, student, seen if entire else [t.part(rows) for t in seen])
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)
         names.check(terms, {name for name, *_ in logged})
@@ -311,6 +320,7 @@ class Run:
             "best": self.best.state_dict() if self.best is not None else None,
             "counts": {
                 "tokens": self.tokens,
+                "padded_tokens": self.padded_tokens,
                 "teacher_forwards": self.spent.teacher_forwards,
                 "micro_batch": self.micro_batch,
                 "skipped": self.skipped_steps,
@@ -343,6 +353,7 @@ class Run:
         if self.best is not None:
             self.best.load_state_dict(state["best"])
         self.tokens = counts["tokens"]
+        self.padded_tokens = counts["padded_tokens"]
         self.micro_batch = counts["micro_batch"]
         self._skipped.fill_(counts["skipped"])
         self.spent.resume(state["seconds"], counts["teacher_forwards"])

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import torch
 
-from harness.batch import Batch
 from harness.training.alignment import Alignment
 from harness.training.data import Stream
+from harness.training.step_batch import StepBatch
 
 
 class BatchStream(Protocol):
@@ -21,10 +21,10 @@ class BatchStream(Protocol):
     def reader(self) -> str:
         """The fingerprint of the students' tokenizer."""
 
-    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
-        """The batch of each reader on the device, and the number of the students' real tokens."""
+    def at(self, position: int, device: torch.device) -> StepBatch:
+        """The batch on the device."""
 
-    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+    def made(self, position: int) -> StepBatch:
         """The same on the CPU."""
 
     def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
@@ -46,11 +46,11 @@ class StagedStream:
             for stage, stream in enumerate(streams)
         ]
 
-    def at(self, position: int, device: torch.device) -> tuple[dict[str, Batch], int]:
+    def at(self, position: int, device: torch.device) -> StepBatch:
         stream, place = self._find(position)
         return stream.at(place, device)
 
-    def made(self, position: int) -> tuple[dict[str, Batch], int]:
+    def made(self, position: int) -> StepBatch:
         stream, place = self._find(position)
         return stream.made(place)
 

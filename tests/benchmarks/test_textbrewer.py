@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import brewer
 from benchmarks.matched import Matched
-from benchmarks.workload import Entry, Workload, even, real
+from benchmarks.workload import READER, Entry, Workload, even, real
 from harness.errors import UserError
 
 from ..tasks.hub_layout import write_dataset
@@ -28,22 +28,24 @@ def glue(tmp_path):
 
 def test_the_bound_and_the_share_of_it(options):
     times = {"x: textbrewer": [600, 300], "x: cohort": [200, 200], "x: teacher": [80, 10], "x: student": [20, 10]}
-    rows = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), equal=True)
+    rows = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), setting=brewer.EQUAL)
     assert [row.ratios for row in rows[:2]] == [[3.0, 1.5], [600 / 200, 120 / 70]]
     assert rows[2].ratios == [1.0, pytest.approx(1.5 / (120 / 70))]
     assert [row.target for row in rows] == [None, None, ("at least", 0.9)]
-    (row,) = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), equal=False)
-    assert (row.ratios, row.target) == ([3.0, 1.5], ("at least", 8.0))
+    for setting, least in ((brewer.FIXED, 8.0), (brewer.LONGEST, 2.5)):
+        (row,) = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), setting=setting)
+        assert (row.ratios, row.target) == ([3.0, 1.5], ("at least", least))
 
 
 @needs_textbrewer
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("size", ["2x12", "2x24"])
-def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size):
+@pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
+def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size, setting):
     given = options(data=glue)
     workload = Workload(given, real(given), **brewer.CHECK)
-    assert len({batch.inputs["input_ids"].shape[1] for batch in workload.batches(3)}) > 1
-    brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size)
+    assert len({length for batch in workload.batches(3) for length in batch.lengths.tolist()}) > 1
+    brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size, setting)
 
 
 @needs_textbrewer
@@ -55,13 +57,14 @@ def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
 
     workload = Workload(options(), even(options()), **brewer.CHECK)
     with pytest.raises(AssertionError, match=r"step 1 of 2x12: (loss|hidden_1) is"):
-        brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12")
+        brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12", brewer.EQUAL)
     monkeypatch.setattr("benchmarks.peer.set_learning_rate", lambda optimizer, lr: None)
     with pytest.raises(AssertionError, match="step 2 of 2x12"):
         brewer.check(
             Workload(options(), even(options()), **brewer.CHECK, lr=0.01),
             Entry("m", Matched, {"attention": False}),
             "2x12",
+            brewer.EQUAL,
         )
 
 
@@ -73,26 +76,38 @@ def test_terms_that_only_one_of_them_has_are_a_difference():
     brewer.refuse_difference("here", {"kd": 1.00005}, {"kd": 1.0})
 
 
-def test_the_usual_batches_hold_the_same_examples_at_full_length(options, glue):
+@pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
+def test_both_sides_train_on_the_same_random_batches(options, glue, setting):
     given = options(data=glue)
     workload = Workload(given, real(given))
+    stream = workload.stream()
+    assert stream.batching == "grouped"
 
-    def examples(batches):
-        pairs = [(ids, mask) for b in batches for ids, mask in zip(b["input_ids"], b["attention_mask"], strict=True)]
-        return sorted(ids[mask.bool()].tolist() for ids, mask in pairs)
+    def examples(inputs):
+        return [ids[mask.bool()].tolist() for ids, mask in zip(*inputs, strict=True)]
 
-    usual = brewer.usual_batches(workload)
-    assert [tuple(batch["input_ids"].shape) for batch in usual] == [(3, 12)] * 3
-    assert examples(usual) == examples([batch.inputs for batch in workload.batches(3)])
+    for position, theirs in enumerate(brewer.peer_batches(workload, setting)):
+        ours = stream.at(position, workload.device)
+        longest = int(theirs["attention_mask"].sum(-1).max())
+        assert tuple(theirs["input_ids"].shape) == (3, 12 if setting == brewer.FIXED else longest)
+        groups = [
+            row
+            for group in ours.groups(READER)
+            for row in examples((group.inputs["input_ids"], group.inputs["attention_mask"]))
+        ]
+        assert groups == examples((theirs["input_ids"], theirs["attention_mask"]))
 
 
 @needs_textbrewer
-def test_it_measures_both_losses_with_equal_and_with_usual_batches(options, glue):
+def test_it_measures_both_losses_in_every_setting(options, glue):
     measured = brewer.measure(options(data=glue), lambda line: None)
     cells = [f"4x24 -> 2x12, {of}" for of in ("logits, hidden", "logits, hidden, attention")]
-    same, usual = "the same batches", "padded to 12 / real lengths"
+    same, longest = brewer.EQUAL, brewer.LONGEST
+    usual = "padded to 12 / grouped"
     whats = ("textbrewer / cohort", "its bound", "share of the bound")
-    expected = [f"{c}, {s}: {w}" for c in cells for s in (same, usual) for w in (whats if s == same else whats[:1])]
+    expected = [
+        f"{c}, {s}: {w}" for c in cells for s in (same, usual, longest) for w in (whats if s == same else whats[:1])
+    ]
     assert [row.what for row in measured.rows] == expected
     assert measured.notes["textbrewer"] == brewer.installed()
     assert all(len(times) == 1 and min(times) > 0 for times in measured.times.values())

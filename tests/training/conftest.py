@@ -95,11 +95,17 @@ class World:
         )
 
     def stream(self):
-        return Stream(self.data, batch_size=self.training.batch_size, data_seed=5)
+        return Stream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
 
     def cohort(self, *runs):
         teacher = Teacher("base", self.teacher(), "reader", self.device)
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
+
+
+@pytest.fixture(autouse=True)
+def many_groups(monkeypatch):
+    """Groups cost nearly nothing here, so that batches as small as these are split."""
+    monkeypatch.setattr("harness.training.data.GROUP_COST", 1)
 
 
 @pytest.fixture(name="world")

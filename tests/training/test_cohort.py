@@ -183,7 +183,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_afte
     assert again.position == stop_after
     train(here.cohort(again))
     assert_same(again, expected)
-    assert again.tokens == sum(here.stream().at(i, CPU)[1] for i in range(again.steps))
+    assert again.tokens == sum(here.stream().at(i, CPU).tokens for i in range(again.steps))
 
 
 def test_a_resumed_run_waits_for_the_others(world, tmp_path):

@@ -34,7 +34,7 @@ def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
 
 
 def batches(made, count=25):
-    return [made.at(position, CPU)[0]["reader"] for position in range(count)]
+    return [made.at(position, CPU).whole("reader") for position in range(count)]
 
 
 def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
@@ -74,7 +74,7 @@ def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_an
     one, _ = stream()
     other, _ = stream()
     forward = batches(one, 60)
-    backward = [other.at(position, CPU)[0]["reader"] for position in reversed(range(60))][::-1]
+    backward = [other.at(position, CPU).whole("reader") for position in reversed(range(60))][::-1]
     for a, b in zip(forward, backward, strict=True):
         assert a.ids == b.ids
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
@@ -88,8 +88,8 @@ def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_an
 
 def test_tokens_counted_are_the_real_ones():
     made, _ = stream()
-    placed, tokens = made.at(3, CPU)
-    assert tokens == int(placed["reader"].inputs["attention_mask"].sum())
+    placed = made.at(3, CPU)
+    assert placed.tokens == int(placed.whole("reader").inputs["attention_mask"].sum())
 
 
 def test_with_smoothing_rare_tokens_are_masked_more_often():
@@ -118,6 +118,6 @@ def test_with_smoothing_rare_tokens_are_masked_more_often():
 def test_smoothing_is_the_same_at_a_place_of_the_sequence():
     one, other = stream(smoothing=0.7)[0], stream(smoothing=0.7)[0]
     for position in (7, 3):
-        a, b = (made.at(position, CPU)[0]["reader"] for made in (one, other))
+        a, b = (made.at(position, CPU).whole("reader") for made in (one, other))
         assert torch.equal(a.labels, b.labels)
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])

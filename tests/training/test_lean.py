@@ -57,16 +57,16 @@ def quiet(monkeypatch):
 def test_no_step_waits_for_the_device(world, kind, monkeypatch):
     here = world(kind, log_every=1000)
     cohort = here.cohort(*(here.run(method, config=config) for method, config in METHODS))
-    batches, _ = here.stream().at(0, CPU)
+    data = here.stream().at(0, CPU)
     seen = quiet(monkeypatch)
     stages = {len(run.stages) for run in cohort.runs}
     for number in range(max(stages)):
         for run in cohort.runs:
             run.stage_number, run.stage_step = min(number, len(run.stages) - 1), 0
         with Looks() as looks:
-            teachers = cohort._teach(0, batches, cohort.runs)
+            teachers = cohort._teach(0, data, cohort.runs)
             for run in cohort.runs:
-                run.step(batches["reader"], teachers)
+                cohort._step(run, data, teachers)
         assert [run.error for run in cohort.runs if run.error] == []
         assert looks.seen + seen == []
 
@@ -118,7 +118,7 @@ def test_a_teacher_stops_where_nobody_asks_for_more(world, needs, kernels, monke
     cohort = here.cohort(here.run("finetune"))
     fused = attention.sdpa_attention_forward
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: run.append(1) or fused(*a, **k))
-    batch = here.stream().at(0, CPU)[0]["reader"]
+    batch = here.stream().at(0, CPU).whole("reader")
     cohort.teachers["base"].forward(batch, frozenset(needs), here.training)
     assert len(run) == kernels
 
@@ -127,7 +127,7 @@ def test_layers_that_nobody_asks_for_keep_nothing(world):
     """Of a student in training, a layer that is asked for nothing saves as much for its backward pass as one of a model
     that nobody looks into, and no map of pairs."""
     here = world()
-    batch = here.stream().at(0, CPU)[0]["reader"]
+    batch = here.stream().at(0, CPU).whole("reader")
     tokens = batch.inputs["input_ids"].shape[1]
 
     def saved(needs):
@@ -188,10 +188,9 @@ def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
     monkeypatch.setattr(stream, "made", lambda position: made.append(position) or real(position))
     with prefetch.Ahead(stream, CPU) as ahead:
         for position in (0, 1, 2, 2, 7, 8, 3):  # in order, the same again, and from a checkpoint further on
-            batches, tokens = ahead.at(position)
-            expected, count = real(position)
-            assert batches["reader"].ids == expected["reader"].ids
-            assert tokens == count
+            found, expected = ahead.at(position), real(position)
+            assert found.whole("reader").ids == expected.whole("reader").ids
+            assert found.tokens == expected.tokens
     assert made[:4] == [0, 1, 2, 3]
     assert set(made) <= {0, 1, 2, 3, 4, 7, 8, 9}
 
@@ -220,10 +219,10 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     for _ in range(6):
         seen, begin = [], position
         while len(seen) < len(rows):
-            batches, tokens = stream.made(position)
-            batch = batches["reader"]
+            made = stream.made(position)
+            batch = made.whole("reader")
             assert batch.inputs["input_ids"].numel() <= budget
-            assert tokens == int(batch.lengths.sum())
+            assert made.tokens == int(batch.lengths.sum())
             seen += batch.ids
             position += 1
         assert sorted(seen) == rows
@@ -231,7 +230,7 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     assert stream.batches_per_epoch == epochs[0]
     again = budgeted(here, budget)  # as from a checkpoint: any place at once, and back
     for place in (position - 1, 0, epochs[0], position // 2):
-        assert again.made(place)[0]["reader"].ids == stream.made(place)[0]["reader"].ids
+        assert again.made(place).whole("reader").ids == stream.made(place).whole("reader").ids
 
 
 def test_a_suite_with_a_token_budget(small):

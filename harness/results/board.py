@@ -22,6 +22,10 @@ IDLE = "†"
 """Stands after a score that is no better than the constant answer's."""
 
 
+COLLAPSED = "‡"
+"""Stands after a score some of whose seeds collapsed."""
+
+
 @dataclass(frozen=True)
 class Board:
     """All that a leaderboard says. Every text is one line without markup but for `code` in backticks.
@@ -48,7 +52,7 @@ class Board:
     @property
     def footnotes(self) -> list[tuple[str, str]]:
         """The notes, with their marks as cells have them."""
-        return [(mark if mark in (TOP, IDLE) else f"({mark})", text) for mark, text in self.notes]
+        return [(mark if mark in (TOP, IDLE, COLLAPSED) else f"({mark})", text) for mark, text in self.notes]
 
 
 def build(summary: Summary) -> Board:
@@ -64,12 +68,13 @@ def build(summary: Summary) -> Board:
     lines += _published(summary, notes, columns)
     top = [(TOP, wording.group(summary))] if any(row.top is not None for row in summary.students) else []
     idle = [(IDLE, wording.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[3:]) else []
+    collapsed = [(COLLAPSED, text)] if (text := wording.collapsed(summary)) else []
     return Board(
         title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
         marks=marks,
         columns=columns,
         lines=tuple(lines),
-        notes=(*top, *idle, *((mark, text) for text, mark in notes.marks.items())),
+        notes=(*top, *idle, *collapsed, *((mark, text) for text, mark in notes.marks.items())),
         reading=tuple(wording.reading(summary)),
         provenance=tuple(wording.provenance(summary)),
         tables=tuple(details.tables(summary)),
@@ -129,9 +134,9 @@ def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
     for task in summary.plan.tasks:
         cell = row.cells[task.name]
         idle = _idle(cell.score, constant.cells[task.name].score if constant else None, task)
-        yield _cell(cell, notes, f" {IDLE}" * idle)
+        yield _cell(cell, notes, f" {IDLE}" * idle + f" {COLLAPSED}" * bool(cell.collapsed))
     idle = _idle(row.average, constant.average if constant else None, summary.plan.tasks[0])
-    yield score(row.average) + f" {IDLE}" * idle
+    yield score(row.average) + f" {IDLE}" * idle + f" {COLLAPSED}" * (row.collapsed and row.average is not None)
 
 
 def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask) -> bool:

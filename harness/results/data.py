@@ -16,6 +16,11 @@ def exact(value: float | None) -> float | None:
     return None if value is None else round(value, 9)
 
 
+def significant(p: float | None) -> float | None:
+    """A p-value to 6 significant digits, so that a small one is not 0."""
+    return None if p is None else float(f"{p:.6g}")
+
+
 def flat(summary: Summary) -> list[dict[str, Any]]:
     """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
     there = published.by_cell(summary.plan.published)
@@ -91,6 +96,7 @@ def nested(row: Row, summary: Summary) -> dict[str, Any]:
             **_statistic("", cell.score),
             "over": cell.score.over if cell.score else None,
             "seeds": {str(seed): exact(score) for seed, score in cell.scores.items()},
+            "collapsed_seeds": list(cell.collapsed),
             "notes": list(cell.notes),
         }
         for name, cell in row.cells.items()
@@ -109,8 +115,8 @@ def comparisons(summary: Summary) -> list[dict[str, Any]]:
             "difference": exact(each.difference.mean),
             "low": exact(each.difference.low),
             "high": exact(each.difference.high),
-            "p": exact(each.difference.p),
-            "p_holm": exact(each.p),
+            "p": significant(each.difference.p),
+            "p_holm": significant(each.p),
             "told_apart": each.told_apart,
         }
         for each in summary.comparisons

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.evaluation.matching import match, match_or_none
 from harness.results.answers import Answers
-from harness.results.statistics.inference import Floats
+from harness.results.statistics.student_t import Floats
 
 CHUNK = 128
 """Resamples that `Ranked` holds in memory at once."""
@@ -40,7 +40,10 @@ class Resamples:
 
 
 class Form(Protocol):
-    """A metric of resamples."""
+    """A metric of resamples; `lowest` is the least score there can be, 0 of a share and -1 of a correlation."""
+
+    @property
+    def lowest(self) -> float: ...
 
     def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
         """[resamples, runs], of runs that answered the same examples."""
@@ -52,6 +55,7 @@ class Sums:
 
     parts: Callable[[Answers], Floats]
     value: Callable[[Floats], Floats]
+    lowest: float = 0.0
 
     def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
         parts = [self.parts(run) for run in runs]
@@ -63,6 +67,8 @@ class Sums:
 @dataclass(frozen=True)
 class Ranked:
     """Spearman's correlation: Pearson's of ranks, ties at the mean of their ranks."""
+
+    lowest: float = -1.0
 
     def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
         columns = [np.asarray(run.predictions, dtype=float) for run in runs]
@@ -169,8 +175,8 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> Sums:
 FORMS: Mapping[tuple[str, str], Sequence[Form]] = {
     ("classification", "accuracy"): [Sums(_accuracy_parts, _mean)],
     ("classification", "f1"): [Sums(_f1_parts, _mean)],
-    ("classification", "matthews_correlation"): [Sums(_matthews_parts, _matthews)],
-    ("regression", "pearson"): [Sums(_pearson_parts, _pearson)],
+    ("classification", "matthews_correlation"): [Sums(_matthews_parts, _matthews, lowest=-1.0)],
+    ("regression", "pearson"): [Sums(_pearson_parts, _pearson, lowest=-1.0)],
     ("regression", "spearmanr"): [Ranked()],
     **{
         ("qa", f"{prefix}{name}"): [_squad(index, how, answerable) for how in ways]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.results.board import IDLE, TOP, Board
+from harness.results.board import COLLAPSED, IDLE, TOP, Board
 from harness.results.tables import Column, Line
 
 BREAK = r" \\ "
@@ -26,6 +26,7 @@ ESCAPES = {
     "²": r"$^2$",
     TOP: r"$\bullet$",
     IDLE: r"$\dagger$",
+    COLLAPSED: r"$\ddagger$",
 }
 
 

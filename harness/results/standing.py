@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from harness.results.records import PlanFile, PlannedTask
-from harness.results.statistics import groups, suite_level
+from harness.results.statistics import collapse, groups, suite_level
 from harness.results.statistics.groups import Comparison
 from harness.results.statistics.inference import estimate
 from harness.results.summary import Beaten, Row, Statistic
@@ -20,6 +20,8 @@ def average(plan: PlanFile, row: Row) -> Statistic | None:
     """Over tasks, without the diagnostic ones. None where a cell is not complete, or less is better for some tasks."""
     if row.status != "complete" or not _comparable(plan) or len({sample.seeds for sample in row.samples}) != 1:
         return None
+    if len(row.samples) == 1:
+        return Statistic.on_task(row.samples[0])
     return Statistic.of(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
 
 
@@ -27,8 +29,23 @@ def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
     """Of the averages of all rows of one student that have one."""
     found: list[Comparison] = []
     for student in plan.students:
-        ranked = {row.label: row.samples for row in rows if row.student == student and row.average}
-        found += groups.compare(student, ranked)
+        ranked = [row for row in rows if row.student == student and row.average]
+        collapsed = {row.label for row in ranked if row.collapsed}
+        found += groups.compare(student, {row.label: row.samples for row in ranked}, collapsed)
+    return found
+
+
+def with_collapses(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
+    """The students' rows, with the seeds that collapsed on each task, judged among the rows of the same student."""
+    found = list(rows)
+    for student, task in product(plan.students, plan.tasks):
+        places = [n for n, row in enumerate(found) if row.student == student and row.cells[task.name].sample]
+        samples = [sample for n in places if (sample := found[n].cells[task.name].sample)]
+        floor = constant.cells[task.name].score if constant else None
+        seeds = collapse.collapsed(samples, floor.mean if floor else None, higher_is_better=task.higher_is_better)
+        for n, out in zip(places, seeds, strict=True):
+            cells = {**found[n].cells, task.name: replace(found[n].cells[task.name], collapsed=out)}
+            found[n] = replace(found[n], cells=cells) if out else found[n]
     return found
 
 

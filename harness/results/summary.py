@@ -11,7 +11,9 @@ from harness.results.latency import SpeedUp
 from harness.results.latency.timings import LatencyRecord
 from harness.results.records import GeneralRecord, PlanFile, PlannedTask
 from harness.results.statistics.groups import Comparison
-from harness.results.statistics.inference import Estimate, Floats, Over, Sample
+from harness.results.statistics.inference import Estimate, Over, Sample, estimate
+from harness.results.statistics.scores import interval
+from harness.results.statistics.student_t import Floats
 from harness.results.statistics.suite_level import Gap
 from harness.results.tunings import TuningRecord
 
@@ -25,8 +27,8 @@ INCOMPLETE = frozenset({"missing", "failed", "undefined"})
 class Statistic:
     """A mean over `n` seeds, their standard deviation (with n - 1), which one seed has not, and the 95 % interval.
 
-    The interval is symmetric: ``mean ± margin`` is ``[low, high]``. `over` says what it takes in; where nothing is
-    known, all of these are None. See `harness.results.statistics.inference`.
+    The interval of a score on one task need not be symmetric (see `harness.results.statistics.scores`). `over` says
+    what it takes into account; where nothing is known, all of these are None.
     """
 
     mean: float
@@ -43,26 +45,34 @@ class Statistic:
         return replace(cls.told(found, len(values)), std=std)
 
     @classmethod
+    def on_task(cls, sample: Sample) -> Statistic:
+        """Of the scores on one task."""
+        low, high = interval(sample)
+        return replace(cls.of(sample.values, estimate([sample])), low=low, high=high)
+
+    @classmethod
     def told(cls, found: Estimate, n: int) -> Statistic:
         """`found`, of `n` seeds that have no spread of their own."""
         return cls(found.mean, None, n, found.low, found.high, found.over)
 
     @property
     def margin(self) -> float | None:
-        """Half of the interval's length."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+        """The interval's longer side: ``mean ± margin`` contains it."""
+        return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
 
 
 @dataclass(frozen=True)
 class Cell:
     """One task in one row. `sample` (its scores, on the board's scale) and `score` (their mean with its interval) are
-    there only if the cell is complete; `counts`: whether the task is part of the row's average."""
+    there only if the cell is complete; `counts`: whether the task is part of the row's average; `collapsed`: seeds that
+    collapsed (see `harness.results.statistics.collapse`)."""
 
     state: State
     sample: Sample | None = None
     score: Statistic | None = None
     notes: tuple[str, ...] = ()
     counts: bool = True
+    collapsed: tuple[int, ...] = ()
 
     @property
     def scores(self) -> Mapping[int, float]:
@@ -102,6 +112,11 @@ class Row:
     def samples(self) -> list[Sample]:
         """Of the tasks that count, as far as they are complete, in the plan's order."""
         return [cell.sample for cell in self.cells.values() if cell.counts and cell.sample]
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether seeds collapsed on a task that counts."""
+        return any(cell.collapsed for cell in self.cells.values() if cell.counts)
 
     @property
     def status(self) -> Literal["complete", "incomplete", "not applicable"]:

@@ -16,7 +16,7 @@ from harness.results.latency import asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.statistics import bootstrap
 from harness.results.statistics.bootstrap import Drawn
-from harness.results.statistics.inference import Sample, estimate
+from harness.results.statistics.inference import Sample
 from harness.results.store import Store
 from harness.results.summary import Cell, Row, State, Statistic, Summary, Unsampled, scale
 
@@ -45,7 +45,8 @@ def summarize(store: Store) -> Summary:
     measured = asked_for(plan, store.latencies(), done.values())
     drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
-    teachers, students = tuple(rows.teacher(name) for name in plan.teachers), rows.students()
+    teachers, constant = tuple(rows.teacher(name) for name in plan.teachers), rows.constant()
+    students = standing.with_collapses(plan, rows.students(), constant)
     comparisons = standing.comparisons(plan, students)
     students = standing.over_the_suite(plan, teachers, standing.grouped(plan, students, comparisons))
     return Summary(
@@ -60,7 +61,7 @@ def summarize(store: Store) -> Summary:
         generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
         comparisons=tuple(comparisons),
         unsampled=tuple(_unsampled(plan, drawn)),
-        constant=rows.constant(),
+        constant=constant,
         tunings={key: tuning for key in _studies(plan) if (tuning := store.tuning(key))},
     )
 
@@ -76,7 +77,7 @@ def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
 
 
 def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
-    return Cell("complete", sample, Statistic.of(sample.values, estimate([sample])), notes)
+    return Cell("complete", sample, Statistic.on_task(sample), notes)
 
 
 def _hardware(result: Result) -> str:
@@ -230,7 +231,8 @@ class _Rows:
         found = [column for column in columns if column is not None]
         draws = scale(task) * np.stack(found, axis=1) if len(found) == len(columns) else None
         values = np.array([(result.score or 0.0) * scale(task) for result in by_seed.values()])
-        return Sample(tuple(by_seed), values, draws, drawn.examples)
+        bounds = (scale(task) * drawn.bounds[0], scale(task) * drawn.bounds[1]) if drawn.bounds else None
+        return Sample(tuple(by_seed), values, draws, drawn.examples, bounds)
 
     def _missing_notes(self, runs: Sequence[PlannedRun]) -> Iterable[str]:
         seeds = [str(run.seed) for run in runs if run.key not in self.done and run.key not in self.failed]

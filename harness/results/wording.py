@@ -10,7 +10,7 @@ from harness.results import data_notes, selecting
 from harness.results.checks import Result
 from harness.results.latency import machine
 from harness.results.numbers import duration
-from harness.results.records import Hardware, PlannedRun
+from harness.results.records import Hardware, PlanFile, PlannedRun
 from harness.results.summary import Summary, scale
 
 
@@ -56,14 +56,38 @@ def _bucketed(result: Result) -> bool:
     return training is not None and training.get("batching", "bucketed") == "bucketed"
 
 
+def sources(plan: PlanFile) -> str:
+    """What an interval or a group of a board with several seeds accounts for: what might have been otherwise."""
+    if not plan.teachers:
+        return "seeds and examples"
+    return f"seeds and examples, given {'this teacher' if len(plan.teachers) == 1 else 'these teachers'}"
+
+
+def collapsed(summary: Summary) -> str | None:
+    """What the mark of collapsed seeds means, and which they are."""
+    found = [
+        f"{row.label} on {row.student}, {name}: seed {' and '.join(map(str, cell.collapsed))}"
+        for row in summary.students
+        for name, cell in row.cells.items()
+        if cell.collapsed
+    ]
+    if not found:
+        return None
+    return (
+        f"some seeds collapsed ({'; '.join(found)}): they score about as a constant answer, or far from all others. "
+        "Their interval is no 95 % interval (where a quarter of the seeds collapses, it covers some 63 %), and the "
+        "row's p-values do not hold"
+    )
+
+
 IDLE = "no better than a constant answer, which knows nothing of the examples"
 
 
 def group(summary: Summary) -> str:
     """What it is to be in the top group."""
     text = (
-        "top group: the best average of its student, and those that cannot be told from it (paired over seeds and "
-        "examples; all pairs of the student, Holm-corrected at 5 %)"
+        "top group: the best average of its student, and those that cannot be told from it (paired over "
+        f"{sources(summary.plan)}; all pairs of the student, Holm-corrected at 5 %)"
     )
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(
@@ -164,12 +188,16 @@ def _margin(summary: Summary) -> str:
     )
     if len(summary.plan.seeds) > 1:
         return (
-            "± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows "
-            f"alike), and t makes up for how few the seeds are.{teacher}"
+            f"± is the longer side of its 95 % interval over {sources(summary.plan)}: examples are resampled (2,000 "
+            "times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in "
+            f"leaderboard.csv.{teacher}"
         )
     found = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
     if any(score.margin is not None for score in found):
-        return "± is half of its 95 % interval over the examples alone: one seed does not say what others would score."
+        return (
+            "± is the longer side of its 95 % interval over the examples alone: one seed does not say what others "
+            "would score."
+        )
     return "There is no interval: one seed does not say what others would score."
 
 

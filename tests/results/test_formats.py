@@ -114,7 +114,7 @@ def test_latex_is_made_of_whole_tables(folder):
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
     first = rows[: rows.index(next(row for row in rows if "gap closed" in row))]
     assert {row.replace(r"\&", "").count("&") for row in first} == {6}, "seven columns"
-    assert r"2 $\bullet$ & kd & small & \textbf{75.0 $\pm$ 10.8}" in text
+    assert r"2 $\bullet$ & kd & small & \textbf{75.0 $\pm$ 5.4}" in text
     assert "% Command: `harness run demo.yaml`" in text
 
 

@@ -89,8 +89,8 @@ def _row(
 
 
 def _cell(text: str) -> Safe | str:
-    """A score with what stands behind it (± 0.4, [1.5, 1.7], †, (a)) set back."""
-    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|\().*)", text)
+    """A score with what stands behind it (± 0.4, [1.5, 1.7], †, ‡, (a)) set back."""
+    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|‡|\().*)", text)
     return el("span", found[1], el("small", found[2])) if found else text
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from harness.events import LossPoint
-from harness.results.statistics.inference import Floats
+from harness.results.statistics.student_t import Floats
 
 MOST = 60
 """Points of a stage; of more, neighbours are averaged."""

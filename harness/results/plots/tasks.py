@@ -8,6 +8,7 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from harness.results import wording
 from harness.results.plots.sheet import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
 from harness.results.records import PlannedTask
 from harness.results.summary import Row, Summary
@@ -58,6 +59,8 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
         parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
     if less := [task.name for task in tasks if not task.higher_is_better]:
         parts.append(f"Less is better on {', '.join(less)}.")
+    if text := wording.collapsed(summary):
+        parts.append(f"Collapsed: {text}.")
     out = [
         (row, ", ".join(f"{name}: {cell.state}" for name, cell in row.cells.items() if not cell.score))
         for row in (*summary.teachers, *summary.students)

@@ -18,7 +18,7 @@ from harness.results import answers
 from harness.results.answers import Answers, Table
 from harness.results.forms import FORMS, Form, Ranked, Resamples
 from harness.results.records import PlannedTask
-from harness.results.statistics.inference import Floats
+from harness.results.statistics.student_t import Floats
 
 RESAMPLES = 2000
 
@@ -38,6 +38,7 @@ class Drawn:
         draws: key of a result -> its scores [resamples], on the metric's own scale. A result is not here if its
             predictions are not.
         examples: how many were scored.
+        bounds: the least and greatest score that the metric can give, on its own scale; None if there are no draws.
         constant: the best score of one class for every example; None where that cannot be told.
         reason: why there is nothing of any.
         lacking: where there is something of others, key -> why there is nothing of it.
@@ -45,6 +46,7 @@ class Drawn:
 
     draws: Mapping[str, Floats] = field(default_factory=dict)
     examples: int = 0
+    bounds: tuple[float, float] | None = None
     constant: float | None = None
     reason: str | None = None
     lacking: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +83,8 @@ def draw(task: PlannedTask, fingerprint: str, results: Sequence[Scored]) -> Draw
     form, kept = forms[place], {key: table for key, table in same.items() if key in right[place]}
     draws, examples = _draws(form, kept, fingerprint)
     lacking = {key: _why(key, found, same) for key in recorded if key not in kept}
-    return Drawn(draws, examples, _constant(task, form, splits), lacking=lacking)
+    bounds = form.lowest, 100.0 if task.percent else 1.0
+    return Drawn(draws, examples, bounds, _constant(task, form, splits), lacking=lacking)
 
 
 def _why(key: str, found: Mapping[str, Table], same: Mapping[str, Table]) -> str:

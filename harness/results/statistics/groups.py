@@ -8,11 +8,11 @@ Holm's method corrects (Holm, 1979, Scandinavian Journal of Statistics 6(2)). Co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.results.statistics.inference import LEVEL, Estimate, Sample
+from harness.results.statistics.inference import LEVEL, Estimate, Sample, p_values
 from harness.results.statistics.pairs import differences
 
 ALPHA = 1 - LEVEL
@@ -36,14 +36,14 @@ class Comparison:
         return self.p <= ALPHA
 
 
-def compare(student: str, rows: Mapping[str, Sequence[Sample]]) -> list[Comparison]:
+def compare(student: str, rows: Mapping[str, Sequence[Sample]], collapsed: Collection[str] = ()) -> list[Comparison]:
     """Every pair of labels, whose samples are of the same tasks in the same order. Nothing where there is one seed,
-    which says nothing of a method."""
+    which says nothing of a method. `collapsed` labels take no part in the variance that all rows share."""
     pairs = list(combinations(rows, 2))
     if not pairs or any(len(sample.values) < 2 for samples in rows.values() for sample in samples):
         return []
-    found = differences(list(rows.values()))
-    corrected = holm([1.0 if each.p is None else each.p for each in found])
+    found = differences(list(rows.values()), [place for place, label in enumerate(rows) if label in collapsed])
+    corrected = holm([1.0 if p is None else p for p in p_values(found)])
     return [Comparison(student, pair, each, p) for pair, each, p in zip(pairs, found, corrected, strict=True)]
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.results.statistics.inference import Estimate, Floats, Sample, estimate, t_quantile
+from harness.results.statistics.inference import Estimate, Sample, Variances, estimate
+from harness.results.statistics.student_t import Floats
 
 REDRAWN = 2000
 """Draws of all scores that the standard error of an interquartile mean is told from, to some 2 %."""
@@ -53,7 +54,13 @@ def iqm(samples: Sequence[Sample], teachers: Sequence[Sample]) -> Estimate | Non
         return found
     generator = np.random.default_rng(0)
     redrawn = np.concatenate([_redrawn(sample, generator) for sample in scaled], axis=1)
-    return replace(found, error=float(interquartile_mean(redrawn).std(ddof=1)))
+    return _with_error(found, float(interquartile_mean(redrawn).std(ddof=1)))
+
+
+def _with_error(found: Estimate, error: float) -> Estimate:
+    """The estimate with another standard error, whose parts keep their proportions."""
+    scale = (error / found.error) ** 2 if found.error else 0.0
+    return replace(found, variances=Variances(*(scale * part for part in found.variances)))
 
 
 def _relative(own: Sample, teacher: Sample) -> Sample:
@@ -77,10 +84,9 @@ def _shares(samples: Sequence[Sample]) -> list[float]:
 
 def _redrawn(sample: Sample, generator: np.random.Generator) -> Floats:
     """[REDRAWN, seeds]: scores that differ from each other and from the sample's mean as its variances say."""
-    of_seeds, of_examples = sample.variances()
-    count = len(sample.values)
-    alone = generator.normal(0, math.sqrt(count * of_seeds), size=(REDRAWN, count))
-    shared = generator.normal(0, math.sqrt(of_examples), size=(REDRAWN, 1))
+    found, count = sample.variances(), len(sample.values)
+    alone = generator.normal(0, math.sqrt(count * max(found.seeds, found.luck)), size=(REDRAWN, count))
+    shared = generator.normal(0, math.sqrt(found.examples), size=(REDRAWN, 1))
     return sample.mean + shared + alone
 
 
@@ -102,7 +108,7 @@ def gap(
     part = gain.mean / whole.mean
     if gain.error is None or whole.error is None or left.error is None:
         return Gap(100 * part, None, None, *names)
-    t = t_quantile(min(gain.freedom, whole.freedom)) ** 2
+    t = max(gain.multiplier, whole.multiplier) ** 2
     shared = (gain.error**2 + whole.error**2 - left.error**2) / 2  # covariance of gain and whole
     a = whole.mean**2 - t * whole.error**2
     b = gain.mean * whole.mean - t * shared

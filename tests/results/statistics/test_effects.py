@@ -47,7 +47,7 @@ def test_one_seed_has_an_interval_only_over_examples():
 def test_pairs_are_averaged_resample_by_resample():
     draws = np.random.default_rng(0).normal(size=(50, 2))
     up, down = (Sample((1, 2), np.array([1.0, 1.0]), sign * draws, 50) for sign in (1, -1))
-    assert mean_of([up, down]).variances() == (0.0, 0.0)
+    assert mean_of([up, down]).variances() == (0.0, 0.0, 0.0)
 
 
 def test_equal_scores_differ_by_nothing():

@@ -1,0 +1,218 @@
+"""Simulated predictions with known truth, and the samples that a report makes of them.
+
+A run answers an example correctly (or with a residual) by a latent normal variable
+
+    skill + seed effect + example effect shared by a method's seeds + example effect drawn anew for each seed,
+
+so that population scores have closed forms. Scores and resampled scores are those of `harness.results.forms`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+
+from harness.results.answers import Answers
+from harness.results.forms import FORMS, Form, Resamples
+from harness.results.statistics.bootstrap import resamples
+from harness.results.statistics.inference import Sample
+from harness.results.statistics.student_t import Floats
+
+Generator = np.random.Generator
+
+EXAMPLES = 1000
+"""Of a task."""
+
+
+def normal_cdf(x: Floats) -> Floats:
+    """Of the standard normal distribution."""
+    found: Floats = np.vectorize(NormalDist().cdf, otypes=[float])(x)
+    return found
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What turns answers into samples: a metric's form and fixed resamples of `examples` examples."""
+
+    kind: str
+    metric: str
+    examples: int
+    number: int = 300
+
+    @cached_property
+    def form(self) -> Form:
+        return FORMS[self.kind, self.metric][0]
+
+    @cached_property
+    def drawn(self) -> Resamples:
+        """The resamples, and after them the examples as they are."""
+        made = resamples(self.examples, self.number, np.random.default_rng(1))
+        return Resamples(np.vstack([made.counts, np.ones_like(made.counts[:1])]), made.block)
+
+    def samples(self, rows: Sequence[Sequence[Answers]]) -> list[Sample]:
+        """One sample for each row, whose answers are by seed; on the board's scale."""
+        scores = self.form.scores([answers for row in rows for answers in row], self.drawn)
+        scores = scores * (1 if self.kind == "qa" else 100)
+        found, place = [], 0
+        for row in rows:
+            own = scores[:, place : place + len(row)]
+            place += len(row)
+            found.append(
+                Sample(tuple(range(len(row))), own[-1], own[:-1], self.examples, (100 * self.form.lowest, 100.0))
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Board:
+    """Methods on several tasks, whose true averages are equal (but for `ahead`).
+
+    Attributes:
+        ratio: the standard deviation of seed effects over that of a score's example effects, in units of the score.
+        shared: the share of the example effects' latent variance that a method's seeds share; the rest is drawn anew.
+        unequal: the first method's seed effects have 6 times the variance.
+        ahead: by how much the first method's true score is higher; in points, of predictions.
+    """
+
+    methods: int
+    seeds: int
+    tasks: int
+    ratio: float
+    shared: float
+    unequal: bool = False
+    ahead: float = 0.0
+    accuracy: float = 0.75
+
+    def normal(self, generator: Generator, number: int = 100) -> dict[str, list[Sample]]:
+        """Label -> its samples, task by task: normal scores, and `number` resamples, in units in which the examples'
+        standard deviation is 1."""
+        return {str(m): [self._normal(m, generator, number) for _ in range(self.tasks)] for m in range(self.methods)}
+
+    def _normal(self, method: int, generator: Generator, number: int) -> Sample:
+        def drawn(rows: int) -> Floats:
+            shared = math.sqrt(self.shared) * generator.normal(size=(rows, 1))
+            return shared + math.sqrt(1 - self.shared) * generator.normal(size=(rows, self.seeds))
+
+        spread = self.ratio * (math.sqrt(6) if self.unequal and method == 0 else 1.0)
+        ahead = self.ahead if method == 0 else 0.0
+        values = ahead + spread * generator.normal(size=self.seeds) + drawn(1)[0]
+        return Sample(tuple(range(self.seeds)), values, values + drawn(number), EXAMPLES)
+
+    def predicted(self, scorer: Scorer, generator: Generator) -> dict[str, list[Sample]]:
+        """Label -> its samples, task by task, of new predictions, scored by accuracy."""
+        tasks = [scorer.samples(self._task(scorer.examples, generator)) for _ in range(self.tasks)]
+        return {str(method): [samples[method] for samples in tasks] for method in range(self.methods)}
+
+    def _task(self, examples: int, generator: Generator) -> list[list[Answers]]:
+        labels = np.zeros(examples, dtype=np.int64)
+        accuracies = np.full(self.methods, self.accuracy)
+        accuracies[0] += self.ahead / 100
+        spreads = np.full(self.methods, self._spread(examples) * math.exp(generator.normal(0, 0.5)))
+        spreads[0] *= math.sqrt(6) if self.unequal else 1.0
+        found = []
+        for accuracy, spread in zip(accuracies, spreads, strict=True):
+            skill = NormalDist().inv_cdf(accuracy) * math.sqrt(1 + spread**2)  # so that the mean over seeds is accuracy
+            seed_effects = spread * generator.normal(size=self.seeds)
+            shared = math.sqrt(self.shared) * generator.normal(size=examples)
+            anew = math.sqrt(1 - self.shared) * generator.normal(size=(self.seeds, examples))
+            wrong = skill + seed_effects[:, None] + shared + anew < 0
+            found.append([Answers(row.astype(np.int64), labels) for row in wrong])
+        return found
+
+    def _spread(self, examples: int) -> float:
+        """The seeds' latent standard deviation that gives the ratio, by the slope of the score in the skill."""
+        wanted = self.ratio * math.sqrt(self.accuracy * (1 - self.accuracy) / examples)
+        return wanted / NormalDist().pdf(NormalDist().inv_cdf(self.accuracy))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one task, for the coverage of its score's interval.
+
+    Attributes:
+        spread: standard deviation of the seeds' effects on the latent scale (on Fisher's z, for correlations).
+        shared: as in `Board`.
+    """
+
+    kind: str
+    metric: str
+    seeds: int
+    spread: float
+    shared: float = 0.5
+
+    def truth(self, generator: Generator, seeds: int = 200_000) -> tuple[float, float]:
+        """The mean over seeds of the score on all examples that there are, and the seeds' standard deviation."""
+        scores = 100 * _population(self.metric)(*self._effects(seeds, generator))
+        return float(scores.mean()), float(scores.std())
+
+    def answers(self, examples: int, generator: Generator) -> list[Answers]:
+        """By seed, of new predictions."""
+        first, second = self._effects(self.seeds, generator)
+        noise = math.sqrt(self.shared) * generator.normal(size=examples)
+        noise = noise + math.sqrt(1 - self.shared) * generator.normal(size=(self.seeds, examples))
+        if self.kind == "regression":
+            labels = generator.normal(size=examples)
+            predicted = first[:, None] * labels + np.sqrt(1 - first[:, None] ** 2) * noise
+            return [Answers(row, labels) for row in predicted]
+        if self.kind == "qa":
+            texts = np.where(
+                first[:, None] + second[:, None] + noise > 0, "green", np.where(noise > -2, "a red", "red")
+            )
+            right = np.empty(examples, dtype=object)
+            right[:] = [["green"]] * examples
+            return [Answers(row, right) for row in texts]
+        labels = (generator.random(examples) < POSITIVE).astype(np.int64)
+        latent = (2 * labels - 1) * first[:, None] + second[:, None] + noise
+        return [Answers((row > 0).astype(np.int64), labels) for row in latent]
+
+    def _effects(self, seeds: int, generator: Generator) -> tuple[Floats, Floats]:
+        """Each seed's skill and its bias towards class 1; of a correlation the correlation itself, and nothing."""
+        first, second = self.spread * generator.normal(size=(2, seeds))
+        if self.kind == "regression":
+            return np.tanh(1.1 + first), 0 * second
+        return 1.0 + first, second
+
+
+POSITIVE = 0.68
+"""The share of class 1."""
+
+
+def _population(metric: str) -> Callable[[Floats, Floats], Floats]:
+    """The score on infinitely many examples of seeds with such effects."""
+
+    def rates(skill: Floats, bias: Floats) -> tuple[Floats, Floats]:
+        grid = np.linspace(-9, 9, 4001)
+        table = normal_cdf(grid)
+        return np.interp(skill + bias, grid, table), np.interp(skill - bias, grid, table)
+
+    def accuracy(skill: Floats, bias: Floats) -> Floats:
+        sensitivity, specificity = rates(skill, bias)
+        return POSITIVE * sensitivity + (1 - POSITIVE) * specificity
+
+    def f1(skill: Floats, bias: Floats) -> Floats:
+        sensitivity, specificity = rates(skill, bias)
+        return 2 * POSITIVE * sensitivity / (POSITIVE * (1 + sensitivity) + (1 - POSITIVE) * (1 - specificity))
+
+    def matthews(skill: Floats, bias: Floats) -> Floats:
+        sensitivity, specificity = rates(skill, bias)
+        said = POSITIVE * sensitivity + (1 - POSITIVE) * (1 - specificity)
+        spread = np.sqrt(said * (1 - said) * POSITIVE * (1 - POSITIVE))
+        found: Floats = POSITIVE * (1 - POSITIVE) * (sensitivity + specificity - 1) / spread
+        return found
+
+    def exact(skill: Floats, bias: Floats) -> Floats:
+        return rates(skill, bias)[0]
+
+    return {
+        "accuracy": accuracy,
+        "f1": f1,
+        "matthews_correlation": matthews,
+        "pearson": lambda rho, _: rho,
+        "spearmanr": lambda rho, _: 6 / np.pi * np.arcsin(rho / 2),
+        "exact": exact,
+    }[metric]

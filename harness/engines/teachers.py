@@ -144,7 +144,7 @@ def _train(
     stop: Callable[[], bool],
 ) -> None:
     started = provenance.now()
-    run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.seed, role="teacher")
+    run_id = RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher")
     settings = job.training
     stream = Stream(data, batch_size=settings.batch_size, token_budget=settings.token_budget, data_seed=job.seed)
     run = Run(

@@ -36,7 +36,7 @@ class Plan:
 
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
         """The jobs in groups that train side by side, in the suite's order: as many as have room in memory."""
-        groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
+        groups: dict[tuple[str, str, int, str, int], dict[str, RunJob]] = {}
         for job in jobs:
             # Two labels of one key are one run: the board shows its record under both.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
@@ -65,9 +65,9 @@ class Plan:
         """What the suite asks for, as the store keeps it."""
         suite, limit = self.resolved.suite, self.spec.training.limit
         labels = dict.fromkeys(variant.label for variant in suite.variants)
-        teachers: dict[str, dict[str, str]] = {}
+        teachers: dict[str, dict[str, list[str]]] = {}
         for job in self.teachers:
-            teachers.setdefault(job.name, {})[job.data.task.name] = job.key
+            teachers.setdefault(job.row, {}).setdefault(job.data.task.name, []).append(job.key)
         return PlanFile(
             suite=self.spec.name,
             command=command,

@@ -12,7 +12,7 @@ from harness.models.students import KEYWORDS, check
 from harness.suite.document import KeyPath
 from harness.suite.findings import Findings, found
 from harness.suite.places import expanded, folder_or_hub, search_folders, text_files
-from harness.suite.schema import StudentSpec, TrainingSpec
+from harness.suite.schema import StudentSpec, SuiteSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from harness.host import Host
@@ -122,6 +122,22 @@ def tuning(data: Mapping[str, Any], findings: Findings) -> None:
             ("tuning", "lr"),
             f"training.lr is {usual:g}, which is not from {numbers[1]:g} to {numbers[2]:g}: the first trial takes it",
         )
+
+
+def teacher_seeds(data: Mapping[str, Any], findings: Findings) -> None:
+    """Run k of a student learns from teacher k, so a teacher with `seeds` has as many as the suite."""
+    runs = len(as_list(data, "seeds") or SuiteSpec.model_fields["seeds"].default)
+    for name, body in as_map(data, "teachers").items():
+        given = as_list(body, "seeds") if isinstance(body, dict) else []
+        for index, seed in enumerate(given):
+            if seed in given[:index]:
+                findings.add(("teachers", name, "seeds", index), f"duplicate seed {found(seed)}")
+        if given and len(given) != runs:
+            findings.add(
+                ("teachers", name, "seeds"),
+                f"the teacher has {len(given)} seeds, the suite's `seeds` has {runs}: the k-th run of a student learns"
+                " from the k-th teacher, so give as many of each, or one `seed` for a teacher that all runs share",
+            )
 
 
 def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:

@@ -58,9 +58,10 @@ def shown(summary: Summary, store: Store) -> list[Shown]:
 def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int | None]]]:
     """(role, label, student, task) -> the keys and seeds of a cell, the least seed first."""
     found: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
-    for label, keys in plan.teachers.items():
-        for task, key in keys.items():
-            found["teacher", label, "", task] = [(key, None)]
+    for label, by_task in plan.teachers.items():
+        for task in by_task:
+            keys = plan.teacher_keys(label, task)
+            found["teacher", label, "", task] = [(key, seed) for seed, key in sorted(keys.items())] 
     for run in sorted(plan.runs, key=lambda run: run.seed):
         found.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
     return found
@@ -163,7 +164,7 @@ class _Told:
         if not isinstance(run.result, RunRecord):
             return None
         names = [*run.result.teachers, *self.summary.plan.teachers]
-        keys = [self.summary.plan.teachers.get(name, {}).get(run.task.name) for name in names]
+        keys = [self.summary.plan.teacher_key(name, run.task.name, run.seed) for name in names]
         return next((self.done[key] for key in keys if key in self.done), None)
 
 

@@ -173,11 +173,19 @@ class Lineage:
 
 @dataclass(frozen=True)
 class RunJob:
-    """A student to train. `lineage` are the teachers that it depends on; `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data; `general`, the stage on unlabelled text that makes the student it begins with. `kept`:
-    it reads its teachers' tensors from the cache. `lr`: its learning rate, if it is not the suite's; `trial`: which of
-    its row's trials it is, if it is one; `tuned`: what it took over from them. `first`: the teachers of the first seed's
-    run, with which the row is tuned."""
+    """A student to train.
+
+    Attributes:
+        checkpoint: where the student starts from, if the suite says so; otherwise it starts from `source`.
+        lineage: the teachers that this run depends on.
+        first: the teachers of the first seed's run, with which the row is tuned.
+        augmented: what it learns from in place of the task's own training data.
+        general: the stage on unlabelled text that makes the student it begins with.
+        kept: it reads its teachers' tensors from the cache.
+        lr: its learning rate, if it is not the suite's.
+        trial: which of its row's trials it is, if it is one.
+        tuned: what it took over from them.
+    """
 
     planned: PlannedRun
     cell: Cell
@@ -221,10 +229,10 @@ class RunJob:
         return frozenset(name for names in stages for each in names for name in each)
 
     @property
-    def cohort(self) -> tuple[str, str, int, str, int]:
-        """Runs that agree in this see the same batches, and learn from teachers of the same seeds."""
+    def cohort(self) -> tuple[str, str, int, str]:
+        """Runs that agree in this see the same batches."""
         augmented = self.augmented.key if self.augmented else ""
-        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented, self.lineage.place
+        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ WORTH = 2
 """How many times faster reading must be than computing."""
 
 SEEDS = 3
-"""Orders of the data that are reckoned with where each seed has its own, however many there are now: fewer make no more
-than a preliminary board."""
+"""Orders of the data, or teachers, that are counted where each seed has its own, however many there are now: fewer
+make no more than a preliminary board."""
 
 
 def told(choice: Choice) -> str:
@@ -128,7 +128,7 @@ class _Desk:
                 continue
             self.taken.setdefault(_place(first, teacher), set()).update(names)
             self.bytes += more[teacher.row]
-            said.bytes += more[teacher.row]
+            said.bytes += more[teacher.row] / self._at_once(teacher)
             said.kept.append(label)
         return reason is None
 
@@ -155,7 +155,12 @@ class _Desk:
     def _more(self, job: RunJob, index: int, teacher: TeacherJob, names: frozenset[str]) -> float:
         """Bytes of what is not taken yet for a row before."""
         new = names - self.taken.get(_place(job, teacher), set())
-        return sum(self._bytes(name, job, index, teacher) for name in new)
+        return self._at_once(teacher) * sum(self._bytes(name, job, index, teacher) for name in new)
+
+    def _at_once(self, teacher: TeacherJob) -> int:
+        """How many seeds of a teacher are kept at once: where all have one order of the data, a cohort reads all of
+        them; otherwise those of one seed can make room for those of the next."""
+        return SEEDS if teacher.place is not None and self.spec.training.data_seed is not None else 1
 
     def _bytes(self, name: str, job: RunJob, index: int, teacher: TeacherJob) -> float:
         kind, hidden, size = job.data.task.kind, job.method.teachers[index].hidden, self._size(job.data, teacher.reader)
@@ -183,7 +188,9 @@ class _Desk:
         for teacher, said in self.said.items():
             orders = every if said.teachers == 1 else 1  # of several, each is read by the runs of one seed
             fresh = {reason: tuple(rows) for reason, rows in said.fresh.items()}
-            yield Choice(self.task, teacher, tuple(said.kept), said.bytes / GB, said.epochs, orders, fresh, said.teachers)
+            yield Choice(
+                self.task, teacher, tuple(said.kept), said.bytes / GB, said.epochs, orders, fresh, said.teachers
+            )
 
 
 def _asked(row: Sequence[RunJob]) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:

@@ -35,12 +35,14 @@ class Plan:
         return memory.room(self.device, self.spec.training.max_memory_gb)
 
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
-        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory."""
-        groups: dict[tuple[str, str, int, str, int], dict[str, RunJob]] = {}
+        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory. Where they
+        have not, runs with teachers of one seed stay together."""
+        groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
         for job in jobs:
             # Two labels of one key are one run: the board shows its record under both.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
-        return [part for group in groups.values() for part in sharing.split([*group.values()], self.load, self.room)]
+        ordered = [sorted(group.values(), key=lambda job: job.lineage.place) for group in groups.values()]
+        return [part for group in ordered for part in sharing.split(group, self.load, self.room)]
 
     def load(self, job: RunJob) -> memory.Load:
         """What a run takes of the memory."""

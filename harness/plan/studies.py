@@ -106,8 +106,8 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
 
 
 def of(job: RunJob, spec: SuiteSpec) -> Study | None:
-    """The tuning of the job's row, with the teachers of its first seed; None for one that is not tuned. Its key does not
-    depend on the job's seed, nor on what the run is scored on."""
+    """The tuning of the job's row, with the teachers of the row's first seed; None for one that is not tuned. Its key
+    does not depend on the job's seed, nor on what the run is scored on."""
     if spec.tuning is None or "tuning" not in job.parts:
         return None
     data = {name: part for name, part in job.parts["data"].items() if name != "validation"}

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from harness.results import data, latex
 from harness.results.board import Board
+from harness.results.coverage import covers
 from harness.results.numbers import NOTHING
 from harness.results.plots import FOLDER, Plot
 from harness.results.sections import Section
@@ -151,6 +152,7 @@ def as_json(content: Content) -> str:
         "title": board.title,
         "command": summary.plan.command,
         "seeds": summary.plan.seeds,
+        "intervals_over": covers(summary.plan),
         "marks": dict(board.marks),
         "rows": [data.nested(row, summary) for row in summary.rows],
         "comparisons": data.comparisons(summary),

@@ -126,7 +126,9 @@ class _Rows:
     def teacher(self, name: str) -> Row:
         by_task = self.plan.teachers[name]
         keys = [key for of_task in by_task.values() for key in of_task]
-        cells = {task.name: self._teacher_cell(task, self.plan.teacher_keys(name, task.name)) for task in self.plan.tasks}
+        cells = {
+            task.name: self._teacher_cell(task, self.plan.teacher_keys(name, task.name)) for task in self.plan.tasks
+        }
         return self._row(Row("teacher", name, "", cells, len(keys), 0), keys)
 
     def constant(self) -> Row | None:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from harness.results import selecting
+from harness.results import coverage, selecting
 from harness.results.latency import machine
 from harness.results.numbers import duration
-from harness.results.records import Hardware, PlannedRun
+from harness.results.records import Hardware, PlannedRun, TeacherRecord
 from harness.results.summary import Summary, scale
 
 
@@ -47,8 +47,8 @@ IDLE = "no better than a constant answer, which knows nothing of the examples"
 def group(summary: Summary) -> str:
     """What it is to be in the top group."""
     text = (
-        "top group: the best average of its student, and those that cannot be told from it (paired over seeds and "
-        "examples; all pairs of the student, Holm-corrected at 5 %)"
+        "top group: the best average of its student, and those that cannot be told from it (paired over "
+        f"{coverage.covers(summary.plan)}; all pairs of the student, Holm-corrected at 5 %)"
     )
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(
@@ -142,20 +142,38 @@ def _seeds_alone(summary: Summary) -> Iterator[str]:
 
 def _margin(summary: Summary) -> str:
     """What stands behind ±, which depends on what there is to tell it from."""
-    teacher = (
-        " A teacher has one seed, so its interval, if its predictions are there, is over the examples alone."
-        if summary.plan.teachers
-        else ""
-    )
-    if len(summary.plan.seeds) > 1:
+    plan = summary.plan
+    if len(plan.seeds) > 1:
         return (
-            "± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows "
-            f"alike), and t makes up for how few the seeds are.{teacher}"
+            f"± is half of its 95 % interval over {coverage.covers(plan)}: examples are resampled (2,000 times, for "
+            f"all rows alike), and t makes up for how few the seeds are.{''.join(_teachers(summary))}"
         )
     found = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
     if any(score.margin is not None for score in found):
-        return "± is half of its 95 % interval over the examples alone: one seed does not say what others would score."
+        given = coverage.given(plan)
+        return (
+            f"± is half of its 95 % interval over the examples alone{given}: one seed does not say what others would "
+            "score."
+        )
     return "There is no interval: one seed does not say what others would score."
+
+
+def _teachers(summary: Summary) -> Iterator[str]:
+    """What the intervals have to do with the teachers."""
+    plan = summary.plan
+    if several := coverage.one_per_seed(plan):
+        yield (
+            f" Teacher{'s' * (len(several) > 1)} {', '.join(several)}: one per seed, from which the runs of that seed "
+            "learn, and with which they are compared."
+        )
+    if coverage.shared(plan):
+        yield (
+            " With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a "
+            "teacher in the suite fine-tunes one per seed."
+        )
+    if set(plan.teachers) - set(several):
+        which = "Of a teacher with one seed" if several else "A teacher has one seed, so"
+        yield f" {which} the interval, if its predictions are there, is over the examples alone."
 
 
 def _suite_level(summary: Summary) -> Iterator[str]:
@@ -163,12 +181,13 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if any(row.iqm for row in students):
         yield (
             "IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that "
-            "task, so without the best and the worst quarter (rliable, arXiv 2108.13264)."
+            f"task{_of_seed(summary)}, so without the best and the worst quarter (rliable, arXiv 2108.13264)."
         )
     if gap := next((row.gap for row in students if row.gap), None):
         yield (
             f"Gap closed: how much of the way from {gap.without} on the same student to teacher {gap.teacher} a method "
-            "goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none."
+            f"goes, on the average{_of_seed(summary)}; with Fieller's 95 % interval. It is left out where that way may "
+            "be none."
         )
     if summary.comparisons:
         yield (
@@ -180,11 +199,20 @@ def _suite_level(summary: Summary) -> Iterator[str]:
         yield "There are no groups: to tell methods apart takes two rows of a student, and 2 or more seeds."
 
 
+def _of_seed(summary: Summary) -> str:
+    """With which teacher a student is compared, where the first has several seeds."""
+    plan = summary.plan
+    first = next(iter(plan.teachers), None)
+    return ", each seed with its own teacher" if first in coverage.one_per_seed(plan) else ""
+
+
 def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     """Where the results come from, and how to make them again."""
     plan, results = summary.plan, summary.results
     yield "Command", f"`{plan.command}`"
     yield "Seeds", ", ".join(map(str, plan.seeds))
+    for name in coverage.one_per_seed(plan):
+        yield f"Seeds of teacher {name}", _teacher_seeds(summary, name)
     for task in plan.tasks:
         of_task = [result for result in results if result.task == task.name]
         if of_task:
@@ -209,6 +237,13 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "Code", _variants(_commit(r.provenance.git_commit, r.provenance.git_dirty) for r in results)
     if summary.others:
         yield "Not counted", f"{_some(summary.others, 'result')} of other settings in the same folder"
+
+
+def _teacher_seeds(summary: Summary, name: str) -> str:
+    """In the order of the seeds of the runs."""
+    found = {r.key: r.seed for r in summary.results if isinstance(r, TeacherRecord)}
+    keys = next(keys for keys in summary.plan.teachers[name].values() if len(keys) > 1)
+    return ", ".join("not trained yet" if found.get(key) is None else str(found[key]) for key in keys)
 
 
 def _machine(hardware: Hardware) -> str:

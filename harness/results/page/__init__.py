@@ -11,6 +11,7 @@ import hashlib
 from importlib.resources import files
 from string import Template
 
+from harness.results import coverage
 from harness.results.page import forest, runs, table, tradeoff
 from harness.results.page.markup import Safe, code, el, embedded, join
 from harness.results.page.prose import prose
@@ -43,6 +44,7 @@ def page(content: Content, store: Store) -> str:
         further="".join(table.further(board.tables)),
         tradeoff="".join(tradeoff.plots(summary)),
         forest=forest.panels(summary),
+        given=el("span", coverage.given(summary.plan)),
         sections=_sections(content),
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),

@@ -126,17 +126,19 @@ def tuning(data: Mapping[str, Any], findings: Findings) -> None:
 
 def teacher_seeds(data: Mapping[str, Any], findings: Findings) -> None:
     """Run k of a student learns from teacher k, so a teacher with `seeds` has as many as the suite."""
-    runs = len(as_list(data, "seeds") or SuiteSpec.model_fields["seeds"].default)
+    runs = data.get("seeds", SuiteSpec.model_fields["seeds"].default)
+    if not isinstance(runs, list):  # the schema's check reports it
+        return
     for name, body in as_map(data, "teachers").items():
         given = as_list(body, "seeds") if isinstance(body, dict) else []
         for index, seed in enumerate(given):
             if seed in given[:index]:
                 findings.add(("teachers", name, "seeds", index), f"duplicate seed {found(seed)}")
-        if given and len(given) != runs:
+        if given and len(given) != len(runs):
             findings.add(
                 ("teachers", name, "seeds"),
-                f"the teacher has {len(given)} seeds, the suite's `seeds` has {runs}: the k-th run of a student learns"
-                " from the k-th teacher, so give as many of each, or one `seed` for a teacher that all runs share",
+                f"the teacher has {len(given)} seeds, the suite's `seeds` has {len(runs)}: the k-th run of a student"
+                " learns from the k-th teacher, so give as many of each, or one `seed` for a teacher of all runs",
             )
 
 

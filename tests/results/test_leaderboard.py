@@ -38,7 +38,7 @@ WHOLE = """\
 |       3 ● | kd                | small     | **75.0 ± 10.8** | **74.0 ± 10.9** | **74.5 ± 5.0** |         10.0 |
 |         4 | finetune          | small     |     72.0 ± 10.4 |     61.0 ± 12.1 |     66.5 ± 5.2 |         10.0 |
 
-- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples; all pairs of the student, Holm-corrected at 5 %)
+- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
 
 ## Over the whole suite
 
@@ -74,7 +74,7 @@ WHOLE = """\
 
 ## How to read it
 
-- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is half of its 95 % interval over seeds and examples: examples are resampled (2,000 times, for all rows alike), and t makes up for how few the seeds are. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
+- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is half of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and t makes up for how few the seeds are. With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a teacher in the suite fine-tunes one per seed. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
 - Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
 - The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
 - IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).

@@ -9,7 +9,7 @@ from harness.results.statistics.suite_level import gap
 
 EXAMPLES, BOARDS = 80, 400
 COUNTS = resamples(EXAMPLES, 200, np.random.default_rng(1)).counts
-OF_SEEDS, OF_TEACHERS, OF_EXAMPLES = 1.0, 1.0, 4.0
+OF_SEEDS, OF_TEACHERS, OF_EXAMPLES = 1.0, 1.0, 8.0
 """Standard deviations: of a run's score by its seed, of a method's score by the teacher, of an example's points."""
 
 
@@ -25,9 +25,7 @@ def board(random: np.random.Generator, seeds: int, teachers: int, methods: int =
         + random.normal(0, OF_EXAMPLES, size=(EXAMPLES, seeds))
         for _ in range(methods)
     ]
-    return [
-        Sample(tuple(range(seeds)), table.mean(axis=0), COUNTS @ table / EXAMPLES, EXAMPLES) for table in tables
-    ]
+    return [Sample(tuple(range(seeds)), table.mean(axis=0), COUNTS @ table / EXAMPLES, EXAMPLES) for table in tables]
 
 
 def coverage(seeds: int, teachers: int) -> tuple[float, float]:

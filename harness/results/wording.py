@@ -172,8 +172,8 @@ def _teachers(summary: Summary) -> Iterator[str]:
             "teacher in the suite fine-tunes one per seed."
         )
     if set(plan.teachers) - set(several):
-        which = "Of a teacher with one seed" if several else "A teacher has one seed, so"
-        yield f" {which} the interval, if its predictions are there, is over the examples alone."
+        which = "Of a teacher with one seed the" if several else "A teacher has one seed, so its"
+        yield f" {which} interval, if its predictions are there, is over the examples alone."
 
 
 def _suite_level(summary: Summary) -> Iterator[str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.host import Host
+    from harness.plan import TeacherJob
+    from harness.results.records import PlannedRun
+    from harness.results.store import Store
     from harness.suite.resolved import Resolved, Suite
 
 
@@ -72,15 +75,17 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         content |= {"data_to_make": made} if made else {}
         stages = [{"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in before]
         content |= {"general_to_do": stages} if stages else {}
+        content |= {"teachers": [_as_data(job, store) for job in planned.teachers]}
         content |= {"teacher_tensors": [asdict(choice) for choice in planned.choices]}
         content |= {"data": {task: report.model_dump() for task, report in planned.data.items()}}
         typer.echo(json.dumps(content, indent=1))
         return
     rows = (
-        (state.run.task, state.run.label, state.run.student, state.run.seed, "done" if state.done else state.reason)
+        (run.task, run.label, run.student, run.seed, _taught_by(run), "done" if state.done else state.reason)
         for state in states
+        for run in [state.run]
     )
-    print_table(["task", "method", "student", "seed", "state"], rows)
+    print_table(["task", "method", "student", "seed", "teachers", "state"], rows)
     _warn_of_overlap(overlapping(planned.data))
     done = sum(state.done for state in states)
     for told in same_runs(state.run for state in states):
@@ -91,6 +96,8 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
             f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
         )
+    for told in _to_fine_tune([job for job in planned.teachers if store.teacher(job.key) is None]):
+        typer.echo(told)
     if tuning:
         typer.echo(
             f"Before that, tuning: {cost.trials} trials x {cost.tuned_rows} rows, {cost.trial_steps} steps of students,"
@@ -110,6 +117,26 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     if data:
         listed = ", ".join(f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in data)
         typer.echo(f"Before that, training data are made of those of {listed}.")
+
+
+def _taught_by(run: PlannedRun) -> str:
+    pairs = zip(run.teachers, run.teacher_seeds, strict=True)
+    return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
+
+
+def _as_data(job: TeacherJob, store: Store) -> dict[str, object]:
+    done = store.teacher(job.key) is not None
+    return {"task": job.data.task.name, "name": job.row, "seed": job.spec.seed, "key": job.key, "done": done}
+
+
+def _to_fine_tune(jobs: Sequence[TeacherJob]) -> Iterator[str]:
+    """The teachers without a record, a line for each row of the board; the weights may be in the cache."""
+    rows: dict[str, dict[int, list[str]]] = {}
+    for job in jobs:
+        rows.setdefault(job.row, {}).setdefault(job.spec.seed, []).append(job.data.task.name)
+    for row, seeds in rows.items():
+        each = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
+        yield f"Teacher {row} is to be fine-tuned, unless the cache has it: {each}."
 
 
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
@@ -147,7 +174,7 @@ def _warn_of_overlap(found: Sequence[str]) -> None:
 def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     suite, spec = resolved.suite, resolved.suite.spec
     yield "tasks", _listed([task.name for task in suite.tasks])
-    yield "teachers", _listed([str(resolved.shapes.get(teacher, teacher)) for teacher in spec.teachers])
+    yield "teachers", _listed([_teacher(resolved, teacher) for teacher in spec.teachers])
     yield "students", _listed([str(resolved.shapes.get(student, student)) for student in spec.students])
     yield "methods", _listed([variant.label for variant in suite.variants])
     yield "seeds", _listed([str(seed) for seed in spec.seeds])
@@ -164,6 +191,12 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
         yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"
+
+
+def _teacher(resolved: Resolved, name: str) -> str:
+    seeds = resolved.suite.spec.teachers[name].seeds
+    each = f" (one per seed: {', '.join(map(str, seeds))})" if seeds else ""
+    return f"{resolved.shapes.get(name, name)}{each}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -134,9 +134,10 @@ class _Engine:
         scored = score(teacher.capture, encoded, self.host.metrics, device=self.device)
         record = TeacherRecord(
             key=job.key,
-            name=job.name,
+            name=job.row,
             model=job.spec.model or "from scratch",
             task=data.task.name,
+            seed=job.spec.seed,
             data_fingerprint=data.validation_fingerprint,
             score=scored.score,
             metrics=scored.metrics,
@@ -146,7 +147,7 @@ class _Engine:
             size=accounts.size(teacher.model, job.name, tokens=spec.training.on(data.task.name).max_length),
             provenance=fit.provenance,
         )
-        run_id = RunId(job.key, data.task.name, job.name, "", job.spec.seed, role="teacher")
+        run_id = RunId(job.key, data.task.name, job.row, "", job.spec.seed, role="teacher")
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         self.host.notify("harness_run_finished", event)
         return record, scored.frame
@@ -159,6 +160,6 @@ def _hold_to(floor: float, score: float, job: TeacherJob) -> None:
         side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
         raise UserError(
             f"teacher {job.name} scores {score:.4f} ({task.score}) on {task.name}, {side} its floor of"
-            f" {floor:g}: train it better (teachers.{job.alone.name}.epochs, .lr), or {remedy}"
-            f" teachers.{job.alone.name}.floor.{task.name}"
+            f" {floor:g}: train it better (teachers.{job.alone.row}.epochs, .lr), or {remedy}"
+            f" teachers.{job.alone.row}.floor.{task.name}"
         )

@@ -127,6 +127,7 @@ def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
         label=planned.label,
         student=planned.student,
         teachers=planned.teachers,
+        teacher_seeds=planned.teacher_seeds,
         seed=planned.seed,
         data_fingerprint=job.data.validation_fingerprint,
         score=scored.score if scored else None,

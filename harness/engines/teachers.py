@@ -145,7 +145,7 @@ def _train(
     stop: Callable[[], bool],
 ) -> None:
     started = provenance.now()
-    run_id = RunId(key=job.key, task=data.task.name, label=job.name, student="", seed=job.seed, role="teacher")
+    run_id = RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher")
     settings = job.training
     stream = Stream(
         data,

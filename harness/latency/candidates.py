@@ -66,8 +66,11 @@ def of_suite(plan: Plan, store: Store) -> Candidates | None:
     task = max(done, key=lambda name: len(done[name]))  # the first of those that have the most
     if not done[task]:
         return None
-    by_name = {job.name: job for job in plan.teachers if job.data.task.name == task}
-    suite_teachers = [_teacher(by_name[name], plan, store) for name in plan.spec.teachers if name in by_name]
+    by_row: dict[str, TeacherJob] = {}
+    for job in plan.teachers:
+        if job.data.task.name == task:
+            by_row.setdefault(job.row, job)  # of several seeds the first: their shapes are the same
+    suite_teachers = [_teacher(by_row[name], plan, store) for name in plan.spec.teachers if name in by_row]
     students = [_student(job, plan, store) for job in done[task].values()]
     left_out = {name: f"no run of it on {task} is completed" for name in plan.spec.students if name not in done[task]}
     read = next(iter(students)).examples
@@ -131,7 +134,7 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
     examples = _examples(plan, job.data, job.reader, job.training.max_length) if teachers.is_kept(job) else None
-    return Candidate(job.name, "teacher", source, record.size.model_dump(), load, examples=examples)
+    return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 
 def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:

@@ -28,7 +28,7 @@ def check(plan: Plan, settings: LatencySpec) -> None:
     folders: dict[Path, str] = {}
     for job in plan.teachers:
         if job.checkpoint is not None:
-            folders.setdefault(job.checkpoint, job.name)
+            folders.setdefault(job.checkpoint, job.row)
     for run in plan.runs:
         if run.checkpoint is not None:
             folders.setdefault(run.checkpoint, run.planned.student)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import Problem, UserError
@@ -16,6 +17,8 @@ from harness.plan.general import Beginning, Generals
 from harness.plan.groups import Groups
 from harness.plan.jobs import (
     AugmentationJob,
+    GeneralJob,
+    Lineage,
     Reader,
     RunJob,
     TaskData,
@@ -54,7 +57,7 @@ class _Builder:
         self.device = self.spec.device or best_device()
         self.paths: dict[str, Path] = {}
         self.readers: dict[Path, Reader] = {}
-        self.teachers: dict[tuple[str, str], TeacherJob] = {}
+        self.teachers: dict[tuple[str, str], list[TeacherJob]] = {}
         self.groups = Groups()
         self.generals = Generals(resolved, self.device)
         self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
@@ -63,7 +66,7 @@ class _Builder:
         data = self._data_of_all()
         for task in data.values():
             for name, spec in self.spec.teachers.items():
-                self.teachers[task.task.name, name] = self._teacher(name, spec, task)
+                self.teachers[task.task.name, name] = self._teachers(name, spec, task)
         runs: list[RunJob] = []
         not_applicable: list[NotApplicable] = []
         for cell in self.resolved.cells:
@@ -77,9 +80,10 @@ class _Builder:
                     NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
                 )
         runs, choices = keeping.decide(studies.decide(runs, self.spec), self.spec, self.device)
+        alone = {(task, job.name): job for (task, _), jobs in self.teachers.items() for job in jobs}
         taught = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
         # Task by task, and last in each those that are trained together: no row of the board depends on them.
-        teachers = sorted((self.teachers | taught).values(), key=lambda job: list(data).index(job.data.task.name))
+        teachers = sorted((alone | taught).values(), key=lambda job: list(data).index(job.data.task.name))
         reports = {name: report_on(task.splits) for name, task in data.items()}
         return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices, reports)
 
@@ -126,6 +130,16 @@ class _Builder:
             self.readers[checkpoint] = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         return self.readers[checkpoint]
 
+    def _teachers(self, name: str, spec: TeacherSpec, data: TaskData) -> list[TeacherJob]:
+        """One, or one per seed of the suite."""
+        each = spec.each_seed
+        if len(each) == 1:
+            return [self._teacher(name, each[0], data)]
+        return [
+            replace(self._teacher(name, own, data), name=f"{name} (seed {own.seed})", place=place)
+            for place, own in enumerate(each)
+        ]
+
     def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
         own = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
         update: dict[str, object] = {k: v for k, v in own.items() if v is not None}
@@ -141,7 +155,7 @@ class _Builder:
             reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = checkpoints.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
-        job = TeacherJob(name, spec, data, checkpoint, reader, settings, parts, key(parts))
+        job = TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts))
         where = f"teachers.{name}.max_length" if spec.max_length else self._max_length_key(data.task)
         _refuse_longer(settings.max_length, where, name, self._reads(job))
         return job
@@ -166,30 +180,22 @@ class _Builder:
         task, variant, settings = cell.task, cell.variant, self.spec.training.on(cell.task.name)
         beginning = self._beginning(cell)
         reader, checkpoint, source = beginning.reader, beginning.checkpoint, beginning.source
-        teachers = self._teachers_of(cell)
-        limits = {each.name: self._reads(each) for each in teachers if each.reader.fingerprint == reader.fingerprint}
+        teachers = self._teachers_of(cell, 0)
+        limits = {each.row: self._reads(each) for each in teachers if each.reader.fingerprint == reader.fingerprint}
         if checkpoint is not None:
             limits[cell.student] = self._positions(checkpoint)
         elif source is not None:  # which the student is made like
-            limits[source.name] = self._reads(source)
+            limits[source.row] = self._reads(source)
         for name, most in limits.items():
             _refuse_longer(settings.max_length, self._max_length_key(task), name, most)
         augmented = self._augmented(cell, data)
         general = self.generals.job(cell, beginning, teachers[0].alone) if variant.general else None
-        student_parts = keys.student(
-            self.spec.students[cell.student],
-            self.resolved.shapes[cell.student],
-            checkpoints.fingerprint(checkpoint) if checkpoint is not None else None,
-            source,
-            checkpoints.fingerprint(source.checkpoint) if source and source.checkpoint is not None else None,
-            general.key if general else None,
-        )
-        for seed in self.spec.seeds:
+        lineages = [self._lineage(cell, place, general) for place in range(len(self.spec.seeds))]
+        for seed, lineage in zip(self.spec.seeds, lineages, strict=True):
             data_seed = settings.data_seed if settings.data_seed is not None else seed
             parts = keys.run(
                 variant,
-                student_parts,
-                teachers,
+                lineage.parts,
                 keys.data(data, reader, settings.max_length),
                 data.validation_fingerprint,
                 seed=seed,
@@ -197,7 +203,7 @@ class _Builder:
                 settings=settings,
                 device=self.device,
             )
-            parts |= keys.alignment(reader, [teacher.reader for teacher in teachers])
+            parts |= keys.alignment(reader, [teacher.reader for teacher in lineage.teachers])
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
             if self.spec.selects and self.spec.selects.epoch == "best":
@@ -209,7 +215,8 @@ class _Builder:
                 method=variant.method.name,
                 student=cell.student,
                 seed=seed,
-                teachers=[teacher.name for teacher in teachers],
+                teachers=[teacher.row for teacher in lineage.teachers],
+                teacher_seeds=[teacher.spec.seed for teacher in lineage.teachers],
             )
             method = self._method(cell, seed)
             yield RunJob(
@@ -218,9 +225,9 @@ class _Builder:
                 method,
                 data,
                 reader,
-                source,
                 checkpoint,
-                teachers,
+                lineage,
+                lineages[0],
                 data_seed,
                 parts,
                 settings,
@@ -228,10 +235,29 @@ class _Builder:
                 general,
             )
 
-    def _beginning(self, cell: Cell) -> Beginning:
+    def _lineage(self, cell: Cell, place: int, general: GeneralJob | None) -> Lineage:
+        """What the cell's run with the seed at that place depends on."""
+        beginning, teachers = self._beginning(cell, place), self._teachers_of(cell, place)
+        checkpoint, source = beginning.checkpoint, beginning.source
+        student = keys.student(
+            self.spec.students[cell.student],
+            self.resolved.shapes[cell.student],
+            checkpoints.fingerprint(checkpoint) if checkpoint is not None else None,
+            source,
+            checkpoints.fingerprint(source.checkpoint) if source and source.checkpoint is not None else None,
+            general.key if general else None,
+        )
+        return Lineage(teachers, source, {"student": student, "teachers": [job.key for job in teachers]})
+
+    def _at(self, task: str, teacher: str, place: int) -> TeacherJob:
+        """The teacher for the seed at that place."""
+        jobs = self.teachers[task, teacher]
+        return jobs[place] if len(jobs) > 1 else jobs[0]
+
+    def _beginning(self, cell: Cell, place: int = 0) -> Beginning:
         """Where the cell's student takes its weights, its family and its tokenizer from."""
         task, names = cell.task.name, list(self.spec.teachers)
-        source = self.teachers[task, names[0]] if names else None
+        source = self._at(task, names[0], place) if names else None
         checkpoint = self._checkpoint(cell.student)
         reader = self._reader(checkpoint) if checkpoint is not None else source.reader if source else None
         if reader is None:
@@ -248,12 +274,13 @@ class _Builder:
         """Why the cell's student cannot begin as the suite says."""
         if not cell.variant.general:
             return None
-        teacher = self.teachers[cell.task.name, cell.variant.teachers[0]]
+        teacher = self._at(cell.task.name, cell.variant.teachers[0], 0)
         return self.generals.obstacle(cell, self._beginning(cell), teacher)
 
-    def _teachers_of(self, cell: Cell) -> tuple[TeacherJob, ...]:
-        """The cell's teachers, each fine-tuned by itself, or all together if its method says so."""
-        alone = tuple(self.teachers[cell.task.name, name] for name in cell.variant.teachers)
+    def _teachers_of(self, cell: Cell, place: int) -> tuple[TeacherJob, ...]:
+        """The cell's teachers for the seed at that place, each fine-tuned by itself, or all together if its method says
+        so."""
+        alone = tuple(self._at(cell.task.name, name, place) for name in cell.variant.teachers)
         cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
         return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
 
@@ -296,7 +323,7 @@ def _unreadable(job: RunJob) -> str | None:
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
             wanted = sorted(name for name in names if name.split("[")[0] not in CARRIED)
             if wanted and teacher.reader.fingerprint != job.reader.fingerprint:
-                return f"needs {', '.join(wanted)} of teacher {teacher.name}, whose tokenizer is not the student's"
+                return f"needs {', '.join(wanted)} of teacher {teacher.row}, whose tokenizer is not the student's"
     return None
 
 

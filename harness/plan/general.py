@@ -69,19 +69,19 @@ class Generals:
         without = on_text.WITHOUT
         for each in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
             if each.checkpoint is None:
-                return f"teacher {each.name} is trained from scratch, and knows nothing before the tasks; {without}"
+                return f"teacher {each.row} is trained from scratch, and knows nothing before the tasks; {without}"
         if teacher.reader.fingerprint != beginning.reader.fingerprint:
-            return f"teacher {teacher.name} reads text with another tokenizer than the student; {without}"
+            return f"teacher {teacher.row} reads text with another tokenizer than the student; {without}"
         if spec.init_from == "teacher" and spec.init != "random" and beginning.checkpoint is None:
             return f"init_from: teacher begins with weights of one task, a stage on text comes before all; {without}"
         if getattr(beginning.reader.tokenizer, "mask_token_id", None) is None:
-            return f"the tokenizer of teacher {teacher.name} has no mask token; {without}"
+            return f"the tokenizer of teacher {teacher.row} has no mask token; {without}"
         return None
 
     def job(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> GeneralJob | None:
         """The stage that the cell's student begins with; None for a method that has none with these options."""
         options = cell.variant.config.model_dump_json()  # which may differ by task
-        place = cell.variant.label, cell.student, teacher.name, beginning.reader.fingerprint, options
+        place = cell.variant.label, cell.student, teacher.row, beginning.reader.fingerprint, options
         if place not in self._jobs:
             self._jobs[place] = self._chain(_Asked(cell, beginning, teacher))
         return self._jobs[place]
@@ -89,7 +89,7 @@ class Generals:
     def _chain(self, asked: _Asked) -> GeneralJob | None:
         """The student's stage, and before it that of the assistant, if the method wants one."""
         shapes, name = self.resolved.shapes, asked.cell.student
-        student, teacher = shapes[name], shapes[asked.teacher.name]
+        student, teacher = shapes[name], shapes[asked.teacher.row]
         spec = self.resolved.suite.spec.students[name]
         general = self._method(asked, student, teacher).general()
         if general is None or general.assistant is None:

@@ -63,10 +63,13 @@ class Group:
 class TeacherJob:
     """A teacher to fine-tune on a task. `checkpoint` is None for one that starts from nothing.
 
-    `name` is unique among a plan's teachers of a task: the suite's name, with the group's label if the teacher is the
-    `index`-th member of a `group`. `training` are the suite's settings with the teacher's own put in, or the group's.
+    `row` is its row of the board: the suite's name, with the group's label if the teacher is the `index`-th member of a
+    `group`. `name` is unique among a plan's teachers of a task: where a row has one teacher per seed, it adds the seed.
+    `spec` has the teacher's own seed. `place` is the position of the seed whose runs learn from it, None if all do.
+    `training` are the suite's settings with the teacher's own put in, or the group's.
     """
 
+    row: str
     name: str
     spec: TeacherSpec
     data: TaskData
@@ -77,6 +80,7 @@ class TeacherJob:
     key: str
     group: Group | None = None
     index: int = 0
+    place: int | None = None
 
     @property
     def alone(self) -> TeacherJob:
@@ -147,22 +151,44 @@ class GeneralJob:
 
 
 @dataclass(frozen=True)
+class Lineage:
+    """The fine-tuned models that a run depends on: its `teachers`, and the `source` of its student, which is the
+    suite's first teacher. `parts` is what the run's key has of them."""
+
+    teachers: tuple[TeacherJob, ...]
+    source: TeacherJob | None
+    parts: Mapping[str, Any]
+
+    @property
+    def place(self) -> int:
+        """The position of the seed whose teachers these are; 0 where all runs share them."""
+        return max((teacher.place or 0 for teacher in self.teachers), default=0)
+
+
+@dataclass(frozen=True)
 class RunJob:
-    """A student to train. `source` is the suite's first teacher on that task, whose family and layers it takes;
-    `checkpoint` is where it starts from instead, if the suite says so. `augmented` is what it learns from in place of
-    the task's own training data, in the stages that `stage_data` says; `general`, the stage on unlabelled text that
-    makes the student it begins with. `training` are the suite's settings on that task, with the learning rate that was
-    tuned. `kept`: it reads its teachers' tensors from the cache. `trial`: which of its row's trials it is, if it is
-    one; `tuned`: what it took over from them."""
+    """A student to train.
+
+    Attributes:
+        checkpoint: where the student starts from, if the suite says so; otherwise it starts from `source`.
+        lineage: the teachers that this run depends on.
+        first: the teachers of the first seed's run, with which the row is tuned.
+        training: the suite's settings on the task, with the learning rate that was tuned.
+        augmented: what it learns from in place of the task's own training data, in the stages that `stage_data` names.
+        general: the stage on unlabelled text that makes the student it begins with.
+        kept: it reads its teachers' tensors from the cache.
+        trial: which of its row's trials it is, if it is one.
+        tuned: what it took over from them.
+    """
 
     planned: PlannedRun
     cell: Cell
     method: Method
     data: TaskData
     reader: Reader
-    source: TeacherJob | None
     checkpoint: Path | None
-    teachers: tuple[TeacherJob, ...]
+    lineage: Lineage
+    first: Lineage
     data_seed: int
     parts: Mapping[str, Any]
     training: TrainingSpec
@@ -171,6 +197,15 @@ class RunJob:
     kept: bool = False
     trial: int | None = None
     tuned: Tuned | None = None
+
+    @property
+    def teachers(self) -> tuple[TeacherJob, ...]:
+        return self.lineage.teachers
+
+    @property
+    def source(self) -> TeacherJob | None:
+        """Of the weights and the family of a student that starts from no checkpoint of its own."""
+        return self.lineage.source
 
     @property
     def best_epoch(self) -> bool:
@@ -222,6 +257,7 @@ class Choice:
         gb: what those take.
         epochs: passes over the data of the row that makes most, for one order of the examples; `orders`, how many
             orders there are over all seeds.
+        teachers: how many there are, one per seed; each has `gb` and is read in `orders`.
         fresh: why other rows have the teacher run for them -> those rows.
     """
 
@@ -232,6 +268,7 @@ class Choice:
     epochs: float
     orders: int
     fresh: Mapping[str, tuple[str, ...]]
+    teachers: int = 1
 
 
 def task_info(task: Task) -> TaskInfo:

@@ -39,8 +39,8 @@ WORTH = 2
 """How many times faster reading must be than computing."""
 
 SEEDS = 3
-"""Orders of the data that are reckoned with where each seed has its own, however many there are now: fewer make no more
-than a preliminary board."""
+"""Orders of the data, or teachers, that are counted where each seed has its own, however many there are now: fewer
+make no more than a preliminary board."""
 
 
 def told(choice: Choice) -> str:
@@ -49,7 +49,8 @@ def told(choice: Choice) -> str:
     if choice.kept:
         times = f"{_number(choice.epochs, 'epoch')} x {_number(choice.orders, 'order')}"
         passes = f"1 pass instead of {choice.epochs * choice.orders:.3g}"
-        parts.append(f"{times}; {_gigabytes(choice.gb)} kept for {', '.join(choice.kept)}, {passes}")
+        of_each = f" of each of {choice.teachers} teachers" if choice.teachers > 1 else ""
+        parts.append(f"{times}; {_gigabytes(choice.gb)}{of_each} kept for {', '.join(choice.kept)}, {passes}")
     parts += [f"fresh for {', '.join(rows)}: {reason}" for reason, rows in choice.fresh.items()]
     return f"{choice.teacher} on {choice.task}: {'; '.join(parts)}"
 
@@ -91,6 +92,7 @@ class _Said:
     kept: list[str] = field(default_factory=list)
     bytes: float = 0.0
     epochs: float = 0.0
+    teachers: int = 1
     fresh: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -115,19 +117,20 @@ class _Desk:
         if not asked:
             return False
         epochs = _epochs(first, self.training)
-        more = {teacher.name: self._more(first, index, teacher, names) for index, teacher, names in asked}
+        more = {teacher.row: self._more(first, index, teacher, names) for index, teacher, names in asked}
         reason = self._reason(first, asked, epochs, sum(more.values()))
         for _, teacher, names in asked:
-            said = self.said.setdefault(teacher.name, _Said())
+            said = self.said.setdefault(teacher.row, _Said())
             said.epochs = max(said.epochs, epochs)
+            said.teachers = 1 if teacher.place is None else len(self.spec.seeds)
             label = f"{first.planned.label} on {first.planned.student}" if len(self.spec.students) > 1 else ""
             label = label or first.planned.label
             if reason:
                 said.fresh.setdefault(reason, []).append(label)
                 continue
             self.taken.setdefault(_place(first, teacher), set()).update(names)
-            self.bytes += more[teacher.name]
-            said.bytes += more[teacher.name]
+            self.bytes += more[teacher.row]
+            said.bytes += more[teacher.row] / self._at_once(teacher)
             said.kept.append(label)
         return reason is None
 
@@ -154,7 +157,12 @@ class _Desk:
     def _more(self, job: RunJob, index: int, teacher: TeacherJob, names: frozenset[str]) -> float:
         """Bytes of what is not taken yet for a row before."""
         new = names - self.taken.get(_place(job, teacher), set())
-        return sum(self._bytes(name, job, index, teacher) for name in new)
+        return self._at_once(teacher) * sum(self._bytes(name, job, index, teacher) for name in new)
+
+    def _at_once(self, teacher: TeacherJob) -> int:
+        """How many seeds of a teacher are kept at once: where all have one order of the data, a cohort reads all of
+        them; otherwise those of one seed can make room for those of the next."""
+        return SEEDS if teacher.place is not None and self.spec.training.data_seed is not None else 1
 
     def _bytes(self, name: str, job: RunJob, index: int, teacher: TeacherJob) -> float:
         kind, hidden, size = job.data.task.kind, job.method.teachers[index].hidden, self._size(job.data, teacher.reader)
@@ -178,10 +186,13 @@ class _Desk:
         return self.sizes[reader.fingerprint]
 
     def choices(self) -> Iterator[Choice]:
-        orders = 1 if self.training.data_seed is not None else len(self.spec.seeds)
+        every = 1 if self.training.data_seed is not None else len(self.spec.seeds)
         for teacher, said in self.said.items():
+            orders = every if said.teachers == 1 else 1  # of several, each is read by the runs of one seed
             fresh = {reason: tuple(rows) for reason, rows in said.fresh.items()}
-            yield Choice(self.task, teacher, tuple(said.kept), said.bytes / GB, said.epochs, orders, fresh)
+            yield Choice(
+                self.task, teacher, tuple(said.kept), said.bytes / GB, said.epochs, orders, fresh, said.teachers
+            )
 
 
 def _asked(row: Sequence[RunJob]) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:

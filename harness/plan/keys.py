@@ -191,8 +191,7 @@ def general(
 
 def run(
     variant: MethodVariant,
-    student_parts: dict[str, Any],
-    teachers: Sequence[TeacherJob],
+    lineage: Mapping[str, Any],
     data_parts: dict[str, Any],
     validation: str,
     *,
@@ -201,7 +200,7 @@ def run(
     settings: TrainingSpec,
     device: str,
 ) -> dict[str, Any]:
-    """Of a student's training and score."""
+    """Of a student's training and score. `lineage` are the parts of a `Lineage`: its student and its teachers."""
     method = variant.method
     return {
         "method": {
@@ -210,8 +209,7 @@ def run(
             "config": variant.config.model_dump(mode="json", exclude=set(variant.config.apart)),
             "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
         },
-        "student": student_parts,
-        "teachers": [job.key for job in teachers],
+        **lineage,
         "data": {**data_parts, "validation": validation},
         "seed": seed,
         "data_seed": data_seed,

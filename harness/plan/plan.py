@@ -38,12 +38,14 @@ class Plan:
         return memory.room(self.device, self.spec.training.max_memory_gb)
 
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
-        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory."""
+        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory. Where they
+        have not, runs with teachers of one seed stay together."""
         groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
         for job in jobs:
             # Two labels of one key are one run: the board shows its record under both.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
-        return [part for group in groups.values() for part in sharing.split([*group.values()], self.load, self.room)]
+        ordered = [sorted(group.values(), key=lambda job: job.lineage.place) for group in groups.values()]
+        return [part for group in ordered for part in sharing.split(group, self.load, self.room)]
 
     def load(self, job: RunJob) -> memory.Load:
         """What a run takes of the memory."""
@@ -68,9 +70,9 @@ class Plan:
         """What the suite asks for, as the store keeps it."""
         suite, limit = self.resolved.suite, self.spec.training.limit
         labels = dict.fromkeys(variant.label for variant in suite.variants)
-        teachers: dict[str, dict[str, str]] = {}
+        teachers: dict[str, dict[str, list[str]]] = {}
         for job in self.teachers:
-            teachers.setdefault(job.name, {})[job.data.task.name] = job.key
+            teachers.setdefault(job.row, {}).setdefault(job.data.task.name, []).append(job.key)
         return PlanFile(
             suite=self.spec.name,
             command=command,

@@ -27,6 +27,9 @@ from harness.suite.schema import StageOverride, SuiteSpec, TuningSpec
 VERSION = 1
 """Of what is proposed and chosen. Raise it when that changes: it is part of the keys of tuned runs."""
 
+TUNED_WITH = "models"
+"""The part of a tuned run's key that names the teachers its row was tuned with, where they are not its own."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -93,6 +96,7 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
             "space": {name: dimension.plain for name, dimension in space.items()},
             "examples": job.data.selection_fingerprint,
             **keys.better(job.data),
+            **({} if job.first.parts == job.lineage.parts else {TUNED_WITH: job.first.parts}),
             "optuna": version("optuna"),
             "code": VERSION,
         },
@@ -101,18 +105,26 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
 
 
 def of(job: RunJob, spec: SuiteSpec) -> Study | None:
-    """The tuning of the job's row; None for one that is not tuned. Its key does not depend on the job's seed, nor on
-    what the run is scored on."""
+    """The tuning of the job's row, with the teachers of the row's first seed; None for one that is not tuned. Its key
+    does not depend on the job's seed, nor on what the run is scored on."""
     if spec.tuning is None or "tuning" not in job.parts:
         return None
     data = {name: part for name, part in job.parts["data"].items() if name != "validation"}
-    parts = {name: part for name, part in job.parts.items() if name not in ("seed", "data_seed")} | {"data": data}
+    tuning = {name: part for name, part in job.parts["tuning"].items() if name != TUNED_WITH}
+    parts = {name: part for name, part in job.parts.items() if name not in ("seed", "data_seed")}
+    parts |= {"data": data, "tuning": tuning, **job.first.parts}
     if spec.training.data_seed is not None:
         parts["data_seed"] = spec.training.data_seed
     space = space_of(job, spec)
     config = job.cell.variant.config
     defaults = {name: job.training.lr if name == LEARNING_RATE else getattr(config, name) for name in space}
-    return Study(key(parts), parts, job, space, defaults, spec.tuning)
+    return Study(key(parts), parts, _of_first_teachers(job), space, defaults, spec.tuning)
+
+
+def _of_first_teachers(job: RunJob) -> RunJob:
+    """The job as it is with the teachers of its row's first seed."""
+    seeds = [teacher.spec.seed for teacher in job.first.teachers]
+    return replace(job, lineage=job.first, planned=job.planned.model_copy(update={"teacher_seeds": seeds}))
 
 
 def every(jobs: Iterable[RunJob], spec: SuiteSpec) -> list[Study]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from harness.errors import Problem, UserError
 from harness.results.records import PlanFile, PlannedTask, RunRecord, TeacherRecord
@@ -12,7 +13,11 @@ from harness.results.store import Store
 
 Result = RunRecord | TeacherRecord
 
+R = TypeVar("R", RunRecord, Result)
+
 ANOTHER = "a score that is not the task's"
+
+AS_PLANNED, OTHER_TEACHERS = "from the teachers of the plan", "from other teachers"
 
 
 def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
@@ -56,15 +61,26 @@ def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> N
         raise UserError(_problem(store, "results were tuned with unequal budgets", groups))
 
 
-def _grouped(results: Iterable[Result], value: Callable[[Result], str]) -> dict[str, list[Result]]:
+def refuse_other_teachers(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+    """Every run learned from the teachers that the plan names for its seed, so that a board never mixes runs that share
+    one teacher with runs that have one each; else a `UserError` names the records."""
+    asked = {run.key: [plan.teacher_key(name, run.task, run.seed) for name in run.teachers] for run in plan.runs}
+    # Records of made-up or older results may not say whom they learned from.
+    runs = [result for result in results if isinstance(result, RunRecord) and "teachers" in result.parts]
+    groups = _grouped(runs, lambda run: AS_PLANNED if run.parts["teachers"] == asked[run.key] else OTHER_TEACHERS)
+    if OTHER_TEACHERS in groups:
+        raise UserError(_problem(store, "runs learned from other teachers than the plan names for their seeds", groups))
+
+
+def _grouped(results: Iterable[R], value: Callable[[R], str]) -> dict[str, list[R]]:
     """Results by value, the rarest value first: it is likely the one that does not belong."""
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[R]] = {}
     for result in results:
         groups.setdefault(value(result), []).append(result)
     return dict(sorted(groups.items(), key=lambda item: (len(item[1]), item[0])))
 
 
-def _problem(store: Store, what: str, groups: dict[str, list[Result]]) -> Problem:
+def _problem(store: Store, what: str, groups: Mapping[str, Sequence[Result]]) -> Problem:
     lines = [f"{what}, so they cannot stand on one board; the board is left as it was."]
     for value, results in groups.items():
         lines.append(f"  {value}, {len(results)} of {sum(map(len, groups.values()))}:")

@@ -17,7 +17,7 @@ def tables(summary: Summary) -> Iterator[Table]:
     """Those that have something to say."""
     if any(row.average for row in summary.students):
         yield _suite(summary)
-    if any(cell.score and cell.score.std is not None for row in summary.students for cell in row.cells.values()):
+    if any(map(_varies, summary.students)):
         yield _spread(summary)
     yield _cost(summary)
     if any(row.protocol for row in summary.plan.rows.values()):
@@ -50,12 +50,22 @@ def _spread(summary: Summary) -> Table:
         Line(
             row.role,
             row.student,
-            (row.label, row.student, *(spread(row.cells[task.name].score) for task in tasks), spread(row.average)),
+            (
+                row.label,
+                row.student or NOTHING,
+                *(spread(row.cells[task.name].score) for task in tasks),
+                spread(row.average),
+            ),
         )
-        for row in summary.students
+        for row in (*filter(_varies, summary.teachers), *summary.students)
     ]
     columns = (*NAMES, *(Column((task.name,)) for task in tasks), Column(("average",)))
     return Table("Standard deviation over seeds", columns, tuple(lines))
+
+
+def _varies(row: Row) -> bool:
+    """Whether the row has several seeds."""
+    return any(cell.score and cell.score.std is not None for cell in row.cells.values())
 
 
 def _cost(summary: Summary) -> Table:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from harness.events import LossPoint
 from harness.suite.schema import LatencySpec
@@ -119,6 +119,7 @@ class RunRecord(Frozen):
     label: str
     student: str
     teachers: list[str]
+    teacher_seeds: list[int] = Field(default_factory=list, description="that `teachers` were fine-tuned with")
     seed: int
     data_fingerprint: str = Field(description="of the examples scored")
     score: float | None = Field(
@@ -141,9 +142,10 @@ class TeacherRecord(Frozen):
 
     schema_version: int = SCHEMA_VERSION
     key: str
-    name: str
+    name: str = Field(description="the row of the board; teachers of several seeds share it")
     model: str = Field(description="hub id, folder, or `from scratch`")
     task: str
+    seed: int | None = Field(None, description="that it was fine-tuned with; none: a record of an older version")
     data_fingerprint: str
     score: float | None = Field(description="none where the labels are hidden")
     metrics: dict[str, float]
@@ -214,6 +216,7 @@ class PlannedRun(Frozen):
     student: str
     seed: int
     teachers: list[str]
+    teacher_seeds: list[int] = Field(default_factory=list, description="that `teachers` are fine-tuned with")
 
 
 class PlannedRow(Frozen):
@@ -292,6 +295,10 @@ class PlannedTuning(Frozen):
     studies: list[PlannedStudy]
 
 
+TeacherKeys = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""Keys of a teacher on one task. Plans of older versions have one key, which is not in a list."""
+
+
 class PlanFile(Frozen):
     """`plan.json`: what the suite asked for, so that a missing run is seen."""
 
@@ -301,7 +308,9 @@ class PlanFile(Frozen):
     tasks: list[PlannedTask]
     students: list[str]
     labels: list[str] = Field(description="rows of the board, in the suite's order")
-    teachers: dict[str, dict[str, str]] = Field(description="teacher -> task -> key")
+    teachers: dict[str, dict[str, TeacherKeys]] = Field(
+        description="teacher -> task -> keys: one that all runs share, or one per entry of `seeds`, in their order"
+    )
     seeds: list[int]
     runs: list[PlannedRun]
     not_applicable: list[NotApplicable]
@@ -315,3 +324,14 @@ class PlanFile(Frozen):
     rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
     shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")
     tuning: PlannedTuning | None = None
+
+    def teacher_keys(self, name: str, task: str) -> dict[int | None, str]:
+        """Seed of the runs that learn from a teacher -> the teacher's key; None: all runs learn from it."""
+        keys = self.teachers.get(name, {}).get(task, [])
+        seeds = self.seeds if len(keys) > 1 else [None] * len(keys)
+        return dict(zip(seeds, keys, strict=True))
+
+    def teacher_key(self, name: str, task: str, seed: int | None) -> str | None:
+        """Of the teacher that runs of that seed learn from; None: there is none on that task."""
+        keys = self.teacher_keys(name, task)
+        return keys.get(seed, keys.get(None))

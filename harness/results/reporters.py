@@ -14,6 +14,7 @@ from harness.report import Content, Reporter, Section
 from harness.results import data, latex
 from harness.results.board import Board
 from harness.results.citations import bibtex
+from harness.results.coverage import covers
 from harness.results.numbers import NOTHING
 from harness.results.plots import FOLDER, Plot
 from harness.results.summary import Summary
@@ -137,6 +138,7 @@ def as_json(content: Content) -> str:
         "title": board.title,
         "command": summary.plan.command,
         "seeds": summary.plan.seeds,
+        "intervals_over": covers(summary.plan),
         "marks": dict(board.marks),
         "rows": [data.nested(row, summary) for row in summary.rows],
         "comparisons": data.comparisons(summary),

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import Problem, UserError
 from harness.results import standing
-from harness.results.checks import Result, refuse_budgets, refuse_mixes
+from harness.results.checks import Result, refuse_budgets, refuse_mixes, refuse_other_teachers
 from harness.results.latency import asked_for, speed_ups
 from harness.results.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.results.statistics import bootstrap
@@ -36,12 +36,13 @@ def summarize(store: Store) -> Summary:
     if plan is None:
         raise UserError(Problem("has no plan.json, so what belongs on a board is not known", str(store.folder)))
     records = {run.key: record for run in plan.runs if (record := store.record(run.key))}
-    teacher_keys = {key for keys in plan.teachers.values() for key in keys.values()}
+    teacher_keys = {key for of_task in plan.teachers.values() for keys in of_task.values() for key in keys}
     taught = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(taught)
     refuse_mixes(store, plan, list(done.values()))
     refuse_budgets(store, plan, list(done.values()))
+    refuse_other_teachers(store, plan, list(done.values()))
     measured = asked_for(plan, store.latencies(), done.values())
     drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
@@ -112,6 +113,10 @@ def _unsampled(plan: PlanFile, drawn: Mapping[str, Drawn]) -> Iterator[Unsampled
             yield Unsampled(task, f"{reason} ({some})", tuple(rows))
 
 
+def _listed(seeds: Iterable[int | None]) -> str:
+    return ", ".join(map(str, seeds))
+
+
 def _tunings(results: Iterable[Result]) -> dict[str, float]:
     """Study -> what it took; runs of one row share it."""
     return {run.tuning.study: run.tuning.seconds for run in results if isinstance(run, RunRecord) and run.tuning}
@@ -138,9 +143,12 @@ class _Rows:
         self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
 
     def teacher(self, name: str) -> Row:
-        keys = self.plan.teachers[name]
-        cells = {task.name: self._teacher_cell(task, keys.get(task.name)) for task in self.plan.tasks}
-        return self._row(Row("teacher", name, "", cells, len(keys), 0), list(keys.values()))
+        by_task = self.plan.teachers[name]
+        keys = [key for of_task in by_task.values() for key in of_task]
+        cells = {
+            task.name: self._teacher_cell(task, self.plan.teacher_keys(name, task.name)) for task in self.plan.tasks
+        }
+        return self._row(Row("teacher", name, "", cells, len(keys), 0), keys)
 
     def constant(self) -> Row | None:
         """The best single class for all examples, on the tasks where that has a score."""
@@ -193,22 +201,26 @@ class _Rows:
 
     def _compression(self, sizes: Mapping[str, ModelSize]) -> float | None:
         """How many times smaller than the suite's first teacher, over the tasks for which both are there."""
-        keys = self.plan.teachers.get(self.first_teacher or "", {})
-        both = [task for task in sizes if keys.get(task) in self.done]
-        own = sum(sizes[task].parameters for task in both)
-        return sum(self.done[keys[task]].size.parameters for task in both) / own if own else None
+        teachers = self.plan.teachers.get(self.first_teacher or "", {})
+        # All seeds of a teacher have the same shape.
+        keys = {task: key for task in sizes for key in teachers.get(task, [])[:1] if key in self.done}
+        own = sum(sizes[task].parameters for task in keys)
+        return sum(self.done[key].size.parameters for key in keys.values()) / own if own else None
 
-    def _teacher_cell(self, task: PlannedTask, key: str | None) -> Cell:
-        if key is None:
+    def _teacher_cell(self, task: PlannedTask, keys: Mapping[int | None, str]) -> Cell:
+        """Of one teacher, or of one per seed of the runs: these are paired with it seed by seed."""
+        if not keys:
             return Cell("not applicable", notes=("this teacher is not trained on this task",))
-        if key not in self.done:
-            return Cell("missing", notes=(f"not trained yet; {self.again}",))
-        if _hidden(self.done[key]):
+        if missing := [seed for seed, key in keys.items() if key not in self.done]:
+            which = "" if None in keys else f"the teacher of seed{'s' * (len(missing) > 1)} {_listed(missing)} is "
+            return Cell("missing", notes=(f"{which}not trained yet; {self.again}",))
+        results = {seed or 0: self.done[key] for seed, key in keys.items()}
+        if all(map(_hidden, results.values())):
             return Cell("not applicable", notes=(HIDDEN,))
-        score = self.done[key].score
-        if score is None or not math.isfinite(score):
-            return Cell("undefined", notes=(f"{_undefined(task)} (teachers/{key}/record.json)",))
-        return _complete(self._sample(task, {0: self.done[key]}), self._hardware_notes([self.done[key]]))
+        for result in results.values():
+            if result.score is None or not math.isfinite(result.score):
+                return Cell("undefined", notes=(f"{_undefined(task)} (teachers/{result.key}/record.json)",))
+        return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
         if not runs:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from harness.results import data_notes, selecting
+from harness.results import coverage, data_notes, selecting
 from harness.results.checks import Result
 from harness.results.latency import machine
 from harness.results.numbers import duration
-from harness.results.records import Hardware, PlanFile, PlannedRun
+from harness.results.records import Hardware, PlannedRun, TeacherRecord
 from harness.results.summary import Summary, scale
 
 
@@ -56,13 +56,6 @@ def _bucketed(result: Result) -> bool:
     return training is not None and training.get("batching", "bucketed") == "bucketed"
 
 
-def sources(plan: PlanFile) -> str:
-    """What an interval or a group of a board with several seeds accounts for: what might have been otherwise."""
-    if not plan.teachers:
-        return "seeds and examples"
-    return f"seeds and examples, given {'this teacher' if len(plan.teachers) == 1 else 'these teachers'}"
-
-
 def collapsed(summary: Summary) -> str | None:
     """What the mark of collapsed seeds means, and which they are."""
     found = [
@@ -87,7 +80,7 @@ def group(summary: Summary) -> str:
     """What it is to be in the top group."""
     text = (
         "top group: the best average of its student, and those that cannot be told from it (paired over "
-        f"{sources(summary.plan)}; all pairs of the student, Holm-corrected at 5 %)"
+        f"{coverage.covers(summary.plan)}; all pairs of the student, Holm-corrected at 5 %)"
     )
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(
@@ -181,24 +174,39 @@ def _seeds_alone(summary: Summary) -> Iterator[str]:
 
 def _margin(summary: Summary) -> str:
     """What stands behind ±, which depends on what there is to tell it from."""
-    teacher = (
-        " A teacher has one seed, so its interval, if its predictions are there, is over the examples alone."
-        if summary.plan.teachers
-        else ""
-    )
-    if len(summary.plan.seeds) > 1:
+    plan = summary.plan
+    if len(plan.seeds) > 1:
         return (
-            f"± is the longer side of its 95 % interval over {sources(summary.plan)}: examples are resampled (2,000 "
+            f"± is the longer side of its 95 % interval over {coverage.covers(plan)}: examples are resampled (2,000 "
             "times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in "
-            f"leaderboard.csv.{teacher}"
+            f"leaderboard.csv.{''.join(_teachers(summary))}"
         )
     found = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
     if any(score.margin is not None for score in found):
+        given = coverage.given(plan)
         return (
-            "± is the longer side of its 95 % interval over the examples alone: one seed does not say what others "
-            "would score."
+            f"± is the longer side of its 95 % interval over the examples alone{given}: one seed does not say what "
+            "others would score."
         )
     return "There is no interval: one seed does not say what others would score."
+
+
+def _teachers(summary: Summary) -> Iterator[str]:
+    """What the intervals have to do with the teachers."""
+    plan = summary.plan
+    if several := coverage.one_per_seed(plan):
+        yield (
+            f" Teacher{'s' * (len(several) > 1)} {', '.join(several)}: one per seed, from which the runs of that seed "
+            "learn, and with which they are compared."
+        )
+    if coverage.shared(plan):
+        yield (
+            " With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a "
+            "teacher in the suite fine-tunes one per seed."
+        )
+    if set(plan.teachers) - set(several):
+        which = "Of a teacher with one seed the" if several else "A teacher has one seed, so its"
+        yield f" {which} interval, if its predictions are there, is over the examples alone."
 
 
 def _suite_level(summary: Summary) -> Iterator[str]:
@@ -206,12 +214,13 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if any(row.iqm for row in students):
         yield (
             "IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that "
-            "task, so without the best and the worst quarter (rliable, arXiv 2108.13264)."
+            f"task{_of_seed(summary)}, so without the best and the worst quarter (rliable, arXiv 2108.13264)."
         )
     if gap := next((row.gap for row in students if row.gap), None):
         yield (
             f"Gap closed: how much of the way from {gap.without} on the same student to teacher {gap.teacher} a method "
-            "goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none."
+            f"goes, on the average{_of_seed(summary)}; with Fieller's 95 % interval. It is left out where that way may "
+            "be none."
         )
     if summary.comparisons:
         yield (
@@ -223,11 +232,20 @@ def _suite_level(summary: Summary) -> Iterator[str]:
         yield "There are no groups: to tell methods apart takes two rows of a student, and 2 or more seeds."
 
 
+def _of_seed(summary: Summary) -> str:
+    """With which teacher a student is compared, where the first has several seeds."""
+    plan = summary.plan
+    first = next(iter(plan.teachers), None)
+    return ", each seed with its own teacher" if first in coverage.one_per_seed(plan) else ""
+
+
 def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     """Where the results come from, and how to make them again."""
     plan, results = summary.plan, summary.results
     yield "Command", f"`{plan.command}`"
     yield "Seeds", ", ".join(map(str, plan.seeds))
+    for name in coverage.one_per_seed(plan):
+        yield f"Seeds of teacher {name}", _teacher_seeds(summary, name)
     for task in plan.tasks:
         of_task = [result for result in results if result.task == task.name]
         if of_task:
@@ -254,6 +272,13 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "Code", _variants(_commit(r.provenance.git_commit, r.provenance.git_dirty) for r in results)
     if summary.others:
         yield "Not counted", f"{_some(summary.others, 'result')} of other settings in the same folder"
+
+
+def _teacher_seeds(summary: Summary, name: str) -> str:
+    """In the order of the seeds of the runs."""
+    found = {r.key: r.seed for r in summary.results if isinstance(r, TeacherRecord)}
+    keys = next(keys for keys in summary.plan.teachers[name].values() if len(keys) > 1)
+    return ", ".join("not trained yet" if found.get(key) is None else str(found[key]) for key in keys)
 
 
 def _machine(hardware: Hardware) -> str:

@@ -45,6 +45,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     lookup.students(data, findings)
     lookup.distinct_names(data, findings)
     lookup.tuning(data, findings)
+    lookup.teacher_seeds(data, findings)
     text = lookup.text(data, findings)
     figures = lookup.published(data, host, findings) if host else ()
     tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())

@@ -13,7 +13,7 @@ from harness.results.published import Published, registered
 from harness.suite.document import KeyPath
 from harness.suite.findings import Findings, found
 from harness.suite.places import expanded, folder_or_hub, search_folders, text_files
-from harness.suite.schema import StudentSpec, TrainingSpec
+from harness.suite.schema import StudentSpec, SuiteSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from harness.host import Host
@@ -149,6 +149,24 @@ def tuning(data: Mapping[str, Any], findings: Findings) -> None:
             findings.add(
                 ("tuning", "lr"),
                 f"{key} is {rate:g}, which is not from {least:g} to {greatest:g}: the first trial takes it",
+            )
+
+
+def teacher_seeds(data: Mapping[str, Any], findings: Findings) -> None:
+    """Run k of a student learns from teacher k, so a teacher with `seeds` has as many as the suite."""
+    runs = data.get("seeds", SuiteSpec.model_fields["seeds"].default)
+    if not isinstance(runs, list):  # the schema's check reports it
+        return
+    for name, body in as_map(data, "teachers").items():
+        given = as_list(body, "seeds") if isinstance(body, dict) else []
+        for index, seed in enumerate(given):
+            if seed in given[:index]:
+                findings.add(("teachers", name, "seeds", index), f"duplicate seed {found(seed)}")
+        if given and len(given) != len(runs):
+            findings.add(
+                ("teachers", name, "seeds"),
+                f"the teacher has {len(given)} seeds, the suite's `seeds` has {len(runs)}: the k-th run of a student"
+                " learns from the k-th teacher, so give as many of each, or one `seed` for a teacher of all runs",
             )
 
 

@@ -68,7 +68,21 @@ class TeacherSpec(Strict):
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
     max_length: Tokens | None = Field(None, description="default: training.max_length")
     seed: Seed = 1
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        None, description="fine-tune one teacher per seed of the suite, in the same order; default: one, of `seed`"
+    )
     floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
+
+    @property
+    def each_seed(self) -> list[TeacherSpec]:
+        """One specification per teacher to fine-tune, each with the seed that it is fine-tuned with."""
+        return [self.model_copy(update={"seed": seed, "seeds": None}) for seed in self.seeds or [self.seed]]
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if self.seeds is not None and "seed" in self.model_fields_set:
+            raise ValueError("a teacher has `seed` (one for all runs) or `seeds` (one per run), found both")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

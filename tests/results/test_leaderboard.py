@@ -75,7 +75,7 @@ WHOLE = """\
 
 ## How to read it
 
-- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in leaderboard.csv. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
+- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in leaderboard.csv. With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a teacher in the suite fine-tunes one per seed. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
 - Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
 - The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
 - IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).

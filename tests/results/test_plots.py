@@ -178,7 +178,8 @@ def test_one_seed_says_what_it_has_not(tmp_path):
     assert "There are no intervals: one seed does not tell them." in drawn["pareto"].caption
     assert "interval" not in drawn["tasks"].alt
     answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
-    assert "Bars: 95 % intervals." in answered["pareto"].caption
+    assert "Bars: 95 % intervals, given this teacher." in answered["pareto"].caption
+    assert "Intervals over the examples alone, given this teacher." in answered["tasks"].caption
     assert "95 % intervals" in answered["tasks"].title
 
 

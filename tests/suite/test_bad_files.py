@@ -220,6 +220,17 @@ TEACHERS = {
         "  t: {architecture: {layers: 1, hidden: 10, heads: 4, ffn: 4}}",
         ["teachers.t.architecture", "10", "4 heads"],
     ),
+    "seed and seeds": (
+        "  t: {model: a/b, seed: 1, seeds: [1, 2, 3]}",
+        ["teachers.t", "`seed`", "`seeds`", "found both"],
+    ),
+    "more teachers than seeds": (
+        "  t: {model: a/b, seeds: [1, 2, 3, 4]}",
+        ["suite.yaml:4", "teachers.t.seeds", "has 4 seeds", "`seeds` has 3", "k-th run", "one `seed`"],
+    ),
+    "one teacher twice": ("  t: {model: a/b, seeds: [7, 2, 7]}", ["teachers.t.seeds.2", "duplicate seed 7"]),
+    "no teacher seed": ("  t: {model: a/b, seeds: []}", ["teachers.t.seeds", "is empty"]),
+    "negative teacher seed": ("  t: {model: a/b, seeds: [1, -2, 3]}", ["teachers.t.seeds.1", "found -2"]),
     "unknown floor": ("  t: {model: a/b, floor: {sst: 0.9}}", ["teachers.t.floor.sst", "did you mean 'sst2'"]),
     "floor in percent": ("  t: {model: a/b, floor: {sst2: 91}}", ["teachers.t.floor.sst2", "found 91", "write 0.91"]),
     "floor as a fraction": ("  t: {model: a/b, floor: {squad: 0.88}}", ["teachers.t.floor.squad", "write 88"]),

@@ -12,6 +12,7 @@ from importlib.resources import files
 from string import Template
 
 from harness.report import Content
+from harness.results import coverage
 from harness.results.citations import bibtex
 from harness.results.page import forest, runs, table, tradeoff
 from harness.results.page.markup import Safe, code, el, embedded, join
@@ -44,6 +45,7 @@ def page(content: Content, store: Store) -> str:
         further="".join(table.further(board.tables)),
         tradeoff="".join(tradeoff.plots(summary)),
         forest=forest.panels(summary),
+        given=el("span", coverage.given(summary.plan)),
         sections=_sections(content),
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),

@@ -29,8 +29,8 @@ POINTS, OF_ALL_POINTS = 200, 20_000
 
 @dataclass(frozen=True)
 class Shown:
-    """A result and where it stands: `place` is that of its row; `seed` is None of a teacher. The page knows it by `id`:
-    its key, and in further rows that share the run their place behind it."""
+    """A result and where it stands: `place` is that of its row; `seed` is None of the only teacher of a row. The page
+    knows it by `id`: its key, and in further rows that share the run their place behind it."""
 
     id: str
     place: int
@@ -52,16 +52,19 @@ def shown(summary: Summary, store: Store) -> list[Shown]:
                 result = done.get(key) or (None if seed is None else store.record(key))
                 if result is not None:
                     id = f"{key}.{place}" if key in found else key
-                    found[id] = Shown(id, place, row, task, key, seed, result)
+                    own = result.seed if seed is not None else None  # of one of several teachers, that of its training
+                    found[id] = Shown(id, place, row, task, key, own, result)
     return list(found.values())
 
 
 def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int | None]]]:
-    """(role, label, student, task) -> the keys and seeds of a cell, the least seed first."""
+    """(role, label, student, task) -> the keys and seeds of a cell, the least seed first. A teacher's is the seed of
+    the runs that learn from it, None of all runs."""
     found: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
-    for label, keys in plan.teachers.items():
-        for task, key in keys.items():
-            found["teacher", label, "", task] = [(key, None)]
+    for label, by_task in plan.teachers.items():
+        for task in by_task:
+            keys = plan.teacher_keys(label, task)
+            found["teacher", label, "", task] = [(key, seed) for seed, key in keys.items()]
     for run in sorted(plan.runs, key=lambda run: run.seed):
         found.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
     return found
@@ -164,7 +167,7 @@ class _Told:
         if not isinstance(run.result, RunRecord):
             return None
         names = [*run.result.teachers, *self.summary.plan.teachers]
-        keys = [self.summary.plan.teachers.get(name, {}).get(run.task.name) for name in names]
+        keys = [self.summary.plan.teacher_key(name, run.task.name, run.seed) for name in names]
         return next((self.done[key] for key in keys if key in self.done), None)
 
 

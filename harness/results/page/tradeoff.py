@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.results import pareto
+from harness.results.coverage import given
 from harness.results.numbers import interval
 from harness.results.page.markup import Safe, el
 from harness.results.page.scales import Scale, around, label
@@ -96,7 +97,8 @@ def _caption(summary: Summary, plot: Plot) -> str:
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
-        "The line joins the rows that no other one beats in both; whiskers are 95 % intervals; squares are teachers.",
+        "The line joins the rows that no other one beats in both; whiskers are 95 % intervals"
+        f"{given(summary.plan)}; squares are teachers.",
         "Of rows that cost the same, the best stands at its place, the others to its right."
         if len(plot.groups()) < len(plot.points)
         else "",

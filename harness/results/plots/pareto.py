@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from harness.results import pareto
+from harness.results.coverage import given
 from harness.results.plots.costs import Cost, Interval, costs
 from harness.results.plots.placing import Place, columns, places, spread
 from harness.results.plots.sheet import FAINT, GREY, INK, WIDTH, Look, Sheet, left_out, logarithmic, look, short, widths
@@ -58,7 +59,7 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
         if scatter.points:
             drawn += 1
             name = "pareto" if drawn == 1 else f"pareto-{drawn}"
-            yield _sheet(summary, name, _caption(scatter) + left_out(out), scatter)
+            yield _sheet(summary, name, _caption(summary, scatter) + left_out(out), scatter)
 
 
 def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str]]]:
@@ -78,11 +79,13 @@ def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str
     return Scatter(points, cost, better), out
 
 
-def _caption(scatter: Scatter) -> str:
+def _caption(summary: Summary, scatter: Scatter) -> str:
     known = any(point.score.margin is not None for point in scatter.points)
     return " ".join(
         [
-            "Bars: 95 % intervals." if known else "There are no intervals: one seed does not tell them.",
+            f"Bars: 95 % intervals{given(summary.plan)}."
+            if known
+            else "There are no intervals: one seed does not tell them.",
             f"Dashed, labels in bold: the Pareto front; no other is {scatter.cost.better} without a worse score.",
             "Of rows with one cost, the best stands where it belongs, the others beside it.",
             "Stars: teachers.",

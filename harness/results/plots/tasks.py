@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from harness.results import wording
+from harness.results.coverage import covers, given
 from harness.results.plots.sheet import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
 from harness.results.records import PlannedTask
 from harness.results.summary import Row, Summary
@@ -57,6 +58,9 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
     if summary.teachers:
         first = summary.teachers[0]
         parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
+    if any(map(_has_interval, rows)):
+        over = covers(summary.plan) if seeds > 1 else f"the examples alone{given(summary.plan)}"
+        parts.append(f"Intervals over {over}.")
     if less := [task.name for task in tasks if not task.higher_is_better]:
         parts.append(f"Less is better on {', '.join(less)}.")
     if text := wording.collapsed(summary):

@@ -9,11 +9,11 @@ from typing import Any
 
 from tabulate import tabulate
 
+from harness.results.coverage import covers
 from harness.results.data import exact
 from harness.results.numbers import NOTHING, signed
 from harness.results.statistics.effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
 from harness.results.summary import INCOMPLETE, Row, Summary
-from harness.results.wording import sources
 
 MOST_NAMED = 8
 """Rows that a sentence names; of more it gives the number."""
@@ -113,7 +113,7 @@ def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str
     lead, *others = among
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
-    explained = EXPLAINED.format(sources=sources(results.plan))
+    explained = EXPLAINED.format(covers=covers(results.plan))
     intervals = explained if len(results.plan.seeds) > 1 else f"{explained} {TOO_FEW}"
     return f"Points of the board: {lead.name}{over}, its difference from {reference}{tasks}. {intervals}"
 

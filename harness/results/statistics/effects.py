@@ -13,10 +13,10 @@ Scores = Sequence[Sample]
 """A row's scores on each task of a scope, in the same order for all that are compared."""
 
 EXPLAINED = (
-    "In brackets: the 95 % interval of the difference over {sources}, of pairs that agree in all that is not compared "
-    "(task, seed, example, student, options). It is not corrected for the number of comparisons."
+    "In brackets: the 95 % interval of the difference over {covers}, of pairs that agree in all that is not "
+    "compared (task, seed, example, student, options). It is not corrected for the number of comparisons."
 )
-"""What `Effect.low` and `Effect.high` are; `sources` are those of `harness.results.wording.sources`."""
+"""What `Effect.low` and `Effect.high` are, for whoever reads a report; `covers`: see `harness.results.coverage`."""
 
 TOO_FEW = "With one seed an interval is over the examples alone, and does not say what other seeds would do."
 

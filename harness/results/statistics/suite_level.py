@@ -45,7 +45,7 @@ def iqm(samples: Sequence[Sample], teachers: Sequence[Sample]) -> Estimate | Non
     those of a mean in which each task has the share that it has of the middle half. None where a teacher scores 0 or
     less, so that nothing is a part of it.
     """
-    if any(teacher.mean <= 0 for teacher in teachers):
+    if any(teacher.values.min() <= 0 for teacher in teachers):
         return None
     scaled = [_relative(own, teacher) for own, teacher in zip(samples, teachers, strict=True)]
     value = float(interquartile_mean(np.concatenate([sample.values for sample in scaled])))
@@ -64,12 +64,13 @@ def _with_error(found: Estimate, error: float) -> Estimate:
 
 
 def _relative(own: Sample, teacher: Sample) -> Sample:
-    """In percent of the teacher's score; resampled with it where both can be."""
+    """In percent of the teacher's score, or, seed by seed, of the run's own teacher's; resampled with it where both can
+    be."""
     draws = None
     if own.draws is not None:
-        below = np.full((len(own.draws), 1), teacher.mean) if teacher.draws is None else teacher.draws
-        draws = 100 * own.draws / np.where(below > 0, below, teacher.mean)
-    return Sample(own.seeds, 100 * own.values / teacher.mean, draws, own.examples)
+        below = np.broadcast_to(teacher.values, own.draws.shape) if teacher.draws is None else teacher.draws
+        draws = 100 * own.draws / np.where(below > 0, below, teacher.values)
+    return Sample(own.seeds, 100 * own.values / teacher.values, draws, own.examples)
 
 
 def _shares(samples: Sequence[Sample]) -> list[float]:

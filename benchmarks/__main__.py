@@ -19,6 +19,7 @@ class Name(StrEnum):
     FLOOR = "floor"
     COHORT = "cohort"
     CACHED = "cached"
+    BATCHING = "batching"
     TEXTBREWER = "textbrewer"
 
 

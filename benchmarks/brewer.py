@@ -138,10 +138,16 @@ def check(workload: Workload, entry: Entry, size: str, setting: str) -> None:
         refuse_difference(f"step {number} of {size}", point.terms, other)
 
 
-def refuse_difference(where: str, ours: dict[str, float], theirs: dict[str, float]) -> None:
+def refuse_difference(
+    where: str,
+    ours: dict[str, float],
+    theirs: dict[str, float],
+    names: tuple[str, str] = ("the harness", "TextBrewer"),
+) -> None:
     """Raises `AssertionError` for terms that are not the same, or not equal within `TOLERANCE`, relative to theirs."""
+    one, other = names
     if ours.keys() != theirs.keys():
-        raise AssertionError(f"{where}: the harness computes {sorted(ours)}, TextBrewer {sorted(theirs)}")
+        raise AssertionError(f"{where}: {one} computes {sorted(ours)}, {other} {sorted(theirs)}")
     for name, value in theirs.items():
         if not abs(ours[name] - value) <= TOLERANCE * abs(value):
-            raise AssertionError(f"{where}: {name} is {ours[name]:.8g} in the harness, {value:.8g} in TextBrewer")
+            raise AssertionError(f"{where}: {name} is {ours[name]:.8g} in {one}, {value:.8g} in {other}")

@@ -76,14 +76,16 @@ def load(
     """
     half = training.precision != "fp32"
     count = parameters(student, reading.vocabulary)
-    step = 0
+    step, joined = 0, False
     for asked, splits in stages:
+        joined |= training.batching == "grouped" and not splits
         part = min(reading.batch, training.micro_batch or reading.batch) if splits else reading.batch
         seen = Reading(part, reading.tokens, reading.vocabulary, reading.outputs)
         kept = activations(student, seen, half=half, fused=fused) + 2 * captured(asked, student, seen, half)
         backward = 2 * FLOAT * part * reading.tokens * max(student.ffn, student.heads * reading.tokens * (not fused))
         step = max(step, kept + backward)
-    step += FLOAT * count + sum(2 * captured(names, shape, reading, half) for shape, names in teachers.values())
+    taught = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
+    step += FLOAT * count + (2 + joined) * taught  # joined: a stage reads the outputs of all groups as one batch
     if half:
         step += 2 * count  # autocast keeps a copy of the weights for the step
     return Load((3 + copied) * FLOAT * count, step, teachers, reading, half)

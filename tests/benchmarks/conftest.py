@@ -1,8 +1,11 @@
 """Sizes at which a benchmark takes seconds."""
 
+import pandas as pd
 import pytest
 
 from benchmarks.options import Options
+
+from ..tasks.hub_layout import write_dataset
 
 TINY = {"teacher": "4x24", "students": ["2x12"], "runs": 2, "batch": 3, "length": 12, "steps": 3, "repetitions": 1}
 REST = {"threads": 1, "seed": 1, "device": "cpu", "precision": "fp32", "data": "nyu-mll/glue", "tokenizer": None}
@@ -11,3 +14,11 @@ REST = {"threads": 1, "seed": 1, "device": "cpu", "precision": "fp32", "data": "
 @pytest.fixture
 def options():
     return lambda **changed: Options.model_validate({**TINY, **REST, **changed})
+
+
+@pytest.fixture
+def glue(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    texts = [" ".join(["good", "bad", "film"][i % 3 :] * (1 + i % 3)) for i in range(20)]
+    rows = pd.DataFrame({"sentence": texts, "label": [i % 2 for i in range(20)], "idx": range(20)})
+    return str(write_dataset(tmp_path / "glue", {"sst2": {"train": rows, "validation": rows}}))

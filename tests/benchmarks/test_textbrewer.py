@@ -1,6 +1,5 @@
 """The comparison with TextBrewer: the bound, equal losses, the usual batches."""
 
-import pandas as pd
 import pytest
 import torch
 
@@ -9,21 +8,7 @@ from benchmarks.matched import Matched
 from benchmarks.workload import READER, Entry, Workload, even, real
 from harness.errors import UserError
 
-from ..tasks.hub_layout import write_dataset
-
 needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture
-def glue(tmp_path):
-    texts = [" ".join(["good", "bad", "film"][i % 3 :] * (1 + i % 3)) for i in range(20)]
-    rows = pd.DataFrame({"sentence": texts, "label": [i % 2 for i in range(20)], "idx": range(20)})
-    return str(write_dataset(tmp_path / "glue", {"sst2": {"train": rows, "validation": rows}}))
 
 
 def test_the_bound_and_the_share_of_it(options):

@@ -7,9 +7,8 @@ from harness.suite.schema import TrainingSpec
 
 
 def test_default_settings_add_nothing():
-    assert set(keys.training(TrainingSpec())) == {
-        *("epochs", "batch_size", "lr", "schedule", "warmup_ratio", "weight_decay", "clip")
-    }
+    always = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    assert set(keys.training(TrainingSpec())) == always
     assert set(keys.numeric("cuda", "fp32")) == {"device", "precision", "teacher_tensors"}
 
 

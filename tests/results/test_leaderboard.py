@@ -286,6 +286,17 @@ def test_marks_of_the_whole_board(tmp_path):
     assert [column.title for column in written.board.columns[3:5]] == ["sst2 accuracy (synthetic)", "squad f1"]
 
 
+@pytest.mark.parametrize(
+    ("training", "marked"), [({"batching": "grouped"}, False), ({"batching": "bucketed"}, True), ({"lr": 0.1}, True)]
+)
+def test_a_board_of_bucketed_runs_is_marked(tmp_path, training, marked):
+    """So is one of runs that do not say how they were batched: they come from before there was a choice."""
+    first = run_key("sst2", "kd", "big", 1)
+    parts = {"seed": 1, "training": training}
+    fill(tmp_path, instead={first: run_record("sst2", "kd", "big", 1, parts=parts)})
+    assert ("BUCKETED" in dict(report(tmp_path).board.marks)) == marked
+
+
 def test_one_seed_has_no_spread(tmp_path):
     fill(tmp_path, plan(seeds=1))
     written = report(tmp_path)

@@ -1,0 +1,30 @@
+"""The benchmark of batching: ratios, shares of padding, equal losses of random and grouped batches."""
+
+import pytest
+
+from benchmarks import batching
+from benchmarks.brewer import CHECK
+from benchmarks.workload import Workload, real
+
+
+@pytest.fixture(autouse=True)
+def many_groups(monkeypatch):
+    monkeypatch.setattr("harness.training.data.GROUP_COST", 1)
+
+
+def test_it_measures_every_mode(options, glue):
+    measured = batching.measure(options(data=glue), lambda line: None)
+    assert [row.what for row in measured.rows] == ["2x12: random / grouped", "2x12: random / bucketed"]
+    assert set(measured.times) == {"2x12, random", "2x12, grouped", "2x12, bucketed"}
+    assert 0 <= measured.notes["padding, grouped"] < measured.notes["padding, random"] < 1
+
+
+def test_other_losses_are_found(options, glue):
+    given = options(data=glue)
+    random = Workload(given, real(given), **CHECK)
+    batching.check(
+        {"random": random, "grouped": Workload(given, real(given), **{**CHECK, "batching": "grouped"})}, "2x12"
+    )
+    bucketed = Workload(given, real(given), **{**CHECK, "batching": "bucketed"})
+    with pytest.raises(AssertionError, match="in bucketed"):
+        batching.check({"random": random, "bucketed": bucketed}, "2x12")

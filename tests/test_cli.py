@@ -381,3 +381,31 @@ def test_tables_are_drawn_in_a_terminal():
     os.close(outer)
     assert "─" in shown
     assert "glue" in shown
+
+
+def test_validate_loads_the_data_and_refuses_what_run_would(small, monkeypatch, capsys):
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    plugin.write_text(text.replace('"label": labels}', '"label": [*labels[:-1], 7]}'), encoding="utf-8")
+    assert main(monkeypatch, "validate", str(small.path)) == 2
+    errors = capsys.readouterr().err
+    assert "error: task 'order', split 'train', column 'label', row 119 (id '119'): found 7, expected a class" in errors
+    assert "split 'validation', column 'label', row 59" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_texts_that_are_trained_on_and_scored_are_a_warning(small, monkeypatch, capsys, command):
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    plugin.write_text(text.replace('"validation": made(60, 2)', '"validation": made(60, 1)'), encoding="utf-8")
+    assert main(monkeypatch, command, str(small.path)) == 0
+    assert "warning: texts that are trained on are scored, too: order: 60 of 60" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["10" * 40, r'"\ud800"'])
+def test_numbers_and_texts_that_no_system_has_are_mistakes(small, monkeypatch, capsys, value):
+    suite = small.path.read_text(encoding="utf-8")
+    small.path.write_text(f"{suite}\nlatency: {{lengths: [{value}]}}\n", encoding="utf-8")
+    assert main(monkeypatch, "validate", str(small.path)) == 2
+    assert "small.yaml:" in capsys.readouterr().err

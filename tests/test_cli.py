@@ -31,7 +31,9 @@ from harness.testing.cases import Broken
 from harness.testing.conformance import Check
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
-RUN = PlannedRun(key="k1", task="sst2", label="kd", method="kd", student="small", seed=1, teachers=["base"])
+RUN = PlannedRun(
+    key="k1", task="sst2", label="kd", method="kd", student="small", seed=1, teachers=["base"], teacher_seeds=[1]
+)
 
 
 def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +82,7 @@ def suite(monkeypatch, tmp_path):
         augmentations=lambda jobs: [],
         generals=lambda jobs: [],
         choices=(),
+        teachers=(),
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -51,7 +52,7 @@ class Errors:
     @property
     def sure(self) -> float:
         """The one-sided 95 % Monte Carlo bound of a rate of 0.05 in so many boards."""
-        return 0.05 + 1.645 * (0.05 * 0.95 / self.boards) ** 0.5
+        return 0.05 + 1.645 * math.sqrt(0.05 * 0.95 / self.boards)
 
 
 def errors(board: Board, table: Table, boards: int, generator: np.random.Generator) -> Errors:

@@ -124,8 +124,14 @@ class Workshop:
             return Stream(data, batch_size=TRAINING.batch_size, data_seed=1)
         subject = self.subject
         general = subject.general(subject.cases[0].bound())
-        masking = {"masking": general.masking, "smoothing": general.smoothing}
-        return TextStream(data, _Vocabulary(), batch_size=TRAINING.batch_size, seed=1, **masking)
+        return TextStream(
+            data,
+            _Vocabulary(),
+            batch_size=TRAINING.batch_size,
+            masking=general.masking,
+            smoothing=general.smoothing,
+            seed=1,
+        )
 
 
 class _Vocabulary:

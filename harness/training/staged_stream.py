@@ -27,8 +27,8 @@ class BatchStream(Protocol):
     def made(self, position: int) -> StepBatch:
         """The same on the CPU."""
 
-    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
-        """Of that reader's tokens with the students'."""
+    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
+        """Of that reader's tokens with the students', for each group of the batch."""
 
 
 class StagedStream:
@@ -54,9 +54,9 @@ class StagedStream:
         stream, place = self._find(position)
         return stream.made(place)
 
-    def alignment(self, position: int, reader: str, device: torch.device) -> Alignment:
+    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
         stream, place = self._find(position)
-        return stream.alignment(place, reader, device)
+        return stream.alignments(place, reader, device)
 
     def _find(self, position: int) -> tuple[Stream, int]:
         """The stream of the stage at that step, and the place in it. The last stage has no end: batches may be made

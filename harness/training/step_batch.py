@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ def _padded(tensors: Tensors, tokens: int, kind: TaskKind) -> Tensors:
     if logits is not None:
         lowest = torch.finfo(logits.dtype).min if kind == "qa" else 0.0
         logits = pad(logits, LOGITS_AXES.get(kind, ()), lowest)
-    layered = {
+    layered: dict[str, Any] = {
         name: Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(tensors, name).items()})
         for name in LAYERED
     }

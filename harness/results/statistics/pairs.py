@@ -11,7 +11,7 @@ V0 over all pairs of rows,
     (d0 V0 + f V) / (d0 + f),    with d0 + f degrees of freedom,
 
 the posterior mean of a variance with a scaled inverse chi-squared prior of d0 degrees of freedom. limma estimates d0
-from thousands of genes; from 2 to 20 rows it cannot be told (the estimate is mostly infinite, which is pooling, and
+from thousands of genes; from 2 to 20 rows it cannot be told (the estimate is often infinite, which is pooling, and
 fails where one method's variance is another's sixfold: family-wise error 7 to 12 %). So d0 is fixed: at 4, a prior in
 which standard deviations differ by a factor of about 1.5 either way. It is less where rows are few: together no more
 degrees of freedom than all rows have, so that two rows have their own variance alone, and an exact paired t-test.

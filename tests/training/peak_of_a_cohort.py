@@ -18,6 +18,7 @@ from harness.testing import tiny_batch
 from harness.training import memory
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
+from harness.training.step_batch import StepBatch
 
 CPU = torch.device("cpu")
 VOCABULARY, TOKENS = 2000, 128
@@ -33,7 +34,8 @@ class OneBatch:
         self.batch = Batch.from_mapping({**made, "attention_mask": torch.ones_like(made["attention_mask"])})
 
     def at(self, position, device):
-        return {self.reader: self.batch}, self.batch.inputs["input_ids"].numel()
+        cut = (slice(0, len(self.batch.ids)), TOKENS)
+        return StepBatch({self.reader: self.batch}, {self.reader: [cut]}, self.batch.inputs["input_ids"].numel())
 
 
 def model(layers, hidden, attention_heads, ffn):

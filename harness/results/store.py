@@ -222,8 +222,10 @@ def _write_table(path: Path, table: DataFrame) -> None:
 
 
 def _write_predictions(folder: Path, predictions: DataFrame) -> None:
-    """Predictions, and their checksum beside them."""
+    """Predictions, and their checksum beside them. A kill between the two leaves predictions without a checksum, never
+    with that of others."""
     path = folder / "predictions.parquet"
+    (folder / checksums.NAME).unlink(missing_ok=True)
     _write_table(path, predictions)
     checksums.seal(folder, path)
 

@@ -46,7 +46,8 @@ def test_what_is_saved_is_read_back(tmp_path):
     assert store.save(record, PREDICTIONS, export) is True
     assert store.record(record.key) == record
     folder = store.run_folder(record.key)
-    assert files(folder) == {"record.json", "predictions.parquet", "student/config.json", "student/weights/model.bin"}
+    student = {"student/config.json", "student/weights/model.bin"}
+    assert files(folder) == {"record.json", "predictions.parquet", "checksums.json", *student}
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), PREDICTIONS)
 
 
@@ -60,7 +61,7 @@ def test_a_loss_that_is_not_finite_is_read_back_and_is_json(tmp_path):
     json.loads(strict, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
 def test_a_kill_leaves_no_run_or_a_whole_one(tmp_path, monkeypatch, step):
     store, record = Store(tmp_path), run_record()
     with monkeypatch.context() as patch:

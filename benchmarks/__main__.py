@@ -51,7 +51,7 @@ def run(
 
     from benchmarks.measuring import result
     from benchmarks.options import Options
-    from harness.errors import UserError
+    from harness.api.errors import UserError
 
     given = {key: value for key, value in locals().items() if key in Options.model_fields}
     try:

@@ -10,11 +10,11 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.workload import Workload
-from harness.batch import Batch
-from harness.method import Stage, Step
+from harness.api.batch import Batch
+from harness.api.method import Stage, Step
+from harness.api.model_outputs import Tensors
 from harness.models.capture import Capture
-from harness.tensors import Tensors
-from harness.training.optim import adamw, set_learning_rate
+from harness.training.optimizer import adamw, set_learning_rate
 from harness.training.run import Run, weighted_sum
 from harness.training.schedule import learning_rate
 

@@ -10,8 +10,8 @@ from benchmarks.brewer import CHECK, CHECKED, refuse_difference
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import READER, Entry, Workload, entries, real
-from harness.latency.protocol import Call
-from harness.suite.schema import Batching
+from harness.config.schema import Batching
+from harness.latency.timing_protocol import Call
 
 CLAIM = (
     "Time of a cohort on random batches of SST-2, each padded to its longest row, over that of the same cohort with"

@@ -13,8 +13,8 @@ from benchmarks.measuring import Contestant, Measured, Row, Target, Times, inter
 from benchmarks.options import Options
 from benchmarks.peer import Fields, adapted, distillation, fields
 from benchmarks.workload import Entry, Workload, even, real
-from harness.errors import UserError
-from harness.latency.protocol import Call
+from harness.api.errors import UserError
+from harness.latency.timing_protocol import Call
 
 CLAIM = (
     "Time of TextBrewer's GeneralDistiller, one run after another, over that of one cohort of the same runs: the same"

@@ -16,12 +16,12 @@ import yaml
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import Entry, entries, sizes
-from harness import plan
-from harness.engines import local, shelves
-from harness.latency.protocol import Call
-from harness.results.records import RunRecord
-from harness.results.store import Store
-from harness.suite import load, resolve
+from harness import planning
+from harness.execution import local_engine, teacher_cache
+from harness.latency.timing_protocol import Call
+from harness.resolution import load, resolve
+from harness.storage.records import RunRecord
+from harness.storage.store import Store
 
 CLAIM = (
     "Time of a further seed of a suite on SST-2's real lengths, from its plan to its records, with a cold cache of"
@@ -41,26 +41,26 @@ class Suite:
         self.store = Store(folder / "results")
         self.path.write_text(yaml.safe_dump(described(options, size, chosen)), encoding="utf-8")
 
-    def planned(self, seed: int, *, keep: bool = True) -> plan.Plan:
+    def planned(self, seed: int, *, keep: bool = True) -> planning.Plan:
         """Without results of runs, as if they had never been."""
         shutil.rmtree(self.store.folder / "runs", ignore_errors=True)
         overrides = [f"seeds=[{seed}]", *([] if keep else ["teacher_cache.max_gb=0"])]
-        return plan.build(resolve(load(str(self.path), overrides=overrides), online=True))
+        return planning.build(resolve(load(str(self.path), overrides=overrides), online=True))
 
-    def execute(self, planned: plan.Plan) -> list[RunRecord]:
+    def execute(self, planned: planning.Plan) -> list[RunRecord]:
         """The records of its runs. Raises `RuntimeError` where one failed."""
-        for record in local.execute(planned, self.store).failed:
+        for record in local_engine.execute(planned, self.store).failed:
             raise RuntimeError(f"{record.label}: {record.error}")
         return self.store.records()
 
     def warmed(self) -> None:
         """The teacher is trained, and its tensors are kept."""
-        if not shelves.root().exists():
+        if not teacher_cache.root().exists():
             self.execute(self.planned(FIRST))
 
     def check(self) -> None:
         """Raises `RuntimeError` if a further seed runs the teacher, or gives other results with a warm cache."""
-        shutil.rmtree(shelves.root(), ignore_errors=True)
+        shutil.rmtree(teacher_cache.root(), ignore_errors=True)
         cold = self.execute(self.planned(FURTHER))
         planned = self.planned(FURTHER)
         warm = self.execute(planned)
@@ -118,7 +118,7 @@ def contestants(suite: Suite, name: str) -> dict[str, Contestant]:
     """The same seed with each state of the cache."""
 
     def cold() -> Call:
-        shutil.rmtree(shelves.root(), ignore_errors=True)
+        shutil.rmtree(teacher_cache.root(), ignore_errors=True)
         return partial(suite.execute, suite.planned(FURTHER))
 
     def warm() -> Call:

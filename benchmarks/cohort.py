@@ -8,7 +8,7 @@ from functools import partial
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import Entry, Workload, entries, even
-from harness.latency.protocol import Call
+from harness.latency.timing_protocol import Call
 
 CLAIM = (
     "Time of M runs of different methods, one after another, each with the teacher to itself, over that of one cohort"

@@ -9,7 +9,7 @@ from benchmarks.alone import Parts
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import Entry, Workload, entries, even
-from harness.latency.protocol import Call
+from harness.latency.timing_protocol import Call
 
 CLAIM = (
     "Wall time of a cohort over the sum of its parts measured alone: the teacher's forward passes, and each student's"

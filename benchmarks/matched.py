@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from harness import Batch, LossTerms, Method, MethodConfig, ModelShape, Needs, Stage, Step, Tensors, layers
-from harness.losses import soft_cross_entropy
-from harness.mapping import layer_map
+from harness.api.layer_mapping import layer_map
+from harness.api.losses import soft_cross_entropy
 
 
 class MatchedConfig(MethodConfig):

@@ -19,10 +19,10 @@ from tabulate import tabulate
 
 from benchmarks.options import Options
 from harness.latency import machine
-from harness.latency.protocol import Call, Clock, timed
-from harness.results import atomic, provenance
-from harness.results.latency.timings import median_interval
-from harness.results.records import Provenance
+from harness.latency.timing_protocol import Call, Clock, timed
+from harness.storage import atomic_writes, provenance
+from harness.storage.latency_records import median_interval
+from harness.storage.records import Provenance
 
 Contestant = Callable[[], Call]
 """Makes all that a call needs, untimed, and returns the call."""
@@ -116,8 +116,8 @@ class Result(BaseModel):
         folder.mkdir(parents=True, exist_ok=True)
         name = "-".join([self.benchmark, *self.options.students])
         json, table = (folder / f"{name}.{ending}" for ending in ("json", "md"))
-        atomic.write_text(json, self.model_dump_json(indent=1) + "\n")
-        atomic.write_text(table, self.markdown())
+        atomic_writes.write_text(json, self.model_dump_json(indent=1) + "\n")
+        atomic_writes.write_text(table, self.markdown())
         return [json, table]
 
 

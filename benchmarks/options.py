@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from harness.suite.schema import DEVICE
+from harness.config.schema import DEVICE
 
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
 """A BERT of so many layers and so wide: ``12x768``."""

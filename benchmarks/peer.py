@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from benchmarks.matched import Matched
 from benchmarks.workload import Entry, Workload
-from harness.batch import Batch
-from harness.latency.protocol import Call
-from harness.training.optim import adamw, set_learning_rate
+from harness.api.batch import Batch
+from harness.latency.timing_protocol import Call
+from harness.training.optimizer import adamw, set_learning_rate
 from harness.training.run import Run
 from harness.training.schedule import learning_rate
 

@@ -14,19 +14,19 @@ import torch
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from benchmarks.options import Options
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.events import LossPoint, RunId
-from harness.host import Host
-from harness.method import Method
+from harness.api.batch import Batch
+from harness.api.errors import UserError
+from harness.api.events import LossPoint, RunId
+from harness.api.method import Method
+from harness.api.task import Splits, Task
+from harness.config.schema import TrainingSpec
 from harness.models import heads, tokenizers
 from harness.models.families import shape
-from harness.plan.jobs import task_info
-from harness.suite.schema import TrainingSpec
-from harness.tasks.base import Splits, Task
+from harness.planning.jobs import task_info
+from harness.plugin_host.host import Host
 from harness.training import precision
+from harness.training.batch_stream import EncodedTask, Stream, encode_task
 from harness.training.cohort import Cohort, Teacher
-from harness.training.data import EncodedTask, Stream, encode_task
 from harness.training.run import Run
 
 READER = "the benchmark's tokenizer"

@@ -12,46 +12,46 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.batch import Batch as Batch
-    from harness.errors import Problem as Problem
-    from harness.method import Augmentation as Augmentation
-    from harness.method import Cofinetuning as Cofinetuning
-    from harness.method import General as General
-    from harness.method import LossTerms as LossTerms
-    from harness.method import Method as Method
-    from harness.method import MethodConfig as MethodConfig
-    from harness.method import Needs as Needs
-    from harness.method import Stage as Stage
-    from harness.method import Step as Step
-    from harness.method import TaskInfo as TaskInfo
-    from harness.method import layers as layers
-    from harness.search import Choices as Choices
-    from harness.search import Search as Search
-    from harness.tensors import ModelShape as ModelShape
-    from harness.tensors import Tensors as Tensors
+    from harness.api.batch import Batch as Batch
+    from harness.api.errors import Problem as Problem
+    from harness.api.method import Augmentation as Augmentation
+    from harness.api.method import Cofinetuning as Cofinetuning
+    from harness.api.method import General as General
+    from harness.api.method import LossTerms as LossTerms
+    from harness.api.method import Method as Method
+    from harness.api.method import MethodConfig as MethodConfig
+    from harness.api.method import Needs as Needs
+    from harness.api.method import Stage as Stage
+    from harness.api.method import Step as Step
+    from harness.api.method import TaskInfo as TaskInfo
+    from harness.api.method import layers as layers
+    from harness.api.model_outputs import ModelShape as ModelShape
+    from harness.api.model_outputs import Tensors as Tensors
+    from harness.api.search_space import Choices as Choices
+    from harness.api.search_space import Search as Search
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("harness")
-"""Marks a function of a plugin as the implementation of a hook (see `harness.hookspecs`)."""
+"""Marks a function of a plugin as the implementation of a hook (see `harness.plugin_host.hookspecs`)."""
 
 _HOME = {
     "Augmentation": "method",
     "Batch": "batch",
-    "Choices": "search",
+    "Choices": "search_space",
     "Cofinetuning": "method",
     "General": "method",
     "LossTerms": "method",
     "Method": "method",
     "MethodConfig": "method",
-    "ModelShape": "tensors",
+    "ModelShape": "model_outputs",
     "Needs": "method",
     "Problem": "errors",
-    "Search": "search",
+    "Search": "search_space",
     "Stage": "method",
     "Step": "method",
     "TaskInfo": "method",
-    "Tensors": "tensors",
+    "Tensors": "model_outputs",
     "layers": "method",
 }
 
@@ -61,4 +61,4 @@ __all__ = ["__version__", "hookimpl", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"harness.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"harness.api.{_HOME[name]}"), name)

@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.suite_files import complaints, write
+from tests.support.training_world import world
+
+__all__ = ["complaints", "small", "world", "write"]
+
 PLUGIN = '''
 """Sentences of ten words; the label says whether a bright word comes before a dark one."""
 
 import random
 
 from harness import hookimpl
-from harness.tasks.base import Splits, Task
+from harness.api.task import Splits, Task
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 
@@ -59,24 +64,24 @@ class SmallSuite:
         self.path.write_text(yaml.safe_dump(SUITE), encoding="utf-8")
 
     def plan(self, *overrides: str, plugins: tuple = ()):
-        from harness import plan
-        from harness.suite import load, resolve
+        from harness import planning
+        from harness.resolution import load, resolve
 
-        return plan.build(resolve(load(self.path, overrides=overrides, plugins=plugins), online=False))
+        return planning.build(resolve(load(self.path, overrides=overrides, plugins=plugins), online=False))
 
     def store(self):
-        from harness.results.store import Store
+        from harness.storage.store import Store
 
         return Store(self.folder / "results" / "small")
 
     def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
-        from harness.engines import local
+        from harness.execution import local_engine
 
         planned = self.plan(*overrides, plugins=plugins)
         for observer in observers:
             planned.resolved.suite.host.add_observer(observer)
         self.store().save_plan(planned.file("harness run small.yaml"))
-        return local.execute(planned, self.store())
+        return local_engine.execute(planned, self.store())
 
 
 @pytest.fixture

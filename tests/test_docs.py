@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import Host
-from harness.method import Method
-from harness.models.needs import WHOLE
-from harness.results import report
-from harness.tensors import LAYERED
+from harness.api.method import Method
+from harness.api.model_outputs import LAYERED
+from harness.models.output_names import WHOLE
+from harness.plugin_host.host import Host
+from harness.reporting import report
 from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
 from harness.testing.conformance import checks
 

@@ -10,25 +10,24 @@ import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers import AutoModelForSequenceClassification
 
-from harness.host import Host
+from harness.analysis.aggregate import summarize
+from harness.analysis.speed_up import csv_rows
+from harness.api.task import Splits
+from harness.config.schema import LatencySpec, TrainingSpec
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.eager import Eager
-from harness.latency.measure import measure
+from harness.latency.measurement import measure
 from harness.models import heads, tokenizers
 from harness.models.capture import Capture
-from harness.plan import status
-from harness.results.latency import csv_rows
-from harness.results.latency.tables import markdown
-from harness.results.leaderboard import write
-from harness.results.tally import summarize
-from harness.suite.schema import LatencySpec, TrainingSpec
-from harness.tasks.base import Splits
+from harness.planning import run_status
+from harness.plugin_host.host import Host
+from harness.reporting.latency.latency_tables import markdown
+from harness.reporting.report_files import write
 from harness.tasks.glue import NLI, TASKS
 from harness.testing import tiny_model
-from harness.training.evaluate import score
-
-from .results.results_factory import fill, run_key, run_record
-from .training.conftest import CPU, World
+from harness.training.scoring import score
+from tests.support.results_factory import fill, run_key, run_record
+from tests.support.training_world import CPU, World
 
 TEACHER = "teachers.base={architecture: {layers: 4, hidden: 32, heads: 2, ffn: 64}, epochs: 1, lr: 1.0e-3}"
 STUDENT = "students={small: {layers: 2, init: uniform}}"
@@ -252,9 +251,9 @@ def test_what_marks_a_result_as_done_is_written_after_its_data(small, monkeypatc
     sets = ("methods=[finetune]", "seeds=[1]")
     predictions = "pandas.DataFrame.to_parquet"
     moments = [
-        ("harness.engines.teachers.Fit.model_dump_json", False),
+        ("harness.execution.teacher_runs.Fit.model_dump_json", False),
         (predictions, False),  # the teacher's
-        ("harness.results.records.RunRecord.model_dump_json", True),
+        ("harness.storage.records.RunRecord.model_dump_json", True),
         (predictions, True),  # the student's
     ]
     for writes, taught in moments:
@@ -262,11 +261,11 @@ def test_what_marks_a_result_as_done_is_written_after_its_data(small, monkeypatc
             patched.setattr(writes, crash)
             with pytest.raises(Crash):
                 small.run(*sets)
-        (run,) = status(small.plan(*sets), store)
+        (run,) = run_status(small.plan(*sets), store)
         assert not run.done
         assert bool(store.teachers()) == taught, "a teacher counts once its weights and predictions are kept"
     assert not small.run(*sets).failed
-    (run,) = status(small.plan(*sets), store)
+    (run,) = run_status(small.plan(*sets), store)
     assert run.done
 
 

@@ -10,16 +10,15 @@ import torch
 from transformers import AutoConfig
 
 from harness import Method, Needs, Stage, layers
-from harness.errors import UserError
-from harness.losses import projection, task_loss
+from harness.api.errors import UserError
+from harness.api.losses import projection, task_loss
+from harness.config.schema import TrainingSpec
 from harness.models import heads
 from harness.models.capture import Capture
-from harness.suite.schema import TrainingSpec
-from harness.tasks.batches import epoch_batches
+from harness.tasks.batching import epoch_batches
 from harness.testing import loss_terms, tiny_batch, tiny_model
 from harness.training.cohort import Cohort, Teacher
-
-from .training.conftest import CPU, World
+from tests.support.training_world import CPU, World
 
 KINDS = ["classification", "regression", "qa"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import Host
+from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 METHODS = Host.create().methods

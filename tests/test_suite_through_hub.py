@@ -10,9 +10,8 @@ import pytest
 from transformers import BertConfig, BertForMaskedLM
 
 from harness.models import tokenizers
-from harness.results.store import Store
-
-from .hub import serve
+from harness.storage.store import Store
+from tests.support.hub_server import serve
 
 WORDS = ["good", "bad", "film", "plot", "fine", "dull", "cast", "story", "a", "the"]
 SMALL = [

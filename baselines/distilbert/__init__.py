@@ -24,7 +24,7 @@ from harness import (
     hookimpl,
     layers,
 )
-from harness import losses as shared
+from harness.api import losses as shared
 
 WEIGHTS = {"mlm_kd": 5.0, "mlm": 2.0, "cosine": 1.0}
 """Of the general stage's terms: the paper names them, its authors' training command weighs them so."""

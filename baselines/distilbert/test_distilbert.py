@@ -3,7 +3,7 @@ tests/reference."""
 
 import pytest
 
-from harness.errors import UserError
+from harness.api.errors import UserError
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness import Batch, LossTerms, Method, Needs, Stage, Step, Tensors, hookimpl
-from harness.losses import task_loss
+from harness.api.losses import task_loss
 
 
 class Finetune(Method):

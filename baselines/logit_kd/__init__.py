@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from harness import Batch, LossTerms, Method, MethodConfig, Needs, Search, Stage, Step, Tensors, hookimpl
-from harness.losses import soft_target_loss, task_loss
+from harness.api.losses import soft_target_loss, task_loss
 
 
 class LogitKDConfig(MethodConfig):

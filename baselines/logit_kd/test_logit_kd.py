@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from harness.host import Host
-from harness.method import TaskInfo
-from harness.tensors import ModelShape
+from harness.api.method import TaskInfo
+from harness.api.model_outputs import ModelShape
+from harness.plugin_host.host import Host
 
 
 def made(**config):

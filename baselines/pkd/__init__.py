@@ -25,8 +25,8 @@ from harness import (
     hookimpl,
     layers,
 )
-from harness import mapping as layer_mapping
-from harness.losses import full_precision, soft_target_loss, task_loss, unit_vectors
+from harness.api import layer_mapping as layer_mapping
+from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
 
 class PKDConfig(MethodConfig):

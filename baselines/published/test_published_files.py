@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import Host
-from harness.results.published import NOT_STATED, PublishedRow, Source, Table, read
+from harness.config.published_figures import NOT_STATED, PublishedRow, Source, Table, read
+from harness.plugin_host.host import Host
 
 FILES = sorted(Path(__file__).parent.glob("*.yaml"))
 HOST = Host.create()

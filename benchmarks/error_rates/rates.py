@@ -10,9 +10,9 @@ from itertools import product
 import numpy as np
 
 from benchmarks.error_rates.worlds import EXAMPLES, Board, Row, Scorer
-from harness.results.statistics.groups import compare, top
-from harness.results.statistics.inference import Sample
-from harness.results.statistics.scores import interval
+from harness.analysis.inference import Sample
+from harness.analysis.score_intervals import interval
+from harness.analysis.top_groups import compare, top
 
 RATIOS = (0.2, 1.0, 5.0, 10.0)
 """Seeds' standard deviation over the examples'."""

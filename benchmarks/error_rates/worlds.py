@@ -4,7 +4,8 @@ A run answers an example correctly (or with a residual) by a latent normal varia
 
     skill + seed effect + example effect shared by a method's seeds + example effect drawn anew for each seed,
 
-so that population scores have closed forms. Scores and resampled scores are those of `harness.results.forms`.
+so that population scores have closed forms. Scores and resampled scores are those of
+`harness.analysis.resampled_metrics`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from harness.results.answers import Answers
-from harness.results.forms import FORMS, Form, Resamples
-from harness.results.statistics.bootstrap import resamples
-from harness.results.statistics.inference import Sample
-from harness.results.statistics.student_t import Floats
+from harness.analysis.bootstrap import resamples
+from harness.analysis.inference import Sample
+from harness.analysis.prediction_tables import Answers
+from harness.analysis.resampled_metrics import FORMS, Form, Resamples
+from harness.analysis.student_t import Floats
 
 Generator = np.random.Generator
 

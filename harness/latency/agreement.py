@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UserError
-from harness.evaluation.predictions import Scored, evaluate_outputs
-from harness.latency.backends import Inputs, Program
-from harness.latency.inputs import SEED
-from harness.tasks.batches import eval_batches
-from harness.tasks.encode import Encoded, collate, encode
+from harness.api.errors import UserError
+from harness.api.latency_backend import Inputs, Program
+from harness.latency.model_inputs import SEED
+from harness.metrics.task_scores import Scored, evaluate_outputs
+from harness.tasks.batching import eval_batches
+from harness.tasks.tokenization import Encoded, collate, encode
 
 if TYPE_CHECKING:
-    from harness.plan.jobs import Reader, TaskData
+    from harness.planning.jobs import Reader, TaskData
 
 TOLERANCE = 1e-3
 """By which the outputs of a backend that is to be exact may differ from eager's: absolute, and relative to them."""

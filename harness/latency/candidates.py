@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.engines import teachers
-from harness.errors import UserError
+from harness.api.errors import UserError
+from harness.execution import teacher_runs
 from harness.latency.agreement import Examples
-from harness.models import checkpoints, heads
-from harness.plan import Plan, TeacherJob
-from harness.plan.jobs import Reader, RunJob, TaskData
-from harness.results.store import Store
+from harness.models import heads, pretrained
+from harness.planning import Plan, TeacherJob
+from harness.planning.jobs import Reader, RunJob, TaskData
+from harness.storage.store import Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -128,22 +128,22 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
         raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; `harness run` trains it")
 
     def load() -> PreTrainedModel:
-        if teachers.is_kept(job):
-            return teachers.load(job)
-        return teachers.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
+        if teacher_runs.is_kept(job):
+            return teacher_runs.load(job)
+        return teacher_runs.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
-    examples = _examples(plan, job.data, job.reader, job.training.max_length) if teachers.is_kept(job) else None
+    examples = _examples(plan, job.data, job.reader, job.training.max_length) if teacher_runs.is_kept(job) else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 
 def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:
-    folder = checkpoints.locate(name, trust_remote_code=trust_remote_code)
+    folder = pretrained.locate(name, trust_remote_code=trust_remote_code)
     return Candidate(
         name=name,
         role="model",
-        source=f"checkpoint `{checkpoints.fingerprint(folder)}`",
-        identity={"checkpoint": checkpoints.fingerprint(folder)},
+        source=f"checkpoint `{pretrained.fingerprint(folder)}`",
+        identity={"checkpoint": pretrained.fingerprint(folder)},
         load=lambda: _with_own_head(folder, trust_remote_code),
     )
 
@@ -152,7 +152,7 @@ def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
     import torch
     import transformers
 
-    config = checkpoints.config_in(folder, trust_remote_code=trust_remote_code)
+    config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
     named = (config.architectures or [""])[0]
     auto = next((kind for suffix, kind in _heads(transformers) if named.endswith(suffix)), transformers.AutoModel)
     try:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.latency.backends import Inputs, Program
+from harness.api.latency_backend import Inputs, Program
 from harness.latency.eager import TorchProgram
-from harness.latency.inputs import taken
+from harness.latency.model_inputs import taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

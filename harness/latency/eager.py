@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.api.latency_backend import Inputs, Outputs, Program
 from harness.latency import machine
-from harness.latency.backends import Inputs, Outputs, Program
-from harness.latency.inputs import read_by, taken
+from harness.latency.model_inputs import read_by, taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.latency.backends import Inputs
-from harness.latency.inputs import read_by, taken
+from harness.api.latency_backend import Inputs
+from harness.latency.model_inputs import read_by, taken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from harness.batch import TaskKind
-from harness.errors import Problem, UserError
+from harness.api.batch import TaskKind
+from harness.api.errors import Problem, UserError
+from harness.api.model_outputs import LAYERED, Layered, Tensors
 from harness.models import attention
-from harness.models.anatomy import dissect
-from harness.models.needs import Need, check, parse
-from harness.tensors import LAYERED, Layered, Tensors
+from harness.models.introspection import dissect
+from harness.models.output_names import Need, check, parse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

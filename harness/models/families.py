@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
-from harness.suite.schema import LARGEST_NUMBER, LARGEST_SIZE, MOST_LAYERS
-from harness.tensors import ModelShape
+from harness.api.errors import UserError
+from harness.api.model_outputs import ModelShape
+from harness.config.schema import LARGEST_NUMBER, LARGEST_SIZE, MOST_LAYERS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import UserError
-from harness.models.checkpoints import config_in
-from harness.models.rng import seeded
+from harness.api.errors import UserError
+from harness.models.initialization import seeded
+from harness.models.pretrained import config_in
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from harness.tasks.base import Task
+    from harness.api.task import Task
 
 PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 
@@ -101,7 +101,7 @@ def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
 
 def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) -> None:
     """The rows of a head whose checkpoint names the task's classes in another order, as those of MNLI often do."""
-    from harness.models.anatomy import dissect
+    from harness.models.introspection import dissect
 
     names = [str(config.id2label[i]).lower() for i in sorted(config.id2label)]
     if names == list(task.labels) or sorted(names) != sorted(task.labels):
@@ -117,10 +117,10 @@ def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) 
 def _refuse_foreign_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
     """A head may be fresh, and a pooler that pretraining did not train; any other weight must come from the folder, and
     all of the folder's must be used, but for other heads and what is known to be harmless."""
-    from harness.models import inspection
+    from harness.models import checkpoint_inspection
 
-    if extra := inspection.unexpected(info["unexpected_keys"], model):
-        raise UserError(f"{path}: {inspection.unexpected_message(extra, model.config)}")
+    if extra := checkpoint_inspection.unexpected(info["unexpected_keys"], model):
+        raise UserError(f"{path}: {checkpoint_inspection.unexpected_message(extra, model.config)}")
     encoder = f"{model.base_model_prefix}."
     names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
     fresh = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)

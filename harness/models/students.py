@@ -7,15 +7,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import Problem, UserError
-from harness.models import checkpoints
-from harness.suite.schema import StudentSpec
-from harness.tensors import ModelShape
+from harness.api.errors import Problem, UserError
+from harness.api.model_outputs import ModelShape
+from harness.config.schema import StudentSpec
+from harness.models import pretrained
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from harness.tasks.base import Task
+    from harness.api.task import Task
 
 KEYWORDS = ("uniform", "first", "last", "random")
 _NUMBERS = ("layers", "hidden", "heads", "ffn")
@@ -100,10 +100,10 @@ def build(
     """
     from transformers import PretrainedConfig
 
-    from harness.models import copying, families, heads
+    from harness.models import families, heads, layer_copying
 
     if checkpoint is not None:
-        own = families.shape(checkpoints.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
+        own = families.shape(pretrained.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
         _refuse(check(spec, name, None, own))
         return heads.load(checkpoint, task, seed=seed, trust_remote_code=trust_remote_code)
     if teacher is None:
@@ -120,9 +120,9 @@ def build(
     if chosen:
         if isinstance(teacher, PretrainedConfig):
             raise TypeError(f"init: {spec.init} copies weights, so it needs a model, not its configuration")
-        copying.copy_encoder(teacher, student, chosen)
+        layer_copying.copy_encoder(teacher, student, chosen)
         if task.kind == "text":
-            copying.copy_head(teacher, student)
+            layer_copying.copy_head(teacher, student)
     return student
 
 
@@ -140,7 +140,7 @@ def _refuse(problems: list[Problem]) -> None:
 def _checkpoint_messages(spec: StudentSpec, own: ModelShape | None) -> list[str]:
     init = str(spec.init)
     misspelt = get_close_matches(init, KEYWORDS, n=1, cutoff=0.7)
-    if misspelt and "/" not in init and not checkpoints.is_folder(init):
+    if misspelt and "/" not in init and not pretrained.is_folder(init):
         return [
             f"{init!r} is neither {', '.join(KEYWORDS)}, a list of layers, nor a hub id or folder;"
             f" did you mean {misspelt[0]!r}?"

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-from harness.models.checkpoints import CONFIG, VOCABULARY_FILES, config_in
+from harness.api.errors import UserError
+from harness.models.pretrained import CONFIG, VOCABULARY_FILES, config_in
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase

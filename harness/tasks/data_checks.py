@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import Problem, UserError, nearest
+from harness.api.errors import Problem, UserError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-    from harness.batch import TaskKind
-    from harness.tasks.base import Splits, Task
+    from harness.api.batch import TaskKind
+    from harness.api.task import Splits, Task
 
 LISTED = 5
 """Rows whose ids a message lists, at most."""
@@ -34,7 +34,7 @@ class Columns:
         label_range: regression, the least and the greatest label allowed; None: any finite number.
         paired: classification and regression, whether there is a ``text_pair``.
         unanswerable: QA, whether a question may have no answers.
-        names: what the data set's files call a column, where that is not its name in `harness.tasks.base.Splits`.
+        names: what the data set's files call a column, where that is not its name in `harness.api.task.Splits`.
     """
 
     kind: TaskKind

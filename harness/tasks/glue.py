@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
-from harness.tasks.base import Splits, Task
+from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, refuse_invalid_split
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _read(
     may_hide: bool = False,
 ) -> dict[str, Dataset]:
     """Splits of one of GLUE's data sets by name; `may_hide`: they may be without labels."""
-    from harness.tasks.sources import get_split, load_source
+    from harness.tasks.data_sources import get_split, load_source
 
     data = load_source(source, config)
     title = f"data set {source!r}, config {config!r}"

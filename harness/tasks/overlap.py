@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.tasks.base import Splits
+    from harness.api.task import Splits
 
 TEXTS = ("text", "text_pair", "question", "context")
 

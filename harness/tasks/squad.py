@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
-from harness.errors import UserError
-from harness.tasks.base import Splits, Task
+from harness.api.errors import UserError
+from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, Fault, refuse_invalid_split
 from harness.tasks.qa_answers import Unusable, located
 
@@ -41,7 +41,7 @@ def _task(name: str, config: str, default_source: str, summary: str, *, unanswer
 
 
 def _load(config: str, default_source: str, source: str | None) -> Splits:
-    from harness.tasks.sources import get_split, load_source
+    from harness.tasks.data_sources import get_split, load_source
 
     where = source or default_source
     data = load_source(where, config)

@@ -2,7 +2,7 @@
 holds a method to all that the host relies on."""
 
 from harness.testing.conformance import check_method
-from harness.testing.terms import loss_terms
-from harness.testing.tiny import tiny_batch, tiny_model
+from harness.testing.term_evaluation import loss_terms
+from harness.testing.tiny_models import tiny_batch, tiny_model
 
 __all__ = ["check_method", "loss_terms", "tiny_batch", "tiny_model"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.batch import TaskKind
-from harness.discovery import describe
-from harness.errors import UserError, nearest
-from harness.method import Method
+from harness.api.batch import TaskKind
+from harness.api.errors import UserError, nearest
+from harness.api.method import Method
+from harness.plugin_host.discovery import describe
 
 if TYPE_CHECKING:  # transformers
-    from harness.testing.cases import Subject
+    from harness.testing.method_cases import Subject
 
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa", "text")
 """``text`` is unlabelled: what general stages read."""
@@ -54,7 +54,7 @@ class Conformance:
 
     def print(self) -> None:
         """A table on stdout, one line a check and kind of task, and a count below it."""
-        from harness.terminal.tables import print_table
+        from harness.cli.terminal_tables import print_table
 
         rows = ((each.method, each.check, each.task, each.status, each.detail) for each in self.results)
         print_table(["method", "check", "task", "result", "why"], rows)
@@ -90,8 +90,8 @@ def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
     Raises:
         UserError: there are none.
     """
-    from harness.host import Host
-    from harness.registration import method_faults
+    from harness.plugin_host.contribution_checks import method_faults
+    from harness.plugin_host.host import Host
 
     if isinstance(plugin, type):
         if faults := list(method_faults(plugin)):
@@ -118,7 +118,7 @@ def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
 def examine(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
     """The results of all checks, kind of task by kind of task."""
     from harness.models.heads import quiet
-    from harness.testing.cases import Subject
+    from harness.testing.method_cases import Subject
 
     options = method.Config.model_validate(config)
     with quiet():
@@ -137,30 +137,30 @@ class Check:
 
 def checks() -> list[Check]:
     """All of them, in their order."""
-    from harness.testing import declared, laws, learning, runs, sizes
+    from harness.testing import declaration_checks, gradient_checks, invariance_checks, size_checks, training_checks
 
     terms, trains = ("terms",), ("training",)
     return [
-        Check("stages", declared.stages),
-        Check("needs", declared.needs, ("stages",)),
-        Check("terms", declared.terms, ("stages",)),
-        Check("gradients", learning.gradients, terms),
-        Check("teacher frozen", learning.teacher_frozen, terms),
-        Check("zero at identity", learning.identity, terms),
-        Check("padding", laws.padding, terms),
-        Check("order of examples", laws.order, terms),
-        Check("mean over examples", laws.examples, terms),
-        Check("half precision", laws.half_precision, terms),
-        Check("other sizes", sizes.other_sizes, terms),
-        Check("training", runs.training, (*terms, "gradients", "teacher frozen")),
-        Check("resume", runs.resume, trains),
-        Check("alone = cohort", runs.cohort, trains),
-        Check("export", runs.export, trains),
+        Check("stages", declaration_checks.stages),
+        Check("needs", declaration_checks.needs, ("stages",)),
+        Check("terms", declaration_checks.terms, ("stages",)),
+        Check("gradients", gradient_checks.gradients, terms),
+        Check("teacher frozen", gradient_checks.teacher_frozen, terms),
+        Check("zero at identity", gradient_checks.identity, terms),
+        Check("padding", invariance_checks.padding, terms),
+        Check("order of examples", invariance_checks.order, terms),
+        Check("mean over examples", invariance_checks.examples, terms),
+        Check("half precision", invariance_checks.half_precision, terms),
+        Check("other sizes", size_checks.other_sizes, terms),
+        Check("training", training_checks.training, (*terms, "gradients", "teacher frozen")),
+        Check("resume", training_checks.resume, trains),
+        Check("alone = cohort", training_checks.cohort, trains),
+        Check("export", training_checks.export, trains),
     ]
 
 
 def _results(subject: Subject) -> Iterator[Result]:
-    from harness.testing.cases import NotApplicable
+    from harness.testing.method_cases import NotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:
@@ -183,7 +183,7 @@ def _results(subject: Subject) -> Iterator[Result]:
 
 
 def _result(check: Check, subject: Subject) -> Result:
-    from harness.testing.cases import Broken, NotApplicable
+    from harness.testing.method_cases import Broken, NotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:

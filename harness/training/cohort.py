@@ -10,17 +10,17 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from harness.batch import Batch
+from harness.api.batch import Batch
+from harness.api.model_outputs import Tensors
+from harness.config.schema import TrainingSpec
 from harness.models.capture import Capture
-from harness.suite.schema import TrainingSpec
-from harness.tensors import Tensors
-from harness.training import micro, precision
-from harness.training.alignment import Alignment
-from harness.training.prefetch import Ahead
+from harness.training import micro_batching, precision
+from harness.training.prefetcher import Ahead
 from harness.training.run import Run
 from harness.training.staged_stream import BatchStream
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
 from harness.training.stopwatch import Lap
+from harness.training.token_alignment import Alignment
 
 
 class Source(Protocol):
@@ -61,17 +61,17 @@ class Teacher:
         count, device = len(batch.ids), batch.labels.device
 
         def attempt(size: int) -> Tensors:
-            parts = [batch] if size >= count else [batch.part(rows) for rows in micro.parts(count, size)]
+            parts = [batch] if size >= count else [batch.part(rows) for rows in micro_batching.parts(count, size)]
             # no_grad, not inference_mode, whose tensors cannot enter a loss.
             with torch.no_grad(), precision.autocast(training, device), precision.matmuls(training, device):
                 return Tensors.joined([self.capture.run(p.inputs, needs, answer_mask=p.answer_mask) for p in parts])
 
         asked = min(count, self.micro_batch or count)
         try:
-            tensors, size = micro.fitting(attempt, asked if splits else count, splits=splits)
-        except micro.NoRoom as error:
+            tensors, size = micro_batching.fitting(attempt, asked if splits else count, splits=splits)
+        except micro_batching.NoRoom as error:
             what = "one example" if splits else f"{count} examples at once"
-            raise micro.NoRoom(
+            raise micro_batching.NoRoom(
                 f"memory does not suffice for {what} in teacher {self.name}: lower training.max_length, or take"
                 f" training.precision bf16 ({error})"
             ) from None
@@ -124,10 +124,10 @@ class Cohort:
             position = min(run.position for run in waiting)
             due = [run for run in waiting if run.position == position]
             try:
-                with micro.told():
+                with micro_batching.told():
                     data = batch_at(position)
                     teachers = self._teach(position, data, due)
-            except micro.NoRoom as error:
+            except micro_batching.NoRoom as error:
                 yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
                 continue
             for run in due:
@@ -135,7 +135,7 @@ class Cohort:
                 if run.error is None:  # its teachers have not failed it
                     try:
                         self._step(run, data, teachers)
-                    except micro.NoRoom as error:
+                    except micro_batching.NoRoom as error:
                         yield from self._make_room(waiting, [run], str(error), checkpoint)
                         continue
                 meddled = _versions(data, teachers) != before
@@ -156,7 +156,7 @@ class Cohort:
         """Set `runs` apart, with a checkpoint. One that has the memory to itself already has failed."""
         if len(waiting) == 1:
             run = waiting.pop()
-            run.fail(micro.NoRoom(reason))
+            run.fail(micro_batching.NoRoom(reason))
             yield run
             return
         for run in runs:
@@ -206,7 +206,7 @@ class Cohort:
                     groups = [alignment.carry(group) for alignment, group in zip(own, groups, strict=True)]
                 outputs[name] = self._outputs(groups, data, whole=any(run.stage.coupled for run in readers[name]))
             except Exception as error:
-                if micro.ran_out_of_memory(error):
+                if micro_batching.ran_out_of_memory(error):
                     raise
                 for run in readers[name]:
                     run.fail(error)

@@ -7,13 +7,13 @@ from functools import cached_property
 
 from torch import nn
 
-from harness.batch import Batch
-from harness.losses import task_loss
-from harness.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
-from harness.models import together
+from harness.api.batch import Batch
+from harness.api.losses import task_loss
+from harness.api.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
+from harness.api.model_outputs import ModelShape, Tensors
+from harness.models import joint_teachers
 from harness.models.capture import Capture
-from harness.tensors import ModelShape, Tensors
-from harness.training.data import EncodedTask
+from harness.training.batch_stream import EncodedTask
 
 
 class Supervised(Method):
@@ -43,7 +43,7 @@ class Together(Method):
     def __init__(
         self,
         cofinetuning: Cofinetuning,
-        members: Sequence[together.Member],
+        members: Sequence[joint_teachers.Member],
         *,
         task: TaskInfo,
         student: ModelShape,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from harness.suite.schema import TrainingSpec
+from harness.config.schema import TrainingSpec
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.batch import Batch
-from harness.events import LossPoint, RunId
-from harness.method import LossTerms, Method, Stage, Step
+from harness.api.batch import Batch
+from harness.api.events import LossPoint, RunId
+from harness.api.method import LossTerms, Method, Stage, Step
+from harness.api.model_outputs import Tensors
+from harness.config.schema import StageOverride, TrainingSpec
 from harness.models.capture import Capture
-from harness.suite.schema import StageOverride, TrainingSpec
-from harness.tensors import Tensors
-from harness.training import micro, names, precision
-from harness.training.losslog import LossLog
-from harness.training.optim import adamw, freeze, set_learning_rate
-from harness.training.rng import RandomState
+from harness.training import micro_batching, precision, term_names
+from harness.training.best_epoch import BestEpoch
+from harness.training.metrics_log import LossLog
+from harness.training.optimizer import adamw, freeze, set_learning_rate
+from harness.training.random_state import RandomState
+from harness.training.run_cost import Spent
 from harness.training.schedule import learning_rate, stage_steps
-from harness.training.selection import BestEpoch
-from harness.training.spent import Spent
 
 Said = tuple[str, float | Tensor, float]
 """A value to log, by name, and its weight in the step's: the share of the examples that it is of."""
@@ -129,7 +129,7 @@ class Run:
             self._advance()
             if self.best is not None:
                 self._look(self.best)
-        except micro.NoRoom:
+        except micro_batching.NoRoom:
             raise
         except Exception as error:
             self.fail(error)
@@ -175,19 +175,19 @@ class Run:
             with self.random.active(), precision.matmuls(self.training, self.device):
                 for index, batch in enumerate(batches):
                     taught = {name: groups[index] for name, groups in teachers.items()}
-                    for rows in micro.parts(len(batch.ids), size):
+                    for rows in micro_batching.parts(len(batch.ids), size):
                         self._backward(batch, taught, rows, len(batch.ids[rows]) / examples, said)
             return said
 
         coupled = bool(self.stage.coupled)
         asked = largest if coupled else min(largest, self.micro_batch or largest)
         try:
-            said, size = micro.fitting(attempt, asked, splits=not coupled)
-            with micro.told():  # the optimiser makes its moments in the first step, before it changes a weight
+            said, size = micro_batching.fitting(attempt, asked, splits=not coupled)
+            with micro_batching.told():  # the optimiser makes its moments in the first step, before it changes a weight
                 self._update()
-        except micro.NoRoom as error:
+        except micro_batching.NoRoom as error:
             begin()
-            raise micro.NoRoom(self._advice(asked, str(error))) from None
+            raise micro_batching.NoRoom(self._advice(asked, str(error))) from None
         if size < asked:
             self.micro_batch = size
         for name, value, weight in said:
@@ -219,11 +219,11 @@ class Run:
             terms = self.method.losses(step, part, student, seen if entire else [t.part(rows) for t in seen])
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)
-        names.check(terms, {name for name, *_ in logged})
+        term_names.check(terms, {name for name, *_ in logged})
         # A term that an option has switched off may keep a weight of 0.
         self._weighed |= {name for name, weight in weights.items() if name not in terms and weight != 0}
         self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
-        said += logged + [(name, _plain(term), share) for name, term in {names.TOTAL: total, **terms}.items()]
+        said += logged + [(name, _plain(term), share) for name, term in {term_names.TOTAL: total, **terms}.items()]
 
     def _update(self) -> None:
         """Change the weights by the gradients, and give the gradients' memory up to the runs that come next."""
@@ -275,7 +275,7 @@ class Run:
             self.spent.settle()  # the log has waited for the device: nothing waits here
             self.observe(self, point)
         if self.position + 1 == self.steps:
-            names.check_weights(self._weighed, self.history)
+            term_names.check_weights(self._weighed, self.history)
         self.stage_step += 1
         if last and self.stage_number + 1 < len(self.stages):
             self.stage_number, self.stage_step = self.stage_number + 1, 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.method import Stage
-from harness.stage_settings import Schedule, StageData
-from harness.suite.schema import StageOverride
+from harness.api.method import Stage
+from harness.api.stage_settings import Schedule, StageData
+from harness.config.schema import StageOverride
 
 
 def stage_steps(

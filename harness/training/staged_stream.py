@@ -9,9 +9,9 @@ from typing import Protocol
 
 import torch
 
-from harness.training.alignment import Alignment
-from harness.training.data import Stream
+from harness.training.batch_stream import Stream
 from harness.training.step_batch import StepBatch
+from harness.training.token_alignment import Alignment
 
 
 class BatchStream(Protocol):

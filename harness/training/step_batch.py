@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from harness.batch import Batch, TaskKind
-from harness.tensors import LAYERED, Layered, Tensors
+from harness.api.batch import Batch, TaskKind
+from harness.api.model_outputs import LAYERED, Layered, Tensors
 
 Cut = tuple[slice, int]
 """A group: its rows within the batch, and the tokens of its longest row."""

@@ -23,7 +23,7 @@ from harness import (
     Tensors,
     layers,
 )
-from harness.losses import relation_kl, task_loss
+from harness.api.losses import relation_kl, task_loss
 
 MOST_RELATION_HEADS = 48
 

@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 from transformers import PreTrainedModel
 
-from harness.errors import UserError
-from harness.host import Host
-from harness.method import TaskInfo
-from harness.tensors import ModelShape
+from harness.api.errors import UserError
+from harness.api.method import TaskInfo
+from harness.api.model_outputs import ModelShape
+from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 

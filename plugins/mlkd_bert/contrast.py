@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.losses import unit_vectors
+from harness.api.losses import unit_vectors
 
 
 def sample_contrast(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:

@@ -24,8 +24,8 @@ from harness import (
     Tensors,
     layers,
 )
-from harness import losses as shared
-from harness import mapping as layer_mapping
+from harness.api import layer_mapping as layer_mapping
+from harness.api import losses as shared
 
 from .contrast import sample_contrast
 

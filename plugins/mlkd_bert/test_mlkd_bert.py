@@ -3,10 +3,10 @@
 import pytest
 from transformers import PreTrainedModel
 
-from harness.errors import UserError
-from harness.host import Host
-from harness.method import TaskInfo
-from harness.tensors import ModelShape
+from harness.api.errors import UserError
+from harness.api.method import TaskInfo
+from harness.api.model_outputs import ModelShape
+from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 SIX = ["emb", "mha", "ffn", "ss", "sc", "kd"]

@@ -3,10 +3,10 @@ tests/reference."""
 
 import pytest
 
-from harness.errors import UserError
-from harness.host import Host
-from harness.method import TaskInfo
+from harness.api.errors import UserError
+from harness.api.method import TaskInfo
 from harness.models.families import shape
+from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 

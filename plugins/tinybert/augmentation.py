@@ -18,9 +18,9 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from harness import Augmentation, MethodConfig
-from harness.method import MaskedLanguageModel, Row
-from harness.seeds import derive
-from harness.tasks.dice import Dice
+from harness.api.method import MaskedLanguageModel, Row
+from harness.api.seeds import derive
+from harness.tasks.synthetic.seeded_choice import Dice
 
 from . import vectors
 from .vectors import WordVectors, best

@@ -26,8 +26,8 @@ from harness import (
     Tensors,
     layers,
 )
-from harness import losses as shared
-from harness import mapping as layer_mapping
+from harness.api import layer_mapping as layer_mapping
+from harness.api import losses as shared
 
 from .augmentation import AugmentConfig, augmentation
 

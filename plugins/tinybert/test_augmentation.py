@@ -8,15 +8,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from harness.errors import UserError
-from harness.host import Host
-from harness.method import TaskInfo
+from harness.api.errors import UserError
+from harness.api.method import TaskInfo
+from harness.api.seeds import derive
 from harness.models import tokenizers
 from harness.models.families import shape
-from harness.models.masked import MaskedLM
-from harness.models.rng import seeded
-from harness.seeds import derive
-from harness.tasks.dice import Dice
+from harness.models.initialization import seeded
+from harness.models.masked_lm import MaskedLM
+from harness.plugin_host.host import Host
+from harness.tasks.synthetic.seeded_choice import Dice
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 TINYBERT = Host.create().methods["tinybert"]

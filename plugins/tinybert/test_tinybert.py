@@ -3,7 +3,7 @@
 import pytest
 from transformers import PreTrainedModel
 
-from harness.errors import UserError
+from harness.api.errors import UserError
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 

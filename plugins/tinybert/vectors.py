@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.errors import Problem, UserError
+from harness.api.errors import Problem, UserError
 
 SLICE = 64
 """Words whose similarities to the whole table are held at once."""

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.options import Options
-
-from ..tasks.hub_layout import write_dataset
+from tests.support.hub_layout import write_dataset
 
 TINY = {"teacher": "4x24", "students": ["2x12"], "runs": 2, "batch": 3, "length": 12, "steps": 3, "repetitions": 1}
 REST = {"threads": 1, "seed": 1, "device": "cpu", "precision": "fp32", "data": "nyu-mll/glue", "tokenizer": None}

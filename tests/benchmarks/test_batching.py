@@ -9,7 +9,7 @@ from benchmarks.workload import Workload, real
 
 @pytest.fixture(autouse=True)
 def many_groups(monkeypatch):
-    monkeypatch.setattr("harness.training.data.GROUP_COST", 1)
+    monkeypatch.setattr("harness.training.batch_stream.GROUP_COST", 1)
 
 
 def test_it_measures_every_mode(options, glue):

@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import cached
-from harness.engines import shelves
-
-from ..tasks.hub_layout import write_dataset
+from harness.execution import teacher_cache
+from tests.support.hub_layout import write_dataset
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_a_teacher_that_runs_beside_a_warm_cache_is_found(options, data, monkeyp
     with cached._own_cache() as folder:
         suite = cached.Suite(folder, options(data=data), "2x12", cached.entries()[:1])
         suite.check()
-        assert shelves.root().is_relative_to(folder)
+        assert teacher_cache.root().is_relative_to(folder)
         warm, none = (suite.execute(suite.planned(2, keep=keep)) for keep in (True, False))
         assert [record.cost.teacher_forwards for record in (*warm, *none)] == [0, 3]
         planned = suite.planned

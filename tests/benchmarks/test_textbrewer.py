@@ -6,7 +6,7 @@ import torch
 from benchmarks import brewer
 from benchmarks.matched import Matched
 from benchmarks.workload import READER, Entry, Workload, even, real
-from harness.errors import UserError
+from harness.api.errors import UserError
 
 needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
 

@@ -13,7 +13,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from harness.models.rng import seeded
+from harness.models.initialization import seeded
 
 CONFIGS = {
     "bert": BertConfig(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import UserError
-from harness.latency import inputs
+from harness.api.errors import UserError
+from harness.latency import model_inputs
 from harness.latency.agreement import deviation
-from harness.latency.builtin import builtin
+from harness.latency.builtin_backends import builtin
 from harness.latency.onnx import PACKAGES
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ BACKENDS = builtin()
 
 
 def batches(model):
-    return [inputs.batch([model], *shape, padded=True) for shape in ((2, 7), (5, 30), (1, 1))]
+    return [model_inputs.batch([model], *shape, padded=True) for shape in ((2, 7), (5, 30), (1, 1))]
 
 
 @pytest.mark.parametrize(("family", "head"), [("bert", "qa"), ("roberta", "classification"), ("distilbert", "bare")])
@@ -41,7 +41,7 @@ def test_a_call_reads_its_own_inputs_each_time(make):
     """Two bound calls of one program do not disturb each other, and nothing else keeps their inputs alive."""
     model = make()
     program = BACKENDS["eager"].program(model, CPU, {})
-    first, second = (program.bind(inputs.batch([model], 3, length)) for length in (5, 9))
+    first, second = (program.bind(model_inputs.batch([model], 3, length)) for length in (5, 9))
     before = first()[0].copy()
     assert second()[0].shape == before.shape
     assert np.array_equal(first()[0], before)
@@ -102,7 +102,7 @@ def test_an_export_says_nothing_and_leaves_the_log_as_it_was(make, capfd, tmp_pa
 
     model = make("distilbert")
     level = logging.getLogger("torch.onnx").level
-    onnx.export(model, inputs.batch([model], 2, 6), tmp_path / "model.onnx")
+    onnx.export(model, model_inputs.batch([model], 2, 6), tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size > 0
     assert logging.getLogger("torch.onnx").level == level
     captured = capfd.readouterr()
@@ -140,14 +140,14 @@ def test_what_need_not_be_exact_must_be_finite(make):
 @pytest.mark.parametrize("name", ["eager", "onnx"])
 def test_segments_are_read_by_models_that_tell_them_apart(make, name):
     model = make("bert")
-    batch = inputs.batch([model], 2, 7)
+    batch = model_inputs.batch([model], 2, 7)
     program = BACKENDS[name].program(model, CPU, batch)
     second = {**batch, "token_type_ids": torch.ones_like(batch["input_ids"])}
     with torch.no_grad():
         right = model(**second).logits.numpy()
     np.testing.assert_allclose(program.bind(second)()[0], right, rtol=1e-4, atol=1e-5)
     assert not np.allclose(program.bind(batch)()[0], right, atol=1e-5), "without them all is of the first segment"
-    assert [inputs.taken(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
+    assert [model_inputs.taken(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
         ("token_type_ids",),
         (),
         (),

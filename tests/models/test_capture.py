@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from harness.errors import UserError
-from harness.method import layers
-from harness.models.anatomy import is_opaque
+from harness.api.errors import UserError
+from harness.api.method import layers
 from harness.models.capture import Capture
+from harness.models.introspection import is_opaque
 from harness.testing import tiny_batch, tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]

@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from harness.errors import UserError
+from harness.api.errors import UserError
+from harness.api.model_outputs import ModelShape
+from harness.api.task import Task
+from harness.config.schema import StudentSpec
 from harness.models import heads, students
-from harness.models.anatomy import dissect
 from harness.models.capture import Capture
 from harness.models.families import shape
-from harness.suite.schema import StudentSpec
-from harness.tasks.base import Task
-from harness.tensors import ModelShape
+from harness.models.introspection import dissect
 from harness.testing import tiny_batch, tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]

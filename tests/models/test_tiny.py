@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.batch import NOT_MASKED, Batch
+from harness.api.batch import NOT_MASKED, Batch
 from harness.testing import tiny_batch, tiny_model
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from harness.errors import UserError
+from harness.api.errors import UserError
 from harness.models import tokenizers
 from harness.testing import tiny_model
 

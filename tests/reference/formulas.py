@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .reading import Example, Matrix, Vector
+from tests.reference.reading import Example, Matrix, Vector
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness.batch import NOT_MASKED, TaskKind
+from harness.api.batch import NOT_MASKED, TaskKind
 from harness.testing import tiny_batch, tiny_model
 
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa")

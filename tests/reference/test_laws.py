@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.host import Host
-from harness.models.rng import seeded
+from harness.models.initialization import seeded
+from harness.plugin_host.host import Host
 from harness.testing import loss_terms
-
-from .settings import Setting, batch_of, models
+from tests.reference.settings import Setting, batch_of, models
 
 METHODS = Host.create().methods
 

@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from harness.batch import NOT_MASKED
-from harness.host import Host
-from harness.method import TaskInfo
+from harness.api.batch import NOT_MASKED
+from harness.api.method import TaskInfo
+from harness.api.model_outputs import ModelShape
+from harness.api.task import Task
+from harness.config.schema import StudentSpec
 from harness.models import students
-from harness.models.rng import seeded
-from harness.suite.methods import begins_on_text
-from harness.suite.schema import StudentSpec
-from harness.tasks.base import Task
-from harness.tensors import ModelShape
+from harness.models.initialization import seeded
+from harness.plugin_host.host import Host
+from harness.resolution.method_rows import begins_on_text
 from harness.testing import loss_terms, tiny_model
-
-from . import formulas, reading
-from .settings import CLASSES, KINDS, ON_TEXT, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
+from tests.reference import formulas, reading
+from tests.reference.settings import CLASSES, KINDS, ON_TEXT, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
 
 METHODS = Host.create().methods
 

@@ -7,11 +7,10 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from harness.errors import UserError
-from harness.tasks.base import Splits
+from harness.api.errors import UserError
+from harness.api.task import Splits
 from harness.tasks.data_checks import refuse_invalid
-
-from .tiny import task
+from tests.support.tiny_tasks import task
 
 NAN, INF = float("nan"), float("inf")
 

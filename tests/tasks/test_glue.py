@@ -3,10 +3,9 @@
 import pandas as pd
 import pytest
 
-from harness.errors import UserError
+from harness.api.errors import UserError
 from harness.tasks.glue import TASKS
-
-from .hub_layout import GLUE, write_dataset
+from tests.support.hub_layout import GLUE, write_dataset
 
 BY_NAME = {task.name: task for task in TASKS}
 

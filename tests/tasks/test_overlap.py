@@ -3,10 +3,10 @@
 import pytest
 from datasets import Dataset
 
-from harness.plan.data import report_on
-from harness.results.data_notes import overlapping, provenance
-from harness.results.records import DataReport
-from harness.tasks.base import Splits
+from harness.analysis.data_notes import overlapping, provenance
+from harness.api.task import Splits
+from harness.planning.task_data import report_on
+from harness.storage.records import DataReport
 from harness.tasks.overlap import overlap
 
 TRAIN = Dataset.from_dict({"id": ["0", "1"], "text": ["A  fine film", "ﬁne"], "label": [0, 1]})

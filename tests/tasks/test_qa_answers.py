@@ -3,11 +3,10 @@
 import pandas as pd
 import pytest
 
-from harness.errors import UserError
+from harness.api.errors import UserError
 from harness.tasks.qa_answers import NEARBY, Answer, Unusable, locate, located, read
 from harness.tasks.squad import TASKS
-
-from .hub_layout import squad_rows, write_dataset
+from tests.support.hub_layout import squad_rows, write_dataset
 
 SQUAD, SQUAD_V2 = TASKS
 CONTEXT = "Denver beat Carolina in February, in California. In February it was cold."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.host import Host
+from harness.plugin_host.host import Host
 
 HOST = Host.create()
 

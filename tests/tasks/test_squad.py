@@ -5,16 +5,15 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from harness.errors import UserError
-from harness.evaluation.metrics import harness_register_metrics
-from harness.evaluation.predictions import evaluate_outputs
+from harness.api.errors import UserError
+from harness.metrics.builtin_metrics import harness_register_metrics
+from harness.metrics.task_scores import evaluate_outputs
 from harness.tasks.data_checks import refuse_invalid
-from harness.tasks.encode import encode
-from harness.tasks.fingerprint import fingerprint
+from harness.tasks.fingerprints import fingerprint
 from harness.tasks.squad import TASKS
-
-from .hub_layout import squad_rows, write_dataset
-from .tiny import bytelevel, questions, wordpiece
+from harness.tasks.tokenization import encode
+from tests.support.hub_layout import squad_rows, write_dataset
+from tests.support.tiny_tasks import bytelevel, questions, wordpiece
 
 SQUAD, SQUAD_V2 = TASKS
 METRICS = {}

@@ -6,11 +6,11 @@ from itertools import combinations, product
 
 import pytest
 
-from harness.tasks.fingerprint import fingerprint
-from harness.tasks.synthetic import ENTAILMENT, QA, SENTIMENT, harness_register_tasks
-from harness.tasks.synthetic_entailment import KINDS
-from harness.tasks.synthetic_qa import KINDS as THINGS
-from harness.tasks.synthetic_sentiment import BAD, GOOD
+from harness.tasks.fingerprints import fingerprint
+from harness.tasks.synthetic.entailment import KINDS
+from harness.tasks.synthetic.fact_qa import KINDS as THINGS
+from harness.tasks.synthetic.generated_tasks import ENTAILMENT, QA, SENTIMENT, harness_register_tasks
+from harness.tasks.synthetic.sentiment import BAD, GOOD
 
 TASKS = (SENTIMENT, ENTAILMENT, QA)
 
@@ -113,6 +113,8 @@ def test_answers_are_where_they_say_and_the_only_ones():
 
 
 def test_generating_needs_no_more_than_the_task():
-    script = "import sys; import harness.tasks.synthetic; print({'torch', 'datasets'} & set(sys.modules))"
+    script = (
+        "import sys; import harness.tasks.synthetic.generated_tasks; print({'torch', 'datasets'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.errors import UserError
-from harness.host import Host
-from harness.suite.methods import begins_on_text
+from harness.api.errors import UserError
+from harness.plugin_host.host import Host
+from harness.resolution.method_rows import begins_on_text
 from harness.testing import check_method, conformance
 from harness.testing.conformance import EVERY, Check, Conformance, Result, methods_of
 

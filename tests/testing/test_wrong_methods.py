@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from harness import Method, Needs, Problem, Stage
-from harness.losses import projection, task_loss, token_mse, unit_vectors
+from harness.api.losses import projection, task_loss, token_mse, unit_vectors
 from harness.testing import check_method
 
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import Method, Needs, Stage, layers
-from harness.host import Host
-from harness.losses import task_loss
-from harness.training import checkpoints
-from harness.training.evaluate import logits
+from harness.api.losses import task_loss
+from harness.execution import run_checkpoints
+from harness.plugin_host.host import Host
+from harness.training.scoring import logits
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
@@ -175,11 +175,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_afte
     train(
         here.cohort(first),
         stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: checkpoints.save(run, saved),
+        checkpoint=lambda run: run_checkpoints.save(run, saved),
     )
     assert first.position == stop_after
     again = here.run("tinybert")
-    assert checkpoints.restore(again, saved)
+    assert run_checkpoints.restore(again, saved)
     assert again.position == stop_after
     train(here.cohort(again))
     assert_same(again, expected)
@@ -193,10 +193,12 @@ def test_a_resumed_run_waits_for_the_others(world, tmp_path):
     saved = tmp_path / "run.pt"
     stop = {"at": 7}
     train(
-        here.cohort(early), stop=lambda: early.position >= stop["at"], checkpoint=lambda r: checkpoints.save(r, saved)
+        here.cohort(early),
+        stop=lambda: early.position >= stop["at"],
+        checkpoint=lambda r: run_checkpoints.save(r, saved),
     )
     resumed, fresh = here.run("tinybert"), here.run("logit_kd")
-    checkpoints.restore(resumed, saved)
+    run_checkpoints.restore(resumed, saved)
     cohort = here.cohort(resumed, fresh)
     train(cohort)
     assert_same(resumed, expected["tinybert"])
@@ -208,7 +210,7 @@ def test_a_broken_checkpoint_means_a_new_start(world, tmp_path):
     saved = tmp_path / "run.pt"
     saved.write_bytes(b"not a checkpoint")
     run = world().run("finetune")
-    assert not checkpoints.restore(run, saved)
+    assert not run_checkpoints.restore(run, saved)
     assert run.position == 0
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 import pytest
 import torch
 
-from harness.host import Host
+from harness.plugin_host.host import Host
 
 KINDS = ["classification", "regression", "qa"]
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from harness import Method, Needs, Stage
-from harness.losses import task_loss
-from harness.suite.schema import TrainingSpec
-from harness.training import checkpoints, precision
+from harness.api.losses import task_loss
+from harness.config.schema import TrainingSpec
+from harness.execution import run_checkpoints
+from harness.training import precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -57,13 +58,13 @@ def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, c
         seen.setdefault(run.position, {name: t.clone() for name, t in run.student.state_dict().items()})
         return run.position == position
 
-    train(here.cohort(run), stop=lambda: at(5), checkpoint=lambda run: checkpoints.save(run, saved))
+    train(here.cohort(run), stop=lambda: at(5), checkpoint=lambda run: run_checkpoints.save(run, saved))
     assert run.error is None
     assert run.skipped_steps == 1
     assert all(torch.equal(seen[3][name], seen[4][name]) for name in seen[3])
     assert not all(torch.equal(seen[4][name], seen[5][name]) for name in seen[4])
     again = here.run(Overflows)
-    assert checkpoints.restore(again, saved)
+    assert run_checkpoints.restore(again, saved)
     assert again.skipped_steps == 1
     assert again.scaler.get_scale() == scale / 2
     train(here.cohort(again))

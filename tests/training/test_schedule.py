@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.method import Needs, Stage
-from harness.suite.schema import StageOverride
+from harness.api.method import Needs, Stage
+from harness.config.schema import StageOverride
 from harness.training.schedule import learning_rate, stage_data, stage_steps
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from harness.events import RunId
-from harness.losses import task_loss
-from harness.method import Cofinetuning
-from harness.models import together
+from harness.api.events import RunId
+from harness.api.losses import task_loss
+from harness.api.method import Cofinetuning
+from harness.execution import run_checkpoints
+from harness.models import joint_teachers
 from harness.models.families import shape
-from harness.plan.jobs import task_info
-from harness.training import checkpoints
+from harness.planning.jobs import task_info
 from harness.training.cohort import Cohort
 from harness.training.finetuning import Together
 from harness.training.run import Run
@@ -25,7 +25,7 @@ def losses(batches, teachers):
 
 def members_and_run(world):
     models = [world.model(layers=2, hidden=32, seed=1), world.model(layers=1, hidden=16, seed=2)]
-    members = together.build(models, world.data.task, seed=3)
+    members = joint_teachers.build(models, world.data.task, seed=3)
     method = Together(
         Cofinetuning(losses),
         members,
@@ -91,9 +91,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, kind):
     train(here, run)
     expected, saved = state(members), tmp_path / "run.pt"
     _, first = members_and_run(here)
-    train(here, first, stop=lambda: first.position >= 5, checkpoint=lambda each: checkpoints.save(each, saved))
+    train(here, first, stop=lambda: first.position >= 5, checkpoint=lambda each: run_checkpoints.save(each, saved))
     members, again = members_and_run(here)
-    assert checkpoints.restore(again, saved)
+    assert run_checkpoints.restore(again, saved)
     assert again.position == 5
     train(here, again)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state(members).items())

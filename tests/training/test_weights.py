@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from harness.host import Host
+from harness.plugin_host.host import Host
 from harness.training.cohort import Cohort, Teacher
-
-from .conftest import CPU
+from tests.support.training_world import CPU
 
 OPTIONS = {
     "finetune": {},

@@ -1,0 +1,34 @@
+"""What a board and `harness plan` say of the data of its tasks: overlap of the splits, corrected answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.storage.records import DataReport
+
+OVERLAP = 0.01
+"""Share of a validation split's examples that may have the texts of training examples without a warning."""
+
+
+def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
+    """``cola: 16 of 1043 validation examples (1.5 %)`` for each split above `OVERLAP`."""
+    return [
+        f"{task}: {_share(report, split)}"
+        for task, report in reports.items()
+        for split, count in report.overlap.items()
+        if count > OVERLAP * report.examples[split]
+    ]
+
+
+def provenance(task: str, report: DataReport) -> Iterator[tuple[str, str]]:
+    """Lines of a board's provenance."""
+    shares = "; ".join(_share(report, split) for split in report.overlap)
+    yield f"Texts that were trained on, {task}", shares
+    if report.repaired:
+        counts = ", ".join(f"{count} in {split}" for split, count in report.repaired.items())
+        yield f"Answers whose start was corrected, {task}", counts
+
+
+def _share(report: DataReport, split: str) -> str:
+    count, examples = report.overlap[split], report.examples[split]
+    return f"{count} of {examples} {split.replace('_', ' ')} examples ({100 * count / examples:.1f} %)"

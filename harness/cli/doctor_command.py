@@ -1,0 +1,65 @@
+"""`harness doctor`: what a bug report should say, and what commonly goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from harness.cli.terminal_tables import print_table
+
+
+def print_environment() -> None:
+    """Print versions, device, cache and what is wrong."""
+    print_table(["what", "found"], _findings())
+
+
+def _findings() -> Iterator[tuple[str, str]]:
+    from harness.storage import provenance
+
+    yield from provenance.packages().items()
+    commit, dirty = provenance.git()
+    if commit:
+        yield "commit", f"{commit[:12]}{', with changes' if dirty else ''}"
+    hardware = provenance.hardware(_device())
+    yield "device", f"{hardware.device}: {hardware.name}, {hardware.memory_bytes / 2**30:.0f} GiB"
+    yield "processor", f"{provenance.processor()}: {hardware.cores} cores, {hardware.threads} threads"
+    yield "cache", _cache()
+    yield "hub", _hub()
+    yield from _plugins()
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _cache() -> str:
+    from harness.storage import cache_dir
+
+    folder = cache_dir.root()
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = f"{shutil.disk_usage(parent).free / 2**30:.0f} GiB free"
+    return f"{folder} ({free}{'' if os.access(parent, os.W_OK) else ', NOT WRITABLE: set HARNESS_CACHE'})"
+
+
+def _hub() -> str:
+    from harness.storage.hub import obstacle
+
+    hindrance = obstacle("google-bert/bert-base-uncased", "model")
+    return f"not usable: {hindrance}; suites need local folders" if hindrance else "reachable"
+
+
+def _plugins() -> Iterator[tuple[str, str]]:
+    from harness.plugin_host.host import Host
+
+    host = Host.create()
+    yield (
+        "plugins",
+        f"{len(host.plugins) - len(host.broken)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks",
+    )
+    for name, error in host.broken.items():
+        yield f"plugin {name}", f"left out: {error}"

@@ -1,0 +1,26 @@
+"""The lines that progress prints: a run has ended, or work that runs wait for."""
+
+from __future__ import annotations
+
+import math
+
+from harness.api.events import Preparing, RunFailed, RunFinished
+from harness.reporting.formatting import duration
+
+
+def finished_line(event: RunFinished) -> str:
+    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2.1 min``."""
+    score = "no score" if event.score is None else "undefined" if math.isnan(event.score) else f"{event.score:.4f}"
+    return f"finished {event.run}: {score} in {duration(event.seconds)}"
+
+
+def failed_line(event: RunFailed) -> str:
+    """``failed   sst2 tinybert 4x312 seed 1: step 30 (intermediate): ValueError: ...``; the error says where."""
+    return f"failed   {event.run}: {event.error}"
+
+
+def prepared_line(event: Preparing) -> str:
+    """``made     training data of rte for tinybert in 12.0 s``, or ``stopped  ...: 120 of 400 batches``."""
+    if event.total is not None and event.done < event.total:
+        return f"stopped  {event.what}: {event.done} of {event.total} {event.unit}"
+    return f"made     {event.what} in {duration(event.seconds)}"

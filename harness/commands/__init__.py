@@ -1,1 +1,0 @@
-"""What the commands do; each is imported when it is called."""

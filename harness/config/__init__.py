@@ -1,0 +1,1 @@
+"""The suite file: schema, YAML with positions, includes, overrides, diagnostics."""

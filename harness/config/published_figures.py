@@ -1,0 +1,280 @@
+"""Figures that papers and projects print: the form of their files, and how they stand beside ours.
+
+They are never ranked and in no average: teacher, data and tuning were their source's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from harness.api.errors import Problem, UserError
+from harness.api.names import Name
+from harness.config.diagnostics import Findings
+from harness.config.schema import Positive, Strict
+from harness.config.yaml_tree import read_file, shown
+from harness.storage.records import PublishedFigure
+
+if TYPE_CHECKING:
+    from harness.api.model_outputs import ModelShape
+    from harness.plugin_host.host import Host
+
+Item = TypeVar("Item")
+
+Cell = tuple[str, str, str]
+"""Task, label and student."""
+
+Model = tuple[str, str, str]
+"""Source, place in it and model, as printed."""
+
+NOT_STATED = "not_stated"
+"""The metric of a figure whose source does not name it."""
+
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n|`]*$")]
+Metric = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Metrics = Annotated[list[Metric], Field(min_length=1)]
+Score = Annotated[float, Field(ge=-100, le=100)]
+Scores = Annotated[list[Score], Field(min_length=1)]
+
+
+class Shape(Strict):
+    """The numbers of a printed model. Heads that a source does not tell match any."""
+
+    layers: Positive
+    hidden: Positive
+    heads: Positive | None = None
+
+    def matches(self, shape: ModelShape) -> bool:
+        """Whether a model of ours is of this shape."""
+        heads = self.heads is None or self.heads == shape.heads
+        return heads and (self.layers, self.hidden) == (shape.layers, shape.hidden)
+
+
+class PublishedRow(Strict):
+    """A model of a table: a student (`method`) or a teacher (`checkpoints`), and its scores from 0 to 100."""
+
+    model: Text = Field(description="as its source prints it")
+    method: Text | None = Field(None, description="of a student: the name of the plugin, or free text where none is it")
+    options: dict[str, Any] = Field(default_factory=dict, description="options that make the plugin this method")
+    checkpoints: list[Text] = Field(
+        default_factory=list, description="of a teacher: names of the checkpoint, without the organisation"
+    )
+    shape: Shape
+    scores: dict[Name, Score | Scores] = Field(min_length=1, description="task -> number, or one for each metric")
+    average: float | None = Field(None, description="as printed; it is over the source's tasks, so on no board of ours")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.method is None) == (not self.checkpoints):
+            found = "neither" if self.method is None else "both"
+            raise ValueError(f"{self.model}: a student has `method`, a teacher `checkpoints`, found {found}")
+        return self
+
+
+class Table(Strict):
+    """Figures of one split, with the metrics of its tasks."""
+
+    where: Text | None = Field(None, description="its place in the source, such as `table 1`")
+    split: Text = Field(description="what was scored, such as `GLUE dev`")
+    teacher: Text = Field(description="who taught the students")
+    metrics: dict[Name, Metric | Metrics] = Field(
+        min_length=1, description=f"task -> what its numbers are; {NOT_STATED} where the source does not say"
+    )
+    rows: Annotated[list[PublishedRow], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for row in self.rows:
+            for task, score in row.scores.items():
+                if task not in self.metrics:
+                    raise ValueError(f"{row.model}: no metric is named for {task}; add it to `metrics`")
+                names, numbers = _listed(self.metrics[task]), _listed(score)
+                if len(names) != len(numbers):
+                    raise ValueError(
+                        f"{row.model}: {task} has {len(numbers)} numbers for {len(names)} metrics, {', '.join(names)}"
+                    )
+        return self
+
+
+class Claim(Strict):
+    """What a source says of a method as a whole: no score of a task, so on no board."""
+
+    method: Text
+    text: Text
+    value: float
+
+
+class Source(Strict):
+    """A file of published figures: one paper, or one page."""
+
+    title: Text
+    url: Text
+    tables: list[Table] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.tables and not self.claims:
+            raise ValueError("a source has `tables` or `claims`, found neither")
+        rows = [(table.split, row) for table in self.tables for row in table.rows]
+        for (split, one), (other_split, other) in combinations(rows, 2):
+            if split == other_split and _alike(one, other) and (twice := one.scores.keys() & other.scores.keys()):
+                raise ValueError(f"{one.model} and {other.model} are one model: both have {min(twice)} on {split}")
+        return self
+
+
+@dataclass(frozen=True)
+class Published:
+    """A source by the name of its file, which suites choose it by."""
+
+    name: str
+    path: Path
+    source: Source
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that it has something of."""
+        rows = [row for table in self.source.tables for row in table.rows]
+        return list(
+            dict.fromkeys([*(row.method for row in rows if row.method), *(c.method for c in self.source.claims)])
+        )
+
+    def figures_of(
+        self, *, method: str, options: Mapping[str, Any], shape: ModelShape
+    ) -> Iterator[tuple[Table, PublishedRow]]:
+        """What it prints for a student of that shape, trained with that method under those options."""
+        for table in self.source.tables:
+            for row in table.rows:
+                if row.method == method and row.options.items() <= options.items() and row.shape.matches(shape):
+                    yield table, row
+
+    def figures_of_teacher(self, model: str, shape: ModelShape) -> Iterator[tuple[Table, PublishedRow]]:
+        """What it prints for a teacher that was fine-tuned from `model`, a hub id or folder."""
+        for table in self.source.tables:
+            for row in table.rows:
+                if Path(model).name in row.checkpoints and row.shape.matches(shape):
+                    yield table, row
+
+
+def read(path: Path) -> Published:
+    """The file at `path`, whose stem is its name.
+
+    Raises:
+        UserError: with everything that is wrong with it, each with its line.
+    """
+    try:
+        TypeAdapter(Name).validate_python(path.stem)
+    except ValidationError as error:
+        raise UserError(
+            Problem("the file's name is the source's: letters, digits and any of ._+-", str(path))
+        ) from error
+    findings = Findings(read_file(path, "a source of figures"))
+    try:
+        return Published(path.stem, path, Source.model_validate(findings.root.plain()))
+    except ValidationError as error:
+        findings.invalid(error, Source)
+        findings.stop()
+        raise UserError(Problem("is not a file of published figures", shown(path))) from error
+
+
+def registered(name: str, host: Host) -> Published:
+    """The source of that name, read from the file that a plugin registered.
+
+    Raises:
+        UserError: with everything that is wrong with the file; each problem names the plugin, too.
+    """
+    try:
+        return read(host.published[name])
+    except UserError as error:
+        by = f"(registered by {host.origin_of('published source', name)})"
+        raise UserError(*(Problem(f"{each.message} {by}", each.where) for each in error.problems)) from error
+
+
+def figure(
+    published: Published, table: Table, row: PublishedRow, *, task: str, label: str, student: str
+) -> PublishedFigure:
+    """What a plan keeps of one task's figure, for a row of its board; `student` is empty for a teacher."""
+    where = f"{table.where}, {table.split}" if table.where else table.split
+    return PublishedFigure(
+        task=task,
+        label=label,
+        student=student,
+        values=_listed(row.scores[task]),
+        metrics=_listed(table.metrics[task]),
+        model=row.model,
+        teacher=table.teacher if student else None,
+        source=published.name,
+        title=published.source.title,
+        url=published.source.url,
+        split=table.split,
+        where=where,
+    )
+
+
+def by_cell(figures: Iterable[PublishedFigure]) -> dict[Cell, list[PublishedFigure]]:
+    """The figures that stand in each cell that has some."""
+    found: dict[Cell, list[PublishedFigure]] = {}
+    for figure in figures:
+        found.setdefault((figure.task, figure.label, figure.student), []).append(figure)
+    return found
+
+
+def text(figure: PublishedFigure, score: str) -> str:
+    """``71.6``; with its metrics where they are others than `score`, the board's: ``84.6/83.2 m/mm``."""
+    numbers = "/".join(map(str, figure.values))
+    if figure.metrics == [score]:
+        return numbers
+    names = ["metric not stated" if name == NOT_STATED else name.removeprefix(f"{score}_") for name in figure.metrics]
+    return f"{numbers} {'/'.join(names)}".replace("_", " ")
+
+
+def model_of(figure: PublishedFigure) -> Model:
+    """Which model of which table it is of."""
+    return figure.source, figure.where, figure.model
+
+
+def metrics_of(figures: Iterable[PublishedFigure]) -> dict[Model, dict[str, list[str]]]:
+    """Of each printed model: metric -> the tasks that it is printed for."""
+    found: dict[Model, dict[str, list[str]]] = {}
+    for figure in figures:
+        name = "/".join(figure.metrics).replace("_", " ")
+        tasks = found.setdefault(model_of(figure), {}).setdefault(name, [])
+        if figure.task not in tasks:
+            tasks.append(figure.task)
+    return found
+
+
+def note(figure: PublishedFigure, metrics: Mapping[str, Sequence[str]]) -> str:
+    """Where a figure and all of its model come from; `metrics` are that model's."""
+    named = "; ".join(f"{', '.join(tasks)}: {metric}" for metric, tasks in metrics.items())
+    taught, own = (f", taught by {figure.teacher}", "Teacher, data") if figure.teacher else ("", "Data")
+    return (
+        f"published as {figure.model}{taught}, in {figure.title}, {figure.where} ({figure.url}); {named}. "
+        f"{own} and tuning were its own"
+    )
+
+
+def columns(figure: PublishedFigure) -> dict[str, float]:
+    """The figure for a table that machines read: ``sst2_published_<source>_<split>_<metric>``."""
+    split = re.sub(r"[^a-z0-9.]+", "-", figure.split.lower()).strip("-")
+    start = f"{figure.task}_published_{figure.source}_{split}"
+    return {f"{start}_{name}": value for name, value in zip(figure.metrics, figure.values, strict=True)}
+
+
+def _listed(value: Item | list[Item]) -> list[Item]:
+    return value if isinstance(value, list) else [value]
+
+
+def _alike(one: PublishedRow, other: PublishedRow) -> bool:
+    """Whether a model of ours may be both."""
+    settled = all(other.options.get(name, value) == value for name, value in one.options.items())
+    heads = {one.shape.heads, other.shape.heads} - {None}
+    same_shape = (one.shape.layers, one.shape.hidden) == (other.shape.layers, other.shape.hidden) and len(heads) < 2
+    same = one.method == other.method and (one.method is not None or set(one.checkpoints) & set(other.checkpoints))
+    return bool(settled and same_shape and same)

@@ -1,0 +1,126 @@
+"""Training data that a method has made: once for each (task, data, model, options), kept in the cache, found by key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from datasets import Dataset
+
+from harness.api.errors import UserError
+from harness.execution.cache_integrity import found_intact
+from harness.execution.progress_events import Tell, preparing
+from harness.execution.signals import Interrupted, locked
+from harness.models import masked_lm
+from harness.planning.jobs import AugmentationJob
+from harness.plugin_host.discovery import describe
+from harness.plugin_host.host import Host
+from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage.records import Frozen
+from harness.tasks.fingerprints import fingerprint
+
+CHUNK = 1000
+"""Rows that are written at once."""
+
+
+class Made(Frozen):
+    """What came of it, kept beside the rows: how many, and the fingerprint of exactly these."""
+
+    rows: int
+    fingerprint: str
+    seconds: float
+    parts: dict[str, Any]
+
+
+def folder(job: AugmentationJob) -> Path:
+    """Where the rows are kept."""
+    return cache_dir.root() / "augmented" / job.key
+
+
+def is_kept(job: AugmentationJob) -> bool:
+    """Whether the cache has them, and its files match their checksums."""
+    return checksums.is_intact(folder(job))
+
+
+def load(job: AugmentationJob) -> Dataset:
+    """The rows, which stay on disk until they are read."""
+    return Dataset.from_file(str(folder(job) / "rows.arrow"))
+
+
+def make(
+    job: AugmentationJob, device: torch.device, *, host: Host, trust_remote_code: bool, stop: Callable[[], bool]
+) -> Made:
+    """See that `folder(job)` holds the rows: from the cache, or by making them now, all or none of them.
+
+    Raises:
+        Interrupted: `stop` said so; nothing is kept.
+        UserError: there is no such model, or the method failed.
+    """
+    target = folder(job)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target, stop):  # another process may be at the same rows
+        if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
+            remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
+            model = masked_lm.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)
+            with preparing(host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
+                atomic_writes.write(target, lambda path: _fill(path, job, model, stop, tell))
+        return about(job)
+
+
+def about(job: AugmentationJob) -> Made:
+    """What came of it; the cache has the rows."""
+    return Made.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
+
+
+def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Callable[[], bool], tell: Tell) -> None:
+    began = time.perf_counter()
+    path.mkdir()
+    originals = job.data.splits.train
+    schema = originals.features.arrow_schema
+    with pa.ipc.new_stream(str(path / "rows.arrow"), schema) as writer:
+        for rows in _chunks(_told(_rows(job, model), tell), stop):
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    made = Dataset.from_file(str(path / "rows.arrow"))
+    about = Made(
+        rows=len(made),
+        fingerprint=fingerprint(made),
+        seconds=time.perf_counter() - began,
+        parts=dict(job.parts),
+    )
+    (path / "made.json").write_text(about.model_dump_json(indent=1), encoding="utf-8")
+    checksums.seal(path)
+
+
+def _rows(job: AugmentationJob, model: masked_lm.MaskedLM) -> Iterator[dict[str, Any]]:
+    """What the method makes; whatever goes wrong in it is told in one line."""
+    originals, columns = job.data.splits.train, set(job.data.splits.train.column_names)
+    try:
+        for row in job.augmentation.make(originals, model, job.files):
+            if row.keys() != columns:
+                found, wanted = (", ".join(sorted(names)) for names in (row.keys(), columns))
+                raise ValueError(f"made a row with the columns {found}; those of the data are {wanted}")
+            yield dict(row)
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"the training data of {job.data.task.name} cannot be augmented for {job.label}"
+        raise UserError(f"{what}: {describe(error)}") from error
+
+
+def _told(rows: Iterable[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
+    for done, row in enumerate(rows, start=1):
+        yield row
+        tell(done)
+
+
+def _chunks(rows: Iterable[dict[str, Any]], stop: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:
+    each = iter(rows)
+    while chunk := list(islice(each, CHUNK)):
+        if stop():
+            raise Interrupted
+        yield chunk

@@ -1,0 +1,178 @@
+"""Cohorts of runs: what they read and who teaches them, then their training, then a record of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.api.errors import UserError
+from harness.api.stage_settings import StageData
+from harness.execution import augmented_data, run_checkpoints, run_records, teacher_cache
+from harness.execution import teacher_runs as teachers
+from harness.execution.signals import Interrupted
+from harness.execution.student_runs import Ended, Sources, prepare
+from harness.execution.tokenized_tasks import Readings
+from harness.planning import Plan, RunJob, TeacherJob
+from harness.planning.jobs import AugmentationJob, Reader
+from harness.storage import provenance
+from harness.storage.store import Store
+from harness.teacher_outputs.output_store import KeptTeacher
+from harness.training import micro_batching
+from harness.training.batch_stream import EncodedTask, Stream
+from harness.training.cohort import Cohort, Teacher
+from harness.training.run import Run
+from harness.training.staged_stream import BatchStream, StagedStream
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """Trains the runs of a plan. `made` says of each augmentation what came of it; `missing` are all runs that are
+    still to be trained, whose teachers' tensors are filled in together."""
+
+    plan: Plan
+    store: Store
+    readings: Readings
+    made: Mapping[str, augmented_data.Made]
+    missing: Sequence[RunJob]
+    stop: Callable[[], bool]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.plan.device)
+
+    def train(self, jobs: Sequence[RunJob]) -> Iterator[Ended]:
+        """Train runs side by side, and give each as it ends. Those that memory has no room for beside the others go
+        on by themselves; if it has none for all models at once, half of the runs come after the others.
+
+        Raises:
+            Interrupted: it was told to stop; what has not ended has a checkpoint.
+            UserError: memory has no room for the models of a single run.
+        """
+        parts = [list(jobs)]
+        while parts:
+            jobs, started = parts.pop(0), provenance.now()
+            try:
+                with micro_batching.told():
+                    cohort, reading = self._cohort(jobs)
+            except micro_batching.NoRoom as error:
+                parts[:0] = _halves(jobs, str(error))
+                continue
+            apart = yield from self._trained(jobs, cohort, reading, started)
+            del cohort  # with all of its models, before the next one is made
+            if apart:
+                parts.insert(0, apart)
+
+    def _trained(
+        self, jobs: Sequence[RunJob], cohort: Cohort, reading: EncodedTask, started: str
+    ) -> Generator[Ended, None, list[RunJob]]:
+        """Gives the runs as they end; returns those that go on by themselves."""
+        by_key, size = {job.planned.key: job for job in jobs}, len(cohort.runs)
+        for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
+            yield Ended(run, by_key[run.id.key], size, reading, started)
+            run.release()
+        if self.stop() and not all(run.ended for run in cohort.runs):
+            raise Interrupted
+        return [by_key[run.id.key] for run in cohort.apart]
+
+    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, EncodedTask]:
+        """The runs, and who teaches them; and what the students read."""
+        first, teachers = jobs[0], _teachers(jobs)
+        readers = [first.reader, *(teacher.reader for teacher in teachers.values())]
+        stream, reading, others = self._batches(first, readers, first.augmented)
+        # An epoch is one of the task's own examples, whatever a run learns from.
+        mixed = len(set(first.stage_data)) > 1
+        own = self._batches(first, readers if mixed else readers[:1])[0] if first.augmented else stream
+        runs = self._runs(jobs, own.batches_per_epoch, reading)
+        batches: BatchStream = stream
+        if mixed:
+            streams: dict[StageData, Stream] = {"task": own, "augmented": stream}
+            batches = StagedStream([streams[data] for data in first.stage_data], runs[0].lengths)
+        return Cohort(batches, self._teachers(jobs, others, runs), runs, self.device), reading
+
+    def _batches(
+        self, job: RunJob, readers: Sequence[Reader], augmented: AugmentationJob | None = None
+    ) -> tuple[Stream, EncodedTask, list[EncodedTask]]:
+        """What runs like `job` see, how students read it, and how each of their teachers does."""
+        students, *others = self.readings.of(job.data, readers, job.training.max_length, augmented)
+        stream = Stream(
+            students,
+            batch_size=job.training.batch_size,
+            token_budget=job.training.token_budget,
+            batching=job.training.batching,
+            data_seed=job.data_seed,
+            others={other.reader: other for other in others},
+        )
+        return stream, students, others
+
+    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: EncodedTask) -> list[Run]:
+        """Each at its first step, or where it was interrupted."""
+        first, sources = jobs[0], Sources(self.plan)
+        runs = [prepare(job, self.plan, sources, reading, batches_per_epoch, self.device) for job in jobs]
+        for run in runs:
+            if first.augmented:
+                run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
+            if not run.ended:
+                run_checkpoints.restore(run, self.store.checkpoint(run.id.key))
+            run_records.announce(self.plan.resolved.suite.host, run, cohort=len(runs))
+        return runs
+
+    def _checkpoint(self, run: Run) -> None:
+        run_checkpoints.save(run, self.store.checkpoint(run.id.key))
+
+    def _teachers(
+        self, jobs: Sequence[RunJob], readings: Sequence[EncodedTask], runs: Sequence[Run]
+    ) -> dict[str, Teacher | KeptTeacher]:
+        """By what the runs call them, each with its reading."""
+        return {
+            name: self._kept(name, job, reading, jobs, runs) if name != job.name else _load(job, reading, self.device)
+            for (name, job), reading in zip(_teachers(jobs).items(), readings, strict=True)
+        }
+
+    def _kept(
+        self, name: str, job: TeacherJob, reading: EncodedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
+    ) -> KeptTeacher:
+        """A teacher's kept tensors: all that is missing for any run of the suite, or for these `jobs`, is filled in at
+        once, at the expense of those of `runs` that read them."""
+        waiting = [run for run in runs if not run.ended]
+        source, filled = teacher_cache.open_shelf(
+            teacher_cache.shelf(job, reading, self.plan.spec, self.device),
+            teacher_cache.asked(job, [*self.missing, *jobs], reading.reader),
+            name,
+            lambda: _load(job, reading, self.device),
+            spec=self.plan.spec,
+            host=self.plan.resolved.suite.host,
+            device=self.device,
+            stop=self.stop,
+        )
+        if filled.forwards:
+            readers = [run for run in waiting if name in run.teachers]
+            for run in readers:
+                run.spent.charge_filling(filled.seconds, among=len(readers))
+            for run in waiting:
+                run.spent.teacher_forwards += filled.forwards
+                self._checkpoint(run)  # or a kill before the first one would make the pass look free
+        return source
+
+
+def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
+    """For which memory has no room at once."""
+    if len(jobs) == 1:
+        (job,) = jobs
+        raise UserError(
+            f"memory does not suffice for {job.planned.label} on {job.planned.student}, {job.planned.task}, and its"
+            f" teachers, even before the first step: take smaller ones, or set teacher_cache.max_gb to 0 if it is their"
+            f" kept tensors that it does not suffice for ({reason})"
+        )
+    middle = len(jobs) // 2
+    return [jobs[:middle], jobs[middle:]]
+
+
+def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:
+    """Of all the runs, by what they call them."""
+    return {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}
+
+
+def _load(job: TeacherJob, reading: EncodedTask, device: torch.device) -> Teacher:
+    return Teacher(job.name, teachers.load(job), reading.reader, device)

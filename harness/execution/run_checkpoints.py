@@ -1,0 +1,42 @@
+"""Checkpoints of unfinished runs: a run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+
+import torch
+
+from harness.storage import atomic_writes, checksums
+from harness.training.run import Run
+
+log = logging.getLogger("harness")
+
+
+def save(run: Run, path: Path) -> None:
+    """Write the run's state, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        torch.save(run.state_dict(), temporary)
+        checksums.append(temporary)
+
+    atomic_writes.write(path, write)
+
+
+def restore(run: Run, path: Path) -> bool:
+    """Continue the run from its checkpoint. False if there is none, or if it is damaged or of another version: that is
+    logged, and the run starts from its first step."""
+    if not path.exists():
+        return False
+    try:
+        checksums.verify_appended(path)
+        # Onto the CPU, where random states must be; whatever belongs elsewhere is copied there as it is put in place.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not run.accepts(state):
+            raise checksums.Damaged(f"{path} is of another version of the method or of kd-harness")
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, checksums.Damaged) as damage:
+        log.warning("%s starts again from its first step, its checkpoint cannot be used: %s", run.id, damage)
+        return False
+    run.load_state_dict(state)
+    return True

@@ -1,0 +1,105 @@
+"""What a run tells of itself: its cost, its size, its origin, and what observers hear."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from harness.api.events import LossPoint, RunFailed, RunStarted, StepLogged
+from harness.models.families import shape
+from harness.plugin_host.host import Host
+from harness.storage import provenance
+from harness.storage.records import Cost, ModelSize, Provenance
+from harness.training.run import Run
+
+
+def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
+    """What the run took so far, with its part of the teachers' time. `evaluation_seconds` are those of scoring it after
+    its last step."""
+    return Cost(
+        wall_seconds=run.spent.wall_seconds,
+        student_seconds=run.spent.student_seconds,
+        teacher_seconds=run.spent.teacher_seconds,
+        teacher_seconds_whole=run.spent.teacher_seconds_whole,
+        evaluation_seconds=run.spent.evaluation_seconds + evaluation_seconds,
+        steps=run.position,
+        tokens=run.tokens,
+        padding=1 - run.tokens / run.padded_tokens if run.padded_tokens else None,
+        teacher_forwards=run.spent.teacher_forwards,
+        cohort_size=cohort_size,
+        peak_memory_bytes=peak_memory(run.device),
+        micro_batch=run.micro_batch,
+        skipped_steps=run.skipped_steps,
+    )
+
+
+def peak_memory(device: torch.device) -> int:
+    """Of the process so far, in bytes: on a GPU what torch took of it, else resident memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def size(model: PreTrainedModel, name: str, *, tokens: int) -> ModelSize:
+    """A model in numbers; FLOPs of one example of that many tokens, as torch counts them (a multiplication and an
+    addition are two)."""
+    numbers = shape(model.config, name)
+    return ModelSize(
+        parameters=sum(p.numel() for p in model.parameters()),
+        layers=numbers.layers,
+        hidden=numbers.hidden,
+        heads=numbers.heads,
+        ffn=numbers.ffn,
+        flops=flops(model, tokens),
+    )
+
+
+def flops(model: PreTrainedModel, tokens: int) -> int:
+    """Of one forward pass of one example. Attention is counted as the products that it is: torch does not count the
+    fused kernel of the CPU."""
+    ids = torch.ones(1, tokens, dtype=torch.long, device=model.device)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    return int(counter.get_total_flops())
+
+
+def provenance_of(device: torch.device, started: str) -> Provenance:
+    """The machine, the packages and the commit; ends now."""
+    commit, dirty = provenance.git()
+    return Provenance(
+        hardware=provenance.hardware(str(device)),
+        packages=provenance.packages(),
+        git_commit=commit,
+        git_dirty=dirty,
+        started=started,
+        ended=provenance.now(),
+    )
+
+
+def announce(host: Host, run: Run, *, cohort: int) -> None:
+    """Tell observers that a run begins, or goes on."""
+    host.notify("harness_run_started", RunStarted(run=run.id, step=run.position, steps=run.steps, cohort=cohort))
+
+
+def reporter(host: Host) -> Callable[[Run, LossPoint], None]:
+    """Tells observers of a run's losses."""
+
+    def report(run: Run, point: LossPoint) -> None:
+        event = StepLogged(
+            run=run.id, stage=point.stage, step=point.step, steps=run.steps, losses=dict(point.terms), lr=point.lr
+        )
+        host.notify("harness_step", event)
+
+    return report
+
+
+def announce_failure(host: Host, run: Run) -> None:
+    """Tell observers that a run has failed."""
+    host.notify("harness_run_failed", RunFailed(run=run.id, step=run.position, error=run.error or ""))

@@ -1,0 +1,133 @@
+"""The teacher tensors that the cache keeps: who fills them, and what makes room for them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from harness.config.schema import SuiteSpec
+from harness.execution.progress_events import preparing
+from harness.execution.signals import Interrupted, locked
+from harness.models.families import shape
+from harness.planning import keys
+from harness.planning.jobs import RunJob, TeacherJob
+from harness.plugin_host.host import Host
+from harness.storage import atomic_writes, cache_dir
+from harness.teacher_outputs import fill
+from harness.teacher_outputs.fill import Filled
+from harness.teacher_outputs.output_store import KeptTeacher, Shelf, kept_for
+from harness.training.batch_stream import EncodedTask
+from harness.training.cohort import Teacher
+
+log = logging.getLogger("harness")
+
+GB = 10**9
+
+
+def root() -> Path:
+    """Where they are kept."""
+    return cache_dir.root() / "tensors"
+
+
+def shelf(job: TeacherJob, data: EncodedTask, spec: SuiteSpec, device: torch.device) -> Shelf:
+    """Of that teacher's tensors on the training rows of `data`."""
+    numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
+    del numeric["teacher_tensors"]
+    return Shelf.of(root(), job.key, data, numeric)
+
+
+def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
+    """What those of `runs` that read kept tensors need of the teacher, which reads their rows as `reader`."""
+    return kept_for(
+        name
+        for run in runs
+        for index, teacher in enumerate(run.teachers)
+        if run.kept and teacher.key == job.key and teacher.reader.beside(run.reader.fingerprint) == reader
+        for name in run.needs(index)
+    )
+
+
+def open_shelf(
+    shelf: Shelf,
+    names: frozenset[str],
+    name: str,
+    load: Callable[[], Teacher],
+    *,
+    spec: SuiteSpec,
+    host: Host,
+    device: torch.device,
+    stop: Callable[[], bool],
+) -> tuple[KeptTeacher, Filled]:
+    """The tensors `names`, and what it took to fill in those that were missing. `load` is called only then.
+
+    Logits, and for sentences the pooled state, are always filled in with others: they take next to nothing.
+
+    Raises:
+        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        NoRoom: memory does not suffice for a batch of the pass.
+        UserError: the disk is full.
+    """
+    shelf.folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(shelf.folder, stop):  # another process may be at the same tensors
+        filled = Filled()
+        if shelf.missing(names):
+            if damage := shelf.damage(names):
+                log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
+            missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
+            teacher = load()
+            _make_room(_bytes(shelf, missing, teacher), shelf.folder, spec.teacher_cache.max_gb)
+            what = f"tensors of {teacher.name} on {shelf.data.task.name}"
+            try:
+                with preparing(host, what, "batches", len(shelf.layout.batches)) as tell:
+                    filled = fill.fill(
+                        shelf, missing, teacher, training=spec.training, device=device, stop=stop, tell=tell
+                    )
+            except fill.Stopped:
+                raise Interrupted from None
+        os.utime(shelf.folder)
+        return KeptTeacher(name, shelf, names), filled
+
+
+def _make_room(needed: float, mine: Path, max_gb: float) -> None:
+    """Remove tensors that were not used for longest, so that those to come fit. None that somebody is at; and whoever
+    reads some already goes on doing so."""
+    sizes = {folder: _size(folder) for folder in root().iterdir() if folder.is_dir()}
+    free = max_gb * GB - sum(sizes.values()) - needed
+    for folder in sorted(sizes.keys() - {mine}, key=_used):
+        if free >= 0:
+            return
+        try:
+            with FileLock(f"{folder}.lock", timeout=0):
+                atomic_writes.remove(folder)
+                free += sizes[folder]
+        except Timeout:
+            continue
+
+
+def _bytes(shelf: Shelf, names: Collection[str], teacher: Teacher) -> float:
+    """What the tensors will take, at most."""
+    width = shape(teacher.model.config, teacher.name).hidden
+    return sum(4.0 * width * shelf.layout.entries(name, shelf.qa) for name in names if name != "logits")
+
+
+def _size(folder: Path) -> int:
+    """Bytes in the folder, or in what is left of it where another process is removing it."""
+    size = 0
+    with suppress(FileNotFoundError):
+        for file in folder.iterdir():
+            size += file.stat().st_size
+    return size
+
+
+def _used(folder: Path) -> float:
+    """When it was last read; long ago if it is gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

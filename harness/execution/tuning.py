@@ -1,0 +1,151 @@
+"""Tuning: before the runs of a task are trained, the trials of all rows, side by side, one of each row at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.api.errors import UserError
+from harness.api.events import RunFinished
+from harness.execution import run_records
+from harness.execution.cohort_driver import Cohorts
+from harness.execution.optuna_trials import Journal, propose
+from harness.execution.signals import locked
+from harness.execution.student_runs import Ended
+from harness.metrics.task_scores import Scored
+from harness.planning import RunJob, tuning_studies
+from harness.planning.tuning_studies import Study
+from harness.storage import atomic_writes, provenance
+from harness.storage.tuning_records import Trial, TuningRecord
+from harness.training.scoring import score
+
+
+@dataclass
+class Tuning:
+    """Chooses the values that runs take over. The records of the studies are in the store, and what ends is kept trial
+    by trial: whoever is stopped goes on with the very same trials."""
+
+    cohorts: Cohorts
+    _tasks: set[str] = field(default_factory=set)
+
+    def settled(self, jobs: Sequence[RunJob]) -> list[RunJob]:
+        """The runs of a task, with what was chosen for their rows; all rows of that task that have runs to train are
+        tuned first, if they are not yet.
+
+        Raises:
+            Interrupted: it was told to stop.
+        """
+        task = jobs[0].planned.task
+        if task not in self._tasks:
+            rows = [job for job in self.cohorts.missing if job.planned.task == task]
+            self._tune(tuning_studies.every(rows, self.cohorts.plan.spec))
+            self._tasks.add(task)
+        return [self._settled(job) for job in jobs]
+
+    def _settled(self, job: RunJob) -> RunJob:
+        study = tuning_studies.of(job, self.cohorts.plan.spec)
+        if study is None:
+            return job
+        record = self.cohorts.store.tuning(study.key)
+        assert record is not None  # all rows of the task were tuned
+        return study.settled(job, record)
+
+    def _tune(self, asked: Sequence[Study]) -> None:
+        """See that the store has the record of every study."""
+        store, started = self.cohorts.store, provenance.now()
+        missing = [study for study in asked if store.tuning(study.key) is None]
+        if not missing:
+            return
+        with locked(store.folder / "tuning" / "journals", self.cohorts.stop):  # another process may be at the same rows
+            journals = [Journal(store.journal(study.key), study) for study in missing]
+            while waiting := [each for each in journals if len(each.trials) < each.study.spec.trials]:
+                self._round(waiting)
+            for journal in journals:
+                store.save_tuning(self._record(journal, started))
+
+    def _round(self, journals: Sequence[Journal]) -> None:
+        """The next trial of each."""
+        asked: dict[str, _Asked] = {}
+        for journal in journals:
+            number, values = len(journal.trials), propose(journal.study, journal.trials)
+            try:
+                job = journal.study.trial(number, values)
+            except UserError as error:
+                journal.add(Trial(number=number, values=values, score=None, error=str(error), steps=0, seconds=0.0))
+            else:
+                asked[job.planned.key] = _Asked(journal, values, job)
+        for cohort in self.cohorts.plan.cohorts([each.job for each in asked.values()]):
+            for ended in self.cohorts.train(cohort):
+                found = asked[ended.run.id.key]
+                found.journal.add(self._trial(ended, found.values))
+                atomic_writes.forget(self.cohorts.store.checkpoint(ended.run.id.key))
+
+    def _trial(self, ended: Ended, values: Mapping[str, Any]) -> Trial:
+        """What came of a run. A failure in its scoring is the run's own."""
+        run, host, scored = ended.run, self.cohorts.plan.resolved.suite.host, None
+        began = time.perf_counter()
+        if run.error is None:
+            try:
+                scored = self._scored(ended)
+            except Exception as error:
+                run.fail(error, f"scoring after step {run.position}")
+        seconds = time.perf_counter() - began
+        cost = run_records.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds)
+        seconds = cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds
+        if scored:
+            host.notify("harness_run_finished", RunFinished(run.id, scored.score, dict(scored.metrics), seconds))
+        else:
+            run_records.announce_failure(host, run)
+        return Trial(
+            number=ended.job.trial or 0,
+            values=dict(values),
+            score=scored.score if scored else None,
+            error=run.error,
+            steps=cost.steps,
+            seconds=seconds,
+        )
+
+    def _scored(self, ended: Ended) -> Scored:
+        """On the examples to choose on, and on nothing else. Raises `ValueError` for a score that is no number."""
+        plan, run = self.cohorts.plan, ended.run
+        scored = score(
+            run.capture,
+            ended.data,
+            plan.resolved.suite.host.metrics,
+            device=run.device,
+            part="selection",
+        )
+        if scored.score is None or not math.isfinite(scored.score):
+            raise ValueError(f"its {ended.data.task.score} is {scored.score}, which is no number")
+        return scored
+
+    def _record(self, journal: Journal, started: str) -> TuningRecord:
+        study = journal.study
+        planned, data = study.job.planned, study.job.data
+        return TuningRecord(
+            key=study.key,
+            task=planned.task,
+            method=planned.method,
+            label=planned.label,
+            student=planned.student,
+            seed=study.spec.seed,
+            metric=data.task.score,
+            higher_is_better=study.higher_is_better,
+            data_fingerprint=study.parts["tuning"]["examples"],
+            space={name: dimension.plain for name, dimension in study.space.items()},
+            trials=journal.trials,
+            parts=dict(study.parts),
+            provenance=run_records.provenance_of(self.cohorts.device, started),
+        )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A trial that is to be run."""
+
+    journal: Journal
+    values: dict[str, Any]
+    job: RunJob

@@ -1,0 +1,73 @@
+"""The latency of a suite: what would not work is told before training, what is there is not measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.api.latency_backend import Backend
+from harness.config.schema import LatencySpec
+from harness.latency import candidates, machine, model_inputs
+from harness.latency.candidates import Candidates
+from harness.latency.measurement import measure, parts, refuse_obstacles
+from harness.models import pretrained
+from harness.planning import Plan
+from harness.storage.hashing import key
+from harness.storage.latency_records import LatencyRecord
+from harness.storage.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check(plan: Plan, settings: LatencySpec) -> None:
+    """Raise `UserError` for what cannot be measured, as far as it can be told before training."""
+    refuse_obstacles(settings, torch.device(plan.device), plan.resolved.suite.host.latency_backends)
+    folders: dict[Path, str] = {}
+    for job in plan.teachers:
+        if job.checkpoint is not None:
+            folders.setdefault(job.checkpoint, job.row)
+    for run in plan.runs:
+        if run.checkpoint is not None:
+            folders.setdefault(run.checkpoint, run.planned.student)
+    trust = plan.spec.trust_remote_code
+    for folder, name in folders.items():
+        config = pretrained.config_in(folder, trust_remote_code=trust)
+        model_inputs.check_lengths([name], [config], settings.fixed_lengths)
+
+
+def measure_suite(
+    plan: Plan, settings: LatencySpec, store: Store, *, say: Callable[[str], None]
+) -> list[LatencyRecord]:
+    """`measure_missing` of its teachers and students. Empty: no student is trained, so there is nothing to measure."""
+    found = candidates.of_suite(plan, store)
+    if found is None:
+        return []
+    host = plan.resolved.suite.host
+    return measure_missing(found, settings, torch.device(plan.device), store, host.latency_backends, say=say)
+
+
+def measure_missing(
+    found: Candidates,
+    settings: LatencySpec,
+    device: torch.device,
+    store: Store,
+    backends: Mapping[str, Backend],
+    *,
+    say: Callable[[str], None],
+) -> list[LatencyRecord]:
+    """A measurement for each number of threads, stored; those that the store has are not made again.
+
+    Raises:
+        UserError: see `harness.latency.measurement.measure`.
+    """
+    records: list[LatencyRecord] = []
+    for threads in machine.thread_counts(settings.threads, device):
+        record = store.latency(key(parts(found, settings, device, threads=threads, backends=backends)))
+        if record is None:
+            record = measure(found, settings, device, threads=threads, backends=backends, say=say)
+            store.save_latency(record)
+        records.append(record)
+    return records

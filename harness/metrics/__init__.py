@@ -1,0 +1,1 @@
+"""Metrics, and the step from model outputs to predictions and scores."""

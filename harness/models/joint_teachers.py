@@ -1,0 +1,167 @@
+"""Encoders under one head: how teachers that are trained together are built, kept and read back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
+
+from harness.api.losses import projection
+from harness.models import heads
+from harness.models.families import HIDDEN
+from harness.models.initialization import seeded
+
+if TYPE_CHECKING:
+    from harness.api.task import Task
+
+WEIGHTS = "head.pt"
+
+
+class SharedHead(nn.Module):
+    """The pooling and the prediction layer, as BERT has them: for a sequence tanh(W h + b) of its first token, dropout,
+    and a linear map to the labels; for QA the linear map alone, of every token."""
+
+    def __init__(self, width: int, task: Task, dropout: float) -> None:
+        super().__init__()
+        self.pooler = None if task.kind == "qa" else nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, task.num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """From [B, N, H] to [B, C], or for QA [B, N, 2]."""
+        if self.pooler is None:
+            logits: Tensor = self.output(hidden)
+        else:
+            logits = self.output(self.dropout(torch.tanh(self.pooler(hidden[:, 0]))))
+        return logits
+
+
+class Body(nn.Module):
+    """An encoder, and the map that brings its width to the head's."""
+
+    def __init__(self, encoder: PreTrainedModel, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        own = getattr(encoder.config, HIDDEN)
+        self.bridge: nn.Module = nn.Identity() if own == width else projection(own, width)
+        self.takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """The last hidden states, [B, N, the head's width]."""
+        types = {"token_type_ids": token_type_ids} if self.takes_types and token_type_ids is not None else {}
+        hidden: Tensor = self.bridge(self.encoder(input_ids, attention_mask=attention_mask, **types)[0])
+        return hidden
+
+
+class Member(nn.Module):
+    """One encoder with the shared head: for `Capture` and for scoring a model like those of transformers."""
+
+    def __init__(self, body: Body, head: SharedHead) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    @property
+    def base_model(self) -> PreTrainedModel:
+        return self.body.encoder
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.body.encoder.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.output.weight.device
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        return SequenceClassifierOutput(logits=self.head(self.body(input_ids, attention_mask, token_type_ids)))
+
+
+class AnsweringMember(Member):
+    """Of extractive QA; its inputs say so, as those of transformers' models do."""
+
+    def forward(  # the positions are part of the interface; losses are taken elsewhere
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+    ) -> QuestionAnsweringModelOutput:
+        start, end = self.head(self.body(input_ids, attention_mask, token_type_ids)).unbind(-1)
+        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+
+def build(models: Sequence[PreTrainedModel], task: Task, *, seed: int) -> list[Member]:
+    """The encoders of `models` under one new head, float32, on the CPU, in eval mode.
+
+    The head is as wide as the first encoder, and begins with that one's pretrained pooler where it has one; all else
+    of it, and the maps of encoders of other widths, are drawn under `seed`, without disturbing the global random state.
+    Poolers of the encoders' own are dropped. The models are used up: their encoders are the members'.
+    """
+    encoders = [model.base_model for model in models]
+    config = encoders[0].config
+    width = getattr(config, HIDDEN)
+    with seeded(seed):
+        head = SharedHead(width, task, _dropout(encoders[0]))
+        for linear in (head.pooler, head.output):
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=getattr(config, "initializer_range", 0.02))
+                nn.init.zeros_(linear.bias)
+        bodies = [Body(encoder, width) for encoder in encoders]
+    pretrained = _pooler(encoders[0])
+    if head.pooler is not None and pretrained is not None:
+        head.pooler.load_state_dict(pretrained.state_dict())
+    for encoder in encoders:
+        _drop_pooler(encoder)
+    return [member(body, head, task) for body in bodies]
+
+
+def member(body: Body, head: SharedHead, task: Task) -> Member:
+    """The two as one model, in eval mode. Heads are shared by whoever is given the same."""
+    return (AnsweringMember if task.kind == "qa" else Member)(body, head).eval()
+
+
+def save(members: Sequence[Member], folder: Path) -> None:
+    """Write all members of one head to `folder`, which exists."""
+    for index, each in enumerate(members):
+        with heads.quiet():
+            each.body.encoder.save_pretrained(folder / str(index))
+    bridges = [each.body.bridge.state_dict() for each in members]
+    torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, folder / WEIGHTS)
+
+
+def load(folder: Path, index: int, task: Task) -> Member:
+    """One member, with a head of its own: float32, on the CPU, in eval mode."""
+    weights: dict[str, Any] = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+    encoder = heads.load(folder / str(index), task, seed=0).base_model
+    _drop_pooler(encoder)
+    width = weights["head"]["output.weight"].shape[1]
+    head, body = SharedHead(width, task, _dropout(encoder)), Body(encoder, width)
+    head.load_state_dict(weights["head"])
+    body.bridge.load_state_dict(weights["bridges"][index])
+    return member(body, head, task)
+
+
+def _pooler(encoder: PreTrainedModel) -> nn.Linear | None:
+    """The pooler's linear layer (BERT: within a module; ALBERT: the pooler itself)."""
+    pooler = getattr(encoder, "pooler", None)
+    return next((part for part in pooler.modules() if isinstance(part, nn.Linear)), None) if pooler else None
+
+
+def _drop_pooler(encoder: PreTrainedModel) -> None:
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+
+
+def _dropout(encoder: PreTrainedModel) -> float:
+    """BERT's, for families with another name for it."""
+    return float(getattr(encoder.config, "hidden_dropout_prob", 0.1))

@@ -1,0 +1,21 @@
+"""Suite -> runs with keys -> cohorts."""
+
+from harness.planning.cost_estimate import Estimate, estimate
+from harness.planning.devices import refuse_absent
+from harness.planning.jobs import RunJob, TeacherJob
+from harness.planning.plan import Plan
+from harness.planning.plan_builder import build
+from harness.planning.run_status import RunStatus, pending, status
+
+__all__ = [
+    "Estimate",
+    "Plan",
+    "RunJob",
+    "RunStatus",
+    "TeacherJob",
+    "build",
+    "estimate",
+    "pending",
+    "refuse_absent",
+    "status",
+]

@@ -1,0 +1,50 @@
+"""Published figures that belong beside a suite's results: of the same method and student, or of the same teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.config import published_figures
+from harness.config.published_figures import Published, PublishedRow, Table
+from harness.resolution.suite import Resolved
+from harness.storage.records import PublishedFigure
+
+
+def beside(resolved: Resolved) -> list[PublishedFigure]:
+    """The figures for each row of the board, teachers first, on the suite's tasks; sources as the suite chooses them.
+
+    A row whose shape is not known has none; nor has a teacher that is trained together with others.
+    """
+    suite = resolved.suite
+    sources = suite.published
+    tasks = [task.name for task in suite.tasks if not task.synthetic]
+    return [
+        published_figures.figure(source, table, row, task=task, label=label, student=student)
+        for label, student, source, table, row in [*_of_teachers(resolved, sources), *_of_students(resolved, sources)]
+        for task in tasks
+        if task in row.scores
+    ]
+
+
+Found = tuple[str, str, Published, Table, PublishedRow]
+"""Label and student of a row of the board, and what is printed for it."""
+
+
+def _of_teachers(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
+    for name in resolved.suite.spec.teachers:
+        model, shape = resolved.suite.models.get(name), resolved.shapes.get(name)
+        if model is not None and shape is not None:
+            for source in sources:
+                for table, row in source.figures_of_teacher(model, shape):
+                    yield name, "", source, table, row
+
+
+def _of_students(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
+    for variant in resolved.suite.variants:
+        options = variant.config.model_dump(mode="json")
+        for student in variant.students:
+            shape = resolved.shapes.get(student)
+            if shape is not None:
+                for source in sources:
+                    for table, row in source.figures_of(method=variant.method.name, options=options, shape=shape):
+                        yield variant.label, student, source, table, row

@@ -1,0 +1,219 @@
+"""The parts of keys: all that determines a result, and nothing else. Names and paths of files are not among it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.api.method import Augmentation, General, Method
+from harness.api.model_outputs import ModelShape
+from harness.config.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
+from harness.models.families import scratch_positions
+from harness.planning.jobs import Reader, TaskData, TeacherJob
+from harness.resolution.suite import MethodVariant
+from harness.tasks.corpus import Text
+from harness.training import ALIGNMENT_VERSION, KEPT_VERSION, VERSION
+
+
+def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
+    """What decides the last bits. Threads count on a CPU only: they order its sums; TF32 on a GPU only."""
+    kind = torch.device(device).type
+    threads = {"threads": torch.get_num_threads()} if kind == "cpu" else {}
+    products = {"tf32": True} if kind == "cuda" and tf32 else {}
+    return {"device": kind, "precision": precision, "teacher_tensors": "fresh", **threads, **products}
+
+
+def training(settings: TrainingSpec) -> dict[str, Any]:
+    """The settings that change a result; when to log or to checkpoint does not, nor how runs share the memory."""
+    names = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    if settings.token_budget is not None:
+        names = names - {"batch_size"} | {"token_budget"}
+    if settings.micro_batch is not None and (settings.token_budget or settings.micro_batch < settings.batch_size):
+        names.add("micro_batch")
+    return settings.model_dump(include=names)
+
+
+def data(task: TaskData, reader: Reader, max_length: int) -> dict[str, Any]:
+    """Exact examples, their order, and how they are tokenised."""
+    return {
+        "task": task.task.name,
+        "train": task.train_fingerprint,
+        "tokenizer": reader.fingerprint,
+        "max_length": max_length,
+    }
+
+
+def teacher(
+    spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: Reader, settings: TrainingSpec, device: str
+) -> dict[str, Any]:
+    """Of a fine-tuned teacher. What it is scored on is no part of it: the weights do not depend on that."""
+    return {
+        "model": {"checkpoint": checkpoint} if spec.architecture is None else spec.architecture.model_dump(),
+        "data": data(task, reader, settings.max_length),
+        "seed": spec.seed,
+        "training": training(settings),
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
+        "code": VERSION,
+    }
+
+
+def group(
+    members: Sequence[TeacherJob], method: type[Method], options: Mapping[str, Any], settings: TrainingSpec
+) -> dict[str, Any]:
+    """Of teachers that are trained together, in their order: where each begins, and what they share."""
+    first = members[0].parts
+    return {
+        "members": [{name: member.parts[name] for name in ("model", "seed")} for member in members],
+        "method": {"name": method.name, "version": method.version, "options": dict(options)},
+        "training": training(settings),
+        "data": {**first["data"], "max_length": settings.max_length},
+        "numeric": first["numeric"],
+        "code": first["code"],
+        **alignment(members[0].reader, [member.reader for member in members]),
+    }
+
+
+def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
+    """How teachers with other tokenizers than `reader` read its rows along; no part of a key where there are none."""
+    read = [teacher.beside(reader.fingerprint) for teacher in teachers]
+    foreign = any(name != reader.fingerprint for name in read)
+    return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
+
+
+def selection(task: TaskData) -> dict[str, Any]:
+    """Of a run that keeps its best epoch: on which examples. No part of the key of one that keeps its last."""
+    return {"epoch": "best", "examples": task.selection_fingerprint, **better(task)}
+
+
+def better(task: TaskData) -> dict[str, Any]:
+    """Of whatever is chosen by the task's score: which way, where less is better."""
+    return {} if task.task.higher_is_better else {"better": "less"}
+
+
+def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a run that reads its teachers' tensors from the cache."""
+    return {
+        **parts,
+        "numeric": {**parts["numeric"], "teacher_tensors": "kept"},
+        "kept": {"version": KEPT_VERSION},
+    }
+
+
+def augmentation(
+    asked: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
+) -> dict[str, Any]:
+    """Of training data made from a task's. `model` is the fingerprint of the masked language model."""
+    return {
+        "method": {"name": method.name, "version": method.version, "options": dict(asked.options)},
+        "model": model,
+        "files": [_contents(path) for path in files],
+        "data": {"task": task.task.name, "train": task.train_fingerprint},
+        "numeric": numeric(device, "fp32"),
+        "code": VERSION,
+    }
+
+
+def _contents(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def student(
+    spec: StudentSpec,
+    shape: ModelShape,
+    checkpoint: str | None,
+    source: TeacherJob | None,
+    pretrained: str | None,
+    general: str | None = None,
+) -> dict[str, Any]:
+    """Of a student's initial weights: its shape and where they come from.
+
+    Args:
+        checkpoint: fingerprint of the checkpoint that the student itself starts from.
+        source: the teacher whose family it takes, and its layers, if `init` says so.
+        pretrained: fingerprint of that teacher's pretrained checkpoint; None if it has none.
+        general: key of the stage on unlabelled text that it begins with.
+    """
+    numbers = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
+    if general is not None:
+        return {**numbers, "init": "general", "source": general}
+    if checkpoint is not None:
+        return {**numbers, "init": "checkpoint", "source": checkpoint}
+    origin: str | dict[str, Any] | None = pretrained
+    if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
+        origin = source.key
+    elif source is not None and pretrained is None:
+        origin = _drawn_like(source)
+    return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
+
+
+def _drawn_like(teacher: TeacherJob) -> dict[str, Any]:
+    """What a student with random weights takes over from a teacher that has no checkpoint: its configuration, but for
+    the numbers that are the student's own."""
+    architecture = teacher.spec.architecture
+    assert architecture is not None  # there is no checkpoint
+    return {
+        "dropout": architecture.dropout,
+        "width of initial weights": architecture.hidden,
+        "positions": scratch_positions(teacher.training.max_length),
+    }
+
+
+def general(
+    job: General,
+    method: Method,
+    student_parts: dict[str, Any],
+    teacher: str | None,
+    text: Text,
+    reader: Reader,
+    spec: GeneralSpec,
+    settings: TrainingSpec,
+    device: str,
+) -> dict[str, Any]:
+    """Of a stage on unlabelled text. `teacher` is the fingerprint of the pretrained model, or the assistant's key."""
+    return {
+        "method": {"name": method.name, "version": method.version, "options": dict(job.options)},
+        "masking": job.masking,
+        **({"smoothing": job.smoothing} if job.smoothing else {}),
+        "student": student_parts,
+        "teacher": teacher,
+        "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},
+        "seed": spec.seed,
+        "training": {**training(settings), "epochs": None, "steps": spec.steps},
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
+        "code": VERSION,
+    }
+
+
+def run(
+    variant: MethodVariant,
+    lineage: Mapping[str, Any],
+    data_parts: dict[str, Any],
+    validation: str,
+    *,
+    seed: int,
+    data_seed: int,
+    settings: TrainingSpec,
+    device: str,
+) -> dict[str, Any]:
+    """Of a student's training and score. `lineage` are the parts of a `Lineage`: its student and its teachers."""
+    method = variant.method
+    return {
+        "method": {
+            "name": method.name,
+            "version": method.version,
+            "config": variant.config.model_dump(mode="json", exclude=set(variant.config.apart)),
+            "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
+        },
+        **lineage,
+        "data": {**data_parts, "validation": validation},
+        "seed": seed,
+        "data_seed": data_seed,
+        "training": training(settings),
+        "numeric": numeric(device, settings.precision, tf32=settings.tf32),
+        "code": VERSION,
+    }

@@ -1,0 +1,135 @@
+"""The total loss over the steps: for each student a figure, for each task a panel, for each method a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from harness.analysis.summary import Row, Summary
+from harness.api.events import LossPoint
+from harness.plots.loss_curves import Curve, curve
+from harness.plots.plot_style import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
+from harness.storage.records import RunRecord
+
+LEFT, APART = 0.5, 0.5
+"""Inches, left of the first panel and between two."""
+
+PANEL, ABOVE, BELOW = 1.75, 0.28, 0.4
+"""Inches: a panel's height, and what is above and below it."""
+
+TYPE, ENTRY, HANDLE = 8, 0.18, 0.65
+"""Of the legend: points of type; inches of a line, and of what stands beside a name."""
+
+Panels = Mapping[str, Mapping[str, Curve]]
+"""Task -> label -> curve."""
+
+Cell = tuple[str, str, str]
+"""Task, label and student."""
+
+
+def sheets(summary: Summary) -> Iterator[Sheet]:
+    """One for each student whose runs tell their losses."""
+    drawn, losses = 0, _losses(summary)
+    for student in summary.plan.students:
+        panels = _panels(summary, student, losses)
+        if panels:
+            drawn += 1
+            yield _sheet(summary, "learning" if drawn == 1 else f"learning-{drawn}", student, panels)
+
+
+def _losses(summary: Summary) -> Mapping[Cell, list[list[LossPoint]]]:
+    """Of the runs that the plan asks for and that are done, seed by seed."""
+    done = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
+    found: dict[Cell, list[list[LossPoint]]] = {}
+    for run in summary.plan.runs:
+        if run.key in done:
+            found.setdefault((run.task, run.label, run.student), []).append(done[run.key])
+    return found
+
+
+def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[LossPoint]]]) -> Panels:
+    """Of the cells that are complete, and only of them: what is shown is shown of all seeds."""
+    rows = {row.label: row for row in summary.students if row.student == student}
+    panels: dict[str, dict[str, Curve]] = {}
+    for task in summary.plan.tasks:
+        for label, row in rows.items():
+            if row.cells[task.name].state not in ("missing", "failed"):
+                found = curve(losses.get((task.name, label, student), []))
+                if found:
+                    panels.setdefault(task.name, {})[label] = found
+    return panels
+
+
+def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
+    rows = [row for row in summary.students if row.student == student]
+    shown = [row for row in rows if any(row.label in curves for curves in panels.values())]
+    across, down = grid(len(panels))
+    panel = ABOVE + PANEL + BELOW
+    columns = max(1, int((WIDTH - LEFT) / (max(widths([short(row.label) for row in shown], TYPE)) + HANDLE)))
+    lines = -(-len(shown) // columns)
+    sheet = Sheet(
+        summary, name, f"training loss of {student}", _caption(summary, rows, panels), down * panel + ENTRY * lines
+    )
+    width = (WIDTH - LEFT + APART - 0.15) / across
+    for index, (task, curves) in enumerate(panels.items()):
+        axes = sheet.axes(LEFT + index % across * width, index // across * panel + ABOVE, width - APART, PANEL)
+        _panel(axes, task, [(look(row, summary), curves[row.label]) for row in shown if row.label in curves])
+    _legend(sheet, summary, shown, columns, down * panel)
+    return sheet
+
+
+def _caption(summary: Summary, rows: Sequence[Row], panels: Panels) -> str:
+    several = len(summary.plan.seeds) > 1
+    seeds = ", a mean over the seeds; shaded: from the least to the greatest of them" if several else " of the one seed"
+    text = (
+        f"The weighted total{seeds}. "
+        "Each method minimises a loss of its own, and each of its stages too (where a line is broken): heights of "
+        "different lines say nothing about which method is better."
+    )
+    absent = {row.label: [task for task, curves in panels.items() if row.label not in curves] for row in rows}
+    return text + left_out([(row, f"on {', '.join(absent[row.label])}") for row in rows if absent[row.label]])
+
+
+def _panel(axes: Axes, task: str, curves: Sequence[tuple[Look, Curve]]) -> None:
+    axes.set_title(task, fontsize=8.5, loc="left", weight="bold")
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.tick_params(labelsize=7.5)
+    axes.set_xlabel("step", fontsize=7.5, labelpad=2)
+    for its, line in curves:
+        for stage in line.stages:
+            if len(stage.losses) > 1:
+                ends = stage.losses.min(axis=0), stage.losses.max(axis=0)
+                axes.fill_between(stage.steps, *ends, color=its.colour, linewidth=0, alpha=0.15)
+            every = max(1, len(stage.steps) // 4)
+            axes.plot(stage.steps, stage.mean, its.line, linewidth=1.2, markevery=every, **_small(its))
+    if all(line.positive for _, line in curves):
+        axes.set_yscale("log")
+        logarithmic(axes.yaxis, axes.get_ylim())
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _small(its: Look) -> dict[str, Any]:
+    return {**its.dot, "markersize": 4, "markeredgewidth": 0}
+
+
+def _legend(sheet: Sheet, summary: Summary, rows: Sequence[Row], columns: int, top: float) -> None:
+    """Below the panels, `top` inches down; read line by line, where matplotlib fills column by column."""
+    rows = [row for column in range(columns) for row in rows[column::columns]]
+    looks = [look(row, summary) for row in rows]
+    sheet.figure.legend(
+        [Line2D([], [], linestyle=its.line, linewidth=1.2, **_small(its)) for its in looks],
+        [short(row.label) for row in rows],
+        loc="upper left",
+        bbox_to_anchor=(LEFT / WIDTH, 1 - (sheet.top + top) / sheet.height),
+        ncols=columns,
+        fontsize=TYPE,
+        handlelength=3,
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0,
+        labelspacing=ENTRY * 72 / TYPE - 1,
+    )

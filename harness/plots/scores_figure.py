@@ -1,0 +1,125 @@
+"""The score of every row on every task with its interval: a forest plot, one panel for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from harness.analysis.interval_coverage import covers, given
+from harness.analysis.summary import Row, Summary
+from harness.plots.plot_style import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
+from harness.reporting import captions
+from harness.storage.records import PlannedTask
+
+LINE = 0.17
+"""Inches, of a row."""
+
+TITLE, TICKS = 0.28, 0.35
+"""Inches above and below a panel's rows."""
+
+Slot = Row | str
+"""A row, or the name of the group below."""
+
+
+def sheets(summary: Summary) -> Iterator[Sheet]:
+    """One, if anything is scored."""
+    rows = [row for row in (*summary.teachers, *summary.students) if any(cell.score for cell in row.cells.values())]
+    tasks = [task for task in summary.plan.tasks if any(row.cells[task.name].score for row in rows)]
+    if tasks:
+        yield _sheet(summary, tasks, rows)
+
+
+def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) -> Sheet:
+    slots = list(_slots(rows))
+    height = LINE * len(slots)
+    across, down = grid(len(tasks))
+    sheet = Sheet(
+        summary,
+        "tasks",
+        "scores by task" + ", with 95 % intervals" * any(map(_has_interval, rows)),
+        _caption(summary, tasks, rows),
+        down * (TITLE + height + TICKS),
+    )
+    left = 0.25 + max(widths((_name(slot) for slot in slots), 8))
+    width = (WIDTH - left - 0.1) / across
+    for index, task in enumerate(tasks):
+        place = left + index % across * width, index // across * (TITLE + height + TICKS) + TITLE
+        axes = sheet.axes(*place, width - 0.15, height)
+        _panel(axes, summary, task, slots, named=index % across == 0)
+    return sheet
+
+
+def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) -> str:
+    seeds = len(summary.plan.seeds)
+    parts = [f"Means over {seeds} seed{'s' * (seeds > 1)}; rows in the board's order."]
+    if summary.teachers:
+        first = summary.teachers[0]
+        parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
+    if any(map(_has_interval, rows)):
+        over = covers(summary.plan) if seeds > 1 else f"the examples alone{given(summary.plan)}"
+        parts.append(f"Intervals over {over}.")
+    if less := [task.name for task in tasks if not task.higher_is_better]:
+        parts.append(f"Less is better on {', '.join(less)}.")
+    if text := captions.collapsed(summary):
+        parts.append(f"Collapsed: {text}.")
+    out = [
+        (row, ", ".join(f"{name}: {cell.state}" for name, cell in row.cells.items() if not cell.score))
+        for row in (*summary.teachers, *summary.students)
+        if any(not row.cells[task.name].score for task in tasks)
+    ]
+    return " ".join(parts) + left_out(out)
+
+
+def _has_interval(row: Row) -> bool:
+    return any(cell.score is not None and cell.score.margin is not None for cell in row.cells.values())
+
+
+def _slots(rows: Sequence[Row]) -> Iterator[Slot]:
+    """The teachers, then the rows of each student, each below the name of its group."""
+    for name, members in groupby(rows, key=lambda row: row.student):
+        yield name or "teachers"
+        yield from members
+
+
+def _name(slot: Slot) -> str:
+    return slot if isinstance(slot, str) else short(slot.label)
+
+
+def _panel(axes: Axes, summary: Summary, task: PlannedTask, slots: Sequence[Slot], *, named: bool) -> None:
+    axes.set_ylim(len(slots) - 0.5, -0.5)
+    axes.set_title(f"{task.name} ({task.score.replace('_', ' ')})", fontsize=8.5, loc="left", weight="bold")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.set_yticks(range(len(slots)), [_name(slot) for slot in slots] if named else [""] * len(slots), fontsize=8)
+    for slot, text in zip(slots, axes.get_yticklabels(), strict=True):
+        text.set_color(INK)
+        text.set_fontweight("bold" if isinstance(slot, str) else "normal")
+    rows = [y for y, slot in enumerate(slots) if not isinstance(slot, str)]
+    axes.hlines(rows, 0, 1, transform=axes.get_yaxis_transform(), color=FAINT, linewidth=0.5, zorder=0)
+    _teacher_line(axes, summary, task)
+    for y, slot in enumerate(slots):
+        if not isinstance(slot, str):
+            _draw(axes, summary, task, slot, y)
+
+
+def _teacher_line(axes: Axes, summary: Summary, task: PlannedTask) -> None:
+    score = summary.teachers[0].cells[task.name].score if summary.teachers else None
+    if score is not None:
+        axes.axvline(score.mean, color=TEACHER, linestyle="--", linewidth=0.8, zorder=1)
+        if score.low is not None and score.high is not None:
+            axes.axvspan(score.low, score.high, color=GREY, alpha=0.12, linewidth=0, zorder=0)
+
+
+def _draw(axes: Axes, summary: Summary, task: PlannedTask, row: Row, y: float) -> None:
+    score, its = row.cells[task.name].score, look(row, summary)
+    if score is None:
+        return
+    if score.low is not None and score.high is not None:
+        axes.plot([score.low, score.high], [y, y], color=its.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+    axes.plot([score.mean], [y], zorder=4, **its.dot)

@@ -1,0 +1,1 @@
+"""Hook specifications, plugin discovery, and the host that validates and holds what plugins register."""

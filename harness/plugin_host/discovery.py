@@ -1,0 +1,169 @@
+"""Finds and imports plugins: entry points of installed packages, and files or folders that a user names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib.machinery import FileFinder, SourceFileLoader
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from harness.api.errors import Problem, UserError, nearest
+
+GROUP = "harness"
+"""The entry-point group of plugins."""
+
+REPORT_GROUP = "harness.report"
+"""The entry-point group of plugins that make sections of a report: `harness report` loads no others, so no torch."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin, or why there is none. `named`: a user asked for it, so that its problems are fatal.
+
+    `origin` says where it comes from, as an error message names it: a distribution's entry point or a path. `group` is
+    that of the entry point.
+    """
+
+    name: str
+    origin: str
+    named: bool
+    group: str | None = None
+    plugin: object | None = None
+    problem: Problem | None = None
+
+
+def installed(group: str = GROUP) -> Iterator[Found]:
+    """The plugins of installed packages, by name. One that cannot be imported is found with its problem."""
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        distribution = entry.dist.name if entry.dist else "an unnamed distribution"
+        origin = f"entry point {entry.name!r} of {distribution}"
+        yield _load_entry(entry, origin)
+
+
+def _load_entry(entry: EntryPoint, origin: str) -> Found:
+    try:
+        return Found(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
+    except (Exception, SystemExit) as error:
+        problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
+        return Found(entry.name, origin, named=False, problem=problem)
+
+
+def subpackages(package: Found) -> list[Found]:
+    """Imports the subpackages of a package, each as a plugin of its own; empty if `package` is not a package.
+
+    Plain modules are no plugins, nor are `tests` and names with a leading underscore. One subpackage that cannot be
+    imported does not affect the others.
+    """
+    if not isinstance(package.plugin, ModuleType):
+        return []
+    infos = pkgutil.iter_modules(getattr(package.plugin, "__path__", []))
+    names = sorted(info.name for info in infos if info.ispkg and not info.name.startswith("_") and info.name != "tests")
+    return [_load_subpackage(package, package.plugin.__name__, name) for name in names]
+
+
+def _load_subpackage(package: Found, parent: str, name: str) -> Found:
+    origin = str(Path(package.origin) / name) if package.named else f"{parent}.{name} ({package.origin})"
+    try:
+        return replace(package, name=name, origin=origin, plugin=importlib.import_module(f"{parent}.{name}"))
+    except (Exception, SystemExit) as error:
+        problem = Problem(f"cannot be imported: {describe(error)}", origin)
+        return replace(package, name=name, origin=origin, plugin=None, problem=problem)
+
+
+def at_paths(paths: Iterable[str | Path]) -> Iterator[Found]:
+    """The plugins in files and folders: a .py file, a package, or a folder that holds several of these."""
+    from harness.config.paths import expanded  # imports pydantic: only where a user names plugins
+
+    seen: set[Path] = set()
+    for given in paths:
+        for path in _plugin_files(expanded(str(given), Path())):
+            if path not in seen:
+                seen.add(path)
+                yield _load_path(path)
+
+
+def _plugin_files(path: Path) -> list[Path]:
+    """The file to import for each plugin at `path`, absolute; raises `UserError` where there is none."""
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = nearest(path.name, siblings) if siblings else ""
+        hint = f"; {close}" if close.startswith("did you mean") else ""
+        raise UserError(Problem(f"no such plugin: neither a .py file nor a folder is there{hint}", str(path)))
+    path = path.resolve()
+    if path.is_file():
+        if path.suffix != ".py":
+            raise UserError(Problem("a plugin is a .py file or a folder with an __init__.py", str(path)))
+        return [path]
+    if (path / "__init__.py").is_file():
+        return [path / "__init__.py"]
+    files = [*path.glob("[!_.]*.py"), *path.glob("[!_.]*/__init__.py")]
+    files = sorted(file for file in files if not file.name.startswith(("test_", "conftest")))
+    if not files:
+        raise UserError(Problem("no plugin in this folder: it has no __init__.py and holds no .py file", str(path)))
+    return files
+
+
+def _load_path(file: Path) -> Found:
+    package = file.name == "__init__.py"
+    origin = str(file.parent if package else file)
+    name = Path(origin).stem
+    # Two plugins may have files of one name, and neither may shadow a module that is installed.
+    module_name = f"harness_plugin_{name}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
+    _forget(module_name)
+    if package:
+        for folder in {path.parent for path in file.parent.rglob("*.py")}:
+            sys.path_importer_cache[str(folder)] = FileFinder(str(folder), (_FromSource, [".py"]))
+    spec = importlib.util.spec_from_file_location(
+        module_name,
+        file,
+        loader=_FromSource(module_name, str(file)),
+        submodule_search_locations=[origin] if package else None,
+    )
+    if spec is None or spec.loader is None:
+        return Found(name, origin, named=True, problem=Problem("cannot be imported", origin))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # before it runs: dataclasses and relative imports look it up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        _forget(module_name)
+        where = f"{file}:{line}" if (line := _line(error, file)) else str(file)
+        return Found(name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where))
+    return Found(name, origin, named=True, plugin=module)
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the file as it is now. Python's bytecode cache recognises a file by its time and size, which an edit may
+    leave as they were."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def _forget(module_name: str) -> None:
+    """Drop a module and its submodules, so that a file that has changed is read again."""
+    for name in [n for n in sys.modules if n == module_name or n.startswith(f"{module_name}.")]:
+        del sys.modules[name]
+
+
+def _line(error: BaseException, file: Path) -> int | None:
+    """The line of `file` that the error comes from, if it does."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return lines[-1] if lines else None
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type and message."""
+    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,197 @@
+"""A leaderboard as plain data, ready to be printed: columns, rows of strings, notes. Made from a `Summary` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, product
+from string import ascii_lowercase
+
+from harness.analysis.citations import BibEntry, entries
+from harness.analysis.ranking import lead
+from harness.analysis.summary import Cell, Row, Statistic, Summary
+from harness.config import published_figures
+from harness.reporting import captions, secondary_tables
+from harness.reporting.formatting import NOTHING, millions, score, speed_up
+from harness.reporting.table_model import Column, Line, Table
+from harness.storage.records import PlannedTask, PublishedFigure
+
+TOP = "●"
+"""Stands after the rank of a row that is in the top group of its student."""
+
+IDLE = "†"
+"""Stands after a score that is no better than the constant answer's."""
+
+
+COLLAPSED = "‡"
+"""Stands after a score some of whose seeds collapsed."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that a leaderboard says. Every text is one line without markup but for `code` in backticks.
+
+    Attributes:
+        marks: what limits the claim of the whole board, as (word, explanation), such as ("SYNTHETIC", ...).
+        notes: what single cells point to, as (mark, text); a cell ends with its marks, letters in brackets.
+        reading: what the numbers mean.
+        provenance: where they come from, as (what, text).
+        tables: further tables.
+        citations: BibTeX entries of the methods.
+    """
+
+    title: str
+    marks: tuple[tuple[str, str], ...]
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[tuple[str, str], ...]
+    reading: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...] = ()
+    citations: tuple[BibEntry, ...] = ()
+
+    @property
+    def footnotes(self) -> list[tuple[str, str]]:
+        """The notes, with their marks as cells have them."""
+        return [(mark if mark in (TOP, IDLE, COLLAPSED) else f"({mark})", text) for mark, text in self.notes]
+
+
+def build(summary: Summary) -> Board:
+    """The board that a summary's numbers make."""
+    notes = _Notes()
+    marks = tuple(captions.marks(summary))
+    columns = tuple(_columns(summary))
+    best = _best(summary)
+    lines = [
+        Line(row.role, row.student, _strings(row, summary, notes), frozenset(best.get((row.label, row.student), ())))
+        for row in summary.rows
+    ]
+    lines += _published(summary, notes, columns)
+    top = [(TOP, captions.group(summary))] if any(row.top is not None for row in summary.students) else []
+    idle = [(IDLE, captions.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[3:]) else []
+    collapsed = [(COLLAPSED, text)] if (text := captions.collapsed(summary)) else []
+    return Board(
+        title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
+        marks=marks,
+        columns=columns,
+        lines=tuple(lines),
+        notes=(*top, *idle, *collapsed, *((mark, text) for text, mark in notes.marks.items())),
+        reading=tuple(captions.reading(summary)),
+        provenance=tuple(captions.provenance(summary)),
+        tables=tuple(secondary_tables.tables(summary)),
+        citations=entries(summary.plan.citations),
+    )
+
+
+class _Notes:
+    """Gives each note a letter, in the order in which they are met; the same note has the same letter."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, str] = {}
+        self._letters = ("".join(letters) for n in count(1) for letters in product(ascii_lowercase, repeat=n))
+
+    def mark(self, texts: Sequence[str]) -> str:
+        for text in texts:
+            if text not in self.marks:
+                self.marks[text] = next(self._letters)
+        return _bracketed(self.marks[text] for text in texts)
+
+
+def _bracketed(words: Iterable[str]) -> str:
+    inside = ", ".join(words)
+    return f" ({inside})" if inside else ""
+
+
+def _columns(summary: Summary) -> Iterator[Column]:
+    yield Column(("rank",))
+    yield Column(("method",), "left")
+    yield Column(("student",), "left")
+    for task in summary.plan.tasks:
+        yield Column((task.name, task.score, *(["(synthetic)"] if task.synthetic else [])))
+    yield Column(("average",))
+    yield Column(("params", "(M)"))
+    for column in summary.speed_ups:
+        yield Column(("speed-up", column.label))
+
+
+def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
+    return (
+        "teacher" if row.role == "teacher" else _rank(row),
+        row.label,
+        row.student or NOTHING,
+        *_scores(row, summary, notes),
+        millions(row.parameters),
+        *(speed_up(row, column) for column in summary.speed_ups),
+    )
+
+
+def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
+    """On each task, and the average."""
+    constant = summary.constant
+    if row is constant:
+        yield from (score(row.cells[task.name].score) for task in summary.plan.tasks)
+        yield score(row.average)
+        return
+    for task in summary.plan.tasks:
+        cell = row.cells[task.name]
+        idle = _idle(cell.score, constant.cells[task.name].score if constant else None, task)
+        yield _cell(cell, notes, f" {IDLE}" * idle + f" {COLLAPSED}" * bool(cell.collapsed))
+    idle = _idle(row.average, constant.average if constant else None, summary.plan.tasks[0])
+    yield score(row.average) + f" {IDLE}" * idle + f" {COLLAPSED}" * (row.collapsed and row.average is not None)
+
+
+def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask) -> bool:
+    """Whether the printed score is no better than the constant answer's."""
+    return value is not None and constant is not None and lead(value, constant, task) <= 0
+
+
+def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:
+    """What others print, a line for each row of ours and each model of a source."""
+    there, metrics = (
+        published_figures.by_cell(summary.plan.published),
+        published_figures.metrics_of(summary.plan.published),
+    )
+    figures: dict[tuple[str, ...], dict[str, PublishedFigure]] = {}
+    for row in (*summary.teachers, *summary.students):
+        for task in summary.plan.tasks:
+            for each in there.get((task.name, row.label, row.student), ()):
+                figures.setdefault((row.label, row.student, *published_figures.model_of(each)), {})[task.name] = each
+    for (label, student, *_), of_task in figures.items():
+        first = next(iter(of_task.values()))
+        note = notes.mark([published_figures.note(first, metrics[published_figures.model_of(first)])])
+        texts = [
+            published_figures.text(of_task[task.name], task.score) if task.name in of_task else NOTHING
+            for task in summary.plan.tasks
+        ]
+        rest = [NOTHING] * (len(columns) - 3 - len(texts))
+        yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *rest))
+
+
+def _rank(row: Row) -> str:
+    text = str(row.rank) if row.rank else row.status if row.status == "incomplete" else NOTHING
+    return f"{text} {TOP}" if row.top else text
+
+
+def _cell(cell: Cell, notes: _Notes, mark: str) -> str:
+    text = {"complete": score(cell.score), "not applicable": "n/a"}.get(cell.state, cell.state)
+    return text + mark + notes.mark(cell.notes)
+
+
+def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
+    """(label, student) -> the columns that it leads among the rows of its student. Scores that print the same lead
+    together."""
+    best: dict[tuple[str, str], list[int]] = {}
+    for student in summary.plan.students:
+        rows = [row for row in summary.students if row.student == student]
+        for index, task in enumerate(summary.plan.tasks, start=3):
+            for row in _leaders([(row, row.cells[task.name].score) for row in rows], task):
+                best.setdefault((row.label, student), []).append(index)
+        for row in _leaders([(row, row.average) for row in rows], summary.plan.tasks[0]):
+            best.setdefault((row.label, student), []).append(3 + len(summary.plan.tasks))
+    return best
+
+
+def _leaders(column: Sequence[tuple[Row, Statistic | None]], task: PlannedTask) -> list[Row]:
+    scores = [(row, round(value.mean, 1)) for row, value in column if value]
+    top = (max if task.higher_is_better else min)((value for _, value in scores), default=None)
+    return [row for row, value in scores if value == top]

@@ -1,0 +1,168 @@
+"""The rows of a board as data, unrounded: what leaderboard.csv and leaderboard.json hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.speed_up import SpeedUp, machine
+from harness.analysis.summary import Row, Statistic, Summary
+from harness.config import published_figures
+from harness.storage.records import PlannedTask, PublishedFigure
+
+
+def exact(value: float | None) -> float | None:
+    """Without the last bits, which scaling and summing leave behind."""
+    return None if value is None else round(value, 9)
+
+
+def significant(p: float | None) -> float | None:
+    """A p-value to 6 significant digits, so that a small one is not 0."""
+    return None if p is None else float(f"{p:.6g}")
+
+
+def flat(summary: Summary) -> list[dict[str, Any]]:
+    """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
+    there = published_figures.by_cell(summary.plan.published)
+    unknown: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
+    for figure in summary.plan.published:
+        unknown.setdefault(figure.task, {}).update(dict.fromkeys(published_figures.columns(figure)))
+    return [
+        {**_which(row), **_of_tasks(row, summary.plan.tasks, there, unknown), **_of_row(row, summary)}
+        for row in summary.rows
+    ]
+
+
+def _which(row: Row) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "rank": row.rank,
+        "top_group": row.top,
+        "label": row.label,
+        "student": row.student,
+        "status": row.status,
+    }
+
+
+def _of_tasks(
+    row: Row,
+    tasks: Sequence[PlannedTask],
+    there: Mapping[published_figures.Cell, Sequence[PublishedFigure]],
+    unknown: Mapping[str, Mapping[str, None]],
+) -> dict[str, Any]:
+    """Columns that begin with the name of a task: ours, and those of figures that others have published `there`;
+    `unknown` has all columns of the latter by task."""
+    values: dict[str, Any] = {}
+    for task in tasks:
+        cell = row.cells[task.name]
+        values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
+        values |= unknown[task.name]
+        for figure in there.get((task.name, row.label, row.student), ()):
+            values |= published_figures.columns(figure)
+    return values
+
+
+def _of_row(row: Row, summary: Summary) -> dict[str, Any]:
+    """Columns of the row as a whole. No task is named like the beginning of one: `registration.TASKS_RESERVED`."""
+    least, most = row.parameters or (None, None)
+    gap = row.gap
+    return {
+        **_statistic("average", row.average),
+        "iqm": exact(row.iqm.mean) if row.iqm else None,
+        "iqm_low": exact(row.iqm.low) if row.iqm else None,
+        "iqm_high": exact(row.iqm.high) if row.iqm else None,
+        "gap_closed": exact(gap.closed) if gap else None,
+        "gap_closed_low": exact(gap.low) if gap else None,
+        "gap_closed_high": exact(gap.high) if gap else None,
+        "parameters_min": least,
+        "parameters_max": most,
+        "compression": exact(row.compression),
+        **_speed_ups(row, summary.speed_ups),
+        "student_seconds": exact(row.student_seconds),
+        "teacher_seconds": exact(row.teacher_seconds),
+        **({"tuning_seconds": exact(row.tuning_seconds)} if summary.plan.tuning else {}),
+        "runs": row.runs,
+        "completed": row.completed,
+    }
+
+
+def nested(row: Row, summary: Summary) -> dict[str, Any]:
+    """A row of leaderboard.json: as `flat` has it, and the tasks below each other with the score of every seed."""
+    tasks = {task.name: task for task in summary.plan.tasks}
+    cells = {
+        name: {
+            "state": cell.state,
+            "metric": tasks[name].score,
+            **_statistic("", cell.score),
+            "over": cell.score.over if cell.score else None,
+            "seeds": {str(seed): exact(score) for seed, score in cell.scores.items()},
+            "collapsed_seeds": list(cell.collapsed),
+            "notes": list(cell.notes),
+        }
+        for name, cell in row.cells.items()
+    }
+    planned = summary.plan.rows.get(row.label) if row.role == "student" else None
+    protocol = {"protocol": planned.protocol} if planned and planned.protocol else {}
+    return {**_which(row), **_of_row(row, summary), **protocol, "tasks": cells}
+
+
+def comparisons(summary: Summary) -> list[dict[str, Any]]:
+    """Every pair of rows of one student."""
+    return [
+        {
+            "student": each.student,
+            "labels": list(each.labels),
+            "difference": exact(each.difference.mean),
+            "low": exact(each.difference.low),
+            "high": exact(each.difference.high),
+            "p": significant(each.difference.p),
+            "p_holm": significant(each.p),
+            "told_apart": each.told_apart,
+        }
+        for each in summary.comparisons
+    ]
+
+
+def tunings(summary: Summary) -> list[dict[str, Any]]:
+    """What was tried and chosen for each row on each task."""
+    studies = summary.plan.tuning.studies if summary.plan.tuning else []
+    found = [(study, record) for study in studies if (record := summary.tunings.get(study.key or ""))]
+    return [
+        {
+            **study.model_dump(),
+            "examples": record.data_fingerprint,
+            "metric": record.metric,
+            "space": record.space,
+            "chosen": record.chosen.number,
+            "seconds": exact(record.seconds),
+            "trials": [trial.model_dump() for trial in record.trials],
+        }
+        for study, record in found
+    ]
+
+
+def _statistic(name: str, value: Statistic | None) -> Mapping[str, Any]:
+    start = f"{name}_" if name else ""
+    return {
+        f"{start}mean": exact(value.mean) if value else None,
+        f"{start}std": exact(value.std) if value else None,
+        f"{start}low": exact(value.low) if value else None,
+        f"{start}high": exact(value.high) if value else None,
+        f"{start}n": value.n if value else None,
+    }
+
+
+def _speed_ups(row: Row, columns: Sequence[SpeedUp]) -> dict[str, Any]:
+    """Of each machine: ``speed_up``, its interval and where; those of a second machine are ``speed_up_2``..."""
+    values: dict[str, Any] = {}
+    for number, column in enumerate(columns, start=1):
+        name = "speed_up" if number == 1 else f"speed_up_{number}"
+        found = column.of.get((row.role, row.student or row.label))
+        low, high = (found.low, found.high) if found else (None, None)
+        values |= {
+            name: exact(found.median) if found else None,
+            f"{name}_low": exact(low),
+            f"{name}_high": exact(high),
+            f"{name}_on": f"{machine(column.hardware)}; {column.backend}; {column.shape[0]} x {column.shape[1]}",
+        }
+    return values

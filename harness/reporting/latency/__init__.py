@@ -1,0 +1,1 @@
+"""latency.md: tables and facts of latency measurements."""

@@ -1,0 +1,170 @@
+"""latency.md: from the stored measurements alone, a section for each machine and number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tabulate import tabulate
+
+from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
+from harness.reporting.latency.latency_facts import facts, how
+from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
+
+COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
+           "95 % interval", "speed-up")  # fmt: skip
+"""Without p99 where there is none."""
+
+
+def markdown(title: str, records: Sequence[LatencyRecord]) -> str:
+    """The whole file: a section for each measurement that counts, a table for each of its backends."""
+    shown = current(records)
+    headings = numbered(machine(record.provenance.hardware) for record in shown)
+    parts = [part for heading, record in zip(headings, shown, strict=True) for part in _section(heading, record)]
+    return "\n\n".join([f"# {title}: latency", *parts]) + "\n"
+
+
+def _section(heading: str, record: LatencyRecord) -> Iterator[str]:
+    yield f"## {heading}"
+    if marks := list(_marks(record)):
+        yield _marked(marks)
+    for backend in record.backends:
+        yield f"### {backend}"
+        if off := _off(record, backend):
+            yield _marked([_differs(record, off, _controls(record, backend))])
+        yield _table(record, backend)
+    yield "### Models"
+    yield _models(record)
+    if any(each.deviation is not None for each in record.preparations):
+        yield "### Backends"
+        yield _backends(record)
+    for heading, lines in (("What was measured", facts(record)), ("How it was measured", how(record))):
+        yield f"### {heading}"
+        yield "\n".join(f"- {text}" for text in lines)
+
+
+def _marked(marks: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{word}**: {text}" for word, text in marks)
+
+
+def _marks(record: LatencyRecord) -> Iterator[tuple[str, str]]:
+    """What limits the claim of the tables."""
+    if off := [backend for backend in record.backends if _off(record, backend)]:
+        yield "A/A DIFFERS", f"two copies of one model are told apart in {', '.join(off)}: see there"
+    if record.foreign:
+        yield (
+            "FOREIGN PROCESSES",
+            f"others used the accelerator when the measurement began or ended: {', '.join(record.foreign)}. Times may "
+            "be theirs too; ratios suffer less, as all models were timed in every round",
+        )
+    if any(record.ratio(timing).low is None for timing in _controls(record)):
+        yield "NO INTERVALS", "fewer than 6 rounds were timed; a difference without an interval is not a finding"
+    if short := sorted({len(t.nanoseconds) for t in record.timings if len(t.nanoseconds) < record.settings.rounds}):
+        yield (
+            "CUT SHORT",
+            f"the time of {record.settings.max_seconds:g} s was over after {' or '.join(map(str, short))} of "
+            f"{record.settings.rounds} rounds",
+        )
+    if unsettled := [timing for timing in record.timings if not timing.settled]:
+        cases = f"{len(unsettled)} of {len(record.timings)}"
+        yield "NOT SETTLED", f"in {cases} cases the median still moved when the warm-up ended (n is marked *)"
+
+
+def _controls(record: LatencyRecord, backend: str | None = None) -> list[Timing]:
+    """The timings of the second copy, in one backend or in all."""
+    control = next(model.name for model in record.models if model.role == "control")
+    return [each for each in record.timings if each.model == control and backend in (None, each.backend)]
+
+
+def _off(record: LatencyRecord, backend: str) -> list[Timing]:
+    return [timing for timing in _controls(record, backend) if record.ratio(timing).leaves_out_one]
+
+
+def _differs(record: LatencyRecord, off: Sequence[Timing], controls: Sequence[Timing]) -> tuple[str, str]:
+    of = next(model.of for model in record.models if model.role == "control")
+    cases = "; ".join(f"{batch_of(timing.shape)}: {_ratio(record.ratio(timing))}" for timing in off)
+    return (
+        "A/A DIFFERS",
+        f"two copies of {of} are told apart in {len(off)} of {len(controls)} cases ({cases}); by chance alone 1 in 20 "
+        "is. Where they are, differences as small as theirs mean nothing",
+    )
+
+
+def _table(record: LatencyRecord, backend: str) -> str:
+    titles = [title for title in COLUMNS if title != "p99 (ms)" or any(timing.p99 for timing in record.timings)]
+    rows: list[list[str]] = []
+    for shape in record.shapes:
+        if rows:
+            rows.append([""] * len(titles))
+        rows += [[cells[title] for title in titles] for cells in _cells(record, backend, shape)]
+    return _aligned(rows, titles, left=("model",))
+
+
+def _cells(record: LatencyRecord, backend: str, shape: Shape) -> Iterator[dict[str, str]]:
+    """The rows of a shape: of each model its cells, by the column's title."""
+    for timing in record.at(backend, shape):
+        model = _model(record, timing.model)
+        ratio = record.ratio(timing)
+        alone = ratio.low is None or timing.model == record.reference
+        cells = (
+            *map(str, shape),
+            f"*{model.name}*" if timing.model == record.reference or model.of else model.name,
+            f"{len(timing.nanoseconds)}{'' if timing.settled else '*'}",
+            milliseconds(timing.percentile(0.5)),
+            milliseconds(timing.iqr),
+            "–" if timing.p90 is None else milliseconds(timing.p90),
+            "–" if timing.p99 is None else milliseconds(timing.p99),
+            f"{ratio.median:.3f}" + (f" to {model.of}" if model.of else ""),
+            "–" if alone else f"[{ratio.low:.3f}, {ratio.high:.3f}]",
+            "–" if model.of else f"{ratio.inverse.median:.2f}×",
+        )
+        yield dict(zip(COLUMNS, cells, strict=True))
+
+
+def _models(record: LatencyRecord) -> str:
+    """Sizes: what a model is, and what one call of one example costs."""
+    lengths = list(dict.fromkeys(length for _, length in record.shapes))
+    size = record.settings.batch_sizes[0]
+    rows = []
+    for model in record.models:
+        if model.of is None:
+            flops = {t.length: t.flops for t in record.timings if (t.model, t.batch_size) == (model.name, size)}
+            work = [f"{count / size / 1e9:.3g}" if (count := flops.get(length)) else "–" for length in lengths]
+            rows.append([model.name, f"{model.parameters / 1e6:.3g}", *work, _megabytes(model)])
+    titles = [f"GFLOPs, {length} tokens" if isinstance(length, int) else f"GFLOPs, {length}" for length in lengths]
+    return _aligned(rows, ["model", "parameters (M)", *titles, "peak memory (MB)"], left=("model",))
+
+
+def _megabytes(model: MeasuredModel) -> str:
+    return "–" if model.peak_memory_bytes is None else f"{model.peak_memory_bytes / 1e6:.3g}"
+
+
+def _backends(record: LatencyRecord) -> str:
+    """What it took to have the models there, and how far they compute what they do in eager."""
+    rows = [
+        [each.backend, each.model, f"{each.seconds:.1f}", f"{each.deviation:.2g}", *_agreement(each)]
+        for each in record.preparations
+        if each.deviation is not None
+    ]
+    titles = ["backend", "model", "prepared in (s)", "deviation", "agreement", "score, in eager"]
+    if all(row[4:] == ["–", "–"] for row in rows):
+        titles, rows = titles[:4], [row[:4] for row in rows]
+    return _aligned(rows, titles, left=("backend", "model"))
+
+
+def _agreement(found: Preparation) -> list[str]:
+    agree = "–" if found.agreement is None else f"{found.agreement:.3f} of {found.examples}"
+    scored = found.score is not None and found.eager_score is not None
+    return [agree, f"{found.score:.4g}, {found.eager_score:.4g}" if scored else "–"]
+
+
+def _aligned(rows: Sequence[Sequence[str]], titles: Sequence[str], left: Sequence[str]) -> str:
+    align = ["left" if title in left else "right" for title in titles]
+    return tabulate(rows, headers=titles, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def _model(record: LatencyRecord, name: str) -> MeasuredModel:
+    return next(model for model in record.models if model.name == name)
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.median:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"

@@ -1,0 +1,89 @@
+"""index.html: the results as one file that asks nothing of anyone.
+
+Tables and plots are drawn here, so that they are there without JavaScript too; the scripts beside this file sort,
+filter, and show the loss curves and single runs from the data that the page holds. All numbers are made in Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from string import Template
+
+from harness.analysis import interval_coverage
+from harness.analysis.citations import bibtex
+from harness.api.report import Content
+from harness.reporting.page import forest_plot, html_tables, run_details, tradeoff_chart
+from harness.reporting.page.markdown_html import prose
+from harness.reporting.page.markup import Safe, code, el, embedded, join
+from harness.storage.store import Store
+
+SCRIPTS = ("dom.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
+"""One script, in this order."""
+
+
+def page(content: Content, store: Store) -> str:
+    """The whole text of index.html: a function of the results alone.
+
+    Raises:
+        UserError: a file of the store cannot be read.
+    """
+    summary, board = content.summary, content.board
+    shown = run_details.shown(summary, store)
+    style = _file("page.css")
+    script = "\n".join(_file(name) for name in SCRIPTS)
+    return Template(_file("template.html")).substitute(
+        policy=el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        title=join(board.title),
+        style=style,
+        script=script,
+        heading=el("h1", summary.plan.suite),
+        marks=_marks(content),
+        leaderboard=html_tables.leaderboard(summary, board, run_details.first_of(shown)),
+        notes=el("ul", [el("li", f"{mark} ", code(text)) for mark, text in board.footnotes], class_="notes"),
+        further="".join(html_tables.further(board.tables)),
+        tradeoff="".join(tradeoff_chart.plots(summary)),
+        forest=forest_plot.panels(summary),
+        given=el("span", interval_coverage.given(summary.plan)),
+        sections=_sections(content),
+        reading=el("ul", [el("li", code(text)) for text in board.reading]),
+        provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),
+        citations=_citations(content),
+        data=embedded(run_details.data(summary, store, shown)),
+    )
+
+
+def _file(name: str) -> str:
+    return (files(__name__) / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is fetched, and only this style and this script are used."""
+    return (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _marks(content: Content) -> Safe | str:
+    marks = [el("li", el("b", word), " ", code(text)) for word, text in content.board.marks]
+    return el("ul", marks, class_="marks", aria_label="What limits the claim of this board") if marks else ""
+
+
+def _sections(content: Content) -> str:
+    return "".join(
+        el("section", el("h2", section.title), prose(section.text), class_="prose") for section in content.sections
+    )
+
+
+def _citations(content: Content) -> Safe | str:
+    citations = content.board.citations
+    if not citations:
+        return ""
+    folded = el("details", el("summary", "BibTeX of the methods"), el("pre", bibtex(citations)), class_="citations")
+    return join([el("h2", "Citations"), folded])

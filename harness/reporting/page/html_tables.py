@@ -1,0 +1,134 @@
+"""The tables of the page: the same strings as leaderboard.md, with the numbers behind them to sort by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+from harness.analysis.summary import Row, Summary
+from harness.reporting.board import Board
+from harness.reporting.page.markup import Safe, el
+from harness.reporting.table_model import Column, Line, Table
+
+FIRST_TASK = 3
+"""Columns before the tasks: rank, method, student."""
+
+
+def rows(summary: Summary) -> tuple[Row, ...]:
+    """The rows of a board that have been measured here, in its order; their places are what the page knows them by."""
+    return (*summary.teachers, *summary.students)
+
+
+def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], str]) -> Safe:
+    """The board. `runs`: (place of the row, task) -> the key of the run that its cell leads to."""
+    tasks = [task.name for task in summary.plan.tasks]
+    measured = rows(summary)
+    bodies: dict[str, list[Safe]] = {"teacher": [], "constant": [], "student": [], "published": []}
+    known, beyond = iter(enumerate(measured)), count(len(measured))
+    for index, line in enumerate(board.lines):
+        place, row = next(known) if line.role in ("teacher", "student") else (next(beyond), None)
+        keys = [None] * FIRST_TASK + [runs.get((place, task)) for task in tasks]
+        first = _first_of_group(board.lines, index)
+        bodies[line.role].append(_row(place, line, row, _values(row, line, summary), keys, first))
+    return el(
+        "table",
+        el("thead", el("tr", [_head(c, i, tasks) for i, c in enumerate(board.columns)])),
+        [el("tbody", body, class_=role) for role, body in bodies.items() if body],
+        id="leaderboard",
+    )
+
+
+def _first_of_group(lines: Sequence[Line], index: int) -> bool:
+    before = lines[index - 1] if index else None
+    return before is not None and before.role == lines[index].role and before.group != lines[index].group
+
+
+def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
+    first, *rest = column.lines
+    task = tasks[index - FIRST_TASK] if 0 <= index - FIRST_TASK < len(tasks) else None
+    return el(
+        "th",
+        el("span", first, class_="title"),
+        [el("small", line) for line in rest],
+        scope="col",
+        class_=None if column.align == "left" else "num",
+        data_task=task,
+    )
+
+
+def _row(
+    place: int,
+    line: Line,
+    row: Row | None,
+    values: Sequence[float | str | None],
+    keys: Sequence[str | None],
+    first: bool,
+) -> Safe:
+    cells = []
+    for index, (text, value) in enumerate(zip(line.cells, values, strict=True)):
+        classes = ["best"] * (index in line.best) + ["num"] * (index not in (1, 2))
+        cells.append(
+            el(
+                "th" if index == 1 else "td",
+                _cell(text),
+                scope="row" if index == 1 else None,
+                class_=" ".join(classes) or None,
+                data_v=None if value is None else value if isinstance(value, str) else repr(round(value, 9)),
+                data_run=keys[index] if index < len(keys) else None,
+            )
+        )
+    group = "first " * first + "top" * bool(row and row.top)
+    return el(
+        "tr",
+        cells,
+        id=f"row-{place}",
+        class_=group.strip() or None,
+        data_student=row.student if row else line.cells[2],
+    )
+
+
+def _cell(text: str) -> Safe | str:
+    """A score with what stands behind it (± 0.4, [1.5, 1.7], †, ‡, (a)) set back."""
+    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|‡|\().*)", text)
+    return el("span", found[1], el("small", found[2])) if found else text
+
+
+def _values(row: Row | None, line: Line, summary: Summary) -> list[float | str | None]:
+    """What each column is sorted by."""
+    if row is None:  # as printed
+        numbers = [re.match(r"-?\d+(\.\d+)?", cell) for cell in line.cells]
+        printed: list[float | str | None] = [float(found[0]) if found else None for found in numbers]
+        return [None, line.cells[1], line.cells[2], *printed[FIRST_TASK:]]
+    scores = [row.cells[task.name].score for task in summary.plan.tasks]
+    faster = [column.of.get((row.role, row.student or row.label)) for column in summary.speed_ups]
+    return [
+        row.rank,
+        row.label,
+        row.student or None,
+        *(score.mean if score else None for score in (*scores, row.average)),
+        row.parameters[1] if row.parameters else None,
+        *(found.median if found else None for found in faster),
+    ]
+
+
+def further(tables: Sequence[Table]) -> Iterator[Safe]:
+    """The tables below the first, each to be opened."""
+    for table in tables:
+        yield el("details", el("summary", table.title), scrolling(plain(table.columns, table.lines), table.title))
+
+
+def plain(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
+    """A table that is only read."""
+    aligned = ["num" if column.align == "right" else None for column in columns]
+    head = [el("th", c.title, scope="col", class_=a) for c, a in zip(columns, aligned, strict=True)]
+    body = [
+        el("tr", [el("td", cell, class_=a) for cell, a in zip(line.cells, aligned, strict=True)], class_=line.role)
+        for line in lines
+    ]
+    return el("table", el("thead", el("tr", head)), el("tbody", body))
+
+
+def scrolling(table: Safe, title: str) -> Safe:
+    """Wide tables scroll within themselves; by keyboard too, which needs the focus."""
+    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)

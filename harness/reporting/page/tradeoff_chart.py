@@ -1,0 +1,197 @@
+"""The trade-off: average score against speed-up, or against size where nothing was timed, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.analysis import pareto_front
+from harness.analysis.interval_coverage import given
+from harness.analysis.summary import Row, Statistic, Summary
+from harness.plots.cost_axis import Cost, Interval, costs
+from harness.reporting.formatting import interval
+from harness.reporting.page.axis_scales import Scale, around, label
+from harness.reporting.page.html_tables import rows
+from harness.reporting.page.markup import Safe, el
+
+WIDTH, HEIGHT = 960, 440
+LEFT, TOP, BOTTOM = 52, 16, 48
+
+BESIDE = 15
+"""Between the points of rows that cost the same, as all methods on one student do: they would cover each other."""
+
+LETTER, LINE = 6.7, 13
+"""A name's width by the letter, and the least distance of two names."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row: `place` among the board's, how far to the right and how high it lies."""
+
+    place: int
+    row: Row
+    name: str
+    cost: Interval
+    score: Statistic
+    told: str
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a point is drawn, and where its name stands."""
+
+    point: Point
+    across: float
+    up: float
+    name_across: float
+    name_up: float
+    first: bool
+
+
+@dataclass(frozen=True)
+class Plot:
+    """All that can be shown, and which way is better."""
+
+    cost: Cost
+    higher: bool
+    points: Sequence[Point]
+
+    def front(self) -> list[Point]:
+        """The points that no other dominates; the cheapest first."""
+        return pareto_front.front(self.points, self._loss)
+
+    def groups(self) -> list[list[Point]]:
+        """Points of one cost, the best first."""
+        found: dict[float, list[Point]] = {}
+        for point in sorted(self.points, key=self._loss):
+            found.setdefault(round(point.cost[0], 6), []).append(point)
+        return list(found.values())
+
+    def _loss(self, point: Point) -> pareto_front.Loss:
+        return self.cost.loss(point.cost, point.score, self.higher)
+
+
+def plots(summary: Summary) -> list[Safe]:
+    """A figure for each machine whose latency was measured; else one by size, which says so."""
+    found = [_plot(summary, cost) for cost in costs(summary)]
+    return [_figure(plot, _caption(summary, plot)) for plot in found if plot.points] or [
+        el("p", "No row has an average and a known size, so there is no trade-off to show.", class_="note")
+    ]
+
+
+def _plot(summary: Summary, cost: Cost) -> Plot:
+    points = []
+    several = len(summary.plan.students) > 1
+    for place, row in enumerate(rows(summary)):
+        x = cost.of(row)
+        if x and row.average:
+            name = " · ".join([row.label, row.student] if row.student and several else [row.label])
+            far = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
+            told = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {far}"
+            points.append(Point(place, row, name, x, row.average, told))
+    return Plot(cost, summary.plan.tasks[0].higher_is_better, points)
+
+
+def _caption(summary: Summary, plot: Plot) -> str:
+    lacking = len(rows(summary)) - len(plot.points)
+    side = "right" if plot.cost.more_is_better else "left"
+    parts = [
+        f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
+        "The line joins the rows that no other one beats in both; whiskers are 95 % intervals"
+        f"{given(summary.plan)}; squares are teachers.",
+        "Of rows that cost the same, the best stands at its place, the others to its right."
+        if len(plot.groups()) < len(plot.points)
+        else "",
+        f"Not shown: {lacking} (no average, or {plot.cost.lacking})." if lacking else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _figure(plot: Plot, caption: str) -> Safe:
+    widest = max(len(group) for group in plot.groups()) * BESIDE
+    right = WIDTH - min(WIDTH / 2, widest + 30 + LETTER * max(len(point.name) for point in plot.points))
+    x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
+    ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
+    y = around(ends, HEIGHT - BOTTOM, TOP)
+    front, spots = plot.front(), _spots(plot, x, y)
+    line = " ".join(f"{x(p.cost[0]):.2f},{y(p.score.mean):.2f}" for p in front)
+    drawing = el(
+        "svg",
+        list(_axes(plot.cost, x, y, right)),
+        el("polyline", points=line, class_="front"),
+        [_whiskers(spot, x, y) for spot in spots],
+        [_mark(spot, spot.point in front) for spot in spots],
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="group",
+        aria_label=plot.cost.title,
+        class_="chart",
+    )
+    scroll = el("div", drawing, class_="scroll", tabindex="0", role="region", aria_label=plot.cost.title)
+    title = plot.cost.title[:1].upper() + plot.cost.title[1:]
+    return el("figure", el("figcaption", el("b", title), el("span", caption)), scroll)
+
+
+def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
+    for value in y.ticks():
+        yield el("line", x1=LEFT, x2=right, y1=y(value), y2=y(value), class_="grid")
+        yield el("text", label(value), x=LEFT - 8, y=y(value) + 4, class_="tick end")
+    for value in x.ticks():
+        yield el("line", x1=x(value), x2=x(value), y1=TOP, y2=HEIGHT - BOTTOM, class_="grid")
+        yield el("text", label(value) + cost.unit, x=x(value), y=HEIGHT - BOTTOM + 18, class_="tick middle")
+    yield el("text", cost.axis, x=(LEFT + right) / 2, y=HEIGHT - 8, class_="axis middle")
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
+
+
+def _spots(plot: Plot, x: Scale, y: Scale) -> list[Spot]:
+    """From the top: a name gives way downwards to those that it would cover."""
+    found: list[Spot] = []
+    places = [
+        (y(point.score.mean), point, x(point.cost[0]) + BESIDE * index, x(point.cost[0]) + _name_after(len(group)))
+        for group in plot.groups()
+        for index, point in enumerate(group)
+    ]
+    for up, point, across, name_across in sorted(places, key=lambda place: (place[0], place[1].place)):
+        name_up = up
+        met = [spot for spot in found if _meet(point.name, name_across, spot.point.name, spot.name_across)]
+        for other in sorted(spot.name_up for spot in met):
+            name_up = other + LINE if abs(other - name_up) < LINE else name_up
+        found.append(Spot(point, across, up, name_across, name_up, across == x(point.cost[0])))
+    return found
+
+
+def _name_after(count: int) -> float:
+    """How far behind the first of so many points beside each other their names stand."""
+    return 11.0 if count == 1 else BESIDE * (count - 1) + 19
+
+
+def _meet(one: str, at: float, other: str, there: float) -> bool:
+    """Whether two names would overlap if they were of one height."""
+    return at < there + LETTER * len(other) + 12 and there < at + LETTER * len(one) + 12
+
+
+def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
+    """That of the cost only where the point stands at it."""
+    (_, low, high), score = spot.point.cost, spot.point.score
+    lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
+    if score.low is not None and score.high is not None:
+        lines.append(el("line", x1=spot.across, x2=spot.across, y1=y(score.low), y2=y(score.high)))
+    return el("g", lines, class_="whisker", data_row=str(spot.point.place))
+
+
+def _mark(spot: Spot, on_front: bool) -> Safe:
+    point, (across, up) = spot.point, (spot.across, spot.up)
+    ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
+    aside = spot.name_across - across > 12 or spot.name_up - up > 4
+    square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
+    return el(
+        "a",
+        el("title", point.told),
+        el("line", **ends, class_="leader") if aside else None,
+        square if point.row.role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
+        el("text", point.name, x=spot.name_across, y=spot.name_up + 4, class_="name"),
+        href=f"#row-{point.place}",
+        class_=f"mark {point.row.role}{' best' * on_front}",
+        data_row=str(point.place),
+        aria_label=point.told,
+    )

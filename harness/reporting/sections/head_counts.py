@@ -1,0 +1,149 @@
+"""The section on attention heads: score and time of students that differ in nothing but their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from harness import hookimpl
+from harness.analysis.speed_up import machine, milliseconds
+from harness.analysis.summary import Summary
+from harness.api.report import Section
+from harness.reporting.export_rows import exact
+from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.storage.latency_records import LatencyRecord, Ratio, Shape, Timing, paired_ratio
+from harness.storage.records import PlanFile
+
+
+@hookimpl
+def harness_report_sections(results: Summary) -> list[Section]:
+    """For each set of such students."""
+    return [_section(results, heads) for heads in _families(results.plan)]
+
+
+def _families(plan: PlanFile) -> list[dict[str, int]]:
+    """Student -> heads, most first, of all students that agree in everything else."""
+    families: dict[tuple[Any, ...], dict[str, int]] = {}
+    for name in plan.students:
+        if shape := plan.shapes.get(name):
+            families.setdefault((shape.layers, shape.hidden, shape.ffn, shape.init), {})[name] = shape.heads
+    ordered = [dict(sorted(found.items(), key=lambda item: -item[1])) for found in families.values()]
+    return [heads for heads in ordered if len(set(heads.values())) > 1]
+
+
+def _section(results: Summary, heads: Mapping[str, int]) -> Section:
+    most = next(iter(heads))
+    shape = results.plan.shapes[most]
+    scores, rows = _scores(results, heads)
+    times = [part for record in results.latencies for part in _times(record, heads)]
+    if not times:
+        asked = "not measured yet" if results.plan.latency else "not measured: the suite has no `latency` section"
+        times = [f"Their latency is {asked}."]
+    for record in results.latencies:
+        rows += _time_rows(record, heads)
+    return Section(
+        title=f"Number of heads: {shape.layers} layers, hidden {shape.hidden}",
+        text="\n\n".join([*scores, *times]),
+        file="heads",
+        rows=rows,
+    )
+
+
+def _scores(results: Summary, heads: Mapping[str, int]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The text and the data: for each label, each student against the one with the most heads."""
+    most = next(iter(heads))
+    every = [row for row in results.students if row.student in heads]
+    among = scopes(results, every)
+    if not among:
+        return [], []
+    lines = []
+    for label in results.plan.labels:
+        found = {row.student: row for row in every if row.label == label}
+        own = {student: {s.name: one(s.scores(row)) for s in among} for student, row in found.items()}
+        for student in heads:
+            if student in found:
+                words = {scope.name: state([found[student]], scope) for scope in among}
+                reference = None if student == most else own.get(most, {})
+                lines.append(compare((label, str(heads[student]), student), own[student], reference, words))
+    text = [
+        table(["method", "heads", "student"], lines, among),
+        how_to_read(results, among, f"the same method's on {most}"),
+        left_out({f"{row.label} on {row.student}": row for row in every}, among[0]),
+    ]
+    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, among)
+
+
+def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
+    """A table of one machine: a line for each backend and shape, a column for each number of heads."""
+    students = [student for student in heads if _measured(record, student)]
+    if len(students) < 2:
+        return
+    most, *fewer = students
+    lines = [_line(record, backend, shape, students) for backend in record.backends for shape in record.shapes]
+    titles = [f"{most}, {heads[most]} heads (ms)", f"over {record.reference}"]
+    titles += [f"{student}, {heads[student]} heads" for student in fewer]
+    headers = ["backend", "batch", "tokens", *titles]
+    yield f"### Time, {machine(record.provenance.hardware)}"
+    yield tabulate(
+        lines,
+        headers=headers,
+        tablefmt="pipe",
+        colalign=["left", *["right"] * (len(headers) - 1)],
+        disable_numparse=True,
+    )
+    yield (
+        f"Median time of {most}, how many times faster it is than {record.reference}, and how many times faster than "
+        f"{most} those with fewer heads are: medians over the same rounds, with their 95 % intervals. How it was "
+        "measured, and what the A/A control says: latency.md."
+    )
+
+
+def _line(record: LatencyRecord, backend: str, shape: Shape, students: Sequence[str]) -> list[str]:
+    timings = {timing.model: timing for timing in record.at(backend, shape)}
+    most, *fewer = [timings[student] for student in students]
+    return [
+        backend,
+        *map(str, shape),
+        milliseconds(most.percentile(0.5)),
+        _times_faster(record.ratio(most).inverse),
+        *(_times_faster(_speed_up(timing, most)) for timing in fewer),
+    ]
+
+
+def _time_rows(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """The same as data: each student with fewer heads against the one with most, at each backend and shape."""
+    students = [student for student in heads if _measured(record, student)]
+    for backend in record.backends:
+        for shape in record.shapes:
+            timings = {timing.model: timing for timing in record.at(backend, shape)}
+            for student in students:
+                found = _speed_up(timings[student], timings[students[0]])
+                yield {
+                    "heads": heads[student],
+                    "student": student,
+                    "scope": f"speed-up over {students[0]}",
+                    "mean": exact(found.median),
+                    "low": exact(found.low),
+                    "high": exact(found.high),
+                    "backend": backend,
+                    "batch_size": shape[0],
+                    "length": shape[1],
+                    "on": machine(record.provenance.hardware),
+                }
+
+
+def _speed_up(timing: Timing, other: Timing) -> Ratio:
+    """How many times faster than the other, round by round."""
+    return paired_ratio(timing.nanoseconds, other.nanoseconds).inverse
+
+
+def _times_faster(ratio: Ratio) -> str:
+    interval = "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{ratio.median:.2f}×{interval}"
+
+
+def _measured(record: LatencyRecord, student: str) -> bool:
+    """Whether the student was measured."""
+    return any((model.role, model.name) == ("student", student) for model in record.models)

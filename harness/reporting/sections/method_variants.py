@@ -1,0 +1,77 @@
+"""The section on variants of a method, such as an ablation: each against the full method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness import hookimpl
+from harness.analysis.summary import Summary
+from harness.api.report import Section
+from harness.reporting.formatting import word
+from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.storage.records import PlanFile, PlannedRow
+
+
+@hookimpl
+def harness_report_sections(results: Summary) -> list[Section]:
+    """For each method with variants, and each student."""
+    return [
+        section
+        for method, labels in _families(results.plan)
+        for student in results.plan.students
+        if (section := _section(results, method, labels, student))
+    ]
+
+
+def _families(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
+    """(method, label -> the settings in which it differs), the full method first, which differs in none.
+
+    The full method is the entry that sets no option of its own, or else the first. Cells of a grid are not variants.
+    """
+    entries = [row.entry for row in plan.rows.values()]
+    single = {label: row for label, row in plan.rows.items() if entries.count(row.entry) == 1}
+    for method in dict.fromkeys(row.method for row in single.values()):
+        of_method = {label: row for label, row in single.items() if row.method == method}
+        full = next((row for row in of_method.values() if row.plain), next(iter(of_method.values())))
+        labels = {label: _differences(row, full) for label, row in of_method.items() if row is not full}
+        labels = {label: differs for label, differs in labels.items() if differs}
+        if labels:
+            first = next(label for label, row in of_method.items() if row is full)
+            yield method, {first: {}, **labels}
+
+
+def _differences(row: PlannedRow, full: PlannedRow) -> dict[str, str]:
+    return {
+        name: word(value) if not isinstance(value, list) else ", ".join(map(word, value))
+        for name, value in row.settings.items()
+        if value != full.settings.get(name)
+    }
+
+
+def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
+    """None for a student that has not both the full method and a variant."""
+    first = next(iter(labels))
+    rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
+    among = scopes(results, list(rows.values()))
+    if first not in rows or len(rows) < 2 or not among:
+        return None
+    full = {scope.name: one(scope.scores(rows[first])) for scope in among}
+    lines = []
+    for label in labels:
+        if label in rows:
+            own = {scope.name: one(scope.scores(rows[label])) for scope in among}
+            names = (label, ", ".join(f"{name}: {value}" for name, value in labels[label].items()))
+            words = {scope.name: state([rows[label]], scope) for scope in among}
+            lines.append(compare(names, own, None if label == first else full, words))
+    reference = f"the same student's with `{first}`"
+    text = [
+        table(["label", "what differs"], lines, among),
+        how_to_read(results, among, reference),
+        left_out({label: rows[label] for label in labels if label in rows}, among[0]),
+    ]
+    return Section(
+        title=f"Variants of {method}, student {student}",
+        text="\n\n".join(part for part in text if part),
+        file="variants",
+        rows=csv_rows({"method": method, "student": student}, ["label", "differs"], lines, among),
+    )

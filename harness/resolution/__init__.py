@@ -1,0 +1,27 @@
+"""The suite file: reading, checking, resolving.
+
+`load` reads a suite and raises all of its problems at once; `resolve` decides every cell of its board.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.resolution.cell_resolution import resolve
+    from harness.resolution.suite_loader import load
+
+__all__ = ["load", "resolve"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `harness --help` needs neither pydantic nor torch."""
+    if name == "load":
+        from harness.resolution.suite_loader import load
+
+        return load
+    if name == "resolve":
+        from harness.resolution.cell_resolution import resolve
+
+        return resolve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

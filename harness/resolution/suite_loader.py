@@ -1,0 +1,106 @@
+"""Reads and checks a suite file: every problem is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.api.errors import UserError
+from harness.config.diagnostics import Findings
+from harness.config.includes import override, read_included
+from harness.config.paths import expanded, locate
+from harness.config.schema import SuiteSpec
+from harness.config.yaml_tree import Node
+from harness.plugin_host.host import Host
+from harness.resolution import method_rows, references
+from harness.resolution.references import as_list, as_map
+from harness.resolution.suite import MethodVariant, Suite
+
+if TYPE_CHECKING:
+    from harness.api.task import Task
+
+
+def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> Suite:
+    """The suite at `path`: a file, or the name of a shipped suite.
+
+    Args:
+        path: the file.
+        overrides: ``a.b.c=VALUE``, as given to ``--set``.
+        plugins: .py files or folders, as given to ``--plugin``.
+
+    Raises:
+        UserError: with all problems of the file, each with the line of its key.
+    """
+    file = locate(path)
+    root = override(read_included(file), overrides)
+    findings = Findings(root)
+    root = findings.root = _given(method_rows.normalise(root, findings))
+    data = root.plain()
+    spec = _validate(data, findings)
+    host = _host(plugins, data, findings)
+    places = references.models(data, findings)
+    references.students(data, findings)
+    references.distinct_names(data, findings)
+    references.tuning(data, findings)
+    references.teacher_seeds(data, findings)
+    text = references.text(data, findings)
+    figures = references.published(data, host, findings) if host else ()
+    tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
+    findings.stop()
+    assert spec is not None  # else there were findings
+    assert host is not None
+    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, text, root, figures)
+
+
+def _look_up(
+    data: Mapping[str, Any], host: Host, findings: Findings
+) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
+    """The tasks, sources and variants that a suite names."""
+    names = references.tasks(data, host, findings)
+    references.latency(data, host, findings)
+    variants = method_rows.expand(
+        [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
+        host=host,
+        teachers=list(as_map(data, "teachers")),
+        students=list(as_map(data, "students")),
+        general=data.get("general") is not None,
+        findings=findings,
+    )
+    return tuple(host.tasks[name] for name in names), references.sources(data, names, host, findings), variants
+
+
+def _given(root: Node) -> Node:
+    """`root` without keys that are left empty, so that their defaults hold."""
+    return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
+
+
+def _validate(data: Mapping[str, Any], findings: Findings) -> SuiteSpec | None:
+    try:
+        return SuiteSpec.model_validate(data)
+    except ValidationError as error:
+        findings.invalid(error, SuiteSpec)
+        return None
+
+
+def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Findings) -> Host | None:
+    """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
+    paths: list[str | Path] = list(plugins)
+    for index, value in enumerate(as_list(data, "plugins")):
+        if isinstance(value, str):
+            try:
+                path = expanded(value, findings.root.mark_of(("plugins", index)).folder)
+            except UserError as error:
+                findings.add(("plugins", index), error.problems[0].message)
+                continue
+            if path.exists():
+                paths.append(path)
+            else:
+                findings.add(("plugins", index), f"there is no file or folder {path}")
+    try:
+        return Host.create(paths)
+    except UserError as error:
+        findings.extend(error.problems)
+        return None

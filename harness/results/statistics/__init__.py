@@ -1,1 +1,0 @@
-"""Intervals, comparisons and groups: of numbers alone, whatever board they are for."""

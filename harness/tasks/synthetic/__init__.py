@@ -1,0 +1,1 @@
+"""Generated tasks: no download, and training in seconds."""

@@ -1,0 +1,89 @@
+"""Generated tasks that need composition, so that depth pays: no download, and training in seconds.
+
+Seeded, the same on every machine, and labelled synthetic wherever their scores are shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import hookimpl
+from harness.api.task import Splits, Task
+from harness.tasks.synthetic import entailment, fact_qa, sentiment
+from harness.tasks.synthetic.seeded_choice import Dice
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TRAIN, VALIDATION = 4000, 600
+SEED = 7
+
+Example = dict[str, Any]
+
+
+def _load(example: Callable[[Dice], Example], classes: int, source: str | None) -> Splits:
+    rows = list(_distinct(example, classes))
+    return Splits(train=_dataset(rows[:TRAIN]), validation={"validation": _dataset(rows[TRAIN:])})
+
+
+def _distinct(example: Callable[[Dice], Example], classes: int) -> Iterator[Example]:
+    """As many different examples as the splits hold; each split has equally many of each class."""
+    dice = Dice(SEED)
+    seen: set[str] = set()
+    for size in (TRAIN, VALIDATION):
+        left = Counter(dict.fromkeys(range(classes), size // classes))
+        while left.total():
+            row = example(dice)
+            label = row["label"] if classes > 1 else 0
+            text = repr(row)
+            if text not in seen and left[label]:
+                seen.add(text)
+                left[label] -= 1
+                yield row
+
+
+def _dataset(rows: list[Example]) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_list([{"id": str(index), **row} for index, row in enumerate(rows)])
+
+
+SENTIMENT = Task(
+    name="synthetic_sentiment",
+    kind="classification",
+    load=partial(_load, sentiment.example, 2),
+    metrics=("accuracy",),
+    score="accuracy",
+    labels=("negative", "positive"),
+    synthetic=True,
+    summary="generated: sentiment under negation and contrast",
+)
+ENTAILMENT = Task(
+    name="synthetic_entailment",
+    kind="classification",
+    load=partial(_load, entailment.example, 2),
+    metrics=("accuracy",),
+    score="accuracy",
+    labels=("entailment", "not_entailment"),
+    paired=True,
+    synthetic=True,
+    summary="generated: entailment under quantifiers and negation",
+)
+QA = Task(
+    name="synthetic_qa",
+    kind="qa",
+    load=partial(_load, fact_qa.example, 1),
+    metrics=("squad",),
+    score="f1",
+    synthetic=True,
+    summary="generated: extractive answers that two facts decide",
+)
+
+
+@hookimpl
+def harness_register_tasks(register: Callable[[Task], None]) -> None:
+    for task in (SENTIMENT, ENTAILMENT, QA):
+        register(task)

@@ -1,0 +1,104 @@
+"""What says one class of every example: its score on the board, and the cells that are no better."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis.aggregate import summarize
+from harness.analysis.bootstrap import Scored, draw
+from harness.reporting import report
+from harness.storage.records import PlannedTask
+from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_record
+
+LABELS = np.array([1] * 68 + [0] * 32)
+
+
+def constant(tmp_path, score, recorded, frame=None, *, kind="classification", **changes):
+    """Of predictions that are right throughout, if none are given."""
+    if frame is None:
+        frame = pd.DataFrame({"id": [str(n) for n in range(100)], "prediction": LABELS, "label": LABELS})
+    path = tmp_path / "k.parquet"
+    frame.assign(**({} if "split" in frame else {"split": "validation"})).to_parquet(path, index=False)
+    task = PlannedTask(name="t", kind=kind, score=score, synthetic=False, **changes)
+    return draw(task, "print", [Scored("k", path, recorded)]).constant
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [("accuracy", 0.68), ("f1", 2 * 68 / (100 + 68)), ("matthews_correlation", 0.0)]
+)
+def test_it_has_the_class_that_scores_best(tmp_path, score, expected):
+    assert constant(tmp_path, score, 1.0) == pytest.approx(expected)
+
+
+def test_where_less_is_better_it_has_the_least(tmp_path):
+    assert constant(tmp_path, "accuracy", 1.0, higher_is_better=False) == pytest.approx(0.32)
+
+
+def test_over_several_splits_it_is_one_class_for_both(tmp_path):
+    """0.9 and 0.4 of class 1: better than 0.1 and 0.6 of class 0, and not 0.9 and 0.6."""
+    labels = np.concatenate([np.arange(10) < 9, np.arange(10) < 4]).astype(int)
+    frame = pd.DataFrame({"id": [str(n) for n in range(20)], "prediction": labels, "label": labels})
+    frame["split"] = ["matched"] * 10 + ["mismatched"] * 10
+    assert constant(tmp_path, "accuracy", 1.0, frame) == pytest.approx(0.65)
+
+
+def test_a_correlation_with_a_constant_is_none(tmp_path):
+    frame = pd.DataFrame({"id": list("abc"), "prediction": [1.0, 2.0, 3.0], "label": [1.0, 2.0, 3.0]})
+    assert constant(tmp_path, "pearson", 1.0, frame, kind="regression") is None
+
+
+def test_a_score_that_is_not_told_from_predictions_has_none(tmp_path):
+    assert constant(tmp_path, "kappa", 1.0) is None
+    assert constant(tmp_path, "accuracy", 0.5) is None, "the predictions give 1"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A board on which kd, on the small student, is right on half of sst2, whose classes are as many."""
+    keys = [run_key("sst2", "kd", "small", seed) for seed in (1, 2, 3)]
+    store = fill(tmp_path, leave_out=keys, answered=True)
+    for seed, key in enumerate(keys, start=1):
+        store.save(run_record("sst2", "kd", "small", seed, 0.5), answers("sst2", key, 0.5))
+    return tmp_path
+
+
+def test_it_stands_below_the_teachers_and_what_is_no_better_is_marked(folder):
+    board = report(folder).board
+    assert [line.role for line in board.lines[:3]] == ["teacher", "constant", "student"]
+    assert board.lines[1].cells == ("–", "constant answer", "–", "50.0", "–", "–", "–")
+    marked = {line.cells[1:3]: [i for i, cell in enumerate(line.cells) if "†" in cell] for line in board.lines}
+    assert {row: columns for row, columns in marked.items() if columns} == {("kd", "small"): [3]}
+    text = (folder / "leaderboard.md").read_text()
+    assert "| *constant answer* |" in text
+    assert "- † no better than a constant answer" in text
+    assert "- Constant answer: the best score that one class for all examples gets" in text
+    assert r"50.0 $\pm$" in (folder / "leaderboard.tex").read_text()
+    assert r" $\dagger$ &" in (folder / "leaderboard.tex").read_text()
+
+
+def test_it_is_in_the_data_and_on_the_page(folder):
+    report(folder)
+    frame = pd.read_csv(folder / "leaderboard.csv")
+    assert frame["role"].tolist() == ["teacher", "constant", *["student"] * 4]
+    row = frame.iloc[1]
+    assert (row["label"], row["sst2_accuracy_mean"], row["squad_state"]) == ("constant answer", 50.0, "not applicable")
+    assert row[["rank", "average_mean", "sst2_accuracy_low", "parameters_min", "student_seconds"]].isna().all()
+    rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
+    assert [each["tasks"]["sst2"]["mean"] for each in rows if each["role"] == "constant"] == [50.0]
+    assert '<tbody class="constant">' in (folder / "index.html").read_text()
+
+
+def test_of_classes_alone_it_has_an_average(tmp_path):
+    store = fill(tmp_path, plan([SST2]), answered=True)
+    assert summarize(store).constant.average.mean == 50.0
+    assert report(tmp_path).board.lines[1].cells[4] == "50.0"
+
+
+@pytest.mark.parametrize(("tasks", "answered"), [([SQUAD], True), ([SST2, SQUAD], False)])
+def test_where_nothing_is_told_of_it_there_is_no_line(tmp_path, tasks, answered):
+    fill(tmp_path, plan(tasks), answered=answered)
+    written = report(tmp_path)
+    assert "constant" not in [line.role for line in written.board.lines]
+    assert "onstant answer" not in written.markdown

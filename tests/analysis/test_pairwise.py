@@ -1,0 +1,120 @@
+"""All pairs at once: against loops over pairs and tasks, written from the formulas."""
+
+import math
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.analysis.inference import Sample, p_values
+from harness.analysis.pairwise import differences
+from harness.analysis.student_t import SMALLEST
+
+
+def made(random, count, examples=50, resamples=300, *, drawn=True, spread=2.0):
+    """Scores of about 80 points whose resamples have something in common."""
+    draws = 80 + random.normal(0, 3, size=(resamples, 1)) + random.normal(0, 2, size=(resamples, count))
+    values = 80 + random.normal(0, spread, size=count)
+    return Sample(tuple(range(count)), values, draws if drawn else None, examples)
+
+
+def loops(rows, count):
+    """Pair -> (seeds' variance, degrees of freedom, C, L / S): V0, V, f and d0 as the module's docstring has them."""
+    pairs, tasks = list(combinations(range(len(rows)), 2)), range(len(rows[0]))
+    seeds, shared, luck = {}, {}, {}
+    for pair in pairs:
+        seeds[pair], shared[pair], luck[pair] = [], 0.0, 0.0
+        for task in tasks:
+            one, other = rows[pair[0]][task], rows[pair[1]][task]
+            gaps = [a - b for a, b in zip(one.values, other.values, strict=True)]
+            middle = sum(gaps) / count
+            seeds[pair].append(sum((gap - middle) ** 2 for gap in gaps) / (count - 1) / count / len(tasks) ** 2)
+            if one.draws is not None and other.draws is not None:
+                drawn = one.draws - other.draws
+                v, w = np.var(drawn.mean(axis=1), ddof=1), np.mean([np.var(column, ddof=1) for column in drawn.T])
+                c = max(0.0, (count * v - w) / (count - 1))
+                shared[pair] += c / len(tasks) ** 2
+                luck[pair] += max(0.0, w - c) / count / len(tasks) ** 2
+    by_task = [sum(seeds[pair][task] for pair in pairs) / len(pairs) for task in tasks]
+    f = sum(by_task) ** 2 / sum(each**2 / (count - 1) for each in by_task)
+    prior, pooled = min(4.0, (len(rows) - 2) * f), sum(by_task)
+    return {
+        pair: ((prior * pooled + f * sum(seeds[pair])) / (prior + f), prior + f, shared[pair], luck[pair])
+        for pair in pairs
+    }
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("methods", [2, 3, 5])
+def test_they_are_those_of_loops(count, methods):
+    random = np.random.default_rng([count, methods])
+    rows = [
+        [made(random, count, examples, drawn=row != 1 or task) for task, examples in enumerate((50, 900))]
+        for row in range(methods)
+    ]
+    found, expected = differences(rows), loops(rows, count)
+    for each, pair in zip(found, combinations(range(methods), 2), strict=True):
+        variance, freedom, shared, luck = expected[pair]
+        assert tuple(map(float, each.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
+        assert freedom - 0.05 <= each.freedom <= freedom
+        assert each.over == ("seeds" if 1 in pair else "seeds and examples")
+        t, z = stats.t.ppf(0.975, each.freedom), stats.t.ppf(0.975, 49)
+        width = math.sqrt(z**2 * shared + max(z**2 * luck, t**2 * variance))
+        assert each.high - each.mean == pytest.approx(width, rel=1e-7)
+
+
+def test_two_rows_have_the_exact_paired_test():
+    random = np.random.default_rng(0)
+    one, other = [made(random, 5, drawn=False)], [made(random, 5, drawn=False)]
+    (found,) = differences([one, other])
+    expected = stats.ttest_rel(one[0].values, other[0].values)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-3)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-7)
+
+
+def test_a_lucky_pair_of_equal_seeds_is_not_sure_of_itself():
+    """By chance two rows differ by the same in all three seeds: their own variance is 0, that of others is not."""
+    scores = [80.0, 81.0, 83.0], [79.0, 80.0, 82.0], [84.0, 80.0, 81.0], [79.0, 84.0, 82.0]
+    rows = [[Sample((1, 2, 3), np.array(values))] for values in scores]
+    first = differences(rows)[0]
+    assert first.mean == pytest.approx(1)
+    assert first.error > 0.3
+    assert first.p > 0.2
+
+
+def test_a_collapsed_row_does_not_widen_the_intervals_of_others():
+    random = np.random.default_rng(1)
+    rows = [[made(random, 3, drawn=False)] for _ in range(4)]
+    bad = [Sample((0, 1, 2), np.array([80.0, 20.0, 81.0]))]
+    alone, kept_out, pooled = differences(rows)[0], differences([*rows, bad], [4])[0], differences([*rows, bad])[0]
+    assert kept_out.error == pytest.approx(alone.error)
+    assert pooled.error > 3 * alone.error
+
+
+def test_the_interval_ends_at_0_where_p_is_5_percent():
+    random = np.random.default_rng(3)
+    rows = [[made(random, 3, drawn=row > 1)] for row in range(4)]
+    for each in differences(rows):
+        assert replace(each, mean=each.margin).p == pytest.approx(0.05, rel=1e-6)
+
+
+def test_p_is_never_0():
+    same = Sample((1, 2, 3), np.array([1.0, 1.0, 1.0]))
+    (found,) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
+    assert found.p == pytest.approx(SMALLEST)
+    assert p_values([]) == []
+
+
+def test_rows_that_are_the_same_differ_by_nothing_for_sure():
+    random = np.random.default_rng(0)
+    row, other = [made(random, 3), made(random, 3)], [made(random, 3), made(random, 3)]
+    same = differences([row, other, row])[1]
+    assert (same.mean, same.error, same.p) == (0.0, 0.0, 1.0)
+
+
+def test_other_seeds_cannot_be_paired():
+    random = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="cannot be paired"):
+        differences([[made(random, 3)], [made(random, 4)]])

@@ -1,0 +1,30 @@
+"""The front against its definition, on points with many ties."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analysis.pareto_front import front
+
+grid = st.integers(0, 4).map(float)
+points = st.lists(st.tuples(grid, grid), max_size=12)
+
+
+def dominates(one, other):
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
+
+
+@given(points)
+def test_the_front_holds_all_points_that_no_other_dominates_and_no_others(found):
+    items = list(enumerate(found))  # equal points are still different items
+    expected = [item for item in items if not any(dominates(other, item[1]) for other in found)]
+    assert sorted(front(items, lambda item: item[1])) == expected
+
+
+@given(points)
+def test_the_front_is_in_order_and_equal_points_keep_theirs(found):
+    kept = front(enumerate(found), lambda item: item[1])
+    assert kept == sorted(kept, key=lambda item: (item[1][0], item[0]))
+
+
+def test_equal_points_are_on_the_front_together():
+    assert front("aabc", {"a": (1.0, 1.0), "b": (1.0, 2.0), "c": (2.0, 0.5)}.__getitem__) == ["a", "a", "c"]

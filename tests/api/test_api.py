@@ -1,0 +1,46 @@
+"""The modules that plugins import depend on no other module of the harness."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT_TORCH = {
+    "harness.api.errors",
+    "harness.api.events",
+    "harness.api.names",
+    "harness.api.report",
+    "harness.api.search_space",
+    "harness.api.seeds",
+    "harness.api.stage_settings",
+    "harness.api.task",
+}
+WITH_TORCH = {
+    "harness.api.batch",
+    "harness.api.chunked_attention",
+    "harness.api.latency_backend",
+    "harness.api.losses",
+    "harness.api.layer_mapping",
+    "harness.api.method",
+    "harness.api.model_outputs",
+}
+PACKAGES = {"harness", "harness.api"}
+HEAVY = {"transformers", "datasets", "matplotlib", "pandas"}
+
+
+def imported_by(modules: set[str]) -> set[str]:
+    """The modules that a new process has after importing these."""
+    code = f"import {', '.join(sorted(modules))}, json, sys; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout))
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"), [(WITHOUT_TORCH, HEAVY | {"torch"}), (WITHOUT_TORCH | WITH_TORCH, HEAVY)]
+)
+def test_the_modules_of_the_interface_import_no_other_part_of_the_harness(modules, heavy):
+    found = imported_by(modules)
+    assert modules <= found
+    assert {name for name in found if name.split(".")[0] == "harness"} <= modules | PACKAGES
+    assert found & heavy == set()

@@ -1,0 +1,417 @@
+"""The command line: fast to start, one message a mistake, exit codes that scripts can trust."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import harness.execution.local_engine
+import harness.planning
+import harness.reporting
+import harness.resolution
+from harness import __version__
+from harness.api.errors import Problem, UserError
+from harness.api.events import RunFinished, RunId
+from harness.cli import app
+from harness.execution.local_engine import Outcome
+from harness.planning import Estimate, RunStatus
+from harness.plugin_host.host import Host
+from harness.reporting.board import Board
+from harness.reporting.report_files import Report
+from harness.storage.records import PlanFile, PlannedRun
+from harness.testing import conformance
+from harness.testing.conformance import Check
+from harness.testing.method_cases import Broken
+
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
+RUN = PlannedRun(
+    key="k1", task="sst2", label="kd", method="kd", student="small", seed=1, teachers=["base"], teacher_seeds=[1]
+)
+
+
+def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def main(monkeypatch, *arguments: str) -> int:
+    """Call `main` in this process, as a shell would, and give the exit code."""
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def collector(monkeypatch):
+    """`main` turns the garbage collector off for the rest of its process, which here is the tests'."""
+    monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
+
+
+@pytest.fixture
+def suite(monkeypatch, tmp_path):
+    """A suite of one run, in which nothing real happens: each test says what the engine does."""
+    state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
+    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None)
+    loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
+    plan_file = {
+        "suite": "tiny",
+        "tasks": [],
+        "students": [],
+        "labels": [],
+        "teachers": {},
+        "seeds": [1],
+        "runs": [RUN],
+    }
+    planned = SimpleNamespace(
+        spec=spec,
+        file=lambda command: PlanFile(command=command, not_applicable=[], **plan_file),
+        augmentations=lambda jobs: [],
+        generals=lambda jobs: [],
+        choices=(),
+        teachers=(),
+    )
+    board = Board("tiny: leaderboard", (), (), (), (), (), ())
+
+    def execute(plan: object, store: object) -> Outcome:
+        state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
+        return state.outcome
+
+    monkeypatch.setattr(harness.resolution, "load", lambda *a, **k: loaded)
+    monkeypatch.setattr(harness.resolution, "resolve", lambda *a, **k: None)
+    monkeypatch.setattr(harness.planning, "build", lambda resolved: planned)
+    monkeypatch.setattr(
+        harness.planning,
+        "status",
+        lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")],
+    )
+    monkeypatch.setattr(
+        harness.planning,
+        "estimate",
+        lambda plan, jobs, tuning: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
+    )
+    monkeypatch.setattr(harness.execution.local_engine, "execute", execute)
+    monkeypatch.setattr(
+        harness.reporting, "report", lambda folder, host: Report(board, "# the board\n", (folder / "leaderboard.md",))
+    )
+    return state
+
+
+def test_help_is_fast_and_light():
+    code = "import sys; sys.argv = ['harness', '--help']; from harness.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "harness.cli.app" in imported
+    assert not imported & HEAVY
+    begun = time.perf_counter()
+    call("--help")
+    assert time.perf_counter() - begun < 1.5  # about 0.15 s where nothing else runs
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["check"], ["doctor"]]
+)
+def test_every_command_has_help(monkeypatch, capsys, command):
+    assert main(monkeypatch, *command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "Usage:" in shown
+    assert len(shown.splitlines()) > 8
+
+
+def test_no_command_shows_help(monkeypatch, capsys):
+    assert main(monkeypatch) == 0
+    assert "Exit codes" in capsys.readouterr().out
+
+
+def test_version(monkeypatch, capsys):
+    assert main(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"kd-harness {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run"], ["run", "a", "b"], ["list", "methodz"], ["run", "--sett"]]
+)
+def test_wrong_usage_exits_with_2(monkeypatch, capsys, arguments):
+    assert main(monkeypatch, *arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "suites", "plugins", "published"])
+def test_list(monkeypatch, capsys, kind):
+    assert main(monkeypatch, "list", kind) == 0
+    expected = {
+        "methods": "temperature=4.0",
+        "tasks": "sst2",
+        "suites": "glue.yaml",
+        "plugins": "harness_plugins.tinybert (entry point 'harness_plugins'",
+        "published": "https://arxiv.org/abs/1909.10351",
+    }
+    assert expected[kind] in capsys.readouterr().out
+
+
+def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
+    assert main(monkeypatch, "list", "methods", "tinybert") == 0
+    head, teachers, _, titles, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("tinybert: attention, hidden states and embeddings first")
+    assert teachers == "teachers: 1"
+    assert titles.split("  ")[0] == "option"
+    told = {row.split()[0]: row for row in rows}
+    config = Host.create().methods["tinybert"].Config
+    assert told.keys() == config.model_fields.keys()
+    for name, field in config.model_fields.items():
+        assert field.description in told[name]
+    assert re.match(r"temperature +1\.0 +1 to 10, log +of the prediction stage", told["temperature"])
+    assert re.match(r"augment +false +learn from", told["augment"])
+
+
+def test_list_says_that_a_method_has_no_options(monkeypatch, capsys):
+    assert main(monkeypatch, "list", "methods", "finetune") == 0
+    assert capsys.readouterr().out.endswith("It has no options.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["methods", "tinybrt"], ["there is no method 'tinybrt'", "did you mean 'tinybert'?"]),
+        (["tasks", "sst2"], ["a name goes with methods alone", "found tasks sst2"]),
+    ],
+)
+def test_list_refuses_what_it_cannot_explain(monkeypatch, capsys, arguments, words):
+    assert main(monkeypatch, "list", *arguments) == 2
+    told = capsys.readouterr().err
+    assert [word for word in words if word not in told] == []
+
+
+def test_mistakes_are_told_one_a_line_as_text(monkeypatch, capsys):
+    def load(*arguments: object, **options: object) -> None:
+        raise UserError(Problem("there is no [bold]key[/]", "s.yaml:3"), "second\nwith a detail")
+
+    monkeypatch.setattr(harness.resolution, "load", load)
+    assert main(monkeypatch, "validate", "s.yaml") == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: s.yaml:3: there is no [bold]key[/]\nerror: second\n  with a detail\n"
+
+
+def test_mistakes_from_a_shell(tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: bad\ntasks: [sst3]\nstudent: {}\n")
+    done = call("run", "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "bad.yaml:2" in done.stderr
+    assert "sst2" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_that_cannot_be_written_are_a_mistake(suite, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path / "file")) == 2
+    assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_mistake(suite, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise FileNotFoundError(2, "ours")
+
+    monkeypatch.setattr(harness.planning, "build", broken)
+    monkeypatch.setattr(sys, "argv", ["harness", "run", "tiny.yaml"])
+    with pytest.raises(FileNotFoundError, match="ours"):
+        app.main()
+
+
+def test_a_broken_plugin_that_is_named_exits_with_2(tmp_path):
+    (tmp_path / "mine.py").write_text("import no_such_module\n")
+    done = call("list", "methods", "--plugin", "mine.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "mine.py:1: cannot be imported: ModuleNotFoundError" in done.stderr
+
+
+def test_a_broken_plugin_that_is_installed_is_a_warning(monkeypatch, capsys, tmp_path):
+    (tmp_path / "broken_kd.py").write_text("1 / 0\n")
+    info = tmp_path / "broken_kd-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-kd\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[harness]\nbroken = broken_kd\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(monkeypatch, "list", "methods") == 0
+    shown = capsys.readouterr()
+    assert "finetune" in shown.out
+    assert "warning: plugin 'broken' is left out: cannot be imported: ZeroDivisionError" in shown.err
+
+
+def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
+    assert (
+        shown.err
+        == f"tiny: 1 of 1 runs to train, into {suite.folder}\nfinished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
+    )
+    plan = json.loads((suite.folder / "plan.json").read_text())
+    assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"
+
+
+def test_quiet_run(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--quiet", "--results", str(tmp_path)) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_json_logs_are_all_of_stdout(suite, monkeypatch, capsys, tmp_path):
+    assert main(monkeypatch, "run", "tiny.yaml", "--json-logs", "--results", str(tmp_path)) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["suite_started", "run_finished", "suite_ended"]
+    assert lines[2] | {"time": ""} == {
+        "event": "suite_ended",
+        "time": "",
+        "suite": "tiny",
+        "folder": str(suite.folder),
+        "runs": 1,
+        "failed": 0,
+        "exit_code": 0,
+    }
+
+
+def test_a_failed_run_exits_with_1_after_the_board(suite, monkeypatch, capsys, tmp_path):
+    failed = SimpleNamespace(task="sst2", label="kd", student="small", seed=1, error="ValueError: loss is NaN")
+    suite.outcome = Outcome(failed=[failed])
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 1
+    shown = capsys.readouterr()
+    assert "# the board" in shown.out
+    assert "1 run failed" in shown.err
+    assert "ValueError: loss is NaN" in shown.err
+
+
+def test_an_interrupted_run_says_how_to_go_on(suite, monkeypatch, capsys, tmp_path):
+    suite.outcome = Outcome(interrupted=True)
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 130
+    shown = capsys.readouterr()
+    assert "the board" not in shown.out
+    assert f"harness run tiny.yaml --results {tmp_path}" in shown.err
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_plan(suite, monkeypatch, capsys, tmp_path, done):
+    suite.done = done
+    assert main(monkeypatch, "plan", "tiny.yaml", "--results", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert ("not run yet" in shown) is not done
+    assert f"{int(done)} of 1 runs are done" in shown
+    assert ("40 passes of teachers (80 if each run had its own)" in shown) is not done
+    assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["to_do"]["runs"] == int(not done)
+    (run,) = told["runs"]
+    assert run["key"] == "k1"
+    assert run["done"] is done
+
+
+def failing(subject):
+    raise Broken("stage 'only': far is 1; elsewhere 2")
+
+
+@pytest.mark.parametrize(("checks", "code"), [([lambda subject: ""], 0), ([lambda subject: "", failing], 1)])
+def test_check(monkeypatch, capsys, checks, code):
+    made = [Check(f"check {i}", each) for i, each in enumerate(checks)]
+    monkeypatch.setattr(conformance, "checks", lambda: made)
+    assert main(monkeypatch, "check", "finetune") == code
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"3 passed, {3 * code} failed, 1 n/a"
+    assert ("stage 'only': far is 1; elsewhere 2" in shown) is bool(code)
+    assert main(monkeypatch, "check", "finetune", "--json") == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is (code == 0)
+    assert told["results"][0] == {
+        "method": "finetune",
+        "check": "check 0",
+        "task": "classification",
+        "status": "passed",
+        "detail": "",
+    }
+
+
+def test_check_of_what_is_not_there(monkeypatch, capsys):
+    assert main(monkeypatch, "check", "finetun") == 2
+    assert capsys.readouterr().err == (
+        "error: there is no method, file or entry point 'finetun'; did you mean 'finetune'?\n"
+    )
+
+
+def test_doctor_names_what_can_change_a_result(monkeypatch, capsys):
+    monkeypatch.setattr("harness.storage.hub.obstacle", lambda *a: "it is far away")
+    assert main(monkeypatch, "doctor") == 0
+    shown = capsys.readouterr().out
+    for word in ("torch", "transformers", "python", "device", "cache", "not usable: it is far away", "methods"):
+        assert word in shown
+
+
+def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(60)\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness", "list", "methods", "--plugin", "slow.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As in a terminal: who started the tests in the background has SIGINT ignored, which a child inherits.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert child.stdout.readline() == "waiting\n"
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_tables_are_drawn_in_a_terminal():
+    outer, inner = pty.openpty()
+    child = subprocess.Popen([sys.executable, "-m", "harness", "list", "suites"], stdout=inner, stderr=inner)
+    assert child.wait(timeout=60) == 0
+    os.close(inner)
+    shown = os.read(outer, 100_000).decode()
+    os.close(outer)
+    assert "─" in shown
+    assert "glue" in shown
+
+
+def test_validate_loads_the_data_and_refuses_what_run_would(small, monkeypatch, capsys):
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    plugin.write_text(text.replace('"label": labels}', '"label": [*labels[:-1], 7]}'), encoding="utf-8")
+    assert main(monkeypatch, "validate", str(small.path)) == 2
+    errors = capsys.readouterr().err
+    assert "error: task 'order', split 'train', column 'label', row 119 (id '119'): found 7, expected a class" in errors
+    assert "split 'validation', column 'label', row 59" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_texts_that_are_trained_on_and_scored_are_a_warning(small, monkeypatch, capsys, command):
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    plugin.write_text(text.replace('"validation": made(60, 2)', '"validation": made(60, 1)'), encoding="utf-8")
+    assert main(monkeypatch, command, str(small.path)) == 0
+    assert "warning: texts that are trained on are scored, too: order: 60 of 60" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["10" * 40, r'"\ud800"'])
+def test_numbers_and_texts_that_no_system_has_are_mistakes(small, monkeypatch, capsys, value):
+    suite = small.path.read_text(encoding="utf-8")
+    small.path.write_text(f"{suite}\nlatency: {{lengths: [{value}]}}\n", encoding="utf-8")
+    assert main(monkeypatch, "validate", str(small.path)) == 2
+    assert "small.yaml:" in capsys.readouterr().err

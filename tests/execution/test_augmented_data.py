@@ -1,0 +1,319 @@
+"""Training data that a method makes: in a suite, from the plan to the record."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertModel
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.cli.suite_commands import plan_suite
+from harness.execution import augmented_data
+from harness.models import masked_lm, tokenizers
+from harness.models.initialization import seeded
+from harness.plugin_host.host import Host
+from harness.resolution import load, resolve
+from harness.tasks.fingerprints import fingerprint
+from harness.training.run import Run
+
+WORDS = "sun lamp fire night cave coal tree road hand song"
+METHODS = "methods=[finetune, tinybert, {tinybert: {label: more, augment: {variants: 4, model: language}}}]"
+ALONE = "methods=[{tinybert: {label: more, augment: {variants: 4, model: language}}}]"
+
+
+class Watcher:
+    """Notes who starts to train, and sends a signal at a step if asked to."""
+
+    def __init__(self, signal_at=None):
+        self.started, self.signal_at = [], signal_at
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append(event.run.label)
+
+    @hookimpl
+    def harness_step(self, event):
+        if self.signal_at == (event.run.label, event.step):
+            self.signal_at = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def save_language_model(folder, cls=BertForMaskedLM):
+    tokenizer = tokenizers.whole_word([WORDS])
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    with seeded(1):
+        model = cls(BertConfig(vocab_size=len(tokenizer), pad_token_id=0, initializer_range=0.4, **sizes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture
+def lm(small):
+    """The small suite, beside it a masked language model."""
+    save_language_model(small.folder / "language")
+    return small
+
+
+def weights(small, label):
+    (record,) = (r for r in small.store().records() if r.label == label)
+    folder = small.store().run_folder(record.key) / "student"
+    return AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
+
+
+def job(small, *overrides):
+    plan = small.plan(*(overrides or (ALONE,)))
+    (found,) = plan.augmentations(plan.runs)
+    return found
+
+
+def test_a_suite_end_to_end(lm):
+    lm.run("methods=[finetune, tinybert]", "seeds=[1]")
+    plain = {label: weights(lm, label) for label in ("finetune", "tinybert")}
+    keys = {r.label: r.key for r in lm.store().records()}
+    watcher = Watcher()
+    assert not lm.run(METHODS, "seeds=[1]", observers=(watcher,)).failed
+    assert watcher.started == ["more"], "what learns from the task's own data is done already"
+    records = {r.label: r for r in lm.store().records()}
+    more, before = records["more"], records["tinybert"]
+    assert {label: records[label].key for label in keys} == keys
+    assert more.key != before.key
+    assert "augmentation" not in before.parts
+    assert before.parts["method"] == more.parts["method"]
+    assert more.parts["augmentation"]["method"]["options"]["variants"] == 4
+    assert more.cost.steps == before.cost.steps == 8
+    assert more.data_fingerprint == before.data_fingerprint
+    rows = augmented_data.load(job(lm))
+    assert more.notes["augmentation"] == {"rows": len(rows), "fingerprint": fingerprint(rows)}
+    assert not torch.equal(weights(lm, "more")["classifier.weight"], plain["tinybert"]["classifier.weight"])
+    shutil.rmtree(lm.folder / "results")
+    assert not lm.run(METHODS, "seeds=[1]").failed
+    for label, expected in plain.items():
+        assert_same(weights(lm, label), expected)
+
+
+def test_nothing_is_made_of_what_is_held_out_to_choose_on(lm):
+    chosen = (ALONE, "seeds=[1]", "selection=train", "training.epochs=2")
+    assert not lm.run(*chosen).failed
+    splits, made = job(lm, *chosen).data.splits, augmented_data.load(job(lm, *chosen))
+    originals = {row.split("~")[0] for row in made["id"]}
+    assert originals == set(splits.train["id"])
+    assert not originals & set(splits.selection["id"])
+    (record,) = lm.store().records()
+    assert record.selection.examples == 24
+    assert [point.step for point in record.selection.epochs] == [record.cost.steps] == [12]
+
+
+def test_the_rows_are_the_originals_and_their_variants(lm):
+    made = augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
+    rows, originals = augmented_data.load(job(lm)), job(lm).data.splits.train
+    assert made.rows == len(rows)
+    assert rows.features == originals.features
+    by_id = {row["id"]: row for row in originals}
+    assert [row for row in rows if "~" not in row["id"]] == list(originals)
+    assert 3 * len(originals) < len(rows) <= 5 * len(originals)
+    for row in rows:
+        original = by_id[row["id"].split("~")[0]]
+        assert row["label"] == original["label"]
+        assert len(row["text"].split()) == len(original["text"].split())
+
+
+def test_what_is_kept_is_not_made_again(lm, monkeypatch):
+    lm.run(ALONE, "seeds=[1]")
+    first = {path: path.stat().st_mtime_ns for path in augmented_data.folder(job(lm)).iterdir()}
+    monkeypatch.setattr(masked_lm, "load", lambda *args, **options: pytest.fail("the model is not needed"))
+    lm.run(ALONE, "seeds=[1, 2]")
+    assert len(lm.store().records()) == 2
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+
+def test_alone_and_in_a_cohort_of_its_kind_the_student_is_the_same(lm):
+    lm.run(ALONE, "seeds=[1]")
+    expected = weights(lm, "more")
+    shutil.rmtree(lm.folder / "results")
+    second = "{tinybert: {label: two, temperature: 2, augment: {variants: 4, model: language}}}"
+    methods = METHODS.replace("]", f", {second}]")
+    plan = lm.plan(methods, "seeds=[1]")
+    assert [sorted(j.planned.label for j in c) for c in plan.cohorts(plan.runs)] == [
+        ["finetune", "tinybert"],
+        ["more", "two"],
+    ]
+    assert len(plan.augmentations(plan.runs)) == 1
+    lm.run(methods, "seeds=[1]")
+    assert_same(weights(lm, "more"), expected)
+
+
+def test_a_write_that_was_cut_off_counts_for_nothing(lm):
+    lm.run(ALONE, "seeds=[1]")
+    expected, kept = weights(lm, "more"), augmented_data.folder(job(lm))
+    left = kept.rename(kept.with_name(f"{kept.name}.partial"))
+    (left / "rows.arrow").write_bytes(b"half")
+    for path in (left, *left.iterdir()):
+        os.utime(path, (0, 0))
+    shutil.rmtree(lm.folder / "results")
+    assert not augmented_data.is_kept(job(lm))
+    lm.run(ALONE, "seeds=[1]")
+    assert_same(weights(lm, "more"), expected)
+    assert not list(kept.parent.glob("*.partial"))
+
+
+def test_an_interruption_keeps_nothing_and_the_next_run_goes_on(lm):
+    with pytest.raises(augmented_data.Interrupted):
+        augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: True)
+    assert not augmented_data.is_kept(job(lm))
+    outcome = lm.run(ALONE, "seeds=[1]", observers=(Watcher(signal_at=("more", 5)),))
+    assert outcome.interrupted
+    assert lm.store().records() == []
+    assert not lm.run(ALONE, "seeds=[1]").failed
+    resumed = weights(lm, "more")
+    shutil.rmtree(lm.folder / "results")
+    lm.run(ALONE, "seeds=[1]")
+    assert_same(weights(lm, "more"), resumed)
+
+
+def test_what_changes_the_key(lm):
+    before = job(lm).key
+    assert job(lm).key == before
+    assert job(lm, ALONE, "training.lr=0.1", "training.batch_size=4", "seeds=[9]").key == before
+    assert job(lm, ALONE.replace("variants: 4", "variants: 5")).key != before
+    assert job(lm, ALONE, "training.limit.train=50").key != before
+    (lm.folder / "words.txt").write_text("sun 1 2\nlamp 1 0\n")
+    filed = ALONE.replace("variants: 4", "vectors: words.txt")
+    with_file = job(lm, filed).key
+    (lm.folder / "words.txt").write_text("sun 1 2\nlamp 1 1\n")
+    assert job(lm, filed).key != with_file
+    shutil.copytree(lm.folder / "language", lm.folder / "elsewhere")
+    assert job(lm, ALONE.replace("model: language", "model: elsewhere")).key == before
+
+
+def test_the_plan_tells_what_is_to_be_made(lm, capsys):
+    def planned(*, as_json):
+        plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", as_json=as_json)
+        return capsys.readouterr().out
+
+    told = "Before that, training data are made of those of order (more, 120 examples)."
+    assert told in planned(as_json=False)
+    assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
+    augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
+    assert told not in planned(as_json=False)
+    assert "data_to_make" not in json.loads(planned(as_json=True))
+
+
+def test_by_default_the_teachers_own_checkpoint_makes_them(lm):
+    teacher = "teachers={base: {model: language, epochs: 1, lr: 0.001}}"
+    student = "students={1x16: {layers: 1, init: uniform}}"
+    true = "methods=[{tinybert: {label: more, augment: true}}]"
+    assert job(lm, teacher, student, true).model == (lm.folder / "language").resolve()
+    assert not lm.run(teacher, student, true, "seeds=[1]").failed
+    (record,) = lm.store().records()
+    assert record.notes["augmentation"]["rows"] > 120 * 15
+
+
+def test_a_teacher_from_nothing_has_no_language_model(lm):
+    suite = load(lm.path, overrides=["methods=[finetune, {tinybert: {augment: true}}]"])
+    with pytest.raises(UserError, match=r"teacher base starts from nothing: name one, `augment: \{model: "):
+        resolve(suite, online=False)
+
+
+def test_files_that_are_not_there_are_told_before_training(lm):
+    for option, message in (
+        ("vectors: none.txt, model: language", "no file .*none.txt"),
+        ("model: ./gone", "no folder"),
+    ):
+        suite = load(lm.path, overrides=[f"methods=[{{tinybert: {{augment: {{{option}}}}}}}]"])
+        with pytest.raises(UserError, match=f"augment.*{message}"):
+            resolve(suite, online=False)
+
+
+def test_a_model_without_a_trained_head_is_told_before_training(lm):
+    save_language_model(lm.folder / "bare", cls=BertModel)
+    watcher = Watcher()
+    with pytest.raises(UserError, match=r"bare holds no trained masked language model.*`augment: \{model: "):
+        lm.run(ALONE.replace("model: language", "model: bare"), observers=(watcher,))
+    assert watcher.started == []
+
+
+BROKEN = """
+from harness import Augmentation, Method, Needs, Stage, hookimpl
+from harness.api.losses import task_loss
+
+def make(rows, model, files):
+    for row in rows:
+        yield {"text": row["text"]}
+
+class Broken(Method):
+    name = "broken"
+    def augmentation(self):
+        return Augmentation(make, model="language")
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"]))]
+    def losses(self, step, batch, student, teachers):
+        return {"task": task_loss(student.logits, batch)}
+
+@hookimpl
+def harness_register_methods(register):
+    register(Broken)
+"""
+
+
+def test_a_method_that_makes_other_columns_is_told(lm):
+    (lm.folder / "broken.py").write_text(BROKEN)
+    with pytest.raises(UserError, match=r"order cannot be augmented for broken: .*columns text; .* id, label, text"):
+        lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
+    assert not augmented_data.is_kept(job_of(lm, "broken"))
+
+
+def job_of(small, name):
+    plan = small.plan(f"methods=[{name}]", plugins=(str(small.folder / f"{name}.py"),))
+    return plan.augmentations(plan.runs)[0]
+
+
+STAGED = (
+    "methods=[{tinybert: {label: more, augment: {variants: 4, model: language}, stages: {prediction: {data: task}}}}]"
+)
+
+
+def test_a_stage_trains_on_the_tasks_own_data_where_the_suite_says_so(lm, monkeypatch):
+    seen = []
+
+    def watched(run, batch, teachers, step=Run.step):
+        seen.append((run.stage.name, list(batch.ids)))
+        step(run, batch, teachers)
+
+    monkeypatch.setattr(Run, "step", watched)
+    assert not lm.run(STAGED, "seeds=[1]", "training.epochs=3").failed
+    steps = [step for step in seen if step[0] in ("intermediate", "prediction")]
+    assert [name for name, _ in steps] == ["intermediate"] * 16 + ["prediction"] * 8
+    assert any("~" in id for name, ids in steps for id in ids if name == "intermediate")
+    own = [id for name, ids in steps for id in ids if name == "prediction"]
+    assert sorted(own) == sorted(job(lm, STAGED).data.splits.train["id"]), "one epoch of the task's own examples"
+
+
+def test_the_data_of_a_stage_are_part_of_the_key_and_decide_the_cohort(lm):
+    usual, staged = lm.plan(ALONE, "seeds=[1]"), lm.plan(STAGED, "seeds=[1]")
+    assert usual.runs[0].planned.key != staged.runs[0].planned.key
+    assert usual.runs[0].cohort != staged.runs[0].cohort
+
+
+def test_a_method_whose_stages_all_use_the_tasks_data_makes_none(lm):
+    stages = "stages: {intermediate: {data: task}, prediction: {data: task}}"
+    plan = lm.plan(STAGED.replace("stages: {prediction: {data: task}}", stages), "seeds=[1]")
+    assert plan.augmentations(plan.runs) == []
+    assert "augmentation" not in plan.runs[0].parts
+    assert plan.runs[0].cohort == lm.plan("methods=[finetune]", "seeds=[1]").runs[0].cohort
+
+
+def test_the_protocol_names_augmented_data(lm):
+    rows = lm.plan(STAGED, "seeds=[1]").file("harness run").rows
+    assert rows["more"].protocol == (
+        "task only, augmented data in some stages, stages intermediate + prediction, 1 epoch"
+    )
+    assert "task only, augmented data, " in lm.plan(ALONE, "seeds=[1]").file("harness run").rows["more"].protocol

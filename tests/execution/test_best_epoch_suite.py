@@ -1,0 +1,154 @@
+"""A suite in which each run keeps its best epoch."""
+
+import os
+import signal
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.storage.records import RunRecord
+
+BEST = ("selection={on: train, seed: 3}", "training.epochs=4", "seeds=[1]", "training.lr=0.003")
+
+
+class Stops:
+    """Asks for an end once, when a student logs the step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    @hookimpl
+    def harness_step(self, event):
+        if (event.run.role, event.step) == ("student", self.step):
+            self.step = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def weights(small, key):
+    model = AutoModelForSequenceClassification.from_pretrained(small.store().run_folder(key) / "student")
+    return model.state_dict()
+
+
+def outcome(small):
+    """Of each run: which epoch, what each scored, and the weights that were kept."""
+    records = small.store().records()
+    assert {record.status for record in records} == {"completed"}
+    return {record.label: (record.selection, weights(small, record.key)) for record in records}
+
+
+def assert_same(some, others):
+    assert some.keys() == others.keys()
+    for label, (selection, kept) in some.items():
+        expected, tensors = others[label]
+        assert (selection.epochs, selection.step) == (expected.epochs, expected.step)
+        assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
+
+
+def afresh(small, name):
+    """Puts the results aside."""
+    (small.folder / "results").rename(small.folder / name)
+
+
+def test_the_record_says_what_was_chosen_on_what(small):
+    assert not small.run(*BEST).failed
+    plan = small.plan(*BEST)
+    (data,) = {id(job.data): job.data for job in plan.runs}.values()
+    records = {record.label: record for record in small.store().records()}
+    for record in records.values():
+        chosen = record.selection
+        assert (chosen.on, chosen.share, chosen.seed, chosen.examples) == ("train", 0.1, 3, 24)
+        assert chosen.fingerprint == data.selection_fingerprint == record.parts["selection"]["examples"]
+        assert record.data_fingerprint == data.validation_fingerprint != chosen.fingerprint
+        best = max(point.score for point in chosen.epochs)
+        assert chosen.step == next(point.step for point in chosen.epochs if point.score == best)
+        assert chosen.epochs[-1].step == record.cost.steps == 24  # 96 examples by 16, four times
+        assert record.cost.evaluation_seconds > 0
+        assert RunRecord.model_validate_json(record.model_dump_json()) == record
+    assert any(record.selection.step < record.cost.steps for record in records.values())
+    assert [point.step for point in records["finetune"].selection.epochs] == [6, 12, 18, 24]
+    assert [point.step for point in records["tinybert"].selection.epochs] == [22, 24]  # its last stage has 8
+
+
+def test_what_is_exported_is_what_is_scored(small):
+    small.run(*BEST, "methods=[finetune]")
+    plan = small.plan(*BEST, "methods=[finetune]")
+    (record,) = small.store().records()
+    frame = pd.read_parquet(small.store().run_folder(record.key) / "predictions.parquet")
+    model = AutoModelForSequenceClassification.from_pretrained(small.store().run_folder(record.key) / "student")
+    tokenizer = plan.runs[0].reader.tokenizer
+    texts = plan.runs[0].data.splits.validation["validation"]["text"][:]
+    with torch.no_grad():
+        said = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits.argmax(-1).tolist()
+    assert said == frame["prediction"].tolist()
+
+
+def test_the_validation_labels_are_no_part_of_what_is_chosen(small):
+    small.run(*BEST)
+    expected = outcome(small)
+    afresh(small, "results before")
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    poisoned = text.replace(
+        '{"validation": made(60, 2)}', '{"validation": made(60, 2).map(lambda r: {"label": 1 - r["label"]})}'
+    )
+    assert poisoned != text
+    plugin.write_text(poisoned, encoding="utf-8")
+    small.run(*BEST)
+    assert_same(outcome(small), expected)
+
+
+def test_alone_is_as_in_a_cohort(small):
+    small.run(*BEST)
+    expected = outcome(small)
+    afresh(small, "results before")
+    for method in ("tinybert", "logit_kd", "finetune"):
+        small.run(*BEST, f"methods=[{method}]")
+    assert_same(outcome(small), expected)
+
+
+@pytest.mark.parametrize("step", [5, 15])
+def test_interrupted_is_as_uninterrupted(small, step):
+    small.run(*BEST)
+    expected = outcome(small)
+    afresh(small, "results before")
+    assert small.run(*BEST, observers=(Stops(step),)).interrupted
+    assert not small.store().records()
+    assert not small.run(*BEST).interrupted
+    assert_same(outcome(small), expected)
+
+
+def test_on_the_validation_split_the_best_is_what_is_reported(small):
+    small.run(*BEST[1:], "selection=validation")
+    for record in small.store().records():
+        assert (record.selection.on, record.selection.share, record.selection.seed) == ("validation", None, None)
+        assert record.selection.examples == 60
+        assert record.selection.fingerprint == record.data_fingerprint
+        assert record.score == max(point.score for point in record.selection.epochs)
+
+
+def test_the_last_epoch_of_a_run_that_holds_out_and_chooses_nothing(small):
+    small.run("selection={epoch: last}", "seeds=[1]", "methods=[finetune]")
+    (record,) = small.store().records()
+    assert "selection" not in record.parts
+    assert (record.selection.epochs, record.selection.step) == ([], None)
+    assert record.selection.examples == 24
+
+
+def test_records_of_earlier_versions_are_read(small):
+    small.run("seeds=[1]", "methods=[finetune]")
+    (record,) = small.store().records()
+    assert record.selection is None
+    earlier = record.model_dump(mode="json", exclude={"selection"})
+    assert RunRecord.model_validate(earlier).selection is None
+
+
+def test_labels_that_are_hidden_cannot_be_chosen_on(small):
+    plugin = small.folder / "order.py"
+    text = plugin.read_text(encoding="utf-8")
+    plugin.write_text(text.replace("made(60, 2)", 'made(60, 2).map(lambda r: {"label": -1})'), encoding="utf-8")
+    with pytest.raises(UserError, match="hides the labels"):
+        small.plan("selection=validation")

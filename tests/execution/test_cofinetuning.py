@@ -1,0 +1,198 @@
+"""Teachers that a method has trained together: in a suite, from the plan to the board."""
+
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.execution import teacher_runs
+from harness.models.capture import Capture
+from harness.reporting import report_files
+from harness.training.scoring import score
+
+OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"
+ALONE = (OTHER, "methods=[mt_bert]", "seeds=[1]")
+
+
+class Watcher:
+    """Notes who starts to train, and sends a signal at a step of one of them if asked to."""
+
+    def __init__(self, signal_at=None):
+        self.started = []
+        self.signal_at = signal_at
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append(event.run.label)
+
+    @hookimpl
+    def harness_step(self, event):
+        if self.signal_at == (event.run.label, event.step):
+            self.signal_at = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def members(small, *overrides):
+    return {job.name: job for job in small.plan(*overrides).teachers if job.group}
+
+
+def student(small):
+    (record,) = (r for r in small.store().records() if r.label == "mt_bert")
+    folder = small.store().run_folder(record.key) / "student"
+    return record, AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
+
+
+def test_a_suite_end_to_end(small):
+    watcher = Watcher()
+    outcome = small.run(*ALONE, observers=(watcher,))
+    assert not outcome.failed
+    assert watcher.started == ["base", "other", "base (mt_bert)", "mt_bert"]
+    record, _ = student(small)
+    assert record.teachers == ["base (mt_bert)", "other (mt_bert)"]
+    assert record.notes == {"layer_maps": [[2], [4]]}
+    assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
+    kept = {teacher.name: teacher for teacher in small.store().teachers()}
+    assert list(kept) == ["base", "base (mt_bert)", "other", "other (mt_bert)"]
+    assert set(kept["base (mt_bert)"].losses[-1].terms) == {"loss", "task_1", "task_2"}
+    assert kept["base (mt_bert)"].cost == kept["other (mt_bert)"].cost
+    assert [kept[name].size.layers for name in ("base (mt_bert)", "other (mt_bert)")] == [2, 4]
+    report_files.write(small.store().folder)
+    board = (small.folder / "results" / "small" / "leaderboard.md").read_text()
+    for name in kept:
+        assert f"_{name}_" in board or f"*{name}*" in board
+
+
+def test_the_head_is_one_the_map_is_trained_and_the_scores_are_theirs(small):
+    small.run(*ALONE)
+    jobs = members(small, *ALONE)
+    base, other = (teacher_runs.load(jobs[f"{name} (mt_bert)"]) for name in ("base", "other"))
+    assert_same(base.head.state_dict(), other.head.state_dict())
+    assert list(base.body.bridge.parameters()) == []
+    assert other.body.bridge.weight.shape == (32, 16)
+    start = teacher_runs.start(jobs["base (mt_bert)"], trust_remote_code=False)
+    (other_body,) = start.method.modules(start.method.student, ()).values()
+    assert not torch.equal(other.body.bridge.weight, other_body.bridge.weight)
+    assert not torch.equal(base.head.output.weight, start.model.head.output.weight)
+    kept = {teacher.name: teacher for teacher in small.store().teachers()}
+    engine_metrics = small.plan().resolved.suite.host.metrics
+    for name, job in jobs.items():
+        model = teacher_runs.load(job)
+        scored = score(Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))
+        assert kept[name].score == scored.score
+
+
+def encoded(job):
+    from harness.training.batch_stream import encode_task
+
+    return encode_task(
+        job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
+    )
+
+
+def test_they_are_found_again_by_another_row_seed_and_suite(small):
+    small.run(*ALONE)
+    watcher = Watcher()
+    rows = "methods=[{mt_bert: {label: mt_bert}}, {mt_bert: {label: hot, temperature: 2}}]"
+    small.run(OTHER, rows, "seeds=[1, 2]", "name=other", observers=(watcher,))
+    assert set(watcher.started) == {"mt_bert", "hot"}
+    (small.folder / "cache").rename(small.folder / "gone")
+    again = Watcher()
+    small.run(*ALONE, observers=(again,))
+    assert again.started == []
+
+
+def test_interrupted_while_they_are_trained_gives_the_same_bits(small):
+    small.run(*ALONE)
+    record, expected = student(small)
+    scores = [teacher.score for teacher in small.store().teachers()]
+    for name in ("results", "cache"):
+        shutil.rmtree(small.folder / name)
+    assert small.run(*ALONE, observers=(Watcher(("base (mt_bert)", 5)),)).interrupted
+    watcher = Watcher()
+    assert not small.run(*ALONE, observers=(watcher,)).interrupted
+    assert watcher.started == ["base (mt_bert)", "mt_bert"]
+    assert not list((small.folder / "cache" / "teachers").glob("*.pt"))
+    assert [teacher.score for teacher in small.store().teachers()] == scores
+    again, weights = student(small)
+    assert again.key == record.key
+    assert_same(weights, expected)
+
+
+def test_alone_and_in_company_the_bits_are_the_same(small):
+    """In company the same teacher is there in both forms."""
+    small.run(*ALONE)
+    record, expected = student(small)
+    (small.store().run_folder(record.key) / "record.json").unlink()
+    apart = "{mt_bert: {label: apart, cofinetune: false}}"
+    assert not small.run(OTHER, f"methods=[finetune, logit_kd, tinybert, {apart}, mt_bert]", "seeds=[1]").failed
+    records = {r.label: r for r in small.store().records()}
+    assert records["apart"].teachers == ["base", "other"]
+    assert records["mt_bert"].cost.cohort_size == 5
+    assert_same(student(small)[1], expected)
+
+
+def test_two_groups_of_one_method_have_names_of_their_own(small):
+    rows = (
+        "methods=[mt_bert, {mt_bert: {label: back, teachers: [other, base]}}, {mt_bert: {label: hot, temperature: 2}}]"
+    )
+    plan = small.plan(OTHER, rows)
+    assert [job.name for job in plan.teachers] == [
+        "base",
+        "other",
+        "base (mt_bert)",
+        "other (mt_bert)",
+        "other (back)",
+        "base (back)",
+    ]
+    assert len({job.key for job in plan.teachers}) == 6
+    assert len({job.group.key for job in plan.teachers if job.group}) == 2
+
+
+@pytest.mark.parametrize("change", ["lr=0.002", "seed=3", "architecture.ffn=64", "max_length=12"])
+def test_what_changes_the_second_teacher_changes_its_method_alone(small, change):
+    rows = "methods=[finetune, logit_kd, tinybert, mt_bert]"
+    before, after = (
+        {(job.planned.label, job.planned.seed): job.planned.key for job in small.plan(*overrides).runs}
+        for overrides in ((OTHER, rows), (OTHER, rows, f"teachers.other.{change}"))
+    )
+    changed = {label for (label, seed), key in before.items() if after[label, seed] != key}
+    # Together they are trained with the first one's rate: the second one's own changes nothing.
+    assert changed == (set() if change.startswith("lr") else {"mt_bert"})
+
+
+def test_without_cofinetuning_the_second_teachers_settings_count(small):
+    rows = "methods=[{mt_bert: {cofinetune: false}}]"
+    plans = [small.plan(OTHER, rows), small.plan(OTHER, rows, "teachers.other.lr=0.002")]
+    assert not {job.planned.key for job in plans[0].runs} & {job.planned.key for job in plans[1].runs}
+    assert not any(job.group for plan in plans for job in plan.teachers)
+
+
+def test_the_floor_names_the_suites_teacher(small):
+    floor = "teachers.other.floor={order: 1.0}"
+    with pytest.raises(UserError, match=r"teacher other scores .*teachers\.other\.floor\.order"):
+        small.run(*ALONE, floor)
+    small.run(*ALONE)
+    store = small.store()
+    (apart,) = (each for each in store.teachers() if each.name == "other")
+    store.save_teacher(apart.model_copy(update={"score": 2.0}))
+    with pytest.raises(UserError, match=r"teacher other \(mt_bert\) scores .*teachers\.other\.floor\.order"):
+        small.run(*ALONE, floor)
+
+
+def test_question_answering_end_to_end(small):
+    settings = ("tasks=[synthetic_qa]", "training.limit={train: 48, validation: 24}", "training.max_length=64")
+    assert not small.run(*ALONE, *settings).failed
+    (record,) = small.store().records()
+    assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
+    assert 0 <= record.score <= 100
+    assert {each.name for each in small.store().teachers()} == {"base", "other", "base (mt_bert)", "other (mt_bert)"}

@@ -1,0 +1,127 @@
+"""What is proposed follows from the trials before it, and the journal survives whatever ends a process."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import Choices, Search
+from harness.config.schema import TuningSpec
+from harness.execution.optuna_trials import Journal, propose
+from harness.storage.tuning_records import Trial, best
+
+SPACE = {
+    "training.lr": Search(1e-5, 1e-3, log=True),
+    "layers": Search(1, 8),
+    "view": Choices("a", "b", None),
+    "on": Choices(True, False),
+}
+DEFAULTS = {"training.lr": 1e-4, "layers": 2, "view": None, "on": True}
+
+
+@dataclass
+class Asked:
+    """What the two read of a study."""
+
+    key: str = "study"
+    space: dict[str, Any] = field(default_factory=lambda: SPACE)
+    defaults: dict[str, Any] = field(default_factory=lambda: DEFAULTS)
+    spec: TuningSpec = field(default_factory=lambda: TuningSpec(trials=20, seed=3))
+    higher_is_better: bool = True
+
+
+def ended(number, values, score):
+    return Trial(number=number, values=values, score=score, error=None if score else "step 1", steps=9, seconds=0.5)
+
+
+def scored(values, salt):
+    """Like a run: a function of the values; some fail."""
+    score = -abs(values["layers"] - 4) + 0.1 * values["on"] + 1e3 * values["training.lr"]
+    return None if (values["layers"] + salt) % 5 == 0 else score
+
+
+def test_the_first_has_the_defaults_and_the_others_lie_in_the_space():
+    trials = []
+    for number in range(16):
+        values = propose(Asked(), trials)
+        assert values == DEFAULTS if number == 0 else all(values[name] in SPACE[name] for name in SPACE)
+        trials.append(ended(number, values, scored(values, 1)))
+    assert all(isinstance(trial.values["layers"], int) for trial in trials)
+    assert len({trial.values["training.lr"] for trial in trials}) == 16
+
+
+@settings(max_examples=8, deadline=None)
+@given(salt=st.integers(0, 4), cuts=st.sets(st.integers(1, 13), max_size=3))
+def test_an_interruption_anywhere_leads_to_the_same_trials(tmp_path_factory, salt, cuts):
+    folder, study, whole = tmp_path_factory.mktemp("study"), Asked(), []
+    for number in range(14):  # past the ten that are drawn
+        values = propose(study, whole)
+        whole.append(ended(number, values, scored(values, salt)))
+    journal = Journal(folder / "a.log", study)
+    for number in range(14):
+        if number in cuts:
+            journal = Journal(folder / "a.log", study)
+        values = propose(study, journal.trials)
+        journal.add(ended(number, values, scored(values, salt)))
+    assert journal.trials == whole
+
+
+def test_another_seed_or_row_is_proposed_something_else():
+    first = [ended(0, DEFAULTS, 0.5)]
+    values = propose(Asked(), first)
+    assert propose(Asked(spec=TuningSpec(trials=20, seed=4)), first) != values
+    assert propose(Asked(key="other"), first) != values
+
+
+def test_what_a_kill_cut_short_is_dropped(tmp_path):
+    path, study = tmp_path / "deep" / "a.log", Asked()
+    journal = Journal(path, study)
+    journal.add(ended(0, DEFAULTS, 0.5))
+    before = path.read_bytes()
+    journal.add(ended(1, propose(study, journal.trials), None))
+    after = path.read_bytes()
+    line = len(after) - len(before)
+    assert after[len(before) :].count(b"\n") == 1, "a trial is one line"
+    for torn in (1, line // 2, line - 1):
+        path.write_bytes(after[:-torn])
+        (tmp_path / "deep" / "a.log.lock").symlink_to(path)  # held by who was killed
+        again = Journal(path, study)
+        assert again.trials == [ended(0, DEFAULTS, 0.5)]
+        again.add(ended(1, propose(study, again.trials), None))
+        assert len(Journal(path, study).trials) == 2
+
+
+def test_optuna_reads_the_journal(tmp_path, capfd):
+    journal = Journal(tmp_path / "a.log", Asked())
+    journal.add(ended(0, DEFAULTS, 0.5))
+    journal.add(ended(1, {**DEFAULTS, "layers": 3}, None))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "a.log")))
+    study = optuna.load_study(study_name="study", storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+    assert study.best_params == DEFAULTS
+    assert study.best_trial.user_attrs == {"error": None, "steps": 9, "seconds": 0.5}
+    assert capfd.readouterr() == ("", ""), "Optuna says nothing"
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"), [([0.5, 0.7, 0.6], 1), ([0.7, 0.7], 0), ([None, 0.1], 1), ([None, None], 0), ([0.0, -1.0], 0)]
+)
+def test_the_best_is_chosen_and_of_equals_the_first(scores, chosen):
+    assert best([ended(i, DEFAULTS, score) for i, score in enumerate(scores)]).number == chosen
+    errors = [ended(i, DEFAULTS, None if score is None else -score) for i, score in enumerate(scores)]
+    assert best(errors, higher_is_better=False).number == chosen
+
+
+@pytest.mark.parametrize(("higher", "direction"), [(True, "MAXIMIZE"), (False, "MINIMIZE")])
+def test_optuna_is_told_which_way_is_better(tmp_path, higher, direction):
+    study, worst = Asked(higher_is_better=higher), 0 if higher else 1
+    journal = Journal(tmp_path / "a.log", study)
+    for number, layers in enumerate((2, 3)):
+        journal.add(ended(number, {**DEFAULTS, "layers": layers}, 0.1 + number))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "a.log")))
+    read = optuna.load_study(study_name="study", storage=storage)
+    assert read.direction.name == direction
+    assert read.best_trial.number == 1 - worst

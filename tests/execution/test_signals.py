@@ -1,0 +1,31 @@
+"""Waiting for another process ends when one is told to stop, whatever is waited for."""
+
+import threading
+
+import pytest
+from filelock import FileLock
+
+from harness.execution import teacher_runs
+from harness.execution.signals import Interrupted, locked
+from harness.plugin_host.host import Host
+
+
+def test_who_waits_is_let_in_when_the_other_is_done(tmp_path):
+    other, entered = FileLock(f"{tmp_path / 'target'}.lock", thread_local=False), []
+    other.acquire()
+    threading.Timer(0.2, lambda: other.release()).start()
+    with locked(tmp_path / "target", lambda: False):
+        entered.append(True)
+        with pytest.raises(Interrupted), locked(tmp_path / "target", lambda: True):
+            entered.append(True)
+    assert entered == [True]
+
+
+def test_a_teacher_that_another_process_trains_is_not_waited_for_after_a_stop(small):
+    (job,) = small.plan().teachers
+    target = teacher_runs.folder(job)
+    target.parent.mkdir(parents=True)
+    options = {"host": Host.create(), "device": "cpu", "trust_remote_code": False}
+    with FileLock(f"{target}.lock"), pytest.raises(Interrupted):
+        teacher_runs.fine_tune(job, lambda: [], stop=lambda: True, **options)
+    assert not teacher_runs.is_kept(job)

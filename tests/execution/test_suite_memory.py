@@ -1,0 +1,76 @@
+"""What a suite holds in memory, and what it does where that does not suffice before a step is made."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from harness.api.errors import UserError
+from harness.execution import cohort_driver
+from harness.execution.cohort_driver import Cohorts
+
+SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
+
+
+def results(small):
+    return {(r.label, r.seed): (r.score, r.losses) for r in small.store().records() if r.status == "completed"}
+
+
+def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, monkeypatch):
+    held, alive, prepare = [], [], cohort_driver.prepare
+
+    def watched(job, *args):
+        gc.collect()
+        alive.append([label for (label, seed), ref in held if seed != job.planned.seed and ref() is not None])
+        run = prepare(job, *args)
+        held.extend(((run.id.label, run.id.seed), weakref.ref(weight)) for weight in run.student.parameters())
+        return run
+
+    monkeypatch.setattr(cohort_driver, "prepare", watched)
+    small.run()
+    assert alive == [[]] * 6
+    assert len(results(small)) == 6
+
+
+def test_without_room_for_all_models_the_runs_are_halved(small, monkeypatch):
+    small.run("seeds=[1]")
+    expected, runs = results(small), Cohorts._runs
+    for record in small.store().records():
+        (small.store().run_folder(record.key) / "record.json").unlink()
+
+    def starved(self, jobs, stream, reading):
+        if len(jobs) > 1:
+            raise torch.OutOfMemoryError(SAYS)
+        return runs(self, jobs, stream, reading)
+
+    monkeypatch.setattr(Cohorts, "_runs", starved)
+    assert small.run("seeds=[1]").failed == []
+    assert {record.cost.cohort_size for record in small.store().records()} == {1}
+    assert results(small) == expected
+
+
+def test_without_room_for_the_models_of_one_run_it_is_told(small, monkeypatch):
+    def starved(*args):
+        raise torch.OutOfMemoryError(SAYS)
+
+    monkeypatch.setattr(cohort_driver, "prepare", starved)
+    with pytest.raises(UserError, match=r"does not suffice for finetune on 1x32, order, .*Tried to allocate 2\.00 GiB"):
+        small.run("seeds=[1]")
+
+
+def test_a_pass_that_a_kill_follows_is_still_paid_for(small, monkeypatch):
+    """Its cost is in the first checkpoint, before any step."""
+
+    def killed(self, batch, teachers):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.training.run.Run.step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            small.run("seeds=[1]", "methods=[finetune, tinybert]")
+    small.run("seeds=[1]", "methods=[finetune, tinybert]")
+    costs = {record.label: record.cost for record in small.store().records()}
+    assert costs["tinybert"].teacher_seconds_whole > 0
+    assert costs["finetune"].teacher_seconds_whole == 0
+    assert {cost.teacher_forwards for cost in costs.values()} == {4}

@@ -1,0 +1,226 @@
+"""Kept teacher tensors in suites: filled once, read by all, whoever comes first and whatever happens to them."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from filelock import FileLock
+from transformers import AutoModelForSequenceClassification
+
+from harness.execution import cohort_driver, local_engine, teacher_cache
+from harness.execution.signals import Interrupted
+from harness.plugin_host.host import Host
+from harness.storage.store import Store
+from harness.teacher_outputs import output_store
+from harness.training.cohort import Teacher
+
+CPU = torch.device("cpu")
+ALL = "methods=[logit_kd, tinybert, {minilm: {version: 2}}, mlkd_bert, mt_bert]"
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Rows of each batch that a teacher is run on for students."""
+    seen = []
+    forward = Teacher.forward
+
+    def counted(self, batch, needs, training, **options):
+        seen.append(len(batch.ids))
+        return forward(self, batch, needs, training, **options)
+
+    monkeypatch.setattr(Teacher, "forward", counted)
+    return seen
+
+
+def bits(small):
+    store = small.store()
+    found = {}
+    for record in store.records():
+        assert record.status == "completed", record.error
+        model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
+        found[record.label, record.seed] = (model.state_dict(), record.score)
+    return found
+
+
+def assert_same(found, expected):
+    assert found.keys() <= expected.keys()
+    for run, (tensors, score) in found.items():
+        assert score == expected[run][1]
+        assert all(torch.equal(expected[run][0][name], tensor) for name, tensor in tensors.items()), run
+
+
+def forget(small, *names):
+    for name in names:
+        shutil.rmtree(small.folder / name, ignore_errors=True)
+
+
+def test_with_a_warm_cache_no_teacher_runs_or_is_even_loaded(small, passes, monkeypatch):
+    small.run("students.1x32.init=random")
+    assert sorted(passes) == [24, 32, 32, 32]
+    first = {record.label: record for record in small.store().records() if record.seed == 1}
+    assert {r.seed: r.cost.teacher_forwards for r in small.store().records()} == {1: 4, 2: 0}
+    filling = first["tinybert"].cost.teacher_seconds_whole
+    assert filling > first["tinybert"].cost.teacher_seconds > 0
+    assert first["finetune"].cost.teacher_seconds == 0
+    passes.clear()
+    loaded = []
+    monkeypatch.setattr(cohort_driver, "Teacher", lambda *args: loaded.append(args))
+    small.run("students.1x32.init=random", "seeds=[3]", "training.epochs=2")
+    small.run("students.1x32.init=random", "name=other", "methods=[tinybert, logit_kd]", "training.lr=0.002")
+    assert passes == []
+    assert loaded == []
+    assert {r.cost.teacher_forwards for r in small.store().records() if r.seed == 3} == {0}
+
+
+def test_bits_do_not_depend_on_who_filled_the_cache_nor_on_the_company(small):
+    small.run(ALL)
+    expected = bits(small)
+    forget(small, "results")
+    small.run(ALL)  # warm
+    assert_same(bits(small), expected)
+    for methods in ("[mt_bert]", "[tinybert]", "[mlkd_bert, logit_kd]"):
+        forget(small, "results", "cache/tensors")
+        small.run(f"methods={methods}", "seeds=[2]")  # filled by others, and each in other company
+        assert_same(bits(small), expected)
+        small.run(ALL, "seeds=[1]")
+        assert_same(bits(small), expected)
+
+
+def test_one_pass_serves_the_needs_of_all_seeds_and_methods(small, passes):
+    small.run("methods=[logit_kd, tinybert]")
+    assert sum(passes) == 120
+    small.run("methods=[logit_kd, tinybert, {minilm: {version: 2}}]")
+    assert sum(passes) == 2 * 120  # for the values that are new; nothing else is computed again
+
+
+def test_what_does_not_fit_has_its_teacher_run(small, passes):
+    small.run("methods=[logit_kd, tinybert]", "seeds=[1]", "teacher_cache.max_gb=0.0001")
+    assert sum(passes) == 120 + 120  # a pass for the logits that are kept, and tinybert's own epoch
+    assert {record.cost.teacher_forwards for record in small.store().records()} == {4 + 8}
+    assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1e5
+
+
+def test_with_no_room_at_all_nothing_is_kept(small):
+    small.run("methods=[logit_kd, tinybert]", "seeds=[1]", "teacher_cache.max_gb=0")
+    assert not teacher_cache.root().exists()
+    assert {record.cost.teacher_forwards for record in small.store().records()} == {8}
+
+
+def test_room_is_made_for_new_tensors_by_removing_the_oldest(small):
+    room = "teacher_cache.max_gb=0.0012"
+    folders = []
+    for lr in (1e-3, 2e-3, 3e-3):
+        small.run("methods=[tinybert]", "seeds=[1]", f"teachers.base.lr={lr}", room)
+        folders.append({folder for folder in teacher_cache.root().iterdir() if folder.is_dir()})
+        time.sleep(0.02)
+    first, second, third = folders
+    assert first < second
+    assert len(second) == len(third) == 2
+    assert not first & third
+    assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1.2e6
+
+
+def test_tensors_that_somebody_is_at_are_not_removed(small):
+    room = "teacher_cache.max_gb=0.0006"
+    small.run("methods=[tinybert]", "seeds=[1]", room)
+    (first,) = (f for f in teacher_cache.root().iterdir() if f.is_dir())
+    with FileLock(f"{first}.lock"):
+        small.run("methods=[tinybert]", "seeds=[1]", "teachers.base.lr=0.002", room)
+    assert first.exists()
+
+
+def test_who_waits_for_another_process_can_be_stopped(small):
+    plan = small.plan("methods=[logit_kd]", "seeds=[1]")
+    small.run("methods=[finetune]", "seeds=[1]")
+    (job,) = plan.teachers
+    (reading,) = local_engine.Readings().of(job.data, [job.reader], plan.spec.training.max_length)
+    shelf = teacher_cache.shelf(job, reading, plan.spec, CPU)
+    shelf.folder.parent.mkdir(parents=True)
+    with FileLock(f"{shelf.folder}.lock"), pytest.raises(Interrupted):
+        teacher_cache.open_shelf(
+            shelf,
+            frozenset(["logits"]),
+            "base",
+            lambda: None,
+            spec=plan.spec,
+            host=Host(),
+            device=CPU,
+            stop=lambda: True,
+        )
+
+
+SLOW = """
+import sys, time
+from harness.cli.app import main
+from harness.teacher_outputs import fill as filling, output_store as kept
+from harness.storage.store import Store
+from harness.teacher_outputs import output_store as kept
+from harness.training.cohort import Teacher
+
+filling.SAVED_EVERY, kept.BATCH_SIZE = 2, 8
+forward = Teacher.forward
+
+def slowly(*args, **options):
+    time.sleep(0.1)
+    return forward(*args, **options)
+
+Teacher.forward = slowly
+main()
+"""
+
+
+def arguments(*overrides):
+    return ["run", "small.yaml", "--quiet", *(argument for override in overrides for argument in ("--set", override))]
+
+
+def test_a_process_that_is_killed_as_it_fills_leaves_nothing_wrong(small, passes, monkeypatch):
+    monkeypatch.setattr(output_store, "BATCH_SIZE", 8)
+    suite = ("methods=[tinybert, logit_kd]", "seeds=[1]")
+    small.run(*suite)
+    expected, whole = bits(small), len(passes)
+    assert whole == 15
+    forget(small, "results", "cache/tensors")
+    passes.clear()
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments(*suite)], cwd=small.folder)
+    limit = time.monotonic() + 120
+    while not list(teacher_cache.root().glob("*/progress.json")):
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not list(teacher_cache.root().glob("*/manifest.json"))
+    small.run(*suite)
+    assert 0 < len(passes) < whole
+    assert_same(bits(small), expected)
+    assert {record.cost.teacher_forwards for record in small.store().records()} == {whole}
+
+
+def start(small, *overrides):
+    command = [sys.executable, "-m", "harness", *arguments(*overrides)]
+    return subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_at_once_share_one_pass(small):
+    """Two suites with the same teacher, which is there already: one of them fills, and both read the same bits."""
+    small.run("methods=[finetune]", "seeds=[1]")
+    started = [
+        start(small, "methods=[tinybert, logit_kd]", "seeds=[1]", f"name={name}", "training.epochs=3")
+        for name in ("one", "two")
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    stores = [Store(small.folder / "results" / name) for name in ("one", "two")]
+    records = [{record.label: record for record in store.records()} for store in stores]
+    assert sorted(each["tinybert"].cost.teacher_forwards for each in records) == [0, 4]
+    for label in ("tinybert", "logit_kd"):
+        models = [
+            AutoModelForSequenceClassification.from_pretrained(store.run_folder(each[label].key) / "student")
+            for store, each in zip(stores, records, strict=True)
+        ]
+        one, two = (model.state_dict() for model in models)
+        assert all(torch.equal(one[name], tensor) for name, tensor in two.items())

@@ -1,0 +1,285 @@
+"""Stages on unlabelled text: made once, before all tasks, and used by every run that begins with them."""
+
+import random
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.models import tokenizers
+from harness.plugin_host.host import Host
+from harness.resolution.method_rows import begins_on_text
+from harness.training.text_distillation import OnText
+
+WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
+METHODS = [
+    "finetune",
+    "distilbert",
+    "tinybert",
+    {"minilm": {"assistant": True}},
+    {"minilm": {"label": "plain", "general": False}},
+]
+
+
+def pretrained(folder, *, head=True):
+    tokenizer = tokenizers.whole_word([" ".join(WORDS)])
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64
+    )
+    (BertForMaskedLM if head else BertModel)(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture
+def suite(small):
+    """The small suite, with a pretrained teacher, and a text."""
+    rng = random.Random(1)
+    lines = [" ".join(rng.choices(WORDS, k=rng.randint(3, 25))) for _ in range(120)]
+    (small.folder / "corpus.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    pretrained(small.folder / "base")
+    content = yaml.safe_load(small.path.read_text(encoding="utf-8"))
+    content["teachers"] = {"base": {"model": "./base", "epochs": 1, "lr": 1e-3}}
+    content["methods"] = METHODS
+    content["general"] = {"data": "corpus.txt", "steps": 12, "batch_size": 8, "max_length": 12, "lr": 1e-3}
+    small.path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return small
+
+
+class Listener:
+    def __init__(self):
+        self.started = []
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append((event.run.role, event.run.label, event.run.student))
+
+
+def weights(store, record):
+    return load_file(store.run_folder(record.key) / "student" / "model.safetensors")
+
+
+def test_each_stage_is_made_once_before_all_tasks(suite):
+    listener = Listener()
+    outcome = suite.run(observers=(listener,))
+    assert outcome.failed == []
+    general = [started for started in listener.started if started[0] == "general"]
+    assert listener.started[: len(general)] == general
+    assert sorted(general) == [
+        ("general", "distilbert", "1x32"),
+        ("general", "minilm", "1x32"),
+        ("general", "minilm", "assistant of 1x32"),
+        ("general", "tinybert", "1x32"),
+    ]
+    again = Listener()
+    suite.run("seeds=[1, 2, 3]", "training.lr=0.002", observers=(again,))
+    assert {role for role, *_ in again.started} == {"student"}
+
+
+def test_records_students_and_the_board(suite):
+    from harness.reporting import report
+
+    suite.run()
+    store = suite.store()
+    planned = {(*each.labels, each.student): each for each in store.plan().generals}
+    assistant, student = planned["minilm", "assistant of 1x32"], planned["minilm", "1x32"]
+    records = {place: store.general(each.key) for place, each in planned.items()}
+    assert records["minilm", "assistant of 1x32"].size.layers == 2  # as deep as the teacher
+    assert records["minilm", "1x32"].size.layers == 1
+    assert records["minilm", "1x32"].parts["teacher"] == assistant.key
+    assert {point.stage for point in records["tinybert", "1x32"].losses} == {"general"}
+    # tinybert and the assistant read unmasked text under one teacher: side by side, and it ran once a batch.
+    costs = [records[place].cost for place in (("tinybert", "1x32"), ("minilm", "assistant of 1x32"))]
+    assert [(cost.cohort_size, cost.teacher_forwards) for cost in costs] == [(2, 12), (2, 12)]
+    folder = store.general_folder(student.key) / "student"
+    assert AutoModel.from_pretrained(folder).config.num_hidden_layers == 1
+    AutoModelForMaskedLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("sun lamp")["input_ids"]
+    text = report(store.folder).markdown
+    assert "minilm, assistant of 1x32: 12 steps on corpus.txt" in text
+    assert f"general/{student.key}/student" in text
+
+
+def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeypatch):
+    losses = OnText.losses
+
+    def faulty(self, *args):
+        if self.method.name == "tinybert":
+            raise ZeroDivisionError("on purpose")
+        return losses(self, *args)
+
+    methods = "methods=[tinybert, {minilm: {assistant: true}}]"
+    with monkeypatch.context() as patch:
+        patch.setattr(OnText, "losses", faulty)
+        with pytest.raises(UserError, match=r"the stage on text of .*tinybert.* failed: step 1 .*on purpose"):
+            suite.run(methods, "seeds=[1]")
+    listener = Listener()
+    assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
+    general = [(label, student) for role, label, student in listener.started if role == "general"]
+    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is kept"
+
+
+WEIGHTS = {
+    "distilbert": ("{temperature: 3}", {"mlm_kd": 5, "mlm": 2, "cosine": 1}),
+    "tinybert": (
+        "{attention_weight: 3, representation_weight: 0.25}",
+        {"attention": 3, "hidden": 0.25, "embedding": 0.25},
+    ),
+    "minilm": ("{version: 2}", {"qq": 1, "kk": 1, "vv": 1}),
+}
+"""Of every method with such a stage: options, and the weights that its README documents for them."""
+
+
+def test_the_total_is_the_sum_of_the_terms_by_their_weights(suite):
+    assert WEIGHTS.keys() == {name for name, method in Host.create().methods.items() if begins_on_text(method)}
+    methods = ", ".join(f"{name}: {options}" for name, (options, _) in WEIGHTS.items())
+    suite.run(f"methods=[{methods}]", "seeds=[1]")
+    for planned in suite.store().plan().generals:
+        ((method,), record) = planned.labels, suite.store().general(planned.key)
+        _, weights = WEIGHTS[method]
+        for point in record.losses:
+            assert point.terms.keys() == {"loss", *weights}
+            parts = [weight * point.terms[name] for name, weight in weights.items()]
+            assert min(parts) > 1e-4 * sum(parts), f"{method}: a term is too small to be seen"
+            assert point.terms["loss"] == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_tuning_leaves_the_stage_as_it_is(suite):
+    listener = Listener()
+    tuned = ("tuning={trials: 3}", "methods=[distilbert, tinybert]", "seeds=[1]")
+    assert suite.run(*tuned, observers=(listener,)).failed == []
+    roles = [role for role, *_ in listener.started]
+    assert (roles.count("general"), roles.count("trial")) == (2, 6), "one stage for all trials"
+    found = {record.label: suite.store().tuning(record.tuning.study) for record in suite.store().records()}
+    spaces = {label: set(record.space) for label, record in found.items()}
+    assert spaces == {"distilbert": {"training.lr", "alpha"}, "tinybert": {"training.lr", "temperature"}}
+    # With its default, alpha 0, distilbert reads no teacher: the trials do.
+    assert [trial.error for trial in found["distilbert"].trials] == [None] * 3
+    assert found["distilbert"].trials[1].values["alpha"] > 0
+
+
+def test_rows_that_share_a_stage_are_all_named(suite):
+    plan = suite.plan("methods=[tinybert, {tinybert: {label: soft, temperature: 2}}]")
+    (planned,) = plan.file("").generals
+    assert planned.labels == ["tinybert", "soft"]
+
+
+def test_runs_begin_with_the_result(suite):
+    """At a learning rate of nothing a run ends with the weights that it began with."""
+    suite.run("training.lr=1e-30", "methods=[tinybert]", "seeds=[1, 2]")
+    store = suite.store()
+    (planned,) = store.plan().generals
+    made = load_file(store.general_folder(planned.key) / "student" / "model.safetensors")
+    for record in store.records():
+        assert record.parts["student"]["init"] == "general"
+        assert record.parts["student"]["source"] == planned.key
+        own = weights(store, record)
+        shared = [name for name in own if name in made]
+        assert len(shared) > 15
+        assert all(torch.equal(own[name], made[name]) for name in shared)
+    from_teacher = load_file(suite.folder / "base" / "model.safetensors")
+    name = "bert.encoder.layer.0.output.dense.weight"
+    assert not torch.equal(made[name], from_teacher["bert.encoder.layer.1.output.dense.weight"])
+
+
+def test_general_false_and_methods_without_one_keep_their_keys(suite):
+    with_it = {run.planned.label: run.planned.key for run in suite.plan().runs if run.planned.seed == 1}
+    methods = "methods=[finetune, tinybert, {minilm: {label: plain}}]"
+    without = {
+        run.planned.label: run.planned.key for run in suite.plan("general=null", methods).runs if run.planned.seed == 1
+    }
+    assert with_it["finetune"] == without["finetune"]
+    assert with_it["plain"] == without["plain"]
+    assert with_it["tinybert"] != without["tinybert"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ("general.steps=13", False),
+        ("general.lr=0.002", False),
+        ("general.seed=2", False),
+        ("general.max_length=14", False),
+        ("methods=[tinybert: {attention_loss: kl}]", False),
+        ("methods=[tinybert: {temperature: 3}]", True),
+        ("training.epochs=2", True),
+        ("training.limit.train=50", True),
+        ("tasks=[order]", True),
+    ],
+)
+def test_the_stages_key_holds_what_decides_it_and_nothing_else(suite, change, same):
+    def key(*overrides):
+        plan = suite.plan("methods=[tinybert]", *overrides)
+        (job,) = plan.generals(plan.runs)
+        return job.key
+
+    assert (key(change) == key()) is same
+
+
+def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
+    from harness.execution import text_students as general
+    from harness.execution.signals import Interrupted
+
+    def make(stop):
+        plan = suite.plan("methods=[distilbert, tinybert]")
+        jobs, host = plan.generals(plan.runs), plan.resolved.suite.host
+        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=stop)
+        return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
+
+    whole = make(lambda: False)
+    shutil.rmtree(suite.folder / "cache" / "general")
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        make(lambda: next(asked) > 5)
+    assert list((suite.folder / "cache" / "general").glob("*.pt"))
+    after = make(lambda: False)
+    assert not list((suite.folder / "cache" / "general").glob("*.pt"))
+    for label, tensors in whole.items():
+        assert all(torch.equal(tensor, after[label][name]) for name, tensor in tensors.items())
+
+
+def test_alone_and_side_by_side_make_the_same_bits(suite):
+    from harness.execution import text_students as general
+
+    def make(methods):
+        plan = suite.plan(f"methods={methods}")
+        jobs = plan.generals(plan.runs)
+        host = plan.resolved.suite.host
+        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=lambda: False)
+        made = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
+        shutil.rmtree(suite.folder / "cache" / "general")
+        return made
+
+    both = make("[tinybert, minilm]")
+    for alone in (make("[tinybert]"), make("[minilm]")):
+        for place, tensors in alone.items():
+            assert all(torch.equal(tensor, both[place][name]) for name, tensor in tensors.items())
+
+
+def test_the_result_alone_as_init(suite):
+    suite.run("methods=[tinybert]", "seeds=[1]")
+    (planned,) = suite.store().plan().generals
+    init = suite.store().general_folder(planned.key) / "student"
+    outcome = suite.run("general=null", "methods=[finetune]", f"students.1x32.init={init}")
+    assert outcome.failed == []
+
+
+def test_a_teacher_from_scratch_has_nothing_to_teach_before_the_tasks(suite):
+    scratch = "teachers={base: {architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}}}"
+    reasons = {cell.label: cell.reason for cell in suite.plan(scratch).not_applicable}
+    assert reasons.keys() == {"distilbert", "tinybert", "minilm"}
+    assert "trained from scratch" in reasons["tinybert"]
+    assert "`general: false`" in reasons["tinybert"]
+
+
+def test_predictions_are_learnt_only_from_a_trained_head(suite):
+    shutil.rmtree(suite.folder / "base")
+    pretrained(suite.folder / "base", head=False)
+    with pytest.raises(UserError, match=r"no trained masked language model.*`general: false`.*distilbert"):
+        suite.run("methods=[distilbert]")
+    assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it reads nothing of the head

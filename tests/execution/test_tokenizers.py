@@ -1,0 +1,227 @@
+"""A BERT and a RoBERTa, each with its kind of tokenizer, teach one student: in suites, from the plan to the board."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+
+from harness import hookimpl
+from harness.execution import teacher_runs as teachers
+from harness.models import tokenizers
+from harness.models.capture import Capture
+from harness.training.batch_stream import encode_task
+from harness.training.scoring import score
+from tests.support.tokenizer_factory import bytelevel, save, wordpiece
+
+REGRESSION = '''
+"""How bright a pair of sentences is."""
+
+import random
+
+from harness import hookimpl
+from harness.api.task import Splits, Task
+
+WORDS = "sun café 東京 night cave привет coal tree unbelievable".split()
+
+
+def made(count, seed):
+    from datasets import Dataset
+
+    rng = random.Random(seed)
+    texts = [[" ".join(rng.choices(WORDS, k=rng.randint(2, 6))) for _ in range(count)] for _ in range(2)]
+    labels = [float(first.count("sun") - second.count("night")) for first, second in zip(*texts)]
+    ids = [str(i) for i in range(count)]
+    return Dataset.from_dict({"id": ids, "text": texts[0], "text_pair": texts[1], "label": labels})
+
+
+def load(source):
+    return Splits(made(48, 1), {"validation": made(24, 2)})
+
+
+@hookimpl
+def harness_register_tasks(register):
+    register(Task("bright", "regression", load, ("pearson_spearman",), "pearson", paired=True, synthetic=True))
+'''
+TASKS = {
+    "order": ("training.limit={train: 48, validation: 24}",),
+    "bright": ("training.max_length=12",),
+    "synthetic_qa": ("training.limit={train: 24, validation: 12}", "training.max_length=48"),
+}
+
+
+class Watcher:
+    """Sends a signal at a step of a run."""
+
+    def __init__(self, label, step):
+        self.signal_at = label, step
+
+    @hookimpl
+    def harness_step(self, event):
+        if self.signal_at == (event.run.label, event.step):
+            self.signal_at = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(name="mixed")
+def _mixed(small):
+    """The small suite with two pretrained teachers, of other depths, widths and tokenizers."""
+    (small.folder / "bright.py").write_text(REGRESSION, encoding="utf-8")
+    save(small.folder / "bert", "bert", layers=2, hidden=32)
+    save(small.folder / "roberta", "roberta", layers=4, hidden=16)
+    return small
+
+
+def settings(small, task="order", method="mt_bert", **replaced):
+    models = {"base": "bert", "other": "roberta"} | replaced
+    teachers = {n: {"model": str(small.folder / m), "epochs": 1, "lr": 0.001} for n, m in models.items()}
+    return (
+        f"tasks=[{task}]",
+        "plugins=[order.py, bright.py]",
+        f"teachers={json.dumps(teachers)}",
+        f"methods=[{method}]",
+        "seeds=[1]",
+        "training.log_every=1",
+        *TASKS[task],
+    )
+
+
+def student(small, label="mt_bert"):
+    (record,) = (r for r in small.store().records() if r.label == label)
+    auto = AutoModelForQuestionAnswering if record.task == "synthetic_qa" else AutoModelForSequenceClassification
+    return record, auto.from_pretrained(small.store().run_folder(record.key) / "student").state_dict()
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cofinetune", [True, False])
+def test_they_teach_one_student(mixed, task, cofinetune):
+    method = f"{{mt_bert: {{label: mt_bert, cofinetune: {str(cofinetune).lower()}}}}}"
+    asked = settings(mixed, task, method)
+    assert not mixed.run(*asked).failed
+    record, _ = student(mixed)
+    assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
+    assert record.notes == {"layer_maps": [[2], [4]]}
+    assert record.parts["alignment"]["read"][1].endswith("/198")
+    names = ["base (mt_bert)", "other (mt_bert)"] if cofinetune else ["base", "other"]
+    assert record.teachers == names
+    kept = {teacher.name: teacher for teacher in mixed.store().teachers()}
+    assert {*names} <= kept.keys()
+    for job in mixed.plan(*asked).teachers:  # each is scored in its own tokens
+        encoded = encode_task(
+            job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
+        )
+        metrics = mixed.plan(*asked).resolved.suite.host.metrics
+        model = Capture(teachers.load(job))
+        batch_size = job.training.batch_size
+        scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))
+        assert kept[job.name].score == pytest.approx(scored.score, nan_ok=True)
+        folder = teachers.folder(job) / str(job.index) if job.group else teachers.folder(job)
+        assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.reader.fingerprint
+
+
+def test_the_student_may_read_with_the_byte_level_tokenizer(mixed):
+    asked = settings(mixed, "synthetic_qa", base="roberta", other="bert")
+    assert not mixed.run(*asked).failed
+    folder = mixed.store().run_folder(student(mixed)[0].key) / "student"
+    assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == tokenizers.fingerprint(bytelevel())
+
+
+@pytest.mark.parametrize("method", ["logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert"])
+def test_a_method_of_one_teacher_takes_what_can_be_carried_over(mixed, method):
+    """pkd and logit_kd need states and predictions alone; the others ask for attention, and say so."""
+    save(mixed.folder / "twin", "roberta", layers=4, hidden=32)
+    row = f"{{{method}: {{teachers: [other]}}}}"
+    plan = mixed.plan(*settings(mixed, method=row, other="twin"), "students={two: {layers: 2}}")
+    if method in ("logit_kd", "pkd"):
+        assert not plan.not_applicable
+    else:
+        (cell,) = plan.not_applicable
+        assert "of teacher other, whose tokenizer is not the student's" in cell.reason
+
+
+def test_alone_and_in_company_the_bits_are_the_same(mixed):
+    asked = settings(mixed, "synthetic_qa")
+    mixed.run(*asked)
+    record, expected = student(mixed)
+    (mixed.store().run_folder(record.key) / "record.json").unlink()
+    rows = "[finetune, logit_kd, {mt_bert: {label: apart, cofinetune: false}}, mt_bert]"
+    assert not mixed.run(*asked, f"methods={rows}").failed
+    again, weights = student(mixed)
+    assert again.cost.cohort_size == 4
+    assert again.key == record.key
+    assert_same(weights, expected)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_kept_in_their_own_tokens_they_teach_what_they_teach_when_they_are_run(mixed, task):
+    asked = settings(mixed, task)
+    mixed.run(*asked)
+    kept, weights = student(mixed)
+    assert (kept.parts["numeric"]["teacher_tensors"], "alignment" in kept.parts) == ("kept", True)
+    assert kept.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
+    (mixed.folder / "results").rename(mixed.folder / "results before")
+    mixed.run(*asked, "teacher_cache.max_gb=0")
+    fresh, others = student(mixed)
+    assert fresh.key != kept.key
+    for mine, theirs in zip(kept.losses, fresh.losses, strict=True):
+        assert mine.terms == pytest.approx(theirs.terms, rel=1e-3)
+    assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in others.items())
+
+
+def test_company_changes_nothing_for_those_whose_teacher_reads_as_they_do(mixed):
+    asked = settings(mixed, method="logit_kd")
+    mixed.run(*asked)
+    record, expected = student(mixed, "logit_kd")
+    assert "alignment" not in record.parts
+    (mixed.store().run_folder(record.key) / "record.json").unlink()
+    assert not mixed.run(*asked, "methods=[logit_kd, mt_bert]").failed
+    assert_same(student(mixed, "logit_kd")[1], expected)
+
+
+@pytest.mark.parametrize("label", ["base (mt_bert)", "mt_bert"])
+def test_interrupted_equals_uninterrupted(mixed, label):
+    asked = settings(mixed, "synthetic_qa")
+    mixed.run(*asked)
+    _, expected = student(mixed)
+    for name in ("results", "cache"):
+        shutil.rmtree(mixed.folder / name)
+    assert mixed.run(*asked, observers=(Watcher(label, 1),)).interrupted
+    assert not mixed.run(*asked).interrupted
+    assert_same(student(mixed)[1], expected)
+
+
+def test_what_a_teacher_reads_is_part_of_the_keys(mixed):
+    def keys(method):
+        plan = mixed.plan(*settings(mixed, method=method))
+        return {job.key for job in plan.teachers if job.group}, {job.planned.key for job in plan.runs}
+
+    rows = ("mt_bert", "{mt_bert: {cofinetune: false}}")
+    before = [keys(row) for row in rows]
+    short = bytelevel()
+    path = mixed.folder / "roberta" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 20}))
+    assert tokenizers.load(mixed.folder / "roberta").model_max_length == 20
+    assert tokenizers.fingerprint(short) == tokenizers.fingerprint(tokenizers.load(mixed.folder / "roberta"))
+    for row, (groups, runs) in zip(rows, before, strict=True):
+        changed_groups, changed_runs = keys(row)
+        assert not runs & changed_runs
+        assert not groups & changed_groups
+
+
+def test_how_many_tokens_a_model_takes(tmp_path):
+    for family, tokenizer, most in (("bert", wordpiece(), 200), ("roberta", bytelevel(), 198)):
+        folder = save(tmp_path / family, family)
+        config = AutoModelForSequenceClassification.from_pretrained(folder).config
+        assert tokenizers.most_tokens(tokenizer, config) == most
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        model(input_ids=torch.full((1, most), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=torch.full((1, most + 1), 5))

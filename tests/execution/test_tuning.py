@@ -1,0 +1,247 @@
+"""Tuning from the suite to the record: the same trials whatever happens, chosen on held-out examples alone."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness import hookimpl
+from harness.reporting import report
+
+LEANS = '''
+"""Learns to say one class, as its option says: so the option decides the score."""
+
+from typing import Annotated
+from pydantic import Field
+from harness import Method, MethodConfig, Needs, Search, Stage, hookimpl
+
+class Config(MethodConfig):
+    side: Annotated[float, Search(-1, 1)] = Field(0.0, description="which class")
+    fails_above: float = Field(2.0, description="a side beyond which it fails")
+
+class Leans(Method):
+    name = "leans"
+    Config = Config
+    min_teachers = max_teachers = 0
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"]))]
+    def losses(self, step, batch, student, teachers):
+        if self.config.side > self.config.fails_above:
+            raise ValueError("on purpose")
+        target = -3 if self.config.side > 0 else 3
+        return {"side": (student.logits[:, 1] - student.logits[:, 0] - target).square().mean()}
+
+@hookimpl
+def harness_register_methods(register):
+    register(Leans)
+'''
+
+SUITE = (
+    "tuning={trials: 4}",
+    "methods=[finetune, leans, logit_kd]",
+    "seeds=[1]",
+    "training.lr=1e-2",
+    "training.epochs=2",
+)
+
+
+@pytest.fixture
+def suite(small):
+    (small.folder / "leans.py").write_text(LEANS)
+    plugins = (str(small.folder / "leans.py"),)
+
+    def run(*overrides, observers=()):
+        outcome = small.run(*SUITE, *overrides, plugins=plugins, observers=observers)
+        assert not outcome.failed
+        return small.store()
+
+    run.small = small
+    return run
+
+
+class Trials:
+    """Which trials began, and which runs."""
+
+    def __init__(self):
+        self.started = []
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append((event.run.role, event.run.label, event.run.trial))
+
+    def of(self, role):
+        return [(label, number) for kind, label, number in self.started if kind == role]
+
+
+def tunings(store):
+    """label -> its record."""
+    studies = {record.label: record.tuning.study for record in store.records() if record.tuning}
+    return {label: store.tuning(study) for label, study in studies.items()}
+
+
+def trials(store, *, without=()):
+    """label -> what was tried and scored; times are never the same."""
+    dropped = {"seconds", *without}
+    return {
+        label: [trial.model_dump(exclude=dropped) for trial in record.trials]
+        for label, record in tunings(store).items()
+    }
+
+
+def weights(store, label):
+    (record,) = [record for record in store.records() if record.label == label]
+    model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
+    return model.state_dict()
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], tensor) for name, tensor in right.items())
+
+
+def test_every_row_has_its_trials_and_runs_with_the_best(suite):
+    watcher = Trials()
+    store = suite(observers=(watcher,))
+    records = {record.label: record for record in store.records()}
+    found = tunings(store)
+    assert {label: len(record.trials) for label, record in found.items()} == dict.fromkeys(records, 4)
+    assert watcher.of("trial") == [(label, n) for n in range(4) for label in ("finetune", "leans", "logit_kd")]
+    assert found["leans"].default.values == {"training.lr": 1e-2, "side": 0.0}
+    assert found["logit_kd"].default.values == {"training.lr": 1e-2, "temperature": 4.0, "alpha": 0.5}
+    leans = found["leans"]
+    assert leans.chosen.number != 0, "the default says the class that is rarer"
+    assert leans.chosen.score == max(trial.score for trial in leans.trials) > leans.default.score
+    tuned = records["leans"].tuning
+    assert (tuned.values, tuned.score, tuned.trials) == (leans.chosen.values, leans.chosen.score, 4)
+    assert tuned.seconds == pytest.approx(sum(trial.seconds for trial in leans.trials))
+    assert all(trial.steps == records["leans"].cost.steps and trial.seconds > 0 for trial in leans.trials)
+    assert {record.data_fingerprint for record in found.values()} == {records["leans"].selection.fingerprint}
+    assert leans.data_fingerprint != records["leans"].data_fingerprint
+    assert not list((store.folder / "checkpoints").glob("*"))
+    assert len(list((store.folder / "runs").iterdir())) == 3, "trials export nothing"
+
+
+def test_the_run_is_that_of_a_suite_that_says_the_values(suite):
+    store = suite("methods=[leans]")
+    (record,) = store.records()
+    chosen, expected = record.tuning.values, weights(store, "leans")
+    (store.folder).rename(store.folder.with_name("tuned"))
+    said = ("tuning=null", "selection={epoch: last}", f"training.lr={chosen['training.lr']!r}")
+    again = suite(f"methods=[{{leans: {{side: {chosen['side']!r}}}}}]", *said)
+    (plain,) = again.records()
+    assert plain.tuning is None
+    assert plain.score == record.score
+    assert same(weights(again, "leans"), expected)
+
+
+def test_alone_and_beside_others_the_trials_are_the_same(suite):
+    together = trials(suite())
+    for label in ("leans", "logit_kd"):
+        suite.small.store().folder.rename(suite.small.store().folder.with_name(f"before {label}"))
+        assert trials(suite(f"methods=[{label}]")) == {label: together[label]}
+
+
+def test_the_validation_labels_decide_nothing(suite):
+    before = trials(suite())
+    scores = {record.label: record.score for record in suite.small.store().records()}
+    suite.small.store().folder.rename(suite.small.store().folder.with_name("honest"))
+    plugin = suite.small.folder / "order.py"
+    poisoned = plugin.read_text().replace("def load(source):", FLIPPED).replace("made(60, 2)}", "flipped(made(60, 2))}")
+    plugin.write_text(poisoned)
+    assert trials(suite()) == before
+    flipped = {record.label: record.score for record in suite.small.store().records()}
+    assert flipped == pytest.approx({label: 1 - score for label, score in scores.items()})
+
+
+FLIPPED = """def flipped(rows):
+    return rows.map(lambda row: {"label": 1 - row["label"]})
+
+
+def load(source):"""
+
+
+def test_more_seeds_take_over_what_was_chosen(suite):
+    store = suite()
+    before = trials(store)
+    watcher = Trials()
+    suite("seeds=[1, 2]", observers=(watcher,))
+    assert watcher.of("trial") == []
+    assert len(watcher.of("student")) == 3
+    assert trials(store) == before
+    values = {(record.label, json.dumps(record.tuning.values)) for record in store.records()}
+    assert len(values) == 3, "one choice for all seeds of a row"
+
+
+def test_a_trial_that_fails_counts_as_one(suite):
+    store = suite("methods=[{leans: {fails_above: 0.0}}]")
+    (record,) = tunings(store).values()
+    failed = [trial for trial in record.trials if trial.values["side"] > 0]
+    assert failed, "some of the trials fail"
+    assert all(trial.score is None and "ValueError: on purpose" in trial.error for trial in failed)
+    assert len(record.trials) == 4
+    assert record.chosen.score is not None
+    text = report(store.folder).markdown
+    assert f"{len(failed)} of 4" in text.partition("## Tuning")[2]
+
+
+def test_a_row_with_nothing_to_tune_says_so(suite):
+    store = suite("tuning={trials: 2, lr: null}")
+    records = {record.label: record for record in store.records()}
+    assert records["finetune"].tuning is None
+    assert records["leans"].tuning.trials == 2
+    written = report(store.folder)
+    assert "Nothing to tune: `finetune` on 1x32, order." in written.markdown
+    assert "nothing to tune, on some task at least: finetune" in written.markdown
+
+
+def test_the_board_has_the_choices_and_their_cost(suite):
+    store = suite()
+    folder, text = store.folder, report(store.folder).markdown
+    found = tunings(store)
+    (line,) = [line for line in text.partition("## Tuning")[2].splitlines() if line.startswith("| leans ")]
+    assert f"side: {found['leans'].chosen.values['side']:.3g}" in line
+    assert f"{100 * found['leans'].chosen.score:.1f}" in line
+    assert "tuning cost" in text
+    frame = pd.read_csv(folder / "sections" / "tuning.csv")
+    assert frame.groupby("label").size().to_dict() == dict.fromkeys(found, 4)
+    chosen = frame[frame["chosen"]].set_index("label")
+    assert {label: json.loads(values) for label, values in chosen["values"].items()} == {
+        label: record.chosen.values for label, record in found.items()
+    }
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("label")
+    assert board.loc["leans", "tuning_seconds"] == pytest.approx(found["leans"].seconds)
+    told = {each["label"]: each for each in json.loads((folder / "leaderboard.json").read_text())["tuning"]}
+    assert {label: len(each["trials"]) for label, each in told.items()} == dict.fromkeys(found, 4)
+    assert told["leans"]["chosen"] == found["leans"].chosen.number
+
+
+def test_a_killed_tuning_goes_on_with_the_same_trials(suite):
+    small = suite.small
+    longer = (*SUITE, "training.epochs=20", "training.checkpoint_every=10")
+    sets = [argument for override in longer for argument in ("--set", override)]
+    command = [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", "--plugin", "leans.py", *sets]
+    process = subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    store, limit = small.store(), time.monotonic() + 120
+    while len(list((store.folder / "checkpoints").glob("*.pt"))) < 3 or ended(store) < 3:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    watcher = Trials()
+    suite("training.epochs=20", "training.checkpoint_every=10", observers=(watcher,))
+    assert 0 < len(watcher.of("trial")) < 12, "some trials were done before"
+    resumed, tensors = trials(store), weights(store, "leans")
+    store.folder.rename(store.folder.with_name("killed"))
+    suite("training.epochs=20", "training.checkpoint_every=10")
+    assert trials(store) == resumed
+    assert same(weights(store, "leans"), tensors)
+
+
+def ended(store):
+    """Trials in the journals."""
+    return sum(path.read_text().count('"state"') for path in (store.folder / "tuning").glob("*.log"))

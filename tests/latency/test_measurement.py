@@ -1,0 +1,217 @@
+"""A whole measurement of models too small to take time, one of which is made to."""
+
+import time
+
+import pytest
+import torch
+
+from harness.api.errors import UserError
+from harness.config.schema import LatencySpec
+from harness.latency.builtin_backends import builtin
+from harness.latency.candidates import Candidate, Candidates
+from harness.latency.eager import Eager
+from harness.latency.measurement import measure, parts
+from harness.storage import provenance
+from harness.storage.records import Hardware
+
+CPU = torch.device("cpu")
+QUICK = LatencySpec(
+    batch_sizes=[1, 3],
+    lengths=[4, 8],
+    backends=["eager"],
+    rounds=25,
+    warmup=12,
+    max_seconds=60,
+    threads=1,
+    memory=False,
+)
+BACKENDS = builtin()
+
+
+def candidate(name, load, role="model"):
+    return Candidate(name, role, f"made for the test: {name}", {"name": name}, load)
+
+
+def slow(model, seconds=0.02):
+    """The model, with a pause before each call."""
+    model.register_forward_pre_hook(lambda *_: time.sleep(seconds))
+    return model
+
+
+def measured(settings, *models, said=None, **others):
+    given = {"backends": BACKENDS, "say": (said if said is not None else []).append} | others
+    return measure(Candidates(models), settings, CPU, **given)
+
+
+@pytest.fixture(scope="module")
+def record(make):
+    return measured(QUICK, candidate("fast", make), candidate("slowed", lambda: slow(make())))
+
+
+def test_a_slowed_model_comes_out_slower(record):
+    for timing in record.timings:
+        if timing.model == "slowed":
+            ratio = record.ratio(timing)
+            assert ratio.low > 1
+            assert ratio.inverse.high < 1
+            assert timing.percentile(0.5) >= 0.02
+
+
+def test_the_control_is_another_copy_of_the_slowed_model(record):
+    control = record.models[-1]
+    assert (control.name, control.role, control.of) == ("slowed (second copy)", "control", "slowed")
+    for timing in record.timings:
+        if timing.model == control.name:
+            assert timing.percentile(0.5) >= 0.02, "it is as slow as the first"
+            assert 0.2 < record.ratio(timing).median < 5, "and not as slow as both"
+
+
+def test_every_model_is_timed_at_every_shape_in_every_round(record):
+    assert record.shapes == [(1, 4), (1, 8), (3, 4), (3, 8)]
+    assert len(record.timings) == 3 * 4
+    assert {len(timing.nanoseconds) for timing in record.timings} == {25}
+    assert all(11 <= timing.warmup <= 13 for timing in record.timings), "the first call, and those until it settled"
+    assert record.reference == "fast"
+
+
+def test_the_record_says_what_ran(record):
+    assert [model.kind for model in record.models] == ["BertForSequenceClassification"] * 3
+    assert {model.dtype for model in record.models} == {"float32"}
+    assert record.provenance.hardware.threads == torch.get_num_threads()
+    assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_time_is_bounded_and_one_round_is_always_timed(make):
+    settings = QUICK.model_copy(update={"rounds": 10_000, "max_seconds": 0.3})
+    began = time.monotonic()
+    cut = measured(settings, candidate("a", lambda: slow(make())))
+    assert time.monotonic() - began < 20  # 160 000 calls would take an hour
+    assert {1 <= len(timing.nanoseconds) < 100 for timing in cut.timings} == {True}
+
+
+def test_one_model_alone_is_its_own_control(make):
+    settings = QUICK.model_copy(update={"rounds": 2})
+    assert [model.of for model in measured(settings, candidate("a", make)).models] == [None, "a"]
+
+
+def test_threads_are_those_asked_for(make):
+    before = torch.get_num_threads()
+    seen = []
+
+    def watched():
+        model = make()
+        model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+        return model
+
+    settings = QUICK.model_copy(update={"rounds": 1})
+    record = measured(settings, candidate("a", watched), threads=before + 1)
+    assert set(seen) == {before + 1}
+    assert record.provenance.hardware.threads == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_onnx_beside_eager(make):
+    settings = QUICK.model_copy(update={"backends": ["eager", "onnx"], "rounds": 2, "batch_sizes": [1]})
+    said: list[str] = []
+    record = measured(settings, candidate("a", lambda: make("distilbert")), said=said)
+    assert record.backends == ["eager", "onnx"]
+    assert len(record.timings) == 2 * 2 * 2
+    assert "onnxruntime" in record.parts["packages"]
+    assert [line for line in said if "for onnx" in line] == ["latency: preparing 2 models for onnx, threads: 1"]
+    assert [(each.model, each.backend) for each in record.preparations] == [
+        (model, backend) for backend in ("eager", "onnx") for model in ("a", "a (second copy)")
+    ]
+    assert all((each.deviation is None) == (each.backend == "eager") for each in record.preparations)
+    exported = [each.seconds for each in record.preparations if each.backend == "onnx"]
+    assert min(exported) > max(timing.percentile(1.0) for timing in record.timings), "exporting is in no time"
+
+
+class Other(Eager):
+    """A backend that runs another model than it is given, or fails."""
+
+    packages = ("numpy",)
+
+    def __init__(self, other, *, exact=True):
+        self.other, self.exact = other, exact
+        self.timed = 0
+
+    def program(self, model, device, example):
+        if self.other is None:
+            raise ValueError("no such operator\nand more")
+        return super().program(self.other(), device, example)
+
+
+def loud(make):
+    """A model with a head that tells examples apart."""
+    model = make("bert")
+    torch.nn.init.normal_(model.classifier.weight)
+    return model
+
+
+def test_nothing_is_timed_in_a_backend_that_computes_something_else(make):
+    settings = QUICK.model_copy(update={"backends": ["other"]})
+    said: list[str] = []
+    with pytest.raises(UserError, match="other does not compute what eager does for a"):
+        measured(settings, candidate("a", make), said=said, backends={"other": Other(lambda: loud(make))})
+    assert [line for line in said if "rounds" in line] == []
+
+
+def test_a_backend_that_need_not_be_exact_tells_how_far_it_is_off(make):
+    settings = QUICK.model_copy(update={"backends": ["other"], "rounds": 2})
+    record = measured(settings, candidate("a", make), backends={"other": Other(lambda: loud(make), exact=False)})
+    assert record.backends == ["other"]
+    assert all(each.deviation > 0.01 and each.agreement is None for each in record.preparations)
+    assert "numpy" in record.parts["packages"]
+
+
+def test_a_backend_that_fails_is_told_in_a_line(make):
+    settings = QUICK.model_copy(update={"backends": ["other"]})
+    with pytest.raises(UserError, match="other cannot run a: ValueError: no such operator; leave 'other' out"):
+        measured(settings, candidate("a", make), backends={"other": Other(None)})
+
+
+def test_flops_are_those_of_the_batch(make):
+    """2 layers of width 16, FFN 32, two heads: 2 (4 H H + 2 H F) a token, 4 N H for its attention; and the head."""
+    record = measured(QUICK.model_copy(update={"rounds": 1}), candidate("a", make))
+    for timing in record.timings:
+        n = timing.length
+        layers = 2 * (2 * (4 * 16 * 16 + 2 * 16 * 32) * n + 4 * n * n * 16)
+        head = 2 * 16 * 16 + 2 * 16 * 2
+        assert timing.flops == timing.batch_size * (layers + head)
+
+
+def test_the_task_s_lengths_need_a_task(make):
+    with pytest.raises(UserError, match=r"latency.lengths: `task` is asked for"):
+        measured(QUICK.model_copy(update={"lengths": ["task"]}), candidate("a", make))
+
+
+def test_the_key_is_of_models_settings_and_machine(make):
+    found = Candidates([candidate("a", make)])
+
+    def key_parts(found=found, settings=QUICK, threads=1, backends=BACKENDS):
+        return parts(found, settings, CPU, threads=threads, backends=backends)
+
+    one = key_parts()
+    assert one == key_parts()
+    changed = [
+        key_parts(Candidates([candidate("b", make)])),
+        key_parts(settings=QUICK.model_copy(update={"rounds": 24})),
+        key_parts(threads=7),
+    ]
+    assert all(other != one for other in changed)
+    assert changed[2]["hardware"]["threads"] == 7
+    assert [model["name"] for model in one["models"]] == ["a", "a (second copy)"]
+
+
+def test_the_key_is_not_of_how_much_memory_the_machine_tells(make, monkeypatch):
+    found = Candidates([candidate("a", make)])
+
+    def key_parts(**changes):
+        machine = Hardware(device="cpu", name="c", cores=2, threads=2, memory_bytes=8).model_copy(update=changes)
+        monkeypatch.setattr(provenance, "hardware", lambda device: machine)
+        return parts(found, QUICK, CPU, threads=1, backends=BACKENDS)
+
+    one = key_parts()
+    assert one == key_parts(memory_bytes=9)
+    assert one != key_parts(cores=4)
+    assert key_parts(device="cuda") == key_parts(device="cuda", cores=4)

@@ -1,0 +1,59 @@
+"""Peak memory, in processes that are forked for it."""
+
+import mmap
+import multiprocessing
+import sys
+import time
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from harness.latency import peak_memory
+
+CPU = torch.device("cpu")
+forked = pytest.mark.skipif(
+    sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods(),
+    reason="elsewhere a process's memory is told otherwise",
+)
+
+
+def wide(layers: int) -> BertModel:
+    config = BertConfig(
+        vocab_size=50, num_hidden_layers=layers, hidden_size=512, num_attention_heads=2, intermediate_size=2048
+    )
+    return BertModel(config).eval()
+
+
+class Hidden(BertModel):
+    """A model that is defined where another process cannot find it."""
+
+
+Hidden.__module__ = "nowhere"
+
+
+@forked
+def test_a_process_of_its_own_tells_what_a_model_takes():
+    """12.6 MB a layer; beside the weights, activations of 4 x 64 tokens of width 2048 are 2 MB."""
+    few, many, hidden = peak_memory.peaks([wide(1), wide(5), Hidden(wide(1).config)], (4, 64), CPU, 1)
+    weights = [sum(p.numel() * 4 for p in wide(layers).parameters()) for layers in (1, 5)]
+    assert weights[0] < few < weights[0] + 40e6
+    assert weights[1] < many < weights[1] + 40e6
+    assert many - few == pytest.approx(weights[1] - weights[0], rel=0.2)
+    assert hidden is None
+
+
+def test_the_most_is_what_was_there_at_any_moment():
+    levels = iter([5, 9, 7, *[3] * 10**6])
+    with peak_memory.Watch(lambda: next(levels)) as watch:
+        time.sleep(0.1)
+    assert watch.most == 9
+
+
+@forked
+def test_own_memory_grows_with_what_is_written():
+    size = 20_000_000  # of no heap, which may have room that is there already
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE) as block:
+        before = peak_memory.own()
+        block.write(b"x" * size)
+        assert peak_memory.own() - before > 0.9 * size

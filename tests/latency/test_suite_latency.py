@@ -1,0 +1,248 @@
+"""A suite with a latency section, from its file to its tables; and checkpoints that belong to none."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig
+
+from harness.api.errors import UserError
+from harness.cli.app import main
+from harness.config.schema import LatencySpec
+from harness.latency import suite_latency as latency_suite
+from harness.plugin_host.host import Host
+
+SECTION = (
+    "latency={batch_sizes: [1, 2], lengths: [4, 8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20, "
+    "memory: false}"
+)
+SETTINGS = ("methods=[finetune]", "seeds=[1]", SECTION)
+
+
+@pytest.fixture
+def harness(small, monkeypatch, capsys):
+    """``harness("run", ...)``: the exit code; what was printed is in its ``out`` and ``err``."""
+    monkeypatch.chdir(small.folder)
+
+    def call(command, *arguments, settings=SETTINGS):
+        options = [f"--set={setting}" for setting in settings]
+        monkeypatch.setattr("sys.argv", ["harness", command, *arguments, *options])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        call.out, call.err = capsys.readouterr()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def refuse_to_measure(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("measured again")
+
+    return lambda: monkeypatch.setattr(latency_suite, "measure", refuse)
+
+
+def test_from_the_suite_to_the_board(small, harness, refuse_to_measure):
+    assert harness("run", "small.yaml") == 0, harness.err
+    assert "speed-up" in harness.out
+    folder = small.store().folder
+    (record,) = small.store().latencies()
+    assert [(model.name, model.role) for model in record.models] == [
+        ("base", "teacher"),
+        ("1x32", "student"),
+        ("1x32 (second copy)", "control"),
+    ]
+    (run,) = small.store().records()
+    assert run.key in record.models[1].source
+    assert record.models[1].parameters == run.size.parameters
+    table = (folder / "latency.md").read_text()
+    assert f"run `{run.key}` (order, finetune, seed 1)" in table
+    rows = list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert [row["role"] for row in rows if row["speed_up"]] == ["teacher", "student"]
+    assert len(list(csv.DictReader((folder / "latency.csv").open()))) == 3 * 4
+
+    files = {path: path.read_bytes() for path in folder.glob("*.*")}
+    refuse_to_measure()
+    assert harness("run", "small.yaml") == 0, harness.err
+    assert harness("report", str(folder), settings=()) == 0
+    assert {path: path.read_bytes() for path in folder.glob("*.*")} == files
+
+    assert harness("run", "small.yaml", settings=(*SETTINGS[:2], "latency=null")) == 0
+    assert "0 of 1 runs to train" in harness.err
+    assert "speed-up" not in (folder / "leaderboard.md").read_text()
+
+
+def test_keys_of_runs_do_not_depend_on_latency(small):
+    plain, measured = small.plan(), small.plan(SECTION)
+    assert [job.planned.key for job in plain.runs] == [job.planned.key for job in measured.runs]
+    assert [job.key for job in plain.teachers] == [job.key for job in measured.teachers]
+    assert (plain.file("").latency, measured.file("").latency.rounds) == (None, 8)
+
+
+def test_latency_alone_measures_what_was_trained(small, harness, refuse_to_measure):
+    without = SETTINGS[:2]
+    assert harness("latency", "small.yaml") == 2
+    assert "no student of it is trained yet; `harness run small.yaml` trains them" in harness.err
+    small.run(*without)
+    shutil.rmtree(small.folder / "cache")
+    assert harness("latency", "small.yaml") == 0, harness.err
+    assert "# small: latency" in harness.out
+    assert "speed-up" in (small.store().folder / "leaderboard.md").read_text()
+    refuse_to_measure()
+    assert harness("latency", "small.yaml", "--quiet") == 0
+    assert harness.err == ""
+
+
+def test_a_student_without_a_completed_run_is_named(small, harness):
+    (small.folder / "more.yaml").write_text(
+        "include: small.yaml\nstudents: {2x32: {layers: 2, init: uniform}}\n", encoding="utf-8"
+    )
+    small.run(*SETTINGS[:2])
+    assert harness("latency", "more.yaml") == 0, harness.err
+    assert "2x32 was not measured: no run of it on order is completed." in harness.out
+
+
+def test_what_cannot_be_measured_is_told_before_training(small, harness, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert harness("run", "small.yaml", settings=(*SETTINGS, "latency.backends=[eager, onnx]")) == 2
+    assert "latency.backends: the backend onnx needs onnx, onnxscript, onnxruntime" in harness.err
+    assert not small.store().folder.exists(), "nothing was trained"
+
+
+def test_what_fails_after_training_leaves_the_board(small, harness, monkeypatch):
+    def fail(*_, **__):
+        raise UserError("latency: it went wrong")
+
+    monkeypatch.setattr(latency_suite, "measure", fail)
+    assert harness("run", "small.yaml") == 2
+    assert "# small: leaderboard" in harness.out
+    assert "error: latency: it went wrong" in harness.err
+
+
+def test_lengths_are_checked_against_checkpoints_before_training(small, make, tmp_path):
+    make("bert").save_pretrained(tmp_path / "short")
+    from transformers import BertTokenizerFast
+
+    BertTokenizerFast(
+        vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])}
+    ).save_pretrained(tmp_path / "short")
+    planned = small.plan(
+        f"teachers={{base: {{model: {tmp_path / 'short'}}}}}", "methods=[finetune]", "students.1x32.layers=1"
+    )
+    latency_suite.check(planned, LatencySpec(lengths=[64], backends=["eager"]))
+    with pytest.raises(UserError, match="base reads at most 64 tokens, found 65"):
+        latency_suite.check(planned, LatencySpec(lengths=[65], backends=["eager"]))
+
+
+def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to_measure):
+    for name, family, head in (("one", "bert", "qa"), ("two", "distilbert", "bare")):
+        make(family, head).save_pretrained(small.folder / name)
+    assert harness("latency", "./one", "./two", settings=(SECTION, "device=cpu")) == 0, harness.err
+    assert "./one (model): BertForQuestionAnswering" in harness.out
+    assert "./two (model): DistilBertModel" in harness.out
+    assert (small.folder / "results" / "models" / "latency.md").exists()
+    make("roberta").save_pretrained(small.folder / "three")
+    assert harness("latency", "./two", "./three", settings=(SECTION, "device=cpu")) == 0, harness.err
+    refuse_to_measure()
+    assert harness("latency", "./one", "./two", settings=(SECTION, "device=cpu")) == 0, harness.err
+    assert "./one (model)" in harness.out
+    assert "./three" not in harness.out, "it was measured, and is not asked for"
+    assert "./three (model)" in (small.folder / "results" / "models" / "latency.md").read_text()
+    assert harness("latency", "./one", "./one", settings=(SECTION,)) == 2
+    assert "'./one' stands twice" in harness.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("latency.rounds=0", "latency.rounds"),
+        ("seeds=[1]", "unknown key"),
+        ("latency.backends=[egaer]", "unknown backend 'egaer'; did you mean 'eager'?"),
+        ("latency.backends=[eager, eager]", "'eager' stands twice"),
+        ("latency.lengths=[task]", "`task` stands for the lengths of a suite's task, and checkpoints have none"),
+        ("latency.threads=[]", "latency.threads"),
+        ("latency.threads=[some]", "latency.threads"),
+    ],
+)
+def test_settings_of_checkpoints_are_checked(harness, setting, message):
+    assert harness("latency", "./one", "./two", settings=(setting,)) == 2
+    assert message in harness.err
+
+
+def test_a_folder_that_is_no_model_is_told(harness, small):
+    (small.folder / "empty").mkdir()
+    BertConfig(num_hidden_layers=1).save_pretrained(small.folder / "empty")
+    assert harness("latency", "./empty", settings=(SECTION,)) == 2
+    assert "error: " in harness.err
+    assert "Traceback" not in harness.err
+
+
+FULL = (
+    "latency={batch_sizes: [2], lengths: [4, task], backends: [eager, onnx-int8], rounds: 8, warmup: 10, "
+    "max_seconds: 20, threads: [1, 2]}"
+)
+
+
+def test_the_task_s_lengths_threads_memory_and_int8(small, harness):
+    assert harness("run", "small.yaml", settings=(*SETTINGS[:2], FULL)) == 0, harness.err
+    records = small.store().latencies()
+    assert sorted(record.provenance.hardware.threads for record in records) == [1, 2]
+    for record in records:
+        assert record.shapes == [(2, 4), (2, "task")]
+        assert (record.lengths.examples, record.lengths.longest) == (60, 11), "nine words, and two tokens around them"
+        assert record.memory_shape == (2, 11)
+        assert all((model.peak_memory_bytes or 0) > 0 for model in record.models if model.of is None)
+        told = {each.model: each for each in record.preparations if each.backend == "onnx-int8"}
+        assert {name: each.examples for name, each in told.items()} == {"base": 60, "1x32": 60, "1x32 (second copy)": 0}
+        assert told["1x32"].agreement >= 0.8
+        (run,) = small.store().records()
+        assert told["1x32"].eager_score == pytest.approx(run.score), "the whole validation split, as it was scored"
+    text = (small.store().folder / "latency.md").read_text()
+    assert "60 validation examples of order" in text
+    assert text.count("### onnx-int8") == 2
+
+
+BF16 = "latency={batch_sizes: [2], lengths: [4], backends: [eager, bf16], rounds: 6, threads: 1, memory: false}"
+
+
+def test_a_plugin_brings_a_backend(small, harness, make):
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    module = next(block for block in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "bf16_backend.py" in block)
+    (small.folder / "bf16_backend.py").write_text(module)
+    make("bert").save_pretrained(small.folder / "one")
+    assert harness("latency", "./one", "--plugin", "bf16_backend.py", settings=(BF16, "device=cpu")) == 0, harness.err
+    assert "### bf16" in harness.out
+    assert harness("run", "small.yaml", settings=(*SETTINGS[:2], BF16)) == 2
+    assert "unknown backend 'bf16'" in harness.err
+    overrides = (*SETTINGS[:2], BF16, "plugins=[order.py, bf16_backend.py]")
+    assert harness("run", "small.yaml", settings=overrides) == 0, harness.err
+    (record,) = small.store().latencies()
+    assert {each.deviation is None for each in record.preparations if each.backend == "bf16"} == {False}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("object()", "has no obstacle, program, exact, packages"),
+        ("Eager", "registered the class Eager; register an instance of it"),
+    ],
+)
+def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
+    (tmp_path / "bad.py").write_text(
+        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
+        f"def harness_register_latency_backends(register):\n    register('mine', {source})\n"
+    )
+    with pytest.raises(UserError, match=words):
+        Host.create([tmp_path / "bad.py"])
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path):
+    (tmp_path / "again.py").write_text(
+        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
+        "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"
+    )
+    with pytest.raises(UserError, match="latency backend 'eager' is registered twice"):
+        Host.create([tmp_path / "again.py"])

@@ -1,0 +1,191 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.api.errors import UserError
+from harness.metrics.builtin_metrics import harness_register_metrics
+from harness.metrics.qa_spans import MAX_ANSWER, best_spans
+from harness.metrics.task_scores import combine, evaluate_outputs
+from harness.tasks.ragged_arrays import Ragged
+from harness.tasks.tokenization import encode
+from tests.support.tiny_tasks import questions, task, wordpiece
+
+METRICS = {}
+harness_register_metrics(METRICS.__setitem__)
+TOKENIZER = wordpiece()
+
+
+def score(kind, rows, logits, **options):
+    described = task(kind, **({"unanswerable": options.pop("unanswerable", True)} if kind == "qa" else {}))
+    encoded = encode(rows, described, TOKENIZER, options.pop("max_length", 32))
+    return evaluate_outputs(described, rows, encoded, logits(encoded), METRICS, **options)
+
+
+def sentences(labels):
+    return Dataset.from_dict({"id": ["x", "y"], "text": ["the cat", "a mat"], "label": labels})
+
+
+def test_classification():
+    scored = score("classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [1, 0]]), split="dev")
+    assert scored.metrics == {"accuracy": 0.5}
+    assert scored.score == 0.5
+    assert scored.frame.to_dict("records") == [
+        {"id": "x", "prediction": 1, "scores": [0.0, 2.0], "label": 1, "split": "dev"},
+        {"id": "y", "prediction": 0, "scores": [1.0, 0.0], "label": 1, "split": "dev"},
+    ]
+
+
+def test_regression():
+    scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.0]]))
+    assert scored.metrics == pytest.approx({"pearson": -1.0, "spearmanr": -1.0})
+    assert scored.frame["prediction"].tolist() == [1.5, 1.0]
+
+
+def test_equal_predictions_have_an_undefined_score():
+    scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.5]]))
+    assert np.isnan([scored.score, *scored.metrics.values()]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_outputs_that_are_not_finite_are_no_score(kind, value):
+    with pytest.raises(ValueError, match="1 of 2 outputs on split 'validation' are not finite"):
+        score(kind, sentences([0, 1]), lambda _: np.float32([[1.5, 0.5], [value, 0.5]]))
+
+
+def test_answers_of_outputs_that_are_nan_are_no_score():
+    rows = questions(("who", "the cat sat", "cat"))
+    with pytest.raises(ValueError, match="1 of 1 outputs on split 'validation' are not finite"):
+        score("qa", rows, lambda encoded: [np.full((2, length), np.nan) for length in encoded.lengths])
+
+
+def sure_of_none(encoded):
+    return [9 * np.eye(1, length).repeat(2, 0) for length in encoded.lengths]
+
+
+def pointing(encoded, weight=5.0):
+    """Logits that are sure of the labels."""
+    outputs = []
+    for row, (first, last) in enumerate(encoded.labels):
+        logits = np.zeros((2, encoded.lengths[row]))
+        logits[0, first] = logits[1, last] = weight
+        outputs.append(logits)
+    return outputs
+
+
+def test_qa_finds_the_answer_in_whichever_window_has_it(tmp_path):
+    context = "the mat sat on a mat . " * 4 + "a cat 42 sat on the mat"
+    rows = questions(("who sat", context, "cat 42"), ("where", "the cat sat on a mat", "a mat"))
+    scored = score("qa", rows, pointing, max_length=20, unanswerable=False)
+    assert scored.metrics == {"exact": 100.0, "f1": 100.0}
+    assert scored.frame["prediction"].tolist() == ["cat 42", "a mat"]
+    assert scored.frame["label"].tolist() == [["cat 42"], ["a mat"]]
+    scored.frame.to_parquet(tmp_path / "predictions.parquet")
+
+
+def test_qa_without_an_answer():
+    rows = questions(("who", "the cat sat", None), ("who", "the cat sat", "cat"))
+    scored = score("qa", rows, pointing)
+    assert scored.frame["prediction"].tolist() == ["", "cat"]
+    names = [f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1")]
+    assert scored.metrics == dict.fromkeys(names, 100.0)
+    assert scored.score == 100.0
+
+
+def test_no_null_answer_where_every_question_has_one():
+    rows = questions(("who", "cat", "cat"))
+    scored = score("qa", rows, sure_of_none, unanswerable=False)
+    assert scored.frame["prediction"].tolist() == ["cat"]
+
+
+def test_null_answers_do_not_depend_on_what_else_is_asked():
+    scored = score("qa", questions(("who", "cat", "cat")), sure_of_none)
+    assert scored.frame["prediction"].tolist() == [""]
+    assert scored.frame["scores"].tolist() == [[0.0, 18.0]]
+
+
+def test_equal_scores_are_no_null_answer():
+    scored = score("qa", questions(("who", "cat", "cat")), lambda encoded: [np.zeros((2, encoded.lengths[0]))])
+    assert scored.frame["prediction"].tolist() == ["cat"]
+
+
+def test_every_window_must_be_sure_that_there_is_no_answer():
+    """One window that doubts it is enough: the null score is the least over the windows."""
+    rows = questions(("who", "the cat sat on a mat . " * 3, "cat"))
+
+    def logits(encoded):
+        assert len(encoded) > 1
+        outputs = [np.zeros((2, length)) for length in encoded.lengths]
+        for output, null in zip(outputs, (9, *[-3] * (len(encoded) - 1)), strict=True):
+            output[:, 0] = null
+        return outputs
+
+    scored = score("qa", rows, logits, max_length=16)
+    assert scored.frame["scores"].tolist() == [[0.0, -6.0]]
+    assert scored.frame["prediction"][0] != ""
+
+
+def test_the_best_answer_that_is_not_blank():
+    rows = questions(("who", "cat   sat", "cat"))
+    encoded = encode(rows, task("qa"), TOKENIZER, 16)
+    assert encoded.lengths.tolist() == [6]  # [CLS] who [SEP] cat sat [SEP]
+    offsets = Ragged.of([[0, 0, 0, 0, 0, 0, 3, 5, 6, 9, 0, 0]], np.int32, (2,))  # as if the blank were a token
+    logits = np.zeros((2, 6))
+    logits[:, 3] = 5
+    (span,) = best_spans(rows, replace(encoded, offsets=offsets), [logits], unanswerable=False)
+    assert span.text == "sat"
+    assert span.score == 5
+
+
+def test_hidden_labels_are_predicted_and_not_scored():
+    scored = score("classification", sentences([-1, -1]), lambda _: np.float32([[0, 2], [1, 0]]))
+    assert (scored.metrics, scored.score) == ({}, None)
+    assert scored.frame["prediction"].tolist() == [1, 0]
+    both = combine({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
+    assert both.score is None
+    assert both.metrics == {"b_accuracy": 0.0}
+
+
+def test_labels_that_are_hidden_in_part_are_refused():
+    with pytest.raises(UserError, match="1 of 2 labels are hidden"):
+        score("classification", sentences([1, -1]), lambda _: np.zeros((2, 2)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 50))
+def test_the_best_span_is_the_best_of_all(seed, length):
+    rows = questions(("who", " ".join(["cat"] * length), "cat"))
+    encoded = encode(rows, task("qa"), TOKENIZER, 128)
+    start, end = logits = np.random.default_rng(seed).normal(size=(2, encoded.lengths[0]))
+    tokens = np.flatnonzero(encoded.answer_mask[0])[1:]
+    best = max(start[a] + end[b] for a in tokens for b in tokens if a <= b < a + MAX_ANSWER)
+    span = best_spans(rows, encoded, [logits], unanswerable=False)[0]
+    assert span.score == pytest.approx(best)
+    assert span.null_score == pytest.approx(start[0] + end[0])
+    assert span.text in rows[0]["context"]
+
+
+def test_several_splits_score_their_mean():
+    parts = {
+        "matched": score("classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [1, 0]]), split="matched"),
+        "mismatched": score(
+            "classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [0, 1]]), split="mismatched"
+        ),
+    }
+    whole = combine(parts)
+    assert whole.metrics == {"matched_accuracy": 0.5, "mismatched_accuracy": 1.0}
+    assert whole.score == 0.75
+    assert whole.frame["split"].tolist() == ["matched"] * 2 + ["mismatched"] * 2
+    assert combine({"matched": parts["matched"]}) is parts["matched"]
+
+
+def test_an_unknown_metric_offers_the_nearest():
+    rows = sentences([1, 1])
+    described = task("classification")
+    encoded = encode(rows, described, TOKENIZER, 32)
+    with pytest.raises(UserError, match=r"'accuracy'.*allowed: f1"):
+        evaluate_outputs(described, rows, encoded, np.zeros((2, 2)), {"f1": METRICS["f1"]})

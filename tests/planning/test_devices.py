@@ -1,0 +1,35 @@
+"""Which devices there are."""
+
+import pytest
+import torch
+
+from harness.api.errors import UserError
+from harness.planning.devices import best_device, refuse_absent, there
+
+
+def machine(monkeypatch, *, cuda=0, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("has", "names"),
+    [
+        ({}, ["cpu"]),
+        ({"mps": True}, ["cpu", "mps"]),
+        ({"cuda": 2}, ["cpu", "cuda:0", "cuda:1", "cuda"]),
+    ],
+)
+def test_what_there_is_and_what_is_best(monkeypatch, has, names):
+    machine(monkeypatch, **has)
+    assert there() == names
+    assert best_device() == names[-1]
+    for name in (None, *names):
+        refuse_absent(name)
+
+
+def test_what_is_not_there_is_told(monkeypatch):
+    machine(monkeypatch, cuda=2)
+    with pytest.raises(UserError, match="device: there is no cuda:2 here; there is cpu, cuda:0, cuda:1, cuda"):
+        refuse_absent("cuda:2")

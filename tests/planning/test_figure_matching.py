@@ -1,0 +1,148 @@
+"""Which published figures a suite's plan holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.planning import figure_matching
+from harness.resolution import load, resolve
+from tests.support.checkpoint_folders import save_without_values
+
+SUITE = """\
+name: matched
+tasks: [sst2, mnli, squad]
+teachers:
+  base: {model: bert-base-uncased}
+  other: {architecture: {layers: 12, hidden: 768, heads: 12, ffn: 3072}}
+students:
+  6x768: {layers: 6, hidden: 768, heads: 12, ffn: 3072}
+  4x312: {layers: 4, hidden: 312, heads: 12, ffn: 1200}
+methods:
+  - finetune
+  - tinybert
+  - tinybert: {label: tinybert-kl, attention_loss: kl}
+  - minilm
+  - minilm: {label: second, version: 2}
+"""
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """The figures of a suite whose teacher's numbers are known from a folder, without a network."""
+    from transformers import BertConfig
+
+    monkeypatch.chdir(tmp_path)
+    save_without_values(BertConfig(), Path("bert-base-uncased"))
+    Path("matched.yaml").write_text(SUITE)
+
+    def found(*overrides: str, plugins: tuple[str, ...] = ()) -> list:
+        suite = load("matched.yaml", overrides=overrides, plugins=plugins)
+        return figure_matching.beside(resolve(suite, online=False))
+
+    return found
+
+
+def test_figures_of_the_same_method_version_and_shape(found):
+    printed = {(f.label, f.student, f.model, f.source) for f in found()}
+    assert printed == {
+        ("base", "", "BERT-base (teacher)", "tinybert-paper"),
+        ("base", "", "BERT-base", "tinybert-paper"),
+        ("tinybert", "6x768", "TinyBERT 6x768", "tinybert-paper"),
+        ("tinybert", "6x768", "TinyBERT6", "tinybert-paper"),
+        ("tinybert", "6x768", "TinyBERT", "xtreme-distil-readme"),
+        ("tinybert", "4x312", "TinyBERT 4x312", "tinybert-paper"),
+        ("tinybert", "4x312", "TinyBERT4", "tinybert-paper"),
+        ("minilm", "6x768", "MiniLM", "xtreme-distil-readme"),
+        ("second", "6x768", "MiniLMv2", "minilmv2-readme"),
+        ("second", "6x768", "MiniLMv2, Bloomberg re-run", "minilmv2-bloomberg"),
+    }
+
+
+def test_a_figure_holds_what_was_printed(found):
+    (mnli,) = [f for f in found() if (f.task, f.model) == ("mnli", "TinyBERT 4x312")]
+    assert (mnli.values, mnli.metrics) == ([82.5, 81.8], ["accuracy_m", "accuracy_mm"])
+    assert (mnli.split, mnli.where) == ("GLUE test server", "table 1, GLUE test server")
+    assert (mnli.teacher, mnli.url) == ("BERT-base", "https://arxiv.org/abs/1909.10351")
+    (teacher,) = [f for f in found() if (f.task, f.label) == ("squad", "base")]
+    assert (teacher.values, teacher.metrics, teacher.teacher) == ([80.7, 88.4], ["exact", "f1"], None)
+
+
+def test_a_teacher_of_the_same_shape_is_not_the_same_teacher(found):
+    assert not [f for f in found() if f.label == "other"]
+
+
+def test_only_tasks_of_the_suite(found):
+    assert {f.task for f in found("tasks=[sst2]")} == {"sst2"}
+    assert not found("tasks=[synthetic_sentiment, wnli]")
+
+
+def test_a_suite_turns_them_off_or_chooses(found):
+    assert not found("published=false")
+    assert found("published=true") == found()
+    chosen = found("published=[minilmv2-readme]")
+    assert {(f.label, f.source) for f in chosen} == {("second", "minilmv2-readme")}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("[minilmv2-readmes]", "unknown source of figures; did you mean 'minilmv2-readme'?"),
+        ("[tinybert-paper, tinybert-paper]", "stands twice"),
+        ("some", "published: should be true or false, found 'some'"),
+    ],
+)
+def test_a_bad_choice_is_told(found, value, words):
+    with pytest.raises(UserError) as caught:
+        found(f"published={value}")
+    assert words in str(caught.value)
+
+
+PLUGIN = """
+from pathlib import Path
+from harness import hookimpl
+
+@hookimpl
+def harness_register_published(register):
+    register(Path(__file__).parent / "mine.yaml")
+"""
+MINE = """\
+title: Mine
+url: https://example.org
+tables:
+  - split: GLUE dev
+    teacher: BERT-large
+    metrics: {sst2: accuracy}
+    rows:
+      - {model: Mine-6, method: finetune, shape: {layers: 6, hidden: 768}, scores: {sst2: 90.1}}
+"""
+
+
+def test_a_plugin_brings_figures(found):
+    Path("plugin.py").write_text(PLUGIN)
+    Path("mine.yaml").write_text(MINE)
+    (mine,) = [f for f in found(plugins=("plugin.py",)) if f.source == "mine"]
+    assert (mine.label, mine.student, mine.task, mine.values) == ("finetune", "6x768", "sst2", [90.1])
+
+
+def test_a_plugins_bad_file_is_told_with_its_line(found):
+    Path("plugin.py").write_text(PLUGIN)
+    Path("mine.yaml").write_text(MINE.replace("accuracy", "accuracy in percent"))
+    with pytest.raises(UserError, match=r"mine\.yaml:6: tables\.0\.metrics\.sst2: .*'accuracy in percent'"):
+        found(plugins=("plugin.py",))
+
+
+def test_a_name_that_is_taken_is_told(found):
+    Path("plugin.py").write_text(PLUGIN.replace("mine.yaml", "tinybert-paper.yaml"))
+    Path("tinybert-paper.yaml").write_text(MINE)
+    with pytest.raises(UserError, match="published source 'tinybert-paper' is registered twice"):
+        found(plugins=("plugin.py",))
+
+
+def test_the_plan_of_a_real_suite_keeps_them(small):
+    """Generated tasks have none, and the plan says so in so many words."""
+    file = small.plan().file("harness run small.yaml")
+    assert file.published == []
+    assert small.plan("published=false").file("harness run small.yaml") == file

@@ -1,0 +1,88 @@
+"""The estimate of what training takes, against formulas by hand, real models, and the real peak of a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.api.model_outputs import ModelShape
+from harness.config.schema import TrainingSpec
+from harness.planning import memory_estimate
+from harness.testing import tiny_model
+
+SMALL = ModelShape("small", layers=2, hidden=8, heads=2, ffn=16)
+READING = memory_estimate.Reading(batch=4, tokens=16, vocabulary=100, outputs=3)
+MEASURE = Path(__file__).with_name("peak_of_a_cohort.py")
+
+
+def load(*, training=None, student=SMALL, stages=((frozenset({"logits"}), True),), teachers=None, fused=True):
+    return memory_estimate.load(student, stages, teachers or {}, READING, training or TrainingSpec(), fused=fused)
+
+
+def test_parameters_are_those_of_bert():
+    model = tiny_model("bert", layers=3, hidden=32, heads=4, ffn=48, vocab=90, num_labels=2)
+    shape = ModelShape("tiny", 3, 32, 4, 48)
+    positions = (memory_estimate.POSITIONS - model.config.max_position_embeddings) * 32
+    head = sum(p.numel() for p in model.classifier.parameters())
+    assert memory_estimate.parameters(shape, 90) == sum(p.numel() for p in model.parameters()) + positions - head
+
+
+def test_tensors_are_counted_by_their_shapes():
+    def numbers(*needs, half=False):
+        return memory_estimate.captured(frozenset(needs), SMALL, READING, half)
+
+    assert numbers("hidden[1]", "embeddings") == 2 * 4 * 16 * 8 * 4
+    assert numbers("scores[2]") == 4 * 2 * 16 * 16 * 4
+    assert numbers("logits", "pooled") == (4 * 3 + 4 * 8) * 4
+    assert numbers("queries[1]", half=True) == 4 * 16 * 8 * 2
+
+
+def test_what_makes_a_step_larger_and_smaller():
+    plain = load().step
+    assert load(fused=False).step > plain
+    assert load(training=TrainingSpec(micro_batch=1)).step < plain
+    coupled = [(frozenset({"logits"}), False)]
+    assert load(training=TrainingSpec(micro_batch=1), stages=coupled).step == plain
+    big = memory_estimate.Reading(32, 128, 100, 3)
+    full, half = (
+        memory_estimate.activations(SMALL, big, half=precise == "bf16", fused=True) for precise in ("fp32", "bf16")
+    )
+    assert half < full
+    teacher = {"t": (SMALL, frozenset({"scores[1]"}))}
+    assert load(teachers=teacher).step == plain + 2 * 4 * 2 * 16 * 16 * 4
+
+
+def test_a_cohort_shares_its_teachers_and_takes_steps_one_after_another():
+    first = load(teachers={"t": (SMALL, frozenset({"hidden[1]"}))})
+    second = load(teachers={"t": (SMALL, frozenset({"hidden[1]", "hidden[2]"}))})
+    both = memory_estimate.peak([first, second])
+    assert both - memory_estimate.peak([second]) == first.resident == 12 * memory_estimate.parameters(SMALL, 100)
+    assert both < memory_estimate.peak([first]) + memory_estimate.peak([second])
+
+
+def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
+    assert memory_estimate.room("cpu", 1.5) == 1_500_000_000
+    assert memory_estimate.room("cpu", None) == pytest.approx(0.9 * memory_estimate.available(), rel=0.1)
+    assert 0 < memory_estimate.available() <= 2**50
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7_000, 20_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3_000)  # is this process's own already
+    assert memory_estimate.room("cuda:1", None) == 9_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere resident memory is told otherwise")
+@pytest.mark.parametrize(
+    ("methods", "teacher", "student", "precision"),
+    [
+        (["tinybert"], [4, 512, 8, 2048], [4, 256, 8, 1024], "fp32"),
+        (["finetune", "logit_kd", "mlkd_bert"], [4, 256, 4, 1024], [2, 256, 4, 1024], "bf16"),
+    ],
+)
+def test_the_estimate_is_near_the_real_peak(methods, teacher, student, precision):
+    asked = {"methods": methods, "teacher": teacher, "student": student, "precision": precision, "batch": 16}
+    done = subprocess.run([sys.executable, MEASURE, json.dumps(asked)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert 0.7 < found["estimated"] / found["measured"] < 1.5, found

@@ -1,0 +1,26 @@
+"""Settings of precision and memory are part of a key where they change a result, and nowhere else."""
+
+import pytest
+
+from harness.config.schema import TrainingSpec
+from harness.planning import keys
+
+
+def test_default_settings_add_nothing():
+    always = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    assert set(keys.training(TrainingSpec())) == always
+    assert set(keys.numeric("cuda", "fp32")) == {"device", "precision", "teacher_tensors"}
+
+
+@pytest.mark.parametrize(("size", "counts"), [(8, True), (31, True), (32, False), (64, False)])
+def test_parts_count_where_they_are_parts(size, counts):
+    assert ("micro_batch" in keys.training(TrainingSpec(batch_size=32, micro_batch=size))) == counts
+
+
+def test_how_runs_share_the_memory_is_no_part():
+    assert keys.training(TrainingSpec(max_memory_gb=1.0)) == keys.training(TrainingSpec())
+
+
+@pytest.mark.parametrize(("device", "counts"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
+def test_tf32_counts_on_a_gpu_alone(device, counts):
+    assert (keys.numeric(device, "fp32", tf32=True) != keys.numeric(device, "fp32")) == counts

@@ -1,0 +1,105 @@
+"""Settings of single tasks: in the task's teachers, runs, keys and estimates, and in no other task's."""
+
+import pytest
+
+from harness.config.schema import TaskTraining, TrainingSpec
+from harness.planning.cost_estimate import estimate
+
+SECOND = """
+
+@hookimpl
+def harness_register_tasks(register):
+    labels = ("dark", "bright")
+    for name in ("order", "again"):
+        register(Task(name, "classification", load, ("accuracy",), "accuracy", labels=labels, synthetic=True))
+"""
+TASKS = "tasks=[order, again]"
+
+
+@pytest.fixture
+def two(small):
+    """The small suite with a second task."""
+    plugin = small.folder / "order.py"
+    plugin.write_text(plugin.read_text(encoding="utf-8").split("\n\n@hookimpl")[0] + SECOND, encoding="utf-8")
+    return small
+
+
+def keys(plan, task):
+    runs = {(job.planned.label, job.planned.seed): job.planned.key for job in plan.runs if job.planned.task == task}
+    return {**runs, **{job.name: job.key for job in plan.teachers if job.data.task.name == task}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "teacher_too"),
+    [
+        ("max_length: 12", True),
+        ("batch_size: 8", True),
+        ("weight_decay: 0.5", True),
+        ("schedule: cosine", True),
+        ("warmup_ratio: 0.3", True),
+        ("clip: null", True),
+        ("epochs: 2", False),  # which a teacher has of its own, like its rate
+        ("lr: 0.01", False),
+    ],
+)
+def test_a_setting_of_a_task_is_in_its_keys_and_in_no_other(two, setting, teacher_too):
+    usual, changed = two.plan(TASKS), two.plan(TASKS, f"training.per_task={{again: {{{setting}}}}}")
+    assert keys(changed, "order") == keys(usual, "order")
+    before, after = keys(usual, "again"), keys(changed, "again")
+    assert all(after[name] != key for name, key in before.items() if name != "base")
+    assert (after["base"] != before["base"]) == teacher_too
+
+
+def test_a_setting_of_one_task_gives_the_keys_of_the_same_setting_of_all(two):
+    alone = two.plan("training.epochs=2", "training.max_length=12")
+    assert keys(two.plan("training.per_task={order: {epochs: 2, max_length: 12}}"), "order") == keys(alone, "order")
+
+
+def test_estimates_and_jobs_go_by_the_tasks_own_settings(two):
+    plan = two.plan(TASKS, "methods=[finetune]", "seeds=[1]", "training.per_task={again: {epochs: 2, batch_size: 8}}")
+    settings = {job.planned.task: (job.training.epochs, job.training.batch_size) for job in plan.runs}
+    assert settings == {"order": (1, 16), "again": (2, 8)}
+    assert estimate(plan, plan.runs).student_steps == 8 + 30
+    assert {job.data.task.name: job.training.batch_size for job in plan.teachers} == {"order": 16, "again": 8}
+
+
+def test_runs_train_with_the_tasks_own_settings(two):
+    sets = (TASKS, "methods=[finetune]", "seeds=[1]", "training.per_task={again: {epochs: 2, batch_size: 8}}")
+    assert not two.run(*sets).failed
+    assert {record.task: record.cost.steps for record in two.store().records()} == {"order": 8, "again": 30}
+
+
+def test_options_and_stages_of_a_task(two):
+    entry = "methods=[{tinybert: {temperature: 2, stages: {intermediate: {epochs: 2}}, per_task: {again: "
+    usual, changed = (
+        two.plan(TASKS, entry + "{}}}}]"),
+        two.plan(TASKS, entry + "{temperature: 3, stages: {intermediate: {lr: 1e-4}}}}}}]"),
+    )
+    assert keys(changed, "order") == keys(usual, "order")
+    (job,) = {
+        job.planned.key: job for job in changed.runs if (job.planned.task, job.planned.seed) == ("again", 1)
+    }.values()
+    assert job.method.config.temperature == 3
+    assert job.cell.variant.stages["intermediate"].model_dump(exclude_none=True) == {"epochs": 2, "lr": 1e-4}
+    assert job.planned.key not in keys(usual, "again").values()
+    row = changed.file("harness run").rows["tinybert"]
+    assert row.options["temperature"] == 2
+    assert row.per_task["again"]["options"]["temperature"] == 3
+    assert not row.plain
+
+
+def test_a_learning_rate_of_a_task_is_what_tuning_begins_with(two):
+    sets = (TASKS, "methods=[finetune]", "seeds=[1]", "tuning={trials: 2}", "training.per_task={again: {lr: 0.01}}")
+    from harness.planning import tuning_studies
+
+    plan = two.plan(*sets)
+    found = {study.job.planned.task: study for study in tuning_studies.every(plan.runs, plan.spec)}
+    assert {task: study.defaults["training.lr"] for task, study in found.items()} == {"order": 1e-3, "again": 0.01}
+    assert (found["again"].space["training.lr"].low, found["again"].space["training.lr"].high) == (0.0025, 0.04)
+
+
+def test_a_batch_size_of_a_task_takes_the_place_of_a_token_budget():
+    spec = TrainingSpec(token_budget=512, per_task={"rte": TaskTraining(batch_size=4)})
+    assert (spec.on("rte").batch_size, spec.on("rte").token_budget) == (4, None)
+    assert spec.on("sst2").token_budget == 512
+    assert spec.on("sst2") == TrainingSpec(token_budget=512)

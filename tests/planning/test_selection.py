@@ -1,0 +1,92 @@
+"""What `selection` makes of a suite's data and keys."""
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.config.schema import TrainingSpec
+from harness.planning import memory_packing
+
+
+def keys(plan):
+    return [job.planned.key for job in plan.runs]
+
+
+def data(plan):
+    (one,) = {id(job.data): job.data for job in (*plan.runs, *plan.teachers)}.values()
+    return one
+
+
+def test_by_default_nothing_is_held_out(small):
+    plan = small.plan()
+    assert data(plan).selection_fingerprint is None
+    assert data(plan).splits.selection is None
+    assert keys(small.plan("selection=null")) == keys(plan)
+    names = {"method", "student", "teachers", "data", "seed", "data_seed", "training", "numeric", "kept", "code"}
+    assert all(job.parts.keys() | {"kept"} == names for job in plan.runs)
+
+
+def test_a_part_of_the_training_split_is_held_out_from_teachers_and_students(small):
+    plan, plain = small.plan("selection=train"), small.plan()
+    splits, whole = data(plan).splits, data(plain).splits.train
+    assert len(splits.selection) == 24
+    assert sorted([*splits.train["id"], *splits.selection["id"]]) == sorted(whole["id"])
+    assert data(plan).selection_fingerprint not in (None, data(plan).train_fingerprint)
+    assert data(plan).validation_fingerprint == data(plain).validation_fingerprint
+    assert {job.parts["data"]["train"] for job in (*plan.runs, *plan.teachers)} == {data(plan).train_fingerprint}
+    assert not set(keys(plan)) & set(keys(plain))
+
+
+@pytest.mark.parametrize("override", ["selection={share: 0.15}", "selection={seed: 2}"])
+def test_which_part_is_in_the_keys(small, override):
+    # 15 % of 120 is less than the 20 % that stand for a hundred examples.
+    same = "share" in override
+    assert (keys(small.plan(override)) == keys(small.plan("selection=train"))) == same
+
+
+def test_a_limit_does_not_change_what_is_held_out(small):
+    plan, limited = small.plan("selection=train"), small.plan("selection=train", "training.limit.train=50")
+    assert data(limited).selection_fingerprint == data(plan).selection_fingerprint
+    assert len(data(limited).splits.train) == 50
+    assert set(data(limited).splits.train["id"]) < set(data(plan).splits.train["id"])
+
+
+def test_on_the_validation_splits_nothing_is_held_out(small):
+    plan, plain = small.plan("selection=validation"), small.plan()
+    assert data(plan).splits.selection is None
+    assert data(plan).selection_fingerprint == data(plan).validation_fingerprint
+    assert data(plan).train_fingerprint == data(plain).train_fingerprint
+    assert [job.key for job in plan.teachers] == [job.key for job in plain.teachers]
+
+
+def test_a_split_that_is_too_small_is_told_with_its_key(small):
+    text = (small.folder / "order.py").read_text(encoding="utf-8")
+    (small.folder / "order.py").write_text(text.replace("made(120, 1)", "made(40, 1)"), encoding="utf-8")
+    with pytest.raises(UserError, match="task 'order' has 40 training examples") as caught:
+        small.plan("selection=train")
+    assert caught.value.problems[0].where == "selection"
+
+
+def test_the_weights_of_a_best_epoch_take_room_where_the_device_has_no_memory_of_its_own(small):
+    (best, *_), (last, *_) = (small.plan(f"selection={{epoch: {epoch}}}").runs for epoch in ("best", "last"))
+    assert best.best_epoch
+    assert not last.best_epoch
+    resident = {
+        (job.best_epoch, device): memory_packing.of_run(job, TrainingSpec(), device).resident
+        for job in (best, last)
+        for device in ("cpu", "cuda")
+    }
+    weights = resident[False, "cpu"] // 3
+    assert resident == {
+        (True, "cpu"): 4 * weights,
+        (True, "cuda"): 3 * weights,
+        (False, "cpu"): 3 * weights,
+        (False, "cuda"): 3 * weights,
+    }
+
+
+def test_only_a_run_that_chooses_its_epoch_says_so_in_its_key(small):
+    best, last = small.plan("selection=train"), small.plan("selection={epoch: last}")
+    assert {"selection"} == set(best.runs[0].parts) - set(last.runs[0].parts)
+    assert best.runs[0].parts["selection"] == {"epoch": "best", "examples": data(best).selection_fingerprint}
+    assert data(best).train_fingerprint == data(last).train_fingerprint
+    assert [job.key for job in best.teachers] == [job.key for job in last.teachers]

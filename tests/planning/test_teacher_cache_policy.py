@@ -1,0 +1,132 @@
+"""Where kept teacher tensors are read, and why not: decided before any training, and from the suite alone."""
+
+import pytest
+
+from harness.planning import cost_estimate
+from harness.planning.teacher_cache_policy import told
+
+TOKENS, ROWS = 1043, 120
+"""Of the small suite's training set, special tokens and all."""
+
+
+def kept(plan):
+    return {run.planned.label for run in plan.runs if run.kept}
+
+
+def told_of(plan):
+    return [told(choice) for choice in plan.choices]
+
+
+def keys(plan):
+    return {(run.planned.label, run.planned.seed): run.planned.key for run in plan.runs}
+
+
+def test_what_pays_is_kept_and_the_plan_says_so(small):
+    plan = small.plan()
+    assert kept(plan) == {"logit_kd", "tinybert"}
+    (choice,) = plan.choices
+    assert (choice.task, choice.teacher, choice.epochs, choice.orders) == ("order", "base", 1, 2)
+    # Embeddings, a hidden state, queries and keys of one layer; logits.
+    assert choice.gb * 1e9 == pytest.approx(4 * (4 * 32 * TOKENS + 2 * ROWS))
+    assert told_of(plan) == [
+        "base on order: 1 epoch x 2 orders; 0.5 MB kept for logit_kd, tinybert, 1 pass instead of 2"
+    ]
+
+
+def test_a_shared_order_counts_once(small):
+    (choice,) = small.plan("training.epochs=3", "training.data_seed=1").choices
+    assert (choice.epochs, choice.orders) == (3, 1)
+
+
+def test_it_is_part_of_the_key_where_it_is_read_and_nowhere_else(small):
+    plan, off = small.plan(), small.plan("teacher_cache.max_gb=0")
+    for run, fresh in zip(plan.runs, off.runs, strict=True):
+        assert run.kept == (run.planned.key != fresh.planned.key)
+        assert fresh.parts["numeric"]["teacher_tensors"] == "fresh"
+        assert run.parts["numeric"]["teacher_tensors"] == ("kept" if run.kept else "fresh")
+        assert ("kept" in run.parts) == run.kept
+        assert "kept" not in fresh.parts
+    assert off.choices == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("training.epochs=1", "training.data_seed=1"), "the data are read no more than once"),
+        (("training.epochs=0.25",), "the data are read no more than once"),
+        (("device=cuda", "training.batch_size=120"), "on cuda they are computed about as fast as they are read"),
+    ],
+)
+def test_what_does_not_pay_is_fresh(small, overrides, reason):
+    plan = small.plan("methods=[tinybert]", *overrides)
+    assert kept(plan) == set()
+    assert told_of(plan) == [f"base on order: fresh for tinybert: {reason}"]
+
+
+def test_what_takes_next_to_nothing_is_kept_for_those_who_read_it_once(small):
+    assert kept(small.plan("training.epochs=1", "training.data_seed=1")) == {"logit_kd"}
+    assert kept(small.plan("training.epochs=0.5", "training.data_seed=1")) == set()
+
+
+def test_logits_pay_where_states_do_not(small):
+    assert kept(small.plan("device=cuda", "training.batch_size=120")) == {"logit_kd"}
+
+
+def test_what_does_not_fit_is_fresh_and_takes_no_room_from_what_does(small):
+    methods = "methods=[logit_kd, tinybert, minilm, {logit_kd: {label: again}}]"
+    plan = small.plan(methods, "teacher_cache.max_gb=0.00045")
+    assert kept(plan) == {"logit_kd", "minilm", "again"}
+    (line,) = told_of(plan)
+    assert "for logit_kd, minilm, again, " in line
+    assert line.endswith("fresh for tinybert: 0.5 MB more do not fit teacher_cache.max_gb, 0.4 MB of which are free")
+    assert kept(small.plan(methods)) == {"logit_kd", "tinybert", "minilm", "again"}
+
+
+def test_what_two_rows_need_is_counted_once(small):
+    one, two = (
+        small.plan(f"methods=[{methods}]").choices[0] for methods in ("tinybert", "tinybert, tinybert: {label: b}")
+    )
+    assert two.kept == ("tinybert", "b")
+    assert one.gb == two.gb
+
+
+@pytest.mark.parametrize(
+    "more", [("seeds=[1, 2, 3, 4, 5]",), ("methods=[finetune, logit_kd, tinybert, minilm]",), ("methods=[tinybert]",)]
+)
+def test_what_is_added_later_leaves_the_keys_of_what_is_there(small, more):
+    tight = "teacher_cache.max_gb=0.0006"
+    for room in ((), (tight,)):
+        before, after = keys(small.plan(*room)), keys(small.plan(*room, *more))
+        shared = before.keys() & after.keys()
+        assert shared
+        assert {run: before[run] for run in shared} == {run: after[run] for run in shared}
+
+
+def test_one_seed_now_and_others_later_are_the_runs_of_all_at_once(small):
+    alone, all_seeds = keys(small.plan("seeds=[2]")), keys(small.plan())
+    assert alone.items() <= all_seeds.items()
+
+
+def test_the_choice_does_not_depend_on_what_is_done(small):
+    before = keys(small.plan())
+    small.run("methods=[logit_kd]", "seeds=[1]")
+    assert keys(small.plan()) == before
+
+
+def test_augmented_data_and_rows_without_a_teacher_are_fresh(small):
+    assert small.plan("methods=[finetune]").choices == ()
+
+
+def test_in_bf16_half_is_kept(small):
+    (full,), (half,) = (small.plan("methods=[tinybert]", f"training.precision={p}").choices for p in ("fp32", "bf16"))
+    assert half.gb == full.gb / 2
+
+
+def test_the_estimate_counts_one_pass_for_all_seeds_and_methods(small):
+    plan = small.plan()
+    cost = cost_estimate(plan, plan.runs)
+    assert cost.teacher_passes == 4  # of 32 examples each
+    assert cost.teacher_passes_apart == 4 * 8
+    small.run()
+    passes = {record.seed: record.cost.teacher_forwards for record in small.store().records()}
+    assert sum(passes.values()) == 4

@@ -1,0 +1,343 @@
+"""The plots of a report: which there are, what they say, and that nothing else is touched."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from harness.analysis.aggregate import summarize
+from harness.analysis.summary import Statistic
+from harness.api.errors import UserError
+from harness.api.events import LossPoint
+from harness.plots import Plot, draw
+from harness.plots.cost_axis import PARAMETERS
+from harness.plots.label_placement import columns, places, spread
+from harness.plots.loss_curves import MOST, curve
+from harness.plots.pareto_figure import Point, Scatter
+from harness.plots.plot_style import COLOURS, MARKERS, Look, grid, short
+from harness.reporting import report
+from harness.reporting.formats import markdown
+from harness.storage.records import NotApplicable
+from harness.storage.store import Store
+from tests.support.latency_factory import SETTINGS, latency_record
+from tests.support.results_factory import GPU, SQUAD, SST2, fill, plan, run_key, run_record
+
+NAMES = ["learning.png", "learning.svg", "pareto.png", "pareto.svg", "tasks.png", "tasks.svg"]
+
+
+def losses(*totals, stage="distill", first=1):
+    points = enumerate(totals, start=first)
+    return [LossPoint(stage=stage, step=50 * step, lr=1e-4, terms={"loss": total, "kd": 1.0}) for step, total in points]
+
+
+def told(folder, planned=None, **changes):
+    """A store whose runs on big tell their losses."""
+    planned = planned or plan()
+    store = fill(folder, planned, **changes)
+    for run in planned.runs:
+        record = store.record(run.key)
+        if run.student == "big" and record is not None:
+            again = record.model_copy(update={"losses": losses(3.0, 2.0, 1.0 + run.seed)})
+            (folder / "runs" / run.key / "record.json").unlink()
+            store.save(again)
+    return store
+
+
+def plots(store) -> dict[str, Plot]:
+    return {plot.name: plot for plot in draw(summarize(store))}
+
+
+def texts(plot):
+    """What is written in a plot: the SVG names each text above its glyphs."""
+    svg = plot.files["svg"].decode()
+    ET.fromstring(svg)
+    return [found.strip() for found in re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)]
+
+
+def there(folder):
+    return sorted(path.name for path in (folder / "plots").glob("*"))
+
+
+def test_a_report_writes_all_and_shows_all(tmp_path):
+    told(tmp_path, answered=True)
+    written = report(tmp_path)
+    assert there(tmp_path) == NAMES
+    assert {path.name for path in written.files if path.parent.name == "plots"} == set(NAMES)
+    for name in ("pareto", "tasks", "learning"):
+        assert f"](plots/{name}.png)](plots/{name}.svg)" in written.markdown
+    assert (tmp_path / "plots" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "leaderboard.md").read_text() == written.markdown
+
+
+def test_two_reports_are_equal_byte_by_byte(tmp_path):
+    told(tmp_path, answered=True)
+    report(tmp_path)
+    first = {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES}
+    report(tmp_path)
+    again = {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES}
+    assert first == again
+    drawn = f"from pathlib import Path\nfrom harness.reporting import report\nreport(Path({str(tmp_path)!r}))\n"
+    subprocess.run([sys.executable, "-c", drawn], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
+    assert {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES} == first, "in another process"
+
+
+def test_what_a_report_no_longer_makes_is_removed(tmp_path):
+    store = told(tmp_path)
+    report(tmp_path)
+    (tmp_path / "plots" / "mine.txt").write_text("a file of somebody's own stays")
+    for run in store.plan().runs:
+        path = tmp_path / "runs" / run.key / "record.json"
+        record = store.record(run.key)
+        path.unlink()
+        store.save(record.model_copy(update={"losses": []}))
+    report(tmp_path)
+    assert there(tmp_path) == ["mine.txt", "pareto.png", "pareto.svg", "tasks.png", "tasks.svg"]
+
+
+def test_a_report_that_is_refused_leaves_the_plots(tmp_path):
+    store = told(tmp_path)
+    report(tmp_path)
+    before = {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES}
+    key = run_key("sst2", "kd", "big", 1)
+    (tmp_path / "runs" / key / "record.json").unlink()
+    store.save(run_record("sst2", "kd", "big", 1, 0.1, data_fingerprint="other"))
+    with pytest.raises(UserError, match="different examples"):
+        report(tmp_path)
+    assert {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES} == before
+
+
+def test_nothing_is_done_leaves_nothing_to_draw(tmp_path):
+    Store(tmp_path).save_plan(plan())
+    written = report(tmp_path)
+    assert there(tmp_path) == []
+    assert "## Plots" not in written.markdown
+
+
+def test_without_latency_the_parameters_stand_on_the_axis(tmp_path):
+    pareto = plots(fill(tmp_path))["pareto"]
+    assert pareto.title == "demo: average score against parameters (latency was not measured)"
+    assert pareto.title in texts(pareto)
+    assert {"base", "kd (big)", "finetune (small)", "average score"} <= set(texts(pareto))
+    assert any("parameters" in text and "logarithmic" in text for text in texts(pareto))
+
+
+def test_each_machine_has_a_plot_of_its_speed_ups(tmp_path):
+    store = fill(tmp_path, plan(latency=SETTINGS))
+    store.save_latency(latency_record("k1"))
+    store.save_latency(latency_record("k2", hardware=GPU))
+    drawn = plots(store)
+    assert drawn["pareto"].title == "demo: average score against speed-up (cpu, Test CPU)"
+    assert drawn["pareto-2"].title == "demo: average score against speed-up (cuda, Test GPU)"
+    assert "speed-up over base (eager, batch 1 of 32 tokens; logarithmic)" in texts(drawn["pareto"])
+    shown = texts(drawn["pareto"])
+    assert "kd (small)" in shown
+    assert "kd (big)" not in shown
+    assert "Left out: kd big (not timed), finetune big (not timed)." in drawn["pareto"].caption
+    assert {"1×", "2×", "3×"} <= set(shown)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_on_the_front_is_what_no_other_beats(higher):
+    drawn = np.random.default_rng(5).integers(1, 6, size=(40, 2)).tolist()
+    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), Look("k", "o")) for n, (cost, score) in
+              enumerate(drawn)]  # fmt: skip
+
+    def beaten(cost, score):
+        better = score.__le__ if higher else score.__ge__
+        return any(c <= cost and better(s) and (c, s) != (cost, score) for c, s in drawn)
+
+    expected = {str(n) for n, (cost, score) in enumerate(drawn) if not beaten(cost, score)}
+    front = Scatter(points, PARAMETERS, higher).front
+    assert {point.label for point in front} == expected
+    assert [point.cost[0] for point in front] == sorted(point.cost[0] for point in front)
+
+
+def test_rows_without_average_are_left_out_and_named(tmp_path):
+    na = [NotApplicable(task="squad", label="kd", student="small", reason="heads")]
+    store = fill(tmp_path, plan(na=na), leave_out=[run_key("sst2", "finetune", "big", 1)])
+    drawn = plots(store)
+    assert "Left out: finetune big (incomplete), kd small (not applicable)." in drawn["pareto"].caption
+    assert not {"finetune (big)", "kd (small)"} & set(texts(drawn["pareto"]))
+    assert "Left out: finetune big (sst2: missing), kd small (squad: not applicable)." in drawn["tasks"].caption
+    assert drawn["tasks"].caption in drawn["tasks"].alt
+
+
+def test_one_seed_says_what_it_has_not(tmp_path):
+    drawn = plots(fill(tmp_path / "bare", plan(seeds=1)))
+    assert {plot.marks for plot in drawn.values()} == {"PRELIMINARY"}
+    assert all("PRELIMINARY" in texts(plot) and "(PRELIMINARY)" in plot.alt for plot in drawn.values())
+    assert "There are no intervals: one seed does not tell them." in drawn["pareto"].caption
+    assert "interval" not in drawn["tasks"].alt
+    answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
+    assert "Bars: 95 % intervals, given this teacher." in answered["pareto"].caption
+    assert "Intervals over the examples alone, given this teacher." in answered["tasks"].caption
+    assert "95 % intervals" in answered["tasks"].title
+
+
+def test_every_task_and_row_stands_in_the_forest(tmp_path):
+    tasks = plots(fill(tmp_path, answered=True))["tasks"]
+    shown = texts(tasks)
+    assert {"sst2 (accuracy)", "squad (f1)", "teachers", "base", "big", "small"} <= set(shown)
+    first = shown[shown.index("teachers") : shown.index("squad (f1)")]
+    assert [text for text in first if text in ("base", "big", "small", "kd", "finetune")] == [
+        "base", "big", "kd", "finetune", "small", "kd", "finetune",
+    ], "in the board's order"  # fmt: skip
+    assert "Dashed: teacher base" in tasks.caption
+
+
+def test_labels_are_no_formulas(tmp_path):
+    planned = plan([SST2], seeds=1)
+    odd = {"kd": "$a_b$ x^{2} --> <b>&", "finetune": r"\frac $"}
+    runs = [run.model_copy(update={"label": odd[run.label]}) for run in planned.runs]
+    store = fill(tmp_path, plan([SST2], seeds=1))
+    store.save_plan(planned.model_copy(update={"runs": runs, "labels": list(odd.values()), "suite": "50 $ or $x$"}))
+    drawn = plots(store)
+    for name in ("pareto", "tasks"):
+        assert any("$a_b$ x^{2}" in text for text in texts(drawn[name]))
+        assert any(r"\frac $" in text for text in texts(drawn[name]))
+    assert drawn["pareto"].title.startswith("50 $ or $x$: ")
+
+
+def test_alt_texts_break_no_markdown(tmp_path):
+    content = summarize(fill(tmp_path))
+    from harness.reporting.board import build
+
+    text = markdown(build(content), (), [Plot("pareto", "a ](b) *c* [d]", "BAD", "e", {})])
+    assert r"[![a \](b) \*c\* \[d\] (BAD). e](plots/pareto.png)](plots/pareto.svg)" in text
+
+
+def test_learning_curves_are_of_cells_that_are_complete(tmp_path):
+    left = run_key("sst2", "kd", "big", 2)
+    learning = plots(told(tmp_path, leave_out=[left]))["learning"]
+    shown = texts(learning)
+    assert learning.title == "demo: training loss of big"
+    assert {"sst2", "squad", "kd", "finetune"} <= set(shown)
+    assert "Left out: kd big (on sst2)." in learning.caption
+
+
+def test_each_student_has_learning_curves_of_its_own(tmp_path):
+    store = told(tmp_path)
+    for run in store.plan().runs:
+        if run.student == "small":
+            record = store.record(run.key)
+            (tmp_path / "runs" / run.key / "record.json").unlink()
+            store.save(record.model_copy(update={"losses": losses(1.0, -0.5, math.nan)}))
+    drawn = plots(store)
+    assert drawn["learning"].title == "demo: training loss of big"
+    assert drawn["learning-2"].title == "demo: training loss of small", "with losses that no logarithm takes"
+
+
+def test_a_curve_is_the_mean_of_all_seeds_stage_by_stage():
+    one = [*losses(4.0, 2.0, stage="a"), *losses(8.0, stage="b", first=3)]
+    two = [*losses(2.0, 1.0, stage="a"), *losses(6.0, stage="b", first=3)]
+    first, second = curve([one, two]).stages
+    assert first.steps.tolist() == [50, 100]
+    assert first.mean.tolist() == [3.0, 1.5]
+    assert first.losses.tolist() == [[4.0, 2.0], [2.0, 1.0]]
+    assert (second.steps.tolist(), second.mean.tolist()) == ([150], [7.0])
+    assert [stage.steps.tolist() for stage in curve([one, two[:1]]).stages] == [[50]], "what all seeds tell of"
+    assert curve([[], []]) is None
+    assert curve([]) is None
+
+
+def test_a_long_curve_is_thinned_by_means():
+    totals = np.arange(1000, dtype=float) + 1
+    [stage] = curve([losses(*totals)]).stages
+    assert len(stage.steps) == MOST
+    parts = np.array_split(totals, MOST)
+    assert stage.losses[0].tolist() == pytest.approx([part.mean() for part in parts], rel=1e-12)
+    assert stage.steps.tolist() == [50 * part[-1] for part in parts]
+
+
+def test_labels_keep_apart_and_move_little():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        wanted = sorted(rng.uniform(0, 10, size=rng.integers(1, 12)).tolist())
+        found = spread(wanted, 0.5, 0.0, 10.0)
+        assert all(after - before > 0.5 - 1e-9 for before, after in pairwise(found))
+        assert found[0] >= -1e-9
+        assert found[-1] <= 10 + 1e-9
+        if all(after - before >= 0.5 for before, after in pairwise(wanted)):
+            assert found == pytest.approx(wanted)
+    assert spread([5.0, 5.0, 5.0], 1.0, 0.0, 10.0) == pytest.approx([4.0, 5.0, 6.0]), "to both sides"
+    assert spread([0.0, 0.0], 1.0, 0.0, 10.0) == pytest.approx([0.0, 1.0]), "within the axes"
+
+
+def test_points_of_one_cost_stand_side_by_side_the_first_where_it_belongs():
+    costs = [(2.0, 1.9, 2.1), (1.0, 1.0, 1.0), (2.0, 1.9, 2.1)]
+    (low, high), found = places(costs, 8.0, 1.0)
+    inch = (high - low) / 8.0
+    assert [low + place.at * inch for place in found[:2]] == pytest.approx([math.log10(2), 0.0])
+    assert [place.beside for place in found] == [False, False, True]
+    assert found[2].at > found[0].at
+    assert low < 0
+    assert found[2].at + 1.0 < 8.0, "its label has room"
+
+
+def test_labels_share_a_column_where_there_is_no_room_between():
+    far = places([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in columns(far, [1.0, 1.0])] == [[0], [1]]
+    near = places([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in columns(near, [1.0] * 3)] == [[0], [1, 2]]
+
+
+def test_rows_look_different():
+    assert len({(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in range(42)}) == 42
+
+
+@pytest.mark.parametrize(("panels", "shape"), [(1, (1, 1)), (4, (4, 1)), (5, (3, 2)), (8, (4, 2)), (9, (3, 3))])
+def test_panels_fill_their_lines(panels, shape):
+    assert grid(panels) == shape
+
+
+def test_a_long_label_keeps_its_ends():
+    label = "tinybert-" + "option=value," * 10 + "last=3"
+    assert len(short(label)) == 52
+    assert short(label).startswith("tinybert-")
+    assert short(label).endswith("last=3")
+    assert short("kd") == "kd"
+
+
+def test_the_settings_of_matplotlib_are_left_as_they_were(tmp_path):
+    with mpl.rc_context({"font.size": 23.0, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        strange = plots(fill(tmp_path))["pareto"]
+        assert dict(mpl.rcParams) == before
+    assert plots(Store(tmp_path))["pareto"].files == strange.files, "whatever a user has set"
+
+
+def test_a_board_whose_tasks_disagree_has_no_average_to_plot(tmp_path):
+    less = SQUAD.model_copy(update={"higher_is_better": False})
+    drawn = plots(fill(tmp_path, plan([SST2, less])))
+    assert set(drawn) == {"tasks"}
+    assert "Less is better on squad." in drawn["tasks"].caption
+
+
+def test_nothing_imports_matplotlib_until_something_is_drawn():
+    check = "import sys, harness.reporting.report_files; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_page_names_every_plot(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert [name for name in plots(told(tmp_path)) if f"`plots/{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("totals", [[1.0], [2.0, 2.0], [math.nan] * 3, [1.0, math.inf], [1e30, 1e-30], [0.0, 0.0]])
+def test_losses_of_any_kind_are_drawn(tmp_path, totals):
+    store = fill(tmp_path, plan([SST2], seeds=1))
+    key = run_key("sst2", "kd", "big", 1)
+    (tmp_path / "runs" / key / "record.json").unlink()
+    store.save(run_record("sst2", "kd", "big", 1, losses=losses(*totals)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "step" in texts(plots(store)["learning"])

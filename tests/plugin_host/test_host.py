@@ -1,0 +1,301 @@
+"""The plugin host: discovery, and each way in which a plugin can be wrong."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.api.events import RunId, StepLogged
+from harness.plugin_host.host import Host
+
+METHOD = """
+from harness import Method, MethodConfig, Needs, Stage, hookimpl
+
+class Mine(Method):
+    name = "mine"
+    def stages(self): return [Stage("only", Needs(["logits"]))]
+    def losses(self, step, batch, student, teachers): return {"zero": student.logits.sum() * 0}
+"""
+REGISTER = """
+@hookimpl
+def harness_register_methods(register): register(Mine)
+"""
+TASK = """
+from harness.api.task import Task
+
+@hookimpl
+def harness_register_tasks(register):
+    register(Task(name="mood", kind="classification", load=print, metrics=("accuracy",), score="accuracy",
+                  labels=("bad", "good")))
+"""
+STEP = StepLogged(RunId("k", "sst2", "mine", "small", 1), "only", 1, 2, {"loss": 0.5}, 1e-3)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(source: str, name: str = "mine.py", folder: Path = tmp_path) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(source))
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch, write):
+    """Install a package with one entry point, as pip would: a module and its dist-info on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    def install_module(source: str, module: str = "third_party_kd", entry: str = "third") -> None:
+        site = tmp_path / "site"
+        write(source, f"{module}.py", site)
+        write(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", f"{module}-1.0.dist-info/METADATA", site)
+        write(f"[harness]\n{entry} = {module}\n", f"{module}-1.0.dist-info/entry_points.txt", site)
+        sys.modules.pop(module, None)
+
+    return install_module
+
+
+def problem(*paths: Path | str) -> str:
+    with pytest.raises(UserError) as caught:
+        Host.create(paths)
+    return str(caught.value)
+
+
+def test_own_plugins_come_through_entry_points():
+    host = Host.create()
+    assert {"finetune", "logit_kd", "tinybert"} <= set(host.methods)
+    assert all("entry point" in plugin.origin for plugin in host.plugins)
+
+
+def test_order_is_fixed():
+    assert list(Host.create().methods) == list(Host.create().methods)
+
+
+def test_installed_plugin_of_a_third_party(install):
+    install(METHOD + REGISTER)
+    host = Host.create()
+    assert host.methods["mine"].__module__ == "third_party_kd"
+    (info,) = [plugin for plugin in host.plugins if plugin.name == "third"]
+    assert info.methods == ["mine"]
+    assert "third_party_kd" in info.origin
+
+
+@pytest.fixture
+def collection(write, tmp_path):
+    """A package without hooks: two good subpackages, a broken one, and what is not a plugin."""
+
+    def make(folder: Path) -> Path:
+        write("", "collected_kd/__init__.py", folder)
+        for name in ("first", "second"):
+            write((METHOD + REGISTER).replace('"mine"', f'"{name}"'), f"collected_kd/{name}/__init__.py", folder)
+        write("1 / 0", "collected_kd/broken/__init__.py", folder)
+        for name in ("_shared/__init__.py", "tests/__init__.py", "module.py", "no_package/module.py"):
+            write("raise AssertionError('not a plugin')", f"collected_kd/{name}", folder)
+        return folder / "collected_kd"
+
+    return make
+
+
+def test_each_subpackage_of_an_installed_package_without_hooks_is_a_plugin(collection, install, tmp_path):
+    package = collection(tmp_path / "site")
+    install("", "collected_kd", "collected")
+    (package.parent / "collected_kd.py").unlink()  # the fixture installs a module; the package takes its place
+    host = Host.create()
+    added = {plugin.name: plugin for plugin in host.plugins if "collected_kd" in plugin.origin}
+    assert added.keys() == {"first", "second", "broken"}
+    assert added["first"].methods == ["first"]
+    assert added["first"].origin == "collected_kd.first (entry point 'collected' of collected_kd)"
+    assert host.methods["second"].__module__ == "collected_kd.second"
+    assert "ZeroDivisionError" in host.broken["broken"]
+    assert not {"collected", "first", "second"} & host.broken.keys()
+
+
+def test_a_subpackage_of_a_named_package_without_hooks_is_an_error_if_it_is_broken(collection, tmp_path):
+    package = collection(tmp_path)
+    assert f"{package / 'broken'}: cannot be imported: ZeroDivisionError" in problem(package)
+    (package / "broken" / "__init__.py").unlink()
+    host = Host.at([package])
+    assert {plugin.name: plugin.origin for plugin in host.plugins} == {
+        name: str(package / name) for name in ("first", "second")
+    }
+
+
+@pytest.mark.parametrize("source", [METHOD + REGISTER, "def harness_register_methods(register): ..."])
+def test_a_package_that_defines_hooks_is_one_plugin(write, source):
+    package = write(source, "pack/__init__.py").parent
+    write("raise AssertionError('not loaded')", "pack/inner/__init__.py")
+    if "@hookimpl" in source:
+        assert [plugin.name for plugin in Host.at([package]).plugins] == ["pack"]
+    else:
+        assert "harness_register_methods is not marked" in problem(package)
+
+
+def test_file_package_and_folder_of_plugins(write, tmp_path):
+    file = write(METHOD + REGISTER)
+    package = write("from .inner import *\nfrom .inner import Mine\n" + REGISTER, "pack/__init__.py").parent
+    write(METHOD.replace('"mine"', '"packed"'), "pack/inner.py")
+    write((METHOD + REGISTER).replace('"mine"', '"foldered"'), "many/one.py")
+    write("raise AssertionError('tests are no plugins')", "many/test_one.py")
+    host = Host.create([file, package, str(tmp_path / "many")])
+    assert {"mine", "packed", "foldered"} <= set(host.methods)
+
+
+def test_a_path_given_twice_is_one_plugin(write):
+    file = write(METHOD + REGISTER)
+    assert "mine" in Host.create([file, str(file)]).methods
+
+
+def test_a_changed_file_is_read_again(write):
+    path = write(METHOD + REGISTER)
+    Host.create([path])
+    write((METHOD + REGISTER).replace('"mine"', '"renamed"'))
+    assert "renamed" in Host.create([path]).methods
+
+
+@pytest.mark.parametrize("name", ["mine.py", "pack/inner.py", "pack/deeper/inner.py"])
+def test_an_edit_that_keeps_time_and_size_is_read_again(write, tmp_path, name):
+    inner = plugin = write((METHOD + REGISTER).replace('"mine"', '"one"'), name)
+    if name != "mine.py":
+        module = name.removeprefix("pack/").removesuffix(".py").replace("/", ".")
+        write("", "pack/deeper/__init__.py")
+        plugin = write(f"from .{module} import Mine, hookimpl\n" + REGISTER, "pack/__init__.py").parent
+    os.utime(inner, (1, 1))
+    assert "one" in Host.create([plugin]).methods
+    write((METHOD + REGISTER).replace('"mine"', '"two"'), name)
+    os.utime(inner, (1, 1))
+    assert "two" in Host.create([plugin]).methods
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".py", "\udcff\ud800.py", "a\0b.py", "~nobody_has_this_name/x.py"])
+def test_a_path_that_no_system_has(name):
+    assert "is no path" in problem(name)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("@hookimpl\ndef harness_register_method(register): ...", ["harness_register_method'", "did you mean"]),
+        ("@hookimpl\ndef harness_step(events): ...", ["harness_step", "'events'", "did you mean 'event'"]),
+        ("@hookimpl\ndef harness_step(event): yield", ["harness_step", "wrappers"]),
+        ("", ["no hook is implemented", "@hookimpl"]),
+        ("def harness_register_methods(register): ...", ["harness_register_methods is not marked"]),
+        ("@hookimpl\ndef harness_register_methods(register): 1 / 0", ["harness_register_methods", "ZeroDivision"]),
+        ("@hookimpl\ndef harness_register_methods(register): register(dict)", ["class dict", "harness.Method"]),
+        ("@hookimpl\ndef harness_register_methods(register): register('x')", ["str 'x'", "harness.Method"]),
+        ("@hookimpl\ndef harness_register_tasks(register): register({})", ["dict '{}'", "Task"]),
+        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "so are average, gap_closed, iqm"]),
+        ("@hookimpl\ndef harness_register_metrics(register): register('f', 3)", ["'f'", "cannot be called"]),
+        ("@hookimpl\ndef harness_register_metrics(register): register('a/b', int)", ["'a/b'", "letters"]),
+        ("class Bare(Mine): name = 'a b'\n" + REGISTER.replace("Mine", "Bare"), ["Bare", "'a b'", "letters"]),
+        ("del Mine.name" + REGISTER, ["Mine", "no `name`"]),
+        ("class Half(Method): name = 'half'\n" + REGISTER.replace("Mine", "Half"), ["Half", "losses and stages"]),
+        ("Mine.Config = dict" + REGISTER, ["Config", "class dict", "MethodConfig"]),
+        ("class C(MethodConfig): t: int\nMine.Config = C" + REGISTER, ["default", "Config()", " t"]),
+        ("class C(MethodConfig): grid: int = 1\nMine.Config = C" + REGISTER, ["'grid'", "reserve"]),
+        ("class C(MethodConfig): t: int = 1\nMine.Config = C" + REGISTER, ["Mine", "no description of 't'", "Field("]),
+        ("Mine.min_teachers = 2" + REGISTER, ["min_teachers is 2", "max_teachers 1"]),
+        ("def broken(:", ["SyntaxError"]),
+        ("import no_such_module", ["ModuleNotFoundError", "no_such_module"]),
+        ("raise SystemExit(3)", ["SystemExit"]),
+        (REGISTER.replace("register(Mine)", "register(Mine); register(Mine)"), ["'mine'", "registered twice"]),
+    ],
+)
+def test_each_fault_of_a_named_plugin_is_an_error_that_names_the_file(write, source, words):
+    path = write(METHOD + source)
+    message = problem(path)
+    assert str(path) in message
+    for word in words:
+        assert word in message
+
+
+def test_import_error_names_the_line(write):
+    path = write("x = 1\nimport no_such_module\n")
+    assert f"{path}:2: " in problem(path)
+    path = write("x = 1\n\ndef broken(:\n", "syntax.py")
+    assert f"{path}:3: " in problem(path)
+
+
+def test_missing_path_names_its_neighbour(write, tmp_path):
+    write("", "distil.py")
+    assert "did you mean 'distil.py'?" in problem(tmp_path / "distill.py")
+
+
+def test_neither_python_nor_plugins(write, tmp_path):
+    assert "a plugin is a .py file" in problem(write("", "plugin.txt"))
+    (tmp_path / "empty").mkdir()
+    assert "no plugin in this folder" in problem(tmp_path / "empty")
+
+
+def test_all_plugins_are_checked_at_once(write):
+    message = problem(write("import no_such_a", "a.py"), write("import no_such_b", "b.py"))
+    assert "no_such_a" in message
+    assert "no_such_b" in message
+
+
+def test_two_methods_of_one_name_name_both_origins(write):
+    first, second = write(METHOD + REGISTER, "first.py"), write(METHOD + REGISTER, "second.py")
+    message = problem(first, second)
+    assert "method 'mine'" in message
+    assert str(first) in message
+    assert str(second) in message
+
+
+def test_a_name_taken_by_an_installed_plugin(write):
+    path = write((METHOD + REGISTER).replace('"mine"', '"finetune"'))
+    message = problem(path)
+    assert "harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)" in message
+    assert str(path) in message
+
+
+def test_broken_installed_plugin_is_listed_and_harms_nobody(install):
+    install("import no_such_module")
+    host = Host.create()
+    assert "no_such_module" in host.broken["third"]
+    assert "finetune" in host.methods
+
+
+def test_plugin_with_one_fault_is_left_out_whole(install):
+    install(METHOD + REGISTER + "\n@hookimpl\ndef harness_register_tasks(register): register(1)\n")
+    host = Host.create()
+    assert "third" in host.broken
+    assert "mine" not in host.methods
+
+
+class Observer:
+    def __init__(self, fails: bool) -> None:
+        self.fails, self.events = fails, []
+
+    @hookimpl
+    def harness_step(self, event):
+        self.events.append(event)
+        if self.fails:
+            raise ValueError("observer is broken")
+
+
+def test_exception_in_an_observer_is_logged_once_and_reaches_nobody(caplog):
+    host = Host.create()
+    first, bad, last = Observer(False), Observer(True), Observer(False)
+    for observer in (first, bad, last):
+        host.add_observer(observer)
+    with caplog.at_level(logging.WARNING, "harness"):
+        host.notify("harness_step", STEP)
+        host.notify("harness_step", STEP)
+    assert first.events == last.events == bad.events == [STEP, STEP]
+    (record,) = caplog.records
+    assert "observer is broken" in record.getMessage()
+
+
+def test_observer_with_a_misspelt_hook():
+    class Wrong:
+        @hookimpl
+        def harness_steps(self, event): ...
+
+    with pytest.raises(UserError, match="did you mean 'harness_step'"):
+        Host.create().add_observer(Wrong())

@@ -1,0 +1,266 @@
+"""The page in a browser: it loads, sorts, filters, opens a run; by keyboard, on a phone, in the dark, printed."""
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+from harness.reporting import report
+from tests.support.page_factory import HOSTILE, made
+from tests.support.results_factory import run_key
+
+ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+CHROMIUM = shutil.which("chromium")
+KEY = run_key("sst2", "kd", "big", 1)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if CHROMIUM is None:
+        missing = "no `chromium` on the path: `apt-get install chromium`"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    made(folder, text=HOSTILE)
+    with pytest.MonkeyPatch.context() as patch:  # the pictures beside the page are none of its business
+        patch.setattr("harness.plots.draw", lambda summary: ())
+        report(folder)
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture
+def opened(chromium, url):
+    """Opens the page; when the test ends, nothing was logged and nothing but the page was asked for."""
+    said, asked, contexts = [], [], []
+
+    @contextmanager
+    def context(**options):
+        made = chromium.new_context(**options)
+        contexts.append(made)
+        yield made
+
+    def load(fragment="", *, width=1280, height=900, **options):
+        with context(viewport={"width": width, "height": height}, **options) as made:
+            page = made.new_page()
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+            page.goto(url + fragment)
+            return page
+
+    yield load
+    for each in contexts:
+        each.close()
+    assert said == []
+    assert set(asked) == {url}
+
+
+def column(page, index):
+    """The texts of the students' cells."""
+    rows = page.locator("#leaderboard tbody.student tr:visible")
+    return [rows.nth(n).locator("td, th").nth(index).inner_text().strip() for n in range(rows.count())]
+
+
+def names(page):
+    return list(zip(column(page, 1), column(page, 2), strict=True))
+
+
+def test_nothing_of_the_data_is_executed(opened):
+    page = opened(f"#run={KEY}")
+    assert page.locator("ol.errors li").count()
+    assert HOSTILE in page.locator("ol.errors li").first.inner_text()
+    assert page.evaluate("window.hurt") is None
+    assert page.locator("img").count() == 0
+
+
+def test_it_sorts_by_every_column_and_back(opened):
+    page = opened()
+    own = names(page)
+    heads = page.locator("#leaderboard thead th")
+    for index in range(heads.count()):
+        button = heads.nth(index).locator("button")
+        button.click()
+        first = heads.nth(index).get_attribute("aria-sort")
+        assert first == ("ascending" if index < 3 else "descending")
+        others = [heads.nth(n).get_attribute("aria-sort") for n in range(heads.count()) if n != index]
+        assert set(others) == {"none"}
+        button.click()
+        assert {first, heads.nth(index).get_attribute("aria-sort")} == {"ascending", "descending"}
+        button.click()
+        assert heads.nth(index).get_attribute("aria-sort") == "none"
+        assert names(page) == own
+    page.locator("#leaderboard thead button", has_text="sst2").click()
+    scores = [float(text.split()[0]) for text in column(page, 3)]
+    assert scores == sorted(scores, reverse=True)
+    page.locator("#leaderboard thead button", has_text="average").click()
+    assert column(page, 5)[-1] == "–", "what is not known comes last"
+    assert page.locator("#leaderboard tbody").first.get_attribute("class") == "teacher"
+
+
+def test_it_filters_rows_and_columns_and_plots(opened):
+    page = opened()
+    page.get_by_placeholder("method or student").fill("KD")
+    assert {name for name, _ in names(page)} == {"kd"}
+    assert page.get_by_role("status").inner_text() == "2 of 6 rows"
+    assert page.locator(".forest").first.locator("tr.student:visible").count() == 2
+    page.get_by_placeholder("method or student").fill("")
+    page.get_by_label("Student").select_option("small")
+    assert {student for _, student in names(page)} == {"small"}
+    assert page.locator("tbody.teacher tr:visible").count() == 1
+    assert page.locator("tbody.constant tr:visible").count() == 1
+    page.get_by_label("teachers").uncheck()
+    assert page.locator("tbody.teacher tr:visible").count() == 0
+    page.get_by_text("Tasks", exact=True).click()
+    page.get_by_label("squad", exact=True).uncheck()
+    assert page.locator("#leaderboard th:visible", has_text="squad").count() == 0
+    assert page.locator("#leaderboard th:visible", has_text="sst2").count() == 1
+
+
+def test_a_run_opens_and_the_back_button_leads_back(opened):
+    page = opened()
+    page.locator("#leaderboard tbody.student a", has_text="86.0").first.click()
+    page.locator("#run h2").wait_for()
+    assert page.url.endswith(f"#run={KEY}")
+    assert page.locator("#board").is_hidden()
+    assert page.locator("#run h2").inner_text() == "kd · big"
+    assert "85.0 accuracy, seed 1" in page.locator("#run .lead").inner_text()
+    assert page.locator(".confusion td.num").all_inner_texts()[0].isdigit()
+    assert page.evaluate("document.activeElement.localName") == "h2"
+    page.get_by_role("link", name="3", exact=True).click()
+    assert page.url.endswith(run_key("sst2", "kd", "big", 3))
+    page.go_back()
+    page.go_back()
+    page.locator("#leaderboard").wait_for()
+    assert page.locator("#run").is_hidden()
+
+
+def test_errors_can_be_limited_to_what_the_teacher_says_otherwise(opened):
+    page = opened(f"#run={KEY}")
+    items = page.locator("ol.errors > li")
+    every = items.count()
+    assert page.locator("ol.errors > li:visible").count() == 10 < every
+    page.get_by_role("button", name=f"Show {every - 10} more").click()
+    assert page.locator("ol.errors > li:visible").count() == every
+    page.get_by_label("only where the student differs from the teacher").check()
+    differing = page.locator("ol.errors > li:visible")
+    assert 0 < differing.count() < every
+    said = differing.first.locator(".said dd").all_inner_texts()
+    assert said[0] == said[2] != said[1].split()[0], "right is what the teacher says, and not the student"
+
+
+def test_a_failed_run_and_one_that_is_none_say_so(opened):
+    page = opened("#run=" + run_key("squad", "kd", "small", 3))
+    assert "RuntimeError" in page.locator("pre.failure").inner_text()
+    assert "failed" in page.locator(".lead").inner_text()
+    page = opened("#run=nothing")
+    assert page.locator("#run h2").inner_text() == "No such run"
+
+
+def test_curves_follow_what_is_chosen(opened):
+    page = opened()
+    lines = page.locator("#curves .series")
+    assert lines.count() == 12
+    assert "on sst2" in page.locator("#curves svg").get_attribute("aria-label")
+    page.locator("#curves").get_by_label("Task").select_option("squad")
+    assert lines.count() == 12 - 1, "one failed before it logged anything"
+    page.locator("#curves").get_by_label("Term").select_option("kd")
+    assert page.locator("#curves svg").get_attribute("aria-label") == "kd on squad"
+    page.locator("#curves").get_by_role("checkbox", name="finetune · big").uncheck()
+    assert lines.count() == 8
+    page.locator("#curves").get_by_label("logarithmic").check()
+    assert lines.count() == 8
+
+
+def test_it_can_be_used_without_a_mouse(opened):
+    page = opened()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the leaderboard"
+    page.keyboard.press("Enter")
+
+    def to(selector):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+        pytest.fail(f"{selector} is not reached")
+
+    to("#leaderboard thead th:nth-child(2) button")
+    page.keyboard.press("Enter")
+    assert page.locator("#leaderboard thead th").nth(1).get_attribute("aria-sort") == "ascending"
+    to("#leaderboard tbody.student a")
+    page.keyboard.press("Enter")
+    page.locator("#run h2").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#leaderboard").wait_for()
+    assert page.evaluate("document.activeElement.matches('#leaderboard tbody.student a')")
+    to("svg a.mark")
+    assert "average" in page.locator(".tip").inner_text()
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash").startswith("#row-")
+
+
+@pytest.mark.parametrize("fragment", ["", f"#run={KEY}"])
+def test_a_phone_scrolls_the_table_and_not_the_page(opened, fragment):
+    page = opened(fragment, width=360, height=740)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    if not fragment:
+        table = page.locator("#scores > .scroll")
+        assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+        table.evaluate("e => e.scrollLeft = 200")
+        assert page.locator("#leaderboard tbody th").first.bounding_box()["x"] < 40, "names stay in view"
+
+
+def test_it_is_dark_where_that_is_liked_and_by_its_button(opened):
+    def lightness(page):
+        found = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        return sum(int(number) for number in found[4:-1].split(","))
+
+    page = opened(color_scheme="dark")
+    assert lightness(page) < 150
+    page.get_by_role("button", name="Light", exact=True).click()
+    assert lightness(page) > 700
+    page = opened(color_scheme="light")
+    assert lightness(page) > 700
+    page.get_by_role("button", name="Dark", exact=True).click()
+    assert lightness(page) < 150
+
+
+def test_reduced_motion_moves_nothing(opened):
+    page = opened(reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    assert page.evaluate("getComputedStyle(document.querySelector('.mark .name')).transitionDuration") == "0s"
+
+
+def test_without_a_script_the_numbers_and_plots_are_there(opened):
+    page = opened(java_script_enabled=False)
+    assert len(names(page)) == 4
+    assert page.locator("svg.chart a.mark").count() > 0
+    assert page.locator(".forest tr.student").count() > 0
+    assert page.locator("#filters").is_hidden()
+    assert page.locator("#curves").is_hidden()
+
+
+def test_printed_it_is_light_and_without_controls(opened):
+    page = opened(color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.locator("#filters").is_hidden()
+    assert page.locator("#leaderboard").is_visible()
+    assert page.pdf()[:4] == b"%PDF"

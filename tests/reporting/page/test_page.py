@@ -1,0 +1,201 @@
+"""The page's text: the board's numbers, nothing fetched, no script but its own, and no more than it may hold."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from harness.analysis.summary import Row, Statistic
+from harness.api.events import LossPoint
+from harness.plots.cost_axis import PARAMETERS
+from harness.reporting import report
+from harness.reporting.page.run_details import EXAMPLES, curve
+from harness.reporting.page.tradeoff_chart import Plot, Point
+from harness.storage.records import NotApplicable
+from harness.storage.store import Store
+from tests.support.page_factory import HOSTILE, losses, made
+from tests.support.results_factory import fill, plan, run_key, run_record
+
+
+def page_of(folder):
+    report(folder)
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_has_the_strings_of_the_board(tmp_path):
+    made(tmp_path)
+    written = report(tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert tmp_path / "index.html" in written.files
+    rows = re.findall(r"<tr[^>]* id=\"row-\d+\".*?</tr>", page, re.S)
+    plain = [[re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.S)] for row in rows]
+    assert plain == [list(line.cells) for line in written.board.lines]
+    for _, text in (*written.board.marks, *written.board.footnotes):
+        assert text.replace("`", "") in re.sub(r"</?code>", "", page)
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    made(tmp_path / "a")
+    made(tmp_path / "b")
+    assert page_of(tmp_path / "a") == page_of(tmp_path / "b") == page_of(tmp_path / "a")
+
+
+def test_only_its_own_style_and_script_may_be_used_and_nothing_is_fetched(tmp_path):
+    made(tmp_path, text=HOSTILE)
+    page = page_of(tmp_path)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert policy.startswith("default-src &#x27;none&#x27;;")
+    assert "unsafe" not in policy
+    assert not re.search(r"https?:", policy)
+    for tag in ("style", 'script type="module"'):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", page, re.S)
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    assert not re.search(r"<[^>]*\s(style|on\w+)=", page.partition("<script")[0])
+    assert not re.search(r"<[^>]*\s(src|href)=\"(?!#|data:,)", page.partition('<script type="module"')[0])
+
+
+def test_hostile_names_and_texts_stay_text(tmp_path):
+    made(tmp_path, text=HOSTILE)
+    page = page_of(tmp_path)
+    assert page.count("<script") == 2
+    assert page.count("</script>") == 2
+    assert "<!--" not in page
+    texts = [text for entry in data_of(page)["texts"] for text in entry.values()]
+    assert texts
+    assert all(HOSTILE in text for text in texts)
+
+
+def test_a_hostile_label_is_escaped_wherever_it_stands(tmp_path):
+    label = "<img src=x>"
+    planned = plan()
+    runs = [run.model_copy(update={"label": label if run.label == "kd" else run.label}) for run in planned.runs]
+    cell = NotApplicable(task="sst2", label="<i>", student="big", reason="<u>")
+    planned = planned.model_copy(update={"runs": runs, "labels": ["finetune", label, "<i>"], "not_applicable": [cell]})
+    fill(tmp_path, leave_out=[run.key for run in runs])
+    store = Store(tmp_path)
+    store.save_plan(planned)
+    for run in runs:
+        score = 0.8 if run.task == "sst2" else 70.0
+        store.save(run_record(run.task, run.label, run.student, run.seed, score, key=run.key, method="kd", teachers=[]))
+    page = page_of(tmp_path)
+    assert "&lt;img src=x&gt;" in page
+    assert not re.search(r"<(img|i|u)\b", page)
+
+
+def test_runs_tell_their_errors_beside_the_teacher(tmp_path):
+    made(tmp_path)
+    data = data_of(page_of(tmp_path))
+    run = data["runs"][run_key("sst2", "kd", "big", 1)]
+    errors = run["errors"]
+    assert (errors["examples"], errors["wrong"], errors["teacher"], errors["own"]) == (100, 15, "base", True)
+    assert errors["classes"] == ["bad", "good"]
+    assert sum(map(sum, errors["confusion"])) == 100
+    first = errors["shown"][0]
+    assert data["texts"][first["text"]]["text"] == f"sentence {first['id']} "
+    assert run["score"] == "85.0"
+    assert run["record"]["cost"]["student_seconds"] == 60
+    without = data["runs"][run_key("sst2", "finetune", "big", 1)]["errors"]
+    assert (without["teacher"], without["own"]) == ("base", False)
+
+
+def test_rows_that_share_a_run_each_lead_to_it_as_their_own(tmp_path):
+    made(tmp_path)
+    store = Store(tmp_path)
+    planned = store.plan()
+    twins = [run.model_copy(update={"label": "twin"}) for run in planned.runs if run.label == "kd"]
+    runs = [*planned.runs, *twins]
+    store.save_plan(planned.model_copy(update={"runs": runs, "labels": [*planned.labels, "twin"]}))
+    page = page_of(tmp_path)
+    data = data_of(page)
+    body = re.search(r'<tbody class="student">(.*?)</tbody>', page, re.S)[1]
+    for place, row in re.findall(r'<tr id="row-(\d+)"(.*?)</tr>', body, re.S):
+        led_to = [data["runs"][id] for id in re.findall(r'data-run="([^"]*)"', row)]
+        assert {run["row"] for run in led_to} == {int(place)}
+        assert {run["task"] for run in led_to} == {"sst2", "squad"}
+    curves = {data["rows"][run["row"]]["label"] for run in data["runs"].values() if run["curve"]["steps"]}
+    assert curves == {"base", "finetune", "kd", "twin"}
+    key = run_key("sst2", "kd", "big", 1)
+    assert [run["record"]["key"] for id, run in data["runs"].items() if id.split(".")[0] == key] == [key, key]
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    made(tmp_path, with_texts=False)
+    data = data_of(page_of(tmp_path))
+    assert data["runs"][run_key("sst2", "kd", "big", 1)]["errors"]["shown"][0]["text"] is None
+    broken = data["runs"][run_key("squad", "kd", "small", 3)]
+    assert "failed" in broken["why"]
+    assert broken["record"]["error"] == "RuntimeError: out of memory"
+    fill(tmp_path / "old")
+    old = data_of(page_of(tmp_path / "old"))
+    assert all("predictions.parquet is not there" in run["why"] for run in old["runs"].values())
+
+
+def test_an_empty_board_has_a_page(tmp_path):
+    planned = plan()
+    fill(tmp_path, planned, leave_out=[run.key for run in planned.runs])
+    for path in (tmp_path / "teachers").glob("*/*"):
+        path.unlink()
+    page = page_of(tmp_path)
+    assert "Nothing is complete yet." in page
+    assert data_of(page)["runs"] == {}
+
+
+def test_a_page_of_many_runs_stays_small(tmp_path):
+    """120 runs with as many and as long texts as there may be."""
+    made(tmp_path, text="long words and more " * 200, seeds=15, examples=400)
+    page = page_of(tmp_path)
+    runs = data_of(page)["runs"]
+    assert len(runs) == 122
+    shown = [len(run["errors"]["shown"]) for run in runs.values() if "errors" in run]
+    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES
+    assert len(page.encode()) < 3_000_000
+
+
+def test_curves_are_thinned_and_keep_their_end():
+    points = losses(0, steps=1000)
+    thin = curve(points, 100)
+    assert len(thin["steps"]) == 100
+    assert thin["steps"][-1] == 10_000
+    assert thin["stages"] == [("distill", 5000), ("finetune", 10_000)]
+    assert list(thin["terms"]) == ["loss", "kd", "lr"]
+    assert curve([], 10)["steps"] == []
+    assert len(curve(points, 7)["steps"]) <= 8
+
+
+def test_what_is_not_finite_is_a_gap():
+    point = LossPoint(stage="s", step=1, lr=0.1, terms={"loss": float("nan")})
+    assert curve([point], 10)["terms"] == {"loss": [None], "lr": [0.1]}
+
+
+@pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "twin", "large"]), (False, ["small"])])
+def test_the_front_is_what_no_other_beats(higher, front):
+    found = {
+        "large": (9.0, 90.0),
+        "middle": (5.0, 80.0),
+        "worse": (6.0, 80.0),
+        "small": (1.0, 60.0),
+        "none": (5.0, 70.0),
+        "twin": (5.0, 80.0),
+    }
+    points = [
+        Point(place, Row("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")
+        for place, (name, (x, y)) in enumerate(found.items())
+    ]
+    assert [point.name for point in Plot(PARAMETERS, higher, points).front()] == front
+
+
+def test_a_report_needs_no_torch(tmp_path):
+    made(tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from harness.reporting import report; "
+        f"report(Path({str(tmp_path)!r})); assert not set(sys.modules) & {{'torch', 'transformers', 'datasets'}}"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

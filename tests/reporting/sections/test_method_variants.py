@@ -1,0 +1,106 @@
+"""The section on variants: each against the full method, with numbers worked by hand."""
+
+import pandas as pd
+import pytest
+
+from harness.reporting import report
+from tests.support.grid_factory import made, row, section, table
+
+FULL = {"emb": True, "kd": True, "steps": [1, 2]}
+ROWS = {
+    "finetune": row(0, method="other", plain=True, teachers=[]),
+    "less": row(1, **{**FULL, "emb": False}),
+    "full": row(2, plain=True, **FULL),
+    "alone": row(3, **{**FULL, "kd": False, "steps": [1]}, teachers=["base", "large"]),
+}
+SCORES = {
+    ("sst2", "finetune", "small"): [0.5, 0.5, 0.5],
+    ("rte", "finetune", "small"): [0.5, 0.5, 0.5],
+    ("sst2", "full", "small"): [0.80, 0.82, 0.84],
+    ("rte", "full", "small"): [0.60, 0.60, 0.60],
+    ("sst2", "less", "small"): [0.79, 0.80, 0.81],
+    ("rte", "less", "small"): [0.59, 0.60, 0.61],
+    ("sst2", "alone", "small"): [0.80, 0.82, 0.84],
+    ("rte", "alone", "small"): [0.50, 0.50, 0.50],
+}
+TITLE = "Variants of kd, student small"
+
+
+def shown(folder):
+    return section(report(folder).markdown, TITLE)
+
+
+def test_by_hand(tmp_path):
+    made(tmp_path, ROWS, SCORES)
+    # less - full, seed by seed: of sst2 -1, -2, -3; of rte -1, 0, 1; the variances of both add.
+    assert table(shown(tmp_path)) == [
+        ["label", "what differs", "average", "difference", "sst2", "rte"],
+        ["*full*", "", "71.0", "*reference*", "", ""],
+        ["less", "emb: false", "70.0", "-1.0 [-2.1, +0.1]", "-2.0 [-4.5, +0.5]", "0.0 [-2.5, +2.5]"],
+        [
+            "alone",
+            "kd: false, steps: 1, teachers: base, large",
+            "66.0",
+            "-5.0 [-5.0, -5.0]",
+            "0.0 [0.0, 0.0]",
+            "-10.0 [-10.0, -10.0]",
+        ],
+    ]
+    assert "its difference from the same student's with `full`" in shown(tmp_path)
+    frame = pd.read_csv(tmp_path / "sections" / "variants.csv").set_index(["label", "scope"])
+    assert frame.loc["less", "sst2"][["mean", "difference"]].tolist() == pytest.approx([80, -2])
+    assert frame.loc["less", "sst2"]["low"] == pytest.approx(-2 - 4.302652730 / 3**0.5)
+    assert "finetune" not in frame.index.get_level_values(0)
+
+
+def test_without_an_entry_that_sets_nothing_the_first_is_the_full_method(tmp_path):
+    rows = ROWS | {"full": ROWS["full"].model_copy(update={"plain": False})}
+    made(tmp_path, rows, SCORES)
+    assert [line[:2] for line in table(shown(tmp_path))[1:3]] == [["*less*", ""], ["full", "emb: true"]]
+
+
+def test_what_is_not_complete_is_in_no_mean_but_on_the_tasks_that_are(tmp_path):
+    made(tmp_path, ROWS, SCORES | {("rte", "less", "small"): [0.5, None, 0.5]})
+    assert table(shown(tmp_path))[2][2:] == ["missing", "missing", "-2.0 [-4.5, +0.5]", "missing"]
+    assert table(shown(tmp_path))[3][3] == "-5.0 [-5.0, -5.0]"
+    assert "Without all results: `less` (missing on rte)." in shown(tmp_path)
+
+
+def test_without_the_full_method_there_is_no_difference(tmp_path):
+    made(tmp_path, ROWS, SCORES | {("rte", "full", "small"): [0.5, None, 0.5]})
+    assert table(shown(tmp_path))[1][2:] == ["missing", "*reference*", "", ""]
+    assert table(shown(tmp_path))[2][2:] == ["70.0", "–", "-2.0 [-4.5, +0.5]", "–"]
+
+
+def test_a_variant_that_cannot_be(tmp_path):
+    scores = {cell: by_seed for cell, by_seed in SCORES.items() if cell[:2] != ("rte", "less")}
+    made(tmp_path, ROWS, scores, na=[("rte", "less", "small")])
+    assert table(shown(tmp_path))[2][2:] == ["n/a", "n/a", "-2.0 [-4.5, +0.5]", "n/a"]
+    assert "`less` (n/a on rte)" in shown(tmp_path)
+
+
+def test_one_seed(tmp_path):
+    made(tmp_path, ROWS, {cell: scores[:1] for cell, scores in SCORES.items()})
+    assert table(shown(tmp_path))[2][2:] == ["69.0", "-1.0", "-1.0", "-1.0"]
+    assert "does not say what other seeds would do" in shown(tmp_path)
+
+
+def test_cells_of_a_grid_are_no_variants(tmp_path):
+    rows = {label: each.model_copy(update={"entry": 0}) for label, each in ROWS.items() if label != "finetune"}
+    made(tmp_path, rows, {cell: scores for cell, scores in SCORES.items() if cell[1] in rows})
+    text = report(tmp_path).markdown
+    assert "## Variants" not in text
+    assert "## Study of kd" in text
+
+
+def test_stages_of_other_length_are_told(tmp_path):
+    longer = ROWS["less"].model_copy(update={"options": FULL, "stages": {"first": {"epochs": 9}}})
+    made(tmp_path, ROWS | {"less": longer}, SCORES)
+    assert table(shown(tmp_path))[2][1] == 'stages: {"first": {"epochs": 9}}'
+
+
+def test_two_methods_are_no_variants_of_each_other(tmp_path):
+    two = {cell: scores for cell, scores in SCORES.items() if cell[1] in ("less", "full")}
+    rows = ROWS | {"less": ROWS["less"].model_copy(update={"method": "x"})}
+    made(tmp_path, {label: rows[label] for label in ("less", "full")}, two)
+    assert "## Variants" not in report(tmp_path).markdown

@@ -1,0 +1,150 @@
+"""Sections that plugins make: how they come to a report, and what a bad one does to it."""
+
+import json
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from harness import hookimpl
+from harness.api.report import Section
+from harness.cli import app
+from harness.plugin_host.host import Host
+from harness.reporting import report
+from tests.support.grid_factory import made, row
+from tests.support.results_factory import fill
+
+PLUGIN = """
+from harness import hookimpl
+from harness.api.report import Section
+
+@hookimpl
+def harness_report_sections(results):
+    rows = [{"label": row.label, "cost": row.student_seconds} for row in results.students]
+    return [Section("Cost", f"There are {len(rows)} rows.", "cost", rows)]
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a package of one module with an entry point, as pip would."""
+    site = tmp_path / "site"
+    monkeypatch.syspath_prepend(str(site))
+
+    def install_module(source, group="harness.report", module="third_party_sections"):
+        info = site / f"{module}-1.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(source)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\nthird = {module}\n")
+        sys.modules.pop(module, None)
+
+    return install_module
+
+
+def host_of(sections):
+    """A host with one plugin, which answers so."""
+
+    class Plugin:
+        @hookimpl
+        def harness_report_sections(self, results):
+            return sections(results)
+
+    host = Host.reporting()
+    host.add_observer(Plugin())
+    return host
+
+
+def test_an_installed_plugin_adds_a_section_and_its_data(install, tmp_path):
+    install(PLUGIN)
+    fill(tmp_path / "r")
+    written = report(tmp_path / "r")
+    board, _, reading = written.markdown.partition("\n## Cost\n\nThere are 4 rows.\n\n")
+    assert board.startswith("# demo")
+    assert reading.startswith("## How to read it")
+    path = tmp_path / "r" / "sections" / "cost.csv"
+    assert written.files[-1] == path
+    assert path.read_text().splitlines()[:2] == ["label,cost", "kd,360.0"]
+    assert [section.title for section in written.sections] == ["Cost"]
+
+
+def test_data_of_a_section_that_is_gone_are_gone_too(install, tmp_path):
+    old = tmp_path / "r" / "sections" / "old.csv"
+    fill(tmp_path / "r")
+    old.parent.mkdir()
+    old.write_text("left over")
+    report(tmp_path / "r")
+    assert not old.exists()
+
+
+def test_sections_of_one_name_share_a_file(tmp_path):
+    def sections(results):
+        return [Section(str(n), "text", "both", [{"n": n}]) for n in (1, 2)]
+
+    host = host_of(sections)
+    fill(tmp_path)
+    report(tmp_path, host)
+    assert (tmp_path / "sections" / "both.csv").read_text() == "n\n1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda results: 1 / 0, "ZeroDivisionError"),
+        (lambda results: None, "a list of harness.api.report.Section is needed, found None"),
+        (lambda results: ["text"], "found ['text']"),
+        (lambda results: [Section("A", "text", "a/b", [{"n": 1}])], "found 'a/b'"),
+    ],
+)
+def test_a_section_that_fails_is_told_and_the_board_is_made(tmp_path, caplog, answer, words):
+    fill(tmp_path)
+    with caplog.at_level(logging.WARNING, "harness"):
+        written = report(tmp_path, host_of(answer))
+    assert words in caplog.text
+    assert written.sections == ()
+    assert "## How to read it" in written.markdown
+
+
+FORMAT = """
+from harness import hookimpl
+
+@hookimpl
+def harness_register_reporters(register):
+    register("txt", str)
+"""
+
+
+@pytest.mark.parametrize("source", [PLUGIN, FORMAT])
+def test_what_a_report_needs_beside_methods_is_refused_with_the_remedy(install, source):
+    install(source, group="harness")
+    host = Host.create()
+    assert "under entry-point group 'harness.report'" in host.broken["third"]
+
+
+def test_a_report_takes_a_plugin_by_its_path(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "r")
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    monkeypatch.setattr(sys, "argv", ["harness", "report", str(tmp_path / "r"), "--plugin", str(tmp_path / "mine.py")])
+    monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))  # of the tests' process
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert not ended.value.code
+    assert "## Cost" in capsys.readouterr().out
+
+
+def test_both_hosts_know_the_same_sections(tmp_path):
+    rows = {f"kd-a={a}": row(a=a) for a in (1, 2)}
+    made(tmp_path, rows, {(task, label, "small"): [0.5, 0.6] for label in rows for task in ("sst2", "rte")})
+    texts = [report(tmp_path, host).markdown for host in (None, Host.reporting(), Host.create())]
+    assert "## Study of kd" in texts[0]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_plan_of_an_earlier_version_has_no_sections(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "plan.json"
+    plan = json.loads(path.read_text())
+    assert (plan.pop("rows"), plan.pop("shapes")) == ({}, {})
+    path.write_text(json.dumps(plan))
+    assert report(tmp_path).sections == ()

@@ -1,0 +1,199 @@
+"""The formats of a board: what each says, that none breaks on odd names, and that plugins add others."""
+
+import json
+import re
+
+import pytest
+
+from harness.analysis.aggregate import summarize
+from harness.api.errors import UserError
+from harness.cli import app
+from harness.plugin_host.contribution_checks import TASKS_RESERVED
+from harness.plugin_host.host import Host
+from harness.reporting import report
+from harness.reporting.export_rows import flat
+from harness.reporting.formats import SPECIAL, table
+from harness.reporting.latex import escape
+from harness.reporting.table_model import Column, Line
+from harness.storage.records import PlannedTuning
+from harness.storage.store import Store
+from tests.support.latency_factory import SETTINGS, latency_record
+from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record
+
+PLUGIN = """
+from harness import hookimpl
+
+@hookimpl
+def harness_register_reporters(register):
+    register("txt", lambda content: " ".join(row.label for row in content.summary.students))
+"""
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["harness", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        app.main()
+    return caught.value.code or 0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    fill(tmp_path / "r", leave_out=[run_key("sst2", "finetune", "big", 1)], answered=True)
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize("name", ["md", "csv", "tex", "bib", "json"])
+def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch, capsys):
+    assert run(monkeypatch, "report", folder, "--format", name) == 0
+    printed = capsys.readouterr().out
+    assert printed == (folder / f"leaderboard.{name}").read_text()
+    assert {path.name for path in folder.glob("leaderboard.*")} == {
+        f"leaderboard.{n}" for n in ("md", "csv", "tex", "bib", "json")
+    }
+
+
+def test_an_unknown_format_is_a_mistake(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "report", folder, "--format", "jsom") == 2
+    assert "--format: there is no format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
+    assert not (folder / "leaderboard.md").exists()
+
+
+def test_json_holds_what_the_board_says(folder):
+    report(folder)
+    whole = json.loads((folder / "leaderboard.json").read_text())
+    rows = {(row["label"], row["student"]): row for row in whole["rows"]}
+    kd, alone = rows["kd", "small"], rows["finetune", "big"]
+    assert kd["tasks"]["sst2"]["seeds"] == {"1": 75.0, "2": 75.0, "3": 75.0}
+    assert kd["tasks"]["sst2"]["over"] == "seeds and examples"
+    assert kd["average_low"] < kd["average_mean"] == 74.5 < kd["average_high"]
+    assert (alone["status"], alone["rank"], alone["average_mean"], alone["top_group"]) == (
+        "incomplete",
+        None,
+        None,
+        None,
+    )
+    assert "not run yet" in alone["tasks"]["sst2"]["notes"][0]
+    (pair,) = [each for each in whole["comparisons"] if each["student"] == "small"]
+    assert pair["labels"] == ["finetune", "kd"]
+    assert pair["difference"] == -8.0
+    assert pair["told_apart"] is (pair["p_holm"] <= 0.05)
+    assert whole["command"] == "harness run demo.yaml"
+    assert whole["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
+
+
+def test_a_task_of_any_name_takes_no_field_from_a_row(tmp_path):
+    """Names that are refused now may stand in an older plan."""
+    planned = plan([SST2.model_copy(update={"name": "gap", "score": "closed"})])
+    store = Store(tmp_path)
+    store.save_plan(planned)
+    store.save_teacher(teacher_record("gap", 0.9))
+    for run in planned.runs:
+        store.save(run_record(run.task, run.label, run.student, run.seed, 0.5 + len(run.label) / 100))
+    report(tmp_path)
+    row = json.loads((tmp_path / "leaderboard.json").read_text())["rows"][-1]
+    assert {"gap_closed", "gap_closed_low", "teacher_seconds", "average_mean"} <= row.keys()
+    assert not {"gap_state", "gap_closed_mean"} & row.keys()
+    assert row["tasks"]["gap"]["metric"] == "closed"
+
+
+def test_no_task_may_be_called_what_another_column_begins_with(tmp_path):
+    tuning = PlannedTuning(trials=1, seed=0, on="train", studies=[])
+    store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning))
+    store.save_latency(latency_record())
+    names = [name for name in flat(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
+    words = [name.split("_") for name in names]
+    assert {"_".join(each[:count]) for each in words for count in range(1, len(each))} == set(TASKS_RESERVED)
+
+
+def test_latex_is_made_of_whole_tables(folder):
+    report(folder)
+    text = (folder / "leaderboard.tex").read_text()
+    for name in ("table*", "tabular"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 4
+    assert text.count("\\toprule") == text.count("\\bottomrule") == 4
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    first = rows[: rows.index(next(row for row in rows if "gap closed" in row))]
+    assert {row.replace(r"\&", "").count("&") for row in first} == {6}, "seven columns"
+    assert r"2 $\bullet$ & kd & small & \textbf{75.0 $\pm$ 5.4}" in text
+    assert "% Command: `harness run demo.yaml`" in text
+
+
+def test_latex_escapes_all_that_has_a_meaning():
+    assert escape(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
+        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
+    )
+    assert escape("< 3 ± 4 × 5 | –") == r"$<$ 3 $\pm$ 4 $\times$ 5 $|$ --"
+
+
+def test_markdown_shows_odd_names_as_they_are():
+    text = table([Column(("a|b",))], [Line("student", "", ("*x* _y_ a_b <b> < 3 [l](u) `c|d` [1, 2]",))])
+    assert text.splitlines()[0].strip("| ") == r"a\|b"
+    assert text.splitlines()[2].strip("| ") == r"\*x\* \_y\_ a_b \<b> < 3 \[l](u) `c\|d` [1, 2]"
+    assert not SPECIAL.search("kd-loss=mse, tinybert_kl 85.3 ± 0.4 (a) 3.2× [3.1, 3.3]")
+
+
+def test_every_mark_in_a_table_has_its_footnote(folder):
+    text = report(folder).markdown
+    tables = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    used = set(re.findall(r"\(([a-z])\)", tables)) | {"●"} & set(tables)
+    assert used == {"a", "●"}
+    assert all(f"- ({mark}) " in text or f"- {mark} " in text for mark in used)
+
+
+def test_a_label_that_is_markup_breaks_no_table(tmp_path):
+    labels = {"finetune": [], "a|b_*": ["base"]}
+    runs = [run.model_copy(update={"label": "a|b_*"}) if run.label == "kd" else run for run in plan([SST2]).runs]
+    fill(tmp_path)
+    Store(tmp_path).save_plan(plan([SST2], runs=runs, labels=list(labels)))
+    text = report(tmp_path).markdown
+    rows = text.split("\n\n")[1].splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert r"a\|b\_\*" in text
+    assert r"a$|$b\_*" in (tmp_path / "leaderboard.tex").read_text()
+
+
+def test_a_plugin_adds_a_format(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "txt.py").write_text(PLUGIN)
+    assert run(monkeypatch, "report", folder, "--plugin", tmp_path / "txt.py", "--format", "txt") == 0
+    assert capsys.readouterr().out == "kd finetune kd finetune"
+    assert (folder / "leaderboard.txt").read_text() == "kd finetune kd finetune"
+
+
+def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(folder, tmp_path):
+    (tmp_path / "txt.py").write_text(PLUGIN)
+    store = Store(folder)
+    store.save_latency(latency_record())
+    report(folder, Host.reporting([tmp_path / "txt.py"]))
+    theirs = [folder / name for name in ("leaderboard.pdf", "leaderboard.aux", "notes.md", "latency.txt")]
+    for path in theirs:
+        path.write_text("made by others")
+    written = {"leaderboard.txt", "latency.md", "latency.csv"}
+    assert written <= {path.name for path in folder.iterdir()}
+    report(folder, Host.reporting([tmp_path / "txt.py"]))
+    assert written <= {path.name for path in folder.iterdir()}
+    (folder / "latency" / "k1.json").unlink()
+    report(folder)
+    assert not written & {path.name for path in folder.iterdir()}
+    assert all(path.exists() for path in theirs)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"formats": 3}', '{"formats": ["../runs", "*", 1]}'])
+def test_an_old_board_that_is_no_longer_whole_is_no_obstacle(folder, text):
+    (folder / "leaderboard.json").write_text(text)
+    report(folder)
+    assert json.loads((folder / "leaderboard.json").read_text())["formats"] == ["md", "csv", "tex", "bib", "json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reporter", "words"),
+    [
+        ('"md"', "str", "format 'md' is registered twice: by entry point 'formats' of kd-harness and by .*bad.py"),
+        ('"a/b"', "str", "its name is the ending of a file; lower-case letters and digits"),
+        ('"txt"', "3", "int '3' cannot be called; register a function of harness.api.report.Content"),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused(tmp_path, name, reporter, words):
+    source = PLUGIN.replace('"txt"', name).split("lambda")[0] + f"{reporter})\n"
+    (tmp_path / "bad.py").write_text(source)
+    with pytest.raises(UserError, match=words):
+        Host.reporting([tmp_path / "bad.py"])

@@ -1,0 +1,451 @@
+import os
+from math import isnan
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.analysis.compatibility import ANOTHER, _scored_by, refuse_mixes
+from harness.api.errors import UserError
+from harness.reporting import report
+from harness.storage.records import DataReport, NotApplicable, RunRecord
+from harness.storage.store import Store
+from tests.support.results_factory import (
+    CPU,
+    GPU,
+    SQUAD,
+    SST2,
+    failed,
+    fill,
+    plan,
+    provenance,
+    run_key,
+    run_record,
+    size,
+    teacher_record,
+)
+
+WHOLE = """\
+# demo: leaderboard
+
+|      rank | method            | student   |   sst2 accuracy |       squad f1 |        average |   params (M) |
+|----------:|:------------------|:----------|----------------:|---------------:|---------------:|-------------:|
+| *teacher* | *base*            | –         |      92.0 ± 8.3 |     88.0 ± 8.5 |     90.0 ± 4.3 |        100.0 |
+|         – | *constant answer* | –         |            50.0 |              – |              – |            – |
+|           |                   |           |                 |                |                |              |
+|       1 ● | kd                | big       |  **86.0 ± 4.7** | **77.0 ± 5.6** | **81.5 ± 3.2** |         50.0 |
+|         2 | finetune          | big       |      82.0 ± 5.2 |     71.0 ± 6.2 |     76.5 ± 3.7 |         50.0 |
+|           |                   |           |                 |                |                |              |
+|       3 ● | kd                | small     |  **75.0 ± 5.4** | **74.0 ± 5.6** | **74.5 ± 3.6** |         10.0 |
+|         4 | finetune          | small     |      72.0 ± 5.5 |     61.0 ± 5.8 |     66.5 ± 3.8 |         10.0 |
+
+- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
+
+## Over the whole suite
+
+| method   | student   |           average |   IQM (% of teacher) |    gap closed |    behind the best |   p (Holm) |
+|:---------|:----------|------------------:|---------------------:|--------------:|-------------------:|-----------:|
+| kd       | big       | 81.5 [78.3, 84.7] |    90.5 [84.8, 96.2] |  37 % [1, 69] |                  – |          – |
+| finetune | big       | 76.5 [72.8, 80.2] |    84.6 [78.5, 90.8] |             – |  -5.0 [-9.9, -0.1] |      0.045 |
+|          |           |                   |                      |               |                    |            |
+| kd       | small     | 74.5 [70.9, 78.1] |    82.2 [76.4, 88.0] | 34 % [13, 54] |                  – |          – |
+| finetune | small     | 66.5 [62.7, 70.3] |    73.5 [68.0, 79.1] |             – | -8.0 [-13.3, -2.7] |      0.004 |
+
+## Standard deviation over seeds
+
+| method   | student   |   sst2 |   squad |   average |
+|:---------|:----------|-------:|--------:|----------:|
+| kd       | big       |    1.0 |     1.0 |       1.0 |
+| finetune | big       |    2.0 |     1.0 |       1.5 |
+|          |           |        |         |           |
+| kd       | small     |    0.0 |     2.0 |       1.0 |
+| finetune | small     |    2.0 |     1.0 |       1.5 |
+
+## Size and cost
+
+| method   | student   |   params (M) |   compression |   training cost |   runs |
+|:---------|:----------|-------------:|--------------:|----------------:|-------:|
+| *base*   | –         |        100.0 |          1.0× |        25.0 min | 2 of 2 |
+|          |           |              |               |                 |        |
+| kd       | big       |         50.0 |          2.0× |         7.5 min | 6 of 6 |
+| finetune | big       |         50.0 |          2.0× |         7.5 min | 6 of 6 |
+|          |           |              |               |                 |        |
+| kd       | small     |         10.0 |         10.0× |         7.5 min | 6 of 6 |
+| finetune | small     |         10.0 |         10.0× |         7.5 min | 6 of 6 |
+
+## How to read it
+
+- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in leaderboard.csv. With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a teacher in the suite fine-tunes one per seed. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
+- Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
+- The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
+- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).
+- Gap closed: how much of the way from finetune on the same student to teacher base a method goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none.
+- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is corrected for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
+- Compression: parameters of teacher base over the student's, heads included.
+- Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. A teacher's own fine-tuning stands in its row and in no other.
+
+## Where it comes from
+
+- Command: `harness run demo.yaml`
+- Seeds: 1, 2, 3
+- Examples scored, sst2: `fingerprint-of-sst2`, the same in 13 results
+- Examples scored, squad: `fingerprint-of-squad`, the same in 13 results
+- Hardware: cpu, Test CPU, 2 cores, 2 threads, 8 GiB
+- Packages: kd-harness 0.1.0, python 3.11.9, torch 2.13.0
+- Code: git commit `0123456789ab`
+"""  # noqa: E501
+
+
+def lines(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(method, student) -> the strings of that line, the rank without its ●."""
+    return {
+        (line.cells[1], line.cells[2]): (line.cells[0].removesuffix(" ●"), *line.cells[1:])
+        for line in report(folder).board.lines
+    }
+
+
+def costs(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(method, student) -> parameters, compression, training cost, runs."""
+    (table,) = [table for table in report(folder).board.tables if table.title == "Size and cost"]
+    return {(line.cells[0], line.cells[1]): line.cells[2:] for line in table.lines}
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(report(folder).files[1]).set_index(["label", "student"])
+
+
+def killed(source: Path, target: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_whole_board(tmp_path):
+    fill(tmp_path, answered=True)
+    written = report(tmp_path)
+    assert written.markdown == WHOLE
+    formats = [f"leaderboard.{name}" for name in ("md", "csv", "tex", "bib", "json")]
+    assert [path.name for path in written.files] == [*formats, "index.html"]
+    assert written.files[0].read_bytes() == WHOLE.encode()
+
+
+def test_the_board_is_a_function_of_the_store_alone(tmp_path):
+    fill(tmp_path / "a")
+    fill(tmp_path / "b", backwards=True)
+    for number, path in enumerate(sorted((tmp_path / "b").rglob("*"))):
+        os.utime(path, (number, number))
+    texts = [[path.read_bytes() for path in report(tmp_path / name).files] for name in ("a", "b", "a")]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
+    store = fill(tmp_path)
+    old = {path: path.read_bytes() for path in report(tmp_path).files}
+    store.save_teacher(teacher_record("sst2", 0.99))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            report(tmp_path)
+    assert {path: path.read_bytes() for path in old} == old
+    assert b"99.0" in report(tmp_path).files[0].read_bytes()
+
+
+def test_scores_by_a_metric_that_is_no_longer_the_tasks_are_refused(tmp_path):
+    """The task was changed since, and all metrics are in the records as before."""
+    metrics = {SST2.score: 0.8, "other": 0.5}
+    now = run_record("sst2", "kd", "big", 1, metrics=metrics)
+    of_splits = run_record(
+        "sst2", "kd", "big", 2, metrics={f"a_{SST2.score}": 0.7, f"b_{SST2.score}": 0.9, "b_other": 1.0}
+    )
+    refuse_mixes(Store(tmp_path), plan(), [now])
+    refuse_mixes(Store(tmp_path), plan(), [of_splits])
+    before = run_record("sst2", "finetune", "big", 1, score=0.5, metrics=metrics)
+    for results in ([before], [now, before]):
+        with pytest.raises(
+            UserError, match=r"results of sst2 scored by another metric(.|\n)*score that is not the task's"
+        ):
+            refuse_mixes(Store(tmp_path), plan(), results)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data_fingerprint": "another"}, ["different examples", "data_fingerprint another, 1 of 13"]),
+        ({"metrics": {"matthews": 0.5}}, ["different metrics", "metrics matthews, 1 of 13"]),
+    ],
+)
+def test_a_mix_is_refused_and_the_old_board_stays(tmp_path, changes, words):
+    key = run_key("sst2", "kd", "small", 2)
+    fill(tmp_path, leave_out=[key])
+    old = {path: path.read_bytes() for path in report(tmp_path).files}
+    Store(tmp_path).save(run_record("sst2", "kd", "small", 2, **changes))
+    with pytest.raises(UserError) as caught:
+        report(tmp_path)
+    message = str(caught.value)
+    everyone = [run_key("sst2", "finetune", "big", 1), "base-sst2"]
+    for word in [*words, key, str(tmp_path / "runs" / key / "record.json"), *everyone, "Delete"]:
+        assert word in message
+    assert "squad" not in message
+    assert {path: path.read_bytes() for path in old} == old
+
+
+def test_a_teacher_that_scored_other_examples_is_a_mix_too(tmp_path):
+    fill(tmp_path).save_teacher(teacher_record("squad", data_fingerprint="another"))
+    with pytest.raises(UserError, match=r"teachers/base-squad/record\.json"):
+        report(tmp_path)
+
+
+def test_a_failed_run_is_no_part_of_a_mix(tmp_path):
+    key = run_key("sst2", "kd", "big", 1)
+    broken = failed("sst2", "kd", "big", 1).model_copy(update={"data_fingerprint": "another"})
+    fill(tmp_path, instead={key: broken})
+    assert lines(tmp_path)["kd", "big"][0] == "incomplete"
+
+
+def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
+    gone = [run_key("sst2", "kd", "big", seed) for seed in (1, 3)]
+    broken = run_key("squad", "kd", "big", 2)
+    fill(
+        tmp_path, leave_out=gone, instead={broken: failed("squad", "kd", "big", 2, "ValueError: `x` is bad\nat line 3")}
+    )
+    cells = lines(tmp_path)
+    assert cells["kd", "big"] == ("incomplete", "kd", "big", "missing (a)", "failed (b)", "–", "50.0")
+    assert costs(tmp_path)["kd", "big"] == ("50.0", "2.0×", "–", "3 of 6")
+    assert [cells[row][0] for row in [("finetune", "big"), ("kd", "small"), ("finetune", "small")]] == ["1", "2", "3"]
+    board = report(tmp_path).board
+    assert board.notes[1:] == (
+        ("a", "seeds 1, 3 not run yet; `harness run demo.yaml` does only what is missing"),
+        (
+            "b",
+            "seed 2 failed: `ValueError: 'x' is bad` (runs/squad-kd-big-2/record.json); "
+            "`harness run demo.yaml` does only what is missing, and tries again what failed",
+        ),
+    )
+    assert dict(board.marks)["INCOMPLETE"].startswith("1 of 5 rows")
+    row = table(tmp_path).loc["kd", "big"]
+    assert row["status"] == "incomplete"
+    assert (row["runs"], row["completed"]) == (6, 3)
+    assert row[["rank", "sst2_accuracy_mean", "squad_f1_mean", "average_mean", "student_seconds"]].isna().all()
+
+
+def test_an_undefined_score_is_never_averaged(tmp_path):
+    key = run_key("sst2", "kd", "big", 1)
+    fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
+    assert lines(tmp_path)["kd", "big"][3] == "undefined (a)"
+    assert lines(tmp_path)["kd", "big"][0] == "incomplete"
+    markdown = report(tmp_path).markdown
+    assert "nan" not in markdown
+    assert "seed 1: accuracy is undefined for its predictions" in markdown
+    assert "delete" not in markdown
+    assert f"runs/{key}/record.json" in report(tmp_path).board.notes[1][1]
+
+
+def test_a_teacher_not_trained_yet(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "teachers" / "base-sst2" / "record.json").unlink()
+    cells = lines(tmp_path)
+    assert cells["base", "–"][3:6] == ("missing (a)", "88.0", "–")
+    assert cells["kd", "big"][0] == "1"
+    assert costs(tmp_path)["kd", "big"][1] == "2.0×", "from the task whose teacher is there"
+
+
+def test_nothing_run_yet(tmp_path):
+    Store(tmp_path).save_plan(plan())
+    written = report(tmp_path)
+    assert all(line.cells[0] in ("teacher", "incomplete") for line in written.board.lines)
+    assert [line.cells[1:3] for line in written.board.lines[1:]] == [
+        ("finetune", "big"),
+        ("kd", "big"),
+        ("finetune", "small"),
+        ("kd", "small"),
+    ]
+    assert len(written.board.notes) == 2
+
+
+def test_not_applicable_cells_give_their_reason(tmp_path):
+    na = [NotApplicable(task="squad", label="kd", student="small", reason="student small has 3 heads,\n teacher 4")]
+    fill(tmp_path, plan(na=na))
+    cells = lines(tmp_path)
+    assert cells["kd", "small"] == ("–", "kd", "small", "75.0 ± 0.0", "n/a (a)", "–", "10.0")
+    assert costs(tmp_path)["kd", "small"] == ("10.0", "10.0×", "3.8 min", "3 of 3")
+    assert cells["finetune", "small"][0] == "3"
+    board = report(tmp_path).board
+    assert board.notes[1:] == (("a", "student small has 3 heads, teacher 4"),)
+    assert "INCOMPLETE" not in dict(board.marks)
+    assert table(tmp_path).loc["kd", "small"]["status"] == "not applicable"
+
+
+def test_marks_of_the_whole_board(tmp_path):
+    synthetic = SST2.model_copy(update={"synthetic": True})
+    fill(tmp_path, plan([synthetic, SQUAD], seeds=2, limits={"train": 512}))
+    written = report(tmp_path)
+    assert written.markdown.startswith("# demo: leaderboard (SYNTHETIC, REHEARSAL, PRELIMINARY)\n")
+    marks = dict(written.board.marks)
+    assert "sst2" in marks["SYNTHETIC"]
+    assert "squad" not in marks["SYNTHETIC"]
+    assert "train 512" in marks["REHEARSAL"]
+    assert marks["PRELIMINARY"].startswith("2 seeds")
+    assert [column.title for column in written.board.columns[3:5]] == ["sst2 accuracy (synthetic)", "squad f1"]
+
+
+@pytest.mark.parametrize(
+    ("training", "marked"), [({"batching": "grouped"}, False), ({"batching": "bucketed"}, True), ({"lr": 0.1}, True)]
+)
+def test_a_board_of_bucketed_runs_is_marked(tmp_path, training, marked):
+    """So is one of runs that do not say how they were batched: they come from before there was a choice."""
+    first = run_key("sst2", "kd", "big", 1)
+    parts = {"seed": 1, "training": training}
+    fill(tmp_path, instead={first: run_record("sst2", "kd", "big", 1, parts=parts)})
+    assert ("BUCKETED" in dict(report(tmp_path).board.marks)) == marked
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    fill(tmp_path, plan(seeds=1))
+    written = report(tmp_path)
+    assert "±" not in written.markdown
+    assert lines(tmp_path)["kd", "big"][3:6] == ("85.0", "76.0", "80.5")
+    assert table(tmp_path)["average_std"].isna().all()
+
+
+def test_bold_is_for_the_best_of_each_student_and_column(tmp_path):
+    fill(tmp_path, leave_out=[run_key("squad", "kd", "big", 1)])
+    best = {line.cells[1:3]: line.best for line in report(tmp_path).board.lines}
+    assert best == {
+        ("base", "–"): frozenset(),
+        ("finetune", "big"): frozenset({4, 5}),
+        ("kd", "big"): frozenset({3}),
+        ("finetune", "small"): frozenset(),
+        ("kd", "small"): frozenset({3, 4, 5}),
+    }
+    assert "**86.0 ± 2.5**" in report(tmp_path).markdown
+
+
+def test_averages_that_print_the_same_share_a_rank(tmp_path):
+    same = {
+        run_key(task, "kd", "small", seed): run_record(task, "kd", "small", seed, score)
+        for task, scores in {"sst2": [0.85001, 0.86, 0.87], "squad": [76.0, 77.0, 78.0]}.items()
+        for seed, score in enumerate(scores, start=1)
+    }
+    fill(tmp_path, instead=same)
+    ranks = {row: cells[0] for row, cells in lines(tmp_path).items()}
+    assert ranks["kd", "small"] == ranks["kd", "big"] == "1"
+    assert ranks["finetune", "big"] == "3"
+    assert report(tmp_path).markdown.count("**81.5 ± 1.1**") == 2
+
+
+def test_where_less_is_better(tmp_path):
+    error = SST2.model_copy(update={"higher_is_better": False})
+    fill(tmp_path / "less", plan([error]))
+    cells = lines(tmp_path / "less")
+    assert (cells["finetune", "small"][0], cells["kd", "big"][0]) == ("1", "4")
+    assert "**72.0 ± 5.0**" in report(tmp_path / "less").markdown
+    fill(tmp_path / "both", plan([error, SQUAD]))
+    assert {cells[0] for cells in lines(tmp_path / "both").values()} == {"teacher", "–"}
+    assert {cells[5] for cells in lines(tmp_path / "both").values()} == {"–"}
+    assert "there is no average and no rank" in report(tmp_path / "both").markdown
+
+
+def test_other_hardware_is_marked(tmp_path):
+    key = run_key("sst2", "kd", "big", 3)
+    fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=provenance(GPU))})
+    written = report(tmp_path)
+    assert lines(tmp_path)["kd", "big"][3] == "86.0 ± 2.5 (a)"
+    assert written.board.notes[1:] == (("a", "trained on other hardware than most: cuda Test GPU"),)
+    origin = dict(written.board.provenance)["Hardware"]
+    assert "cpu, Test CPU, 2 cores, 2 threads, 8 GiB (25 results); cuda, Test GPU" in origin
+
+
+def test_more_threads_of_the_same_machine_are_told_but_not_marked(tmp_path):
+    key = run_key("sst2", "kd", "big", 3)
+    threads = provenance(CPU.model_copy(update={"threads": 1}))
+    fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=threads)})
+    assert [mark for mark, _ in report(tmp_path).board.notes] == ["●"]
+    assert "1 threads" not in report(tmp_path).markdown
+    assert "1 thread, 8 GiB (1 result)" in report(tmp_path).markdown
+
+
+def test_a_beaten_teacher_marks_the_board(tmp_path):
+    store = fill(tmp_path)
+    store.save_teacher(teacher_record("sst2", 0.82))
+    assert "TEACHER BEATEN" not in dict(report(tmp_path).board.marks), "kd may beat it, and finetune only equals it"
+    store.save_teacher(teacher_record("sst2", 0.81))
+    mark = dict(report(tmp_path).board.marks)["TEACHER BEATEN"]
+    assert "finetune on big scores 82.0 on sst2, teacher base 81.0" in mark
+    assert "kd" not in mark
+
+
+def test_results_of_other_settings_are_counted_and_no_more(tmp_path):
+    store = fill(tmp_path)
+    before = report(tmp_path).markdown
+    store.save(run_record(key="old", data_fingerprint="another", score=0.999))
+    (tmp_path / "runs" / "half-done").mkdir()
+    after = report(tmp_path).markdown
+    assert after == before + "- Not counted: 1 result of other settings in the same folder\n"
+
+
+def test_mixed_code_is_told(tmp_path):
+    changed = provenance(git_dirty=True, packages={"harness": "0.2.0"})
+    key = run_key("sst2", "kd", "big", 3)
+    fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=changed)})
+    origin = dict(report(tmp_path).board.provenance)
+    assert origin["Code"].endswith("; git commit `0123456789ab`, with uncommitted changes (1 result)")
+    assert origin["Packages"].endswith("; kd-harness 0.2.0 (1 result)")
+
+
+def test_parameters_that_differ_between_tasks_are_a_range(tmp_path):
+    wide = size("small").model_copy(update={"parameters": 10_200_000})
+    instead = {
+        run_key("squad", "kd", "small", seed): run_record("squad", "kd", "small", seed, 74.0, size=wide)
+        for seed in (1, 2, 3)
+    }
+    fill(tmp_path, instead=instead)
+    assert lines(tmp_path)["kd", "small"][6] == "10.0–10.2"
+    assert costs(tmp_path)["kd", "small"][:2] == ("10.0–10.2", "9.9×")
+    row = table(tmp_path).loc["kd", "small"]
+    assert (row["parameters_min"], row["parameters_max"]) == (10_000_000, 10_200_000)
+
+
+def test_csv_and_markdown_say_the_same(tmp_path):
+    fill(tmp_path, leave_out=[run_key("squad", "finetune", "small", 3)], answered=True)
+    frame, board = table(tmp_path), report(tmp_path).board
+    assert len(frame) == len(board.lines) == 6
+    for line, (_, row) in zip(board.lines, frame.reset_index().iterrows(), strict=True):
+        assert line.cells[1] == row["label"]
+        if line.role == "constant":
+            continue
+        for column, name in enumerate(["sst2_accuracy", "squad_f1", "average"], start=3):
+            mean, low, high = row[f"{name}_mean"], row[f"{name}_low"], row[f"{name}_high"]
+            shown = line.cells[column].split(" (")[0]
+            absent = "missing" if column == 4 else "–"
+            assert shown == (absent if pd.isna(mean) else f"{mean:.1f} ± {max(high - mean, mean - low):.1f}")
+        rank = "" if pd.isna(row["rank"]) else str(int(row["rank"])) + " ●" * (row["top_group"] is True)
+        assert rank == (line.cells[0] if line.cells[0][0].isdigit() else "")
+        assert line.cells[6] == f"{row['parameters_min'] / 1e6:.1f}"
+        parameters, compression, cost, runs = costs(tmp_path)[line.cells[1], line.cells[2]]
+        assert (parameters, compression) == (line.cells[6], f"{row['compression']:.1f}×")
+        seconds = row["student_seconds"] + row["teacher_seconds"]
+        assert cost == ("–" if pd.isna(seconds) else f"{seconds / 60:.1f} min")
+        assert runs == f"{row['completed']} of {row['runs']}"
+
+
+def test_a_corrupt_record_is_named(tmp_path):
+    path = fill(tmp_path).run_folder(run_key("sst2", "kd", "big", 1)) / "record.json"
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=r"sst2-kd-big-1/record\.json: is not JSON"):
+        report(tmp_path)
+
+
+def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
+    data = DataReport(examples={"validation": 872}, overlap={"validation": 16}, repaired={"train": 2})
+    fill(tmp_path, plan([SST2.model_copy(update={"data": data}), SQUAD]))
+    board = report(tmp_path).board
+    share = "16 of 872 validation examples (1.8 %)"
+    assert dict(board.marks)["OVERLAP"] == f"scored on texts that were trained on: sst2: {share}"
+    assert dict(board.provenance)["Texts that were trained on, sst2"] == share
+    assert dict(board.provenance)["Answers whose start was corrected, sst2"] == "2 in train"
+    assert "Texts that were trained on, squad" not in dict(board.provenance), "planned before it was recorded"
+
+
+def test_an_undefined_score_is_no_reason_to_refuse_a_board():
+    undefined = run_record("sst2", "kd", "big", 1, float("nan"), metrics={"accuracy": float("nan")})
+    assert _scored_by(SST2, undefined) == "score accuracy"
+    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == ANOTHER
+    assert isnan(RunRecord.model_validate_json(undefined.model_dump_json()).metrics["accuracy"])

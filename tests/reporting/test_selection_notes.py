@@ -1,0 +1,67 @@
+"""What a board says where something was chosen."""
+
+from harness.reporting import report
+from harness.storage.records import EpochScore, Selected, Tuned
+from tests.support.results_factory import fill, plan, run_record
+
+EPOCHS = [EpochScore(step=step, epoch=step / 10, score=score) for step, score in ((10, 0.5), (20, 0.7), (30, 0.6))]
+HELD = Selected(on="train", share=0.1, seed=1, examples=367, fingerprint="held", epochs=EPOCHS, step=20)
+REPORTED = Selected(on="validation", examples=872, fingerprint="fingerprint-of-sst2", epochs=EPOCHS, step=20)
+TUNED = Tuned(study="s", trials=4, values={"training.lr": 1e-4}, score=0.7, seconds=60)
+
+
+def board(folder, on, **changes):
+    asked = plan(tasks=plan().tasks[:1])
+    chosen = {
+        run.key: run_record(run.task, run.label, run.student, run.seed, selection=on, **changes) for run in asked.runs
+    }
+    fill(folder, asked, instead=chosen)
+    return report(folder)
+
+
+def test_a_board_without_choices_says_nothing_of_them(tmp_path):
+    fill(tmp_path)
+    text = report(tmp_path).markdown
+    assert "epoch" not in text
+    assert "Chosen on" not in text
+
+
+def test_the_best_epoch_on_held_out_examples(tmp_path):
+    made = board(tmp_path, HELD)
+    assert "SELECTED" not in made.board.title
+    assert dict(made.board.provenance)["Chosen on, sst2"] == (
+        "367 examples held out of the training split (share 0.1, seed 1), `held`: each run's best of 3 epochs"
+    )
+    assert any(
+        "held out of the training split, which neither students nor teachers" in text for text in made.board.reading
+    )
+
+
+def test_what_was_chosen_by_the_scores_that_are_reported_marks_the_board(tmp_path):
+    made = board(tmp_path, REPORTED)
+    assert made.markdown.startswith("# demo: leaderboard (SELECTED ON VALIDATION)\n")
+    assert "the scores that stand here (sst2) also chose each run's best of 3 epochs" in made.markdown
+    assert any("the validation examples themselves" in text for text in made.board.reading)
+    assert "the 872 validation examples" in dict(made.board.provenance)["Chosen on, sst2"]
+
+
+def test_tuning_on_the_validation_split_marks_it_too(tmp_path):
+    last = REPORTED.model_copy(update={"epochs": [], "step": None})
+    marks = dict(board(tmp_path / "tuned", last, tuning=TUNED).board.marks)
+    assert "also chose the options of methods, so" in marks["SELECTED ON VALIDATION"]
+    assert "SELECTED ON VALIDATION" not in dict(board(tmp_path / "idle", last).board.marks)
+    both = board(tmp_path / "both", REPORTED, tuning=TUNED)
+    assert "the options of methods and each run's best of 3 epochs" in dict(both.board.marks)["SELECTED ON VALIDATION"]
+    aside = board(tmp_path / "aside", HELD, tuning=TUNED).board
+    assert "SELECTED ON VALIDATION" not in dict(aside.marks)
+
+
+def test_methods_with_fewer_epochs_to_choose_from_are_told(tmp_path):
+    asked = plan(tasks=plan().tasks[:1])
+    few = HELD.model_copy(update={"epochs": EPOCHS[:1], "step": 10})
+    chosen = {
+        run.key: run_record(run.task, run.label, run.student, run.seed, selection=few if run.label == "kd" else HELD)
+        for run in asked.runs
+    }
+    fill(tmp_path, asked, instead=chosen)
+    assert dict(report(tmp_path).board.provenance)["Chosen on, sst2"].endswith("each run's best of 1 to 3 epochs")

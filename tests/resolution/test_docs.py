@@ -1,0 +1,86 @@
+"""docs/suites.md speaks of every key, with its default, and its examples are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic_core import PydanticUndefined
+
+from harness.config import schema
+from harness.config.paths import shipped
+from harness.resolution import load
+
+DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
+SECTIONS = {
+    "Top level": schema.SuiteSpec,
+    "Teachers": schema.TeacherSpec,
+    "Students": schema.StudentSpec,
+    "Methods": schema.MethodSpec,
+    "Training": schema.TrainingSpec,
+    "General": schema.GeneralSpec,
+    "Selection": schema.SelectionSpec,
+    "Tuning": schema.TuningSpec,
+    "Latency": schema.LatencySpec,
+    "Teacher cache": schema.TeacherCacheSpec,
+}
+EXTRA = {"Top level": {"include"}}
+UNWRITTEN = {"Methods": {"name", "options"}}
+
+
+def rows(section: str) -> dict[str, str]:
+    """key -> default of the table below a heading."""
+    body = DOCS.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|", body, re.MULTILINE))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_table_has_every_key_of_the_schema_and_no_other(section):
+    keys = set(SECTIONS[section].model_fields) - UNWRITTEN.get(section, set())
+    assert set(rows(section)) == keys | EXTRA.get(section, set())
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_defaults_are_those_of_the_schema(section):
+    for key, written in rows(section).items():
+        field = SECTIONS[section].model_fields.get(key)
+        if field is not None and field.default not in (PydanticUndefined, None) and written.startswith("`"):
+            default = field.default
+            plain = default.model_dump() if isinstance(default, schema.Strict) else default
+            assert yaml.safe_load(written.strip("`")) == plain, key
+
+
+@pytest.mark.parametrize(
+    "model", [schema.Architecture, schema.Limit, schema.StageOverride], ids=["architecture", "limit", "stages"]
+)
+def test_keys_of_small_maps_are_named(model):
+    assert [key for key in model.model_fields if f"`{key}`" not in DOCS] == []
+
+
+def test_every_shipped_suite_is_listed():
+    listed = DOCS.split("\n## Shipped suites\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped())
+
+
+def test_the_first_example_is_a_suite(tmp_path):
+    example = DOCS.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "first.yaml").write_text(example)
+    assert load(tmp_path / "first.yaml").spec.name == "first"
+
+
+def test_the_example_of_a_selection_is_right(tmp_path):
+    first = DOCS.split("```yaml\n")[1].split("```")[0]
+    example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "s.yaml").write_text(first + example)
+    assert load(tmp_path / "s.yaml").spec.selects == schema.SelectionSpec(on="train")
+    other = example.split("# or: ")[1].strip()
+    chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).spec.selection
+    assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")
+
+
+def test_the_methods_of_the_example_are_right(tmp_path):
+    first, methods = (DOCS.split("```yaml\n")[i].split("```")[0] for i in (1, 3))
+    (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))
+    assert len(load(tmp_path / "s.yaml").variants) == 8

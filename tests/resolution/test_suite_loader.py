@@ -1,0 +1,306 @@
+"""What a good suite comes to: variants, grids, places; and every suite that is shipped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.config.schema import LABEL
+from harness.resolution import load, resolve
+from tests.support.checkpoint_folders import save_without_values
+
+SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
+
+HEAD = """\
+name: good
+tasks: [sst2, rte]
+teachers:
+  big: {architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}
+  other: {architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}
+students:
+  small: {layers: 2, init: uniform}
+  tiny: {layers: 1}
+methods:
+"""
+PLUGIN = """\
+from harness import Method, Needs, Problem, Stage, hookimpl, layers
+
+class Odd(Method):
+    name = "odd"
+    min_teachers, max_teachers = 2, None
+
+    def check(self, task, student, teachers):
+        if task.name == "rte":
+            return [Problem("odd is for sst2, found rte")]
+        if student.layers == 1:
+            raise RuntimeError("layers ran out") if MODE == "raise" else ValueError
+        return []
+
+    def stages(self):
+        top = {"deep": 5, "zero": 0}.get(MODE, 1)
+        names = ["a", "a"] if MODE == "twins" else ["a"]
+        needs = Needs(["logits"], [layers("hidden", [top])] * (1 if MODE == "lonely" else len(self.teachers)))
+        return [Stage(name, needs, steps=0 if MODE == "short" else None) for name in names]
+
+    def losses(self, step, batch, student, teachers):
+        return {}
+
+@hookimpl
+def harness_register_methods(register):
+    register(Odd)
+
+@hookimpl
+def harness_validate_suite(suite):
+    return [Problem("odd does not like this suite", "plugin")] if MODE == "refuse" else []
+"""
+
+
+def variants(write, methods):
+    return load(write(HEAD + methods)).variants
+
+
+def messages(call):
+    with pytest.raises(UserError) as caught:
+        call()
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("entry", ["- logit_kd", "- logit_kd:", "- logit_kd: {}", "- {logit_kd: null}"])
+def test_an_entry_without_options_may_be_written_in_any_way(write, entry):
+    (variant,) = variants(write, entry)
+    assert (variant.label, variant.teachers, variant.students) == ("logit_kd", ("big",), ("small", "tiny"))
+    assert variant.config == variant.method.Config()
+
+
+def test_reserved_keys_stand_apart_from_options(write):
+    (variant,) = variants(
+        write,
+        "- logit_kd: {label: hot, temperature: 9, teachers: [other], students: [tiny], stages: {kd: {lr: 1.0e-3}}}",
+    )
+    assert (variant.label, variant.teachers, variant.students) == ("hot", ("other",), ("tiny",))
+    assert variant.config.temperature == 9
+    assert variant.stages["kd"].lr == 1e-3
+
+
+def test_a_baseline_without_teacher_gets_none(write):
+    (variant,) = variants(write, "- finetune")
+    assert variant.teachers == ()
+
+
+def test_a_grid_is_the_product_of_its_options_and_labels_say_what_varies(write):
+    found = variants(
+        write, "- tinybert: {label: tb, grid: {attention_loss: [mse, kl], mapping: [[1, 2], last], temperature: [2]}}"
+    )
+    assert [variant.label for variant in found] == [
+        "tb-attention_loss=mse,mapping=1+2",
+        "tb-attention_loss=mse,mapping=last",
+        "tb-attention_loss=kl,mapping=1+2",
+        "tb-attention_loss=kl,mapping=last",
+    ]
+    assert all(re.match(LABEL, variant.label) for variant in found)
+    assert {variant.config.temperature for variant in found} == {2}
+    assert [variant.config.attention_loss for variant in found] == ["mse", "mse", "kl", "kl"]
+
+
+def test_labels_of_a_grid_never_hold_a_separator(write):
+    (found,) = messages(lambda: variants(write, "- tinybert: {grid: {mapping: [../../x, last]}}"))
+    assert "mapping.0" in found
+
+
+def test_a_grid_beyond_reason_is_refused(write):
+    values = list(range(1, 101))
+    (found,) = messages(
+        lambda: variants(write, f"- tinybert: {{grid: {{temperature: {values}, attention_weight: {values}}}}}")
+    )
+    assert "10000 cells" in found
+
+
+def test_cells_that_cannot_be_are_not_run_and_say_why(write):
+    suite = load(write(HEAD + "- finetune\n- tinybert: {mapping: [1, 3]}"))
+    resolved = resolve(suite, online=False)
+    assert [(c.task.name, c.student, bool(c.reason)) for c in resolved.cells if c.variant.label == "tinybert"] == [
+        ("sst2", "small", False),
+        ("sst2", "tiny", True),
+        ("rte", "small", False),
+        ("rte", "tiny", True),
+    ]
+    assert all(c.reason is None for c in resolved.cells if c.variant.label == "finetune")
+    assert resolved.shapes["small"].hidden == resolved.shapes["big"].hidden == 64
+    assert not [line for line in resolved.unchecked if "source" not in line]
+
+
+def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
+    text = HEAD + "- tinybert: {mapping: [1, 2, 3]}\n- finetune"
+    (found,) = messages(lambda: resolve(load(write(text)), online=False))
+    assert "suite.yaml:10" in found
+    assert all(word in found for word in ["fits no student", "small: mapping [1, 2, 3]", "tiny: mapping [1, 2, 3]"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("deep", ["fits no student", "small: hidden[5]", "4 layers"]),
+        ("zero", ["fits no student", "hidden[0]"]),
+        ("twins", ["stages with names of their own", "a, a"]),
+        ("lonely", ["asks 1 teachers", "it has 2"]),
+        ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "whole number above 0"]),
+        ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
+        ("refuse", ["plugin: odd does not like this suite"]),
+    ],
+)
+def test_what_a_plugin_does_wrong_is_told_before_any_training(write, mode, words):
+    write(f"MODE = {mode!r}\n{PLUGIN}", "odd.py")
+    students = "" if mode == "raise" else "{students: [small]}"
+    text = HEAD + f"- finetune\n- odd: {students}\nplugins: [odd.py]\n"
+    found = messages(lambda: resolve(load(write(text)), online=False))
+    assert [word for word in words if not any(word in line for line in found)] == [], found
+
+
+def test_plugins_of_a_suite_are_relative_to_it_and_their_methods_take_all_teachers(write, tmp_path, monkeypatch):
+    write("MODE = ''\n" + PLUGIN, "lib/odd.py")
+    file = write(HEAD + "- odd: {students: [small]}\nplugins: [odd.py]\n", "lib/suite.yaml")
+    monkeypatch.chdir("/")
+    suite = load(file)
+    assert suite.variants[0].teachers == ("big", "other")
+    reasons = {cell.task.name: cell.reason for cell in resolve(suite, online=False).cells}
+    assert reasons == {"sst2": None, "rte": "odd is for sst2, found rte"}
+
+
+def test_plugins_of_the_command_line(write):
+    plugin = write("MODE = ''\n" + PLUGIN, "odd.py")
+    suite = load(write(HEAD + "- odd: {students: [small]}"), plugins=[str(plugin)])
+    assert suite.variants[0].method.name == "odd"
+
+
+def test_folders_are_taken_from_the_working_folder_first_and_then_from_the_suites(write, tmp_path, monkeypatch):
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    (tmp_path / "suites" / "data").mkdir(parents=True)
+    (tmp_path / "suites" / "only").mkdir()
+    text = HEAD + "- finetune\nsources: {glue: data}\n"
+    file = write(text.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./only}"), "suites/s.yaml")
+    monkeypatch.chdir(tmp_path / "here")
+    suite = load(file)
+    assert suite.sources == {"glue": str(tmp_path / "here" / "data")}
+    assert suite.models == {"tiny": str(tmp_path / "suites" / "only")}
+
+
+def test_a_folder_that_is_no_model_is_an_error(write, tmp_path):
+    (tmp_path / "empty").mkdir()
+    text = HEAD.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./empty}") + "- finetune\n"
+    (found,) = messages(lambda: resolve(load(write(text)), online=False))
+    assert "suite.yaml:8" in found
+    assert "config.json" in found
+
+
+def test_a_student_has_the_numbers_of_the_model_it_starts_from(write, tmp_path):
+    from transformers import BertConfig
+
+    numbers = {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}
+    save_without_values(BertConfig(**numbers), tmp_path / "own")
+    text = HEAD.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./own}") + "- finetune\n"
+    shape = resolve(load(write(text)), online=False).shapes["tiny"]
+    assert (shape.name, shape.layers, shape.hidden, shape.heads, shape.ffn) == ("tiny", 1, 24, 3, 48)
+    (found,) = messages(lambda: resolve(load(write(text.replace("layers: 1, init", "layers: 2, init"))), online=False))
+    assert "students.tiny.init" in found
+
+
+def test_a_teacher_that_shows_nothing_of_its_inside_is_told_before_any_training(write, tmp_path):
+    from transformers import DebertaV2Config
+
+    numbers = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
+    save_without_values(DebertaV2Config(**numbers), tmp_path / "deaf")
+    text = HEAD.replace("{architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "{model: ./deaf}")
+    text = text.replace("init: uniform", "init: random")
+    resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)
+    assert all(cell.reason is None for cell in resolved.cells)
+    (found,) = messages(lambda: resolve(load(write(text + "- tinybert\n")), online=False))
+    assert "tinybert fits no student" in found
+    assert "cannot be taken from big, which ignores transformers' attention interface" in found
+    (found, *_) = messages(
+        lambda: resolve(load(write(text.replace("init: random", "init: first") + "- finetune\n")), online=False)
+    )
+    assert "layers of big cannot be copied" in found
+
+
+def test_what_only_the_hub_could_tell_is_said(write):
+    text = HEAD.replace("big: {architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "big: {model: nobody/none}")
+    resolved = resolve(load(write(text + "- tinybert")), online=False)
+    assert all(cell.reason is None for cell in resolved.cells)
+    said = "\n".join(resolved.unchecked)
+    assert all(word in said for word in ["teacher big", "nobody/none", "student small", "source glue", "nyu-mll/glue"])
+    assert "big" not in resolved.shapes
+
+
+@pytest.mark.parametrize("name", ["glue", "glue.yaml", "suites/glue.yaml"])
+def test_a_shipped_suite_goes_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(name).spec.name == "glue"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gleu", ["no such suite", "did you mean 'glue'"]),
+        ("suites/gleu.yaml", ["no such suite", "did you mean 'glue'"]),
+        ("elsewhere/glue.yaml", ["no such suite"]),
+        ("/glue.yaml", ["no such suite"]),
+        (".", ["is a folder"]),
+    ],
+)
+def test_a_suite_that_is_not_there(name, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = messages(lambda: load(name))
+    assert [word for word in words if word not in found] == [], found
+
+
+@pytest.mark.parametrize("file", SUITES, ids=lambda file: file.name)
+def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve(load(file), online=False)
+    assert any(cell.reason is None for cell in resolved.cells)
+    on_hub = [place for place in [*resolved.suite.models.values(), *resolved.suite.sources.values()] if place[0] != "/"]
+    said = "\n".join(resolved.unchecked)
+    assert [place for place in on_hub if place not in said] == []
+
+
+def test_the_tuning_that_the_main_suite_offers_is_right():
+    (glue,) = [file for file in SUITES if file.name == "glue.yaml"]
+    (offered,) = re.findall(r"^# +tuning: (.*)$", glue.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert load(glue).spec.tuning is None
+    spec = load(glue, overrides=[f"tuning={offered}"]).spec
+    assert spec.tuning.trials == 10
+    assert (spec.selects.on, spec.selects.epoch) == ("train", "last")
+
+
+def test_there_are_shipped_suites():
+    assert {"glue.yaml", "squad.yaml"} <= {file.name for file in SUITES}
+
+
+@pytest.mark.parametrize(
+    ("suite", "tasks"),
+    [
+        ("glue", ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]),
+        ("squad", ["squad", "squad_v2"]),
+    ],
+)
+def test_every_method_is_in_the_main_suites_and_fits_the_models_that_they_name(suite, tasks, tmp_path):
+    from transformers import BertConfig
+
+    save_without_values(BertConfig(), tmp_path / "bert-base")
+    large = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096}
+    save_without_values(BertConfig(num_attention_heads=16, **large), tmp_path / "bert-large")
+    tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200}
+    save_without_values(BertConfig(num_attention_heads=12, **tiny), tmp_path / "tinybert")
+    settings = [f"teachers.{size}.model={tmp_path}/bert-{size}" for size in ("base", "large")]
+    settings.append(f"students.4x312.init={tmp_path}/tinybert")
+    resolved = resolve(load(suite, overrides=settings), online=False)
+    assert [task.name for task in resolved.suite.tasks] == tasks
+    named = {variant.method.name for variant in resolved.suite.variants}
+    assert {"finetune", "logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert", "mt_bert"} <= named
+    obstacles = [(c.task.name, c.variant.label, c.student, c.reason) for c in resolved.cells if c.reason]
+    widths = "pkd compares hidden states, which needs equal widths: 4x312 has 312, base has 768"
+    assert obstacles == [(task, "pkd", "4x312", widths) for task in tasks]
+    assert all(line.startswith("source ") for line in resolved.unchecked)

@@ -1,6 +1,0 @@
-"""Puts the factory of pages within reach of the tests beside it."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,140 @@
+"""What is written is there whole or not at all, whoever else writes there; what a kill leaves is nobody's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.storage import atomic_writes
+
+DIES = """
+import os, sys
+from pathlib import Path
+from harness.storage import atomic_writes as atomic
+
+def half(path):
+    path.mkdir() if sys.argv[2] == "folder" else path.touch()
+    os._exit(9)
+
+atomic.write(Path(sys.argv[1]), half)
+"""
+
+WRITES = """
+import sys
+from pathlib import Path
+from harness.storage import atomic_writes as atomic
+
+folder, letter = Path(sys.argv[1]), sys.argv[2]
+
+def fill(path):
+    path.mkdir()
+    for name in "ab":
+        (path / name).write_text(letter)
+
+for _ in range(25):
+    atomic.write_text(folder / "plan.json", letter * 100_000)
+    atomic.write(folder / "student", fill)
+"""
+
+
+def process(source, *arguments):
+    return subprocess.Popen([sys.executable, "-c", source, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+
+
+def ended(*processes):
+    return [(each.communicate(timeout=120)[1], each.returncode) for each in processes]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fails(path):
+    path.write_text("half of it")
+    raise KeyboardInterrupt
+
+
+def test_a_write_that_fails_leaves_the_old_and_nothing_else(tmp_path):
+    target = tmp_path / "run.pt"
+    atomic_writes.write_text(target, "whole")
+    with pytest.raises(KeyboardInterrupt):
+        atomic_writes.write(target, fails)
+    assert target.read_text() == "whole"
+    assert names(tmp_path) == ["run.pt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("then", [atomic_writes.forget, lambda target: atomic_writes.write_text(target, "whole")])
+def test_what_a_kill_leaves_goes_with_the_next_write(tmp_path, kind, then):
+    target = tmp_path / "run.pt"
+    assert ended(process(DIES, target, kind)) == [("", 9)]
+    (left,) = names(tmp_path)
+    assert left.startswith("run.pt.")
+    assert left.endswith(".partial")
+    atomic_writes.write_text(tmp_path / "another.pt", "of another target")
+    assert left in names(tmp_path)
+    then(target)
+    assert left not in names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.pt.partial", "run.pt.0badcafe-1-12345678.partial"])
+def test_of_processes_elsewhere_only_what_is_old_goes(tmp_path, name):
+    """Of an older version, or of another machine: that its process is gone cannot be told."""
+    left = tmp_path / name
+    left.mkdir()
+    (left / "weights").touch()
+    old = left.stat().st_mtime - 2 * atomic_writes.DAY
+    os.utime(left, (old, old))
+    atomic_writes.write_text(tmp_path / "run.pt", "whole")
+    assert left.exists(), "something in it has just been written"
+    os.utime(left / "weights", (old, old))
+    atomic_writes.write_text(tmp_path / "run.pt", "whole")
+    assert names(tmp_path) == ["run.pt"]
+
+
+def test_a_write_does_not_touch_another_that_is_under_way(tmp_path):
+    target = tmp_path / "plan.json"
+
+    def slow(path: Path) -> None:
+        path.write_text("the first to begin")
+        atomic_writes.write_text(target, "the second")
+        atomic_writes.forget(tmp_path / "other")
+        assert target.read_text() == "the second"
+
+    atomic_writes.write(target, slow)
+    assert target.read_text() == "the first to begin", "the last to end"
+    assert names(tmp_path) == ["plan.json"]
+
+
+def test_a_folder_takes_the_place_of_one_that_was_written_meanwhile(tmp_path):
+    target = tmp_path / "student"
+
+    def fill(path: Path) -> None:
+        path.mkdir()
+        (path / "first").touch()
+
+    def slow(path: Path) -> None:
+        atomic_writes.write(target, fill)
+        path.mkdir()
+        (path / "second").touch()
+
+    atomic_writes.write(target, slow)
+    assert names(target) == ["second"]
+    assert names(tmp_path) == ["student"]
+
+
+def test_two_processes_at_one_folder(tmp_path):
+    """What is read at any time is the whole of one of them, and neither fails."""
+    writers = [process(WRITES, tmp_path, letter) for letter in "xy"]
+    read = set()
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "plan.json").exists():
+            read.add((tmp_path / "plan.json").read_text())
+    assert ended(*writers) == [("", 0), ("", 0)]
+    assert read <= {letter * 100_000 for letter in "xy"}
+    assert read
+    assert len({path.read_text() for path in (tmp_path / "student").iterdir()}) == 1
+    assert names(tmp_path / "student") == ["a", "b"]
+    assert names(tmp_path) == ["plan.json", "student"]

@@ -1,0 +1,115 @@
+"""Checksums of folders, JSON documents and single files."""
+
+import random
+
+import pytest
+from pydantic import BaseModel
+
+from harness.storage import checksums
+from harness.storage.checksums import Damaged
+
+
+class Document(BaseModel, extra="forbid"):
+    names: dict[str, tuple[int, ...]]
+    share: float
+
+
+DOCUMENT = Document(names={"a": (1, 2), "é": ()}, share=0.1 + 0.2)
+
+
+def flips(content, count=60):
+    draw = random.Random(1)
+    for _ in range(count):
+        changed = bytearray(content)
+        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
+        yield bytes(changed)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "weights").write_bytes(random.Random(0).randbytes(5000))
+    (tmp_path / "inner" / "config.json").write_text("{}")
+    (tmp_path / "empty").write_bytes(b"")
+    checksums.seal(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["weights", "inner/config.json", checksums.NAME])
+def test_every_flipped_bit_of_a_folder_is_found(folder, name):
+    content = (folder / name).read_bytes()
+    for changed in flips(content):
+        (folder / name).write_bytes(changed)
+        with pytest.raises(Damaged) as damage:
+            checksums.verify(folder)
+        assert str(folder) in str(damage.value)
+    (folder / name).write_bytes(content)
+    checksums.verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "weights").write_bytes(b"12"), "has 2 bytes, and 5000 were written"),
+        (lambda folder: (folder / "empty").write_bytes(b"1"), "has 1 bytes, and 0 were written"),
+        (lambda folder: (folder / checksums.NAME).unlink(), "an older version wrote it"),
+        (lambda folder: (folder / checksums.NAME).write_text('{"version": 2}'), "cannot be read"),
+    ],
+)
+def test_what_is_damaged_is_named(folder, damage, told):
+    damage(folder)
+    with pytest.raises(Damaged, match=told):
+        checksums.verify(folder)
+    assert not checksums.is_intact(folder)
+
+
+def test_a_folder_that_moves_stays_sealed(folder, tmp_path_factory):
+    checksums.verify(folder.rename(tmp_path_factory.mktemp("other") / "place"))
+
+
+def test_one_file_of_a_folder(folder):
+    checksums.verify_file(folder / "weights")
+    (folder / "more").write_text("unlisted")
+    checksums.verify_file(folder / "more")
+    checksums.verify_file(folder / "absent")
+    (folder / "weights").write_bytes(bytes(5000))
+    with pytest.raises(Damaged, match="does not match"):
+        checksums.verify_file(folder / "weights")
+
+
+def test_documents(tmp_path):
+    path = tmp_path / "document.json"
+    with pytest.raises(FileNotFoundError):
+        checksums.read_json(path, Document)
+    checksums.write_json(path, DOCUMENT)
+    assert checksums.read_json(path, Document) == DOCUMENT
+    for changed in flips(path.read_bytes(), 200):
+        path.write_bytes(changed)
+        with pytest.raises(Damaged):
+            checksums.read_json(path, Document)
+    path.write_text(DOCUMENT.model_dump_json())
+    with pytest.raises(Damaged, match="another version"):
+        checksums.read_json(path, Document)
+
+
+def test_a_checksum_behind_the_content(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(random.Random(0).randbytes(3000))
+    with pytest.raises(Damaged):
+        checksums.verify_appended(path)
+    checksums.append(path)
+    checksums.verify_appended(path)
+    content = path.read_bytes()
+    for changed in [*flips(content), content[:-1], content + b"\n", b""]:
+        path.write_bytes(changed)
+        with pytest.raises(Damaged):
+            checksums.verify_appended(path)
+
+
+def test_a_checksum_can_be_continued(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one, two")
+    digest = checksums.start(path, 3)
+    digest.update(b", two")
+    assert digest.hexdigest() == checksums.of_file(path)

@@ -1,0 +1,117 @@
+"""A small task in memory, and runs on it."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from harness.api.events import RunId
+from harness.api.task import Splits, Task
+from harness.config.schema import TrainingSpec
+from harness.models import tokenizers
+from harness.models.families import shape
+from harness.planning.jobs import task_info
+from harness.plugin_host.host import Host
+from harness.testing import tiny_model
+from harness.training.batch_stream import Stream, encode_task
+from harness.training.best_epoch import BestEpoch
+from harness.training.cohort import Cohort, Teacher
+from harness.training.run import Run
+from harness.training.scoring import score
+
+CPU = torch.device("cpu")
+TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
+WORDS = TEXT.split()
+WIDTHS = {"distilbert": 32, "pkd": 32}
+"""Of students whose method needs the teacher's width."""
+
+
+def examples(count, seed, kind):
+    rng = torch.Generator().manual_seed(seed)
+    draws = torch.randint(len(WORDS), (count, 9), generator=rng).tolist()
+    texts = [" ".join(WORDS[i] for i in row[: 3 + row[0] % 7]) for row in draws]
+    ids = [str(i) for i in range(count)]
+    if kind == "qa":
+        answers = [[{"text": text.split()[1], "start": text.index(" ") + 1}] for text in texts]
+        return Dataset.from_dict({"id": ids, "question": ["which one"] * count, "context": texts, "answers": answers})
+    labels = [row[1] % 2 for row in draws] if kind == "classification" else [row[1] / 8 for row in draws]
+    return Dataset.from_dict({"id": ids, "text": texts, "label": labels})
+
+
+class World:
+    """A task's data, and what makes runs and cohorts on it; teacher and students are of the families named."""
+
+    def __init__(self, kind, training, teacher="bert", student="bert"):
+        self.kind = kind
+        self.families = {"teacher": teacher, "student": student}
+        self.training = training
+        self.device = CPU
+        host = Host.create()
+        self.methods, self.metrics = host.methods, host.metrics
+        metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
+        score = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
+        labels = ("no", "yes") if kind == "classification" else ()
+        task = Task("small", kind, lambda source: splits, metrics=(metrics[kind],), score=score[kind], labels=labels)
+        splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
+        tokenizer = tokenizers.whole_word([TEXT, "which one"])
+        self.vocab = len(tokenizer)
+        self.data = encode_task(task, splits, tokenizer, "reader", 24)
+
+    def teacher(self):
+        return self.model("teacher", layers=4, seed=99)
+
+    def model(self, role="student", **sizes):
+        family = self.families[role]
+        return tiny_model(family, kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
+
+    def run(self, method, *, seed=1, config=None, overrides=None, best=None, observe=lambda run, point: None):
+        cls = method if isinstance(method, type) else self.methods[method]
+        hidden = WIDTHS.get(cls.name, 16)
+        student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.teacher()
+        shapes = [shape(teacher.config, "base")] if cls.max_teachers != 0 else []
+        made = cls(
+            cls.Config.model_validate(config or {}),
+            task=task_info(self.data.task),
+            student=shape(student.config, "student"),
+            teachers=shapes,
+            seed=seed,
+        )
+        return Run(
+            RunId(f"{cls.name}-{seed}", "small", cls.name, "student", seed),
+            made,
+            student,
+            teachers=["base"] if shapes else [],
+            training=self.training,
+            overrides=overrides or {},
+            batches_per_epoch=self.stream().batches_per_epoch,
+            device=self.device,
+            best=best,
+            observe=observe,
+        )
+
+    def best(self):
+        """By the score on the examples that are held out."""
+        return BestEpoch(
+            lambda capture: score(capture, self.data, self.metrics, batch_size=8, device=CPU, part="selection").score
+        )
+
+    def stream(self):
+        return Stream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
+
+    def cohort(self, *runs):
+        teacher = Teacher("base", self.teacher(), "reader", self.device)
+        return Cohort(self.stream(), {"base": teacher}, runs, self.device)
+
+
+@pytest.fixture(autouse=True)
+def many_groups(monkeypatch):
+    """Groups cost nearly nothing here, so that batches as small as these are split."""
+    monkeypatch.setattr("harness.training.batch_stream.GROUP_COST", 1)
+
+
+@pytest.fixture
+def world():
+    def make(kind="classification", teacher="bert", student="bert", **training):
+        settings = TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training})
+        return World(kind, settings, teacher, student)
+
+    return make

@@ -1,0 +1,140 @@
+"""`loss_terms` gives what a run would have, and refuses what a suite or a run would refuse."""
+
+import pytest
+
+from harness import General, Method, Needs, Stage, layers
+from harness.api.errors import UserError
+from harness.api.losses import masked_lm_loss, task_loss
+from harness.testing import loss_terms, tiny_batch, tiny_model
+
+STUDENT, TEACHER = tiny_model(seed=1), tiny_model(layers=4, seed=2)
+
+
+class Plain(Method):
+    """The labels; subclasses change something."""
+
+    name = "plain"
+    needs = Needs(student=["logits"], teachers=[["logits"]])
+
+    def stages(self):
+        return [Stage("only", self.needs)]
+
+    def losses(self, step, batch, student, teachers):
+        return {"task": task_loss(student.logits, batch)}
+
+
+def terms(method=Plain, kind="classification", teachers=(TEACHER,), **options):
+    return loss_terms(method, student=STUDENT, teachers=list(teachers), batch=tiny_batch(kind), **options)
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "words"),
+    [
+        ("logit_kd", 0, "teachers: logit_kd takes 1, found 0"),
+        ("logit_kd", 2, "teachers: logit_kd takes 1, found 2"),
+        ("finetune", 1, "teachers: finetune takes 0, found 1"),
+        ("mt_bert", 0, "teachers: mt_bert takes 1 or more, found 0"),
+    ],
+)
+def test_another_number_of_teachers_is_refused(method, count, words):
+    with pytest.raises(UserError, match=words):
+        terms(method, teachers=[TEACHER] * count)
+
+
+def test_a_range_of_teachers_is_told():
+    class OneToThree(Plain):
+        max_teachers = 3
+
+    with pytest.raises(UserError, match="teachers: plain takes 1 to 3, found 4"):
+        terms(OneToThree, teachers=[TEACHER] * 4)
+
+
+def test_a_stage_that_names_one_of_two_teachers_is_refused():
+    class Two(Plain):
+        min_teachers = max_teachers = 2
+
+    with pytest.raises(UserError, match="stage 'only' asks 1 teachers for tensors, it has 2"):
+        terms(Two, teachers=[TEACHER, TEACHER])
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (Needs(student=layers("hidden", [3])), r"hidden\[3\] is asked for, but student has 2 layers"),
+        (Needs(student=["logits"], teachers=[layers("values", [5])]), r"values\[5\] is asked for, but teacher 1 has 4"),
+        (Needs(student=["logit"]), "there is no tensor 'logit'; did you mean 'logits'"),
+    ],
+)
+def test_what_the_models_cannot_give_is_refused(needs, words):
+    with pytest.raises(UserError, match=words):
+        terms(type("Asks", (Plain,), {"needs": needs}))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda student, batch: {}, r"plain, stage 'only': the method's losses\(\) returned no terms"),
+        (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
+        (
+            lambda student, batch: {"loss": task_loss(student.logits, batch)},
+            "names a term 'loss', as the weighted total",
+        ),
+    ],
+)
+def test_terms_that_a_run_refuses_are_refused(given, words):
+    class Odd(Plain):
+        def losses(self, step, batch, student, teachers):
+            return given(student, batch)
+
+    with pytest.raises(UserError, match=words):
+        terms(Odd)
+
+
+def test_a_logged_value_called_as_a_term_is_refused():
+    class Logs(Plain):
+        def losses(self, step, batch, student, teachers):
+            step.log("task", 1.0)
+            return super().losses(step, batch, student, teachers)
+
+    with pytest.raises(UserError, match="names a value 'task', as a term"):
+        terms(Logs)
+
+
+class Scheduled(Plain):
+    def losses(self, step, batch, student, teachers):
+        task = task_loss(student.logits, batch)
+        return {"by_step": task * step.index / step.steps, "by_epoch": task * step.epoch / step.epochs, "task": task}
+
+
+def test_progress_can_be_chosen():
+    found = terms(Scheduled, index=3, steps=12, epochs=2.0)
+    quarter = pytest.approx(found["task"].item() / 4)
+    assert (found["by_step"].item(), found["by_epoch"].item()) == (quarter, quarter)
+    assert terms(Scheduled)["by_step"].item() == 0
+    with pytest.raises(UserError, match="index is 12: steps count from 0, and of 12 end at 11"):
+        terms(Scheduled, index=12, steps=12)
+
+
+class OnText(Plain):
+    def general(self):
+        return General(Stage("general", self.needs), masking=0.15)
+
+    def losses(self, step, batch, student, teachers):
+        if step.stage.name == "general":
+            return {"mlm": masked_lm_loss(student.logits, batch)}
+        return super().losses(step, batch, student, teachers)
+
+
+def test_text_is_of_the_general_stage():
+    student, teacher = (tiny_model(kind="text", seed=seed) for seed in (1, 2))
+    assert set(loss_terms(OnText, student=student, teachers=[teacher], batch=tiny_batch("text"))) == {"mlm"}
+    assert set(terms(OnText)) == {"task"}
+
+
+def test_word_ids_reach_the_method():
+    class Words(Plain):
+        def losses(self, step, batch, student, teachers):
+            assert batch.word_ids.max() > 0
+            return super().losses(step, batch, student, teachers)
+
+    assert set(terms(Words)) == {"task"}

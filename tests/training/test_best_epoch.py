@@ -1,0 +1,189 @@
+"""The best epoch of a run: which it is, and that choosing it changes nothing else."""
+
+import math
+
+import pytest
+import torch
+
+from harness.api.method import Method, Needs, Stage
+from harness.execution import run_checkpoints, run_records
+from harness.training.best_epoch import BestEpoch
+from harness.training.scoring import score
+from tests.support.training_world import CPU
+
+EPOCH = 6
+"""Steps of it, in the small world: 44 examples by 8."""
+
+MOST = 0
+"""Class of most of the examples that it holds out."""
+
+
+class Spoils(Method):
+    """Says for an epoch that all is of the class that most are of, and then that all is of the other."""
+
+    name = "spoils"
+    min_teachers = max_teachers = 0
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"]))]
+
+    def losses(self, step, batch, student, teachers):
+        said = torch.full_like(batch.labels, MOST if step.epoch < 1 else 1 - MOST)
+        return {"task": torch.nn.functional.cross_entropy(student.logits, said)}
+
+
+class Scripted:
+    """Scores as it is told, and keeps what it saw."""
+
+    def __init__(self, *scores):
+        self.scores, self.seen = list(scores), []
+
+    def __call__(self, capture):
+        self.seen.append(weights(capture.model))
+        return self.scores[len(self.seen) - 1]
+
+
+def weights(student):
+    return {name: tensor.clone() for name, tensor in student.state_dict().items()}
+
+
+def same(some, others):
+    return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
+
+
+def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
+    return list(cohort.train(stop=stop, checkpoint=checkpoint))
+
+
+def trained(here, method, best, **options):
+    run = here.run(method, best=best, **options)
+    train(here.cohort(run))
+    assert run.error is None
+    return run
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ((0.1, 0.5, 0.3), 2),
+        ((0.5, 0.1, 0.3), 1),
+        ((0.1, 0.3, 0.5), 3),
+        ((0.3, 0.5, 0.5), 2),
+        ((0.2, 0.2, 0.2), 1),
+        ((math.nan, -0.4, -0.6), 2),
+        ((0.1, math.nan, 0.05), 1),
+        ((math.nan, math.nan, math.nan), 3),
+    ],
+)
+def test_the_best_is_kept_and_of_equal_ones_the_earliest(world, scores, chosen):
+    here, told = world(epochs=3), Scripted(*scores)
+    run = trained(here, "finetune", BestEpoch(told))
+    assert [(point.step, point.epoch) for point in run.best.epochs] == [(EPOCH * n, n) for n in (1, 2, 3)]
+    assert run.best.chosen.step == EPOCH * chosen
+    assert same(weights(run.student), told.seen[chosen - 1])
+    assert not same(told.seen[0], told.seen[1])
+
+
+def test_where_less_is_better_the_least_is_kept(world):
+    here, told = world(epochs=3), Scripted(0.4, math.nan, 0.2)
+    run = trained(here, "finetune", BestEpoch(told, higher_is_better=False))
+    assert run.best.chosen.step == EPOCH * 3
+    assert same(weights(run.student), told.seen[2])
+
+
+def test_a_student_that_is_spoilt_keeps_an_epoch_before(world):
+    here = world(epochs=4, lr=3e-3)
+    run, last = trained(here, Spoils, here.best()), trained(here, Spoils, None)
+    scores = [point.score for point in run.best.epochs]
+    assert run.best.chosen.score == max(scores)
+    kept, spoilt = (
+        score(each.capture, here.data, here.metrics, batch_size=8, device=CPU, part="selection").score
+        for each in (run, last)
+    )
+    assert kept == run.best.chosen.score > spoilt == scores[-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs", "steps"),
+    [
+        ("finetune", 2.5, [6, 12, 15]),
+        ("finetune", 0.5, [3]),
+        ("tinybert", 6, [30, 36]),  # 2:1
+        ("mlkd_bert", 3, [15, 18]),  # 1:1
+    ],
+)
+def test_epochs_of_the_last_stage_are_scored_and_its_end(world, method, epochs, steps):
+    here = world(epochs=epochs)
+    run = trained(here, method, here.best())
+    begins = sum(run.lengths[:-1])
+    assert [point.step for point in run.best.epochs] == steps
+    assert [point.epoch for point in run.best.epochs] == [(step - begins) / EPOCH for step in steps]
+
+
+@pytest.mark.parametrize("method", ["finetune", "tinybert", "mlkd_bert", "logit_kd"])
+def test_scoring_changes_nothing_of_the_training(world, method):
+    here, unseen = world(epochs=3), Scripted(*range(9))
+    plain, run = trained(here, method, None), trained(here, method, BestEpoch(unseen))
+    assert same(weights(plain.student), unseen.seen[-1])
+    assert plain.history == run.history
+    assert same(weights(run.student), weights(plain.student))  # the last is the best of rising scores
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "qa"])
+def test_alone_and_in_a_cohort_the_bits_are_the_same(world, kind):
+    here = world(kind, epochs=3)
+    methods = ["finetune", "tinybert", "logit_kd"]
+    alone = [trained(here, method, here.best(), seed=seed) for method in methods for seed in (1, 2)]
+    runs = [here.run(method, best=here.best(), seed=seed) for method in methods for seed in (1, 2)]
+    train(here.cohort(*runs[::-1]))
+    for run, expected in zip(runs, alone, strict=True):
+        assert run.best.epochs == expected.best.epochs
+        assert same(weights(run.student), weights(expected.student))
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 8, 12, 14])
+def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
+    here, saved = world(epochs=3, lr=3e-3), tmp_path / "run.pt"
+    expected = trained(here, Spoils, here.best())
+    first = here.run(Spoils, best=here.best())
+    train(
+        here.cohort(first),
+        stop=lambda: first.position >= stop_after,
+        checkpoint=lambda run: run_checkpoints.save(run, saved),
+    )
+    again = here.run(Spoils, best=here.best())
+    assert run_checkpoints.restore(again, saved)
+    assert again.best.epochs == expected.best.epochs[: stop_after // EPOCH]
+    train(here.cohort(again))
+    assert again.best.epochs == expected.best.epochs
+    assert again.best.chosen.step < again.steps
+    assert same(weights(again.student), weights(expected.student))
+
+
+def test_scoring_is_charged_to_evaluation(world, tmp_path):
+    here, saved = world(epochs=2), tmp_path / "run.pt"
+    run = here.run("finetune", best=here.best())
+    cohort = here.cohort(run)
+    train(cohort, stop=lambda: run.position == EPOCH, checkpoint=lambda each: run_checkpoints.save(each, saved))
+    before = run.spent.evaluation_seconds
+    assert before > 0
+    again = here.run("finetune", best=here.best())
+    run_checkpoints.restore(again, saved)
+    train(here.cohort(again))
+    cost = run_records.cost(again, cohort_size=1, evaluation_seconds=100.0)
+    assert cost.evaluation_seconds == 100.0 + again.spent.evaluation_seconds
+    assert again.spent.evaluation_seconds > before
+    assert cost.student_seconds + again.spent.evaluation_seconds < cost.wall_seconds
+
+
+def test_who_cannot_be_scored_fails_alone(world):
+    here = world(epochs=2)
+
+    def broken(capture):
+        raise ZeroDivisionError("a mistake")
+
+    bad, good = here.run("finetune", best=BestEpoch(broken)), here.run("logit_kd", best=here.best())
+    train(here.cohort(bad, good))
+    assert "ZeroDivisionError: a mistake" in bad.error
+    assert good.error is None
+    assert len(good.best.epochs) == 2

@@ -1,0 +1,156 @@
+"""Grouped batching: the steps of random batches, with less padding, and results that depend on nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from harness.training.step_batch import join_groups
+from tests.teacher_outputs.test_output_store import everything, teacher_of
+from tests.training.test_cohort import METHODS, VARIANTS, alone, assert_same, train
+
+CPU = torch.device("cpu")
+KINDS = ["classification", "regression", "qa"]
+
+
+def without_dropout(run):
+    for module in run.student.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return run
+
+
+def gradients_of_first_steps(world, kind, method, config, batching, dtype):
+    """Those of every weight, in float32 or float64, at each of the first step of each stage; and the logged terms."""
+    here = world(kind, batching=batching, log_every=1, clip=None)
+    run = without_dropout(here.run(method, config=config))
+    run.student.to(dtype)
+    run.modules.to(dtype)
+    cohort = here.cohort(run)
+    cohort.teachers["base"].model.to(dtype)
+    found: list = []
+    for number in range(len(run.stages)):
+        run.stage_number, run.stage_step = number, 0
+        run.optimizer = run._new_optimizer()
+        grads: list = []
+        run.optimizer.register_step_pre_hook(
+            lambda *_, grads=grads: grads.extend(
+                None if p.grad is None else p.grad.clone()
+                for p in [*run.student.parameters(), *run.modules.parameters()]
+            )
+        )
+        for group in run.optimizer.param_groups:
+            group["lr"] = 0.0
+        data = cohort.stream.at(0, CPU)
+        cohort._step(run, data, cohort._teach(0, data, [run]))
+        assert run.error is None
+        found.append((grads, dict(run.history[-1].terms), len(data.cuts["reader"])))
+    return found
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("method", "config"), [("finetune", {}), ("logit_kd", {}), ("pkd", {}), ("minilm", {}), *VARIANTS]
+)
+def test_gradients_are_those_of_the_random_batch(world, method, config, kind, dtype, tolerance, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", _hooks_only)
+    whole, split = (
+        gradients_of_first_steps(world, kind, method, config, batching, dtype) for batching in ("random", "grouped")
+    )
+    for (expected, terms, one), (found, other_terms, several) in zip(whole, split, strict=True):
+        assert one == 1
+        assert several > 1
+        largest = max(float(grad.abs().max()) for grad in expected if grad is not None)
+        for mine, theirs in zip(found, expected, strict=True):
+            assert (mine is None) == (theirs is None)
+            if theirs is not None:
+                assert float((mine - theirs).abs().max()) <= tolerance * largest
+        assert other_terms == pytest.approx(terms, rel=1e-4, abs=1e-6)
+
+
+def _hooks_only(self):
+    for hook in self._optimizer_step_pre_hooks.values():
+        hook(self, (), {})
+
+
+def test_groups_hold_the_same_rows_with_less_padding(world):
+    grouped, random = world(batching="grouped").stream(), world(batching="random").stream()
+    tokens = {"grouped": 0, "random": 0}
+    for position in range(2 * random.batches_per_epoch):
+        mine, theirs = grouped.at(position, CPU), random.at(position, CPU)
+        assert mine.whole("reader").ids == theirs.whole("reader").ids
+        groups = mine.groups("reader")
+        assert tuple(id for group in groups for id in group.ids) == mine.whole("reader").ids
+        for group in groups:
+            assert group.inputs["input_ids"].shape[1] == int(group.lengths.max())
+            assert all(len(tensor) == len(group.ids) for tensor in group.every())
+        tokens["grouped"] += sum(group.inputs["input_ids"].numel() for group in groups)
+        tokens["random"] += sum(group.inputs["input_ids"].numel() for group in theirs.groups("reader"))
+    assert tokens["grouped"] < 0.9 * tokens["random"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_outputs_are_those_of_the_whole_batch(world, kind):
+    here = world(kind, batching="grouped")
+    data, teacher = here.stream().at(0, CPU), teacher_of(here)
+    groups = data.groups("reader")
+    assert len(groups) > 1
+    batch, needs = data.whole("reader"), everything(kind)
+    whole = teacher.forward(batch, needs, here.training)
+    parts = [teacher.forward(group, needs, here.training) for group in groups]
+    joined = join_groups(parts, batch.inputs["input_ids"].shape[1], batch.kind)
+    real = batch.mask
+    for name in ("hidden", "context"):
+        for layer, tensor in getattr(whole, name).items():
+            found = getattr(joined, name)[layer]
+            assert torch.allclose(found[real], tensor[real], atol=1e-5)
+    for name in ("queries", "keys", "values"):
+        for layer, tensor in getattr(whole, name).items():
+            found = getattr(joined, name)[layer].transpose(1, 2)
+            assert torch.allclose(found[real], tensor.transpose(1, 2)[real], atol=1e-5)
+    pairs = (real[:, :, None] & real[:, None, :])[:, None].expand_as(whole.scores[1])
+    for layer, tensor in whole.scores.items():
+        assert torch.allclose(joined.scores[layer][pairs], tensor[pairs], atol=1e-5)
+    assert torch.allclose(joined.logits, whole.logits, atol=1e-5)
+    assert torch.allclose(joined.embeddings[real], whole.embeddings[real], atol=1e-5)
+
+
+def test_a_run_that_needs_the_whole_batch_sees_the_same_in_any_company(world):
+    here = world("classification", epochs=0.7, batching="grouped")
+    coupled = [
+        (method, config) for method, config in METHODS if any(s.coupled for s in here.run(method, config=config).stages)
+    ]
+    assert coupled
+    for method, config in coupled:
+        expected = alone(here, method, config, 1)
+        run, other = here.run(method, config=config), here.run("tinybert")
+        train(here.cohort(other, run))
+        assert_same(run, expected)
+
+
+def test_padding_is_counted(world):
+    shares = {}
+    for batching in ("random", "grouped"):
+        here = world("classification", epochs=1, batching=batching)
+        run = here.run("finetune")
+        train(here.cohort(run))
+        stream = here.stream()
+        steps = [stream.at(position, CPU) for position in range(run.steps)]
+        assert run.tokens == sum(step.tokens for step in steps) == int(here.data.train.lengths.sum())
+        assert run.padded_tokens == sum(g.inputs["input_ids"].numel() for s in steps for g in s.groups("reader"))
+        shares[batching] = run.padded_tokens / run.tokens
+    assert 1 <= shares["grouped"] < shares["random"]
+
+
+def test_a_part_of_a_batch_is_cut_to_its_longest_row(world):
+    for kind in KINDS:
+        data = world(kind, batching="grouped").stream().at(0, CPU)
+        whole = data.whole("reader")
+        first = 0
+        for group in data.groups("reader"):
+            rows = slice(first, first + len(group.ids))
+            first += len(group.ids)
+            tokens = group.inputs["input_ids"].shape[1]
+            assert torch.equal(group.labels, whole.labels[rows])
+            assert torch.equal(group.inputs["input_ids"], whole.inputs["input_ids"][rows, :tokens])
+            assert not whole.mask[rows, tokens:].any()

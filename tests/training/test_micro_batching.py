@@ -1,0 +1,246 @@
+"""A step in parts: the gradients of the whole. What memory does not suffice for is split, set apart, or told."""
+
+import pytest
+import torch
+
+from harness import Method, Needs, Stage, layers
+from harness.api.batch import Batch
+from harness.api.losses import task_loss, token_mse
+from harness.api.model_outputs import Tensors
+from harness.execution import run_checkpoints
+from harness.testing import tiny_batch
+from harness.training import micro_batching
+from harness.training.cohort import Teacher
+
+CPU = torch.device("cpu")
+CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
+
+
+def cpu_runs_out():
+    torch.empty(1 << 50)
+
+
+def cuda_runs_out():
+    raise torch.OutOfMemoryError(CUDA_SAYS)
+
+
+class Hungry(Method):
+    """Its memory suffices for no more than `most` examples at once. It draws, logs and counts on the way."""
+
+    name = "hungry"
+    most = 3
+    runs_out = staticmethod(cuda_runs_out)
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits", *layers("hidden", [2])]]))]
+
+    def modules(self, student, teachers):
+        counter = torch.nn.Module()
+        counter.register_buffer("seen", torch.zeros(()))
+        return torch.nn.ModuleDict({"counter": counter})
+
+    def losses(self, step, batch, student, teachers):
+        step.modules["counter"].seen += len(batch.ids)
+        step.log("drawn", torch.rand((), generator=step.generator))
+        if len(batch.ids) > self.most:
+            self.runs_out()
+        assert teachers[0].hidden[2].shape[:2] == batch.inputs["input_ids"].shape
+        return {"task": task_loss(student.logits, batch)}
+
+
+class HungryWithAverage(Hungry):
+    """Its average is written in the usual way, which puts another tensor in the buffer's place."""
+
+    def modules(self, student, teachers):
+        bank = torch.nn.Module()
+        bank.register_buffer("mean", torch.zeros(()))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "bank": bank})
+
+    def losses(self, step, batch, student, teachers):
+        bank = step.modules["bank"]
+        bank.mean = 0.9 * bank.mean + 0.1 * len(batch.ids)
+        return super().losses(step, batch, student, teachers)
+
+
+class HungryForOne(Hungry):
+    most = 0
+
+
+class HungryWithCoupledTerms(Hungry):
+    def stages(self):
+        (stage,) = super().stages()
+        return [Stage(stage.name, stage.needs, coupled=frozenset({"sc", "ss"}))]
+
+
+def train(cohort, *, checkpoint=lambda run: None):
+    return list(cohort.train(stop=lambda: False, checkpoint=checkpoint))
+
+
+def without_dropout(run):
+    for module in run.student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
+    run.student.config.attention_probs_dropout_prob = 0.0
+    return run
+
+
+def weights(run):
+    return {**run.student.state_dict(), **{f"modules.{k}": v for k, v in run.modules.state_dict().items()}}
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "qa"])
+@pytest.mark.parametrize("method", ["finetune", "logit_kd", "pkd", "tinybert", "minilm", "mt_bert"])
+def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
+    whole, split = (without_dropout(world(kind, micro_batch=size, epochs=0.5).run(method)) for size in (None, 3))
+    gradients = {}
+    for run in (whole, split):
+
+        def keep(*_, run=run):
+            learnt = [p for p in run.student.parameters() if p.grad is not None]
+            gradients.setdefault(run, [p.grad.clone() for p in learnt])
+
+        run.optimizer.register_step_pre_hook(keep)
+        here = world(kind, epochs=0.5)
+        train(here.cohort(run))
+        assert run.error is None
+    largest = max(float(g.abs().max()) for g in gradients[whole])
+    for mine, theirs in zip(gradients[split], gradients[whole], strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5 * largest, rtol=1e-5)
+    for mine, theirs in zip(split.history, whole.history, strict=True):
+        assert mine.terms == pytest.approx(theirs.terms, rel=1e-4)
+
+
+def test_coupled_terms_are_never_split(world):
+    here = world(micro_batch=2)
+    sizes: dict = {}
+    run = here.run("mlkd_bert")
+    original = run.method.losses
+
+    def losses(step, batch, student, teachers):
+        sizes.setdefault(step.stage.name, set()).add(len(batch.ids))
+        return original(step, batch, student, teachers)
+
+    run.method.losses = losses
+    train(here.cohort(run))
+    assert run.error is None
+    assert sizes == {"stage1": {2}, "stage2": {8, 4}}  # 44 examples: five batches of 8 and one of 4
+
+
+@pytest.mark.parametrize("runs_out", [cuda_runs_out, cpu_runs_out])
+@pytest.mark.parametrize("method", [Hungry, HungryWithAverage])
+def test_memory_that_does_not_suffice_halves_the_parts(world, monkeypatch, method, runs_out):
+    monkeypatch.setattr(Hungry, "runs_out", staticmethod(runs_out))
+    here = world()
+    found, chosen = here.run(method), world(micro_batch=2).run(method)
+    train(here.cohort(found))
+    train(here.cohort(chosen))
+    assert found.error is None
+    assert found.micro_batch == 2
+    for (name, mine), theirs in zip(weights(found).items(), weights(chosen).values(), strict=True):
+        assert torch.equal(mine, theirs), name
+    assert found.history == chosen.history
+    assert found.modules["counter"].seen == 2 * 44
+
+
+def test_a_part_that_was_found_is_kept_in_the_checkpoint(world, tmp_path):
+    here = world()
+    first, expected = here.run(Hungry), here.run(Hungry)
+    train(here.cohort(expected))
+    saved = tmp_path / "run.pt"
+    cohort = here.cohort(first)
+    list(cohort.train(stop=lambda: first.position == 4, checkpoint=lambda run: run_checkpoints.save(run, saved)))
+    again = here.run(Hungry)
+    assert run_checkpoints.restore(again, saved)
+    assert again.micro_batch == 2
+    train(here.cohort(again))
+    assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(again).items())
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [(HungryForOne, ["one example"]), (HungryWithCoupledTerms, ["8 examples, which sc, ss compare with each other"])],
+)
+def test_a_run_that_cannot_be_split_goes_on_by_itself_and_fails_there(world, tmp_path, method, words):
+    here = world()
+    expected = here.run("tinybert")
+    train(here.cohort(expected))
+    bad, good = here.run(method), here.run("tinybert")
+    saved = tmp_path / "run.pt"
+    cohort = here.cohort(bad, good)
+    assert train(cohort, checkpoint=lambda run: run_checkpoints.save(run, saved)) == [good]
+    assert good.error is None
+    assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(good).items())
+    assert cohort.apart == [bad]
+    assert bad.error is None
+    assert {p.device.type for p in bad.student.parameters()} == {"meta"}
+    alone = here.run(method)
+    assert run_checkpoints.restore(alone, saved)
+    before = {name: tensor.clone() for name, tensor in weights(alone).items()}
+    assert train(here.cohort(alone)) == [alone]
+    for word in [*words, "step 1 (only)", "memory does not suffice", "training.batch_size", "CUDA out of memory"]:
+        assert word in alone.error
+    assert "more of it" not in alone.error
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(alone).items())
+    assert torch.equal(alone.random.generator.get_state(), here.run(method).random.generator.get_state())
+
+
+def starve(teacher: Teacher, most: int, monkeypatch):
+    """Its memory suffices for `most` examples."""
+    run, sizes = teacher.capture.run, []
+
+    def hungry(inputs, needs, **options):
+        if len(inputs["input_ids"]) > most:
+            raise torch.OutOfMemoryError(CUDA_SAYS)
+        sizes.append(len(inputs["input_ids"]))
+        return run(inputs, needs, **options)
+
+    monkeypatch.setattr(teacher.capture, "run", hungry)
+    return sizes
+
+
+def test_a_teacher_reads_a_batch_in_parts(world, monkeypatch):
+    here = world("qa")
+    expected = without_dropout(here.run("tinybert"))
+    train(here.cohort(expected))
+    run = without_dropout(here.run("tinybert"))
+    cohort = here.cohort(run)
+    sizes = starve(cohort.teachers["base"], 5, monkeypatch)
+    train(cohort)
+    assert run.error is None
+    assert set(sizes) <= {4, 1, 2, 3}
+    assert cohort.forwards == {"base": run.steps}
+    for mine, theirs in zip(run.history, expected.history, strict=True):
+        assert mine.terms == pytest.approx(theirs.terms, rel=1e-4)
+
+
+def test_a_teacher_without_room_for_one_example_splits_the_cohort(world, monkeypatch):
+    here = world()
+    runs = [here.run("logit_kd", seed=seed) for seed in (1, 2, 3)]
+    cohort = here.cohort(*runs)
+    starve(cohort.teachers["base"], 0, monkeypatch)
+    assert train(cohort) == [runs[0]]
+    assert cohort.apart == [runs[2], runs[1]]
+    assert "one example in teacher base" in runs[0].error
+    assert "\n" not in runs[0].error
+
+
+def test_tensors_in_parts_and_joined_are_the_same():
+    batch = Batch.from_mapping(tiny_batch("qa", batch=5))
+    tensors = Tensors(_logits=torch.randn(5, 2, 12))
+    tensors.scores[2] = torch.randn(5, 4, 12, 12)
+    parts = list(micro_batching.parts(5, 2))
+    again = Tensors.joined([tensors.part(rows) for rows in parts])
+    assert torch.equal(again.logits, tensors.logits)
+    assert torch.equal(again.scores[2], tensors.scores[2])
+    assert [batch.part(rows).ids for rows in parts] == [("0", "1"), ("2", "3"), ("4",)]
+    for rows in parts:
+        part = batch.part(rows)
+        assert [len(tensor) for tensor in part.every()] == [len(part.ids)] * len(batch.every())
+        assert token_mse(again.scores[2][rows, 0], tensors.scores[2][rows, 0], part.mask) == 0
+
+
+def test_other_errors_are_no_lack_of_memory():
+    with pytest.raises(RuntimeError, match="shapes"):
+        micro_batching.fitting(lambda size: (_ for _ in ()).throw(RuntimeError("shapes do not fit")), 8)

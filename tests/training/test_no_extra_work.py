@@ -1,0 +1,247 @@
+"""Of a step, no more than it needs: nothing waits for the device, and nothing is run or kept that nobody asked for."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.models import attention
+from harness.models.capture import Capture
+from harness.tasks.tokenization import collate
+from harness.training import prefetcher
+from harness.training.batch_stream import Stream
+from harness.training.cohort import Cohort
+from tests.training.test_cohort import KINDS, METHODS, assert_same, bits, train
+
+CPU = torch.device("cpu")
+ATEN = torch.ops.aten
+LOOKS = {
+    *(ATEN._local_scalar_dense, ATEN.is_nonzero, ATEN.equal, ATEN.nonzero, ATEN.masked_select),
+    *(ATEN._unique2, ATEN.unique_dim, ATEN.unique_consecutive, ATEN.bincount),
+}
+"""What gives the host a number, or a shape that depends on numbers: on a GPU it waits until they are there."""
+
+
+class Looks(TorchDispatchMode):
+    """Notes whatever would wait for a device, but for what is said to be on the CPU wherever one trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        packet = function.overloadpacket
+        by_mask = packet in (ATEN.index, ATEN.index_put, ATEN.index_put_) and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if packet in LOOKS or by_mask or (packet is ATEN.repeat_interleave and len(args) == 1):
+            self.seen.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def quiet(monkeypatch):
+    """As on a GPU: masks are not looked at; AdamW's count of steps, which is on the CPU there, is not our affair; nor
+    are copies to the host hidden from view."""
+    seen = []
+    monkeypatch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
+    for name in ("tolist", "numpy", "cpu"):
+        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, name=name: seen.append(name))
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_step_waits_for_the_device(world, kind, monkeypatch):
+    here = world(kind, log_every=1000)
+    cohort = here.cohort(*(here.run(method, config=config) for method, config in METHODS))
+    data = here.stream().at(0, CPU)
+    seen = quiet(monkeypatch)
+    stages = {len(run.stages) for run in cohort.runs}
+    for number in range(max(stages)):
+        for run in cohort.runs:
+            run.stage_number, run.stage_step = min(number, len(run.stages) - 1), 0
+        with Looks() as looks:
+            teachers = cohort._teach(0, data, cohort.runs)
+            for run in cohort.runs:
+                cohort._step(run, data, teachers)
+        assert [run.error for run in cohort.runs if run.error] == []
+        assert looks.seen + seen == []
+
+
+def test_a_look_is_seen():
+    """The test above can fail."""
+    values = torch.arange(4.0)
+    with Looks() as looks:
+        values.sum().item()
+        bool((values > 1).any())
+        values[values > 1]
+        values.nonzero()
+        values[1:2] + values[[0]]
+    assert len(looks.seen) >= 4
+    with Looks() as looks:
+        values[1:2] + values.masked_fill(values > 1, 0).sum()
+    assert looks.seen == []
+
+
+def test_a_mask_that_is_not_looked_at_changes_nothing(world, monkeypatch):
+    here = world()
+    capture, encoded = Capture(here.teacher().eval()), here.data.train
+    same_length = [row for row in range(len(encoded)) if encoded.lengths[row] == encoded.lengths[0]][:3]
+    for rows in (same_length, [0, 1, 2, 3]):
+        inputs = collate(encoded, rows, here.data.pad_token_id).inputs
+        with torch.no_grad():
+            seen = capture.run(inputs, {"logits"}).logits
+            with monkeypatch.context() as patch:
+                patch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+                unseen = capture.run(inputs, {"logits"}).logits
+        torch.testing.assert_close(seen, unseen, rtol=1e-5, atol=1e-6)
+
+
+def test_losses_are_read_every_log_every_steps_alone(world, monkeypatch):
+    here = world(log_every=4, epochs=2)
+    run = here.run("finetune")
+    reads, real = [], type(run._log).read
+    monkeypatch.setattr(type(run._log), "read", lambda self: reads.append(run.position + 1) or real(self))
+    train(here.cohort(run))
+    assert reads == sorted({*range(4, run.steps + 1, 4), run.steps})
+
+
+@pytest.mark.parametrize(
+    ("needs", "kernels"),
+    [({"embeddings"}, 0), ({"queries[2]"}, 1), ({"hidden[2]"}, 2), ({"scores[3]", "hidden[1]"}, 2), ({"logits"}, 4)],
+)
+def test_a_teacher_stops_where_nobody_asks_for_more(world, needs, kernels, monkeypatch):
+    here, run = world(), []
+    cohort = here.cohort(here.run("finetune"))
+    fused = attention.sdpa_attention_forward
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: run.append(1) or fused(*a, **k))
+    batch = here.stream().at(0, CPU).whole("reader")
+    cohort.teachers["base"].forward(batch, frozenset(needs), here.training)
+    assert len(run) == kernels
+
+
+def test_layers_that_nobody_asks_for_keep_nothing(world):
+    """Of a student in training, a layer that is asked for nothing saves as much for its backward pass as one of a model
+    that nobody looks into, and no map of pairs."""
+    here = world()
+    batch = here.stream().at(0, CPU).whole("reader")
+    tokens = batch.inputs["input_ids"].shape[1]
+
+    def saved(needs):
+        found = []
+        model = here.model(layers=3).train()
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor) or tensor, lambda kept: kept):
+            Capture(model).run(batch.inputs, needs)
+        return [tensor for tensor in found if tensor.is_floating_point()]
+
+    def maps(tensors):
+        return sum(tensor.dim() == 4 and tensor.shape[-2:] == (tokens, tokens) for tensor in tensors)
+
+    plain, all_logits = saved({"hidden[3]"}), saved({"logits", "hidden[1]", "queries[1]", "keys[2]", "values[3]"})
+    assert len(all_logits) - len(plain) <= 6  # the head's
+    assert maps(saved({"scores[2]", "logits"})) == maps(saved({"logits"}))
+
+
+def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
+    here = world(epochs=1)
+    cohort, alive, kept = here.cohort(here.run("tinybert"), here.run("minilm")), [], []
+    teach = Cohort._teach
+
+    def watched(self, position, batches, due):
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in kept))
+        kept.clear()
+        tensors = teach(self, position, batches, due)
+        kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.every())
+        return tensors
+
+    monkeypatch.setattr(Cohort, "_teach", watched)
+    train(cohort)
+    assert len(alive) > 4
+    assert set(alive) == {0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_made_ahead_are_the_same_bits(world, kind, monkeypatch):
+    here = world(kind)
+    chosen = [("finetune", {}), ("tinybert", {}), ("mlkd_bert", {"one_stage": True, "views": "dropout"})]
+    before = [here.run(method, config=config) for method, config in chosen]
+    train(here.cohort(*before))
+    expected = [bits(run) for run in before]
+    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    runs = [here.run(method, config=config) for method, config in chosen]
+    train(here.cohort(*runs))
+    for run, theirs in zip(runs, expected, strict=True):
+        assert run.error is None
+        assert_same(run, theirs)
+    assert [run.tokens for run in runs] == [run.tokens for run in before]
+
+
+def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
+    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    here = world()
+    stream = here.stream()
+    real, made = stream.made, []
+    monkeypatch.setattr(stream, "made", lambda position: made.append(position) or real(position))
+    with prefetcher.Ahead(stream, CPU) as ahead:
+        for position in (0, 1, 2, 2, 7, 8, 3):  # in order, the same again, and from a checkpoint further on
+            found, expected = ahead.at(position), real(position)
+            assert found.whole("reader").ids == expected.whole("reader").ids
+            assert found.tokens == expected.tokens
+    assert made[:4] == [0, 1, 2, 3]
+    assert set(made) <= {0, 1, 2, 3, 4, 7, 8, 9}
+
+
+def test_a_batch_that_cannot_be_made_is_told(world, monkeypatch):
+    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    stream = world().stream()
+
+    def made(position):
+        raise ValueError("no such batch")
+
+    monkeypatch.setattr(stream, "made", made)
+    with prefetcher.Ahead(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
+        ahead.at(0)
+
+
+def budgeted(here, budget):
+    return Stream(here.data, batch_size=8, token_budget=budget, data_seed=5)
+
+
+@pytest.mark.parametrize("budget", [40, 64, 200])
+def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
+    here = world()
+    stream = budgeted(here, budget)
+    rows, position, epochs = sorted(here.data.train.ids), 0, []
+    for _ in range(6):
+        seen, begin = [], position
+        while len(seen) < len(rows):
+            made = stream.made(position)
+            batch = made.whole("reader")
+            assert batch.inputs["input_ids"].numel() <= budget
+            assert made.tokens == int(batch.lengths.sum())
+            seen += batch.ids
+            position += 1
+        assert sorted(seen) == rows
+        epochs.append(position - begin)
+    assert stream.batches_per_epoch == epochs[0]
+    again = budgeted(here, budget)  # as from a checkpoint: any place at once, and back
+    for place in (position - 1, 0, epochs[0], position // 2):
+        assert again.made(place).whole("reader").ids == stream.made(place).whole("reader").ids
+
+
+def test_a_suite_with_a_token_budget(small):
+    """Its runs end, steps are those of the budget, and only its keys are others."""
+    plain, budget = small.plan(), small.plan("training.token_budget=64")
+    assert {job.planned.key for job in plain.runs}.isdisjoint(job.planned.key for job in budget.runs)
+    own = small.plan("training.token_budget=64", "teachers.base.batch_size=16")
+    assert [job.key for job in own.teachers] == [job.key for job in plain.teachers]
+    assert [job.key for job in budget.teachers] != [job.key for job in plain.teachers]
+    other = small.plan("training.token_budget=64", "training.batch_size=8")
+    assert [job.planned.key for job in other.runs] == [job.planned.key for job in budget.runs]
+    outcome = small.run("training.token_budget=64", "methods=[tinybert]", "seeds=[1]")
+    assert outcome.failed == []
+    (record,) = small.store().records()
+    assert record.cost.tokens / record.cost.steps > 0.7 * 64

@@ -1,0 +1,84 @@
+"""Names of terms, weights and logged values: one that would make a false history, or a wrong loss, fails its run."""
+
+from typing import ClassVar
+
+import pytest
+
+from harness import Method, Needs, Stage
+from harness.api.losses import task_loss
+from harness.execution import run_checkpoints
+
+
+class Named(Method):
+    """Two stages, `first` of the labels and `second` of them twice; a test says what else is named."""
+
+    name = "named"
+    terms: ClassVar = {"first": "task", "second": "again"}
+    logged = ()
+    weighed: ClassVar = {}
+
+    def stages(self):
+        return [Stage(name, Needs(student=["logits"])) for name in ("first", "second")]
+
+    def losses(self, step, batch, student, teachers):
+        for name in self.logged:
+            step.log(name, 1.0)
+        return {self.terms[step.stage.name]: task_loss(student.logits, batch)}
+
+    def weights(self, step):
+        return self.weighed
+
+
+def train(here, **names):
+    run = here.run(type("Named", (Named,), names))
+    list(here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"terms": {"first": "loss"}}, ["losses() names a term 'loss'", "the weighted total", "another name"]),
+        ({"logged": ["norm", "loss"]}, ["log() names a value 'loss'", "the weighted total", "another name"]),
+        ({"logged": ["task"]}, ["log() names a value 'task'", "a term of losses()", "another name"]),
+    ],
+)
+def test_a_name_of_two_things_fails_the_run_at_once(world, names, words):
+    run = train(world(), **names)
+    assert [word for word in [*words, "step 1 (first)"] if word not in run.error] == []
+    assert run.history == []
+
+
+@pytest.mark.parametrize("weighed", [{"taks": 2.0}, {"task": 2.0, "taks": 0.5}])
+def test_a_weight_of_no_term_fails_the_run_at_its_end(world, weighed):
+    run = train(world(), weighed=weighed)
+    last = f"step {run.steps} (second)"
+    words = [last, "weights() names taks", "no such term in any stage: again, task"]
+    assert [word for word in words if word not in run.error] == []
+
+
+def test_a_weight_may_be_that_of_another_stage_or_nothing(world):
+    run = train(world(), weighed={"task": 2.0, "again": 3.0, "off": 0.0}, logged=["norm"])
+    assert run.error is None
+    for point in run.history:
+        weight = {"task": 2.0, "again": 3.0}
+        assert point.terms.keys() - weight.keys() == {"loss", "norm"}
+        total = sum(weight[name] * point.terms[name] for name in point.terms.keys() & weight.keys())
+        assert point.terms["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_a_run_that_goes_on_in_its_last_stage_remembers_the_terms_of_the_first(world, tmp_path):
+    here = world()
+    method = type("Named", (Named,), {"weighed": {"task": 2.0}})
+    first, again = here.run(method), here.run(method)
+    stop = first.lengths[0] + 1
+    saved = tmp_path / "run.pt"
+    begun = here.cohort(first).train(
+        stop=lambda: first.position == stop, checkpoint=lambda run: run_checkpoints.save(run, saved)
+    )
+    assert list(begun) == []
+    assert run_checkpoints.restore(again, saved)
+    assert again.position == stop
+    list(here.cohort(again).train(stop=lambda: False, checkpoint=lambda run: None))
+    assert again.error is None
+    assert again.ended

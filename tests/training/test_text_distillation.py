@@ -1,0 +1,123 @@
+"""Batches of unlabelled text: what is masked, and that it is the same wherever a run goes on."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from datasets import Dataset
+
+from harness.api.batch import NOT_MASKED
+from harness.api.task import Splits
+from harness.models import tokenizers
+from harness.tasks.corpus import TEXT, Text, encode_text
+from harness.tasks.tokenization import join
+from harness.training.batch_stream import EncodedTask
+from harness.training.text_distillation import TextStream
+
+CPU = torch.device("cpu")
+WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
+
+
+def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
+    tokenizer = tokenizers.whole_word([" ".join(WORDS)])
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 20, (rows,), generator=generator).tolist()
+    picked = [[(i + j * j) % 10 for j in range(length)] for i, length in enumerate(lengths)]
+    if skewed:  # the first words are the most frequent
+        picked = [[word * ((i + word) % 10) // 10 for word in row] for i, row in enumerate(picked)]
+    lines = [" ".join(WORDS[word] for word in row) for row in picked]
+    texts = Dataset.from_dict({"text": lines})
+    encoded = join(encode_text(Text(texts, "x"), tokenizer, 24, rows))
+    task = EncodedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
+    return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
+
+
+def batches(made, count=25):
+    return [made.at(position, CPU).whole("reader") for position in range(count)]
+
+
+def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
+    masked, tokenizer = stream()
+    plain, _ = stream(masking=0.0)
+    for shown, original in zip(batches(masked), batches(plain), strict=True):
+        assert shown.kind == original.kind == "text"
+        assert shown.ids == original.ids
+        ids, before = shown.inputs["input_ids"], original.inputs["input_ids"]
+        chosen = shown.labels != NOT_MASKED
+        assert torch.equal(shown.labels[chosen], before[chosen])
+        assert torch.equal(ids[~chosen], before[~chosen])
+        assert (chosen.sum(-1) >= 1).all()
+        special = torch.isin(before, torch.tensor(tokenizer.all_special_ids))
+        assert not (chosen & special).any()
+        assert (original.labels == NOT_MASKED).all()
+
+
+def test_shares_are_those_of_bert():
+    """Of long enough texts 15 % are chosen; 80 % of those are masks, 10 % other tokens, 10 % as they were."""
+    masked, tokenizer = stream(rows=3000)
+    made = batches(masked, 180)
+    words = torch.cat([batch.word_ids[batch.lengths > 12].flatten() for batch in made]) >= 0
+    labels = torch.cat([batch.labels[batch.lengths > 12].flatten() for batch in made])
+    ids = torch.cat([batch.inputs["input_ids"][batch.lengths > 12].flatten() for batch in made])
+    chosen = labels != NOT_MASKED
+    share = chosen.sum() / words.sum()
+    # One token at least in each text lifts the share a little above 15 %: by (1 - 0.15)^n of n tokens over n.
+    assert 0.15 < share.item() < 0.17
+    as_mask = (ids[chosen] == tokenizer.mask_token_id).float().mean().item()
+    as_it_was = (ids[chosen] == labels[chosen]).float().mean().item()
+    assert as_mask == pytest.approx(0.8, abs=0.03)
+    assert as_it_was == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_anew():
+    one, _ = stream()
+    other, _ = stream()
+    forward = batches(one, 60)
+    backward = [other.at(position, CPU).whole("reader") for position in reversed(range(60))][::-1]
+    for a, b in zip(forward, backward, strict=True):
+        assert a.ids == b.ids
+        assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
+        assert torch.equal(a.labels, b.labels)
+    first = {id: row for batch in forward[:25] for id, row in zip(batch.ids, batch.labels, strict=True)}
+    second = {id: row for batch in forward[25:50] for id, row in zip(batch.ids, batch.labels, strict=True)}
+    assert first.keys() == second.keys()
+    same = [torch.equal(row[row != NOT_MASKED], second[id][second[id] != NOT_MASKED]) for id, row in first.items()]
+    assert sum(same) < len(same)
+
+
+def test_tokens_counted_are_the_real_ones():
+    made, _ = stream()
+    placed = made.at(3, CPU)
+    assert placed.tokens == int(placed.whole("reader").inputs["attention_mask"].sum())
+
+
+def test_with_smoothing_rare_tokens_are_masked_more_often():
+    """`multinomial` draws by the weights count^-0.7: so does a plain loop over the same counts."""
+    plain, _ = stream(masking=0.0, rows=3000, skewed=True)
+    made, _ = stream(rows=3000, smoothing=0.7, skewed=True)
+    counts = Counter(plain.encoded["reader"].train.input_ids.values.tolist())
+    shown: Counter[int] = Counter()
+    chosen: Counter[int] = Counter()
+    expected: Counter[int] = Counter()
+    for original, masked in zip(batches(plain, 180), batches(made, 180), strict=True):
+        words = original.inputs["input_ids"][original.word_ids >= 0].tolist()
+        labels = masked.labels[masked.labels != NOT_MASKED].tolist()
+        assert len(labels) == math.ceil(0.15 * len(words)), "of the whole batch"
+        total = sum(counts[word] ** -0.7 for word in words)
+        for word in words:
+            shown[word] += 1
+            expected[word] += len(labels) * counts[word] ** -0.7 / total
+        chosen.update(labels)
+    rare, common = min(shown, key=shown.get), max(shown, key=shown.get)
+    assert counts[common] > 1.5 * counts[rare], "the texts have rarer and commoner words"
+    assert chosen[rare] / shown[rare] > 1.15 * chosen[common] / shown[common]
+    assert 0.6 * expected[rare] < chosen[rare] <= 1.05 * expected[rare], "drawn without replacement: a little less"
+
+
+def test_smoothing_is_the_same_at_a_place_of_the_sequence():
+    one, other = stream(smoothing=0.7)[0], stream(smoothing=0.7)[0]
+    for position in (7, 3):
+        a, b = (made.at(position, CPU).whole("reader") for made in (one, other))
+        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])

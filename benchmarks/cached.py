@@ -19,6 +19,7 @@ from benchmarks.workload import Entry, entries, sizes
 from harness import planning
 from harness.execution import local_engine, teacher_cache
 from harness.latency.timing_protocol import Call
+from harness.plugin_host.host import Host
 from harness.resolution import load, resolve
 from harness.storage.records import RunRecord
 from harness.storage.store import Store
@@ -39,6 +40,7 @@ class Suite:
     def __init__(self, folder: Path, options: Options, size: str, chosen: Sequence[Entry]) -> None:
         self.path = folder / "cached.yaml"
         self.store = Store(folder / "results")
+        self.host = Host.create()
         self.path.write_text(yaml.safe_dump(described(options, size, chosen)), encoding="utf-8")
 
     def planned(self, seed: int, *, keep: bool = True) -> planning.Plan:
@@ -49,7 +51,7 @@ class Suite:
 
     def execute(self, planned: planning.Plan) -> list[RunRecord]:
         """The records of its runs. Raises `RuntimeError` where one failed."""
-        for record in local_engine.execute(planned, self.store).failed:
+        for record in local_engine.execute(planned, self.store, self.host).failed:
             raise RuntimeError(f"{record.label}: {record.error}")
         return self.store.records()
 

@@ -63,11 +63,16 @@ class SmallSuite:
         (folder / "order.py").write_text(PLUGIN, encoding="utf-8")
         self.path.write_text(yaml.safe_dump(SUITE), encoding="utf-8")
 
+    def load(self, *overrides: str, plugins: tuple = ()):
+        from harness.resolution import load
+
+        return load(self.path, overrides=overrides, plugins=plugins)
+
     def plan(self, *overrides: str, plugins: tuple = ()):
         from harness import planning
-        from harness.resolution import load, resolve
+        from harness.resolution import resolve
 
-        return planning.build(resolve(load(self.path, overrides=overrides, plugins=plugins), online=False))
+        return planning.build(resolve(self.load(*overrides, plugins=plugins), online=False))
 
     def store(self):
         from harness.storage.store import Store
@@ -75,13 +80,16 @@ class SmallSuite:
         return Store(self.folder / "results" / "small")
 
     def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
+        from harness import planning
         from harness.execution import local_engine
+        from harness.resolution import resolve
 
-        planned = self.plan(*overrides, plugins=plugins)
+        loaded = self.load(*overrides, plugins=plugins)
+        planned = planning.build(resolve(loaded, online=False))
         for observer in observers:
-            planned.resolved.suite.host.add_observer(observer)
+            loaded.host.add_observer(observer)
         self.store().save_plan(planned.file("harness run small.yaml"))
-        return local_engine.execute(planned, self.store())
+        return local_engine.execute(planned, self.store(), loaded.host)
 
 
 @pytest.fixture

@@ -54,28 +54,29 @@ def _silently(line: str) -> None:
     pass
 
 
-def check_before(planned: Plan) -> None:
+def check_before(planned: Plan, host: Host) -> None:
     """Raise `UserError` for what the suite's latency section asks for and cannot be had."""
     if planned.spec.latency is not None:
         from harness.latency.suite_latency import check
 
-        check(planned, planned.spec.latency)
+        check(planned, planned.spec.latency, host.latency_backends)
 
 
-def measure_after(planned: Plan, store: Store, *, quiet: bool) -> bool:
+def measure_after(planned: Plan, store: Store, host: Host, *, quiet: bool) -> bool:
     """Measure what the suite's latency section asks for. False: it has none, or no student is trained."""
     if planned.spec.latency is None:
         return False
     from harness.latency.suite_latency import measure_suite
 
     say = _silently if quiet else tell
-    return bool(measure_suite(planned, planned.spec.latency, store, say=say))
+    return bool(measure_suite(planned, planned.spec.latency, store, host, say=say))
 
 
 def _suite(
     name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
 ) -> None:
-    suite = load_suite(name, overrides, plugins)
+    loaded = load_suite(name, overrides, plugins)
+    suite, host = loaded.suite, loaded.host
     from harness import planning
     from harness.config.schema import LatencySpec
     from harness.latency.suite_latency import check, measure_suite
@@ -83,18 +84,18 @@ def _suite(
     from harness.storage.store import Store
 
     planning.refuse_absent(suite.spec.device)
-    planned = planning.build(resolve(suite, online=True))
+    planned = planning.build(resolve(loaded, online=True))
     settings = suite.spec.latency or LatencySpec()
     store = Store(results / suite.spec.name)
-    check(planned, settings)
+    check(planned, settings, host.latency_backends)
     asked = store.plan()
-    measured = measure_suite(planned, settings, store, say=say) if asked else []
+    measured = measure_suite(planned, settings, store, host, say=say) if asked else []
     if asked is None or not measured:
         raise UserError(
             Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
         )
     store.save_plan(asked.model_copy(update={"latency": settings}))
-    _report(store, measured, suite.host)
+    _report(store, measured, host)
 
 
 def _checkpoints(

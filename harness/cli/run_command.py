@@ -26,7 +26,8 @@ def run_suite(
 ) -> int:
     """Train and measure what is missing, print the board and where its files are. Returns the exit code."""
     gc.enable()
-    suite = load_suite(name, overrides, plugins)
+    loaded = load_suite(name, overrides, plugins)
+    suite, host = loaded.suite, loaded.host
     from harness import planning
     from harness.execution import local_engine
     from harness.reporting import report
@@ -34,8 +35,8 @@ def run_suite(
     from harness.storage.store import Store
 
     planning.refuse_absent(suite.spec.device)
-    planned = planning.build(resolve(suite, online=True))
-    check_before(planned)
+    planned = planning.build(resolve(loaded, online=True))
+    check_before(planned, host)
     store = Store(results / suite.spec.name)
     # Two labels of one key are one run.
     done = {state.run.key: state.done for state in planning.status(planned, store)}
@@ -47,14 +48,14 @@ def run_suite(
     elif not quiet:
         print(f"{suite.spec.name}: {missing} of {len(done)} runs to train, into {store.folder}", file=sys.stderr)
     with observer(missing, json_logs=json_logs, quiet=quiet) as watcher:
-        suite.host.add_observer(watcher)
-        outcome = local_engine.execute(planned, store)
+        host.add_observer(watcher)
+        outcome = local_engine.execute(planned, store, host)
     code = exit_code(outcome)
-    written = None if code == INTERRUPTED else report(store.folder, suite.host)
+    written = None if code == INTERRUPTED else report(store.folder, host)
     trouble = None
     try:
-        if written and measure_after(planned, store, quiet=quiet or json_logs):
-            written = report(store.folder, suite.host)
+        if written and measure_after(planned, store, host, quiet=quiet or json_logs):
+            written = report(store.folder, host)
     except UserError as error:  # what was trained has its board all the same
         trouble, code = error, MISTAKE
     if json_logs:

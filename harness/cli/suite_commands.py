@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
     from harness.planning import TeacherJob
     from harness.plugin_host.host import Host
-    from harness.resolution.suite import Resolved, Suite
+    from harness.resolution.suite import Resolved
+    from harness.resolution.suite_loader import LoadedSuite
     from harness.storage.records import PlannedRun
     from harness.storage.store import Store
 
 
-def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Suite:
+def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> LoadedSuite:
     """Read a suite file, or a shipped one by its bare name. Plugins that are broken but not needed are told."""
     calm_libraries()
     from harness.resolution import load
 
-    suite = load(name, overrides=overrides, plugins=plugins)
-    warn_of_broken(suite.host)
-    return suite
+    loaded = load(name, overrides=overrides, plugins=plugins)
+    warn_of_broken(loaded.host)
+    return loaded
 
 
 def calm_libraries() -> None:
@@ -50,7 +51,8 @@ def warn_of_broken(host: Host) -> None:
 
 def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
     """Print what would run, what is done, and why not."""
-    suite = load_suite(name, overrides, plugins)
+    loaded = load_suite(name, overrides, plugins)
+    suite = loaded.suite
     from harness import planning
     from harness.analysis.data_notes import overlapping
     from harness.execution import augmented_data, text_students
@@ -61,7 +63,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
 
     store = Store(results / suite.spec.name)
     planning.refuse_absent(suite.spec.device)
-    planned = planning.build(resolve(suite, online=True))
+    planned = planning.build(resolve(loaded, online=True))
     states = planning.status(planned, store)
     to_do = [state.job for state in states if not state.done]
     tuning = [study for study in tuning_studies.every(to_do, suite.spec) if store.tuning(study.key) is None]
@@ -142,14 +144,14 @@ def _to_fine_tune(jobs: Sequence[TeacherJob]) -> Iterator[str]:
 def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
     """Check a suite and its data, as far as these are local, and print what was found. Problems are raised as a
     `UserError`."""
-    suite = load_suite(name, overrides, plugins)
+    loaded = load_suite(name, overrides, plugins)
     from harness.analysis.data_notes import overlapping
     from harness.planning.task_data import reports
     from harness.resolution import resolve
 
-    resolved = resolve(suite, online=False)
-    found = reports(suite)
-    typer.echo(f"{suite.path}: valid")
+    resolved = resolve(loaded, online=False)
+    found = reports(loaded.suite)
+    typer.echo(f"{loaded.suite.path}: valid")
     for title, text in _summary(resolved):
         typer.echo(f"  {title:<9} {text}")
     _warn_of_overlap(overlapping(found))

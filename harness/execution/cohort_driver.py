@@ -16,6 +16,7 @@ from harness.execution.student_runs import Ended, Sources, prepare
 from harness.execution.tokenized_tasks import Readings
 from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.jobs import AugmentationJob, Reader
+from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.store import Store
 from harness.teacher_outputs.output_store import KeptTeacher
@@ -33,6 +34,7 @@ class Cohorts:
 
     plan: Plan
     store: Store
+    host: Host
     readings: Readings
     made: Mapping[str, augmented_data.Made]
     missing: Sequence[RunJob]
@@ -109,13 +111,13 @@ class Cohorts:
     def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: EncodedTask) -> list[Run]:
         """Each at its first step, or where it was interrupted."""
         first, sources = jobs[0], Sources(self.plan)
-        runs = [prepare(job, self.plan, sources, reading, batches_per_epoch, self.device) for job in jobs]
+        runs = [prepare(job, self.plan, self.host, sources, reading, batches_per_epoch, self.device) for job in jobs]
         for run in runs:
             if first.augmented:
                 run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
             if not run.ended:
                 run_checkpoints.restore(run, self.store.checkpoint(run.id.key))
-            run_records.announce(self.plan.resolved.suite.host, run, cohort=len(runs))
+            run_records.announce(self.host, run, cohort=len(runs))
         return runs
 
     def _checkpoint(self, run: Run) -> None:
@@ -142,7 +144,7 @@ class Cohorts:
             name,
             lambda: _load(job, reading, self.device),
             spec=self.plan.spec,
-            host=self.plan.resolved.suite.host,
+            host=self.host,
             device=self.device,
             stop=self.stop,
         )

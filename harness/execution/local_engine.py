@@ -18,6 +18,7 @@ from harness.execution.student_runs import finish
 from harness.execution.tokenized_tasks import Readings
 from harness.planning import Plan, RunJob, TeacherJob, pending
 from harness.planning.jobs import AugmentationJob
+from harness.plugin_host.host import Host
 from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.store import Store
 from harness.tasks.example_texts import texts
@@ -36,22 +37,22 @@ class Outcome:
     interrupted: bool = False
 
 
-def execute(plan: Plan, store: Store) -> Outcome:
+def execute(plan: Plan, store: Store, host: Host) -> Outcome:
     """Train what is missing, and store each result as it comes.
 
     Raises:
         UserError: a teacher failed, or is below its floor.
     """
     with stop_on_signals() as stop:
-        return _Engine(plan, store, stop).execute()
+        return _Engine(plan, store, host, stop).execute()
 
 
 class _Engine:
-    def __init__(self, plan: Plan, store: Store, stop: Callable[[], bool]) -> None:
+    def __init__(self, plan: Plan, store: Store, host: Host, stop: Callable[[], bool]) -> None:
         self.plan = plan
         self.store = store
         self.stop = stop
-        self.host = plan.resolved.suite.host
+        self.host = host
         self.device = torch.device(plan.device)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # which events and pinned memory go by
@@ -67,11 +68,11 @@ class _Engine:
             made = {job.key: self._augment(job) for job in self.plan.augmentations(missing)}
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
-            cohorts = Cohorts(self.plan, self.store, self.readings, made, missing, self.stop)
+            cohorts = Cohorts(self.plan, self.store, self.host, self.readings, made, missing, self.stop)
             settled = self._settling(cohorts)
             for jobs in self.plan.cohorts(missing):
                 for ended in cohorts.train(settled(jobs)):
-                    record = finish(ended, self.plan, self.store)
+                    record = finish(ended, self.plan, self.store, self.host)
                     if record.status == "failed":
                         self.outcome.failed.append(record)
         except Interrupted:

@@ -16,6 +16,7 @@ from harness.execution import run_records, teacher_runs, text_students
 from harness.models import heads, students
 from harness.models.capture import Capture
 from harness.planning import Plan, RunJob
+from harness.plugin_host.host import Host
 from harness.storage import atomic_writes
 from harness.storage.records import RunRecord, Selected
 from harness.storage.store import Store
@@ -56,7 +57,13 @@ def _checkpoint(job: RunJob) -> Path | None:
 
 
 def prepare(
-    job: RunJob, plan: Plan, sources: Sources, data: EncodedTask, batches_per_epoch: int, device: torch.device
+    job: RunJob,
+    plan: Plan,
+    host: Host,
+    sources: Sources,
+    data: EncodedTask,
+    batches_per_epoch: int,
+    device: torch.device,
 ) -> Run:
     """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from; `data`
     has what its best one is chosen on."""
@@ -79,16 +86,15 @@ def prepare(
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
         device=device,
-        best=_best_epoch(data, plan, device) if job.best_epoch else None,
-        observe=run_records.reporter(plan.resolved.suite.host),
+        best=_best_epoch(data, host, device) if job.best_epoch else None,
+        observe=run_records.reporter(host),
     )
 
 
-def _best_epoch(data: EncodedTask, plan: Plan, device: torch.device) -> BestEpoch:
-    metrics = plan.resolved.suite.host.metrics
+def _best_epoch(data: EncodedTask, host: Host, device: torch.device) -> BestEpoch:
 
     def held_out(capture: Capture) -> float:
-        scored = score(capture, data, metrics, device=device, part="selection")
+        scored = score(capture, data, host.metrics, device=device, part="selection")
         return math.nan if scored.score is None else scored.score
 
     return BestEpoch(held_out, higher_is_better=data.task.higher_is_better)
@@ -106,10 +112,10 @@ class Ended:
     started: str
 
 
-def finish(ended: Ended, plan: Plan, store: Store) -> RunRecord:
+def finish(ended: Ended, plan: Plan, store: Store, host: Host) -> RunRecord:
     """Score a run that has ended, store its result, and tell observers. A failure in it is the run's own."""
     run, job = ended.run, ended.job
-    host, planned = plan.resolved.suite.host, job.planned
+    planned = job.planned
     began = time.perf_counter()
     scored = None
     if run.error is None:

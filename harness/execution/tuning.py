@@ -85,7 +85,7 @@ class Tuning:
 
     def _trial(self, ended: Ended, values: Mapping[str, Any]) -> Trial:
         """What came of a run. A failure in its scoring is the run's own."""
-        run, host, scored = ended.run, self.cohorts.plan.resolved.suite.host, None
+        run, host, scored = ended.run, self.cohorts.host, None
         began = time.perf_counter()
         if run.error is None:
             try:
@@ -110,11 +110,11 @@ class Tuning:
 
     def _scored(self, ended: Ended) -> Scored:
         """On the examples to choose on, and on nothing else. Raises `ValueError` for a score that is no number."""
-        plan, run = self.cohorts.plan, ended.run
+        run = ended.run
         scored = score(
             run.capture,
             ended.data,
-            plan.resolved.suite.host.metrics,
+            self.cohorts.host.metrics,
             device=run.device,
             part="selection",
         )

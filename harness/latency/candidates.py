@@ -12,11 +12,14 @@ from harness.execution import teacher_runs
 from harness.latency.agreement import Examples
 from harness.models import heads, pretrained
 from harness.planning import Plan, TeacherJob
-from harness.planning.jobs import Reader, RunJob, TaskData
+from harness.planning.jobs import RunJob
 from harness.storage.store import Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Metrics = Mapping[str, Callable[[], Any]]
+"""Metric factories by name, as plugins register them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Candidates:
         return [*self.models, control]
 
 
-def of_suite(plan: Plan, store: Store) -> Candidates | None:
+def of_suite(plan: Plan, store: Store, metrics: Metrics) -> Candidates | None:
     """Its teachers, and of each student one completed run: latency depends on a model's shape, not on its weights.
 
     All have the head of one task, that for which most students are trained. None: no student is trained.
@@ -70,8 +73,8 @@ def of_suite(plan: Plan, store: Store) -> Candidates | None:
     for job in plan.teachers:
         if job.data.task.name == task:
             by_row.setdefault(job.row, job)  # of several seeds the first: their shapes are the same
-    suite_teachers = [_teacher(by_row[name], plan, store) for name in plan.spec.teachers if name in by_row]
-    students = [_student(job, plan, store) for job in done[task].values()]
+    suite_teachers = [_teacher(by_row[name], plan, store, metrics) for name in plan.spec.teachers if name in by_row]
+    students = [_student(job, plan, store, metrics) for job in done[task].values()]
     left_out = {name: f"no run of it on {task} is completed" for name in plan.spec.students if name not in done[task]}
     read = next(iter(students)).examples
     return Candidates([*suite_teachers, *students], task, left_out, read)
@@ -102,7 +105,7 @@ def _is_kept(store: Store, key: str) -> bool:
     return record is not None and record.status == "completed" and (store.run_folder(key) / "student").is_dir()
 
 
-def _student(job: RunJob, plan: Plan, store: Store) -> Candidate:
+def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candidate:
     run, task = job.planned, job.data.task
     record = store.record(run.key)
     assert record is not None  # `_trained` has seen it
@@ -113,15 +116,11 @@ def _student(job: RunJob, plan: Plan, store: Store) -> Candidate:
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
-        examples=_examples(plan, job.data, job.reader, plan.spec.training.on(task.name).max_length),
+        examples=Examples(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
     )
 
 
-def _examples(plan: Plan, data: TaskData, reader: Reader, max_length: int) -> Examples:
-    return Examples(data, reader, max_length, plan.resolved.suite.host.metrics)
-
-
-def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
+def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Candidate:
     """With its fine-tuned weights if the cache still has them; else with those it began with, which take as long."""
     record = store.teacher(job.key)
     if record is None:
@@ -133,7 +132,8 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store) -> Candidate:
         return teacher_runs.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
-    examples = _examples(plan, job.data, job.reader, job.training.max_length) if teacher_runs.is_kept(job) else None
+    kept = teacher_runs.is_kept(job)
+    examples = Examples(job.data, job.reader, job.training.max_length, metrics) if kept else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 

@@ -21,10 +21,12 @@ from harness.storage.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.plugin_host.host import Host
 
-def check(plan: Plan, settings: LatencySpec) -> None:
+
+def check(plan: Plan, settings: LatencySpec, backends: Mapping[str, Backend]) -> None:
     """Raise `UserError` for what cannot be measured, as far as it can be told before training."""
-    refuse_obstacles(settings, torch.device(plan.device), plan.resolved.suite.host.latency_backends)
+    refuse_obstacles(settings, torch.device(plan.device), backends)
     folders: dict[Path, str] = {}
     for job in plan.teachers:
         if job.checkpoint is not None:
@@ -39,13 +41,12 @@ def check(plan: Plan, settings: LatencySpec) -> None:
 
 
 def measure_suite(
-    plan: Plan, settings: LatencySpec, store: Store, *, say: Callable[[str], None]
+    plan: Plan, settings: LatencySpec, store: Store, host: Host, *, say: Callable[[str], None]
 ) -> list[LatencyRecord]:
     """`measure_missing` of its teachers and students. Empty: no student is trained, so there is nothing to measure."""
-    found = candidates.of_suite(plan, store)
+    found = candidates.of_suite(plan, store, host.metrics)
     if found is None:
         return []
-    host = plan.resolved.suite.host
     return measure_missing(found, settings, torch.device(plan.device), store, host.latency_backends, say=say)
 
 

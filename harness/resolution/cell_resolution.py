@@ -17,22 +17,24 @@ from harness.plugin_host.discovery import describe
 from harness.resolution import augmentation_inputs, length_limits, text_stages, unused_options
 from harness.resolution.references import add_student
 from harness.resolution.suite import Cell, MethodVariant, Resolved, Suite
+from harness.resolution.suite_loader import LoadedSuite
 
 if TYPE_CHECKING:
     from harness.api.task import Task
 
 
-def resolve(suite: Suite, *, online: bool) -> Resolved:
+def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
     """Every cell of the suite: to be run, or n/a with its reason.
 
     Args:
-        suite: what `load` gave.
+        loaded: what `load` gave.
         online: whether the hub may be asked for the shapes of models; a cell whose shapes are not known is not
             checked, and `Resolved.unchecked` says so.
 
     Raises:
         UserError: with all problems: students that cannot be built, methods that fit no student, what plugins say.
     """
+    suite = loaded.suite
     findings = Findings(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
     unchecked: list[str] = []
     models = _Models(suite, online, findings, unchecked)
@@ -52,7 +54,7 @@ def resolve(suite: Suite, *, online: bool) -> Resolved:
             findings.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
         unused_options.note(suite, variant, [cell for cell in row if not cell.reason], shapes, findings)
         cells += row
-    _ask_plugins(suite, findings)
+    _ask_plugins(loaded, findings)
     findings.stop()
     if not online:
         hub = {source: place for source, place in suite.sources.items() if not Path(place).is_absolute()}
@@ -242,9 +244,9 @@ def _check_needs_on_text(stage: text_stages.OnText) -> list[Problem]:
     return [Problem(f"{problem.message}; {text_stages.WITHOUT}") for problem in found]
 
 
-def _ask_plugins(suite: Suite, findings: Findings) -> None:
+def _ask_plugins(loaded: LoadedSuite, findings: Findings) -> None:
     try:
-        for problems in suite.host.hook.harness_validate_suite(suite=suite):
+        for problems in loaded.host.hook.harness_validate_suite(suite=loaded.suite):
             findings.extend(list(problems))
     except Exception as error:  # of a hook, or for what it gives, which is a list of problems
         findings.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # torch, through the method interface
     from harness.api.task import Task
     from harness.config.published_figures import Published
     from harness.config.yaml_tree import Node
-    from harness.plugin_host.host import Host
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ class Suite:
 
     spec: SuiteSpec
     path: Path
-    host: Host
     tasks: tuple[Task, ...]
     variants: tuple[MethodVariant, ...]
     sources: Mapping[str, str]

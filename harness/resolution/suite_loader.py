@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
     from harness.api.task import Task
 
 
-def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> Suite:
-    """The suite at `path`: a file, or the name of a shipped suite.
+@dataclass(frozen=True)
+class LoadedSuite:
+    """A suite, which is plain data, and the host with the plugins that it uses."""
+
+    suite: Suite
+    host: Host
+
+
+def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> LoadedSuite:
+    """Read the suite at `path`, a file or the name of a shipped suite, and load the plugins that it uses.
 
     Args:
         path: the file.
@@ -52,7 +61,8 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     findings.stop()
     assert spec is not None  # else there were findings
     assert host is not None
-    return Suite(spec, file.resolve(), host, tasks, variants, sources, places, text, root, figures)
+    suite = Suite(spec, file.resolve(), tasks, variants, sources, places, text, root, figures)
+    return LoadedSuite(suite, host)
 
 
 def _look_up(

@@ -67,7 +67,7 @@ def suite(monkeypatch, tmp_path):
     """A suite of one run, in which nothing real happens: each test says what the engine does."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
     spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None)
-    loaded = SimpleNamespace(spec=spec, host=state.host, path=tmp_path / "tiny.yaml")
+    loaded = SimpleNamespace(suite=SimpleNamespace(spec=spec, path=tmp_path / "tiny.yaml"), host=state.host)
     plan_file = {
         "suite": "tiny",
         "tasks": [],
@@ -87,7 +87,7 @@ def suite(monkeypatch, tmp_path):
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
-    def execute(plan: object, store: object) -> Outcome:
+    def execute(plan: object, store: object, host: object) -> Outcome:
         state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
         return state.outcome
 

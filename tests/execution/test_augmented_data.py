@@ -218,9 +218,9 @@ def test_by_default_the_teachers_own_checkpoint_makes_them(lm):
 
 
 def test_a_teacher_from_nothing_has_no_language_model(lm):
-    suite = load(lm.path, overrides=["methods=[finetune, {tinybert: {augment: true}}]"])
+    loaded = load(lm.path, overrides=["methods=[finetune, {tinybert: {augment: true}}]"])
     with pytest.raises(UserError, match=r"teacher base starts from nothing: name one, `augment: \{model: "):
-        resolve(suite, online=False)
+        resolve(loaded, online=False)
 
 
 def test_files_that_are_not_there_are_told_before_training(lm):
@@ -228,9 +228,9 @@ def test_files_that_are_not_there_are_told_before_training(lm):
         ("vectors: none.txt, model: language", "no file .*none.txt"),
         ("model: ./gone", "no folder"),
     ):
-        suite = load(lm.path, overrides=[f"methods=[{{tinybert: {{augment: {{{option}}}}}}}]"])
+        loaded = load(lm.path, overrides=[f"methods=[{{tinybert: {{augment: {{{option}}}}}}}]"])
         with pytest.raises(UserError, match=f"augment.*{message}"):
-            resolve(suite, online=False)
+            resolve(loaded, online=False)
 
 
 def test_a_model_without_a_trained_head_is_told_before_training(lm):

@@ -84,7 +84,7 @@ def test_the_head_is_one_the_map_is_trained_and_the_scores_are_theirs(small):
     assert not torch.equal(other.body.bridge.weight, other_body.bridge.weight)
     assert not torch.equal(base.head.output.weight, start.model.head.output.weight)
     kept = {teacher.name: teacher for teacher in small.store().teachers()}
-    engine_metrics = small.plan().resolved.suite.host.metrics
+    engine_metrics = small.load().host.metrics
     for name, job in jobs.items():
         model = teacher_runs.load(job)
         scored = score(Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))

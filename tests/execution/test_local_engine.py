@@ -100,7 +100,7 @@ def test_what_was_scored_can_be_scored_again_with_plain_transformers(small):
     assert "harness" not in json.dumps(json.loads((folder / "config.json").read_text()))
     assert model.config.id2label == {0: "dark", 1: "bright"}
     predictions = pd.read_parquet(store.run_folder(record.key) / "predictions.parquet")
-    small_task = small.plan().resolved.suite.host.tasks["order"]
+    small_task = small.load().host.tasks["order"]
     texts = small_task.load(None).validation["validation"]["text"]
     with torch.no_grad():
         logits = model.eval()(**tokenizer(list(texts), padding=True, return_tensors="pt")).logits

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 from harness import planning
 from harness.execution import local_engine
 from harness.models import tokenizers
+from harness.plugin_host.host import Host
 from harness.reporting import report
 from harness.resolution import load, resolve
 from harness.storage.store import Store
@@ -125,7 +126,7 @@ def rehearse(tmp_path, monkeypatch):
     glue = write_dataset(tmp_path / "glue", {"rte": {"train": pairs, "validation": pairs}})
 
     def rehearse(name):
-        spec = load(name).spec
+        spec = load(name).suite.spec
         settings = [f"teachers.{teacher}.model={tmp_path / teacher}" for teacher in spec.teachers]
         settings += [f"students.4x312={{layers: 4, init: {tmp_path}/4x312}}"] if "4x312" in spec.students else []
         limits = ["training.limit={train: 16, validation: 8}", "training.epochs=1", "latency=null"]
@@ -148,7 +149,7 @@ def test_a_shipped_study_comes_to_its_section(rehearse, tmp_path, name, runs, ti
     assert len({job.planned.key for job in planned.runs}) == len(planned.runs) == runs
     store = Store(tmp_path / "results")
     store.save_plan(planned.file(f"harness run {name}"))
-    outcome = local_engine.execute(planned, store)
+    outcome = local_engine.execute(planned, store, Host.create())
     assert not outcome.failed
     written = report(store.folder)
     assert [section.title for section in written.sections] == titles

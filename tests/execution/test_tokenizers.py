@@ -118,7 +118,7 @@ def test_they_teach_one_student(mixed, task, cofinetune):
         encoded = encode_task(
             job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
         )
-        metrics = mixed.plan(*asked).resolved.suite.host.metrics
+        metrics = mixed.load(*asked).host.metrics
         model = Capture(teachers.load(job))
         batch_size = job.training.batch_size
         scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))

@@ -132,9 +132,9 @@ def test_lengths_are_checked_against_checkpoints_before_training(small, make, tm
     planned = small.plan(
         f"teachers={{base: {{model: {tmp_path / 'short'}}}}}", "methods=[finetune]", "students.1x32.layers=1"
     )
-    latency_suite.check(planned, LatencySpec(lengths=[64], backends=["eager"]))
+    latency_suite.check(planned, LatencySpec(lengths=[64], backends=["eager"]), Host.create().latency_backends)
     with pytest.raises(UserError, match="base reads at most 64 tokens, found 65"):
-        latency_suite.check(planned, LatencySpec(lengths=[65], backends=["eager"]))
+        latency_suite.check(planned, LatencySpec(lengths=[65], backends=["eager"]), Host.create().latency_backends)
 
 
 def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to_measure):

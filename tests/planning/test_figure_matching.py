@@ -39,8 +39,8 @@ def found(tmp_path, monkeypatch):
     Path("matched.yaml").write_text(SUITE)
 
     def found(*overrides: str, plugins: tuple[str, ...] = ()) -> list:
-        suite = load("matched.yaml", overrides=overrides, plugins=plugins)
-        return figure_matching.beside(resolve(suite, online=False))
+        loaded = load("matched.yaml", overrides=overrides, plugins=plugins)
+        return figure_matching.beside(resolve(loaded, online=False))
 
     return found
 

@@ -67,20 +67,20 @@ def test_every_shipped_suite_is_listed():
 def test_the_first_example_is_a_suite(tmp_path):
     example = DOCS.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "first.yaml").write_text(example)
-    assert load(tmp_path / "first.yaml").spec.name == "first"
+    assert load(tmp_path / "first.yaml").suite.spec.name == "first"
 
 
 def test_the_example_of_a_selection_is_right(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first + example)
-    assert load(tmp_path / "s.yaml").spec.selects == schema.SelectionSpec(on="train")
+    assert load(tmp_path / "s.yaml").suite.spec.selects == schema.SelectionSpec(on="train")
     other = example.split("# or: ")[1].strip()
-    chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).spec.selection
+    chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).suite.spec.selection
     assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")
 
 
 def test_the_methods_of_the_example_are_right(tmp_path):
     first, methods = (DOCS.split("```yaml\n")[i].split("```")[0] for i in (1, 3))
     (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))
-    assert len(load(tmp_path / "s.yaml").variants) == 8
+    assert len(load(tmp_path / "s.yaml").suite.variants) == 8

@@ -29,7 +29,7 @@ def problems(file, *overrides):
 def test_maps_merge_deeply_and_lists_are_replaced(write):
     write(BASE, "base.yaml")
     file = write("include: base.yaml\nname: top\ntasks: [cola]\ntraining: {limit: {train: 7}}\n", "top.yaml")
-    spec = load(file).spec
+    spec = load(file).suite.spec
     assert spec.name == "top"
     assert spec.tasks == ["cola"]
     assert spec.training.epochs == 2
@@ -39,7 +39,7 @@ def test_maps_merge_deeply_and_lists_are_replaced(write):
 def test_includes_nest_and_are_relative_to_the_file_that_includes(write):
     write(BASE, "shared/deep/base.yaml")
     write("include: deep/base.yaml\nseeds: [4]\n", "shared/middle.yaml")
-    spec = load(write("include: shared/middle.yaml\nname: top\n", "top.yaml")).spec
+    spec = load(write("include: shared/middle.yaml\nname: top\n", "top.yaml")).suite.spec
     assert (spec.name, spec.seeds, spec.training.epochs) == ("top", [4], 2)
 
 
@@ -89,7 +89,7 @@ def test_set_reaches_every_key_and_makes_missing_parents(write):
             "training.lr = 1e-3",
             "students.other={layers: 1}",
         ],
-    ).spec
+    ).suite.spec
     assert spec.training.limit.train == 512
     assert spec.training.limit.validation == 50
     assert spec.teacher_cache.max_gb == 0
@@ -99,19 +99,19 @@ def test_set_reaches_every_key_and_makes_missing_parents(write):
 
 
 def test_set_replaces_a_map_as_a_whole(write):
-    spec = load(write(BASE), overrides=["training={lr: 0.01}"]).spec
+    spec = load(write(BASE), overrides=["training={lr: 0.01}"]).suite.spec
     assert (spec.training.lr, spec.training.epochs) == (0.01, 3.0)
 
 
 def test_null_brings_the_default_back(write):
-    spec = load(write(BASE), overrides=["latency=null", "training.epochs=null", "training.limit=null"]).spec
+    spec = load(write(BASE), overrides=["latency=null", "training.epochs=null", "training.limit=null"]).suite.spec
     assert spec.latency is None
     assert spec.training.epochs == 3.0
     assert spec.training.limit.train is None
 
 
 def test_the_last_of_two_settings_holds(write):
-    assert load(write(BASE), overrides=["seeds=[1]", "seeds=[2]"]).spec.seeds == [2]
+    assert load(write(BASE), overrides=["seeds=[1]", "seeds=[2]"]).suite.spec.seeds == [2]
 
 
 @pytest.mark.parametrize(

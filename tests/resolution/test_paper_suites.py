@@ -38,10 +38,10 @@ def resolved(tmp_path):
 
     def resolved(name: str):
         there = [place.name for place in tmp_path.iterdir()]
-        models = load(name).models
+        models = load(name).suite.models
         overrides = [
-            f"{'teachers' if model in load(name).spec.teachers else 'students'}.{model}."
-            f"{'model' if model in load(name).spec.teachers else 'init'}={tmp_path / Path(place).name}"
+            f"{'teachers' if model in load(name).suite.spec.teachers else 'students'}.{model}."
+            f"{'model' if model in load(name).suite.spec.teachers else 'init'}={tmp_path / Path(place).name}"
             for model, place in models.items()
             if Path(place).name in there
         ]
@@ -92,19 +92,19 @@ def test_headers_show_variations():
 def test_commands_of_headers_are_valid(command):
     _, _, name, *arguments = shlex.split(command)
     assert arguments[::2] == ["--set"] * (len(arguments) // 2)
-    suite = load(name, overrides=arguments[1::2])
-    assert resolve(suite, online=False).cells
+    loaded = load(name, overrides=arguments[1::2])
+    assert resolve(loaded, online=False).cells
 
 
 @pytest.mark.parametrize("setting", re.findall(r"--set 'methods=[^']*'", "".join(map(header, SUITES))))
 def test_other_methods_of_headers_are_valid(setting):
     name = next(name for name in SUITES if setting in header(name))
-    assert load(name, overrides=[shlex.split(setting)[1]]).variants
+    assert load(name, overrides=[shlex.split(setting)[1]]).suite.variants
 
 
 def stages(name: str, task: str) -> dict[str, dict[str, float | str]]:
     """Those of the suite's first row on that task."""
-    own = load(name).variants[0].on(task)
+    own = load(name).suite.variants[0].on(task)
     return {stage: override.model_dump(exclude_none=True) for stage, override in own.stages.items()}
 
 
@@ -117,7 +117,7 @@ def test_tinybert_has_its_papers_lengths_and_rates(task):
     """Augmentation makes 21 rows of a sentence, 41 of a pair."""
     rows = 21 if task in ("cola", "sst2") else 41
     name = "paper-tinybert-large" if task in ("qqp", "mnli", "qnli") else "paper-tinybert"
-    assert task in load(name).spec.tasks
+    assert task in load(name).suite.spec.tasks
     found = stages(name, task)
     assert found["intermediate"] == {
         "epochs": PASSES[task] * rows,
@@ -127,11 +127,11 @@ def test_tinybert_has_its_papers_lengths_and_rates(task):
     }
     prediction = {"epochs": 3, "data": "task"} if task == "stsb" else {"epochs": 3 * rows}
     assert found["prediction"] == {"lr": 3e-5, **prediction}
-    assert load(name).spec.training.on(task).max_length == (64 if rows == 21 else 128)
+    assert load(name).suite.spec.training.on(task).max_length == (64 if rows == 21 else 128)
 
 
 def test_tinyberts_suites_share_what_is_not_of_the_task():
-    small, large = load("paper-tinybert"), load("paper-tinybert-large")
+    small, large = (load(name).suite for name in ("paper-tinybert", "paper-tinybert-large"))
     assert {*small.spec.tasks, *large.spec.tasks} == PASSES.keys()
     assert small.variants[0].config == large.variants[0].config
     assert small.variants[0].config.augment is True
@@ -140,19 +140,19 @@ def test_tinyberts_suites_share_what_is_not_of_the_task():
 
 
 def test_the_general_stages_have_their_authors_warm_up():
-    assert load("paper-minilmv2").spec.general.warmup_ratio == 0.01
-    assert load("paper-distilbert").spec.general.warmup_ratio == 0.05
-    assert load("paper-distilbert").spec.students["6x768"].init == [1, 3, 5, 8, 10, 12]
+    assert load("paper-minilmv2").suite.spec.general.warmup_ratio == 0.01
+    assert load("paper-distilbert").suite.spec.general.warmup_ratio == 0.05
+    assert load("paper-distilbert").suite.spec.students["6x768"].init == [1, 3, 5, 8, 10, 12]
 
 
 def test_pkd_begins_with_the_first_layers():
-    spec = load("paper-pkd").spec
+    spec = load("paper-pkd").suite.spec
     assert {student.init for student in spec.students.values()} == {"first"}
     assert (spec.training.epochs, spec.training.batch_size) == (4, 32)
 
 
 def test_pkd_has_its_authors_choice_for_each_task():
-    rows = {variant.label: variant for variant in load("paper-pkd").variants}
+    rows = {variant.label: variant for variant in load("paper-pkd").suite.variants}
     skip = {
         task: (own.config.temperature, own.config.alpha, own.config.beta, own.config.normalize)
         for task, own in rows["pkd-skip-6"].per_task.items()
@@ -174,7 +174,7 @@ def test_pkd_has_its_authors_choice_for_each_task():
 
 def test_distilbert_minilm_and_tinybert_begin_on_text():
     for name in ("paper-distilbert", "paper-minilm", "paper-minilmv2", "paper-tinybert"):
-        suite = load(name)
+        suite = load(name).suite
         assert suite.spec.general is not None
         assert all(variant.general for variant in suite.variants if variant.method.name != "finetune")
 

@@ -36,7 +36,7 @@ def resolved(tmp_path):
         save_without_values(BertConfig(**sizes), tmp_path / name)
 
     def resolve_here(name, *overrides):
-        spec = load(name).spec
+        spec = load(name).suite.spec
         models = [f"teachers.{teacher}.model={tmp_path / teacher}" for teacher in spec.teachers]
         models += [f"students.{student}.init={tmp_path / student}" for student in spec.students if student == "4x312"]
         return resolve(load(name, overrides=[*models, *overrides]), online=False)

@@ -59,7 +59,7 @@ def harness_validate_suite(suite):
 
 
 def variants(write, methods):
-    return load(write(HEAD + methods)).variants
+    return load(write(HEAD + methods)).suite.variants
 
 
 def messages(call):
@@ -119,8 +119,8 @@ def test_a_grid_beyond_reason_is_refused(write):
 
 
 def test_cells_that_cannot_be_are_not_run_and_say_why(write):
-    suite = load(write(HEAD + "- finetune\n- tinybert: {mapping: [1, 3]}"))
-    resolved = resolve(suite, online=False)
+    loaded = load(write(HEAD + "- finetune\n- tinybert: {mapping: [1, 3]}"))
+    resolved = resolve(loaded, online=False)
     assert [(c.task.name, c.student, bool(c.reason)) for c in resolved.cells if c.variant.label == "tinybert"] == [
         ("sst2", "small", False),
         ("sst2", "tiny", True),
@@ -163,15 +163,15 @@ def test_plugins_of_a_suite_are_relative_to_it_and_their_methods_take_all_teache
     write("MODE = ''\n" + PLUGIN, "lib/odd.py")
     file = write(HEAD + "- odd: {students: [small]}\nplugins: [odd.py]\n", "lib/suite.yaml")
     monkeypatch.chdir("/")
-    suite = load(file)
-    assert suite.variants[0].teachers == ("big", "other")
-    reasons = {cell.task.name: cell.reason for cell in resolve(suite, online=False).cells}
+    loaded = load(file)
+    assert loaded.suite.variants[0].teachers == ("big", "other")
+    reasons = {cell.task.name: cell.reason for cell in resolve(loaded, online=False).cells}
     assert reasons == {"sst2": None, "rte": "odd is for sst2, found rte"}
 
 
 def test_plugins_of_the_command_line(write):
     plugin = write("MODE = ''\n" + PLUGIN, "odd.py")
-    suite = load(write(HEAD + "- odd: {students: [small]}"), plugins=[str(plugin)])
+    suite = load(write(HEAD + "- odd: {students: [small]}"), plugins=[str(plugin)]).suite
     assert suite.variants[0].method.name == "odd"
 
 
@@ -182,7 +182,7 @@ def test_folders_are_taken_from_the_working_folder_first_and_then_from_the_suite
     text = HEAD + "- finetune\nsources: {glue: data}\n"
     file = write(text.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./only}"), "suites/s.yaml")
     monkeypatch.chdir(tmp_path / "here")
-    suite = load(file)
+    suite = load(file).suite
     assert suite.sources == {"glue": str(tmp_path / "here" / "data")}
     assert suite.models == {"tiny": str(tmp_path / "suites" / "only")}
 
@@ -237,7 +237,7 @@ def test_what_only_the_hub_could_tell_is_said(write):
 @pytest.mark.parametrize("name", ["glue", "glue.yaml", "suites/glue.yaml"])
 def test_a_shipped_suite_goes_by_its_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load(name).spec.name == "glue"
+    assert load(name).suite.spec.name == "glue"
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
 def test_the_tuning_that_the_main_suite_offers_is_right():
     (glue,) = [file for file in SUITES if file.name == "glue.yaml"]
     (offered,) = re.findall(r"^# +tuning: (.*)$", glue.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert load(glue).spec.tuning is None
-    spec = load(glue, overrides=[f"tuning={offered}"]).spec
+    assert load(glue).suite.spec.tuning is None
+    spec = load(glue, overrides=[f"tuning={offered}"]).suite.spec
     assert spec.tuning.trials == 10
     assert (spec.selects.on, spec.selects.epoch) == ("train", "last")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,9 +89,8 @@ def _padded(tensors: Tensors, tokens: int, kind: TaskKind) -> Tensors:
     if logits is not None:
         lowest = torch.finfo(logits.dtype).min if kind == "qa" else 0.0
         logits = pad(logits, LOGITS_AXES.get(kind, ()), lowest)
-    layered: dict[str, Any] = {
-        name: Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(tensors, name).items()})
-        for name in LAYERED
-    }
+    layered = [
+        Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(tensors, name).items()}) for name in LAYERED
+    ]
     embeddings = pad(embeddings, (1,)) if embeddings is not None else None
-    return replace(tensors, _logits=logits, _embeddings=embeddings, **layered)
+    return Tensors(logits, tensors._pooled, embeddings, *layered)

@@ -16,6 +16,12 @@ CPU = torch.device("cpu")
 CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
 
 
+@pytest.fixture
+def world(world):
+    """Batches are one group unless a test says otherwise, so that the sizes of their parts are known."""
+    return lambda kind="classification", **training: world(kind, **{"batching": "random", **training})
+
+
 def cpu_runs_out():
     torch.empty(1 << 50)
 
@@ -93,7 +99,11 @@ def weights(run):
 @pytest.mark.parametrize("kind", ["classification", "regression", "qa"])
 @pytest.mark.parametrize("method", ["finetune", "logit_kd", "pkd", "tinybert", "minilm", "mt_bert"])
 def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
-    whole, split = (without_dropout(world(kind, micro_batch=size, epochs=0.5).run(method)) for size in (None, 3))
+    """Whole batches, and groups of them that are split further."""
+    whole, split = (
+        without_dropout(world(kind, micro_batch=size, batching=batching, epochs=0.5).run(method))
+        for size, batching in ((None, "random"), (3, "grouped"))
+    )
     gradients = {}
     for run in (whole, split):
 
@@ -102,7 +112,7 @@ def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
             gradients.setdefault(run, [p.grad.clone() for p in learnt])
 
         run.optimizer.register_step_pre_hook(keep)
-        here = world(kind, epochs=0.5)
+        here = world(kind, epochs=0.5, batching=run.training.batching)
         train(here.cohort(run))
         assert run.error is None
     largest = max(float(g.abs().max()) for g in gradients[whole])

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.workload import Workload
 from harness.api.batch import Batch
 from harness.api.method import Stage, Step
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.models.capture import Capture
 from harness.training.optimizer import adamw, set_learning_rate
 from harness.training.run import Run, weighted_sum
@@ -35,7 +35,7 @@ class Parts:
         ]
         self.taught = list(self.teach())
 
-    def teach(self) -> Iterator[Tensors]:
+    def teach(self) -> Iterator[ModelOutputs]:
         """The teacher on every batch, for all that any run needs of it there."""
         for batch, needs in zip(self.batches, self.needs, strict=True):
             with torch.no_grad(), self.workload.autocast():
@@ -54,8 +54,8 @@ class Parts:
                 with self.workload.autocast():
                     terms = run.method.losses(step, batch, _read(run.capture, batch, stage.needs.student), read)
                 weighted_sum(terms, run.method.weights(step)).backward()  # type: ignore[no-untyped-call]
-                if settings.clip is not None:
-                    clip_grad_norm_(parameters, settings.clip)
+                if settings.max_grad_norm is not None:
+                    clip_grad_norm_(parameters, settings.max_grad_norm)
                 peak = settings.lr if stage.lr is None else stage.lr
                 set_learning_rate(optimizer, learning_rate(peak, index, steps, settings.warmup_ratio))
                 optimizer.step()
@@ -67,8 +67,8 @@ def _stages(run: Run) -> list[tuple[Stage, int]]:
     return [each for each in zip(run.stages, run.lengths, strict=True) for _ in range(each[1])]
 
 
-def _read(capture: Capture, batch: Batch, needs: Collection[str]) -> Tensors:
+def _read(capture: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
     """By transformers alone where it gives all that is needed."""
     if set(needs) <= {"logits"}:
-        return Tensors(capture.model(**batch.inputs).logits)
+        return ModelOutputs(capture.model(**batch.inputs).logits)
     return capture.run(batch.inputs, needs, answer_mask=batch.answer_mask)

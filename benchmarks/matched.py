@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness import Batch, LossTerms, Method, MethodConfig, ModelShape, Needs, Stage, Step, Tensors, layers
+from harness import Batch, LossTerms, Method, MethodConfig, ModelOutputs, ModelShape, Needs, Stage, Step, layers
 from harness.api.layer_mapping import layer_map
 from harness.api.losses import soft_cross_entropy
 
@@ -49,7 +49,7 @@ class Matched(Method):
             return nn.ModuleDict()
         return nn.ModuleDict({str(own): nn.Linear(student.hidden, teacher.hidden) for own in (0, *self.pairs)})
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         (teacher,) = teachers
         mask = batch.mask.float()
         hidden = {0: (student.embeddings, teacher.embeddings)} | {

@@ -25,7 +25,7 @@ from harness.models.families import shape
 from harness.planning.jobs import task_info
 from harness.plugin_host.host import Host
 from harness.training import precision
-from harness.training.batch_stream import EncodedTask, Stream, encode_task
+from harness.training.batch_stream import BatchStream, TokenizedTask, encode_task
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
 
@@ -68,7 +68,7 @@ def sizes(size: str) -> dict[str, int]:
     return {"layers": layers, "hidden": width, "heads": HEADS, "ffn": FFN.get(width, 4 * width)}
 
 
-def even(options: Options) -> EncodedTask:
+def even(options: Options) -> TokenizedTask:
     """As many examples as the steps take, all of the same length."""
     from datasets import Dataset
 
@@ -78,7 +78,7 @@ def even(options: Options) -> EncodedTask:
     return _encoded(Dataset.from_dict(columns), tokenizers.whole_word(WORDS), options.length)
 
 
-def real(options: Options) -> EncodedTask:
+def real(options: Options) -> TokenizedTask:
     """As many training examples of SST-2 as the steps take, a sample of all."""
     dataset = Host.create().tasks["sst2"].load(options.data).train
     count = options.steps * options.batch
@@ -91,7 +91,7 @@ def real(options: Options) -> EncodedTask:
     return _encoded(dataset.shuffle(seed=options.seed).select(range(count)), tokenizer, options.length)
 
 
-def _encoded(dataset: Any, tokenizer: Any, length: int) -> EncodedTask:
+def _encoded(dataset: Any, tokenizer: Any, length: int) -> TokenizedTask:
     splits = Splits(dataset, {})
     task = Task("benchmark", "classification", lambda source: splits, ("accuracy",), "accuracy", labels=("no", "yes"))
     return encode_task(task, splits, tokenizer, READER, length)
@@ -100,7 +100,7 @@ def _encoded(dataset: Any, tokenizer: Any, length: int) -> EncodedTask:
 class Workload:
     """What is trained on `data`: a random teacher and random students, whose speed is that of trained ones."""
 
-    def __init__(self, options: Options, data: EncodedTask, *, dropout: float = 0.1, **training: Any) -> None:
+    def __init__(self, options: Options, data: TokenizedTask, *, dropout: float = 0.1, **training: Any) -> None:
         self.options = options
         self.data = data
         self.dropout = dropout
@@ -113,8 +113,8 @@ class Workload:
         """Of a forward pass and its losses, as a run does them."""
         return precision.autocast(self.training, self.device)
 
-    def stream(self) -> Stream:
-        return Stream(
+    def stream(self) -> BatchStream:
+        return BatchStream(
             self.data,
             batch_size=self.options.batch,
             batching=self.training.batching,

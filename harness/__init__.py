@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from harness.api.method import Step as Step
     from harness.api.method import TaskInfo as TaskInfo
     from harness.api.method import layers as layers
+    from harness.api.model_outputs import ModelOutputs as ModelOutputs
     from harness.api.model_outputs import ModelShape as ModelShape
-    from harness.api.model_outputs import Tensors as Tensors
     from harness.api.search_space import Choices as Choices
     from harness.api.search_space import Search as Search
 
@@ -51,7 +51,7 @@ _HOME = {
     "Stage": "method",
     "Step": "method",
     "TaskInfo": "method",
-    "Tensors": "model_outputs",
+    "ModelOutputs": "model_outputs",
     "layers": "method",
 }
 

@@ -101,13 +101,14 @@ def test_no_option_is_written_where_nothing_reads_it(small):
 
 
 TRAINING = {
-    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup_ratio": 0.5, "weight_decay": 0.9, "clip": 0.01,
+    "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup_ratio": 0.5, "weight_decay": 0.9,
+    "max_grad_norm": 0.01,
     "schedule": "constant", "per_task": "{order: {lr: 5e-4}}",
     "limit.train": 60, "data_seed": 9, "precision": "bf16", "token_budget": 64,
 }  # fmt: skip
 
 
-APART = {"log_every", "checkpoint_every", "tf32", "micro_batch", "max_memory_gb"}
+APART = {"log_every", "checkpoint_every", "tf32", "micro_batch_size", "max_memory_gb"}
 """Settings that change no result, or none that a CPU or so small a batch would show."""
 
 

@@ -155,7 +155,7 @@ class Pulls(Method):
 def test_projections_are_clipped_with_the_student(world):
     """TextBrewer clips the student's gradient, and steps its projections by whatever theirs is. At the optimiser's step
     the norm over both together is then beyond the limit."""
-    here = world(clip=0.5)
+    here = world(max_grad_norm=0.5)
     run = here.run(Pulls)
     norms = []
 

@@ -13,6 +13,7 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
@@ -20,7 +21,6 @@ from harness import (
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     hookimpl,
     layers,
 )
@@ -90,7 +90,7 @@ class DistilBERT(Method):
         teachers = [["logits"]] if self.config.alpha else []
         return [Stage("finetune", Needs(student=["logits"], teachers=teachers))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         if step.stage.name == "general":
             return self._general(batch, student, *teachers)
         task = {"task": shared.task_loss(student.logits, batch)}
@@ -104,7 +104,7 @@ class DistilBERT(Method):
             return WEIGHTS
         return {"kd": self.config.alpha, "task": 1 - self.config.alpha}
 
-    def _general(self, batch: Batch, student: Tensors, teacher: Tensors) -> LossTerms:
+    def _general(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> LossTerms:
         own, theirs = student.hidden[self.student.layers], teacher.hidden[self.teachers[0].layers]
         return {
             "mlm_kd": shared.token_kl(student.logits, teacher.logits, batch.mask, self.config.temperature),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness import Batch, LossTerms, Method, Needs, Stage, Step, Tensors, hookimpl
+from harness import Batch, LossTerms, Method, ModelOutputs, Needs, Stage, Step, hookimpl
 from harness.api.losses import task_loss
 
 
@@ -18,7 +18,7 @@ class Finetune(Method):
     def stages(self) -> Sequence[Stage]:
         return [Stage("finetune", Needs(student=["logits"]))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         return {"task": task_loss(student.logits, batch)}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from harness import Batch, LossTerms, Method, MethodConfig, Needs, Search, Stage, Step, Tensors, hookimpl
+from harness import Batch, LossTerms, Method, MethodConfig, ModelOutputs, Needs, Search, Stage, Step, hookimpl
 from harness.api.losses import soft_target_loss, task_loss
 
 
@@ -38,7 +38,7 @@ class LogitKD(Method):
     def stages(self) -> Sequence[Stage]:
         return [Stage("distill", Needs(student=["logits"], teachers=[["logits"]]))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         (teacher,) = teachers
         kd = soft_target_loss(student.logits, teacher.logits, batch, self.config.temperature)
         return {"kd": kd, "task": task_loss(student.logits, batch)}

@@ -15,13 +15,13 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     hookimpl,
     layers,
 )
@@ -102,7 +102,7 @@ class PKD(Method):
         own, theirs = layers("hidden", self.layer_map), layers("hidden", self.layer_map.values())
         return [Stage("distill", Needs(student=["logits", *own], teachers=[["logits", *theirs]]))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         (teacher,) = teachers
         return {
             "task": task_loss(student.logits, batch),
@@ -118,7 +118,7 @@ class PKD(Method):
             kd /= self.task.num_labels
         return {"task": 1 - alpha, "kd": kd, "patience": beta}
 
-    def _patience(self, student: Tensors, teacher: Tensors) -> Tensor:
+    def _patience(self, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Squared distance of the [CLS] vectors, summed over layers, mean over examples (equation 7)."""
         distances = [
             (self._cls(student.hidden[m]) - self._cls(teacher.hidden[g])).square().sum(-1).mean()

@@ -1,8 +1,8 @@
 """Losses that several methods share, with one reduction everywhere.
 
 Within an example: the mean over its real tokens (queries, or query-key pairs), heads and features; then the mean over
-the examples. So no loss depends on how a batch is padded, ordered or cut. Each function takes what methods are given:
-`Tensors` fields and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. What compares all
+the examples. So no loss depends on how a batch is padded, ordered or cut. Each function takes fields of `ModelOutputs`
+and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. What compares all
 pairs of tokens never holds the N x N maps of a whole large batch: see `harness.api.chunked_attention`.
 
 What a loss on logits becomes for each kind of task: classification, over the classes; regression, the squared

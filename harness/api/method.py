@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.errors import Problem
-from harness.api.model_outputs import ModelShape, Tensors
+from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.names import NAME_RULE, is_name
 from harness.api.stage_settings import Schedule, StageData
 
@@ -88,7 +88,7 @@ class Stage:
     epochs: float | None = None
     steps: int | None = None
     lr: float | None = None
-    coupled: frozenset[str] = frozenset()
+    batch_dependent: frozenset[str] = frozenset()
     schedule: Schedule | None = None
     warmup_ratio: float | None = None
     data: StageData = "augmented"
@@ -129,7 +129,7 @@ class TaskInfo:
     num_labels: int
 
 
-def _no_student(needs: Collection[str]) -> Tensors:
+def _no_student(needs: Collection[str]) -> ModelOutputs:
     raise RuntimeError("this step has no student to run again")
 
 
@@ -142,14 +142,14 @@ class Cofinetuning:
     teacher's settings, keeps them in the cache, scores each, and shows it on the board under a name of its own.
 
     Attributes:
-        losses: the terms of one batch, whose sum is minimised, from what each teacher read and its `Tensors`, which
-            hold its `logits`. Teachers with one tokenizer read the same `Batch`; one with another reads the same rows
+        losses: the terms of one batch, whose sum is minimised, from the batch of each teacher and its `ModelOutputs`,
+            which hold its `logits`. Teachers with one tokenizer read the same `Batch`; one with another reads the same rows
             in its own tokens, with labels and `answer_mask` in those.
         options: plain values that `losses` depends on. They are part of the teachers' keys, beside the method's name
             and version, the teachers and the data.
     """
 
-    losses: Callable[[Sequence[Batch], Sequence[Tensors]], LossTerms]
+    losses: Callable[[Sequence[Batch], Sequence[ModelOutputs]], LossTerms]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -250,7 +250,7 @@ class Step:
     """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
     """Log a value of the method's own beside the losses, under a name that neither a term nor the total has."""
-    again: Callable[[Collection[str]], Tensors] = _no_student
+    forward_student: Callable[[Collection[str]], ModelOutputs] = _no_student
     """Run the student once more on the batch, under another dropout, for the tensors named; with gradients."""
 
 
@@ -329,7 +329,7 @@ class Method(ABC):
         return nn.ModuleDict()
 
     @abstractmethod
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         """The unweighted loss terms of one batch, scalars by name, of the stage that `step` tells. None is called
         ``loss``, which is the weighted total.
 

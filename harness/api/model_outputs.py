@@ -42,7 +42,7 @@ class Layered(dict[int, Tensor]):
 
 
 @dataclass
-class Tensors:
+class ModelOutputs:
     """What one model computed on one batch: only what the stage's `Needs` name.
 
     Shapes, for B examples of N tokens, A heads, H features, d = H / A:
@@ -69,25 +69,25 @@ class Tensors:
     values: Layered = field(default_factory=lambda: Layered("values"))
     context: Layered = field(default_factory=lambda: Layered("context"))
 
-    def only(self, names: Collection[str]) -> Tensors:
+    def only(self, names: Collection[str]) -> ModelOutputs:
         """The tensors named, and no others: what a method may see of a forward that served several."""
 
         def some(layered: Layered) -> Layered:
             return Layered(layered.name, {i: t for i, t in layered.items() if f"{layered.name}[{i}]" in names})
 
-        return Tensors(
+        return ModelOutputs(
             self._logits if "logits" in names else None,
             self._pooled if "pooled" in names else None,
             self._embeddings if "embeddings" in names else None,
             *(some(getattr(self, name)) for name in LAYERED),
         )
 
-    def part(self, rows: slice) -> Tensors:
+    def part(self, rows: slice) -> ModelOutputs:
         """Of some of the examples."""
         return _each([self], lambda tensors: tensors[0][rows])
 
     @staticmethod
-    def joined(parts: Sequence[Tensors]) -> Tensors:
+    def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
         """The same tensors of several parts of a batch, as those of the whole."""
         return parts[0] if len(parts) == 1 else _each(parts, torch.cat)
 
@@ -109,8 +109,8 @@ class Tensors:
         return _declared("embeddings", self._embeddings)
 
 
-def _each(parts: Sequence[Tensors], make: Callable[[list[Tensor]], Tensor]) -> Tensors:
-    """One `Tensors` of several that hold the same ones, tensor by tensor."""
+def _each(parts: Sequence[ModelOutputs], make: Callable[[list[Tensor]], Tensor]) -> ModelOutputs:
+    """One `ModelOutputs` of several that hold the same ones, tensor by tensor."""
 
     def single(tensors: Sequence[Tensor | None]) -> Tensor | None:
         there = [tensor for tensor in tensors if tensor is not None]
@@ -120,7 +120,7 @@ def _each(parts: Sequence[Tensors], make: Callable[[list[Tensor]], Tensor]) -> T
         each = [getattr(part, name) for part in parts]
         return Layered(name, {layer: make([own[layer] for own in each]) for layer in each[0]})
 
-    return Tensors(
+    return ModelOutputs(
         single([part._logits for part in parts]),
         single([part._pooled for part in parts]),
         single([part._embeddings for part in parts]),

@@ -127,14 +127,14 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
     """What `--set` says of latency, device and trust_remote_code."""
     from pydantic import ValidationError
 
-    from harness.config.diagnostics import Findings
+    from harness.config.diagnostics import Diagnostics
     from harness.config.includes import override
     from harness.config.schema import CheckpointsSpec
     from harness.config.yaml_tree import Mark, Node
     from harness.resolution import references
 
     root = override(Node({}, Mark("--set", 0, Path())), overrides)
-    findings = Findings(root)
+    findings = Diagnostics(root)
     references.latency(root.plain(), host, findings)
     try:
         spec = CheckpointsSpec.model_validate(root.plain())

@@ -35,7 +35,7 @@ PATTERNS = {
 """What a text should be, by the pattern that it does not match."""
 
 
-class Findings:
+class Diagnostics:
     """Problems of one suite. All of them are told at once, in the order of the file."""
 
     def __init__(self, root: Node) -> None:

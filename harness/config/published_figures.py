@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from harness.api.errors import Problem, UserError
 from harness.api.names import Name
-from harness.config.diagnostics import Findings
+from harness.config.diagnostics import Diagnostics
 from harness.config.schema import Positive, Strict
 from harness.config.yaml_tree import read_file, shown
 from harness.storage.records import PublishedFigure
@@ -174,7 +174,7 @@ def read(path: Path) -> Published:
         raise UserError(
             Problem("the file's name is the source's: letters, digits and any of ._+-", str(path))
         ) from error
-    findings = Findings(read_file(path, "a source of figures"))
+    findings = Diagnostics(read_file(path, "a source of figures"))
     try:
         return Published(path.stem, path, Source.model_validate(findings.root.plain()))
     except ValidationError as error:

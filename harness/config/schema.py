@@ -175,11 +175,11 @@ class TaskTraining(Strict):
     token_budget: Positive | None = None
     lr: Rate | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
-    micro_batch: Positive | None = None
+    micro_batch_size: Positive | None = None
     schedule: Schedule | None = None
     warmup_ratio: WarmupRatio | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    clip: Annotated[float, Field(gt=0)] | None = Field(None, description="null: no clipping on this task")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="null: no clipping on this task")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -213,7 +213,7 @@ class TrainingSpec(Strict):
     max_length: Tokens = 128
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of forward and backward passes")
     tf32: bool = Field(False, description="on a GPU: float32 products of training may take TF32")
-    micro_batch: Positive | None = Field(
+    micro_batch_size: Positive | None = Field(
         None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
     )
     max_memory_gb: Gigabytes | None = Field(
@@ -223,7 +223,7 @@ class TrainingSpec(Strict):
     schedule: Schedule = Field("linear", description="of the learning rate after warm-up, in each stage")
     warmup_ratio: WarmupRatio = Field(0.1, description="share of a stage's steps in which the learning rate rises")
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
-    clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
     checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
     log_every: Positive = Field(50, description="steps")
     data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")

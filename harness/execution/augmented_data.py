@@ -21,14 +21,14 @@ from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.discovery import describe
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir, checksums
-from harness.storage.records import Frozen
+from harness.storage.records import FrozenModel
 from harness.tasks.fingerprints import fingerprint
 
 CHUNK = 1000
 """Rows that are written at once."""
 
 
-class Made(Frozen):
+class AugmentedData(FrozenModel):
     """What came of it, kept beside the rows: how many, and the fingerprint of exactly these."""
 
     rows: int
@@ -54,7 +54,7 @@ def load(job: AugmentationJob) -> Dataset:
 
 def make(
     job: AugmentationJob, device: torch.device, *, host: Host, trust_remote_code: bool, stop: Callable[[], bool]
-) -> Made:
+) -> AugmentedData:
     """See that `folder(job)` holds the rows: from the cache, or by making them now, all or none of them.
 
     Raises:
@@ -72,9 +72,9 @@ def make(
         return about(job)
 
 
-def about(job: AugmentationJob) -> Made:
+def about(job: AugmentationJob) -> AugmentedData:
     """What came of it; the cache has the rows."""
-    return Made.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
+    return AugmentedData.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
 
 
 def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Callable[[], bool], tell: Tell) -> None:
@@ -86,7 +86,7 @@ def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Cal
         for rows in _chunks(_told(_rows(job, model), tell), stop):
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     made = Dataset.from_file(str(path / "rows.arrow"))
-    about = Made(
+    about = AugmentedData(
         rows=len(made),
         fingerprint=fingerprint(made),
         seconds=time.perf_counter() - began,

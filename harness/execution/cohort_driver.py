@@ -12,31 +12,31 @@ from harness.api.stage_settings import StageData
 from harness.execution import augmented_data, run_checkpoints, run_records, teacher_cache
 from harness.execution import teacher_runs as teachers
 from harness.execution.signals import Interrupted
-from harness.execution.student_runs import Ended, Sources, prepare
-from harness.execution.tokenized_tasks import Readings
+from harness.execution.student_runs import FinishedRun, Sources, prepare
+from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
-from harness.planning.jobs import AugmentationJob, Reader
+from harness.planning.jobs import AugmentationJob, TokenizerRef
 from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.store import Store
-from harness.teacher_outputs.output_store import KeptTeacher
+from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training import micro_batching
-from harness.training.batch_stream import EncodedTask, Stream
+from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
-from harness.training.staged_stream import BatchStream, StagedStream
+from harness.training.staged_stream import BatchSource, StagedStream
 
 
 @dataclass(frozen=True)
-class Cohorts:
+class StudentCohorts:
     """Trains the runs of a plan. `made` says of each augmentation what came of it; `missing` are all runs that are
     still to be trained, whose teachers' tensors are filled in together."""
 
     plan: Plan
     store: Store
     host: Host
-    readings: Readings
-    made: Mapping[str, augmented_data.Made]
+    readings: TokenizedTasks
+    made: Mapping[str, augmented_data.AugmentedData]
     missing: Sequence[RunJob]
     stop: Callable[[], bool]
 
@@ -44,7 +44,7 @@ class Cohorts:
     def device(self) -> torch.device:
         return torch.device(self.plan.device)
 
-    def train(self, jobs: Sequence[RunJob]) -> Iterator[Ended]:
+    def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedRun]:
         """Train runs side by side, and give each as it ends. Those that memory has no room for beside the others go
         on by themselves; if it has none for all models at once, half of the runs come after the others.
 
@@ -58,7 +58,7 @@ class Cohorts:
             try:
                 with micro_batching.told():
                     cohort, reading = self._cohort(jobs)
-            except micro_batching.NoRoom as error:
+            except micro_batching.InsufficientMemory as error:
                 parts[:0] = _halves(jobs, str(error))
                 continue
             apart = yield from self._trained(jobs, cohort, reading, started)
@@ -67,18 +67,18 @@ class Cohorts:
                 parts.insert(0, apart)
 
     def _trained(
-        self, jobs: Sequence[RunJob], cohort: Cohort, reading: EncodedTask, started: str
-    ) -> Generator[Ended, None, list[RunJob]]:
+        self, jobs: Sequence[RunJob], cohort: Cohort, reading: TokenizedTask, started: str
+    ) -> Generator[FinishedRun, None, list[RunJob]]:
         """Gives the runs as they end; returns those that go on by themselves."""
         by_key, size = {job.planned.key: job for job in jobs}, len(cohort.runs)
         for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
-            yield Ended(run, by_key[run.id.key], size, reading, started)
+            yield FinishedRun(run, by_key[run.id.key], size, reading, started)
             run.release()
         if self.stop() and not all(run.ended for run in cohort.runs):
             raise Interrupted
         return [by_key[run.id.key] for run in cohort.apart]
 
-    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, EncodedTask]:
+    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
         """The runs, and who teaches them; and what the students read."""
         first, teachers = jobs[0], _teachers(jobs)
         readers = [first.reader, *(teacher.reader for teacher in teachers.values())]
@@ -87,18 +87,18 @@ class Cohorts:
         mixed = len(set(first.stage_data)) > 1
         own = self._batches(first, readers if mixed else readers[:1])[0] if first.augmented else stream
         runs = self._runs(jobs, own.batches_per_epoch, reading)
-        batches: BatchStream = stream
+        batches: BatchSource = stream
         if mixed:
-            streams: dict[StageData, Stream] = {"task": own, "augmented": stream}
+            streams: dict[StageData, BatchStream] = {"task": own, "augmented": stream}
             batches = StagedStream([streams[data] for data in first.stage_data], runs[0].lengths)
         return Cohort(batches, self._teachers(jobs, others, runs), runs, self.device), reading
 
     def _batches(
-        self, job: RunJob, readers: Sequence[Reader], augmented: AugmentationJob | None = None
-    ) -> tuple[Stream, EncodedTask, list[EncodedTask]]:
+        self, job: RunJob, readers: Sequence[TokenizerRef], augmented: AugmentationJob | None = None
+    ) -> tuple[BatchStream, TokenizedTask, list[TokenizedTask]]:
         """What runs like `job` see, how students read it, and how each of their teachers does."""
         students, *others = self.readings.of(job.data, readers, job.training.max_length, augmented)
-        stream = Stream(
+        stream = BatchStream(
             students,
             batch_size=job.training.batch_size,
             token_budget=job.training.token_budget,
@@ -108,7 +108,7 @@ class Cohorts:
         )
         return stream, students, others
 
-    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: EncodedTask) -> list[Run]:
+    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: TokenizedTask) -> list[Run]:
         """Each at its first step, or where it was interrupted."""
         first, sources = jobs[0], Sources(self.plan)
         runs = [prepare(job, self.plan, self.host, sources, reading, batches_per_epoch, self.device) for job in jobs]
@@ -124,8 +124,8 @@ class Cohorts:
         run_checkpoints.save(run, self.store.checkpoint(run.id.key))
 
     def _teachers(
-        self, jobs: Sequence[RunJob], readings: Sequence[EncodedTask], runs: Sequence[Run]
-    ) -> dict[str, Teacher | KeptTeacher]:
+        self, jobs: Sequence[RunJob], readings: Sequence[TokenizedTask], runs: Sequence[Run]
+    ) -> dict[str, Teacher | CachedTeacher]:
         """By what the runs call them, each with its reading."""
         return {
             name: self._kept(name, job, reading, jobs, runs) if name != job.name else _load(job, reading, self.device)
@@ -133,8 +133,8 @@ class Cohorts:
         }
 
     def _kept(
-        self, name: str, job: TeacherJob, reading: EncodedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
-    ) -> KeptTeacher:
+        self, name: str, job: TeacherJob, reading: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
+    ) -> CachedTeacher:
         """A teacher's kept tensors: all that is missing for any run of the suite, or for these `jobs`, is filled in at
         once, at the expense of those of `runs` that read them."""
         waiting = [run for run in runs if not run.ended]
@@ -176,5 +176,5 @@ def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:
     return {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}
 
 
-def _load(job: TeacherJob, reading: EncodedTask, device: torch.device) -> Teacher:
+def _load(job: TeacherJob, reading: TokenizedTask, device: torch.device) -> Teacher:
     return Teacher(job.name, teachers.load(job), reading.reader, device)

@@ -12,10 +12,10 @@ import torch
 from harness.api.errors import UserError
 from harness.api.events import RunFinished, RunId
 from harness.execution import augmented_data, run_records, teacher_runs, text_students
-from harness.execution.cohort_driver import Cohorts
+from harness.execution.cohort_driver import StudentCohorts
 from harness.execution.signals import Interrupted, stop_on_signals
 from harness.execution.student_runs import finish
-from harness.execution.tokenized_tasks import Readings
+from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob, pending
 from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.host import Host
@@ -57,7 +57,7 @@ class _Engine:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # which events and pinned memory go by
         self.outcome = Outcome()
-        self.readings = Readings()
+        self.readings = TokenizedTasks()
 
     def execute(self) -> Outcome:
         missing = pending(self.plan, self.store)
@@ -68,7 +68,7 @@ class _Engine:
             made = {job.key: self._augment(job) for job in self.plan.augmentations(missing)}
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
-            cohorts = Cohorts(self.plan, self.store, self.host, self.readings, made, missing, self.stop)
+            cohorts = StudentCohorts(self.plan, self.store, self.host, self.readings, made, missing, self.stop)
             settled = self._settling(cohorts)
             for jobs in self.plan.cohorts(missing):
                 for ended in cohorts.train(settled(jobs)):
@@ -79,7 +79,7 @@ class _Engine:
             self.outcome.interrupted = True
         return self.outcome
 
-    def _settling(self, cohorts: Cohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
+    def _settling(self, cohorts: StudentCohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
         """Gives the runs of a task as they are to be trained: with the values that were chosen for their rows."""
         if self.plan.spec.tuning is None:
             return lambda jobs: jobs
@@ -98,7 +98,7 @@ class _Engine:
             stop=self.stop,
         )
 
-    def _augment(self, job: AugmentationJob) -> augmented_data.Made:
+    def _augment(self, job: AugmentationJob) -> augmented_data.AugmentedData:
         trust = self.plan.spec.trust_remote_code
         return augmented_data.make(job, self.device, host=self.host, trust_remote_code=trust, stop=self.stop)
 

@@ -34,7 +34,7 @@ def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
         teacher_forwards=run.spent.teacher_forwards,
         cohort_size=cohort_size,
         peak_memory_bytes=peak_memory(run.device),
-        micro_batch=run.micro_batch,
+        micro_batch_size=run.micro_batch_size,
         skipped_steps=run.skipped_steps,
     )
 

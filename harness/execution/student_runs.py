@@ -21,7 +21,7 @@ from harness.storage import atomic_writes
 from harness.storage.records import RunRecord, Selected
 from harness.storage.store import Store
 from harness.tasks.example_texts import texts
-from harness.training.batch_stream import EncodedTask
+from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
 from harness.training.scoring import score
@@ -61,7 +61,7 @@ def prepare(
     plan: Plan,
     host: Host,
     sources: Sources,
-    data: EncodedTask,
+    data: TokenizedTask,
     batches_per_epoch: int,
     device: torch.device,
 ) -> Run:
@@ -91,7 +91,7 @@ def prepare(
     )
 
 
-def _best_epoch(data: EncodedTask, host: Host, device: torch.device) -> BestEpoch:
+def _best_epoch(data: TokenizedTask, host: Host, device: torch.device) -> BestEpoch:
 
     def held_out(capture: Capture) -> float:
         scored = score(capture, data, host.metrics, device=device, part="selection")
@@ -101,18 +101,18 @@ def _best_epoch(data: EncodedTask, host: Host, device: torch.device) -> BestEpoc
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedRun:
     """A run that has ended, finished or failed: its job, how many runs the cohort had, what the students read, and when
     that began. The run is `release`d once whoever was given it asks for the next."""
 
     run: Run
     job: RunJob
     cohort_size: int
-    data: EncodedTask
+    data: TokenizedTask
     started: str
 
 
-def finish(ended: Ended, plan: Plan, store: Store, host: Host) -> RunRecord:
+def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecord:
     """Score a run that has ended, store its result, and tell observers. A failure in it is the run's own."""
     run, job = ended.run, ended.job
     planned = job.planned

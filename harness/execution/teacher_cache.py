@@ -20,9 +20,9 @@ from harness.planning.jobs import RunJob, TeacherJob
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir
 from harness.teacher_outputs import fill
-from harness.teacher_outputs.fill import Filled
-from harness.teacher_outputs.output_store import KeptTeacher, Shelf, kept_for
-from harness.training.batch_stream import EncodedTask
+from harness.teacher_outputs.fill import FillResult
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
+from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Teacher
 
 log = logging.getLogger("harness")
@@ -35,11 +35,11 @@ def root() -> Path:
     return cache_dir.root() / "tensors"
 
 
-def shelf(job: TeacherJob, data: EncodedTask, spec: SuiteSpec, device: torch.device) -> Shelf:
+def shelf(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.device) -> TeacherOutputStore:
     """Of that teacher's tensors on the training rows of `data`."""
     numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
     del numeric["teacher_tensors"]
-    return Shelf.of(root(), job.key, data, numeric)
+    return TeacherOutputStore.of(root(), job.key, data, numeric)
 
 
 def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
@@ -54,7 +54,7 @@ def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[s
 
 
 def open_shelf(
-    shelf: Shelf,
+    shelf: TeacherOutputStore,
     names: frozenset[str],
     name: str,
     load: Callable[[], Teacher],
@@ -63,19 +63,19 @@ def open_shelf(
     host: Host,
     device: torch.device,
     stop: Callable[[], bool],
-) -> tuple[KeptTeacher, Filled]:
+) -> tuple[CachedTeacher, FillResult]:
     """The tensors `names`, and what it took to fill in those that were missing. `load` is called only then.
 
     Logits, and for sentences the pooled state, are always filled in with others: they take next to nothing.
 
     Raises:
         Interrupted: `stop` said so; the next call goes on from where it stopped.
-        NoRoom: memory does not suffice for a batch of the pass.
+        InsufficientMemory: memory does not suffice for a batch of the pass.
         UserError: the disk is full.
     """
     shelf.folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(shelf.folder, stop):  # another process may be at the same tensors
-        filled = Filled()
+        filled = FillResult()
         if shelf.missing(names):
             if damage := shelf.damage(names):
                 log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
@@ -91,7 +91,7 @@ def open_shelf(
             except fill.Stopped:
                 raise Interrupted from None
         os.utime(shelf.folder)
-        return KeptTeacher(name, shelf, names), filled
+        return CachedTeacher(name, shelf, names), filled
 
 
 def _make_room(needed: float, mine: Path, max_gb: float) -> None:
@@ -110,7 +110,7 @@ def _make_room(needed: float, mine: Path, max_gb: float) -> None:
             continue
 
 
-def _bytes(shelf: Shelf, names: Collection[str], teacher: Teacher) -> float:
+def _bytes(shelf: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
     """What the tensors will take, at most."""
     width = shape(teacher.model.config, teacher.name).hidden
     return sum(4.0 * width * shelf.layout.entries(name, shelf.qa) for name in names if name != "logits")

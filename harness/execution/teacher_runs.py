@@ -23,15 +23,15 @@ from harness.models.families import scratch_positions, shape
 from harness.planning.jobs import TeacherJob, task_info
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir, checksums, provenance
-from harness.storage.records import Cost, Frozen, Provenance
+from harness.storage.records import Cost, FrozenModel, Provenance
 from harness.training import finite_checks
-from harness.training.batch_stream import EncodedTask, Stream
+from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort
-from harness.training.finetuning import Supervised, Together
+from harness.training.finetuning import JointFineTuning, SupervisedFineTuning
 from harness.training.run import Run
 
 
-class Fit(Frozen):
+class FineTuneResult(FrozenModel):
     """What the fine-tuning took; kept beside the weights, so that every suite that finds them can tell."""
 
     losses: list[LossPoint]
@@ -58,13 +58,13 @@ def load(job: TeacherJob) -> PreTrainedModel | joint_teachers.Member:
 
 def fine_tune(
     job: TeacherJob,
-    data: Callable[[], Sequence[EncodedTask]],
+    data: Callable[[], Sequence[TokenizedTask]],
     *,
     host: Host,
     device: torch.device,
     trust_remote_code: bool,
     stop: Callable[[], bool],
-) -> Fit:
+) -> FineTuneResult:
     """See that `folder(job)` holds the fine-tuned teacher: from the cache, or by training it now, with its group.
 
     `data` tokenises the task as this teacher reads it, or each teacher of its group, in their order; it is called only
@@ -82,7 +82,7 @@ def fine_tune(
             readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
             trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
             _train(job, trainee, read[0], target, host, device, stop)
-        return Fit.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
+        return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
@@ -120,25 +120,25 @@ class Trainee:
     save: Callable[[Path], None]
 
 
-def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, EncodedTask] | None = None) -> Trainee:
-    """What `fine_tune` trains, before its first step. `readings`: see `Together`."""
+def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, TokenizedTask] | None = None) -> Trainee:
+    """What `fine_tune` trains, before its first step. `readings`: see `JointFineTuning`."""
     task, seed = task_info(job.data.task), job.seed
     if job.group is None:
         model = untrained(job, trust_remote_code=trust_remote_code)
         own = shape(model.config, job.name)
-        method: Method = Supervised(MethodConfig(), task=task, student=own, teachers=(), seed=seed)
+        method: Method = SupervisedFineTuning(MethodConfig(), task=task, student=own, teachers=(), seed=seed)
         return Trainee(method, model, model.save_pretrained)
     models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
     members = joint_teachers.build(models, job.data.task, seed=derive(seed, "shared head"))
     own = shape(members[0].config, job.name)
-    method = Together(job.group.cofinetuning, members, task=task, student=own, seed=seed, readings=readings)
+    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, readings=readings)
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 
 def _train(
     job: TeacherJob,
     trainee: Trainee,
-    data: EncodedTask,
+    data: TokenizedTask,
     target: Path,
     host: Host,
     device: torch.device,
@@ -147,7 +147,7 @@ def _train(
     started = provenance.now()
     run_id = RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher")
     settings = job.training
-    stream = Stream(
+    stream = BatchStream(
         data,
         batch_size=settings.batch_size,
         token_budget=settings.token_budget,
@@ -175,7 +175,7 @@ def _train(
     if not run.ended:
         raise Interrupted
     _refuse_not_finite(run, job)
-    fit = Fit(
+    fit = FineTuneResult(
         losses=run.history,
         cost=_share(run_records.cost(run, cohort_size=1, evaluation_seconds=0.0), job),
         provenance=run_records.provenance_of(device, started),
@@ -203,7 +203,7 @@ def _share(cost: Cost, job: TeacherJob) -> Cost:
     return cost.model_copy(update=times)
 
 
-def _export(trainee: Trainee, job: TeacherJob, fit: Fit, path: Path) -> None:
+def _export(trainee: Trainee, job: TeacherJob, fit: FineTuneResult, path: Path) -> None:
     with heads.quiet():
         trainee.save(path)
     for index, member in enumerate(job.group.members if job.group else ()):

@@ -27,10 +27,10 @@ from harness.storage.store import Store
 from harness.tasks.corpus import TEXT, encode_text
 from harness.tasks.tokenized_cache import recipe, remembered
 from harness.training import finite_checks
-from harness.training.batch_stream import EncodedTask
+from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
-from harness.training.text_distillation import OnText, TextStream
+from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 RECORD = "record.json"
 
@@ -117,7 +117,7 @@ class _Training:
             raise Interrupted
         return [self.jobs[run.id.key] for run in cohort.apart]
 
-    def _stream(self) -> TextStream:
+    def _stream(self) -> TextBatchStream:
         first = self.first
         rows = first.steps * first.training.batch_size
         text, reader, longest = first.text, first.reader, first.training.max_length
@@ -126,8 +126,8 @@ class _Training:
             lambda: encode_text(text, reader.tokenizer, longest, rows),
         )
         pad = int(reader.tokenizer.pad_token_id)
-        return TextStream(
-            EncodedTask(TEXT, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
+        return TextBatchStream(
+            TokenizedTask(TEXT, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
             reader.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
@@ -148,7 +148,7 @@ class _Training:
             return masked_lm.load(first.teacher, self.device, remedy=remedy, trust_remote_code=self.trust).model
         return heads.load(first.teacher, TEXT, seed=0, trust_remote_code=self.trust)
 
-    def _run(self, job: GeneralJob, stream: TextStream) -> Run:
+    def _run(self, job: GeneralJob, stream: TextBatchStream) -> Run:
         source = heads.load(job.source, TEXT, seed=0, trust_remote_code=self.trust) if job.source else None
         student = students.build(
             job.spec,
@@ -161,7 +161,7 @@ class _Training:
         )
         return Run(
             RunId(job.key, TEXT.name, job.label, job.student, job.seed, role="general"),
-            OnText(job.method, job.general.stage),
+            TextStageMethod(job.method, job.general.stage),
             student,
             teachers=["teacher"],
             training=job.training,

@@ -11,10 +11,10 @@ from typing import Any
 from harness.api.errors import UserError
 from harness.api.events import RunFinished
 from harness.execution import run_records
-from harness.execution.cohort_driver import Cohorts
+from harness.execution.cohort_driver import StudentCohorts
 from harness.execution.optuna_trials import Journal, propose
 from harness.execution.signals import locked
-from harness.execution.student_runs import Ended
+from harness.execution.student_runs import FinishedRun
 from harness.metrics.task_scores import Scored
 from harness.planning import RunJob, tuning_studies
 from harness.planning.tuning_studies import Study
@@ -28,7 +28,7 @@ class Tuning:
     """Chooses the values that runs take over. The records of the studies are in the store, and what ends is kept trial
     by trial: whoever is stopped goes on with the very same trials."""
 
-    cohorts: Cohorts
+    cohorts: StudentCohorts
     _tasks: set[str] = field(default_factory=set)
 
     def settled(self, jobs: Sequence[RunJob]) -> list[RunJob]:
@@ -83,7 +83,7 @@ class Tuning:
                 found.journal.add(self._trial(ended, found.values))
                 atomic_writes.forget(self.cohorts.store.checkpoint(ended.run.id.key))
 
-    def _trial(self, ended: Ended, values: Mapping[str, Any]) -> Trial:
+    def _trial(self, ended: FinishedRun, values: Mapping[str, Any]) -> Trial:
         """What came of a run. A failure in its scoring is the run's own."""
         run, host, scored = ended.run, self.cohorts.host, None
         began = time.perf_counter()
@@ -108,7 +108,7 @@ class Tuning:
             seconds=seconds,
         )
 
-    def _scored(self, ended: Ended) -> Scored:
+    def _scored(self, ended: FinishedRun) -> Scored:
         """On the examples to choose on, and on nothing else. Raises `ValueError` for a score that is no number."""
         run = ended.run
         scored = score(

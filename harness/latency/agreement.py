@@ -14,10 +14,10 @@ from harness.api.latency_backend import Inputs, Program
 from harness.latency.model_inputs import SEED
 from harness.metrics.task_scores import Scored, evaluate_outputs
 from harness.tasks.batching import eval_batches
-from harness.tasks.tokenization import Encoded, collate, encode
+from harness.tasks.tokenization import TokenizedExamples, collate, encode
 
 if TYPE_CHECKING:
-    from harness.planning.jobs import Reader, TaskData
+    from harness.planning.jobs import TaskData, TokenizerRef
 
 TOLERANCE = 1e-3
 """By which the outputs of a backend that is to be exact may differ from eager's: absolute, and relative to them."""
@@ -33,7 +33,7 @@ class Examples:
     """A task's labelled validation examples, and who reads them."""
 
     data: TaskData
-    reader: Reader
+    reader: TokenizerRef
     max_length: int
     metrics: Mapping[str, Callable[[], Any]]
 
@@ -94,7 +94,7 @@ def agreement(program: Program, eager: Program, examples: Examples) -> Agreement
     return Agreement(_agree(ours, theirs, task.kind == "regression"), len(dataset), ours.score, theirs.score)
 
 
-def _logits(program: Program, encoded: Encoded, padding: int) -> list[NDArray[Any]]:
+def _logits(program: Program, encoded: TokenizedExamples, padding: int) -> list[NDArray[Any]]:
     """Of each row: [C], [1], or for QA [2, tokens], as they are scored."""
     found: list[NDArray[Any]] = [np.empty(0)] * len(encoded)
     for rows in eval_batches(encoded.lengths, BATCH_SIZE):

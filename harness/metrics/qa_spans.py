@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.tasks.tokenization import Encoded
+    from harness.tasks.tokenization import TokenizedExamples
 
 MAX_ANSWER = 30
 """Tokens."""
@@ -37,7 +37,7 @@ class Span:
 
 
 def best_spans(
-    examples: Dataset, encoded: Encoded, logits: Sequence[NDArray[np.floating[Any]]], *, unanswerable: bool
+    examples: Dataset, encoded: TokenizedExamples, logits: Sequence[NDArray[np.floating[Any]]], *, unanswerable: bool
 ) -> list[Span]:
     """One `Span` for each example; logits are [2, n] for each row of `encoded`.
 

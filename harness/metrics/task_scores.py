@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.api.task import Task
-    from harness.tasks.tokenization import Encoded
+    from harness.tasks.tokenization import TokenizedExamples
 
 Logits = Sequence[NDArray[np.floating[Any]]]
 
@@ -41,7 +41,7 @@ class Scored:
 def evaluate_outputs(
     task: Task,
     examples: Dataset,
-    encoded: Encoded,
+    encoded: TokenizedExamples,
     logits: Logits,
     metrics: Mapping[str, Callable[[], Any]],
     *,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.api.batch import TaskKind
 from harness.api.errors import Problem, UserError
-from harness.api.model_outputs import LAYERED, Layered, Tensors
+from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.models import attention
 from harness.models.introspection import dissect
 from harness.models.output_names import Need, check, parse
@@ -65,7 +65,7 @@ class Capture:
 
     def run(
         self, inputs: Mapping[str, Tensor], needs: Collection[str], *, answer_mask: Tensor | None = None
-    ) -> Tensors:
+    ) -> ModelOutputs:
         """One forward pass over `inputs`, as far as `needs` reach.
 
         Inputs that the model does not take (token types, for DistilBERT) are left out. `answer_mask`, bool [B, N],
@@ -77,7 +77,7 @@ class Capture:
             raise UserError(*problems)
         wanted = frozenset(cast(Need, parse(need)) for need in needs)
         if not wanted:
-            return Tensors()
+            return ModelOutputs()
         record = _Record(wanted)
         with self._watched(record):
             try:
@@ -153,12 +153,12 @@ class _Record:
     def before_head(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.put(Need("pooled"), lambda: args[0])
 
-    def tensors(self) -> Tensors:
+    def tensors(self) -> ModelOutputs:
         layered: dict[str, dict[int, Tensor]] = defaultdict(dict)
         for need, tensor in self._taken.items():
             if need.layer is not None:
                 layered[need.name][need.layer] = tensor
-        return Tensors(
+        return ModelOutputs(
             _logits=self._taken.get(Need("logits")),
             _pooled=self._taken.get(Need("pooled")),
             _embeddings=self._taken.get(Need("embeddings")),

@@ -20,7 +20,7 @@ from harness.training.schedule import stage_data
 
 
 @dataclass(frozen=True)
-class Reader:
+class TokenizerRef:
     """A tokenizer, by the fingerprint of what it does to a text; `most` tokens are what its model takes, None: any
     number."""
 
@@ -74,7 +74,7 @@ class TeacherJob:
     spec: TeacherSpec
     data: TaskData
     checkpoint: Path | None
-    reader: Reader
+    reader: TokenizerRef
     training: TrainingSpec
     parts: Mapping[str, Any]
     key: str
@@ -125,7 +125,7 @@ class GeneralJob:
     source: Path | None
     teacher: Path
     assistant: GeneralJob | None
-    reader: Reader
+    reader: TokenizerRef
     data: str
     text: Text
     training: TrainingSpec
@@ -185,7 +185,7 @@ class RunJob:
     cell: Cell
     method: Method
     data: TaskData
-    reader: Reader
+    reader: TokenizerRef
     checkpoint: Path | None
     lineage: Lineage
     first: Lineage

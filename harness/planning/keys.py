@@ -13,10 +13,10 @@ from harness.api.method import Augmentation, General, Method
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
 from harness.models.families import scratch_positions
-from harness.planning.jobs import Reader, TaskData, TeacherJob
+from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import Text
-from harness.training import ALIGNMENT_VERSION, KEPT_VERSION, VERSION
+from harness.training import ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
 
 
 def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
@@ -29,15 +29,17 @@ def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any
 
 def training(settings: TrainingSpec) -> dict[str, Any]:
     """The settings that change a result; when to log or to checkpoint does not, nor how runs share the memory."""
-    names = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    names = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm"}
     if settings.token_budget is not None:
         names = names - {"batch_size"} | {"token_budget"}
-    if settings.micro_batch is not None and (settings.token_budget or settings.micro_batch < settings.batch_size):
-        names.add("micro_batch")
+    if settings.micro_batch_size is not None and (
+        settings.token_budget or settings.micro_batch_size < settings.batch_size
+    ):
+        names.add("micro_batch_size")
     return settings.model_dump(include=names)
 
 
-def data(task: TaskData, reader: Reader, max_length: int) -> dict[str, Any]:
+def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any]:
     """Exact examples, their order, and how they are tokenised."""
     return {
         "task": task.task.name,
@@ -48,7 +50,7 @@ def data(task: TaskData, reader: Reader, max_length: int) -> dict[str, Any]:
 
 
 def teacher(
-    spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: Reader, settings: TrainingSpec, device: str
+    spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: TokenizerRef, settings: TrainingSpec, device: str
 ) -> dict[str, Any]:
     """Of a fine-tuned teacher. What it is scored on is no part of it: the weights do not depend on that."""
     return {
@@ -77,7 +79,7 @@ def group(
     }
 
 
-def alignment(reader: Reader, teachers: Sequence[Reader]) -> dict[str, Any]:
+def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef]) -> dict[str, Any]:
     """How teachers with other tokenizers than `reader` read its rows along; no part of a key where there are none."""
     read = [teacher.beside(reader.fingerprint) for teacher in teachers]
     foreign = any(name != reader.fingerprint for name in read)
@@ -99,7 +101,7 @@ def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **parts,
         "numeric": {**parts["numeric"], "teacher_tensors": "kept"},
-        "kept": {"version": KEPT_VERSION},
+        "kept": {"version": TEACHER_OUTPUTS_VERSION},
     }
 
 
@@ -169,7 +171,7 @@ def general(
     student_parts: dict[str, Any],
     teacher: str | None,
     text: Text,
-    reader: Reader,
+    reader: TokenizerRef,
     spec: GeneralSpec,
     settings: TrainingSpec,
     device: str,

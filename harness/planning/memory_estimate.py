@@ -79,7 +79,7 @@ def load(
     step, joined = 0, False
     for asked, splits in stages:
         joined |= training.batching == "grouped" and not splits
-        part = min(reading.batch, training.micro_batch or reading.batch) if splits else reading.batch
+        part = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
         seen = Reading(part, reading.tokens, reading.vocabulary, reading.outputs)
         kept = activations(student, seen, half=half, fused=fused) + 2 * captured(asked, student, seen, half)
         backward = 2 * FLOAT * part * reading.tokens * max(student.ffn, student.heads * reading.tokens * (not fused))

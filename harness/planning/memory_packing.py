@@ -66,7 +66,7 @@ def split(jobs: Sequence[Job], load: Callable[[Job], memory_estimate.Load], room
 
 
 def _students(stages: Iterable[Stage]) -> list[tuple[frozenset[str], bool]]:
-    return [(stage.needs.student, not stage.coupled) for stage in stages]
+    return [(stage.needs.student, not stage.batch_dependent) for stage in stages]
 
 
 def _asked(stages: Iterable[Stage], index: int) -> frozenset[str]:

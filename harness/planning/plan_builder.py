@@ -13,11 +13,20 @@ from harness.config.schema import TeacherSpec
 from harness.models import checkpoint_inspection, families, pretrained, tokenizers
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.devices import best_device
-from harness.planning.jobs import AugmentationJob, GeneralJob, Lineage, Reader, RunJob, TaskData, TeacherJob, task_info
+from harness.planning.jobs import (
+    AugmentationJob,
+    GeneralJob,
+    Lineage,
+    RunJob,
+    TaskData,
+    TeacherJob,
+    TokenizerRef,
+    task_info,
+)
 from harness.planning.plan import Plan
 from harness.planning.task_data import report_on, splits_of
-from harness.planning.teacher_groups import Groups
-from harness.planning.text_stage_jobs import Beginning, Generals
+from harness.planning.teacher_groups import TeacherGroups
+from harness.planning.text_stage_jobs import StudentInit, TextStageJobs
 from harness.resolution import augmentation_inputs
 from harness.resolution.suite import Cell, MethodVariant, Resolved
 from harness.storage.hashing import key
@@ -47,10 +56,10 @@ class _Builder:
         self.spec = resolved.suite.spec
         self.device = self.spec.device or best_device()
         self.paths: dict[str, Path] = {}
-        self.readers: dict[Path, Reader] = {}
+        self.readers: dict[Path, TokenizerRef] = {}
         self.teachers: dict[tuple[str, str], list[TeacherJob]] = {}
-        self.groups = Groups()
-        self.generals = Generals(resolved, self.device)
+        self.groups = TeacherGroups()
+        self.generals = TextStageJobs(resolved, self.device)
         self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
 
     def plan(self) -> Plan:
@@ -113,12 +122,12 @@ class _Builder:
         checkpoint_inspection.refuse(path, key, trust_remote_code=self.spec.trust_remote_code)
         return path
 
-    def _reader(self, checkpoint: Path) -> Reader:
+    def _reader(self, checkpoint: Path) -> TokenizerRef:
         if checkpoint not in self.readers:
             tokenizer = tokenizers.load(checkpoint)
             config = pretrained.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
             most = tokenizers.most_tokens(tokenizer, config)
-            self.readers[checkpoint] = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
+            self.readers[checkpoint] = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)
         return self.readers[checkpoint]
 
     def _teachers(self, name: str, spec: TeacherSpec, data: TaskData) -> list[TeacherJob]:
@@ -143,7 +152,7 @@ class _Builder:
         else:
             tokenizer = tokenizers.whole_word(_texts(data.splits))
             most = families.scratch_positions(settings.max_length)
-            reader = Reader(tokenizers.fingerprint(tokenizer), tokenizer, most)
+            reader = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = pretrained.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
         job = TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts))
@@ -245,7 +254,7 @@ class _Builder:
         jobs = self.teachers[task, teacher]
         return jobs[place] if len(jobs) > 1 else jobs[0]
 
-    def _beginning(self, cell: Cell, place: int = 0) -> Beginning:
+    def _beginning(self, cell: Cell, place: int = 0) -> StudentInit:
         """Where the cell's student takes its weights, its family and its tokenizer from."""
         task, names = cell.task.name, list(self.spec.teachers)
         source = self._at(task, names[0], place) if names else None
@@ -259,7 +268,7 @@ class _Builder:
                     f"students.{cell.student}",
                 )
             )
-        return Beginning(reader, checkpoint, source)
+        return StudentInit(reader, checkpoint, source)
 
     def _obstacle(self, cell: Cell) -> str | None:
         """Why the cell's student cannot begin as the suite says."""

@@ -15,7 +15,7 @@ import torch
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec, TrainingSpec
 from harness.planning import keys
-from harness.planning.jobs import Choice, Reader, RunJob, TaskData, TeacherJob
+from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
 from harness.teacher_outputs.output_store import by_token, kept_for
@@ -180,7 +180,7 @@ class _Desk:
         layers = shape.layers * size.rows / self.training.full_batch
         return size.tokens * _flops(shape) / FLOPS.get(self.device, FLOPS["cuda"]) + layers * LAYER_SECONDS
 
-    def _size(self, data: TaskData, reader: Reader) -> Size:
+    def _size(self, data: TaskData, reader: TokenizerRef) -> Size:
         if reader.fingerprint not in self.sizes:
             self.sizes[reader.fingerprint] = _measured(data, reader, self.training.max_length)
         return self.sizes[reader.fingerprint]
@@ -213,7 +213,7 @@ def _epochs(job: RunJob, training: TrainingSpec) -> float:
     return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
 
 
-def _measured(data: TaskData, reader: Reader, max_length: int) -> Size:
+def _measured(data: TaskData, reader: TokenizerRef, max_length: int) -> Size:
     """From examples that lie evenly in the data; exact where those are all."""
     train = data.splits.train
     chosen = sorted({index * len(train) // SAMPLE for index in range(SAMPLE)})

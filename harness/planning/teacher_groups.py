@@ -13,7 +13,7 @@ from harness.resolution.suite import MethodVariant
 from harness.storage.hashing import key
 
 
-class Groups:
+class TeacherGroups:
     """The groups of a plan. One that two rows of the board share is named for the first of them, on every task."""
 
     def __init__(self) -> None:

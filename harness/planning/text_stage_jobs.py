@@ -11,7 +11,7 @@ from harness.api.model_outputs import ModelShape
 from harness.config.schema import GeneralSpec, Limit, StudentSpec, TrainingSpec
 from harness.models import pretrained as checkpoints
 from harness.planning import keys
-from harness.planning.jobs import GeneralJob, Reader, TeacherJob
+from harness.planning.jobs import GeneralJob, TeacherJob, TokenizerRef
 from harness.resolution import text_stages as on_text
 from harness.resolution.suite import Cell, Resolved
 from harness.storage.hashing import key
@@ -19,10 +19,10 @@ from harness.tasks.corpus import Text, load_text
 
 
 @dataclass(frozen=True)
-class Beginning:
+class StudentInit:
     """What a run's student begins with where the suite has no general stage: `checkpoint`, or layers of `source`."""
 
-    reader: Reader
+    reader: TokenizerRef
     checkpoint: Path | None
     source: TeacherJob | None
 
@@ -32,11 +32,11 @@ class _Asked:
     """Which cell asks, what its student begins with before that stage, and its pretrained teacher."""
 
     cell: Cell
-    beginning: Beginning
+    beginning: StudentInit
     teacher: TeacherJob
 
 
-class Generals:
+class TextStageJobs:
     """The general stages of a plan."""
 
     def __init__(self, resolved: Resolved, device: str) -> None:
@@ -63,7 +63,7 @@ class Generals:
         own = self.spec.model_dump(include=names, exclude_none=True)
         return self.resolved.suite.spec.training.model_copy(update={**own, "token_budget": None, "limit": Limit()})
 
-    def obstacle(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> str | None:
+    def obstacle(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> str | None:
         """Why the cell cannot begin with its general stage."""
         spec = self.resolved.suite.spec.students[cell.student]
         without = on_text.WITHOUT
@@ -78,7 +78,7 @@ class Generals:
             return f"the tokenizer of teacher {teacher.row} has no mask token; {without}"
         return None
 
-    def job(self, cell: Cell, beginning: Beginning, teacher: TeacherJob) -> GeneralJob | None:
+    def job(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> GeneralJob | None:
         """The stage that the cell's student begins with; None for a method that has none with these options."""
         options = cell.variant.config.model_dump_json()  # which may differ by task
         place = cell.variant.label, cell.student, teacher.row, beginning.reader.fingerprint, options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.api.errors import Problem, UserError, nearest
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
-from harness.config.diagnostics import Findings
+from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, shown
 from harness.models import output_names
 from harness.plugin_host.discovery import describe
@@ -35,7 +35,7 @@ def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
         UserError: with all problems: students that cannot be built, methods that fit no student, what plugins say.
     """
     suite = loaded.suite
-    findings = Findings(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
+    findings = Diagnostics(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
     unchecked: list[str] = []
     models = _Models(suite, online, findings, unchecked)
     shapes = _teacher_shapes(suite, models, unchecked)
@@ -68,7 +68,7 @@ class _Models:
 
     suite: Suite
     online: bool
-    findings: Findings
+    findings: Diagnostics
     unchecked: list[str]
     reads: dict[str, length_limits.Reads] = field(default_factory=dict)
 
@@ -121,7 +121,7 @@ def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict
 
 
 def _student_shapes(
-    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], findings: Findings, unchecked: list[str]
+    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], findings: Diagnostics, unchecked: list[str]
 ) -> dict[str, ModelShape]:
     """Shapes of the students that are known. What a student does not say is as in the suite's first teacher."""
     from harness.models import students
@@ -151,7 +151,7 @@ def _obstacle(
     variant: MethodVariant,
     student: str,
     shapes: Mapping[str, ModelShape],
-    findings: Findings,
+    findings: Diagnostics,
 ) -> str | None:
     """Why the cell cannot be; None if it can, or if a shape is not known."""
     if student not in shapes or any(name not in shapes for name in variant.teachers):
@@ -159,7 +159,7 @@ def _obstacle(
     own, teachers = shapes[student], [shapes[name] for name in variant.teachers]
     info = TaskInfo(task.name, task.kind, task.num_labels)
     stages: Sequence[Stage] = ()
-    before: Sequence[text_stages.OnText] = ()
+    before: Sequence[text_stages.TextStage] = ()
     try:
         method = variant.method(variant.config, task=info, student=own, teachers=teachers, seed=suite.spec.seeds[0])
         problems = list(method.check(info, own, teachers))
@@ -180,7 +180,7 @@ def _obstacle(
 
 def _before(
     suite: Suite, variant: MethodVariant, student: ModelShape, teachers: Sequence[ModelShape]
-) -> Sequence[text_stages.OnText]:
+) -> Sequence[text_stages.TextStage]:
     """The stages on unlabelled text that the row begins with."""
     spec = suite.spec.general
     return text_stages.stages(variant, student, teachers[0], spec.seed) if variant.general and spec else []
@@ -200,8 +200,8 @@ def _check_stages(
     method: Method,
     variant: MethodVariant,
     stages: Sequence[Stage],
-    before: Sequence[text_stages.OnText],
-    findings: Findings,
+    before: Sequence[text_stages.TextStage],
+    findings: Diagnostics,
 ) -> None:
     names = [stage.name for stage in stages]
     every = [*names, *dict.fromkeys(each.general.stage.name for each in before)]
@@ -239,12 +239,12 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
     ]
 
 
-def _check_needs_on_text(stage: text_stages.OnText) -> list[Problem]:
+def _check_needs_on_text(stage: text_stages.TextStage) -> list[Problem]:
     found = check_needs(stage.general.stage, text_stages.INFO, stage.student, [stage.teacher])
     return [Problem(f"{problem.message}; {text_stages.WITHOUT}") for problem in found]
 
 
-def _ask_plugins(loaded: LoadedSuite, findings: Findings) -> None:
+def _ask_plugins(loaded: LoadedSuite, findings: Diagnostics) -> None:
     try:
         for problems in loaded.host.hook.harness_validate_suite(suite=loaded.suite):
             findings.extend(list(problems))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.config.diagnostics import Findings
+from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath
 from harness.models.families import scratch_positions
 from harness.resolution.suite import MethodVariant, Suite
@@ -25,7 +25,7 @@ class Reads:
     reader: str | None
 
 
-def note(suite: Suite, known: Mapping[str, Reads], findings: Findings) -> None:
+def note(suite: Suite, known: Mapping[str, Reads], findings: Diagnostics) -> None:
     """Add a finding for each length that a model has no positions for. `known` are the teachers and students of which
     that is known."""
     spec = suite.spec
@@ -55,7 +55,7 @@ def _readers(suite: Suite, variant: MethodVariant, student: str, reads: Mapping[
             yield name
 
 
-def _note(tokens: int, path: KeyPath, name: str, reads: Mapping[str, Reads], findings: Findings) -> None:
+def _note(tokens: int, path: KeyPath, name: str, reads: Mapping[str, Reads], findings: Diagnostics) -> None:
     most = reads[name].most if name in reads else None
     if most is not None and tokens > most:
         findings.add(path, f"it is {tokens}, but {name} reads at most {most} tokens; lower it")

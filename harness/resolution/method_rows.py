@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import nearest
-from harness.config.diagnostics import Findings, found
+from harness.config.diagnostics import Diagnostics, found
 from harness.config.schema import LONGEST_LABEL, RESERVED, MethodSpec
 from harness.config.yaml_tree import KeyPath, Node
 from harness.resolution.suite import MethodVariant, OnTask
@@ -25,7 +25,7 @@ MOST_CELLS = 1000
 """More rows than anybody runs: a grid beyond it is a slip."""
 
 
-def normalise(root: Node, findings: Findings) -> Node:
+def normalise(root: Node, findings: Diagnostics) -> Node:
     """`root` with every entry of `methods` a map {name, options, and the reserved keys given}."""
     methods = root.child("methods")
     if methods is None or not isinstance(methods.value, list):
@@ -34,7 +34,7 @@ def normalise(root: Node, findings: Findings) -> Node:
     return Node(root.value | {"methods": Node(entries, methods.mark)}, root.mark)
 
 
-def _entry(item: Node, findings: Findings) -> Node | None:
+def _entry(item: Node, findings: Diagnostics) -> Node | None:
     if isinstance(item.value, str):
         return Node({"name": item}, item.mark)
     if not isinstance(item.value, dict) or not item.value:
@@ -76,7 +76,7 @@ def expand(
     teachers: Sequence[str],
     students: Sequence[str],
     general: bool,
-    findings: Findings,
+    findings: Diagnostics,
 ) -> tuple[MethodVariant, ...]:
     """The variants of all entries; what is wrong with them goes to `findings`. `general`: whether the suite has a stage
     on unlabelled text."""
@@ -122,7 +122,7 @@ def _unknown_method(name: str, host: Host) -> str:
 
 
 def _teachers(
-    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, findings: Findings
+    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, findings: Diagnostics
 ) -> tuple[str, ...]:
     """The teachers of an entry: those it names, or else as many of the suite's as the method takes."""
     least, most = method.min_teachers, method.max_teachers
@@ -137,7 +137,7 @@ def _teachers(
     return named
 
 
-def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, findings: Findings) -> bool:
+def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, findings: Diagnostics) -> bool:
     """Whether the entry's students begin with the method's general stage."""
     has_one = begins_on_text(method)
     if spec.general and not has_one:
@@ -159,7 +159,7 @@ def _count(number: int) -> str:
 
 
 def _chosen(
-    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, findings: Findings
+    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, findings: Diagnostics
 ) -> tuple[str, ...]:
     for index, name in enumerate(names or ()):
         if name not in known:
@@ -170,7 +170,7 @@ def _chosen(
 
 
 def _cells(
-    spec: MethodSpec, method: type[Method], path: KeyPath, findings: Findings
+    spec: MethodSpec, method: type[Method], path: KeyPath, findings: Diagnostics
 ) -> Iterator[tuple[str, MethodConfig]]:
     """The label and the settled options of each cell of an entry's grid; of an entry without one, its only cell."""
     base = spec.label or spec.name
@@ -209,7 +209,7 @@ def _below(path: KeyPath, option: KeyPath) -> KeyPath:
     return (*path, "options", *option)
 
 
-def _on_tasks(spec: MethodSpec, config: MethodConfig, path: KeyPath, findings: Findings) -> dict[str, OnTask]:
+def _on_tasks(spec: MethodSpec, config: MethodConfig, path: KeyPath, findings: Diagnostics) -> dict[str, OnTask]:
     """The options and stages of one cell of an entry, on each task for which the entry says what differs."""
     found: dict[str, OnTask] = {}
     for task, own in spec.per_task.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.config.diagnostics import Findings, found
+from harness.config.diagnostics import Diagnostics, found
 from harness.config.paths import expanded, folder_or_hub, search_folders, text_files
 from harness.config.published_figures import Published, registered
 from harness.config.schema import StudentSpec, SuiteSpec, TrainingSpec
@@ -30,13 +30,13 @@ def as_list(data: Mapping[str, Any], key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _repeated(values: Sequence[Any], key: str, findings: Findings) -> None:
+def _repeated(values: Sequence[Any], key: str, findings: Diagnostics) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
             findings.add((key, index), f"{found(value)} stands twice")
 
 
-def tasks(data: Mapping[str, Any], host: Host, findings: Findings) -> list[str]:
+def tasks(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> list[str]:
     """The known tasks of the suite, in its order. Floors may name any task there is."""
     _repeated(as_list(data, "tasks"), "tasks", findings)
     _repeated(as_list(data, "seeds"), "seeds", findings)
@@ -67,7 +67,7 @@ def _per_task(data: Mapping[str, Any]) -> Iterator[KeyPath]:
             yield ("methods", index, "per_task", task)
 
 
-def _on_scale(floor: float, task: Task, path: KeyPath, findings: Findings) -> None:
+def _on_scale(floor: float, task: Task, path: KeyPath, findings: Diagnostics) -> None:
     """A score in percent is hardly ever to be 1 at least, and a fraction never more."""
     if not task.in_percent and floor > 1:
         findings.add(path, f"{task.score} of {task.name} is a fraction, found {floor:g}: write {floor / 100:g}")
@@ -75,12 +75,12 @@ def _on_scale(floor: float, task: Task, path: KeyPath, findings: Findings) -> No
         findings.add(path, f"{task.score} of {task.name} is in percent, found {floor:g}: write {100 * floor:g}")
 
 
-def _known_task(name: str, path: KeyPath, host: Host, findings: Findings) -> None:
+def _known_task(name: str, path: KeyPath, host: Host, findings: Diagnostics) -> None:
     if name not in host.tasks:
         findings.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{_broken_plugins(host)}")
 
 
-def _known_metrics(task: str, path: KeyPath, host: Host, findings: Findings) -> None:
+def _known_metrics(task: str, path: KeyPath, host: Host, findings: Diagnostics) -> None:
     for name in host.tasks[task].metrics:
         if name not in host.metrics:
             message = f"task {task!r} asks for the metric {name!r}, which no plugin registers"
@@ -93,7 +93,7 @@ def _broken_plugins(host: Host) -> str:
     return f"; plugins that could not be loaded: {broken}" if broken else ""
 
 
-def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings: Findings) -> dict[str, str]:
+def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings: Diagnostics) -> dict[str, str]:
     """Where the data of each source in use come from: a hub id or an absolute folder."""
     known = {task.source for task in host.tasks.values() if task.source}
     given = as_map(data, "sources")
@@ -116,7 +116,7 @@ def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings:
     return used
 
 
-def published(data: Mapping[str, Any], host: Host, findings: Findings) -> tuple[Published, ...]:
+def published(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> tuple[Published, ...]:
     """The sources of published figures that a suite chooses, read from their files; by default all there are."""
     _repeated(as_list(data, "published"), "published", findings)
     for index, name in enumerate(as_list(data, "published")):
@@ -134,7 +134,7 @@ def published(data: Mapping[str, Any], host: Host, findings: Findings) -> tuple[
     return tuple(sources)
 
 
-def tuning(data: Mapping[str, Any], findings: Findings) -> None:
+def tuning(data: Mapping[str, Any], findings: Diagnostics) -> None:
     """The first trial takes the suite's own learning rate, so that has to be among those that are tuned over."""
     rates, training = as_map(data, "tuning").get("lr"), as_map(data, "training")
     if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, float) for rate in rates):
@@ -152,7 +152,7 @@ def tuning(data: Mapping[str, Any], findings: Findings) -> None:
             )
 
 
-def teacher_seeds(data: Mapping[str, Any], findings: Findings) -> None:
+def teacher_seeds(data: Mapping[str, Any], findings: Diagnostics) -> None:
     """Run k of a student learns from teacher k, so a teacher with `seeds` has as many as the suite."""
     runs = data.get("seeds", SuiteSpec.model_fields["seeds"].default)
     if not isinstance(runs, list):  # the schema's check reports it
@@ -170,7 +170,7 @@ def teacher_seeds(data: Mapping[str, Any], findings: Findings) -> None:
             )
 
 
-def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:
+def models(data: Mapping[str, Any], findings: Diagnostics) -> dict[str, str]:
     """The hub id or absolute folder of each teacher that has a model, and each student that starts from one."""
     places: dict[str, str] = {}
     for name, body in as_map(data, "teachers").items():
@@ -183,7 +183,7 @@ def models(data: Mapping[str, Any], findings: Findings) -> dict[str, str]:
     return places
 
 
-def text(data: Mapping[str, Any], findings: Findings) -> str | None:
+def text(data: Mapping[str, Any], findings: Diagnostics) -> str | None:
     """The unlabelled text of the general stages: a hub id, an absolute folder, or an absolute path of .txt files."""
     value = as_map(data, "general").get("data")
     if not isinstance(value, str):
@@ -204,7 +204,7 @@ def text(data: Mapping[str, Any], findings: Findings) -> str | None:
     return found
 
 
-def latency(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
+def latency(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> None:
     """The backends that a suite asks for."""
     names = as_list(as_map(data, "latency"), "backends")
     for index, name in enumerate(names):
@@ -216,7 +216,7 @@ def latency(data: Mapping[str, Any], host: Host, findings: Findings) -> None:
             findings.add(path, f"{found(name)} stands twice")
 
 
-def students(data: Mapping[str, Any], findings: Findings) -> None:
+def students(data: Mapping[str, Any], findings: Diagnostics) -> None:
     """What cannot be about a student whatever its teacher is, and one that needs a teacher where there is none."""
     for name, body in as_map(data, "students").items():
         try:
@@ -232,14 +232,14 @@ def students(data: Mapping[str, Any], findings: Findings) -> None:
                 findings.add(("students", name), f"needs {', '.join(lacking)}: there is no teacher to take them from")
 
 
-def add_student(problems: Sequence[Problem], name: str, findings: Findings) -> None:
+def add_student(problems: Sequence[Problem], name: str, findings: Diagnostics) -> None:
     """Note problems of a student, each at its own key."""
     for problem in problems:
         key = (problem.where or "").removeprefix(f"students.{name}").removeprefix(".")
         findings.add(("students", name, *([key] if key else [])), problem.message)
 
 
-def _place(name: str, value: str, path: KeyPath, places: dict[str, str], findings: Findings) -> None:
+def _place(name: str, value: str, path: KeyPath, places: dict[str, str], findings: Diagnostics) -> None:
     folders = search_folders(findings.root.mark_of(path).folder)
     try:
         places[name] = folder_or_hub(value, folders)
@@ -247,7 +247,7 @@ def _place(name: str, value: str, path: KeyPath, places: dict[str, str], finding
         findings.add(path, error.problems[0].message)
 
 
-def distinct_names(data: Mapping[str, Any], findings: Findings) -> None:
+def distinct_names(data: Mapping[str, Any], findings: Diagnostics) -> None:
     """A name stands for one model: messages and tables would confuse a teacher and a student of one name."""
     for name in as_map(data, "students"):
         if name in as_map(data, "teachers"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import UserError
-from harness.config.diagnostics import Findings
+from harness.config.diagnostics import Diagnostics
 from harness.config.includes import override, read_included
 from harness.config.paths import expanded, locate
 from harness.config.schema import SuiteSpec
@@ -45,7 +45,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     """
     file = locate(path)
     root = override(read_included(file), overrides)
-    findings = Findings(root)
+    findings = Diagnostics(root)
     root = findings.root = _given(method_rows.normalise(root, findings))
     data = root.plain()
     spec = _validate(data, findings)
@@ -66,7 +66,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
 
 
 def _look_up(
-    data: Mapping[str, Any], host: Host, findings: Findings
+    data: Mapping[str, Any], host: Host, findings: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """The tasks, sources and variants that a suite names."""
     names = references.tasks(data, host, findings)
@@ -87,7 +87,7 @@ def _given(root: Node) -> Node:
     return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
 
 
-def _validate(data: Mapping[str, Any], findings: Findings) -> SuiteSpec | None:
+def _validate(data: Mapping[str, Any], findings: Diagnostics) -> SuiteSpec | None:
     try:
         return SuiteSpec.model_validate(data)
     except ValidationError as error:
@@ -95,7 +95,7 @@ def _validate(data: Mapping[str, Any], findings: Findings) -> SuiteSpec | None:
         return None
 
 
-def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Findings) -> Host | None:
+def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Diagnostics) -> Host | None:
     """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
     paths: list[str | Path] = list(plugins)
     for index, value in enumerate(as_list(data, "plugins")):

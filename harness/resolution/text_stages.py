@@ -19,7 +19,7 @@ WITHOUT = "`general: false` goes on without its stage on text"
 
 
 @dataclass(frozen=True)
-class OnText:
+class TextStage:
     """One such stage: who learns in it, and from whom."""
 
     general: General
@@ -38,12 +38,12 @@ def assistant(general: General, student: ModelShape) -> ModelShape:
     return replace(student, name=f"assistant of {student.name}", **sizes)
 
 
-def stages(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Sequence[OnText]:
+def stages(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Sequence[TextStage]:
     """Those that the student begins with, an assistant's before its own; none, if the method has none with the row's
     options."""
     first = method(variant, student, teacher, seed).general()
     if first is None or first.assistant is None:
-        return [OnText(first, student, teacher)] if first else []
+        return [TextStage(first, student, teacher)] if first else []
     between = assistant(first, student)
     found = [(method(variant, *pair, seed).general(), *pair) for pair in ((between, teacher), (student, between))]
-    return [OnText(general, *pair) for general, *pair in found if general]
+    return [TextStage(general, *pair) for general, *pair in found if general]

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
-from harness.config.diagnostics import Findings
+from harness.config.diagnostics import Diagnostics
 from harness.resolution import text_stages
 from harness.resolution.suite import Cell, MethodVariant, Suite
 
 Shapes = Mapping[str, ModelShape]
 
 
-def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Findings) -> None:
+def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Diagnostics) -> None:
     """Note the options of a row that its runs know nothing of (`MethodConfig.apart`), and that decide nothing before
     them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
@@ -71,7 +71,7 @@ def _for_task(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) 
     return data and (data.options, data.model, list(data.files)), group and group.options
 
 
-def _on_text(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[text_stages.OnText]:
+def _on_text(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[text_stages.TextStage]:
     """The stages on text that the cell's student begins with, or would begin with if the suite had any."""
     if not variant.teachers:
         return []

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.config.schema import LatencySpec
-from harness.storage.records import SCHEMA_VERSION, Frozen, Provenance
+from harness.storage.records import SCHEMA_VERSION, FrozenModel, Provenance
 
 LEVEL = 0.95
 """Of every interval."""
@@ -31,7 +31,7 @@ Shape = tuple[int, int | Literal["task"]]
 """Examples of a batch, and tokens of an example."""
 
 
-class MeasuredModel(Frozen):
+class MeasuredModel(FrozenModel):
     """A model that was timed. `name` is unique in its record."""
 
     name: str
@@ -48,7 +48,7 @@ class MeasuredModel(Frozen):
     )
 
 
-class Preparation(Frozen):
+class Preparation(FrozenModel):
     """What it took to have a model in a backend, and how far it computes there what eager does."""
 
     model: str
@@ -63,7 +63,7 @@ class Preparation(Frozen):
     eager_score: float | None = None
 
 
-class TaskLengths(Frozen):
+class TaskLengths(FrozenModel):
     """The lengths that `task` stands for, in tokens."""
 
     examples: int
@@ -73,7 +73,7 @@ class TaskLengths(Frozen):
     longest: int
 
 
-class Timing(Frozen):
+class Timing(FrozenModel):
     """A model in one backend at one shape. `nanoseconds[i]` was taken in round i, like that of every other model."""
 
     model: str
@@ -114,7 +114,7 @@ class Timing(Frozen):
         return self.percentile(0.99) if len(self.nanoseconds) >= LEAST_FOR_P99 else None
 
 
-class LatencyRecord(Frozen):
+class LatencyRecord(FrozenModel):
     """One measurement: one process, one machine, one device."""
 
     schema_version: int = SCHEMA_VERSION

@@ -12,7 +12,7 @@ from harness.config.schema import LatencySpec
 SCHEMA_VERSION = 1
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """Refuses unknown keys: a record that this version does not understand is an error, not a guess.
 
     A number that is not finite, such as a metric that is undefined, is written as a string ("NaN"), which any JSON
@@ -22,7 +22,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class EpochScore(Frozen):
+class EpochScore(FrozenModel):
     """What a student scored as an epoch ended, on the examples to choose on."""
 
     step: int = Field(description="steps done, over the whole run")
@@ -30,7 +30,7 @@ class EpochScore(Frozen):
     score: float
 
 
-class Selected(Frozen):
+class Selected(FrozenModel):
     """On what something was chosen, and which epoch was."""
 
     on: Literal["train", "validation"] = Field(description="held out of the training split, or what is reported")
@@ -42,7 +42,7 @@ class Selected(Frozen):
     step: int | None = Field(None, description="after which the weights that were kept were there; none: the last one")
 
 
-class Cost(Frozen):
+class Cost(FrozenModel):
     """What the run took. In a cohort a teacher's forward pass is shared evenly among the runs that read it."""
 
     wall_seconds: float
@@ -60,13 +60,13 @@ class Cost(Frozen):
     )
     cohort_size: int
     peak_memory_bytes: int | None = None
-    micro_batch: int | None = Field(
+    micro_batch_size: int | None = Field(
         None, description="examples of one forward and backward pass, where a step was split; of the last step"
     )
     skipped_steps: int = Field(0, description="steps that changed nothing, as their gradients overflowed in fp16")
 
 
-class Hardware(Frozen):
+class Hardware(FrozenModel):
     """The machine. Results of machines that differ in `device` or `name` are marked on a board."""
 
     device: str = Field(description="cpu, cuda, mps")
@@ -76,7 +76,7 @@ class Hardware(Frozen):
     memory_bytes: int
 
 
-class Provenance(Frozen):
+class Provenance(FrozenModel):
     """Where a result comes from."""
 
     hardware: Hardware
@@ -87,7 +87,7 @@ class Provenance(Frozen):
     ended: str
 
 
-class ModelSize(Frozen):
+class ModelSize(FrozenModel):
     """A model in numbers."""
 
     parameters: int
@@ -98,7 +98,7 @@ class ModelSize(Frozen):
     flops: int | None = Field(None, description="of one forward pass of one example at the suite's max_length")
 
 
-class Tuned(Frozen):
+class Tuned(FrozenModel):
     """What a run took over from the tuning of its row. Its own cost is not in here, nor is this in that."""
 
     study: str = Field(description="key of the `TuningRecord`, which holds every trial")
@@ -108,7 +108,7 @@ class Tuned(Frozen):
     seconds: float = Field(description="that all trials took; runs of one row share it")
 
 
-class RunRecord(Frozen):
+class RunRecord(FrozenModel):
     """One student, trained and scored, or failed."""
 
     schema_version: int = SCHEMA_VERSION
@@ -137,7 +137,7 @@ class RunRecord(Frozen):
     provenance: Provenance
 
 
-class TeacherRecord(Frozen):
+class TeacherRecord(FrozenModel):
     """A teacher, fine-tuned on one task and scored as its students are."""
 
     schema_version: int = SCHEMA_VERSION
@@ -157,7 +157,7 @@ class TeacherRecord(Frozen):
     provenance: Provenance
 
 
-class GeneralRecord(Frozen):
+class GeneralRecord(FrozenModel):
     """A student that was distilled on unlabelled text, before any task."""
 
     schema_version: int = SCHEMA_VERSION
@@ -174,7 +174,7 @@ class GeneralRecord(Frozen):
     provenance: Provenance
 
 
-class PlannedGeneral(Frozen):
+class PlannedGeneral(FrozenModel):
     """A stage on unlabelled text that runs of the suite begin with."""
 
     key: str
@@ -184,7 +184,7 @@ class PlannedGeneral(Frozen):
     steps: int
 
 
-class DataReport(Frozen):
+class DataReport(FrozenModel):
     """What was found in a task's examples, of which none is an error."""
 
     examples: dict[str, int] = Field(description="validation split -> its examples")
@@ -192,7 +192,7 @@ class DataReport(Frozen):
     repaired: dict[str, int] = Field(default_factory=dict, description="split -> answers whose start was corrected")
 
 
-class PlannedTask(Frozen):
+class PlannedTask(FrozenModel):
     """A column of the board."""
 
     name: str
@@ -206,7 +206,7 @@ class PlannedTask(Frozen):
     data: DataReport | None = Field(None, description="none: planned before it was recorded")
 
 
-class PlannedRun(Frozen):
+class PlannedRun(FrozenModel):
     """A run that the suite asks for."""
 
     key: str
@@ -219,7 +219,7 @@ class PlannedRun(Frozen):
     teacher_seeds: list[int] = Field(default_factory=list, description="that `teachers` are fine-tuned with")
 
 
-class PlannedRow(Frozen):
+class PlannedRow(FrozenModel):
     """What a label stands for. Rows of one `entry` are the cells of a grid."""
 
     method: str
@@ -241,7 +241,7 @@ class PlannedRow(Frozen):
         return {**self.options, **apart}
 
 
-class Shape(Frozen):
+class Shape(FrozenModel):
     """The numbers of an encoder. `init` is what a student begins with."""
 
     layers: int
@@ -251,7 +251,7 @@ class Shape(Frozen):
     init: str = ""
 
 
-class NotApplicable(Frozen):
+class NotApplicable(FrozenModel):
     """A cell that cannot be, with its reason."""
 
     task: str
@@ -260,7 +260,7 @@ class NotApplicable(Frozen):
     reason: str
 
 
-class PublishedFigure(Frozen):
+class PublishedFigure(FrozenModel):
     """What a source prints for a row of the board on one task: never ranked, and in no average."""
 
     task: str
@@ -277,7 +277,7 @@ class PublishedFigure(Frozen):
     where: str = Field(description="place in the source, and split")
 
 
-class PlannedStudy(Frozen):
+class PlannedStudy(FrozenModel):
     """The tuning of a row of the board on a task and a student."""
 
     key: str | None = Field(description="none: the row has nothing to tune there")
@@ -286,7 +286,7 @@ class PlannedStudy(Frozen):
     student: str
 
 
-class PlannedTuning(Frozen):
+class PlannedTuning(FrozenModel):
     """The budget that each row has."""
 
     trials: int
@@ -299,7 +299,7 @@ TeacherKeys = Annotated[list[str], BeforeValidator(lambda value: [value] if isin
 """Keys of a teacher on one task. Plans of older versions have one key, which is not in a list."""
 
 
-class PlanFile(Frozen):
+class PlanFile(FrozenModel):
     """`plan.json`: what the suite asked for, so that a missing run is seen."""
 
     schema_version: int = SCHEMA_VERSION

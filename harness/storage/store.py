@@ -30,13 +30,13 @@ from pydantic import ValidationError
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import SCHEMA_VERSION, Frozen, GeneralRecord, PlanFile, RunRecord, TeacherRecord
+from harness.storage.records import SCHEMA_VERSION, FrozenModel, GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Model = TypeVar("Model", bound=Frozen)
+Model = TypeVar("Model", bound=FrozenModel)
 
 AGAIN = "delete it and run the suite again, which makes only what is missing"
 
@@ -230,7 +230,7 @@ def _write_predictions(folder: Path, predictions: DataFrame) -> None:
     checksums.seal(folder, path)
 
 
-def _write(path: Path, model: Frozen) -> None:
+def _write(path: Path, model: FrozenModel) -> None:
     atomic_writes.write_text(path, model.model_dump_json(indent=1) + "\n")
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.storage.records import SCHEMA_VERSION, Frozen, Provenance
+from harness.storage.records import SCHEMA_VERSION, FrozenModel, Provenance
 
 LEARNING_RATE = "training.lr"
 """What the learning rate is called among the values; no option of a method has a dot in its name."""
 
 
-class Trial(Frozen):
+class Trial(FrozenModel):
     """One run with one choice of values, scored on the held-out part. Number 0 has the defaults."""
 
     number: int
@@ -25,7 +25,7 @@ class Trial(Frozen):
     seconds: float = Field(description="its own steps, its share of its teachers' passes, and its scoring")
 
 
-class TuningRecord(Frozen):
+class TuningRecord(FrozenModel):
     """All trials of one row of the board, on one task with one student."""
 
     schema_version: int = SCHEMA_VERSION

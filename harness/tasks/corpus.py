@@ -17,7 +17,7 @@ from harness.config.schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
 from harness.tasks.features import CHUNK, Row, words_of
 from harness.tasks.fingerprints import fingerprint
-from harness.tasks.tokenization import Encoded, parts
+from harness.tasks.tokenization import TokenizedExamples, parts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -66,7 +66,7 @@ def load_text(spec: GeneralSpec, place: str) -> Text:
     return Text(texts, fingerprint(texts))
 
 
-def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Iterator[Encoded]:
+def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Iterator[TokenizedExamples]:
     """The texts as rows of at most `max_length` tokens, part by part: a longer one makes several. No more than `rows`
     of them.
 

@@ -13,7 +13,7 @@ from harness.tasks.features import CHUNK, DROPPED, Row, words_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import answer_span
 from harness.tasks.token_offsets import places_of
-from harness.tasks.tokenization import Encoded, parts
+from harness.tasks.tokenization import TokenizedExamples, parts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,7 +22,9 @@ Part = tuple[int, int]
 """Of a text: its first character, and the one after its last."""
 
 
-def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | None) -> Iterator[Encoded]:
+def read_along(
+    shown: TokenizedExamples, dataset: Dataset, tokenizer: Any, most: int | None
+) -> Iterator[TokenizedExamples]:
     """The rows of `shown`, one for one, as `tokenizer` reads what each shows of its texts: for QA the question and the
     window's part of the context. Some after others, to be put together by `join`.
 
@@ -40,7 +42,9 @@ def read_along(shown: Encoded, dataset: Dataset, tokenizer: Any, most: int | Non
     return parts(shown.kind, _rows(shown, dataset, names, tokenizer, most))
 
 
-def _rows(shown: Encoded, dataset: Dataset, names: Sequence[str], tokenizer: Any, most: int | None) -> Iterator[Row]:
+def _rows(
+    shown: TokenizedExamples, dataset: Dataset, names: Sequence[str], tokenizer: Any, most: int | None
+) -> Iterator[Row]:
     assert shown.places is not None
     for first in range(0, len(shown), CHUNK):
         rows = range(first, min(first + CHUNK, len(shown)))
@@ -64,7 +68,12 @@ def _rows(shown: Encoded, dataset: Dataset, names: Sequence[str], tokenizer: Any
 
 
 def _row(
-    shown: Encoded, row: int, tokens: Any, index: int, places: NDArray[np.int32], examples: Mapping[str, Sequence[Any]]
+    shown: TokenizedExamples,
+    row: int,
+    tokens: Any,
+    index: int,
+    places: NDArray[np.int32],
+    examples: Mapping[str, Sequence[Any]],
 ) -> Row:
     types = tokens.get("token_type_ids")
     label, answer_mask = shown.labels[row], None

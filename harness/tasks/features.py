@@ -17,7 +17,7 @@ DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised example, or one window of it; see `Encoded`, which holds the columns of these rows."""
+    """One tokenised example, or one window of it; see `TokenizedExamples`, which holds the columns of these rows."""
 
     id: str
     example: int

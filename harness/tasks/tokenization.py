@@ -28,7 +28,7 @@ VALUES, STARTS = ".values", ".starts"
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenizedExamples:
     """Tokenised examples, R rows, one for each example; for QA one for each window over its context.
 
     Attributes:
@@ -77,18 +77,18 @@ class Encoded:
         return found
 
     @staticmethod
-    def of_arrays(kind: TaskKind, arrays: Mapping[str, NDArray[Any]]) -> Encoded:
+    def of_arrays(kind: TaskKind, arrays: Mapping[str, NDArray[Any]]) -> TokenizedExamples:
         """What `arrays` was of."""
         columns: dict[str, Any] = {}
-        for column in fields(Encoded)[1:]:
+        for column in fields(TokenizedExamples)[1:]:
             values = arrays.get(f"{column.name}{VALUES}")
             starts = arrays.get(f"{column.name}{STARTS}")
             ragged = Ragged(values, starts) if values is not None and starts is not None else None
             columns[column.name] = arrays.get(column.name) if ragged is None else ragged
-        return Encoded(kind, **{**columns, "ids": Strings(columns["ids"])})
+        return TokenizedExamples(kind, **{**columns, "ids": Strings(columns["ids"])})
 
 
-def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False) -> Encoded:
+def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False) -> TokenizedExamples:
     """Tokenise one split of a `Splits`. No row has more than `max_length` tokens.
 
     Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.qa_windows`. `places` asks
@@ -103,7 +103,7 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
 
 def encode_by_parts(
     dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False
-) -> Iterator[Encoded]:
+) -> Iterator[TokenizedExamples]:
     """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
@@ -115,7 +115,7 @@ def encode_by_parts(
     return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
 
 
-def join(parts: Iterable[Encoded]) -> Encoded:
+def join(parts: Iterable[TokenizedExamples]) -> TokenizedExamples:
     """All their rows; at least one part."""
     each = list(parts)
     columns = [part.arrays() for part in each]
@@ -123,7 +123,7 @@ def join(parts: Iterable[Encoded]) -> Encoded:
     for name in columns[0]:
         arrays = [column[name] for column in columns]
         joined[name] = np.concatenate(_moved(arrays) if name.endswith(STARTS) else arrays)
-    return Encoded.of_arrays(each[0].kind, joined)
+    return TokenizedExamples.of_arrays(each[0].kind, joined)
 
 
 def _moved(starts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -132,7 +132,9 @@ def _moved(starts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
     return [own[index > 0 :] + ends[index] for index, own in enumerate(starts)]
 
 
-def collate(encoded: Encoded, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1) -> Batch:
+def collate(
+    encoded: TokenizedExamples, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1
+) -> Batch:
     """The named rows as one batch, padded at their ends to the longest, rounded up to a multiple."""
     import torch
 
@@ -180,7 +182,7 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
             )
 
 
-def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[Encoded]:
+def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
     """The rows, column by column, so many at once; one part without rows if there are none."""
     each = iter(rows)
     chunk = list(islice(each, CHUNK))
@@ -189,10 +191,10 @@ def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[Encoded]:
         yield _columns(kind, chunk)
 
 
-def _columns(kind: TaskKind, rows: Sequence[Row]) -> Encoded:
+def _columns(kind: TaskKind, rows: Sequence[Row]) -> TokenizedExamples:
     dtype = np.float32 if kind == "regression" else np.int64
     shape = (-1, 2) if kind == "qa" else (-1,)
-    return Encoded(
+    return TokenizedExamples(
         kind=kind,
         ids=Strings.of([row.id for row in rows]),
         examples=np.array([row.example for row in rows], dtype=np.int64),

@@ -20,8 +20,8 @@ from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.hashing import key
-from harness.storage.records import Frozen
-from harness.tasks.tokenization import STARTS, Encoded
+from harness.storage.records import FrozenModel
+from harness.tasks.tokenization import STARTS, TokenizedExamples
 
 log = logging.getLogger("harness")
 
@@ -29,14 +29,14 @@ ENCODING_VERSION = 1
 """Of how examples become tokens. Raise it when that changes: what is in the cache is made anew then."""
 
 
-class Column(Frozen):
+class Column(FrozenModel):
     """One array: its dtype and shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-class Manifest(Frozen):
+class Manifest(FrozenModel):
     """What a folder holds, and what it is made of."""
 
     parts: dict[str, Any]
@@ -56,7 +56,7 @@ def recipe(data: str, reader: str, tokenizer: Any, max_length: int | None, **mor
     }
 
 
-def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[Encoded]]) -> Encoded:
+def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[TokenizedExamples]]) -> TokenizedExamples:
     """The rows that the cache holds under `parts`; made now, part by part, if it has none.
 
     Raises:
@@ -84,7 +84,7 @@ def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[Encoded]]) 
     return found
 
 
-def _write(folder: Path, parts: Mapping[str, Any], encoded: Iterable[Encoded]) -> None:
+def _write(folder: Path, parts: Mapping[str, Any], encoded: Iterable[TokenizedExamples]) -> None:
     folder.mkdir()
     with ExitStack() as stack:
         writers: dict[str, _Writer] = {}
@@ -119,7 +119,7 @@ class _Writer:
         self.dtype, self.shape = str(array.dtype), (rows + len(array), *array.shape[1:])
 
 
-def _opened(folder: Path, *, report: bool = False) -> Encoded | None:
+def _opened(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
     """None if there is nothing, or files do not match their checksums: with `report` that is logged."""
     if not folder.exists():
         return None
@@ -131,7 +131,7 @@ def _opened(folder: Path, *, report: bool = False) -> Encoded | None:
         if report:
             log.warning("the cached tokenized data in %s are damaged and are made again: %s", folder, damage)
         return None
-    return Encoded.of_arrays(manifest.kind, arrays)
+    return TokenizedExamples.of_arrays(manifest.kind, arrays)
 
 
 def _mapped(file: Path, column: Column) -> NDArray[Any]:

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from harness.api.batch import Batch
 from harness.api.errors import UserError
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
-from harness.storage.records import Frozen
+from harness.storage.records import FrozenModel
 from harness.tasks.tokenization import collate
-from harness.teacher_outputs.output_store import BY_HEAD, Entry, Manifest, Shelf, by_token, dtype
+from harness.teacher_outputs.output_store import BY_HEAD, Entry, Manifest, TeacherOutputStore, by_token, dtype
 from harness.training import finite_checks
 from harness.training.cohort import Teacher
 
@@ -39,7 +39,7 @@ SAVED_EVERY = 64
 
 
 @dataclass(frozen=True)
-class Filled:
+class FillResult:
     """What a pass took, the parts before an interruption counted in: forward passes of the teacher, and seconds."""
 
     forwards: int = 0
@@ -50,7 +50,7 @@ class Stopped(Exception):
     """The pass was asked to stop; the next one for the same tensors goes on where it was."""
 
 
-class Progress(Frozen):
+class Progress(FrozenModel):
     """Of an unfinished pass: batches that are safe on disk, and what the files hold with them."""
 
     done: int
@@ -64,7 +64,7 @@ NOTHING = Progress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
 
 
 def fill(
-    shelf: Shelf,
+    shelf: TeacherOutputStore,
     names: Collection[str],
     teacher: Teacher,
     *,
@@ -72,13 +72,13 @@ def fill(
     device: torch.device,
     stop: Callable[[], bool],
     tell: Callable[[int], None],
-) -> Filled:
+) -> FillResult:
     """Keep the tensors `names`, none of which the shelf has. The caller sees to it that nobody else fills the shelf.
     `tell` hears how many batches are done.
 
     Raises:
         Stopped: `stop` said so.
-        NoRoom: memory does not suffice for a batch of the pass.
+        InsufficientMemory: memory does not suffice for a batch of the pass.
         UserError: the disk is full.
     """
     try:
@@ -94,7 +94,12 @@ def fill(
 
 class _Pass:
     def __init__(
-        self, shelf: Shelf, names: list[str], teacher: Teacher, training: TrainingSpec, device: torch.device
+        self,
+        shelf: TeacherOutputStore,
+        names: list[str],
+        teacher: Teacher,
+        training: TrainingSpec,
+        device: torch.device,
     ) -> None:
         self.shelf = shelf
         self.names = names
@@ -105,7 +110,7 @@ class _Pass:
         self.entries: dict[str, Entry] = {}
         self.digests: dict[str, xxhash.xxh3_64] = {}
 
-    def run(self, stop: Callable[[], bool], tell: Callable[[int], None]) -> Filled:
+    def run(self, stop: Callable[[], bool], tell: Callable[[int], None]) -> FillResult:
         batches, folder = self.shelf.layout.batches, self.shelf.folder
         folder.mkdir(parents=True, exist_ok=True)
         before = self._progress()
@@ -126,7 +131,7 @@ class _Pass:
             tell(len(batches))
             _sync(files)
         self._count(self.entries)
-        return Filled(len(batches), time.perf_counter() - began)
+        return FillResult(len(batches), time.perf_counter() - began)
 
     def _blocks(self, rows: list[int]) -> dict[str, Tensor]:
         """What the files get of a batch, as bytes."""
@@ -211,7 +216,7 @@ class _Pass:
         atomic_writes.forget(self.shelf.folder / "progress.json")
 
 
-def _rows(name: str, tensors: Tensors, batch: Batch, qa: bool) -> Tensor:
+def _rows(name: str, tensors: ModelOutputs, batch: Batch, qa: bool) -> Tensor:
     """The tensor at the batch's real tokens, [tokens, ...], or of its examples, [B, ...]."""
     found: Tensor
     if "[" in name:

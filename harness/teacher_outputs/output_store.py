@@ -22,25 +22,25 @@ import transformers
 from torch import Tensor
 
 from harness.api.batch import Batch
-from harness.api.model_outputs import LAYERED, Layered, Tensors
+from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.output_names import Need, parse
 from harness.storage import checksums
 from harness.storage.hashing import key
-from harness.storage.records import Frozen
+from harness.storage.records import FrozenModel
 from harness.tasks.batching import eval_batches
-from harness.tasks.tokenization import Encoded
-from harness.training import KEPT_VERSION
-from harness.training.batch_stream import EncodedTask
+from harness.tasks.tokenization import TokenizedExamples
+from harness.training import TEACHER_OUTPUTS_VERSION
+from harness.training.batch_stream import TokenizedTask
 from harness.training.device_transfer import sent
 
 BATCH_SIZE = 32
-"""Of the canonical pass. Part of what `KEPT_VERSION` stands for, like the padding of its batches."""
+"""Of the canonical pass. Part of what `TEACHER_OUTPUTS_VERSION` stands for, like the padding of its batches."""
 
 BY_HEAD = ("queries", "keys", "values")
 
 
-class Entry(Frozen):
+class Entry(FrozenModel):
     """One kept tensor: the shape of what stands at a token, or of an example's; what it is kept in, and what the
     forward pass gave."""
 
@@ -53,7 +53,7 @@ class Entry(Frozen):
         return math.prod(self.shape)
 
 
-class Manifest(Frozen):
+class Manifest(FrozenModel):
     """What a shelf holds. `scalings` are those of the scores of each layer, `checksums` those of the tensors' files."""
 
     parts: dict[str, Any]
@@ -93,15 +93,15 @@ def kept_for(needs: Iterable[str]) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class TeacherOutputStore:
     """One teacher's tensors on the training rows of `data`, in `folder`."""
 
     folder: Path
-    data: EncodedTask
+    data: TokenizedTask
     parts: Mapping[str, Any]
 
     @staticmethod
-    def of(root: Path, teacher: str, data: EncodedTask, numeric: Mapping[str, Any]) -> Shelf:
+    def of(root: Path, teacher: str, data: TokenizedTask, numeric: Mapping[str, Any]) -> TeacherOutputStore:
         """Within `root`, under a key over all that the last bit depends on, whoever fills it: the teacher's key, what
         it reads, the numeric mode, and the libraries and the kind of processor that compute it."""
         device = str(numeric["device"])
@@ -110,9 +110,9 @@ class Shelf:
             "reads": _digest(data.train, data.pad_token_id),
             "numeric": dict(numeric),
             "with": {"torch": torch.__version__, "transformers": transformers.__version__, "on": _processor(device)},
-            "version": KEPT_VERSION,
+            "version": TEACHER_OUTPUTS_VERSION,
         }
-        return Shelf(root / key(parts), data, parts)
+        return TeacherOutputStore(root / key(parts), data, parts)
 
     @cached_property
     def layout(self) -> Layout:
@@ -180,7 +180,7 @@ class Shelf:
         return self.layout.entries(name, self.qa) * entry.numbers * dtype(entry.kept).itemsize
 
 
-class KeptTeacher:
+class CachedTeacher:
     """Stands in for a `Teacher` in a cohort, and runs none: it reads what a shelf holds, all of `names`.
 
     Files are memory-mapped, so that no more of them is in memory than the system sees fit, and stay readable while
@@ -190,7 +190,7 @@ class KeptTeacher:
     passes = 0
     """Forward passes for a batch."""
 
-    def __init__(self, name: str, shelf: Shelf, names: Collection[str]) -> None:
+    def __init__(self, name: str, shelf: TeacherOutputStore, names: Collection[str]) -> None:
         if missing := shelf.missing(names):
             raise ValueError(f"{shelf.folder} does not hold {', '.join(sorted(missing))}")
         self.name = name
@@ -200,7 +200,7 @@ class KeptTeacher:
         self._files = {name: _mapped(shelf, name, self._manifest.tensors[name]) for name in names}
         self._row_of = {id: row for row, id in enumerate(shelf.data.train.ids)}
 
-    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> Tensors:
+    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:
         """As `Teacher.forward`, but for padding, which holds zeros."""
         wanted = [need for need in map(parse, needs) if need is not None]
         rows = np.array([self._row_of[id] for id in batch.ids])
@@ -211,7 +211,7 @@ class KeptTeacher:
         for need, tensor in tensors.items():
             if need.layer is not None:
                 layered[need.name][need.layer] = tensor
-        return Tensors(logits, pooled, embeddings, *(Layered(name, each) for name, each in layered.items()))
+        return ModelOutputs(logits, pooled, embeddings, *(Layered(name, each) for name, each in layered.items()))
 
     def _take(self, name: str, rows: np.ndarray, batch: Batch) -> Tensor:
         """Of the rows, in the shape and the dtype that a forward pass gives."""
@@ -243,13 +243,13 @@ def dtype(name: str) -> torch.dtype:
     return found
 
 
-def _mapped(shelf: Shelf, name: str, entry: Entry) -> Tensor:
+def _mapped(shelf: TeacherOutputStore, name: str, entry: Entry) -> Tensor:
     entries = shelf.layout.entries(name, shelf.qa)
     flat = torch.from_file(str(shelf.file(name)), shared=False, size=entries * entry.numbers, dtype=dtype(entry.kept))
     return flat.view(entries, *entry.shape)
 
 
-def _digest(encoded: Encoded, pad_token_id: int) -> str:
+def _digest(encoded: TokenizedExamples, pad_token_id: int) -> str:
     """Over what a teacher reads of the rows."""
     digest = hashlib.sha256(f"{encoded.kind} {pad_token_id}".encode())
     for column in (encoded.input_ids, encoded.token_type_ids, encoded.answer_mask):

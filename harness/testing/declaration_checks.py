@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api.method import Needs
-from harness.api.model_outputs import LAYERED, Layered, Tensors
+from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.plugin_host.discovery import describe
 from harness.testing.method_cases import BEGINNING, LATER, Broken, Case, NotApplicable, Subject
 
@@ -63,9 +63,9 @@ def _read(case: Case, draws: int) -> set[str]:
 
 
 class _Watched:
-    """Stands for a model's `Tensors`, and notes which are read."""
+    """Stands for a model's `ModelOutputs`, and notes which are read."""
 
-    def __init__(self, tensors: Tensors, who: str, read: set[str]) -> None:
+    def __init__(self, tensors: ModelOutputs, who: str, read: set[str]) -> None:
         self._tensors, self._who, self._read = tensors, who, read
 
     def __getattr__(self, name: str) -> Any:

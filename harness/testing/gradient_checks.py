@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.api.batch import NOT_MASKED, Batch
 from harness.api.errors import UserError
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.testing.method_cases import (
     BEGINNING,
     CLASSES,
@@ -67,7 +67,7 @@ def teacher_frozen(subject: Subject) -> None:
             raise Broken(f"{case}: the teacher's parameters have changed")
 
 
-def _note(shared: list[tuple[str, Tensor, int]], who: str, tensors: Tensors) -> Tensors:
+def _note(shared: list[tuple[str, Tensor, int]], who: str, tensors: ModelOutputs) -> ModelOutputs:
     """Torch counts the changes in place of every tensor."""
     if who != "student":
         shared += [(who, tensor, tensor._version) for tensor in tensors.every()]
@@ -162,7 +162,7 @@ def _left(pull: _Pull, strange: _Pull) -> str | None:
 
 def _excuse(case: Case, name: str) -> str | None:
     """What else has a part in a term, if something has."""
-    if name in case.stage.coupled:
+    if name in case.stage.batch_dependent:
         return "compares the examples of a batch"
     if name in case.random:
         return "draws random numbers"

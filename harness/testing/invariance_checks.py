@@ -77,22 +77,22 @@ def in_order(batch: Batch, rows: list[int]) -> Batch:
 
 
 def examples(subject: Subject) -> None:
-    """A term is the mean over its examples, but for those that are declared to be coupled: parts of a batch, weighted
-    by their shares of it, give the whole."""
+    """A term that is not declared `batch_dependent` is the mean over its examples: parts of a batch, weighted by their
+    shares of it, give the whole."""
 
     def hold(case: Case) -> bool:
-        coupled = case.stage.coupled
-        terms = steady(case, case.values(), but=coupled)
+        batch_dependent = case.stage.batch_dependent
+        terms = steady(case, case.values(), but=batch_dependent)
         parts = [case.batch.part(rows) for rows in PARTS]
         shares = [len(part.ids) / len(case.batch.ids) for part in parts]
-        found = [steady(case, replace(case, batch=part).values(), but=coupled) for part in parts]
+        found = [steady(case, replace(case, batch=part).values(), but=batch_dependent) for part in parts]
         if any(each.keys() != terms.keys() for each in found):
             raise Broken(f"{case}: a batch has the terms {', '.join(terms)}, and not every part of it has these")
         mean = {name: sum(s * each[name] for s, each in zip(shares, found, strict=True)) for name in terms}
         compare(case, terms, mean, "as the mean over the batch's parts", **ROUNDING)
         return bool(terms)
 
-    held(subject.steps, hold, "every term is declared coupled, or draws random numbers")
+    held(subject.steps, hold, "every term is declared batch_dependent, or draws random numbers")
 
 
 def half_precision(subject: Subject) -> None:

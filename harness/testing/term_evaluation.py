@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.api.batch import Batch, TaskKind
 from harness.api.errors import UserError, nearest
 from harness.api.method import LossTerms, Method, MethodConfig, Stage, Step, TaskInfo
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from harness.models.capture import Capture
 
 
-Show = Callable[[str, Tensors], Any]
+Show = Callable[[str, ModelOutputs], Any]
 """What a method is shown of a model's tensors: takes ``student``, ``teacher 1``, ... and these."""
 
 
-def as_they_are(who: str, tensors: Tensors) -> Tensors:
+def as_they_are(who: str, tensors: ModelOutputs) -> ModelOutputs:
     return tensors
 
 
@@ -177,7 +177,7 @@ def compute(
     from harness.training import term_names as names
     from harness.training.run import weighted_sum
 
-    def forward(needs: Collection[str]) -> Tensors:
+    def forward(needs: Collection[str]) -> ModelOutputs:
         return student.run(batch.inputs, needs, answer_mask=batch.answer_mask)
 
     with seeded(method.seed):
@@ -185,7 +185,15 @@ def compute(
     modules = modules.to(device=student.model.device, dtype=student.model.dtype)
     logged: dict[str, float | Tensor] = {}
     step = Step(
-        stage, at.index, at.steps, at.epoch, at.epochs, modules, generator, log=logged.__setitem__, again=forward
+        stage,
+        at.index,
+        at.steps,
+        at.epoch,
+        at.epochs,
+        modules,
+        generator,
+        log=logged.__setitem__,
+        forward_student=forward,
     )
     asked = stage.needs.teachers
     read = [_taught(teacher, batch, names) for teacher, names in zip(teachers, asked, strict=bool(asked))]
@@ -199,7 +207,7 @@ def compute(
     return Computed(terms, modules)
 
 
-def _taught(teacher: Capture, batch: Batch, needs: Collection[str]) -> Tensors:
+def _taught(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
     with torch.no_grad(), _eval_mode(teacher.model):
         return teacher.run(batch.inputs, needs, answer_mask=batch.answer_mask)
 

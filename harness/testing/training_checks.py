@@ -22,7 +22,7 @@ from harness.api.batch import Batch, TaskKind
 from harness.api.events import RunId
 from harness.api.losses import masked_lm_loss, task_loss
 from harness.api.method import LossTerms, Method, MethodConfig, Needs, Stage, Step
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.api.task import Splits
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.execution import run_checkpoints
@@ -32,10 +32,10 @@ from harness.tasks.tokenization import join, parts
 from harness.testing.method_cases import CLASSES, Broken, Sizes, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
-from harness.training.batch_stream import EncodedTask, Stream
+from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
-from harness.training.text_distillation import OnText, TextStream
+from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 CPU = torch.device("cpu")
 ROWS = 12
@@ -58,7 +58,7 @@ class _Labels(Method):
     def stages(self) -> Sequence[Stage]:
         return [Stage("labels", Needs(student=["logits"]))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         loss = masked_lm_loss if batch.kind == "text" else task_loss
         return {"task": loss(student.logits, batch)}
 
@@ -78,7 +78,7 @@ class Workshop:
         subject, student = self.subject, self._model(self.sizes, seed)
         models = [teacher.model for teacher in self.teachers.values()]
         made = bind(subject.method, subject.options, self.kind, student, models, seed=seed)
-        method = OnText(made, subject.general(made).stage) if self.kind == "text" else made
+        method = TextStageMethod(made, subject.general(made).stage) if self.kind == "text" else made
         return self._run(made.name, method, student, list(self.teachers))
 
     def company(self, seed: int) -> Run:
@@ -118,13 +118,13 @@ class Workshop:
     def _model(self, sizes: Sizes, seed: int) -> PreTrainedModel:
         return tiny_model(kind=self.kind, num_labels=CLASSES, vocab=VOCABULARY, seed=seed, **asdict(sizes))
 
-    def _stream(self) -> Stream:
+    def _stream(self) -> BatchStream:
         data = encoded(self.kind)
         if self.kind != "text":
-            return Stream(data, batch_size=TRAINING.batch_size, data_seed=1)
+            return BatchStream(data, batch_size=TRAINING.batch_size, data_seed=1)
         subject = self.subject
         general = subject.general(subject.cases[0].bound())
-        return TextStream(
+        return TextBatchStream(
             data,
             _Vocabulary(),
             batch_size=TRAINING.batch_size,
@@ -143,11 +143,11 @@ class _Vocabulary:
         return VOCABULARY
 
 
-def encoded(kind: TaskKind) -> EncodedTask:
+def encoded(kind: TaskKind) -> TokenizedTask:
     """Random rows, as a tokenizer would have made them."""
     batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5))
     train = join(parts(kind, _rows(batch)))
-    return EncodedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
+    return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
 
 
 def _rows(batch: Batch) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from harness.api.task import Splits, Task
 from harness.tasks.batching import epoch_batches
 from harness.tasks.cross_tokenizer import read_along
 from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
-from harness.tasks.tokenization import Encoded, collate, encode_by_parts, join
+from harness.tasks.tokenization import TokenizedExamples, collate, encode_by_parts, join
 from harness.tasks.tokenized_cache import recipe, remembered
 from harness.training.step_batch import Cut, StepBatch
 from harness.training.token_alignment import Alignment
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EncodedTask:
+class TokenizedTask:
     """A task's splits, tokenised by one tokenizer. `reader` is the tokenizer's fingerprint. `held` tokenises what is
     held out to choose on, where there is something."""
 
@@ -38,12 +38,12 @@ class EncodedTask:
     splits: Splits
     reader: str
     pad_token_id: int
-    train: Encoded
-    validation: Mapping[str, Encoded]
-    held: Callable[[], Encoded] | None = None
+    train: TokenizedExamples
+    validation: Mapping[str, TokenizedExamples]
+    held: Callable[[], TokenizedExamples] | None = None
 
     @cached_property
-    def selection(self) -> Encoded | None:
+    def selection(self) -> TokenizedExamples | None:
         """What is held out of the training split to choose on, tokenised when it is first asked for."""
         return self.held() if self.held else None
 
@@ -69,7 +69,7 @@ def encode_task(
     *,
     places: bool = False,
     fingerprints: Mapping[str, str] | None = None,
-) -> EncodedTask:
+) -> TokenizedTask:
     """Tokenise all splits of a task; with `places`, so that teachers with other tokenizers can read the training rows
     along.
 
@@ -78,8 +78,8 @@ def encode_task(
     cache.
     """
 
-    def one(dataset: Dataset, name: str, *, places: bool = False) -> Encoded:
-        def make() -> Iterator[Encoded]:
+    def one(dataset: Dataset, name: str, *, places: bool = False) -> TokenizedExamples:
+        def make() -> Iterator[TokenizedExamples]:
             return encode_by_parts(dataset, task, tokenizer, max_length, places=places)
 
         if fingerprints is None:
@@ -90,17 +90,17 @@ def encode_task(
     validation = {name: one(part, f"validation/{name}") for name, part in splits.validation.items()}
     train = one(splits.train, "train", places=places)
     held = partial(one, splits.selection, "selection") if splits.selection is not None else None
-    return EncodedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation, held)
+    return TokenizedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation, held)
 
 
 def encode_along(
-    students: EncodedTask,
+    students: TokenizedTask,
     tokenizer: PreTrainedTokenizerBase,
     reader: str,
     most: int | None,
     *,
     fingerprint: str | None = None,
-) -> EncodedTask:
+) -> TokenizedTask:
     """The training rows of `students`, which has their places, as another tokenizer reads them: of no more than `most`
     tokens. There are no validation splits: teachers read along only where somebody learns.
 
@@ -108,7 +108,7 @@ def encode_along(
     the cache.
     """
 
-    def make() -> Iterator[Encoded]:
+    def make() -> Iterator[TokenizedExamples]:
         return read_along(students.train, students.splits.train, tokenizer, most)
 
     if fingerprint is None:
@@ -116,10 +116,10 @@ def encode_along(
     else:
         shown = {"kind": students.task.kind, "along": students.reader}
         train = remembered(recipe(fingerprint, reader, tokenizer, most, **shown), make)
-    return EncodedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
+    return TokenizedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
 
 
-class Stream:
+class BatchStream:
     """The endless sequence of training batches: epoch after epoch, in the order that `data_seed` gives.
 
     Batches have `batch_size` rows, or as many as `token_budget` has room for. Their number differs from epoch to epoch
@@ -133,13 +133,13 @@ class Stream:
 
     def __init__(
         self,
-        students: EncodedTask,
+        students: TokenizedTask,
         *,
         batch_size: int,
         data_seed: int,
         token_budget: int | None = None,
         batching: Batching = "random",
-        others: Mapping[str, EncodedTask] | None = None,
+        others: Mapping[str, TokenizedTask] | None = None,
     ) -> None:
         self.reader = students.reader
         self.encoded = {students.reader: students, **(others or {})}

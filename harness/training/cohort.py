@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.api.batch import Batch
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.capture import Capture
 from harness.training import micro_batching, precision
-from harness.training.prefetcher import Ahead
+from harness.training.prefetcher import Prefetcher
 from harness.training.run import Run
-from harness.training.staged_stream import BatchStream
+from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
 from harness.training.stopwatch import Lap
 from harness.training.token_alignment import Alignment
@@ -34,7 +34,7 @@ class Source(Protocol):
     def passes(self) -> int:
         """Forward passes of a model for one batch."""
 
-    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> Tensors:
+    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:
         """What `needs` name, on the batch's device, without gradients."""
 
 
@@ -49,34 +49,38 @@ class Teacher:
         self.model = model.to(device).eval().requires_grad_(False)
         self.capture = Capture(model)
 
-        self.micro_batch: int | None = None
+        self.micro_batch_size: int | None = None
         """Examples of one forward pass, once memory has not sufficed for a batch."""
 
-    def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec, *, splits: bool = True) -> Tensors:
+    def forward(
+        self, batch: Batch, needs: frozenset[str], training: TrainingSpec, *, splits: bool = True
+    ) -> ModelOutputs:
         """The tensors of the whole batch; in parts, unless it is not to be split, if memory does not suffice for it.
 
         Raises:
-            NoRoom: it does not suffice for one example either, or for what is not to be split.
+            InsufficientMemory: it does not suffice for one example either, or for what is not to be split.
         """
         count, device = len(batch.ids), batch.labels.device
 
-        def attempt(size: int) -> Tensors:
+        def attempt(size: int) -> ModelOutputs:
             parts = [batch] if size >= count else [batch.part(rows) for rows in micro_batching.parts(count, size)]
             # no_grad, not inference_mode, whose tensors cannot enter a loss.
             with torch.no_grad(), precision.autocast(training, device), precision.matmuls(training, device):
-                return Tensors.joined([self.capture.run(p.inputs, needs, answer_mask=p.answer_mask) for p in parts])
+                return ModelOutputs.joined(
+                    [self.capture.run(p.inputs, needs, answer_mask=p.answer_mask) for p in parts]
+                )
 
-        asked = min(count, self.micro_batch or count)
+        asked = min(count, self.micro_batch_size or count)
         try:
             tensors, size = micro_batching.fitting(attempt, asked if splits else count, splits=splits)
-        except micro_batching.NoRoom as error:
+        except micro_batching.InsufficientMemory as error:
             what = "one example" if splits else f"{count} examples at once"
-            raise micro_batching.NoRoom(
+            raise micro_batching.InsufficientMemory(
                 f"memory does not suffice for {what} in teacher {self.name}: lower training.max_length, or take"
                 f" training.precision bf16 ({error})"
             ) from None
         if size < asked:
-            self.micro_batch = size
+            self.micro_batch_size = size
         return tensors
 
 
@@ -84,7 +88,7 @@ class Teacher:
 class Cohort:
     """Runs that share a stream of batches, and the teachers that they name. All students read with `stream.reader`."""
 
-    stream: BatchStream
+    stream: BatchSource
     teachers: Mapping[str, Source]
     runs: Sequence[Run]
     device: torch.device
@@ -107,7 +111,7 @@ class Cohort:
         """
         yield from [run for run in self.runs if run.ended]  # failed before its first step
         waiting = [run for run in self.runs if not run.ended]
-        with Ahead(self.stream, self.device) as ahead:
+        with Prefetcher(self.stream, self.device) as ahead:
             yield from self._steps(ahead.at, waiting, stop, checkpoint)
         for run in waiting:
             checkpoint(run)
@@ -127,7 +131,7 @@ class Cohort:
                 with micro_batching.told():
                     data = batch_at(position)
                     teachers = self._teach(position, data, due)
-            except micro_batching.NoRoom as error:
+            except micro_batching.InsufficientMemory as error:
                 yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
                 continue
             for run in due:
@@ -135,7 +139,7 @@ class Cohort:
                 if run.error is None:  # its teachers have not failed it
                     try:
                         self._step(run, data, teachers)
-                    except micro_batching.NoRoom as error:
+                    except micro_batching.InsufficientMemory as error:
                         yield from self._make_room(waiting, [run], str(error), checkpoint)
                         continue
                 meddled = _versions(data, teachers) != before
@@ -156,7 +160,7 @@ class Cohort:
         """Set `runs` apart, with a checkpoint. One that has the memory to itself already has failed."""
         if len(waiting) == 1:
             run = waiting.pop()
-            run.fail(micro_batching.NoRoom(reason))
+            run.fail(micro_batching.InsufficientMemory(reason))
             yield run
             return
         for run in runs:
@@ -168,7 +172,7 @@ class Cohort:
     def _step(self, run: Run, data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> None:
         """One step of the run: group by group, or on the whole batch if its stage compares examples with each other."""
         reader = self.stream.reader
-        if run.stage.coupled and len(data.cuts[reader]) > 1:
+        if run.stage.batch_dependent and len(data.cuts[reader]) > 1:
             whole = {name: [outputs.whole] for name, outputs in teachers.items() if outputs.whole is not None}
             batches, seen = [data.whole(reader)], whole
         else:
@@ -204,7 +208,9 @@ class Cohort:
                         alignments[teacher.reader] = self.stream.alignments(position, teacher.reader, self.device)
                     own = alignments[teacher.reader]
                     groups = [alignment.carry(group) for alignment, group in zip(own, groups, strict=True)]
-                outputs[name] = self._outputs(groups, data, whole=any(run.stage.coupled for run in readers[name]))
+                outputs[name] = self._outputs(
+                    groups, data, whole=any(run.stage.batch_dependent for run in readers[name])
+                )
             except Exception as error:
                 if micro_batching.ran_out_of_memory(error):
                     raise
@@ -219,7 +225,7 @@ class Cohort:
                 run.spent.teacher_forwards += teacher.passes
         return outputs
 
-    def _outputs(self, groups: list[Tensors], data: StepBatch, *, whole: bool) -> TeacherOutputs:
+    def _outputs(self, groups: list[ModelOutputs], data: StepBatch, *, whole: bool) -> TeacherOutputs:
         """`whole`: some run needs the whole batch."""
         if not whole or len(groups) == 1:
             return TeacherOutputs(groups)

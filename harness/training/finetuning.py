@@ -10,13 +10,13 @@ from torch import nn
 from harness.api.batch import Batch
 from harness.api.losses import task_loss
 from harness.api.method import Cofinetuning, LossTerms, Method, MethodConfig, Needs, Stage, Step, TaskInfo
-from harness.api.model_outputs import ModelShape, Tensors
+from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.models import joint_teachers
 from harness.models.capture import Capture
-from harness.training.batch_stream import EncodedTask
+from harness.training.batch_stream import TokenizedTask
 
 
-class Supervised(Method):
+class SupervisedFineTuning(Method):
     """The task's labels alone: how a teacher learns its task."""
 
     name = "teacher"
@@ -25,11 +25,11 @@ class Supervised(Method):
     def stages(self) -> Sequence[Stage]:
         return [Stage("fine-tuning", Needs(student=["logits"]))]
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         return {"task": task_loss(student.logits, batch)}
 
 
-class Together(Method):
+class JointFineTuning(Method):
     """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
     the others are modules beside it.
 
@@ -48,7 +48,7 @@ class Together(Method):
         task: TaskInfo,
         student: ModelShape,
         seed: int,
-        readings: Mapping[int, EncodedTask] | None = None,
+        readings: Mapping[int, TokenizedTask] | None = None,
     ) -> None:
         super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
         self.terms = cofinetuning.losses
@@ -62,7 +62,7 @@ class Together(Method):
         # Their head is the student's: it stands there alone, so that it is stepped, clipped and saved once.
         return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         batches = [self.readings[i].like(batch) if i in self.readings else batch for i in range(1 + len(self.others))]
         read = [
             capture.run(own.inputs, ["logits"], answer_mask=own.answer_mask)

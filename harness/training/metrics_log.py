@@ -13,7 +13,7 @@ class NonFiniteLoss(ArithmeticError):
     """A loss became NaN or infinite."""
 
 
-class LossLog:
+class MetricsLog:
     """Running sums of named scalars since the last reading."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memor
 """In messages of errors that have no class of their own."""
 
 
-class NoRoom(MemoryError):
+class InsufficientMemory(MemoryError):
     """Memory does not suffice, and what was tried cannot be done in smaller parts. Nothing has changed."""
 
 
@@ -27,13 +27,13 @@ def ran_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Whatever says inside that memory did not suffice becomes a `NoRoom`."""
+    """Whatever says inside that memory did not suffice becomes a `InsufficientMemory`."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, NoRoom) or not ran_out_of_memory(error):
+        if isinstance(error, InsufficientMemory) or not ran_out_of_memory(error):
             raise
-        raise NoRoom(_reason(error)) from None
+        raise InsufficientMemory(_reason(error)) from None
 
 
 def parts(count: int, size: int) -> Iterator[slice]:
@@ -46,7 +46,7 @@ def fitting(do: Callable[[int], T], size: int, *, splits: bool = True) -> tuple[
     that size. `do` begins anew each time.
 
     Raises:
-        NoRoom: it does not suffice for parts of one example, or for the whole where that is not to be split.
+        InsufficientMemory: memory does not suffice for one example, or for the whole batch where `splits` is false.
     """
     while True:
         try:
@@ -59,7 +59,7 @@ def fitting(do: Callable[[int], T], size: int, *, splits: bool = True) -> tuple[
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if not splits or size == 1:
-            raise NoRoom(reason)
+            raise InsufficientMemory(reason)
         size = (size + 1) // 2
 
 

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from harness.training.staged_stream import BatchStream
+from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch
 
 
@@ -18,13 +18,13 @@ def pays(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-class Ahead:
-    """A stream's batches on the device, the same as `Stream.at` gives. To be closed: it may own a thread.
+class Prefetcher:
+    """A stream's batches on the device, the same as `BatchStream.at` gives. To be closed: it may own a thread.
 
     On CUDA they are pinned: their copies to the device are queued behind its work, and nothing waits for them.
     """
 
-    def __init__(self, stream: BatchStream, device: torch.device) -> None:
+    def __init__(self, stream: BatchSource, device: torch.device) -> None:
         self._stream = stream
         self._device = device
         self._thread = ThreadPoolExecutor(1, "batches") if pays(device) else None

@@ -13,18 +13,18 @@ from transformers import PreTrainedModel
 from harness.api.batch import Batch
 from harness.api.events import LossPoint, RunId
 from harness.api.method import LossTerms, Method, Stage, Step
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.models.capture import Capture
 from harness.training import micro_batching, precision, term_names
 from harness.training.best_epoch import BestEpoch
-from harness.training.metrics_log import LossLog
+from harness.training.metrics_log import MetricsLog
 from harness.training.optimizer import adamw, freeze, set_learning_rate
 from harness.training.random_state import RandomState
-from harness.training.run_cost import Spent
+from harness.training.run_cost import RunCost
 from harness.training.schedule import learning_rate, stage_steps
 
-Said = tuple[str, float | Tensor, float]
+LoggedValue = tuple[str, float | Tensor, float]
 """A value to log, by name, and its weight in the step's: the share of the examples that it is of."""
 
 
@@ -81,16 +81,16 @@ class Run:
         self._frozen: list[nn.Parameter] = []
         self.optimizer = self._new_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self.micro_batch = training.micro_batch
+        self.micro_batch_size = training.micro_batch_size
         """Examples of one forward and backward pass, where a step is split; None: all of the batch's."""
         self.history: list[LossPoint] = []
         self.tokens = 0
         """Real tokens that the student has read."""
         self.padded_tokens = 0
         """The same with padding."""
-        self.spent = Spent(device)
+        self.spent = RunCost(device)
         self._skipped = torch.zeros((), dtype=torch.int64, device=device)
-        self._log = LossLog()
+        self._log = MetricsLog()
         self._weighed: set[str] = set()
 
     @property
@@ -116,12 +116,12 @@ class Run:
         """Steps that changed nothing, since their gradients overflowed in fp16."""
         return int(self._skipped)
 
-    def step(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[Tensors]]) -> None:
+    def step(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
         """One optimisation step on the groups of a batch, with each teacher's outputs on each group. Each group counts
         by its share of the examples. Whatever goes wrong in it ends this run, and no other.
 
         Raises:
-            NoRoom: memory does not suffice, and the batch cannot be split further. The run stands where it stood.
+            InsufficientMemory: the batch cannot be split further. The run is as it was before the step.
         """
         try:
             with self.spent.student.running():
@@ -129,7 +129,7 @@ class Run:
             self._advance()
             if self.best is not None:
                 self._look(self.best)
-        except micro_batching.NoRoom:
+        except micro_batching.InsufficientMemory:
             raise
         except Exception as error:
             self.fail(error)
@@ -150,7 +150,7 @@ class Run:
         self.student.to("meta")
         self.modules.to("meta")
 
-    def _optimise(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[Tensors]]) -> None:
+    def _optimise(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
         """Gradients of the groups, whole or in parts for which memory suffices; then the weights."""
         self.student.train()
         self.modules.train()
@@ -169,9 +169,9 @@ class Run:
                 setattr(owner, name, buffer)  # the method may have put another tensor in its place
             self.optimizer.zero_grad(set_to_none=True)
 
-        def attempt(size: int) -> list[Said]:
+        def attempt(size: int) -> list[LoggedValue]:
             begin()
-            said: list[Said] = []
+            said: list[LoggedValue] = []
             with self.random.active(), precision.matmuls(self.training, self.device):
                 for index, batch in enumerate(batches):
                     taught = {name: groups[index] for name, groups in teachers.items()}
@@ -179,43 +179,45 @@ class Run:
                         self._backward(batch, taught, rows, len(batch.ids[rows]) / examples, said)
             return said
 
-        coupled = bool(self.stage.coupled)
-        asked = largest if coupled else min(largest, self.micro_batch or largest)
+        batch_dependent = bool(self.stage.batch_dependent)
+        asked = largest if batch_dependent else min(largest, self.micro_batch_size or largest)
         try:
-            said, size = micro_batching.fitting(attempt, asked, splits=not coupled)
+            said, size = micro_batching.fitting(attempt, asked, splits=not batch_dependent)
             with micro_batching.told():  # the optimiser makes its moments in the first step, before it changes a weight
                 self._update()
-        except micro_batching.NoRoom as error:
+        except micro_batching.InsufficientMemory as error:
             begin()
-            raise micro_batching.NoRoom(self._advice(asked, str(error))) from None
+            raise micro_batching.InsufficientMemory(self._advice(asked, str(error))) from None
         if size < asked:
-            self.micro_batch = size
+            self.micro_batch_size = size
         for name, value, weight in said:
             self._log.add(name, value, weight)
 
     def _advice(self, count: int, reason: str) -> str:
         what = "one example of"
-        if self.stage.coupled:
-            what = f"{count} examples, which {', '.join(sorted(self.stage.coupled))} compare with each other, of"
+        if self.stage.batch_dependent:
+            what = (
+                f"{count} examples, which {', '.join(sorted(self.stage.batch_dependent))} compare with each other, of"
+            )
         return (
             f"memory does not suffice for {what} a batch: lower training.batch_size or training.max_length, take"
             f" training.precision bf16, or a smaller student ({reason})"
         )
 
     def _backward(
-        self, batch: Batch, teachers: Mapping[str, Tensors], rows: slice, share: float, said: list[Said]
+        self, batch: Batch, teachers: Mapping[str, ModelOutputs], rows: slice, share: float, said: list[LoggedValue]
     ) -> None:
         """Add the gradients of some of the batch's examples. Losses are means over examples: each part counts by its
         `share` of all examples of the step."""
         entire = len(batch.ids[rows]) == len(batch.ids)
         part = batch if entire else batch.part(rows)
-        logged: list[Said] = []
+        logged: list[LoggedValue] = []
         step = self._step(part, lambda name, value: logged.append((name, _plain(value), share)))
         needs = step.stage.needs
         with precision.autocast(self.training, self.device):
             student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
             read = zip(self.teachers, needs.teachers, strict=True) if needs.teachers else ()
-            seen = [teachers[name].only(asked) if asked else Tensors() for name, asked in read]
+            seen = [teachers[name].only(asked) if asked else ModelOutputs() for name, asked in read]
             terms = self.method.losses(step, part, student, seen if entire else [t.part(rows) for t in seen])
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)
@@ -228,10 +230,10 @@ class Run:
     def _update(self) -> None:
         """Change the weights by the gradients, and give the gradients' memory up to the runs that come next."""
         self.scaler.unscale_(self.optimizer)
-        clip = self.training.clip
-        if clip is not None or self.scaler.is_enabled():
+        max_norm = self.training.max_grad_norm
+        if max_norm is not None or self.scaler.is_enabled():
             parameters = [*self.student.parameters(), *self.modules.parameters()]
-            norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+            norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
             if self.scaler.is_enabled():
                 self._skipped += ~norm.isfinite()  # on the device: to look at it would wait for it
         set_learning_rate(self.optimizer, self._learning_rate())
@@ -250,7 +252,7 @@ class Run:
             modules=self.modules,
             generator=self.random.generator,
             log=log,
-            again=lambda needs: self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask),
+            forward_student=lambda needs: self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask),
         )
 
     def _learning_rate(self) -> float:
@@ -322,7 +324,7 @@ class Run:
                 "tokens": self.tokens,
                 "padded_tokens": self.padded_tokens,
                 "teacher_forwards": self.spent.teacher_forwards,
-                "micro_batch": self.micro_batch,
+                "micro_batch_size": self.micro_batch_size,
                 "skipped": self.skipped_steps,
             },
             "seconds": self.spent.seconds(),
@@ -354,7 +356,7 @@ class Run:
             self.best.load_state_dict(state["best"])
         self.tokens = counts["tokens"]
         self.padded_tokens = counts["padded_tokens"]
-        self.micro_batch = counts["micro_batch"]
+        self.micro_batch_size = counts["micro_batch_size"]
         self._skipped.fill_(counts["skipped"])
         self.spent.resume(state["seconds"], counts["teacher_forwards"])
 

@@ -10,7 +10,7 @@ import torch
 from harness.training.stopwatch import Lap, Stopwatch
 
 
-class Spent:
+class RunCost:
     """Counts from when it is made, or goes on from what a checkpoint says. `student` and `evaluation` are started by
     whoever is at work."""
 

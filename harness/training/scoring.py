@@ -13,9 +13,9 @@ from harness.api.batch import Batch
 from harness.metrics.task_scores import Scored, combine, evaluate_outputs
 from harness.models.capture import Capture
 from harness.tasks.batching import eval_batches
-from harness.tasks.tokenization import Encoded, collate
+from harness.tasks.tokenization import TokenizedExamples, collate
 from harness.training import finite_checks, micro_batching
-from harness.training.batch_stream import EncodedTask
+from harness.training.batch_stream import TokenizedTask
 
 AT_ONCE = 32
 """Examples of a forward pass. Always as many: a score depends in its last bits on them, and on no setting of training.
@@ -24,7 +24,7 @@ What `VERSION` stands for."""
 
 def score(
     capture: Capture,
-    data: EncodedTask,
+    data: TokenizedTask,
     metrics: Mapping[str, Any],
     *,
     device: torch.device,
@@ -35,7 +35,7 @@ def score(
     validation splits too where none are held out. Always in the weights' own precision.
 
     Raises:
-        NoRoom: memory does not suffice for one example.
+        InsufficientMemory: memory does not suffice for one example.
         NotFinite: a weight or a logit is NaN or infinite. A score would be that of the first class.
     """
     finite_checks.check_weights(capture.model, "when the model is scored")
@@ -51,7 +51,7 @@ def score(
 
 
 def logits(
-    capture: Capture, encoded: Encoded, pad_token_id: int, *, device: torch.device, batch_size: int = AT_ONCE
+    capture: Capture, encoded: TokenizedExamples, pad_token_id: int, *, device: torch.device, batch_size: int = AT_ONCE
 ) -> list[np.ndarray]:
     """One array for each row, in the rows' order: [C], [1], or for QA [2, tokens] without padding. In smaller batches
     where memory does not suffice."""

@@ -9,13 +9,13 @@ from typing import Protocol
 
 import torch
 
-from harness.training.batch_stream import Stream
+from harness.training.batch_stream import BatchStream
 from harness.training.step_batch import StepBatch
 from harness.training.token_alignment import Alignment
 
 
-class BatchStream(Protocol):
-    """A sequence of training batches, by position: see `Stream`."""
+class BatchSource(Protocol):
+    """A sequence of training batches, by position: see `BatchStream`."""
 
     @property
     def reader(self) -> str:
@@ -37,7 +37,7 @@ class StagedStream:
     A stream that several stages share continues where the last of them stopped.
     """
 
-    def __init__(self, streams: Sequence[Stream], lengths: Sequence[int]) -> None:
+    def __init__(self, streams: Sequence[BatchStream], lengths: Sequence[int]) -> None:
         self.reader = streams[0].reader
         self._streams = streams
         self._begins = [0, *accumulate(lengths)][:-1]
@@ -58,7 +58,7 @@ class StagedStream:
         stream, place = self._find(position)
         return stream.alignments(place, reader, device)
 
-    def _find(self, position: int) -> tuple[Stream, int]:
+    def _find(self, position: int) -> tuple[BatchStream, int]:
         """The stream of the stage at that step, and the place in it. The last stage has no end: batches may be made
         ahead."""
         stage = bisect_right(self._begins, position) - 1

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.api.batch import Batch, TaskKind
-from harness.api.model_outputs import LAYERED, Layered, Tensors
+from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 
 Cut = tuple[slice, int]
 """A group: its rows within the batch, and the tokens of its longest row."""
@@ -54,8 +54,8 @@ class TeacherOutputs:
     """What one teacher computed on the groups of a step, and the same joined to the whole batch, where a run that
     needs the whole batch reads it."""
 
-    groups: list[Tensors]
-    whole: Tensors | None = None
+    groups: list[ModelOutputs]
+    whole: ModelOutputs | None = None
 
     def every(self) -> list[torch.Tensor]:
         """All tensors there are."""
@@ -63,10 +63,10 @@ class TeacherOutputs:
         return [tensor for each in (*self.groups, *whole) for tensor in each.every()]
 
 
-def join_groups(groups: Sequence[Tensors], tokens: int, kind: TaskKind) -> Tensors:
+def join_groups(groups: Sequence[ModelOutputs], tokens: int, kind: TaskKind) -> ModelOutputs:
     """The outputs of all groups as those of the whole batch of `tokens` tokens. Beyond a group's longest row there are
     zeros, and the lowest value in the logits of extractive QA."""
-    return Tensors.joined([_padded(group, tokens, kind) for group in groups])
+    return ModelOutputs.joined([_padded(group, tokens, kind) for group in groups])
 
 
 TOKEN_AXES: Mapping[str, Sequence[int]] = {
@@ -80,7 +80,7 @@ TOKEN_AXES: Mapping[str, Sequence[int]] = {
 LOGITS_AXES: Mapping[TaskKind, Sequence[int]] = {"qa": (2,), "text": (1,)}
 
 
-def _padded(tensors: Tensors, tokens: int, kind: TaskKind) -> Tensors:
+def _padded(tensors: ModelOutputs, tokens: int, kind: TaskKind) -> ModelOutputs:
     def pad(tensor: torch.Tensor, axes: Sequence[int], value: float = 0.0) -> torch.Tensor:
         widths = [(0, tokens - size if axis in axes else 0) for axis, size in enumerate(tensor.shape)]
         return F.pad(tensor, [width for pair in reversed(widths) for width in pair], value=value)
@@ -93,4 +93,4 @@ def _padded(tensors: Tensors, tokens: int, kind: TaskKind) -> Tensors:
         Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(tensors, name).items()}) for name in LAYERED
     ]
     embeddings = pad(embeddings, (1,)) if embeddings is not None else None
-    return Tensors(logits, tensors._pooled, embeddings, *layered)
+    return ModelOutputs(logits, tensors._pooled, embeddings, *layered)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from harness.api.batch import NOT_MASKED, Batch
 from harness.api.method import LossTerms, Method, Stage, Step
-from harness.api.model_outputs import ModelShape, Tensors
+from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.seeds import derive
 from harness.config.schema import Batching
-from harness.training.batch_stream import EncodedTask, Stream
+from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.step_batch import StepBatch
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1
@@ -24,7 +24,7 @@ AS_MASK, AS_ANOTHER = 0.8, 0.1
 section 3.1); the others stand as they are."""
 
 
-class OnText(Method):
+class TextStageMethod(Method):
     """A method's general stage as the only stage of a run."""
 
     min_teachers = max_teachers = 1
@@ -42,7 +42,7 @@ class OnText(Method):
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         return self.method.modules(student, teachers)
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         return self.method.losses(step, batch, student, teachers)
 
     def weights(self, step: Step) -> Mapping[str, float]:
@@ -52,7 +52,7 @@ class OnText(Method):
         return self.method.notes()
 
 
-class TextStream(Stream):
+class TextBatchStream(BatchStream):
     """The endless sequence of batches of unlabelled text.
 
     A share `masking` of the tokens is masked anew each time that a text comes (none if it is 0); the labels are those
@@ -61,7 +61,7 @@ class TextStream(Stream):
 
     def __init__(
         self,
-        text: EncodedTask,
+        text: TokenizedTask,
         tokenizer: Any,
         *,
         batch_size: int,
@@ -105,7 +105,7 @@ class TextStream(Stream):
         return torch.zeros_like(weights, dtype=torch.bool).index_fill_(0, drawn, True).view_as(ids)
 
 
-def _by_rarity(text: EncodedTask, vocabulary: int, smoothing: float) -> Tensor:
+def _by_rarity(text: TokenizedTask, vocabulary: int, smoothing: float) -> Tensor:
     """The weight of each token in the draw of those to mask, float64 [V]: its count to the power of -`smoothing`."""
     counts = np.bincount(text.train.input_ids.values, minlength=vocabulary)
     return torch.from_numpy(np.maximum(counts, 1.0) ** -smoothing)

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.api.model_outputs import Layered, Tensors
+from harness.api.model_outputs import Layered, ModelOutputs
 from harness.tasks.token_offsets import NOWHERE
-from harness.tasks.tokenization import Encoded
+from harness.tasks.tokenization import TokenizedExamples
 from harness.training.device_transfer import sent
 
 
@@ -36,7 +36,9 @@ class Alignment:
         self._answer_mask = answer_mask
 
     @staticmethod
-    def of(student: Encoded, teacher: Encoded, rows: Sequence[int], device: torch.device) -> Alignment:
+    def of(
+        student: TokenizedExamples, teacher: TokenizedExamples, rows: Sequence[int], device: torch.device
+    ) -> Alignment:
         """Of the named rows, padded to the longest; both encoded with their places, row by row the same."""
         mask = None
         if student.answer_mask is not None:
@@ -44,7 +46,7 @@ class Alignment:
             mask = sent(torch.from_numpy(padded), device)
         return Alignment(_places(student, rows, device), _places(teacher, rows, device), mask)
 
-    def carry(self, tensors: Tensors) -> Tensors:
+    def carry(self, tensors: ModelOutputs) -> ModelOutputs:
         """The teacher's tensors at the student's tokens: `embeddings`, `hidden`, and for QA `logits`. What stands at
         no token, `pooled` and other logits, stays as it is; nothing else can be carried."""
         logits, embeddings = tensors._logits, tensors._embeddings
@@ -107,7 +109,7 @@ class Alignment:
         return torch.stack([torch.where(first == beyond, 0, first), last], dim=1)
 
 
-def _places(encoded: Encoded, rows: Sequence[int], device: torch.device) -> Tensor:
+def _places(encoded: TokenizedExamples, rows: Sequence[int], device: torch.device) -> Tensor:
     assert encoded.places is not None
     padded = encoded.places.padded(rows, int(encoded.lengths[list(rows)].max()), NOWHERE)
     return sent(torch.from_numpy(padded).long(), device)

@@ -14,13 +14,13 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     layers,
 )
 from harness.api.losses import relation_kl, task_loss
@@ -132,7 +132,7 @@ class MiniLM(Method):
 
         return Needs(student=vectors(self.student.layers), teachers=[vectors(self.teacher_layer)])
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         if step.stage.name == "finetune":
             return {"task": task_loss(student.logits, batch)}
         (teacher,) = teachers

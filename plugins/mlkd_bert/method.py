@@ -14,6 +14,7 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
@@ -21,7 +22,6 @@ from harness import (
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     layers,
 )
 from harness.api import layer_mapping as layer_mapping
@@ -105,7 +105,7 @@ class MLKDBert(Method):
     def _stage(self, stage: str, on: Sequence[str]) -> Stage:
         needs = [self._needs(name) for name in on]
         student, teacher = ({need for pair in needs for need in pair[side]} for side in (0, 1))
-        return Stage(stage, Needs(student, [teacher]), coupled=COUPLED & {*on})
+        return Stage(stage, Needs(student, [teacher]), batch_dependent=COUPLED & {*on})
 
     def _needs(self, name: str) -> tuple[list[str], list[str]]:
         """What a loss reads of the student, and of the teacher."""
@@ -132,17 +132,17 @@ class MLKDBert(Method):
             names.append("sc")
         return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden) for name in names})
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         (teacher,) = teachers
         terms = {"emb": self._emb, "mha": self._mha, "ffn": self._ffn, "ss": self._ss, "sc": self._sc, "kd": self._kd}
         names = {"stage1": STAGE1, "stage2": STAGE2}.get(step.stage.name, (*STAGE1, *STAGE2))
         return {name: terms[name](step, batch, student, teacher) for name in self._on(names)}
 
-    def _emb(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _emb(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Relations of the embedding output's tokens."""
         return shared.relation_kl(student.embeddings, teacher.embeddings, batch.mask)
 
-    def _mha(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _mha(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Relations of the attention outputs' tokens: the student's by head, the teacher's in as many splits."""
         terms = [
             shared.relation_kl(student.context[m], teacher.context[g], batch.mask, heads=self.student.heads)
@@ -150,7 +150,7 @@ class MLKDBert(Method):
         ]
         return torch.stack(terms).sum()
 
-    def _ffn(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _ffn(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Squared distance of hidden states, the student's projected."""
         terms = [
             shared.token_mse(step.modules[f"ffn_{m}"](student.hidden[m]), teacher.hidden[g], batch.mask)
@@ -158,25 +158,25 @@ class MLKDBert(Method):
         ]
         return torch.stack(terms).sum()
 
-    def _ss(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _ss(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Relations of the batch's samples: those of one sequence, whose tokens are the samples' [CLS]."""
         own, theirs = self._cls(student)[None], self._cls_of_teacher(teacher)[None]
         return shared.relation_kl(own, theirs, torch.ones_like(own[..., 0], dtype=torch.bool))
 
-    def _sc(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _sc(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Contrast of the samples' [CLS] by class, in two views."""
         if self.config.views == "dropout":
-            views = self._cls(student), self._cls(step.again([self._last]))
+            views = self._cls(student), self._cls(step.forward_student([self._last]))
         else:
             views = step.modules["sc"](self._cls(student)), self._cls_of_teacher(teacher)
         return sample_contrast(*views, batch.labels, self.config.contrast_temperature)
 
-    def _kd(self, step: Step, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _kd(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """KL of the predictions, without a factor for the temperature."""
         return shared.kl_loss(student.logits, teacher.logits, batch, self.config.temperature)
 
-    def _cls(self, student: Tensors) -> Tensor:
+    def _cls(self, student: ModelOutputs) -> Tensor:
         return student.hidden[self.student.layers][:, 0]
 
-    def _cls_of_teacher(self, teacher: Tensors) -> Tensor:
+    def _cls_of_teacher(self, teacher: ModelOutputs) -> Tensor:
         return teacher.hidden[self.teachers[0].layers][:, 0]

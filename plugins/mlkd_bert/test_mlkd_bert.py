@@ -43,8 +43,8 @@ def test_contrast_is_off_without_classes_and_the_record_says_so():
     for kind in ("regression", "qa"):
         method = made(kind)
         assert method.notes()["sc"] == f"off: a {kind} task has no classes"
-        assert [stage.coupled for stage in method.stages()] == [frozenset(), {"ss"}]
-    assert made("classification").stages()[1].coupled == {"ss", "sc"}
+        assert [stage.batch_dependent for stage in method.stages()] == [frozenset(), {"ss"}]
+    assert made("classification").stages()[1].batch_dependent == {"ss", "sc"}
     assert made("classification").notes()["layer_map"] == [[3], [6], [9], [12]]
 
 

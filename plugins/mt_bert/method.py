@@ -15,6 +15,7 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
@@ -22,7 +23,6 @@ from harness import (
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     layers,
 )
 from harness.api import layer_mapping as layer_mapping
@@ -90,7 +90,7 @@ class MTBERT(Method):
             }
         )
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         terms = {
             "distillation": torch.stack([self._distillation(batch, student, each) for each in teachers]).sum(),
             "task": shared.task_loss(student.logits, batch),
@@ -99,7 +99,9 @@ class MTBERT(Method):
             {"hidden": self._hidden(step.modules, batch, student, teachers), **terms} if self.layer_maps[0] else terms
         )
 
-    def _hidden(self, modules: nn.ModuleDict, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> Tensor:
+    def _hidden(
+        self, modules: nn.ModuleDict, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]
+    ) -> Tensor:
         """MSE(H_S[m], H_Ti[g_i(m)] W_im), summed over teachers i and student layers m."""
         terms = [
             shared.token_mse(student.hidden[m], modules[_projection(i, m)](teacher.hidden[layer]), batch.mask)
@@ -108,7 +110,7 @@ class MTBERT(Method):
         ]
         return torch.stack(terms).sum()
 
-    def _distillation(self, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _distillation(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Of one teacher: CE(softmax(z_T / t), softmax(z_S / t)) / (1 + CE(z_T, y)) of each example, then their mean.
         For QA the quotient is taken for start and for end."""
         crossed = shared.soft_cross_entropies(student.logits, teacher.logits, batch, self.config.temperature)
@@ -121,7 +123,7 @@ def _projection(teacher: int, layer: int) -> str:
     return f"teacher_{teacher}_layer_{layer}"
 
 
-def _sum_of_task_losses(batches: Sequence[Batch], teachers: Sequence[Tensors]) -> LossTerms:
+def _sum_of_task_losses(batches: Sequence[Batch], teachers: Sequence[ModelOutputs]) -> LossTerms:
     """Of each teacher in the tokens that it read."""
     read = zip(batches, teachers, strict=True)
     return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, (batch, teacher) in enumerate(read, start=1)}

@@ -20,7 +20,7 @@ from torch import Tensor
 from harness import Augmentation, MethodConfig
 from harness.api.method import MaskedLanguageModel, Row
 from harness.api.seeds import derive
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 from . import vectors
 from .vectors import WordVectors, best
@@ -101,7 +101,7 @@ def _variants(row: Row, words: Mapping[str, Sequence[Word]], config: AugmentConf
         if column not in row:
             continue
         text = row[column]
-        dice = Dice(derive(config.seed, str(row["id"]), column))
+        dice = SeededChoice(derive(config.seed, str(row["id"]), column))
         seen = {text}
         for _ in range(config.variants):
             variant = _variant(text, words[text], dice, config.probability)
@@ -111,7 +111,7 @@ def _variants(row: Row, words: Mapping[str, Sequence[Word]], config: AugmentConf
                 yield {**row, "id": f"{row['id']}~{count}", column: variant}
 
 
-def _variant(text: str, words: Sequence[Word], dice: Dice, probability: float) -> str:
+def _variant(text: str, words: Sequence[Word], dice: SeededChoice, probability: float) -> str:
     pieces, end = [], 0
     for word in words:
         if word.candidates and dice.chance(probability):

@@ -16,6 +16,7 @@ from harness import (
     LossTerms,
     Method,
     MethodConfig,
+    ModelOutputs,
     ModelShape,
     Needs,
     Problem,
@@ -23,7 +24,6 @@ from harness import (
     Stage,
     Step,
     TaskInfo,
-    Tensors,
     layers,
 )
 from harness.api import layer_mapping as layer_mapping
@@ -138,7 +138,7 @@ class TinyBERT(Method):
         bias = self.config.projection_bias
         return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden, bias=bias) for name in names})
 
-    def losses(self, step: Step, batch: Batch, student: Tensors, teachers: Sequence[Tensors]) -> LossTerms:
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         if step.stage.name == "prediction" and self._learns_labels:
             return {"prediction": shared.task_loss(student.logits, batch)}
         (teacher,) = teachers
@@ -156,7 +156,7 @@ class TinyBERT(Method):
         representation = self.config.representation_weight
         return {"attention": self.config.attention_weight, "hidden": representation, "embedding": representation}
 
-    def _hidden(self, modules: nn.ModuleDict, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _hidden(self, modules: nn.ModuleDict, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Equation 8, summed over student layers."""
         terms = [
             shared.token_mse(
@@ -166,7 +166,7 @@ class TinyBERT(Method):
         ]
         return torch.stack(terms).sum()
 
-    def _attention(self, batch: Batch, student: Tensors, teacher: Tensors) -> Tensor:
+    def _attention(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Equation 7, or its variants of the study, summed over student layers. The mean of a block is that of its
         scores for an MSE of scores, of its probabilities otherwise."""
         losses = {"mse": shared.score_mse, "kl": shared.attention_kl, "cosine": shared.attention_cosine}

@@ -16,7 +16,7 @@ from harness.models.families import shape
 from harness.models.initialization import seeded
 from harness.models.masked_lm import MaskedLM
 from harness.plugin_host.host import Host
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 TINYBERT = Host.create().methods["tinybert"]
@@ -111,7 +111,7 @@ def slow_variants(model, row, *, variants, probability, count, seed, table=None)
     words = [
         (span, sorted_as(model, slow_candidates(model, text, *span, count, table), table)) for span in slow_spans(text)
     ]
-    dice = Dice(derive(seed, row["id"], "text"))
+    dice = SeededChoice(derive(seed, row["id"], "text"))
     for _ in range(variants):
         out, end = "", 0
         for (start, stop), candidates in words:

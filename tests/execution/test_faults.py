@@ -23,7 +23,7 @@ class FaultyConfig(MethodConfig):
     """How it fails."""
 
     by: Literal["exception", "nan", "memory"] = Field("exception", description="what it fails by")
-    coupled: bool = Field(False, description="whether its term compares examples")
+    batch_dependent: bool = Field(False, description="whether its term compares examples")
 
 
 class Faulty(Method):
@@ -34,7 +34,7 @@ class Faulty(Method):
 
     def stages(self):
         terms = frozenset({"task"}) if self.config.coupled else frozenset()
-        return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]), coupled=terms)]
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]), batch_dependent=terms)]
 
     def losses(self, step, batch, student, teachers):
         loss = task_loss(student.logits, batch)
@@ -56,7 +56,7 @@ FAULTS = [
     {"label": "exception", "by": "exception"},
     {"label": "nan", "by": "nan"},
     {"label": "memory", "by": "memory"},
-    {"label": "memory-whole", "by": "memory", "coupled": True},
+    {"label": "memory-whole", "by": "memory", "batch_dependent": True},
 ]
 SOUND = ["finetune", "tinybert", "mlkd_bert"]
 WORDS = {

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from harness.api.errors import UserError
 from harness.cli import app
 from harness.training import finetuning
-from harness.training.text_distillation import OnText
+from harness.training.text_distillation import TextStageMethod
 
 PLUGIN = '''
 """A method whose loss is finite, and whose gradients are NaN in its last step."""
@@ -77,7 +77,7 @@ def test_nan_gradients_in_the_last_step_are_a_failed_run(suite, selection):
 
 
 def test_a_teacher_with_nan_weights_is_not_stored(suite, monkeypatch):
-    supervised = finetuning.Supervised
+    supervised = finetuning.SupervisedFineTuning
     monkeypatch.setattr(supervised, "losses", nan_gradients_at_the_end(supervised.losses))
     with pytest.raises(UserError, match=r"teacher base on order failed: weights are not finite after the last step, 8"):
         suite.run()
@@ -95,7 +95,7 @@ def test_a_student_with_nan_weights_is_not_kept_after_its_stage_on_text(suite, m
     content["methods"] = ["tinybert"]
     content["general"] = {"data": "corpus.txt", "steps": 6, "batch_size": 8, "max_length": 12, "lr": 1e-3}
     suite.path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    monkeypatch.setattr(OnText, "losses", nan_gradients_at_the_end(OnText.losses))
+    monkeypatch.setattr(TextStageMethod, "losses", nan_gradients_at_the_end(TextStageMethod.losses))
     with pytest.raises(UserError, match=r"stage on text .* failed: after step 6: NotFinite: weights are not finite"):
         suite.run()
     assert not list((suite.folder / "cache" / "general").glob("*/record.json"))

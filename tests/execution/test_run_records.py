@@ -28,7 +28,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
     together = sum(cost.student_seconds + cost.teacher_seconds for cost in costs)
     assert together <= max(cost.wall_seconds for cost in costs)
     assert {cost.evaluation_seconds for cost in costs} == {1.5}
-    assert all(cost.micro_batch is None and cost.skipped_steps == 0 for cost in costs)
+    assert all(cost.micro_batch_size is None and cost.skipped_steps == 0 for cost in costs)
 
 
 def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from harness.api.errors import UserError
 from harness.execution import cohort_driver
-from harness.execution.cohort_driver import Cohorts
+from harness.execution.cohort_driver import StudentCohorts
 
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
 
@@ -35,7 +35,7 @@ def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, m
 
 def test_without_room_for_all_models_the_runs_are_halved(small, monkeypatch):
     small.run("seeds=[1]")
-    expected, runs = results(small), Cohorts._runs
+    expected, runs = results(small), StudentCohorts._runs
     for record in small.store().records():
         (small.store().run_folder(record.key) / "record.json").unlink()
 
@@ -44,7 +44,7 @@ def test_without_room_for_all_models_the_runs_are_halved(small, monkeypatch):
             raise torch.OutOfMemoryError(SAYS)
         return runs(self, jobs, stream, reading)
 
-    monkeypatch.setattr(Cohorts, "_runs", starved)
+    monkeypatch.setattr(StudentCohorts, "_runs", starved)
     assert small.run("seeds=[1]").failed == []
     assert {record.cost.cohort_size for record in small.store().records()} == {1}
     assert results(small) == expected

@@ -136,7 +136,7 @@ def test_who_waits_for_another_process_can_be_stopped(small):
     plan = small.plan("methods=[logit_kd]", "seeds=[1]")
     small.run("methods=[finetune]", "seeds=[1]")
     (job,) = plan.teachers
-    (reading,) = local_engine.Readings().of(job.data, [job.reader], plan.spec.training.max_length)
+    (reading,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
     shelf = teacher_cache.shelf(job, reading, plan.spec, CPU)
     shelf.folder.parent.mkdir(parents=True)
     with FileLock(f"{shelf.folder}.lock"), pytest.raises(Interrupted):

@@ -14,7 +14,7 @@ from harness.api.errors import UserError
 from harness.models import tokenizers
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import begins_on_text
-from harness.training.text_distillation import OnText
+from harness.training.text_distillation import TextStageMethod
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 METHODS = [
@@ -106,7 +106,7 @@ def test_records_students_and_the_board(suite):
 
 
 def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeypatch):
-    losses = OnText.losses
+    losses = TextStageMethod.losses
 
     def faulty(self, *args):
         if self.method.name == "tinybert":
@@ -115,7 +115,7 @@ def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeyp
 
     methods = "methods=[tinybert, {minilm: {assistant: true}}]"
     with monkeypatch.context() as patch:
-        patch.setattr(OnText, "losses", faulty)
+        patch.setattr(TextStageMethod, "losses", faulty)
         with pytest.raises(UserError, match=r"the stage on text of .*tinybert.* failed: step 1 .*on purpose"):
             suite.run(methods, "seeds=[1]")
     listener = Listener()

@@ -35,7 +35,7 @@ def make(family, kind="classification", **sizes):
 
 
 def names(tensors):
-    """Every tensor that a `Tensors` holds, by the name that asks for it."""
+    """Every tensor that a `ModelOutputs` holds, by the name that asks for it."""
     held = {f"{name}[{i}]" for name in PER_LAYER for i in getattr(tensors, name)}
     return held | {name for name in ("logits", "pooled", "embeddings") if getattr(tensors, f"_{name}") is not None}
 

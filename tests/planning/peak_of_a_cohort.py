@@ -63,7 +63,7 @@ def cohort(methods, teacher, student, batch, precision):
         stages = made.stages()
         asked = frozenset(need for stage in stages for needs in stage.needs.teachers for need in needs)
         teachers = {"base": (base, asked)} if bases else {}
-        split = [(stage.needs.student, not stage.coupled) for stage in stages]
+        split = [(stage.needs.student, not stage.batch_dependent) for stage in stages]
         loads.append(memory_estimate.load(own, split, teachers, reading, training, fused=False))
     return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "reader", CPU)}, runs, CPU), loads
 

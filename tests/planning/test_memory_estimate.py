@@ -43,9 +43,9 @@ def test_tensors_are_counted_by_their_shapes():
 def test_what_makes_a_step_larger_and_smaller():
     plain = load().step
     assert load(fused=False).step > plain
-    assert load(training=TrainingSpec(micro_batch=1)).step < plain
-    coupled = [(frozenset({"logits"}), False)]
-    assert load(training=TrainingSpec(micro_batch=1), stages=coupled).step == plain
+    assert load(training=TrainingSpec(micro_batch_size=1)).step < plain
+    batch_dependent = [(frozenset({"logits"}), False)]
+    assert load(training=TrainingSpec(micro_batch_size=1), stages=batch_dependent).step == plain
     big = memory_estimate.Reading(32, 128, 100, 3)
     full, half = (
         memory_estimate.activations(SMALL, big, half=precise == "bf16", fused=True) for precise in ("fp32", "bf16")

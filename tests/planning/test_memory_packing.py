@@ -8,19 +8,19 @@ import pytest
 from harness import General, Method, Needs, Stage, planning
 from harness.config.schema import TrainingSpec
 from harness.planning import memory_estimate, memory_packing
-from harness.planning.jobs import Reader
+from harness.planning.jobs import TokenizerRef
 
 METHODS = "methods=[finetune, logit_kd, tinybert, mlkd_bert]"
 FRESH = "teacher_cache.max_gb=0"
 
 
 @dataclass
-class OnText:
+class TextStage:
     """As much of a general job as its load reads."""
 
     method: Method
     general: General
-    reader: Reader
+    reader: TokenizerRef
     training: TrainingSpec
     cohort: tuple[str, str, float] = ("teacher", "", 0.0)
 
@@ -81,7 +81,7 @@ def test_logits_over_a_vocabulary_weigh_in_a_stage_on_text(small):
     sizes = {}
     for name in ("logits", "hidden[1]"):
         general = General(Stage("general", Needs([name], [[name]])))
-        job = OnText(run.method, general, run.reader, training)
+        job = TextStage(run.method, general, run.reader, training)
         sizes[name] = memory_estimate.peak([memory_packing.of_general(job, "cpu")])
     vocabulary, tokens = len(run.reader.tokenizer), training.batch_size * training.max_length
     hidden = run.method.student.hidden

@@ -7,14 +7,14 @@ from harness.planning import keys
 
 
 def test_default_settings_add_nothing():
-    always = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "clip"}
+    always = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm"}
     assert set(keys.training(TrainingSpec())) == always
     assert set(keys.numeric("cuda", "fp32")) == {"device", "precision", "teacher_tensors"}
 
 
 @pytest.mark.parametrize(("size", "counts"), [(8, True), (31, True), (32, False), (64, False)])
 def test_parts_count_where_they_are_parts(size, counts):
-    assert ("micro_batch" in keys.training(TrainingSpec(batch_size=32, micro_batch=size))) == counts
+    assert ("micro_batch_size" in keys.training(TrainingSpec(batch_size=32, micro_batch_size=size))) == counts
 
 
 def test_how_runs_share_the_memory_is_no_part():

@@ -37,7 +37,7 @@ def keys(plan, task):
         ("weight_decay: 0.5", True),
         ("schedule: cosine", True),
         ("warmup_ratio: 0.3", True),
-        ("clip: null", True),
+        ("max_grad_norm: null", True),
         ("epochs: 2", False),  # which a teacher has of its own, like its rate
         ("lr: 0.01", False),
     ],

@@ -12,7 +12,7 @@ from harness.models.families import shape
 from harness.planning.jobs import task_info
 from harness.plugin_host.host import Host
 from harness.testing import tiny_model
-from harness.training.batch_stream import Stream, encode_task
+from harness.training.batch_stream import BatchStream, encode_task
 from harness.training.best_epoch import BestEpoch
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
@@ -95,7 +95,7 @@ class World:
         )
 
     def stream(self):
-        return Stream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
+        return BatchStream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
 
     def cohort(self, *runs):
         teacher = Teacher("base", self.teacher(), "reader", self.device)

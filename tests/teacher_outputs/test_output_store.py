@@ -14,7 +14,7 @@ from harness import layers
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs import fill as filling
 from harness.teacher_outputs import output_store
-from harness.teacher_outputs.output_store import KeptTeacher, Shelf, kept_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
 from harness.training.cohort import Cohort, Teacher
 from tests.training.test_cohort import METHODS, assert_same, bits, train
 
@@ -31,7 +31,7 @@ def everything(kind):
 
 
 def shelf_of(here, folder, **numeric):
-    return Shelf.of(folder, "teacher", here.data, NUMERIC | numeric)
+    return TeacherOutputStore.of(folder, "teacher", here.data, NUMERIC | numeric)
 
 
 def teacher_of(here):
@@ -81,7 +81,7 @@ def test_what_is_kept_is_what_a_forward_pass_gives(world, tmp_path, family, kind
     here = world(kind, teacher=family)
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, everything(kind))
-    reader = KeptTeacher("base", shelf, kept_for(everything(kind)))
+    reader = CachedTeacher("base", shelf, kept_for(everything(kind)))
     batch = here.data.batch(ROWS)
     read, fresh = (t.forward(batch, everything(kind), here.training) for t in (reader, teacher_of(here)))
     for need in everything(kind):
@@ -97,7 +97,7 @@ def test_only_what_is_asked_for_is_given(world, tmp_path):
     here = world()
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, ["scores[2]", "hidden[1]"])
-    read = KeptTeacher("base", shelf, kept_for(["scores[2]", "hidden[1]"])).forward(
+    read = CachedTeacher("base", shelf, kept_for(["scores[2]", "hidden[1]"])).forward(
         here.data.batch(ROWS), frozenset(["scores[2]"]), here.training
     )
     assert set(read.scores) == {2}
@@ -122,7 +122,7 @@ def test_padding_to_any_length_gives_the_same(world, tmp_path):
     here = world("qa")
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, everything("qa"))
-    reader = KeptTeacher("base", shelf, kept_for(everything("qa")))
+    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
     tight, wide = (collate(here.data.train, ROWS, 0, pad_to_multiple_of=n) for n in (1, 16))
     assert wide.inputs["input_ids"].shape > tight.inputs["input_ids"].shape
     for need in everything("qa"):
@@ -139,7 +139,7 @@ def test_in_bf16_it_takes_half_and_comes_back_as_the_forward_pass_gives_it(world
     assert {entry.kept for entry in shelf.manifest.tensors.values()} == {"bfloat16"}
     assert shelf.file("hidden[1]").stat().st_size == 2 * 32 * int(here.data.train.lengths.sum())
     batch = here.data.batch(ROWS)
-    reader = KeptTeacher("base", shelf, kept_for(everything("qa")))
+    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
     read, fresh = (t.forward(batch, everything("qa"), here.training) for t in (reader, teacher_of(here)))
     for need in everything("qa"):
         mine, expected = (at_real(tensors, batch, need, "qa") for tensors in (read, fresh))
@@ -192,7 +192,7 @@ def test_a_pass_that_does_not_end_counts_for_nothing_and_goes_on_where_it_was(wo
         fill(here, broken, needs, first, stop=lambda: how == "stopped" and first.calls == 5)
     assert broken.missing(kept_for(needs)) == kept_for(needs)
     with pytest.raises(ValueError, match="does not hold"):
-        KeptTeacher("base", broken, ["logits"])
+        CachedTeacher("base", broken, ["logits"])
     second = Counted(here)
     filled = fill(here, broken, needs, second)
     done = 5 if how == "stopped" else 4  # a kill costs what was not yet safe
@@ -233,7 +233,7 @@ def test_what_is_damaged_is_missing(world, tmp_path, damage):
     lost = {"hidden[1]", "logits"} if "manifest" in damage else {"hidden[1]"}
     assert shelf.missing(["hidden[1]", "logits"]) == lost
     fill(here, shelf, ["hidden[1]", "logits"])
-    KeptTeacher("base", shelf, ["hidden[1]", "logits"])
+    CachedTeacher("base", shelf, ["hidden[1]", "logits"])
 
 
 def test_a_flipped_bit_in_any_file_is_found_and_filled_in_again(world, tmp_path):
@@ -282,8 +282,8 @@ def test_what_the_bits_depend_on_is_in_the_key(world, tmp_path):
         shelf_of(other, tmp_path),
         shelf_of(here, tmp_path, precision="bf16"),
         shelf_of(here, tmp_path, threads=3),
-        Shelf.of(tmp_path, "another teacher", data, NUMERIC),
-        Shelf.of(tmp_path, "teacher", replace(data, train=replace(data.train, input_ids=ids)), NUMERIC),
+        TeacherOutputStore.of(tmp_path, "another teacher", data, NUMERIC),
+        TeacherOutputStore.of(tmp_path, "teacher", replace(data, train=replace(data.train, input_ids=ids)), NUMERIC),
     ]
     assert len({shelf.folder for shelf in shelves}) == len(shelves)
     assert shelf_of(world(), tmp_path).folder == shelves[0].folder
@@ -293,7 +293,7 @@ def test_it_can_be_read_on_when_the_cache_is_deleted(world, tmp_path):
     here = world()
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, ["hidden[1]"])
-    reader = KeptTeacher("base", shelf, ["hidden[1]"])
+    reader = CachedTeacher("base", shelf, ["hidden[1]"])
     before = reader.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
     shutil.rmtree(shelf.folder)
     after = reader.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
@@ -306,7 +306,7 @@ def reading(here, shelf, *runs):
     teacher = Counted(here)
     if shelf.missing(names):
         fill(here, shelf, names, teacher)
-    cohort = Cohort(here.stream(), {"base": KeptTeacher("base", shelf, names)}, runs, CPU)
+    cohort = Cohort(here.stream(), {"base": CachedTeacher("base", shelf, names)}, runs, CPU)
     train(cohort)
     assert cohort.teacher_forwards == 0
     assert all(run.error is None and run.spent.teacher_forwards == 0 for run in runs)
@@ -354,7 +354,7 @@ def test_kept_and_fresh_train_side_by_side_and_differ_in_the_last_bits_alone(wor
     fill(here, shelf, everything("classification"))
     one, other = here.run("tinybert"), here.run("tinybert", seed=1)
     other.teachers = ("base, kept",)
-    reader = KeptTeacher("base, kept", shelf, kept_for(everything("classification")))
+    reader = CachedTeacher("base, kept", shelf, kept_for(everything("classification")))
     cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": reader}, [one, other], CPU)
     train(cohort)
     assert cohort.forwards == {"base": one.steps, "base, kept": 0}

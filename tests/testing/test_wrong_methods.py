@@ -52,11 +52,11 @@ class CouplesUndeclared(Right):
 
 
 class ComparesNeighbours(Right):
-    """Declared to be coupled, so it may compare examples, but not by their places."""
+    """Declared to be batch_dependent, so it may compare examples, but not by their places."""
 
     def stages(self):
         (stage,) = super().stages()
-        return [replace(stage, coupled=frozenset({"distance"}))]
+        return [replace(stage, batch_dependent=frozenset({"distance"}))]
 
     def distance(self, own, theirs, batch):
         mine, other = (unit_vectors(each[:, 0]) for each in (own, theirs))
@@ -281,7 +281,7 @@ class BeginsAnywhere(Right):
 class CouplesDeclared(CouplesUndeclared):
     def stages(self):
         (stage,) = super().stages()
-        return [replace(stage, coupled=frozenset({"distance"}))]
+        return [replace(stage, batch_dependent=frozenset({"distance"}))]
 
 
 class Forgets(Right):

@@ -21,7 +21,7 @@ def without_dropout(run):
 
 def gradients_of_first_steps(world, kind, method, config, batching, dtype):
     """Those of every weight, in float32 or float64, at each of the first step of each stage; and the logged terms."""
-    here = world(kind, batching=batching, log_every=1, clip=None)
+    here = world(kind, batching=batching, log_every=1, max_grad_norm=None)
     run = without_dropout(here.run(method, config=config))
     run.student.to(dtype)
     run.modules.to(dtype)
@@ -117,11 +117,13 @@ def test_joined_outputs_are_those_of_the_whole_batch(world, kind):
 
 def test_a_run_that_needs_the_whole_batch_sees_the_same_in_any_company(world):
     here = world("classification", epochs=0.7, batching="grouped")
-    coupled = [
-        (method, config) for method, config in METHODS if any(s.coupled for s in here.run(method, config=config).stages)
+    batch_dependent = [
+        (method, config)
+        for method, config in METHODS
+        if any(s.batch_dependent for s in here.run(method, config=config).stages)
     ]
-    assert coupled
-    for method, config in coupled:
+    assert batch_dependent
+    for method, config in batch_dependent:
         expected = alone(here, method, config, 1)
         run, other = here.run(method, config=config), here.run("tinybert")
         train(here.cohort(other, run))

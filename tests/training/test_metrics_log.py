@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from harness.training.metrics_log import LossLog, NonFiniteLoss
+from harness.training.metrics_log import MetricsLog, NonFiniteLoss
 
 
 def test_means_since_the_last_reading():
-    log = LossLog()
+    log = MetricsLog()
     log.add("loss", torch.tensor(1.0))
     log.add("kd", 4.0)
     log.add("loss", torch.tensor(3.0))
@@ -14,7 +14,7 @@ def test_means_since_the_last_reading():
 
 
 def test_parts_of_a_step_count_by_their_weights():
-    log = LossLog()
+    log = MetricsLog()
     log.add("loss", torch.tensor(1.0), 0.75)
     log.add("loss", torch.tensor(5.0), 0.25)
     log.add("loss", torch.tensor(4.0))
@@ -23,7 +23,7 @@ def test_parts_of_a_step_count_by_their_weights():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_named(value):
-    log = LossLog()
+    log = MetricsLog()
     log.add("loss", torch.tensor(1.0))
     log.add("kd", torch.tensor(value))
     log.add("kd", torch.tensor(1.0))
@@ -32,7 +32,7 @@ def test_what_is_not_finite_is_named(value):
 
 
 def test_a_log_goes_on_from_its_state():
-    log, other = LossLog(), LossLog()
+    log, other = MetricsLog(), MetricsLog()
     log.add("loss", torch.tensor(1.0))
     other.load_state_dict(log.state_dict(), torch.device("cpu"))
     other.add("loss", torch.tensor(2.0))

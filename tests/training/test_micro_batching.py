@@ -6,7 +6,7 @@ import torch
 from harness import Method, Needs, Stage, layers
 from harness.api.batch import Batch
 from harness.api.losses import task_loss, token_mse
-from harness.api.model_outputs import Tensors
+from harness.api.model_outputs import ModelOutputs
 from harness.execution import run_checkpoints
 from harness.testing import tiny_batch
 from harness.training import micro_batching
@@ -75,7 +75,7 @@ class HungryForOne(Hungry):
 class HungryWithCoupledTerms(Hungry):
     def stages(self):
         (stage,) = super().stages()
-        return [Stage(stage.name, stage.needs, coupled=frozenset({"sc", "ss"}))]
+        return [Stage(stage.name, stage.needs, batch_dependent=frozenset({"sc", "ss"}))]
 
 
 def train(cohort, *, checkpoint=lambda run: None):
@@ -101,7 +101,7 @@ def weights(run):
 def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
     """Whole batches, and groups of them that are split further."""
     whole, split = (
-        without_dropout(world(kind, micro_batch=size, batching=batching, epochs=0.5).run(method))
+        without_dropout(world(kind, micro_batch_size=size, batching=batching, epochs=0.5).run(method))
         for size, batching in ((None, "random"), (3, "grouped"))
     )
     gradients = {}
@@ -123,7 +123,7 @@ def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
 
 
 def test_coupled_terms_are_never_split(world):
-    here = world(micro_batch=2)
+    here = world(micro_batch_size=2)
     sizes: dict = {}
     run = here.run("mlkd_bert")
     original = run.method.losses
@@ -143,11 +143,11 @@ def test_coupled_terms_are_never_split(world):
 def test_memory_that_does_not_suffice_halves_the_parts(world, monkeypatch, method, runs_out):
     monkeypatch.setattr(Hungry, "runs_out", staticmethod(runs_out))
     here = world()
-    found, chosen = here.run(method), world(micro_batch=2).run(method)
+    found, chosen = here.run(method), world(micro_batch_size=2).run(method)
     train(here.cohort(found))
     train(here.cohort(chosen))
     assert found.error is None
-    assert found.micro_batch == 2
+    assert found.micro_batch_size == 2
     for (name, mine), theirs in zip(weights(found).items(), weights(chosen).values(), strict=True):
         assert torch.equal(mine, theirs), name
     assert found.history == chosen.history
@@ -163,7 +163,7 @@ def test_a_part_that_was_found_is_kept_in_the_checkpoint(world, tmp_path):
     list(cohort.train(stop=lambda: first.position == 4, checkpoint=lambda run: run_checkpoints.save(run, saved)))
     again = here.run(Hungry)
     assert run_checkpoints.restore(again, saved)
-    assert again.micro_batch == 2
+    assert again.micro_batch_size == 2
     train(here.cohort(again))
     assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(again).items())
 
@@ -238,10 +238,10 @@ def test_a_teacher_without_room_for_one_example_splits_the_cohort(world, monkeyp
 
 def test_tensors_in_parts_and_joined_are_the_same():
     batch = Batch.from_mapping(tiny_batch("qa", batch=5))
-    tensors = Tensors(_logits=torch.randn(5, 2, 12))
+    tensors = ModelOutputs(_logits=torch.randn(5, 2, 12))
     tensors.scores[2] = torch.randn(5, 4, 12, 12)
     parts = list(micro_batching.parts(5, 2))
-    again = Tensors.joined([tensors.part(rows) for rows in parts])
+    again = ModelOutputs.joined([tensors.part(rows) for rows in parts])
     assert torch.equal(again.logits, tensors.logits)
     assert torch.equal(again.scores[2], tensors.scores[2])
     assert [batch.part(rows).ids for rows in parts] == [("0", "1"), ("2", "3"), ("4",)]

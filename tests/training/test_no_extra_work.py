@@ -11,7 +11,7 @@ from harness.models import attention
 from harness.models.capture import Capture
 from harness.tasks.tokenization import collate
 from harness.training import prefetcher
-from harness.training.batch_stream import Stream
+from harness.training.batch_stream import BatchStream
 from harness.training.cohort import Cohort
 from tests.training.test_cohort import KINDS, METHODS, assert_same, bits, train
 
@@ -185,7 +185,7 @@ def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
     stream = here.stream()
     real, made = stream.made, []
     monkeypatch.setattr(stream, "made", lambda position: made.append(position) or real(position))
-    with prefetcher.Ahead(stream, CPU) as ahead:
+    with prefetcher.Prefetcher(stream, CPU) as ahead:
         for position in (0, 1, 2, 2, 7, 8, 3):  # in order, the same again, and from a checkpoint further on
             found, expected = ahead.at(position), real(position)
             assert found.whole("reader").ids == expected.whole("reader").ids
@@ -202,12 +202,12 @@ def test_a_batch_that_cannot_be_made_is_told(world, monkeypatch):
         raise ValueError("no such batch")
 
     monkeypatch.setattr(stream, "made", made)
-    with prefetcher.Ahead(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
+    with prefetcher.Prefetcher(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
         ahead.at(0)
 
 
 def budgeted(here, budget):
-    return Stream(here.data, batch_size=8, token_budget=budget, data_seed=5)
+    return BatchStream(here.data, batch_size=8, token_budget=budget, data_seed=5)
 
 
 @pytest.mark.parametrize("budget", [40, 64, 200])

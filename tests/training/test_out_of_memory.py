@@ -9,7 +9,7 @@ import torch
 
 from harness.execution import run_checkpoints
 from harness.teacher_outputs import fill, output_store
-from harness.teacher_outputs.output_store import KeptTeacher, Shelf
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore
 from harness.training import micro_batching, scoring
 from harness.training.cohort import Teacher
 from harness.training.device_transfer import sent
@@ -152,12 +152,12 @@ def test_scoring_goes_on_in_smaller_batches(world, monkeypatch):
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(run.capture, "run", failing(read, 99))
-    with pytest.raises(micro_batching.NoRoom, match="out of memory"):
+    with pytest.raises(micro_batching.InsufficientMemory, match="out of memory"):
         scoring.logits(run.capture, encoded, 0, device=CPU)
 
 
 def shelf_of(here, folder):
-    return Shelf.of(folder, "teacher", here.data, {"device": "cpu", "precision": "fp32"})
+    return TeacherOutputStore.of(folder, "teacher", here.data, {"device": "cpu", "precision": "fp32"})
 
 
 def test_a_canonical_batch_is_never_split(world, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_canonical_batch_is_never_split(world, tmp_path, monkeypatch):
     teacher = Teacher("base", here.teacher(), "reader", CPU)
     monkeypatch.setattr(teacher.capture, "run", failing(teacher.capture.run, 1))
     filled = {"training": here.training, "device": CPU, "stop": lambda: False, "tell": lambda done: None}
-    with pytest.raises(micro_batching.NoRoom, match="12 examples at once in teacher base"):
+    with pytest.raises(micro_batching.InsufficientMemory, match="12 examples at once in teacher base"):
         fill.fill(shelf_of(here, tmp_path), ["hidden[1]"], teacher, **filled)
     assert fill.fill(shelf_of(here, tmp_path), ["hidden[1]"], teacher, **filled).forwards == 2
 
@@ -198,6 +198,6 @@ def test_kept_tensors_are_sent_where_the_batch_is(world, tmp_path, monkeypatch, 
     moved = []
     monkeypatch.setattr(output_store, "sent", lambda tensor, device: moved.append(device) or sent(tensor, device))
     batch = here.data.batch([3, 17, 4]).to(META)
-    tensors = KeptTeacher("base", shelf, names).forward(batch, names | {"scores[1]"}, here.training)
+    tensors = CachedTeacher("base", shelf, names).forward(batch, names | {"scores[1]"}, here.training)
     assert {tensor.device for tensor in tensors.every()} == {META}
     assert moved == [META] * len(names | {"scores[1]"} - {"scores[1]"})

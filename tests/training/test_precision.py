@@ -48,9 +48,9 @@ def test_half_precision_comes_near_float32(world, method, half):
     assert halved.history != full.history
 
 
-@pytest.mark.parametrize("clip", [1.0, None])
-def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, clip, tmp_path):
-    here = world(precision="fp16", clip=clip)
+@pytest.mark.parametrize("max_grad_norm", [1.0, None])
+def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, max_grad_norm, tmp_path):
+    here = world(precision="fp16", max_grad_norm=max_grad_norm)
     run, saved, seen = here.run(Overflows), tmp_path / "run.pt", {}
     scale = run.scaler.get_scale()
 

@@ -12,8 +12,8 @@ from harness.api.task import Splits
 from harness.models import tokenizers
 from harness.tasks.corpus import TEXT, Text, encode_text
 from harness.tasks.tokenization import join
-from harness.training.batch_stream import EncodedTask
-from harness.training.text_distillation import TextStream
+from harness.training.batch_stream import TokenizedTask
+from harness.training.text_distillation import TextBatchStream
 
 CPU = torch.device("cpu")
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
@@ -29,8 +29,8 @@ def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
     lines = [" ".join(WORDS[word] for word in row) for row in picked]
     texts = Dataset.from_dict({"text": lines})
     encoded = join(encode_text(Text(texts, "x"), tokenizer, 24, rows))
-    task = EncodedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
-    return TextStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
+    task = TokenizedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
+    return TextBatchStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
 
 
 def batches(made, count=25):

@@ -11,7 +11,7 @@ from harness.models import joint_teachers
 from harness.models.families import shape
 from harness.planning.jobs import task_info
 from harness.training.cohort import Cohort
-from harness.training.finetuning import Together
+from harness.training.finetuning import JointFineTuning
 from harness.training.run import Run
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def losses(batches, teachers):
 def members_and_run(world):
     models = [world.model(layers=2, hidden=32, seed=1), world.model(layers=1, hidden=16, seed=2)]
     members = joint_teachers.build(models, world.data.task, seed=3)
-    method = Together(
+    method = JointFineTuning(
         Cofinetuning(losses),
         members,
         task=task_info(world.data.task),

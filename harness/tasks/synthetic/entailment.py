@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 KINDS = {
     "animals": ("dogs", "cats", "birds", "horses"),
@@ -24,7 +24,7 @@ NEGATED = 0.25
 BOTH = 0.2
 
 
-def example(dice: Dice) -> dict[str, Any]:
+def example(dice: SeededChoice) -> dict[str, Any]:
     """Subject, object or both are exchanged; it follows if every exchange goes the way that its place allows.
 
     "some" and "all" may stand before "do not", which turns the object's direction round.
@@ -43,7 +43,7 @@ def example(dice: Dice) -> dict[str, Any]:
     return {"text": premise, "text_pair": hypothesis, "label": int(not follows)}
 
 
-def _exchange(dice: Dice, kind: str, changed: bool) -> tuple[tuple[str, str], int]:
+def _exchange(dice: SeededChoice, kind: str, changed: bool) -> tuple[tuple[str, str], int]:
     """A word of the premise, that of the hypothesis, and the direction of the exchange."""
     if not changed:
         word = dice.pick((kind, *KINDS[kind]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 KINDS = {
     "fruit": ("apple", "pear", "plum", "fig"),
@@ -21,7 +21,7 @@ UNIQUE_KEPT = 0.35
 """How many of the examples stay in which the kind alone finds the answer."""
 
 
-def example(dice: Dice) -> dict[str, Any]:
+def example(dice: SeededChoice) -> dict[str, Any]:
     """Facts in random order; only person and kind together find the answer, in most examples."""
     while True:
         facts = _facts(dice)
@@ -39,7 +39,7 @@ def example(dice: Dice) -> dict[str, Any]:
     }
 
 
-def _facts(dice: Dice) -> list[tuple[str, str]]:
+def _facts(dice: SeededChoice) -> list[tuple[str, str]]:
     """Who bought what: `FACTS` pairs, no thing twice."""
     things = dice.some([thing for things in KINDS.values() for thing in things], FACTS)
     return [(dice.pick(PEOPLE), thing) for thing in things]

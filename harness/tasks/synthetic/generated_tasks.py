@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import hookimpl
 from harness.api.task import Splits, Task
 from harness.tasks.synthetic import entailment, fact_qa, sentiment
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,14 +24,14 @@ SEED = 7
 Example = dict[str, Any]
 
 
-def _load(example: Callable[[Dice], Example], classes: int, source: str | None) -> Splits:
+def _load(example: Callable[[SeededChoice], Example], classes: int, source: str | None) -> Splits:
     rows = list(_distinct(example, classes))
     return Splits(train=_dataset(rows[:TRAIN]), validation={"validation": _dataset(rows[TRAIN:])})
 
 
-def _distinct(example: Callable[[Dice], Example], classes: int) -> Iterator[Example]:
+def _distinct(example: Callable[[SeededChoice], Example], classes: int) -> Iterator[Example]:
     """As many different examples as the splits hold; each split has equally many of each class."""
-    dice = Dice(SEED)
+    dice = SeededChoice(SEED)
     seen: set[str] = set()
     for size in (TRAIN, VALIDATION):
         left = Counter(dict.fromkeys(range(classes), size // classes))

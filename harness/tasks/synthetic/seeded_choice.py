@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Dice:
+class SeededChoice:
     """Made of `random.Random.random` alone: Python promises its sequence, but not those of its other methods."""
 
     def __init__(self, seed: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.tasks.synthetic.seeded_choice import Dice
+from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 ASPECTS = ("plot", "acting", "music", "dialogue", "pace", "ending", "cast", "script", "camera", "humour")
 GOOD = ("good", "fine", "clever", "moving", "warm", "sharp", "lively", "graceful")
@@ -19,7 +19,7 @@ AGREEING = 0.3
 """How often both clauses are of one mind, so that words alone tell something: a start for a model to learn from."""
 
 
-def example(dice: Dice) -> dict[str, Any]:
+def example(dice: SeededChoice) -> dict[str, Any]:
     """The main clause decides: what follows "but", and what "although" does not introduce."""
     positive = dice.chance(0.5)
     here, there = dice.some(ASPECTS, 2)
@@ -32,7 +32,7 @@ def example(dice: Dice) -> dict[str, Any]:
     return {"text": text, "label": int(positive)}
 
 
-def _clause(dice: Dice, aspect: str, positive: bool) -> str:
+def _clause(dice: SeededChoice, aspect: str, positive: bool) -> str:
     words = ["the", aspect, "is"]
     negated = dice.chance(NEGATED)
     if negated:

@@ -21,6 +21,7 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(READY): pyproject.toml constraints.txt
 	if ! $(or $(PYTHON),false) -c "$(RUNS_US)" 2>/dev/null; then \

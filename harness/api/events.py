@@ -55,6 +55,16 @@ class RunStarted:
     cohort: int
 
 
+class EpochScore(BaseModel):
+    """What a student scored as an epoch ended, on the examples to choose on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    step: int = Field(description="steps done, over the whole run")
+    epoch: float = Field(description="of the last stage, from its first step on")
+    score: float
+
+
 class LossPoint(BaseModel):
     """A point of a run's loss curve: means over the steps since the point before it.
 

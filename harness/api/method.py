@@ -72,10 +72,10 @@ class Stage:
     stage a length of its own. `lr` (peak learning rate), `warmup_ratio` (share of the stage's steps) and `schedule`
     (after warm-up: ``linear``, ``constant``, ``cosine``) default to the suite's. With `data` ``task`` a stage trains on
     the task's own data even where the method has an `Augmentation`. Parameters of the student whose dotted name has one
-    of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `coupled` compare
-    the examples of a batch with each other, so the host never splits the batch under them. All others are means over
-    the examples: `losses` is called on parts of a batch (groups of similar length, and smaller parts where memory does
-    not suffice), which count by their shares of it.
+    of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `batch_dependent`
+    compare the examples of a batch with each other, so the host never splits the batch under them. All others are means
+    over the examples: `losses` is called on parts of a batch (groups of similar length, and smaller parts where memory
+    does not suffice), which count by their shares of it.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and
@@ -143,8 +143,8 @@ class Cofinetuning:
 
     Attributes:
         losses: the terms of one batch, whose sum is minimised, from the batch of each teacher and its `ModelOutputs`,
-            which hold its `logits`. Teachers with one tokenizer read the same `Batch`; one with another reads the same rows
-            in its own tokens, with labels and `answer_mask` in those.
+            which hold its `logits`. Teachers with the same tokenizer get the same `Batch`; one with another tokenizer
+            gets the same rows in its own tokens, with labels and `answer_mask` in those.
         options: plain values that `losses` depends on. They are part of the teachers' keys, beside the method's name
             and version, the teachers and the data.
     """

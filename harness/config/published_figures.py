@@ -1,12 +1,11 @@
-"""Figures that papers and projects print: the form of their files, and how they stand beside ours.
+"""The YAML files of published figures: their schema, reading and validation.
 
 They are never ranked and in no average: teacher, data and tuning were their source's own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,19 +18,12 @@ from harness.api.names import Name
 from harness.config.diagnostics import Diagnostics
 from harness.config.schema import Positive, Strict
 from harness.config.yaml_tree import read_file, shown
-from harness.storage.records import PublishedFigure
 
 if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape
     from harness.plugin_host.host import Host
 
 Item = TypeVar("Item")
-
-Cell = tuple[str, str, str]
-"""Task, label and student."""
-
-Model = tuple[str, str, str]
-"""Source, place in it and model, as printed."""
 
 NOT_STATED = "not_stated"
 """The metric of a figure whose source does not name it."""
@@ -94,7 +86,7 @@ class Table(Strict):
             for task, score in row.scores.items():
                 if task not in self.metrics:
                     raise ValueError(f"{row.model}: no metric is named for {task}; add it to `metrics`")
-                names, numbers = _listed(self.metrics[task]), _listed(score)
+                names, numbers = as_list(self.metrics[task]), as_list(score)
                 if len(names) != len(numbers):
                     raise ValueError(
                         f"{row.model}: {task} has {len(numbers)} numbers for {len(names)} metrics, {', '.join(names)}"
@@ -196,78 +188,8 @@ def registered(name: str, host: Host) -> Published:
         raise UserError(*(Problem(f"{each.message} {by}", each.where) for each in error.problems)) from error
 
 
-def figure(
-    published: Published, table: Table, row: PublishedRow, *, task: str, label: str, student: str
-) -> PublishedFigure:
-    """What a plan keeps of one task's figure, for a row of its board; `student` is empty for a teacher."""
-    where = f"{table.where}, {table.split}" if table.where else table.split
-    return PublishedFigure(
-        task=task,
-        label=label,
-        student=student,
-        values=_listed(row.scores[task]),
-        metrics=_listed(table.metrics[task]),
-        model=row.model,
-        teacher=table.teacher if student else None,
-        source=published.name,
-        title=published.source.title,
-        url=published.source.url,
-        split=table.split,
-        where=where,
-    )
-
-
-def by_cell(figures: Iterable[PublishedFigure]) -> dict[Cell, list[PublishedFigure]]:
-    """The figures that stand in each cell that has some."""
-    found: dict[Cell, list[PublishedFigure]] = {}
-    for figure in figures:
-        found.setdefault((figure.task, figure.label, figure.student), []).append(figure)
-    return found
-
-
-def text(figure: PublishedFigure, score: str) -> str:
-    """``71.6``; with its metrics where they are others than `score`, the board's: ``84.6/83.2 m/mm``."""
-    numbers = "/".join(map(str, figure.values))
-    if figure.metrics == [score]:
-        return numbers
-    names = ["metric not stated" if name == NOT_STATED else name.removeprefix(f"{score}_") for name in figure.metrics]
-    return f"{numbers} {'/'.join(names)}".replace("_", " ")
-
-
-def model_of(figure: PublishedFigure) -> Model:
-    """Which model of which table it is of."""
-    return figure.source, figure.where, figure.model
-
-
-def metrics_of(figures: Iterable[PublishedFigure]) -> dict[Model, dict[str, list[str]]]:
-    """Of each printed model: metric -> the tasks that it is printed for."""
-    found: dict[Model, dict[str, list[str]]] = {}
-    for figure in figures:
-        name = "/".join(figure.metrics).replace("_", " ")
-        tasks = found.setdefault(model_of(figure), {}).setdefault(name, [])
-        if figure.task not in tasks:
-            tasks.append(figure.task)
-    return found
-
-
-def note(figure: PublishedFigure, metrics: Mapping[str, Sequence[str]]) -> str:
-    """Where a figure and all of its model come from; `metrics` are that model's."""
-    named = "; ".join(f"{', '.join(tasks)}: {metric}" for metric, tasks in metrics.items())
-    taught, own = (f", taught by {figure.teacher}", "Teacher, data") if figure.teacher else ("", "Data")
-    return (
-        f"published as {figure.model}{taught}, in {figure.title}, {figure.where} ({figure.url}); {named}. "
-        f"{own} and tuning were its own"
-    )
-
-
-def columns(figure: PublishedFigure) -> dict[str, float]:
-    """The figure for a table that machines read: ``sst2_published_<source>_<split>_<metric>``."""
-    split = re.sub(r"[^a-z0-9.]+", "-", figure.split.lower()).strip("-")
-    start = f"{figure.task}_published_{figure.source}_{split}"
-    return {f"{start}_{name}": value for name, value in zip(figure.metrics, figure.values, strict=True)}
-
-
-def _listed(value: Item | list[Item]) -> list[Item]:
+def as_list(value: Item | list[Item]) -> list[Item]:
+    """The value as a list of one, unless it is a list."""
     return value if isinstance(value, list) else [value]
 
 

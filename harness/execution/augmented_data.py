@@ -21,7 +21,7 @@ from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.discovery import describe
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir, checksums
-from harness.storage.records import FrozenModel
+from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint
 
 CHUNK = 1000

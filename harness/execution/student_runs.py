@@ -13,8 +13,9 @@ import torch
 from harness.api.events import RunFinished, RunId
 from harness.api.seeds import derive
 from harness.execution import run_records, teacher_runs, text_students
-from harness.models import heads, students
+from harness.models import students
 from harness.models.capture import Capture
+from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes
@@ -149,7 +150,7 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
     )
 
     def export(path: Path) -> None:
-        with heads.quiet():
+        with quiet_transformers():
             run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 

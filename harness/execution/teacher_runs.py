@@ -20,10 +20,12 @@ from harness.execution.cache_integrity import found_intact
 from harness.execution.signals import Interrupted, locked
 from harness.models import heads, joint_teachers
 from harness.models.families import scratch_positions, shape
+from harness.models.quiet_transformers import quiet_transformers
 from harness.planning.jobs import TeacherJob, task_info
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir, checksums, provenance
-from harness.storage.records import Cost, FrozenModel, Provenance
+from harness.storage.frozen_model import FrozenModel
+from harness.storage.records import Cost, Provenance
 from harness.training import finite_checks
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort
@@ -204,7 +206,7 @@ def _share(cost: Cost, job: TeacherJob) -> Cost:
 
 
 def _export(trainee: Trainee, job: TeacherJob, fit: FineTuneResult, path: Path) -> None:
-    with heads.quiet():
+    with quiet_transformers():
         trainee.save(path)
     for index, member in enumerate(job.group.members if job.group else ()):
         member.reader.tokenizer.save_pretrained(path / str(index))

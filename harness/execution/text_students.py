@@ -18,6 +18,7 @@ from harness.execution import run_checkpoints, run_records
 from harness.execution.cache_integrity import found_intact
 from harness.execution.signals import Interrupted, locked
 from harness.models import heads, masked_lm, students
+from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
 from harness.planning.jobs import GeneralJob
 from harness.plugin_host.host import Host
@@ -191,7 +192,7 @@ class _Training:
         )
 
         def export(path: Path) -> None:
-            with heads.quiet():
+            with quiet_transformers():
                 run.student.save_pretrained(path)
             job.reader.tokenizer.save_pretrained(path)
             (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

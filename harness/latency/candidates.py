@@ -11,6 +11,7 @@ from harness.api.errors import UserError
 from harness.execution import teacher_runs
 from harness.latency.agreement import Examples
 from harness.models import heads, pretrained
+from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, TeacherJob
 from harness.planning.jobs import RunJob
 from harness.storage.store import Store
@@ -156,7 +157,7 @@ def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
     named = (config.architectures or [""])[0]
     auto = next((kind for suffix, kind in _heads(transformers) if named.endswith(suffix)), transformers.AutoModel)
     try:
-        with heads.quiet():
+        with quiet_transformers():
             model: PreTrainedModel = auto.from_pretrained(
                 folder,
                 config=config,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import torch
 from harness.api.errors import UserError
 from harness.models.initialization import seeded
 from harness.models.pretrained import config_in
+from harness.models.quiet_transformers import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -32,7 +31,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
 
     config = config_in(path, trust_remote_code=trust_remote_code)
     try:
-        with quiet(), seeded(seed):
+        with quiet_transformers(), seeded(seed):
             model, info = _auto_class(task).from_pretrained(
                 path,
                 config=_for_task(config, task),
@@ -51,28 +50,12 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
 
 def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
     """A random encoder with a head for `task`, under `seed` alone: float32, on the CPU, in eval mode."""
-    with quiet(), seeded(seed):
+    with quiet_transformers(), seeded(seed):
         return (
             _auto_class(task)
             .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
             .eval()
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and its reports of fresh heads out of the terminal."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _auto_class(task: Task) -> Any:

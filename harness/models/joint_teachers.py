@@ -16,6 +16,7 @@ from harness.api.losses import projection
 from harness.models import heads
 from harness.models.families import HIDDEN
 from harness.models.initialization import seeded
+from harness.models.quiet_transformers import quiet_transformers
 
 if TYPE_CHECKING:
     from harness.api.task import Task
@@ -133,7 +134,7 @@ def member(body: Body, head: SharedHead, task: Task) -> Member:
 def save(members: Sequence[Member], folder: Path) -> None:
     """Write all members of one head to `folder`, which exists."""
     for index, each in enumerate(members):
-        with heads.quiet():
+        with quiet_transformers():
             each.body.encoder.save_pretrained(folder / str(index))
     bridges = [each.body.bridge.state_dict() for each in members]
     torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, folder / WEIGHTS)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.api.errors import UserError
-from harness.models import checkpoint_inspection, families, heads, tokenizers
+from harness.models import checkpoint_inspection, families, tokenizers
 from harness.models.pretrained import config_in
+from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.batching import eval_batches
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
     if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
         raise UserError(f"{path}: its tokenizer has no mask token, so it is no masked language model; {remedy}")
     try:
-        with heads.quiet():
+        with quiet_transformers():
             model, info = AutoModelForMaskedLM.from_pretrained(
                 path,
                 config=config_in(path, trust_remote_code=trust_remote_code),

@@ -23,7 +23,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
     text, which extractive QA and word ids need."""
     from transformers import AutoTokenizer
 
-    from harness.models.heads import quiet
+    from harness.models.quiet_transformers import quiet_transformers
 
     if not any(file for pattern in VOCABULARY_FILES for file in path.glob(pattern)):
         # transformers would make one up, to which every word is unknown
@@ -33,7 +33,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
     if (path / CONFIG).is_file():
         options["config"] = config_in(path, trust_remote_code=trust_remote_code)
     try:
-        with quiet():
+        with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.config import published_figures
-from harness.config.published_figures import Published, PublishedRow, Table
+from harness.config.published_figures import Published, PublishedRow, Table, as_list
 from harness.resolution.suite import Resolved
 from harness.storage.records import PublishedFigure
 
@@ -19,7 +18,7 @@ def beside(resolved: Resolved) -> list[PublishedFigure]:
     sources = suite.published
     tasks = [task.name for task in suite.tasks if not task.synthetic]
     return [
-        published_figures.figure(source, table, row, task=task, label=label, student=student)
+        _figure(source, table, row, task=task, label=label, student=student)
         for label, student, source, table, row in [*_of_teachers(resolved, sources), *_of_students(resolved, sources)]
         for task in tasks
         if task in row.scores
@@ -48,3 +47,24 @@ def _of_students(resolved: Resolved, sources: Sequence[Published]) -> Iterator[F
                 for source in sources:
                     for table, row in source.figures_of(method=variant.method.name, options=options, shape=shape):
                         yield variant.label, student, source, table, row
+
+
+def _figure(
+    published: Published, table: Table, row: PublishedRow, *, task: str, label: str, student: str
+) -> PublishedFigure:
+    """What a plan keeps of one task's figure, for a row of its board; `student` is empty for a teacher."""
+    where = f"{table.where}, {table.split}" if table.where else table.split
+    return PublishedFigure(
+        task=task,
+        label=label,
+        student=student,
+        values=as_list(row.scores[task]),
+        metrics=as_list(table.metrics[task]),
+        model=row.model,
+        teacher=table.teacher if student else None,
+        source=published.name,
+        title=published.source.title,
+        url=published.source.url,
+        split=table.split,
+        where=where,
+    )

@@ -19,8 +19,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from harness.analysis import board_marks
 from harness.analysis.summary import Row, Summary
-from harness.reporting import captions
 
 WIDTH = 9.0
 """Inches, of which GitHub shows a hundred pixels each."""
@@ -110,7 +110,7 @@ class Sheet:
 
     def __init__(self, summary: Summary, name: str, title: str, caption: str, body: float) -> None:
         self.name, self.title, self.caption = name, f"{summary.plan.suite}: {title}", caption
-        self.marks = ", ".join(word for word, _ in captions.marks(summary))
+        self.marks = ", ".join(word for word, _ in board_marks.marks(summary))
         lines = textwrap.wrap(caption, 160)
         self.top = TITLE + LINE * bool(self.marks)
         self.height = self.top + body + 0.15 + LINE * len(lines)

@@ -8,10 +8,10 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis import board_marks
 from harness.analysis.interval_coverage import covers, given
 from harness.analysis.summary import Row, Summary
 from harness.plots.plot_style import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
-from harness.reporting import captions
 from harness.storage.records import PlannedTask
 
 LINE = 0.17
@@ -63,7 +63,7 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
         parts.append(f"Intervals over {over}.")
     if less := [task.name for task in tasks if not task.higher_is_better]:
         parts.append(f"Less is better on {', '.join(less)}.")
-    if text := captions.collapsed(summary):
+    if text := board_marks.collapsed(summary):
         parts.append(f"Collapsed: {text}.")
     out = [
         (row, ", ".join(f"{name}: {cell.state}" for name, cell in row.cells.items() if not cell.score))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import count, product
 from string import ascii_lowercase
 
+from harness.analysis import board_marks, published_rows
 from harness.analysis.citations import BibEntry, entries
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Cell, Row, Statistic, Summary
-from harness.config import published_figures
 from harness.reporting import captions, secondary_tables
 from harness.reporting.formatting import NOTHING, millions, score, speed_up
 from harness.reporting.table_model import Column, Line, Table
@@ -59,7 +59,7 @@ class Board:
 def build(summary: Summary) -> Board:
     """The board that a summary's numbers make."""
     notes = _Notes()
-    marks = tuple(captions.marks(summary))
+    marks = tuple(board_marks.marks(summary))
     columns = tuple(_columns(summary))
     best = _best(summary)
     lines = [
@@ -69,7 +69,7 @@ def build(summary: Summary) -> Board:
     lines += _published(summary, notes, columns)
     top = [(TOP, captions.group(summary))] if any(row.top is not None for row in summary.students) else []
     idle = [(IDLE, captions.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[3:]) else []
-    collapsed = [(COLLAPSED, text)] if (text := captions.collapsed(summary)) else []
+    collapsed = [(COLLAPSED, text)] if (text := board_marks.collapsed(summary)) else []
     return Board(
         title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
         marks=marks,
@@ -148,19 +148,19 @@ def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask
 def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:
     """What others print, a line for each row of ours and each model of a source."""
     there, metrics = (
-        published_figures.by_cell(summary.plan.published),
-        published_figures.metrics_of(summary.plan.published),
+        published_rows.by_cell(summary.plan.published),
+        published_rows.metrics_of(summary.plan.published),
     )
     figures: dict[tuple[str, ...], dict[str, PublishedFigure]] = {}
     for row in (*summary.teachers, *summary.students):
         for task in summary.plan.tasks:
             for each in there.get((task.name, row.label, row.student), ()):
-                figures.setdefault((row.label, row.student, *published_figures.model_of(each)), {})[task.name] = each
+                figures.setdefault((row.label, row.student, *published_rows.model_of(each)), {})[task.name] = each
     for (label, student, *_), of_task in figures.items():
         first = next(iter(of_task.values()))
-        note = notes.mark([published_figures.note(first, metrics[published_figures.model_of(first)])])
+        note = notes.mark([published_rows.note(first, metrics[published_rows.model_of(first)])])
         texts = [
-            published_figures.text(of_task[task.name], task.score) if task.name in of_task else NOTHING
+            published_rows.text(of_task[task.name], task.score) if task.name in of_task else NOTHING
             for task in summary.plan.tasks
         ]
         rest = [NOTHING] * (len(columns) - 3 - len(texts))

@@ -6,73 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from harness.analysis import data_notes, interval_coverage
-from harness.analysis.compatibility import Result
+from harness.analysis import data_notes, interval_coverage, selection_notes
+from harness.analysis.board_marks import counted
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, scale
-from harness.reporting import selection_notes
 from harness.reporting.formatting import duration
 from harness.storage.records import Hardware, PlannedRun, TeacherRecord
-
-
-def marks(summary: Summary) -> Iterator[tuple[str, str]]:
-    """What limits the claim of the whole board."""
-    plan = summary.plan
-    if synthetic := [task.name for task in plan.tasks if task.synthetic]:
-        text = (
-            f"the examples of {', '.join(synthetic)} are generated; scores on them say nothing about natural language"
-        )
-        yield "SYNTHETIC", text
-    if plan.limits:
-        limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
-        yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
-    if found := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
-        yield "OVERLAP", f"scored on texts that were trained on: {'; '.join(found)}"
-    if any(_bucketed(result) for result in summary.results):
-        yield (
-            "BUCKETED",
-            "runs or teachers were trained on batches of examples of similar length, which distorts short trainings;"
-            " not to be compared with results on random batches",
-        )
-    yield from selection_notes.marks(summary)
-    if len(plan.seeds) < 3:
-        yield "PRELIMINARY", f"{_some(len(plan.seeds), 'seed')}; a difference between methods needs 3 or more"
-    rows = [*summary.teachers, *summary.students]
-    if incomplete := sum(row.status == "incomplete" for row in rows):
-        yield (
-            "INCOMPLETE",
-            f"{incomplete} of {_some(len(rows), 'row')} without all results, so without rank and average",
-        )
-    if summary.beaten:
-        cases = (
-            f"{b.label} on {b.student} scores {b.score:.1f} on {b.task}, teacher {b.teacher} {b.teacher_score:.1f}"
-            for b in summary.beaten
-        )
-        yield "TEACHER BEATEN", f"a student that has no teacher scores better than one: {'; '.join(cases)}"
-
-
-def _bucketed(result: Result) -> bool:
-    """Whether its batches held examples of similar length, as those of all results did that do not say otherwise."""
-    training = result.parts.get("training")
-    return training is not None and training.get("batching", "bucketed") == "bucketed"
-
-
-def collapsed(summary: Summary) -> str | None:
-    """What the mark of collapsed seeds means, and which they are."""
-    found = [
-        f"{row.label} on {row.student}, {name}: seed {' and '.join(map(str, cell.collapsed))}"
-        for row in summary.students
-        for name, cell in row.cells.items()
-        if cell.collapsed
-    ]
-    if not found:
-        return None
-    return (
-        f"some seeds collapsed ({'; '.join(found)}): they score about as a constant answer, or far from all others. "
-        "Their interval is no 95 % interval (where a quarter of the seeds collapses, it may cover less than 70 %), and "
-        "the row's p-values do not hold"
-    )
-
 
 IDLE = "no better than a constant answer, which knows nothing of the examples"
 
@@ -97,7 +36,7 @@ def reading(summary: Summary) -> Iterator[str]:
     plan, tasks = summary.plan, summary.plan.tasks
     raw = [task.name for task in tasks if scale(task) == 1]
     scaled = "" if not raw else f" ({', '.join(raw)}: as it is, from 0 to 100)"
-    yield f"A score is the mean over {_some(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
+    yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
     yield from selection_notes.reading(summary)
     yield from _seeds_alone(summary)
     if summary.constant:
@@ -250,7 +189,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     for task in plan.tasks:
         of_task = [result for result in results if result.task == task.name]
         if of_task:
-            text = f"`{of_task[0].data_fingerprint}`, the same in {_some(len(of_task), 'result')}"
+            text = f"`{of_task[0].data_fingerprint}`, the same in {counted(len(of_task), 'result')}"
             yield f"Examples scored, {task.name}", text
         if task.data:
             yield from data_notes.provenance(task.name, task.data)
@@ -258,13 +197,12 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     if plan.tuning:
         idle = {study.label: None for study in plan.tuning.studies if study.key is None}
         without = f"; nothing to tune, on some task at least: {', '.join(idle)}" if idle else ""
-        yield "Tuning", f"{_some(plan.tuning.trials, 'trial')} of each row on each task, the same for all{without}"
+        yield "Tuning", f"{counted(plan.tuning.trials, 'trial')} of each row on each task, the same for all{without}"
     for planned in plan.generals:
         record = next((each for each in summary.generals if each.key == planned.key), None)
         took = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not made yet"
-        text = (
-            f"{', '.join(planned.labels)}, {planned.student}: {_some(planned.steps, 'step')} on {planned.data}, {took}"
-        )
+        steps = f"{counted(planned.steps, 'step')} on {planned.data}, {took}"
+        text = f"{', '.join(planned.labels)}, {planned.student}: {steps}"
         yield "Before all tasks", f"{text}; `general/{planned.key}/student`"
     if not results:
         return
@@ -272,7 +210,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "Packages", _variants(_packages(result.provenance.packages) for result in results)
     yield "Code", _variants(_commit(r.provenance.git_commit, r.provenance.git_dirty) for r in results)
     if summary.others:
-        yield "Not counted", f"{_some(summary.others, 'result')} of other settings in the same folder"
+        yield "Not counted", f"{counted(summary.others, 'result')} of other settings in the same folder"
 
 
 def _teacher_seeds(summary: Summary, name: str) -> str:
@@ -303,8 +241,4 @@ def _variants(values: Iterable[str]) -> str:
     counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
     if len(counts) == 1:
         return counts[0][0]
-    return "; ".join(f"{value} ({_some(number, 'result')})" for value, number in counts)
-
-
-def _some(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return "; ".join(f"{value} ({counted(number, 'result')})" for value, number in counts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.analysis import published_rows
 from harness.analysis.speed_up import SpeedUp, machine
 from harness.analysis.summary import Row, Statistic, Summary
-from harness.config import published_figures
 from harness.storage.records import PlannedTask, PublishedFigure
 
 
@@ -23,10 +23,10 @@ def significant(p: float | None) -> float | None:
 
 def flat(summary: Summary) -> list[dict[str, Any]]:
     """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
-    there = published_figures.by_cell(summary.plan.published)
+    there = published_rows.by_cell(summary.plan.published)
     unknown: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
     for figure in summary.plan.published:
-        unknown.setdefault(figure.task, {}).update(dict.fromkeys(published_figures.columns(figure)))
+        unknown.setdefault(figure.task, {}).update(dict.fromkeys(published_rows.columns(figure)))
     return [
         {**_which(row), **_of_tasks(row, summary.plan.tasks, there, unknown), **_of_row(row, summary)}
         for row in summary.rows
@@ -47,7 +47,7 @@ def _which(row: Row) -> dict[str, Any]:
 def _of_tasks(
     row: Row,
     tasks: Sequence[PlannedTask],
-    there: Mapping[published_figures.Cell, Sequence[PublishedFigure]],
+    there: Mapping[published_rows.Cell, Sequence[PublishedFigure]],
     unknown: Mapping[str, Mapping[str, None]],
 ) -> dict[str, Any]:
     """Columns that begin with the name of a task: ours, and those of figures that others have published `there`;
@@ -58,7 +58,7 @@ def _of_tasks(
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
         values |= unknown[task.name]
         for figure in there.get((task.name, row.label, row.student), ()):
-            values |= published_figures.columns(figure)
+            values |= published_rows.columns(figure)
     return values
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.config.schema import LatencySpec
-from harness.storage.records import SCHEMA_VERSION, FrozenModel, Provenance
+from harness.storage.frozen_model import FrozenModel
+from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEVEL = 0.95
 """Of every interval."""

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from harness.api.events import LossPoint
+from harness.api.events import EpochScore, LossPoint
 from harness.config.schema import LatencySpec
+from harness.storage.frozen_model import FrozenModel
 
 SCHEMA_VERSION = 1
-
-
-class FrozenModel(BaseModel):
-    """Refuses unknown keys: a record that this version does not understand is an error, not a guess.
-
-    A number that is not finite, such as a metric that is undefined, is written as a string ("NaN"), which any JSON
-    reader takes and ours reads back.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class EpochScore(FrozenModel):
-    """What a student scored as an epoch ended, on the examples to choose on."""
-
-    step: int = Field(description="steps done, over the whole run")
-    epoch: float = Field(description="of the last stage, from its first step on")
-    score: float
 
 
 class Selected(FrozenModel):

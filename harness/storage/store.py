@@ -29,8 +29,9 @@ from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import SCHEMA_VERSION, FrozenModel, GeneralRecord, PlanFile, RunRecord, TeacherRecord
+from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:

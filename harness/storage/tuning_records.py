@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.storage.records import SCHEMA_VERSION, FrozenModel, Provenance
+from harness.storage.frozen_model import FrozenModel
+from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEARNING_RATE = "training.lr"
 """What the learning rate is called among the values; no option of a method has a dot in its name."""

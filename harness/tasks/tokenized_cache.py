@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
-from harness.storage.records import FrozenModel
 from harness.tasks.tokenization import STARTS, TokenizedExamples
 
 log = logging.getLogger("harness")

@@ -25,7 +25,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
-from harness.storage.records import FrozenModel
+from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs.output_store import BY_HEAD, Entry, Manifest, TeacherOutputStore, by_token, dtype
 from harness.training import finite_checks

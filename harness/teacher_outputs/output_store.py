@@ -26,8 +26,8 @@ from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.output_names import Need, parse
 from harness.storage import checksums
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
-from harness.storage.records import FrozenModel
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples
 from harness.training import TEACHER_OUTPUTS_VERSION

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tabulate import tabulate
+
 from harness.api.batch import TaskKind
 from harness.api.errors import UserError, nearest
 from harness.api.method import Method
@@ -33,6 +35,9 @@ class Result:
     detail: str = ""
 
 
+HEADERS = ("method", "check", "task", "result", "why")
+
+
 @dataclass(frozen=True)
 class Conformance:
     """What all checks say."""
@@ -52,14 +57,16 @@ class Conformance:
         told = [f"{result.method}, {result.check}, {result.task}: {result.detail}" for result in self.failed]
         return "\n".join(told) or ("all checks passed" if self.ok else "nothing could be checked")
 
-    def print(self) -> None:
-        """A table on stdout, one line a check and kind of task, and a count below it."""
-        from harness.cli.terminal_tables import print_table
+    @property
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """One row for each check and kind of task, with the columns of `HEADERS`."""
+        return [(each.method, each.check, each.task, each.status, each.detail) for each in self.results]
 
-        rows = ((each.method, each.check, each.task, each.status, each.detail) for each in self.results)
-        print_table(["method", "check", "task", "result", "why"], rows)
+    @property
+    def counts(self) -> str:
+        """``60 passed, 0 failed, 3 n/a``."""
         counts = {status: sum(each.status == status for each in self.results) for status in ("passed", "failed", "n/a")}
-        print(f"\n{', '.join(f'{count} {status}' for status, count in counts.items())}")
+        return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def check_method(
@@ -80,7 +87,7 @@ def check_method(
         UserError: there is no such plugin, or it cannot be loaded, or it registers no method.
     """
     conformance = Conformance(tuple(r for each in methods_of(method) for r in examine(each, config or {}, kinds)))
-    conformance.print()
+    print(tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")
     return conformance
 
 
@@ -117,11 +124,11 @@ def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
 
 def examine(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
     """The results of all checks, kind of task by kind of task."""
-    from harness.models.heads import quiet
+    from harness.models.quiet_transformers import quiet_transformers
     from harness.testing.method_cases import Subject
 
     options = method.Config.model_validate(config)
-    with quiet():
+    with quiet_transformers():
         for kind in kinds:
             yield from _results(Subject(method, options, kind))
 

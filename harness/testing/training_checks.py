@@ -26,7 +26,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.api.task import Splits
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.execution import run_checkpoints
-from harness.models.heads import quiet
+from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.features import Row
 from harness.tasks.tokenization import join, parts
 from harness.testing.method_cases import CLASSES, Broken, Sizes, Subject
@@ -238,7 +238,7 @@ def export(subject: Subject) -> None:
     run = _workshop(subject).finished
     special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
     auto = special.get(subject.kind, AutoModelForSequenceClassification)
-    with TemporaryDirectory() as folder, quiet():
+    with TemporaryDirectory() as folder, quiet_transformers():
         run.student.save_pretrained(folder)
         loaded, info = auto.from_pretrained(folder, output_loading_info=True)
     astray = {what: keys for what, keys in info.items() if keys}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.api.events import EpochScore
 from harness.models.capture import Capture
-from harness.storage.records import EpochScore
 
 
 class BestEpoch:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from harness import Augmentation, MethodConfig
 from harness.api.method import MaskedLanguageModel, Row
+from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
-from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 from . import vectors
 from .vectors import WordVectors, best

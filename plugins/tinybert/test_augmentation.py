@@ -10,13 +10,13 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, R
 
 from harness.api.errors import UserError
 from harness.api.method import TaskInfo
+from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
 from harness.models import tokenizers
 from harness.models.families import shape
 from harness.models.initialization import seeded
 from harness.models.masked_lm import MaskedLM
 from harness.plugin_host.host import Host
-from harness.tasks.synthetic.seeded_choice import SeededChoice
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 TINYBERT = Host.create().methods["tinybert"]

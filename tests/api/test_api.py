@@ -12,6 +12,7 @@ WITHOUT_TORCH = {
     "harness.api.names",
     "harness.api.report",
     "harness.api.search_space",
+    "harness.api.seeded_choice",
     "harness.api.seeds",
     "harness.api.stage_settings",
     "harness.api.task",

@@ -33,7 +33,7 @@ class Faulty(Method):
     Config = FaultyConfig
 
     def stages(self):
-        terms = frozenset({"task"}) if self.config.coupled else frozenset()
+        terms = frozenset({"task"}) if self.config.batch_dependent else frozenset()
         return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]), batch_dependent=terms)]
 
     def losses(self, step, batch, student, teachers):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.analysis import published_rows
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelShape
 from harness.cli.list_command import print_list
@@ -260,7 +261,7 @@ def test_a_plan_from_before_has_no_figures(tmp_path):
 )
 def test_a_metric_is_named_where_it_is_not_the_boards(metrics, shown):
     values = [80.5, 81.0][: len(metrics)]
-    assert published_figures.text(figure(values=values, metrics=metrics), "accuracy") == shown
+    assert published_rows.text(figure(values=values, metrics=metrics), "accuracy") == shown
 
 
 def test_figures_stand_before_anything_is_trained(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.tasks.synthetic.seeded_choice import SeededChoice
+from harness.api.seeded_choice import SeededChoice
 
 KINDS = {
     "animals": ("dogs", "cats", "birds", "horses"),

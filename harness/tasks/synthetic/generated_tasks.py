@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import hookimpl
+from harness.api.seeded_choice import SeededChoice
 from harness.api.task import Splits, Task
 from harness.tasks.synthetic import entailment, fact_qa, sentiment
-from harness.tasks.synthetic.seeded_choice import SeededChoice
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.tasks.synthetic.seeded_choice import SeededChoice
+from harness.api.seeded_choice import SeededChoice
 
 ASPECTS = ("plot", "acting", "music", "dialogue", "pace", "ending", "cast", "script", "camera", "humour")
 GOOD = ("good", "fine", "clever", "moving", "warm", "sharp", "lively", "graceful")

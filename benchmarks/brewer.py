@@ -89,7 +89,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
                 say(name)
                 entry = Entry("matched", Matched, {"attention": attention})
                 check(Workload(options, encoded, **CHECK), entry, size, setting)
-                workload = Workload(options, encoded, max_grad_norm=None, weight_decay=0.0)
+                workload = Workload(options, encoded, max_grad_norm=None, weight_decay=0.0, batching="grouped")
                 times |= interleaved(contestants(workload, name, entry, size, setting), options, say=say)
                 found += rows(times, name, options, setting=setting)
     return Measured(CLAIM, found, times, notes)

@@ -205,7 +205,7 @@ class TrainingSpec(Strict):
         None, description="most tokens of a step, padding counted: in place of batch_size, as many examples as fit"
     )
     batching: Batching = Field(
-        "grouped",
+        "random",
         description="random: random batches, padded to their longest row; grouped: the same batches, computed in groups"
         " of similar length; bucketed: batches of similar length, which changes what is trained on",
     )

@@ -111,7 +111,9 @@ def many_groups(monkeypatch):
 @pytest.fixture
 def world():
     def make(kind="classification", teacher="bert", student="bert", **training):
-        settings = TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training})
+        settings = TrainingSpec(
+            **{"batching": "grouped", "epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training}
+        )
         return World(kind, settings, teacher, student)
 
     return make

@@ -80,7 +80,17 @@ def test_the_example_of_a_selection_is_right(tmp_path):
     assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")
 
 
+def test_the_example_of_teacher_seeds_is_right(tmp_path):
+    first = DOCS.split("```yaml\n")[1].split("```")[0]
+    example = DOCS.split("\n## Teachers\n")[1].split("```yaml\n")[1].split("```")[0]
+    teachers = first.index("teachers:"), first.index("students:")
+    (tmp_path / "s.yaml").write_text(first[: teachers[0]] + example + first[teachers[1] :])
+    spec = load(tmp_path / "s.yaml").spec
+    assert spec.teachers["base"].seeds == spec.seeds == [1, 2, 3]
+
+
 def test_the_methods_of_the_example_are_right(tmp_path):
-    first, methods = (DOCS.split("```yaml\n")[i].split("```")[0] for i in (1, 3))
+    first = DOCS.split("```yaml\n")[1].split("```")[0]
+    methods = DOCS.split("\n## Methods\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))
     assert len(load(tmp_path / "s.yaml").suite.variants) == 8

@@ -60,8 +60,8 @@ def collapsed(summary: Summary) -> str | None:
         return None
     return (
         f"some seeds collapsed ({'; '.join(found)}): they score about as a constant answer, or far from all others. "
-        "Their interval is no 95 % interval (where a quarter of the seeds collapses, it may cover less than 70 %), and the "
-        "row's p-values do not hold"
+        "Their interval is no 95 % interval (where a quarter of the seeds collapses, it may cover less than 70 %), and "
+        "the row's p-values do not hold"
     )
 
 

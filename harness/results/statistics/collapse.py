@@ -1,9 +1,9 @@
 """Detects seeds that collapsed: training that ended at a constant answer, or a score far outside of all others.
 
 If some of a method's seeds collapse, its scores have two peaks, and no interval of a mean and a variance covers what it
-says (where a quarter collapses, one of three seeds covers the mean of all in less than 70 % of cases). Such rows are marked.
-What none of the observed seeds shows cannot be detected: of 3 seeds that each collapse with probability 1/4, none does
-in 42 % of cases.
+says (where a quarter collapses, one of three seeds covers the mean of all in less than 70 % of cases). Such rows are
+marked. What none of the observed seeds shows cannot be detected: of 3 seeds that each collapse with probability 1/4,
+none does in 42 % of cases.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ class Batch:
         labels: classification int64 [B]; regression float [B]; QA int64 [B, 2], first and last token of the answer,
             both 0 ([CLS]) in a window without it; text int64 [B, N], the token that was masked, else `NOT_MASKED`.
         answer_mask: QA only, bool [B, N]: where an answer may lie ([CLS] and the context's tokens).
+        rows: the examples' row numbers in the tokenized data set that the batch was drawn from, B of them: the same
+            example has the same number in every epoch, so a method can keep state by example.
         word_ids: int64 [B, N]: which word of its sentence a token belongs to, -1 for special tokens and padding.
     """
 
@@ -40,6 +42,7 @@ class Batch:
     labels: Tensor
     answer_mask: Tensor | None = None
     word_ids: Tensor | None = None
+    rows: tuple[int, ...] = ()
 
     @property
     def mask(self) -> Tensor:
@@ -65,7 +68,7 @@ class Batch:
 
     def part(self, rows: slice, tokens: int | None = None) -> Batch:
         """Some of its examples, as views: padded as they are, or cut to their first `tokens` tokens."""
-        part = replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows])
+        part = replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows], rows=self.rows[rows])
         if tokens is None or tokens == part.inputs["input_ids"].shape[1]:
             return part
         cut = part._each(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
@@ -89,14 +92,15 @@ class Batch:
         nothing is masked.
         """
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
-        ids = tuple(str(i) for i in range(len(batch["input_ids"])))
+        rows = tuple(range(len(batch["input_ids"])))
+        ids = tuple(map(str, rows))
         word_ids = batch.get("word_ids")
         if "start_positions" in batch:
             labels = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1)
-            return Batch("qa", ids, inputs, labels, batch["answer_mask"].bool(), word_ids)
+            return Batch("qa", ids, inputs, labels, batch["answer_mask"].bool(), word_ids, rows)
         labels = batch.get("labels", torch.full_like(batch["input_ids"], NOT_MASKED))
         if labels.shape == batch["input_ids"].shape and not labels.is_floating_point():
-            return Batch("text", ids, inputs, labels, word_ids=word_ids)
+            return Batch("text", ids, inputs, labels, word_ids=word_ids, rows=rows)
         if labels.is_floating_point():
-            return Batch("regression", ids, inputs, labels.reshape(-1), word_ids=word_ids)
-        return Batch("classification", ids, inputs, labels.reshape(-1), word_ids=word_ids)
+            return Batch("regression", ids, inputs, labels.reshape(-1), word_ids=word_ids, rows=rows)
+        return Batch("classification", ids, inputs, labels.reshape(-1), word_ids=word_ids, rows=rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -35,9 +36,29 @@ Batching = Literal["random", "grouped", "bucketed"]
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and values of another type, and does not change once it is read."""
+    """Refuses unknown keys and values of another type, and does not change once it is read.
+
+    Every field is part of the keys of the results that it applies to, unless `not_in_key` names it with a reason. So a
+    new field cannot be left out of keys by accident.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    not_in_key: ClassVar[Mapping[str, str]] = {}
+    """Field -> why it is not part of a key."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if unknown := sorted(cls.not_in_key.keys() - cls.model_fields.keys()):
+            raise TypeError(f"{cls.__name__}.not_in_key names fields that do not exist: {', '.join(unknown)}")
+
+    def key_fields(self) -> dict[str, Any]:
+        """The fields that are part of a key, as JSON values; nested settings without any are left out."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_in_key}
+        dumped = self.model_dump(mode="json", include=set(fields))
+        nested = {name: value.key_fields() for name, value in fields.items() if isinstance(value, Strict)}
+        return {name: value for name, value in {**dumped, **nested}.items() if name not in nested or nested[name]}
 
 
 class Architecture(Strict):
@@ -60,6 +81,17 @@ class Architecture(Strict):
 
 class TeacherSpec(Strict):
     """A model to fine-tune on every task before it teaches. Exactly one of `model` and `architecture`."""
+
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "model": "the fingerprint of the checkpoint is part of the key",
+        "architecture": "part of the key as `model`",
+        "epochs": "part of the teacher's training settings",
+        "lr": "part of the teacher's training settings",
+        "batch_size": "part of the teacher's training settings",
+        "max_length": "part of the key with the data",
+        "seeds": "each teacher's own `seed` is part of its key",
+        "floor": "checked against the score; does not change it",
+    }
 
     model: str | None = Field(None, description="hub id or local folder of a pretrained encoder")
     architecture: Architecture | None = Field(None, description="train one from scratch instead")
@@ -95,6 +127,15 @@ class TeacherSpec(Strict):
 class StudentSpec(Strict):
     """A student's architecture and its initial weights. What is not given is as in the first teacher."""
 
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "layers": "part of the key with the resolved shape",
+        "hidden": "part of the key with the resolved shape",
+        "heads": "part of the key with the resolved shape",
+        "ffn": "part of the key with the resolved shape",
+        "init": "the layers to copy, or the fingerprint of the checkpoint, are part of the key",
+        "init_from": "the key or fingerprint of the model that layers are copied from is part of the key",
+    }
+
     layers: Layers
     hidden: Size | None = None
     heads: Size | None = None
@@ -110,6 +151,18 @@ class StudentSpec(Strict):
 
 class MethodSpec(Strict):
     """One entry of `methods`: the reserved keys apart from the method's own options."""
+
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "name": "part of the key with the method and its version",
+        "label": "a name on the board",
+        "grid": "each combination is a row with options of its own",
+        "stages": "part of the key as resolved for the task",
+        "per_task": "part of the key as resolved for the task",
+        "students": "selects rows",
+        "teachers": "the keys of the teachers are part of the key",
+        "general": "the key of the text stage is part of the key",
+        "options": "part of the key as the validated Config",
+    }
 
     name: str
     label: Label | None = Field(None, description="name on the board; default: the method's name")
@@ -199,6 +252,18 @@ class TaskTraining(Strict):
 class TrainingSpec(Strict):
     """How every run of the suite trains."""
 
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "max_length": "part of the key with the data",
+        "precision": "part of the key under `numeric`",
+        "tf32": "part of the key under `numeric`, on a GPU",
+        "max_memory_gb": "how runs share memory does not change a result",
+        "limit": "the fingerprints of the examples are part of the key",
+        "checkpoint_every": "when checkpoints are saved does not change a result",
+        "log_every": "when losses are logged does not change a result",
+        "data_seed": "part of the key, resolved for each run",
+        "per_task": "part of the key as resolved for the task",
+    }
+
     epochs: Epochs = 3.0
     batch_size: Positive = 32
     token_budget: Positive | None = Field(
@@ -256,6 +321,19 @@ class TrainingSpec(Strict):
 class GeneralSpec(Strict):
     """The stage on unlabelled text that some methods begin with: once for each student, before all tasks."""
 
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "data": "the fingerprint of the text is part of the key",
+        "name": "the fingerprint of the text is part of the key",
+        "split": "the fingerprint of the text is part of the key",
+        "column": "the fingerprint of the text is part of the key",
+        "steps": "part of the stage's training settings",
+        "batch_size": "part of the stage's training settings",
+        "lr": "part of the stage's training settings",
+        "schedule": "part of the stage's training settings",
+        "warmup_ratio": "part of the stage's training settings",
+        "max_length": "part of the key with the data",
+    }
+
     data: str = Field(description="hub id, local folder in the hub's layout, or .txt file (one text a line); * allowed")
     name: str | None = Field(None, description="the data set's configuration")
     split: str = "train"
@@ -311,6 +389,12 @@ class CheckpointsSpec(Strict):
 class SelectionSpec(Strict):
     """On which examples a run's best epoch, or the options of methods, are chosen. A word alone is `on`."""
 
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "on": "the fingerprint of the examples is part of the key",
+        "share": "the fingerprint of the examples is part of the key",
+        "seed": "the fingerprint of the examples is part of the key",
+    }
+
     on: Literal["train", "validation"] = Field(
         "train", description="a part of the training split that nothing is trained on, or what the board reports"
     )
@@ -334,13 +418,19 @@ class SelectionSpec(Strict):
 
 
 class TeacherCacheSpec(Strict):
-    """How much disk the kept teacher tensors may take; 0 turns them off."""
+    """How much disk the cached teacher outputs may take; 0 turns them off."""
+
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "max_gb": "whether a run reads cached teacher outputs is part of its key under `numeric`"
+    }
 
     max_gb: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = 50.0
 
 
 class TuningSpec(Strict):
     """How the options of methods are chosen, on examples that are held out of the training split."""
+
+    not_in_key: ClassVar[Mapping[str, str]] = {"lr": "part of the key with the search space"}
 
     trials: Annotated[int, Field(ge=2)] = Field(
         description="of each row of the board, task and student; the first is with the defaults"
@@ -365,6 +455,25 @@ class TuningSpec(Strict):
 
 class SuiteSpec(Strict):
     """A whole suite file."""
+
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "name": "a name",
+        "tasks": "the name and data of a run's task are part of its key",
+        "teachers": "the keys of a run's teachers are part of its key",
+        "students": "a run's student is part of its key",
+        "methods": "a run's method is part of its key",
+        "seeds": "a run's seed is part of its key",
+        "sources": "fingerprints of data are part of keys, not where they were read from",
+        "training": "part of the key as resolved for the task",
+        "general": "the key of the text stage is part of the key",
+        "latency": "measurements have keys of their own",
+        "selection": "part of the keys of runs that keep their best epoch",
+        "tuning": "part of the keys of rows that are tuned",
+        "plugins": "a method's name and version are part of the key",
+        "device": "part of the key under `numeric`",
+        "published": "shown on the board only",
+        "trust_remote_code": "the fingerprint of a checkpoint includes its code",
+    }
 
     name: Name
     tasks: Annotated[list[str], Field(min_length=1)]

@@ -11,7 +11,14 @@ import torch
 
 from harness.api.method import Augmentation, General, Method
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import GeneralSpec, StudentSpec, TeacherSpec, TrainingSpec
+from harness.config.schema import (
+    GeneralSpec,
+    SelectionSpec,
+    StudentSpec,
+    SuiteSpec,
+    TeacherSpec,
+    TrainingSpec,
+)
 from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant
@@ -28,15 +35,13 @@ def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any
 
 
 def training(settings: TrainingSpec) -> dict[str, Any]:
-    """The settings that change a result; when to log or to checkpoint does not, nor how runs share the memory."""
-    names = {"epochs", "batch_size", "batching", "lr", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm"}
-    if settings.token_budget is not None:
-        names = names - {"batch_size"} | {"token_budget"}
-    if settings.micro_batch_size is not None and (
-        settings.token_budget or settings.micro_batch_size < settings.batch_size
-    ):
-        names.add("micro_batch_size")
-    return settings.model_dump(include=names)
+    """The training settings, without those that have no effect next to others."""
+    fields = settings.key_fields()
+    micro_batch_size, token_budget = settings.micro_batch_size, settings.token_budget
+    if micro_batch_size is None or (token_budget is None and micro_batch_size >= settings.batch_size):
+        del fields["micro_batch_size"]
+    del fields["token_budget" if token_budget is None else "batch_size"]
+    return fields
 
 
 def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def teacher(
     return {
         "model": {"checkpoint": checkpoint} if spec.architecture is None else spec.architecture.model_dump(),
         "data": data(task, reader, settings.max_length),
-        "seed": spec.seed,
+        **spec.key_fields(),
         "training": training(settings),
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
@@ -69,7 +74,7 @@ def group(
     """Of teachers that are trained together, in their order: where each begins, and what they share."""
     first = members[0].parts
     return {
-        "members": [{name: member.parts[name] for name in ("model", "seed")} for member in members],
+        "members": [{"model": member.parts["model"], **member.spec.key_fields()} for member in members],
         "method": {"name": method.name, "version": method.version, "options": dict(options)},
         "training": training(settings),
         "data": {**first["data"], "max_length": settings.max_length},
@@ -86,9 +91,9 @@ def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef]) -> dict[st
     return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
 
 
-def selection(task: TaskData) -> dict[str, Any]:
+def selection(task: TaskData, spec: SelectionSpec) -> dict[str, Any]:
     """Of a run that keeps its best epoch: on which examples. No part of the key of one that keeps its last."""
-    return {"epoch": "best", "examples": task.selection_fingerprint, **better(task)}
+    return {**spec.key_fields(), "examples": task.selection_fingerprint, **better(task)}
 
 
 def better(task: TaskData) -> dict[str, Any]:
@@ -140,7 +145,8 @@ def student(
         pretrained: fingerprint of that teacher's pretrained checkpoint; None if it has none.
         general: key of the stage on unlabelled text that it begins with.
     """
-    numbers = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
+    sizes = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
+    numbers = {**sizes, **spec.key_fields()}
     if general is not None:
         return {**numbers, "init": "general", "source": general}
     if checkpoint is not None:
@@ -184,7 +190,7 @@ def general(
         "student": student_parts,
         "teacher": teacher,
         "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},
-        "seed": spec.seed,
+        **spec.key_fields(),
         "training": {**training(settings), "epochs": None, "steps": spec.steps},
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
@@ -199,13 +205,16 @@ def run(
     *,
     seed: int,
     data_seed: int,
+    suite: SuiteSpec,
     settings: TrainingSpec,
     device: str,
 ) -> dict[str, Any]:
     """Of a student's training and score. `lineage` are the parts of a `Lineage`: its student and its teachers."""
-    method = variant.method
+    method, entry = variant.method, suite.methods[int(variant.path[1])]
     return {
+        **suite.key_fields(),
         "method": {
+            **entry.key_fields(),
             "name": method.name,
             "version": method.version,
             "config": variant.config.model_dump(mode="json", exclude=set(variant.config.apart)),

@@ -200,6 +200,7 @@ class _Builder:
                 data.validation_fingerprint,
                 seed=seed,
                 data_seed=data_seed,
+                suite=self.spec,
                 settings=settings,
                 device=self.device,
             )
@@ -207,7 +208,7 @@ class _Builder:
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
             if self.spec.selects and self.spec.selects.epoch == "best":
-                parts["selection"] = keys.selection(data)
+                parts["selection"] = keys.selection(data, self.spec.selects)
             planned = PlannedRun(
                 key=key(parts),
                 task=task.name,

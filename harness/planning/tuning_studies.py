@@ -91,8 +91,7 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
     parts = {
         **job.parts,
         "tuning": {
-            "trials": tuning.trials,
-            "seed": tuning.seed,
+            **tuning.key_fields(),
             "space": {name: dimension.plain for name, dimension in space.items()},
             "examples": job.data.selection_fingerprint,
             **keys.better(job.data),

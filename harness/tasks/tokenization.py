@@ -160,6 +160,7 @@ def collate(
         labels=torch.from_numpy(encoded.labels[list(rows)]),
         answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
         word_ids=padded(encoded.word_ids, -1),
+        rows=tuple(map(int, rows)),
     )
 
 

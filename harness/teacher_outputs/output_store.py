@@ -198,12 +198,11 @@ class CachedTeacher:
         self._shelf = shelf
         self._manifest = shelf.manifest or Manifest(parts={}, scalings=(), tensors={}, checksums={})
         self._files = {name: _mapped(shelf, name, self._manifest.tensors[name]) for name in names}
-        self._row_of = {id: row for row, id in enumerate(shelf.data.train.ids)}
 
     def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:
         """As `Teacher.forward`, but for padding, which holds zeros."""
         wanted = [need for need in map(parse, needs) if need is not None]
-        rows = np.array([self._row_of[id] for id in batch.ids])
+        rows = np.array(batch.rows)
         taken = {name: self._take(name, rows, batch) for name in kept_for(needs)}
         tensors = {need: self._scores(need, taken) if need.name == "scores" else taken[str(need)] for need in wanted}
         logits, pooled, embeddings = (tensors.get(Need(name)) for name in ("logits", "pooled", "embeddings"))

@@ -53,11 +53,7 @@ class TokenizedTask:
 
     def like(self, batch: Batch) -> Batch:
         """The rows of another tokenizer's batch, on its device."""
-        return self.batch([self._row_of[id] for id in batch.ids]).to(batch.labels.device)
-
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.train.ids)}
+        return self.batch(list(batch.rows)).to(batch.labels.device)
 
 
 def encode_task(

@@ -1,0 +1,83 @@
+"""Every setting is part of keys, unless the schema says why it is not."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from harness.config import schema
+from harness.config.schema import (
+    GeneralSpec,
+    SelectionSpec,
+    StudentSpec,
+    SuiteSpec,
+    TeacherCacheSpec,
+    TeacherSpec,
+    TrainingSpec,
+    TuningSpec,
+)
+from harness.planning import plan_builder
+from harness.resolution import resolve
+
+SPECS = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, schema.Strict)]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.__name__)
+def test_each_field_that_is_not_in_keys_has_a_reason(spec):
+    assert all(len(reason) > 5 for reason in spec.not_in_key.values())
+
+
+def test_a_reason_for_a_field_that_does_not_exist_is_an_error():
+    with pytest.raises(TypeError, match="not_in_key names fields that do not exist: gone"):
+
+        class Wrong(schema.Strict):
+            not_in_key: ClassVar = {"gone": "it is gone"}
+
+
+def extended(settings):
+    """The same settings with one more field, at its default."""
+    kind = type(settings)
+    more = type(f"More{kind.__name__}", (kind,), {"__annotations__": {"new_setting": float}, "new_setting": 0.0})
+    return more.model_construct(
+        _fields_set=settings.model_fields_set, **{n: getattr(settings, n) for n in kind.model_fields}
+    )
+
+
+def keys_of(loaded, spec):
+    """Keys of the runs and of the teachers of a suite whose specification is `spec`."""
+    resolved = resolve(replace(loaded, suite=replace(loaded.suite, spec=spec)), online=False)
+    plan = plan_builder.build(resolved)
+    return {job.planned.key for job in plan.runs}, {job.key for job in plan.teachers}
+
+
+CHANGES = {
+    TrainingSpec: lambda spec: {"training": extended(spec.training)},
+    TeacherSpec: lambda spec: {"teachers": {name: extended(teacher) for name, teacher in spec.teachers.items()}},
+    StudentSpec: lambda spec: {"students": {name: extended(student) for name, student in spec.students.items()}},
+    schema.MethodSpec: lambda spec: {"methods": [extended(entry) for entry in spec.methods]},
+    SelectionSpec: lambda spec: {"selection": extended(spec.selection)},
+    TuningSpec: lambda spec: {"tuning": extended(spec.tuning)},
+    TeacherCacheSpec: lambda spec: {"teacher_cache": extended(spec.teacher_cache)},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES, ids=lambda kind: kind.__name__)
+def test_a_new_field_changes_the_keys_of_runs(small, kind):
+    loaded = small.load("methods=[finetune, logit_kd]", "seeds=[1]", "tuning={trials: 2}", "selection=train")
+    spec = loaded.suite.spec
+    runs, teachers = keys_of(loaded, spec)
+    more_runs, more_teachers = keys_of(loaded, spec.model_copy(update=CHANGES[kind](spec)))
+    assert not runs & more_runs
+    assert (teachers == more_teachers) == (kind not in (TrainingSpec, TeacherSpec))
+
+
+def test_a_new_field_of_the_suite_itself_changes_the_keys_of_runs(small):
+    loaded = small.load("methods=[finetune]", "seeds=[1]")
+    runs, _ = keys_of(loaded, loaded.suite.spec)
+    more, _ = keys_of(loaded, extended(loaded.suite.spec))
+    assert not runs & more
+
+
+def test_a_new_field_of_the_text_stage_is_part_of_its_key():
+    assert "new_setting" in extended(GeneralSpec(data="x.txt", steps=1)).key_fields()
+    assert SuiteSpec.not_in_key.keys() <= SuiteSpec.model_fields.keys()

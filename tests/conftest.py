@@ -79,6 +79,15 @@ class SmallSuite:
 
         return Store(self.folder / "results" / "small")
 
+    def context(self, stop=lambda: False):
+        """What jobs need of this process, without plugins."""
+        import torch
+
+        from harness.execution.context import JobContext
+        from harness.plugin_host.host import Host
+
+        return JobContext(self.store(), Host(), torch.device("cpu"), False, stop)
+
     def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
         from harness import planning
         from harness.execution import local_engine

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 from datasets import Dataset
 
 from harness.api.errors import UserError
 from harness.execution.cache_integrity import found_intact
+from harness.execution.context import JobContext
 from harness.execution.progress_events import Tell, preparing
 from harness.execution.signals import Interrupted, locked
 from harness.models import masked_lm
 from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.discovery import describe
-from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint
@@ -52,23 +51,23 @@ def load(job: AugmentationJob) -> Dataset:
     return Dataset.from_file(str(folder(job) / "rows.arrow"))
 
 
-def make(
-    job: AugmentationJob, device: torch.device, *, host: Host, trust_remote_code: bool, stop: Callable[[], bool]
-) -> AugmentedData:
-    """See that `folder(job)` holds the rows: from the cache, or by making them now, all or none of them.
+def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
+    """Make the augmented rows, unless the cache has them.
 
     Raises:
-        Interrupted: `stop` said so; nothing is kept.
+        Interrupted: the process was asked to stop; nothing is stored.
         UserError: there is no such model, or the method failed.
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target, stop):  # another process may be at the same rows
+    with locked(target, context.stop):  # another process may be making the same rows
         if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
             remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
-            model = masked_lm.load(job.model, device, remedy=remedy, trust_remote_code=trust_remote_code)
-            with preparing(host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
-                atomic_writes.write(target, lambda path: _fill(path, job, model, stop, tell))
+            model = masked_lm.load(
+                job.model, context.device, remedy=remedy, trust_remote_code=context.trust_remote_code
+            )
+            with preparing(context.host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
+                atomic_writes.write(target, lambda path: _fill(path, job, model, context.stop, tell))
         return about(job)
 
 

@@ -12,12 +12,12 @@ import torch
 from harness.api.errors import UserError
 from harness.api.events import RunFinished, RunId
 from harness.execution import augmented_data, run_records, teacher_runs, text_students
-from harness.execution.cohort_driver import StudentCohorts
+from harness.execution.context import JobContext
 from harness.execution.signals import Interrupted, stop_on_signals
+from harness.execution.student_cohorts import StudentCohorts
 from harness.execution.student_runs import finish
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob, pending
-from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.host import Host
 from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.store import Store
@@ -43,36 +43,35 @@ def execute(plan: Plan, store: Store, host: Host) -> Outcome:
     Raises:
         UserError: a teacher failed, or is below its floor.
     """
+    device = torch.device(plan.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # events and pinned memory use the current device
     with stop_on_signals() as stop:
-        return _Engine(plan, store, host, stop).execute()
+        return _Engine(plan, JobContext(store, host, device, plan.spec.trust_remote_code, stop)).execute()
 
 
 class _Engine:
-    def __init__(self, plan: Plan, store: Store, host: Host, stop: Callable[[], bool]) -> None:
+    def __init__(self, plan: Plan, context: JobContext) -> None:
         self.plan = plan
-        self.store = store
-        self.stop = stop
-        self.host = host
-        self.device = torch.device(plan.device)
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # which events and pinned memory go by
+        self.context = context
+        self.store = context.store
         self.outcome = Outcome()
-        self.readings = TokenizedTasks()
+        self.tokenized = TokenizedTasks()
 
     def execute(self) -> Outcome:
         missing = pending(self.plan, self.store)
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
-            self._generals(missing)
-            # Before the teachers, since a model that is none ends the suite.
-            made = {job.key: self._augment(job) for job in self.plan.augmentations(missing)}
+            text_students.make(self.plan.generals(missing), self.context)
+            # Before the teachers: a model that is no language model ends the suite.
+            augmented = {job.key: augmented_data.make(job, self.context) for job in self.plan.augmentations(missing)}
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
-            cohorts = StudentCohorts(self.plan, self.store, self.host, self.readings, made, missing, self.stop)
+            cohorts = StudentCohorts(self.plan, self.context, self.tokenized, augmented, missing)
             settled = self._settling(cohorts)
             for jobs in self.plan.cohorts(missing):
-                for ended in cohorts.train(settled(jobs)):
-                    record = finish(ended, self.plan, self.store, self.host)
+                for student in cohorts.train(settled(jobs)):
+                    record = finish(student, self.plan, self.context)
                     if record.status == "failed":
                         self.outcome.failed.append(record)
         except Interrupted:
@@ -86,21 +85,6 @@ class _Engine:
         from harness.execution.tuning import Tuning  # with Optuna, which most suites do without
 
         return Tuning(cohorts).settled
-
-    def _generals(self, missing: Sequence[RunJob]) -> None:
-        """Before all else: what students begin with does not depend on any task."""
-        text_students.make(
-            self.plan.generals(missing),
-            self.store,
-            host=self.host,
-            device=self.device,
-            trust=self.plan.spec.trust_remote_code,
-            stop=self.stop,
-        )
-
-    def _augment(self, job: AugmentationJob) -> augmented_data.AugmentedData:
-        trust = self.plan.spec.trust_remote_code
-        return augmented_data.make(job, self.device, host=self.host, trust_remote_code=trust, stop=self.stop)
 
     def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
         """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
@@ -122,16 +106,12 @@ class _Engine:
         spec, data = self.plan.spec, job.data
         readers = [member.reader for member in job.group.members] if job.group else [job.reader]
         fit = teacher_runs.fine_tune(
-            job,
-            lambda: self.readings.of(data, readers, job.training.max_length),
-            host=self.host,
-            device=self.device,
-            trust_remote_code=spec.trust_remote_code,
-            stop=self.stop,
+            job, lambda: self.tokenized.of(data, readers, job.training.max_length), self.context
         )
-        teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, self.device)
-        (encoded,) = self.readings.of(data, [job.reader], job.training.max_length)
-        scored = score(teacher.capture, encoded, self.host.metrics, device=self.device)
+        device, host = self.context.device, self.context.host
+        teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, device)
+        (encoded,) = self.tokenized.of(data, [job.reader], job.training.max_length)
+        scored = score(teacher.capture, encoded, host.metrics, device=device)
         record = TeacherRecord(
             key=job.key,
             name=job.row,
@@ -149,7 +129,7 @@ class _Engine:
         )
         run_id = RunId(job.key, data.task.name, job.row, "", job.spec.seed, role="teacher")
         event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
-        self.host.notify("harness_run_finished", event)
+        host.notify("harness_run_finished", event)
         return record, scored.frame
 
 

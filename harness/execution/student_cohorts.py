@@ -1,24 +1,21 @@
-"""Cohorts of runs: what they read and who teaches them, then their training, then a record of each."""
+"""Cohorts of students: their batches, their teachers, and their training side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from harness.api.errors import UserError
 from harness.api.stage_settings import StageData
-from harness.execution import augmented_data, run_checkpoints, run_records, teacher_cache
-from harness.execution import teacher_runs as teachers
-from harness.execution.signals import Interrupted
-from harness.execution.student_runs import FinishedRun, Sources, prepare
+from harness.execution import augmented_data, cohort_driver, run_checkpoints, teacher_cache, teacher_runs
+from harness.execution.context import JobContext
+from harness.execution.student_runs import FinishedStudent, SourceModels, prepare
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
-from harness.planning.jobs import AugmentationJob, TokenizerRef
-from harness.plugin_host.host import Host
-from harness.storage import provenance
-from harness.storage.store import Store
+from harness.planning.jobs import TokenizerRef
 from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training import micro_batching
 from harness.training.batch_stream import BatchStream, TokenizedTask
@@ -29,152 +26,147 @@ from harness.training.staged_stream import BatchSource, StagedStream
 
 @dataclass(frozen=True)
 class StudentCohorts:
-    """Trains the runs of a plan. `made` says of each augmentation what came of it; `missing` are all runs that are
-    still to be trained, whose teachers' tensors are filled in together."""
+    """Trains the runs of a plan.
+
+    Attributes:
+        augmented: what each augmentation made, by the key of its job.
+        missing: all runs that are still to be trained: their teachers' outputs are computed in one pass.
+    """
 
     plan: Plan
-    store: Store
-    host: Host
-    readings: TokenizedTasks
-    made: Mapping[str, augmented_data.AugmentedData]
+    context: JobContext
+    tokenized: TokenizedTasks
+    augmented: Mapping[str, augmented_data.AugmentedData]
     missing: Sequence[RunJob]
-    stop: Callable[[], bool]
 
     @property
     def device(self) -> torch.device:
-        return torch.device(self.plan.device)
+        return self.context.device
 
-    def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedRun]:
-        """Train runs side by side, and give each as it ends. Those that memory has no room for beside the others go
-        on by themselves; if it has none for all models at once, half of the runs come after the others.
+    def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedStudent]:
+        """Train runs side by side, and yield each as it ends.
+
+        Where memory does not suffice for all models at once, half of the runs are trained after the others; a run for
+        which it does not suffice next to others continues alone.
 
         Raises:
-            Interrupted: it was told to stop; what has not ended has a checkpoint.
-            UserError: memory has no room for the models of a single run.
+            Interrupted: the process was asked to stop; unfinished runs have checkpoints.
+            UserError: memory does not suffice for the models of a single run.
         """
         parts = [list(jobs)]
         while parts:
-            jobs, started = parts.pop(0), provenance.now()
+            part = parts.pop(0)
+            by_key = {job.planned.key: job for job in part}
             try:
                 with micro_batching.told():
-                    cohort, reading = self._cohort(jobs)
+                    cohort, data = self._cohort(part)
             except micro_batching.InsufficientMemory as error:
-                parts[:0] = _halves(jobs, str(error))
+                parts[:0] = _halves(part, str(error))
                 continue
-            apart = yield from self._trained(jobs, cohort, reading, started)
-            del cohort  # with all of its models, before the next one is made
-            if apart:
-                parts.insert(0, apart)
-
-    def _trained(
-        self, jobs: Sequence[RunJob], cohort: Cohort, reading: TokenizedTask, started: str
-    ) -> Generator[FinishedRun, None, list[RunJob]]:
-        """Gives the runs as they end; returns those that go on by themselves."""
-        by_key, size = {job.planned.key: job for job in jobs}, len(cohort.runs)
-        for run in cohort.train(stop=self.stop, checkpoint=self._checkpoint):
-            yield FinishedRun(run, by_key[run.id.key], size, reading, started)
-            run.release()
-        if self.stop() and not all(run.ended for run in cohort.runs):
-            raise Interrupted
-        return [by_key[run.id.key] for run in cohort.apart]
+            for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
+                yield FinishedStudent(finished, by_key[finished.run.id.key], data)
+            if cohort.apart:
+                parts.insert(0, [by_key[run.id.key] for run in cohort.apart])
+            del cohort  # with all of its models, before those of the next one are loaded
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
-        """The runs, and who teaches them; and what the students read."""
+        """The cohort of runs that see the same batches, and the task as the students' tokenizer reads it."""
         first, teachers = jobs[0], _teachers(jobs)
-        readers = [first.reader, *(teacher.reader for teacher in teachers.values())]
-        stream, reading, others = self._batches(first, readers, first.augmented)
-        # An epoch is one of the task's own examples, whatever a run learns from.
-        mixed = len(set(first.stage_data)) > 1
-        own = self._batches(first, readers if mixed else readers[:1])[0] if first.augmented else stream
-        runs = self._runs(jobs, own.batches_per_epoch, reading)
+        tokenizers = [first.reader, *(teacher.reader for teacher in teachers.values())]
+        stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
+        # An epoch is one pass over the task's own examples, whatever data a run trains on.
+        several = len(set(first.stage_data)) > 1
+        own = self._stream(first, tokenizers if several else tokenizers[:1])[0] if first.augmented else stream
+        runs = self._runs(jobs, own.batches_per_epoch, data)
         batches: BatchSource = stream
-        if mixed:
+        if several:
             streams: dict[StageData, BatchStream] = {"task": own, "augmented": stream}
-            batches = StagedStream([streams[data] for data in first.stage_data], runs[0].lengths)
-        return Cohort(batches, self._teachers(jobs, others, runs), runs, self.device), reading
-
-    def _batches(
-        self, job: RunJob, readers: Sequence[TokenizerRef], augmented: AugmentationJob | None = None
-    ) -> tuple[BatchStream, TokenizedTask, list[TokenizedTask]]:
-        """What runs like `job` see, how students read it, and how each of their teachers does."""
-        students, *others = self.readings.of(job.data, readers, job.training.max_length, augmented)
-        stream = BatchStream(
-            students,
-            batch_size=job.training.batch_size,
-            token_budget=job.training.token_budget,
-            batching=job.training.batching,
-            data_seed=job.data_seed,
-            others={other.reader: other for other in others},
-        )
-        return stream, students, others
-
-    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, reading: TokenizedTask) -> list[Run]:
-        """Each at its first step, or where it was interrupted."""
-        first, sources = jobs[0], Sources(self.plan)
-        runs = [prepare(job, self.plan, self.host, sources, reading, batches_per_epoch, self.device) for job in jobs]
-        for run in runs:
-            if first.augmented:
-                run.notes["augmentation"] = self.made[first.augmented.key].model_dump(include={"rows", "fingerprint"})
-            if not run.ended:
-                run_checkpoints.restore(run, self.store.checkpoint(run.id.key))
-            run_records.announce(self.host, run, cohort=len(runs))
-        return runs
-
-    def _checkpoint(self, run: Run) -> None:
-        run_checkpoints.save(run, self.store.checkpoint(run.id.key))
-
-    def _teachers(
-        self, jobs: Sequence[RunJob], readings: Sequence[TokenizedTask], runs: Sequence[Run]
-    ) -> dict[str, Teacher | CachedTeacher]:
-        """By what the runs call them, each with its reading."""
-        return {
-            name: self._kept(name, job, reading, jobs, runs) if name != job.name else _load(job, reading, self.device)
-            for (name, job), reading in zip(_teachers(jobs).items(), readings, strict=True)
+            batches = StagedStream([streams[stage] for stage in first.stage_data], runs[0].lengths)
+        sources = {
+            name: self._teacher(name, job, tokenized, jobs, runs)
+            for (name, job), tokenized in zip(teachers.items(), teacher_data, strict=True)
         }
+        return Cohort(batches, sources, runs, self.device), data
 
-    def _kept(
-        self, name: str, job: TeacherJob, reading: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
+    def _stream(
+        self, job: RunJob, tokenizers: Sequence[TokenizerRef], *, augmented: bool = False
+    ) -> tuple[BatchStream, TokenizedTask, list[TokenizedTask]]:
+        """The batches of runs like `job`, and the task as the students' and each teacher's tokenizer reads it."""
+        rows = job.augmented if augmented else None
+        students, *teachers = self.tokenized.of(job.data, tokenizers, job.training.max_length, rows)
+        others = {teacher.reader: teacher for teacher in teachers}
+        stream = cohort_driver.batch_stream(students, job.training, data_seed=job.data_seed, others=others)
+        return stream, students, teachers
+
+    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, data: TokenizedTask) -> list[Run]:
+        """Each run at its first step, or where its checkpoint continues."""
+        sources = SourceModels(self.plan)
+        runs = [prepare(job, self.plan, self.context, sources, data, batches_per_epoch) for job in jobs]
+        if job := jobs[0].augmented:
+            made = self.augmented[job.key].model_dump(include={"rows", "fingerprint"})
+            for run in runs:
+                run.notes["augmentation"] = made
+        return cohort_driver.resume(runs, self._checkpoint, self.context.host)
+
+    def _checkpoint(self, run: Run) -> Path:
+        return self.context.store.checkpoint(run.id.key)
+
+    def _teacher(
+        self, name: str, job: TeacherJob, data: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
+    ) -> Teacher | CachedTeacher:
+        """A teacher by the name that the runs have for it: the model, or its cached outputs where that is another name
+        than the job's."""
+
+        def load() -> Teacher:
+            return Teacher(job.name, teacher_runs.load(job), data.reader, self.device)
+
+        return load() if name == job.name else self._cached(name, job, data, load, jobs, runs)
+
+    def _cached(
+        self,
+        name: str,
+        job: TeacherJob,
+        data: TokenizedTask,
+        load: teacher_cache.LoadTeacher,
+        jobs: Sequence[RunJob],
+        runs: Sequence[Run],
     ) -> CachedTeacher:
-        """A teacher's kept tensors: all that is missing for any run of the suite, or for these `jobs`, is filled in at
-        once, at the expense of those of `runs` that read them."""
-        waiting = [run for run in runs if not run.ended]
-        source, filled = teacher_cache.open_shelf(
-            teacher_cache.shelf(job, reading, self.plan.spec, self.device),
-            teacher_cache.asked(job, [*self.missing, *jobs], reading.reader),
+        """A teacher's cached outputs. All that is missing for any run of the suite is computed in one pass, whose cost
+        the runs of this cohort that read it share."""
+        spec = self.plan.spec
+        source, filled = teacher_cache.open_outputs(
+            teacher_cache.output_store(job, data, spec, self.device),
+            teacher_cache.needed_outputs(job, [*self.missing, *jobs], data.reader),
             name,
-            lambda: _load(job, reading, self.device),
-            spec=self.plan.spec,
-            host=self.host,
-            device=self.device,
-            stop=self.stop,
+            load,
+            spec=spec,
+            context=self.context,
         )
         if filled.forwards:
+            waiting = [run for run in runs if not run.ended]
             readers = [run for run in waiting if name in run.teachers]
             for run in readers:
                 run.spent.charge_filling(filled.seconds, among=len(readers))
             for run in waiting:
                 run.spent.teacher_forwards += filled.forwards
-                self._checkpoint(run)  # or a kill before the first one would make the pass look free
+                # Without this checkpoint, a kill before the first regular one would lose the cost of the pass.
+                run_checkpoints.save(run, self._checkpoint(run))
         return source
 
 
 def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
-    """For which memory has no room at once."""
+    """Runs for which memory does not suffice together, in two parts."""
     if len(jobs) == 1:
         (job,) = jobs
         raise UserError(
-            f"memory does not suffice for {job.planned.label} on {job.planned.student}, {job.planned.task}, and its"
-            f" teachers, even before the first step: take smaller ones, or set teacher_cache.max_gb to 0 if it is their"
-            f" kept tensors that it does not suffice for ({reason})"
+            f"out of memory before the first step of {job.planned.label} on {job.planned.student}, {job.planned.task}:"
+            f" the models of the student and its teachers do not fit. Use smaller models, or set teacher_cache.max_gb"
+            f" to 0 if cached teacher outputs take the memory ({reason})"
         )
     middle = len(jobs) // 2
     return [jobs[:middle], jobs[middle:]]
 
 
 def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:
-    """Of all the runs, by what they call them."""
+    """The teachers of all runs, by the name that the runs have for them."""
     return {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}
-
-
-def _load(job: TeacherJob, reading: TokenizedTask, device: torch.device) -> Teacher:
-    return Teacher(job.name, teachers.load(job), reading.reader, device)

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from harness.api.events import RunFinished, RunId
+from harness.api.events import RunId
 from harness.api.seeds import derive
 from harness.execution import run_records, teacher_runs, text_students
+from harness.execution.cohort_driver import FinishedRun
+from harness.execution.context import JobContext
+from harness.metrics.task_scores import Scored
 from harness.models import students
 from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
-from harness.plugin_host.host import Host
 from harness.storage import atomic_writes
 from harness.storage.records import RunRecord, Selected
-from harness.storage.store import Store
 from harness.tasks.example_texts import texts
 from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
-from harness.training.scoring import score
+from harness.training.scoring import Part, score
 
 
-class Sources:
-    """The models that students take layers or their family from, each loaded once for a cohort."""
+class SourceModels:
+    """The models that students copy layers or take their family from, each loaded once for a cohort."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -60,14 +58,13 @@ def _checkpoint(job: RunJob) -> Path | None:
 def prepare(
     job: RunJob,
     plan: Plan,
-    host: Host,
-    sources: Sources,
+    context: JobContext,
+    sources: SourceModels,
     data: TokenizedTask,
     batches_per_epoch: int,
-    device: torch.device,
 ) -> Run:
-    """The run at its first step. An epoch is one of the task's own training data, whatever the run learns from; `data`
-    has what its best one is chosen on."""
+    """The run at its first step. `batches_per_epoch` counts the task's own training data, whatever the run trains on;
+    `data` has the examples on which its best epoch is chosen."""
     planned, variant = job.planned, job.cell.variant
     student = students.build(
         plan.spec.students[planned.student],
@@ -86,45 +83,40 @@ def prepare(
         training=job.training,
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
-        device=device,
-        best=_best_epoch(data, host, device) if job.best_epoch else None,
-        observe=run_records.reporter(host),
+        device=context.device,
+        best=_best_epoch(data, context) if job.best_epoch else None,
+        observe=run_records.reporter(context.host),
     )
 
 
-def _best_epoch(data: TokenizedTask, host: Host, device: torch.device) -> BestEpoch:
+def _best_epoch(data: TokenizedTask, context: JobContext) -> BestEpoch:
 
     def held_out(capture: Capture) -> float:
-        scored = score(capture, data, host.metrics, device=device, part="selection")
+        scored = score(capture, data, context.host.metrics, device=context.device, part="selection")
         return math.nan if scored.score is None else scored.score
 
     return BestEpoch(held_out, higher_is_better=data.task.higher_is_better)
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A run that has ended, finished or failed: its job, how many runs the cohort had, what the students read, and when
-    that began. The run is `release`d once whoever was given it asks for the next."""
+class FinishedStudent:
+    """A run of a student that has ended, its job, and the task as its tokenizer reads it."""
 
-    run: Run
+    finished: FinishedRun
     job: RunJob
-    cohort_size: int
     data: TokenizedTask
-    started: str
+
+    def scored(self, context: JobContext, part: Part = "validation") -> Scored:
+        """The score on the validation splits, or on what is held out for selection."""
+        capture = self.finished.run.capture
+        return score(capture, self.data, context.host.metrics, device=context.device, part=part)
 
 
-def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecord:
-    """Score a run that has ended, store its result, and tell observers. A failure in it is the run's own."""
-    run, job = ended.run, ended.job
+def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunRecord:
+    """Score a run that has ended, store its result, and send observers the outcome."""
+    run, job, store = student.finished.run, student.job, context.store
     planned = job.planned
-    began = time.perf_counter()
-    scored = None
-    if run.error is None:
-        try:
-            scored = score(run.capture, ended.data, host.metrics, device=run.device)
-        except Exception as error:
-            run.fail(error, f"scoring after step {run.position}")
-    seconds = time.perf_counter() - began
+    scored, cost = student.finished.scored(lambda: student.scored(context))
     record = RunRecord(
         key=planned.key,
         status="completed" if scored else "failed",
@@ -144,9 +136,9 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
         notes=run.notes,
         selection=_selected(run, job, plan),
         tuning=job.tuned,
-        cost=run_records.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds),
+        cost=cost,
         size=run_records.size(run.student, planned.student, tokens=job.training.max_length),
-        provenance=run_records.provenance_of(run.device, ended.started),
+        provenance=student.finished.provenance(),
     )
 
     def export(path: Path) -> None:
@@ -157,11 +149,7 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
     store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
     store.save(record, scored.frame if scored else None, export if scored else None)
     atomic_writes.forget(store.checkpoint(planned.key))
-    if scored:
-        event = RunFinished(run.id, scored.score, dict(scored.metrics), record.cost.wall_seconds)
-        host.notify("harness_run_finished", event)
-    else:
-        run_records.announce_failure(host, run)
+    student.finished.notify(context.host, scored, cost.wall_seconds)
     return record
 
 

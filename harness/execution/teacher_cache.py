@@ -12,12 +12,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from harness.config.schema import SuiteSpec
+from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
 from harness.execution.signals import Interrupted, locked
 from harness.models.families import shape
 from harness.planning import keys
 from harness.planning.jobs import RunJob, TeacherJob
-from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
@@ -29,21 +29,23 @@ log = logging.getLogger("harness")
 
 GB = 10**9
 
+LoadTeacher = Callable[[], Teacher]
+
 
 def root() -> Path:
     """Where they are kept."""
     return cache_dir.root() / "tensors"
 
 
-def shelf(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.device) -> TeacherOutputStore:
-    """Of that teacher's tensors on the training rows of `data`."""
+def output_store(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.device) -> TeacherOutputStore:
+    """The cached outputs of that teacher on the training rows of `data`."""
     numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
     del numeric["teacher_tensors"]
     return TeacherOutputStore.of(root(), job.key, data, numeric)
 
 
-def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
-    """What those of `runs` that read kept tensors need of the teacher, which reads their rows as `reader`."""
+def needed_outputs(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
+    """The outputs of the teacher that those of `runs` need which read cached outputs, with the tokenizer `reader`."""
     return kept_for(
         name
         for run in runs
@@ -53,45 +55,57 @@ def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[s
     )
 
 
-def open_shelf(
-    shelf: TeacherOutputStore,
+def open_outputs(
+    outputs: TeacherOutputStore,
     names: frozenset[str],
     name: str,
-    load: Callable[[], Teacher],
+    load: LoadTeacher,
     *,
     spec: SuiteSpec,
-    host: Host,
-    device: torch.device,
-    stop: Callable[[], bool],
+    context: JobContext,
 ) -> tuple[CachedTeacher, FillResult]:
-    """The tensors `names`, and what it took to fill in those that were missing. `load` is called only then.
+    """Open cached teacher outputs, and compute those of `names` that are missing.
 
-    Logits, and for sentences the pooled state, are always filled in with others: they take next to nothing.
+    Args:
+        outputs: where they are stored.
+        names: outputs that runs need.
+        name: what the runs call the teacher.
+        load: loads the teacher; called only if outputs are missing.
+
+    Returns:
+        The teacher that reads them, and what it took to compute the missing ones. Logits, and for sentences the pooled
+        state, are always computed together with others: they take little space.
 
     Raises:
-        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        Interrupted: the process was asked to stop; the next call continues.
         InsufficientMemory: memory does not suffice for a batch of the pass.
         UserError: the disk is full.
     """
-    shelf.folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(shelf.folder, stop):  # another process may be at the same tensors
+    outputs.folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(outputs.folder, context.stop):  # another process may be computing the same outputs
         filled = FillResult()
-        if shelf.missing(names):
-            if damage := shelf.damage(names):
+        if outputs.missing(names):
+            if damage := outputs.damage(names):
                 log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
-            missing = shelf.missing(names | {"logits"} | (set() if shelf.qa else {"pooled"}))
+            missing = outputs.missing(names | {"logits"} | (set() if outputs.qa else {"pooled"}))
             teacher = load()
-            _make_room(_bytes(shelf, missing, teacher), shelf.folder, spec.teacher_cache.max_gb)
-            what = f"tensors of {teacher.name} on {shelf.data.task.name}"
+            _make_room(_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb)
+            what = f"outputs of {teacher.name} on {outputs.data.task.name}"
             try:
-                with preparing(host, what, "batches", len(shelf.layout.batches)) as tell:
+                with preparing(context.host, what, "batches", len(outputs.layout.batches)) as tell:
                     filled = fill.fill(
-                        shelf, missing, teacher, training=spec.training, device=device, stop=stop, tell=tell
+                        outputs,
+                        missing,
+                        teacher,
+                        training=spec.training,
+                        device=context.device,
+                        stop=context.stop,
+                        tell=tell,
                     )
             except fill.Stopped:
                 raise Interrupted from None
-        os.utime(shelf.folder)
-        return CachedTeacher(name, shelf, names), filled
+        os.utime(outputs.folder)
+        return CachedTeacher(name, outputs, names), filled
 
 
 def _make_room(needed: float, mine: Path, max_gb: float) -> None:
@@ -110,10 +124,10 @@ def _make_room(needed: float, mine: Path, max_gb: float) -> None:
             continue
 
 
-def _bytes(shelf: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
+def _bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
     """What the tensors will take, at most."""
     width = shape(teacher.model.config, teacher.name).hidden
-    return sum(4.0 * width * shelf.layout.entries(name, shelf.qa) for name in names if name != "logits")
+    return sum(4.0 * width * outputs.layout.entries(name, outputs.qa) for name in names if name != "logits")
 
 
 def _size(folder: Path) -> int:

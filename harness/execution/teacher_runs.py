@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import BertConfig, PreTrainedModel
 
 from harness.api.errors import UserError
@@ -15,19 +14,20 @@ from harness.api.events import LossPoint, RunId
 from harness.api.method import Method, MethodConfig
 from harness.api.seeds import derive
 from harness.config.schema import Architecture
-from harness.execution import run_checkpoints, run_records
+from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
-from harness.execution.signals import Interrupted, locked
+from harness.execution.cohort_driver import FinishedRun
+from harness.execution.context import JobContext
+from harness.execution.signals import locked
 from harness.models import heads, joint_teachers
 from harness.models.families import scratch_positions, shape
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning.jobs import TeacherJob, task_info
-from harness.plugin_host.host import Host
-from harness.storage import atomic_writes, cache_dir, checksums, provenance
+from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import Cost, Provenance
 from harness.training import finite_checks
-from harness.training.batch_stream import BatchStream, TokenizedTask
+from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort
 from harness.training.finetuning import JointFineTuning, SupervisedFineTuning
 from harness.training.run import Run
@@ -58,32 +58,24 @@ def load(job: TeacherJob) -> PreTrainedModel | joint_teachers.Member:
     return heads.load(folder(job), job.data.task, seed=0)
 
 
-def fine_tune(
-    job: TeacherJob,
-    data: Callable[[], Sequence[TokenizedTask]],
-    *,
-    host: Host,
-    device: torch.device,
-    trust_remote_code: bool,
-    stop: Callable[[], bool],
-) -> FineTuneResult:
-    """See that `folder(job)` holds the fine-tuned teacher: from the cache, or by training it now, with its group.
+def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], context: JobContext) -> FineTuneResult:
+    """Fine-tune a teacher, with its group, unless the cache has it.
 
-    `data` tokenises the task as this teacher reads it, or each teacher of its group, in their order; it is called only
+    `data` tokenizes the task for this teacher, or for each teacher of its group, in their order; it is called only
     where the teacher must be trained.
 
     Raises:
-        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        Interrupted: the process was asked to stop; the next call continues.
         UserError: its training failed.
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target, stop):  # another process may be at the same teacher
+    with locked(target, context.stop):  # another process may be training the same teacher
         if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
-            read = data()
-            readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
-            trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
-            _train(job, trainee, read[0], target, host, device, stop)
+            tokenized = data()
+            others = {i: own for i, own in enumerate(tokenized) if own.reader != tokenized[0].reader}
+            trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
+            _train(job, trainee, tokenized[0], target, context)
         return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
@@ -137,53 +129,34 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 
-def _train(
-    job: TeacherJob,
-    trainee: Trainee,
-    data: TokenizedTask,
-    target: Path,
-    host: Host,
-    device: torch.device,
-    stop: Callable[[], bool],
-) -> None:
-    started = provenance.now()
-    run_id = RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher")
-    settings = job.training
-    stream = BatchStream(
-        data,
-        batch_size=settings.batch_size,
-        token_budget=settings.token_budget,
-        batching=settings.batching,
-        data_seed=job.seed,
-    )
+def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path, context: JobContext) -> None:
+    """Train a cohort of one run, and store what it made in `target`."""
+    stream = cohort_driver.batch_stream(data, job.training, data_seed=job.seed)
     run = Run(
-        run_id,
+        RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher"),
         trainee.method,
         trainee.model,
         teachers=(),
         training=job.training,
         overrides={},
         batches_per_epoch=stream.batches_per_epoch,
-        device=device,
-        observe=run_records.reporter(host),
+        device=context.device,
+        observe=run_records.reporter(context.host),
     )
-    saved = target.with_name(f"{target.name}.pt")
-    run_checkpoints.restore(run, saved)
-    run_records.announce(host, run, cohort=1)
-    cohort = Cohort(stream, {}, [run], device)
-    for _ in cohort.train(stop=stop, checkpoint=lambda unfinished: run_checkpoints.save(unfinished, saved)):
+    checkpoint = target.with_name(f"{target.name}.pt")
+    runs = cohort_driver.resume([run], lambda run: checkpoint, context.host)
+    for finished in cohort_driver.train(Cohort(stream, {}, runs, context.device), lambda run: checkpoint, context):
         if run.error is not None:
             raise UserError(f"teacher {job.name} on {data.task.name} failed: {run.error}")
-    if not run.ended:
-        raise Interrupted
-    _refuse_not_finite(run, job)
-    fit = FineTuneResult(
-        losses=run.history,
-        cost=_share(run_records.cost(run, cohort_size=1, evaluation_seconds=0.0), job),
-        provenance=run_records.provenance_of(device, started),
-    )
+        _refuse_not_finite(run, job)
+        _store(trainee, job, finished, target)
+        atomic_writes.forget(checkpoint)
+
+
+def _store(trainee: Trainee, job: TeacherJob, finished: FinishedRun, target: Path) -> None:
+    cost = _share(finished.cost(), job)
+    fit = FineTuneResult(losses=finished.run.history, cost=cost, provenance=finished.provenance())
     atomic_writes.write(target, lambda path: _export(trainee, job, fit, path))
-    atomic_writes.forget(saved)
 
 
 def _refuse_not_finite(run: Run, job: TeacherJob) -> None:

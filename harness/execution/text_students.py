@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from harness.api.errors import UserError
 from harness.api.events import RunId
 from harness.api.seeds import derive
 from harness.api.task import Splits
-from harness.execution import run_checkpoints, run_records
+from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
-from harness.execution.signals import Interrupted, locked
+from harness.execution.cohort_driver import FinishedRun
+from harness.execution.context import JobContext
+from harness.execution.signals import locked
 from harness.models import heads, masked_lm, students
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
 from harness.planning.jobs import GeneralJob
-from harness.plugin_host.host import Host
-from harness.storage import atomic_writes, cache_dir, checksums, provenance
+from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
 from harness.tasks.corpus import TEXT, encode_text
@@ -46,32 +46,31 @@ def is_kept(job: GeneralJob) -> bool:
     return checksums.is_intact(folder(job))
 
 
-def make(
-    jobs: Sequence[GeneralJob], store: Store, *, host: Host, device: torch.device, trust: bool, stop: Callable[[], bool]
-) -> None:
-    """See that the cache and the store hold the students of `jobs`, which name an assistant before its students.
+def make(jobs: Sequence[GeneralJob], context: JobContext) -> None:
+    """Distil the students of `jobs` on text, unless the cache has them, and copy them to the store.
 
-    Those with the same teacher and batches train side by side.
+    `jobs` name an assistant before its students. Those with the same teacher and batches train side by side.
 
     Raises:
-        Interrupted: `stop` said so; the next call goes on from where it stopped.
+        Interrupted: the process was asked to stop; the next call continues.
         UserError: a model cannot be read, or the training of one failed.
     """
     groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
     for job in sorted(jobs, key=lambda job: job.assistant is not None):
         groups.setdefault(job.cohort, []).append(job)
+    device = str(context.device)
     for group in groups.values():
         cache_dir.root().joinpath("general").mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:  # another process may be at the same students
+        with ExitStack() as stack:  # another process may be training the same students
             for target in sorted(folder(job) for job in group):
-                stack.enter_context(locked(target, stop))
+                stack.enter_context(locked(target, context.stop))
             missing = [job for job in group if not found_intact(folder(job), f"student {job.student} of {job.label}")]
-            room = memory_estimate.room(str(device), group[0].training.max_memory_gb)
-            for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, str(device)), room):
+            room = memory_estimate.room(device, group[0].training.max_memory_gb)
+            for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), room):
                 while part:
-                    part = _Training(part, host, device, trust).run(stop)
+                    part = _TextCohort(part, context).train()
         for job in group:
-            _show(job, store)
+            _show(job, context.store)
 
 
 def _show(job: GeneralJob, store: Store) -> None:
@@ -83,39 +82,33 @@ def _show(job: GeneralJob, store: Store) -> None:
     )
 
 
-class _Training:
-    """Students that learn from one teacher on the same batches."""
+class _TextCohort:
+    """Students that learn from one teacher on the same batches of text."""
 
-    def __init__(self, jobs: Sequence[GeneralJob], host: Host, device: torch.device, trust: bool) -> None:
+    def __init__(self, jobs: Sequence[GeneralJob], context: JobContext) -> None:
         self.jobs = {job.key: job for job in jobs}
         self.first = jobs[0]
-        self.host = host
-        self.device = device
-        self.trust = trust
-        self.started = provenance.now()
+        self.context = context
+        self.trust = context.trust_remote_code
 
-    def run(self, stop: Callable[[], bool]) -> list[GeneralJob]:
-        """Train and keep them. Gives those that memory had no room for beside the others: they go on by themselves."""
-        stream = self._stream()
-        teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, self.device)
+    def train(self) -> list[GeneralJob]:
+        """Train and store the students. Returns those for which memory does not suffice next to the others."""
+        stream, device = self._stream(), self.context.device
+        teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, device)
         runs = [self._run(job, stream) for job in self.jobs.values()]
-        for run in runs:
-            run_checkpoints.restore(run, self._checkpoint(run))
-            run_records.announce(self.host, run, cohort=len(runs))
-        cohort = Cohort(stream, {"teacher": teacher}, runs, self.device)
+        cohort_driver.resume(runs, self._checkpoint, self.context.host)
+        cohort = Cohort(stream, {"teacher": teacher}, runs, device)
         failed = []
-        for run in cohort.train(stop=stop, checkpoint=lambda run: run_checkpoints.save(run, self._checkpoint(run))):
+        for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
+            run = finished.run
             if run.error is None:
                 _fail_if_not_finite(run)
             if run.error is None:
-                self._keep(run, cohort_size=len(runs))
+                self._keep(finished)
             else:
                 failed.append(f"the stage on text of {run.id} failed: {run.error}")
-            run.release()
-        if failed:  # told when the others are kept
+        if failed:  # raised once the others are stored
             raise UserError(*failed)
-        if stop() and not all(run.ended for run in runs):
-            raise Interrupted
         return [self.jobs[run.id.key] for run in cohort.apart]
 
     def _stream(self) -> TextBatchStream:
@@ -146,7 +139,7 @@ class _Training:
         ]
         if asks:  # for its predictions: it must have been trained to make them
             remedy = f"`general: false` goes on without the stage on text of {asks[0].label}"
-            return masked_lm.load(first.teacher, self.device, remedy=remedy, trust_remote_code=self.trust).model
+            return masked_lm.load(first.teacher, self.context.device, remedy=remedy, trust_remote_code=self.trust).model
         return heads.load(first.teacher, TEXT, seed=0, trust_remote_code=self.trust)
 
     def _run(self, job: GeneralJob, stream: TextBatchStream) -> Run:
@@ -168,14 +161,15 @@ class _Training:
             training=job.training,
             overrides=job.overrides,
             batches_per_epoch=stream.batches_per_epoch,
-            device=self.device,
-            observe=run_records.reporter(self.host),
+            device=self.context.device,
+            observe=run_records.reporter(self.context.host),
         )
 
     def _checkpoint(self, run: Run) -> Path:
         return folder(self.jobs[run.id.key]).with_name(f"{run.id.key}.pt")
 
-    def _keep(self, run: Run, *, cohort_size: int) -> None:
+    def _keep(self, finished: FinishedRun) -> None:
+        run = finished.run
         job = self.jobs[run.id.key]
         record = GeneralRecord(
             key=job.key,
@@ -186,9 +180,9 @@ class _Training:
             parts=dict(job.parts),
             losses=run.history,
             notes=run.notes,
-            cost=run_records.cost(run, cohort_size=cohort_size, evaluation_seconds=0.0),
+            cost=finished.cost(),
             size=run_records.size(run.student, job.student, tokens=job.training.max_length),
-            provenance=run_records.provenance_of(self.device, self.started),
+            provenance=finished.provenance(),
         )
 
         def export(path: Path) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api.errors import UserError
-from harness.api.events import RunFinished
 from harness.execution import run_records
-from harness.execution.cohort_driver import StudentCohorts
 from harness.execution.optuna_trials import Journal, propose
 from harness.execution.signals import locked
-from harness.execution.student_runs import FinishedRun
+from harness.execution.student_cohorts import StudentCohorts
+from harness.execution.student_runs import FinishedStudent
 from harness.metrics.task_scores import Scored
 from harness.planning import RunJob, tuning_studies
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
 from harness.storage.tuning_records import Trial, TuningRecord
-from harness.training.scoring import score
 
 
 @dataclass
@@ -49,17 +46,19 @@ class Tuning:
         study = tuning_studies.of(job, self.cohorts.plan.spec)
         if study is None:
             return job
-        record = self.cohorts.store.tuning(study.key)
+        record = self.cohorts.context.store.tuning(study.key)
         assert record is not None  # all rows of the task were tuned
         return study.settled(job, record)
 
     def _tune(self, asked: Sequence[Study]) -> None:
         """See that the store has the record of every study."""
-        store, started = self.cohorts.store, provenance.now()
+        store, started = self.cohorts.context.store, provenance.now()
         missing = [study for study in asked if store.tuning(study.key) is None]
         if not missing:
             return
-        with locked(store.folder / "tuning" / "journals", self.cohorts.stop):  # another process may be at the same rows
+        with locked(
+            store.folder / "tuning" / "journals", self.cohorts.context.stop
+        ):  # another process may be at the same rows
             journals = [Journal(store.journal(study.key), study) for study in missing]
             while waiting := [each for each in journals if len(each.trials) < each.study.spec.trials]:
                 self._round(waiting)
@@ -78,48 +77,31 @@ class Tuning:
             else:
                 asked[job.planned.key] = _Asked(journal, values, job)
         for cohort in self.cohorts.plan.cohorts([each.job for each in asked.values()]):
-            for ended in self.cohorts.train(cohort):
-                found = asked[ended.run.id.key]
-                found.journal.add(self._trial(ended, found.values))
-                atomic_writes.forget(self.cohorts.store.checkpoint(ended.run.id.key))
+            for student in self.cohorts.train(cohort):
+                key = student.finished.run.id.key
+                asked[key].journal.add(self._trial(student, asked[key].values))
+                atomic_writes.forget(self.cohorts.context.store.checkpoint(key))
 
-    def _trial(self, ended: FinishedRun, values: Mapping[str, Any]) -> Trial:
-        """What came of a run. A failure in its scoring is the run's own."""
-        run, host, scored = ended.run, self.cohorts.host, None
-        began = time.perf_counter()
-        if run.error is None:
-            try:
-                scored = self._scored(ended)
-            except Exception as error:
-                run.fail(error, f"scoring after step {run.position}")
-        seconds = time.perf_counter() - began
-        cost = run_records.cost(run, cohort_size=ended.cohort_size, evaluation_seconds=seconds)
+    def _trial(self, student: FinishedStudent, values: Mapping[str, Any]) -> Trial:
+        """Score a run that has ended on the held-out examples; a failure in it is the trial's own."""
+        finished = student.finished
+        scored, cost = finished.scored(lambda: self._scored(student))
         seconds = cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds
-        if scored:
-            host.notify("harness_run_finished", RunFinished(run.id, scored.score, dict(scored.metrics), seconds))
-        else:
-            run_records.announce_failure(host, run)
+        finished.notify(self.cohorts.context.host, scored, seconds)
         return Trial(
-            number=ended.job.trial or 0,
+            number=student.job.trial or 0,
             values=dict(values),
             score=scored.score if scored else None,
-            error=run.error,
+            error=finished.run.error,
             steps=cost.steps,
             seconds=seconds,
         )
 
-    def _scored(self, ended: FinishedRun) -> Scored:
-        """On the examples to choose on, and on nothing else. Raises `ValueError` for a score that is no number."""
-        run = ended.run
-        scored = score(
-            run.capture,
-            ended.data,
-            self.cohorts.host.metrics,
-            device=run.device,
-            part="selection",
-        )
+    def _scored(self, student: FinishedStudent) -> Scored:
+        """The score on the held-out examples. Raises `ValueError` if it is not finite."""
+        scored = student.scored(self.cohorts.context, "selection")
         if scored.score is None or not math.isfinite(scored.score):
-            raise ValueError(f"its {ended.data.task.score} is {scored.score}, which is no number")
+            raise ValueError(f"its {student.data.task.score} is {scored.score}, which is not finite")
         return scored
 
     def _record(self, journal: Journal, started: str) -> TuningRecord:

@@ -21,6 +21,9 @@ AT_ONCE = 32
 """Examples of a forward pass. Always as many: a score depends in its last bits on them, and on no setting of training.
 What `VERSION` stands for."""
 
+Part = Literal["validation", "selection"]
+"""What a model is scored on: the validation splits, or the examples that are held out for selection."""
+
 
 def score(
     capture: Capture,
@@ -28,7 +31,7 @@ def score(
     metrics: Mapping[str, Any],
     *,
     device: torch.device,
-    part: Literal["validation", "selection"] = "validation",
+    part: Part = "validation",
     batch_size: int = AT_ONCE,
 ) -> Scored:
     """Score a model on every validation split; with `part` ``selection`` on the examples to choose on, which are the

@@ -15,7 +15,6 @@ from harness.cli.suite_commands import plan_suite
 from harness.execution import augmented_data
 from harness.models import masked_lm, tokenizers
 from harness.models.initialization import seeded
-from harness.plugin_host.host import Host
 from harness.resolution import load, resolve
 from harness.tasks.fingerprints import fingerprint
 from harness.training.run import Run
@@ -113,7 +112,7 @@ def test_nothing_is_made_of_what_is_held_out_to_choose_on(lm):
 
 
 def test_the_rows_are_the_originals_and_their_variants(lm):
-    made = augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
+    made = augmented_data.make(job(lm), lm.context())
     rows, originals = augmented_data.load(job(lm)), job(lm).data.splits.train
     assert made.rows == len(rows)
     assert rows.features == originals.features
@@ -167,7 +166,7 @@ def test_a_write_that_was_cut_off_counts_for_nothing(lm):
 
 def test_an_interruption_keeps_nothing_and_the_next_run_goes_on(lm):
     with pytest.raises(augmented_data.Interrupted):
-        augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: True)
+        augmented_data.make(job(lm), lm.context(lambda: True))
     assert not augmented_data.is_kept(job(lm))
     outcome = lm.run(ALONE, "seeds=[1]", observers=(Watcher(signal_at=("more", 5)),))
     assert outcome.interrupted
@@ -202,7 +201,7 @@ def test_the_plan_tells_what_is_to_be_made(lm, capsys):
     told = "Before that, training data are made of those of order (more, 120 examples)."
     assert told in planned(as_json=False)
     assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
-    augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)
+    augmented_data.make(job(lm), lm.context())
     assert told not in planned(as_json=False)
     assert "data_to_make" not in json.loads(planned(as_json=True))
 

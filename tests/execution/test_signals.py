@@ -7,7 +7,6 @@ from filelock import FileLock
 
 from harness.execution import teacher_runs
 from harness.execution.signals import Interrupted, locked
-from harness.plugin_host.host import Host
 
 
 def test_who_waits_is_let_in_when_the_other_is_done(tmp_path):
@@ -25,7 +24,6 @@ def test_a_teacher_that_another_process_trains_is_not_waited_for_after_a_stop(sm
     (job,) = small.plan().teachers
     target = teacher_runs.folder(job)
     target.parent.mkdir(parents=True)
-    options = {"host": Host.create(), "device": "cpu", "trust_remote_code": False}
     with FileLock(f"{target}.lock"), pytest.raises(Interrupted):
-        teacher_runs.fine_tune(job, lambda: [], stop=lambda: True, **options)
+        teacher_runs.fine_tune(job, lambda: [], small.context(lambda: True))
     assert not teacher_runs.is_kept(job)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from harness.api.errors import UserError
-from harness.execution import cohort_driver
-from harness.execution.cohort_driver import StudentCohorts
+from harness.execution import student_cohorts
+from harness.execution.student_cohorts import StudentCohorts
 
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
 
@@ -18,7 +18,7 @@ def results(small):
 
 
 def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, monkeypatch):
-    held, alive, prepare = [], [], cohort_driver.prepare
+    held, alive, prepare = [], [], student_cohorts.prepare
 
     def watched(job, *args):
         gc.collect()
@@ -27,7 +27,7 @@ def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, m
         held.extend(((run.id.label, run.id.seed), weakref.ref(weight)) for weight in run.student.parameters())
         return run
 
-    monkeypatch.setattr(cohort_driver, "prepare", watched)
+    monkeypatch.setattr(student_cohorts, "prepare", watched)
     small.run()
     assert alive == [[]] * 6
     assert len(results(small)) == 6
@@ -54,8 +54,11 @@ def test_without_room_for_the_models_of_one_run_it_is_told(small, monkeypatch):
     def starved(*args):
         raise torch.OutOfMemoryError(SAYS)
 
-    monkeypatch.setattr(cohort_driver, "prepare", starved)
-    with pytest.raises(UserError, match=r"does not suffice for finetune on 1x32, order, .*Tried to allocate 2\.00 GiB"):
+    monkeypatch.setattr(student_cohorts, "prepare", starved)
+    with pytest.raises(
+        UserError,
+        match=r"out of memory before the first step of finetune on 1x32, order: .*Tried to allocate 2\.00 GiB",
+    ):
         small.run("seeds=[1]")
 
 

@@ -10,9 +10,8 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForSequenceClassification
 
-from harness.execution import cohort_driver, local_engine, teacher_cache
+from harness.execution import local_engine, student_cohorts, teacher_cache
 from harness.execution.signals import Interrupted
-from harness.plugin_host.host import Host
 from harness.storage.store import Store
 from harness.teacher_outputs import output_store
 from harness.training.cohort import Teacher
@@ -67,7 +66,7 @@ def test_with_a_warm_cache_no_teacher_runs_or_is_even_loaded(small, passes, monk
     assert first["finetune"].cost.teacher_seconds == 0
     passes.clear()
     loaded = []
-    monkeypatch.setattr(cohort_driver, "Teacher", lambda *args: loaded.append(args))
+    monkeypatch.setattr(student_cohorts, "Teacher", lambda *args: loaded.append(args))
     small.run("students.1x32.init=random", "seeds=[3]", "training.epochs=2")
     small.run("students.1x32.init=random", "name=other", "methods=[tinybert, logit_kd]", "training.lr=0.002")
     assert passes == []
@@ -137,18 +136,12 @@ def test_who_waits_for_another_process_can_be_stopped(small):
     small.run("methods=[finetune]", "seeds=[1]")
     (job,) = plan.teachers
     (reading,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
-    shelf = teacher_cache.shelf(job, reading, plan.spec, CPU)
-    shelf.folder.parent.mkdir(parents=True)
-    with FileLock(f"{shelf.folder}.lock"), pytest.raises(Interrupted):
-        teacher_cache.open_shelf(
-            shelf,
-            frozenset(["logits"]),
-            "base",
-            lambda: None,
-            spec=plan.spec,
-            host=Host(),
-            device=CPU,
-            stop=lambda: True,
+    outputs = teacher_cache.output_store(job, reading, plan.spec, CPU)
+    outputs.folder.parent.mkdir(parents=True)
+    context = small.context(lambda: True)
+    with FileLock(f"{outputs.folder}.lock"), pytest.raises(Interrupted):
+        teacher_cache.open_outputs(
+            outputs, frozenset(["logits"]), "base", lambda: None, spec=plan.spec, context=context
         )
 
 

@@ -227,8 +227,8 @@ def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
 
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")
-        jobs, host = plan.generals(plan.runs), suite.load().host
-        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=stop)
+        jobs = plan.generals(plan.runs)
+        general.make(jobs, suite.context(stop))
         return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
 
     whole = make(lambda: False)
@@ -249,8 +249,7 @@ def test_alone_and_side_by_side_make_the_same_bits(suite):
     def make(methods):
         plan = suite.plan(f"methods={methods}")
         jobs = plan.generals(plan.runs)
-        host = suite.load().host
-        general.make(jobs, suite.store(), host=host, device=torch.device("cpu"), trust=False, stop=lambda: False)
+        general.make(jobs, suite.context())
         made = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
         shutil.rmtree(suite.folder / "cache" / "general")
         return made

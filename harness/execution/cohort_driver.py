@@ -1,0 +1,101 @@
+"""Drives a cohort from its checkpoints to the end: students, teachers and students on text all go through here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.api.events import RunFinished
+from harness.config.schema import TrainingSpec
+from harness.execution import run_checkpoints, run_records
+from harness.execution.context import JobContext
+from harness.execution.signals import Interrupted
+from harness.metrics.task_scores import Scored
+from harness.plugin_host.host import Host
+from harness.storage import provenance
+from harness.storage.records import Cost, Provenance
+from harness.training.batch_stream import BatchStream, TokenizedTask
+from harness.training.cohort import Cohort
+from harness.training.run import Run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended, finished or failed; its cohort had `cohort_size` runs and began at `started` (ISO 8601)."""
+
+    run: Run
+    cohort_size: int
+    started: str
+
+    def cost(self, evaluation_seconds: float = 0.0) -> Cost:
+        """What the run took; `evaluation_seconds` are those of scoring it after its last step."""
+        return run_records.cost(self.run, cohort_size=self.cohort_size, evaluation_seconds=evaluation_seconds)
+
+    def provenance(self) -> Provenance:
+        """Where the result comes from; the run ends now."""
+        return run_records.provenance_of(self.run.device, self.started)
+
+    def scored(self, score: Callable[[], Scored]) -> tuple[Scored | None, Cost]:
+        """Score the run unless it has failed, and its cost. An exception in `score` fails this run and no other."""
+        began, found = time.perf_counter(), None
+        if self.run.error is None:
+            try:
+                found = score()
+            except Exception as error:
+                self.run.fail(error, f"scoring after step {self.run.position}")
+        return found, self.cost(time.perf_counter() - began)
+
+    def notify(self, host: Host, scored: Scored | None, seconds: float) -> None:
+        """Send observers the score, or the failure."""
+        if scored:
+            event = RunFinished(self.run.id, scored.score, dict(scored.metrics), seconds)
+            host.notify("harness_run_finished", event)
+        else:
+            run_records.announce_failure(host, self.run)
+
+
+def batch_stream(
+    tokenized: TokenizedTask,
+    settings: TrainingSpec,
+    *,
+    data_seed: int,
+    others: Mapping[str, TokenizedTask] | None = None,
+) -> BatchStream:
+    """The batches that the settings ask for; `others`: see `BatchStream`."""
+    return BatchStream(
+        tokenized,
+        batch_size=settings.batch_size,
+        token_budget=settings.token_budget,
+        batching=settings.batching,
+        data_seed=data_seed,
+        others=others,
+    )
+
+
+def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host) -> list[Run]:
+    """Restore each run from its checkpoint, if it has one, and send observers its start."""
+    runs = list(runs)
+    for run in runs:
+        if not run.ended:
+            run_checkpoints.restore(run, checkpoint_of(run))
+        run_records.announce(host, run, cohort=len(runs))
+    return runs
+
+
+def train(cohort: Cohort, checkpoint_of: Callable[[Run], Path], context: JobContext) -> Iterator[FinishedRun]:
+    """Train resumed runs to the end, and yield each as it ends. It is released when the next one is requested.
+
+    Runs for which memory does not suffice next to the others have a checkpoint afterwards and are in `cohort.apart`.
+
+    Raises:
+        Interrupted: the process was asked to stop; every unfinished run has a checkpoint.
+    """
+    started = provenance.now()
+    ended = cohort.train(stop=context.stop, checkpoint=lambda run: run_checkpoints.save(run, checkpoint_of(run)))
+    for run in ended:
+        yield FinishedRun(run, len(cohort.runs), started)
+        run.release()
+    if context.stop() and not all(run.ended for run in cohort.runs):
+        raise Interrupted

@@ -65,7 +65,8 @@ class Host:
     """All that plugins bring, by name, in a fixed order.
 
     `published` has the files of published figures, by the names of their sources; nothing has read them yet.
-    `broken` tells, by plugin, why an installed plugin cannot be used: a warning, unless a suite needs it.
+    `broken` maps the name of an installed plugin that cannot be used to the reason: a warning, unless a suite needs it.
+    `paths` are the absolute plugin paths that a user named: a host made from them in another process is equal.
     """
 
     def __init__(self) -> None:
@@ -77,6 +78,7 @@ class Host:
         self.latency_backends: dict[str, Backend] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
+        self.paths: tuple[str, ...] = ()
         self._manager = pluggy.PluginManager("harness")
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[tuple[str, str], str] = {}
@@ -89,7 +91,9 @@ class Host:
         Raises `UserError` with everything that is wrong with the plugins at `paths`, and for two plugins that
         register one name. What is wrong with an installed plugin is kept in `broken`.
         """
-        return cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
+        host = cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
+        host.paths = tuple(str(Path(path).expanduser().resolve()) for path in paths)
+        return host
 
     @classmethod
     def reporting(cls, paths: Sequence[str | Path] = ()) -> Host:

@@ -55,10 +55,8 @@ def test_without_room_for_the_models_of_one_run_it_is_told(small, monkeypatch):
         raise torch.OutOfMemoryError(SAYS)
 
     monkeypatch.setattr(student_cohorts, "prepare", starved)
-    with pytest.raises(
-        UserError,
-        match=r"out of memory before the first step of finetune on 1x32, order: .*Tried to allocate 2\.00 GiB",
-    ):
+    message = r"out of memory before the first step of finetune on 1x32, order: .*Tried to allocate 2\.00 GiB"
+    with pytest.raises(UserError, match=message):
         small.run("seeds=[1]")
 
 

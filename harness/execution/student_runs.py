@@ -19,9 +19,9 @@ from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
 from harness.plugin_host.host import Host
 from harness.storage import atomic_writes
-from harness.storage.records import RunRecord, Selected
+from harness.storage.records import RunRecord, SelectionRecord
 from harness.storage.store import Store
-from harness.tasks.example_texts import texts
+from harness.tasks.example_texts import validation_texts
 from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
@@ -154,7 +154,7 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
             run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 
-    store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
+    store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
     store.save(record, scored.frame if scored else None, export if scored else None)
     atomic_writes.forget(store.checkpoint(planned.key))
     if scored:
@@ -165,13 +165,13 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
     return record
 
 
-def _selected(run: Run, job: RunJob, plan: Plan) -> Selected | None:
+def _selected(run: Run, job: RunJob, plan: Plan) -> SelectionRecord | None:
     """On what something was chosen, if anything was."""
     spec, data = plan.spec.selects, job.data
     if spec is None or data.selection_fingerprint is None:
         return None
     held, chosen = data.splits.selection, run.best and run.best.chosen
-    return Selected(
+    return SelectionRecord(
         on=spec.on,
         share=spec.share if held is not None else None,
         seed=spec.seed if held is not None else None,

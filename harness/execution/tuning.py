@@ -15,7 +15,7 @@ from harness.execution.cohort_driver import StudentCohorts
 from harness.execution.optuna_trials import Journal, propose
 from harness.execution.signals import locked
 from harness.execution.student_runs import FinishedRun
-from harness.metrics.task_scores import Scored
+from harness.metrics.task_scores import TaskScores
 from harness.planning import RunJob, tuning_studies
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
@@ -108,7 +108,7 @@ class Tuning:
             seconds=seconds,
         )
 
-    def _scored(self, ended: FinishedRun) -> Scored:
+    def _scored(self, ended: FinishedRun) -> TaskScores:
         """On the examples to choose on, and on nothing else. Raises `ValueError` for a score that is no number."""
         run = ended.run
         scored = score(

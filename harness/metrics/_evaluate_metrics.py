@@ -11,7 +11,7 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.squad_matching import match, match_or_none
+from harness.metrics.squad_matching import match, match_v2
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ class SquadV2(Squad):
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         pairs = zip(predictions, references, strict=True)
-        scores = np.array([match_or_none(text, answers) for text, answers in pairs])
+        scores = np.array([match_v2(text, answers) for text, answers in pairs])
         answerable = np.array([bool(answers) for answers in references])
         parts = {"HasAns_": scores[answerable], "NoAns_": scores[~answerable]}
         means = {name: _percent(part) for name, part in parts.items() if len(part)}

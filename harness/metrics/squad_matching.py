@@ -19,7 +19,7 @@ def match(text: str, answers: Sequence[str]) -> tuple[float, float]:
     return _match(words(text), [words(answer) for answer in answers])
 
 
-def match_or_none(text: str, answers: Sequence[str]) -> tuple[float, float]:
+def match_v2(text: str, answers: Sequence[str]) -> tuple[float, float]:
     """The same as evaluate-v2.0.py has them. Right answers without words do not count. Where none is left, no words are
     right; to give none is else wrong."""
     predicted = words(text)

@@ -23,7 +23,7 @@ Logits = Sequence[NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class TaskScores:
     """A scored validation split, or all of a task's.
 
     `frame` has a row for each example in the data set's order: ``id``; ``prediction`` (class index, float, or answer
@@ -46,7 +46,7 @@ def evaluate_outputs(
     metrics: Mapping[str, Callable[[], Any]],
     *,
     split: str = "validation",
-) -> Scored:
+) -> TaskScores:
     """Score one validation split.
 
     Args:
@@ -81,10 +81,10 @@ def evaluate_outputs(
         labels = list(examples["label"])
     values = {} if _hidden(task, labels, split) else _compute(task, metrics, predictions, labels)
     columns = {"id": list(examples["id"]), "prediction": predictions, "scores": scores, "label": labels}
-    return Scored(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
+    return TaskScores(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
 
 
-def combine(parts: Mapping[str, Scored]) -> Scored:
+def combine_splits(parts: Mapping[str, TaskScores]) -> TaskScores:
     """A task's result over all its validation splits.
 
     One split keeps the names of its metrics; of several each metric becomes ``{split}_{metric}``, and the score is
@@ -97,7 +97,7 @@ def combine(parts: Mapping[str, Scored]) -> Scored:
     metrics = {f"{split}_{name}": value for split, part in parts.items() for name, value in part.metrics.items()}
     scores = [part.score for part in parts.values() if part.score is not None]
     score = float(np.mean(scores)) if len(scores) == len(parts) else None
-    return Scored(metrics, score, pd.concat([part.frame for part in parts.values()], ignore_index=True))
+    return TaskScores(metrics, score, pd.concat([part.frame for part in parts.values()], ignore_index=True))
 
 
 def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:

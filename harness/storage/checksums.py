@@ -31,7 +31,7 @@ _known: dict[tuple[int, int, int, int], str] = {}
 """Checksums of files that this process has read, by device, inode, size and time of the last change."""
 
 
-class Damaged(Exception):
+class CorruptFileError(Exception):
     """A file is not what was written: changed, cut short, missing, or of a version that wrote no checksums."""
 
 
@@ -55,7 +55,7 @@ def of_file(path: Path) -> str:
         return _known[key]
 
 
-def start(path: Path, size: int) -> xxhash.xxh3_64:
+def digest_of_prefix(path: Path, size: int) -> xxhash.xxh3_64:
     """The checksum of the first `size` bytes, ready to be continued with what is written behind them."""
     return _digest(path, size)
 
@@ -71,14 +71,16 @@ def seal(folder: Path, *files: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Raise `Damaged` if a file of a sealed folder is not as it was when the folder was sealed."""
+    """Raise `CorruptFileError` if a file of a sealed folder is not as it was when the folder was sealed."""
     for name, entry in _entries(folder).items():
         _compare(folder / name, entry)
 
 
 def verify_file(file: Path) -> None:
-    """Raise `Damaged` if `file` is there and not as it was when its folder was sealed. A folder without checksums is of
-    an older version and is taken as it is."""
+    """Raise `CorruptFileError` if `file` exists and differs from its entry in the folder's checksums.
+
+    A folder without checksums was written by an older version; its files are not checked.
+    """
     if file.exists() and (file.parent / NAME).exists():
         entry = _entries(file.parent).get(file.name)
         if entry is not None:
@@ -89,7 +91,7 @@ def is_intact(folder: Path) -> bool:
     """Whether `folder` is sealed and all its files are as they were then."""
     try:
         verify(folder)
-    except Damaged:
+    except CorruptFileError:
         return False
     return True
 
@@ -101,16 +103,16 @@ def write_json(path: Path, model: BaseModel) -> None:
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
-    """What `write_json` wrote. Raises `Damaged` for anything else, and `FileNotFoundError`."""
+    """What `write_json` wrote. Raises `CorruptFileError` for anything else, and `FileNotFoundError`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if _of_json(found["content"]) != found["xxh3"]:
-            raise Damaged(f"{path} does not match its checksum")
+            raise CorruptFileError(f"{path} does not match its checksum")
         return model.model_validate_json(json.dumps(found["content"]))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Damaged(f"{path} cannot be read, or was written by another version") from error
+        raise CorruptFileError(f"{path} cannot be read, or was written by another version") from error
 
 
 def append(path: Path) -> None:
@@ -121,7 +123,7 @@ def append(path: Path) -> None:
 
 
 def verify_appended(path: Path) -> None:
-    """Raise `Damaged` if the content of a file does not match the checksum that `append` put behind it."""
+    """Raise `CorruptFileError` if the content of a file does not match the checksum that `append` put behind it."""
     try:
         size = path.stat().st_size - _TRAILER
         with path.open("rb") as file:
@@ -129,31 +131,31 @@ def verify_appended(path: Path) -> None:
             trailer = file.read()
         matches = size >= 0 and trailer == _MARK + _digest(path, size).hexdigest().encode() + b"\n"
     except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error}") from error
+        raise CorruptFileError(f"{path} cannot be read: {error}") from error
     if not matches:
-        raise Damaged(f"{path} does not match its checksum")
+        raise CorruptFileError(f"{path} does not match its checksum")
 
 
 def _entries(folder: Path) -> dict[str, _Entry]:
     try:
         return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
     except FileNotFoundError:
-        raise Damaged(f"{folder} has no {NAME}: it is not whole, or an older version wrote it") from None
+        raise CorruptFileError(f"{folder} has no {NAME}: it is not whole, or an older version wrote it") from None
     except (OSError, ValidationError) as error:
-        raise Damaged(f"{folder / NAME} cannot be read") from error
+        raise CorruptFileError(f"{folder / NAME} cannot be read") from error
 
 
 def _compare(file: Path, entry: _Entry) -> None:
     try:
         size = file.stat().st_size
         if size != entry.size:
-            raise Damaged(f"{file} has {size} bytes, and {entry.size} were written")
+            raise CorruptFileError(f"{file} has {size} bytes, and {entry.size} were written")
         if of_file(file) != entry.xxh3:
-            raise Damaged(f"{file} does not match its checksum")
+            raise CorruptFileError(f"{file} does not match its checksum")
     except FileNotFoundError:
-        raise Damaged(f"{file} is missing") from None
+        raise CorruptFileError(f"{file} is missing") from None
     except OSError as error:
-        raise Damaged(f"{file} cannot be read: {error}") from error
+        raise CorruptFileError(f"{file} cannot be read: {error}") from error
 
 
 def _digest(path: Path, size: int) -> xxhash.xxh3_64:

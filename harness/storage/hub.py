@@ -10,7 +10,7 @@ PROBE_SECONDS = 5.0
 GATED = "it is gated on the hub: ask for access there, and log in with `hf auth login`"
 
 
-def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
+def unavailable_reason(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
     """Why `repo_id` cannot be fetched from the hub now, in a clause; None if it can be.
 
     One request with a short timeout and no retries: the hub's own clients repeat theirs for half a minute.
@@ -50,7 +50,7 @@ def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
     return None
 
 
-def broken_download() -> tuple[type[Exception], ...]:
+def download_errors() -> tuple[type[Exception], ...]:
     """What the hub's clients raise where a download ends before its end; a file that is gated is told apart."""
     from huggingface_hub.errors import HfHubHTTPError
 

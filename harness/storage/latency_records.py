@@ -17,10 +17,10 @@ from harness.storage.records import SCHEMA_VERSION, Provenance
 LEVEL = 0.95
 """Of every interval."""
 
-LEAST_FOR_P90 = 10
+MIN_CALLS_FOR_P90 = 10
 """Calls; of fewer, none lies beyond their 90th percentile, and it would be little else than their maximum."""
 
-LEAST_FOR_P99 = 662
+MIN_CALLS_FOR_P99 = 662
 """Calls; the fewest of which, with 99 % certainty, two or more lie beyond the true 99th percentile, so that it is not
 told by a single one (Wilks, 1941: 1 - 0.99^n - 0.01 n 0.99^(n-1) >= 0.99). An interval that holds it with 95 % exists
 from 368 calls on (0.99^368 < 0.025), but begins with their maximum as its upper end."""
@@ -28,7 +28,7 @@ from 368 calls on (0.99^368 < 0.025), but begins with their maximum as its upper
 TASK: Literal["task"] = "task"
 """In the place of a length: as many tokens as the task's validation examples have."""
 
-Shape = tuple[int, int | Literal["task"]]
+InputShape = tuple[int, int | Literal["task"]]
 """Examples of a batch, and tokens of an example."""
 
 
@@ -89,7 +89,7 @@ class Timing(FrozenModel):
     )
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> InputShape:
         return self.batch_size, self.length
 
     def percentile(self, share: float) -> float:
@@ -107,12 +107,12 @@ class Timing(FrozenModel):
     @property
     def p90(self) -> float | None:
         """In seconds; None where there are too few calls to tell."""
-        return self.percentile(0.9) if len(self.nanoseconds) >= LEAST_FOR_P90 else None
+        return self.percentile(0.9) if len(self.nanoseconds) >= MIN_CALLS_FOR_P90 else None
 
     @property
     def p99(self) -> float | None:
         """In seconds; None where there are too few calls to tell."""
-        return self.percentile(0.99) if len(self.nanoseconds) >= LEAST_FOR_P99 else None
+        return self.percentile(0.99) if len(self.nanoseconds) >= MIN_CALLS_FOR_P99 else None
 
 
 class LatencyRecord(FrozenModel):
@@ -167,11 +167,11 @@ class LatencyRecord(FrozenModel):
         return list(dict.fromkeys(timing.backend for timing in self.timings))
 
     @property
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[InputShape]:
         """By batch size, and by length with the task's own last."""
         return sorted({timing.shape for timing in self.timings}, key=lambda s: (s[0], s[1] == TASK, s[1]))
 
-    def at(self, backend: str, shape: Shape) -> list[Timing]:
+    def at(self, backend: str, shape: InputShape) -> list[Timing]:
         """The timings of all models that may be compared: of one backend at one shape."""
         return [timing for timing in self.timings if (timing.backend, timing.shape) == (backend, shape)]
 
@@ -191,7 +191,7 @@ class Ratio:
     high: float | None
 
     @property
-    def leaves_out_one(self) -> bool:
+    def excludes_one(self) -> bool:
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
     @property

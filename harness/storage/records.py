@@ -13,7 +13,7 @@ from harness.storage.frozen_model import FrozenModel
 SCHEMA_VERSION = 1
 
 
-class Selected(FrozenModel):
+class SelectionRecord(FrozenModel):
     """On what something was chosen, and which epoch was."""
 
     on: Literal["train", "validation"] = Field(description="held out of the training split, or what is reported")
@@ -81,7 +81,7 @@ class ModelSize(FrozenModel):
     flops: int | None = Field(None, description="of one forward pass of one example at the suite's max_length")
 
 
-class Tuned(FrozenModel):
+class TuningSummary(FrozenModel):
     """What a run took over from the tuning of its row. Its own cost is not in here, nor is this in that."""
 
     study: str = Field(description="key of the `TuningRecord`, which holds every trial")
@@ -113,8 +113,8 @@ class RunRecord(FrozenModel):
     parts: dict[str, Any] = Field(description="what the key is a hash of")
     losses: list[LossPoint] = Field(default_factory=list)
     notes: dict[str, Any] = Field(default_factory=dict, description="what the method chose, such as a drawn mapping")
-    selection: Selected | None = Field(None, description="none: nothing was chosen, and nothing held out for it")
-    tuning: Tuned | None = Field(None, description="none: the options are those of the suite")
+    selection: SelectionRecord | None = Field(None, description="none: nothing was chosen, and nothing held out for it")
+    tuning: TuningSummary | None = Field(None, description="none: the options are those of the suite")
     cost: Cost
     size: ModelSize
     provenance: Provenance
@@ -224,7 +224,7 @@ class PlannedRow(FrozenModel):
         return {**self.options, **apart}
 
 
-class Shape(FrozenModel):
+class EncoderShape(FrozenModel):
     """The numbers of an encoder. `init` is what a student begins with."""
 
     layers: int
@@ -305,7 +305,9 @@ class PlanFile(FrozenModel):
         default_factory=list, description="figures of others to stand beside the board's, as they were at that time"
     )
     rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
-    shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")
+    shapes: dict[str, EncoderShape] = Field(
+        default_factory=dict, description="of students and teachers, as far as known"
+    )
     tuning: PlannedTuning | None = None
 
     def teacher_keys(self, name: str, task: str) -> dict[int | None, str]:

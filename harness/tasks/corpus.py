@@ -17,7 +17,7 @@ from harness.config.schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
 from harness.tasks.features import CHUNK, Row, words_of
 from harness.tasks.fingerprints import fingerprint
-from harness.tasks.tokenization import TokenizedExamples, parts
+from harness.tasks.tokenization import TokenizedExamples, chunked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,19 +29,19 @@ def _no_splits(source: str | None) -> Splits:
     raise TypeError("unlabelled text has no splits of a task")
 
 
-TEXT = Task(COLUMN, "text", _no_splits, metrics=(), score="")
+TEXT_TASK = Task(COLUMN, "text", _no_splits, metrics=(), score="")
 """What stands for a task where models are made: their head predicts tokens."""
 
 
 @dataclass(frozen=True)
-class Text:
+class TextCorpus:
     """Texts in the order in which they are read: a `Dataset` of one column, and its fingerprint."""
 
     texts: Dataset
     fingerprint: str
 
 
-def load_text(spec: GeneralSpec, place: str) -> Text:
+def load_text(spec: GeneralSpec, place: str) -> TextCorpus:
     """The texts that the general stage `spec` can get to see, none of them blank: those that its seed draws first.
 
     Args:
@@ -63,19 +63,19 @@ def load_text(spec: GeneralSpec, place: str) -> Text:
         else every.select_columns([COLUMN])
     )
     texts = texts.select(chosen)
-    return Text(texts, fingerprint(texts))
+    return TextCorpus(texts, fingerprint(texts))
 
 
-def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Iterator[TokenizedExamples]:
+def encode_text(text: TextCorpus, tokenizer: Any, max_length: int, rows: int) -> Iterator[TokenizedExamples]:
     """The texts as rows of at most `max_length` tokens, part by part: a longer one makes several. No more than `rows`
     of them.
 
     Every row holds a token beside the special ones, and every row has its special tokens.
     """
-    return parts("text", islice(_rows(text, tokenizer, max_length), rows))
+    return chunked("text", islice(_rows(text, tokenizer, max_length), rows))
 
 
-def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[Row]:
+def _rows(text: TextCorpus, tokenizer: Any, max_length: int) -> Iterator[Row]:
     count = -1
     for first in range(0, len(text.texts), CHUNK):
         texts = text.texts[first : first + CHUNK][COLUMN]

@@ -13,7 +13,7 @@ from harness.tasks.features import CHUNK, DROPPED, Row, words_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import answer_span
 from harness.tasks.token_offsets import places_of
-from harness.tasks.tokenization import TokenizedExamples, parts
+from harness.tasks.tokenization import TokenizedExamples, chunked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,11 +22,11 @@ Part = tuple[int, int]
 """Of a text: its first character, and the one after its last."""
 
 
-def read_along(
+def retokenize(
     shown: TokenizedExamples, dataset: Dataset, tokenizer: Any, most: int | None
 ) -> Iterator[TokenizedExamples]:
     """The rows of `shown`, one for one, as `tokenizer` reads what each shows of its texts: for QA the question and the
-    window's part of the context. Some after others, to be put together by `join`.
+    window's part of the context. Some after others, to be put together by `concatenate`.
 
     Nothing that `shown` shows is lost, however many tokens it takes, up to `most` (None: any number), which are what
     the teacher's model takes; beyond them the longer sentence is cut at its end. Labels, of QA in the new tokens, and
@@ -39,7 +39,7 @@ def read_along(
     candidates = ("question", "context") if shown.kind == "qa" else ("text", "text_pair")
     names = [name for name in candidates if name in dataset.column_names]
     refuse_wrong_offsets(dataset, names, tokenizer)
-    return parts(shown.kind, _rows(shown, dataset, names, tokenizer, most))
+    return chunked(shown.kind, _rows(shown, dataset, names, tokenizer, most))
 
 
 def _rows(

@@ -12,7 +12,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError, nearest
-from harness.storage.hub import GATED, broken_download, obstacle
+from harness.storage.hub import GATED, download_errors, unavailable_reason
 from harness.tasks.type_mismatches import misfit
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def load_source(source: str, config: str | None) -> DatasetDict:
         datasets.disable_progress_bars()
     if _looks_local(source):
         return _from_folder(Path(source).expanduser(), config)
-    reason = obstacle(source, "dataset")
+    reason = unavailable_reason(source, "dataset")
     return _from_cache(source, config, reason) if reason else _from_hub(source, config)
 
 
@@ -67,7 +67,7 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise UserError(f"data set {name!r}: {GATED}") from error
-    except (ValueError, DatasetsError, *broken_download()) as error:
+    except (ValueError, DatasetsError, *download_errors()) as error:
         cause = error.__cause__ or error
         text = shorten(str(cause), 300, placeholder=" ...")
         raise UserError(f"data set {name!r} cannot be read: {text}") from error

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 COLUMNS = ("text", "text_pair", "question", "context")
 
 
-def texts(splits: Splits) -> pd.DataFrame:
+def validation_texts(splits: Splits) -> pd.DataFrame:
     """A row for each validation example: ``split``, ``id``, and those of `COLUMNS` that the task has."""
     import pandas as pd
 

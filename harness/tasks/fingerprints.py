@@ -31,7 +31,7 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def select(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
+def limit_splits(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
     """The first examples of a shuffle that is always the same, so many of each split; None: all, in their order. What
     is held out to choose on is scored as often as the validation splits or more, and so cut as they are."""
     held = splits.selection

@@ -98,24 +98,24 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
         UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or its offsets, where
             they are needed, are wrong.
     """
-    return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
+    return concatenate(encode_in_chunks(dataset, task, tokenizer, max_length, places=places))
 
 
-def encode_by_parts(
+def encode_in_chunks(
     dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False
 ) -> Iterator[TokenizedExamples]:
-    """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
+    """`encode` in chunks of `CHUNK` examples, to bound memory; `concatenate` joins them."""
     if not tokenizer.is_fast:
         raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
     if task.kind == "qa" or places:
         texts = ("question", "context") if task.kind == "qa" else ("text", "text_pair")
         refuse_wrong_offsets(dataset, [name for name in texts if name in dataset.column_names], tokenizer)
     if task.kind != "qa":
-        return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
-    return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
+        return chunked(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
+    return chunked(task.kind, windows(dataset, tokenizer, max_length, places=places))
 
 
-def join(parts: Iterable[TokenizedExamples]) -> TokenizedExamples:
+def concatenate(parts: Iterable[TokenizedExamples]) -> TokenizedExamples:
     """All their rows; at least one part."""
     each = list(parts)
     columns = [part.arrays() for part in each]
@@ -182,7 +182,7 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
             )
 
 
-def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
+def chunked(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
     """The rows, column by column, so many at once; one part without rows if there are none."""
     each = iter(rows)
     chunk = list(islice(each, CHUNK))

@@ -44,7 +44,7 @@ class Manifest(FrozenModel):
     columns: dict[str, Column]
 
 
-def recipe(data: str, reader: str, tokenizer: Any, max_length: int | None, **more: Any) -> dict[str, Any]:
+def cache_key_parts(data: str, reader: str, tokenizer: Any, max_length: int | None, **more: Any) -> dict[str, Any]:
     """What decides the tokens: the data's fingerprint, the tokenizer's (`reader`), and how examples are cut."""
     return {
         "data": data,
@@ -56,7 +56,7 @@ def recipe(data: str, reader: str, tokenizer: Any, max_length: int | None, **mor
     }
 
 
-def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[TokenizedExamples]]) -> TokenizedExamples:
+def load_or_build(parts: Mapping[str, Any], make: Callable[[], Iterable[TokenizedExamples]]) -> TokenizedExamples:
     """The rows that the cache holds under `parts`; made now, part by part, if it has none.
 
     Raises:
@@ -127,7 +127,7 @@ def _opened(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
         checksums.verify(folder)
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
         arrays = {name: _mapped(_file(folder, name), column) for name, column in manifest.columns.items()}
-    except (OSError, ValueError, ValidationError, checksums.Damaged) as damage:
+    except (OSError, ValueError, ValidationError, checksums.CorruptFileError) as damage:
         if report:
             log.warning("the cached tokenized data in %s are damaged and are made again: %s", folder, damage)
         return None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.api.errors import UserError
 from harness.metrics.builtin_metrics import harness_register_metrics
 from harness.metrics.qa_spans import MAX_ANSWER, best_spans
-from harness.metrics.task_scores import combine, evaluate_outputs
+from harness.metrics.task_scores import combine_splits, evaluate_outputs
 from harness.tasks.ragged_arrays import Ragged
 from harness.tasks.tokenization import encode
 from tests.support.tiny_tasks import questions, task, wordpiece
@@ -145,7 +145,7 @@ def test_hidden_labels_are_predicted_and_not_scored():
     scored = score("classification", sentences([-1, -1]), lambda _: np.float32([[0, 2], [1, 0]]))
     assert (scored.metrics, scored.score) == ({}, None)
     assert scored.frame["prediction"].tolist() == [1, 0]
-    both = combine({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
+    both = combine_splits({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
     assert both.score is None
     assert both.metrics == {"b_accuracy": 0.0}
 
@@ -176,11 +176,11 @@ def test_several_splits_score_their_mean():
             "classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [0, 1]]), split="mismatched"
         ),
     }
-    whole = combine(parts)
+    whole = combine_splits(parts)
     assert whole.metrics == {"matched_accuracy": 0.5, "mismatched_accuracy": 1.0}
     assert whole.score == 0.75
     assert whole.frame["split"].tolist() == ["matched"] * 2 + ["mismatched"] * 2
-    assert combine({"matched": parts["matched"]}) is parts["matched"]
+    assert combine_splits({"matched": parts["matched"]}) is parts["matched"]
 
 
 def test_an_unknown_metric_offers_the_nearest():

@@ -10,17 +10,17 @@ from transformers import BertConfig, BertModel
 
 from harness.api.errors import UserError
 from harness.models import pretrained
-from harness.storage.hub import obstacle
+from harness.storage.hub import unavailable_reason
 from harness.tasks import data_sources
 from tests.support.hub_server import serve
 
 CLIENT = """
 import sys
 from transformers import AutoModel
-from harness.storage.hub import obstacle
+from harness.storage.hub import unavailable_reason
 weight = AutoModel.from_pretrained("someone/tiny").embeddings.word_embeddings.weight
-print(obstacle("someone/tiny", "model"), weight.sum().item())
-print(obstacle("someone/gone", "model"))
+print(unavailable_reason("someone/tiny", "model"), weight.sum().item())
+print(unavailable_reason("someone/gone", "model"))
 """
 
 
@@ -42,11 +42,11 @@ def test_a_model_comes_from_the_loopback_hub(tmp_path):
 
 def test_offline_mode_is_a_reason(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert obstacle("someone/tiny", "model") == "HF_HUB_OFFLINE forbids the hub"
+    assert unavailable_reason("someone/tiny", "model") == "HF_HUB_OFFLINE forbids the hub"
 
 
 def test_a_path_is_no_hub_id():
-    assert "neither a hub id nor a folder" in (obstacle("some/where/else", "dataset") or "")
+    assert "neither a hub id nor a folder" in (unavailable_reason("some/where/else", "dataset") or "")
 
 
 def answering(status):
@@ -61,7 +61,7 @@ def test_a_login_that_is_refused_is_told_as_such(monkeypatch, status, told):
         raise answering(status)
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
-    assert told in (obstacle("someone/tiny", "model") or "")
+    assert told in (unavailable_reason("someone/tiny", "model") or "")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_download_that_breaks_off_is_told(monkeypatch, error, told):
     def breaks(*args, **options):
         raise error
 
-    monkeypatch.setattr(pretrained, "obstacle", lambda model, kind: None)
+    monkeypatch.setattr(pretrained, "unavailable_reason", lambda model, kind: None)
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, model: ["config.json"])
     monkeypatch.setattr("huggingface_hub.snapshot_download", breaks)
     with pytest.raises(UserError) as caught:

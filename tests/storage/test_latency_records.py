@@ -38,20 +38,20 @@ def test_two_copies_are_told_apart_as_seldom_as_promised_and_a_slower_model_is()
         return (scale * 1e6 * np.exp(0.1 * draw.standard_normal(50))).astype(int).tolist()
 
     copies = [paired_ratio(times(1.0), times(1.0)) for _ in range(400)]
-    assert 0 < sum(ratio.leaves_out_one for ratio in copies) <= 0.06 * 400
+    assert 0 < sum(ratio.excludes_one for ratio in copies) <= 0.06 * 400
     slower = [paired_ratio(times(1.25), times(1.0)) for _ in range(50)]
-    assert all(ratio.low > 1 and ratio.leaves_out_one for ratio in slower)
+    assert all(ratio.low > 1 and ratio.excludes_one for ratio in slower)
     assert all(ratio.inverse.high < 1 and ratio.inverse.low <= ratio.inverse.median for ratio in slower)
 
 
 def test_ratios_are_of_the_same_round():
     ratio = paired_ratio([10, 200, 30, 400, 50, 600], [20, 400, 60, 800, 100, 1200])
     assert (ratio.median, ratio.low, ratio.high) == (0.5, 0.5, 0.5)
-    assert ratio.leaves_out_one
+    assert ratio.excludes_one
 
 
 def test_too_few_rounds_leave_nothing_out():
-    assert not paired_ratio([10, 10], [20, 20]).leaves_out_one
+    assert not paired_ratio([10, 10], [20, 20]).excludes_one
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])

@@ -6,8 +6,8 @@ from datasets import Dataset
 from harness.api.errors import UserError
 from harness.config.schema import GeneralSpec
 from harness.models import tokenizers
-from harness.tasks.corpus import Text, encode_text, load_text
-from harness.tasks.tokenization import join
+from harness.tasks.corpus import TextCorpus, encode_text, load_text
+from harness.tasks.tokenization import concatenate
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 
@@ -76,8 +76,8 @@ def test_another_encoding_is_an_error(tmp_path):
 def test_long_texts_make_several_rows_that_hold_every_token():
     tokenizer = tokenizers.whole_word([" ".join(WORDS)])
     lines = [" ".join(WORDS), "sun lamp", "​", " ".join(WORDS * 2)]
-    text = Text(Dataset.from_dict({"text": lines}), "fingerprint")
-    encoded = join(encode_text(text, tokenizer, 8, rows=99))
+    text = TextCorpus(Dataset.from_dict({"text": lines}), "fingerprint")
+    encoded = concatenate(encode_text(text, tokenizer, 8, rows=99))
     assert encoded.kind == "text"
     assert encoded.lengths.max() == 8
     for example, line in enumerate(lines):
@@ -85,5 +85,5 @@ def test_long_texts_make_several_rows_that_hold_every_token():
         inner = [token for row in rows for token in encoded.input_ids[row][1:-1].tolist()]
         assert inner == tokenizer(line, add_special_tokens=False)["input_ids"]
     assert 2 not in encoded.examples  # nothing in it but special tokens
-    assert len(join(encode_text(text, tokenizer, 8, rows=3))) == 3
+    assert len(concatenate(encode_text(text, tokenizer, 8, rows=3))) == 3
     assert len(set(encoded.ids)) == len(encoded)

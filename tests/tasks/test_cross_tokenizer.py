@@ -8,8 +8,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.tasks.cross_tokenizer import read_along
-from harness.tasks.tokenization import encode, join
+from harness.tasks.cross_tokenizer import retokenize
+from harness.tasks.tokenization import concatenate, encode
 from tests.support.tiny_tasks import questions, task
 from tests.support.tokenizer_factory import WORDS, bytelevel, corpus, wordpiece
 
@@ -67,7 +67,7 @@ def test_places_are_not_kept_unless_asked_for():
 def test_a_whole_text_is_read_as_it_stands(student, teacher):
     data = sentences(*(f" {text}  " for text in corpus(20, seed=3)), pairs=corpus(20, seed=4))
     shown = encode(data, task("classification"), READERS[student], 400, places=True)
-    along = join(read_along(shown, data, READERS[teacher], 400))
+    along = concatenate(retokenize(shown, data, READERS[teacher], 400))
     expected = READERS[teacher](data["text"][:], data["text_pair"][:])
     assert [along.input_ids[row].tolist() for row in range(20)] == expected["input_ids"]
     assert ([*along.ids], along.labels.tolist()) == ([*shown.ids], shown.labels.tolist())
@@ -79,7 +79,7 @@ def test_where_the_student_is_cut_so_is_its_teacher_and_nothing_is_lost(student,
     long = "unbelievable café 東京 " * 10
     data = sentences(long, pairs=["привет мир " * 10])
     shown = encode(data, task("classification"), READERS[student], 24, places=True)
-    along = join(read_along(shown, data, READERS[teacher], None))
+    along = concatenate(retokenize(shown, data, READERS[teacher], None))
     for sentence, text in enumerate((data["text"][0], data["text_pair"][0])):
         theirs, own = ([place[1:] for place in each.places[0] if place[0] == sentence] for each in (along, shown))
         covered = set().union(*(letters(text, *span) for span in theirs))
@@ -92,8 +92,8 @@ def test_where_the_student_is_cut_so_is_its_teacher_and_nothing_is_lost(student,
 def test_a_teacher_reads_no_more_than_its_model_takes():
     data = sentences("running runs 12,5% behind " * 5)
     shown = encode(data, task("regression"), wordpiece(), 60, places=True)
-    whole = join(read_along(shown, data, bytelevel(), None))
-    cut = join(read_along(shown, data, bytelevel(), 30))
+    whole = concatenate(retokenize(shown, data, bytelevel(), None))
+    cut = concatenate(retokenize(shown, data, bytelevel(), 30))
     assert whole.lengths[0] > cut.lengths[0] == 30
     assert np.array_equal(cut.places[0][:29], whole.places[0][:29])
     assert cut.places[0][-1].tolist() == [-2, 0, 1]
@@ -101,7 +101,9 @@ def test_a_teacher_reads_no_more_than_its_model_takes():
 
 def test_a_text_that_the_student_does_not_see_is_not_read():
     data = sentences("", "\u200b")
-    along = join(read_along(encode(data, task("classification"), wordpiece(), 16, places=True), data, bytelevel(), 16))
+    along = concatenate(
+        retokenize(encode(data, task("classification"), wordpiece(), 16, places=True), data, bytelevel(), 16)
+    )
     assert along.lengths.tolist() == [2, 2]
 
 
@@ -111,7 +113,7 @@ def test_windows_row_by_row(student, teacher):
     answer = context.split("  ")[3]
     data = questions(("who runs", context, answer), ("where", "sun lamp café", "café"), ("why", "coal", None))
     shown = encode(data, task("qa"), READERS[student], 40, places=True)
-    along = join(read_along(shown, data, READERS[teacher], None))
+    along = concatenate(retokenize(shown, data, READERS[teacher], None))
     assert [*along.ids] == [*shown.ids]
     assert along.examples.tolist() == shown.examples.tolist()
     assert len(along) >= 5
@@ -138,5 +140,5 @@ def test_windows_row_by_row(student, teacher):
 def test_an_answer_beyond_what_the_model_takes_is_none():
     data = questions(("who", "sun lamp fire night cave 東京", "東京"))
     shown = encode(data, task("qa"), wordpiece(), 40, places=True)
-    assert np.all(join(read_along(shown, data, bytelevel(), None)).labels > 0)
-    assert join(read_along(shown, data, bytelevel(), 12)).labels.tolist() == [[0, 0]]
+    assert np.all(concatenate(retokenize(shown, data, bytelevel(), None)).labels > 0)
+    assert concatenate(retokenize(shown, data, bytelevel(), 12)).labels.tolist() == [[0, 0]]

@@ -4,7 +4,7 @@ import sys
 from datasets import Dataset, Value, concatenate_datasets
 
 from harness.api.task import Splits
-from harness.tasks.fingerprints import fingerprint, select
+from harness.tasks.fingerprints import fingerprint, limit_splits
 from tests.support.tiny_tasks import questions
 
 
@@ -39,7 +39,7 @@ def test_the_same_in_every_process_and_release():
 def test_a_smaller_limit_takes_the_first_of_a_larger_one():
     data = rows(*(str(i) for i in range(100)))
     splits = Splits(data, {"a": data, "b": rows("x", "y")})
-    ten, thirty = select(splits, train=10, validation=5), select(splits, train=30, validation=None)
+    ten, thirty = limit_splits(splits, train=10, validation=5), limit_splits(splits, train=30, validation=None)
     assert ten.train["id"][:] == thirty.train["id"][:10]
     assert ten.train["id"][:] != data["id"][:10]
     assert len(ten.validation["a"]) == 5

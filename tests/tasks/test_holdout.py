@@ -10,7 +10,7 @@ from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.config.schema import SelectionSpec
 from harness.tasks import holdout
-from harness.tasks.fingerprints import select
+from harness.tasks.fingerprints import limit_splits
 from harness.tasks.holdout import cut, hold_out
 from harness.tasks.synthetic.generated_tasks import ENTAILMENT, QA, SENTIMENT
 
@@ -119,7 +119,7 @@ def test_questions_of_one_paragraph_stay_together(each):
 @pytest.mark.parametrize("limit", [None, 700, 64])
 def test_a_limit_changes_nothing_of_the_cut(limit):
     whole = cut(task("classification"), classes(1000), share=0.1, seed=1)
-    limited = select(whole, train=limit, validation=None)
+    limited = limit_splits(whole, train=limit, validation=None)
     assert limited.selection["id"][:] == whole.selection["id"][:]
     assert set(limited.train["id"]) <= set(whole.train["id"])
     assert len(limited.train) == (limit or 900)
@@ -127,10 +127,10 @@ def test_a_limit_changes_nothing_of_the_cut(limit):
 
 def test_a_limit_of_the_validation_splits_holds_for_what_is_chosen_on():
     whole = cut(task("classification"), classes(1000), share=0.1, seed=1)
-    limited = select(whole, train=None, validation=30)
+    limited = limit_splits(whole, train=None, validation=30)
     assert len(limited.selection) == 30
     assert set(limited.selection["id"]) < set(whole.selection["id"])
-    assert select(classes(1000), train=None, validation=30).selection is None
+    assert limit_splits(classes(1000), train=None, validation=30).selection is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.api.errors import UserError
 from harness.tasks.ragged_arrays import Strings
-from harness.tasks.tokenization import collate, encode, encode_by_parts, join
+from harness.tasks.tokenization import collate, concatenate, encode, encode_in_chunks
 from tests.support.tiny_tasks import LETTERS, bytelevel, questions, task, wordpiece
 
 TOKENIZERS = {"wordpiece": wordpiece(), "bytelevel": bytelevel()}
@@ -119,9 +119,9 @@ def test_the_parts_make_the_whole(monkeypatch):
     for data, kind in ((rows, "qa"), (sentences("the cat", "", "a mat sat é", label=0), "classification")):
         whole = encode(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True)
         monkeypatch.setattr(module, "CHUNK", 1)
-        parts = list(encode_by_parts(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True))
+        parts = list(encode_in_chunks(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True))
         assert len(parts) == len(whole) > 2
-        joined = join(parts)
+        joined = concatenate(parts)
         monkeypatch.undo()
         assert joined.arrays().keys() == whole.arrays().keys()
         for name, array in whole.arrays().items():

@@ -10,7 +10,7 @@ import pytest
 from harness.api.errors import UserError
 from harness.tasks import tokenized_cache
 from harness.tasks.features import CHUNK, Row
-from harness.tasks.tokenization import join, parts
+from harness.tasks.tokenization import chunked, concatenate
 
 WHAT = {"data": "d", "tokenizer": "t"}
 
@@ -46,38 +46,38 @@ def same(one, other):
 
 @pytest.mark.parametrize("count", [0, 3, CHUNK, 2 * CHUNK + 9])
 def test_what_is_kept_is_what_was_made(count):
-    made = tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(count)))
-    same(made, join(parts("qa", rows(count))))
-    again = tokenized_cache.remembered(WHAT, lambda: pytest.fail("it was made again"))
+    made = tokenized_cache.load_or_build(WHAT, lambda: chunked("qa", rows(count)))
+    same(made, concatenate(chunked("qa", rows(count))))
+    again = tokenized_cache.load_or_build(WHAT, lambda: pytest.fail("it was made again"))
     same(again, made)
     assert count == 0 or isinstance(again.input_ids.values, np.memmap)
     assert not again.input_ids.starts.flags.writeable
 
 
 def test_other_parts_are_other_rows():
-    tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(3)))
-    assert len(tokenized_cache.remembered({**WHAT, "data": "e"}, lambda: parts("qa", rows(4)))) == 4
+    tokenized_cache.load_or_build(WHAT, lambda: chunked("qa", rows(3)))
+    assert len(tokenized_cache.load_or_build({**WHAT, "data": "e"}, lambda: chunked("qa", rows(4)))) == 4
 
 
 def broken(error):
-    yield from parts("qa", rows(2))
+    yield from chunked("qa", rows(2))
     raise error
 
 
 def test_nothing_is_kept_of_what_was_not_finished():
     with pytest.raises(KeyboardInterrupt):
-        tokenized_cache.remembered(WHAT, lambda: broken(KeyboardInterrupt()))
-    assert len(tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))) == 5
+        tokenized_cache.load_or_build(WHAT, lambda: broken(KeyboardInterrupt()))
+    assert len(tokenized_cache.load_or_build(WHAT, lambda: chunked("qa", rows(5)))) == 5
 
 
 def test_a_full_disk_is_told():
     with pytest.raises(UserError, match="no room is left for tokenised data"):
-        tokenized_cache.remembered(WHAT, lambda: broken(OSError(28, "No space left on device")))
+        tokenized_cache.load_or_build(WHAT, lambda: broken(OSError(28, "No space left on device")))
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "no manifest", "junk"])
 def test_what_is_damaged_is_made_again(damage, tmp_path):
-    tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))
+    tokenized_cache.load_or_build(WHAT, lambda: chunked("qa", rows(5)))
     (folder,) = (path for path in (tmp_path / "encoded").iterdir() if path.is_dir())
     if damage == "cut":
         (folder / "input_ids.values.bin").write_bytes(b"12")
@@ -88,14 +88,17 @@ def test_what_is_damaged_is_made_again(damage, tmp_path):
     else:
         (folder / "manifest.json").unlink()
     made = []
-    same(tokenized_cache.remembered(WHAT, lambda: made.append(1) or parts("qa", rows(5))), join(parts("qa", rows(5))))
+    same(
+        tokenized_cache.load_or_build(WHAT, lambda: made.append(1) or chunked("qa", rows(5))),
+        concatenate(chunked("qa", rows(5))),
+    )
     assert made == [1]
 
 
 def test_it_outlives_the_cache(tmp_path):
-    kept = tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))
+    kept = tokenized_cache.load_or_build(WHAT, lambda: chunked("qa", rows(5)))
     shutil.rmtree(tmp_path / "encoded")
-    same(kept, join(parts("qa", rows(5))))
+    same(kept, concatenate(chunked("qa", rows(5))))
 
 
 def test_of_two_that_come_at_once_one_makes_it():
@@ -103,11 +106,11 @@ def test_of_two_that_come_at_once_one_makes_it():
 
     def make():
         made.append(1)
-        return parts("qa", rows(3 * CHUNK))
+        return chunked("qa", rows(3 * CHUNK))
 
     def ask():
         begin.wait()
-        found.append(tokenized_cache.remembered(WHAT, make))
+        found.append(tokenized_cache.load_or_build(WHAT, make))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -121,7 +124,7 @@ def test_of_two_that_come_at_once_one_makes_it():
 def peak(chunks):
     tracemalloc.start()
     try:
-        tokenized_cache.remembered({"rows": chunks}, lambda: parts("qa", rows(chunks * CHUNK)))
+        tokenized_cache.load_or_build({"rows": chunks}, lambda: chunked("qa", rows(chunks * CHUNK)))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

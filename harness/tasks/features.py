@@ -1,4 +1,4 @@
-"""One row of tokens: an example, or a window of one."""
+"""A tokenized row: one example, or one window of a QA example."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 1000
-"""Examples that are handed to the tokenizer at once."""
+"""Number of examples in one call of the tokenizer."""
 
 DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
-"""Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
+"""Unicode categories (marks, controls, white space) that some tokenizers drop."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised example, or one window of it; see `TokenizedExamples`, which holds the columns of these rows."""
+    """One tokenized example, or one window of it. Fields as in `harness.tasks.tokenization.TokenizedExamples`."""
 
     id: str
     example: int
@@ -30,6 +30,6 @@ class Row:
     places: NDArray[np.int32] | None = None
 
 
-def words_of(tokens: Any, row: int) -> list[int]:
-    """The `word_ids` of one row of a tokenizer's answer, -1 for special tokens."""
+def word_ids_of(tokens: Any, row: int) -> list[int]:
+    """Return the word ids of one row of a `BatchEncoding`, -1 for special tokens."""
     return [-1 if word is None else word for word in tokens.word_ids(row)]

@@ -177,7 +177,7 @@ class BatchStream:
         if self.batching != "grouped":
             return [slice(0, len(rows))]
         lengths = self.encoded[self.reader].train.input_ids.lengths_of(rows)
-        sizes = split_by_length(lengths, most=MAX_GROUPS, cost=GROUP_COST)
+        sizes = split_by_length(lengths, max_groups=MAX_GROUPS, group_cost=GROUP_COST)
         ends = list(accumulate(sizes))
         return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 

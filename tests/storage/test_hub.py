@@ -84,6 +84,6 @@ def test_a_download_that_breaks_off_is_told(monkeypatch, error, told):
         pretrained.read_config("someone/tiny", online=True)
     assert told in str(caught.value)
     assert "someone/tiny" in str(caught.value)
-    with pytest.raises(UserError, match="data set 'someone/data'") as caught, data_sources._reading("someone/data"):
+    with pytest.raises(UserError, match="data set 'someone/data'") as caught, data_sources._load_errors("someone/data"):
         raise error
     assert ("gated" in str(caught.value)) == ("gated" in told)

@@ -1,4 +1,4 @@
-"""Overlap of training and validation texts: examples that are scored and were trained on."""
+"""Overlap of training and validation data: validation examples whose texts are also in the training split."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TEXTS = ("text", "text_pair", "question", "context")
 
 
 def overlap(splits: Splits) -> dict[str, int]:
-    """How many examples of each validation split have the texts of a training example.
+    """Count the examples of each validation split that have the same texts as a training example.
 
-    All texts of an example count together (both sentences, question and context), compared without regard to case,
-    white space and Unicode form (NFKC).
+    All texts of an example must be equal (both sentences, question and context), without regard to case, white space
+    and Unicode form (NFKC).
     """
-    trained = {hash(texts) for texts in _texts(splits.train)}
+    training_texts = {hash(texts) for texts in _texts(splits.train)}
     return {
-        name: sum(hash(texts) in trained for texts in _texts(validation))
+        name: sum(hash(texts) in training_texts for texts in _texts(validation))
         for name, validation in splits.validation.items()
     }
 
@@ -34,6 +34,7 @@ def _texts(rows: Dataset) -> Iterator[tuple[str, ...]]:
         yield from zip(*([normalized(text) for text in batch[name]] for name in names), strict=True)
 
 
-@lru_cache(1000)  # many questions have one context, one after another
+@lru_cache(1000)  # consecutive questions share a context
 def normalized(text: str) -> str:
+    """Return the text in NFKC, case-folded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -134,7 +134,7 @@ def _open(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
         arrays = {name: _memmap(_file(folder, name), column) for name, column in manifest.columns.items()}
     except (OSError, ValueError, ValidationError, checksums.CorruptFileError) as error:
         if report:
-            log.warning("corrupt tokenized data in %s are rebuilt: %s", folder, error)
+            log.warning("the tokenized data in %s are corrupt and are tokenized again: %s", folder, error)
         return None
     return TokenizedExamples.of_arrays(manifest.kind, arrays)
 

@@ -239,7 +239,7 @@ def test_a_measurement_in_the_place_of_another_is_refused(tmp_path):
     store = Store(tmp_path)
     store.save_latency(latency_record("k1"))
     (tmp_path / "latency" / "k1.json").rename(tmp_path / "latency" / "k2.json")
-    with pytest.raises(UserError, match="of key k1, but lies in the place of another"):
+    with pytest.raises(UserError, match="has key k1, expected "):
         store.latencies()
 
 

@@ -221,7 +221,7 @@ configs:
 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize(
-    ("column", "values", "found"),
+    ("column", "values", "message"),
     [
         ("label", ["positive", "fine", "x"], "row {row}: found '.*', expected"),
         ("label", [1, 7, 9], "row 1.*: found 7, expected"),
@@ -229,11 +229,11 @@ configs:
         ("sentence", ["a", None, "b"], "row 1 .*: found null, expected text"),
     ],
 )
-def test_values_of_a_wrong_type_are_named_by_split_column_and_row(glue, capfd, column, values, found, declared):
+def test_values_of_a_wrong_type_are_named_by_split_column_and_row(glue, capfd, column, values, message, declared):
     write_config(glue, "sst2", sst2_rows().assign(**{column: values}), splits=("validation",))
     if declared:
         (glue / "README.md").write_text(DECLARED.format(configs=CONFIG.format(name="sst2")))
-    found = found.format(row=1 if declared else 0)
-    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {found}"):
+    message = message.format(row=1 if declared else 0)
+    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {message}"):
         task("sst2").load(str(glue))
     assert "Failed" not in capfd.readouterr().err

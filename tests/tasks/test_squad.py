@@ -82,8 +82,10 @@ UNICODE = {
 @pytest.mark.parametrize("case", UNICODE)
 def test_unicode(name, case):
     context, answer = UNICODE[case]
-    (found,), _ = answers(questions(("what", context, answer)), TOKENIZERS[name], 64)
-    assert found.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") == answer.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    (prediction,), _ = answers(questions(("what", context, answer)), TOKENIZERS[name], 64)
+    assert prediction.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") == answer.removeprefix(
+        "\N{ZERO WIDTH NO-BREAK SPACE}"
+    )
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -93,8 +95,8 @@ def test_an_answer_at_any_position(name, answer, max_length, windows):
     context = f"first words {'here and there ' * 5}one 42 in the middle {'now and then ' * 5}last of all"
     rows = questions(("who?", context, answer))
     assert (len(encode(rows, SQUAD, TOKENIZERS[name], max_length)) > 1) == windows
-    (found,), metrics = answers(rows, TOKENIZERS[name], max_length)
-    assert found == answer
+    (prediction,), metrics = answers(rows, TOKENIZERS[name], max_length)
+    assert prediction == answer
     assert metrics == {"exact": 100.0, "f1": 100.0}
 
 
@@ -169,10 +171,10 @@ def test_squad_in_the_hubs_layout(tmp_path):
         {"id": "56be", "question": "Who won?", "context": CONTEXT, "answers": [{"text": "Denver", "start": 0}]}
     ]
     rows = splits.validation["validation"]
-    assert [len(found) for found in rows["answers"]] == [3, 2]
+    assert [len(references) for references in rows["answers"]] == [3, 2]
     assert fingerprint(rows) != fingerprint(rows.select([0]))
-    found, metrics = answers(rows, TOKENIZERS["bert"], 64)
-    assert found == ["Denver", "February"]
+    predictions, metrics = answers(rows, TOKENIZERS["bert"], 64)
+    assert predictions == ["Denver", "February"]
     assert metrics == {"exact": 100.0, "f1": 100.0}
 
 
@@ -180,8 +182,8 @@ def test_squad_in_the_hubs_layout(tmp_path):
 def test_squad_v2_in_the_hubs_layout(tmp_path):
     validation = squad_rows(("a", "Who won?", CONTEXT, ["Denver"]), ("b", "Who lied?", CONTEXT, []))
     splits = SQUAD_V2.load(hub(tmp_path, "squad_v2", FIRST, validation))
-    found, metrics = answers(splits.validation["validation"], TOKENIZERS["bert"], 64, SQUAD_V2)
-    assert found == ["Denver", ""]
+    predictions, metrics = answers(splits.validation["validation"], TOKENIZERS["bert"], 64, SQUAD_V2)
+    assert predictions == ["Denver", ""]
     names = [f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1")]
     assert metrics == dict.fromkeys(names, 100.0)
 

@@ -78,8 +78,8 @@ def members(word: str, root: str, special: str) -> set[str]:
 
 def holds(sentence: list[str], world: set[tuple[str, str]], subjects: set[str], objects: set[str]) -> bool:
     """Whether a sentence is true in `world`, a set of (subject, object); "do not" means no object."""
-    does = [any((who, what) in world for what in objects) != ("not" in sentence) for who in subjects]
-    return {"all": all(does), "some": any(does), "no": not any(does)}[sentence[0]]
+    acts = [any((subject, item) in world for item in objects) != ("not" in sentence) for subject in subjects]
+    return {"all": all(acts), "some": any(acts), "no": not any(acts)}[sentence[0]]
 
 
 def follows(premise: list[str], hypothesis: list[str]) -> bool:
@@ -89,10 +89,10 @@ def follows(premise: list[str], hypothesis: list[str]) -> bool:
         root = next(root for root, kinds in KINDS.items() if words[0] in (root, *kinds))
         special = next((word for word in words if word != root), KINDS[root][0])
         places.append([members(word, root, special) for word in words])
-    (who, who_then), (what, what_then) = places
-    pairs = list(product(who | who_then, what | what_then))
+    (subjects, new_subjects), (objects, new_objects) = places
+    pairs = list(product(subjects | new_subjects, objects | new_objects))
     worlds = (set(world) for size in range(len(pairs) + 1) for world in combinations(pairs, size))
-    return all(holds(hypothesis, w, who_then, what_then) for w in worlds if holds(premise, w, who, what))
+    return all(holds(hypothesis, w, new_subjects, new_objects) for w in worlds if holds(premise, w, subjects, objects))
 
 
 def test_entailment_labels_match_all_small_worlds():

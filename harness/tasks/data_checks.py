@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.tasks.qa_answers import short_repr
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -224,5 +225,4 @@ def _wrong_type(column: pa.ChunkedArray, expected: str) -> Fault:
 
 
 def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{value:g}" if isinstance(value, float) else short_repr(value)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_COLUMNS = ("text", "text_pair", "question", "context")
+"""Names of text columns in `harness.api.task.Splits`."""
 
 CHUNK = 1000
 """Number of examples in one call of the tokenizer."""
@@ -28,6 +34,11 @@ class Row:
     answer_mask: NDArray[np.bool_] | None = None
     offsets: NDArray[np.int32] | None = None
     places: NDArray[np.int32] | None = None
+
+
+def text_columns(dataset: Dataset) -> list[str]:
+    """Return those of `TEXT_COLUMNS` that a data set has."""
+    return [name for name in TEXT_COLUMNS if name in dataset.column_names]
 
 
 def word_ids_of(tokens: Any, row: int) -> list[int]:

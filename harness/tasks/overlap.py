@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from harness.tasks.features import text_columns
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.api.task import Splits
-
-TEXTS = ("text", "text_pair", "question", "context")
 
 
 def overlap(splits: Splits) -> dict[str, int]:
@@ -29,7 +29,7 @@ def overlap(splits: Splits) -> dict[str, int]:
 
 
 def _texts(rows: Dataset) -> Iterator[tuple[str, ...]]:
-    names = [name for name in TEXTS if name in rows.column_names]
+    names = text_columns(rows)
     for batch in rows.select_columns(names).iter(batch_size=1000):
         yield from zip(*([normalized(text) for text in batch[name]] for name in names), strict=True)
 

@@ -71,16 +71,7 @@ def evaluate_outputs(
         raise ValueError(f"{len(logits)} outputs for {len(encoded)} rows")
     if not_finite := sum(not np.isfinite(output).all() for output in logits):
         raise ValueError(f"{not_finite} of {len(logits)} outputs on split {split!r} are not finite")
-    if task.kind == "qa":
-        spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
-        predictions: list[Any] = [span.text for span in spans]
-        scores = [[span.score, span.null_score] for span in spans]
-        labels: list[Any] = [[answer["text"] for answer in answers] for answers in examples["answers"]]
-    else:
-        outputs = np.stack(logits).astype(np.float64)
-        predictions = (outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]).tolist()
-        scores = outputs.tolist()
-        labels = list(examples["label"])
+    predictions, scores, labels = _predictions(task, examples, encoded, logits)
     values = {} if _hidden(task, labels, split) else _compute(task, metrics, predictions, labels)
     columns = {"id": list(examples["id"]), "prediction": predictions, "scores": scores, "label": labels}
     return TaskScores(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
@@ -100,6 +91,19 @@ def combine_splits(splits: Mapping[str, TaskScores]) -> TaskScores:
     scores = [split.score for split in splits.values() if split.score is not None]
     score = float(np.mean(scores)) if len(scores) == len(splits) else None
     return TaskScores(metrics, score, pd.concat([split.frame for split in splits.values()], ignore_index=True))
+
+
+def _predictions(
+    task: Task, examples: Dataset, encoded: TokenizedExamples, logits: Logits
+) -> tuple[list[Any], list[list[float]], list[Any]]:
+    """Return predictions, scores and labels of all examples, as described in `TaskScores`."""
+    if task.kind == "qa":
+        spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
+        references = [[answer["text"] for answer in answers] for answers in examples["answers"]]
+        return [span.text for span in spans], [[span.score, span.null_score] for span in spans], references
+    outputs = np.stack(logits).astype(np.float64)
+    predictions = outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]
+    return predictions.tolist(), outputs.tolist(), list(examples["label"])
 
 
 def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:

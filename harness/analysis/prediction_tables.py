@@ -21,7 +21,7 @@ SCORES = "scores"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Predictions on some examples, beside the right ones (see `harness.metrics.task_scores.Scored`)."""
+    """Predictions on some examples, beside the right ones (see `harness.metrics.task_scores.TaskScores`)."""
 
     predictions: NDArray[Any]
     labels: NDArray[Any]
@@ -43,7 +43,7 @@ class Table:
         return values
 
     def scores(self) -> list[Any] | None:
-        """What stands behind each prediction (see `harness.metrics.task_scores.Scored`), if it was read."""
+        """What stands behind each prediction (see `harness.metrics.task_scores.TaskScores`), if it was read."""
         return list(self.column(SCORES)) if SCORES in self.table.column_names else None
 
 
@@ -74,7 +74,7 @@ def read(path: Path, *, scores: bool = False) -> Table | None:
             table = file.read(columns, use_threads=False) if set(COLUMNS) <= names else None
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException, checksums.Damaged) as error:
+    except (OSError, pa.ArrowException, checksums.CorruptFileError) as error:
         text = " ".join(str(error).split())
         remedy = "delete the folder that it lies in and run the suite again, which makes only what is missing"
         raise UserError(Problem(f"cannot be read ({text:.200}); {remedy}", str(path))) from error

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import Answers
 from harness.analysis.student_t import Floats
-from harness.metrics.squad_matching import match, match_or_none
+from harness.metrics.squad_matching import match, match_v2
 
 CHUNK = 128
 """Resamples that `Ranked` holds in memory at once."""
@@ -182,9 +182,9 @@ FORMS: Mapping[tuple[str, str], Sequence[Form]] = {
         ("qa", f"{prefix}{name}"): [_squad(index, how, answerable) for how in ways]
         for index, name in enumerate(("exact", "f1"))
         for prefix, answerable, ways in (
-            ("", None, (match, match_or_none)),
-            ("HasAns_", True, (match_or_none,)),
-            ("NoAns_", False, (match_or_none,)),
+            ("", None, (match, match_v2)),
+            ("HasAns_", True, (match_v2,)),
+            ("NoAns_", False, (match_v2,)),
         )
     },
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.summary import Summary
-from harness.storage.records import RunRecord, Selected
+from harness.storage.records import RunRecord, SelectionRecord
 
-Chosen = tuple[RunRecord, Selected]
+Chosen = tuple[RunRecord, SelectionRecord]
 
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.schema import LatencySpec
-from harness.storage.latency_records import TASK, LatencyRecord, Ratio, Shape, Timing
+from harness.storage.latency_records import TASK, InputShape, LatencyRecord, Ratio, Timing
 from harness.storage.records import Hardware, PlanFile, RunRecord, TeacherRecord
 
 
@@ -23,7 +23,7 @@ class SpeedUp:
     label: str
     hardware: Hardware
     backend: str
-    shape: Shape
+    shape: InputShape
     reference: str
     of: Mapping[tuple[str, str], Ratio]
     control: Ratio | None
@@ -125,7 +125,7 @@ def numbered(names: Iterable[str]) -> Iterator[str]:
         yield name if met[name] == 1 else f"{name} ({met[name]})"
 
 
-def _speed_up(label: str, record: LatencyRecord, backend: str, shape: Shape) -> SpeedUp:
+def _speed_up(label: str, record: LatencyRecord, backend: str, shape: InputShape) -> SpeedUp:
     ratios = {timing.model: record.ratio(timing) for timing in record.at(backend, shape)}
     return SpeedUp(
         label=label,
@@ -138,7 +138,7 @@ def _speed_up(label: str, record: LatencyRecord, backend: str, shape: Shape) -> 
     )
 
 
-def batch_of(shape: Shape) -> str:
+def batch_of(shape: InputShape) -> str:
     """``batch 8 of 32 tokens``, ``batch 8 of the task's lengths``."""
     size, length = shape
     return f"batch {size} of the task's lengths" if length == TASK else f"batch {size} of {length} tokens"

@@ -47,9 +47,9 @@ def _cache() -> str:
 
 
 def _hub() -> str:
-    from harness.storage.hub import obstacle
+    from harness.storage.hub import unavailable_reason
 
-    hindrance = obstacle("google-bert/bert-base-uncased", "model")
+    hindrance = unavailable_reason("google-bert/bert-base-uncased", "model")
     return f"not usable: {hindrance}; suites need local folders" if hindrance else "reachable"
 
 

@@ -16,7 +16,7 @@ def found_intact(folder: Path, what: str) -> bool:
         return False
     try:
         checksums.verify(folder)
-    except checksums.Damaged as damage:
+    except checksums.CorruptFileError as damage:
         log.warning("the cached %s is damaged and is made again: %s", what, damage)
         return False
     return True

@@ -12,7 +12,7 @@ from harness.config.schema import TrainingSpec
 from harness.execution import run_checkpoints, run_records
 from harness.execution.context import JobContext
 from harness.execution.signals import Interrupted
-from harness.metrics.task_scores import Scored
+from harness.metrics.task_scores import TaskScores
 from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.records import Cost, Provenance
@@ -37,7 +37,7 @@ class FinishedRun:
         """Where the result comes from; the run ends now."""
         return run_records.provenance_of(self.run.device, self.started)
 
-    def scored(self, score: Callable[[], Scored]) -> tuple[Scored | None, Cost]:
+    def scored(self, score: Callable[[], TaskScores]) -> tuple[TaskScores | None, Cost]:
         """Score the run unless it has failed, and its cost. An exception in `score` fails this run and no other."""
         began, found = time.perf_counter(), None
         if self.run.error is None:
@@ -47,7 +47,7 @@ class FinishedRun:
                 self.run.fail(error, f"scoring after step {self.run.position}")
         return found, self.cost(time.perf_counter() - began)
 
-    def notify(self, host: Host, scored: Scored | None, seconds: float) -> None:
+    def notify(self, host: Host, scored: TaskScores | None, seconds: float) -> None:
         """Send observers the score, or the failure."""
         if scored:
             event = RunFinished(self.run.id, scored.score, dict(scored.metrics), seconds)

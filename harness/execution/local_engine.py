@@ -21,7 +21,7 @@ from harness.planning import Plan, RunJob, TeacherJob, pending
 from harness.plugin_host.host import Host
 from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.store import Store
-from harness.tasks.example_texts import texts
+from harness.tasks.example_texts import validation_texts
 from harness.training.cohort import Teacher
 from harness.training.scoring import score
 
@@ -95,7 +95,7 @@ class _Engine:
             record, answers = self._train_teacher(job)
         limit = self.plan.spec.training.limit
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
-        self.store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
+        self.store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
         if answers is not None or record.floor != floor:
             self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
         if floor is not None and record.score is not None:

@@ -12,14 +12,14 @@ from harness.api.seeds import derive
 from harness.execution import run_records, teacher_runs, text_students
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
-from harness.metrics.task_scores import Scored
+from harness.metrics.task_scores import TaskScores
 from harness.models import students
 from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
 from harness.storage import atomic_writes
-from harness.storage.records import RunRecord, Selected
-from harness.tasks.example_texts import texts
+from harness.storage.records import RunRecord, SelectionRecord
+from harness.tasks.example_texts import validation_texts
 from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
@@ -106,7 +106,7 @@ class FinishedStudent:
     job: RunJob
     data: TokenizedTask
 
-    def scored(self, context: JobContext, part: Part = "validation") -> Scored:
+    def scored(self, context: JobContext, part: Part = "validation") -> TaskScores:
         """The score on the validation splits, or on what is held out for selection."""
         capture = self.finished.run.capture
         return score(capture, self.data, context.host.metrics, device=context.device, part=part)
@@ -146,20 +146,20 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
             run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 
-    store.save_examples(job.data.validation_fingerprint, lambda: texts(job.data.splits))
+    store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
     store.save(record, scored.frame if scored else None, export if scored else None)
     atomic_writes.forget(store.checkpoint(planned.key))
     student.finished.notify(context.host, scored, cost.wall_seconds)
     return record
 
 
-def _selected(run: Run, job: RunJob, plan: Plan) -> Selected | None:
+def _selected(run: Run, job: RunJob, plan: Plan) -> SelectionRecord | None:
     """On what something was chosen, if anything was."""
     spec, data = plan.spec.selects, job.data
     if spec is None or data.selection_fingerprint is None:
         return None
     held, chosen = data.splits.selection, run.best and run.best.chosen
-    return Selected(
+    return SelectionRecord(
         on=spec.on,
         share=spec.share if held is not None else None,
         seed=spec.seed if held is not None else None,

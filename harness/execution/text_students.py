@@ -25,8 +25,8 @@ from harness.planning.jobs import GeneralJob
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
-from harness.tasks.corpus import TEXT, encode_text
-from harness.tasks.tokenized_cache import recipe, remembered
+from harness.tasks.corpus import TEXT_TASK, encode_text
+from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
 from harness.training import finite_checks
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort, Teacher
@@ -115,13 +115,13 @@ class _TextCohort:
         first = self.first
         rows = first.steps * first.training.batch_size
         text, reader, longest = first.text, first.reader, first.training.max_length
-        encoded = remembered(
-            recipe(text.fingerprint, reader.fingerprint, reader.tokenizer, longest, kind="text", rows=rows),
+        encoded = load_or_build(
+            cache_key_parts(text.fingerprint, reader.fingerprint, reader.tokenizer, longest, kind="text", rows=rows),
             lambda: encode_text(text, reader.tokenizer, longest, rows),
         )
         pad = int(reader.tokenizer.pad_token_id)
         return TextBatchStream(
-            TokenizedTask(TEXT, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
+            TokenizedTask(TEXT_TASK, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
             reader.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
@@ -133,28 +133,28 @@ class _TextCohort:
     def _teacher(self) -> PreTrainedModel:
         first = self.first
         if first.assistant is not None:
-            return heads.load(folder(first.assistant), TEXT, seed=0)
+            return heads.load(folder(first.assistant), TEXT_TASK, seed=0)
         asks = [
             job for job in self.jobs.values() if any("logits" in names for names in job.general.stage.needs.teachers)
         ]
         if asks:  # for its predictions: it must have been trained to make them
             remedy = f"`general: false` goes on without the stage on text of {asks[0].label}"
             return masked_lm.load(first.teacher, self.context.device, remedy=remedy, trust_remote_code=self.trust).model
-        return heads.load(first.teacher, TEXT, seed=0, trust_remote_code=self.trust)
+        return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=self.trust)
 
     def _run(self, job: GeneralJob, stream: TextBatchStream) -> Run:
-        source = heads.load(job.source, TEXT, seed=0, trust_remote_code=self.trust) if job.source else None
+        source = heads.load(job.source, TEXT_TASK, seed=0, trust_remote_code=self.trust) if job.source else None
         student = students.build(
             job.spec,
             name=job.student,
-            task=TEXT,
+            task=TEXT_TASK,
             teacher=source,
             checkpoint=job.checkpoint,
             seed=derive(job.seed, "student"),
             trust_remote_code=self.trust,
         )
         return Run(
-            RunId(job.key, TEXT.name, job.label, job.student, job.seed, role="general"),
+            RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general"),
             TextStageMethod(job.method, job.general.stage),
             student,
             teachers=["teacher"],

@@ -13,7 +13,7 @@ from harness.execution.optuna_trials import Journal, propose
 from harness.execution.signals import locked
 from harness.execution.student_cohorts import StudentCohorts
 from harness.execution.student_runs import FinishedStudent
-from harness.metrics.task_scores import Scored
+from harness.metrics.task_scores import TaskScores
 from harness.planning import RunJob, tuning_studies
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
@@ -97,7 +97,7 @@ class Tuning:
             seconds=seconds,
         )
 
-    def _scored(self, student: FinishedStudent) -> Scored:
+    def _scored(self, student: FinishedStudent) -> TaskScores:
         """The score on the held-out examples. Raises `ValueError` if it is not finite."""
         scored = student.scored(self.cohorts.context, "selection")
         if scored.score is None or not math.isfinite(scored.score):

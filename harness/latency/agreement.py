@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.api.errors import UserError
 from harness.api.latency_backend import Inputs, Program
 from harness.latency.model_inputs import SEED
-from harness.metrics.task_scores import Scored, evaluate_outputs
+from harness.metrics.task_scores import TaskScores, evaluate_outputs
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples, collate, encode
 
@@ -105,7 +105,7 @@ def _logits(program: Program, encoded: TokenizedExamples, padding: int) -> list[
     return found
 
 
-def _agree(ours: Scored, theirs: Scored, numbers: bool) -> float | None:
+def _agree(ours: TaskScores, theirs: TaskScores, numbers: bool) -> float | None:
     one, other = ours.frame["prediction"], theirs.frame["prediction"]
     if not numbers:
         return float((one == other).mean())

@@ -22,7 +22,7 @@ from harness.latency.candidates import Candidate, Candidates
 from harness.latency.preparation import Batches, Prepared, prepare
 from harness.storage import provenance
 from harness.storage.hashing import key
-from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Shape, TaskLengths, Timing
+from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, TaskLengths, Timing
 from harness.storage.records import Hardware
 
 if TYPE_CHECKING:
@@ -163,9 +163,9 @@ def _peaks(
 
 def _flops(
     candidates: Sequence[Candidate], models: Sequence[PreTrainedModel], batches: Batches
-) -> dict[tuple[str, Shape], int]:
+) -> dict[tuple[str, InputShape], int]:
     """Of a call of each model at each shape: a batch is as many examples of the length that it is padded to."""
-    found: dict[tuple[str, Shape], int] = {}
+    found: dict[tuple[str, InputShape], int] = {}
     for candidate, model in zip(candidates, models, strict=True):
         of_length: dict[int, int] = {}
         for shape, group in batches.items():

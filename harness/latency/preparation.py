@@ -17,7 +17,7 @@ from harness.latency.candidates import Candidate
 from harness.latency.eager import Eager
 from harness.latency.timed_shapes import probes
 from harness.latency.timing_protocol import Call
-from harness.storage.latency_records import Preparation, Shape
+from harness.storage.latency_records import InputShape, Preparation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EAGER = "eager"
 """What the others are compared with."""
 
-Batches = Mapping[Shape, Sequence[Inputs]]
+Batches = Mapping[InputShape, Sequence[Inputs]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Prepared:
     """All models in a backend. `calls` has for each shape its variants, and of each a call for every model by name;
     every one of them has been called once."""
 
-    calls: Mapping[Shape, Sequence[Mapping[str, Call]]]
+    calls: Mapping[InputShape, Sequence[Mapping[str, Call]]]
     preparations: list[Preparation]
 
 
@@ -51,7 +51,7 @@ def prepare(
         UserError: it fails, or computes something else than eager, though it is to be exact.
     """
     examples = probes(models, batches)
-    calls: dict[Shape, list[dict[str, Call]]] = {shape: [{} for _ in group] for shape, group in batches.items()}
+    calls: dict[InputShape, list[dict[str, Call]]] = {shape: [{} for _ in group] for shape, group in batches.items()}
     told: list[Preparation] = []
     for candidate, model in zip(candidates, models, strict=True):
         began = time.perf_counter()

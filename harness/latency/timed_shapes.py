@@ -12,7 +12,7 @@ from harness.api.latency_backend import Inputs
 from harness.config.schema import LatencySpec
 from harness.latency import model_inputs
 from harness.latency.agreement import Examples
-from harness.storage.latency_records import TASK, Shape
+from harness.storage.latency_records import TASK, InputShape
 from harness.tasks.tokenization import encode
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def task_lengths(examples: Examples) -> NDArray[np.int64]:
 
 def batches(
     models: Sequence[PreTrainedModel], settings: LatencySpec, lengths: NDArray[np.int64] | None
-) -> dict[Shape, list[Inputs]]:
-    """Shape -> the batches that rounds take in turn, the longest last: one of a fixed shape, `POOL` of the task's.
+) -> dict[InputShape, list[Inputs]]:
+    """InputShape -> the batches that rounds take in turn, the longest last: one of a fixed shape, `POOL` of the task's.
 
     `lengths` are the tokens of the task's validation examples, needed where the settings ask for them.
     """
-    found: dict[Shape, list[Inputs]] = {}
+    found: dict[InputShape, list[Inputs]] = {}
     for size in sorted(set(settings.batch_sizes)):
         for length in settings.fixed_lengths:
             found[size, length] = [model_inputs.batch(models, size, length)]
@@ -59,13 +59,13 @@ def task_batches(lengths: NDArray[np.int64], size: int) -> list[list[int]]:
     return sorted(mixed.tolist(), key=max)
 
 
-def largest(shapes: Mapping[Shape, Sequence[Inputs]]) -> tuple[int, int]:
+def largest(shapes: Mapping[InputShape, Sequence[Inputs]]) -> tuple[int, int]:
     """The most examples of a batch, and the most tokens of an example."""
     sizes = [batch["input_ids"].shape for group in shapes.values() for batch in group]
     return max(size for size, _ in sizes), max(length for _, length in sizes)
 
 
-def probes(models: Sequence[PreTrainedModel], shapes: Mapping[Shape, Sequence[Inputs]]) -> list[Inputs]:
+def probes(models: Sequence[PreTrainedModel], shapes: Mapping[InputShape, Sequence[Inputs]]) -> list[Inputs]:
     """Padded batches, by which a backend's outputs are compared with eager's: the smallest and the largest that are
     timed, but of two examples at least."""
     sizes = [tuple(batch["input_ids"].shape) for group in shapes.values() for batch in group]

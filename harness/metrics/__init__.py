@@ -1,1 +1,1 @@
-"""Metrics, and the step from model outputs to predictions and scores."""
+"""Metrics, and the computation of predictions and scores from model outputs."""

@@ -1,4 +1,4 @@
-"""The metrics: `evaluate.Metric`s with arithmetic of our own, so that nothing is downloaded."""
+"""The built-in metrics, as subclasses of `evaluate.Metric`. They are computed here, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.squad_matching import match, match_or_none
+from harness.metrics.squad_matching import match, match_v2
 
 Floats = NDArray[np.float64]
 
 
 class LocalMetric(evaluate.Metric):  # type: ignore[misc]
-    """A metric that keeps its inputs in memory and leaves no file behind."""
+    """Base class of metrics that keep their inputs in memory and write no files."""
 
     description: ClassVar[str]
     predictions: ClassVar[Any] = datasets.Value("int64")
     references: ClassVar[Any] = datasets.Value("int64")
 
     def __init__(self) -> None:
-        with TemporaryDirectory() as folder:  # evaluate makes a cache folder, which it never uses in memory
+        with TemporaryDirectory() as folder:  # evaluate creates the cache folder even if it is not used
             super().__init__(keep_in_memory=True, cache_dir=folder)
 
     def _info(self) -> evaluate.MetricInfo:
@@ -33,7 +33,7 @@ class LocalMetric(evaluate.Metric):  # type: ignore[misc]
 
 
 class Accuracy(LocalMetric):
-    """Share of examples whose class is right."""
+    """Share of correctly classified examples."""
 
     description = "accuracy"
 
@@ -42,7 +42,7 @@ class Accuracy(LocalMetric):
 
 
 class F1(LocalMetric):
-    """Harmonic mean of precision and recall of class 1; 0 where there is nothing to find and nothing found."""
+    """F1 of class 1: the harmonic mean of precision and recall; 0 without predictions and labels of class 1."""
 
     description = "binary F1, positive class 1"
 
@@ -53,9 +53,9 @@ class F1(LocalMetric):
 
 
 class MatthewsCorrelation(LocalMetric):
-    """Matthews' correlation of two classes or more, which is Pearson's between one-hot vectors (Gorodkin, 2004).
+    """Matthews correlation coefficient of two or more classes: Pearson's between one-hot vectors (Gorodkin, 2004).
 
-    By convention 0 where all predictions, or all labels, are of one class, as in scikit-learn, with which GLUE scores.
+    0 if all predictions, or all labels, have the same class, as in scikit-learn, which GLUE uses.
     """
 
     description = "Matthews correlation coefficient"
@@ -68,10 +68,10 @@ class MatthewsCorrelation(LocalMetric):
 
 
 class PearsonSpearman(LocalMetric):
-    """Pearson's correlation, and Spearman's: Pearson's of ranks, ties at the mean of their ranks.
+    """Pearson and Spearman correlation. Ties have their mean rank.
 
-    NaN, which is undefined, where all predictions, or all labels, are equal. Predictions that are not finite raise
-    `ValueError`: a rank would make a number of them.
+    Both are NaN (undefined) if all predictions, or all labels, are equal. Predictions that are not finite raise
+    `ValueError`, because ranks would hide them.
     """
 
     description = "Pearson and Spearman correlation"
@@ -89,10 +89,10 @@ class PearsonSpearman(LocalMetric):
 
 
 class Squad(LocalMetric):
-    """SQuAD 1.1's exact match and F1 of words, in percent, each of the right answer that fits best.
+    """Exact match and F1 of SQuAD 1.1, in percent: the maximum over the reference answers, averaged over questions.
 
-    As its evaluate-v1.1.py has them: every question has an answer, and F1 counts what is shared, so that an answer
-    without words (".") can be exact with an F1 of 0.
+    As in evaluate-v1.1.py, every question has an answer, and a prediction without words (".") can be an exact match
+    with an F1 of 0.
     """
 
     description = "SQuAD exact match and F1"
@@ -105,25 +105,27 @@ class Squad(LocalMetric):
 
 
 class SquadV2(Squad):
-    """The same as SQuAD 2.0's evaluate-v2.0.py has them, where "" says that there is no answer.
+    """Exact match and F1 of SQuAD 2.0, as in evaluate-v2.0.py; the prediction "" means that there is no answer.
 
-    ``HasAns_`` are the means over the questions that have an answer, ``NoAns_`` over the others, each where there are
-    such questions.
+    ``HasAns_`` are the means over the questions with an answer, ``NoAns_`` over the others; each only if there are such
+    questions.
     """
 
     description = "SQuAD 2.0 exact match and F1"
 
     def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         pairs = zip(predictions, references, strict=True)
-        scores = np.array([match_or_none(text, answers) for text, answers in pairs])
+        scores = np.array([match_v2(text, answers) for text, answers in pairs])
         answerable = np.array([bool(answers) for answers in references])
-        parts = {"HasAns_": scores[answerable], "NoAns_": scores[~answerable]}
-        means = {name: _percent(part) for name, part in parts.items() if len(part)}
-        return _percent(scores) | {f"{name}{key}": value for name, part in means.items() for key, value in part.items()}
+        subsets = {"HasAns_": scores[answerable], "NoAns_": scores[~answerable]}
+        means = {prefix: _percent(subset) for prefix, subset in subsets.items() if len(subset)}
+        return _percent(scores) | {
+            f"{prefix}{key}": mean for prefix, pair in means.items() for key, mean in pair.items()
+        }
 
 
 def _correlation(left: Floats, right: Floats) -> float:
-    """Pearson's correlation of two arrays, centred by column; NaN where one is constant."""
+    """Return Pearson's correlation of two arrays, centred by column; NaN if one is constant."""
     if (left == left[:1]).all() or (right == right[:1]).all():
         return float("nan")
     left, right = left - left.mean(0), right - right.mean(0)
@@ -138,6 +140,6 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _percent(scores: Floats) -> dict[str, float]:
-    """Means over the rows of [n, 2], exact match and F1."""
+    """Return the means of exact match and F1, given as [n, 2] in [0, 1], in percent."""
     exact, f1 = scores.mean(axis=0) * 100
     return {"exact": float(exact), "f1": float(f1)}

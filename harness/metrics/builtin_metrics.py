@@ -1,14 +1,14 @@
-"""Registers the metrics. Their classes stand in `_evaluate_metrics`: `evaluate` takes seconds to import.
+"""Registration of the built-in metrics. Their classes are in `_evaluate_metrics`, since `evaluate` is slow to import.
 
-A metric is an `evaluate.Metric`. ``metric.compute(predictions=..., references=...)`` is given, in the order of the
-examples, what suits the kind of task:
+A metric is an `evaluate.Metric`. ``metric.compute(predictions=..., references=...)`` takes, in the order of the
+examples:
 
 - classification: lists of class indices;
 - regression: lists of floats;
-- QA: a list of answer texts, and for each a list of the right ones (empty where the question has no answer); the
-  prediction "" says that there is no answer.
+- QA: a list of answer texts, and for each a list of reference answers (empty if the question has no answer); the
+  prediction "" means that there is no answer.
 
-It returns a dict of final values by name, all of which go into the record.
+It returns a dict of values by name, which are all stored in the record.
 """
 
 from __future__ import annotations

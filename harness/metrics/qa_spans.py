@@ -1,4 +1,4 @@
-"""Extractive QA: the answer that a model's start and end logits point to, over all windows of a question."""
+"""Extractive QA: the best answer span of a question, from the start and end logits of all its windows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from harness.tasks.tokenization import TokenizedExamples
 
 MAX_ANSWER = 30
-"""Tokens."""
+"""Maximum number of tokens of an answer."""
+
 N_BEST = 20
-"""Candidates of each question, the first of which that is not blank is the answer."""
+"""Number of candidates of each question; the best one that is not blank is the answer."""
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +28,10 @@ Floats = NDArray[np.float64]
 class Span:
     """The best answer to one question.
 
-    `score` is the sum of its start and end logits, `null_score` that of [CLS] in the window that is surest of an
-    answer. `text` is empty only where there is nothing to answer with, or where a better [CLS] may say so.
+    Attributes:
+        text: the answer; empty if there is no candidate, or if no answer is allowed and has the higher score.
+        score: sum of the start and end logit of the best span.
+        null_score: minimum over the windows of the sum of the logits of [CLS].
     """
 
     text: str
@@ -39,11 +42,15 @@ class Span:
 def best_spans(
     examples: Dataset, encoded: TokenizedExamples, logits: Sequence[NDArray[np.floating[Any]]], *, unanswerable: bool
 ) -> list[Span]:
-    """One `Span` for each example; logits are [2, n] for each row of `encoded`.
+    """Return the best span of each example.
 
-    If questions may be `unanswerable`, "" is the answer of every example whose null score is higher than its best
-    span's: a threshold of 0. SQuAD 2.0's script also tells the best threshold; that one is chosen on the validation
-    set, and not used here.
+    Args:
+        examples: the split.
+        encoded: its tokenized rows.
+        logits: start and end logits, [2, n] for each row of `encoded`.
+        unanswerable: whether "" is the answer if the null score is higher than the score of the best span (threshold
+            0). The best threshold that SQuAD 2.0's script reports is not used, since it is chosen on the validation
+            split.
     """
     assert encoded.offsets is not None
     assert encoded.answer_mask is not None
@@ -63,7 +70,7 @@ def best_spans(
 
 
 def _answer(context: str, candidates: list[tuple[float, int, int]], null_score: float) -> Span:
-    """The best candidate that is not blank, as a token of white space alone is; of equals the first."""
+    """Return the best candidate that is not blank; the first of equal ones."""
     for score, start, end in sorted(candidates, key=lambda candidate: -candidate[0])[:N_BEST]:
         if text := context[start : _with_marks(context, end)].strip():
             return Span(text, score, null_score)
@@ -71,24 +78,24 @@ def _answer(context: str, candidates: list[tuple[float, int, int]], null_score: 
 
 
 def _with_marks(context: str, end: int) -> int:
-    """`end`, moved behind the marks (accents) of its last letter, which tokenizers that strip accents do not count."""
+    """Move `end` past combining marks, which are not part of the offsets of tokenizers that strip accents."""
     while end < len(context) and unicodedata.category(context[end]) in ("Mn", "Me"):
         end += 1
     return end
 
 
 def _candidates(start: Floats, end: Floats, tokens: NDArray[np.int64]) -> list[tuple[float, int, int]]:
-    """(score, first, last) of the window's best spans over `tokens`, those of its context, which are consecutive."""
+    """Return (score, first, last) of a window's best spans. `tokens` are the consecutive tokens of its context."""
     if not len(tokens):
         return []
     ends = np.concatenate([end[tokens], np.full(MAX_ANSWER - 1, -np.inf)])
     scores = start[tokens, None] + np.lib.stride_tricks.sliding_window_view(ends, MAX_ANSWER)
-    flat = scores.ravel()  # at [i, k] the span of k + 1 tokens from token i
-    wanted = min(N_BEST, len(flat))
-    threshold = np.partition(flat, -wanted)[-wanted]
-    found = np.flatnonzero((flat >= threshold) & np.isfinite(flat))
-    best = found[np.argsort(-flat[found], kind="stable")][:N_BEST]
+    flat = scores.ravel()  # scores[i, k]: the span of k + 1 tokens from token i
+    count = min(N_BEST, len(flat))
+    threshold = np.partition(flat, -count)[-count]
+    top = np.flatnonzero((flat >= threshold) & np.isfinite(flat))
+    best = top[np.argsort(-flat[top], kind="stable")][:N_BEST]
     return [
-        (float(flat[index]), int(tokens[first]), int(tokens[first + more]))
-        for index, first, more in zip(best, *np.unravel_index(best, scores.shape), strict=True)
+        (float(flat[index]), int(tokens[first]), int(tokens[first + extra]))
+        for index, first, extra in zip(best, *np.unravel_index(best, scores.shape), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What SQuAD's scores are made of: exact match and F1 of words, one question at a time."""
+"""Exact match and F1 of one question, as in SQuAD's official scripts."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from collections.abc import Sequence
 
 
 def words(text: str) -> list[str]:
-    """SQuAD's normalisation: lower case, no punctuation, no articles."""
-    kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
+    """Return the words after SQuAD's normalization: lower case, no punctuation, no articles."""
+    letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", letters).split()
 
 
 def match(text: str, answers: Sequence[str]) -> tuple[float, float]:
-    """Exact match and F1, each of the right answer that fits best; 0 where there is none. SQuAD's evaluate-v1.1.py."""
+    """Return exact match and F1 as in evaluate-v1.1.py: the maximum of each over `answers`; 0 without answers."""
     return _match(words(text), [words(answer) for answer in answers])
 
 
-def match_or_none(text: str, answers: Sequence[str]) -> tuple[float, float]:
-    """The same as evaluate-v2.0.py has them. Right answers without words do not count. Where none is left, no words are
-    right; to give none is else wrong."""
+def match_v2(text: str, answers: Sequence[str]) -> tuple[float, float]:
+    """Return exact match and F1 as in evaluate-v2.0.py.
+
+    Answers without words are ignored. If none remains, a prediction without words scores 1; else it scores 0.
+    """
     predicted = words(text)
-    golden = [found for answer in answers if (found := words(answer))]
-    if golden and predicted:
-        return _match(predicted, golden)
-    right = float(not golden and not predicted)
-    return right, right
+    references = [answer_words for answer in answers if (answer_words := words(answer))]
+    if references and predicted:
+        return _match(predicted, references)
+    score = float(not references and not predicted)
+    return score, score
 
 
-def _match(predicted: list[str], golden: Sequence[list[str]]) -> tuple[float, float]:
-    exact = max((float(predicted == right) for right in golden), default=0.0)
-    return exact, max((_overlap(predicted, right) for right in golden), default=0.0)
+def _match(predicted: list[str], references: Sequence[list[str]]) -> tuple[float, float]:
+    exact = max((float(predicted == reference) for reference in references), default=0.0)
+    return exact, max((_f1(predicted, reference) for reference in references), default=0.0)
 
 
-def _overlap(predicted: list[str], golden: list[str]) -> float:
-    shared = (Counter(predicted) & Counter(golden)).total()
-    return 2 * shared / (len(predicted) + len(golden)) if shared else 0.0
+def _f1(predicted: list[str], reference: list[str]) -> float:
+    shared = (Counter(predicted) & Counter(reference)).total()
+    return 2 * shared / (len(predicted) + len(reference)) if shared else 0.0

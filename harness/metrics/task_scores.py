@@ -1,4 +1,4 @@
-"""From a model's outputs to predictions, metrics and the task's score."""
+"""Scoring: predictions, metrics and the task's score from a model's outputs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ Logits = Sequence[NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A scored validation split, or all of a task's.
+class TaskScores:
+    """Scores and predictions of one validation split, or of all splits of a task.
 
-    `frame` has a row for each example in the data set's order: ``id``; ``prediction`` (class index, float, or answer
-    text); ``scores`` (the logits behind it: of each class; the value itself; of the best span and of no answer);
-    ``label`` (class index, float, or list of answer texts); ``split``. Where the labels are hidden (class -1), there
-    are no metrics and no score. A metric that is undefined for these predictions, as a correlation with a constant is,
-    is NaN, and so is then a score.
+    Attributes:
+        metrics: values by name; NaN if undefined for these predictions, as a correlation with a constant. Empty if the
+            labels are hidden (class -1).
+        score: the value of the task's score; None if the labels are hidden.
+        frame: one row for each example, in the order of the data set: ``id``; ``prediction`` (class index, float, or
+            answer text); ``scores`` (logits of each class; the predicted value; or the scores of the best span and of
+            no answer); ``label`` (class index, float, or list of answer texts); ``split``.
     """
 
     metrics: dict[str, float]
@@ -46,58 +48,62 @@ def evaluate_outputs(
     metrics: Mapping[str, Callable[[], Any]],
     *,
     split: str = "validation",
-) -> Scored:
+) -> TaskScores:
     """Score one validation split.
 
     Args:
-        task: says which metrics are computed, and which of their values is the score.
+        task: names the metrics, and the value that is the score.
         examples: the split.
-        encoded: its tokenised rows, of `encode`.
-        logits: one array for each row of `encoded`: classification [C]; regression [1]; QA [2, n], start and end of
-            the row's n tokens.
+        encoded: its tokenized rows.
+        logits: one array for each row of `encoded`: classification [C]; regression [1]; QA [2, n], start and end
+            logits of the row's n tokens.
         metrics: factories of `evaluate.Metric` by registered name.
-        split: its name, for the frame.
+        split: name of the split, for the frame.
 
     Raises:
-        UserError: the task names a metric that is not registered, or a score that none of them returns; or some of
-            the labels are hidden, and others not.
+        UserError: a metric of the task is not registered, no metric returns its score, or some labels are hidden and
+            others are not.
         ValueError: an output is not finite.
     """
     import pandas as pd
 
     if len(logits) != len(encoded):
         raise ValueError(f"{len(logits)} outputs for {len(encoded)} rows")
-    if wrong := sum(not np.isfinite(output).all() for output in logits):
-        raise ValueError(f"{wrong} of {len(logits)} outputs on split {split!r} are not finite")
-    if task.kind == "qa":
-        spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
-        predictions: list[Any] = [span.text for span in spans]
-        scores = [[span.score, span.null_score] for span in spans]
-        labels: list[Any] = [[answer["text"] for answer in answers] for answers in examples["answers"]]
-    else:
-        outputs = np.stack(logits).astype(np.float64)
-        predictions = (outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]).tolist()
-        scores = outputs.tolist()
-        labels = list(examples["label"])
+    if not_finite := sum(not np.isfinite(output).all() for output in logits):
+        raise ValueError(f"{not_finite} of {len(logits)} outputs on split {split!r} are not finite")
+    predictions, scores, labels = _predictions(task, examples, encoded, logits)
     values = {} if _hidden(task, labels, split) else _compute(task, metrics, predictions, labels)
     columns = {"id": list(examples["id"]), "prediction": predictions, "scores": scores, "label": labels}
-    return Scored(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
+    return TaskScores(values, values.get(task.score), pd.DataFrame({**columns, "split": split}))
 
 
-def combine(parts: Mapping[str, Scored]) -> Scored:
-    """A task's result over all its validation splits.
+def combine_splits(splits: Mapping[str, TaskScores]) -> TaskScores:
+    """Combine the scores of a task's validation splits.
 
-    One split keeps the names of its metrics; of several each metric becomes ``{split}_{metric}``, and the score is
-    the mean of theirs; there is none if one of them has none.
+    A single split is returned unchanged. Of several splits, each metric is renamed to ``{split}_{metric}``, and the
+    score is the mean of their scores; None if a split has no score.
     """
     import pandas as pd
 
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    metrics = {f"{split}_{name}": value for split, part in parts.items() for name, value in part.metrics.items()}
-    scores = [part.score for part in parts.values() if part.score is not None]
-    score = float(np.mean(scores)) if len(scores) == len(parts) else None
-    return Scored(metrics, score, pd.concat([part.frame for part in parts.values()], ignore_index=True))
+    if len(splits) == 1:
+        return next(iter(splits.values()))
+    metrics = {f"{name}_{key}": value for name, split in splits.items() for key, value in split.metrics.items()}
+    scores = [split.score for split in splits.values() if split.score is not None]
+    score = float(np.mean(scores)) if len(scores) == len(splits) else None
+    return TaskScores(metrics, score, pd.concat([split.frame for split in splits.values()], ignore_index=True))
+
+
+def _predictions(
+    task: Task, examples: Dataset, encoded: TokenizedExamples, logits: Logits
+) -> tuple[list[Any], list[list[float]], list[Any]]:
+    """Return predictions, scores and labels of all examples, as described in `TaskScores`."""
+    if task.kind == "qa":
+        spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
+        references = [[answer["text"] for answer in answers] for answers in examples["answers"]]
+        return [span.text for span in spans], [[span.score, span.null_score] for span in spans], references
+    outputs = np.stack(logits).astype(np.float64)
+    predictions = outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]
+    return predictions.tolist(), outputs.tolist(), list(examples["label"])
 
 
 def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:
@@ -113,8 +119,10 @@ def _compute(
     values: dict[str, float] = {}
     for name in task.metrics:
         if name not in metrics:
-            raise UserError(f"task {task.name!r} asks for the metric {name!r}: {nearest(name, metrics)}")
+            raise UserError(f"task {task.name!r}: unknown metric {name!r}: {nearest(name, metrics)}")
         values |= metrics[name]().compute(predictions=predictions, references=labels)
     if task.score not in values:
-        raise UserError(f"task {task.name!r} is scored by {task.score!r}: {nearest(task.score, values)}")
+        raise UserError(
+            f"task {task.name!r}: no metric returns the score {task.score!r}: {nearest(task.score, values)}"
+        )
     return {name: float(value) for name, value in values.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
-from harness.storage.hub import GATED, broken_download, obstacle
+from harness.storage.hub import GATED, download_errors, unavailable_reason
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -131,7 +131,7 @@ def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError
 
-    reason = obstacle(model, "model")
+    reason = unavailable_reason(model, "model")
     if reason is not None:
         folder = _cached(model, weights=weights)
         if folder is not None:
@@ -142,7 +142,7 @@ def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
         return Path(snapshot_download(model, allow_patterns=_wanted(model, names, weights=weights, code=code)))
     except GatedRepoError as error:  # which tells of itself to everybody, and gives its files to some
         raise UserError(f"{model}: {GATED}; or {_REMEDY}") from error
-    except broken_download() as error:
+    except download_errors() as error:
         raise UserError(f"{model}: the download broke off ({error}); try again, or {_REMEDY}") from error
 
 

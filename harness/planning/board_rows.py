@@ -8,7 +8,7 @@ from typing import Any
 from harness.config.schema import StageOverride, SuiteSpec
 from harness.resolution.method_rows import begins_on_text
 from harness.resolution.suite import MethodVariant, Resolved
-from harness.storage.records import PlannedRow, Shape
+from harness.storage.records import EncoderShape, PlannedRow
 
 
 def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedRow]:
@@ -19,11 +19,11 @@ def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedR
     }
 
 
-def shapes(resolved: Resolved) -> dict[str, Shape]:
+def shapes(resolved: Resolved) -> dict[str, EncoderShape]:
     """Of each teacher and student whose shape is known."""
     students = resolved.suite.spec.students
     return {
-        name: Shape(
+        name: EncoderShape(
             layers=shape.layers,
             hidden=shape.hidden,
             heads=shape.heads,

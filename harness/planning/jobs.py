@@ -14,8 +14,8 @@ from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
 from harness.config.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
 from harness.resolution.suite import Cell
-from harness.storage.records import PlannedRun, Tuned
-from harness.tasks.corpus import Text
+from harness.storage.records import PlannedRun, TuningSummary
+from harness.tasks.corpus import TextCorpus
 from harness.training.schedule import stage_data
 
 
@@ -127,7 +127,7 @@ class GeneralJob:
     assistant: GeneralJob | None
     reader: TokenizerRef
     data: str
-    text: Text
+    text: TextCorpus
     training: TrainingSpec
     steps: int
     seed: int
@@ -196,7 +196,7 @@ class RunJob:
     general: GeneralJob | None = None
     kept: bool = False
     trial: int | None = None
-    tuned: Tuned | None = None
+    tuned: TuningSummary | None = None
 
     @property
     def teachers(self) -> tuple[TeacherJob, ...]:

@@ -22,7 +22,7 @@ from harness.config.schema import (
 from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant
-from harness.tasks.corpus import Text
+from harness.tasks.corpus import TextCorpus
 from harness.training import ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
 
 
@@ -176,7 +176,7 @@ def general(
     method: Method,
     student_parts: dict[str, Any],
     teacher: str | None,
-    text: Text,
+    text: TextCorpus,
     reader: TokenizerRef,
     spec: GeneralSpec,
     settings: TrainingSpec,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.api.errors import Problem, UserError
 from harness.storage.records import DataReport
 from harness.tasks.data_checks import refuse_invalid
-from harness.tasks.fingerprints import select
+from harness.tasks.fingerprints import limit_splits
 from harness.tasks.holdout import hold_out
 from harness.tasks.overlap import overlap
 
@@ -27,7 +27,7 @@ def splits_of(task: Task, suite: Suite) -> Splits:
     limit = suite.spec.training.limit
     whole = task.load(suite.sources.get(task.source) if task.source else None)
     refuse_invalid(task, whole)
-    return select(hold_out(task, whole, suite.spec.selects), train=limit.train, validation=limit.validation)
+    return limit_splits(hold_out(task, whole, suite.spec.selects), train=limit.train, validation=limit.validation)
 
 
 def report_on(splits: Splits) -> DataReport:

@@ -15,7 +15,7 @@ from harness.planning.jobs import GeneralJob, TeacherJob, TokenizerRef
 from harness.resolution import text_stages as on_text
 from harness.resolution.suite import Cell, Resolved
 from harness.storage.hashing import key
-from harness.tasks.corpus import Text, load_text
+from harness.tasks.corpus import TextCorpus, load_text
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TextStageJobs:
         return spec
 
     @cached_property
-    def text(self) -> Text:
+    def text(self) -> TextCorpus:
         """Read once, by the first row of the board that asks for it."""
         place = self.resolved.suite.text
         assert place is not None  # the suite was checked

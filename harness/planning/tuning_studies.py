@@ -21,7 +21,7 @@ from harness.config.schema import StageOverride, SuiteSpec, TuningSpec
 from harness.planning import keys
 from harness.planning.jobs import RunJob
 from harness.storage.hashing import key
-from harness.storage.records import PlannedStudy, PlannedTuning, Tuned
+from harness.storage.records import PlannedStudy, PlannedTuning, TuningSummary
 from harness.storage.tuning_records import LEARNING_RATE, TuningRecord
 
 VERSION = 1
@@ -67,7 +67,7 @@ class Study:
     def settled(self, job: RunJob, record: TuningRecord) -> RunJob:
         """A run of the row, with what was chosen."""
         chosen = record.chosen
-        tuned = Tuned(
+        tuned = TuningSummary(
             study=self.key,
             trials=len(record.trials),
             values=chosen.values,

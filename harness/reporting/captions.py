@@ -71,7 +71,7 @@ def reading(summary: Summary) -> Iterator[str]:
         yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
     for column in summary.speed_ups:
         control = column.control
-        warning = f"; the A/A control is off there ({control.median:.3f})" if control and control.leaves_out_one else ""
+        warning = f"; the A/A control is off there ({control.median:.3f})" if control and control.excludes_one else ""
         yield (
             f"Speed-up, {column.label}: time of {column.reference} over the model's, a median over paired "
             f"rounds with its 95 % interval; {column.backend}, {column.batch}, on "

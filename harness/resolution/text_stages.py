@@ -9,9 +9,9 @@ from typing import Any
 from harness.api.method import General, Method, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.resolution.suite import MethodVariant
-from harness.tasks.corpus import TEXT
+from harness.tasks.corpus import TEXT_TASK
 
-INFO = TaskInfo(TEXT.name, TEXT.kind, TEXT.num_labels)
+INFO = TaskInfo(TEXT_TASK.name, TEXT_TASK.kind, TEXT_TASK.num_labels)
 """What methods are told of unlabelled text."""
 
 WITHOUT = "`general: false` goes on without its stage on text"

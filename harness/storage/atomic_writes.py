@@ -1,8 +1,8 @@
-"""Writes that a kill at any moment leaves either wholly done or not done at all, also where several processes write.
+"""Atomic writes of files and folders, safe against kills and against several processes writing the same target.
 
-What is being written lies beside its target, under its name with a part that no other write has and ``.partial`` at the
-end. A write that fails takes it away; a kill can leave it behind. Nothing reads such a leftover, and the next write of
-the same target removes it, unless a process may still be at it.
+Data is written to a temporary path next to the target, with a unique name that ends in ``.partial``, and then renamed.
+A failed write removes the temporary path; a killed process can leave it behind. The next write of the same target
+removes such leftovers, unless their process may still be running.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-ENDING = ".partial"
+SUFFIX = ".partial"
 
-DAY = 24 * 3600
-"""Seconds; a write in which nothing has changed for so long is nobody's any more."""
+MAX_AGE = 24 * 3600
+"""Seconds without a change after which a temporary path of an unknown process is removed."""
 
 
 def write(target: Path, fill: Callable[[Path], object]) -> None:
-    """Put a file or a folder in place: ``fill(path)`` makes it, and once it is safe on disk it becomes `target`.
+    """Write a file or a folder: ``fill(path)`` creates it at a temporary path, which is synced and renamed to `target`.
 
-    A file replaces the old one in one step. A folder cannot: an old one is moved away first, so a folder is to be
-    written before the file that makes it count. Of several that write at once, the last to end is what stays.
+    An existing file is replaced atomically. An existing folder is moved away first, so there is a moment without it:
+    write a folder before the file that refers to it. Of several concurrent writes, the last to finish wins.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
-    partial = _partial(target)
+    partial = _partial_path(target)
     try:
         fill(partial)
         _sync(partial)
-        _put(partial, target)
+        _replace(partial, target)
     except BaseException:
-        with suppress(OSError):  # what went wrong is told, not what that left
+        with suppress(OSError):  # report the original error, not that of the clean-up
             remove(partial)
         raise
     _sync_one(target.parent)
 
 
 def write_text(target: Path, text: str) -> None:
-    """`write` for a UTF-8 text file."""
+    """Write a UTF-8 text file atomically."""
     write_bytes(target, text.encode())
 
 
 def write_bytes(target: Path, content: bytes) -> None:
-    """`write` for a file."""
+    """Write a binary file atomically."""
     write(target, lambda path: path.write_bytes(content))
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -66,13 +66,13 @@ def remove(path: Path) -> None:
 
 
 def forget(target: Path) -> None:
-    """Remove what was written there, and what a kill left of a write."""
+    """Remove `target` and the leftovers of killed writes of it."""
     remove(target)
     _sweep(target)
 
 
-def _put(partial: Path, target: Path) -> None:
-    """Rename, with a folder that is in the way moved aside: by its removal in place, others would see half of it."""
+def _replace(partial: Path, target: Path) -> None:
+    """Rename `partial` to `target`. An existing folder is moved aside first, so that no one sees it half removed."""
     while True:
         try:
             partial.replace(target)
@@ -80,48 +80,48 @@ def _put(partial: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-        aside = _partial(target)
-        with suppress(FileNotFoundError):  # another process may have moved it away, and put its own there meanwhile
+        aside = _partial_path(target)
+        with suppress(FileNotFoundError):  # another process may have replaced it meanwhile
             target.replace(aside)
             remove(aside)
 
 
-def _partial(target: Path) -> Path:
-    return target.with_name(f"{target.name}.{_here()}-{os.getpid()}-{secrets.token_hex(4)}{ENDING}")
+def _partial_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
 
 
 @cache
-def _here() -> str:
-    """Names where a process number means one process: the machine, and in it the container."""
+def _machine() -> str:
+    """Return an id of the scope in which process ids are unique: the machine and its PID namespace."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # a system without such
+    except OSError:  # not Linux
         namespace = ""
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed processes left of writes of the target."""
+    """Remove the leftovers of killed writes of the target."""
     for path in target.parent.glob(f"{glob.escape(target.name)}.*partial"):
-        with suppress(OSError):  # another process may be sweeping, too
-            if _is_left(path):
+        with suppress(OSError):  # another process may remove it, too
+            if _is_leftover(path):
                 remove(path)
 
 
-def _is_left(partial: Path) -> bool:
-    """Whether nobody is at it: its process is gone, or, where that cannot be told, it has not changed for a day."""
-    made = re.search(rf"\.{_here()}-(\d+)-[0-9a-f]+{re.escape(ENDING)}$", partial.name)
-    if made and not _runs(int(made[1])):
+def _is_leftover(partial: Path) -> bool:
+    """Whether the process that wrote it has ended, or, if that is unknown, it has not changed for `MAX_AGE`."""
+    match = re.search(rf"\.{_machine()}-(\d+)-[0-9a-f]+{re.escape(SUFFIX)}$", partial.name)
+    if match and not _is_running(int(match[1])):
         return True
-    return time.time() - max(path.lstat().st_mtime for path in (partial, *partial.rglob("*"))) > DAY
+    return time.time() - max(path.lstat().st_mtime for path in (partial, *partial.rglob("*"))) > MAX_AGE
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)  # asks, and sends nothing
+        os.kill(process, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # the process of another user
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""The cache folder: what can be made again. Deleting it costs time, never a result."""
+"""The cache folder. It can be deleted at any time: everything in it can be computed again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import platformdirs
 
 
 def root() -> Path:
-    """``$HARNESS_CACHE``, else the platform's cache folder."""
-    given = os.environ.get("HARNESS_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("kd-harness"))
+    """Return ``$HARNESS_CACHE``, or else the platform's cache folder."""
+    folder = os.environ.get("HARNESS_CACHE")
+    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("kd-harness"))

@@ -1,7 +1,7 @@
-"""Checksums (XXH3, 64 bits) of files that are read back from disk: a changed bit is detected, never used.
+"""Checksums (XXH3, 64 bits) of stored files, to detect corruption.
 
-Three forms: `seal` writes the checksums of all files of a folder beside them; `write_json` puts the checksum of a JSON
-document into it; `append` puts that of a file behind its content.
+`seal` writes a file with the checksums of a folder's files; `write_json` stores a JSON document with its checksum;
+`append` appends the checksum of a file to it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pydantic import BaseModel, ValidationError
 from harness.storage import atomic_writes
 
 NAME = "checksums.json"
-"""The file of a sealed folder that holds the checksums of all others."""
+"""Name of the file with the checksums of a folder's files."""
 
 CHUNK = 1 << 22
-"""Bytes that are read at once."""
+"""Bytes in one read."""
 
 _MARK = b"\nxxh3 "
 _TRAILER = len(_MARK) + 17
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_known: dict[tuple[int, int, int, int], str] = {}
-"""Checksums of files that this process has read, by device, inode, size and time of the last change."""
+_computed: dict[tuple[int, int, int, int], str] = {}
+"""Checksums that this process has computed, by device, inode, size and modification time."""
 
 
-class Damaged(Exception):
-    """A file is not what was written: changed, cut short, missing, or of a version that wrote no checksums."""
+class CorruptFileError(Exception):
+    """A file is changed, truncated or missing, or was written by a version without checksums."""
 
 
 class _Entry(BaseModel, extra="forbid", strict=True):
@@ -46,39 +46,41 @@ class _Checksums(BaseModel, extra="forbid", strict=True):
 
 
 def of_file(path: Path) -> str:
-    """16 hex digits over the content. Read once in a process, as long as size and times stay the same."""
+    """Return the checksum of a file as 16 hex digits. A process computes it once for the same size and times."""
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
         key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if key not in _known:
-            _known[key] = _digest(path, stat.st_size).hexdigest()
-        return _known[key]
+        if key not in _computed:
+            _computed[key] = _digest(path, stat.st_size).hexdigest()
+        return _computed[key]
 
 
-def start(path: Path, size: int) -> xxhash.xxh3_64:
-    """The checksum of the first `size` bytes, ready to be continued with what is written behind them."""
+def digest_of_prefix(path: Path, size: int) -> xxhash.xxh3_64:
+    """Return the digest of the first `size` bytes, which can be updated with the bytes that follow."""
     return _digest(path, size)
 
 
 def seal(folder: Path, *files: Path) -> None:
-    """Write the checksums of `files`, by default of all files below `folder`, into `folder`. To be done last."""
-    every = files or tuple(file for file in folder.rglob("*") if file.is_file() and file != folder / NAME)
+    """Write the checksums of `files`, by default of all files below `folder`, after they are complete."""
+    sealed = files or tuple(file for file in folder.rglob("*") if file.is_file() and file != folder / NAME)
     entries = {
         file.relative_to(folder).as_posix(): _Entry(size=file.stat().st_size, xxh3=of_file(file))
-        for file in sorted(every)
+        for file in sorted(sealed)
     }
     atomic_writes.write_text(folder / NAME, _Checksums(files=entries).model_dump_json(indent=1) + "\n")
 
 
 def verify(folder: Path) -> None:
-    """Raise `Damaged` if a file of a sealed folder is not as it was when the folder was sealed."""
+    """Raise `CorruptFileError` if a file of a folder differs from its checksum, or the folder has no checksums."""
     for name, entry in _entries(folder).items():
         _compare(folder / name, entry)
 
 
 def verify_file(file: Path) -> None:
-    """Raise `Damaged` if `file` is there and not as it was when its folder was sealed. A folder without checksums is of
-    an older version and is taken as it is."""
+    """Raise `CorruptFileError` if `file` exists and differs from its entry in the folder's checksums.
+
+    A folder without checksums was written by an older version; its files are not checked.
+    """
     if file.exists() and (file.parent / NAME).exists():
         entry = _entries(file.parent).get(file.name)
         if entry is not None:
@@ -86,42 +88,47 @@ def verify_file(file: Path) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether `folder` is sealed and all its files are as they were then."""
+    """Whether `folder` has checksums and all its files match them."""
     try:
         verify(folder)
-    except Damaged:
+    except CorruptFileError:
         return False
     return True
 
 
 def write_json(path: Path, model: BaseModel) -> None:
-    """Write `model` together with its checksum, whole or not at all."""
+    """Write `model` with its checksum, atomically."""
     content = json.loads(model.model_dump_json())
     atomic_writes.write_text(path, json.dumps({"xxh3": _of_json(content), "content": content}, indent=1) + "\n")
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
-    """What `write_json` wrote. Raises `Damaged` for anything else, and `FileNotFoundError`."""
+    """Read a document that `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it cannot be read, or does not match its checksum.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if _of_json(found["content"]) != found["xxh3"]:
-            raise Damaged(f"{path} does not match its checksum")
-        return model.model_validate_json(json.dumps(found["content"]))
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if _of_json(document["content"]) != document["xxh3"]:
+            raise CorruptFileError(f"{path} does not match its checksum")
+        return model.model_validate_json(json.dumps(document["content"]))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Damaged(f"{path} cannot be read, or was written by another version") from error
+        raise CorruptFileError(f"{path} cannot be read, or was written by another version") from error
 
 
 def append(path: Path) -> None:
-    """Put the checksum of a file behind its content."""
+    """Append the checksum of a file to it."""
     digest = _digest(path, path.stat().st_size).hexdigest()
     with path.open("ab") as file:
         file.write(_MARK + digest.encode() + b"\n")
 
 
 def verify_appended(path: Path) -> None:
-    """Raise `Damaged` if the content of a file does not match the checksum that `append` put behind it."""
+    """Raise `CorruptFileError` if a file does not match the checksum that `append` added."""
     try:
         size = path.stat().st_size - _TRAILER
         with path.open("rb") as file:
@@ -129,31 +136,31 @@ def verify_appended(path: Path) -> None:
             trailer = file.read()
         matches = size >= 0 and trailer == _MARK + _digest(path, size).hexdigest().encode() + b"\n"
     except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error}") from error
+        raise CorruptFileError(f"{path} cannot be read: {error}") from error
     if not matches:
-        raise Damaged(f"{path} does not match its checksum")
+        raise CorruptFileError(f"{path} does not match its checksum")
 
 
 def _entries(folder: Path) -> dict[str, _Entry]:
     try:
         return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
     except FileNotFoundError:
-        raise Damaged(f"{folder} has no {NAME}: it is not whole, or an older version wrote it") from None
+        raise CorruptFileError(f"{folder} has no {NAME}: it is incomplete, or an older version wrote it") from None
     except (OSError, ValidationError) as error:
-        raise Damaged(f"{folder / NAME} cannot be read") from error
+        raise CorruptFileError(f"{folder / NAME} cannot be read") from error
 
 
 def _compare(file: Path, entry: _Entry) -> None:
     try:
         size = file.stat().st_size
         if size != entry.size:
-            raise Damaged(f"{file} has {size} bytes, and {entry.size} were written")
+            raise CorruptFileError(f"{file} has {size} bytes, expected {entry.size}")
         if of_file(file) != entry.xxh3:
-            raise Damaged(f"{file} does not match its checksum")
+            raise CorruptFileError(f"{file} does not match its checksum")
     except FileNotFoundError:
-        raise Damaged(f"{file} is missing") from None
+        raise CorruptFileError(f"{file} is missing") from None
     except OSError as error:
-        raise Damaged(f"{file} cannot be read: {error}") from error
+        raise CorruptFileError(f"{file} cannot be read: {error}") from error
 
 
 def _digest(path: Path, size: int) -> xxhash.xxh3_64:

@@ -1,4 +1,4 @@
-"""The base class of what is stored as JSON."""
+"""The base class of data that is stored as JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class FrozenModel(BaseModel):
-    """Refuses unknown keys: a record that this version does not understand is an error, not a guess.
+    """An immutable pydantic model. Unknown keys are an error.
 
-    A number that is not finite, such as a metric that is undefined, is written as a string ("NaN"), which any JSON
-    reader takes and ours reads back.
+    Numbers that are not finite, such as an undefined metric, are written as strings ("NaN"), so that the file is valid
+    JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")

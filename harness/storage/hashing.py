@@ -1,4 +1,4 @@
-"""Keys: hashes over all that determines a result, and nothing else."""
+"""Keys: hashes of everything that determines a result."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 
 def key(parts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the parts, written canonically."""
+    """Return 16 hexadecimal digits of the SHA-256 of the parts as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed between the parts of two keys, as ``path: old -> new``, in the order of the paths."""
+    """Return the differences between the parts of two keys as ``path: old -> new``, sorted by path."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     return [
-        f"{path}: {_shown(before, path)} -> {_shown(after, path)}"
+        f"{path}: {_format_leaf(before, path)} -> {_format_leaf(after, path)}"
         for path in sorted(before.keys() | after.keys())
-        if _shown(before, path) != _shown(after, path)
+        if _format_leaf(before, path) != _format_leaf(after, path)
     ]
 
 
@@ -32,5 +32,5 @@ def _leaves(parts: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, parts
 
 
-def _shown(leaves: Mapping[str, Any], path: str) -> str:
+def _format_leaf(leaves: Mapping[str, Any], path: str) -> str:
     return json.dumps(leaves[path], sort_keys=True) if path in leaves else "absent"

@@ -1,4 +1,4 @@
-"""Whether the hub can be reached, found out in seconds."""
+"""Availability of the hub and its repositories, checked within seconds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 
 PROBE_SECONDS = 5.0
 
-GATED = "it is gated on the hub: ask for access there, and log in with `hf auth login`"
+GATED = "it is gated on the hub: request access there, and log in with `hf auth login`"
 
 
-def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
-    """Why `repo_id` cannot be fetched from the hub now, in a clause; None if it can be.
+def unavailable_reason(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
+    """Return why `repo_id` cannot be fetched from the hub, as a clause; None if it is available.
 
-    One request with a short timeout and no retries: the hub's own clients repeat theirs for half a minute.
+    Sends one request with a short timeout and without retries, since the hub's clients retry for half a minute.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
@@ -24,24 +24,24 @@ def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
         RepositoryNotFoundError,
     )
 
-    httpx = import_module("huggingface_hub.utils").httpx  # its http client, under whichever name it installed it
+    httpx = import_module("huggingface_hub.utils").httpx  # its HTTP client is vendored under different names
     endpoint = constants.ENDPOINT
     api = HfApi(endpoint=endpoint)
-    ask = api.dataset_info if kind == "dataset" else api.model_info
+    request = api.dataset_info if kind == "dataset" else api.model_info
     try:
-        ask(repo_id, timeout=PROBE_SECONDS)
+        request(repo_id, timeout=PROBE_SECONDS)
     except HFValidationError:
         return "it is neither a hub id nor a folder that exists"
     except OfflineModeIsEnabled:
-        return "HF_HUB_OFFLINE forbids the hub"
+        return "HF_HUB_OFFLINE is set"
     except GatedRepoError:
         return GATED
     except RepositoryNotFoundError:
-        return f"{endpoint} has no {kind} of this id, or it is private (`hf auth login` logs in)"
+        return f"{endpoint} has no {kind} of this id, or it is private (log in with `hf auth login`)"
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            return f"{endpoint} refuses the login (status {status}): `hf auth login` logs in with a token that is valid"
+            return f"{endpoint} rejects the login (status {status}); log in with a valid token: `hf auth login`"
         return f"{endpoint} answered with status {status}"
     except httpx.TimeoutException:
         return f"{endpoint} did not answer within {PROBE_SECONDS:g} s"
@@ -50,8 +50,8 @@ def obstacle(repo_id: str, kind: Literal["dataset", "model"]) -> str | None:
     return None
 
 
-def broken_download() -> tuple[type[Exception], ...]:
-    """What the hub's clients raise where a download ends before its end; a file that is gated is told apart."""
+def download_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of an interrupted download. Callers handle `GatedRepoError`, a subclass, first."""
     from huggingface_hub.errors import HfHubHTTPError
 
     httpx = import_module("huggingface_hub.utils").httpx

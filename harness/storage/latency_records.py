@@ -1,4 +1,4 @@
-"""The record of a latency measurement, and what its raw times say: percentiles, paired ratios and their intervals."""
+"""Latency records: the result of a latency measurement, with percentiles, paired ratios and their intervals."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEVEL = 0.95
-"""Of every interval."""
+"""Confidence level of intervals."""
 
-LEAST_FOR_P90 = 10
-"""Calls; of fewer, none lies beyond their 90th percentile, and it would be little else than their maximum."""
+MIN_CALLS_FOR_P90 = 10
+"""Minimum number of calls for a 90th percentile; with fewer, it would be close to the maximum."""
 
-LEAST_FOR_P99 = 662
-"""Calls; the fewest of which, with 99 % certainty, two or more lie beyond the true 99th percentile, so that it is not
-told by a single one (Wilks, 1941: 1 - 0.99^n - 0.01 n 0.99^(n-1) >= 0.99). An interval that holds it with 95 % exists
-from 368 calls on (0.99^368 < 0.025), but begins with their maximum as its upper end."""
+MIN_CALLS_FOR_P99 = 662
+"""Minimum number of calls for a 99th percentile: the least n for which, with 99 % probability, two or more calls are
+above the true percentile, so that it does not depend on a single call (Wilks, 1941: 1 - 0.99^n - 0.01 n 0.99^(n-1) >=
+0.99)."""
 
 TASK: Literal["task"] = "task"
-"""In the place of a length: as many tokens as the task's validation examples have."""
+"""Used as a length: the lengths of the task's validation examples."""
 
-Shape = tuple[int, int | Literal["task"]]
-"""Examples of a batch, and tokens of an example."""
+InputShape = tuple[int, int | Literal["task"]]
+"""Batch size, and tokens of an example."""
 
 
 class MeasuredModel(FrozenModel):
-    """A model that was timed. `name` is unique in its record."""
+    """A measured model. `name` is unique in its record."""
 
     name: str
     role: Literal["teacher", "student", "model", "control"] = Field(
-        description="control: a second copy of the model `of`, timed as if it were another"
+        description="control: a second copy of the model `of`, measured as a separate model"
     )
     of: str | None = None
-    source: str = Field(description="which checkpoint was measured")
-    kind: str = Field(description="the class that ran, such as BertForSequenceClassification")
+    source: str = Field(description="the checkpoint that was measured")
+    kind: str = Field(description="class of the model, such as BertForSequenceClassification")
     parameters: int
     dtype: str
     peak_memory_bytes: int | None = Field(
-        None, description="of inference at the largest shape in eager, in a process of its own; none: not measured"
+        None, description="of inference at the largest shape in eager, in a separate process; none: not measured"
     )
 
 
 class Preparation(FrozenModel):
-    """What it took to have a model in a backend, and how far it computes there what eager does."""
+    """The preparation of a model for a backend, and how much its outputs differ from those of eager."""
 
     model: str
     backend: str
-    seconds: float = Field(description="from the loaded model through its first call at every shape; never in a time")
-    deviation: float | None = Field(None, description="the most by which an output differs from eager's; none: it is")
-    agreement: float | None = Field(
-        None, description="of predictions with eager's on validation examples: the share that is equal; of numbers r"
+    seconds: float = Field(description="from the loaded model to its first call at every shape; in no timing")
+    deviation: float | None = Field(
+        None, description="maximum difference of an output from eager's; none: this is eager"
     )
-    examples: int = Field(0, description="that it was told by")
-    score: float | None = Field(None, description="the task's, on these examples")
+    agreement: float | None = Field(
+        None, description="with eager's predictions on validation examples: share of equal ones; for regression, r"
+    )
+    examples: int = Field(0, description="validation examples that it was computed on")
+    score: float | None = Field(None, description="of the task, on these examples")
     eager_score: float | None = None
 
 
 class TaskLengths(FrozenModel):
-    """The lengths that `task` stands for, in tokens."""
+    """Statistics of the lengths that `task` stands for, in tokens."""
 
     examples: int
     mean: float
@@ -75,65 +77,67 @@ class TaskLengths(FrozenModel):
 
 
 class Timing(FrozenModel):
-    """A model in one backend at one shape. `nanoseconds[i]` was taken in round i, like that of every other model."""
+    """Times of a model in one backend at one shape. `nanoseconds[i]` was measured in round i, as of all models."""
 
     model: str
     backend: str
     batch_size: int
     length: int | Literal["task"]
-    warmup: int = Field(description="calls before the first that counts")
-    settled: bool = Field(description="whether the median had settled by then")
+    warmup: int = Field(description="calls before the first timed one")
+    settled: bool = Field(description="whether the median was stable after the warm-up")
     nanoseconds: list[int] = Field(min_length=1)
     flops: int | None = Field(
-        None, description="of one call, as torch counts them in eager; of the task's lengths a mean over its batches"
+        None, description="of one call, as torch counts them in eager; for the task's lengths, a mean over the batches"
     )
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> InputShape:
         return self.batch_size, self.length
 
     def percentile(self, share: float) -> float:
-        """In seconds, linear between the two nearest calls."""
+        """Return a percentile in seconds, by linear interpolation. `share` is from 0 to 1."""
         ordered = sorted(self.nanoseconds)
-        place = share * (len(ordered) - 1)
-        below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
-        return (below + (above - below) * (place % 1)) / 1e9
+        rank = share * (len(ordered) - 1)
+        below, above = ordered[math.floor(rank)], ordered[math.ceil(rank)]
+        return (below + (above - below) * (rank % 1)) / 1e9
 
     @property
     def iqr(self) -> float:
-        """From the first to the third quartile, in seconds."""
+        """Interquartile range, in seconds."""
         return self.percentile(0.75) - self.percentile(0.25)
 
     @property
     def p90(self) -> float | None:
-        """In seconds; None where there are too few calls to tell."""
-        return self.percentile(0.9) if len(self.nanoseconds) >= LEAST_FOR_P90 else None
+        """90th percentile in seconds; None if there are too few calls."""
+        return self.percentile(0.9) if len(self.nanoseconds) >= MIN_CALLS_FOR_P90 else None
 
     @property
     def p99(self) -> float | None:
-        """In seconds; None where there are too few calls to tell."""
-        return self.percentile(0.99) if len(self.nanoseconds) >= LEAST_FOR_P99 else None
+        """99th percentile in seconds; None if there are too few calls."""
+        return self.percentile(0.99) if len(self.nanoseconds) >= MIN_CALLS_FOR_P99 else None
 
 
 class LatencyRecord(FrozenModel):
-    """One measurement: one process, one machine, one device."""
+    """A latency measurement by one process, on one machine and device."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
-    parts: dict[str, Any] = Field(description="what the key is a hash of")
-    task: str | None = Field(None, description="whose head the models have; None: each has the head it came with")
+    parts: dict[str, Any] = Field(description="parts of the key")
+    task: str | None = Field(None, description="task of the models' heads; None: each has the head of its checkpoint")
     settings: LatencySpec
-    reference: str = Field(description="the model that the others' times are divided by")
+    reference: str = Field(description="the model by whose times ratios divide")
     models: list[MeasuredModel]
     timings: list[Timing]
     not_measured: dict[str, str] = Field(default_factory=dict, description="student -> why")
     preparations: list[Preparation] = Field(default_factory=list, description="of each model in each backend")
-    lengths: TaskLengths | None = Field(None, description="what `task` stands for, where it was measured")
-    memory_shape: tuple[int, int] | None = Field(None, description="examples and tokens that peak memory was taken at")
-    clocks: dict[str, list[float]] = Field(description="MHz before and after, where the machine tells them")
-    temperatures: dict[str, list[float]] = Field(default_factory=dict, description="degrees Celsius, likewise")
-    foreign: list[str] = Field(default_factory=list, description="other processes that were seen on the accelerator")
-    load: float | None = Field(description="processes that wanted to run when it began, a mean over one minute")
+    lengths: TaskLengths | None = Field(None, description="that `task` stands for, if it was measured")
+    memory_shape: tuple[int, int] | None = Field(
+        None, description="examples and tokens at which peak memory was measured"
+    )
+    clocks: dict[str, list[float]] = Field(description="MHz before and after, if the machine reports them")
+    temperatures: dict[str, list[float]] = Field(default_factory=dict, description="degrees Celsius before and after")
+    foreign: list[str] = Field(default_factory=list, description="other processes on the accelerator")
+    load: float | None = Field(description="load average over the minute before the start")
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -141,25 +145,25 @@ class LatencyRecord(FrozenModel):
         names = [model.name for model in self.models]
         cells = [(t.backend, t.shape, t.model) for t in self.timings]
         if len(set(names)) != len(names) or self.reference not in names:
-            raise ValueError(f"models {names} are not distinct, or lack the reference {self.reference!r}")
+            raise ValueError(f"duplicate model in {names}, or the reference {self.reference!r} is not one of them")
         if len(set(cells)) != len(cells) or {model for *_, model in cells} - set(names):
-            raise ValueError("a timing stands twice, or is of no model of the record")
+            raise ValueError("duplicate timing, or a timing of an unknown model")
         for backend, shape in {cell[:2] for cell in cells}:
             group = self.at(backend, shape)
             if len({len(t.nanoseconds) for t in group}) > 1 or len(group) != len(names):
-                raise ValueError(f"{backend} at {shape}: every model is timed in every round")
+                raise ValueError(f"{backend} at {shape}: expected a time of every model in every round")
         return self
 
     @property
     def identities(self) -> dict[str, Any]:
-        """Model -> what its latency depends on: of a suite's its size, of a checkpoint its fingerprint."""
+        """Model -> what its latency depends on: the size of a suite's model, or the fingerprint of a checkpoint."""
         return {model["name"]: model["identity"] for model in self.parts.get("models", ())}
 
     def only(self, names: Container[str]) -> LatencyRecord:
-        """The same without all other models; a control goes with the model that it is a copy of."""
+        """Return a copy with the named models alone, and the controls of these."""
         models = [model for model in self.models if (model.of or model.name) in names]
-        left = {model.name for model in models}
-        timings = [timing for timing in self.timings if timing.model in left]
+        remaining = {model.name for model in models}
+        timings = [timing for timing in self.timings if timing.model in remaining]
         return self.model_copy(update={"models": models, "timings": timings})
 
     @property
@@ -167,16 +171,16 @@ class LatencyRecord(FrozenModel):
         return list(dict.fromkeys(timing.backend for timing in self.timings))
 
     @property
-    def shapes(self) -> list[Shape]:
-        """By batch size, and by length with the task's own last."""
+    def shapes(self) -> list[InputShape]:
+        """Shapes, sorted by batch size and length; `task` is last."""
         return sorted({timing.shape for timing in self.timings}, key=lambda s: (s[0], s[1] == TASK, s[1]))
 
-    def at(self, backend: str, shape: Shape) -> list[Timing]:
-        """The timings of all models that may be compared: of one backend at one shape."""
+    def at(self, backend: str, shape: InputShape) -> list[Timing]:
+        """Return the timings of all models in one backend at one shape, which may be compared."""
         return [timing for timing in self.timings if (timing.backend, timing.shape) == (backend, shape)]
 
     def ratio(self, timing: Timing) -> Ratio:
-        """To the reference's time in the same round; the control's to that of the model that it is a copy of."""
+        """Return the ratio to the reference's times in the same rounds; for a control, to those of its original."""
         of = next(model.of for model in self.models if model.name == timing.model)
         other = next(t for t in self.at(timing.backend, timing.shape) if t.model == (of or self.reference))
         return paired_ratio(timing.nanoseconds, other.nanoseconds)
@@ -184,37 +188,38 @@ class LatencyRecord(FrozenModel):
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of paired ratios and its 95 % interval; too few rounds have none."""
+    """The median of paired ratios and its 95 % interval; None for too few rounds."""
 
     median: float
     low: float | None
     high: float | None
 
     @property
-    def leaves_out_one(self) -> bool:
+    def excludes_one(self) -> bool:
+        """Whether there is an interval and it does not contain 1."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
     @property
     def inverse(self) -> Ratio:
-        """A ratio of times as a speed-up."""
+        """The inverse ratio: a ratio of times as a speed-up."""
         high = None if self.low is None else 1 / self.low
         low = None if self.high is None else 1 / self.high
         return Ratio(1 / self.median, low, high)
 
 
 def paired_ratio(times: Sequence[int], others: Sequence[int]) -> Ratio:
-    """Of two models timed in the same rounds: what disturbed a whole round cancels."""
+    """Return the ratio of the times of two models, paired by round, so that disturbances of a round cancel."""
     ratios = [time / other for time, other in zip(times, others, strict=True)]
     low, high = median_interval(ratios) or (None, None)
     return Ratio(statistics.median(ratios), low, high)
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """An interval that holds the median with at least 95 %, whatever the distribution: two order statistics.
+    """Return a distribution-free confidence interval of the median, at level 95 %; None for fewer than six values.
 
-    The number of values below the true median is binomial(n, 1/2), so the k-th smallest and k-th largest value enclose
-    it but for 2 P(X < k); k is the largest that keeps this within 5 %. None for fewer than six values, which no k does.
-    Like any such interval it takes the values for independent.
+    The number of values below the true median is binomial(n, 1/2), so the interval from the k-th smallest to the k-th
+    largest value misses it with probability 2 P(X < k); k is the largest for which that is at most 5 %. The values are
+    assumed to be independent.
     """
     n, outside = len(values), 0.0
     k = 0

@@ -1,4 +1,4 @@
-"""Where a result comes from: the machine, the packages, the commit."""
+"""Provenance of a result: machine, package versions, git commit."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 import harness
 from harness.storage.records import Hardware
 
-NO_CHANGE = (":(exclude)results", ":(exclude)benchmarks/results")
-"""What a run writes by itself."""
+IGNORED = (":(exclude)results", ":(exclude)benchmarks/results")
+"""Paths that runs write to; changes there do not make a checkout dirty."""
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "evaluate", "numpy")
 
 
 def hardware(device: str) -> Hardware:
-    """The machine as `device` (``cpu``, ``cuda``, ``cuda:1``, ``mps``) sees it.
+    """Return the hardware of `device` (``cpu``, ``cuda``, ``cuda:1``, ``mps``).
 
-    `name` and `memory_bytes` are those of the accelerator where there is one; `cores` are the processor's cores that
-    this process may use, `threads` those that torch does use.
+    For CUDA, `name` and `memory_bytes` are those of the accelerator. `cores` are the CPU cores that this process may
+    use, `threads` those that torch uses.
     """
     import torch
 
@@ -37,49 +37,48 @@ def hardware(device: str) -> Hardware:
 
 
 def packages() -> dict[str, str]:
-    """Versions of all that can change a number. Those not installed are left out."""
-    found = {"harness": harness.__version__, "python": platform.python_version()}
+    """Return the versions of the packages that can change a result, without those not installed."""
+    versions = {"harness": harness.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache
 def git() -> tuple[str | None, bool | None]:
-    """The commit of the checkout that the harness runs from, and whether it was changed since.
+    """Return the commit of the checkout that the harness runs from, and whether its files differ from it.
 
-    Both None for an installed package. Results do not count as a change. Asked once: the code that runs is the one
-    that was there when the process began.
+    Both are None for an installed package. Cached, since the process runs the code that existed when it started.
     """
     return checkout(Path(harness.__file__).resolve().parents[1])
 
 
 def checkout(root: Path) -> tuple[str | None, bool | None]:
-    """The commit of the git checkout whose top is `root`, and whether its files differ from it; else (None, None)."""
+    """Return the commit of the git checkout at `root`, and whether its files differ from it; else (None, None)."""
     if not (root / ".git").exists():
         return None, None
-    commit = _ask("git", "-C", str(root), "rev-parse", "HEAD")
-    changes = _ask("git", "-C", str(root), "status", "--porcelain", "--", ".", *NO_CHANGE)
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    changes = _output("git", "-C", str(root), "status", "--porcelain", "--", ".", *IGNORED)
     if commit is None or changes is None:
         return None, None
     return commit, bool(changes)
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC, to the second."""
+    """Return the current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def processor() -> str:
-    """The processor's model, as it names itself."""
+    """Return the name of the CPU model."""
     return _cpuinfo() or _sysctl() or platform.processor() or platform.machine() or "unknown processor"
 
 
 def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Linux on x86 names the model; on ARM there may be none."""
+    """Return the model name in /proc/cpuinfo; None if there is none, as on ARM."""
     if not path.is_file():
         return None
     fields = (line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
@@ -87,11 +86,11 @@ def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def _sysctl() -> str | None:
-    return _ask("sysctl", "-n", "machdep.cpu.brand_string") if sys.platform == "darwin" else None
+    return _output("sysctl", "-n", "machdep.cpu.brand_string") if sys.platform == "darwin" else None
 
 
 def _cores() -> int:
-    """A container or a batch system may give fewer cores than the machine has."""
+    """Return the number of cores this process may use; a container or batch system may limit them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -101,10 +100,10 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _ask(*command: str) -> str | None:
-    """What a command prints; None if it is not there, fails or hangs."""
+def _output(*command: str) -> str | None:
+    """Return the output of a command; None if it does not exist, fails or times out."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return completed.stdout.strip()

@@ -1,4 +1,4 @@
-"""The record of a run: what the store keeps, and all that a report may read."""
+"""Records of runs and teachers, and the plan file: everything that a report is made from."""
 
 from __future__ import annotations
 
@@ -13,54 +13,58 @@ from harness.storage.frozen_model import FrozenModel
 SCHEMA_VERSION = 1
 
 
-class Selected(FrozenModel):
-    """On what something was chosen, and which epoch was."""
+class SelectionRecord(FrozenModel):
+    """The data that an epoch or options were selected on, and the selected epoch."""
 
-    on: Literal["train", "validation"] = Field(description="held out of the training split, or what is reported")
-    share: float | None = Field(None, description="of the training split, as asked for")
-    seed: int | None = Field(None, description="of the examples held out")
-    examples: int = Field(description="to choose on")
-    fingerprint: str = Field(description="of these examples")
-    epochs: list[EpochScore] = Field(default_factory=list, description="of the last stage; none: no epoch was chosen")
-    step: int | None = Field(None, description="after which the weights that were kept were there; none: the last one")
+    on: Literal["train", "validation"] = Field(
+        description="train: on a held-out split; validation: on the reported splits"
+    )
+    share: float | None = Field(None, description="requested share of the training split")
+    seed: int | None = Field(None, description="seed of the held-out split")
+    examples: int = Field(description="number of examples selected on")
+    fingerprint: str = Field(description="fingerprint of these examples")
+    epochs: list[EpochScore] = Field(
+        default_factory=list, description="scores of the last stage's epochs; empty: no epoch was selected"
+    )
+    step: int | None = Field(None, description="step of the selected weights; none: the last step")
 
 
 class Cost(FrozenModel):
-    """What the run took. In a cohort a teacher's forward pass is shared evenly among the runs that read it."""
+    """Cost of a run. In a cohort, the cost of a teacher's forward pass is shared evenly by the runs that use it."""
 
     wall_seconds: float
     student_seconds: float
-    teacher_seconds: float = Field(description="the run's share of the forward passes that it read")
+    teacher_seconds: float = Field(description="the run's share of the forward passes that it used")
     teacher_seconds_whole: float | None = Field(
-        None, description="those passes, not shared: what it would have paid with its teachers to itself"
+        None, description="these passes without sharing: the cost if the run were trained alone"
     )
     evaluation_seconds: float
     steps: int
-    tokens: int = Field(description="real tokens the student was trained on")
-    padding: float | None = Field(None, description="share of padding among all tokens that it computed in training")
+    tokens: int = Field(description="tokens that the student was trained on, without padding")
+    padding: float | None = Field(None, description="share of padding in all tokens processed in training")
     teacher_forwards: int = Field(
-        description="forward passes of all teachers of the cohort, counted once; 0 where their tensors were kept before"
+        description="forward passes of all teachers of the cohort, counted once; 0 if their outputs were cached"
     )
     cohort_size: int
     peak_memory_bytes: int | None = None
     micro_batch_size: int | None = Field(
-        None, description="examples of one forward and backward pass, where a step was split; of the last step"
+        None, description="examples of one forward and backward pass in the last step; none: steps were not split"
     )
-    skipped_steps: int = Field(0, description="steps that changed nothing, as their gradients overflowed in fp16")
+    skipped_steps: int = Field(0, description="steps without an update, because gradients overflowed in fp16")
 
 
 class Hardware(FrozenModel):
-    """The machine. Results of machines that differ in `device` or `name` are marked on a board."""
+    """Hardware of a machine. A board marks results of machines that differ in `device` or `name`."""
 
     device: str = Field(description="cpu, cuda, mps")
-    name: str = Field(description="processor or accelerator, as it names itself")
+    name: str = Field(description="model name of the CPU or accelerator")
     cores: int
     threads: int
     memory_bytes: int
 
 
 class Provenance(FrozenModel):
-    """Where a result comes from."""
+    """Provenance of a result."""
 
     hardware: Hardware
     packages: dict[str, str]
@@ -71,7 +75,7 @@ class Provenance(FrozenModel):
 
 
 class ModelSize(FrozenModel):
-    """A model in numbers."""
+    """Size of a model."""
 
     parameters: int
     layers: int
@@ -81,18 +85,18 @@ class ModelSize(FrozenModel):
     flops: int | None = Field(None, description="of one forward pass of one example at the suite's max_length")
 
 
-class Tuned(FrozenModel):
-    """What a run took over from the tuning of its row. Its own cost is not in here, nor is this in that."""
+class TuningSummary(FrozenModel):
+    """The tuning of a row, as used by a run. The costs of tuning and run do not include each other."""
 
-    study: str = Field(description="key of the `TuningRecord`, which holds every trial")
+    study: str = Field(description="key of the `TuningRecord` with all trials")
     trials: int
-    values: dict[str, Any] = Field(description="option -> what was chosen; `training.lr`: the learning rate")
-    score: float | None = Field(description="of these, on the held-out part; none if every trial failed")
-    seconds: float = Field(description="that all trials took; runs of one row share it")
+    values: dict[str, Any] = Field(description="option -> selected value; `training.lr`: the learning rate")
+    score: float | None = Field(description="of these values on the held-out split; none if all trials failed")
+    seconds: float = Field(description="duration of all trials; shared by the runs of a row")
 
 
 class RunRecord(FrozenModel):
-    """One student, trained and scored, or failed."""
+    """Record of a run: one student, trained and scored, or failed."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
@@ -102,35 +106,39 @@ class RunRecord(FrozenModel):
     label: str
     student: str
     teachers: list[str]
-    teacher_seeds: list[int] = Field(default_factory=list, description="that `teachers` were fine-tuned with")
+    teacher_seeds: list[int] = Field(default_factory=list, description="seeds that `teachers` were fine-tuned with")
     seed: int
-    data_fingerprint: str = Field(description="of the examples scored")
+    data_fingerprint: str = Field(description="fingerprint of the scored examples")
     score: float | None = Field(
-        None, description="none of a failed run, and where the labels are hidden; NaN: undefined for its predictions"
+        None, description="none: the run failed, or the labels are hidden; NaN: undefined for its predictions"
     )
     metrics: dict[str, float] = Field(default_factory=dict, description="NaN: undefined for these predictions")
     error: str | None = None
-    parts: dict[str, Any] = Field(description="what the key is a hash of")
+    parts: dict[str, Any] = Field(description="parts of the key")
     losses: list[LossPoint] = Field(default_factory=list)
-    notes: dict[str, Any] = Field(default_factory=dict, description="what the method chose, such as a drawn mapping")
-    selection: Selected | None = Field(None, description="none: nothing was chosen, and nothing held out for it")
-    tuning: Tuned | None = Field(None, description="none: the options are those of the suite")
+    notes: dict[str, Any] = Field(
+        default_factory=dict, description="choices of the method, such as a random layer mapping"
+    )
+    selection: SelectionRecord | None = Field(
+        None, description="none: nothing was selected, and there is no held-out split"
+    )
+    tuning: TuningSummary | None = Field(None, description="none: the row was not tuned")
     cost: Cost
     size: ModelSize
     provenance: Provenance
 
 
 class TeacherRecord(FrozenModel):
-    """A teacher, fine-tuned on one task and scored as its students are."""
+    """Record of a teacher that was fine-tuned on one task and scored like its students."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
-    name: str = Field(description="the row of the board; teachers of several seeds share it")
+    name: str = Field(description="row of the board; shared by teachers of several seeds")
     model: str = Field(description="hub id, folder, or `from scratch`")
     task: str
-    seed: int | None = Field(None, description="that it was fine-tuned with; none: a record of an older version")
+    seed: int | None = Field(None, description="seed of the fine-tuning; none: written by an older version")
     data_fingerprint: str
-    score: float | None = Field(description="none where the labels are hidden")
+    score: float | None = Field(description="none: the labels are hidden")
     metrics: dict[str, float]
     floor: float | None = None
     parts: dict[str, Any]
@@ -141,15 +149,15 @@ class TeacherRecord(FrozenModel):
 
 
 class GeneralRecord(FrozenModel):
-    """A student that was distilled on unlabelled text, before any task."""
+    """Record of a student that was distilled on unlabelled text."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
     method: str
-    label: str = Field(description="the first row of the board that asked for it")
+    label: str = Field(description="first row of the board that uses it")
     student: str
     seed: int
-    parts: dict[str, Any] = Field(description="what the key is a hash of")
+    parts: dict[str, Any] = Field(description="parts of the key")
     losses: list[LossPoint] = Field(default_factory=list)
     notes: dict[str, Any] = Field(default_factory=dict)
     cost: Cost
@@ -158,39 +166,43 @@ class GeneralRecord(FrozenModel):
 
 
 class PlannedGeneral(FrozenModel):
-    """A stage on unlabelled text that runs of the suite begin with."""
+    """A planned text stage, with which runs of the suite start."""
 
     key: str
-    labels: list[str] = Field(description="the rows of the board that begin with it")
+    labels: list[str] = Field(description="rows of the board that start with it")
     student: str
-    data: str = Field(description="hub id, folder or files, as the suite names them")
+    data: str = Field(description="hub id, folder or files, as in the suite")
     steps: int
 
 
 class DataReport(FrozenModel):
-    """What was found in a task's examples, of which none is an error."""
+    """Statistics of a task's examples. None of them is an error."""
 
-    examples: dict[str, int] = Field(description="validation split -> its examples")
-    overlap: dict[str, int] = Field(description="validation split -> examples whose texts a training example has, too")
-    repaired: dict[str, int] = Field(default_factory=dict, description="split -> answers whose start was corrected")
+    examples: dict[str, int] = Field(description="validation split -> number of examples")
+    overlap: dict[str, int] = Field(
+        description="validation split -> examples with the same texts as a training example"
+    )
+    repaired: dict[str, int] = Field(
+        default_factory=dict, description="split -> number of answers whose start was corrected"
+    )
 
 
 class PlannedTask(FrozenModel):
-    """A column of the board."""
+    """A task of the suite: a column of the board."""
 
     name: str
     kind: str
     score: str = Field(description="name of the metric that is the score")
     synthetic: bool
     labels: list[str] = Field(default_factory=list, description="names of the classes")
-    percent: bool = Field(False, description="scored from 0 to 100; else a fraction")
-    diagnostic: bool = Field(False, description="no part of the average and the rank")
+    percent: bool = Field(False, description="whether scores are from 0 to 100; else from 0 to 1")
+    diagnostic: bool = Field(False, description="excluded from average and rank")
     higher_is_better: bool = True
-    data: DataReport | None = Field(None, description="none: planned before it was recorded")
+    data: DataReport | None = Field(None, description="none: written by an older version")
 
 
 class PlannedRun(FrozenModel):
-    """A run that the suite asks for."""
+    """A planned run."""
 
     key: str
     task: str
@@ -199,33 +211,35 @@ class PlannedRun(FrozenModel):
     student: str
     seed: int
     teachers: list[str]
-    teacher_seeds: list[int] = Field(default_factory=list, description="that `teachers` are fine-tuned with")
+    teacher_seeds: list[int] = Field(default_factory=list, description="seeds that `teachers` are fine-tuned with")
 
 
 class PlannedRow(FrozenModel):
-    """What a label stands for. Rows of one `entry` are the cells of a grid."""
+    """The settings of a label. Rows with the same `entry` belong to one grid."""
 
     method: str
-    entry: int = Field(description="place in the suite's `methods`")
-    plain: bool = Field(description="the entry sets no option, stage or teachers of its own")
-    options: dict[str, Any] = Field(description="every option of the method with its value")
-    stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="lengths and rates that are set")
-    teachers: list[str]
-    general: bool = Field(False, description="it begins with a stage on unlabelled text")
-    per_task: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="task -> its options and stages, where they differ from the above"
+    entry: int = Field(description="index in the suite's `methods`")
+    plain: bool = Field(description="whether the entry sets no option, stage or teachers")
+    options: dict[str, Any] = Field(description="all options of the method with their values")
+    stages: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="stage -> lengths and learning rates set in the suite"
     )
-    protocol: str = Field("", description="text stage, data, stages and length, in a few words; empty: it has no run")
+    teachers: list[str]
+    general: bool = Field(False, description="whether it starts with a text stage")
+    per_task: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="task -> options and stages that differ from the above"
+    )
+    protocol: str = Field("", description="summary of text stage, data, stages and length; empty: no run")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All in which rows of one method can differ; no option of a method is named like one of the other four."""
-        apart = {"stages": self.stages, "teachers": self.teachers, "general": self.general, "per_task": self.per_task}
-        return {**self.options, **apart}
+        """Everything in which rows of one method can differ. The four names added to the options are reserved."""
+        others = {"stages": self.stages, "teachers": self.teachers, "general": self.general, "per_task": self.per_task}
+        return {**self.options, **others}
 
 
-class Shape(FrozenModel):
-    """The numbers of an encoder. `init` is what a student begins with."""
+class EncoderShape(FrozenModel):
+    """Architecture of an encoder. `init` describes a student's initialization."""
 
     layers: int
     hidden: int
@@ -235,7 +249,7 @@ class Shape(FrozenModel):
 
 
 class NotApplicable(FrozenModel):
-    """A cell that cannot be, with its reason."""
+    """A cell of the board that cannot be computed, with the reason."""
 
     task: str
     label: str
@@ -244,77 +258,83 @@ class NotApplicable(FrozenModel):
 
 
 class PublishedFigure(FrozenModel):
-    """What a source prints for a row of the board on one task: never ranked, and in no average."""
+    """A published score for a row of the board on one task. It is in no rank and no average."""
 
     task: str
     label: str
     student: str = Field(description="empty for a teacher")
     values: list[float] = Field(description="as printed, from 0 to 100")
-    metrics: list[str] = Field(description="what each of them is")
+    metrics: list[str] = Field(description="metric of each value")
     model: str = Field(description="as printed")
-    teacher: str | None = Field(description="of the printed model; none for a teacher")
+    teacher: str | None = Field(description="teacher of the published model; none for a teacher")
     source: str
     title: str
     url: str
     split: str
-    where: str = Field(description="place in the source, and split")
+    where: str = Field(description="table or page in the source, and split")
 
 
 class PlannedStudy(FrozenModel):
-    """The tuning of a row of the board on a task and a student."""
+    """The planned tuning of a row of the board on a task and a student."""
 
-    key: str | None = Field(description="none: the row has nothing to tune there")
+    key: str | None = Field(description="none: the row has nothing to tune on it")
     task: str
     label: str
     student: str
 
 
 class PlannedTuning(FrozenModel):
-    """The budget that each row has."""
+    """The tuning budget of each row."""
 
     trials: int
     seed: int
-    on: Literal["train", "validation"] = Field(description="the split whose examples the trials are scored on")
+    on: Literal["train", "validation"] = Field(description="train: trials are scored on a held-out split")
     studies: list[PlannedStudy]
 
 
 TeacherKeys = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-"""Keys of a teacher on one task. Plans of older versions have one key, which is not in a list."""
+"""Keys of a teacher on one task. Plans of older versions have a single key instead of a list."""
 
 
 class PlanFile(FrozenModel):
-    """`plan.json`: what the suite asked for, so that a missing run is seen."""
+    """`plan.json`: everything that a suite requests, so that missing runs are detected."""
 
     schema_version: int = SCHEMA_VERSION
     suite: str
-    command: str = Field(description="the command that produced it, as a user would type it")
+    command: str = Field(description="the command that wrote it, as a user would type it")
     tasks: list[PlannedTask]
     students: list[str]
     labels: list[str] = Field(description="rows of the board, in the suite's order")
     teachers: dict[str, dict[str, TeacherKeys]] = Field(
-        description="teacher -> task -> keys: one that all runs share, or one per entry of `seeds`, in their order"
+        description="teacher -> task -> keys: one for all runs, or one for each of `seeds`, in the same order"
     )
     seeds: list[int]
     runs: list[PlannedRun]
     not_applicable: list[NotApplicable]
-    limits: dict[str, int] = Field(default_factory=dict, description="not empty: a rehearsal")
-    citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
-    generals: list[PlannedGeneral] = Field(default_factory=list, description="an assistant before its students")
-    latency: LatencySpec | None = Field(None, description="how latency is to be measured; none: not at all")
-    published: list[PublishedFigure] = Field(
-        default_factory=list, description="figures of others to stand beside the board's, as they were at that time"
+    limits: dict[str, int] = Field(
+        default_factory=dict, description="number of examples of limited splits; not empty: a rehearsal"
     )
-    rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> what it stands for")
-    shapes: dict[str, Shape] = Field(default_factory=dict, description="of students and teachers, as far as known")
+    citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
+    generals: list[PlannedGeneral] = Field(
+        default_factory=list, description="text stages; assistants before their students"
+    )
+    latency: LatencySpec | None = Field(None, description="settings of the latency measurement; none: not measured")
+    published: list[PublishedFigure] = Field(
+        default_factory=list, description="published figures to show with the board, as of the time of planning"
+    )
+    rows: dict[str, PlannedRow] = Field(default_factory=dict, description="label -> its settings")
+    shapes: dict[str, EncoderShape] = Field(
+        default_factory=dict, description="student or teacher -> architecture, if known"
+    )
     tuning: PlannedTuning | None = None
 
     def teacher_keys(self, name: str, task: str) -> dict[int | None, str]:
-        """Seed of the runs that learn from a teacher -> the teacher's key; None: all runs learn from it."""
+        """Return the keys of a teacher by the seed of the runs that learn from it; None: runs of all seeds."""
         keys = self.teachers.get(name, {}).get(task, [])
         seeds = self.seeds if len(keys) > 1 else [None] * len(keys)
         return dict(zip(seeds, keys, strict=True))
 
     def teacher_key(self, name: str, task: str, seed: int | None) -> str | None:
-        """Of the teacher that runs of that seed learn from; None: there is none on that task."""
+        """Return the key of the teacher for runs with that seed; None: there is none on that task."""
         keys = self.teacher_keys(name, task)
         return keys.get(seed, keys.get(None))

@@ -1,4 +1,4 @@
-"""The record of a tuning: what was tried for a row of the board on one task, and what was chosen."""
+"""The record of a tuning: all trials of a row of the board on one task, and the selected values."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEARNING_RATE = "training.lr"
-"""What the learning rate is called among the values; no option of a method has a dot in its name."""
+"""Name of the learning rate among the values. It cannot be the name of an option, since it has a dot."""
 
 
 class Trial(FrozenModel):
-    """One run with one choice of values, scored on the held-out part. Number 0 has the defaults."""
+    """One run with one set of values, scored on the held-out split. Trial 0 has the defaults."""
 
     number: int
     values: dict[str, Any]
-    score: float | None = Field(description="none: it failed")
+    score: float | None = Field(description="none: the trial failed")
     error: str | None = None
     steps: int
-    seconds: float = Field(description="its own steps, its share of its teachers' passes, and its scoring")
+    seconds: float = Field(description="training, its share of the teachers' forward passes, and scoring")
 
 
 class TuningRecord(FrozenModel):
@@ -33,34 +33,35 @@ class TuningRecord(FrozenModel):
     key: str
     task: str
     method: str
-    label: str = Field(description="the first row of the board that asked for it")
+    label: str = Field(description="first row of the board that uses it")
     student: str
     seed: int
     metric: str
-    higher_is_better: bool = Field(True, description="of the metric")
-    data_fingerprint: str = Field(description="of the examples that the trials were scored on")
-    space: dict[str, Any] = Field(description="option -> the values, or low, high and log, that it was tuned over")
+    higher_is_better: bool = Field(True, description="whether a higher metric is better")
+    data_fingerprint: str = Field(description="fingerprint of the examples that trials were scored on")
+    space: dict[str, Any] = Field(description="option -> its values, or low, high and log")
     trials: list[Trial]
-    parts: dict[str, Any] = Field(description="what the key is a hash of")
+    parts: dict[str, Any] = Field(description="parts of the key")
     provenance: Provenance
 
     @property
     def default(self) -> Trial:
-        """With the values that the row has without tuning."""
+        """The trial with the values of the row without tuning."""
         return self.trials[0]
 
     @property
     def chosen(self) -> Trial:
-        """The best; the first of those that are; the default if all failed."""
+        """The best trial; the first of equal ones; the default if all failed."""
         return best(self.trials, higher_is_better=self.higher_is_better)
 
     @property
     def seconds(self) -> float:
+        """Duration of all trials."""
         return math.fsum(trial.seconds for trial in self.trials)
 
 
 def best(trials: Sequence[Trial], *, higher_is_better: bool = True) -> Trial:
-    """That with the best score, and of several the first; the first trial if there is none."""
+    """Return the trial with the best score; the first of equal ones; the first trial if all failed."""
     sign = 1 if higher_is_better else -1
     scored = [(sign * trial.score, -trial.number, trial) for trial in trials if trial.score is not None]
     return max(scored)[-1] if scored else trials[0]

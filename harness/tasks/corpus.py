@@ -1,4 +1,4 @@
-"""Unlabelled text: what general stages read, before any task."""
+"""Unlabelled text for the text stage: loading, sampling and tokenization."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from harness.api.task import Splits, Task
 from harness.config.paths import text_files
 from harness.config.schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
-from harness.tasks.features import CHUNK, Row, words_of
+from harness.tasks.features import CHUNK, Row, word_ids_of
 from harness.tasks.fingerprints import fingerprint
-from harness.tasks.tokenization import TokenizedExamples, parts
+from harness.tasks.tokenization import TokenizedExamples, chunked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,77 +26,75 @@ COLUMN = "text"
 
 
 def _no_splits(source: str | None) -> Splits:
-    raise TypeError("unlabelled text has no splits of a task")
+    raise TypeError("the text task has no splits to load")
 
 
-TEXT = Task(COLUMN, "text", _no_splits, metrics=(), score="")
-"""What stands for a task where models are made: their head predicts tokens."""
+TEXT_TASK = Task(COLUMN, "text", _no_splits, metrics=(), score="")
+"""The task of text stages: models built for it have a masked-language-modelling head."""
 
 
 @dataclass(frozen=True)
-class Text:
-    """Texts in the order in which they are read: a `Dataset` of one column, and its fingerprint."""
+class TextCorpus:
+    """Sampled texts in training order: a `Dataset` with the column ``text``, and its fingerprint."""
 
     texts: Dataset
     fingerprint: str
 
 
-def load_text(spec: GeneralSpec, place: str) -> Text:
-    """The texts that the general stage `spec` can get to see, none of them blank: those that its seed draws first.
+def load_text(spec: GeneralSpec, source: str) -> TextCorpus:
+    """Load the texts of a text stage: a sample of ``steps * batch_size`` non-blank texts, drawn with the stage's seed.
 
     Args:
-        place: a hub id, a folder in the hub's layout, or a path of .txt files, which may hold wildcards.
+        spec: the key ``general`` of a suite.
+        source: a hub id, a folder in the hub's layout, or a path of .txt files, which may contain wildcards.
 
     Raises:
-        UserError: there is no such data set, split or column, or no text in it.
+        UserError: the data set, split or column does not exist, or the column has no text.
     """
-    if place.endswith(".txt"):
-        every, column = _lines(text_files(place)), COLUMN
+    if source.endswith(".txt"):
+        dataset, column = _lines(text_files(source)), COLUMN
     else:
-        every, column = _column(spec, place), spec.column
-    chosen = _drawn(every, column, spec.seed, spec.steps * spec.batch_size)
-    if not chosen:
-        raise UserError(f"general.data: {place} holds no text (column {column!r})")
-    texts = (
-        every.select_columns([column]).rename_column(column, COLUMN)
-        if column != COLUMN
-        else every.select_columns([COLUMN])
-    )
-    texts = texts.select(chosen)
-    return Text(texts, fingerprint(texts))
+        dataset, column = _column(spec, source), spec.column
+    sample = _sample(dataset, column, spec.seed, spec.steps * spec.batch_size)
+    if not sample:
+        raise UserError(f"general.data: no text in {source} (column {column!r})")
+    texts = dataset.select_columns([column])
+    if column != COLUMN:
+        texts = texts.rename_column(column, COLUMN)
+    texts = texts.select(sample)
+    return TextCorpus(texts, fingerprint(texts))
 
 
-def encode_text(text: Text, tokenizer: Any, max_length: int, rows: int) -> Iterator[TokenizedExamples]:
-    """The texts as rows of at most `max_length` tokens, part by part: a longer one makes several. No more than `rows`
-    of them.
+def encode_text(text: TextCorpus, tokenizer: Any, max_length: int, rows: int) -> Iterator[TokenizedExamples]:
+    """Tokenize the texts into at most `rows` rows of at most `max_length` tokens, and yield them in chunks.
 
-    Every row holds a token beside the special ones, and every row has its special tokens.
+    A longer text is split into several rows. Every row has its special tokens and at least one other token.
     """
-    return parts("text", islice(_rows(text, tokenizer, max_length), rows))
+    return chunked("text", islice(_rows(text, tokenizer, max_length), rows))
 
 
-def _rows(text: Text, tokenizer: Any, max_length: int) -> Iterator[Row]:
-    count = -1
+def _rows(text: TextCorpus, tokenizer: Any, max_length: int) -> Iterator[Row]:
+    number = -1
     for first in range(0, len(text.texts), CHUNK):
         texts = text.texts[first : first + CHUNK][COLUMN]
         tokens = tokenizer(texts, truncation=True, max_length=max_length, return_overflowing_tokens=True)
         types = tokens.get("token_type_ids")
         for row, example in enumerate(tokens["overflow_to_sample_mapping"]):
-            words = words_of(tokens, row)
-            if max(words) >= 0:
-                count += 1
+            word_ids = word_ids_of(tokens, row)
+            if max(word_ids) >= 0:  # a row of special tokens alone has nothing to learn from
+                number += 1
                 yield Row(
-                    id=f"{first + example}#{count}",
+                    id=f"{first + example}#{number}",
                     example=first + example,
                     input_ids=tokens["input_ids"][row],
                     token_type_ids=types and types[row],
-                    word_ids=words,
+                    word_ids=word_ids,
                     label=0,
                 )
 
 
 def _lines(files: list[str]) -> Dataset:
-    """One text for each line."""
+    """Return a data set with one text for each line of the files."""
     from datasets import Dataset
 
     lines: list[str] = []
@@ -108,22 +106,22 @@ def _lines(files: list[str]) -> Dataset:
     return Dataset.from_dict({COLUMN: lines})
 
 
-def _column(spec: GeneralSpec, place: str) -> Dataset:
-    data = get_split(load_source(place, spec.name), spec.split, [spec.column], f"general.data: {place}")
-    found = data.features[spec.column]
-    if getattr(found, "dtype", None) not in ("string", "large_string"):
-        raise UserError(f"general.column: {spec.column!r} of {place} holds {found}, not text")
+def _column(spec: GeneralSpec, source: str) -> Dataset:
+    data = get_split(load_source(source, spec.name), spec.split, [spec.column], f"general.data: {source}")
+    feature = data.features[spec.column]
+    if getattr(feature, "dtype", None) not in ("string", "large_string"):
+        raise UserError(f"general.column: column {spec.column!r} of {source} has type {feature}, expected text")
     return data
 
 
-def _drawn(dataset: Dataset, column: str, seed: int, count: int) -> list[int]:
-    """The numbers of the first `count` texts that are not blank, in an order that depends on the seed alone."""
+def _sample(dataset: Dataset, column: str, seed: int, count: int) -> list[int]:
+    """Return the indices of the first `count` non-blank texts of a permutation that depends on the seed alone."""
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(dataset))
-    chosen: list[int] = []
+    sample: list[int] = []
     for first in range(0, len(order), CHUNK):
-        part = order[first : first + CHUNK].tolist()
-        texts = dataset[part][column]
-        chosen += [index for index, text in zip(part, texts, strict=True) if text and text.strip()]
-        if len(chosen) >= count:
+        indices = order[first : first + CHUNK].tolist()
+        texts = dataset[indices][column]
+        sample += [index for index, text in zip(indices, texts, strict=True) if text and text.strip()]
+        if len(sample) >= count:
             break
-    return chosen[:count]
+    return sample[:count]

@@ -1,4 +1,4 @@
-"""Checks of a task's examples, the same for every task: columns, types, nulls, ids, labels and answers."""
+"""Validation of a task's examples: columns, types, nulls, ids, labels and answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.tasks.qa_answers import short_repr
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
     from harness.api.batch import TaskKind
     from harness.api.task import Splits, Task
 
-LISTED = 5
-"""Rows whose ids a message lists, at most."""
+MAX_LISTED_IDS = 5
+"""Maximum number of ids in a message."""
 
 REMEDY = "correct or remove these rows"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a task's examples must hold.
+    """The columns that a task's examples must have, and their allowed values.
 
     Attributes:
-        kind: decides which columns there are.
-        classes: classification, number of classes: labels are 0 to classes - 1.
-        label_range: regression, the least and the greatest label allowed; None: any finite number.
-        paired: classification and regression, whether there is a ``text_pair``.
-        unanswerable: QA, whether a question may have no answers.
-        names: what the data set's files call a column, where that is not its name in `harness.api.task.Splits`.
+        kind: kind of the task, which determines the columns.
+        classes: classification: number of classes; labels are 0 to classes - 1.
+        label_range: regression: minimum and maximum label; None: any finite number.
+        paired: classification and regression: whether there is a column ``text_pair``.
+        unanswerable: QA: whether a question may have no answers.
+        names: column name in `harness.api.task.Splits` -> name in the data set's files, where they differ.
     """
 
     kind: TaskKind
@@ -50,6 +51,7 @@ class Columns:
 
     @property
     def texts(self) -> tuple[str, ...]:
+        """Names of the text columns."""
         if self.kind == "qa":
             return "question", "context"
         return ("text", "text_pair") if self.paired else ("text",)
@@ -57,19 +59,26 @@ class Columns:
 
 @dataclass(frozen=True)
 class Fault:
-    """Values of one column that are not allowed: their `rows`, what the first of these holds, what is expected."""
+    """Invalid values of one column.
+
+    Attributes:
+        rows: rows with such values; empty: the column as a whole is invalid.
+        found: the value of the first of these rows.
+        expected: the allowed values.
+    """
 
     rows: Sequence[int]
     found: str
     expected: str
 
     def problem(self, where: str, column: str, ids: Sequence[str | None]) -> Problem:
-        """The message; `ids` are those of all rows."""
+        """Return the problem to report. `where` names data set and split; `ids` has the ids of all rows."""
         place, count = "", ""
         if self.rows:
-            row, own = self.rows[0], [ids[row] for row in self.rows[: LISTED + 1]]
-            place = f", row {row}" + ("" if own[0] is None else f" (id {own[0]!r})")
-            others = ", ".join([repr(id) for id in own[1:LISTED] if id is not None] + ["..."] * (len(own) > LISTED))
+            row, listed = self.rows[0], [ids[row] for row in self.rows[: MAX_LISTED_IDS + 1]]
+            place = f", row {row}" + ("" if listed[0] is None else f" (id {listed[0]!r})")
+            more = ["..."] * (len(listed) > MAX_LISTED_IDS)
+            others = ", ".join([repr(id) for id in listed[1:MAX_LISTED_IDS] if id is not None] + more)
             count = f" ({len(self.rows)} of {len(ids)} rows{f', also {others}' if others else ''})"
         return Problem(
             f"{where}, column {column!r}{place}: found {self.found}, expected {self.expected}{count}; {REMEDY}"
@@ -77,7 +86,7 @@ class Fault:
 
 
 def refuse_invalid(task: Task, splits: Splits) -> None:
-    """Raise `UserError` with everything that is wrong with the examples of a task."""
+    """Raise `UserError` with all problems in the splits of a task."""
     columns, problems = Columns.of(task), []
     for name, rows in {"train": splits.train, **splits.validation}.items():
         where = f"task {task.name!r}, split {name!r}"
@@ -89,7 +98,7 @@ def refuse_invalid(task: Task, splits: Splits) -> None:
 def refuse_invalid_split(
     columns: Columns, rows: Dataset, where: str, *, may_hide: bool = False, answers: bool = True
 ) -> None:
-    """Raise `UserError` with the `problems_of` a split: for loaders, which know what the files call its columns."""
+    """Raise `UserError` with all problems in one split. For the loaders of tasks; arguments as of `problems_of`."""
     if problems := problems_of(columns, rows, where, may_hide=may_hide, answers=answers):
         raise UserError(*problems)
 
@@ -97,12 +106,14 @@ def refuse_invalid_split(
 def problems_of(
     columns: Columns, rows: Dataset, where: str, *, may_hide: bool = False, answers: bool = True
 ) -> list[Problem]:
-    """What is wrong with the columns of a split.
+    """Return the problems in the columns of a split.
 
     Args:
+        columns: the columns to check for.
+        rows: the split.
         where: data set and split, for the messages.
-        may_hide: whether all classes may be -1, which says that the labels are hidden.
-        answers: QA, whether to check these too.
+        may_hide: whether all class labels may be -1, which means that the labels are hidden.
+        answers: QA: whether to check the answers too.
     """
     if not len(rows):
         return [Problem(f"{where}: the split has no examples")]
@@ -113,16 +124,16 @@ def problems_of(
     table = rows.select_columns([name for name in names if answers or name != "answers"]).with_format("arrow")[:]
     ids = table.column("id").to_pylist()
 
-    found = [("id", fault) for fault in _id_faults(table.column("id"))]
-    found += [(name, fault) for name in columns.texts for fault in _text_faults(table.column(name))]
+    faults = [("id", fault) for fault in _id_faults(table.column("id"))]
+    faults += [(name, fault) for name in columns.texts for fault in _text_faults(table.column(name))]
     if columns.kind != "qa":
-        found += [("label", fault) for fault in _label_faults(columns, table.column("label"), may_hide)]
-    elif answers and not found:  # they are compared with the contexts
+        faults += [("label", fault) for fault in _label_faults(columns, table.column("label"), may_hide)]
+    elif answers and not faults:  # the check needs valid contexts
         contexts = table.column("context").to_pylist()
-        found += [("answers", fault) for fault in _answer_faults(columns, table.column("answers"), contexts)]
-    unnamed = [None] * len(ids)
+        faults += [("answers", fault) for fault in _answer_faults(columns, table.column("answers"), contexts)]
+    no_ids = [None] * len(ids)
     return [
-        fault.problem(where, columns.names.get(name, name), unnamed if name == "id" else ids) for name, fault in found
+        fault.problem(where, columns.names.get(name, name), no_ids if name == "id" else ids) for name, fault in faults
     ]
 
 
@@ -133,9 +144,9 @@ def _id_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
     counts = Counter() if wrong else Counter(ids)
     if len(counts) < len(ids) and counts:
         id, count = counts.most_common(1)[0]
-        rows = [row for row, each in enumerate(ids) if each == id]
-        repeated = len(ids) - len(counts)
-        yield Fault(rows, f"{count} examples with the id {id!r}", f"unique ids, {repeated} ids in all are repeated")
+        rows = [row for row, value in enumerate(ids) if value == id]
+        duplicates = len(ids) - len(counts)
+        yield Fault(rows, f"the duplicate id {id!r} in {count} rows", f"unique ids ({duplicates} duplicates in all)")
 
 
 def _text_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
@@ -164,7 +175,7 @@ def _label_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> 
     values = np.where(valid, column.fill_null(0).to_numpy(), 0).astype(float)
     if valid.all() and (values == -1).all():
         if not (classes and may_hide):
-            yield Fault(range(len(values)), "-1 in every row, as where labels are hidden", expected)
+            yield Fault(range(len(values)), "-1 in every row, which means hidden labels", expected)
         return
     wrong = valid & ~(np.isfinite(values) & (values >= low) & (values <= high))
     if classes:
@@ -172,32 +183,34 @@ def _label_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> 
     if wrong.any():
         rows = np.flatnonzero(wrong).tolist()
         hint = " (hidden labels are -1 in every row)" if classes and may_hide else ""
-        yield Fault(rows, _shown(values[rows[0]]), expected + hint)
+        yield Fault(rows, _short(values[rows[0]]), expected + hint)
 
 
 def _answer_faults(columns: Columns, column: pa.ChunkedArray, contexts: Sequence[str]) -> Iterator[Fault]:
     expected = "a list of {text, start} with context[start:start + len(text)] == text"
     answers = column.to_pylist()
     yield from _nulls(column, expected)
-    faults = {row: fault for row, found in enumerate(answers) if (fault := _answer_fault(found, contexts[row]))}
+    faults = {row: fault for row, answer in enumerate(answers) if (fault := _answer_fault(answer, contexts[row]))}
     if faults:
         yield Fault(list(faults), next(iter(faults.values())), expected)
-    if not columns.unanswerable and (none := [row for row, found in enumerate(answers) if found == []]):
-        yield Fault(none, "no answer", "an answer to each question, unless the task is `unanswerable` as squad_v2 is")
+    if not columns.unanswerable and (empty := [row for row, answer in enumerate(answers) if answer == []]):
+        yield Fault(
+            empty, "no answer", "an answer to each question (only `unanswerable` tasks, as squad_v2, allow none)"
+        )
 
 
 def _answer_fault(answers: Any, context: str) -> str | None:
-    """What is wrong with the answers to one question; of null and of none nothing is said here."""
+    """Return what is wrong with the answers to one question. Null and empty lists are checked by the caller."""
     if answers is None:
         return None
     if not isinstance(answers, list):
-        return _shown(answers)
+        return _short(answers)
     for answer in answers:
         text, start = (answer.get("text"), answer.get("start")) if isinstance(answer, dict) else (None, None)
         if not isinstance(text, str) or not isinstance(start, int) or not text:
-            return _shown(answer)
+            return _short(answer)
         if start < 0 or context[start : start + len(text)] != text:
-            return f"{_shown(text)} at {start}, where the context has {_shown(context[max(start, 0) :][: len(text)])}"
+            return f"{_short(text)} at {start}, where the context has {_short(context[max(start, 0) :][: len(text)])}"
     return None
 
 
@@ -207,10 +220,9 @@ def _nulls(column: pa.ChunkedArray, expected: str) -> Iterator[Fault]:
 
 
 def _wrong_type(column: pa.ChunkedArray, expected: str) -> Fault:
-    found = next((value for value in column.to_pylist() if value is not None), None)
-    return Fault((), f"values of type {str(column.type).replace('large_', '')}, such as {_shown(found)}", expected)
+    value = next((value for value in column.to_pylist() if value is not None), None)
+    return Fault((), f"values of type {str(column.type).replace('large_', '')}, such as {_short(value)}", expected)
 
 
-def _shown(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else short_repr(value)

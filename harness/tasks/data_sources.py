@@ -1,4 +1,4 @@
-"""Data sets from the hub or from local folders in the hub's layout."""
+"""Loading of data sets from the hub or from local folders in the hub's layout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError, nearest
-from harness.storage.hub import GATED, broken_download, obstacle
-from harness.tasks.type_mismatches import misfit
+from harness.storage.hub import GATED, download_errors, unavailable_reason
+from harness.tasks.type_mismatches import first_type_mismatch
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -25,12 +25,12 @@ LAYOUT = (
 
 
 def load_source(source: str, config: str | None) -> DatasetDict:
-    """All splits of `config` in `source`, a hub id or a local folder.
+    """Load all splits of `config` from `source`, a hub id or a local folder.
 
-    A hub id is fetched once; from then on the hub's own cache answers where the hub cannot be reached.
+    If the hub cannot be reached, the data set is loaded from the cache of `datasets`.
 
     Raises:
-        UserError: there is no such folder or config, or the hub cannot be reached and the cache does not have it.
+        UserError: the folder or config does not exist, or the hub cannot be reached and the cache has no copy.
     """
     import datasets
 
@@ -38,18 +38,22 @@ def load_source(source: str, config: str | None) -> DatasetDict:
         datasets.disable_progress_bars()
     if _looks_local(source):
         return _from_folder(Path(source).expanduser(), config)
-    reason = obstacle(source, "dataset")
+    reason = unavailable_reason(source, "dataset")
     return _from_cache(source, config, reason) if reason else _from_hub(source, config)
 
 
 def get_split(data: DatasetDict, split: str, columns: Iterable[str], where: str) -> Dataset:
-    """One split of `data` with its `columns` checked; `where` tells a user what `data` is."""
+    """Return one split of `data`; `where` names `data` in messages.
+
+    Raises:
+        UserError: there is no such split, or one of `columns` is missing.
+    """
     if split not in data:
         raise UserError(f"{where} has no split {split!r}: {nearest(split, data)}")
-    found = data[split].column_names
+    existing = data[split].column_names
     for column in columns:
-        if column not in found:
-            raise UserError(f"{where}, split {split!r}, has no column {column!r}: {nearest(column, found)}")
+        if column not in existing:
+            raise UserError(f"{where}, split {split!r}, has no column {column!r}: {nearest(column, existing)}")
     return data[split]
 
 
@@ -58,8 +62,8 @@ def _looks_local(source: str) -> bool:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Tells in one line what the library could not read."""
+def _load_errors(name: str) -> Iterator[None]:
+    """Convert errors of `datasets` and the hub client to a one-line `UserError`."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import GatedRepoError
 
@@ -67,7 +71,7 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise UserError(f"data set {name!r}: {GATED}") from error
-    except (ValueError, DatasetsError, *broken_download()) as error:
+    except (ValueError, DatasetsError, *download_errors()) as error:
         cause = error.__cause__ or error
         text = shorten(str(cause), 300, placeholder=" ...")
         raise UserError(f"data set {name!r} cannot be read: {text}") from error
@@ -79,7 +83,7 @@ def _from_folder(folder: Path, config: str | None) -> DatasetDict:
     name = str(folder)
     if not folder.is_dir():
         raise UserError(f"data set folder {name!r} does not exist: `sources:` takes a hub id or {LAYOUT}")
-    with _reading(name):
+    with _load_errors(name):
         configs = datasets.get_dataset_config_names(name)
         if config is None or config in configs:
             return _load_by_content(name, config)
@@ -90,15 +94,15 @@ def _from_folder(folder: Path, config: str | None) -> DatasetDict:
 
 
 def _load_by_content(folder: str, config: str | None = None, data_dir: str | None = None) -> DatasetDict:
-    """Load a local data set through a cache whose key is the content of its files.
+    """Load a local data set, cached under a hash of its files' content.
 
-    The key that `datasets` uses for a folder with a README.md covers the README's metadata alone: edited files, and
-    another folder with the same README, would get the data that were cached first.
+    For a folder with a README.md, `datasets` hashes the README's metadata alone: it would return outdated data for
+    edited files, and the data of another folder with the same README.
     """
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
-    with TemporaryDirectory() as scratch:  # a builder reads what its cache folder holds: here nothing
+    with TemporaryDirectory() as scratch:  # an empty cache folder, so that the builder does not use an earlier result
         builder = datasets.load_dataset_builder(folder, config, data_dir=data_dir, cache_dir=scratch)
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "by_content" / _content_digest(builder.config.data_files)
     try:
@@ -106,16 +110,16 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
             return datasets.load_dataset(folder, config, data_dir=data_dir, cache_dir=str(cache))
     except DatasetGenerationError as error:
         with _quiet():
-            found = misfit(builder)
-        if found is None:
+            mismatch = first_type_mismatch(builder)
+        if mismatch is None:
             raise
         where = f"data set {folder!r}, config {config or data_dir!r}"
-        raise UserError(f"{where}, {found}; correct these rows, or the types in README.md") from error
+        raise UserError(f"{where}, {mismatch}; correct these rows, or the types in README.md") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what `datasets` logs of an error out of the message that is made of it."""
+    """Silence the log of `datasets`: the error is reported as a `UserError` instead."""
     from datasets.utils import logging
 
     before = logging.get_verbosity()
@@ -127,7 +131,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _content_digest(data_files: DataFilesDict) -> str:
-    """32 hex digits over the splits' files: the bytes of local ones, the origin (URL, ETag) of remote ones."""
+    """Return a 32-digit hex hash of the splits' files: of the bytes if local, of the origin (URL, ETag) if remote."""
     digest = hashlib.sha256()
     for split, files in data_files.items():
         digest.update(f"split {split}\n".encode())
@@ -145,7 +149,7 @@ def _content_digest(data_files: DataFilesDict) -> str:
 def _from_hub(source: str, config: str | None) -> DatasetDict:
     import datasets
 
-    with _reading(source):
+    with _load_errors(source):
         configs = datasets.get_dataset_config_names(source)
         if config is None or config in configs:
             return datasets.load_dataset(source, config)
@@ -161,5 +165,5 @@ def _from_cache(source: str, config: str | None, reason: str) -> DatasetDict:
         )
     except ValueError as error:
         remedy = f"set `sources:` to {LAYOUT}"
-        raise UserError(f"data set {source!r} cannot be had: {reason}, and it is not in the cache; {remedy}") from error
+        raise UserError(f"cannot load data set {source!r}: {reason}, and the cache has no copy; {remedy}") from error
     return builder.as_dataset()

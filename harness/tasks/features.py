@@ -1,23 +1,29 @@
-"""One row of tokens: an example, or a window of one."""
+"""A tokenized row: one example, or one window of a QA example."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_COLUMNS = ("text", "text_pair", "question", "context")
+"""Names of text columns in `harness.api.task.Splits`."""
+
 CHUNK = 1000
-"""Examples that are handed to the tokenizer at once."""
+"""Number of examples in one call of the tokenizer."""
 
 DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
-"""Categories of characters (marks, controls, white space) that some tokenizers leave out of all tokens."""
+"""Unicode categories (marks, controls, white space) that some tokenizers drop."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised example, or one window of it; see `TokenizedExamples`, which holds the columns of these rows."""
+    """One tokenized example, or one window of it. Fields as in `harness.tasks.tokenization.TokenizedExamples`."""
 
     id: str
     example: int
@@ -30,6 +36,11 @@ class Row:
     places: NDArray[np.int32] | None = None
 
 
-def words_of(tokens: Any, row: int) -> list[int]:
-    """The `word_ids` of one row of a tokenizer's answer, -1 for special tokens."""
+def text_columns(dataset: Dataset) -> list[str]:
+    """Return those of `TEXT_COLUMNS` that a data set has."""
+    return [name for name in TEXT_COLUMNS if name in dataset.column_names]
+
+
+def word_ids_of(tokens: Any, row: int) -> list[int]:
+    """Return the word ids of one row of a `BatchEncoding`, -1 for special tokens."""
     return [-1 if word is None else word for word in tokens.word_ids(row)]

@@ -1,4 +1,4 @@
-"""Proof of which examples were used, and the choice of some of them."""
+"""Fingerprints of data sets, and random subsets for `training.limit`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LIMIT_SEED = 20240229
-"""The same examples for every run of every suite, whatever its seeds."""
+"""Seed of the subset. Constant, so that all runs of all suites use the same examples."""
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """16 hex digits over the columns' names and the exact examples in their order.
+    """Return a 16-digit hex hash of the column names and the examples in their order.
 
-    Depends on nothing else: not on the process, the platform, or how the data set came to be.
+    It does not depend on the process, the platform, or the operations that produced the data set.
     """
     columns = sorted(dataset.column_names)
     digest = hashlib.sha256(json.dumps(columns).encode())
@@ -31,15 +31,18 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def select(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
-    """The first examples of a shuffle that is always the same, so many of each split; None: all, in their order. What
-    is held out to choose on is scored as often as the validation splits or more, and so cut as they are."""
-    held = splits.selection
+def limit_splits(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
+    """Limit the number of examples of each split to the first of a fixed permutation.
+
+    `train` and `validation` are maximum numbers; None keeps all examples in their order. The held-out split has the
+    limit of the validation splits, because it is scored at least as often.
+    """
+    held_out = splits.selection
     return replace(
         splits,
         train=_first(splits.train, train),
-        validation={name: _first(part, validation) for name, part in splits.validation.items()},
-        selection=_first(held, validation) if held is not None else None,
+        validation={name: _first(split, validation) for name, split in splits.validation.items()},
+        selection=_first(held_out, validation) if held_out is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tasks of GLUE (Wang et al., 2019), with the columns, labels and splits that they have on the hub."""
+"""The tasks of GLUE (Wang et al., 2019), with the columns, labels and splits of the hub's data sets."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ VALIDATION = ("validation",)
 MATCHED_AND_MISMATCHED = ("validation_matched", "validation_mismatched")
 
 NLI = ("entailment", "neutral", "contradiction")
-"""In the hub's order; GLUE's own files have them in another."""
+"""In the hub's order, which differs from the order in GLUE's own files."""
 
 STSB_RANGE = (0.0, 5.0)
-"""Of the similarity of two sentences."""
+"""Minimum and maximum similarity of two sentences."""
 
 
 def _task(
@@ -35,7 +35,7 @@ def _task(
     summary: str,
     splits: Sequence[str] = VALIDATION,
 ) -> Task:
-    """A task of GLUE; `columns` hold its sentence or its two, and no `labels` mean regression."""
+    """Return a task of GLUE with one or two text `columns`; without `labels` it is a regression."""
     return Task(
         name=name,
         kind="classification" if labels else "regression",
@@ -54,18 +54,18 @@ def _task(
 def _load(
     name: str, columns: Sequence[str], labels: Sequence[str], splits: Sequence[str], source: str | None
 ) -> Splits:
-    parts = _read(source or SOURCE, name, columns, labels, ["train", *splits])
-    return Splits(train=parts.pop("train"), validation=parts)
+    loaded = _load_splits(source or SOURCE, name, columns, labels, ["train", *splits])
+    return Splits(train=loaded.pop("train"), validation=loaded)
 
 
 def _load_ax(source: str | None) -> Splits:
-    """MNLI's training set, and the diagnostic set to be scored, whose labels the hub hides."""
+    """Return MNLI's training split and the diagnostic set, whose labels are hidden on the hub."""
     where = source or SOURCE
-    train = _read(where, "mnli", INFERENCE, NLI, ["train"])
-    return Splits(train["train"], _read(where, "ax", INFERENCE, NLI, ["test"], may_hide=True))
+    train = _load_splits(where, "mnli", INFERENCE, NLI, ["train"])
+    return Splits(train["train"], _load_splits(where, "ax", INFERENCE, NLI, ["test"], may_hide=True))
 
 
-def _read(
+def _load_splits(
     source: str,
     config: str,
     columns: Sequence[str],
@@ -74,20 +74,20 @@ def _read(
     *,
     may_hide: bool = False,
 ) -> dict[str, Dataset]:
-    """Splits of one of GLUE's data sets by name; `may_hide`: they may be without labels."""
+    """Return splits of one of GLUE's data sets by name. `may_hide`: their labels may be hidden."""
     from harness.tasks.data_sources import get_split, load_source
 
     data = load_source(source, config)
     title = f"data set {source!r}, config {config!r}"
-    parts = {}
+    examples = {}
     for split in splits:
         rows = get_split(data, split, [*columns, "label", "idx"], title)
-        parts[split] = _examples(rows, columns, labels, f"{title}, split {split!r}", may_hide=may_hide)
-    return parts
+        examples[split] = _examples(rows, columns, labels, f"{title}, split {split!r}", may_hide=may_hide)
+    return examples
 
 
 def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str], where: str, *, may_hide: bool) -> Dataset:
-    """GLUE's columns under the names that all tasks share, checked."""
+    """Rename GLUE's columns to those of `Splits`, and validate and convert their values."""
     import datasets
 
     names = dict(zip(("text", "text_pair"), columns, strict=False)) | {"label": "label", "id": "idx"}
@@ -114,13 +114,15 @@ def _examples(rows: Dataset, columns: Sequence[str], labels: Sequence[str], wher
 
 
 def _in_order(rows: Dataset, labels: Sequence[str]) -> list[float]:
-    """The labels; where the column names the same classes in another order (as GLUE's own files have MNLI's), those of
-    that name."""
-    found: list[float] = rows["label"][:]
+    """Return the labels as indices of `labels`.
+
+    Where the column has the same class names in another order, as MNLI in GLUE's own files, they are mapped by name.
+    """
+    values: list[float] = rows["label"][:]
     names = [name.lower() for name in getattr(rows.features["label"], "names", ())]
     if sorted(names) != sorted(labels) or not labels:
-        return found
-    return [labels.index(names[int(label)]) if label >= 0 else label for label in found]
+        return values
+    return [labels.index(names[int(value)]) if value >= 0 else value for value in values]
 
 
 ACCURACY, ACCURACY_AND_F1, MATTHEWS = ("accuracy",), ("accuracy", "f1"), ("matthews_correlation",)
@@ -136,7 +138,7 @@ AX = Task(
     default_source=SOURCE,
     paired=True,
     diagnostic=True,
-    summary="GLUE's diagnostic set, put to students that learn mnli",
+    summary="GLUE's diagnostic set, scored with students trained on mnli",
 )
 
 TASKS = (

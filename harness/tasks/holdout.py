@@ -1,4 +1,4 @@
-"""The part of a training split on which something is chosen, held out from all that is trained on the rest."""
+"""Held-out split: a part of the training split on which epochs and options are selected."""
 
 from __future__ import annotations
 
@@ -15,86 +15,89 @@ from harness.config.schema import SelectionSpec
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LEAST = 100
-"""Examples that are held out at least, whatever their share, if that is not too much of the split."""
+MIN_EXAMPLES = 100
+"""Minimum number of held-out examples, unless that is more than `MAX_SHARE` of the split."""
 
-MOST = 0.2
-"""Of the split, at most."""
+MAX_SHARE = 0.2
+"""Maximum share of the split that is held out."""
 
-FEWEST = 10
-"""Examples on which nothing can be chosen any more."""
+MIN_USABLE = 10
+"""Minimum number of examples for a selection; a smaller held-out split is an error."""
 
 BINS = 10
-"""Of a regression's labels, equally full: what stands for classes."""
+"""Number of quantile bins of a regression's labels, used as strata."""
 
 
 def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
-    """The splits as a suite's `spec` asks for them: as they are, or with a part of the training split held out.
+    """Return the splits with a held-out split if the suite selects on the training split; else unchanged.
 
     Raises:
-        UserError: the training split is too small, or labels are hidden that are to be chosen on.
+        UserError: the training split is too small, or the suite selects on validation splits whose labels are hidden.
     """
     if spec is None:
         return splits
     if spec.on == "train":
-        return cut(task, splits, share=spec.share, seed=spec.seed)
-    for name, part in splits.validation.items():
-        if task.kind == "classification" and min(part["label"], default=0) < 0:
+        return split_training(task, splits, share=spec.share, seed=spec.seed)
+    for name, split in splits.validation.items():
+        if task.kind == "classification" and min(split["label"], default=0) < 0:
             raise UserError(
                 Problem(
-                    f"task {task.name!r} hides the labels of its split {name}: nothing can be chosen on it; choose on"
-                    " train, or take the task out",
+                    f"task {task.name!r}: the labels of split {name!r} are hidden, so it cannot be used for selection;"
+                    " select on train, or remove the task",
                     "selection",
                 )
             )
     return splits
 
 
-def cut(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:
-    """Hold a part of the training split out: a function of the split, `share` and `seed` alone.
+def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:
+    """Move a part of the training split to the held-out split. Depends on the split, `share` and `seed` alone.
 
-    Of the n examples it is round(share n), but at least `LEAST`, and at most `MOST` of n. Of every class (regression:
-    of every tenth of the labels) it has its part, to within one example. Of QA it has whole paragraphs, with all their
-    questions, which may make it a little smaller. Both parts keep the order of the split.
+    Of n examples, round(share n) are held out, but at least `MIN_EXAMPLES`, and at most `MAX_SHARE` of n. The split is
+    stratified by class (regression: by decile of the labels), to within one example. For QA, paragraphs are held out
+    with all their questions, so there may be fewer examples. Both parts keep the order of the split.
 
     Raises:
         UserError: the split is too small.
     """
-    count = size(len(splits.train), share)
-    if count >= FEWEST:
-        held = (_paragraphs if task.kind == "qa" else _stratified)(task, splits.train, count, seed)
-    if count < FEWEST or not held.any():
+    count = held_out_size(len(splits.train), share)
+    if count >= MIN_USABLE:
+        held_out = (_paragraphs if task.kind == "qa" else _stratified)(task, splits.train, count, seed)
+    if count < MIN_USABLE or not held_out.any():
         raise UserError(
             Problem(
-                f"task {task.name!r} has {len(splits.train)} training examples, too few to hold some out to choose on:"
-                f" at most {MOST:.0%} are, and fewer than {FEWEST} say nothing; take the task out, or choose nothing",
+                f"task {task.name!r} has {len(splits.train)} training examples, too few for a held-out split: at most"
+                f" {MAX_SHARE:.0%} are held out, and at least {MIN_USABLE} are needed; remove the task, or do without"
+                " selection and tuning",
                 "selection",
             )
         )
     train = splits.train
-    return replace(splits, train=train.select(np.flatnonzero(~held)), selection=train.select(np.flatnonzero(held)))
+    return replace(
+        splits, train=train.select(np.flatnonzero(~held_out)), selection=train.select(np.flatnonzero(held_out))
+    )
 
 
-def size(examples: int, share: float) -> int:
-    """How many of a split's examples are held out."""
-    return min(max(round(share * examples), LEAST), int(MOST * examples))
+def held_out_size(examples: int, share: float) -> int:
+    """Return the number of held-out examples of a split of `examples`."""
+    return min(max(round(share * examples), MIN_EXAMPLES), int(MAX_SHARE * examples))
 
 
 def _stratified(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np.bool_]:
-    """Which rows, drawn from each stratum by itself."""
+    """Return a mask [n] of held-out rows, sampled from each stratum."""
     labels = np.asarray(train["label"][:])
     if task.kind == "regression":
         labels = np.searchsorted(np.quantile(labels, np.arange(1, BINS) / BINS), labels, side="right")
     _, stratum = np.unique(labels, return_inverse=True)
     order = _shuffled(len(train), seed)
-    held = np.zeros(len(train), dtype=bool)
-    for each, part in enumerate(_parts(np.bincount(stratum), count)):
-        held[order[stratum[order] == each][:part]] = True
-    return held
+    held_out = np.zeros(len(train), dtype=bool)
+    for index, size in enumerate(_apportion(np.bincount(stratum), count)):
+        held_out[order[stratum[order] == index][:size]] = True
+    return held_out
 
 
-def _parts(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`count`, split in proportion to `sizes`: what is left over by rounding down goes to the largest fractions."""
+def _apportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Split `count` in proportion to `sizes`, by the largest-remainder method."""
     exact = count * sizes / sizes.sum()
     parts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     largest = np.argsort(-(exact - parts), kind="stable")
@@ -103,16 +106,16 @@ def _parts(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _paragraphs(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np.bool_]:
-    """Which rows: of the paragraphs in random order all that still fit."""
+    """Return a mask [n] of held-out rows: in random order, each paragraph whose questions still fit."""
     _, paragraph = np.unique(np.asarray(train["context"][:], dtype=object), return_inverse=True)
     questions = np.bincount(paragraph)
-    left, chosen = count, np.zeros(len(questions), dtype=bool)
-    for each in _shuffled(len(questions), seed):
-        if questions[each] <= left:
-            chosen[each] = True
-            left -= questions[each]
-    held: NDArray[np.bool_] = chosen[paragraph]
-    return held
+    remaining, chosen = count, np.zeros(len(questions), dtype=bool)
+    for index in _shuffled(len(questions), seed):
+        if questions[index] <= remaining:
+            chosen[index] = True
+            remaining -= questions[index]
+    held_out: NDArray[np.bool_] = chosen[paragraph]
+    return held_out
 
 
 def _shuffled(count: int, seed: int) -> NDArray[np.int64]:

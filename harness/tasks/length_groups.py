@@ -1,4 +1,4 @@
-"""The split of a batch into groups of examples of similar length, so that each group needs little padding."""
+"""Groups of similar length within a batch, to reduce padding."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_GROUPS = 4
-"""Groups of a batch at most."""
+"""Maximum number of groups of a batch."""
 
 GROUP_COST = 64
-"""What one more group costs, in padded tokens: a forward and a backward pass take some time however small the group is.
-On a CPU that is about 130 tokens of a student of 3 layers and width 384 (a pass touches the gradient of the whole
-embedding matrix), and fewer of larger ones."""
+"""Cost of one more group, in tokens: the fixed cost of a forward and a backward pass.
+
+On a CPU it is about 130 tokens for a student of 3 layers and hidden size 384, since a pass touches the gradient of the
+complete embedding matrix, and less for larger students."""
 
 
-def split_by_length(lengths: Sequence[int] | NDArray[np.int64], *, most: int, cost: int) -> list[int]:
-    """The sizes of the groups, in order, of rows that are sorted by length, the longest first.
+def split_by_length(lengths: Sequence[int] | NDArray[np.int64], *, max_groups: int, group_cost: int) -> list[int]:
+    """Split rows, sorted by length in descending order, into consecutive groups; return the group sizes.
 
-    Minimises the padded tokens, each group padded to its longest row, plus `cost` for each group, over all splits into
-    at most `most` consecutive groups. Of equally good splits it takes one with the fewest groups. Exact, by dynamic
-    programming: O(`most` B^2) for B rows.
+    Minimizes the number of tokens, each group padded to its longest row, plus `group_cost` for each group, over all
+    splits into at most `max_groups` groups. Of several optimal splits it returns one with the fewest groups. Exact, by
+    dynamic programming in O(max_groups B^2) for B rows.
     """
     longest = np.asarray(lengths, dtype=np.int64)
     count = len(longest)
     ends = np.arange(count + 1)
-    # tokens[first, end]: of the group of rows first .. end - 1, padded to its longest row, which is its first one.
+    # tokens[first, end]: padded tokens of the group of rows first .. end - 1, whose first row is the longest.
     tokens = np.where(ends[None, :] > ends[:-1, None], longest[:, None] * (ends[None, :] - ends[:-1, None]), 2**60)
-    best = tokens[0]  # of the first `end` rows in one group
+    best = tokens[0]  # [end], the first `end` rows in one group
     starts: list[NDArray[np.int64]] = []
-    totals = [int(best[count]) + cost]
-    for groups in range(2, min(most, count) + 1):
-        ways = best[:-1, None] + tokens  # [start of the last group, end]
-        starts.append(ways.argmin(0))
-        best = ways.min(0)
-        totals.append(int(best[count]) + cost * groups)
+    totals = [int(best[count]) + group_cost]
+    for groups in range(2, min(max_groups, count) + 1):
+        candidates = best[:-1, None] + tokens  # [start of the last group, end]
+        starts.append(candidates.argmin(0))
+        best = candidates.min(0)
+        totals.append(int(best[count]) + group_cost * groups)
     groups = int(np.argmin(totals)) + 1
     cuts = [count]
-    for chosen in reversed(starts[: groups - 1]):
-        cuts.append(int(chosen[cuts[-1]]))
+    for last_start in reversed(starts[: groups - 1]):
+        cuts.append(int(last_start[cuts[-1]]))
     edges = [0, *reversed(cuts)]
     return [end - first for first, end in pairwise(edges)]

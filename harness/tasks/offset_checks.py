@@ -1,4 +1,4 @@
-"""A check of a tokenizer's offsets: the text at a token's place must be what the token decodes to."""
+"""Validation of a tokenizer's offsets: the text at a token's offsets must equal the decoded token."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from tokenizers.models import WordPiece
 
 from harness.api.errors import UserError
 from harness.tasks.features import DROPPED
-from harness.tasks.qa_answers import shown
+from harness.tasks.qa_answers import short_repr
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 EXAMPLES = 50
-"""Texts of each column that are checked, and as many that are not ASCII: wrong offsets are a fault of the tokenizer,
-which shows in any text, or in the texts that it normalizes."""
+"""Number of texts of each column that are checked; and as many texts that are not ASCII.
 
-ALLOWED = 0.01
-"""Share of tokens that may disagree: normalizers rewrite single characters (ligatures, fractions) in ways of their
-own."""
+A sample is enough: wrong offsets are a fault of the tokenizer, which shows in any text or in those it normalizes."""
+
+MAX_MISMATCH = 0.01
+"""Maximum share of tokens that may differ from their text: normalizers rewrite some characters, such as ligatures."""
 
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
-"""What a token decodes to that is a part of a character's bytes."""
+"""Decoded form of a token that has only some bytes of a character."""
 
 
 def refuse_wrong_offsets(dataset: Dataset, columns: Iterable[str], tokenizer: Any) -> None:
-    """Check the offsets of `tokenizer` on some texts of a split.
+    """Check the offsets of `tokenizer` on a sample of the texts of a split.
 
     Raises:
-        UserError: more than `ALLOWED` of the tokens are not what the text has at their offsets.
+        UserError: more than `MAX_MISMATCH` of the tokens differ from the text at their offsets.
     """
     tokens, wrong, example = 0, 0, ""
     decoded: dict[int, str | None] = {}
@@ -42,11 +42,11 @@ def refuse_wrong_offsets(dataset: Dataset, columns: Iterable[str], tokenizer: An
                 tokens += 1
                 if not _agree(span, token):
                     wrong += 1
-                    example = example or f"token {shown(token)} has the offsets of {shown(span)}"
-    if wrong > ALLOWED * tokens:
+                    example = example or f"token {short_repr(token)} has the offsets of {short_repr(span)}"
+    if wrong > MAX_MISMATCH * tokens:
         raise UserError(
-            f"the offsets of {type(tokenizer).__name__} are wrong for {wrong} of {tokens} tokens ({example}): answers,"
-            " and tokens of other tokenizers, cannot be found by them; use another model, or repair its tokenizer.json"
+            f"the offsets of {type(tokenizer).__name__} are wrong for {wrong} of {tokens} tokens ({example}):"
+            " they locate answers and align tokenizers; use another model, or repair its tokenizer.json"
         )
 
 
@@ -56,8 +56,7 @@ def _sample(texts: Sequence[str]) -> Iterator[str]:
 
 
 def _pairs(text: str, tokenizer: Any, decoded: dict[int, str | None]) -> Iterator[tuple[str, str]]:
-    """What the text has at each token's offsets, and what the token decodes to; without those that decode to no
-    text."""
+    """Yield the text at each token's offsets and the decoded token; tokens that do not decode to text are skipped."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     for id, (begin, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
         if id not in decoded:
@@ -68,7 +67,7 @@ def _pairs(text: str, tokenizer: Any, decoded: dict[int, str | None]) -> Iterato
 
 
 def _decode(id: int, tokenizer: Any) -> str | None:
-    """None for special tokens, parts of a character's bytes, and where the tokenizer cannot decode."""
+    """Decode one token; None for special tokens, partial characters, and tokenizers without a decoder."""
     if id in tokenizer.all_special_ids:
         return None
     backend = tokenizer.backend_tokenizer
@@ -83,12 +82,14 @@ def _decode(id: int, tokenizer: Any) -> str | None:
 
 
 def _agree(span: str, token: str) -> bool:
-    """Whether they are the same but for case, accents, blanks and Unicode form, which may make several tokens of one
-    character."""
-    found, expected = _folded(span), _folded(token)
-    return found == expected or (len(span.strip()) == 1 and expected in found)
+    """Compare without regard to case, accents, white space and Unicode form.
+
+    One character may normalize to several, of which the token has only some.
+    """
+    folded_span, folded_token = _fold(span), _fold(token)
+    return folded_span == folded_token or (len(span.strip()) == 1 and folded_token in folded_span)
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     letters = unicodedata.normalize("NFKD", text).casefold()
     return "".join(letter for letter in letters if unicodedata.category(letter) not in DROPPED)

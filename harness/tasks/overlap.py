@@ -1,4 +1,4 @@
-"""Overlap of training and validation texts: examples that are scored and were trained on."""
+"""Overlap of training and validation data: validation examples whose texts are also in the training split."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from harness.tasks.features import text_columns
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.api.task import Splits
 
-TEXTS = ("text", "text_pair", "question", "context")
-
 
 def overlap(splits: Splits) -> dict[str, int]:
-    """How many examples of each validation split have the texts of a training example.
+    """Count the examples of each validation split that have the same texts as a training example.
 
-    All texts of an example count together (both sentences, question and context), compared without regard to case,
-    white space and Unicode form (NFKC).
+    All texts of an example must be equal (both sentences, question and context), without regard to case, white space
+    and Unicode form (NFKC).
     """
-    trained = {hash(texts) for texts in _texts(splits.train)}
+    training_texts = {hash(texts) for texts in _texts(splits.train)}
     return {
-        name: sum(hash(texts) in trained for texts in _texts(validation))
+        name: sum(hash(texts) in training_texts for texts in _texts(validation))
         for name, validation in splits.validation.items()
     }
 
 
 def _texts(rows: Dataset) -> Iterator[tuple[str, ...]]:
-    names = [name for name in TEXTS if name in rows.column_names]
+    names = text_columns(rows)
     for batch in rows.select_columns(names).iter(batch_size=1000):
         yield from zip(*([normalized(text) for text in batch[name]] for name in names), strict=True)
 
 
-@lru_cache(1000)  # many questions have one context, one after another
+@lru_cache(1000)  # consecutive questions share a context
 def normalized(text: str) -> str:
+    """Return the text in NFKC, case-folded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

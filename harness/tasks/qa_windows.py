@@ -1,4 +1,4 @@
-"""Extractive QA: windows that slide over a context which is too long for the model."""
+"""Tokenization of extractive QA: overlapping windows over contexts that are too long for the model."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.features import CHUNK, DROPPED, Row, words_of
-from harness.tasks.token_offsets import places_of
+from harness.tasks.features import CHUNK, DROPPED, Row, word_ids_of
+from harness.tasks.token_offsets import token_places
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MAX_QUESTION = 64
-"""Most tokens of a question, and never more than half of what `max_length` leaves for text."""
+"""Maximum number of tokens of a question; never more than half of the tokens that `max_length` leaves for text."""
+
 OVERLAP = 128
-"""Most tokens that neighbouring windows share, and never more than half of the shortest window."""
+"""Maximum overlap of neighbouring windows, in tokens; never more than half of the shortest window."""
 
 
 def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool = False) -> Iterator[Row]:
-    """Question and a part of the context, row by row, so that every token of the context is in some row."""
-    room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
-    question_room = min(MAX_QUESTION, room // 2)
-    overlap = min(OVERLAP, (room - question_room) // 2)
+    """Yield one row for each window: the question and a part of the context. Every token of the context is in a row.
+
+    Args:
+        dataset: examples with the columns ``id``, ``question``, ``context`` and ``answers``.
+        max_length: maximum number of tokens of a row.
+        places: whether rows have `places`, see `harness.tasks.token_offsets`.
+    """
+    available = max_length - tokenizer.num_special_tokens_to_add(pair=True)
+    question_length = min(MAX_QUESTION, available // 2)
+    overlap = min(OVERLAP, (available - question_length) // 2)
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
         tokens = tokenizer(
-            _cut(chunk["question"], tokenizer, question_room),
+            _truncate(chunk["question"], tokenizer, question_length),
             chunk["context"],
             truncation="only_second",
             max_length=max_length,
@@ -56,11 +63,11 @@ def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places
             example=first + example,
             input_ids=tokens["input_ids"][index],
             token_type_ids=types and types[index],
-            word_ids=words_of(tokens, index),
+            word_ids=word_ids_of(tokens, index),
             label=answer_span(chunk["answers"][example], in_context, offsets),
             answer_mask=answer_mask,
             offsets=offsets,
-            places=places_of(tokens, index, _texts(chunk, example)) if places else None,
+            places=token_places(tokens, index, _texts(chunk, example)) if places else None,
         )
 
 
@@ -71,26 +78,32 @@ def _texts(chunk: Mapping[str, Sequence[Any]], example: int) -> list[str]:
 def answer_span(
     answers: Sequence[Mapping[str, Any]], in_context: NDArray[np.bool_], offsets: NDArray[np.int32]
 ) -> tuple[int, int]:
-    """First and last token of the first answer; (0, 0) where it is not wholly in the window."""
+    """Return the first and last token of the first answer, or (0, 0) if the window does not contain all of it.
+
+    Args:
+        answers: of the question, with ``text`` and ``start``.
+        in_context: bool [n], the tokens of the context.
+        offsets: int32 [n, 2], each token's first character in the context and the one after its last.
+    """
     tokens = np.flatnonzero(in_context)
     if not answers or not len(tokens):
         return 0, 0
     start, text = answers[0]["start"], answers[0]["text"]
     inside = tokens[(offsets[tokens, 1] > start) & (offsets[tokens, 0] < start + len(text))]
-    kept = [place for place, letter in enumerate(text, start) if unicodedata.category(letter) not in DROPPED]
-    whole = len(inside) and kept and offsets[tokens[0], 0] <= kept[0] and offsets[tokens[-1], 1] > kept[-1]
-    return (int(inside[0]), int(inside[-1])) if whole else (0, 0)
+    solid = [index for index, letter in enumerate(text, start) if unicodedata.category(letter) not in DROPPED]
+    complete = len(inside) and solid and offsets[tokens[0], 0] <= solid[0] and offsets[tokens[-1], 1] > solid[-1]
+    return (int(inside[0]), int(inside[-1])) if complete else (0, 0)
 
 
-def _cut(questions: Sequence[str], tokenizer: Any, room: int) -> list[str]:
-    """The beginnings of `questions` that take no more than `room` tokens each."""
-    cut = list(questions)
-    long = list(range(len(cut)))
-    while long:  # a cut word may break into more tokens than it had: look again
-        texts = [cut[index] for index in long]
+def _truncate(questions: Sequence[str], tokenizer: Any, max_tokens: int) -> list[str]:
+    """Truncate each question to at most `max_tokens` tokens."""
+    truncated = list(questions)
+    long = list(range(len(truncated)))
+    while long:  # repeat, since a truncated word may have more tokens than before
+        texts = [truncated[index] for index in long]
         tokens = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = dict(zip(long, tokens["offset_mapping"], strict=True))
-        long = [index for index in long if len(offsets[index]) > room]
+        long = [index for index in long if len(offsets[index]) > max_tokens]
         for index in long:
-            cut[index] = cut[index][: min(offsets[index][room - 1][1], len(cut[index]) - 1)]
-    return cut
+            truncated[index] = truncated[index][: min(offsets[index][max_tokens - 1][1], len(truncated[index]) - 1)]
+    return truncated

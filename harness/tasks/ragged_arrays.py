@@ -1,4 +1,4 @@
-"""Rows of unequal length, kept without padding."""
+"""Ragged arrays: rows of different lengths in one array, without padding."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows in one array, so that a whole data set costs two: row i is ``values[starts[i]:starts[i + 1]]``."""
+    """A ragged array in two NumPy arrays: row i is ``values[starts[i]:starts[i + 1]]``."""
 
     values: NDArray[Any]
     starts: NDArray[np.int64]
 
     @staticmethod
     def of(rows: Sequence[ArrayLike], dtype: type[np.generic], width: tuple[int, ...] = ()) -> Ragged:
-        """Rows of shape [n, *width] each, any n."""
+        """Build a ragged array from rows of shape [n, *width], any n."""
         arrays = [np.asarray(row, dtype).reshape(-1, *width) for row in rows]
         starts = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum([len(array) for array in arrays], out=starts[1:])
@@ -33,17 +33,17 @@ class Ragged:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Int64 [rows]."""
+        """Lengths of all rows, int64 [rows]."""
         return np.diff(self.starts)
 
     def lengths_of(self, rows: Sequence[int]) -> NDArray[np.int64]:
-        """Int64 [len(rows)], of these rows alone: at no cost that grows with the data set."""
+        """Lengths of the given rows, int64 [len(rows)], in time independent of the number of all rows."""
         index = np.asarray(rows)
         lengths: NDArray[np.int64] = self.starts[index + 1] - self.starts[index]
         return lengths
 
     def padded(self, rows: Sequence[int], length: int, fill: int | bool) -> NDArray[Any]:
-        """The named rows as [len(rows), length, *width], filled up at their ends."""
+        """Return the given rows as [len(rows), length, *width], padded at the end with `fill`."""
         block = np.full((len(rows), length, *self.values.shape[1:]), fill, dtype=self.values.dtype)
         for target, row in zip(block, rows, strict=True):
             values = self[row]
@@ -53,16 +53,16 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Strings(Sequence[str]):
-    """Texts that take no more memory than their letters, in UTF-8."""
+    """An immutable sequence of texts, stored as one UTF-8 array."""
 
     letters: Ragged
 
     @staticmethod
     def of(texts: Sequence[str]) -> Strings:
-        each = [text.encode() for text in texts]
-        starts = np.zeros(len(each) + 1, dtype=np.int64)
-        np.cumsum([len(text) for text in each], out=starts[1:])
-        return Strings(Ragged(np.frombuffer(b"".join(each), np.uint8), starts))
+        encoded = [text.encode() for text in texts]
+        starts = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in encoded], out=starts[1:])
+        return Strings(Ragged(np.frombuffer(b"".join(encoded), np.uint8), starts))
 
     def __len__(self) -> int:
         return len(self.letters)

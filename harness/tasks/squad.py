@@ -1,4 +1,4 @@
-"""Extractive QA: SQuAD 1.1 (Rajpurkar et al., 2016) and 2.0, which has questions without an answer (2018)."""
+"""The tasks SQuAD 1.1 (Rajpurkar et al., 2016) and SQuAD 2.0 (Rajpurkar et al., 2018; has unanswerable questions)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness import hookimpl
 from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, Fault, refuse_invalid_split
-from harness.tasks.qa_answers import Unusable, located
+from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,37 +47,37 @@ def _load(config: str, default_source: str, source: str | None) -> Splits:
     data = load_source(where, config)
     title = f"data set {where!r}, config {config!r}"
 
-    parts, repaired = {}, {}
+    examples, repaired = {}, {}
     for split in ("train", "validation"):
         rows = get_split(data, split, COLUMNS, title)
-        parts[split], repaired[split] = _examples(rows, f"{title}, split {split!r}")
-    return Splits(parts["train"], {"validation": parts["validation"]}, repaired=repaired)
+        examples[split], repaired[split] = _examples(rows, f"{title}, split {split!r}")
+    return Splits(examples["train"], {"validation": examples["validation"]}, repaired=repaired)
 
 
 def _examples(rows: Dataset, where: str) -> tuple[Dataset, int]:
-    """SQuAD's rows with each answer's text and start side by side, and how many answers had to be corrected.
+    """Return SQuAD's rows with answers as a list of text and start, and the number of corrected answers.
 
     Raises:
-        UserError: some answers cannot be read, or are not in the context, or in several places.
+        UserError: a column is invalid, or an answer cannot be parsed or located in its context.
     """
     import datasets
 
     refuse_invalid_split(Columns("qa"), rows, where, answers=False)
     columns = {name: rows[name][:] for name in COLUMNS}
     answers, repaired, faults = [], 0, {}
-    for row, (written, context) in enumerate(zip(columns["answers"], columns["context"], strict=True)):
+    for row, (value, context) in enumerate(zip(columns["answers"], columns["context"], strict=True)):
         try:
-            found, corrected = located(written, context)
-        except Unusable as error:
+            located, corrected = locate_answers(value, context)
+        except InvalidAnswerError as error:
             faults[row] = str(error)
             continue
-        answers.append([asdict(answer) for answer in found])
+        answers.append([asdict(answer) for answer in located])
         repaired += corrected
     if faults:
         first = next(iter(faults.values()))
         raise UserError(Fault(list(faults), first, EXPECTED).problem(where, "answers", columns["id"]))
     if repaired:
-        log.warning("%s: corrected where %d answers start, or blanks around them", where, repaired)
+        log.warning("%s: corrected the start or surrounding white space of %d answers", where, repaired)
     features = datasets.Features(
         {
             "id": datasets.Value("string"),
@@ -91,9 +91,7 @@ def _examples(rows: Dataset, where: str) -> tuple[Dataset, int]:
 
 TASKS = (
     _task("squad", "plain_text", "rajpurkar/squad", "answers to questions, found in a paragraph", unanswerable=False),
-    _task(
-        "squad_v2", "squad_v2", "rajpurkar/squad_v2", "the same, where some questions have no answer", unanswerable=True
-    ),
+    _task("squad_v2", "squad_v2", "rajpurkar/squad_v2", "squad, with questions that have no answer", unanswerable=True),
 )
 
 

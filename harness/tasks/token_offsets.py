@@ -1,4 +1,4 @@
-"""Where in its example's text a token stands: by this, tokens of two tokenizers find each other."""
+"""Positions of tokens in the text of their example, by which the tokens of two tokenizers are aligned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOWHERE = -1000
-"""Sentence, begin and end of padding."""
+"""Value of sentence, begin and end for padding."""
 
 
-def places_of(tokens: Any, row: int, texts: Sequence[str]) -> NDArray[np.int32]:
-    """Of one row of a tokenizer's answer, which holds offsets: int32 [n, 3], a token's sentence, its first character
-    and the one after its last.
+def token_places(tokens: Any, row: int, texts: Sequence[str]) -> NDArray[np.int32]:
+    """Return int32 [n, 3] for one row of a `BatchEncoding`: a token's sentence, first character, and end (exclusive).
 
-    Blanks at a token's ends are left out, as byte-level tokenizers differ in whether they count them; a token that is
-    blank altogether has no width. Sentences are 0 and 1, `texts` in their order. Special tokens stand in sentences of
-    their own, as one character: -1 for the first token ([CLS], <s>), then -2, -3, ... for each run of separators, so
-    that [SEP] meets both of </s></s>.
+    White space at either end of a token is excluded, since byte-level tokenizers differ in whether they include it; a
+    token of white space alone is empty. Sentences are 0 and 1, in the order of `texts`. Special tokens have sentences
+    of their own, with the characters 0 to 1: -1 for the first token ([CLS], <s>), then -2, -3, ... for each run of
+    separators, so that [SEP] is aligned with both tokens of </s></s>.
+
+    Args:
+        tokens: a `BatchEncoding` with offsets.
+        row: a row of `tokens`.
+        texts: the sentences of the row.
     """
     sentences = np.array([NOWHERE if sentence is None else sentence for sentence in tokens.sequence_ids(row)])
     offsets = np.array(tokens["offset_mapping"][row], dtype=np.int32).reshape(-1, 2)
@@ -33,16 +37,16 @@ def places_of(tokens: Any, row: int, texts: Sequence[str]) -> NDArray[np.int32]:
     places[special, 1:] = (0, 1)
     for sentence, text in enumerate(texts):
         inside = sentences == sentence
-        places[inside, 1:] = _without_blanks(text, offsets[inside])
+        places[inside, 1:] = _without_white_space(text, offsets[inside])
     return places
 
 
-def _without_blanks(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
-    """[n, 2], narrowed to the characters between its outer blanks; of no width where there are none."""
+def _without_white_space(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the offsets, [n, 2], without white space at either end; empty spans stay where they begin."""
     solid = np.array([not letter.isspace() for letter in text], dtype=np.bool_)
-    before = np.concatenate([[0], np.cumsum(solid)])  # solid characters before each place
-    where = np.append(np.flatnonzero(solid), len(text))
+    before = np.concatenate([[0], np.cumsum(solid)])  # [i]: characters before i that are not white space
+    solid_indices = np.append(np.flatnonzero(solid), len(text))
     begin, end = offsets.T
     blank = before[begin] == before[end]
-    first, last = where[before[begin]], where[before[end] - 1]
+    first, last = solid_indices[before[begin]], solid_indices[before[end] - 1]
     return np.stack([np.where(blank, begin, first), np.where(blank, begin, last + 1)], axis=1).astype(np.int32)

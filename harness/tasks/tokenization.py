@@ -1,4 +1,4 @@
-"""Tokenised examples, and the padded batches made of them."""
+"""Tokenization of a task's examples, and their collation into padded batches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.errors import UserError
-from harness.tasks.features import CHUNK, Row, words_of
+from harness.tasks.features import CHUNK, Row, word_ids_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import windows
 from harness.tasks.ragged_arrays import Ragged, Strings
-from harness.tasks.token_offsets import places_of
+from harness.tasks.token_offsets import token_places
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,20 +29,20 @@ VALUES, STARTS = ".values", ".starts"
 
 @dataclass(frozen=True)
 class TokenizedExamples:
-    """Tokenised examples, R rows, one for each example; for QA one for each window over its context.
+    """A tokenized data set of R rows: one row for each example; for QA, one for each window over its context.
 
     Attributes:
-        kind: what the labels mean.
-        ids: the examples' ids; for QA the windows', ``{example}#{window}``.
-        examples: int64 [R], the index of the example that a row comes from.
-        input_ids: int32, unpadded, special tokens and all.
-        token_type_ids: int8, only where the model has them.
-        word_ids: int32, which word of its sentence a token belongs to, -1 for special tokens.
+        kind: kind of the task, which determines the labels.
+        ids: ids of the examples; for QA, ids of the windows, ``{example}#{window}``.
+        examples: int64 [R], the index of each row's example.
+        input_ids: int32, unpadded, with special tokens.
+        token_type_ids: int8; None if the model has none.
+        word_ids: int32, index of a token's word in its sentence, -1 for special tokens.
         labels: classification int64 [R]; regression float32 [R]; QA int64 [R, 2], first and last token of the answer,
             both 0 ([CLS]) in a window without it.
-        answer_mask: QA only, bool, where an answer may lie ([CLS] and the context's tokens).
+        answer_mask: QA only, bool, tokens at which an answer may start or end ([CLS] and the context's tokens).
         offsets: QA only, int32 rows of [n, 2], a token's first character in the context and the one after its last.
-        places: only where they were asked for, int32 rows of [n, 3]: see `harness.tasks.token_offsets`.
+        places: int32 rows of [n, 3], see `harness.tasks.token_offsets`; None unless requested.
     """
 
     kind: TaskKind
@@ -61,24 +61,24 @@ class TokenizedExamples:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row, int64 [R]."""
+        """Number of tokens of each row, int64 [R]."""
         return self.input_ids.lengths
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it holds, by name: a column, or the ``.values`` and ``.starts`` of a ragged one."""
-        found: dict[str, NDArray[Any]] = {}
+        """Return all columns as arrays by name; a ragged column as ``{name}.values`` and ``{name}.starts``."""
+        arrays: dict[str, NDArray[Any]] = {}
         for column in fields(self)[1:]:
             content = getattr(self, column.name)
             content = content.letters if isinstance(content, Strings) else content
             if isinstance(content, Ragged):
-                found |= {f"{column.name}{VALUES}": content.values, f"{column.name}{STARTS}": content.starts}
+                arrays |= {f"{column.name}{VALUES}": content.values, f"{column.name}{STARTS}": content.starts}
             elif content is not None:
-                found[column.name] = content
-        return found
+                arrays[column.name] = content
+        return arrays
 
     @staticmethod
     def of_arrays(kind: TaskKind, arrays: Mapping[str, NDArray[Any]]) -> TokenizedExamples:
-        """What `arrays` was of."""
+        """Build the examples from the result of `arrays`."""
         columns: dict[str, Any] = {}
         for column in fields(TokenizedExamples)[1:]:
             values = arrays.get(f"{column.name}{VALUES}")
@@ -89,53 +89,59 @@ class TokenizedExamples:
 
 
 def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False) -> TokenizedExamples:
-    """Tokenise one split of a `Splits`. No row has more than `max_length` tokens.
+    """Tokenize one split of a `Splits`.
 
-    Sentences are cut at their end, of a pair the longer one first. For QA see `harness.tasks.qa_windows`. `places` asks
-    for those of all tokens, for teachers that read along with another tokenizer.
+    Args:
+        dataset: the split.
+        task: the task of the split.
+        tokenizer: a fast tokenizer.
+        max_length: maximum number of tokens of a row. Sentences are truncated at their end, of a pair the longer one
+            first. For QA, contexts are split into windows, see `harness.tasks.qa_windows`.
+        places: whether to return the tokens' `places`, which teachers with another tokenizer need.
 
     Raises:
-        UserError: `tokenizer` is not a fast one, and cannot tell which word a token belongs to; or its offsets, where
-            they are needed, are wrong.
+        UserError: `tokenizer` is not a fast tokenizer, or its offsets are wrong and needed.
     """
-    return join(encode_by_parts(dataset, task, tokenizer, max_length, places=places))
+    return concatenate(encode_in_chunks(dataset, task, tokenizer, max_length, places=places))
 
 
-def encode_by_parts(
+def encode_in_chunks(
     dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, places: bool = False
 ) -> Iterator[TokenizedExamples]:
-    """`encode`, some rows after others, so that never more of them need be in memory; their `join` is the whole."""
+    """`encode` in chunks of `CHUNK` examples, to bound memory; `concatenate` joins them."""
     if not tokenizer.is_fast:
-        raise UserError(f"{type(tokenizer).__name__} is no fast tokenizer, and cannot tell the words of its tokens")
+        raise UserError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer and has no word ids; use a model with a tokenizer.json"
+        )
     if task.kind == "qa" or places:
         texts = ("question", "context") if task.kind == "qa" else ("text", "text_pair")
         refuse_wrong_offsets(dataset, [name for name in texts if name in dataset.column_names], tokenizer)
     if task.kind != "qa":
-        return parts(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
-    return parts(task.kind, windows(dataset, tokenizer, max_length, places=places))
+        return chunked(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
+    return chunked(task.kind, windows(dataset, tokenizer, max_length, places=places))
 
 
-def join(parts: Iterable[TokenizedExamples]) -> TokenizedExamples:
-    """All their rows; at least one part."""
-    each = list(parts)
-    columns = [part.arrays() for part in each]
+def concatenate(chunks: Iterable[TokenizedExamples]) -> TokenizedExamples:
+    """Concatenate the rows of one or more chunks."""
+    first, *others = chunks
+    chunk_arrays = [chunk.arrays() for chunk in (first, *others)]
     joined = {}
-    for name in columns[0]:
-        arrays = [column[name] for column in columns]
-        joined[name] = np.concatenate(_moved(arrays) if name.endswith(STARTS) else arrays)
-    return TokenizedExamples.of_arrays(each[0].kind, joined)
+    for name in chunk_arrays[0]:
+        arrays = [columns[name] for columns in chunk_arrays]
+        joined[name] = np.concatenate(_shift_starts(arrays) if name.endswith(STARTS) else arrays)
+    return TokenizedExamples.of_arrays(first.kind, joined)
 
 
-def _moved(starts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """Those of each ragged array behind the ones before."""
-    ends = np.cumsum([0, *(own[-1] for own in starts)])
-    return [own[index > 0 :] + ends[index] for index, own in enumerate(starts)]
+def _shift_starts(chunks: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Shift the starts of each chunk by the number of values before it."""
+    ends = np.cumsum([0, *(starts[-1] for starts in chunks)])
+    return [starts[index > 0 :] + ends[index] for index, starts in enumerate(chunks)]
 
 
 def collate(
     encoded: TokenizedExamples, rows: Sequence[int], pad_token_id: int, *, pad_to_multiple_of: int = 1
 ) -> Batch:
-    """The named rows as one batch, padded at their ends to the longest, rounded up to a multiple."""
+    """Collate the given rows into a batch, padded at the end to the longest row, rounded up to a multiple."""
     import torch
 
     from harness.api.batch import Batch
@@ -177,18 +183,18 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
                 example=first + index,
                 input_ids=tokens["input_ids"][index],
                 token_type_ids=types and types[index],
-                word_ids=words_of(tokens, index),
+                word_ids=word_ids_of(tokens, index),
                 label=label,
-                places=places_of(tokens, index, [column[index] for column in texts]) if places else None,
+                places=token_places(tokens, index, [column[index] for column in texts]) if places else None,
             )
 
 
-def parts(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
-    """The rows, column by column, so many at once; one part without rows if there are none."""
-    each = iter(rows)
-    chunk = list(islice(each, CHUNK))
+def chunked(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
+    """Convert rows to `TokenizedExamples` of `CHUNK` rows each; without rows, to one empty chunk."""
+    iterator = iter(rows)
+    chunk = list(islice(iterator, CHUNK))
     yield _columns(kind, chunk)
-    while chunk := list(islice(each, CHUNK)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield _columns(kind, chunk)
 
 

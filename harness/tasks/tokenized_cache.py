@@ -1,4 +1,4 @@
-"""Tokenised examples in the cache: made once, then memory-mapped by every run of every suite that reads the same."""
+"""The cache of tokenized data sets: each is tokenized once and memory-mapped by later runs of any suite."""
 
 from __future__ import annotations
 
@@ -26,74 +26,79 @@ from harness.tasks.tokenization import STARTS, TokenizedExamples
 log = logging.getLogger("harness")
 
 ENCODING_VERSION = 1
-"""Of how examples become tokens. Raise it when that changes: what is in the cache is made anew then."""
+"""Version of the tokenization. Increment it when the tokenization changes, to invalidate the cache."""
 
 
 class Column(FrozenModel):
-    """One array: its dtype and shape."""
+    """Dtype and shape of one array."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class Manifest(FrozenModel):
-    """What a folder holds, and what it is made of."""
+    """Contents of a cached folder: the parts of its cache key, the kind of task, and the arrays."""
 
     parts: dict[str, Any]
     kind: TaskKind
     columns: dict[str, Column]
 
 
-def recipe(data: str, reader: str, tokenizer: Any, max_length: int | None, **more: Any) -> dict[str, Any]:
-    """What decides the tokens: the data's fingerprint, the tokenizer's (`reader`), and how examples are cut."""
+def cache_key_parts(
+    data: str, tokenizer_fingerprint: str, tokenizer: Any, max_length: int | None, **options: Any
+) -> dict[str, Any]:
+    """Return everything that determines the tokenized rows, as the parts of their cache key.
+
+    `data` is the fingerprint of the examples; `options` are further parts, such as the kind of task.
+    """
     return {
         "data": data,
-        "tokenizer": reader,
+        "tokenizer": tokenizer_fingerprint,
         "cut": [max_length, tokenizer.truncation_side],
         "with": {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__},
         "version": ENCODING_VERSION,
-        **more,
+        **options,
     }
 
 
-def remembered(parts: Mapping[str, Any], make: Callable[[], Iterable[TokenizedExamples]]) -> TokenizedExamples:
-    """The rows that the cache holds under `parts`; made now, part by part, if it has none.
+def load_or_build(parts: Mapping[str, Any], build: Callable[[], Iterable[TokenizedExamples]]) -> TokenizedExamples:
+    """Return the cached rows with the cache key of `parts`, memory-mapped. If there are none, build and cache them.
+
+    `build` returns the rows in chunks, so that they are never in memory together. If it fails, nothing is cached.
 
     Raises:
-        UserError: the disk is full, or what `make` raises; nothing is kept then.
+        UserError: the disk is full; and any error of `build`.
     """
     folder = cache_dir.root() / "encoded" / key(parts)
-    found = _opened(folder)
-    if found is not None:
-        return found
+    examples = _open(folder)
+    if examples is not None:
+        return examples
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):  # another process may be at the same rows
-        if (found := _opened(folder, report=True)) is not None:
-            return found
+    with FileLock(f"{folder}.lock"):  # another process may build the same rows
+        if (examples := _open(folder, report=True)) is not None:
+            return examples
         try:
-            atomic_writes.write(folder, lambda path: _write(path, parts, make()))
+            atomic_writes.write(folder, lambda path: _write(path, parts, build()))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            message = (
-                f"no room is left for tokenised data in {folder.parent}: make some, or set HARNESS_CACHE elsewhere"
-            )
-            raise UserError(message) from error
-    if (found := _opened(folder)) is None:
-        raise UserError(f"{folder} was just written and cannot be read: is something else removing it?")
-    return found
+            remedy = "free some, or set HARNESS_CACHE to another disk"
+            raise UserError(f"no disk space left for tokenized data in {folder.parent}: {remedy}") from error
+    if (examples := _open(folder)) is None:
+        raise UserError(f"{folder} cannot be read right after it was written: does another process delete it?")
+    return examples
 
 
-def _write(folder: Path, parts: Mapping[str, Any], encoded: Iterable[TokenizedExamples]) -> None:
+def _write(folder: Path, parts: Mapping[str, Any], chunks: Iterable[TokenizedExamples]) -> None:
     folder.mkdir()
     with ExitStack() as stack:
         writers: dict[str, _Writer] = {}
-        for part in encoded:
-            kind = part.kind
-            for name, array in part.arrays().items():
+        for chunk in chunks:
+            kind = chunk.kind
+            for name, array in chunk.arrays().items():
                 if name not in writers:
                     file = stack.enter_context(_file(folder, name).open("wb"))
-                    writers[name] = _Writer(file, ragged=name.endswith(STARTS))
+                    writers[name] = _Writer(file, starts=name.endswith(STARTS))
                 writers[name].append(array)
     columns = {name: Column(dtype=writer.dtype, shape=writer.shape) for name, writer in writers.items()}
     manifest = Manifest(parts=dict(parts), kind=kind, columns=columns)
@@ -102,44 +107,44 @@ def _write(folder: Path, parts: Mapping[str, Any], encoded: Iterable[TokenizedEx
 
 
 class _Writer:
-    """Appends arrays to a file, which are never in memory together; starts of ragged ones moved behind those before."""
+    """Appends arrays to a file. Starts of ragged arrays (`starts`) are shifted by the number of values before."""
 
-    def __init__(self, file: IO[bytes], *, ragged: bool) -> None:
+    def __init__(self, file: IO[bytes], *, starts: bool) -> None:
         self.file = file
-        self.ragged = ragged
+        self.starts = starts
         self.end = 0
         self.dtype = ""
         self.shape: tuple[int, ...] = ()
 
     def append(self, array: NDArray[Any]) -> None:
-        if self.ragged:
+        if self.starts:
             array, self.end = array[bool(self.shape) :] + self.end, self.end + int(array[-1])
         self.file.write(np.ascontiguousarray(array).data)
         rows = self.shape[0] if self.shape else 0
         self.dtype, self.shape = str(array.dtype), (rows + len(array), *array.shape[1:])
 
 
-def _opened(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
-    """None if there is nothing, or files do not match their checksums: with `report` that is logged."""
+def _open(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
+    """Open a cached folder; None if it does not exist or is corrupt. With `report`, a corrupt folder is logged."""
     if not folder.exists():
         return None
     try:
         checksums.verify(folder)
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
-        arrays = {name: _mapped(_file(folder, name), column) for name, column in manifest.columns.items()}
-    except (OSError, ValueError, ValidationError, checksums.Damaged) as damage:
+        arrays = {name: _memmap(_file(folder, name), column) for name, column in manifest.columns.items()}
+    except (OSError, ValueError, ValidationError, checksums.CorruptFileError) as error:
         if report:
-            log.warning("the cached tokenized data in %s are damaged and are made again: %s", folder, damage)
+            log.warning("the tokenized data in %s are corrupt and are tokenized again: %s", folder, error)
         return None
     return TokenizedExamples.of_arrays(manifest.kind, arrays)
 
 
-def _mapped(file: Path, column: Column) -> NDArray[Any]:
+def _memmap(file: Path, column: Column) -> NDArray[Any]:
     dtype = np.dtype(column.dtype)
     expected = dtype.itemsize * int(np.prod(column.shape))
     if file.stat().st_size != expected:
-        raise ValueError(f"{file} has another size")
-    if not expected:  # nothing to map
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, expected {expected}")
+    if not expected:  # an empty file cannot be mapped
         return np.zeros(column.shape, dtype)
     return np.memmap(file, dtype, mode="r", shape=column.shape)
 

@@ -173,17 +173,17 @@ class _Pass:
             self._verify(found)
         except FileNotFoundError:
             return NOTHING
-        except checksums.Damaged as damage:
+        except checksums.CorruptFileError as damage:
             log.warning("outputs of teacher %s are computed from the first batch again: %s", self.teacher.name, damage)
             return NOTHING
         return found
 
     def _verify(self, progress: Progress) -> None:
-        """Raises `Damaged` if a file is not what an interrupted pass has written."""
+        """Raises `CorruptFileError` if a file is not what an interrupted pass has written."""
         for name, size in progress.bytes.items():
             file = self.shelf.file(name)
-            if not file.exists() or checksums.start(file, size).hexdigest() != progress.checksums.get(name):
-                raise checksums.Damaged(f"{file} does not match its checksum")
+            if not file.exists() or checksums.digest_of_prefix(file, size).hexdigest() != progress.checksums.get(name):
+                raise checksums.CorruptFileError(f"{file} does not match its checksum")
 
     def _opened(self, name: str, size: int) -> IO[bytes]:
         """At its end, cut to what is known to be right."""
@@ -191,7 +191,7 @@ class _Pass:
         if not size:  # whoever has a file mapped goes on reading it
             path.unlink(missing_ok=True)
         path.touch()
-        self.digests[name] = checksums.start(path, size)
+        self.digests[name] = checksums.digest_of_prefix(path, size)
         file = path.open("r+b")
         file.truncate(size)
         file.seek(size)

@@ -130,14 +130,14 @@ class TeacherOutputStore:
         """None if nothing is kept, or nothing that this version can read."""
         try:
             return self._read_manifest()
-        except (FileNotFoundError, checksums.Damaged):
+        except (FileNotFoundError, checksums.CorruptFileError):
             return None
 
     def _read_manifest(self) -> Manifest:
         path = self.folder / "manifest.json"
         found = checksums.read_json(path, Manifest)
         if found.parts != dict(self.parts):
-            raise checksums.Damaged(f"{path} describes other tensors")
+            raise checksums.CorruptFileError(f"{path} describes other tensors")
         return found
 
     def write(self, manifest: Manifest) -> None:
@@ -159,7 +159,7 @@ class TeacherOutputStore:
             manifest = self._read_manifest()
         except FileNotFoundError:
             return None
-        except checksums.Damaged as damage:
+        except checksums.CorruptFileError as damage:
             return str(damage)
         found = (self._damage_of(name, manifest) for name in sorted(names) if name in manifest.tensors)
         return next(filter(None, found), None)

@@ -28,7 +28,7 @@ from harness.config.schema import StageOverride, TrainingSpec
 from harness.execution import run_checkpoints
 from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.features import Row
-from harness.tasks.tokenization import join, parts
+from harness.tasks.tokenization import chunked, concatenate
 from harness.testing.method_cases import CLASSES, Broken, Sizes, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
@@ -146,7 +146,7 @@ class _Vocabulary:
 def encoded(kind: TaskKind) -> TokenizedTask:
     """Random rows, as a tokenizer would have made them."""
     batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5))
-    train = join(parts(kind, _rows(batch)))
+    train = concatenate(chunked(kind, _rows(batch)))
     return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
 
 

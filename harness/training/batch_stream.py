@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from harness.api.batch import Batch
 from harness.api.task import Splits, Task
 from harness.tasks.batching import epoch_batches
-from harness.tasks.cross_tokenizer import read_along
+from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
-from harness.tasks.tokenization import TokenizedExamples, collate, encode_by_parts, join
-from harness.tasks.tokenized_cache import recipe, remembered
+from harness.tasks.tokenization import TokenizedExamples, collate, concatenate, encode_in_chunks
+from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
 from harness.training.step_batch import Cut, StepBatch
 from harness.training.token_alignment import Alignment
 
@@ -76,12 +76,12 @@ def encode_task(
 
     def one(dataset: Dataset, name: str, *, places: bool = False) -> TokenizedExamples:
         def make() -> Iterator[TokenizedExamples]:
-            return encode_by_parts(dataset, task, tokenizer, max_length, places=places)
+            return encode_in_chunks(dataset, task, tokenizer, max_length, places=places)
 
         if fingerprints is None:
-            return join(make())
+            return concatenate(make())
         kind = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
-        return remembered(recipe(fingerprints[name], reader, tokenizer, max_length, **kind), make)
+        return load_or_build(cache_key_parts(fingerprints[name], reader, tokenizer, max_length, **kind), make)
 
     validation = {name: one(part, f"validation/{name}") for name, part in splits.validation.items()}
     train = one(splits.train, "train", places=places)
@@ -105,13 +105,13 @@ def encode_along(
     """
 
     def make() -> Iterator[TokenizedExamples]:
-        return read_along(students.train, students.splits.train, tokenizer, most)
+        return retokenize(students.train, students.splits.train, tokenizer, most)
 
     if fingerprint is None:
-        train = join(make())
+        train = concatenate(make())
     else:
         shown = {"kind": students.task.kind, "along": students.reader}
-        train = remembered(recipe(fingerprint, reader, tokenizer, most, **shown), make)
+        train = load_or_build(cache_key_parts(fingerprint, reader, tokenizer, most, **shown), make)
     return TokenizedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
 
 
@@ -173,7 +173,7 @@ class BatchStream:
         if self.batching != "grouped":
             return [slice(0, len(rows))]
         lengths = self.encoded[self.reader].train.input_ids.lengths_of(rows)
-        sizes = split_by_length(lengths, most=MAX_GROUPS, cost=GROUP_COST)
+        sizes = split_by_length(lengths, max_groups=MAX_GROUPS, group_cost=GROUP_COST)
         ends = list(accumulate(sizes))
         return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from harness.api.batch import Batch
-from harness.metrics.task_scores import Scored, combine, evaluate_outputs
+from harness.metrics.task_scores import TaskScores, combine_splits, evaluate_outputs
 from harness.models.capture import Capture
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples, collate
@@ -33,7 +33,7 @@ def score(
     device: torch.device,
     part: Part = "validation",
     batch_size: int = AT_ONCE,
-) -> Scored:
+) -> TaskScores:
     """Score a model on every validation split; with `part` ``selection`` on the examples to choose on, which are the
     validation splits too where none are held out. Always in the weights' own precision.
 
@@ -50,7 +50,7 @@ def score(
         outputs = logits(capture, encoded, data.pad_token_id, batch_size=batch_size, device=device)
         finite_checks.check_logits(outputs, encoded.ids, name)
         scored[name] = evaluate_outputs(data.task, examples[name], encoded, outputs, metrics, split=name)
-    return combine(scored)
+    return combine_splits(scored)
 
 
 def logits(

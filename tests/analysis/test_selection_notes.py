@@ -1,13 +1,13 @@
 """What a board says where something was chosen."""
 
 from harness.reporting import report
-from harness.storage.records import EpochScore, Selected, Tuned
+from harness.storage.records import EpochScore, SelectionRecord, TuningSummary
 from tests.support.results_factory import fill, plan, run_record
 
 EPOCHS = [EpochScore(step=step, epoch=step / 10, score=score) for step, score in ((10, 0.5), (20, 0.7), (30, 0.6))]
-HELD = Selected(on="train", share=0.1, seed=1, examples=367, fingerprint="held", epochs=EPOCHS, step=20)
-REPORTED = Selected(on="validation", examples=872, fingerprint="fingerprint-of-sst2", epochs=EPOCHS, step=20)
-TUNED = Tuned(study="s", trials=4, values={"training.lr": 1e-4}, score=0.7, seconds=60)
+HELD = SelectionRecord(on="train", share=0.1, seed=1, examples=367, fingerprint="held", epochs=EPOCHS, step=20)
+REPORTED = SelectionRecord(on="validation", examples=872, fingerprint="fingerprint-of-sst2", epochs=EPOCHS, step=20)
+TUNED = TuningSummary(study="s", trials=4, values={"training.lr": 1e-4}, score=0.7, seconds=60)
 
 
 def board(folder, on, **changes):

@@ -353,7 +353,7 @@ def test_check_of_what_is_not_there(monkeypatch, capsys):
 
 
 def test_doctor_names_what_can_change_a_result(monkeypatch, capsys):
-    monkeypatch.setattr("harness.storage.hub.obstacle", lambda *a: "it is far away")
+    monkeypatch.setattr("harness.storage.hub.unavailable_reason", lambda *a: "it is far away")
     assert main(monkeypatch, "doctor") == 0
     shown = capsys.readouterr().out
     for word in ("torch", "transformers", "python", "device", "cache", "not usable: it is far away", "methods"):

@@ -51,7 +51,7 @@ def test_correlations_agree_with_scipy(compute, columns):
     predicted, actual = columns
     ours = compute("pearson_spearman", predicted, actual)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of constant input, for which it says NaN, as we do
+        warnings.simplefilter("ignore")  # scipy warns of constant input, for which it returns NaN, too
         expected = stats.pearsonr(predicted, actual).statistic, stats.spearmanr(predicted, actual).statistic
     assert ours["pearson"] == pytest.approx(expected[0], abs=1e-9, nan_ok=True)
     assert ours["spearmanr"] == pytest.approx(expected[1], abs=1e-9, nan_ok=True)
@@ -64,7 +64,7 @@ def test_a_correlation_with_a_constant_is_undefined_and_matthews_is_0_by_convent
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_correlations_refuse_predictions_that_are_not_finite(compute, value):
+def test_correlations_reject_predictions_that_are_not_finite(compute, value):
     with pytest.raises(ValueError, match="1 of 3 predictions are not finite"):
         compute("pearson_spearman", [0.5, value, 0.7], [1.0, 2.0, 3.0])
 
@@ -77,7 +77,7 @@ def test_correlations_refuse_predictions_that_are_not_finite(compute, value):
         ("a b b", ["b b c"], 0, 80),  # "a" is an article
         ("", ["Denver"], 0, 0),
         ("1,000", ["1000"], 100, 100),
-        ("24–10", ["2410"], 0, 0),  # only ASCII's punctuation is left out
+        ("24–10", ["2410"], 0, 0),  # only ASCII punctuation is removed
         ("ÉCOLE", ["école"], 100, 100),
         ("anthem the  an", ["anthem"], 100, 100),  # an article is a word of its own
         ("the cat sat", ["a cat", "cat that sat"], 0, 80),  # F1 2/3 and 4/5
@@ -97,19 +97,19 @@ def test_squad(compute, prediction, answers, exact, f1):
 @pytest.mark.parametrize(
     ("prediction", "answers", "first", "second"),
     [
-        ("the", ["the"], (100, 0), (100, 100)),  # 1.1 counts shared words; 2.0 takes both for no answer
+        ("the", ["the"], (100, 0), (100, 100)),  # 1.1 counts shared words; 2.0 treats both as no answer
         (".", ["."], (100, 0), (100, 100)),
         ("word", [".", "word"], (100, 100), (100, 100)),
         ("", [".", "word"], (100, 0), (0, 0)),
     ],
 )
-def test_answers_without_words_are_as_the_two_official_scripts_have_them(compute, prediction, answers, first, second):
+def test_answers_without_words_match_the_two_official_scripts(compute, prediction, answers, first, second):
     assert tuple(compute("squad", [prediction], [answers]).values()) == first
     scores = compute("squad_v2", [prediction], [answers])
     assert (scores["exact"], scores["f1"]) == second
 
 
-def test_squad_v2_tells_questions_with_and_without_an_answer_apart(compute):
+def test_squad_v2_scores_questions_with_and_without_an_answer_separately(compute):
     predictions = ["", "something", "the Broncos", ""]
     answers = [[], [], ["Denver Broncos"], ["Denver"]]
     assert compute("squad_v2", predictions, answers) == pytest.approx(
@@ -125,11 +125,11 @@ def test_squad_v2_tells_questions_with_and_without_an_answer_apart(compute):
     assert set(compute("squad_v2", ["x"], [[]])) == {"exact", "f1", "NoAns_exact", "NoAns_f1"}
 
 
-def test_squad_is_a_mean_over_questions(compute):
+def test_squad_averages_over_questions(compute):
     assert compute("squad", ["x", "y"], [["x"], ["z"]]) == {"exact": 50, "f1": 50}
 
 
-def test_a_metric_object_is_used_many_times(compute):
+def test_a_metric_can_be_computed_several_times(compute):
     assert compute("accuracy", [1, 0], [1, 1]) == {"accuracy": 0.5}
     assert compute("accuracy", [1], [1]) == {"accuracy": 1.0}
 
@@ -146,7 +146,7 @@ print([factories[name]().compute(predictions=[1, 0], references=[1, 1]) for name
 """
 
 
-def test_neither_the_network_nor_the_users_cache_is_touched(tmp_path):
+def test_metrics_use_neither_the_network_nor_the_users_cache(tmp_path):
     environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path)}
     environment.pop("XDG_CACHE_HOME", None)
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.api.errors import UserError
 from harness.metrics.builtin_metrics import harness_register_metrics
 from harness.metrics.qa_spans import MAX_ANSWER, best_spans
-from harness.metrics.task_scores import combine, evaluate_outputs
+from harness.metrics.task_scores import combine_splits, evaluate_outputs
 from harness.tasks.ragged_arrays import Ragged
 from harness.tasks.tokenization import encode
 from tests.support.tiny_tasks import questions, task, wordpiece
@@ -20,9 +20,9 @@ TOKENIZER = wordpiece()
 
 
 def score(kind, rows, logits, **options):
-    described = task(kind, **({"unanswerable": options.pop("unanswerable", True)} if kind == "qa" else {}))
-    encoded = encode(rows, described, TOKENIZER, options.pop("max_length", 32))
-    return evaluate_outputs(described, rows, encoded, logits(encoded), METRICS, **options)
+    scored_task = task(kind, **({"unanswerable": options.pop("unanswerable", True)} if kind == "qa" else {}))
+    encoded = encode(rows, scored_task, TOKENIZER, options.pop("max_length", 32))
+    return evaluate_outputs(scored_task, rows, encoded, logits(encoded), METRICS, **options)
 
 
 def sentences(labels):
@@ -52,23 +52,23 @@ def test_equal_predictions_have_an_undefined_score():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", ["classification", "regression"])
-def test_outputs_that_are_not_finite_are_no_score(kind, value):
+def test_outputs_that_are_not_finite_are_an_error(kind, value):
     with pytest.raises(ValueError, match="1 of 2 outputs on split 'validation' are not finite"):
         score(kind, sentences([0, 1]), lambda _: np.float32([[1.5, 0.5], [value, 0.5]]))
 
 
-def test_answers_of_outputs_that_are_nan_are_no_score():
+def test_qa_outputs_that_are_not_finite_are_an_error():
     rows = questions(("who", "the cat sat", "cat"))
     with pytest.raises(ValueError, match="1 of 1 outputs on split 'validation' are not finite"):
         score("qa", rows, lambda encoded: [np.full((2, length), np.nan) for length in encoded.lengths])
 
 
-def sure_of_none(encoded):
+def pointing_to_no_answer(encoded):
     return [9 * np.eye(1, length).repeat(2, 0) for length in encoded.lengths]
 
 
 def pointing(encoded, weight=5.0):
-    """Logits that are sure of the labels."""
+    """Logits that point to the labels."""
     outputs = []
     for row, (first, last) in enumerate(encoded.labels):
         logits = np.zeros((2, encoded.lengths[row]))
@@ -77,7 +77,7 @@ def pointing(encoded, weight=5.0):
     return outputs
 
 
-def test_qa_finds_the_answer_in_whichever_window_has_it(tmp_path):
+def test_qa_finds_the_answer_in_any_window(tmp_path):
     context = "the mat sat on a mat . " * 4 + "a cat 42 sat on the mat"
     rows = questions(("who sat", context, "cat 42"), ("where", "the cat sat on a mat", "a mat"))
     scored = score("qa", rows, pointing, max_length=20, unanswerable=False)
@@ -96,25 +96,25 @@ def test_qa_without_an_answer():
     assert scored.score == 100.0
 
 
-def test_no_null_answer_where_every_question_has_one():
+def test_no_null_answer_if_every_question_has_an_answer():
     rows = questions(("who", "cat", "cat"))
-    scored = score("qa", rows, sure_of_none, unanswerable=False)
+    scored = score("qa", rows, pointing_to_no_answer, unanswerable=False)
     assert scored.frame["prediction"].tolist() == ["cat"]
 
 
-def test_null_answers_do_not_depend_on_what_else_is_asked():
-    scored = score("qa", questions(("who", "cat", "cat")), sure_of_none)
+def test_null_answers_do_not_depend_on_other_questions():
+    scored = score("qa", questions(("who", "cat", "cat")), pointing_to_no_answer)
     assert scored.frame["prediction"].tolist() == [""]
     assert scored.frame["scores"].tolist() == [[0.0, 18.0]]
 
 
-def test_equal_scores_are_no_null_answer():
+def test_equal_scores_do_not_give_a_null_answer():
     scored = score("qa", questions(("who", "cat", "cat")), lambda encoded: [np.zeros((2, encoded.lengths[0]))])
     assert scored.frame["prediction"].tolist() == ["cat"]
 
 
-def test_every_window_must_be_sure_that_there_is_no_answer():
-    """One window that doubts it is enough: the null score is the least over the windows."""
+def test_the_null_score_is_the_minimum_over_the_windows():
+    """One window with a low null score is enough for an answer."""
     rows = questions(("who", "the cat sat on a mat . " * 3, "cat"))
 
     def logits(encoded):
@@ -129,7 +129,7 @@ def test_every_window_must_be_sure_that_there_is_no_answer():
     assert scored.frame["prediction"][0] != ""
 
 
-def test_the_best_answer_that_is_not_blank():
+def test_blank_candidates_are_skipped():
     rows = questions(("who", "cat   sat", "cat"))
     encoded = encode(rows, task("qa"), TOKENIZER, 16)
     assert encoded.lengths.tolist() == [6]  # [CLS] who [SEP] cat sat [SEP]
@@ -145,19 +145,19 @@ def test_hidden_labels_are_predicted_and_not_scored():
     scored = score("classification", sentences([-1, -1]), lambda _: np.float32([[0, 2], [1, 0]]))
     assert (scored.metrics, scored.score) == ({}, None)
     assert scored.frame["prediction"].tolist() == [1, 0]
-    both = combine({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
+    both = combine_splits({"a": scored, "b": score("classification", sentences([1, 1]), lambda _: np.zeros((2, 2)))})
     assert both.score is None
     assert both.metrics == {"b_accuracy": 0.0}
 
 
-def test_labels_that_are_hidden_in_part_are_refused():
+def test_partly_hidden_labels_are_an_error():
     with pytest.raises(UserError, match="1 of 2 labels are hidden"):
         score("classification", sentences([1, -1]), lambda _: np.zeros((2, 2)))
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 50))
-def test_the_best_span_is_the_best_of_all(seed, length):
+def test_the_best_span_maximizes_the_score(seed, length):
     rows = questions(("who", " ".join(["cat"] * length), "cat"))
     encoded = encode(rows, task("qa"), TOKENIZER, 128)
     start, end = logits = np.random.default_rng(seed).normal(size=(2, encoded.lengths[0]))
@@ -169,23 +169,23 @@ def test_the_best_span_is_the_best_of_all(seed, length):
     assert span.text in rows[0]["context"]
 
 
-def test_several_splits_score_their_mean():
-    parts = {
+def test_the_score_of_several_splits_is_their_mean():
+    splits = {
         "matched": score("classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [1, 0]]), split="matched"),
         "mismatched": score(
             "classification", sentences([1, 1]), lambda _: np.float32([[0, 2], [0, 1]]), split="mismatched"
         ),
     }
-    whole = combine(parts)
-    assert whole.metrics == {"matched_accuracy": 0.5, "mismatched_accuracy": 1.0}
-    assert whole.score == 0.75
-    assert whole.frame["split"].tolist() == ["matched"] * 2 + ["mismatched"] * 2
-    assert combine({"matched": parts["matched"]}) is parts["matched"]
+    combined = combine_splits(splits)
+    assert combined.metrics == {"matched_accuracy": 0.5, "mismatched_accuracy": 1.0}
+    assert combined.score == 0.75
+    assert combined.frame["split"].tolist() == ["matched"] * 2 + ["mismatched"] * 2
+    assert combine_splits({"matched": splits["matched"]}) is splits["matched"]
 
 
-def test_an_unknown_metric_offers_the_nearest():
+def test_an_unknown_metric_lists_the_registered_ones():
     rows = sentences([1, 1])
-    described = task("classification")
-    encoded = encode(rows, described, TOKENIZER, 32)
+    scored_task = task("classification")
+    encoded = encode(rows, scored_task, TOKENIZER, 32)
     with pytest.raises(UserError, match=r"'accuracy'.*allowed: f1"):
-        evaluate_outputs(described, rows, encoded, np.zeros((2, 2)), {"f1": METRICS["f1"]})
+        evaluate_outputs(scored_task, rows, encoded, np.zeros((2, 2)), {"f1": METRICS["f1"]})

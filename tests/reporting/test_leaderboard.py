@@ -429,7 +429,7 @@ def test_csv_and_markdown_say_the_same(tmp_path):
 def test_a_corrupt_record_is_named(tmp_path):
     path = fill(tmp_path).run_folder(run_key("sst2", "kd", "big", 1)) / "record.json"
     path.write_text(path.read_text()[:100])
-    with pytest.raises(UserError, match=r"sst2-kd-big-1/record\.json: is not JSON"):
+    with pytest.raises(UserError, match=r"sst2-kd-big-1/record\.json: is not valid JSON"):
         report(tmp_path)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.reporting import report
-from harness.storage.records import Shape
+from harness.storage.records import EncoderShape
 from harness.storage.store import Store
 from tests.support.grid_factory import made, row
 from tests.support.results_factory import fill, run_key, run_record
@@ -48,7 +48,8 @@ def test_the_page_explains_every_column_of_the_board(tmp_path):
 def test_the_page_explains_every_column_of_the_sections(tmp_path):
     rows = {"kd": row(0, plain=True, a=1), "no-a": row(1, a=0), **{f"g-b={b}": row(2, method="g", b=b) for b in (1, 2)}}
     shapes = {
-        name: Shape(layers=6, hidden=768, heads=heads, ffn=3072) for name, heads in {"big": 12, "small": 3}.items()
+        name: EncoderShape(layers=6, hidden=768, heads=heads, ffn=3072)
+        for name, heads in {"big": 12, "small": 3}.items()
     }
     scores = {(task, label, name): [0.5, 0.6] for task in ("sst2", "rte") for label in rows for name in shapes}
     made(tmp_path, rows, scores, shapes=shapes)

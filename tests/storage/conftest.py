@@ -1,4 +1,4 @@
-"""Plots take most of a report's time: they are drawn only where plots are tested."""
+"""Fixtures of the storage tests: reports without plots, which are slow to draw."""
 
 import pytest
 

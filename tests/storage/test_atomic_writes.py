@@ -1,4 +1,4 @@
-"""What is written is there whole or not at all, whoever else writes there; what a kill leaves is nobody's."""
+"""Writes are complete or absent, with concurrent writers and kills; leftovers are removed."""
 
 import os
 import subprocess
@@ -43,8 +43,8 @@ def process(source, *arguments):
     return subprocess.Popen([sys.executable, "-c", source, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
 
 
-def ended(*processes):
-    return [(each.communicate(timeout=120)[1], each.returncode) for each in processes]
+def wait(*processes):
+    return [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
 
 
 def names(folder):
@@ -56,7 +56,7 @@ def fails(path):
     raise KeyboardInterrupt
 
 
-def test_a_write_that_fails_leaves_the_old_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "run.pt"
     atomic_writes.write_text(target, "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -67,34 +67,34 @@ def test_a_write_that_fails_leaves_the_old_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("then", [atomic_writes.forget, lambda target: atomic_writes.write_text(target, "whole")])
-def test_what_a_kill_leaves_goes_with_the_next_write(tmp_path, kind, then):
+def test_the_next_write_removes_the_leftovers_of_a_kill(tmp_path, kind, then):
     target = tmp_path / "run.pt"
-    assert ended(process(DIES, target, kind)) == [("", 9)]
-    (left,) = names(tmp_path)
-    assert left.startswith("run.pt.")
-    assert left.endswith(".partial")
+    assert wait(process(DIES, target, kind)) == [("", 9)]
+    (leftover,) = names(tmp_path)
+    assert leftover.startswith("run.pt.")
+    assert leftover.endswith(".partial")
     atomic_writes.write_text(tmp_path / "another.pt", "of another target")
-    assert left in names(tmp_path)
+    assert leftover in names(tmp_path)
     then(target)
-    assert left not in names(tmp_path)
+    assert leftover not in names(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["run.pt.partial", "run.pt.0badcafe-1-12345678.partial"])
-def test_of_processes_elsewhere_only_what_is_old_goes(tmp_path, name):
-    """Of an older version, or of another machine: that its process is gone cannot be told."""
-    left = tmp_path / name
-    left.mkdir()
-    (left / "weights").touch()
-    old = left.stat().st_mtime - 2 * atomic_writes.DAY
-    os.utime(left, (old, old))
+def test_leftovers_of_other_machines_are_removed_only_if_old(tmp_path, name):
+    """Of an older version or another machine: whether the process has ended is unknown."""
+    leftover = tmp_path / name
+    leftover.mkdir()
+    (leftover / "weights").touch()
+    old = leftover.stat().st_mtime - 2 * atomic_writes.MAX_AGE
+    os.utime(leftover, (old, old))
     atomic_writes.write_text(tmp_path / "run.pt", "whole")
-    assert left.exists(), "something in it has just been written"
-    os.utime(left / "weights", (old, old))
+    assert leftover.exists(), "something in it has just been written"
+    os.utime(leftover / "weights", (old, old))
     atomic_writes.write_text(tmp_path / "run.pt", "whole")
     assert names(tmp_path) == ["run.pt"]
 
 
-def test_a_write_does_not_touch_another_that_is_under_way(tmp_path):
+def test_a_write_does_not_disturb_a_concurrent_one(tmp_path):
     target = tmp_path / "plan.json"
 
     def slow(path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_write_does_not_touch_another_that_is_under_way(tmp_path):
     assert names(tmp_path) == ["plan.json"]
 
 
-def test_a_folder_takes_the_place_of_one_that_was_written_meanwhile(tmp_path):
+def test_a_folder_replaces_one_that_was_written_meanwhile(tmp_path):
     target = tmp_path / "student"
 
     def fill(path: Path) -> None:
@@ -125,14 +125,14 @@ def test_a_folder_takes_the_place_of_one_that_was_written_meanwhile(tmp_path):
     assert names(tmp_path) == ["student"]
 
 
-def test_two_processes_at_one_folder(tmp_path):
-    """What is read at any time is the whole of one of them, and neither fails."""
+def test_two_processes_write_to_one_folder(tmp_path):
+    """A reader always sees a complete file of one of them, and neither fails."""
     writers = [process(WRITES, tmp_path, letter) for letter in "xy"]
     read = set()
     while any(writer.poll() is None for writer in writers):
         if (tmp_path / "plan.json").exists():
             read.add((tmp_path / "plan.json").read_text())
-    assert ended(*writers) == [("", 0), ("", 0)]
+    assert wait(*writers) == [("", 0), ("", 0)]
     assert read <= {letter * 100_000 for letter in "xy"}
     assert read
     assert len({path.read_text() for path in (tmp_path / "student").iterdir()}) == 1

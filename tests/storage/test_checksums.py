@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from harness.storage import checksums
-from harness.storage.checksums import Damaged
+from harness.storage.checksums import CorruptFileError
 
 
 class Document(BaseModel, extra="forbid"):
@@ -36,11 +36,11 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["weights", "inner/config.json", checksums.NAME])
-def test_every_flipped_bit_of_a_folder_is_found(folder, name):
+def test_every_flipped_bit_of_a_folder_is_detected(folder, name):
     content = (folder / name).read_bytes()
     for changed in flips(content):
         (folder / name).write_bytes(changed)
-        with pytest.raises(Damaged) as damage:
+        with pytest.raises(CorruptFileError) as damage:
             checksums.verify(folder)
         assert str(folder) in str(damage.value)
     (folder / name).write_bytes(content)
@@ -48,37 +48,37 @@ def test_every_flipped_bit_of_a_folder_is_found(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "weights").unlink(), "weights is missing"),
-        (lambda folder: (folder / "weights").write_bytes(b"12"), "has 2 bytes, and 5000 were written"),
-        (lambda folder: (folder / "empty").write_bytes(b"1"), "has 1 bytes, and 0 were written"),
+        (lambda folder: (folder / "weights").write_bytes(b"12"), "has 2 bytes, expected 5000"),
+        (lambda folder: (folder / "empty").write_bytes(b"1"), "has 1 bytes, expected 0"),
         (lambda folder: (folder / checksums.NAME).unlink(), "an older version wrote it"),
         (lambda folder: (folder / checksums.NAME).write_text('{"version": 2}'), "cannot be read"),
     ],
 )
-def test_what_is_damaged_is_named(folder, damage, told):
+def test_a_corrupt_file_is_named(folder, damage, message):
     damage(folder)
-    with pytest.raises(Damaged, match=told):
+    with pytest.raises(CorruptFileError, match=message):
         checksums.verify(folder)
     assert not checksums.is_intact(folder)
 
 
-def test_a_folder_that_moves_stays_sealed(folder, tmp_path_factory):
+def test_a_moved_folder_still_matches_its_checksums(folder, tmp_path_factory):
     checksums.verify(folder.rename(tmp_path_factory.mktemp("other") / "place"))
 
 
-def test_one_file_of_a_folder(folder):
+def test_a_single_file_is_verified(folder):
     checksums.verify_file(folder / "weights")
     (folder / "more").write_text("unlisted")
     checksums.verify_file(folder / "more")
     checksums.verify_file(folder / "absent")
     (folder / "weights").write_bytes(bytes(5000))
-    with pytest.raises(Damaged, match="does not match"):
+    with pytest.raises(CorruptFileError, match="does not match"):
         checksums.verify_file(folder / "weights")
 
 
-def test_documents(tmp_path):
+def test_json_documents(tmp_path):
     path = tmp_path / "document.json"
     with pytest.raises(FileNotFoundError):
         checksums.read_json(path, Document)
@@ -86,30 +86,30 @@ def test_documents(tmp_path):
     assert checksums.read_json(path, Document) == DOCUMENT
     for changed in flips(path.read_bytes(), 200):
         path.write_bytes(changed)
-        with pytest.raises(Damaged):
+        with pytest.raises(CorruptFileError):
             checksums.read_json(path, Document)
     path.write_text(DOCUMENT.model_dump_json())
-    with pytest.raises(Damaged, match="another version"):
+    with pytest.raises(CorruptFileError, match="another version"):
         checksums.read_json(path, Document)
 
 
-def test_a_checksum_behind_the_content(tmp_path):
+def test_an_appended_checksum(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(random.Random(0).randbytes(3000))
-    with pytest.raises(Damaged):
+    with pytest.raises(CorruptFileError):
         checksums.verify_appended(path)
     checksums.append(path)
     checksums.verify_appended(path)
     content = path.read_bytes()
     for changed in [*flips(content), content[:-1], content + b"\n", b""]:
         path.write_bytes(changed)
-        with pytest.raises(Damaged):
+        with pytest.raises(CorruptFileError):
             checksums.verify_appended(path)
 
 
-def test_a_checksum_can_be_continued(tmp_path):
+def test_a_digest_can_be_updated(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"one, two")
-    digest = checksums.start(path, 3)
+    digest = checksums.digest_of_prefix(path, 3)
     digest.update(b", two")
     assert digest.hexdigest() == checksums.of_file(path)

@@ -9,16 +9,16 @@ from harness.storage.store import Store
 TEXTS = pd.DataFrame({"split": ["validation"] * 2, "id": ["a", "b"], "text": ["one", "two"]})
 
 
-def test_texts_are_kept_once_for_all_that_scored_them(tmp_path):
+def test_texts_are_saved_once(tmp_path):
     store = Store(tmp_path / "suite")
     assert store.examples("f1") is None
     store.save_examples("f1", lambda: TEXTS)
-    store.save_examples("f1", lambda: pytest.fail("they are there"))
+    store.save_examples("f1", lambda: pytest.fail("they are stored"))
     pd.testing.assert_frame_equal(store.examples("f1"), TEXTS, check_dtype=False)
     assert store.examples("f2") is None
 
 
-def test_a_kill_leaves_no_half_of_them(tmp_path):
+def test_a_kill_leaves_no_partial_file(tmp_path):
     store = Store(tmp_path)
 
     class Dying(pd.DataFrame):
@@ -33,7 +33,7 @@ def test_a_kill_leaves_no_half_of_them(tmp_path):
     assert list(store.examples("f")["text"]) == ["one", "two"]
 
 
-def test_a_broken_file_is_told_with_what_to_do(tmp_path):
+def test_a_corrupt_file_is_an_error_with_a_remedy(tmp_path):
     store = Store(tmp_path)
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "f.parquet").write_bytes(b"nonsense")
@@ -41,7 +41,7 @@ def test_a_broken_file_is_told_with_what_to_do(tmp_path):
         store.examples("f")
 
 
-def test_a_run_keeps_the_texts_that_it_was_scored_on(small):
+def test_a_run_saves_the_texts_that_it_was_scored_on(small):
     small.run("seeds=[1]", "methods=[finetune]")
     store = small.store()
     (record,) = store.records()
@@ -52,7 +52,7 @@ def test_a_run_keeps_the_texts_that_it_was_scored_on(small):
     assert small.plan().file("").tasks[0].labels == ["dark", "bright"]
 
 
-def test_results_without_texts_get_them_when_the_suite_is_run_again(small):
+def test_missing_texts_are_saved_when_the_suite_is_run_again(small):
     small.run("seeds=[1]", "methods=[finetune]")
     (path,) = (small.store().folder / "examples").iterdir()
     path.unlink()

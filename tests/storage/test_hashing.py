@@ -18,7 +18,7 @@ def test_a_key_is_the_same_in_every_process():
     assert key({"seed": 1, "lr": 5e-5}) == "17e584a2c7e57f6e"
 
 
-def test_every_change_changes_the_key_and_is_told():
+def test_every_change_changes_the_key_and_is_listed():
     old = {"training": {"lr": 5e-5, "epochs": 3}, "teachers": ["a"]}
     new = {"training": {"lr": 1e-4, "epochs": 3}, "teachers": ["b"], "code": 2}
     assert key(old) != key(new)

@@ -10,17 +10,17 @@ from transformers import BertConfig, BertModel
 
 from harness.api.errors import UserError
 from harness.models import pretrained
-from harness.storage.hub import obstacle
+from harness.storage.hub import unavailable_reason
 from harness.tasks import data_sources
 from tests.support.hub_server import serve
 
 CLIENT = """
 import sys
 from transformers import AutoModel
-from harness.storage.hub import obstacle
+from harness.storage.hub import unavailable_reason
 weight = AutoModel.from_pretrained("someone/tiny").embeddings.word_embeddings.weight
-print(obstacle("someone/tiny", "model"), weight.sum().item())
-print(obstacle("someone/gone", "model"))
+print(unavailable_reason("someone/tiny", "model"), weight.sum().item())
+print(unavailable_reason("someone/gone", "model"))
 """
 
 
@@ -42,48 +42,48 @@ def test_a_model_comes_from_the_loopback_hub(tmp_path):
 
 def test_offline_mode_is_a_reason(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert obstacle("someone/tiny", "model") == "HF_HUB_OFFLINE forbids the hub"
+    assert unavailable_reason("someone/tiny", "model") == "HF_HUB_OFFLINE is set"
 
 
-def test_a_path_is_no_hub_id():
-    assert "neither a hub id nor a folder" in (obstacle("some/where/else", "dataset") or "")
+def test_a_path_is_not_a_hub_id():
+    assert "neither a hub id nor a folder" in (unavailable_reason("some/where/else", "dataset") or "")
 
 
-def answering(status):
-    """What the hub's client raises for that status."""
+def http_error(status):
+    """The error of the hub's client for that status."""
     request = httpx.Request("GET", "https://hub.test/api")
     return HfHubHTTPError("no", response=httpx.Response(status, request=request))
 
 
-@pytest.mark.parametrize(("status", "told"), [(401, "hf auth login"), (403, "hf auth login"), (500, "status 500")])
-def test_a_login_that_is_refused_is_told_as_such(monkeypatch, status, told):
+@pytest.mark.parametrize(("status", "message"), [(401, "hf auth login"), (403, "hf auth login"), (500, "status 500")])
+def test_a_rejected_login_is_reported(monkeypatch, status, message):
     def refuse(self, *args, **options):
-        raise answering(status)
+        raise http_error(status)
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
-    assert told in (obstacle("someone/tiny", "model") or "")
+    assert message in (unavailable_reason("someone/tiny", "model") or "")
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
-        (GatedRepoError("no", response=answering(403).response), "it is gated on the hub: ask for access"),
+        (GatedRepoError("no", response=http_error(403).response), "it is gated on the hub: request access"),
         (httpx.ReadTimeout("slow"), "the download broke off (slow); try again"),
         (RuntimeError("a chunk is missing"), "the download broke off (a chunk is missing)"),
     ],
     ids=["gated", "timeout", "chunks"],
 )
-def test_a_download_that_breaks_off_is_told(monkeypatch, error, told):
+def test_an_interrupted_download_is_reported(monkeypatch, error, message):
     def breaks(*args, **options):
         raise error
 
-    monkeypatch.setattr(pretrained, "obstacle", lambda model, kind: None)
+    monkeypatch.setattr(pretrained, "unavailable_reason", lambda model, kind: None)
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda self, model: ["config.json"])
     monkeypatch.setattr("huggingface_hub.snapshot_download", breaks)
     with pytest.raises(UserError) as caught:
         pretrained.read_config("someone/tiny", online=True)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "someone/tiny" in str(caught.value)
-    with pytest.raises(UserError, match="data set 'someone/data'") as caught, data_sources._reading("someone/data"):
+    with pytest.raises(UserError, match="data set 'someone/data'") as caught, data_sources._load_errors("someone/data"):
         raise error
-    assert ("gated" in str(caught.value)) == ("gated" in told)
+    assert ("gated" in str(caught.value)) == ("gated" in message)

@@ -1,4 +1,4 @@
-"""What raw times say: percentiles, paired ratios, intervals that hold what they promise."""
+"""Percentiles, paired ratios and the coverage of intervals."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_few_values_have_no_interval(n):
 
 
 @pytest.mark.parametrize("n", [6, 7, 10, 25, 50, 101, 1000])
-def test_ranks_are_the_narrowest_that_hold_95_percent(n):
+def test_the_interval_is_the_narrowest_with_95_percent_coverage(n):
     low, high = median_interval([float(i) for i in range(1, n + 1)])
     k = int(low)
     assert high == n + 1 - k
@@ -23,43 +23,43 @@ def test_ranks_are_the_narrowest_that_hold_95_percent(n):
     assert 1 - 2 * binom.cdf(k, n, 0.5) < 0.95
 
 
-def test_the_interval_holds_the_median_as_often_as_it_says():
-    """Of a skewed distribution with a long tail, such as times have; median 1."""
+def test_the_coverage_of_the_interval():
+    """For a skewed distribution with a long tail, like times; its median is 1."""
     draw = np.random.default_rng(7)
     intervals = [median_interval(np.exp(draw.standard_t(2, size=30)).tolist()) for _ in range(2000)]
-    held = np.mean([low <= 1 <= high for low, high in intervals])
-    assert 0.95 <= held <= 0.985  # exactly 0.957
+    coverage = np.mean([low <= 1 <= high for low, high in intervals])
+    assert 0.95 <= coverage <= 0.985  # exactly 0.957
 
 
-def test_two_copies_are_told_apart_as_seldom_as_promised_and_a_slower_model_is():
+def test_error_rate_for_two_copies_and_power_for_a_slower_model():
     draw = np.random.default_rng(11)
 
     def times(scale):
         return (scale * 1e6 * np.exp(0.1 * draw.standard_normal(50))).astype(int).tolist()
 
     copies = [paired_ratio(times(1.0), times(1.0)) for _ in range(400)]
-    assert 0 < sum(ratio.leaves_out_one for ratio in copies) <= 0.06 * 400
+    assert 0 < sum(ratio.excludes_one for ratio in copies) <= 0.06 * 400
     slower = [paired_ratio(times(1.25), times(1.0)) for _ in range(50)]
-    assert all(ratio.low > 1 and ratio.leaves_out_one for ratio in slower)
+    assert all(ratio.low > 1 and ratio.excludes_one for ratio in slower)
     assert all(ratio.inverse.high < 1 and ratio.inverse.low <= ratio.inverse.median for ratio in slower)
 
 
-def test_ratios_are_of_the_same_round():
+def test_ratios_are_paired_by_round():
     ratio = paired_ratio([10, 200, 30, 400, 50, 600], [20, 400, 60, 800, 100, 1200])
     assert (ratio.median, ratio.low, ratio.high) == (0.5, 0.5, 0.5)
-    assert ratio.leaves_out_one
+    assert ratio.excludes_one
 
 
-def test_too_few_rounds_leave_nothing_out():
-    assert not paired_ratio([10, 10], [20, 20]).leaves_out_one
+def test_too_few_rounds_have_no_interval():
+    assert not paired_ratio([10, 10], [20, 20]).excludes_one
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("n", [1, 2, 7, 10])
-def test_percentiles_are_numpy_s(share, n):
+def test_percentiles_match_numpy(share, n):
     values = np.random.default_rng(n).integers(1, 10**9, n)
-    found = timing("a", nanoseconds=values.tolist()).percentile(share)
-    assert found == pytest.approx(np.percentile(values, 100 * share) / 1e9)
+    percentile = timing("a", nanoseconds=values.tolist()).percentile(share)
+    assert percentile == pytest.approx(np.percentile(values, 100 * share) / 1e9)
 
 
 def test_a_control_is_compared_with_its_original():
@@ -71,17 +71,17 @@ def test_a_control_is_compared_with_its_original():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reference": "nobody"}, "lack the reference 'nobody'"),
-        ({"timings": [timing("base"), timing("base")]}, "stands twice"),
-        ({"timings": [timing("stranger")]}, "no model of the record"),
-        ({"timings": [timing("base"), timing("small")]}, "every model is timed in every round"),
+        ({"reference": "nobody"}, "the reference 'nobody' is not one of them"),
+        ({"timings": [timing("base"), timing("base")]}, "duplicate timing"),
+        ({"timings": [timing("stranger")]}, "unknown model"),
+        ({"timings": [timing("base"), timing("small")]}, "expected a time of every model in every round"),
         (
             {"timings": [timing("base"), timing("small"), timing("small (second copy)", nanoseconds=[1, 2])]},
-            "every model is timed in every round",
+            "expected a time of every model in every round",
         ),
     ],
 )
-def test_a_record_that_does_not_hold_together_is_refused(change, message):
-    good = latency_record().model_dump()
+def test_an_inconsistent_record_is_refused(change, message):
+    valid = latency_record().model_dump()
     with pytest.raises(ValidationError, match=message):
-        LatencyRecord.model_validate(good | change)
+        LatencyRecord.model_validate(valid | change)

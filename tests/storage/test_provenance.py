@@ -12,15 +12,15 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_hardware_is_this_machine():
+def test_hardware_of_this_machine():
     import torch
 
-    found = provenance.hardware("cpu")
-    assert found.device == "cpu"
-    assert found.name.strip()
-    assert found.threads == torch.get_num_threads()
-    assert found.cores >= 1
-    assert found.memory_bytes > 2**28
+    hardware = provenance.hardware("cpu")
+    assert hardware.device == "cpu"
+    assert hardware.name.strip()
+    assert hardware.threads == torch.get_num_threads()
+    assert hardware.cores >= 1
+    assert hardware.memory_bytes > 2**28
 
 
 def test_the_processor_is_read_from_cpuinfo(tmp_path):
@@ -32,14 +32,14 @@ def test_the_processor_is_read_from_cpuinfo(tmp_path):
     assert provenance._cpuinfo(tmp_path / "none") is None
 
 
-def test_packages_name_what_can_change_a_number():
-    found = provenance.packages()
-    assert found["harness"] == harness.__version__
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert {"torch", "transformers", "tokenizers", "datasets", "evaluate", "numpy"} <= found.keys()
+def test_packages_that_can_change_a_result_have_versions():
+    versions = provenance.packages()
+    assert versions["harness"] == harness.__version__
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"torch", "transformers", "tokenizers", "datasets", "evaluate", "numpy"} <= versions.keys()
 
 
-def test_a_checkout_knows_its_commit_and_its_changes(tmp_path):
+def test_a_checkout_has_a_commit_and_a_dirty_flag(tmp_path):
     assert provenance.checkout(tmp_path) == (None, None)
     git(tmp_path, "init", "-q")
     assert provenance.checkout(tmp_path) == (None, None), "no commit yet"
@@ -62,7 +62,7 @@ def test_now_is_utc():
     assert abs(datetime.now(UTC) - then) < timedelta(minutes=1)
 
 
-def test_importing_the_results_package_costs_nothing_heavy():
+def test_importing_reporting_and_storage_is_cheap():
     code = (
         "import sys, harness.reporting, harness.storage.store, harness.storage.provenance;"
         "print([m for m in ('torch', 'pandas', 'datasets', 'transformers') if m in sys.modules])"

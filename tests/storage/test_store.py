@@ -14,7 +14,7 @@ PREDICTIONS = pd.DataFrame({"id": ["a", "b"], "prediction": [0, 1], "label": [1,
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
+    """Simulates SIGKILL: nothing may catch it."""
 
 
 def export(folder: Path) -> None:
@@ -25,7 +25,7 @@ def export(folder: Path) -> None:
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The process dies at the given replacement of a file, counted from 0."""
+    """Kill the process at the given replacement of a file, counted from 0."""
     replace, count = os.replace, iter(range(100))
 
     def dying(source: Path, target: Path) -> None:
@@ -40,7 +40,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_is_saved_is_read_back(tmp_path):
+def test_a_saved_run_is_read_back(tmp_path):
     store, record = Store(tmp_path / "suite"), run_record()
     assert store.record(record.key) is None
     assert store.save(record, PREDICTIONS, export) is True
@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_is_read_back_and_is_json(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
-def test_a_kill_leaves_no_run_or_a_whole_one(tmp_path, monkeypatch, step):
+def test_a_kill_leaves_no_run_or_a_complete_one(tmp_path, monkeypatch, step):
     store, record = Store(tmp_path), run_record()
     with monkeypatch.context() as patch:
         kill_at(patch, step)
@@ -90,7 +90,7 @@ def test_a_kill_in_a_retry_leaves_the_failed_record(tmp_path, monkeypatch, step)
     assert store.records() == [record]
 
 
-def test_a_student_half_exported_is_made_anew(tmp_path):
+def test_a_partly_exported_student_is_exported_again(tmp_path):
     store, record = Store(tmp_path), run_record()
 
     def dies(folder: Path) -> None:
@@ -104,19 +104,19 @@ def test_a_student_half_exported_is_made_anew(tmp_path):
     assert "student/stray" not in files(store.run_folder(record.key))
 
 
-def test_completed_is_never_replaced_and_failed_is(tmp_path):
+def test_a_completed_record_is_kept_and_a_failed_one_replaced(tmp_path):
     store, record, failure = Store(tmp_path), run_record(), failed("sst2", "kd", "big", 1)
-    again = failed("sst2", "kd", "big", 1, "ValueError: another")
+    second_failure = failed("sst2", "kd", "big", 1, "ValueError: another")
     assert store.save(failure)
-    assert store.save(again)
-    assert store.record(record.key) == again
+    assert store.save(second_failure)
+    assert store.record(record.key) == second_failure
     assert store.save(record, PREDICTIONS, export)
     assert not store.save(failure)
     assert not store.save(run_record(score=0.1))
     assert store.record(record.key) == record
 
 
-def test_records_come_in_one_order(tmp_path):
+def test_records_are_sorted(tmp_path):
     forwards, backwards = fill(tmp_path / "a"), fill(tmp_path / "b", backwards=True)
     assert forwards.records() == backwards.records()
     assert [r.key for r in forwards.records()[:4]] == [
@@ -149,7 +149,7 @@ def test_a_kill_leaves_the_old_plan(tmp_path, monkeypatch):
     assert store.plan() == plan()
 
 
-def test_a_checkpoint_is_only_a_path(tmp_path):
+def test_a_checkpoint_path_does_not_create_folders(tmp_path):
     store = Store(tmp_path / "suite")
     assert store.checkpoint("k") == tmp_path / "suite" / "checkpoints" / "k.pt"
     assert not (tmp_path / "suite").exists()
@@ -166,16 +166,16 @@ def change(**keys: object):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (break_with('{"schema_version": 1, "key"'), ["is not JSON", "delete it and run the suite again"]),
-        (break_with("[]"), ["schema_version is None", "reads 1"]),
-        (change(schema_version=99), ["schema_version is 99", "reads 1", "the version that wrote it"]),
+        (break_with('{"schema_version": 1, "key"'), ["is not valid JSON", "delete it and run the suite again"]),
+        (break_with("[]"), ["schema_version is None", "expected 1"]),
+        (change(schema_version=99), ["schema_version is 99", "expected 1", "the version that wrote it"]),
         (change(seed="one"), ["not a valid RunRecord", "seed:", "delete it"]),
         (change(colour="red"), ["not a valid RunRecord", "colour:"]),
-        (change(key="other"), ["of key other"]),
+        (change(key="other"), ["has key other"]),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), ["cannot be read"]),
     ],
 )
-def test_a_damaged_record_is_named(tmp_path, damage, words):
+def test_a_corrupt_record_is_named(tmp_path, damage, words):
     store = Store(tmp_path)
     store.save(run_record())
     path = store.run_folder(run_record().key) / "record.json"
@@ -186,7 +186,7 @@ def test_a_damaged_record_is_named(tmp_path, damage, words):
         assert word in str(caught.value)
 
 
-def test_a_folder_that_holds_no_results(tmp_path):
+def test_a_folder_without_results(tmp_path):
     with pytest.raises(UserError, match=r"no such results folder.*harness run"):
         Store.existing(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no plan\.json.*harness run"):
@@ -198,5 +198,5 @@ def test_a_folder_that_holds_no_results(tmp_path):
     assert Store.existing(tmp_path / "quick").plan() == plan()
     assert Store.existing(tmp_path / "quick" / "plan.json").folder == tmp_path / "quick"
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="this is a file"):
+    with pytest.raises(UserError, match="is a file, expected a results folder"):
         Store(tmp_path / "file")

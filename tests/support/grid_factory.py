@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.storage.records import NotApplicable, PlanFile, PlannedRow, PlannedRun, PlannedTask, Shape
+from harness.storage.records import EncoderShape, NotApplicable, PlanFile, PlannedRow, PlannedRun, PlannedTask
 from harness.storage.store import Store
 from tests.support.results_factory import SST2, run_key, run_record
 
@@ -29,7 +29,7 @@ def made(
     *,
     na: Sequence[tuple[str, str, str]] = (),
     tasks: Sequence[PlannedTask] = (SST2, RTE),
-    shapes: Mapping[str, Shape] | None = None,
+    shapes: Mapping[str, EncoderShape] | None = None,
     **changes: Any,
 ) -> Store:
     """A store of what is given; seeds and students (big, small) are those of `scores`."""

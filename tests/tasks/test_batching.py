@@ -13,7 +13,7 @@ modes = st.sampled_from(["random", "grouped", "bucketed"])
 
 
 @given(lengths, st.integers(1, 9), st.integers(-5, 5), st.integers(0, 3), modes)
-def test_every_row_once(lengths, batch_size, seed, epoch, mode):
+def test_every_row_occurs_once(lengths, batch_size, seed, epoch, mode):
     training = epoch_batches(lengths, batch_size, seed=seed, epoch=epoch, batching=mode)
     for batches in (training, eval_batches(lengths, batch_size)):
         assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
@@ -23,18 +23,18 @@ def test_every_row_once(lengths, batch_size, seed, epoch, mode):
 
 @given(lengths, st.integers(1, 9), st.integers(0, 3))
 def test_random_batches_do_not_depend_on_lengths(lengths, batch_size, epoch):
-    """What is trained on is a shuffle of the rows, cut into batches; grouped batches are the same ones."""
-    found = [
-        epoch_batches(each, batch_size, seed=1, epoch=epoch, batching=mode)
-        for each in (lengths, lengths[::-1], [1] * len(lengths))
+    """Random batches are slices of a shuffle of the rows; grouped batches are the same."""
+    epochs = [
+        epoch_batches(row_lengths, batch_size, seed=1, epoch=epoch, batching=mode)
+        for row_lengths in (lengths, lengths[::-1], [1] * len(lengths))
         for mode in ("random", "grouped")
     ]
-    assert all([set(batch) for batch in batches] == [set(batch) for batch in found[0]] for batches in found)
-    assert all(lengths[a] >= lengths[b] for batch in found[0] for a, b in pairwise(batch))
+    assert all([set(batch) for batch in batches] == [set(batch) for batch in epochs[0]] for batches in epochs)
+    assert all(lengths[a] >= lengths[b] for batch in epochs[0] for a, b in pairwise(batch))
 
 
 @given(lengths, st.integers(1, 200), st.integers(-5, 5), st.integers(0, 3), modes)
-def test_a_token_budget_is_kept_and_used(lengths, budget, seed, epoch, mode):
+def test_a_token_budget_is_not_exceeded(lengths, budget, seed, epoch, mode):
     batches = epoch_batches(lengths, 4, seed=seed, epoch=epoch, token_budget=budget, batching=mode)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     areas = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
@@ -42,7 +42,7 @@ def test_a_token_budget_is_kept_and_used(lengths, budget, seed, epoch, mode):
         assert area <= budget or len(batch) == 1
 
 
-def test_a_token_budget_makes_batches_of_like_cost():
+def test_a_token_budget_gives_batches_of_similar_cost():
     lengths = np.random.default_rng(0).integers(4, 129, 20_000)
     batches = epoch_batches(lengths, 32, seed=1, epoch=0, token_budget=4096, batching="bucketed")
     areas = np.array([len(batch) * lengths[batch].max() for batch in batches])
@@ -63,7 +63,7 @@ def test_seed_and_epoch_decide_the_order():
     assert first != epoch_batches(lengths, 4, seed=1, epoch=1)
 
 
-def test_the_same_in_another_process():
+def test_batches_are_the_same_in_another_process():
     script = "from harness.tasks.batching import *; print(epoch_batches(range(1, 41), 7, seed=3, epoch=2))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(epoch_batches(range(1, 41), 7, seed=3, epoch=2))
@@ -78,5 +78,5 @@ def test_buckets_save_padding_and_batches_stay_shuffled():
     assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.2
 
 
-def test_evaluation_begins_with_the_longest():
+def test_evaluation_starts_with_the_longest():
     assert eval_batches([3, 9, 1, 4, 4], 2) == [[1], [3, 4], [2, 0]]

@@ -1,4 +1,4 @@
-"""Unlabelled text: which texts are read, in which order, and what rows they make."""
+"""Unlabelled text: which texts are sampled, in which order, and how they are tokenized."""
 
 import pytest
 from datasets import Dataset
@@ -6,8 +6,8 @@ from datasets import Dataset
 from harness.api.errors import UserError
 from harness.config.schema import GeneralSpec
 from harness.models import tokenizers
-from harness.tasks.corpus import Text, encode_text, load_text
-from harness.tasks.tokenization import join
+from harness.tasks.corpus import TextCorpus, encode_text, load_text
+from harness.tasks.tokenization import concatenate
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 
@@ -23,24 +23,24 @@ def corpus(tmp_path):
     return path
 
 
-def test_lines_that_are_not_blank_are_drawn_under_the_seed(corpus):
-    one, again, other = (load_text(spec(seed=seed), str(corpus)) for seed in (1, 1, 2))
-    texts = one.texts["text"][:]
+def test_non_blank_lines_are_sampled_with_the_seed(corpus):
+    first, same, other = (load_text(spec(seed=seed), str(corpus)) for seed in (1, 1, 2))
+    texts = first.texts["text"][:]
     assert len(texts) == len(set(texts)) == 8  # 4 steps of 2
     assert all(text.strip() for text in texts)
-    assert texts == again.texts["text"][:]
-    assert one.fingerprint == again.fingerprint
+    assert texts == same.texts["text"][:]
+    assert first.fingerprint == same.fingerprint
     assert texts != other.texts["text"][:]
-    assert one.fingerprint != other.fingerprint
+    assert first.fingerprint != other.fingerprint
 
 
-def test_more_steps_read_more_of_the_same_order(corpus):
+def test_more_steps_extend_the_same_sample(corpus):
     few, many = load_text(spec(steps=4), str(corpus)), load_text(spec(steps=12), str(corpus))
     assert many.texts["text"][:8] == few.texts["text"][:]
-    assert len(load_text(spec(steps=999), str(corpus)).texts) == 40  # all there are
+    assert len(load_text(spec(steps=999), str(corpus)).texts) == 40  # all non-blank lines
 
 
-def test_wildcards_take_every_file(tmp_path, corpus):
+def test_wildcards_match_every_file(tmp_path, corpus):
     (tmp_path / "more.txt").write_text("one more\n", encoding="utf-8")
     texts = load_text(spec(steps=999), str(tmp_path / "*.txt")).texts["text"][:]
     assert len(texts) == 41
@@ -57,13 +57,13 @@ def test_a_folder_in_the_hubs_layout(tmp_path):
         load_text(spec(), str(folder))
     with pytest.raises(UserError, match="no split 'test'"):
         load_text(spec(split="test", column="article"), str(folder))
-    with pytest.raises(UserError, match=r"holds .*int64.*not text"):
+    with pytest.raises(UserError, match=r"has type .*int64.*expected text"):
         load_text(spec(column="n"), str(folder))
 
 
-def test_nothing_but_blanks_is_an_error(tmp_path):
+def test_only_blank_lines_is_an_error(tmp_path):
     (tmp_path / "blank.txt").write_text("\n  \n", encoding="utf-8")
-    with pytest.raises(UserError, match="holds no text"):
+    with pytest.raises(UserError, match="no text in"):
         load_text(spec(), str(tmp_path / "blank.txt"))
 
 
@@ -73,11 +73,11 @@ def test_another_encoding_is_an_error(tmp_path):
         load_text(spec(), str(tmp_path / "latin.txt"))
 
 
-def test_long_texts_make_several_rows_that_hold_every_token():
+def test_long_texts_are_split_into_rows_without_losing_tokens():
     tokenizer = tokenizers.whole_word([" ".join(WORDS)])
     lines = [" ".join(WORDS), "sun lamp", "​", " ".join(WORDS * 2)]
-    text = Text(Dataset.from_dict({"text": lines}), "fingerprint")
-    encoded = join(encode_text(text, tokenizer, 8, rows=99))
+    text = TextCorpus(Dataset.from_dict({"text": lines}), "fingerprint")
+    encoded = concatenate(encode_text(text, tokenizer, 8, rows=99))
     assert encoded.kind == "text"
     assert encoded.lengths.max() == 8
     for example, line in enumerate(lines):
@@ -85,5 +85,5 @@ def test_long_texts_make_several_rows_that_hold_every_token():
         inner = [token for row in rows for token in encoded.input_ids[row][1:-1].tolist()]
         assert inner == tokenizer(line, add_special_tokens=False)["input_ids"]
     assert 2 not in encoded.examples  # nothing in it but special tokens
-    assert len(join(encode_text(text, tokenizer, 8, rows=3))) == 3
+    assert len(concatenate(encode_text(text, tokenizer, 8, rows=3))) == 3
     assert len(set(encoded.ids)) == len(encoded)

@@ -1,4 +1,4 @@
-"""What a teacher with another tokenizer reads: the very text that the student's row shows."""
+"""Retokenized rows cover exactly the text of the student's rows."""
 
 import unicodedata
 
@@ -8,12 +8,12 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.tasks.cross_tokenizer import read_along
-from harness.tasks.tokenization import encode, join
+from harness.tasks.cross_tokenizer import retokenize
+from harness.tasks.tokenization import concatenate, encode
 from tests.support.tiny_tasks import questions, task
 from tests.support.tokenizer_factory import WORDS, bytelevel, corpus, wordpiece
 
-READERS = {
+TOKENIZERS = {
     "wordpiece": wordpiece(),
     "bytelevel": bytelevel(),
     "with blanks": bytelevel(trim_offsets=False),
@@ -28,16 +28,16 @@ def sentences(*texts, pairs=None):
 
 
 def letters(text, begin, end):
-    """The characters that count: (place, letter), without blanks, and without marks, which BERT's tokenizer drops."""
-    places = (place for place in range(begin, end) if not text[place].isspace())
-    return {(place, text[place]) for place in places if unicodedata.category(text[place]) != "Mn"}
+    """(index, letter) of each character, except white space and marks, which BERT's tokenizer drops."""
+    indices = (index for index in range(begin, end) if not text[index].isspace())
+    return {(index, text[index]) for index in indices if unicodedata.category(text[index]) != "Mn"}
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=60, deadline=None)
 @given(first=texts, second=texts)
-def test_places_are_offsets_without_outer_blanks_and_specials_apart(name, first, second):
-    tokenizer = READERS[name]
+def test_places_are_offsets_without_white_space_and_special_tokens_have_their_own_sentences(name, first, second):
+    tokenizer = TOKENIZERS[name]
     encoded = encode(sentences(first, pairs=[second]), task("classification"), tokenizer, 100, places=True)
     tokens = tokenizer([first], [second], truncation=True, max_length=100, return_offsets_mapping=True)
     runs, inside_run = 0, False
@@ -58,85 +58,93 @@ def test_places_are_offsets_without_outer_blanks_and_specials_apart(name, first,
             assert not text[place[2] - 1].isspace()
 
 
-def test_places_are_not_kept_unless_asked_for():
+def test_places_are_none_unless_requested():
     for kind, data in {"classification": sentences("sun"), "qa": questions(("who", "the sun", "sun"))}.items():
         assert encode(data, task(kind), wordpiece(), 16).places is None
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
-def test_a_whole_text_is_read_as_it_stands(student, teacher):
+def test_a_complete_text_is_tokenized_unchanged(student, teacher):
     data = sentences(*(f" {text}  " for text in corpus(20, seed=3)), pairs=corpus(20, seed=4))
-    shown = encode(data, task("classification"), READERS[student], 400, places=True)
-    along = join(read_along(shown, data, READERS[teacher], 400))
-    expected = READERS[teacher](data["text"][:], data["text_pair"][:])
-    assert [along.input_ids[row].tolist() for row in range(20)] == expected["input_ids"]
-    assert ([*along.ids], along.labels.tolist()) == ([*shown.ids], shown.labels.tolist())
-    assert (along.token_type_ids is None) == (teacher != "wordpiece")
+    student_rows = encode(data, task("classification"), TOKENIZERS[student], 400, places=True)
+    teacher_rows = concatenate(retokenize(student_rows, data, TOKENIZERS[teacher], 400))
+    expected = TOKENIZERS[teacher](data["text"][:], data["text_pair"][:])
+    assert [teacher_rows.input_ids[row].tolist() for row in range(20)] == expected["input_ids"]
+    assert ([*teacher_rows.ids], teacher_rows.labels.tolist()) == ([*student_rows.ids], student_rows.labels.tolist())
+    assert (teacher_rows.token_type_ids is None) == (teacher != "wordpiece")
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
-def test_where_the_student_is_cut_so_is_its_teacher_and_nothing_is_lost(student, teacher):
+def test_a_truncated_text_is_truncated_for_the_teacher_without_loss(student, teacher):
     long = "unbelievable café 東京 " * 10
     data = sentences(long, pairs=["привет мир " * 10])
-    shown = encode(data, task("classification"), READERS[student], 24, places=True)
-    along = join(read_along(shown, data, READERS[teacher], None))
+    student_rows = encode(data, task("classification"), TOKENIZERS[student], 24, places=True)
+    teacher_rows = concatenate(retokenize(student_rows, data, TOKENIZERS[teacher], None))
     for sentence, text in enumerate((data["text"][0], data["text_pair"][0])):
-        theirs, own = ([place[1:] for place in each.places[0] if place[0] == sentence] for each in (along, shown))
-        covered = set().union(*(letters(text, *span) for span in theirs))
-        assert covered == letters(text, 0, max(end for _, end in own))
+        teacher_spans, student_spans = (
+            [place[1:] for place in encoded.places[0] if place[0] == sentence]
+            for encoded in (teacher_rows, student_rows)
+        )
+        covered = set().union(*(letters(text, *span) for span in teacher_spans))
+        assert covered == letters(text, 0, max(end for _, end in student_spans))
         assert len(covered) < len(letters(text, 0, len(text)))
     if teacher == "bytelevel":
-        assert along.lengths[0] > 24
+        assert teacher_rows.lengths[0] > 24
 
 
-def test_a_teacher_reads_no_more_than_its_model_takes():
+def test_rows_are_truncated_to_the_teachers_max_length():
     data = sentences("running runs 12,5% behind " * 5)
-    shown = encode(data, task("regression"), wordpiece(), 60, places=True)
-    whole = join(read_along(shown, data, bytelevel(), None))
-    cut = join(read_along(shown, data, bytelevel(), 30))
-    assert whole.lengths[0] > cut.lengths[0] == 30
-    assert np.array_equal(cut.places[0][:29], whole.places[0][:29])
-    assert cut.places[0][-1].tolist() == [-2, 0, 1]
+    student_rows = encode(data, task("regression"), wordpiece(), 60, places=True)
+    full = concatenate(retokenize(student_rows, data, bytelevel(), None))
+    truncated = concatenate(retokenize(student_rows, data, bytelevel(), 30))
+    assert full.lengths[0] > truncated.lengths[0] == 30
+    assert np.array_equal(truncated.places[0][:29], full.places[0][:29])
+    assert truncated.places[0][-1].tolist() == [-2, 0, 1]
 
 
-def test_a_text_that_the_student_does_not_see_is_not_read():
+def test_a_text_without_tokens_is_empty_for_the_teacher():
     data = sentences("", "\u200b")
-    along = join(read_along(encode(data, task("classification"), wordpiece(), 16, places=True), data, bytelevel(), 16))
-    assert along.lengths.tolist() == [2, 2]
+    teacher_rows = concatenate(
+        retokenize(encode(data, task("classification"), wordpiece(), 16, places=True), data, bytelevel(), 16)
+    )
+    assert teacher_rows.lengths.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
-def test_windows_row_by_row(student, teacher):
+def test_windows_cover_the_same_text_row_by_row(student, teacher):
     context = "  " + "  ".join(corpus(6, seed=5))
     answer = context.split("  ")[3]
     data = questions(("who runs", context, answer), ("where", "sun lamp café", "café"), ("why", "coal", None))
-    shown = encode(data, task("qa"), READERS[student], 40, places=True)
-    along = join(read_along(shown, data, READERS[teacher], None))
-    assert [*along.ids] == [*shown.ids]
-    assert along.examples.tolist() == shown.examples.tolist()
-    assert len(along) >= 5
+    student_rows = encode(data, task("qa"), TOKENIZERS[student], 40, places=True)
+    teacher_rows = concatenate(retokenize(student_rows, data, TOKENIZERS[teacher], None))
+    assert [*teacher_rows.ids] == [*student_rows.ids]
+    assert teacher_rows.examples.tolist() == student_rows.examples.tolist()
+    assert len(teacher_rows) >= 5
     answered = 0
-    for row in range(len(along)):
-        text, wanted = data[int(along.examples[row])]["context"], data[int(along.examples[row])]["answers"]
-        theirs, own = ([place[1:] for place in each.places[row] if place[0] == 1] for each in (along, shown))
-        begin, end = min(b for b, _ in own), max(e for _, e in own)
-        assert set().union(*(letters(text, *span) for span in theirs)) == letters(text, begin, end)
-        in_context = along.places[row][:, 0] == 1
+    for row in range(len(teacher_rows)):
+        example = data[int(teacher_rows.examples[row])]
+        text, answers = example["context"], example["answers"]
+        teacher_spans, student_spans = (
+            [place[1:] for place in encoded.places[row] if place[0] == 1] for encoded in (teacher_rows, student_rows)
+        )
+        begin, end = min(b for b, _ in student_spans), max(e for _, e in student_spans)
+        assert set().union(*(letters(text, *span) for span in teacher_spans)) == letters(text, begin, end)
+        in_context = teacher_rows.places[row][:, 0] == 1
         in_context[0] = True
-        assert along.answer_mask[row].tolist() == in_context.tolist()
-        first, last = along.labels[row]
+        assert teacher_rows.answer_mask[row].tolist() == in_context.tolist()
+        first, last = teacher_rows.labels[row]
         if first:
             answered += 1
-            span = along.places[row][first, 1], along.places[row][last, 2]
+            span = teacher_rows.places[row][first, 1], teacher_rows.places[row][last, 2]
             assert letters(text, *span) == letters(
-                text, wanted[0]["start"], wanted[0]["start"] + len(wanted[0]["text"])
+                text, answers[0]["start"], answers[0]["start"] + len(answers[0]["text"])
             )
-        assert bool(first) == bool(shown.labels[row][0])
+        assert bool(first) == bool(student_rows.labels[row][0])
     assert answered >= 2
 
 
-def test_an_answer_beyond_what_the_model_takes_is_none():
+def test_an_answer_that_is_truncated_away_has_no_span():
     data = questions(("who", "sun lamp fire night cave 東京", "東京"))
-    shown = encode(data, task("qa"), wordpiece(), 40, places=True)
-    assert np.all(join(read_along(shown, data, bytelevel(), None)).labels > 0)
-    assert join(read_along(shown, data, bytelevel(), 12)).labels.tolist() == [[0, 0]]
+    student_rows = encode(data, task("qa"), wordpiece(), 40, places=True)
+    assert np.all(concatenate(retokenize(student_rows, data, bytelevel(), None)).labels > 0)
+    assert concatenate(retokenize(student_rows, data, bytelevel(), 12)).labels.tolist() == [[0, 0]]

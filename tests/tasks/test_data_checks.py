@@ -1,4 +1,4 @@
-"""Each way in which a task's examples can be wrong, for every kind of task: one message that names the place."""
+"""Each way in which a task's examples can be invalid, for every kind of task: one message that names the row."""
 
 import random
 import re
@@ -38,7 +38,7 @@ COLUMNS = {
 
 
 def check(name: str, train: dict, validation: dict | None = None) -> None:
-    train, validation = (Dataset(pa.table(each)) for each in (train, validation or COLUMNS[name]))
+    train, validation = (Dataset(pa.table(columns)) for columns in (train, validation or COLUMNS[name]))
     refuse_invalid(TASKS[name], Splits(train, {"matched": validation}))
 
 
@@ -51,21 +51,21 @@ def message(name: str, column: str, values: pa.Array, split: str = "train") -> s
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_sound_examples_pass(name):
+def test_valid_examples_pass(name):
     check(name, COLUMNS[name])
 
 
 def test_ids_may_occur_in_several_splits_but_once_in_each():
     values = pa.array(["a", "b", "c", "b", "c", "b"])
     text = message("classification", "id", values, "validation")
-    assert re.search(r"split 'matched', column 'id', row 1: found 3 examples with the id 'b', .*3 ids", text)
+    assert re.search(r"split 'matched', column 'id', row 1: found the duplicate id 'b' in 3 rows, .*3 duplicates", text)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", TASKS)
 def test_a_missing_column_names_the_nearest(name, split):
     for column in COLUMNS[name]:
-        columns = {f"{column}s" if each == column else each: values for each, values in COLUMNS[name].items()}
+        columns = {f"{column}s" if key == column else key: values for key, values in COLUMNS[name].items()}
         with pytest.raises(UserError, match=rf"no column '{column}'; did you mean '{column}s'\?"):
             check(name, *((columns,) if split == "train" else (COLUMNS[name], columns)))
 
@@ -94,15 +94,15 @@ LABELS = [
     ("regression", [0.0, INF, 1.0, 0.0, 1.0, 1.0], "row 1 .*found inf, expected a finite number"),
     ("regression", [0.0, -INF, 1.0, 0.0, 1.0, 1.0], "row 1 .*found -inf, expected a finite number"),
     ("regression", [0.0, 5.5, 1.0, 0.0, 1.0, 1.0], "row 1 .*found 5.5, expected a finite number from 0 to 5"),
-    ("regression", [-1.0] * 6, "row 0 .*found -1 in every row, as where labels are hidden"),
-    ("any number", [-1] * 6, "row 0 .*found -1 in every row, as where labels are hidden"),
+    ("regression", [-1.0] * 6, "row 0 .*found -1 in every row, which means hidden labels"),
+    ("any number", [-1] * 6, "row 0 .*found -1 in every row, which means hidden labels"),
     ("regression", ["4.5"] * 6, "found values of type string, such as '4.5', expected a finite number"),
 ]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize(("name", "labels", "expected"), LABELS)
-def test_a_label_that_cannot_be(name, labels, expected, split):
+def test_an_invalid_label(name, labels, expected, split):
     assert re.search(
         f"column 'label'(, )?{expected}|column 'label': {expected}", message(name, "label", pa.array(labels), split)
     )
@@ -117,10 +117,10 @@ def test_null_and_a_wrong_class_in_one_column_are_both_reported():
 def test_hidden_classes_are_allowed_in_validation_and_not_in_training():
     hidden = pa.array([-1] * 6)
     check("classification", COLUMNS["classification"], COLUMNS["classification"] | {"label": hidden})
-    assert "found -1 in every row, as where labels are hidden" in message("classification", "label", hidden)
+    assert "found -1 in every row, which means hidden labels" in message("classification", "label", hidden)
 
 
-def test_numbers_outside_of_a_range_are_allowed_where_there_is_none():
+def test_any_finite_number_is_allowed_without_a_label_range():
     check("any number", COLUMNS["any number"] | {"label": pa.array([-1, -1, 700, 0, 2, 1])})
 
 
@@ -129,7 +129,7 @@ def test_whole_numbers_written_as_floats_are_classes():
 
 
 @pytest.mark.parametrize("column", ["text", "text_pair", "id"])
-def test_a_column_of_numbers_is_no_text(column):
+def test_a_column_of_numbers_is_not_text(column):
     expected = rf"column '{column}': found values of type int64, such as 3, expected text"
     assert re.search(expected, message("pairs", column, pa.array([3, 4, 5, 6, 7, 8])))
 
@@ -147,7 +147,7 @@ ANSWERED = [
 
 @pytest.mark.parametrize("name", ["qa", "qa with none"])
 @pytest.mark.parametrize(("answers", "found"), ANSWERED)
-def test_an_answer_that_is_not_in_its_place(name, answers, found):
+def test_an_answer_that_is_not_at_its_start(name, answers, found):
     good = [{"text": "text", "start": 0}]
     text = message(name, "answers", pa.array([good, good, answers, good, good, answers]))
     assert f"column 'answers', row 2 (id 'c'): found {found}" in text
@@ -191,7 +191,7 @@ JUNK = [
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("seed", range(40))
 def test_corrupt_columns_pass_or_are_refused_in_one_error(name, seed):
-    """Whatever a column holds, it is `UserError` or examples that the task can be trained on."""
+    """Any content of a column is either valid or raises `UserError`."""
     rng = random.Random(f"{name} {seed}")
     columns = dict(COLUMNS[name])
     column = rng.choice(list(columns))
@@ -199,7 +199,7 @@ def test_corrupt_columns_pass_or_are_refused_in_one_error(name, seed):
     values = [rng.choice(junk) if rng.random() < rng.choice((0.2, 1)) else value for value in values]
     try:
         columns[column] = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # no file can hold these together
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # values that no column can hold together
         columns[column] = pa.array([rng.choice(JUNK)] * 6)
     changed = [
         new is None or new != old
@@ -208,7 +208,7 @@ def test_corrupt_columns_pass_or_are_refused_in_one_error(name, seed):
     problems = problems_in(name, columns)
     values = columns[column].to_pylist()
     if problems:
-        places = (column, "answers") if column == "context" else (column,)  # where its answers no longer are
+        places = (column, "answers") if column == "context" else (column,)  # the answers are no longer in it
         assert all(any(f"column '{place}'" in problem for place in places) for problem in problems)
         assert any(changed)
     elif column == "label":
@@ -233,6 +233,6 @@ def test_a_suite_is_refused_before_anything_is_trained(small, monkeypatch):
     text = plugin.read_text(encoding="utf-8")
     plugin.write_text(text.replace("ids = [str(i) for i", "ids = [str(i % 40) for i"), encoding="utf-8")
     with pytest.raises(
-        UserError, match=r"task 'order', split 'train', column 'id', row 0: found 3 examples with the id"
+        UserError, match=r"task 'order', split 'train', column 'id', row 0: found the duplicate id '0' in 3 rows"
     ):
         small.plan()

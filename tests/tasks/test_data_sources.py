@@ -71,12 +71,12 @@ def test_folder_without_a_readme(glue):
     assert task("stsb").load(str(glue)).train.num_rows == 1
 
 
-def test_unknown_folder_names_it_and_the_layout(tmp_path):
+def test_an_unknown_folder_is_named_with_the_expected_layout(tmp_path):
     with pytest.raises(UserError, match=r"nowhere' does not exist.*README\.md"):
         load_source(str(tmp_path / "nowhere"), "sst2")
 
 
-def test_unknown_config_offers_the_nearest(glue):
+def test_an_unknown_config_suggests_the_nearest(glue):
     with pytest.raises(UserError, match=r"no config 'sst3': did you mean 'sst2'\?"):
         load_source(str(glue), "sst3")
 
@@ -101,7 +101,7 @@ def test_missing_column(tmp_path):
 def test_unlabelled_split(tmp_path):
     write_config(tmp_path / "glue", "sst2", sst2_rows().assign(label=-1))
     with pytest.raises(
-        UserError, match="found -1 in every row, as where labels are hidden, expected a class from 0 to 1"
+        UserError, match="found -1 in every row, which means hidden labels, expected a class from 0 to 1"
     ):
         task("sst2").load(str(tmp_path / "glue"))
 
@@ -128,7 +128,7 @@ def client(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     )
 
 
-def test_hub_id_then_its_cache_when_the_hub_is_gone(glue, tmp_path):
+def test_a_hub_id_is_loaded_from_the_cache_when_the_hub_is_unreachable(glue, tmp_path):
     with serve({("dataset", "nyu-mll/glue"): glue}) as hub:
         environment = hub.environment(tmp_path / "home")
         online = client(environment, "nyu-mll/glue", "sst2")
@@ -143,7 +143,7 @@ def test_hub_id_then_its_cache_when_the_hub_is_gone(glue, tmp_path):
     assert offline.stdout == online.stdout, offline.stderr
 
 
-def test_without_a_hub_the_message_comes_soon_and_names_the_remedy(tmp_path):
+def test_an_unreachable_hub_fails_quickly_and_names_the_remedy(tmp_path):
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -159,7 +159,7 @@ def test_without_a_hub_the_message_comes_soon_and_names_the_remedy(tmp_path):
 
 @pytest.mark.parametrize("readme", [True, False])
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
-def test_edited_files_are_read_again_and_folders_are_not_confused(tmp_path, readme, form):
+def test_edited_files_are_reloaded_and_folders_are_distinguished(tmp_path, readme, form):
     def write(folder: Path, label: float) -> Path:
         rows = pd.DataFrame({"sentence1": ["one"], "sentence2": ["two"], "label": [label], "idx": [7]})
         (folder / "stsb").mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def test_edited_files_are_read_again_and_folders_are_not_confused(tmp_path, read
                 rows.to_csv(path, index=False)
             else:
                 rows.to_json(path, orient="records", lines=True)
-            os.utime(path, (1, 1))  # as a copy that keeps its time would have it
+            os.utime(path, (1, 1))  # as after a copy that preserves times
         if readme:
             (folder / "README.md").write_text(README.format(configs=CONFIG.format(name="stsb")))
         return folder
@@ -179,13 +179,13 @@ def test_edited_files_are_read_again_and_folders_are_not_confused(tmp_path, read
     def label_in(folder: Path) -> float:
         return task("stsb").load(str(folder)).train["label"][0]
 
-    here, there = write(tmp_path / "a" / "glue", 2.5), write(tmp_path / "b" / "glue", 4.5)
-    assert [label_in(here), label_in(there)] == [2.5, 4.5]
-    write(here, 1.5)
-    assert [label_in(here), label_in(there)] == [1.5, 4.5]
+    first, second = write(tmp_path / "a" / "glue", 2.5), write(tmp_path / "b" / "glue", 4.5)
+    assert [label_in(first), label_in(second)] == [2.5, 4.5]
+    write(first, 1.5)
+    assert [label_in(first), label_in(second)] == [1.5, 4.5]
 
 
-def test_a_moved_revision_on_the_hub_is_read_again(glue, tmp_path, monkeypatch):
+def test_a_new_revision_on_the_hub_is_loaded(glue, tmp_path, monkeypatch):
     environment = {}
     labels = []
     for revision, label in (("a" * 40, 1), ("b" * 40, 0)):
@@ -221,7 +221,7 @@ configs:
 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize(
-    ("column", "values", "found"),
+    ("column", "values", "message"),
     [
         ("label", ["positive", "fine", "x"], "row {row}: found '.*', expected"),
         ("label", [1, 7, 9], "row 1.*: found 7, expected"),
@@ -229,11 +229,11 @@ configs:
         ("sentence", ["a", None, "b"], "row 1 .*: found null, expected text"),
     ],
 )
-def test_values_that_do_not_fit_are_named_by_split_column_and_row(glue, capfd, column, values, found, declared):
+def test_values_of_a_wrong_type_are_named_by_split_column_and_row(glue, capfd, column, values, message, declared):
     write_config(glue, "sst2", sst2_rows().assign(**{column: values}), splits=("validation",))
     if declared:
         (glue / "README.md").write_text(DECLARED.format(configs=CONFIG.format(name="sst2")))
-    found = found.format(row=1 if declared else 0)
-    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {found}"):
+    message = message.format(row=1 if declared else 0)
+    with pytest.raises(UserError, match=rf"glue', config 'sst2', split 'validation', column '{column}', {message}"):
         task("sst2").load(str(glue))
     assert "Failed" not in capfd.readouterr().err

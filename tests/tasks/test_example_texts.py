@@ -1,13 +1,13 @@
 from datasets import Dataset
 
 from harness.api.task import Splits
-from harness.tasks.example_texts import texts
+from harness.tasks.example_texts import validation_texts
 
 
-def test_texts_of_all_validation_splits_with_what_tells_them_apart():
-    one = Dataset.from_dict({"id": ["0", "1"], "text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1]})
-    other = Dataset.from_dict({"id": ["0"], "text": ["e"], "text_pair": ["f"], "label": [1]})
-    frame = texts(Splits(one, {"matched": one, "mismatched": other}))
+def test_texts_of_all_validation_splits_with_the_split_name():
+    first = Dataset.from_dict({"id": ["0", "1"], "text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1]})
+    second = Dataset.from_dict({"id": ["0"], "text": ["e"], "text_pair": ["f"], "label": [1]})
+    frame = validation_texts(Splits(first, {"matched": first, "mismatched": second}))
     assert frame.to_dict("list") == {
         "split": ["matched", "matched", "mismatched"],
         "id": ["0", "1", "0"],
@@ -16,8 +16,8 @@ def test_texts_of_all_validation_splits_with_what_tells_them_apart():
     }
 
 
-def test_questions_have_their_context_and_no_answers():
+def test_questions_have_a_context_and_no_answers():
     data = Dataset.from_dict(
         {"id": ["q"], "question": ["who?"], "context": ["she."], "answers": [[{"text": "she", "start": 0}]]}
     )
-    assert list(texts(Splits(data, {"validation": data}))) == ["split", "id", "question", "context"]
+    assert list(validation_texts(Splits(data, {"validation": data}))) == ["split", "id", "question", "context"]

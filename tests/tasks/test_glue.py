@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def test_all_of_glue_is_there():
+def test_all_tasks_of_glue_are_registered():
     assert set(BY_NAME) == set(GLUE)
     assert {task.source for task in TASKS} == {"glue"}
 
@@ -78,10 +78,10 @@ def test_mnli_has_two_validation_sets(tmp_path):
     assert loaded.validation["validation_mismatched"]["text_pair"][0] == "hypothesis 2"
 
 
-def test_ax_is_mnlis_training_set_and_the_diagnostic_set(tmp_path):
+def test_ax_has_mnlis_training_set_and_the_diagnostic_set(tmp_path):
     source = glue(tmp_path, mnli=mnli([0], [1]), ax={"test": rows("ax", [-1, -1])})
-    loaded, same = BY_NAME["ax"].load(source), BY_NAME["mnli"].load(source)
-    assert loaded.train.to_list() == same.train.to_list()
+    loaded, mnli_splits = BY_NAME["ax"].load(source), BY_NAME["mnli"].load(source)
+    assert loaded.train.to_list() == mnli_splits.train.to_list()
     assert {name: part["label"][:] for name, part in loaded.validation.items()} == {"test": [-1, -1]}
     assert BY_NAME["ax"].labels == BY_NAME["mnli"].labels
 
@@ -92,7 +92,7 @@ def test_ax_with_labels(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [[-1, 0], [3], [-2]])
-def test_ax_with_labels_in_part_or_unknown_ones(tmp_path, labels):
+def test_ax_with_some_labels_hidden_or_unknown_labels(tmp_path, labels):
     source = glue(tmp_path, mnli=mnli([0], [1]), ax={"test": rows("ax", labels)})
     with pytest.raises(
         UserError, match=rf"config 'ax', split 'test', column 'label', row 0 .*found {min(labels)}, .*in every row"
@@ -118,7 +118,7 @@ BAD = [
     ("sst2", {"label": [0, 7]}, r"column 'label', row 1 \(id '1'\): found 7, expected a class from 0 to 1"),
     ("sst2", {"label": [0.5, 1.0]}, r"column 'label', row 0 \(id '0'\): found 0.5"),
     ("sst2", {"idx": [0, None]}, "column 'idx'(, row 1: found null, expected text|: found values of type double)"),
-    ("sst2", {"idx": [3, 3]}, r"column 'idx', row 0: found 2 examples with the id '3', expected unique ids"),
+    ("sst2", {"idx": [3, 3]}, r"column 'idx', row 0: found the duplicate id '3' in 2 rows, expected unique ids"),
     ("sst2", {"sentence": [None, "b"]}, r"column 'sentence', row 0 \(id '0'\): found null, expected text"),
     ("sst2", {"sentence": [1, 2]}, "column 'sentence': found values of type int64, such as 1, expected text"),
     ("mrpc", {"sentence2": ["a", None]}, r"column 'sentence2', row 1 \(id '1'\): found null, expected text"),
@@ -128,19 +128,19 @@ BAD = [
         {"label": [1.0, float("inf")]},
         r"column 'label', row 1 .*found inf, expected a finite number from 0 to 5",
     ),
-    ("stsb", {"label": [-1.0, -1.0]}, r"column 'label', row 0 .*found -1 in every row, as where labels are hidden"),
+    ("stsb", {"label": [-1.0, -1.0]}, r"column 'label', row 0 .*found -1 in every row, which means hidden labels"),
     ("stsb", {"label": ["1.0", "2.0"]}, "column 'label': found values of type string, such as '1.0'"),
 ]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize(("name", "columns", "expected"), BAD)
-def test_what_the_files_hold_is_checked_before_it_is_converted(tmp_path, name, columns, expected, split):
+def test_files_are_checked_before_they_are_converted(tmp_path, name, columns, expected, split):
     bad, good = rows(name, [0, 1]).assign(**columns), rows(name, [0, 1])
     if split == "train" or "type" in expected:  # all splits of a data set have columns of the same types
         splits, split = {"train": bad, "validation": bad}, "train"
     else:
-        splits = {"train": good.astype({each: bad[each].dtype for each in columns}), "validation": bad}
+        splits = {"train": good.astype({column: bad[column].dtype for column in columns}), "validation": bad}
     with pytest.raises(UserError, match=rf"config '{name}', split '{split}', {expected}"):
         BY_NAME[name].load(glue(tmp_path, **{name: splits}))
 

@@ -1,4 +1,4 @@
-"""What is held out of a training split to choose on."""
+"""The held-out split of a training split."""
 
 from collections import Counter
 
@@ -10,12 +10,12 @@ from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.config.schema import SelectionSpec
 from harness.tasks import holdout
-from harness.tasks.fingerprints import select
-from harness.tasks.holdout import cut, hold_out
+from harness.tasks.fingerprints import limit_splits
+from harness.tasks.holdout import hold_out, split_training
 from harness.tasks.synthetic.generated_tasks import ENTAILMENT, QA, SENTIMENT
 
 SHARES = (0.5, 0.3, 0.19, 0.01)
-"""Of four classes."""
+"""Shares of four classes."""
 
 
 def splits(train):
@@ -33,9 +33,9 @@ def numbers(count):
     return splits(Dataset.from_dict({"id": [str(i) for i in range(count)], "text": ["t"] * count, "label": labels}))
 
 
-def questions(count, each=4):
+def questions(count, questions_each=4):
     answers = [{"text": "p", "start": 0}]
-    rows = [{"id": str(i), "question": "which", "context": f"paragraph {i // each}"} for i in range(count)]
+    rows = [{"id": str(i), "question": "which", "context": f"paragraph {i // questions_each}"} for i in range(count)]
     return splits(Dataset.from_list([row | {"answers": answers} for row in rows]))
 
 
@@ -43,28 +43,31 @@ def task(kind):
     return Task("t", kind, lambda source: None, ("m",), "m", labels=tuple("abcd") if kind == "classification" else ())
 
 
-MADE = {"classification": classes, "regression": numbers, "qa": questions}
+FACTORIES = {"classification": classes, "regression": numbers, "qa": questions}
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", FACTORIES)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_example_is_in_one_part_in_the_order_of_the_split(kind, seed):
-    whole = MADE[kind](2003)
-    parts = cut(task(kind), whole, share=0.1, seed=seed)
+def test_every_example_is_in_one_part_in_the_original_order(kind, seed):
+    full = FACTORIES[kind](2003)
+    parts = split_training(task(kind), full, share=0.1, seed=seed)
     train, held = ([int(i) for i in part["id"]] for part in (parts.train, parts.selection))
     assert sorted(train + held) == list(range(2003))
     assert train == sorted(train)
     assert held == sorted(held)
-    assert parts.validation == whole.validation
-    assert parts.selection.column_names == whole.train.column_names
+    assert parts.validation == full.validation
+    assert parts.selection.column_names == full.train.column_names
 
 
-@pytest.mark.parametrize("kind", MADE)
-def test_the_seed_decides_and_nothing_else(kind):
-    whole, again = MADE[kind](1000), MADE[kind](1000)
-    ids = [cut(task(kind), data, share=0.1, seed=seed).selection["id"][:] for data, seed in ((whole, 1), (again, 1))]
+@pytest.mark.parametrize("kind", FACTORIES)
+def test_the_split_depends_on_the_seed_alone(kind):
+    full, same = FACTORIES[kind](1000), FACTORIES[kind](1000)
+    ids = [
+        split_training(task(kind), data, share=0.1, seed=seed).selection["id"][:]
+        for data, seed in ((full, 1), (same, 1))
+    ]
     assert ids[0] == ids[1]
-    assert ids[0] != cut(task(kind), whole, share=0.1, seed=2).selection["id"][:]
+    assert ids[0] != split_training(task(kind), full, share=0.1, seed=2).selection["id"][:]
 
 
 @pytest.mark.parametrize(
@@ -79,82 +82,84 @@ def test_the_seed_decides_and_nothing_else(kind):
         (3668, 0.1, 367),
     ],
 )
-def test_a_share_but_no_fewer_than_a_hundred_and_no_more_than_a_fifth(examples, share, held):
-    assert holdout.size(examples, share) == held
+def test_the_size_is_at_least_100_and_at_most_a_fifth(examples, share, held):
+    assert holdout.held_out_size(examples, share) == held
     if examples < 5000:
-        assert len(cut(task("classification"), classes(examples), share=share, seed=1).selection) == held
+        assert len(split_training(task("classification"), classes(examples), share=share, seed=1).selection) == held
 
 
 @pytest.mark.parametrize("count", [173, 1000, 2311])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_class_has_its_part_to_within_one_example(count, seed):
-    whole = classes(count)
-    held = cut(task("classification"), whole, share=0.1, seed=seed).selection
-    every, some = Counter(whole.train["label"]), Counter(held["label"])
-    for label, number in every.items():
-        assert abs(some[label] - number * len(held) / count) < 1
+def test_the_split_is_stratified_to_within_one_example(count, seed):
+    full = classes(count)
+    held = split_training(task("classification"), full, share=0.1, seed=seed).selection
+    all_labels, held_labels = Counter(full.train["label"]), Counter(held["label"])
+    for label, number in all_labels.items():
+        assert abs(held_labels[label] - number * len(held) / count) < 1
 
 
-def test_what_is_held_out_of_a_regression_is_spread_like_the_whole():
-    whole = numbers(3000)
-    held = cut(task("regression"), whole, share=0.1, seed=1).selection
-    every, some = np.array(whole.train["label"]), np.array(held["label"])
-    for edge in np.quantile(every, np.arange(1, 10) / 10):
-        assert abs((some < edge).sum() - 300 * (every < edge).mean()) < 10  # an example for each tenth below
-    assert abs(every.mean() - some.mean()) < 0.05
+def test_held_out_labels_of_a_regression_have_the_same_distribution():
+    full = numbers(3000)
+    held = split_training(task("regression"), full, share=0.1, seed=1).selection
+    all_labels, held_labels = np.array(full.train["label"]), np.array(held["label"])
+    for edge in np.quantile(all_labels, np.arange(1, 10) / 10):
+        # one example for each decile below
+        assert abs((held_labels < edge).sum() - 300 * (all_labels < edge).mean()) < 10
+    assert abs(all_labels.mean() - held_labels.mean()) < 0.05
 
 
-def test_a_regression_of_one_value_can_be_cut():
+def test_a_regression_with_one_label_value_can_be_split():
     one = splits(Dataset.from_dict({"id": [str(i) for i in range(200)], "text": ["t"] * 200, "label": [0.0] * 200}))
-    assert len(cut(task("regression"), one, share=0.1, seed=1).selection) == 40
+    assert len(split_training(task("regression"), one, share=0.1, seed=1).selection) == 40
 
 
-@pytest.mark.parametrize("each", [1, 3, 7])
-def test_questions_of_one_paragraph_stay_together(each):
-    parts = cut(task("qa"), questions(1500, each), share=0.1, seed=1)
+@pytest.mark.parametrize("questions_each", [1, 3, 7])
+def test_questions_of_one_paragraph_stay_together(questions_each):
+    parts = split_training(task("qa"), questions(1500, questions_each), share=0.1, seed=1)
     assert not set(parts.train["context"]) & set(parts.selection["context"])
-    assert 150 - each < len(parts.selection) <= 150
+    assert 150 - questions_each < len(parts.selection) <= 150
 
 
 @pytest.mark.parametrize("limit", [None, 700, 64])
-def test_a_limit_changes_nothing_of_the_cut(limit):
-    whole = cut(task("classification"), classes(1000), share=0.1, seed=1)
-    limited = select(whole, train=limit, validation=None)
-    assert limited.selection["id"][:] == whole.selection["id"][:]
-    assert set(limited.train["id"]) <= set(whole.train["id"])
+def test_a_training_limit_does_not_change_the_held_out_split(limit):
+    full = split_training(task("classification"), classes(1000), share=0.1, seed=1)
+    limited = limit_splits(full, train=limit, validation=None)
+    assert limited.selection["id"][:] == full.selection["id"][:]
+    assert set(limited.train["id"]) <= set(full.train["id"])
     assert len(limited.train) == (limit or 900)
 
 
-def test_a_limit_of_the_validation_splits_holds_for_what_is_chosen_on():
-    whole = cut(task("classification"), classes(1000), share=0.1, seed=1)
-    limited = select(whole, train=None, validation=30)
+def test_the_validation_limit_applies_to_the_held_out_split():
+    full = split_training(task("classification"), classes(1000), share=0.1, seed=1)
+    limited = limit_splits(full, train=None, validation=30)
     assert len(limited.selection) == 30
-    assert set(limited.selection["id"]) < set(whole.selection["id"])
-    assert select(classes(1000), train=None, validation=30).selection is None
+    assert set(limited.selection["id"]) < set(full.selection["id"])
+    assert limit_splits(classes(1000), train=None, validation=30).selection is None
 
 
 @pytest.mark.parametrize(
-    ("kind", "whole"), [("classification", classes(49)), ("qa", questions(49)), ("qa", questions(60, each=60))]
+    ("kind", "full"),
+    [("classification", classes(49)), ("qa", questions(49)), ("qa", questions(60, questions_each=60))],
 )
-def test_a_split_that_is_too_small_is_an_error(kind, whole):
-    with pytest.raises(UserError, match=f"has {len(whole.train)} training examples, too few.*at most 20%"):
-        cut(task(kind), whole, share=0.1, seed=1)
+def test_a_split_that_is_too_small_is_an_error(kind, full):
+    with pytest.raises(UserError, match=f"has {len(full.train)} training examples, too few.*at most 20%"):
+        split_training(task(kind), full, share=0.1, seed=1)
 
 
-def test_hidden_labels_cannot_be_chosen_on():
+def test_hidden_labels_cannot_be_used_for_selection():
     spec = SelectionSpec(on="validation")
-    whole = classes(200)
-    assert hold_out(task("classification"), whole, spec) is hold_out(task("classification"), whole, None) is whole
-    hidden = Splits(whole.train, {"test": whole.train.map(lambda row: {"label": -1})})
-    with pytest.raises(UserError, match="hides the labels of its split test"):
+    full = classes(200)
+    assert hold_out(task("classification"), full, spec) is hold_out(task("classification"), full, None) is full
+    hidden = Splits(full.train, {"test": full.train.map(lambda row: {"label": -1})})
+    with pytest.raises(UserError, match="the labels of split 'test' are hidden"):
         hold_out(task("classification"), hidden, spec)
     assert len(hold_out(task("classification"), hidden, SelectionSpec()).selection) == 40
 
 
 @pytest.mark.parametrize("generated", [SENTIMENT, ENTAILMENT, QA], ids=lambda task: task.name)
-def test_generated_tasks_are_cut_like_all_others(generated):
-    whole = generated.load(None)
-    parts = cut(generated, whole, share=0.1, seed=1)
+def test_generated_tasks_have_a_held_out_split(generated):
+    full = generated.load(None)
+    parts = split_training(generated, full, share=0.1, seed=1)
     assert len(parts.selection) == 400
     assert len(parts.train) == 3600
     if generated.kind == "classification":

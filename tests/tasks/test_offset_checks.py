@@ -1,4 +1,4 @@
-"""Tokenizers of each kind, whose offsets are right, and some whose offsets are not."""
+"""Tokenizers of each kind, with correct and with wrong offsets."""
 
 import pytest
 from datasets import Dataset
@@ -51,7 +51,7 @@ KINDS = {
 
 
 class Shifted:
-    """A tokenizer whose offsets are one character off, as those of one that forgets what it put before the text."""
+    """A tokenizer whose offsets are one character off, like one that ignores a prefix it added to the text."""
 
     def __init__(self, right: PreTrainedTokenizerFast) -> None:
         self.right = right
@@ -66,7 +66,7 @@ class Shifted:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_right_offsets_pass(kind):
+def test_correct_offsets_pass(kind):
     refuse_wrong_offsets(Dataset.from_dict({"context": CONTEXTS}), ["context"], KINDS[kind]())
 
 

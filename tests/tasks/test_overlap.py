@@ -1,4 +1,4 @@
-"""Examples that are scored and have the texts of training examples."""
+"""Validation examples that have the same texts as training examples."""
 
 import pytest
 from datasets import Dataset
@@ -15,7 +15,7 @@ TRAIN = Dataset.from_dict({"id": ["0", "1"], "text": ["A  fine film", "ﬁne"], 
 @pytest.mark.parametrize(
     ("text", "count"), [("a fine FILM", 1), (" a fine\tfilm\n", 1), ("fine", 1), ("a fine film.", 0), ("", 0)]
 )
-def test_texts_are_compared_without_case_blanks_and_form(text, count):
+def test_texts_are_compared_without_case_white_space_and_unicode_form(text, count):
     validation = Dataset.from_dict({"id": ["0", "1"], "text": [text, "other"], "label": [1, 1]})
     assert overlap(Splits(TRAIN, {"dev": validation})) == {"dev": count}
 
@@ -30,7 +30,7 @@ def test_all_texts_of_an_example_count_together():
     assert overlap(splits) == {"one": 0, "two": 1}
 
 
-def test_questions_of_one_context_are_told_apart():
+def test_questions_with_the_same_context_are_distinguished():
     def questions(*texts):
         ids = [str(index) for index in range(len(texts))]
         return Dataset.from_dict({"id": ids, "question": texts, "context": ["one context"] * len(texts)})
@@ -38,7 +38,7 @@ def test_questions_of_one_context_are_told_apart():
     assert overlap(Splits(questions("who", "what"), {"dev": questions("who", "where", "WHAT")})) == {"dev": 2}
 
 
-def test_what_a_board_says():
+def test_the_report_of_a_board():
     validation = Dataset.from_dict({"id": list("abc"), "text": ["fine", "x", "y"], "label": [0, 0, 0]})
     report = report_on(Splits(TRAIN, {"dev": validation}, repaired={"train": 3, "dev": 0}))
     assert report == DataReport(examples={"dev": 3}, overlap={"dev": 1}, repaired={"train": 3})
@@ -50,6 +50,6 @@ def test_what_a_board_says():
 
 
 @pytest.mark.parametrize(("count", "warned"), [(0, False), (10, False), (11, True)])
-def test_a_warning_is_for_more_than_one_percent(count, warned):
+def test_a_warning_above_one_percent(count, warned):
     report = DataReport(examples={"validation": 1000}, overlap={"validation": count})
     assert bool(overlapping({"t": report})) == warned

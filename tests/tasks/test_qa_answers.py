@@ -1,10 +1,10 @@
-"""Answers as data sets write them: each form, each offset that can be corrected, and all that cannot."""
+"""Answers in data sets: each form, each start that can be corrected, and those that cannot."""
 
 import pandas as pd
 import pytest
 
 from harness.api.errors import UserError
-from harness.tasks.qa_answers import NEARBY, Answer, Unusable, locate, located, read
+from harness.tasks.qa_answers import MAX_SHIFT, Answer, InvalidAnswerError, locate, locate_answers, parse_answers
 from harness.tasks.squad import TASKS
 from tests.support.hub_layout import squad_rows, write_dataset
 
@@ -23,18 +23,18 @@ CONTEXT = "Denver beat Carolina in February, in California. In February it was c
         {"text": ["Denver"], "answer_start": [0.0]},
     ],
 )
-def test_forms_with_a_start(written):
-    assert located(written, CONTEXT) == ([Answer("Denver", 0)], 0)
+def test_answers_with_a_start(written):
+    assert locate_answers(written, CONTEXT) == ([Answer("Denver", 0)], 0)
 
 
 @pytest.mark.parametrize("written", ["Denver", ["Denver"], {"text": ["Denver"]}, [{"text": "Denver"}]])
-def test_forms_without_a_start_where_one_place_has_the_text(written):
-    assert located(written, CONTEXT) == ([Answer("Denver", 0)], 1)
+def test_answers_without_a_start_that_occur_once(written):
+    assert locate_answers(written, CONTEXT) == ([Answer("Denver", 0)], 1)
 
 
 @pytest.mark.parametrize("written", [[], {"text": [], "answer_start": []}])
 def test_no_answer(written):
-    assert located(written, CONTEXT) == ([], 0)
+    assert locate_answers(written, CONTEXT) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -57,29 +57,28 @@ def test_no_answer(written):
         {},
     ],
 )
-def test_forms_that_mean_nothing(written):
-    with pytest.raises(Unusable):
-        read(written)
+def test_invalid_forms(written):
+    with pytest.raises(InvalidAnswerError):
+        parse_answers(written)
 
 
 @pytest.mark.parametrize("start", [0, 7, -7, 10**6, -(10**18), None])
-def test_a_wrong_start_of_a_text_that_the_context_has_once(start):
-    found = locate(Answer("Carolina", start), CONTEXT)
-    assert found == Answer("Carolina", 12)
+def test_a_wrong_start_of_a_text_that_occurs_once_is_corrected(start):
+    assert locate(Answer("Carolina", start), CONTEXT) == Answer("Carolina", 12)
 
 
-def test_of_several_places_the_only_one_nearby_is_meant():
+def test_of_several_occurrences_the_only_nearby_one_is_used():
     first = CONTEXT.index("February")
     assert locate(Answer("February", first + 7), CONTEXT).start == first
     assert locate(Answer("February", first), CONTEXT).start == first
-    with pytest.raises(Unusable, match="has it in 2 other places"):
-        locate(Answer("February", first + NEARBY + 1), CONTEXT)
-    with pytest.raises(Unusable, match="has it in 3 other places"):
+    with pytest.raises(InvalidAnswerError, match="occurs 2 times elsewhere in the context"):
+        locate(Answer("February", first + MAX_SHIFT + 1), CONTEXT)
+    with pytest.raises(InvalidAnswerError, match="occurs 3 times elsewhere in the context"):
         locate(Answer("in", CONTEXT.index("in California") + 1), "in in in")
 
 
-def test_a_text_that_is_not_there():
-    with pytest.raises(Unusable, match="'denver' at 0, and the context does not have it"):
+def test_a_text_that_is_not_in_the_context():
+    with pytest.raises(InvalidAnswerError, match="'denver' at 0, which is not in the context"):
         locate(Answer("denver", 0), CONTEXT)
 
 
@@ -92,7 +91,7 @@ def test_starts_that_count_bytes_or_utf16_units(encoding):
         assert locate(Answer("word", counted), context) == Answer("word", place)
 
 
-def test_blanks_around_a_text():
+def test_white_space_around_a_text_is_removed():
     assert locate(Answer(" Carolina\n", 11), CONTEXT) == Answer("Carolina", 12)
     assert locate(Answer(" Carolina", 11), CONTEXT) == Answer("Carolina", 12)
     assert locate(Answer(" Denver", -1), CONTEXT) == Answer("Denver", 0)
@@ -117,10 +116,10 @@ def test_corrected_answers_are_counted_and_reported(tmp_path, caplog):
     splits = SQUAD.load(folder(tmp_path, shifted))
     assert splits.train["answers"][0] == [{"text": "Carolina", "start": 12}]
     assert splits.repaired == {"train": 1, "validation": 1}
-    assert "split 'train': corrected where 1 answers start" in caplog.text
+    assert "split 'train': corrected the start or surrounding white space of 1 answers" in caplog.text
 
 
-def test_others_are_refused_by_id(tmp_path):
+def test_invalid_answers_are_reported_by_id(tmp_path):
     wrong = [{"text": ["denver"], "answer_start": [0]}] * 2
     wrong.insert(1, {"text": ["Denver"], "answer_start": [0]})
     with pytest.raises(UserError, match=r"split 'train', column 'answers', row 0 \(id 'q0'\): found 'denver' at 0.*"
@@ -136,7 +135,7 @@ def test_others_are_refused_by_id(tmp_path):
         [{"text": "Carolina", "answer_start": None}, {"text": None, "answer_start": None}],
     ],
 )
-def test_answers_that_cannot_be_read_are_one_message(tmp_path, answers):
+def test_answers_that_cannot_be_parsed_are_one_problem(tmp_path, answers):
     with pytest.raises(
         UserError, match=r"column 'answers', row [01] \(id 'q[01]'\): found .*, expected {text"
     ) as caught:

@@ -1,4 +1,4 @@
-"""SQuAD from the hub's layout to answers: hand-made cases, with logits that are sure of the labels."""
+"""SQuAD from the hub's layout to answers: hand-made cases, with logits that point to the labels."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ harness_register_metrics(METRICS.__setitem__)
 
 
 def bert() -> PreTrainedTokenizerFast:
-    """As BERT reads text: lower case, accents stripped, control characters dropped, each CJK character a word."""
+    """A tokenizer like BERT's: lower case, accents stripped, control characters dropped, each CJK character a word."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz0123456789.?,東京都"]
     vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
     tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
@@ -44,7 +44,7 @@ TOKENIZERS = {"bert": bert(), "wordpiece": wordpiece(), "bytelevel": bytelevel()
 
 
 def answers(rows, tokenizer, max_length, task=SQUAD):
-    """What a model that is sure of the labels answers, and its metrics."""
+    """Predictions and metrics of logits that point to the labels."""
     encoded = encode(rows, task, tokenizer, max_length)
     logits = [np.zeros((2, length)) for length in encoded.lengths]
     for output, (first, last) in zip(logits, encoded.labels, strict=True):
@@ -62,7 +62,7 @@ UNICODE = {
     "mark at the very end": (f"they met in a cafe{ACUTE}", f"cafe{ACUTE}"),
     "mark at the very start": (f"E{ACUTE}cole is a school", f"E{ACUTE}cole"),
     "composed and decomposed": (f"école or e{ACUTE}cole", f"e{ACUTE}cole"),
-    "nothing but it": (f"cafe{ACUTE}", f"cafe{ACUTE}"),
+    "the complete context": (f"cafe{ACUTE}", f"cafe{ACUTE}"),
     "cjk within a sentence": ("首都は東京都です", "東京都"),
     "cjk at the end": ("それは 東京", "東京"),
     "emoji": (f"the sign was {FAMILY} then", FAMILY),
@@ -82,32 +82,33 @@ UNICODE = {
 @pytest.mark.parametrize("case", UNICODE)
 def test_unicode(name, case):
     context, answer = UNICODE[case]
-    (found,), _ = answers(questions(("what", context, answer)), TOKENIZERS[name], 64)
-    assert found.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") == answer.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    (prediction,), _ = answers(questions(("what", context, answer)), TOKENIZERS[name], 64)
+    assert prediction.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") == answer.removeprefix(
+        "\N{ZERO WIDTH NO-BREAK SPACE}"
+    )
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("answer", ["first words", "last of all", "42 in the middle", "one"])
 @pytest.mark.parametrize(("max_length", "windows"), [(64, True), (384, False)])
-def test_an_answer_at_any_place(name, answer, max_length, windows):
+def test_an_answer_at_any_position(name, answer, max_length, windows):
     context = f"first words {'here and there ' * 5}one 42 in the middle {'now and then ' * 5}last of all"
     rows = questions(("who?", context, answer))
     assert (len(encode(rows, SQUAD, TOKENIZERS[name], max_length)) > 1) == windows
-    (found,), metrics = answers(rows, TOKENIZERS[name], max_length)
-    assert found == answer
+    (prediction,), metrics = answers(rows, TOKENIZERS[name], max_length)
+    assert prediction == answer
     assert metrics == {"exact": 100.0, "f1": 100.0}
 
 
-def test_an_answer_that_no_window_holds_whole_is_learnt_as_absent():
+def test_an_answer_longer_than_a_window_is_labelled_as_absent():
     rows = questions(("who?", "here and there now and then", "here and there now and then"))
     encoded = encode(rows, SQUAD, TOKENIZERS["bert"], 16)
     assert len(encoded) > 1
     assert (encoded.labels == 0).all()
 
 
-def test_windows_compete_and_the_best_span_wins():
-    """The answer lies in the second window; the first one has a worse candidate, and no span runs from one to the
-    other."""
+def test_the_best_span_of_all_windows_is_the_answer():
+    """The answer is in the second window; the first has a worse candidate, and no span crosses windows."""
     rows = questions(("who?", "ab cd ef gh ij kl mn op qr st uv wx yz", "yz"))
     encoded = encode(rows, SQUAD, TOKENIZERS["bert"], 24)
     assert len(encoded) == 2
@@ -170,10 +171,10 @@ def test_squad_in_the_hubs_layout(tmp_path):
         {"id": "56be", "question": "Who won?", "context": CONTEXT, "answers": [{"text": "Denver", "start": 0}]}
     ]
     rows = splits.validation["validation"]
-    assert [len(found) for found in rows["answers"]] == [3, 2]
+    assert [len(references) for references in rows["answers"]] == [3, 2]
     assert fingerprint(rows) != fingerprint(rows.select([0]))
-    found, metrics = answers(rows, TOKENIZERS["bert"], 64)
-    assert found == ["Denver", "February"]
+    predictions, metrics = answers(rows, TOKENIZERS["bert"], 64)
+    assert predictions == ["Denver", "February"]
     assert metrics == {"exact": 100.0, "f1": 100.0}
 
 
@@ -181,14 +182,14 @@ def test_squad_in_the_hubs_layout(tmp_path):
 def test_squad_v2_in_the_hubs_layout(tmp_path):
     validation = squad_rows(("a", "Who won?", CONTEXT, ["Denver"]), ("b", "Who lied?", CONTEXT, []))
     splits = SQUAD_V2.load(hub(tmp_path, "squad_v2", FIRST, validation))
-    found, metrics = answers(splits.validation["validation"], TOKENIZERS["bert"], 64, SQUAD_V2)
-    assert found == ["Denver", ""]
+    predictions, metrics = answers(splits.validation["validation"], TOKENIZERS["bert"], 64, SQUAD_V2)
+    assert predictions == ["Denver", ""]
     names = [f"{part}{name}" for part in ("", "HasAns_", "NoAns_") for name in ("exact", "f1")]
     assert metrics == dict.fromkeys(names, 100.0)
 
 
 @pytest.mark.usefixtures("cache")
-def test_questions_without_an_answer_are_not_for_squad(tmp_path):
+def test_squad_refuses_questions_without_an_answer(tmp_path):
     rows = squad_rows(("a", "Who won?", CONTEXT, ["Denver"]), ("b", "Who lied?", CONTEXT, []))
     splits = SQUAD.load(hub(tmp_path, "plain_text", rows, rows))
     with pytest.raises(UserError, match=r"'squad', split 'train', .*row 1 \(id 'b'\): found no answer, .*squad_v2"):
@@ -196,6 +197,6 @@ def test_questions_without_an_answer_are_not_for_squad(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_folder_of_the_other_version_is_told(tmp_path):
+def test_a_folder_of_the_other_version_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"no config 'squad_v2'.*plain_text"):
         SQUAD_V2.load(hub(tmp_path, "plain_text", FIRST, FIRST))

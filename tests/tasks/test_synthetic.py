@@ -31,7 +31,7 @@ def test_all_are_registered_as_synthetic():
     assert all(task.synthetic and task.source is None for task in registered)
 
 
-def test_no_example_comes_twice_and_none_is_in_both_splits(loaded):
+def test_examples_are_unique_across_splits(loaded):
     _, splits = loaded
     train, validation = content(splits.train), content(splits.validation["validation"])
     assert len(train) >= 3000
@@ -58,7 +58,7 @@ def test_the_same_in_every_process_and_release(loaded):
 
 
 def sentiment(text: str) -> bool:
-    """The label, by a reader of our own."""
+    """An independent implementation of the label."""
     main = text.split(" but ")[-1]
     main = main.split(" , ")[-1] if main.startswith("although ") else main.split(" although ")[0]
     words = main.split()
@@ -66,41 +66,41 @@ def sentiment(text: str) -> bool:
     return (words[-1] in GOOD) != bool({"not", "never"} & set(words))
 
 
-def test_sentiment_labels_are_what_a_reader_says():
+def test_sentiment_labels_match_an_independent_implementation():
     for row in SENTIMENT.load(None).train:
         assert row["label"] == sentiment(row["text"]), row
 
 
 def members(word: str, root: str, special: str) -> set[str]:
-    """A world has one thing of the special kind that the sentences name, and one other of the same general kind."""
+    """Members of a kind: a world has one thing of the special kind, and another of the same general kind."""
     return {special, f"other {root}"} if word == root else {special}
 
 
 def holds(sentence: list[str], world: set[tuple[str, str]], subjects: set[str], objects: set[str]) -> bool:
-    """Whether a sentence is true where `world` says who does it to whom; "do not": to none of them."""
-    does = [any((who, what) in world for what in objects) != ("not" in sentence) for who in subjects]
-    return {"all": all(does), "some": any(does), "no": not any(does)}[sentence[0]]
+    """Whether a sentence is true in `world`, a set of (subject, object); "do not" means no object."""
+    acts = [any((subject, item) in world for item in objects) != ("not" in sentence) for subject in subjects]
+    return {"all": all(acts), "some": any(acts), "no": not any(acts)}[sentence[0]]
 
 
 def follows(premise: list[str], hypothesis: list[str]) -> bool:
-    """Whether the hypothesis is true in every world in which the premise is."""
+    """Whether the hypothesis is true in every world in which the premise is true."""
     places = []
     for words in ((premise[1], hypothesis[1]), (premise[-1], hypothesis[-1])):
         root = next(root for root, kinds in KINDS.items() if words[0] in (root, *kinds))
         special = next((word for word in words if word != root), KINDS[root][0])
         places.append([members(word, root, special) for word in words])
-    (who, who_then), (what, what_then) = places
-    pairs = list(product(who | who_then, what | what_then))
+    (subjects, new_subjects), (objects, new_objects) = places
+    pairs = list(product(subjects | new_subjects, objects | new_objects))
     worlds = (set(world) for size in range(len(pairs) + 1) for world in combinations(pairs, size))
-    return all(holds(hypothesis, w, who_then, what_then) for w in worlds if holds(premise, w, who, what))
+    return all(holds(hypothesis, w, new_subjects, new_objects) for w in worlds if holds(premise, w, subjects, objects))
 
 
-def test_entailment_labels_are_what_all_small_worlds_say():
+def test_entailment_labels_match_all_small_worlds():
     for row in ENTAILMENT.load(None).train:
         assert row["label"] == (not follows(row["text"].split(), row["text_pair"].split())), row
 
 
-def test_answers_are_where_they_say_and_the_only_ones():
+def test_answers_are_at_their_start_and_unique():
     needs_person = 0
     for row in QA.load(None).train:
         (answer,) = row["answers"]
@@ -112,7 +112,7 @@ def test_answers_are_where_they_say_and_the_only_ones():
     assert needs_person > 2000
 
 
-def test_generating_needs_no_more_than_the_task():
+def test_importing_generated_tasks_is_cheap():
     script = (
         "import sys; import harness.tasks.synthetic.generated_tasks; print({'torch', 'datasets'} & set(sys.modules))"
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.api.errors import UserError
 from harness.tasks.ragged_arrays import Strings
-from harness.tasks.tokenization import collate, encode, encode_by_parts, join
+from harness.tasks.tokenization import collate, concatenate, encode, encode_in_chunks
 from tests.support.tiny_tasks import LETTERS, bytelevel, questions, task, wordpiece
 
 TOKENIZERS = {"wordpiece": wordpiece(), "bytelevel": bytelevel()}
@@ -21,7 +21,7 @@ def sentences(*texts, label=1):
     )
 
 
-def test_words_and_types_of_a_sentence():
+def test_word_ids_and_token_types_of_a_sentence():
     encoded = encode(sentences("the cat ab"), task("classification"), TOKENIZERS["wordpiece"], 16)
     assert encoded.word_ids[0].tolist() == [-1, 0, 1, 2, 2, -1]
     assert encoded.token_type_ids is not None
@@ -39,13 +39,13 @@ def test_pairs_number_the_words_of_each_sentence():
     assert encoded.labels.dtype == np.float32
 
 
-def test_no_types_where_the_model_has_none():
+def test_no_token_types_where_the_model_has_none():
     encoded = encode(sentences("the cat"), task("classification"), TOKENIZERS["bytelevel"], 16)
     assert encoded.token_type_ids is None
     assert "token_type_ids" not in collate(encoded, [0], pad_token_id=1).inputs
 
 
-def test_long_sentences_are_cut():
+def test_long_sentences_are_truncated():
     encoded = encode(sentences("cat " * 50, "cat"), task("classification"), TOKENIZERS["wordpiece"], 8)
     assert encoded.lengths.tolist() == [8, 3]
 
@@ -54,7 +54,7 @@ def test_a_slow_tokenizer_is_refused():
     class Slow:
         is_fast = False
 
-    with pytest.raises(UserError, match="Slow is no fast tokenizer"):
+    with pytest.raises(UserError, match="Slow is not a fast tokenizer"):
         encode(sentences("cat"), task("classification"), Slow(), 8)
 
 
@@ -105,37 +105,39 @@ def test_windows_fit_cover_the_context_and_find_the_answer(name, data, question,
             assert context[offsets[a, 0] : offsets[b, 1]] == answer
         else:
             context_tokens = np.flatnonzero(mask)[1:]
-            whole = offsets[context_tokens[0], 0] <= start and offsets[context_tokens[-1], 1] >= start + len(answer)
-            assert not whole
+            contains_answer = offsets[context_tokens[0], 0] <= start and offsets[context_tokens[-1], 1] >= start + len(
+                answer
+            )
+            assert not contains_answer
     assert {c for c, letter in enumerate(context) if letter != " "} <= covered
     assert encoded.examples.tolist() == [0] * len(encoded)
     assert [*encoded.ids] == [f"q#{window}" for window in range(len(encoded))]
 
 
-def test_the_parts_make_the_whole(monkeypatch):
+def test_concatenated_chunks_equal_the_full_data_set(monkeypatch):
     from harness.tasks import tokenization as module
 
     rows = questions(("who", "the cat sat on a mat " * 4, "sat"), ("who", "a mat", None), ("where", "é cat", "cat"))
     for data, kind in ((rows, "qa"), (sentences("the cat", "", "a mat sat é", label=0), "classification")):
-        whole = encode(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True)
+        full = encode(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True)
         monkeypatch.setattr(module, "CHUNK", 1)
-        parts = list(encode_by_parts(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True))
-        assert len(parts) == len(whole) > 2
-        joined = join(parts)
+        chunks = list(encode_in_chunks(data, task(kind), TOKENIZERS["wordpiece"], 16, places=True))
+        assert len(chunks) == len(full) > 2
+        joined = concatenate(chunks)
         monkeypatch.undo()
-        assert joined.arrays().keys() == whole.arrays().keys()
-        for name, array in whole.arrays().items():
+        assert joined.arrays().keys() == full.arrays().keys()
+        for name, array in full.arrays().items():
             assert np.array_equal(array, joined.arrays()[name]), name
             assert array.dtype == joined.arrays()[name].dtype
-        assert [*joined.ids] == [*whole.ids]
+        assert [*joined.ids] == [*full.ids]
 
 
-def test_no_examples_are_no_rows():
+def test_an_empty_split_has_no_rows():
     encoded = encode(sentences(), task("classification"), TOKENIZERS["wordpiece"], 16)
     assert len(encoded) == len(encoded.ids) == len(encoded.lengths) == 0
 
 
-def test_ids_are_what_they_were():
+def test_strings_round_trip():
     ids = Strings.of(["é", "", "东京", "a" * 99])
     assert [*ids] == ["é", "", "东京", "a" * 99]
     assert (ids[-1], ids[1:3]) == ("a" * 99, ["", "东京"])

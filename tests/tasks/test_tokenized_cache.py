@@ -1,4 +1,4 @@
-"""Tokenised examples in the cache: the same as made anew, made once, whole or not at all."""
+"""Cached tokenized data: identical to freshly tokenized data, built once, written atomically."""
 
 import shutil
 import threading
@@ -10,9 +10,9 @@ import pytest
 from harness.api.errors import UserError
 from harness.tasks import tokenized_cache
 from harness.tasks.features import CHUNK, Row
-from harness.tasks.tokenization import join, parts
+from harness.tasks.tokenization import chunked, concatenate
 
-WHAT = {"data": "d", "tokenizer": "t"}
+PARTS = {"data": "d", "tokenizer": "t"}
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def rows(count, length=7):
-    """Of all columns that there are, one after another."""
+    """Rows with all columns."""
     for index in range(count):
         n = 1 + (index * 5) % length
         yield Row(
@@ -37,47 +37,47 @@ def rows(count, length=7):
         )
 
 
-def same(one, other):
-    assert one.arrays().keys() == other.arrays().keys()
-    for name, array in one.arrays().items():
-        assert array.dtype == other.arrays()[name].dtype
-        assert np.array_equal(array, other.arrays()[name]), name
+def same(first, second):
+    assert first.arrays().keys() == second.arrays().keys()
+    for name, array in first.arrays().items():
+        assert array.dtype == second.arrays()[name].dtype
+        assert np.array_equal(array, second.arrays()[name]), name
 
 
 @pytest.mark.parametrize("count", [0, 3, CHUNK, 2 * CHUNK + 9])
-def test_what_is_kept_is_what_was_made(count):
-    made = tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(count)))
-    same(made, join(parts("qa", rows(count))))
-    again = tokenized_cache.remembered(WHAT, lambda: pytest.fail("it was made again"))
-    same(again, made)
-    assert count == 0 or isinstance(again.input_ids.values, np.memmap)
-    assert not again.input_ids.starts.flags.writeable
+def test_cached_rows_equal_built_rows(count):
+    built = tokenized_cache.load_or_build(PARTS, lambda: chunked("qa", rows(count)))
+    same(built, concatenate(chunked("qa", rows(count))))
+    cached = tokenized_cache.load_or_build(PARTS, lambda: pytest.fail("it was built again"))
+    same(cached, built)
+    assert count == 0 or isinstance(cached.input_ids.values, np.memmap)
+    assert not cached.input_ids.starts.flags.writeable
 
 
-def test_other_parts_are_other_rows():
-    tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(3)))
-    assert len(tokenized_cache.remembered({**WHAT, "data": "e"}, lambda: parts("qa", rows(4)))) == 4
+def test_other_parts_have_another_entry():
+    tokenized_cache.load_or_build(PARTS, lambda: chunked("qa", rows(3)))
+    assert len(tokenized_cache.load_or_build({**PARTS, "data": "e"}, lambda: chunked("qa", rows(4)))) == 4
 
 
 def broken(error):
-    yield from parts("qa", rows(2))
+    yield from chunked("qa", rows(2))
     raise error
 
 
-def test_nothing_is_kept_of_what_was_not_finished():
+def test_an_interrupted_build_caches_nothing():
     with pytest.raises(KeyboardInterrupt):
-        tokenized_cache.remembered(WHAT, lambda: broken(KeyboardInterrupt()))
-    assert len(tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))) == 5
+        tokenized_cache.load_or_build(PARTS, lambda: broken(KeyboardInterrupt()))
+    assert len(tokenized_cache.load_or_build(PARTS, lambda: chunked("qa", rows(5)))) == 5
 
 
-def test_a_full_disk_is_told():
-    with pytest.raises(UserError, match="no room is left for tokenised data"):
-        tokenized_cache.remembered(WHAT, lambda: broken(OSError(28, "No space left on device")))
+def test_a_full_disk_is_an_error():
+    with pytest.raises(UserError, match="no disk space left for tokenized data"):
+        tokenized_cache.load_or_build(PARTS, lambda: broken(OSError(28, "No space left on device")))
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "no manifest", "junk"])
-def test_what_is_damaged_is_made_again(damage, tmp_path):
-    tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))
+def test_corrupt_entries_are_rebuilt(damage, tmp_path):
+    tokenized_cache.load_or_build(PARTS, lambda: chunked("qa", rows(5)))
     (folder,) = (path for path in (tmp_path / "encoded").iterdir() if path.is_dir())
     if damage == "cut":
         (folder / "input_ids.values.bin").write_bytes(b"12")
@@ -87,59 +87,62 @@ def test_what_is_damaged_is_made_again(damage, tmp_path):
         (folder / "manifest.json").write_bytes(b"\xff{")
     else:
         (folder / "manifest.json").unlink()
-    made = []
-    same(tokenized_cache.remembered(WHAT, lambda: made.append(1) or parts("qa", rows(5))), join(parts("qa", rows(5))))
-    assert made == [1]
+    builds = []
+    same(
+        tokenized_cache.load_or_build(PARTS, lambda: builds.append(1) or chunked("qa", rows(5))),
+        concatenate(chunked("qa", rows(5))),
+    )
+    assert builds == [1]
 
 
-def test_it_outlives_the_cache(tmp_path):
-    kept = tokenized_cache.remembered(WHAT, lambda: parts("qa", rows(5)))
+def test_opened_rows_outlive_the_cache(tmp_path):
+    opened = tokenized_cache.load_or_build(PARTS, lambda: chunked("qa", rows(5)))
     shutil.rmtree(tmp_path / "encoded")
-    same(kept, join(parts("qa", rows(5))))
+    same(opened, concatenate(chunked("qa", rows(5))))
 
 
-def test_of_two_that_come_at_once_one_makes_it():
-    made, found, begin = [], [], threading.Barrier(4)
+def test_concurrent_calls_build_once():
+    builds, results, begin = [], [], threading.Barrier(4)
 
-    def make():
-        made.append(1)
-        return parts("qa", rows(3 * CHUNK))
+    def build():
+        builds.append(1)
+        return chunked("qa", rows(3 * CHUNK))
 
-    def ask():
+    def call():
         begin.wait()
-        found.append(tokenized_cache.remembered(WHAT, make))
+        results.append(tokenized_cache.load_or_build(PARTS, build))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [1]
-    assert [len(each) for each in found] == [3 * CHUNK] * 4
+    assert builds == [1]
+    assert [len(result) for result in results] == [3 * CHUNK] * 4
 
 
 def peak(chunks):
     tracemalloc.start()
     try:
-        tokenized_cache.remembered({"rows": chunks}, lambda: parts("qa", rows(chunks * CHUNK)))
+        tokenized_cache.load_or_build({"rows": chunks}, lambda: chunked("qa", rows(chunks * CHUNK)))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
 def test_memory_does_not_grow_with_the_data():
-    """Lists of a thousand rows are in memory at once, whatever their number."""
+    """One chunk of rows is in memory at a time, for any number of rows."""
     assert peak(12) < 1.5 * peak(2)
 
 
-def test_a_second_run_of_a_suite_tokenises_nothing(small, monkeypatch):
+def test_a_second_run_of_a_suite_tokenizes_nothing(small, monkeypatch):
     from harness.tasks import tokenization as module
 
-    real, asked = module._sentences, []
-    monkeypatch.setattr(module, "_sentences", lambda *a, **k: asked.append(1) or real(*a, **k))
+    original, calls = module._sentences, []
+    monkeypatch.setattr(module, "_sentences", lambda *a, **k: calls.append(1) or original(*a, **k))
     small.run("methods=[finetune]", "seeds=[1]", "teacher_cache.max_gb=0")
-    assert len(asked) == 2  # training and validation
+    assert len(calls) == 2  # training and validation
     small.run("methods=[finetune, logit_kd]", "seeds=[1, 2]", "teacher_cache.max_gb=0")
-    assert len(asked) == 2
+    assert len(calls) == 2
     small.run("methods=[finetune]", "seeds=[1]", "training.max_length=12", "teacher_cache.max_gb=0")
-    assert len(asked) == 4
+    assert len(calls) == 4

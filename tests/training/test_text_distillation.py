@@ -10,8 +10,8 @@ from datasets import Dataset
 from harness.api.batch import NOT_MASKED
 from harness.api.task import Splits
 from harness.models import tokenizers
-from harness.tasks.corpus import TEXT, Text, encode_text
-from harness.tasks.tokenization import join
+from harness.tasks.corpus import TEXT_TASK, TextCorpus, encode_text
+from harness.tasks.tokenization import concatenate
 from harness.training.batch_stream import TokenizedTask
 from harness.training.text_distillation import TextBatchStream
 
@@ -28,8 +28,8 @@ def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
         picked = [[word * ((i + word) % 10) // 10 for word in row] for i, row in enumerate(picked)]
     lines = [" ".join(WORDS[word] for word in row) for row in picked]
     texts = Dataset.from_dict({"text": lines})
-    encoded = join(encode_text(Text(texts, "x"), tokenizer, 24, rows))
-    task = TokenizedTask(TEXT, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
+    encoded = concatenate(encode_text(TextCorpus(texts, "x"), tokenizer, 24, rows))
+    task = TokenizedTask(TEXT_TASK, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
     return TextBatchStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
 
 

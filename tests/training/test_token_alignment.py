@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api.model_outputs import Layered, ModelOutputs
-from harness.tasks.cross_tokenizer import read_along
+from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.token_offsets import NOWHERE
-from harness.tasks.tokenization import encode, join
+from harness.tasks.tokenization import concatenate, encode
 from harness.training import cohort
 from harness.training.batch_stream import BatchStream, encode_along, encode_task
 from harness.training.token_alignment import Alignment
@@ -30,7 +30,7 @@ def pairs(*rows):
 
 def read(data, student, teacher, *, kind="classification", max_length=64, most=None):
     shown = encode(data, task(kind), READERS[student], max_length, places=True)
-    along = join(read_along(shown, data, READERS[teacher], most))
+    along = concatenate(retokenize(shown, data, READERS[teacher], most))
     return shown, along, Alignment.of(shown, along, range(len(shown)), CPU)
 
 

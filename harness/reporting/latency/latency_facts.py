@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.storage.latency_records import LEAST_FOR_P90, LEAST_FOR_P99, LatencyRecord
+from harness.storage.latency_records import MIN_CALLS_FOR_P90, MIN_CALLS_FOR_P99, LatencyRecord
 
 
 def facts(record: LatencyRecord) -> Iterator[str]:
@@ -53,7 +53,7 @@ def how(record: LatencyRecord) -> Iterator[str]:
         "was timed once at every shape, shapes and models in random order. Backends were measured one after the other."
     )
     yield (
-        f"n: rounds. p50, p90: percentiles of the times; fewer than {LEAST_FOR_P90} have no p90. "
+        f"n: rounds. p50, p90: percentiles of the times; fewer than {MIN_CALLS_FOR_P90} have no p90. "
         f"{_p99(record)}IQR: from the first to the third quartile. Time ratio: the median over the rounds "
         f"of a model's time divided by {record.reference}'s in the same round; below 1 is faster. Its interval comes "
         "from order statistics of these ratios, and takes rounds for independent. Speed-up: 1 / time ratio."
@@ -75,7 +75,7 @@ def how(record: LatencyRecord) -> Iterator[str]:
 def _p99(record: LatencyRecord) -> str:
     if all(timing.p99 is None for timing in record.timings):
         return ""
-    return f"p99 only from {LEAST_FOR_P99} rounds on, of which two or more lie beyond it with 99 % certainty. "
+    return f"p99 only from {MIN_CALLS_FOR_P99} rounds on, of which two or more lie beyond it with 99 % certainty. "
 
 
 def _memory(record: LatencyRecord) -> str:

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
 from harness.reporting.latency.latency_facts import facts, how
-from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
+from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, Ratio, Timing
 
 COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
            "95 % interval", "speed-up")  # fmt: skip
@@ -76,7 +76,7 @@ def _controls(record: LatencyRecord, backend: str | None = None) -> list[Timing]
 
 
 def _off(record: LatencyRecord, backend: str) -> list[Timing]:
-    return [timing for timing in _controls(record, backend) if record.ratio(timing).leaves_out_one]
+    return [timing for timing in _controls(record, backend) if record.ratio(timing).excludes_one]
 
 
 def _differs(record: LatencyRecord, off: Sequence[Timing], controls: Sequence[Timing]) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def _table(record: LatencyRecord, backend: str) -> str:
     return _aligned(rows, titles, left=("model",))
 
 
-def _cells(record: LatencyRecord, backend: str, shape: Shape) -> Iterator[dict[str, str]]:
+def _cells(record: LatencyRecord, backend: str, shape: InputShape) -> Iterator[dict[str, str]]:
     """The rows of a shape: of each model its cells, by the column's title."""
     for timing in record.at(backend, shape):
         model = _model(record, timing.model)

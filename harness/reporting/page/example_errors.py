@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import Table
-from harness.metrics.squad_matching import match, match_or_none
+from harness.metrics.squad_matching import match, match_v2
 from harness.storage.records import PlannedTask
 
 CLASSES = 20
@@ -129,7 +129,7 @@ def _wrong_texts(
 def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> list[tuple[float, float]]:
     """Exact match and F1 of each answer, as the version of SQuAD has them that gives the record's `exact`; where
     neither does, as version 2 if some question has no answer."""
-    ways = (match, match_or_none) if all(len(right) for right in gold) else (match_or_none, match)
+    ways = (match, match_v2) if all(len(right) for right in gold) else (match_v2, match)
     found = []
     for way in ways:
         found.append([way(text, list(right)) for text, right in zip(predicted, gold, strict=True)])

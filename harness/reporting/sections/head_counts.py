@@ -13,7 +13,7 @@ from harness.analysis.summary import Summary
 from harness.api.report import Section
 from harness.reporting.export_rows import exact
 from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
-from harness.storage.latency_records import LatencyRecord, Ratio, Shape, Timing, paired_ratio
+from harness.storage.latency_records import InputShape, LatencyRecord, Ratio, Timing, paired_ratio
 from harness.storage.records import PlanFile
 
 
@@ -100,7 +100,7 @@ def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
     )
 
 
-def _line(record: LatencyRecord, backend: str, shape: Shape, students: Sequence[str]) -> list[str]:
+def _line(record: LatencyRecord, backend: str, shape: InputShape, students: Sequence[str]) -> list[str]:
     timings = {timing.model: timing for timing in record.at(backend, shape)}
     most, *fewer = [timings[student] for student in students]
     return [

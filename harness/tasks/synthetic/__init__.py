@@ -1,1 +1,1 @@
-"""Generated tasks: no download, and training in seconds."""
+"""Generated tasks: they need no download and train in seconds."""

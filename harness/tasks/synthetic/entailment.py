@@ -1,4 +1,4 @@
-"""Does the second sentence follow from the first? Kinds of things are exchanged under quantifiers and negation."""
+"""Generated entailment task: words are replaced by more general or special ones under quantifiers and negation."""
 
 from __future__ import annotations
 
@@ -15,38 +15,43 @@ KINDS = {
 VERBS = ("see", "like", "paint", "draw")
 
 UP, DOWN = 1, -1
-"""Directions in which an exchange keeps a sentence true: to a more general kind, or to a more special one."""
+"""Monotonicity: directions of replacement that keep a sentence true, to a more general or a more special kind."""
 SUBJECT = {"some": UP, "all": DOWN, "no": DOWN}
 OBJECT = {"some": UP, "all": UP, "no": DOWN}
 
 SOME = 0.5
+"""Probability of the quantifier "some"."""
 NEGATED = 0.25
+"""Probability of a negation, where the quantifier allows it."""
 BOTH = 0.2
+"""Probability that both subject and object are replaced."""
 
 
-def example(dice: SeededChoice) -> dict[str, Any]:
-    """Subject, object or both are exchanged; it follows if every exchange goes the way that its place allows.
+def example(rng: SeededChoice) -> dict[str, Any]:
+    """Return an example. Subject, object or both are replaced; entailed if each replacement has the allowed direction.
 
-    "some" and "all" may stand before "do not", which turns the object's direction round.
+    After "some" and "all" the verb may be negated, which reverses the allowed direction of the object.
     """
-    subject_kind, object_kind = dice.some(KINDS, 2)
-    quantifier = "some" if dice.chance(SOME) else dice.pick(("all", "no"))
-    verb = dice.pick(VERBS)
-    negated = quantifier != "no" and dice.chance(NEGATED)
-    changed = {"subject", "object"} if dice.chance(BOTH) else {dice.pick(("subject", "object"))}
-    subjects, subject_way = _exchange(dice, subject_kind, "subject" in changed)
-    objects, object_way = _exchange(dice, object_kind, "object" in changed)
+    subject_kind, object_kind = rng.some(KINDS, 2)
+    quantifier = "some" if rng.chance(SOME) else rng.pick(("all", "no"))
+    verb = rng.pick(VERBS)
+    negated = quantifier != "no" and rng.chance(NEGATED)
+    changed = {"subject", "object"} if rng.chance(BOTH) else {rng.pick(("subject", "object"))}
+    subjects, subject_direction = _replace(rng, subject_kind, "subject" in changed)
+    objects, object_direction = _replace(rng, object_kind, "object" in changed)
     allowed = -OBJECT[quantifier] if negated else OBJECT[quantifier]
-    follows = subject_way in (0, SUBJECT[quantifier]) and object_way in (0, allowed)
+    follows = subject_direction in (0, SUBJECT[quantifier]) and object_direction in (0, allowed)
     action = f"do not {verb}" if negated else verb
-    premise, hypothesis = (f"{quantifier} {who} {action} {what}" for who, what in zip(subjects, objects, strict=True))
+    premise, hypothesis = (
+        f"{quantifier} {subject} {action} {object_}" for subject, object_ in zip(subjects, objects, strict=True)
+    )
     return {"text": premise, "text_pair": hypothesis, "label": int(not follows)}
 
 
-def _exchange(dice: SeededChoice, kind: str, changed: bool) -> tuple[tuple[str, str], int]:
-    """A word of the premise, that of the hypothesis, and the direction of the exchange."""
+def _replace(rng: SeededChoice, kind: str, changed: bool) -> tuple[tuple[str, str], int]:
+    """Return the words of premise and hypothesis, and the direction of the replacement (0: none)."""
     if not changed:
-        word = dice.pick((kind, *KINDS[kind]))
+        word = rng.pick((kind, *KINDS[kind]))
         return (word, word), 0
-    special = dice.pick(KINDS[kind])
-    return ((special, kind), UP) if dice.chance(0.5) else ((kind, special), DOWN)
+    special = rng.pick(KINDS[kind])
+    return ((special, kind), UP) if rng.chance(0.5) else ((kind, special), DOWN)

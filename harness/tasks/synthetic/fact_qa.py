@@ -1,4 +1,4 @@
-"""Extractive QA: the answer is the one thing that is of the asked kind and belongs to the asked person."""
+"""Generated extractive QA task: the answer is the thing of the given kind that the given person bought."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ KINDS = {
 PEOPLE = ("anna", "ben", "clara")
 
 FACTS = 3
+"""Number of facts in a context."""
 FIRST_PERSON = 0.75
-"""How often the question is about the first person. Were all asked about alike, no fact alone would tell anything, and
-a model trained from scratch would not find where to begin."""
+"""Probability that the question is about the first person. With equal probabilities, no single fact would carry a
+signal, and a model trained from scratch would not start to learn."""
 UNIQUE_KEPT = 0.35
-"""How many of the examples stay in which the kind alone finds the answer."""
+"""Probability of keeping an example in which the kind alone determines the answer."""
 
 
-def example(dice: SeededChoice) -> dict[str, Any]:
-    """Facts in random order; only person and kind together find the answer, in most examples."""
+def example(rng: SeededChoice) -> dict[str, Any]:
+    """Return an example with facts in random order. In most examples, the answer depends on both person and kind."""
     while True:
-        facts = _facts(dice)
-        person = PEOPLE[0] if dice.chance(FIRST_PERSON) else dice.pick(PEOPLE[1:])
-        kind = dice.pick(tuple(KINDS))
+        facts = _facts(rng)
+        person = PEOPLE[0] if rng.chance(FIRST_PERSON) else rng.pick(PEOPLE[1:])
+        kind = rng.pick(tuple(KINDS))
         answers = [thing for owner, thing in facts if owner == person and thing in KINDS[kind]]
         of_kind = [thing for _, thing in facts if thing in KINDS[kind]]
-        if len(answers) == 1 and (len(of_kind) > 1 or dice.chance(UNIQUE_KEPT)):
+        if len(answers) == 1 and (len(of_kind) > 1 or rng.chance(UNIQUE_KEPT)):
             break
     context = " ".join(f"{owner} bought the {thing} ." for owner, thing in facts)
     return {
@@ -39,7 +40,7 @@ def example(dice: SeededChoice) -> dict[str, Any]:
     }
 
 
-def _facts(dice: SeededChoice) -> list[tuple[str, str]]:
-    """Who bought what: `FACTS` pairs, no thing twice."""
-    things = dice.some([thing for things in KINDS.values() for thing in things], FACTS)
-    return [(dice.pick(PEOPLE), thing) for thing in things]
+def _facts(rng: SeededChoice) -> list[tuple[str, str]]:
+    """Return `FACTS` pairs (person, thing) with distinct things."""
+    things = rng.some([thing for things in KINDS.values() for thing in things], FACTS)
+    return [(rng.pick(PEOPLE), thing) for thing in things]

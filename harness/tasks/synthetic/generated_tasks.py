@@ -1,6 +1,6 @@
-"""Generated tasks that need composition, so that depth pays: no download, and training in seconds.
+"""The generated tasks. They need composition, so that deeper models score higher.
 
-Seeded, the same on every machine, and labelled synthetic wherever their scores are shown.
+The examples depend on a fixed seed and are the same on every machine. Boards label their scores as synthetic.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ def _load(example: Callable[[SeededChoice], Example], classes: int, source: str 
 
 
 def _distinct(example: Callable[[SeededChoice], Example], classes: int) -> Iterator[Example]:
-    """As many different examples as the splits hold; each split has equally many of each class."""
-    dice = SeededChoice(SEED)
+    """Yield distinct examples for all splits; the classes of each split are balanced."""
+    rng = SeededChoice(SEED)
     seen: set[str] = set()
     for size in (TRAIN, VALIDATION):
-        left = Counter(dict.fromkeys(range(classes), size // classes))
-        while left.total():
-            row = example(dice)
+        remaining = Counter(dict.fromkeys(range(classes), size // classes))
+        while remaining.total():
+            row = example(rng)
             label = row["label"] if classes > 1 else 0
             text = repr(row)
-            if text not in seen and left[label]:
+            if text not in seen and remaining[label]:
                 seen.add(text)
-                left[label] -= 1
+                remaining[label] -= 1
                 yield row
 
 
@@ -79,7 +79,7 @@ QA = Task(
     metrics=("squad",),
     score="f1",
     synthetic=True,
-    summary="generated: extractive answers that two facts decide",
+    summary="generated: extractive answers that depend on person and kind",
 )
 
 

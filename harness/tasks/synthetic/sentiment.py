@@ -1,4 +1,4 @@
-"""Sentiment of one sentence, where negation and contrast decide which words count, and for which side."""
+"""Generated sentiment task: negation and contrast determine which words count, and with which sign."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ NEGATIONS = ("not", "never")
 INTENSIFIERS = ("very", "quite")
 
 ONE_CLAUSE = 0.3
+"""Probability of a sentence with one clause."""
 NEGATED = 0.35
+"""Probability that a clause is negated."""
 INTENSIFIED = 0.2
+"""Probability that a clause has an intensifier."""
 AGREEING = 0.3
-"""How often both clauses are of one mind, so that words alone tell something: a start for a model to learn from."""
+"""Probability that both clauses have the same sentiment, so that single words carry a signal to start learning from."""
 
 
-def example(dice: SeededChoice) -> dict[str, Any]:
-    """The main clause decides: what follows "but", and what "although" does not introduce."""
-    positive = dice.chance(0.5)
-    here, there = dice.some(ASPECTS, 2)
-    main = _clause(dice, here, positive)
-    other = _clause(dice, there, positive if dice.chance(AGREEING) else not positive)
-    if dice.chance(ONE_CLAUSE):
+def example(rng: SeededChoice) -> dict[str, Any]:
+    """Return an example. The main clause determines the label: the one after "but", or without "although"."""
+    positive = rng.chance(0.5)
+    first_aspect, second_aspect = rng.some(ASPECTS, 2)
+    main = _clause(rng, first_aspect, positive)
+    other = _clause(rng, second_aspect, positive if rng.chance(AGREEING) else not positive)
+    if rng.chance(ONE_CLAUSE):
         text = main
     else:
-        text = dice.pick((f"{other} but {main}", f"although {other} , {main}", f"{main} although {other}"))
+        text = rng.pick((f"{other} but {main}", f"although {other} , {main}", f"{main} although {other}"))
     return {"text": text, "label": int(positive)}
 
 
-def _clause(dice: SeededChoice, aspect: str, positive: bool) -> str:
+def _clause(rng: SeededChoice, aspect: str, positive: bool) -> str:
     words = ["the", aspect, "is"]
-    negated = dice.chance(NEGATED)
+    negated = rng.chance(NEGATED)
     if negated:
-        words.append(dice.pick(NEGATIONS))
-    if dice.chance(INTENSIFIED):
-        words.append(dice.pick(INTENSIFIERS))
-    words.append(dice.pick(GOOD if positive != negated else BAD))
+        words.append(rng.pick(NEGATIONS))
+    if rng.chance(INTENSIFIED):
+        words.append(rng.pick(INTENSIFIERS))
+    words.append(rng.pick(GOOD if positive != negated else BAD))
     return " ".join(words)

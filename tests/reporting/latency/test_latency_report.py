@@ -12,7 +12,7 @@ from harness.analysis.speed_up import csv_rows, current, milliseconds
 from harness.api.errors import UserError
 from harness.reporting import latency_report, report
 from harness.reporting.latency.latency_tables import COLUMNS, markdown
-from harness.storage.latency_records import LEAST_FOR_P99, Preparation, TaskLengths
+from harness.storage.latency_records import MIN_CALLS_FOR_P99, Preparation, TaskLengths
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, TIMES, latency_record
 from tests.support.results_factory import CPU, GPU, fill, plan, size
@@ -239,7 +239,7 @@ def test_a_measurement_in_the_place_of_another_is_refused(tmp_path):
     store = Store(tmp_path)
     store.save_latency(latency_record("k1"))
     (tmp_path / "latency" / "k1.json").rename(tmp_path / "latency" / "k2.json")
-    with pytest.raises(UserError, match="of key k1, but lies in the place of another"):
+    with pytest.raises(UserError, match="has key k1, expected "):
         store.latencies()
 
 
@@ -266,16 +266,16 @@ def test_the_page_explains_every_column(tmp_path):
 
 def test_p99_is_told_from_662_rounds_on():
     """The fewest of which two or more lie beyond the true percentile with 99 %: checked by the binomial."""
-    assert binom.sf(1, LEAST_FOR_P99, 0.01) >= 0.99 > binom.sf(1, LEAST_FOR_P99 - 1, 0.01)
+    assert binom.sf(1, MIN_CALLS_FOR_P99, 0.01) >= 0.99 > binom.sf(1, MIN_CALLS_FOR_P99 - 1, 0.01)
     assert binom.pmf(0, 368, 0.01) <= 0.025 < binom.pmf(0, 367, 0.01), "the first interval of 95 %"
-    for rounds in (LEAST_FOR_P99 - 1, LEAST_FOR_P99):
+    for rounds in (MIN_CALLS_FOR_P99 - 1, MIN_CALLS_FOR_P99):
         record = latency_record(rounds=rounds)
         times = [
             t.model_copy(update={"nanoseconds": [10**6 * n for n in range(1, rounds + 1)]}) for t in record.timings
         ]
         record = record.model_copy(update={"timings": times})
         text = markdown("demo", [record])
-        if rounds < LEAST_FOR_P99:
+        if rounds < MIN_CALLS_FOR_P99:
             assert "p99" not in text
             assert {row["p99"] for row in csv_rows([record])} == {None}
         else:

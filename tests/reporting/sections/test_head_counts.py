@@ -4,16 +4,16 @@ import pandas as pd
 import pytest
 
 from harness.reporting import report
-from harness.storage.records import Shape
+from harness.storage.records import EncoderShape
 from tests.support.grid_factory import made, row, section, table
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import CPU, GPU, size, teacher_record
 
 ROWS = {"kd": row(0, plain=True), "other": row(1, method="other", plain=True)}
 SHAPES = {
-    "base": Shape(layers=12, hidden=768, heads=12, ffn=3072),
-    "small": Shape(layers=6, hidden=768, heads=3, ffn=3072, init="uniform of pretrained"),
-    "big": Shape(layers=6, hidden=768, heads=12, ffn=3072, init="uniform of pretrained"),
+    "base": EncoderShape(layers=12, hidden=768, heads=12, ffn=3072),
+    "small": EncoderShape(layers=6, hidden=768, heads=3, ffn=3072, init="uniform of pretrained"),
+    "big": EncoderShape(layers=6, hidden=768, heads=12, ffn=3072, init="uniform of pretrained"),
 }
 SCORES = {
     ("sst2", "kd", "small"): [0.79, 0.80, 0.81],

@@ -8,7 +8,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.reporting import report
-from harness.storage.records import PlannedStudy, PlannedTuning, Tuned
+from harness.storage.records import PlannedStudy, PlannedTuning, TuningSummary
 from harness.storage.tuning_records import Trial, TuningRecord
 from tests.support.results_factory import fill, plan, provenance, run_key, run_record
 
@@ -24,7 +24,7 @@ def study(task, label, student):
 
 def tuned(row, trials=3, **changes):
     given = {"study": study(*row), "trials": trials, "values": {"training.lr": 2e-5}, "score": 0.8, "seconds": 90}
-    return Tuned(**(given | changes))
+    return TuningSummary(**(given | changes))
 
 
 def record(task, label, student, **changes):

@@ -49,7 +49,7 @@ class DistilBERTConfig(MethodConfig):
     )
     freeze_positions: bool = Field(False, description="general stage: position embeddings stay as they begin")
 
-    apart: ClassVar[frozenset[str]] = frozenset({"rare_tokens", "freeze_positions"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"rare_tokens", "freeze_positions"})
 
 
 class DistilBERT(Method):

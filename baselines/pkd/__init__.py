@@ -25,7 +25,7 @@ from harness import (
     hookimpl,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
 
@@ -91,7 +91,7 @@ class PKD(Method):
     @property
     def layer_map(self) -> dict[int, int]:
         """The teacher layer of each student layer but the last."""
-        name: layer_mapping.Mapping = "uniform" if self.config.strategy == "skip" else "last"
+        name: layer_mapping.LayerMapping = "uniform" if self.config.strategy == "skip" else "last"
         mapped = layer_mapping.layer_map(name, self.student.layers, self.teachers[0].layers, self.seed)
         return {m: source for m, (source,) in enumerate(mapped[:-1], start=1)}
 

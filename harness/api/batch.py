@@ -51,7 +51,7 @@ class Batch:
         """Int64 [B]: real tokens of each example."""
         return self.inputs["attention_mask"].sum(-1)
 
-    def every(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         """All tensors there are."""
         return [t for t in (*self.inputs.values(), self.labels, self.answer_mask, self.word_ids) if t is not None]
 
@@ -59,7 +59,7 @@ class Batch:
         """The same batch on `device`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> Batch:
+    def pin_memory(self) -> Batch:
         """The same batch in memory from which a GPU copies by itself."""
         return self._each(Tensor.pin_memory)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LIMIT = 32 * 48 * 128**2
+MAX_PAIRS = 32 * 48 * 128**2
 """Most pairs of tokens, over examples and heads, whose maps are made at once: 96 MiB for each float32 map.
 
 It counts the shapes alone, so that a loss has the same bits whoever else is in memory.
@@ -37,7 +37,7 @@ def mean_over_queries(compare: Compare, queries: Sequence[Tensor], keys: Sequenc
     """
     heads = max(tensor.shape[1] for tensor in queries)
     examples, tokens = mask.shape
-    if examples * heads * tokens**2 <= LIMIT:
+    if examples * heads * tokens**2 <= MAX_PAIRS:
         return mean_over_tokens(compare(queries, keys, mask), mask)
     wanted = [tensor.requires_grad and torch.is_grad_enabled() for tensor in (*queries, *keys)]
     loss: Tensor = _InChunks.apply(compare, mask, heads, wanted, *queries, *keys)  # type: ignore[no-untyped-call]
@@ -98,8 +98,8 @@ class _InChunks(torch.autograd.Function):
 
 def _chunks(examples: int, tokens: int, heads: int) -> Iterator[tuple[slice, slice]]:
     """Some examples, whole; or of one after another, if a single one is too large, some queries."""
-    several = max(1, LIMIT // (heads * tokens**2))
-    rows = min(tokens, max(1, LIMIT // (heads * tokens)))
+    several = max(1, MAX_PAIRS // (heads * tokens**2))
+    rows = min(tokens, max(1, MAX_PAIRS // (heads * tokens)))
     for first in range(0, examples, several):
         for row in range(0, tokens, rows):
             yield slice(first, first + several), slice(row, row + rows)

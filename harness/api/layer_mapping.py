@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from harness.api.errors import Problem, UserError
 
-Mapping = Literal["uniform", "first", "last", "random", "mean"] | list[Annotated[int, Field(ge=1)]]
+LayerMapping = Literal["uniform", "first", "last", "random", "mean"] | list[Annotated[int, Field(ge=1)]]
 """``uniform``: every (L_T / L_S)-th; ``first``, ``last``: that many; ``random``: a sorted random choice, drawn from the
 run's seed; ``mean``: the mean of each of L_S equal consecutive blocks; or a list with one for each student layer."""
 
@@ -21,7 +20,7 @@ LayerMap = tuple[tuple[int, ...], ...]
 """For each student layer the teacher layers whose mean it learns from; one, unless the mapping is ``mean``."""
 
 
-def layer_map(mapping: Mapping, student_layers: int, teacher_layers: int, seed: int) -> LayerMap:
+def layer_map(mapping: LayerMapping, student_layers: int, teacher_layers: int, seed: int) -> LayerMap:
     """The teacher layers of student layers 1..L_S.
 
     Raises:
@@ -46,7 +45,7 @@ def layer_map(mapping: Mapping, student_layers: int, teacher_layers: int, seed: 
     return tuple(tuple(range((m - 1) * block + 1, m * block + 1)) for m in every)
 
 
-def check(mapping: Mapping, student_layers: int, teacher_layers: int) -> Problem | None:
+def check(mapping: LayerMapping, student_layers: int, teacher_layers: int) -> Problem | None:
     """Why the layer counts do not allow the mapping, or None."""
     counts = f"the student has {student_layers} layers, the teacher {teacher_layers}"
     if isinstance(mapping, list):
@@ -63,7 +62,7 @@ def check(mapping: Mapping, student_layers: int, teacher_layers: int) -> Problem
     return None
 
 
-def gather(tensors: abc.Mapping[int, Tensor], sources: Sequence[int]) -> Tensor:
+def gather(tensors: Mapping[int, Tensor], sources: Sequence[int]) -> Tensor:
     """The mean of the named layers' tensors; the tensor itself where there is one."""
     if len(sources) == 1:
         return tensors[sources[0]]

@@ -37,7 +37,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    apart: ClassVar[frozenset[str]] = frozenset()
+    keyed_separately: ClassVar[frozenset[str]] = frozenset()
     """Options that the stages on the task know nothing of: what they decide before that, such as `Augmentation`, has a
     key of its own, which is part of the run's. A suite in which such an option decides nothing is refused."""
 

@@ -91,7 +91,7 @@ class ModelOutputs:
         """The same tensors of several parts of a batch, as those of the whole."""
         return parts[0] if len(parts) == 1 else _each(parts, torch.cat)
 
-    def every(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         """All tensors there are."""
         single = [self._logits, self._pooled, self._embeddings]
         return [t for t in single if t is not None] + [t for name in LAYERED for t in getattr(self, name).values()]

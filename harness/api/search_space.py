@@ -77,8 +77,8 @@ def faults(config: type[MethodConfig]) -> Iterator[str]:
         title = f"option {name!r}: {_shown(marks[0])}"
         if len(marks) > 1:
             yield f"option {name!r} is marked {len(marks)} times: {' and '.join(map(_shown, marks))}"
-        elif name in config.apart:
-            yield f"{title}: what is `apart` is decided before the stages on a task, and cannot be tuned"
+        elif name in config.keyed_separately:
+            yield f"{title}: what is `keyed_separately` is decided before the stages on a task, and cannot be tuned"
         else:
             yield from (f"{title}: {fault}" for fault in _faults(config, name, marks[0]))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # transformers
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa", "text")
 """``text`` is unlabelled: what general stages read."""
 
-EVERY = "every check"
+ALL_CHECKS = "every check"
 """Stands for them where a method is not checked on a kind of task at all."""
 
 
@@ -86,12 +86,14 @@ def check_method(
     Raises:
         UserError: there is no such plugin, or it cannot be loaded, or it registers no method.
     """
-    conformance = Conformance(tuple(r for each in methods_of(method) for r in examine(each, config or {}, kinds)))
+    conformance = Conformance(
+        tuple(r for each in resolve_methods(method) for r in run_checks(each, config or {}, kinds))
+    )
     print(tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")
     return conformance
 
 
-def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
+def resolve_methods(plugin: str | Path | type[Method]) -> list[type[Method]]:
     """The methods that a name or a path stands for.
 
     Raises:
@@ -122,7 +124,7 @@ def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
     return found
 
 
-def examine(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
+def run_checks(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
     """The results of all checks, kind of task by kind of task."""
     from harness.models.quiet_transformers import quiet_transformers
     from harness.testing.method_cases import Subject
@@ -173,7 +175,7 @@ def _results(subject: Subject) -> Iterator[Result]:
     try:
         subject.cases  # noqa: B018
     except NotApplicable as why:
-        yield Result(name, EVERY, kind, "n/a", str(why))
+        yield Result(name, ALL_CHECKS, kind, "n/a", str(why))
         return
     except Exception:  # the first check tells of it
         pass
@@ -190,14 +192,14 @@ def _results(subject: Subject) -> Iterator[Result]:
 
 
 def _result(check: Check, subject: Subject) -> Result:
-    from harness.testing.method_cases import Broken, NotApplicable
+    from harness.testing.method_cases import CheckFailed, NotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:
         return Result(name, check.name, kind, "passed", check.ask(subject) or "")
     except NotApplicable as why:
         return Result(name, check.name, kind, "n/a", str(why))
-    except (Broken, UserError) as why:
+    except (CheckFailed, UserError) as why:
         return Result(name, check.name, kind, "failed", str(why))
     except Exception as error:  # the method's own mistake, told without its traceback
         return Result(name, check.name, kind, "failed", describe(error))

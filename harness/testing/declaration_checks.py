@@ -10,7 +10,7 @@ from typing import Any
 from harness.api.method import Needs
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.plugin_host.discovery import describe
-from harness.testing.method_cases import BEGINNING, LATER, Broken, Case, NotApplicable, Subject
+from harness.testing.method_cases import BEGINNING, LATER, Case, CheckFailed, NotApplicable, Subject
 
 DRAWS = 4
 """How often a method that draws what it reads may draw, at each place of a stage."""
@@ -23,11 +23,13 @@ def stages(subject: Subject) -> None:
         first = list(subject.stages(one))
         names = [stage.name for stage in first]
         if len(set(names)) < len(names):
-            raise Broken(f"stages need names of their own, they are named {', '.join(names)}")
+            raise CheckFailed(f"stages need names of their own, they are named {', '.join(names)}")
         one.modules(one.student, one.teachers)
         for again in (one, other):
             if list(subject.stages(again)) != first:
-                raise Broken("stages() gave other stages when it was called again: they depend on more than they may")
+                raise CheckFailed(
+                    "stages() gave other stages when it was called again: they depend on more than they may"
+                )
 
 
 class Undeclared(KeyError):
@@ -43,7 +45,7 @@ def needs(subject: Subject) -> None:
                 if draws == 0 or unread:
                     unread -= _read(replace(case, at=at), draws)
         if unread:
-            raise Broken(f"{case}: {', '.join(sorted(unread))}: declared and never read")
+            raise CheckFailed(f"{case}: {', '.join(sorted(unread))}: declared and never read")
 
 
 def _declared(needs: Needs) -> set[str]:
@@ -56,7 +58,7 @@ def _read(case: Case, draws: int) -> set[str]:
     try:
         case.compute(draws=draws, show=lambda who, tensors: _Watched(tensors, f"of {who}", read))
     except Undeclared as error:
-        raise Broken(f"{case}: {error.args[0]} is read, and not declared") from error
+        raise CheckFailed(f"{case}: {error.args[0]} is read, and not declared") from error
     except Exception as error:  # of this the check `terms` tells
         raise NotApplicable(f"{case}: no terms") from error
     return read
@@ -106,7 +108,7 @@ def terms(subject: Subject) -> None:
             except KeyError as error:
                 if "not declared" in str(error):
                     raise NotApplicable(f"{case}: it reads what it does not declare") from error
-                raise Broken(f"{case}: {describe(error)}") from error
+                raise CheckFailed(f"{case}: {describe(error)}") from error
             for name, value in values.items():
                 if not math.isfinite(value):
-                    raise Broken(f"{case}: {name} is {value}")
+                    raise CheckFailed(f"{case}: {name} is {value}")

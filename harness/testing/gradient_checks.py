@@ -16,8 +16,8 @@ from harness.testing.method_cases import (
     BEGINNING,
     CLASSES,
     LATER,
-    Broken,
     Case,
+    CheckFailed,
     NotApplicable,
     Sizes,
     Subject,
@@ -41,11 +41,11 @@ def gradients(subject: Subject) -> None:
             sizes = {name: size(case.gradients(term)) for name, term in terms.items()}
             for name, found in sizes.items():
                 if not math.isfinite(found):
-                    raise Broken(f"{case}: the gradient of {name} is not finite")
+                    raise CheckFailed(f"{case}: the gradient of {name} is not finite")
             quiet = {name for name, found in sizes.items() if found == 0}
             silent = quiet if silent is None else silent & quiet
         if silent:
-            raise Broken(f"{case}: {', '.join(sorted(silent))}: no gradient reaches a parameter of the student")
+            raise CheckFailed(f"{case}: {', '.join(sorted(silent))}: no gradient reaches a parameter of the student")
 
 
 def teacher_frozen(subject: Subject) -> None:
@@ -53,24 +53,24 @@ def teacher_frozen(subject: Subject) -> None:
     for case in subject.steps:
         parameters = [each for teacher in case.teachers for each in teacher.model.parameters()]
         before = [parameter.detach().clone() for parameter in parameters]
-        shared = [("the batch", tensor, tensor._version) for tensor in case.batch.every()]
+        shared = [("the batch", tensor, tensor._version) for tensor in case.batch.tensors()]
         terms = case.compute(show=partial(_note, shared)).terms
         total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
         for whose, tensor, version in shared:
             if tensor._version != version:
-                raise Broken(f"{case}: a tensor of {whose}, which other runs share, was changed in place")
+                raise CheckFailed(f"{case}: a tensor of {whose}, which other runs share, was changed in place")
         if parameters and total.requires_grad:
             reached = torch.autograd.grad(total, parameters, allow_unused=True)
             if any(gradient is not None for gradient in reached):
-                raise Broken(f"{case}: a gradient reaches the teacher's parameters")
+                raise CheckFailed(f"{case}: a gradient reaches the teacher's parameters")
         if not all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True)):
-            raise Broken(f"{case}: the teacher's parameters have changed")
+            raise CheckFailed(f"{case}: the teacher's parameters have changed")
 
 
 def _note(shared: list[tuple[str, Tensor, int]], who: str, tensors: ModelOutputs) -> ModelOutputs:
     """Torch counts the changes in place of every tensor."""
     if who != "student":
-        shared += [(who, tensor, tensor._version) for tensor in tensors.every()]
+        shared += [(who, tensor, tensor._version) for tensor in tensors.tensors()]
     return tensors
 
 
@@ -103,7 +103,7 @@ def identity(subject: Subject) -> str:
             elif reason := _excuse(case, name):
                 excused[name] = reason
             else:
-                raise Broken(f"{case}: where the student is its teacher, {name} {left[0]}")
+                raise CheckFailed(f"{case}: where the student is its teacher, {name} {left[0]}")
     told = [f"{name} {reason}" for name, reason in excused.items()]
     if not resting:
         raise NotApplicable("; ".join(told) or "no term compares with a teacher")

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from harness.api.batch import NOT_MASKED, Batch
-from harness.testing.method_cases import Broken, Case, Subject, compare, held, size, steady
+from harness.testing.method_cases import Case, CheckFailed, Subject, compare, held, size, steady
 from harness.testing.tiny_models import PAD
 
 MORE = 5
@@ -87,7 +87,7 @@ def examples(subject: Subject) -> None:
         shares = [len(part.ids) / len(case.batch.ids) for part in parts]
         found = [steady(case, replace(case, batch=part).values(), but=batch_dependent) for part in parts]
         if any(each.keys() != terms.keys() for each in found):
-            raise Broken(f"{case}: a batch has the terms {', '.join(terms)}, and not every part of it has these")
+            raise CheckFailed(f"{case}: a batch has the terms {', '.join(terms)}, and not every part of it has these")
         mean = {name: sum(s * each[name] for s, each in zip(shares, found, strict=True)) for name in terms}
         compare(case, terms, mean, "as the mean over the batch's parts", **ROUNDING)
         return bool(terms)
@@ -103,8 +103,8 @@ def half_precision(subject: Subject) -> None:
             halved = case.compute().terms
         for name, term in halved.items():
             if not math.isfinite(term.item()):
-                raise Broken(f"{case}: {name} is {term.item()} in bfloat16")
+                raise CheckFailed(f"{case}: {name} is {term.item()} in bfloat16")
             if not math.isfinite(size(case.gradients(term))):
-                raise Broken(f"{case}: {name} has a gradient in bfloat16 that is not finite")
+                raise CheckFailed(f"{case}: {name} has a gradient in bfloat16 that is not finite")
         half = steady(case, {name: term.item() for name, term in halved.items()})
         compare(case, terms, half, "in bfloat16", **HALF_ROUNDING)

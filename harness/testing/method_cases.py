@@ -26,7 +26,7 @@ SHARPNESS = 14
 BEGINNING, *LATER = (Progress(index, 10, 2.0) for index in (0, 5, 9))
 
 
-class Broken(Exception):
+class CheckFailed(Exception):
     """The method does not pass a check; the message says why, with numbers."""
 
 
@@ -211,15 +211,15 @@ def batch_of(kind: TaskKind, general: General | None = None) -> Batch:
 def compare(
     case: Case, terms: Mapping[str, float], others: Mapping[str, float], what: str, *, rel: float, least: float
 ) -> None:
-    """Raise `Broken` unless both have the same terms, of the same values: but for `rel` of them, or `least`.
+    """Raise `CheckFailed` unless both have the same terms, of the same values: but for `rel` of them, or `least`.
 
     `what` says where the others come from.
     """
     if terms.keys() != others.keys():
-        raise Broken(f"{case}: the terms are {', '.join(terms)}; {what} {', '.join(others) or 'none'}")
+        raise CheckFailed(f"{case}: the terms are {', '.join(terms)}; {what} {', '.join(others) or 'none'}")
     for name, value in terms.items():
         if not math.isclose(value, others[name], rel_tol=rel, abs_tol=least):
-            raise Broken(f"{case}: {name} is {value:.6g}; {what} {others[name]:.6g}")
+            raise CheckFailed(f"{case}: {name} is {value:.6g}; {what} {others[name]:.6g}")
 
 
 def steady(case: Case, values: Mapping[str, float], *, but: frozenset[str] = frozenset()) -> dict[str, float]:

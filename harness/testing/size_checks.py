@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.api.errors import UserError
 from harness.plugin_host.discovery import describe
-from harness.testing.method_cases import Broken, Case, Subject, size
+from harness.testing.method_cases import Case, CheckFailed, Subject, size
 
 OTHERS = {"heads": 2, "hidden": 8, "ffn": 16, "layers": 3}
 """One at a time, in place of the student's own."""
@@ -24,7 +24,7 @@ def other_sizes(subject: Subject) -> str:
             cases = subject.on(replace(own, **{name: number}), teacher)
         except UserError as error:
             if len(re.findall(r"\d+", str(error).replace("teacher 1", "teacher"))) < 2:
-                raise Broken(f"{change} is refused without the two numbers that do not fit: {error}") from error
+                raise CheckFailed(f"{change} is refused without the two numbers that do not fit: {error}") from error
             refused.append(f"{change}: {error}")
             continue
         for case in cases:
@@ -37,7 +37,7 @@ def _works(case: Case, change: str) -> None:
         terms = case.compute().terms
         sizes = {name: size(case.gradients(term)) for name, term in terms.items()}
     except Exception as error:
-        raise Broken(f"{change}, {case}: {describe(error)}; `check` should refuse it before training") from error
+        raise CheckFailed(f"{change}, {case}: {describe(error)}; `check` should refuse it before training") from error
     for name, term in terms.items():
         if not math.isfinite(term.item()) or not math.isfinite(sizes[name]):
-            raise Broken(f"{change}, {case}: {name} is {term.item():.3g} with a gradient of {sizes[name]:.3g}")
+            raise CheckFailed(f"{change}, {case}: {name} is {term.item():.3g} with a gradient of {sizes[name]:.3g}")

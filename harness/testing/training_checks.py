@@ -29,7 +29,7 @@ from harness.execution import run_checkpoints
 from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.features import Row
 from harness.tasks.tokenization import join, parts
-from harness.testing.method_cases import CLASSES, Broken, Sizes, Subject
+from harness.testing.method_cases import CLASSES, CheckFailed, Sizes, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
 from harness.training.batch_stream import BatchStream, TokenizedTask
@@ -175,10 +175,10 @@ def training(subject: Subject) -> None:
     """A short run ends without an error, and has trained its student."""
     run = _workshop(subject).finished
     if run.error is not None:
-        raise Broken(run.error)
+        raise CheckFailed(run.error)
     before = _workshop(subject).run(seed=1).student.state_dict()
     if all(torch.equal(tensor, before[name]) for name, tensor in run.student.state_dict().items()):
-        raise Broken("after a run the student's weights are as they were")
+        raise CheckFailed("after a run the student's weights are as they were")
 
 
 def resume(subject: Subject) -> None:
@@ -203,7 +203,7 @@ def _one_step(workshop: Workshop, run: Run, saved: Path) -> Run:
         return run
     again = workshop.run(seed=1)
     if not run_checkpoints.restore(again, saved):
-        raise Broken("its checkpoint cannot be read: modules may hold parameters and buffers alone")
+        raise CheckFailed("its checkpoint cannot be read: modules may hold parameters and buffers alone")
     return again
 
 
@@ -217,15 +217,17 @@ def cohort(subject: Subject) -> None:
 
 def _same(run: Run, expected: Run, how: str) -> None:
     if run.error is not None:
-        raise Broken(f"{how}: {run.error}")
+        raise CheckFailed(f"{how}: {run.error}")
     (mine, said), (theirs, told) = _bits(run), _bits(expected)
     for name, tensor in theirs.items():
         if name not in mine or not torch.equal(mine[name], tensor):
             far = (mine[name].float() - tensor.float()).abs().max().item() if name in mine else float("nan")
-            raise Broken(f"{how}: {name} differs from an uninterrupted run's by up to {far:.3g}")
+            raise CheckFailed(f"{how}: {name} differs from an uninterrupted run's by up to {far:.3g}")
     if said != told:
         step = next(i for i, (one, other) in enumerate(zip(said, told, strict=True), start=1) if one != other)
-        raise Broken(f"{how}: the losses of step {step} are {said[step - 1]}, of an uninterrupted run {told[step - 1]}")
+        raise CheckFailed(
+            f"{how}: the losses of step {step} are {said[step - 1]}, of an uninterrupted run {told[step - 1]}"
+        )
 
 
 def _bits(run: Run) -> Bits:
@@ -243,10 +245,10 @@ def export(subject: Subject) -> None:
         loaded, info = auto.from_pretrained(folder, output_loading_info=True)
     astray = {what: keys for what, keys in info.items() if keys}
     if astray:
-        raise Broken(f"plain transformers load the student with {astray}")
+        raise CheckFailed(f"plain transformers load the student with {astray}")
     inputs = subject.cases[0].batch.inputs
     with torch.no_grad():
         answers = zip(run.student.eval()(**inputs).to_tuple(), loaded.eval()(**inputs).to_tuple(), strict=True)
         far = max(float((own - plain).abs().max()) for own, plain in answers)
     if far > 1e-5:
-        raise Broken(f"loaded by plain transformers, the student's answers differ by up to {far:.3g}")
+        raise CheckFailed(f"loaded by plain transformers, the student's answers differ by up to {far:.3g}")

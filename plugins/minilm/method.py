@@ -31,7 +31,7 @@ MOST_RELATION_HEADS = 48
 class MiniLMConfig(MethodConfig):
     """Options of minilm."""
 
-    apart: ClassVar[frozenset[str]] = frozenset({"assistant"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"assistant"})
 
     version: Literal[1, 2] = Field(
         1, description="1: attention and value relations of each head; 2: Q-Q, K-K, V-V of relation heads"

@@ -24,7 +24,7 @@ from harness import (
     TaskInfo,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api import losses as shared
 
 from .contrast import sample_contrast

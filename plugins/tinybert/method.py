@@ -26,7 +26,7 @@ from harness import (
     TaskInfo,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api import losses as shared
 
 from .augmentation import AugmentConfig, augmentation
@@ -39,7 +39,9 @@ class TinyBERTConfig(MethodConfig):
         "mse",
         description="mse: of the scores before the softmax (paper, eq. 7); kl, cosine: of the attention probabilities",
     )
-    mapping: layer_mapping.Mapping = Field("uniform", description="which teacher layer each student layer learns from")
+    mapping: layer_mapping.LayerMapping = Field(
+        "uniform", description="which teacher layer each student layer learns from"
+    )
     attention_weight: Annotated[float, Search(0.1, 10.0, log=True)] = Field(
         1.0, ge=0, description="weight of the attention loss"
     )
@@ -61,7 +63,7 @@ class TinyBERTConfig(MethodConfig):
         " of variants, probability, candidates, model, vectors, seed; questions are not augmented",
     )
 
-    apart: ClassVar[frozenset[str]] = frozenset({"augment"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"augment"})
 
 
 class TinyBERT(Method):

@@ -47,7 +47,7 @@ def value_and_gradients(loss, dtype, *, weight=1.0):
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 def test_in_chunks_or_at_once(loss, dtype, limit, monkeypatch):
     expected, gradients = value_and_gradients(loss, dtype, weight=3.0)
-    monkeypatch.setattr(chunked_attention, "LIMIT", limit)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
     value, found = value_and_gradients(loss, dtype, weight=3.0)
     close = {"rtol": 1e-10, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-7}
     torch.testing.assert_close(value, expected, **close)
@@ -60,7 +60,7 @@ def test_in_chunks_or_at_once(loss, dtype, limit, monkeypatch):
 def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         expected, gradients = value_and_gradients(loss, torch.bfloat16)
-        monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+        monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
         value, found = value_and_gradients(loss, torch.bfloat16)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
@@ -70,7 +70,7 @@ def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
 
 
 def test_the_gradient_is_right(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     teachers = [vectors(2, torch.float64)]
     for loss in (losses.score_mse, relation):
         student = vectors(1, torch.float64, grad=True)
@@ -78,7 +78,7 @@ def test_the_gradient_is_right(monkeypatch):
 
 
 def test_a_teacher_that_learns_too_gets_its_gradient(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     student, teacher = vectors(1, torch.float64), vectors(2, torch.float64, grad=True)
     losses.score_mse(student, [teacher], MASK).backward()
     assert all(tensor.grad.any() for tensor in teacher)
@@ -86,7 +86,7 @@ def test_a_teacher_that_learns_too_gets_its_gradient(monkeypatch):
 
 
 def test_without_gradients_nothing_is_differentiated(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     monkeypatch.setattr(torch.autograd, "grad", lambda *_: pytest.fail("a gradient that nobody asked for"))
     with torch.no_grad():
         value = losses.score_mse(vectors(1, torch.float64, grad=True), [vectors(2, torch.float64)], MASK)
@@ -101,7 +101,7 @@ def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
         return (queries[0] @ keys[0].mT).mean((1, 3))
 
     for limit in (A * N * 2, A * N**2, 2 * A * N**2):
-        monkeypatch.setattr(chunked_attention, "LIMIT", limit)
+        monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
         seen.clear()
         chunked_attention.mean_over_queries(compare, *[[part] for part in vectors(1, torch.float32)], MASK)
         assert sum(seen) == B * A * N**2
@@ -109,7 +109,7 @@ def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
 
 
 def test_the_same_bits_whatever_else_is_computed(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     first = value_and_gradients(losses.score_mse, torch.float32)
     value_and_gradients(relation, torch.float32)
     second = value_and_gradients(losses.score_mse, torch.float32)
@@ -136,16 +136,16 @@ def extra_peak(loss, heads, tokens, examples=2):
 )
 def test_the_extra_peak_is_an_eighth_of_the_naive_one(loss, monkeypatch):
     """48 heads of 256 tokens: a 64th of 48 heads of 512 tokens in a batch of 32, with chunks of a 64th."""
-    monkeypatch.setattr(chunked_attention, "LIMIT", 2**62)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 2**62)
     naive = extra_peak(loss, 48, 256)
     assert naive > 4 * 2 * 48 * 256**2 * 4
     monkeypatch.undo()
-    monkeypatch.setattr(chunked_attention, "LIMIT", chunked_attention.LIMIT // 64)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", chunked_attention.MAX_PAIRS // 64)
     assert extra_peak(loss, 48, 256) < naive / 8
 
 
 def test_the_peak_does_not_grow_with_the_batch(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 12 * 128**2)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 12 * 128**2)
     small, large = (extra_peak(losses.relation_kl, 12, 128, examples=count) for count in (2, 16))
     vectors = 14 * 128 * 192 * 4
     assert large - small < 8 * vectors

@@ -86,7 +86,7 @@ def test_a_mark_that_cannot_be_is_told_with_the_option(annotation, field, expect
 
 def test_what_is_decided_before_the_task_cannot_be_tuned():
     class Config(MethodConfig):
-        apart: ClassVar[frozenset[str]] = frozenset({"option"})
+        keyed_separately: ClassVar[frozenset[str]] = frozenset({"option"})
         option: Annotated[float, Search(1, 2)] = 1.0
 
     (fault,) = faults(Config)

@@ -6,7 +6,7 @@ from harness.api.errors import UserError
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import begins_on_text
 from harness.testing import check_method, conformance
-from harness.testing.conformance import EVERY, Check, Conformance, Result, methods_of
+from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, resolve_methods
 
 METHODS = Host.create().methods
 TASKS = {"classification", "regression", "qa"}
@@ -31,11 +31,11 @@ ON_LABELS_ALONE = ["finetune", "distilbert"]
 def test_a_method_passes_every_check(method, config, capsys):
     found = check_method(method, config=config)
     assert found.ok, str(found)
-    checked = {result.task for result in found.results if result.check != EVERY}
+    checked = {result.task for result in found.results if result.check != ALL_CHECKS}
     assert checked == TASKS | ({"text"} if begins_on_text(METHODS[method]) else set())
     silent = {(result.check, result.task) for result in found.results if result.status == "n/a"}
     alone = TASKS if method in ON_LABELS_ALONE and not config else set()
-    assert silent - {(EVERY, "text")} == {("zero at identity", task) for task in alone}
+    assert silent - {(ALL_CHECKS, "text")} == {("zero at identity", task) for task in alone}
     assert capsys.readouterr().out.count("passed") > 40
 
 
@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_methods_are_found_by_name_by_path_and_by_entry_point(folder):
     def names(plugin):
-        return [method.name for method in methods_of(plugin)]
+        return [method.name for method in resolve_methods(plugin)]
 
     assert names("tinybert") == ["tinybert"]
     assert names(METHODS["pkd"]) == ["pkd"]
@@ -76,7 +76,7 @@ def test_methods_are_found_by_name_by_path_and_by_entry_point(folder):
 
 def test_a_plugin_that_is_installed_too_can_be_checked_where_it_lies(folder):
     (folder / "mine.py").write_text(PLUGIN.format(name="tinybert"))
-    (found,) = methods_of("mine.py")
+    (found,) = resolve_methods("mine.py")
     assert found is not METHODS["tinybert"]
 
 
@@ -91,7 +91,7 @@ def test_a_plugin_that_is_installed_too_can_be_checked_where_it_lies(folder):
 )
 def test_what_is_no_plugin_is_told(folder, plugin, words):
     with pytest.raises(UserError, match=words.replace("?", r"\?")):
-        methods_of(plugin)
+        resolve_methods(plugin)
 
 
 def test_a_class_that_could_not_be_registered_is_refused():
@@ -100,7 +100,7 @@ def test_a_class_that_could_not_be_registered_is_refused():
 
 
 def test_what_no_check_can_be_made_on_does_not_pass():
-    assert not Conformance((Result("some", EVERY, "qa", "n/a", "it refuses it"),)).ok
+    assert not Conformance((Result("some", ALL_CHECKS, "qa", "n/a", "it refuses it"),)).ok
     assert str(Conformance(())) == "nothing could be checked"
 
 

@@ -15,7 +15,7 @@ Shapes = Mapping[str, ModelShape]
 
 
 def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Diagnostics) -> None:
-    """Note the options of a row that its runs know nothing of (`MethodConfig.keyed_separately`), and that decide nothing
+    """Note the options of a row that its runs do not see (`MethodConfig.keyed_separately`), and that decide nothing
     before them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
         return

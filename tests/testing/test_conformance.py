@@ -110,14 +110,14 @@ def test_a_check_does_not_run_if_a_required_check_failed(monkeypatch, capsys):
 
     checks = [Check("first", fails), Check("second", fails, ("first",)), Check("third", lambda subject: "and so on")]
     monkeypatch.setattr(conformance, "checks", lambda: checks)
-    conformance = check_method("finetune", kinds=["qa"])
-    assert [(result.check, result.status, result.detail) for result in conformance.results] == [
+    outcome = check_method("finetune", kinds=["qa"])
+    assert [(result.check, result.status, result.detail) for result in outcome.results] == [
         ("first", "failed", "ZeroDivisionError: a mistake"),
         ("second", "n/a", "'first' has not passed"),
         ("third", "passed", "and so on"),
     ]
-    assert not conformance.ok
-    assert str(conformance) == "finetune, first, qa: ZeroDivisionError: a mistake"
+    assert not outcome.ok
+    assert str(outcome) == "finetune, first, qa: ZeroDivisionError: a mistake"
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split()[:4] == ["finetune", "first", "qa", "failed"]
     assert lines[-1] == "1 passed, 1 failed, 1 n/a"

@@ -16,7 +16,7 @@ LayerMapping = Literal["uniform", "first", "last", "random", "mean"] | list[Anno
 """How L_S student layers map to L_T teacher layers.
 
 ``uniform``: every (L_T / L_S)-th layer; ``first``, ``last``: the first or last L_S layers; ``random``: a sorted random
-choice, drawn from the run's seed; ``mean``: the mean of each of L_S equal consecutive blocks; or a list with one teacher
+choice, drawn from the run's seed; ``mean``: the mean of each of L_S equal consecutive blocks; or a list with a teacher
 layer for each student layer.
 """
 

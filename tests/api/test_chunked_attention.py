@@ -1,4 +1,4 @@
-"""Losses on maps of pairs: in chunks they are what they are at once, and take no more memory than a chunk."""
+"""Losses on attention maps: equal in chunks and at once, with the memory of one chunk."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def relation(student, teachers, mask):
 
 
 def to_itself(student, teachers, mask):
-    """Keys that are the very tensors that ask."""
+    """The keys are the same tensors as the queries."""
     return losses.relation_kl(student[0], teachers[0][1], mask)
 
 
@@ -45,7 +45,7 @@ def value_and_gradients(loss, dtype, *, weight=1.0):
 @pytest.mark.parametrize("limit", [1, 60, A * N, 6 * N**2, 2 * 6 * N**2], ids=lambda n: f"limit={n}")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
-def test_in_chunks_or_at_once(loss, dtype, limit, monkeypatch):
+def test_chunks_give_equal_values_and_gradients(loss, dtype, limit, monkeypatch):
     expected, gradients = value_and_gradients(loss, dtype, weight=3.0)
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
     value, found = value_and_gradients(loss, dtype, weight=3.0)
@@ -69,7 +69,7 @@ def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-4)
 
 
-def test_the_gradient_is_right(monkeypatch):
+def test_the_gradient_passes_gradcheck(monkeypatch):
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     teachers = [vectors(2, torch.float64)]
     for loss in (losses.score_mse, relation):
@@ -77,7 +77,7 @@ def test_the_gradient_is_right(monkeypatch):
         assert torch.autograd.gradcheck(lambda q, k, loss=loss: loss((q, k), teachers, MASK), student, fast_mode=True)
 
 
-def test_a_teacher_that_learns_too_gets_its_gradient(monkeypatch):
+def test_a_teacher_that_requires_gradients_gets_them(monkeypatch):
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     student, teacher = vectors(1, torch.float64), vectors(2, torch.float64, grad=True)
     losses.score_mse(student, [teacher], MASK).backward()
@@ -85,15 +85,15 @@ def test_a_teacher_that_learns_too_gets_its_gradient(monkeypatch):
     assert all(tensor.grad is None for tensor in student)
 
 
-def test_without_gradients_nothing_is_differentiated(monkeypatch):
+def test_no_gradients_are_computed_under_no_grad(monkeypatch):
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
-    monkeypatch.setattr(torch.autograd, "grad", lambda *_: pytest.fail("a gradient that nobody asked for"))
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_: pytest.fail("computed a gradient without need"))
     with torch.no_grad():
         value = losses.score_mse(vectors(1, torch.float64, grad=True), [vectors(2, torch.float64)], MASK)
     assert not value.requires_grad
 
 
-def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
+def test_no_chunk_exceeds_the_limit(monkeypatch):
     seen = []
 
     def compare(queries, keys, mask):
@@ -108,7 +108,7 @@ def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
         assert max(seen) <= limit
 
 
-def test_the_same_bits_whatever_else_is_computed(monkeypatch):
+def test_results_do_not_depend_on_other_computations(monkeypatch):
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     first = value_and_gradients(losses.score_mse, torch.float32)
     value_and_gradients(relation, torch.float32)
@@ -118,7 +118,7 @@ def test_the_same_bits_whatever_else_is_computed(monkeypatch):
 
 
 def extra_peak(loss, heads, tokens, examples=2):
-    """Bytes that torch holds at most, beyond what it held before, in a loss and its backward pass."""
+    """Peak of the additional memory, in bytes, of a loss and its backward pass."""
     shape = (examples, heads, tokens, 192 // heads)
     student = tuple(torch.randn(shape, requires_grad=True) for _ in range(2))
     teacher = tuple(torch.randn(shape) for _ in range(2))

@@ -275,7 +275,7 @@ class Step:
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
     """Log a value in addition to the losses; its name must differ from the terms and from ``loss``."""
     forward_student: Callable[[Collection[str]], ModelOutputs] = _no_student
-    """Run another forward pass of the student on the batch, with new dropout and gradients; returns the named outputs."""
+    """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
 
 
 class Method(ABC):

@@ -224,8 +224,8 @@ def test_both_sentences_of_a_pair_have_variants():
     assert len(first) > 10
     assert len(second) > 10
     assert {r["label"] for r in made} == {2.5}
-    alone = augmented([{"id": "7", "text": row["text"], "label": 2.5}])
-    assert [r["text"] for r in first] == [r["text"] for r in alone[1:]]
+    single = augmented([{"id": "7", "text": row["text"], "label": 2.5}])
+    assert [r["text"] for r in first] == [r["text"] for r in single[1:]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])

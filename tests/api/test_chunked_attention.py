@@ -14,8 +14,8 @@ MASK = torch.tensor([[i < length for i in range(N)] for length in LENGTHS])
 
 def vectors(seed, dtype, *, grad=False):
     generator = torch.Generator().manual_seed(seed)
-    made = [torch.randn(B, A, N, D, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2)]
-    return tuple(tensor.requires_grad_(grad) for tensor in made)
+    tensors = [torch.randn(B, A, N, D, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2)]
+    return tuple(tensor.requires_grad_(grad) for tensor in tensors)
 
 
 def relation(student, teachers, mask):
@@ -48,11 +48,11 @@ def value_and_gradients(loss, dtype, *, weight=1.0):
 def test_chunks_give_equal_values_and_gradients(loss, dtype, limit, monkeypatch):
     expected, gradients = value_and_gradients(loss, dtype, weight=3.0)
     monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
-    value, found = value_and_gradients(loss, dtype, weight=3.0)
+    value, actual = value_and_gradients(loss, dtype, weight=3.0)
     close = {"rtol": 1e-10, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-7}
     torch.testing.assert_close(value, expected, **close)
-    assert len(found) == len(gradients) > 0
-    for ours, theirs in zip(found, gradients, strict=True):
+    assert len(actual) == len(gradients) > 0
+    for ours, theirs in zip(actual, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, **close)
 
 
@@ -61,10 +61,10 @@ def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         expected, gradients = value_and_gradients(loss, torch.bfloat16)
         monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
-        value, found = value_and_gradients(loss, torch.bfloat16)
+        value, actual = value_and_gradients(loss, torch.bfloat16)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
-    for ours, theirs in zip(found, gradients, strict=True):
+    for ours, theirs in zip(actual, gradients, strict=True):
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-4)
 

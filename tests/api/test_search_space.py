@@ -50,7 +50,7 @@ def test_membership_and_text_of_a_dimension():
     assert "1" not in Search(1, 2)
     assert True not in Choices(1, 2)
     assert 1 in Choices(1, 2)
-    assert [str(each) for each in (Search(0.1, 10, log=True), Choices(None, True, 0.5, "a"))] == [
+    assert [str(dimension) for dimension in (Search(0.1, 10, log=True), Choices(None, True, 0.5, "a"))] == [
         "0.1 to 10, log",
         "none, true, 0.5, a",
     ]
@@ -98,8 +98,10 @@ def test_options_keyed_separately_cannot_be_tuned():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_readme_of_a_method_says_over_what_it_is_tuned(method):
+def test_the_readme_of_a_method_documents_its_search_space(method):
     text = (Path(inspect.getfile(METHODS[method])).parent / "README.md").read_text(encoding="utf-8")
     table = text.partition("\n## Options\n")[2].partition("\n## ")[0]
-    told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|–]+) \|", table, flags=re.M)) if "tuned over" in table else {}
-    assert told == {name: str(each) for name, each in space(METHODS[method].Config).items()}
+    documented = (
+        dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|–]+) \|", table, flags=re.M)) if "tuned over" in table else {}
+    )
+    assert documented == {name: str(dimension) for name, dimension in space(METHODS[method].Config).items()}

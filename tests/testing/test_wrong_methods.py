@@ -59,7 +59,7 @@ class ComparesNeighbours(Right):
         return [replace(stage, batch_dependent=frozenset({"distance"}))]
 
     def distance(self, own, theirs, batch):
-        mine, other = (unit_vectors(each[:, 0]) for each in (own, theirs))
+        mine, other = (unit_vectors(hidden[:, 0]) for hidden in (own, theirs))
         return ((mine[1:] * mine[:-1]).sum(-1) - (other[1:] * other[:-1]).sum(-1)).square().mean()
 
 
@@ -105,13 +105,13 @@ class LosesItsEpsilonInHalfPrecision(Right):
         return super().distance(own, theirs, batch) * 1e-3 / epsilon
 
 
-class AsksForOtherStages(Right):
-    asked = 0
+class ReturnsOtherStages(Right):
+    calls = 0
 
     def stages(self):
-        self.asked += 1
+        self.calls += 1
         (stage,) = super().stages()
-        return [Stage(stage.name, stage.needs, share=self.asked)]
+        return [Stage(stage.name, stage.needs, share=self.calls)]
 
 
 class TeachesItsMapAlone(Right):
@@ -198,7 +198,7 @@ MISTAKES = [
     (TrainsAParameterOfItsOwn, "resume", "differs from an uninterrupted run's by up to"),
     (CountsInPython, "resume", "differs from an uninterrupted run's by up to"),
     (LosesItsEpsilonInHalfPrecision, "half precision", "distance is (inf|nan) in bfloat16"),
-    (AsksForOtherStages, "stages", r"stages\(\) returned different stages"),
+    (ReturnsOtherStages, "stages", r"stages\(\) returned different stages"),
     (TeachesItsMapAlone, "gradients", "distance: no gradient reaches a parameter of the student"),
     (PullsAwayFromTheTeacher, "zero at identity", "equals its teacher, distance is .* with gradient norm"),
     (TakesTheRoot, "zero at identity", "distance has a gradient that is not finite"),

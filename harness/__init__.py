@@ -1,7 +1,7 @@
 """kd-harness: a plugin-based benchmark harness for knowledge distillation of BERT-like models.
 
-What a plugin needs is here: ``from harness import Method, MethodConfig, Needs, Stage, hookimpl``. Names are loaded on
-first use, so that commands which do not train never import torch.
+Plugins import from here: ``from harness import Method, MethodConfig, Needs, Stage, hookimpl``. Names are imported on
+first use, so that commands which do not train start without torch.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("harness")
-"""Marks a function of a plugin as the implementation of a hook (see `harness.plugin_host.hookspecs`)."""
+"""Marks a function of a plugin as a hook implementation (see `harness.plugin_host.hookspecs`)."""
 
-_HOME = {
+_API_MODULES = {
     "Augmentation": "method",
     "Batch": "batch",
     "Choices": "search_space",
@@ -55,10 +55,10 @@ _HOME = {
     "layers": "method",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_HOME)]
+__all__ = ["__version__", "hookimpl", *sorted(_API_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _API_MODULES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"harness.api.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"harness.api.{_API_MODULES[name]}"), name)

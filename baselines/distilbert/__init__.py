@@ -27,33 +27,32 @@ from harness import (
 from harness.api import losses as shared
 
 WEIGHTS = {"mlm_kd": 5.0, "mlm": 2.0, "cosine": 1.0}
-"""Of the general stage's terms: the paper names them, its authors' training command weighs them so."""
+"""Weights of the terms of the text stage, from the authors' training command; the paper gives no numbers."""
 
 MASKING = 0.15
+"""Share of tokens to mask (Devlin et al. 2019, section 3.1)."""
 
 SMOOTHING = 0.7
-"""Of the counts by which rare tokens are masked more often: authors' training command."""
+"""Exponent of token counts with `rare_tokens`, which masks rare tokens more often (authors' training command)."""
 
 
 class DistilBERTConfig(MethodConfig):
     """Options of distilbert."""
 
     temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
-        2.0, gt=0, description="softens both distributions, of tokens and of labels"
+        2.0, gt=0, description="temperature of the soft targets in both stages"
     )
     alpha: Annotated[float, Search(0.0, 0.9)] = Field(
-        0.0, ge=0, le=1, description="weight of the teacher's predictions in stage finetune; the labels weigh 1 - alpha"
+        0.0, ge=0, le=1, description="weight of the soft targets in stage finetune; the labels have weight 1 - alpha"
     )
-    rare_tokens: bool = Field(
-        False, description="general stage: mask rare tokens more often, by their counts to the power of -0.7"
-    )
-    freeze_positions: bool = Field(False, description="general stage: position embeddings stay as they begin")
+    rare_tokens: bool = Field(False, description="text stage: mask rare tokens more often, with weights count^-0.7")
+    freeze_positions: bool = Field(False, description="text stage: freeze the position embeddings")
 
-    apart: ClassVar[frozenset[str]] = frozenset({"rare_tokens", "freeze_positions"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"rare_tokens", "freeze_positions"})
 
 
 class DistilBERT(Method):
-    """General stage: 5 mlm_kd + 2 mlm + cosine, on unlabelled text; then the labels, and the teacher's if asked."""
+    """Text stage: 5 mlm_kd + 2 mlm + cosine; stage finetune: the labels, and soft targets if alpha > 0."""
 
     name = "distilbert"
     summary = "masked-language distillation on text, then the labels (Sanh et al. 2019)"
@@ -73,8 +72,8 @@ class DistilBERT(Method):
         return [Problem(f"distilbert's cosine loss needs equal widths: {widths}")]
 
     def general(self) -> General:
-        last = [*layers("hidden", [self.student.layers]), "logits"]
-        needs = Needs(student=last, teachers=[[*layers("hidden", [self.teachers[0].layers]), "logits"]])
+        student = [*layers("hidden", [self.student.layers]), "logits"]
+        needs = Needs(student=student, teachers=[[*layers("hidden", [self.teachers[0].layers]), "logits"]])
         frozen = frozenset({"position_embeddings"} if self.config.freeze_positions else ())
         options: dict[str, Any] = {"temperature": self.config.temperature}
         if frozen:
@@ -105,11 +104,12 @@ class DistilBERT(Method):
         return {"kd": self.config.alpha, "task": 1 - self.config.alpha}
 
     def _general(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> LossTerms:
-        own, theirs = student.hidden[self.student.layers], teacher.hidden[self.teachers[0].layers]
+        student_last = student.hidden[self.student.layers]
+        teacher_last = teacher.hidden[self.teachers[0].layers]
         return {
             "mlm_kd": shared.token_kl(student.logits, teacher.logits, batch.mask, self.config.temperature),
             "mlm": shared.masked_lm_loss(student.logits, batch),
-            "cosine": shared.token_cosine(own, theirs, batch.mask),
+            "cosine": shared.token_cosine(student_last, teacher_last, batch.mask),
         }
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on the labels alone: what every distillation must beat."""
+"""Fine-tuning on the labels without a teacher: the baseline for every distillation method."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from harness.api.losses import task_loss
 
 
 class Finetune(Method):
-    """Cross-entropy with the labels (squared error for regression); no teacher."""
+    """Cross-entropy with the labels, for regression the squared error; no teacher."""
 
     name = "finetune"
-    summary = "the student alone, on the labels"
+    summary = "fine-tuning on the labels, without a teacher"
     min_teachers = max_teachers = 0
 
     def stages(self) -> Sequence[Stage]:

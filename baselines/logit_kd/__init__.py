@@ -15,15 +15,15 @@ class LogitKDConfig(MethodConfig):
     """Options of logit_kd."""
 
     temperature: Annotated[float, Search(1.0, 20.0, log=True)] = Field(
-        4.0, gt=0, description="softens both distributions; the gradients are scaled back by its square"
+        4.0, gt=0, description="temperature of the soft targets; kd is multiplied by its square"
     )
     alpha: Annotated[float, Search(0.1, 1.0)] = Field(
-        0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha"
+        0.5, ge=0, le=1, description="weight of the soft targets; the labels have weight 1 - alpha"
     )
 
 
 class LogitKD(Method):
-    """alpha * kd + (1 - alpha) * task, with kd = t^2 KL(softmax(z_T / t) || softmax(z_S / t))."""
+    """The loss alpha * kd + (1 - alpha) * task, with kd = t^2 KL(softmax(z_T / t) || softmax(z_S / t))."""
 
     name = "logit_kd"
     summary = "soft targets from the teacher's logits (Hinton et al. 2015)"

@@ -25,25 +25,28 @@ from harness import (
     hookimpl,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
 
 class PKDConfig(MethodConfig):
-    """Options of pkd. The paper searches temperature, alpha and beta for each task; the defaults are of its grids."""
+    """Options of pkd. The paper tunes temperature, alpha and beta for each task; the defaults are from its grids."""
 
     temperature: Annotated[float, Choices(5.0, 10.0, 20.0)] = Field(
-        5.0, gt=0, description="of the soft targets (paper: 5, 10, 20)"
+        5.0, gt=0, description="temperature of the soft targets (paper: 5, 10, 20)"
     )
     alpha: Annotated[float, Choices(0.2, 0.5, 0.7)] = Field(
-        0.5, ge=0, le=1, description="weight of the soft targets; the labels weigh 1 - alpha (paper: 0.2, 0.5, 0.7)"
+        0.5,
+        ge=0,
+        le=1,
+        description="weight of the soft targets; the labels have weight 1 - alpha (paper: 0.2, 0.5, 0.7)",
     )
     beta: Annotated[float, Choices(10.0, 100.0, 500.0, 1000.0)] = Field(
-        10.0, ge=0, description="weight of the patience loss, on the scale of beta_scale (paper: 10, 100, 500, 1000)"
+        10.0, ge=0, description="weight of the patience loss, scaled as beta_scale says (paper: 10, 100, 500, 1000)"
     )
     beta_scale: Literal["code", "paper"] = Field(
         "code",
-        description="code: patience weighs beta / (compared layers * hidden size), as in the authors' mean squared"
+        description="code: patience has weight beta / (compared layers * hidden size), as in the authors' mean squared"
         " error; paper: beta, as in equation 9",
     )
     kd_scale: Literal["paper", "code"] = Field(
@@ -52,7 +55,7 @@ class PKDConfig(MethodConfig):
         " element-wise mean",
     )
     normalize: bool = Field(
-        True, description="compare [CLS] vectors of length 1 (equation 7); false: the hidden states as they are"
+        True, description="compare [CLS] vectors of length 1 (equation 7); false: without normalization"
     )
     strategy: Literal["skip", "last"] = Field(
         "skip", description="student layers learn from every k-th teacher layer, or from the last ones"
@@ -60,7 +63,7 @@ class PKDConfig(MethodConfig):
 
 
 class PKD(Method):
-    """(1 - alpha) * task + alpha * kd + beta * patience (equation 9), beta on the scale of the authors' code."""
+    """The loss (1 - alpha) * task + alpha * kd + beta * patience (equation 9), beta scaled as `beta_scale` says."""
 
     name = "pkd"
     version = 2
@@ -81,7 +84,9 @@ class PKD(Method):
             problems.append(Problem(f"pkd compares hidden states, which needs equal widths: {widths}"))
         counts = f"{student.name} has {student.layers}, {teacher.name} has {teacher.layers}"
         if student.layers < 2:
-            problems.append(Problem(f"pkd leaves out the last student layer, which needs two layers or more: {counts}"))
+            problems.append(
+                Problem(f"pkd does not compare the last student layer, so it needs two layers or more: {counts}")
+            )
         if self.config.strategy == "skip" and teacher.layers % student.layers:
             problems.append(Problem(f"strategy 'skip' needs a depth that divides the teacher's: {counts}"))
         if student.layers > teacher.layers:
@@ -90,8 +95,8 @@ class PKD(Method):
 
     @property
     def layer_map(self) -> dict[int, int]:
-        """The teacher layer of each student layer but the last."""
-        name: layer_mapping.Mapping = "uniform" if self.config.strategy == "skip" else "last"
+        """The teacher layer of each student layer except the last."""
+        name: layer_mapping.LayerMapping = "uniform" if self.config.strategy == "skip" else "last"
         mapped = layer_mapping.layer_map(name, self.student.layers, self.teachers[0].layers, self.seed)
         return {m: source for m, (source,) in enumerate(mapped[:-1], start=1)}
 
@@ -99,8 +104,8 @@ class PKD(Method):
         return {"layer_map": [[layer] for layer in self.layer_map.values()]}
 
     def stages(self) -> Sequence[Stage]:
-        own, theirs = layers("hidden", self.layer_map), layers("hidden", self.layer_map.values())
-        return [Stage("distill", Needs(student=["logits", *own], teachers=[["logits", *theirs]]))]
+        student, teacher = layers("hidden", self.layer_map), layers("hidden", self.layer_map.values())
+        return [Stage("distill", Needs(student=["logits", *student], teachers=[["logits", *teacher]]))]
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         (teacher,) = teachers
@@ -127,7 +132,7 @@ class PKD(Method):
         return torch.stack(distances).sum()
 
     def _cls(self, hidden: Tensor) -> Tensor:
-        """[B, H] of [B, N, H], in at least float32."""
+        """The [CLS] vectors [B, H] of hidden states [B, N, H], in at least float32."""
         cls = hidden[:, 0]
         return unit_vectors(cls) if self.config.normalize else full_precision(cls)
 

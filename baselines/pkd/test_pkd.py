@@ -1,4 +1,4 @@
-"""pkd's mappings, weights and refusals. Its terms are held to their formulas in tests/reference."""
+"""Layer mappings, weights and model checks of pkd. tests/reference compares the terms with their formulas."""
 
 import pytest
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
 
 
-def made(student_layers=6, **config):
+def bound_method(student_layers=6, **config):
     cls = Host.create().methods["pkd"]
     student, teacher = (ModelShape(n, layers, 768, 12, 3072) for n, layers in (("small", student_layers), ("base", 12)))
     task = TaskInfo("sst2", "classification", 2)
@@ -22,8 +22,8 @@ def made(student_layers=6, **config):
 
 
 @pytest.mark.parametrize(("strategy", "layers"), [("skip", [2, 4, 6, 8, 10]), ("last", [7, 8, 9, 10, 11])])
-def test_the_mappings_of_the_paper(strategy, layers):
-    method = made(strategy=strategy)
+def test_layer_mappings_of_the_paper(strategy, layers):
+    method = bound_method(strategy=strategy)
     assert method.notes() == {"layer_map": [[layer] for layer in layers]}
     (stage,) = method.stages()
     assert stage.needs.teachers == (frozenset({"logits", *(f"hidden[{layer}]" for layer in layers)}),)
@@ -31,16 +31,15 @@ def test_the_mappings_of_the_paper(strategy, layers):
 
 
 def test_weights():
-    """Of a student of six layers: five are compared, each of 768 features."""
-    paper = made(alpha=0.2, beta=100, beta_scale="paper").weights(None)
+    """A student of six layers: five are compared, each with 768 features."""
+    paper = bound_method(alpha=0.2, beta=100, beta_scale="paper").weights(None)
     assert paper == pytest.approx({"task": 0.8, "kd": 0.2, "patience": 100})
-    code = made(alpha=0.2, beta=100, kd_scale="code").weights(None)
+    code = bound_method(alpha=0.2, beta=100, kd_scale="code").weights(None)
     assert code == pytest.approx({"task": 0.8, "kd": 0.2 / 2, "patience": 100 / (5 * 768)})
 
 
-def mean_squared(one: list[list[float]], other: list[list[float]]) -> float:
-    """Element by element, over everything."""
-    pairs = [pair for rows in zip(one, other, strict=True) for pair in zip(*rows, strict=True)]
+def mean_squared_error(first: list[list[float]], second: list[list[float]]) -> float:
+    pairs = [pair for rows in zip(first, second, strict=True) for pair in zip(*rows, strict=True)]
     return sum((a - b) ** 2 for a, b in pairs) / len(pairs)
 
 
@@ -50,7 +49,7 @@ def unit(vector: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_on_the_scale_of_the_code_patience_is_a_mean_over_examples_layers_and_features(normalize):
+def test_patience_with_the_scale_of_the_code_is_a_mean_over_examples_layers_and_features(normalize):
     student, teacher, batch = double(layers=2, seed=1), double(layers=4, seed=2), tiny_batch("classification")
     config = {"beta": 1.0, "normalize": normalize}
     term = loss_terms("pkd", student=student, teachers=[teacher], batch=batch, config=config)["patience"].item()
@@ -64,7 +63,7 @@ def test_on_the_scale_of_the_code_patience_is_a_mean_over_examples_layers_and_fe
     if normalize:
         vectors = [[unit(row) for row in rows] for rows in vectors]
     weight = term / (1 * student.config.hidden_size)
-    assert weight == pytest.approx(mean_squared(*vectors), rel=1e-6)
+    assert weight == pytest.approx(mean_squared_error(*vectors), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +75,13 @@ def test_on_the_scale_of_the_code_patience_is_a_mean_over_examples_layers_and_fe
         ({"layers": 5}, {"strategy": "last"}, "not deeper than the teacher: student has 5, teacher 1 has 4"),
     ],
 )
-def test_what_cannot_be_names_both_numbers(student, config, words):
+def test_errors_for_models_name_both_numbers(student, config, words):
     batch = tiny_batch("classification")
     with pytest.raises(UserError, match=words):
         loss_terms("pkd", student=double(**student), teachers=[double(layers=4)], batch=batch, config=config)
 
 
-def test_last_takes_depths_that_do_not_divide():
+def test_last_accepts_depths_that_do_not_divide():
     batch = tiny_batch("classification")
     config = {"strategy": "last"}
     terms = loss_terms("pkd", student=double(layers=3), teachers=[double(layers=4)], batch=batch, config=config)

@@ -1,4 +1,4 @@
-"""Figures that papers and projects print, for columns of their own beside ours: one YAML file for each source."""
+"""Published figures: results from papers and projects, one YAML file for each source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files are valid, and what they say is what their sources print."""
+"""The files of published figures are valid and agree with their sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = {
 }
 
 
-def test_all_are_registered():
+def test_all_files_are_registered():
     assert {file.stem for file in FILES} <= set(HOST.published)
     assert len(FILES) == 7
 
@@ -25,8 +25,8 @@ def test_all_are_registered():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_tasks_metrics_and_options_are_known(file):
     for table in read(file).source.tables:
-        named = [name for names in table.metrics.values() for name in ([names] if isinstance(names, str) else names)]
-        assert set(named) <= METRICS
+        metrics = [name for names in table.metrics.values() for name in ([names] if isinstance(names, str) else names)]
+        assert set(metrics) <= METRICS
         assert set(table.metrics) <= set(HOST.tasks)
         for row in table.rows:
             if row.method in HOST.methods:
@@ -36,11 +36,11 @@ def test_tasks_metrics_and_options_are_known(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_methods_are_plugins_or_said_to_be_none(file):
+def test_methods_are_registered_or_known_to_be_absent(file):
     assert set(read(file).methods) <= {*HOST.methods, "TextBrewer"}
 
 
-SPOTS = [
+SPOT_VALUES = [
     ("tinybert-paper", "GLUE test server", "BERT-base (teacher)", "qqp", 71.1),
     ("tinybert-paper", "GLUE test server", "TinyBERT 6x768", "mnli", [84.6, 83.2]),
     ("tinybert-paper", "GLUE test server", "TinyBERT 4x312", "cola", 44.1),
@@ -61,7 +61,7 @@ SPOTS = [
 ]
 
 
-@pytest.mark.parametrize(("source", "split", "model", "task", "printed"), SPOTS)
+@pytest.mark.parametrize(("source", "split", "model", "task", "printed"), SPOT_VALUES)
 def test_spot_values(source, split, model, task, printed):
     (row,) = [
         row
@@ -72,8 +72,8 @@ def test_spot_values(source, split, model, task, printed):
     assert row.scores[task] == printed
 
 
-def test_printed_averages_are_of_the_printed_scores():
-    """A slip in a number shows. Both numbers of MNLI count."""
+def test_printed_averages_agree_with_the_printed_scores():
+    """This detects typing mistakes. Both numbers of MNLI count."""
     rows = [row for row in read(HOST.published["tinybert-paper"]).source.tables[0].rows if row.average]
     assert len(rows) == 6
     for row in rows:
@@ -81,7 +81,7 @@ def test_printed_averages_are_of_the_printed_scores():
         assert sum(printed) / 9 == pytest.approx(row.average, abs=0.051), row.model
 
 
-def test_claims_of_a_whole_are_kept_too():
+def test_claims_about_a_whole_method_are_read():
     values = [claim.value for claim in read(HOST.published["mlkd-bert-paper"]).source.claims]
     assert values == [99.5, 14.11]
 
@@ -89,7 +89,7 @@ def test_claims_of_a_whole_are_kept_too():
 README = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_shows_the_form_and_names_every_file(tmp_path):
+def test_the_readme_documents_every_field_and_file(tmp_path):
     (tmp_path / "example.yaml").write_text(README.split("```yaml\n")[1].split("```")[0])
     example = read(tmp_path / "example.yaml").source
     assert [row.model for row in example.tables[0].rows] == ["Student-6", "BERT-base"]

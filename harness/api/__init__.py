@@ -1,1 +1,1 @@
-"""What plugins import: the interfaces of methods, tasks, reports and latency backends, and what they are given."""
+"""The interfaces that plugins import: methods, tasks, reports and latency backends, and their arguments."""

@@ -1,4 +1,4 @@
-"""A padded batch of examples, as methods see it."""
+"""A padded batch of examples: the input of `Method.losses`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 TaskKind = Literal["classification", "regression", "qa", "text"]
-"""Of tasks, the first three; ``text`` is unlabelled, what a general stage reads before any task."""
+"""Tasks are of the first three kinds; ``text`` is unlabelled text, for distillation before any task."""
 
 NOT_MASKED = -100
-"""The label of a token of unlabelled text that is not to be predicted."""
+"""The label of a token of unlabelled text that is not masked, so that the loss ignores it."""
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""Tensors of a batch that are passed to models."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,17 @@ class Batch:
     """B examples, padded to N tokens.
 
     Attributes:
-        kind: what the labels mean.
-        ids: the examples' ids, B of them (for QA the windows').
-        inputs: the model's inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the
-            model has them.
+        kind: the kind of task, which determines the meaning of `labels`.
+        ids: the ids of the B examples (for QA of the windows).
+        inputs: the model inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` if the model
+            has them.
         labels: classification int64 [B]; regression float [B]; QA int64 [B, 2], first and last token of the answer,
-            both 0 ([CLS]) in a window without it; text int64 [B, N], the token that was masked, else `NOT_MASKED`.
-        answer_mask: QA only, bool [B, N]: where an answer may lie ([CLS] and the context's tokens).
-        rows: the examples' row numbers in the tokenized data set that the batch was drawn from, B of them: the same
-            example has the same number in every epoch, so a method can keep state by example.
-        word_ids: int64 [B, N]: which word of its sentence a token belongs to, -1 for special tokens and padding.
+            both 0 ([CLS]) in a window without the answer; text int64 [B, N], the original token at masked positions,
+            else `NOT_MASKED`.
+        answer_mask: QA only, bool [B, N]: positions allowed for an answer ([CLS] and the context's tokens).
+        rows: row numbers of the examples in the tokenized data set, B of them. An example has the same number in every
+            epoch, so a method can keep state by example.
+        word_ids: int64 [B, N]: index of the token's word in its sentence, -1 for special tokens and padding.
     """
 
     kind: TaskKind
@@ -46,50 +48,49 @@ class Batch:
 
     @property
     def mask(self) -> Tensor:
-        """Bool [B, N]: real tokens."""
+        """Bool [B, N]: True at real tokens, False at padding."""
         return self.inputs["attention_mask"].bool()
 
     @property
     def lengths(self) -> Tensor:
-        """Int64 [B]: real tokens of each example."""
+        """Int64 [B]: number of real tokens of each example."""
         return self.inputs["attention_mask"].sum(-1)
 
-    def every(self) -> list[Tensor]:
-        """All tensors there are."""
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the batch."""
         return [t for t in (*self.inputs.values(), self.labels, self.answer_mask, self.word_ids) if t is not None]
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self) -> Batch:
-        """The same batch in memory from which a GPU copies by itself."""
-        return self._each(Tensor.pin_memory)
+    def pin_memory(self) -> Batch:
+        """The batch in pinned memory, for asynchronous copies to a GPU."""
+        return self._map(Tensor.pin_memory)
 
     def part(self, rows: slice, tokens: int | None = None) -> Batch:
-        """Some of its examples, as views: padded as they are, or cut to their first `tokens` tokens."""
-        part = replace(self._each(lambda tensor: tensor[rows]), ids=self.ids[rows], rows=self.rows[rows])
+        """The examples of `rows`, as views, with the padding unchanged or cut to the first `tokens` tokens."""
+        part = replace(self._map(lambda tensor: tensor[rows]), ids=self.ids[rows], rows=self.rows[rows])
         if tokens is None or tokens == part.inputs["input_ids"].shape[1]:
             return part
-        cut = part._each(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
+        cut = part._map(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
         return cut if self.kind == "text" else replace(cut, labels=part.labels)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            inputs={name: change(tensor) for name, tensor in self.inputs.items()},
-            labels=change(self.labels),
-            answer_mask=None if self.answer_mask is None else change(self.answer_mask),
-            word_ids=None if self.word_ids is None else change(self.word_ids),
+            inputs={name: function(tensor) for name, tensor in self.inputs.items()},
+            labels=function(self.labels),
+            answer_mask=None if self.answer_mask is None else function(self.answer_mask),
+            word_ids=None if self.word_ids is None else function(self.word_ids),
         )
 
     @staticmethod
     def from_mapping(batch: Mapping[str, Tensor]) -> Batch:
-        """A batch from tensors in transformers' naming; the kind of task is inferred from the labels.
+        """Create a batch from tensors with the argument names of transformers; the labels determine the kind of task.
 
-        Takes the model's inputs and either ``labels`` (integers [B]: classification, floats: regression, integers
-        [B, N]: text) or ``start_positions``, ``end_positions`` and ``answer_mask``; with neither it is text of which
-        nothing is masked.
+        `batch` holds the model inputs and either ``labels`` (integers [B]: classification, floats: regression, integers
+        [B, N]: text) or ``start_positions``, ``end_positions`` and ``answer_mask``. Without labels it is unmasked text.
         """
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
         rows = tuple(range(len(batch["input_ids"])))

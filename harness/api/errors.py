@@ -1,4 +1,4 @@
-"""What a user did wrong, told so that they can mend it."""
+"""Errors that a user can cause, with their location and remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where it stands, and what would be right.
+    """One error message with its location.
 
     `where` is ``file:line`` or the dotted key of a suite; `message` names what was found and what is allowed.
     """
@@ -22,7 +22,7 @@ class Problem:
 
 
 class UserError(Exception):
-    """An error that the user can mend: the command line prints its problems without a traceback and exits with 2."""
+    """An error that a user can correct: the commands print its problems without a traceback and exit with code 2."""
 
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = [p if isinstance(p, Problem) else Problem(p) for p in problems]
@@ -30,9 +30,9 @@ class UserError(Exception):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """A clause that offers the nearest right spelling, and else all that is allowed: ready to end a message with."""
+    """The end of an error message: the nearest valid spelling of `word`, or all allowed values if none is close."""
     names = sorted(allowed)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"allowed: {', '.join(names)}" if names else "nothing is allowed here"
+    return f"allowed: {', '.join(names)}" if names else "no value is allowed here"

@@ -1,4 +1,4 @@
-"""What observers of runs receive: the frozen payloads of the observing hooks, and the points of a loss curve."""
+"""Events that observers of runs receive, and the points of loss and score curves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 @dataclass(frozen=True)
 class RunId:
-    """Which run. `role` is ``student``, ``teacher`` while a teacher is being fine-tuned (its label is its name),
-    ``general`` while a student is distilled on unlabelled text, before any task, or ``trial`` while options are tuned,
-    with the trial's number, from 0."""
+    """Identifies a run.
+
+    `role` is ``student``; ``teacher`` for the fine-tuning of a teacher, whose label is its name; ``general`` for
+    distillation on unlabelled text before any task; or ``trial`` for a tuning run, with its number `trial`, from 0.
+    """
 
     key: str
     task: str
@@ -34,8 +36,11 @@ class RunId:
 
 @dataclass(frozen=True)
 class Preparing:
-    """Work that runs wait for, such as a teacher's pass over the training data: `done` of `total` `unit` (None: nobody
-    knows how many) after `seconds`. `ended`: it is over, finished or not."""
+    """Progress of work that runs wait for, such as a teacher's pass over the training data.
+
+    `done` of `total` (None: unknown) `unit` of the work `what` are done after `seconds`. `ended`: the work has stopped,
+    completed or not.
+    """
 
     what: str
     unit: str
@@ -47,7 +52,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """`step` is 0, or where a checkpoint left off; `cohort` counts the runs that train side by side."""
+    """A run starts at `step`: 0, or the step of its checkpoint. `cohort` is the number of runs in its cohort."""
 
     run: RunId
     step: int
@@ -56,32 +61,35 @@ class RunStarted:
 
 
 class EpochScore(BaseModel):
-    """What a student scored as an epoch ended, on the examples to choose on."""
+    """A student's score at the end of an epoch, on the held-out split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
-    step: int = Field(description="steps done, over the whole run")
-    epoch: float = Field(description="of the last stage, from its first step on")
+    step: int = Field(description="completed steps of the run")
+    epoch: float = Field(description="epochs since the start of the last stage")
     score: float
 
 
 class LossPoint(BaseModel):
-    """A point of a run's loss curve: means over the steps since the point before it.
+    """A point of a run's loss curve: means over the steps since the previous point.
 
-    A value that is not finite is written to JSON as a string ("NaN"), which any JSON reader takes.
+    JSON has no numbers that are not finite; they are written as strings ("NaN").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     stage: str
-    step: int = Field(description="steps done, over the whole run")
+    step: int = Field(description="completed steps of the run")
     lr: float
-    terms: dict[str, float] = Field(description="`loss`: the weighted total; the rest: unweighted terms and logs")
+    terms: dict[str, float] = Field(
+        description="`loss`: the weighted total; others: unweighted terms and logged values"
+    )
 
 
 @dataclass(frozen=True)
 class StepLogged:
-    """`losses` holds the weighted total as ``loss``, each unweighted term, and what the method logged."""
+    """A step was logged. `losses` holds the weighted total (``loss``), the unweighted terms and values logged by the
+    method."""
 
     run: RunId
     stage: str
@@ -93,8 +101,8 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """`score` is the task's main metric on the validation set, of a trial on the held-out part of the training split;
-    None where labels are hidden."""
+    """A run finished. `score` is the task's score on the validation set (of a trial: on the held-out split); None if
+    labels are hidden."""
 
     run: RunId
     score: float | None
@@ -104,7 +112,7 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunFailed:
-    """`error` is one line: the step and stage it stopped at, the exception's type and message."""
+    """A run failed. `error` is one line: step, stage, and the exception's type and message."""
 
     run: RunId
     step: int

@@ -1,6 +1,6 @@
-"""The interface of a latency backend: it makes a program from a model; a program, given inputs, makes the timed call.
+"""The interface of a latency backend, which turns a model into a program whose calls are timed.
 
-`harness.latency.builtin_backends` registers the built-in ones.
+`harness.latency.builtin_backends` registers the built-in backends.
 """
 
 from __future__ import annotations
@@ -15,41 +15,42 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Inputs = Mapping[str, torch.Tensor]
-"""`input_ids`, `attention_mask` and, of real examples, `token_type_ids`: int64 [B, N], on the CPU."""
+"""`input_ids`, `attention_mask` and, for real examples, `token_type_ids`: int64 [B, N], on the CPU."""
 
 Outputs = Sequence[NDArray[Any]]
-"""All that the model returns, in its order, in the host's memory."""
+"""All outputs of the model, in its order, as arrays in host memory."""
 
 
 class Program(Protocol):
-    """A model in a backend."""
+    """A model that a backend has prepared for a device."""
 
     def bind(self, inputs: Inputs) -> Callable[[], Outputs]:
-        """Put the inputs where the device reads them, and give the call that computes the outputs from there.
+        """Copy the inputs to the device and return the call that computes the outputs from them.
 
-        The call is what is timed. It returns when the outputs are in the host's memory. A batch of another shape than
-        any before may be slow at its first call, which is never timed.
+        The call is timed. It returns when the outputs are in host memory. The first call with a new shape may be slow;
+        it is never timed.
         """
 
 
 class Backend(Protocol):
-    """A way to run models.
+    """A way to run models for latency measurement.
 
     Attributes:
-        exact: whether it is to compute what eager does, up to rounding. One that does not is refused then; of one that
-            need not, the deviation is told.
-        packages: names of distributions whose versions its times depend on, beside torch and transformers.
+        exact: whether outputs must equal those of eager mode up to rounding. If True, a deviation is an error; if
+            False, the deviation is reported.
+        packages: distributions that the latency depends on, in addition to torch and transformers; their versions are
+            recorded.
     """
 
     exact: bool
     packages: tuple[str, ...]
 
     def obstacle(self, device: torch.device) -> str | None:
-        """Why it cannot be used there, with the remedy; None: it can. Asked before anything is trained."""
+        """Why the backend cannot run on `device`, with the remedy; None: it can. Called before any training."""
 
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
-        """`model` (in eval mode, on `device`) ready to run any shape; `example` shows it what inputs look like.
+        """Prepare `model` (in eval mode, on `device`) for inputs of any shape; `example` is an example of the inputs.
 
-        The model may have fewer inputs than a batch: see `harness.latency.model_inputs.taken`. Use torch's number of
-        threads.
+        The model may accept fewer inputs than a batch has: see `harness.latency.model_inputs.taken`. Use as many
+        threads as torch does.
         """

@@ -1,12 +1,12 @@
-"""Losses that several methods share, with one reduction everywhere.
+"""Loss functions for methods, all with the same reduction.
 
-Within an example: the mean over its real tokens (queries, or query-key pairs), heads and features; then the mean over
-the examples. So no loss depends on how a batch is padded, ordered or cut. Each function takes fields of `ModelOutputs`
-and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. What compares all
-pairs of tokens never holds the N x N maps of a whole large batch: see `harness.api.chunked_attention`.
+Losses are the mean over the real tokens (queries, or query-key pairs), heads and features of an example, then over the
+examples, so that they do not depend on the padding, order or split of a batch. Arguments are fields of `ModelOutputs`
+and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. Losses on attention maps compute
+large batches in chunks: see `harness.api.chunked_attention`.
 
-What a loss on logits becomes for each kind of task: classification, over the classes; regression, the squared
-difference, without a temperature; QA, over the positions where an answer may lie, for start and for end, averaged.
+Losses on logits depend on the kind of task. Classification: over the classes. Regression: the squared difference,
+without a temperature. QA: over the positions allowed for an answer, the mean of start and end.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from harness.api.batch import NOT_MASKED, Batch
 from harness.api.chunked_attention import mean_over_queries, mean_over_tokens
 
 Vectors = Tensor | tuple[Tensor, Tensor]
-"""Tokens that relate to themselves, or queries and the keys that they relate to."""
+"""Vectors X for the relation of X with itself, or (X, Y) for the relation of queries X with keys Y."""
 
 Attention = tuple[Tensor, Tensor]
-"""Queries and keys of a layer, [B, A, N, d] each. Its scores are Q K^T / sqrt(d), in the precision of Q and K."""
+"""Queries and keys of a layer, [B, A, N, d] each; scores are Q K^T / sqrt(d), in the precision of Q and K."""
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy with the labels, or the squared error for regression: a scalar."""
+    """Cross-entropy with the labels, for regression the squared error: a scalar."""
     return task_loss_by_example(logits, batch).mean()
 
 
 def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
-    """The task's loss of each example [B]."""
+    """`task_loss` of each example [B]."""
     return task_losses(logits, batch).mean(-1)
 
 
 def task_losses(logits: Tensor, batch: Batch) -> Tensor:
-    """The task's loss of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
+    """`task_loss` of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
     if batch.kind == "regression":
         return ((full_precision(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
     log_p = F.log_softmax(full_precision(logits), dim=-1)
@@ -48,7 +48,7 @@ def task_losses(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def kl_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
-    """KL(softmax(teacher / t) || softmax(student / t)), without the factor t^2: a scalar."""
+    """KL(softmax(teacher / t) || softmax(student / t)), without a factor t^2: a scalar."""
     if batch.kind == "regression":
         return _squared_difference(student, teacher)
     log_s, log_t = _log_probabilities(student, teacher, temperature)
@@ -65,13 +65,13 @@ def soft_cross_entropies(student: Tensor, teacher: Tensor, batch: Batch, tempera
     if batch.kind == "regression":
         return (full_precision(student) - full_precision(teacher)) ** 2
     log_s, log_t = _log_probabilities(student, teacher, temperature)
-    crossed = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, 2] for QA
-    return crossed.reshape(len(crossed), -1)
+    cross_entropy = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, 2] for QA
+    return cross_entropy.reshape(len(cross_entropy), -1)
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
-    """t^2 KL(softmax(teacher / t) || softmax(student / t)): a scalar. The factor keeps the size of the gradients
-    (Hinton et al. 2015, section 2); for regression there is neither."""
+    """t^2 KL(softmax(teacher / t) || softmax(student / t)): a scalar. The factor t^2 keeps gradients independent of t
+    (Hinton et al. 2015, section 2). Regression uses neither temperature nor factor."""
     kl = kl_loss(student, teacher, batch, temperature)
     return kl if batch.kind == "regression" else temperature**2 * kl
 
@@ -83,72 +83,72 @@ def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 
 def token_kl(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
-    """t^2 KL(softmax(teacher / t) || softmax(student / t)) of [B, N, V], mean over real tokens (`mask`, bool [B, N])
-    and then over examples: a scalar."""
+    """t^2 KL(softmax(teacher / t) || softmax(student / t)) of [B, N, V], mean over real tokens (`mask`, bool [B, N]),
+    then over examples: a scalar."""
     log_s, log_t = _log_probabilities(student, teacher, temperature)
     by_token = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)
     return temperature**2 * mean_over_tokens(by_token, mask)
 
 
 def token_cosine(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """1 - cosine of [B, N, H] over real tokens (`mask`, bool [B, N]): a scalar."""
+    """Cosine distance of [B, N, H], mean over real tokens (`mask`, bool [B, N]): a scalar."""
     return mean_over_tokens(1 - F.cosine_similarity(full_precision(student), full_precision(teacher), dim=-1), mask)
 
 
 def masked_lm_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of [B, N, V] at the tokens that were masked; an example without one counts as 0: a scalar."""
+    """Cross-entropy of [B, N, V] at masked tokens; an example without masked tokens counts as 0: a scalar."""
     masked = batch.labels != NOT_MASKED
     by_token = F.cross_entropy(
         full_precision(logits).transpose(1, 2), batch.labels, reduction="none", ignore_index=NOT_MASKED
-    )  # [B, N], 0 where nothing is masked
+    )  # [B, N], 0 at tokens that are not masked
     return (by_token.sum(-1) / masked.sum(-1).clamp(min=1)).mean()
 
 
 def score_mse(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
-    """Mean squared error of scores, the teacher's the mean of its layers'; over real query-key pairs (`mask`, bool
-    [B, N]) and heads: a scalar."""
+    """Mean squared error between the student's attention scores and the mean of the teacher layers' scores, over real
+    query-key pairs (`mask`, bool [B, N]) and heads: a scalar."""
 
-    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        difference = ((full_precision(own) - full_precision(_mean(theirs))) ** 2).mean(1)
+    def by_query(student: Tensor, teachers: Sequence[Tensor], mask: Tensor) -> Tensor:
+        difference = ((full_precision(student) - full_precision(_mean(teachers))) ** 2).mean(1)
         return difference.masked_fill(~mask[:, None, :], 0).sum(-1) / mask.sum(-1)[:, None]
 
     return _mean_of_scores(by_query, student, teachers, mask)
 
 
 def attention_kl(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
-    """KL(teacher || student) of attention probabilities, the teacher's the mean of its layers'; real keys only (`mask`,
-    bool [B, N]), summed over keys, mean over heads and real queries: a scalar."""
+    """KL(teacher || student) of attention probabilities, the teacher's being the mean over its layers; sum over real
+    keys (`mask`, bool [B, N]), mean over heads and real queries: a scalar."""
 
-    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        teacher = _mean_attention(theirs, mask)
-        return (torch.xlogy(teacher, teacher) - teacher * _log_attention(own, mask)).sum(-1).mean(1)
+    def by_query(student: Tensor, teachers: Sequence[Tensor], mask: Tensor) -> Tensor:
+        teacher = _mean_attention(teachers, mask)
+        return (torch.xlogy(teacher, teacher) - teacher * _log_attention(student, mask)).sum(-1).mean(1)
 
     return _mean_of_scores(by_query, student, teachers, mask)
 
 
 def attention_cosine(student: Attention, teachers: Sequence[Attention], mask: Tensor) -> Tensor:
-    """1 - cosine between attention probabilities, the teacher's the mean of its layers'; real keys only (`mask`, bool
-    [B, N]), mean over heads and real queries: a scalar."""
+    """Cosine distance between attention probabilities over real keys (`mask`, bool [B, N]), the teacher's being the
+    mean over its layers; mean over heads and real queries: a scalar."""
 
-    def by_query(own: Tensor, theirs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        probabilities = _log_attention(own, mask).exp()
-        return (1 - F.cosine_similarity(probabilities, _mean_attention(theirs, mask), dim=-1)).mean(1)
+    def by_query(student: Tensor, teachers: Sequence[Tensor], mask: Tensor) -> Tensor:
+        probabilities = _log_attention(student, mask).exp()
+        return (1 - F.cosine_similarity(probabilities, _mean_attention(teachers, mask), dim=-1)).mean(1)
 
     return _mean_of_scores(by_query, student, teachers, mask)
 
 
 def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int | None = None) -> Tensor:
-    """KL between the relations of the teacher's tokens and those of the student's: a scalar.
+    """KL(teacher || student) of self-attention relations: a scalar (Wang et al. 2020, 2021).
 
-    A relation is softmax(X Y^T / sqrt(d)) over the real keys, for each head; N x N, whatever the widths. Summed over
-    keys, mean over heads and real queries.
+    A relation is softmax(X Y^T / sqrt(d)) over real keys for each head: N x N for any width. Sum over keys, mean over
+    heads and real queries.
 
     Args:
         student: X, or (X, Y); [B, N, H] or [B, A, N, d].
-        teacher: likewise; of another width, if need be.
-        mask: bool [B, N], real tokens.
-        heads: how many consecutive splits of equal width the vectors are cut into, after their own heads are
-            concatenated; it divides both widths. None: the heads that they have, one for [B, N, H].
+        teacher: likewise; the width may differ.
+        mask: bool [B, N], True at real tokens.
+        heads: number of relation heads: heads are concatenated, then split into this many parts of equal width. It must
+            divide both widths. None: the heads of the vectors, one for [B, N, H].
     """
 
     def by_query(queries: Sequence[Tensor], keys: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -160,12 +160,12 @@ def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int 
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """[..., H] at length 1."""
+    """`vectors` [..., H], scaled to length 1, in at least float32."""
     return F.normalize(full_precision(vectors), dim=-1)
 
 
 def projection(width: int, target: int, *, bias: bool = False) -> nn.Linear:
-    """A learnable map [width, target]; between equal widths it starts as the identity."""
+    """A trainable linear map from `width` to `target`, initialized to the identity if they are equal."""
     linear = nn.Linear(width, target, bias=bias)
     if width == target:
         nn.init.eye_(linear.weight)
@@ -175,7 +175,7 @@ def projection(width: int, target: int, *, bias: bool = False) -> nn.Linear:
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision."""
+    """The tensor, converted to float32 if it is in half precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -184,8 +184,8 @@ def _squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    # QA logits hold the dtype's lowest value where no answer may lie, which a temperature below 1 would make infinite:
-    # kept finite, so is its logarithm, and 0 * log 0 is 0.
+    # QA logits have the dtype's lowest value at positions that are not allowed for an answer. Division by a temperature
+    # below 1 would make it -inf, and 0 * log 0 NaN; the clamp keeps both finite.
     student, teacher = (full_precision(z) / temperature for z in (student, teacher))
     return (
         F.log_softmax(student.clamp(min=torch.finfo(student.dtype).min), dim=-1),
@@ -199,11 +199,11 @@ def _log_attention(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean_attention(scores: Sequence[Tensor], mask: Tensor) -> Tensor:
-    return _mean([_log_attention(each, mask).exp() for each in scores])
+    return _mean([_log_attention(layer, mask).exp() for layer in scores])
 
 
 def _mean(maps: Sequence[Tensor]) -> Tensor:
-    """Of one there is nothing to copy."""
+    """The mean of the maps; a single map is returned without a copy."""
     return maps[0] if len(maps) == 1 else torch.stack([*maps]).mean(0)
 
 
@@ -213,19 +213,19 @@ def _mean_of_scores(
     teachers: Sequence[Attention],
     mask: Tensor,
 ) -> Tensor:
-    """The mean over queries and examples of what `by_query` makes of the student's scores and each teacher's."""
+    """The mean of `by_query` (student scores, teacher layers' scores, mask) over queries and examples: a scalar."""
 
     def compare(queries: Sequence[Tensor], keys: Sequence[Tensor], mask: Tensor) -> Tensor:
         pairs = zip(queries, keys, strict=True)
-        own, *theirs = (torch.matmul(q, k.transpose(-1, -2)) * q.shape[-1] ** -0.5 for q, k in pairs)
-        return by_query(own, theirs, mask)
+        student, *teachers = (torch.matmul(q, k.transpose(-1, -2)) * q.shape[-1] ** -0.5 for q, k in pairs)
+        return by_query(student, teachers, mask)
 
     queries, keys = zip(student, *teachers, strict=True)
     return mean_over_queries(compare, queries, keys, mask)
 
 
 def _log_relation(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    # Autocast would round products of whole vectors, which are large, and so their softmax.
+    # Products of whole vectors are large; rounding them under autocast would change the softmax.
     with torch.autocast(queries.device.type, enabled=False):
         scores = full_precision(queries) @ full_precision(keys).transpose(-1, -2) / math.sqrt(queries.shape[-1])
     return _log_attention(scores, mask)
@@ -238,7 +238,7 @@ def _by_head(vectors: Vectors, heads: int | None) -> Attention:
 
 
 def _split(vectors: Tensor, heads: int | None) -> Tensor:
-    """[B, N, H] or [B, A, N, d] as [B, heads, N, H / heads]."""
+    """Reshape [B, N, H] or [B, A, N, d] to [B, heads, N, H / heads]."""
     if vectors.dim() == 4:
         if heads is None:
             return vectors

@@ -1,9 +1,8 @@
-"""The interface that the author of a method reads: `Method`, `MethodConfig`, `Stage`, `Needs`.
+"""The interface of distillation methods: `Method`, `MethodConfig`, `Stage`, `Needs`, `Step`.
 
-A method is a typed object in the training loop. The host builds several: some to ask what they would do, for which
-`stages` must give the same whenever it is called, and one for each run, which it asks for its modules and then for the
-`losses` of every batch, or of parts of it. It does the rest itself: teachers, batches, optimisers, weighing and summing
-of the terms, checkpoints, logging.
+The host creates several instances of a method: some for planning, so `stages` must return the same on every call, and
+one for each run, which builds the modules and computes the `losses` of every batch, or of parts of a batch. The host
+does the rest: teachers, batches, optimizers, the weighted sum of the terms, checkpoints and logging.
 """
 
 from __future__ import annotations
@@ -29,26 +28,32 @@ if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedTokenizerBase
 
 LossTerms = Mapping[str, Tensor]
+"""Unweighted loss terms by name, scalars."""
 
 
 class MethodConfig(BaseModel):
-    """The options of a method. Subclass it; give every field a default and a description, which `harness list methods
-    NAME` shows. Unknown keys are refused."""
+    """The options of a method. In a subclass, give every field a default and a description, which `harness list methods
+    NAME` shows. Unknown options are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    apart: ClassVar[frozenset[str]] = frozenset()
-    """Options that the stages on the task know nothing of: what they decide before that, such as `Augmentation`, has a
-    key of its own, which is part of the run's. A suite in which such an option decides nothing is refused."""
+    keyed_separately: ClassVar[frozenset[str]] = frozenset()
+    """Options that do not affect the stages on a task, only what happens before them, such as `Augmentation`. That work
+    has its own key, which is part of the run's key, so these options are not in the run's key again. A suite that sets
+    such an option without effect is an error."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """The tensors that a stage reads; whatever is not named here does not exist.
+    """The model outputs that a stage reads; no others are computed.
 
-    Names are architecture-neutral: ``logits``, ``pooled``, ``embeddings``, and per layer, counted from 1,
+    Names do not depend on the architecture: ``logits``, ``pooled``, ``embeddings``, and for each layer, counted from 1,
     ``hidden[i]``, ``scores[i]``, ``queries[i]``, ``keys[i]``, ``values[i]``, ``context[i]``.
-    `teachers` has one collection for each teacher of the method, in their order; empty: no teacher is run.
+
+    Attributes:
+        student: names of the student's outputs.
+        teachers: names of the outputs of each teacher, in the order of the method's teachers; empty: the stage runs no
+            teacher.
     """
 
     student: frozenset[str] = frozenset()
@@ -60,7 +65,7 @@ class Needs:
 
 
 def layers(name: str, indices: Iterable[int]) -> list[str]:
-    """``layers("hidden", [1, 2])`` is ``["hidden[1]", "hidden[2]"]``."""
+    """Names of an output for several layers: ``layers("hidden", [1, 2])`` is ``["hidden[1]", "hidden[2]"]``."""
     return [f"{name}[{i}]" for i in indices]
 
 
@@ -68,18 +73,26 @@ def layers(name: str, indices: Iterable[int]) -> list[str]:
 class Stage:
     """A phase of a run with its own losses, length and learning rate.
 
-    The run's steps are split among the stages by `share`, at least one step each, unless `epochs` or `steps` gives a
-    stage a length of its own. `lr` (peak learning rate), `warmup_ratio` (share of the stage's steps) and `schedule`
-    (after warm-up: ``linear``, ``constant``, ``cosine``) default to the suite's. With `data` ``task`` a stage trains on
-    the task's own data even where the method has an `Augmentation`. Parameters of the student whose dotted name has one
-    of `frozen` among its parts (``position_embeddings``) are not trained in the stage. Terms named in `batch_dependent`
-    compare the examples of a batch with each other, so the host never splits the batch under them. All others are means
-    over the examples: `losses` is called on parts of a batch (groups of similar length, and smaller parts where memory
-    does not suffice), which count by their shares of it.
+    Attributes:
+        name: unique among the method's stages.
+        needs: the model outputs that the stage reads.
+        share: the stage's share of the run's steps, at least one step, unless `epochs` or `steps` sets its length.
+        epochs: the length in epochs.
+        steps: the length in steps.
+        lr: the peak learning rate; default: the suite's.
+        batch_dependent: names of terms that compare the examples of a batch with each other. The host does not split
+            the batches of a stage that has any. All other terms must be means over examples: `losses` is called on
+            parts of a batch (groups of similar length, or smaller parts if memory does not suffice), and each part is
+            weighted by its share of the batch.
+        schedule: learning-rate schedule after warm-up: ``linear``, ``constant`` or ``cosine``; default: the suite's.
+        warmup_ratio: share of the stage's steps for warm-up; default: the suite's.
+        data: ``task`` trains on the task's own data even if the method has an `Augmentation`.
+        frozen: student parameters to freeze: those with one of these names as a component of their dotted name, such
+            as ``position_embeddings``.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and
-            `steps` are given.
+            `steps` are set.
     """
 
     name: str
@@ -96,19 +109,20 @@ class Stage:
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
-            raise ValueError(f"a stage's name is made of {NAME_RULE}; found {self.name!r}")
-        given = {"share": self.share, "epochs": self.epochs, "lr": self.lr}
-        for key, value in given.items():
+            raise ValueError(f"invalid stage name {self.name!r}; allowed: {NAME_RULE}")
+        numbers = {"share": self.share, "epochs": self.epochs, "lr": self.lr}
+        for key, value in numbers.items():
             if (value is not None or key == "share") and not _above_zero(value):
-                raise ValueError(f"stage {self.name!r}: {key} is {value!r}, and must be a number above 0")
+                raise ValueError(f"stage {self.name!r}: {key} is {value!r}; it must be a finite number above 0")
         if self.steps is not None and not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(f"stage {self.name!r}: steps is {self.steps!r}, and must be a whole number above 0")
+            raise ValueError(f"stage {self.name!r}: steps is {self.steps!r}; it must be an integer above 0")
         if self.epochs is not None and self.steps is not None:
-            both = f"epochs is {self.epochs!r} and steps {self.steps!r}"
-            raise ValueError(f"stage {self.name!r}: {both}; its length is given by one of them")
+            raise ValueError(
+                f"stage {self.name!r}: epochs is {self.epochs!r} and steps is {self.steps!r}; set only one of them"
+            )
         warmup = self.warmup_ratio
         if warmup is not None and not (warmup == 0 or (_above_zero(warmup) and warmup < 1)):
-            raise ValueError(f"stage {self.name!r}: warmup_ratio is {warmup!r}, and must be a number from 0 to below 1")
+            raise ValueError(f"stage {self.name!r}: warmup_ratio is {warmup!r}; it must be at least 0 and below 1")
         for key, allowed in {"schedule": (None, *get_args(Schedule)), "data": get_args(StageData)}.items():
             if (value := getattr(self, key)) not in allowed:
                 names = ", ".join(repr(name) for name in allowed if name)
@@ -121,8 +135,8 @@ def _above_zero(value: object) -> bool:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What a method may know of the task: its name, its kind, and the number of classes (1 for regression, 2 logits
-    per token for extractive QA, 0 for text)."""
+    """The task of a run: its name, its kind, and the number of classes (1 for regression, 2 for extractive QA with
+    start and end logits, 0 for unlabelled text)."""
 
     name: str
     kind: TaskKind
@@ -130,23 +144,23 @@ class TaskInfo:
 
 
 def _no_student(needs: Collection[str]) -> ModelOutputs:
-    raise RuntimeError("this step has no student to run again")
+    raise RuntimeError("this step has no student for another forward pass")
 
 
 @dataclass(frozen=True)
 class Cofinetuning:
-    """Teachers that are trained together on the task, before students learn from them.
+    """Joint fine-tuning of a method's teachers on the task, before students learn from them.
 
-    The host puts all encoders under one head: a pooling and a prediction layer, in the first teacher's width; a
-    teacher of another width reaches it through a linear map of its own. It trains them side by side with the first
-    teacher's settings, keeps them in the cache, scores each, and shows it on the board under a name of its own.
+    All encoders share one head, a pooling and a prediction layer of the first teacher's width; a teacher of another
+    width has a linear map to it. The host trains them together with the first teacher's settings, stores them in the
+    cache, scores each of them and shows it on the board under its own name.
 
     Attributes:
-        losses: the terms of one batch, whose sum is minimised, from the batch of each teacher and its `ModelOutputs`,
-            which hold its `logits`. Teachers with the same tokenizer get the same `Batch`; one with another tokenizer
-            gets the same rows in its own tokens, with labels and `answer_mask` in those.
-        options: plain values that `losses` depends on. They are part of the teachers' keys, beside the method's name
-            and version, the teachers and the data.
+        losses: computes the terms of one step, whose sum is minimized, from the batches and the `ModelOutputs` (with
+            `logits`) of all teachers. Teachers with equal tokenizers get the same `Batch`; a teacher with another
+            tokenizer gets the same rows in its own tokens, with labels and `answer_mask` for these tokens.
+        options: plain values that `losses` depends on. They are part of the teachers' keys, with the method's name and
+            version, the teachers and the data.
     """
 
     losses: Callable[[Sequence[Batch], Sequence[ModelOutputs]], LossTerms]
@@ -155,24 +169,25 @@ class Cofinetuning:
 
 @dataclass(frozen=True)
 class General:
-    """A stage on unlabelled text, before any task: the student that it makes is where those of all tasks and seeds
-    begin.
+    """Distillation on unlabelled text before any task (text stage); its student initializes the runs of all tasks and
+    seeds.
 
-    Teacher and student are masked-language models, the teacher as it was pretrained. The suite says which text, and
-    how many steps; without that there is no general stage. `Method.losses` is called with this stage, and with batches
-    of kind ``text``: their `labels` are the tokens that were masked.
+    Teacher and student are masked language models; the teacher is the pretrained checkpoint. The suite's `general` sets
+    the text and the number of steps; without it there is no text stage. `Method.losses` is called with this stage and
+    batches of kind ``text``, whose `labels` are the original tokens at masked positions.
 
     Attributes:
-        stage: its needs, and a name that no stage on the task has; `logits` are over the vocabulary, [B, N, V].
-        masking: share of the tokens that are masked (of them 80 % as [MASK], 10 % as another token, 10 % as they are:
-            Devlin et al. 2019, section 3.1); 0: none.
-        smoothing: 0: every token is masked with the same probability, at least one in each text. Above 0: that share of
-            a batch's tokens is drawn without replacement, by weights that are the token's count in the text to the
-            power of -smoothing, so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
-        options: plain values that `losses` depends on in this stage. They are part of the key, beside the method's
-            name and version, the teacher, the student and the text.
-        assistant: the teacher first teaches an assistant, and that one the student: the student's sizes (``layers``,
-            ``hidden``, ``heads``, ``ffn``) with these put in.
+        stage: needs and name of the stage; the name must differ from the stages on a task. `logits` are over the
+            vocabulary, [B, N, V].
+        masking: share of tokens to mask; 80 % of them become [MASK], 10 % another token, 10 % stay unchanged (Devlin et
+            al. 2019, section 3.1). 0: no masking.
+        smoothing: 0: every token is masked with equal probability, at least one in each text. Above 0: the share of a
+            batch's tokens is drawn without replacement, with weights count^-smoothing for a token's count in the text,
+            so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
+        options: plain values that `losses` depends on in this stage. They are part of the key, with the method's name
+            and version, the teacher, the student and the text.
+        assistant: the teacher first trains an assistant, which then teaches the student. The assistant has the
+            student's sizes (``layers``, ``hidden``, ``heads``, ``ffn``) with these replacements.
     """
 
     stage: Stage
@@ -183,49 +198,50 @@ class General:
 
 
 Row = Mapping[str, Any]
-"""An example of a training set, by column (see `harness.api.task.Splits`)."""
+"""A training example by column (see `harness.api.task.Splits`)."""
 
 
 class MaskedLanguageModel(Protocol):
-    """A masked language model as `Augmentation.make` receives it: in eval mode and float32, on the host's device."""
+    """A masked language model for `Augmentation.make`, in eval mode and float32, on the suite's device."""
 
     tokenizer: PreTrainedTokenizerBase
     longest: int
-    """The most tokens of a sequence, special tokens included."""
+    """The maximum sequence length, including special tokens."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the model."""
 
     @property
     def embeddings(self) -> Tensor:
-        """The input embeddings, [V, E]."""
+        """The input embedding matrix, [V, E]."""
 
     def predict(self, sequences: Sequence[Sequence[int]], places: Sequence[int]) -> Iterator[tuple[list[int], Tensor]]:
         """Predict the token at one position of each sequence. Yields (indices of sequences, logits [len(indices), V]).
 
-        Sequences hold their special tokens, and the mask token at the position that is asked for. Sequences of similar
-        lengths share a batch, so results come in another order than the sequences.
+        Sequences include special tokens, and the mask token at the position to predict (`places`). Sequences of similar
+        length share a batch, so results are not in the order of the sequences.
         """
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A training set made from the task's own, before any training: once for all runs that ask for the same.
+    """A training set that a method generates from the task's own, before training and once for all runs that use it.
 
-    The host reads the masked language model, keeps the rows in the cache, and trains on them in place of the original
-    ones, for as many steps. Whoever learns from other data sees other batches, so those runs are a cohort of their own.
-    What is scored stays as it is.
+    The host loads the masked language model, stores the rows in the cache, and trains on them in place of the original
+    rows for the same number of steps. Runs on augmented data see other batches, so they form their own cohort.
+    Validation data do not change.
 
     Attributes:
-        make: the new rows, in order, from the original ones, the language model and `files`. Columns are the same, ids
-            are unique. Called once, and read row by row: it may be a generator. Raises `UserError` for files that it
-            cannot read.
-        options: plain values that `make` depends on. They are part of the key, beside the method's name and version,
-            the data, the model and the contents of the files.
-        model: hub id or folder of a masked language model; None: the first teacher's own, as it was pretrained.
-        files: what `make` reads beside that, as the suite names it.
-        option: the method's option that asks for it, whose key `model` names the model: for messages.
+        make: returns the new rows, in order, from the original rows, the language model and `files`. Columns must be
+            the same and ids unique. Called once and consumed row by row, so it may be a generator. Raises `UserError`
+            for invalid files.
+        options: plain values that `make` depends on. They are part of the key, with the method's name and version, the
+            data, the model and the contents of the files.
+        model: hub id or folder of a masked language model; None: the pretrained checkpoint of the first teacher.
+        files: further files that `make` reads, as named in the suite.
+        option: the option of the method that enables augmentation and whose key `model` names the model, for error
+            messages.
     """
 
     make: Callable[[Iterable[Row], MaskedLanguageModel, Sequence[Path]], Iterable[Row]]
@@ -237,7 +253,15 @@ class Augmentation:
 
 @dataclass
 class Step:
-    """Where in its training a run stands. Steps count from 0 within the stage."""
+    """The state of a run at one training step.
+
+    Attributes:
+        stage: the current stage.
+        index: the step in the stage, from 0.
+        steps: the number of steps of the stage.
+        epoch: epochs since the start of the stage.
+        epochs: the length of the stage in epochs.
+    """
 
     stage: Stage
     index: int
@@ -245,32 +269,32 @@ class Step:
     epoch: float
     epochs: float
     modules: nn.ModuleDict
-    """What `Method.modules` built, trained by the host."""
+    """The modules that `Method.modules` returned, which the host trains."""
     generator: torch.Generator
-    """The run's own random generator, on the CPU: the same alone and in a cohort, and kept in checkpoints."""
+    """The run's random generator, on the CPU; stored in checkpoints, and independent of other runs of the cohort."""
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
-    """Log a value of the method's own beside the losses, under a name that neither a term nor the total has."""
+    """Log a value in addition to the losses; its name must differ from the terms and from ``loss``."""
     forward_student: Callable[[Collection[str]], ModelOutputs] = _no_student
-    """Run the student once more on the batch, under another dropout, for the tensors named; with gradients."""
+    """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
 
 
 class Method(ABC):
-    """A distillation method. Subclass, set `name`, and write `stages` and `losses`.
+    """A distillation method. A subclass sets `name` and implements `stages` and `losses`.
 
-    The host binds, before anything else is called: `config` (an instance of `Config`), `task`, `student` and
-    `teachers` (the shapes of the models, in the order of the method's teachers) and `seed`, the run's.
+    Attributes of an instance: `config` (an instance of `Config`), `task`, `student` and `teachers` (the shapes of the
+    models, in the order of the method's teachers) and `seed` (of the run).
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    """Raise it when results change: it is part of every run's key."""
+    """Part of every run's key. Increase it when a change of the code changes results."""
     citation: ClassVar[str] = ""
-    """BibTeX, or nothing for a method that has no paper."""
+    """BibTeX; empty if the method has no paper."""
     summary: ClassVar[str] = ""
     """One line for `harness list methods`."""
     min_teachers: ClassVar[int] = 1
     max_teachers: ClassVar[int | None] = 1
-    """How many teachers the method takes; None: any number. With both at 0 it is a baseline without a teacher."""
+    """The number of teachers; `max_teachers` None: no maximum. Both are 0 for a baseline without a teacher."""
     Config: ClassVar[type[MethodConfig]] = MethodConfig
 
     def __init__(
@@ -289,61 +313,63 @@ class Method(ABC):
         self.seed = seed
 
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
-        """What cannot be, told before any training. A message names both values that do not fit.
+        """Return errors for models or tasks that the method does not support; messages name both conflicting values.
 
-        Called right after construction, and before `stages` and `modules`.
+        Called right after construction, before `stages` and `modules`, and before any training.
         """
         return ()
 
     def cofinetuning(self) -> Cofinetuning | None:
-        """How the method's teachers are trained together; None: it takes those that are fine-tuned one by one.
+        """Joint fine-tuning of the method's teachers; None: teachers are fine-tuned separately.
 
-        Teachers serve many runs, so the answer depends on neither the student nor the seed.
+        Many runs share the teachers, so the result must not depend on the student or the seed.
         """
         return None
 
     def general(self) -> General | None:
-        """The method's stage on unlabelled text; None: it has none. The answer does not depend on the seed."""
+        """The method's stage on unlabelled text; None: it has none. The result must not depend on the seed."""
         return None
 
     def augmentation(self) -> Augmentation | None:
-        """Training data that are made from the task's own; None: it learns from those as they are.
+        """Data augmentation of the task's training set; None: no augmentation.
 
-        They serve many runs, so the answer depends on neither the student nor the seed.
+        Many runs share the augmented data, so the result must not depend on the student or the seed.
         """
         return None
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
-        """The stages of a run, in order; at least one. Their names are unique.
+        """The stages of a run, in order: at least one, with unique names.
 
-        A pure function of options, task, shapes and seed: it is called many times, on several instances.
+        Must be a pure function of options, task, shapes and seed: it is called many times, on several instances.
         """
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
-        """Projections and, as buffers, the method's state: trained and checkpointed by the host, never exported.
-        Where memory does not suffice for a step and it is done again, buffers are put back; attributes are not.
+        """Build projections and, as buffers, the method's state. The host trains and checkpoints them; they are not
+        exported with the student.
 
-        Built under the run's own seed. Modules that a stage's losses do not reach keep their values in that stage.
+        If a step is repeated after an out-of-memory error, buffers are restored; attributes are not. Initialized under
+        the run's seed. Modules that the losses of a stage do not use are not changed in that stage.
         """
         return nn.ModuleDict()
 
     @abstractmethod
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        """The unweighted loss terms of one batch, scalars by name, of the stage that `step` tells. None is called
-        ``loss``, which is the weighted total.
+        """The unweighted loss terms of one batch in the stage `step.stage`: scalars by name. The name ``loss`` is
+        reserved for the weighted total.
 
-        `student` carries gradients; `teachers` carry none and are shared with other runs: never change one in place.
+        Outputs of `student` have gradients. Outputs of `teachers` have none and are shared with other runs: do not
+        change them in place.
         """
 
     def weights(self, step: Step) -> Mapping[str, float]:
-        """The weight of each term in the total; a term not named weighs 1.
+        """The weights of the terms in the total; the default weight is 1.
 
-        Terms of other stages may be named too. A weight other than 0 of a name that is no stage's term fails the run
-        at its end: it was meant for another, which has weighed 1.
+        The mapping may name terms of other stages. A nonzero weight for a name that is no term of any stage fails the
+        run at its end, because a misspelled term would have had weight 1.
         """
         return {}
 
     def notes(self) -> Mapping[str, Any]:
-        """What the method chose by itself, such as a drawn layer mapping: plain values, kept in the record."""
+        """Choices of the method, such as a randomly drawn layer mapping, as plain values for the record."""
         return {}

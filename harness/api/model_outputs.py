@@ -1,4 +1,4 @@
-"""What a model hands over to a method: its shape before training, its tensors during it."""
+"""The shape of a model, and the outputs of a forward pass that methods receive."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers of an encoder that methods reason about. `name` is its name in the suite. `opaque`: nothing inside it
-    can be seen, since it ignores transformers' attention interface."""
+    """The sizes of an encoder.
+
+    `name` is its name in the suite. `opaque`: its intermediate outputs cannot be captured, because it does not use
+    transformers' attention interface.
+    """
 
     name: str
     layers: int
@@ -27,11 +30,11 @@ class ModelShape:
 
 
 LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
-"""Tensors that exist once for each layer."""
+"""Outputs that exist for each layer."""
 
 
 class Layered(dict[int, Tensor]):
-    """Tensors by layer, counted from 1; a layer that was not asked for is an error that says so."""
+    """Tensors by layer, counted from 1. Raises `KeyError` with a remedy for a layer that was not declared."""
 
     def __init__(self, name: str, tensors: Mapping[int, Tensor] | None = None) -> None:
         super().__init__(tensors or {})
@@ -43,20 +46,23 @@ class Layered(dict[int, Tensor]):
 
 @dataclass
 class ModelOutputs:
-    """What one model computed on one batch: only what the stage's `Needs` name.
+    """Outputs of one model on one batch: those that the stage's `Needs` declare, and no others.
 
     Shapes, for B examples of N tokens, A heads, H features, d = H / A:
 
-    - `logits`: classification [B, C]; regression [B, 1]; QA [B, 2, N], start and end, already set to the dtype's
-      lowest value wherever no answer may lie, so that a softmax over the last axis is right as it stands;
-    - `pooled` [B, H]: what the head's last linear layer reads (not for QA);
-    - `embeddings` [B, N, H]: the embedding output, after its LayerNorm (and projection, for ELECTRA): the first
-      layer's input;
-    - `hidden[i]` [B, N, H]: output of layer i; `context[i]` [B, N, H]: attention output, heads concatenated, before
-      the output projection;
-    - `scores[i]` [B, A, N, N]: Q K^T times the model's scaling (1 / sqrt(d)), before mask and softmax: columns of
-      padding hold what the padding's keys gave;
+    - `logits`: classification [B, C]; regression [B, 1]; QA [B, 2, N], start and end, with the dtype's
+      lowest value at positions that are not allowed for an answer, so that a softmax over the last axis needs no mask;
+    - `pooled` [B, H]: the input of the head's last linear layer (not for QA);
+    - `embeddings` [B, N, H]: the embedding output after LayerNorm (and projection, for ELECTRA), which is the input of
+      the first layer;
+    - `hidden[i]` [B, N, H]: the output of layer i;
+    - `context[i]` [B, N, H]: the attention output, heads concatenated, before the output projection;
+    - `scores[i]` [B, A, N, N]: Q K^T times the model's scaling (1 / sqrt(d)), before mask and softmax, so columns of
+      padding are not masked;
     - `queries[i]`, `keys[i]`, `values[i]` [B, A, N, d].
+
+    Raises:
+        KeyError: an output was read that the stage's `Needs` do not declare.
     """
 
     _logits: Tensor | None = None
@@ -70,29 +76,29 @@ class ModelOutputs:
     context: Layered = field(default_factory=lambda: Layered("context"))
 
     def only(self, names: Collection[str]) -> ModelOutputs:
-        """The tensors named, and no others: what a method may see of a forward that served several."""
+        """The outputs in `names`: the part of a shared forward pass that one method may read."""
 
-        def some(layered: Layered) -> Layered:
+        def select(layered: Layered) -> Layered:
             return Layered(layered.name, {i: t for i, t in layered.items() if f"{layered.name}[{i}]" in names})
 
         return ModelOutputs(
             self._logits if "logits" in names else None,
             self._pooled if "pooled" in names else None,
             self._embeddings if "embeddings" in names else None,
-            *(some(getattr(self, name)) for name in LAYERED),
+            *(select(getattr(self, name)) for name in LAYERED),
         )
 
     def part(self, rows: slice) -> ModelOutputs:
-        """Of some of the examples."""
-        return _each([self], lambda tensors: tensors[0][rows])
+        """The outputs for the examples `rows`, as views."""
+        return _combine([self], lambda tensors: tensors[0][rows])
 
     @staticmethod
     def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
-        """The same tensors of several parts of a batch, as those of the whole."""
-        return parts[0] if len(parts) == 1 else _each(parts, torch.cat)
+        """Concatenate the outputs for several parts of a batch along the examples."""
+        return parts[0] if len(parts) == 1 else _combine(parts, torch.cat)
 
-    def every(self) -> list[Tensor]:
-        """All tensors there are."""
+    def tensors(self) -> list[Tensor]:
+        """All tensors of these outputs."""
         single = [self._logits, self._pooled, self._embeddings]
         return [t for t in single if t is not None] + [t for name in LAYERED for t in getattr(self, name).values()]
 
@@ -109,16 +115,16 @@ class ModelOutputs:
         return _declared("embeddings", self._embeddings)
 
 
-def _each(parts: Sequence[ModelOutputs], make: Callable[[list[Tensor]], Tensor]) -> ModelOutputs:
-    """One `ModelOutputs` of several that hold the same ones, tensor by tensor."""
+def _combine(parts: Sequence[ModelOutputs], function: Callable[[list[Tensor]], Tensor]) -> ModelOutputs:
+    """Combine several `ModelOutputs` with equal names: `function` is called with the tensors of each name."""
 
     def single(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        there = [tensor for tensor in tensors if tensor is not None]
-        return make(there) if there else None
+        available = [tensor for tensor in tensors if tensor is not None]
+        return function(available) if available else None
 
     def layered(name: str) -> Layered:
-        each = [getattr(part, name) for part in parts]
-        return Layered(name, {layer: make([own[layer] for own in each]) for layer in each[0]})
+        by_part = [getattr(part, name) for part in parts]
+        return Layered(name, {layer: function([layers[layer] for layers in by_part]) for layer in by_part[0]})
 
     return ModelOutputs(
         single([part._logits for part in parts]),

@@ -1,4 +1,4 @@
-"""What a name may be that becomes part of a path, a key or a table: of suites, methods, tasks, stages, files."""
+"""Valid names of suites, methods, tasks, stages and files, which become part of paths, keys and tables."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
-"""A name that becomes part of a path or of a table: letters, digits, ``. _ + -``, and never a separator."""
+"""A valid name: letters, digits, ``. _ + -``, at most 80 characters, no path separator."""
 
 _NAMES = TypeAdapter(Name)
 
 NAME_RULE = "letters, digits, '.', '_', '+', '-', a letter or digit first"
-"""What a `Name` is, for messages."""
+"""The rule for a `Name`, for error messages."""
 
 
 def is_name(value: object) -> bool:
-    """Whether it is a `Name`."""
+    """Whether `value` is a valid `Name`."""
     try:
         _NAMES.validate_python(value, strict=True)
     except ValidationError:

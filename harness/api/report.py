@@ -1,4 +1,4 @@
-"""What a plugin adds to a report: sections and formats."""
+"""The interfaces of report sections and report formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.names import NAME_RULE, is_name
 
-if TYPE_CHECKING:  # what a report is made of; a plugin reads it and makes none
+if TYPE_CHECKING:  # plugins read these types and never create them
     from harness.analysis.summary import Summary
     from harness.plots import Plot
     from harness.reporting.board import Board
@@ -17,16 +17,16 @@ if TYPE_CHECKING:  # what a report is made of; a plugin reads it and makes none
 
 @dataclass(frozen=True)
 class Section:
-    """A part of leaderboard.md that a plugin makes from the results.
+    """A section of leaderboard.md that a plugin computes from the results.
 
     Attributes:
-        title: its heading, without markup.
-        text: Markdown below the heading; its own headings are of the third level or below.
-        file: the name of its data, without suffix: ``sections/<file>.csv``. Sections of one name share the file.
-        rows: its data, unrounded; empty: no file is written.
+        title: the heading, without markup.
+        text: Markdown below the heading; headings in it are of level 3 or below.
+        file: name of the data file without suffix: ``sections/<file>.csv``. Sections with equal names share the file.
+        rows: the data, unrounded; empty: no file is written.
 
     Raises:
-        ValueError: there are rows, and `file` is not a valid name.
+        ValueError: there are rows but `file` is not a valid name.
     """
 
     title: str
@@ -43,19 +43,20 @@ class Section:
 
     @property
     def markdown(self) -> str:
+        """The section with its heading."""
         return f"## {self.title}\n\n{self.text.strip()}"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a format is given.
+    """The content of a report, which a format turns into a file.
 
     Attributes:
-        summary: the numbers.
-        board: the same as strings, ready to be printed.
-        sections: those of all plugins.
-        plots: those that are drawn, as PNG and SVG.
-        formats: the names of all formats that the report is written in.
+        summary: the results as numbers.
+        board: the results as formatted strings.
+        sections: the sections of all plugins.
+        plots: the plots that are written as PNG and SVG.
+        formats: names of all formats that the report is written in.
     """
 
     summary: Summary
@@ -66,7 +67,7 @@ class Content:
 
 
 Reporter = Callable[[Content], str]
-"""Returns the whole text of ``leaderboard.<name>``. It reads its argument alone: same results, same bytes."""
+"""Returns the text of ``leaderboard.<name>``. A pure function of its argument: equal results give equal bytes."""
 
 FORMAT_NAME = re.compile(r"[a-z0-9]+")
-"""What a format may be called: the ending of its file."""
+"""Valid names of formats, which are file name extensions."""

@@ -1,4 +1,4 @@
-"""What of a method's options is worth tuning: marks on the fields of its Config, read by whoever tunes.
+"""Search spaces of methods: annotations on the fields of a method's Config, which tuning reads.
 
 ::
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:  # torch
     from harness.api.method import MethodConfig
 
 PLAIN = (bool, int, float, str, type(None))
+"""Types of values that `Choices` accepts, since keys and records hold them as JSON."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """An option that is a number, from `low` to `high`, both among them; `log`: evenly by its logarithm. Of an option
-    that is a whole number, whole numbers alone are tried."""
+    """A numeric range from `low` to `high`, both inclusive; `log`: sampled on a logarithmic scale.
+
+    For an integer option only integers are tried.
+    """
 
     low: float
     high: float
@@ -32,7 +35,7 @@ class Search:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """For keys and records."""
+        """The range as plain values, for keys and records."""
         return {"low": self.low, "high": self.high, "log": self.log}
 
     def __contains__(self, value: object) -> bool:
@@ -44,7 +47,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Choices:
-    """An option that takes one of some plain values, of which none is nearer to one than to another."""
+    """A categorical choice between plain values, which have no order."""
 
     values: tuple[Any, ...]
 
@@ -53,95 +56,96 @@ class Choices:
 
     @property
     def plain(self) -> list[Any]:
-        """For keys and records."""
+        """The values as a list, for keys and records."""
         return list(self.values)
 
     def __contains__(self, value: object) -> bool:
-        return any(type(value) is type(each) and value == each for each in self.values)
+        return any(type(value) is type(choice) and value == choice for choice in self.values)
 
     def __str__(self) -> str:
-        return ", ".join(_word(value) for value in self.values)
+        return ", ".join(_format_value(value) for value in self.values)
 
 
 Dimension = Search | Choices
 
 
 def space(config: type[MethodConfig]) -> dict[str, Dimension]:
-    """The options that are marked, in the order of the fields; the class has no `faults`."""
-    return {name: _typed(config, name, marks[0]) for name, marks in _marked(config).items()}
+    """The search space of a Config class without `faults`: dimensions by option, in the order of the fields."""
+    return {name: _typed(config, name, dimensions[0]) for name, dimensions in _annotated(config).items()}
 
 
 def faults(config: type[MethodConfig]) -> Iterator[str]:
-    """What is wrong with the marks of a class that can be made without options."""
-    for name, marks in _marked(config).items():
-        title = f"option {name!r}: {_shown(marks[0])}"
-        if len(marks) > 1:
-            yield f"option {name!r} is marked {len(marks)} times: {' and '.join(map(_shown, marks))}"
-        elif name in config.apart:
-            yield f"{title}: what is `apart` is decided before the stages on a task, and cannot be tuned"
+    """Yields messages about invalid search annotations of a Config class whose options all have defaults."""
+    for name, dimensions in _annotated(config).items():
+        title = f"option {name!r}: {_describe(dimensions[0])}"
+        if len(dimensions) > 1:
+            yield f"option {name!r} has {len(dimensions)} search spaces: {' and '.join(map(_describe, dimensions))}"
+        elif name in config.keyed_separately:
+            yield f"{title}: an option in `keyed_separately` is decided before the stages on a task and cannot be tuned"
         else:
-            yield from (f"{title}: {fault}" for fault in _faults(config, name, marks[0]))
+            yield from (f"{title}: {fault}" for fault in _dimension_faults(config, name, dimensions[0]))
 
 
-def _faults(config: type[MethodConfig], name: str, mark: Dimension) -> Iterator[str]:
-    if isinstance(mark, Search):
-        ends = (mark.low, mark.high)
-        if not all(_is_number(end) and math.isfinite(end) for end in ends) or not mark.low < mark.high:
-            yield "the first number has to be less than the second"
+def _dimension_faults(config: type[MethodConfig], name: str, dimension: Dimension) -> Iterator[str]:
+    if isinstance(dimension, Search):
+        bounds = (dimension.low, dimension.high)
+        if not all(_is_number(bound) and math.isfinite(bound) for bound in bounds) or not bounds[0] < bounds[1]:
+            yield "low and high must be finite numbers with low < high"
             return
-        if mark.log and mark.low <= 0:
-            yield f"log needs numbers above 0, found {mark.low:g}"
+        if dimension.log and dimension.low <= 0:
+            yield f"log=True needs low above 0, found {dimension.low:g}"
             return
-    elif not all(isinstance(value, PLAIN) for value in mark.values):
-        yield "numbers, texts, True, False and None can be chosen from"
+    elif not all(isinstance(value, PLAIN) for value in dimension.values):
+        yield "choices must be numbers, strings, True, False or None"
         return
-    elif len({(type(value), value) for value in mark.values}) < max(2, len(mark.values)):
-        yield "there have to be two or more, and no two the same"
+    elif len({(type(value), value) for value in dimension.values}) < max(2, len(dimension.values)):
+        yield "needs two or more choices without duplicates"
         return
-    refused = list(_refused(config, name, mark))
-    yield from refused[:1]
+    invalid = list(_invalid_values(config, name, dimension))
+    yield from invalid[:1]
     default = getattr(config(), name)
-    if not refused and default not in mark:
-        yield f"the default, {default!r}, is not among it, and the first trial takes the defaults"
+    if not invalid and default not in dimension:
+        yield f"does not contain the default {default!r}, which the first trial uses"
 
 
-def _refused(config: type[MethodConfig], name: str, mark: Dimension) -> Iterator[str]:
-    """What the option itself does not take."""
-    for value in (mark.low, mark.high) if isinstance(mark, Search) else mark.values:
+def _invalid_values(config: type[MethodConfig], name: str, dimension: Dimension) -> Iterator[str]:
+    """Messages about values of the search space that the option refuses or converts."""
+    for value in (dimension.low, dimension.high) if isinstance(dimension, Search) else dimension.values:
         try:
-            taken = getattr(config.model_validate({name: value}), name)
+            accepted = getattr(config.model_validate({name: value}), name)
         except ValidationError as error:
-            yield f"the option does not take {value!r}: {error.errors()[0]['msg'].removeprefix('Input ')}"
+            yield f"the option does not accept {value!r}: {error.errors()[0]['msg'].removeprefix('Input ')}"
             continue
-        if taken != value or (isinstance(mark, Search) and not _is_number(taken)):
-            yield f"the option makes {taken!r} of {value!r}"
+        if accepted != value or (isinstance(dimension, Search) and not _is_number(accepted)):
+            yield f"the option converts {value!r} to {accepted!r}"
 
 
-def _marked(config: type[MethodConfig]) -> Mapping[str, list[Dimension]]:
-    found = {
-        name: [each for each in field.metadata if isinstance(each, (Search, Choices))]
+def _annotated(config: type[MethodConfig]) -> Mapping[str, list[Dimension]]:
+    """The search annotations of each option that has any."""
+    dimensions = {
+        name: [item for item in field.metadata if isinstance(item, (Search, Choices))]
         for name, field in config.model_fields.items()
     }
-    return {name: marks for name, marks in found.items() if marks}
+    return {name: items for name, items in dimensions.items() if items}
 
 
-def _typed(config: type[MethodConfig], name: str, mark: Dimension) -> Dimension:
-    """The numbers as the option has them: whole, or not."""
-    if isinstance(mark, Choices):
-        return Choices(*(getattr(config.model_validate({name: value}), name) for value in mark.values))
-    low, high = (getattr(config.model_validate({name: end}), name) for end in (mark.low, mark.high))
-    return replace(mark, low=low, high=high)
+def _typed(config: type[MethodConfig], name: str, dimension: Dimension) -> Dimension:
+    """The dimension with its values converted to the type of the option, such as int or float."""
+    if isinstance(dimension, Choices):
+        return Choices(*(getattr(config.model_validate({name: value}), name) for value in dimension.values))
+    low, high = (getattr(config.model_validate({name: bound}), name) for bound in (dimension.low, dimension.high))
+    return replace(dimension, low=low, high=high)
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if _is_number(value):
         return f"{value:g}"
     return "none" if value is None else str(value).lower()
 
 
-def _shown(mark: Dimension) -> str:
-    return f"{type(mark).__name__}({mark})"
+def _describe(dimension: Dimension) -> str:
+    return f"{type(dimension).__name__}({dimension})"

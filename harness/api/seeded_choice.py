@@ -1,4 +1,4 @@
-"""Random choices that come out the same on every platform and Python release."""
+"""Random choices that are equal on every platform and Python version."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ T = TypeVar("T")
 
 
 class SeededChoice:
-    """Made of `random.Random.random` alone: Python promises its sequence, but not those of its other methods."""
+    """Random choices from a seed, based on `random.Random.random` only.
+
+    Python guarantees the sequence of this method across versions, but not of the other methods of `random.Random`.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return self._random.random() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
+        """One of `choices`, uniformly."""
         return choices[int(self._random.random() * len(choices))]
 
     def some(self, choices: Iterable[T], count: int) -> list[T]:
-        """`count` different ones, in random order."""
-        left = list(choices)
-        return [left.pop(int(self._random.random() * len(left))) for _ in range(count)]
+        """`count` of `choices` without replacement, in random order."""
+        remaining = list(choices)
+        return [remaining.pop(int(self._random.random() * len(remaining))) for _ in range(count)]
 
     def shuffled(self, items: Iterable[T]) -> list[T]:
-        left = list(items)
-        return self.some(left, len(left))
+        """All items, in random order."""
+        remaining = list(items)
+        return self.some(remaining, len(remaining))

@@ -1,4 +1,4 @@
-"""Seeds derived from other seeds, one for each purpose."""
+"""Seeds that are derived from other seeds, one for each purpose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def derive(seed: int, *purpose: str) -> int:
-    """A seed of its own for each purpose, so that what one draws never shifts what another draws."""
+    """Derive a seed for a purpose, so that random numbers for one purpose never shift those for another."""
     digest = hashlib.sha256("/".join([str(seed), *purpose]).encode()).digest()
     return int.from_bytes(digest[:7], "big")

@@ -1,4 +1,4 @@
-"""What a task is: a data set with its splits, columns, metrics and kind of head."""
+"""Tasks: a data set with its splits, columns, metrics and kind of head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # datasets and torch take a second each to import, and most commands read only a task's description
+if TYPE_CHECKING:  # datasets and torch take a second each to import; most commands need only the description
     from datasets import Dataset
 
     from harness.api.batch import TaskKind
@@ -14,21 +14,23 @@ if TYPE_CHECKING:  # datasets and torch take a second each to import, and most c
 
 @dataclass(frozen=True)
 class Splits:
-    """A task's examples in one form for all tasks, before tokenisation.
+    """A task's examples before tokenization, in a form that is common to all tasks.
 
     Columns: ``id`` (str, unique in its split) and
 
-    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float); a
-      class of -1 throughout a validation split says that its labels are hidden: it is predicted, and not scored;
+    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float);
+      if all labels of a validation split are -1, its labels are hidden: it is predicted but not scored;
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
-      split, none where the question has no answer). An answer is what the context has at its start.
+      split, none if the question has no answer). The context contains each answer's text at its start.
 
-    `harness.tasks.data_checks` checks all of this before anything is trained.
+    `harness.tasks.data_checks` validates this before training.
 
-    `validation` has one data set for each validation split, by name; what a run scores is all of them. `selection` is
-    a part of the training split that is held out from `train` to choose on, if anything is: see
-    `harness.tasks.holdout`. What loads a task leaves it out. `repaired` counts the answers of each split whose start
-    was corrected on loading.
+    Attributes:
+        train: the training split.
+        validation: the validation splits by name; a run is scored on all of them.
+        selection: the held-out part of the training split, if the suite has `selection` or `tuning`
+            (`harness.tasks.holdout`). `Task.load` leaves it None.
+        repaired: the number of answers of each split whose start was corrected on loading.
     """
 
     train: Dataset
@@ -39,28 +41,29 @@ class Splits:
 
 @dataclass(frozen=True)
 class Task:
-    """A task's description. `load` gives its data.
+    """The description of a task; `load` returns its data.
 
     Attributes:
-        name: as suites write it.
+        name: the name in suites.
         kind: classification, regression or qa.
-        source: the key of the suite's `sources` that its data come from; None for generated data.
-        load: source (hub id or folder; None for generated data) -> Splits. Raises `UserError` with the remedy when the
-            source cannot be had.
-        metrics: names of registered metrics to compute, all of them kept in the record.
-        score: which of the values those metrics return is the task's score, on the board.
+        source: the key of the suite's `sources` that names the data; None for generated data.
+        load: loads the splits from a source (hub id or folder; None for generated data). Raises `UserError` with the
+            remedy if the source is not available.
+        metrics: names of registered metrics to compute; the record has the values of all of them.
+        score: the metric value that is the task's score on the board.
         labels: names of the classes; empty for regression and QA.
-        label_range: regression, the least and the greatest label there can be; None: any finite number.
+        label_range: regression: the smallest and largest possible label; None: any finite number.
         paired: whether examples are pairs of sentences.
-        higher_is_better: of its score; False where less is better, as for an error. Ranks, floors, the best epoch and
-            what tuning chooses go by it.
-        percent: whether its score is from 0 to 100 as it is; else it is a fraction, and boards show it times 100. None:
-            as is usual for its kind, which is percent for QA alone.
-        unanswerable: QA, whether questions may have no answer: only then is "there is none" a possible answer.
-        diagnostic: whether it only tells something about the students of another task: it is on the board, and no part
-            of the average and the rank.
-        synthetic: whether the examples are generated; said wherever its scores are shown.
-        default_source: what `source` means where the suite does not say; a hub id.
+        higher_is_better: False if a lower score is better, as for an error. Ranks, floors, best epoch and tuning
+            depend on it.
+        percent: whether the score is from 0 to 100; else it is a fraction, which boards multiply by 100. None: True for
+            QA, False for other kinds.
+        unanswerable: QA: whether questions may have no answer. Only then can "no answer" be predicted.
+        diagnostic: whether the task only diagnoses students of another task: it is on the board but in no average and
+            no rank.
+        synthetic: whether the examples are generated; shown wherever scores of the task are shown.
+        default_source: the hub id of `source` if the suite does not set it.
+        summary: a line for `harness list tasks`.
     """
 
     name: str
@@ -82,10 +85,10 @@ class Task:
 
     @property
     def in_percent(self) -> bool:
-        """`percent`, decided."""
+        """`percent`, or its default for this kind of task."""
         return self.kind == "qa" if self.percent is None else self.percent
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the head: classes; 1 for regression; 2 (start, end) for QA; 0 for text, which has no labels."""
+        """Number of outputs of the head: the classes; 1 for regression; 2 (start, end) for QA; 0 for text."""
         return {"classification": len(self.labels), "regression": 1, "qa": 2, "text": 0}[self.kind]

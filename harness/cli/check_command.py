@@ -15,10 +15,10 @@ from harness.cli.terminal_tables import print_table
 def check_plugin(plugin: str, *, as_json: bool) -> int:
     """Check every method of a plugin and print what was found; the exit code."""
     calm_libraries()
-    from harness.testing.conformance import HEADERS, Conformance, examine, methods_of
+    from harness.testing.conformance import HEADERS, Conformance, resolve_methods, run_checks
 
     gc.enable()  # graphs of losses, of which there are thousands, are cycles
-    found = Conformance(tuple(result for method in methods_of(plugin) for result in examine(method, {})))
+    found = Conformance(tuple(result for method in resolve_methods(plugin) for result in run_checks(method, {})))
     if as_json:
         typer.echo(json.dumps({"ok": found.ok, "results": [asdict(result) for result in found.results]}, indent=1))
     else:

@@ -217,7 +217,7 @@ def run(
             **entry.key_fields(),
             "name": method.name,
             "version": method.version,
-            "config": variant.config.model_dump(mode="json", exclude=set(variant.config.apart)),
+            "config": variant.config.model_dump(mode="json", exclude=set(variant.config.keyed_separately)),
             "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
         },
         **lineage,

@@ -15,8 +15,8 @@ Shapes = Mapping[str, ModelShape]
 
 
 def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Diagnostics) -> None:
-    """Note the options of a row that its runs know nothing of (`MethodConfig.apart`), and that decide nothing before
-    them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
+    """Note the options of a row that its runs do not see (`MethodConfig.keyed_separately`), and that decide nothing
+    before them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
         return
     grid = suite.spec.methods[int(variant.path[1])].grid
@@ -30,9 +30,9 @@ def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Sh
 
 
 def _without_each(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]:
-    """Each option of `apart` that the row sets to another value than its default, and the row with the default."""
+    """Each option of `keyed_separately` that the row sets to another value than its default, and the row with it."""
     config, defaults = variant.config, variant.method.Config()
-    for option in sorted(config.apart & config.model_fields_set):
+    for option in sorted(config.keyed_separately & config.model_fields_set):
         default = getattr(defaults, option)
         if getattr(config, option) != default:
             yield option, replace(variant, config=config.model_copy(update={option: default}))

@@ -1,5 +1,4 @@
-"""The test kit for plugin authors: tiny models and batches, a method's loss terms on them, and `check_method`, which
-holds a method to all that the host relies on."""
+"""The test kit for plugin authors: tiny models and batches, `loss_terms`, and conformance checks (`check_method`)."""
 
 from harness.testing.conformance import check_method
 from harness.testing.term_evaluation import loss_terms

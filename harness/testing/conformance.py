@@ -1,4 +1,4 @@
-"""`check_method`: all that the host relies on in a method, checked on tiny models in seconds."""
+"""`check_method`: conformance checks of a method on tiny random models, in seconds and without data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:  # transformers
     from harness.testing.method_cases import Subject
 
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa", "text")
-"""``text`` is unlabelled: what general stages read."""
+"""Kinds of task that a method is checked on; ``text`` is unlabelled text, for methods with a text stage."""
 
-EVERY = "every check"
-"""Stands for them where a method is not checked on a kind of task at all."""
+ALL_CHECKS = "every check"
+"""`Result.check` where a method is not checked on a kind of task at all."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one check says of a method on one kind of task. `detail`: the reason, with numbers, or what to know."""
+    """The result of one check of a method on one kind of task. `detail` gives the reason, with numbers."""
 
     method: str
     check: str
@@ -40,13 +40,13 @@ HEADERS = ("method", "check", "task", "result", "why")
 
 @dataclass(frozen=True)
 class Conformance:
-    """What all checks say."""
+    """The results of all checks of one or more methods."""
 
     results: tuple[Result, ...]
 
     @property
     def ok(self) -> bool:
-        """Something was checked, and nothing has failed."""
+        """Whether at least one check passed and none failed."""
         return not self.failed and any(result.status == "passed" for result in self.results)
 
     @property
@@ -54,18 +54,19 @@ class Conformance:
         return [result for result in self.results if result.status == "failed"]
 
     def __str__(self) -> str:
-        told = [f"{result.method}, {result.check}, {result.task}: {result.detail}" for result in self.failed]
-        return "\n".join(told) or ("all checks passed" if self.ok else "nothing could be checked")
+        failures = [f"{result.method}, {result.check}, {result.task}: {result.detail}" for result in self.failed]
+        return "\n".join(failures) or ("all checks passed" if self.ok else "nothing could be checked")
 
     @property
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """One row for each check and kind of task, with the columns of `HEADERS`."""
-        return [(each.method, each.check, each.task, each.status, each.detail) for each in self.results]
+        return [(result.method, result.check, result.task, result.status, result.detail) for result in self.results]
 
     @property
     def counts(self) -> str:
         """``60 passed, 0 failed, 3 n/a``."""
-        counts = {status: sum(each.status == status for each in self.results) for status in ("passed", "failed", "n/a")}
+        statuses = [result.status for result in self.results]
+        counts = {status: statuses.count(status) for status in ("passed", "failed", "n/a")}
         return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
@@ -75,27 +76,28 @@ def check_method(
     config: Mapping[str, Any] | None = None,
     kinds: Sequence[TaskKind] = KINDS,
 ) -> Conformance:
-    """Check a method on tiny models, print a table of the checks, and return what they say.
+    """Run all conformance checks on a method, print a table of them, and return the results.
 
     Args:
-        method: a method's class or name; a .py file or folder, or the name of an entry point, of which every method is
+        method: a method's class or name; or a .py file, a folder or the name of an entry point, whose methods are all
             checked.
-        config: the method's options; None or {} is every option at its default.
-        kinds: of tasks; ``text`` stands for the method's stage on unlabelled text, if it has one.
+        config: the method's options; None or {}: the defaults.
+        kinds: the kinds of task to check on; ``text`` checks the method's stage on unlabelled text, if it has one.
 
     Raises:
-        UserError: there is no such plugin, or it cannot be loaded, or it registers no method.
+        UserError: the plugin does not exist, cannot be loaded, or registers no method.
     """
-    conformance = Conformance(tuple(r for each in methods_of(method) for r in examine(each, config or {}, kinds)))
+    methods = resolve_methods(method)
+    conformance = Conformance(tuple(result for cls in methods for result in run_checks(cls, config or {}, kinds)))
     print(tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")
     return conformance
 
 
-def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
-    """The methods that a name or a path stands for.
+def resolve_methods(plugin: str | Path | type[Method]) -> list[type[Method]]:
+    """The methods that a class, a name, a path or an entry point refers to.
 
     Raises:
-        UserError: there are none.
+        UserError: the plugin does not exist, cannot be loaded, or registers no method.
     """
     from harness.plugin_host.contribution_checks import method_faults
     from harness.plugin_host.host import Host
@@ -107,23 +109,23 @@ def methods_of(plugin: str | Path | type[Method]) -> list[type[Method]]:
     host = Host.create()
     if (name := str(plugin)) in host.methods:
         return [host.methods[name]]
-    of_entries = {info.name: info for info in host.plugins}
-    if name in of_entries:
-        if error := of_entries[name].error:
+    entry_points = {info.name: info for info in host.plugins}
+    if name in entry_points:
+        if error := entry_points[name].error:
             raise UserError(f"plugin {name!r} cannot be used: {error}")
-        found = [host.methods[each] for each in of_entries[name].methods]
+        methods = [host.methods[method] for method in entry_points[name].methods]
     elif Path(name).expanduser().exists() or name.endswith(".py") or Path(name).name != name:
-        found = list(Host.at([name]).methods.values())
+        methods = list(Host.at([name]).methods.values())
     else:
-        known = [*host.methods, *of_entries]
+        known = [*host.methods, *entry_points]
         raise UserError(f"there is no method, file or entry point {name!r}; {nearest(name, known)}")
-    if not found:
-        raise UserError(f"plugin {name!r} registers no method: there is nothing to check")
-    return found
+    if not methods:
+        raise UserError(f"plugin {name!r} registers no method, so there is nothing to check")
+    return methods
 
 
-def examine(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
-    """The results of all checks, kind of task by kind of task."""
+def run_checks(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:
+    """Yields the results of all checks, one kind of task after another."""
     from harness.models.quiet_transformers import quiet_transformers
     from harness.testing.method_cases import Subject
 
@@ -135,15 +137,21 @@ def examine(method: type[Method], config: Mapping[str, Any], kinds: Sequence[Tas
 
 @dataclass(frozen=True)
 class Check:
-    """A check, and those without which it would only tell their failures again."""
+    """A conformance check.
+
+    Attributes:
+        name: as `harness check` prints it.
+        run: returns a remark or None; raises `CheckFailed` or `NotApplicable`.
+        requires: names of checks that have to pass first; otherwise their failure would be reported twice.
+    """
 
     name: str
-    ask: Callable[[Subject], str | None]
-    after: tuple[str, ...] = ()
+    run: Callable[[Subject], str | None]
+    requires: tuple[str, ...] = ()
 
 
 def checks() -> list[Check]:
-    """All of them, in their order."""
+    """All conformance checks, in the order in which they run."""
     from harness.testing import declaration_checks, gradient_checks, invariance_checks, size_checks, training_checks
 
     terms, trains = ("terms",), ("training",)
@@ -172,14 +180,14 @@ def _results(subject: Subject) -> Iterator[Result]:
     name, kind = subject.method.name, subject.kind
     try:
         subject.cases  # noqa: B018
-    except NotApplicable as why:
-        yield Result(name, EVERY, kind, "n/a", str(why))
+    except NotApplicable as reason:
+        yield Result(name, ALL_CHECKS, kind, "n/a", str(reason))
         return
-    except Exception:  # the first check tells of it
+    except Exception:  # the first check reports it
         pass
     passed: set[str] = set()
     for check in checks():
-        missing = [each for each in check.after if each not in passed]
+        missing = [name for name in check.requires if name not in passed]
         if missing:
             yield Result(name, check.name, kind, "n/a", f"{missing[0]!r} has not passed")
             continue
@@ -190,14 +198,14 @@ def _results(subject: Subject) -> Iterator[Result]:
 
 
 def _result(check: Check, subject: Subject) -> Result:
-    from harness.testing.method_cases import Broken, NotApplicable
+    from harness.testing.method_cases import CheckFailed, NotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:
-        return Result(name, check.name, kind, "passed", check.ask(subject) or "")
-    except NotApplicable as why:
-        return Result(name, check.name, kind, "n/a", str(why))
-    except (Broken, UserError) as why:
-        return Result(name, check.name, kind, "failed", str(why))
-    except Exception as error:  # the method's own mistake, told without its traceback
+        return Result(name, check.name, kind, "passed", check.run(subject) or "")
+    except NotApplicable as reason:
+        return Result(name, check.name, kind, "n/a", str(reason))
+    except (CheckFailed, UserError) as reason:
+        return Result(name, check.name, kind, "failed", str(reason))
+    except Exception as error:  # a mistake of the method: reported without its traceback
         return Result(name, check.name, kind, "failed", describe(error))

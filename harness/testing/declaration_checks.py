@@ -1,4 +1,4 @@
-"""Checks of what a method declares: its stages, what they read, and the form of its terms."""
+"""Checks of a method's declarations: its stages, the outputs that they need, and the form of its loss terms."""
 
 from __future__ import annotations
 
@@ -10,81 +10,84 @@ from typing import Any
 from harness.api.method import Needs
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.plugin_host.discovery import describe
-from harness.testing.method_cases import BEGINNING, LATER, Broken, Case, NotApplicable, Subject
+from harness.testing.method_cases import FIRST_STEP, LATER_STEPS, Case, CheckFailed, NotApplicable, Subject
 
 DRAWS = 4
-"""How often a method that draws what it reads may draw, at each place of a stage."""
+"""Random seeds tried at each step of a stage, for methods that choose at random which outputs they read."""
 
 
 def stages(subject: Subject) -> None:
-    """They have names of their own, and are the same at every call of every instance."""
+    """Stage names are unique, and `stages()` returns the same on every call and every instance."""
     for case in subject.cases:
-        one, other = case.bound(), case.bound()
-        first = list(subject.stages(one))
-        names = [stage.name for stage in first]
+        method, second_instance = case.bind(), case.bind()
+        expected = list(subject.stages(method))
+        names = [stage.name for stage in expected]
         if len(set(names)) < len(names):
-            raise Broken(f"stages need names of their own, they are named {', '.join(names)}")
-        one.modules(one.student, one.teachers)
-        for again in (one, other):
-            if list(subject.stages(again)) != first:
-                raise Broken("stages() gave other stages when it was called again: they depend on more than they may")
+            raise CheckFailed(f"duplicate stage name; the stages are named {', '.join(names)}")
+        method.modules(method.student, method.teachers)
+        for instance in (method, second_instance):
+            if list(subject.stages(instance)) != expected:
+                raise CheckFailed(
+                    "stages() returned different stages on another call; it may depend on the options, the task, the"
+                    " shapes and the seed only"
+                )
 
 
 class Undeclared(KeyError):
-    """A tensor that the stage's needs do not name."""
+    """A method read an output that the stage's `Needs` do not declare."""
 
 
 def needs(subject: Subject) -> None:
-    """What is read is declared, and what is declared is read: at some step, by some draw."""
+    """Every output that is read is declared, and every declared output is read at some step, for some random seed."""
     for case in subject.cases:
         unread = _declared(case.stage.needs)
-        for at in (BEGINNING, *LATER):
+        for progress in (FIRST_STEP, *LATER_STEPS):
             for draws in range(DRAWS):
                 if draws == 0 or unread:
-                    unread -= _read(replace(case, at=at), draws)
+                    unread -= _read(replace(case, progress=progress), draws)
         if unread:
-            raise Broken(f"{case}: {', '.join(sorted(unread))}: declared and never read")
+            raise CheckFailed(f"{case}: {', '.join(sorted(unread))}: declared and never read")
 
 
 def _declared(needs: Needs) -> set[str]:
     models = {"student": needs.student} | {f"teacher {i}": names for i, names in enumerate(needs.teachers, start=1)}
-    return {f"{name} of {who}" for who, names in models.items() for name in names}
+    return {f"{name} of {model}" for model, names in models.items() for name in names}
 
 
 def _read(case: Case, draws: int) -> set[str]:
     read: set[str] = set()
     try:
-        case.compute(draws=draws, show=lambda who, tensors: _Watched(tensors, f"of {who}", read))
+        case.evaluate(draws=draws, hook=lambda model, outputs: _RecordingOutputs(outputs, model, read))
     except Undeclared as error:
-        raise Broken(f"{case}: {error.args[0]} is read, and not declared") from error
-    except Exception as error:  # of this the check `terms` tells
+        raise CheckFailed(f"{case}: {error.args[0]} is read but not declared") from error
+    except Exception as error:  # the check `terms` reports it
         raise NotApplicable(f"{case}: no terms") from error
     return read
 
 
-class _Watched:
-    """Stands for a model's `ModelOutputs`, and notes which are read."""
+class _RecordingOutputs:
+    """Wraps the `ModelOutputs` of one model and records in `read` which of them are read."""
 
-    def __init__(self, tensors: ModelOutputs, who: str, read: set[str]) -> None:
-        self._tensors, self._who, self._read = tensors, who, read
+    def __init__(self, outputs: ModelOutputs, model: str, read: set[str]) -> None:
+        self._outputs, self._model, self._read = outputs, model, read
 
     def __getattr__(self, name: str) -> Any:
         if name in LAYERED:
-            return _WatchedLayers(getattr(self._tensors, name), self._who, self._read)
+            return _RecordingLayers(getattr(self._outputs, name), self._model, self._read)
         try:
-            found = getattr(self._tensors, name)
+            tensor = getattr(self._outputs, name)
         except KeyError as error:
-            raise Undeclared(f"{name} {self._who}") from error
-        self._read.add(f"{name} {self._who}")
-        return found
+            raise Undeclared(f"{name} of {self._model}") from error
+        self._read.add(f"{name} of {self._model}")
+        return tensor
 
 
-class _WatchedLayers(Mapping[int, Any]):
-    def __init__(self, layers: Layered, who: str, read: set[str]) -> None:
-        self._layers, self._who, self._read = layers, who, read
+class _RecordingLayers(Mapping[int, Any]):
+    def __init__(self, layers: Layered, model: str, read: set[str]) -> None:
+        self._layers, self._model, self._read = layers, model, read
 
     def __getitem__(self, layer: int) -> Any:
-        name = f"{self._layers.name}[{layer}] {self._who}"
+        name = f"{self._layers.name}[{layer}] of {self._model}"
         if layer not in self._layers:
             raise Undeclared(name)
         self._read.add(name)
@@ -98,15 +101,15 @@ class _WatchedLayers(Mapping[int, Any]):
 
 
 def terms(subject: Subject) -> None:
-    """There is at least one; all are finite scalars, under names of their own."""
+    """`losses` returns at least one term; all are finite scalars with valid, unique names."""
     for case in subject.cases:
-        for at in (BEGINNING, *LATER):
+        for progress in (FIRST_STEP, *LATER_STEPS):
             try:
-                values = replace(case, at=at).values()
+                values = replace(case, progress=progress).values()
             except KeyError as error:
                 if "not declared" in str(error):
-                    raise NotApplicable(f"{case}: it reads what it does not declare") from error
-                raise Broken(f"{case}: {describe(error)}") from error
+                    raise NotApplicable(f"{case}: it reads undeclared outputs") from error
+                raise CheckFailed(f"{case}: {describe(error)}") from error
             for name, value in values.items():
                 if not math.isfinite(value):
-                    raise Broken(f"{case}: {name} is {value}")
+                    raise CheckFailed(f"{case}: {name} is {value}")

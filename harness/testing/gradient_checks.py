@@ -1,4 +1,4 @@
-"""Checks of what a term teaches, and whom: the student, never the teacher, and nothing where both agree."""
+"""Checks of gradients: they reach the student, never the teacher, and vanish where student and teacher are equal."""
 
 from __future__ import annotations
 
@@ -13,135 +13,143 @@ from harness.api.batch import NOT_MASKED, Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
 from harness.testing.method_cases import (
-    BEGINNING,
     CLASSES,
-    LATER,
-    Broken,
+    FIRST_STEP,
+    LATER_STEPS,
     Case,
+    CheckFailed,
     NotApplicable,
     Sizes,
     Subject,
-    model,
-    size,
+    gradient_norm,
+    random_model,
 )
 
-STRANGER = 20
-"""Seed of a teacher that the student is not."""
+OTHER_TEACHER_SEED = 20
+"""Seed of a teacher whose weights differ from the student's."""
 
-AT_REST = 1e-3
-"""Of a term's value, or of its gradient, what may be left of it where student and teacher are the same."""
+ZERO_TOLERANCE = 1e-3
+"""A value or gradient counts as zero below this share of what it is with another teacher."""
 
 
 def gradients(subject: Subject) -> None:
-    """Every term reaches parameters of the student at some step, with finite gradients at all."""
+    """Every term has a gradient for parameters of the student at some step, and finite gradients at all steps."""
     for case in subject.cases:
-        silent: set[str] | None = None
-        for at in (BEGINNING, *LATER):
-            terms = replace(case, at=at).compute().terms
-            sizes = {name: size(case.gradients(term)) for name, term in terms.items()}
-            for name, found in sizes.items():
-                if not math.isfinite(found):
-                    raise Broken(f"{case}: the gradient of {name} is not finite")
-            quiet = {name for name, found in sizes.items() if found == 0}
-            silent = quiet if silent is None else silent & quiet
-        if silent:
-            raise Broken(f"{case}: {', '.join(sorted(silent))}: no gradient reaches a parameter of the student")
+        without_gradient: set[str] | None = None
+        for progress in (FIRST_STEP, *LATER_STEPS):
+            terms = replace(case, progress=progress).evaluate().terms
+            norms = {name: gradient_norm(case.gradients(term)) for name, term in terms.items()}
+            for name, norm in norms.items():
+                if not math.isfinite(norm):
+                    raise CheckFailed(f"{case}: the gradient of {name} is not finite")
+            zero = {name for name, norm in norms.items() if norm == 0}
+            without_gradient = zero if without_gradient is None else without_gradient & zero
+        if without_gradient:
+            names = ", ".join(sorted(without_gradient))
+            raise CheckFailed(f"{case}: {names}: no gradient reaches a parameter of the student")
 
 
 def teacher_frozen(subject: Subject) -> None:
-    """No term changes what the teacher or the batch holds, and none has a gradient for the teacher's parameters."""
-    for case in subject.steps:
-        parameters = [each for teacher in case.teachers for each in teacher.model.parameters()]
+    """No term changes teacher outputs or the batch in place, or has a gradient for the teacher's parameters."""
+    for case in subject.cases_over_time:
+        parameters = [parameter for teacher in case.teachers for parameter in teacher.model.parameters()]
         before = [parameter.detach().clone() for parameter in parameters]
-        shared = [("the batch", tensor, tensor._version) for tensor in case.batch.every()]
-        terms = case.compute(show=partial(_note, shared)).terms
+        shared = [("the batch", tensor, tensor._version) for tensor in case.batch.tensors()]
+        terms = case.evaluate(hook=partial(_record_versions, shared)).terms
         total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-        for whose, tensor, version in shared:
+        for owner, tensor, version in shared:
             if tensor._version != version:
-                raise Broken(f"{case}: a tensor of {whose}, which other runs share, was changed in place")
+                raise CheckFailed(f"{case}: a tensor of {owner}, which other runs share, was changed in place")
         if parameters and total.requires_grad:
-            reached = torch.autograd.grad(total, parameters, allow_unused=True)
-            if any(gradient is not None for gradient in reached):
-                raise Broken(f"{case}: a gradient reaches the teacher's parameters")
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+            if any(gradient is not None for gradient in gradients):
+                raise CheckFailed(f"{case}: a gradient reaches the teacher's parameters")
         if not all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True)):
-            raise Broken(f"{case}: the teacher's parameters have changed")
+            raise CheckFailed(f"{case}: the teacher's parameters have changed")
 
 
-def _note(shared: list[tuple[str, Tensor, int]], who: str, tensors: ModelOutputs) -> ModelOutputs:
-    """Torch counts the changes in place of every tensor."""
-    if who != "student":
-        shared += [(who, tensor, tensor._version) for tensor in tensors.every()]
-    return tensors
+def _record_versions(shared: list[tuple[str, Tensor, int]], model: str, outputs: ModelOutputs) -> ModelOutputs:
+    """Record the version of every teacher tensor, which torch increments on each in-place change."""
+    if model != "student":
+        shared += [(model, tensor, tensor._version) for tensor in outputs.tensors()]
+    return outputs
 
 
 @dataclass(frozen=True)
-class _Pull:
-    """A term's value, the size of its gradient for the student, and whether it goes through learnt parameters that do
-    not begin as the identity."""
+class _TermGradient:
+    """A term's value, the norm of its gradient for the student, and whether it depends on trainable parameters of the
+    method that are not initialized to the identity."""
 
     value: float
     gradient: float
-    mapped: bool
+    through_modules: bool
 
 
 def identity(subject: Subject) -> str:
-    """Where the student is its teacher, a term that compares them has no gradient left: there is nothing to learn.
+    """If the student equals its teacher, terms that compare the two are zero or have no gradient.
 
-    That holds for squared errors, divergences, cosines and cross-entropies with the teacher's predictions alike. It is
-    asked of terms that another teacher would change, at one step of the stage at least, and of none in which something
-    else may have a part: labels, the other examples of a batch, random numbers, or learnt modules that do not begin as
-    the identity.
+    This holds for squared errors, divergences, cosine distances and cross-entropies with the teacher's predictions. It
+    is required of terms that depend on the teacher, at one step of the stage at least. Exempt are terms that also
+    depend on labels, on other examples of the batch, on random numbers, or on trainable modules that are not
+    initialized to the identity.
     """
-    resting: set[str] = set()
-    excused: dict[str, str] = {}
-    for case in _twins(subject):
-        seen = [_compared(replace(case, at=at)) for at in (BEGINNING, *LATER)]
-        for name in dict.fromkeys(name for terms in seen for name in terms):
-            left = [terms[name] for terms in seen if name in terms]
-            if None in left:
-                resting.add(name)
-            elif reason := _excuse(case, name):
-                excused[name] = reason
+    zero_terms: set[str] = set()
+    exempt: dict[str, str] = {}
+    for case in _identical_cases(subject):
+        by_step = [_nonzero(replace(case, progress=progress)) for progress in (FIRST_STEP, *LATER_STEPS)]
+        for name in dict.fromkeys(name for terms in by_step for name in terms):
+            messages = [terms[name] for terms in by_step if name in terms]
+            if None in messages:
+                zero_terms.add(name)
+            elif reason := _exemption(case, name):
+                exempt[name] = reason
             else:
-                raise Broken(f"{case}: where the student is its teacher, {name} {left[0]}")
-    told = [f"{name} {reason}" for name, reason in excused.items()]
-    if not resting:
-        raise NotApplicable("; ".join(told) or "no term compares with a teacher")
-    return "; ".join([f"at rest: {', '.join(sorted(resting))}", *told])
+                raise CheckFailed(f"{case}: where the student equals its teacher, {name} {messages[0]}")
+    exemptions = [f"{name} {reason}" for name, reason in exempt.items()]
+    if not zero_terms:
+        raise NotApplicable("; ".join(exemptions) or "no term compares with a teacher")
+    return "; ".join([f"zero: {', '.join(sorted(zero_terms))}", *exemptions])
 
 
-def _twins(subject: Subject) -> list[Case]:
-    """Cases in which student and teachers are one model. Of one layer where the method takes that, so that every way to
-    map layers is the identity."""
+def _identical_cases(subject: Subject) -> list[Case]:
+    """Cases in which the student and all teachers are one model: of one layer if the method accepts that, so that every
+    layer mapping is the identity."""
     for layers in (1, *(sizes.layers for sizes in subject.sizes)):
         sizes = Sizes(layers)
         try:
-            found = subject.on(sizes, sizes, twins=True)
+            cases = subject.cases_for(sizes, sizes, same_model=True)
         except UserError:
             continue
-        return [case for case in found if case.teachers]
-    raise NotApplicable("it refuses a student that is like its teacher")
+        return [case for case in cases if case.teachers]
+    raise NotApplicable("it refuses a student of its teacher's sizes")
 
 
-def _compared(twin: Case) -> dict[str, str | None]:
-    """Of the terms that another teacher changes: what is left of them, or None for one that is at rest."""
-    stranger = model(twin.batch.kind, Sizes(twin.bound().student.layers), STRANGER)
-    pulls, strange = _pulls(twin), _pulls(replace(twin, teachers=(stranger,) * len(twin.teachers)))
-    both = pulls.keys() & strange.keys()
-    return {name: _left(pulls[name], strange[name]) for name in pulls if name in both and pulls[name] != strange[name]}
+def _nonzero(identical: Case) -> dict[str, str | None]:
+    """For each term that depends on the teacher: how it differs from zero, or None if it is zero."""
+    other_teacher = random_model(identical.batch.kind, Sizes(identical.bind().student.layers), OTHER_TEACHER_SEED)
+    terms = _term_gradients(identical)
+    other_terms = _term_gradients(replace(identical, teachers=(other_teacher,) * len(identical.teachers)))
+    return {
+        name: _describe_nonzero(terms[name], other_terms[name])
+        for name in terms
+        if name in other_terms and terms[name] != other_terms[name]
+    }
 
 
-def _pulls(case: Case) -> dict[str, _Pull]:
-    computed = case.compute()
-    learnt = [each for each in computed.modules.parameters() if not _is_identity(each)]
+def _term_gradients(case: Case) -> dict[str, _TermGradient]:
+    evaluated = case.evaluate()
+    parameters = [parameter for parameter in evaluated.modules.parameters() if not _is_identity(parameter)]
 
-    def mapped(term: Tensor) -> bool:
-        if not learnt or not term.requires_grad:
+    def through_modules(term: Tensor) -> bool:
+        if not parameters or not term.requires_grad:
             return False
-        found = torch.autograd.grad(term, learnt, retain_graph=True, allow_unused=True)
-        return any(gradient is not None for gradient in found)
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+        return any(gradient is not None for gradient in gradients)
 
-    return {name: _Pull(t.item(), size(case.gradients(t)), mapped(t)) for name, t in computed.terms.items()}
+    return {
+        name: _TermGradient(term.item(), gradient_norm(case.gradients(term)), through_modules(term))
+        for name, term in evaluated.terms.items()
+    }
 
 
 def _is_identity(parameter: Tensor) -> bool:
@@ -149,26 +157,27 @@ def _is_identity(parameter: Tensor) -> bool:
     return square and torch.equal(parameter, torch.eye(len(parameter)))
 
 
-def _left(pull: _Pull, strange: _Pull) -> str | None:
-    if not math.isfinite(pull.gradient):
+def _describe_nonzero(term: _TermGradient, with_other_teacher: _TermGradient) -> str | None:
+    if not math.isfinite(term.gradient):
         return "has a gradient that is not finite"
-    if abs(pull.value) <= AT_REST * abs(strange.value) or pull.gradient <= AT_REST * strange.gradient:
+    small_value = abs(term.value) <= ZERO_TOLERANCE * abs(with_other_teacher.value)
+    if small_value or term.gradient <= ZERO_TOLERANCE * with_other_teacher.gradient:
         return None
     return (
-        f"is {pull.value:.3g} with a gradient of {pull.gradient:.3g} (with another teacher {strange.value:.3g} and"
-        f" {strange.gradient:.3g})"
+        f"is {term.value:.3g} with gradient norm {term.gradient:.3g} (with another teacher"
+        f" {with_other_teacher.value:.3g} and {with_other_teacher.gradient:.3g})"
     )
 
 
-def _excuse(case: Case, name: str) -> str | None:
-    """What else has a part in a term, if something has."""
+def _exemption(case: Case, name: str) -> str | None:
+    """Why a term need not be zero where student and teacher are equal; None if it has to be."""
     if name in case.stage.batch_dependent:
         return "compares the examples of a batch"
     if name in case.random:
         return "draws random numbers"
     if replace(case, batch=_with_other_labels(case.batch)).values().get(name) != case.values()[name]:
         return "reads the labels"
-    return "goes through learnt modules" if _pulls(case)[name].mapped else None
+    return "depends on trained modules" if _term_gradients(case)[name].through_modules else None
 
 
 def _with_other_labels(batch: Batch) -> Batch:

@@ -1,4 +1,4 @@
-"""Checks of what must not change a term: padding, order, the batch that an example sits in, half precision."""
+"""Checks that loss terms are invariant to padding, to the order and split of a batch, and to half precision."""
 
 from __future__ import annotations
 
@@ -9,38 +9,47 @@ import torch
 from torch.nn.functional import pad
 
 from harness.api.batch import NOT_MASKED, Batch
-from harness.testing.method_cases import Broken, Case, Subject, compare, held, size, steady
+from harness.testing.method_cases import (
+    Case,
+    CheckFailed,
+    Subject,
+    check_cases,
+    deterministic_terms,
+    expect_equal_terms,
+    gradient_norm,
+)
 from harness.testing.tiny_models import PAD
 
-MORE = 5
-"""Columns of padding that are added."""
+EXTRA_PADDING = 5
+"""Columns of padding to add."""
 
 ORDER = [2, 0, 3, 1]
 PARTS = (slice(0, 1), slice(1, 4))
 
 ROUNDING = {"rel": 1e-3, "least": 1e-5}
-"""By how much float32 may have terms differ that are equal. What breaks a law shows in the first digit or two."""
+"""Tolerance for float32 rounding. A broken invariance shows in the first digit or two."""
 
 HALF_ROUNDING = {"rel": 0.1, "least": 0.05}
-"""Likewise bfloat16, which has three digits less: a few per cent after some layers."""
+"""Tolerance for bfloat16 rounding, which is a few per cent after some layers."""
 
-DRAWN = "every term draws random numbers"
+ALL_RANDOM = "every term draws random numbers"
 
 
 def padding(subject: Subject) -> None:
     """More padding changes no term."""
 
-    def hold(case: Case) -> bool:
-        terms = steady(case, case.values())
-        padded = replace(case, batch=padded_further(case.batch, MORE))
-        compare(case, terms, steady(case, padded.values()), f"with {MORE} more columns of padding", **ROUNDING)
+    def check(case: Case) -> bool:
+        terms = deterministic_terms(case, case.values())
+        padded = replace(case, batch=add_padding(case.batch, EXTRA_PADDING))
+        actual = deterministic_terms(case, padded.values())
+        expect_equal_terms(case, terms, actual, f"with {EXTRA_PADDING} more columns of padding", **ROUNDING)
         return bool(terms)
 
-    held(subject.steps, hold, DRAWN)
+    check_cases(subject.cases_over_time, check, ALL_RANDOM)
 
 
-def padded_further(batch: Batch, more: int) -> Batch:
-    """The same examples with more padding behind them."""
+def add_padding(batch: Batch, more: int) -> Batch:
+    """The batch with `more` columns of padding appended."""
     fills = {"input_ids": PAD}
     inputs = {name: pad(tensor, (0, more), value=fills.get(name, 0)) for name, tensor in batch.inputs.items()}
     return replace(
@@ -55,17 +64,18 @@ def padded_further(batch: Batch, more: int) -> Batch:
 def order(subject: Subject) -> None:
     """The order of a batch's examples changes no term."""
 
-    def hold(case: Case) -> bool:
-        terms = steady(case, case.values())
-        shuffled = replace(case, batch=in_order(case.batch, ORDER))
-        compare(case, terms, steady(case, shuffled.values()), "with its examples in another order", **ROUNDING)
+    def check(case: Case) -> bool:
+        terms = deterministic_terms(case, case.values())
+        shuffled = replace(case, batch=reorder(case.batch, ORDER))
+        actual = deterministic_terms(case, shuffled.values())
+        expect_equal_terms(case, terms, actual, "with its examples in another order", **ROUNDING)
         return bool(terms)
 
-    held(subject.steps, hold, DRAWN)
+    check_cases(subject.cases_over_time, check, ALL_RANDOM)
 
 
-def in_order(batch: Batch, rows: list[int]) -> Batch:
-    """The same examples in another order."""
+def reorder(batch: Batch, rows: list[int]) -> Batch:
+    """The batch with its examples in the order `rows`."""
     return replace(
         batch,
         ids=tuple(batch.ids[row] for row in rows),
@@ -77,34 +87,36 @@ def in_order(batch: Batch, rows: list[int]) -> Batch:
 
 
 def examples(subject: Subject) -> None:
-    """A term that is not declared `batch_dependent` is the mean over its examples: parts of a batch, weighted by their
-    shares of it, give the whole."""
+    """A term that is not declared `batch_dependent` is a mean over examples: the weighted mean over parts of a batch
+    equals the term of the batch."""
 
-    def hold(case: Case) -> bool:
+    def check(case: Case) -> bool:
         batch_dependent = case.stage.batch_dependent
-        terms = steady(case, case.values(), but=batch_dependent)
+        terms = deterministic_terms(case, case.values(), exclude=batch_dependent)
         parts = [case.batch.part(rows) for rows in PARTS]
         shares = [len(part.ids) / len(case.batch.ids) for part in parts]
-        found = [steady(case, replace(case, batch=part).values(), but=batch_dependent) for part in parts]
-        if any(each.keys() != terms.keys() for each in found):
-            raise Broken(f"{case}: a batch has the terms {', '.join(terms)}, and not every part of it has these")
-        mean = {name: sum(s * each[name] for s, each in zip(shares, found, strict=True)) for name in terms}
-        compare(case, terms, mean, "as the mean over the batch's parts", **ROUNDING)
+        of_parts = [
+            deterministic_terms(case, replace(case, batch=part).values(), exclude=batch_dependent) for part in parts
+        ]
+        if any(part.keys() != terms.keys() for part in of_parts):
+            raise CheckFailed(f"{case}: the batch has the terms {', '.join(terms)}, but a part of it has other terms")
+        mean = {name: sum(s * part[name] for s, part in zip(shares, of_parts, strict=True)) for name in terms}
+        expect_equal_terms(case, terms, mean, "as the mean over the batch's parts", **ROUNDING)
         return bool(terms)
 
-    held(subject.steps, hold, "every term is declared batch_dependent, or draws random numbers")
+    check_cases(subject.cases_over_time, check, "every term is declared batch_dependent or draws random numbers")
 
 
 def half_precision(subject: Subject) -> None:
-    """Under bfloat16's autocast terms come near those of float32, and their gradients are finite."""
-    for case in subject.steps:
-        terms = steady(case, case.values())
+    """Under bfloat16 autocast, terms are close to those in float32 and their gradients are finite."""
+    for case in subject.cases_over_time:
+        terms = deterministic_terms(case, case.values())
         with torch.autocast("cpu", torch.bfloat16):
-            halved = case.compute().terms
+            halved = case.evaluate().terms
         for name, term in halved.items():
             if not math.isfinite(term.item()):
-                raise Broken(f"{case}: {name} is {term.item()} in bfloat16")
-            if not math.isfinite(size(case.gradients(term))):
-                raise Broken(f"{case}: {name} has a gradient in bfloat16 that is not finite")
-        half = steady(case, {name: term.item() for name, term in halved.items()})
-        compare(case, terms, half, "in bfloat16", **HALF_ROUNDING)
+                raise CheckFailed(f"{case}: {name} is {term.item()} in bfloat16")
+            if not math.isfinite(gradient_norm(case.gradients(term))):
+                raise CheckFailed(f"{case}: the gradient of {name} is not finite in bfloat16")
+        half = deterministic_terms(case, {name: term.item() for name, term in halved.items()})
+        expect_equal_terms(case, terms, half, "in bfloat16", **HALF_ROUNDING)

@@ -1,4 +1,4 @@
-"""What checks are made on: a method's stages, each on a tiny student, its teachers and one batch."""
+"""Cases for the conformance checks: each stage of a method with a tiny student, its teachers and one batch."""
 
 from __future__ import annotations
 
@@ -16,27 +16,35 @@ from harness.api.errors import UserError
 from harness.api.method import General, Method, MethodConfig, Stage
 from harness.models.capture import Capture
 from harness.models.initialization import seeded
-from harness.testing.term_evaluation import Computed, Progress, Show, as_they_are, bind, compute, refuse_needs
+from harness.testing.term_evaluation import (
+    EvaluatedTerms,
+    OutputHook,
+    Progress,
+    bind,
+    evaluate_terms,
+    keep_outputs,
+    require_supported_needs,
+)
 from harness.testing.tiny_models import tiny_batch, tiny_model
 
 CLASSES = 3
 SHARPNESS = 14
-"""What a random model's matrices are multiplied by, so that its attention is far from uniform."""
+"""Factor on the weight matrices of random models, so that their attention is far from uniform."""
 
-BEGINNING, *LATER = (Progress(index, 10, 2.0) for index in (0, 5, 9))
+FIRST_STEP, *LATER_STEPS = (Progress(index, 10, 2.0) for index in (0, 5, 9))
 
 
-class Broken(Exception):
-    """The method does not pass a check; the message says why, with numbers."""
+class CheckFailed(Exception):
+    """The method fails a check; the message gives the reason, with numbers."""
 
 
 class NotApplicable(Exception):
-    """The check says nothing of the method; the message says why."""
+    """The check does not apply to the method; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a tiny model."""
+    """The sizes of a tiny model."""
 
     layers: int
     hidden: int = 16
@@ -45,24 +53,26 @@ class Sizes:
 
 
 PAIRS = [(Sizes(student), Sizes(teacher)) for student, teacher in ((2, 4), (2, 2), (1, 1), (3, 12), (4, 12), (6, 12))]
-"""Students and their teachers. A method is checked on the first pair that it does not refuse."""
+"""Sizes of student and teachers. A method is checked on the first pair that it accepts."""
 
 
 @functools.cache
-def model(kind: TaskKind, sizes: Sizes, seed: int) -> Capture:
-    """A random model with opinions. Many checks use it: each leaves it as it was."""
-    made = tiny_model(kind=kind, num_labels=CLASSES, seed=seed, **asdict(sizes))
+def random_model(kind: TaskKind, sizes: Sizes, seed: int) -> Capture:
+    """A random model with non-uniform attention. It is cached, so no check may change it."""
+    model = tiny_model(kind=kind, num_labels=CLASSES, seed=seed, **asdict(sizes))
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
                 parameter.mul_(SHARPNESS)
-    return Capture(made)
+    return Capture(model)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A stage on a student, its teachers and a batch, at some progress. Terms can be computed as often as need be: each
-    time with a method and modules of their own."""
+    """A stage with a student, teachers, a batch and the progress of training.
+
+    Every evaluation builds a new method and new modules, so evaluations do not depend on each other.
+    """
 
     method: type[Method]
     options: MethodConfig
@@ -70,58 +80,60 @@ class Case:
     batch: Batch
     student: Capture
     teachers: tuple[Capture, ...]
-    at: Progress = BEGINNING
+    progress: Progress = FIRST_STEP
 
     def __str__(self) -> str:
         count = len(self.teachers)
-        taught = f", {count} teachers" if count > 1 else ""
-        later = f", step {self.at.index + 1} of {self.at.steps}" if self.at != BEGINNING else ""
-        return f"stage {self.stage.name!r}{taught}{later}"
+        teachers = f", {count} teachers" if count > 1 else ""
+        later = f", step {self.progress.index + 1} of {self.progress.steps}" if self.progress != FIRST_STEP else ""
+        return f"stage {self.stage.name!r}{teachers}{later}"
 
-    def bound(self) -> Method:
+    def bind(self) -> Method:
+        """A new instance of the method, bound to the models of the case."""
         models = [teacher.model for teacher in self.teachers]
         return bind(self.method, self.options, self.batch.kind, self.student.model, models)
 
-    def compute(self, *, draws: int = 0, show: Show = as_they_are) -> Computed:
-        """The terms; `draws` seeds all that is random in them."""
+    def evaluate(self, *, draws: int = 0, hook: OutputHook = keep_outputs) -> EvaluatedTerms:
+        """The loss terms; `draws` seeds all random numbers."""
         generator = torch.Generator().manual_seed(draws)
         with seeded(draws):
-            return compute(
-                self.bound(),
+            return evaluate_terms(
+                self.bind(),
                 self.stage,
                 self.batch,
                 self.student,
                 self.teachers,
-                at=self.at,
+                progress=self.progress,
                 generator=generator,
-                show=show,
+                hook=hook,
             )
 
     def values(self, *, draws: int = 0) -> dict[str, float]:
-        return {name: term.item() for name, term in self.compute(draws=draws).terms.items()}
+        """The values of the loss terms by name."""
+        return {name: term.item() for name, term in self.evaluate(draws=draws).terms.items()}
 
     @cached_property
     def random(self) -> frozenset[str]:
-        """Terms that draw random numbers: what changes a batch changes the draws."""
-        one, other = self.values(draws=0), self.values(draws=1)
-        return frozenset(name for name in one if one[name] != other.get(name))
+        """Names of the terms that draw random numbers. A change of the batch changes these numbers, too."""
+        first, second = self.values(draws=0), self.values(draws=1)
+        return frozenset(name for name in first if first[name] != second.get(name))
 
     def gradients(self, term: Tensor) -> list[Tensor]:
-        """What the term would have the student's parameters do; of those that it reaches."""
+        """The gradients of the term for the student's parameters, without those that it does not reach."""
         if not term.requires_grad:
             return []
         parameters = list(self.student.model.parameters())
-        found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-        return [gradient for gradient in found if gradient is not None]
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+        return [gradient for gradient in gradients if gradient is not None]
 
 
-def size(gradients: Sequence[Tensor]) -> float:
-    """The norm over all of them."""
+def gradient_norm(gradients: Sequence[Tensor]) -> float:
+    """The L2 norm of all gradients together."""
     return math.hypot(*(float(gradient.norm()) for gradient in gradients))
 
 
 class Subject:
-    """A method with its options, and a kind of task to check it on."""
+    """A method with its options, and the kind of task to check it on."""
 
     def __init__(self, method: type[Method], options: MethodConfig, kind: TaskKind) -> None:
         self.method = method
@@ -130,15 +142,15 @@ class Subject:
 
     @cached_property
     def sizes(self) -> tuple[Sizes, Sizes]:
-        """Of the student and its teachers: the first pair that the method takes, with every number of teachers.
+        """Sizes of the student and its teachers: the first of `PAIRS` that the method accepts.
 
         Raises:
-            NotApplicable: it takes none.
+            NotApplicable: it refuses all of them.
         """
         reasons: list[str] = []
         for student, teacher in PAIRS:
             try:
-                self.on(student, teacher)
+                self.cases_for(student, teacher)
             except UserError as error:
                 reasons.append(str(error))
             else:
@@ -147,41 +159,43 @@ class Subject:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """Every stage with every number of teachers."""
-        return self.on(*self.sizes)
+        """Every stage, with the fewest and the most teachers."""
+        return self.cases_for(*self.sizes)
 
     @cached_property
-    def steps(self) -> list[Case]:
-        """The cases as they begin, and again later on where the terms have changed by then."""
-        found = list(self.cases)
+    def cases_over_time(self) -> list[Case]:
+        """The cases at their first step, and at later steps where the terms differ from it."""
+        cases = list(self.cases)
         for case in self.cases:
             first = case.values()
-            later = (replace(case, at=at) for at in LATER)
-            found += [each for each in later if each.values() != first]
-        return found
+            later = (replace(case, progress=progress) for progress in LATER_STEPS)
+            cases += [case for case in later if case.values() != first]
+        return cases
 
-    def on(self, student: Sizes, teacher: Sizes, *, twins: bool = False) -> list[Case]:
-        """The cases on models of these sizes; `twins`: the student is its teachers.
+    def cases_for(self, student: Sizes, teacher: Sizes, *, same_model: bool = False) -> list[Case]:
+        """The cases with models of these sizes; `same_model`: student and teachers are one model.
 
         Raises:
-            UserError: the method refuses them.
-            NotApplicable: it has no stage for this kind of task.
+            UserError: the method refuses the models.
+            NotApplicable: the method has no stage for this kind of task.
         """
-        found: list[Case] = []
-        own = model(self.kind, student, 1)
+        cases: list[Case] = []
+        student_model = random_model(self.kind, student, 1)
         for count in self.teachers:
-            teachers = tuple(own if twins else model(self.kind, teacher, 10 + i) for i in range(count))
-            models = [each.model for each in teachers]
-            made = bind(self.method, self.options, self.kind, own.model, models)
-            for stage in self.stages(made):
-                refuse_needs(made, stage)
-                batch = batch_of(self.kind, self.general(made) if self.kind == "text" else None)
-                found.append(Case(self.method, self.options, stage, batch, own, teachers))
-        return found
+            teachers = tuple(
+                student_model if same_model else random_model(self.kind, teacher, 10 + i) for i in range(count)
+            )
+            models = [teacher.model for teacher in teachers]
+            method = bind(self.method, self.options, self.kind, student_model.model, models)
+            for stage in self.stages(method):
+                require_supported_needs(method, stage)
+                batch = example_batch(self.kind, self.general(method) if self.kind == "text" else None)
+                cases.append(Case(self.method, self.options, stage, batch, student_model, teachers))
+        return cases
 
     @property
     def teachers(self) -> tuple[int, ...]:
-        """The fewest and the most; two, where there is no bound. On text there is one."""
+        """Numbers of teachers to check with: the fewest and the most, two if there is no maximum, one on text."""
         least, most = self.method.min_teachers, self.method.max_teachers
         if self.kind == "text":
             if most == 0:
@@ -189,45 +203,48 @@ class Subject:
             return (1,)
         return tuple(sorted({least, max(2, least + 1) if most is None else most}))
 
-    def stages(self, made: Method) -> Sequence[Stage]:
-        """On the task, or on unlabelled text."""
-        return [self.general(made).stage] if self.kind == "text" else made.stages()
+    def stages(self, method: Method) -> Sequence[Stage]:
+        """The stages for this kind of task."""
+        return [self.general(method).stage] if self.kind == "text" else method.stages()
 
-    def general(self, made: Method) -> General:
-        general = made.general()
+    def general(self, method: Method) -> General:
+        """The text stage. Raises `NotApplicable` if the method has none."""
+        general = method.general()
         if general is None:
             raise NotApplicable("it has no stage on unlabelled text")
         return general
 
 
-def batch_of(kind: TaskKind, general: General | None = None) -> Batch:
-    """Four examples of ragged lengths; text that is masked if the stage has it so."""
+def example_batch(kind: TaskKind, general: General | None = None) -> Batch:
+    """Four examples of different lengths; text is masked only if the text stage masks tokens."""
     batch = Batch.from_mapping(tiny_batch(kind, length=9, num_labels=CLASSES, seed=3))
     if general is not None and not general.masking:
         return replace(batch, labels=torch.full_like(batch.labels, NOT_MASKED))
     return batch
 
 
-def compare(
+def expect_equal_terms(
     case: Case, terms: Mapping[str, float], others: Mapping[str, float], what: str, *, rel: float, least: float
 ) -> None:
-    """Raise `Broken` unless both have the same terms, of the same values: but for `rel` of them, or `least`.
+    """Raise `CheckFailed` unless both have the same terms with equal values, up to tolerance `rel` or `least`.
 
-    `what` says where the others come from.
+    `what` says in the message how `others` were computed.
     """
     if terms.keys() != others.keys():
-        raise Broken(f"{case}: the terms are {', '.join(terms)}; {what} {', '.join(others) or 'none'}")
+        raise CheckFailed(f"{case}: the terms are {', '.join(terms)}; {what} {', '.join(others) or 'none'}")
     for name, value in terms.items():
         if not math.isclose(value, others[name], rel_tol=rel, abs_tol=least):
-            raise Broken(f"{case}: {name} is {value:.6g}; {what} {others[name]:.6g}")
+            raise CheckFailed(f"{case}: {name} is {value:.6g}; {what} {others[name]:.6g}")
 
 
-def steady(case: Case, values: Mapping[str, float], *, but: frozenset[str] = frozenset()) -> dict[str, float]:
-    """The terms that draw no random numbers, and are not among `but`."""
-    return {name: value for name, value in values.items() if name not in case.random | but}
+def deterministic_terms(
+    case: Case, values: Mapping[str, float], *, exclude: frozenset[str] = frozenset()
+) -> dict[str, float]:
+    """The terms that draw no random numbers and are not in `exclude`."""
+    return {name: value for name, value in values.items() if name not in case.random | exclude}
 
 
-def held(cases: Sequence[Case], hold: Callable[[Case], bool], otherwise: str) -> None:
-    """Ask `hold` of every case. Raises `NotApplicable` if it had something to hold in none."""
-    if not [case for case in cases if hold(case)]:
+def check_cases(cases: Sequence[Case], check: Callable[[Case], bool], otherwise: str) -> None:
+    """Run `check` on every case. Raises `NotApplicable` with the message `otherwise` if it compared no term in any."""
+    if not [case for case in cases if check(case)]:
         raise NotApplicable(otherwise)

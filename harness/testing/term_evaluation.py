@@ -1,4 +1,4 @@
-"""A method's loss terms on one batch, as a run would have them."""
+"""Evaluate a method's loss terms on one batch, as a training step does."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ if TYPE_CHECKING:
     from harness.models.capture import Capture
 
 
-Show = Callable[[str, ModelOutputs], Any]
-"""What a method is shown of a model's tensors: takes ``student``, ``teacher 1``, ... and these."""
+OutputHook = Callable[[str, ModelOutputs], Any]
+"""Called with ``student``, ``teacher 1``, ... and the outputs of that model; returns what the method receives."""
 
 
-def as_they_are(who: str, tensors: ModelOutputs) -> ModelOutputs:
-    return tensors
+def keep_outputs(model: str, outputs: ModelOutputs) -> ModelOutputs:
+    """An `OutputHook` that changes nothing."""
+    return outputs
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where in its stage a batch comes: at step `index`, from 0, of `steps`, which last `epochs`."""
+    """The position of a step in its stage: step `index`, counted from 0, of `steps`, which take `epochs`.
+
+    Raises:
+        UserError: `index` is not from 0 to ``steps - 1``.
+    """
 
     index: int = 0
     steps: int = 1
@@ -39,7 +44,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.steps:
-            raise UserError(f"index is {self.index}: steps count from 0, and of {self.steps} end at {self.steps - 1}")
+            raise UserError(f"index is {self.index}; with {self.steps} steps, allowed: 0 to {self.steps - 1}")
 
     @property
     def epoch(self) -> float:
@@ -59,48 +64,48 @@ def loss_terms(
     steps: int = 1,
     epochs: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The unweighted loss terms of one batch, scalars by name, with freshly built modules.
+    """Evaluate the unweighted loss terms of one batch, with newly built modules; returns scalars by name.
 
-    Teachers are used in eval mode and without gradient, the student as it is given; models, batch and the global
-    random state are left as they were. Between equal widths projections are the identity.
+    Teachers run in eval mode and without gradients, the student in the mode that it has. Does not change the models,
+    the batch or the global random state. Projections between equal widths are the identity.
 
     Args:
-        method: a method's class, or the name of one that a plugin registers.
+        method: a method's class, or the name of a registered method.
         student: a transformers model with a head, float32 or float64.
-        teachers: as many as the method takes.
-        batch: padded; ``input_ids``, ``attention_mask``, ``token_type_ids`` where the model has them, and ``labels``,
-            or ``start_positions``, ``end_positions`` and ``answer_mask``; ``word_ids`` for a method that reads them.
-            The kind of task is inferred from the labels; ``labels`` [B, N] are masked tokens of unlabelled text.
-        stage: a stage's name; None is the first, or the general stage for unlabelled text.
-        config: the method's options; None or {} is every option at its default.
-        seed: the run's.
-        index: the step, counted from 0, of the stage's `steps`, which last `epochs`: for terms that depend on progress.
+        teachers: as many models as the method takes.
+        batch: padded tensors; ``input_ids``, ``attention_mask``, ``token_type_ids`` if the model has them; ``labels``,
+            or ``start_positions``, ``end_positions`` and ``answer_mask``; ``word_ids`` for methods that read them. The
+            kind of task is inferred from the labels; ``labels`` [B, N] are the masked tokens of unlabelled text.
+        stage: a stage's name; None: the first stage, or for unlabelled text the text stage.
+        config: the method's options; None or {}: the defaults.
+        seed: the seed of the run.
+        index: the step, counted from 0, of the stage's `steps`, which take `epochs`; for terms that depend on progress.
 
     Raises:
-        UserError: there is no such method, stage or step; the method refuses these models, or asks for what they cannot
-            give; it gives no terms, one that is no scalar, or a name that is taken.
+        UserError: the method, stage or step does not exist; the method refuses the models, or needs outputs that they
+            do not have; it returns no terms, a term that is not a scalar, or a reserved or duplicate name.
     """
     from harness.models.capture import Capture
 
-    cls = named(method) if isinstance(method, str) else method
+    cls = find_method(method) if isinstance(method, str) else method
     examples = Batch.from_mapping(batch)
-    made = bind(cls, cls.Config.model_validate(config or {}), examples.kind, student, teachers, seed=seed)
-    chosen = _stage(made, examples.kind, stage)
-    refuse_needs(made, chosen)
-    computed = compute(
-        made,
-        chosen,
+    bound = bind(cls, cls.Config.model_validate(config or {}), examples.kind, student, teachers, seed=seed)
+    selected = _stage(bound, examples.kind, stage)
+    require_supported_needs(bound, selected)
+    evaluated = evaluate_terms(
+        bound,
+        selected,
         examples,
         Capture(student),
         [Capture(teacher) for teacher in teachers],
-        at=Progress(index, steps, epochs),
+        progress=Progress(index, steps, epochs),
         generator=torch.Generator().manual_seed(seed),
     )
-    return dict(computed.terms)
+    return dict(evaluated.terms)
 
 
-def named(name: str) -> type[Method]:
-    """The method that a plugin registers under this name. Raises `UserError` if there is none."""
+def find_method(name: str) -> type[Method]:
+    """The registered method of this name. Raises `UserError` if there is none."""
     from harness.plugin_host.host import Host
 
     methods = Host.create().methods
@@ -118,30 +123,30 @@ def bind(
     *,
     seed: int = 0,
 ) -> Method:
-    """The method, bound to these models as a run's is.
+    """Create the method with its options and the shapes of these models, as a run does.
 
     Raises:
-        UserError: it takes another number of teachers, or refuses these models.
+        UserError: the method takes another number of teachers, or refuses these models.
     """
     from harness.models.families import shape
 
-    least, most, found = cls.min_teachers, cls.max_teachers, len(teachers)
-    if found < least or (most is not None and found > most):
-        takes = str(least) if least == most else f"{least} {'or more' if most is None else f'to {most}'}"
-        raise UserError(f"teachers: {cls.name} takes {takes}, found {found}")
+    least, most, count = cls.min_teachers, cls.max_teachers, len(teachers)
+    if count < least or (most is not None and count > most):
+        allowed = str(least) if least == most else f"{least} {'or more' if most is None else f'to {most}'}"
+        raise UserError(f"teachers: {cls.name} takes {allowed}, found {count}")
     labels = {"classification": student.config.num_labels, "regression": 1, "qa": 2, "text": 0}[kind]
     task = TaskInfo("tiny", kind, labels)
-    own = shape(student.config, "student")
-    theirs = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
-    made = cls(options, task=task, student=own, teachers=theirs, seed=seed)
-    problems = made.check(task, own, theirs)
+    student_shape = shape(student.config, "student")
+    teacher_shapes = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
+    method = cls(options, task=task, student=student_shape, teachers=teacher_shapes, seed=seed)
+    problems = method.check(task, student_shape, teacher_shapes)
     if problems:
         raise UserError(*problems)
-    return made
+    return method
 
 
-def refuse_needs(method: Method, stage: Stage) -> None:
-    """Raise `UserError` for what a stage asks of its models that they cannot give, as a suite does."""
+def require_supported_needs(method: Method, stage: Stage) -> None:
+    """Raise `UserError` if a stage needs outputs that its models do not have, with the messages of `validate`."""
     from harness.resolution.cell_resolution import check_needs
 
     problems = check_needs(stage, method.task, method.student, method.teachers)
@@ -150,31 +155,31 @@ def refuse_needs(method: Method, stage: Stage) -> None:
 
 
 @dataclass(frozen=True)
-class Computed:
-    """The terms of one batch, and the modules that they were computed with."""
+class EvaluatedTerms:
+    """The loss terms of one batch, and the modules that computed them."""
 
     terms: LossTerms
     modules: nn.ModuleDict
 
 
-def compute(
+def evaluate_terms(
     method: Method,
     stage: Stage,
     batch: Batch,
     student: Capture,
     teachers: Sequence[Capture],
     *,
-    at: Progress,
+    progress: Progress,
     generator: torch.Generator,
-    show: Show = as_they_are,
-) -> Computed:
-    """The terms of one batch, with freshly built modules.
+    hook: OutputHook = keep_outputs,
+) -> EvaluatedTerms:
+    """Evaluate the loss terms of one batch, with newly built modules.
 
     Raises:
-        UserError: the method gives no terms, one that is no scalar, or a name that is taken.
+        UserError: the method returns no terms, a term that is not a scalar, or a reserved or duplicate name.
     """
     from harness.models.initialization import seeded
-    from harness.training import term_names as names
+    from harness.training import term_names
     from harness.training.run import weighted_sum
 
     def forward(needs: Collection[str]) -> ModelOutputs:
@@ -186,38 +191,40 @@ def compute(
     logged: dict[str, float | Tensor] = {}
     step = Step(
         stage,
-        at.index,
-        at.steps,
-        at.epoch,
-        at.epochs,
+        progress.index,
+        progress.steps,
+        progress.epoch,
+        progress.epochs,
         modules,
         generator,
         log=logged.__setitem__,
         forward_student=forward,
     )
-    asked = stage.needs.teachers
-    read = [_taught(teacher, batch, names) for teacher, names in zip(teachers, asked, strict=bool(asked))]
-    shown = [show(f"teacher {i}", tensors) for i, tensors in enumerate(read, start=1)]
-    terms = method.losses(step, batch, show("student", forward(stage.needs.student)), shown)
+    needs = stage.needs.teachers
+    teacher_outputs = [
+        hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
+        for i, (teacher, names) in enumerate(zip(teachers, needs, strict=bool(needs)), start=1)
+    ]
+    terms = method.losses(step, batch, hook("student", forward(stage.needs.student)), teacher_outputs)
     try:
         weighted_sum(terms, method.weights(step))
-        names.check(terms, logged)
+        term_names.check(terms, logged)
     except ValueError as error:
         raise UserError(f"{method.name}, stage {stage.name!r}: {error}") from error
-    return Computed(terms, modules)
+    return EvaluatedTerms(terms, modules)
 
 
-def _taught(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
+def _teacher_outputs(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
     with torch.no_grad(), _eval_mode(teacher.model):
         return teacher.run(batch.inputs, needs, answer_mask=batch.answer_mask)
 
 
 def _stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
     general = method.general()
-    before = [general.stage] if general else []
-    stages = {each.name: each for each in (*method.stages(), *before)}
+    text_stages = [general.stage] if general else []
+    stages = {stage.name: stage for stage in (*method.stages(), *text_stages)}
     if name is None:
-        return before[0] if before and kind == "text" else next(iter(stages.values()))
+        return text_stages[0] if text_stages and kind == "text" else next(iter(stages.values()))
     if name not in stages:
         raise UserError(f"{method.name} has no stage {name!r}; {nearest(name, stages)}")
     return stages[name]
@@ -225,7 +232,7 @@ def _stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
 
 @contextmanager
 def _eval_mode(model: PreTrainedModel) -> Iterator[None]:
-    """In eval mode for a while; every module then gets back the mode that it had."""
+    """Put the model into eval mode, and restore the mode of every module on exit."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Random models of two layers, and batches of a few tokens for them."""
+"""Tiny random models, and batches of random tokens for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLS, SEP = 1, 2
 FIRST_WORD = 3
 
 MASKED = 0.25
-"""Share of a text's tokens that are masked."""
+"""Share of the tokens of unlabelled text that are masked."""
 
 
 def tiny_model(
@@ -33,10 +33,10 @@ def tiny_model(
     vocab: int = 64,
     seed: int = 0,
 ) -> PreTrainedModel:
-    """A random encoder with a head, in eval mode; the same for the same arguments. Takes up to 48 tokens.
+    """Build a random encoder with a head, in eval mode, for up to 48 tokens; equal arguments give equal weights.
 
-    `model_type` is any of transformers' encoders whose configuration speaks of these numbers: bert, roberta,
-    distilbert, electra, albert, ... The head of kind ``text`` predicts tokens. The global random state is left alone.
+    `model_type` is any transformers encoder whose configuration has these sizes: bert, roberta, distilbert, electra,
+    albert, ... The head for ``text`` is a masked-language-model head. Does not change the global random state.
     """
     from transformers import AutoConfig
 
@@ -51,7 +51,7 @@ def tiny_model(
 
 
 def tiny_task(kind: TaskKind, num_labels: int) -> Task:
-    """What stands for a task where there are no data but batches."""
+    """A `Task` without data, for tests that use batches only."""
     labels = tuple(f"class {i}" for i in range(num_labels)) if kind == "classification" else ()
     return Task("tiny", kind, _no_data, metrics=(), score="", labels=labels)
 
@@ -66,42 +66,46 @@ def tiny_batch(
     seed: int = 0,
     token_type_ids: bool = True,
 ) -> dict[str, Tensor]:
-    """`batch` random examples of ragged lengths, the first of them `length` tokens, padded, in transformers' naming.
+    """Make `batch` random examples of different lengths, padded, with the argument names of transformers models.
 
-    Each is [CLS] first [SEP] second [SEP], in words of up to two tokens: ``word_ids`` are those of `Batch`, which
-    models do not take. Labels are ``labels``, or for QA ``start_positions``, ``end_positions`` and ``answer_mask``
-    ([CLS] and the second part's words); the last example of a QA batch has no answer. Of text, tokens are masked, at
-    least one in each example: the last of the vocabulary stands in their place, and ``labels`` are what stood there.
+    The first example has `length` tokens. Each is [CLS] first [SEP] second [SEP], in words of up to two tokens:
+    ``word_ids`` as in `Batch`, which models do not take. Labels are ``labels``, or for QA ``start_positions``,
+    ``end_positions`` and ``answer_mask`` ([CLS] and the second part's words); the last QA example has no answer. In
+    text at least one token of each example is masked: it is replaced by the last token of the vocabulary, and
+    ``labels`` holds the original tokens.
+
+    Raises:
+        ValueError: `length` is below 6.
     """
     if length < 6:
         raise ValueError(f"length is {length}; two parts and three special tokens need at least 6")
     rng = torch.Generator().manual_seed(seed)
     lengths = torch.randint(6, length + 1, (batch,), generator=rng)
     lengths[0] = length
-    places = torch.arange(length)
-    real = places < lengths[:, None]
+    positions = torch.arange(length)
+    real = positions < lengths[:, None]
     first_sep = lengths[:, None] // 2 - 1
     last_sep = lengths[:, None] - 1
     ids = torch.randint(FIRST_WORD, vocab, (batch, length), generator=rng)
     ids[:, 0] = CLS
-    ids[(places == first_sep) | (places == last_sep)] = SEP
-    first = (places > 0) & (places < first_sep)
-    second = (places > first_sep) & (places < last_sep)
-    words = torch.where(first, (places - 1) // 2, torch.where(second, (places - first_sep - 1) // 2, -1))
-    made = {"input_ids": ids.masked_fill(~real, PAD), "attention_mask": real.long(), "word_ids": words}
+    ids[(positions == first_sep) | (positions == last_sep)] = SEP
+    first = (positions > 0) & (positions < first_sep)
+    second = (positions > first_sep) & (positions < last_sep)
+    words = torch.where(first, (positions - 1) // 2, torch.where(second, (positions - first_sep - 1) // 2, -1))
+    tensors = {"input_ids": ids.masked_fill(~real, PAD), "attention_mask": real.long(), "word_ids": words}
     if token_type_ids:
-        made["token_type_ids"] = ((places > first_sep) & real).long()
+        tensors["token_type_ids"] = ((positions > first_sep) & real).long()
     if kind == "classification":
-        made["labels"] = torch.randint(num_labels, (batch,), generator=rng)
+        tensors["labels"] = torch.randint(num_labels, (batch,), generator=rng)
     elif kind == "regression":
-        made["labels"] = torch.rand(batch, generator=rng)
+        tensors["labels"] = torch.rand(batch, generator=rng)
     elif kind == "text":
-        made |= _masked(made["input_ids"], words >= 0, vocab - 1, rng)
+        tensors |= _masked(tensors["input_ids"], words >= 0, vocab - 1, rng)
     else:
         start, end = first_sep[:, 0] + 1, last_sep[:, 0] - 1
         start[-1] = end[-1] = 0
-        made |= {"start_positions": start, "end_positions": end, "answer_mask": second | (places == 0)}
-    return made
+        tensors |= {"start_positions": start, "end_positions": end, "answer_mask": second | (positions == 0)}
+    return tensors
 
 
 def _masked(ids: Tensor, maskable: Tensor, mask: int, rng: torch.Generator) -> dict[str, Tensor]:

@@ -1,5 +1,4 @@
-"""Checks by short runs: a method trains, goes on from its checkpoint and trains beside others to the same bits, and
-leaves a student that plain transformers load."""
+"""Checks by short runs: training, bit-identical resume, bit-identity in a cohort, and export of the student."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from harness.execution import run_checkpoints
 from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.features import Row
 from harness.tasks.tokenization import chunked, concatenate
-from harness.testing.method_cases import CLASSES, Broken, Sizes, Subject
+from harness.testing.method_cases import CLASSES, CheckFailed, Sizes, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
 from harness.training.batch_stream import BatchStream, TokenizedTask
@@ -40,17 +39,17 @@ from harness.training.text_distillation import TextBatchStream, TextStageMethod
 CPU = torch.device("cpu")
 ROWS = 12
 STEPS = 3
-"""Of each stage, whatever length it gives itself."""
+"""Steps of each stage, in place of the length that it declares."""
 
 VOCABULARY = 64
 TRAINING = TrainingSpec(batch_size=4, lr=1e-3, log_every=1)
 
-Bits = tuple[dict[str, Tensor], list[dict[str, float]]]
-"""All that a run has learnt, and what it said on the way."""
+RunState = tuple[dict[str, Tensor], list[dict[str, float]]]
+"""The weights of the student and the modules, and the losses of every step."""
 
 
 class _Labels(Method):
-    """Company for a run: learns the labels alone."""
+    """Another method for the cohort: learns from the labels only."""
 
     name = "labels"
     min_teachers = max_teachers = 0
@@ -63,27 +62,28 @@ class _Labels(Method):
         return {"task": loss(student.logits, batch)}
 
 
-class Workshop:
-    """Where a subject's runs are made, under as many teachers as it takes."""
+class RunFactory:
+    """Builds runs of the checked method, with the most teachers that it is checked with."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.kind = subject.kind
-        self.sizes, sizes = subject.sizes
-        models = [self._model(sizes, 10 + i) for i in range(max(subject.teachers))]
-        self.teachers = {f"teacher {i}": Teacher(f"teacher {i}", each, "tiny", CPU) for i, each in enumerate(models, 1)}
+        self.student_sizes, teacher_sizes = subject.sizes
+        models = [self._model(teacher_sizes, 10 + i) for i in range(max(subject.teachers))]
+        names = [f"teacher {i}" for i in range(1, len(models) + 1)]
+        self.teachers = {name: Teacher(name, model, "tiny", CPU) for name, model in zip(names, models, strict=True)}
 
     def run(self, seed: int) -> Run:
-        """Of the subject's method."""
-        subject, student = self.subject, self._model(self.sizes, seed)
+        """A run of the checked method."""
+        subject, student = self.subject, self._model(self.student_sizes, seed)
         models = [teacher.model for teacher in self.teachers.values()]
-        made = bind(subject.method, subject.options, self.kind, student, models, seed=seed)
-        method = TextStageMethod(made, subject.general(made).stage) if self.kind == "text" else made
-        return self._run(made.name, method, student, list(self.teachers))
+        bound = bind(subject.method, subject.options, self.kind, student, models, seed=seed)
+        method = TextStageMethod(bound, subject.general(bound).stage) if self.kind == "text" else bound
+        return self._run(bound.name, method, student, list(self.teachers))
 
-    def company(self, seed: int) -> Run:
-        """Of a method that has nothing to do with it."""
-        student = self._model(self.sizes, seed)
+    def other_run(self, seed: int) -> Run:
+        """A run of another method, without teachers."""
+        student = self._model(self.student_sizes, seed)
         return self._run("labels", bind(_Labels, MethodConfig(), self.kind, student, [], seed=seed), student, [])
 
     def train(
@@ -92,13 +92,13 @@ class Workshop:
         stop: Callable[[], bool] = lambda: False,
         checkpoint: Callable[[Run], None] = lambda run: None,
     ) -> None:
-        """Side by side."""
+        """Train the runs as one cohort."""
         for _ in Cohort(self._stream(), self.teachers, runs, CPU).train(stop=stop, checkpoint=checkpoint):
             pass
 
     @cached_property
     def finished(self) -> Run:
-        """The subject's run, alone and uninterrupted."""
+        """The finished run of the checked method, trained alone and without interruption."""
         run = self.run(seed=1)
         self.train(run)
         return run
@@ -123,7 +123,7 @@ class Workshop:
         if self.kind != "text":
             return BatchStream(data, batch_size=TRAINING.batch_size, data_seed=1)
         subject = self.subject
-        general = subject.general(subject.cases[0].bound())
+        general = subject.general(subject.cases[0].bind())
         return TextBatchStream(
             data,
             _Vocabulary(),
@@ -135,7 +135,7 @@ class Workshop:
 
 
 class _Vocabulary:
-    """What masking has to know of a tokenizer."""
+    """The part of a tokenizer that masking uses."""
 
     mask_token_id = VOCABULARY - 1
 
@@ -144,14 +144,14 @@ class _Vocabulary:
 
 
 def encoded(kind: TaskKind) -> TokenizedTask:
-    """Random rows, as a tokenizer would have made them."""
+    """A tokenized data set of random rows."""
     batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5))
     train = concatenate(chunked(kind, _rows(batch)))
     return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
 
 
 def _rows(batch: Batch) -> Iterator[Row]:
-    assert batch.word_ids is not None  # of every tiny batch
+    assert batch.word_ids is not None  # every tiny batch has them
     labels = [0] * len(batch.ids) if batch.kind == "text" else batch.labels.tolist()
     for i, length in enumerate(batch.lengths.tolist()):
         yield Row(
@@ -166,87 +166,88 @@ def _rows(batch: Batch) -> Iterator[Row]:
 
 
 @lru_cache(maxsize=1)
-def _workshop(subject: Subject) -> Workshop:
-    """Of the subject whose checks are made now, one after another."""
-    return Workshop(subject)
+def _run_factory(subject: Subject) -> RunFactory:
+    """The run factory of the method that is being checked, shared by its checks."""
+    return RunFactory(subject)
 
 
 def training(subject: Subject) -> None:
-    """A short run ends without an error, and has trained its student."""
-    run = _workshop(subject).finished
+    """A short run finishes without an error and changes the student's weights."""
+    run = _run_factory(subject).finished
     if run.error is not None:
-        raise Broken(run.error)
-    before = _workshop(subject).run(seed=1).student.state_dict()
+        raise CheckFailed(run.error)
+    before = _run_factory(subject).run(seed=1).student.state_dict()
     if all(torch.equal(tensor, before[name]) for name, tensor in run.student.state_dict().items()):
-        raise Broken("after a run the student's weights are as they were")
+        raise CheckFailed("training did not change the student's weights")
 
 
 def resume(subject: Subject) -> None:
-    """A run that is stopped after every step, and goes on from its checkpoint, ends with the bits of one that is not.
+    """A run that is stopped and resumed from its checkpoint after every step is bit-identical to an uninterrupted one.
 
-    What the method keeps elsewhere than in the parameters and buffers of its modules is lost at every stop.
+    State that the method keeps outside the parameters and buffers of its modules is lost at every stop.
     """
-    workshop = _workshop(subject)
+    factory = _run_factory(subject)
     with TemporaryDirectory() as folder:
-        saved = Path(folder) / "run.pt"
-        run = workshop.run(seed=1)
+        checkpoint = Path(folder) / "run.pt"
+        run = factory.run(seed=1)
         while not run.ended:
-            run = _one_step(workshop, run, saved)
-    _same(run, workshop.finished, "stopped and resumed after every step")
+            run = _train_one_step(factory, run, checkpoint)
+    _require_identical(run, factory.finished, "stopped and resumed after every step")
 
 
-def _one_step(workshop: Workshop, run: Run, saved: Path) -> Run:
-    """The run after its next step: if it goes on, one that has begun from its checkpoint."""
-    place = run.position
-    workshop.train(run, stop=lambda: run.position > place, checkpoint=lambda run: run_checkpoints.save(run, saved))
+def _train_one_step(factory: RunFactory, run: Run, checkpoint: Path) -> Run:
+    """Train one step; returns the run if it has finished, else a new run restored from its checkpoint."""
+    start = run.position
+    factory.train(run, stop=lambda: run.position > start, checkpoint=lambda run: run_checkpoints.save(run, checkpoint))
     if run.ended:
         return run
-    again = workshop.run(seed=1)
-    if not run_checkpoints.restore(again, saved):
-        raise Broken("its checkpoint cannot be read: modules may hold parameters and buffers alone")
-    return again
+    resumed = factory.run(seed=1)
+    if not run_checkpoints.restore(resumed, checkpoint):
+        raise CheckFailed("the checkpoint cannot be read; modules may hold parameters and buffers only")
+    return resumed
 
 
 def cohort(subject: Subject) -> None:
-    """Beside others, and beside a run of its own kind with another seed, a run ends with the bits that it has alone."""
-    workshop = _workshop(subject)
-    run = workshop.run(seed=1)
-    workshop.train(workshop.company(seed=2), workshop.run(seed=2), run)
-    _same(run, workshop.finished, "beside other runs")
+    """In a cohort with a run of another method and one with another seed, a run is bit-identical to a run alone."""
+    factory = _run_factory(subject)
+    run = factory.run(seed=1)
+    factory.train(factory.other_run(seed=2), factory.run(seed=2), run)
+    _require_identical(run, factory.finished, "in a cohort with other runs")
 
 
-def _same(run: Run, expected: Run, how: str) -> None:
+def _require_identical(run: Run, expected: Run, condition: str) -> None:
     if run.error is not None:
-        raise Broken(f"{how}: {run.error}")
-    (mine, said), (theirs, told) = _bits(run), _bits(expected)
-    for name, tensor in theirs.items():
-        if name not in mine or not torch.equal(mine[name], tensor):
-            far = (mine[name].float() - tensor.float()).abs().max().item() if name in mine else float("nan")
-            raise Broken(f"{how}: {name} differs from an uninterrupted run's by up to {far:.3g}")
-    if said != told:
-        step = next(i for i, (one, other) in enumerate(zip(said, told, strict=True), start=1) if one != other)
-        raise Broken(f"{how}: the losses of step {step} are {said[step - 1]}, of an uninterrupted run {told[step - 1]}")
+        raise CheckFailed(f"{condition}: {run.error}")
+    (weights, losses), (expected_weights, expected_losses) = _state(run), _state(expected)
+    for name, tensor in expected_weights.items():
+        if name not in weights or not torch.equal(weights[name], tensor):
+            found = name in weights
+            difference = (weights[name].float() - tensor.float()).abs().max().item() if found else float("nan")
+            raise CheckFailed(f"{condition}: {name} differs from an uninterrupted run's by up to {difference:.3g}")
+    for step, (actual, wanted) in enumerate(zip(losses, expected_losses, strict=True), start=1):
+        if actual != wanted:
+            raise CheckFailed(f"{condition}: the losses of step {step} are {actual}, in an uninterrupted run {wanted}")
 
 
-def _bits(run: Run) -> Bits:
-    learnt = {**run.student.state_dict(), **{f"modules.{name}": t for name, t in run.modules.state_dict().items()}}
-    return learnt, [point.terms for point in run.history]
+def _state(run: Run) -> RunState:
+    modules = {f"modules.{name}": tensor for name, tensor in run.modules.state_dict().items()}
+    return {**run.student.state_dict(), **modules}, [point.terms for point in run.history]
 
 
 def export(subject: Subject) -> None:
-    """Plain transformers load the trained student, with no key too few or too many, and it answers the same."""
-    run = _workshop(subject).finished
+    """The exported student loads with plain transformers, without missing or unexpected keys, and its outputs agree."""
+    run = _run_factory(subject).finished
     special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
-    auto = special.get(subject.kind, AutoModelForSequenceClassification)
+    auto_class = special.get(subject.kind, AutoModelForSequenceClassification)
     with TemporaryDirectory() as folder, quiet_transformers():
         run.student.save_pretrained(folder)
-        loaded, info = auto.from_pretrained(folder, output_loading_info=True)
-    astray = {what: keys for what, keys in info.items() if keys}
-    if astray:
-        raise Broken(f"plain transformers load the student with {astray}")
+        loaded, info = auto_class.from_pretrained(folder, output_loading_info=True)
+    mismatches = {kind: keys for kind, keys in info.items() if keys}
+    if mismatches:
+        raise CheckFailed(f"transformers loads the exported student with {mismatches}")
     inputs = subject.cases[0].batch.inputs
     with torch.no_grad():
-        answers = zip(run.student.eval()(**inputs).to_tuple(), loaded.eval()(**inputs).to_tuple(), strict=True)
-        far = max(float((own - plain).abs().max()) for own, plain in answers)
-    if far > 1e-5:
-        raise Broken(f"loaded by plain transformers, the student's answers differ by up to {far:.3g}")
+        outputs = zip(run.student.eval()(**inputs).to_tuple(), loaded.eval()(**inputs).to_tuple(), strict=True)
+        difference = max(float((trained - exported).abs().max()) for trained, exported in outputs)
+    if difference > 1e-5:
+        raise CheckFailed(f"loaded by transformers, the exported student's outputs differ by up to {difference:.3g}")

@@ -236,4 +236,4 @@ class Cohort:
 def _versions(data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> list[int]:
     """The number of in-place changes of every tensor that runs share. A view counts with the tensor it is a view of."""
     shared: list[Batch | TeacherOutputs] = [*data.batches.values(), *teachers.values()]
-    return [tensor._version for each in shared for tensor in each.every()]
+    return [tensor._version for each in shared for tensor in each.tensors()]

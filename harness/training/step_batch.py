@@ -43,7 +43,7 @@ class StepBatch:
 
     def pinned(self) -> StepBatch:
         """The same in pinned memory."""
-        return self._each(Batch.pinned)
+        return self._each(Batch.pin_memory)
 
     def _each(self, change: Callable[[Batch], Batch]) -> StepBatch:
         return replace(self, batches={reader: change(batch) for reader, batch in self.batches.items()})
@@ -57,10 +57,10 @@ class TeacherOutputs:
     groups: list[ModelOutputs]
     whole: ModelOutputs | None = None
 
-    def every(self) -> list[torch.Tensor]:
+    def tensors(self) -> list[torch.Tensor]:
         """All tensors there are."""
         whole = [self.whole] if self.whole is not None else []
-        return [tensor for each in (*self.groups, *whole) for tensor in each.every()]
+        return [tensor for each in (*self.groups, *whole) for tensor in each.tensors()]
 
 
 def join_groups(groups: Sequence[ModelOutputs], tokens: int, kind: TaskKind) -> ModelOutputs:

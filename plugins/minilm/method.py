@@ -1,4 +1,4 @@
-"""Relations between tokens in one layer of the teacher, learnt by the student's last; then the labels."""
+"""MiniLM: the student's last layer learns the self-attention relations of one teacher layer; then the labels."""
 
 from __future__ import annotations
 
@@ -25,47 +25,48 @@ from harness import (
 )
 from harness.api.losses import relation_kl, task_loss
 
-MOST_RELATION_HEADS = 48
+MAX_RELATION_HEADS = 48
+"""The default number of relation heads does not exceed this: 48 for width 768 in the second paper."""
 
 
 class MiniLMConfig(MethodConfig):
     """Options of minilm."""
 
-    apart: ClassVar[frozenset[str]] = frozenset({"assistant"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"assistant"})
 
     version: Literal[1, 2] = Field(
-        1, description="1: attention and value relations of each head; 2: Q-Q, K-K, V-V of relation heads"
+        1, description="1: attention and value relations of each head; 2: Q-Q, K-K and V-V of relation heads"
     )
     relation_heads: int | None = Field(
         None,
         ge=1,
-        description="version 2 only; it divides both widths; default: their largest common divisor up to 48",
+        description="version 2 only; must divide both widths; default: their largest common divisor up to 48",
     )
-    teacher_layer: int | None = Field(None, ge=1, description="the layer that is learnt from; default: the last")
+    teacher_layer: int | None = Field(None, ge=1, description="the teacher layer to learn from; default: the last")
     assistant: bool = Field(
         False,
-        description="general stage: the teacher teaches an assistant of its own depth and the student's width first,"
-        " and that one the student",
+        description="text stage: the teacher first trains an assistant of its own depth and the student's width, which"
+        " then teaches the student",
     )
 
     @model_validator(mode="after")
     def _relation_heads_are_of_version_2(self) -> MiniLMConfig:
         if self.version == 1 and self.relation_heads is not None:
-            raise ValueError(f"relation_heads is {self.relation_heads}, but version 1 has none: take version 2")
+            raise ValueError(f"relation_heads is {self.relation_heads}, but version 1 has none; set version: 2")
         return self
 
     @model_validator(mode="after")
     def _an_assistant_teaches_with_its_last_layer(self) -> MiniLMConfig:
         if self.assistant and self.teacher_layer is not None:
             raise ValueError(
-                f"teacher_layer is {self.teacher_layer}, but an assistant learns and teaches with its last layer: take"
-                " one of them"
+                f"teacher_layer is {self.teacher_layer}, but an assistant learns and teaches with its last layer; set"
+                " only one of teacher_layer and assistant"
             )
         return self
 
 
 class MiniLM(Method):
-    """Stage distill: relations of the last layers; stage finetune: the labels."""
+    """Stage distill: self-attention relations of the last layers; stage finetune: the labels."""
 
     name = "minilm"
     summary = "self-attention relations of the last layer, then the labels (Wang et al. 2020, 2021)"
@@ -87,12 +88,12 @@ class MiniLM(Method):
         (teacher,) = teachers
         problems = []
         if self.config.version == 1 and student.heads != teacher.heads:
-            heads = f"{student.name} has {student.heads}, {teacher.name} has {teacher.heads}"
-            problems.append(Problem(f"minilm version 1 needs equal numbers of heads (version 2 does not): {heads}"))
-        asked = self.config.relation_heads
-        if asked is not None and (student.hidden % asked or teacher.hidden % asked):
+            counts = f"{student.name} has {student.heads}, {teacher.name} has {teacher.heads}"
+            problems.append(Problem(f"minilm version 1 needs equal numbers of heads (version 2 does not): {counts}"))
+        heads = self.config.relation_heads
+        if heads is not None and (student.hidden % heads or teacher.hidden % heads):
             widths = f"{student.name} has {student.hidden}, {teacher.name} has {teacher.hidden}"
-            problems.append(Problem(f"relation_heads {asked} does not divide both widths: {widths}"))
+            problems.append(Problem(f"relation_heads {heads} does not divide both widths: {widths}"))
         if self.teacher_layer > teacher.layers:
             problems.append(
                 Problem(f"teacher_layer is {self.teacher_layer}; {teacher.name} has {teacher.layers} layers")
@@ -101,23 +102,24 @@ class MiniLM(Method):
 
     @property
     def teacher_layer(self) -> int:
+        """The teacher layer to learn from, counted from 1."""
         layer: int | None = self.config.teacher_layer
         return layer or self.teachers[0].layers
 
     @property
     def relation_heads(self) -> int | None:
-        """Of version 2; None, each model's own heads, in version 1."""
+        """The number of relation heads in version 2; None in version 1, which uses the attention heads."""
         if self.config.version == 1:
             return None
-        asked: int | None = self.config.relation_heads
-        return asked or _largest_divisor(math.gcd(self.student.hidden, self.teachers[0].hidden), MOST_RELATION_HEADS)
+        heads: int | None = self.config.relation_heads
+        return heads or _largest_divisor(math.gcd(self.student.hidden, self.teachers[0].hidden), MAX_RELATION_HEADS)
 
     def notes(self) -> Mapping[str, Any]:
         notes = {"teacher_layer": self.teacher_layer}
         return notes if self.relation_heads is None else {**notes, "relation_heads": self.relation_heads}
 
     def general(self) -> General:
-        """On unlabelled text, as the papers have it: the losses of stage distill."""
+        """The losses of stage distill on unlabelled text, as in both papers."""
         options = {name: getattr(self.config, name) for name in ("version", "relation_heads", "teacher_layer")}
         assistant = {"layers": self.teachers[0].layers} if self.config.assistant else None
         return General(Stage("general", self._relations), options=options, assistant=assistant)
@@ -136,9 +138,9 @@ class MiniLM(Method):
         if step.stage.name == "finetune":
             return {"task": task_loss(student.logits, batch)}
         (teacher,) = teachers
-        own, theirs = self.student.layers, self.teacher_layer
-        q_s, k_s, v_s = student.queries[own], student.keys[own], student.values[own]
-        q_t, k_t, v_t = teacher.queries[theirs], teacher.keys[theirs], teacher.values[theirs]
+        m, g = self.student.layers, self.teacher_layer
+        q_s, k_s, v_s = student.queries[m], student.keys[m], student.values[m]
+        q_t, k_t, v_t = teacher.queries[g], teacher.keys[g], teacher.values[g]
         if self.config.version == 1:
             return {
                 "attention": relation_kl((q_s, k_s), (q_t, k_t), batch.mask),
@@ -148,5 +150,5 @@ class MiniLM(Method):
         return {name: relation_kl(s, t, batch.mask, heads=self.relation_heads) for name, (s, t) in pairs.items()}
 
 
-def _largest_divisor(number: int, most: int) -> int:
-    return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
+def _largest_divisor(number: int, maximum: int) -> int:
+    return max(divisor for divisor in range(1, maximum + 1) if number % divisor == 0)

@@ -1,4 +1,4 @@
-"""What MiniLM asks of its models, and how it splits a run. Its terms are held to their formulas in tests/reference."""
+"""Stages, options and model checks of minilm. tests/reference compares the terms with their formulas."""
 
 import pytest
 from pydantic import ValidationError
@@ -15,18 +15,18 @@ def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
 
 
-def made(config=None, **student):
+def bound_method(config=None, **student):
     cls = Host.create().methods["minilm"]
-    own, teacher = ModelShape("small", **{"layers": 6, "hidden": 312, "heads": 12, "ffn": 1200, **student}), BASE
+    shape = ModelShape("small", **{"layers": 6, "hidden": 312, "heads": 12, "ffn": 1200, **student})
     task = TaskInfo("sst2", "classification", 2)
-    return cls(cls.Config(**(config or {})), task=task, student=own, teachers=[teacher], seed=1)
+    return cls(cls.Config(**(config or {})), task=task, student=shape, teachers=[BASE], seed=1)
 
 
 BASE = ModelShape("base", 12, 768, 12, 3072)
 
 
-def test_the_labels_come_last():
-    assert [(stage.name, stage.share, bool(stage.needs.teachers)) for stage in made().stages()] == [
+def test_stage_finetune_comes_last():
+    assert [(stage.name, stage.share, bool(stage.needs.teachers)) for stage in bound_method().stages()] == [
         ("distill", 2, True),
         ("finetune", 1, False),
     ]
@@ -34,23 +34,23 @@ def test_the_labels_come_last():
 
 @pytest.mark.parametrize(("hidden", "heads"), [(768, 48), (312, 24), (384, 48), (128, 32)])
 def test_relation_heads_are_the_largest_common_divisor_up_to_48(hidden, heads):
-    assert made({"version": 2}, hidden=hidden).notes() == {"teacher_layer": 12, "relation_heads": heads}
+    assert bound_method({"version": 2}, hidden=hidden).notes() == {"teacher_layer": 12, "relation_heads": heads}
 
 
-def test_what_cannot_be_names_both_numbers():
+def test_errors_for_models_name_both_numbers():
     batch = tiny_batch("classification")
 
-    def refused(words, config, **student):
+    def expect_error(words, config, **student):
         with pytest.raises(UserError, match=words):
             loss_terms("minilm", student=double(**student), teachers=[double()], batch=batch, config=config)
 
-    refused("student has 2, teacher 1 has 4", {}, heads=2)
-    refused(
+    expect_error("student has 2, teacher 1 has 4", {}, heads=2)
+    expect_error(
         "relation_heads 16 does not divide both widths: student has 24, teacher 1 has 32",
         {"version": 2, "relation_heads": 16},
         hidden=24,
         heads=3,
     )
-    refused("teacher_layer is 3; teacher 1 has 2 layers", {"teacher_layer": 3})
+    expect_error("teacher_layer is 3; teacher 1 has 2 layers", {"teacher_layer": 3})
     with pytest.raises(ValidationError, match="relation_heads is 12, but version 1 has none"):
-        made({"relation_heads": 12})
+        bound_method({"relation_heads": 12})

@@ -1,4 +1,4 @@
-"""MLKD-BERT's stages, switches and refusals. Its terms are held to their formulas in tests/reference."""
+"""Stages, switches and model checks of mlkd_bert. tests/reference compares the terms with their formulas."""
 
 import pytest
 from transformers import PreTrainedModel
@@ -9,7 +9,7 @@ from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
-SIX = ["emb", "mha", "ffn", "ss", "sc", "kd"]
+LOSSES = ["emb", "mha", "ffn", "ss", "sc", "kd"]
 BASE = ModelShape("base", 12, 768, 12, 3072)
 
 
@@ -17,48 +17,48 @@ def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
 
 
-def made(kind="classification", config=None, **student):
+def bound_method(kind="classification", config=None, **student):
     cls = Host.create().methods["mlkd_bert"]
-    own = ModelShape("small", **{"layers": 4, "hidden": 312, "heads": 12, "ffn": 1200, **student})
+    shape = ModelShape("small", **{"layers": 4, "hidden": 312, "heads": 12, "ffn": 1200, **student})
     task = TaskInfo("some", kind, 2)
-    return cls(cls.Config(**(config or {})), task=task, student=own, teachers=[BASE], seed=1)
+    return cls(cls.Config(**(config or {})), task=task, student=shape, teachers=[BASE], seed=1)
 
 
-@pytest.mark.parametrize("off", SIX)
+@pytest.mark.parametrize("off", LOSSES)
 def test_every_loss_has_a_switch(off):
-    method = made(config={off: False})
+    method = bound_method(config={off: False})
     models = {"student": double(seed=1), "teachers": [double(seed=2)]}
-    named = [stage.name for stage in method.stages()]
-    assert named == ["stage1", "stage2"]
+    stage_names = [stage.name for stage in method.stages()]
+    assert stage_names == ["stage1", "stage2"]
     batch = tiny_batch("classification")
-    terms = [loss_terms("mlkd_bert", **models, batch=batch, stage=stage, config={off: False}) for stage in named]
-    assert [name for each in terms for name in each] == [name for name in SIX if name != off]
-    wanted = set().union(*(stage.needs.student for stage in method.stages()))
+    terms = [loss_terms("mlkd_bert", **models, batch=batch, stage=stage, config={off: False}) for stage in stage_names]
+    assert [name for stage_terms in terms for name in stage_terms] == [name for name in LOSSES if name != off]
+    needs = set().union(*(stage.needs.student for stage in method.stages()))
     reads = {"emb": "embeddings", "mha": "context[1]", "ffn": "hidden[1]", "kd": "logits"}
-    assert {name: need in wanted for name, need in reads.items()} == {name: name != off for name in reads}
+    assert {name: need in needs for name, need in reads.items()} == {name: name != off for name in reads}
 
 
-def test_contrast_is_off_without_classes_and_the_record_says_so():
-    assert "sc" not in made("classification").notes()
+def test_contrast_is_off_and_noted_without_classes():
+    assert "sc" not in bound_method("classification").notes()
     for kind in ("regression", "qa"):
-        method = made(kind)
+        method = bound_method(kind)
         assert method.notes()["sc"] == f"off: a {kind} task has no classes"
         assert [stage.batch_dependent for stage in method.stages()] == [frozenset(), {"ss"}]
-    assert made("classification").stages()[1].batch_dependent == {"ss", "sc"}
-    assert made("classification").notes()["layer_map"] == [[3], [6], [9], [12]]
+    assert bound_method("classification").stages()[1].batch_dependent == {"ss", "sc"}
+    assert bound_method("classification").notes()["layer_map"] == [[3], [6], [9], [12]]
 
 
 def test_a_stage_without_losses_is_left_out():
-    assert [stage.name for stage in made(config=dict.fromkeys(SIX[:3], False)).stages()] == ["stage2"]
+    assert [stage.name for stage in bound_method(config=dict.fromkeys(LOSSES[:3], False)).stages()] == ["stage2"]
     only_contrast = {"config": dict.fromkeys(["emb", "mha", "ffn", "ss", "kd"], False)}
-    method = made("qa", **only_contrast)
+    method = bound_method("qa", **only_contrast)
     (problem,) = method.check(method.task, method.student, method.teachers)
     assert "every loss of mlkd_bert is off for some, which is qa" in str(problem)
 
 
-def test_what_cannot_be_names_both_numbers():
+def test_errors_for_models_name_both_numbers():
     def messages(**student):
-        method = made(**student)
+        method = bound_method(**student)
         return [str(problem) for problem in method.check(method.task, method.student, method.teachers)]
 
     assert messages(heads=3) == messages(heads=12) == []

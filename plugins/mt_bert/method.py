@@ -1,4 +1,4 @@
-"""One stage: hidden states and predictions of several teachers, and the labels."""
+"""MT-BERT: one stage with hidden states and predictions of several teachers, and the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness import (
     TaskInfo,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api import losses as shared
 
 
@@ -33,17 +33,17 @@ class MTBERTConfig(MethodConfig):
     """Options of mt_bert."""
 
     temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
-        1.0, gt=0, description="softens both sides of the distillation loss (paper: 1)"
+        1.0, gt=0, description="temperature of the distillation loss (paper: 1)"
     )
     cofinetune: bool = Field(
-        True, description="train the teachers together, under one head; false: each is fine-tuned by itself"
+        True, description="fine-tune the teachers jointly with one head; false: fine-tune each separately"
     )
     hidden_loss: bool = Field(True, description="learn from the teachers' hidden states")
-    weighting: bool = Field(True, description="let a teacher that is wrong on an example teach less there")
+    weighting: bool = Field(True, description="weigh a teacher less on examples where its loss is high")
 
 
 class MTBERT(Method):
-    """hidden + distillation + task, from teachers that were fine-tuned together."""
+    """The loss hidden + distillation + task, with jointly fine-tuned teachers."""
 
     name = "mt_bert"
     summary = "several teachers, fine-tuned together, each weighed by how right it is (Wu et al. 2021)"
@@ -59,27 +59,27 @@ class MTBERT(Method):
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         if not self.config.hidden_loss:
             return ()
-        found = ((each, layer_mapping.check("uniform", student.layers, each.layers)) for each in teachers)
-        return [Problem(f"{teacher.name}: {problem.message}") for teacher, problem in found if problem]
+        checks = ((teacher, layer_mapping.check("uniform", student.layers, teacher.layers)) for teacher in teachers)
+        return [Problem(f"{teacher.name}: {problem.message}") for teacher, problem in checks if problem]
 
     def cofinetuning(self) -> Cofinetuning | None:
         return Cofinetuning(_sum_of_task_losses) if self.config.cofinetune else None
 
     @property
     def layer_maps(self) -> tuple[tuple[int, ...], ...]:
-        """For each teacher, the layer that each student layer learns from; nothing without the hidden loss."""
+        """For each teacher, the teacher layer of each student layer; empty without the hidden loss."""
         if not self.config.hidden_loss:
             return tuple(() for _ in self.teachers)
         maps = (layer_mapping.layer_map("uniform", self.student.layers, t.layers, self.seed) for t in self.teachers)
-        return tuple(tuple(layer for (layer,) in each) for each in maps)
+        return tuple(tuple(layer for (layer,) in layer_map) for layer_map in maps)
 
     def notes(self) -> Mapping[str, Any]:
-        return {"layer_maps": [list(each) for each in self.layer_maps]}
+        return {"layer_maps": [list(layer_map) for layer_map in self.layer_maps]}
 
     def stages(self) -> Sequence[Stage]:
-        own = range(1, self.student.layers + 1) if self.config.hidden_loss else ()
-        theirs = [["logits", *layers("hidden", each)] for each in self.layer_maps]
-        return [Stage("distill", Needs(student=["logits", *layers("hidden", own)], teachers=theirs))]
+        student_layers = range(1, self.student.layers + 1) if self.config.hidden_loss else ()
+        teachers = [["logits", *layers("hidden", layer_map)] for layer_map in self.layer_maps]
+        return [Stage("distill", Needs(student=["logits", *layers("hidden", student_layers)], teachers=teachers))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
         return nn.ModuleDict(
@@ -92,12 +92,12 @@ class MTBERT(Method):
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         terms = {
-            "distillation": torch.stack([self._distillation(batch, student, each) for each in teachers]).sum(),
+            "distillation": torch.stack([self._distillation(batch, student, teacher) for teacher in teachers]).sum(),
             "task": shared.task_loss(student.logits, batch),
         }
-        return (
-            {"hidden": self._hidden(step.modules, batch, student, teachers), **terms} if self.layer_maps[0] else terms
-        )
+        if not self.layer_maps[0]:
+            return terms
+        return {"hidden": self._hidden(step.modules, batch, student, teachers), **terms}
 
     def _hidden(
         self, modules: nn.ModuleDict, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]
@@ -111,12 +111,14 @@ class MTBERT(Method):
         return torch.stack(terms).sum()
 
     def _distillation(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
-        """Of one teacher: CE(softmax(z_T / t), softmax(z_S / t)) / (1 + CE(z_T, y)) of each example, then their mean.
-        For QA the quotient is taken for start and for end."""
-        crossed = shared.soft_cross_entropies(student.logits, teacher.logits, batch, self.config.temperature)
+        """The loss of one teacher: CE(softmax(z_T / t), softmax(z_S / t)) / (1 + CE(z_T, y)), mean over examples.
+
+        For QA the quotient is computed for start and end separately.
+        """
+        cross_entropy = shared.soft_cross_entropies(student.logits, teacher.logits, batch, self.config.temperature)
         if self.config.weighting:
-            crossed = crossed / (1 + shared.task_losses(teacher.logits, batch))
-        return crossed.mean()
+            cross_entropy = cross_entropy / (1 + shared.task_losses(teacher.logits, batch))
+        return cross_entropy.mean()
 
 
 def _projection(teacher: int, layer: int) -> str:
@@ -124,6 +126,6 @@ def _projection(teacher: int, layer: int) -> str:
 
 
 def _sum_of_task_losses(batches: Sequence[Batch], teachers: Sequence[ModelOutputs]) -> LossTerms:
-    """Of each teacher in the tokens that it read."""
-    read = zip(batches, teachers, strict=True)
-    return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, (batch, teacher) in enumerate(read, start=1)}
+    """The task loss of each teacher, with the labels for its own tokens."""
+    pairs = zip(batches, teachers, strict=True)
+    return {f"task_{i}": shared.task_loss(teacher.logits, batch) for i, (batch, teacher) in enumerate(pairs, start=1)}

@@ -1,4 +1,4 @@
-"""Two stages: the teacher's intermediate tensors first, then its predictions."""
+"""TinyBERT: two stages, first the teacher's intermediate outputs, then its predictions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness import (
     TaskInfo,
     layers,
 )
-from harness.api import layer_mapping as layer_mapping
+from harness.api import layer_mapping
 from harness.api import losses as shared
 
 from .augmentation import AugmentConfig, augmentation
@@ -37,35 +37,35 @@ class TinyBERTConfig(MethodConfig):
 
     attention_loss: Literal["mse", "kl", "cosine"] = Field(
         "mse",
-        description="mse: of the scores before the softmax (paper, eq. 7); kl, cosine: of the attention probabilities",
+        description="mse: of scores before the softmax (paper, equation 7); kl, cosine: of attention probabilities",
     )
-    mapping: layer_mapping.Mapping = Field("uniform", description="which teacher layer each student layer learns from")
+    mapping: layer_mapping.LayerMapping = Field(
+        "uniform", description="which teacher layer each student layer learns from"
+    )
     attention_weight: Annotated[float, Search(0.1, 10.0, log=True)] = Field(
         1.0, ge=0, description="weight of the attention loss"
     )
     representation_weight: float = Field(1.0, ge=0, description="weight of the hidden and embedding losses")
     temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
-        1.0, gt=0, description="of the prediction stage (paper, section 3.1: 1)"
+        1.0, gt=0, description="temperature of the prediction stage (paper, section 3.1: 1)"
     )
-    projection_bias: bool = Field(
-        False, description="the learnable maps between widths have a bias (authors' code: fit_dense)"
-    )
+    projection_bias: bool = Field(False, description="projections have a bias (authors' code: fit_dense)")
     regression_loss: Literal["teacher", "labels"] = Field(
         "teacher",
-        description="what the prediction stage of a regression task compares with: the teacher's predictions, or the"
-        " labels (authors' code)",
+        description="target of the prediction stage of a regression task: the teacher's predictions, or the labels"
+        " (authors' code)",
     )
     augment: StrictBool | AugmentConfig = Field(
         False,
-        description="learn from variants of the sentences too (paper, appendix A); true: as in the paper, or a map"
-        " of variants, probability, candidates, model, vectors, seed; questions are not augmented",
+        description="train on augmented sentences, too (paper, appendix A); true: as in the paper; or a mapping of"
+        " variants, probability, candidates, model, vectors, seed; QA is not augmented",
     )
 
-    apart: ClassVar[frozenset[str]] = frozenset({"augment"})
+    keyed_separately: ClassVar[frozenset[str]] = frozenset({"augment"})
 
 
 class TinyBERT(Method):
-    """Intermediate stage: attention, hidden and embedding losses; prediction stage: soft cross-entropy."""
+    """Stage intermediate: attention, hidden and embedding losses; stage prediction: soft cross-entropy."""
 
     name = "tinybert"
     summary = "attention, hidden states and embeddings first, then predictions (Jiao et al. 2020)"
@@ -89,47 +89,44 @@ class TinyBERT(Method):
 
     @property
     def layer_map(self) -> layer_mapping.LayerMap:
-        """Teacher layers of each student layer."""
+        """The teacher layers of each student layer."""
         return layer_mapping.layer_map(self.config.mapping, self.student.layers, self.teachers[0].layers, self.seed)
 
     def notes(self) -> Mapping[str, Any]:
-        chosen: dict[str, Any] = {"layer_map": [list(sources) for sources in self.layer_map]}
+        notes: dict[str, Any] = {"layer_map": [list(sources) for sources in self.layer_map]}
         if self.config.augment is not False and self.augmentation() is None:
-            chosen["augment"] = "off: the paper augments sentences and pairs of them, not questions and their contexts"
-        return chosen
+            notes["augment"] = "off: the paper augments sentences and pairs of them, not questions and their contexts"
+        return notes
 
     def augmentation(self) -> Augmentation | None:
-        asked = self.config.augment
-        if asked is False or self.task.kind == "qa":
+        augment = self.config.augment
+        if augment is False or self.task.kind == "qa":
             return None
-        return augmentation(AugmentConfig() if asked is True else asked)
+        return augmentation(AugmentConfig() if augment is True else augment)
 
     def general(self) -> General:
-        """On unlabelled text, the losses of stage intermediate (paper, section 3.2)."""
+        """The losses of stage intermediate on unlabelled text (general distillation: paper, section 3.2)."""
         names = ("attention_loss", "mapping", "attention_weight", "representation_weight", "projection_bias")
         options = {name: getattr(self.config, name) for name in names}
         return General(Stage("general", self._intermediate), options=options)
 
     def stages(self) -> Sequence[Stage]:
-        prediction = Needs(student=["logits"], teachers=[] if self._learns_labels else [["logits"]])
+        prediction = Needs(student=["logits"], teachers=[] if self._uses_labels else [["logits"]])
         return [Stage("intermediate", self._intermediate, share=2), Stage("prediction", prediction, share=1)]
 
     @property
-    def _learns_labels(self) -> bool:
-        """Whether the prediction stage compares with the labels."""
+    def _uses_labels(self) -> bool:
+        """Whether the prediction stage learns from the labels in place of the teacher."""
         return self.task.kind == "regression" and bool(self.config.regression_loss == "labels")
 
     @property
     def _intermediate(self) -> Needs:
-        own = range(1, self.student.layers + 1)
-        theirs = sorted({layer for sources in self.layer_map for layer in sources})
-        return Needs(
-            student=self._of_layers(own),
-            teachers=[self._of_layers(theirs)],
-        )
+        student_layers = range(1, self.student.layers + 1)
+        teacher_layers = sorted({layer for sources in self.layer_map for layer in sources})
+        return Needs(student=self._outputs(student_layers), teachers=[self._outputs(teacher_layers)])
 
-    def _of_layers(self, indices: Sequence[int]) -> list[str]:
-        """Queries and keys in place of scores, which for a large batch would be much larger than all else."""
+    def _outputs(self, indices: Sequence[int]) -> list[str]:
+        """Names of the outputs of these layers. Queries and keys replace the scores, which take much more memory."""
         return ["embeddings", *(need for name in ("hidden", "queries", "keys") for need in layers(name, indices))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
@@ -139,7 +136,7 @@ class TinyBERT(Method):
         return nn.ModuleDict({name: shared.projection(student.hidden, teacher.hidden, bias=bias) for name in names})
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        if step.stage.name == "prediction" and self._learns_labels:
+        if step.stage.name == "prediction" and self._uses_labels:
             return {"prediction": shared.task_loss(student.logits, batch)}
         (teacher,) = teachers
         if step.stage.name == "prediction":
@@ -167,8 +164,11 @@ class TinyBERT(Method):
         return torch.stack(terms).sum()
 
     def _attention(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
-        """Equation 7, or its variants of the study, summed over student layers. The mean of a block is that of its
-        scores for an MSE of scores, of its probabilities otherwise."""
+        """Equation 7, or its variants of Dankar et al. 2023, summed over student layers.
+
+        With mapping ``mean`` the teacher layers' scores are averaged for `mse`, their probabilities for `kl` and
+        `cosine`.
+        """
         losses = {"mse": shared.score_mse, "kl": shared.attention_kl, "cosine": shared.attention_cosine}
         loss = losses[self.config.attention_loss]
         terms = [

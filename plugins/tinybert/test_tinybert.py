@@ -1,4 +1,4 @@
-"""What TinyBERT asks of its models. Its terms are held to their formulas in tests/reference."""
+"""Model checks of tinybert. tests/reference compares the terms with their formulas."""
 
 import pytest
 from transformers import PreTrainedModel
@@ -11,7 +11,7 @@ def double(**sizes) -> PreTrainedModel:
     return tiny_model(**sizes).double()
 
 
-def test_what_cannot_be_names_both_numbers():
+def test_errors_for_models_name_both_numbers():
     batch = tiny_batch("classification")
     with pytest.raises(UserError, match=r"student has 2, teacher 1 has 4"):
         loss_terms("tinybert", student=double(heads=2), teachers=[double()], batch=batch)

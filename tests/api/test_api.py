@@ -1,4 +1,4 @@
-"""The modules that plugins import depend on no other module of the harness."""
+"""The modules of `harness.api` import no other part of the harness, and nothing heavy."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ HEAVY = {"transformers", "datasets", "matplotlib", "pandas"}
 
 
 def imported_by(modules: set[str]) -> set[str]:
-    """The modules that a new process has after importing these."""
+    """The modules in a new process after importing `modules`."""
     code = f"import {', '.join(sorted(modules))}, json, sys; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(run.stdout))
@@ -41,7 +41,7 @@ def imported_by(modules: set[str]) -> set[str]:
     ("modules", "heavy"), [(WITHOUT_TORCH, HEAVY | {"torch"}), (WITHOUT_TORCH | WITH_TORCH, HEAVY)]
 )
 def test_the_modules_of_the_interface_import_no_other_part_of_the_harness(modules, heavy):
-    found = imported_by(modules)
-    assert modules <= found
-    assert {name for name in found if name.split(".")[0] == "harness"} <= modules | PACKAGES
-    assert found & heavy == set()
+    imported = imported_by(modules)
+    assert modules <= imported
+    assert {name for name in imported if name.split(".")[0] == "harness"} <= modules | PACKAGES
+    assert imported & heavy == set()

@@ -1,4 +1,4 @@
-"""Losses on maps of pairs: in chunks they are what they are at once, and take no more memory than a chunk."""
+"""Losses on attention maps: equal in chunks and at once, with the memory of one chunk."""
 
 import itertools
 
@@ -14,8 +14,8 @@ MASK = torch.tensor([[i < length for i in range(N)] for length in LENGTHS])
 
 def vectors(seed, dtype, *, grad=False):
     generator = torch.Generator().manual_seed(seed)
-    made = [torch.randn(B, A, N, D, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2)]
-    return tuple(tensor.requires_grad_(grad) for tensor in made)
+    tensors = [torch.randn(B, A, N, D, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2)]
+    return tuple(tensor.requires_grad_(grad) for tensor in tensors)
 
 
 def relation(student, teachers, mask):
@@ -23,7 +23,7 @@ def relation(student, teachers, mask):
 
 
 def to_itself(student, teachers, mask):
-    """Keys that are the very tensors that ask."""
+    """The keys are the same tensors as the queries."""
     return losses.relation_kl(student[0], teachers[0][1], mask)
 
 
@@ -45,14 +45,14 @@ def value_and_gradients(loss, dtype, *, weight=1.0):
 @pytest.mark.parametrize("limit", [1, 60, A * N, 6 * N**2, 2 * 6 * N**2], ids=lambda n: f"limit={n}")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
-def test_in_chunks_or_at_once(loss, dtype, limit, monkeypatch):
+def test_chunks_give_equal_values_and_gradients(loss, dtype, limit, monkeypatch):
     expected, gradients = value_and_gradients(loss, dtype, weight=3.0)
-    monkeypatch.setattr(chunked_attention, "LIMIT", limit)
-    value, found = value_and_gradients(loss, dtype, weight=3.0)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
+    value, actual = value_and_gradients(loss, dtype, weight=3.0)
     close = {"rtol": 1e-10, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-7}
     torch.testing.assert_close(value, expected, **close)
-    assert len(found) == len(gradients) > 0
-    for ours, theirs in zip(found, gradients, strict=True):
+    assert len(actual) == len(gradients) > 0
+    for ours, theirs in zip(actual, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, **close)
 
 
@@ -60,40 +60,40 @@ def test_in_chunks_or_at_once(loss, dtype, limit, monkeypatch):
 def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         expected, gradients = value_and_gradients(loss, torch.bfloat16)
-        monkeypatch.setattr(chunked_attention, "LIMIT", 60)
-        value, found = value_and_gradients(loss, torch.bfloat16)
+        monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
+        value, actual = value_and_gradients(loss, torch.bfloat16)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
-    for ours, theirs in zip(found, gradients, strict=True):
+    for ours, theirs in zip(actual, gradients, strict=True):
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-4)
 
 
-def test_the_gradient_is_right(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+def test_the_gradient_passes_gradcheck(monkeypatch):
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     teachers = [vectors(2, torch.float64)]
     for loss in (losses.score_mse, relation):
         student = vectors(1, torch.float64, grad=True)
         assert torch.autograd.gradcheck(lambda q, k, loss=loss: loss((q, k), teachers, MASK), student, fast_mode=True)
 
 
-def test_a_teacher_that_learns_too_gets_its_gradient(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+def test_a_teacher_that_requires_gradients_gets_them(monkeypatch):
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     student, teacher = vectors(1, torch.float64), vectors(2, torch.float64, grad=True)
     losses.score_mse(student, [teacher], MASK).backward()
     assert all(tensor.grad.any() for tensor in teacher)
     assert all(tensor.grad is None for tensor in student)
 
 
-def test_without_gradients_nothing_is_differentiated(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
-    monkeypatch.setattr(torch.autograd, "grad", lambda *_: pytest.fail("a gradient that nobody asked for"))
+def test_no_gradients_are_computed_under_no_grad(monkeypatch):
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_: pytest.fail("computed a gradient without need"))
     with torch.no_grad():
         value = losses.score_mse(vectors(1, torch.float64, grad=True), [vectors(2, torch.float64)], MASK)
     assert not value.requires_grad
 
 
-def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
+def test_no_chunk_exceeds_the_limit(monkeypatch):
     seen = []
 
     def compare(queries, keys, mask):
@@ -101,15 +101,15 @@ def test_no_more_than_a_chunk_is_compared_at_once(monkeypatch):
         return (queries[0] @ keys[0].mT).mean((1, 3))
 
     for limit in (A * N * 2, A * N**2, 2 * A * N**2):
-        monkeypatch.setattr(chunked_attention, "LIMIT", limit)
+        monkeypatch.setattr(chunked_attention, "MAX_PAIRS", limit)
         seen.clear()
         chunked_attention.mean_over_queries(compare, *[[part] for part in vectors(1, torch.float32)], MASK)
         assert sum(seen) == B * A * N**2
         assert max(seen) <= limit
 
 
-def test_the_same_bits_whatever_else_is_computed(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 60)
+def test_results_do_not_depend_on_other_computations(monkeypatch):
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
     first = value_and_gradients(losses.score_mse, torch.float32)
     value_and_gradients(relation, torch.float32)
     second = value_and_gradients(losses.score_mse, torch.float32)
@@ -118,7 +118,7 @@ def test_the_same_bits_whatever_else_is_computed(monkeypatch):
 
 
 def extra_peak(loss, heads, tokens, examples=2):
-    """Bytes that torch holds at most, beyond what it held before, in a loss and its backward pass."""
+    """Peak of the additional memory, in bytes, of a loss and its backward pass."""
     shape = (examples, heads, tokens, 192 // heads)
     student = tuple(torch.randn(shape, requires_grad=True) for _ in range(2))
     teacher = tuple(torch.randn(shape) for _ in range(2))
@@ -136,16 +136,16 @@ def extra_peak(loss, heads, tokens, examples=2):
 )
 def test_the_extra_peak_is_an_eighth_of_the_naive_one(loss, monkeypatch):
     """48 heads of 256 tokens: a 64th of 48 heads of 512 tokens in a batch of 32, with chunks of a 64th."""
-    monkeypatch.setattr(chunked_attention, "LIMIT", 2**62)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 2**62)
     naive = extra_peak(loss, 48, 256)
     assert naive > 4 * 2 * 48 * 256**2 * 4
     monkeypatch.undo()
-    monkeypatch.setattr(chunked_attention, "LIMIT", chunked_attention.LIMIT // 64)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", chunked_attention.MAX_PAIRS // 64)
     assert extra_peak(loss, 48, 256) < naive / 8
 
 
 def test_the_peak_does_not_grow_with_the_batch(monkeypatch):
-    monkeypatch.setattr(chunked_attention, "LIMIT", 12 * 128**2)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 12 * 128**2)
     small, large = (extra_peak(losses.relation_kl, 12, 128, examples=count) for count in (2, 16))
     vectors = 14 * 128 * 192 * 4
     assert large - small < 8 * vectors

@@ -36,11 +36,11 @@ def test_a_random_mapping_is_sorted_without_repeats_and_follows_the_seed():
         ("mean", 5, 12, "multiple"),
         ("first", 13, 12, "not deeper"),
         ("random", 13, 12, "not deeper"),
-        ([1, 2, 3], 4, 12, "names 3 layers"),
-        ([1, 2, 3, 13], 4, 12, "layer 13"),
+        ([1, 2, 3], 4, 12, "has 3 entries"),
+        ([1, 2, 3, 13], 4, 12, "teacher layer 13"),
     ],
 )
-def test_what_the_layer_counts_do_not_allow(mapping, student, teacher, words):
+def test_a_mapping_that_does_not_fit_the_layer_counts_is_an_error(mapping, student, teacher, words):
     assert words in check(mapping, student, teacher).message
     with pytest.raises(UserError, match="teacher 12"):
         layer_map(mapping, student, teacher, seed=1)

@@ -1,4 +1,4 @@
-"""Shared losses against plain loops in float64, written from the formulas."""
+"""Losses, compared with plain loops in float64 that follow the formulas."""
 
 import math
 
@@ -12,7 +12,7 @@ LENGTHS = [5, 3, 1, 4]
 B, A, N, H, C = len(LENGTHS), 2, 6, 8, 3
 
 
-def batch_of(kind, labels, answer_mask=None):
+def make_batch(kind, labels, answer_mask=None):
     mask = torch.tensor([[i < length for i in range(N)] for length in LENGTHS])
     return Batch(kind, tuple("abcd"), {"attention_mask": mask.long()}, labels, answer_mask)
 
@@ -33,12 +33,12 @@ def kl(p, q):
 
 @pytest.fixture(name="classes")
 def _classes():
-    return tensor(B, C, seed=1), tensor(B, C, seed=2), batch_of("classification", torch.tensor([0, 2, 1, 2]))
+    return tensor(B, C, seed=1), tensor(B, C, seed=2), make_batch("classification", torch.tensor([0, 2, 1, 2]))
 
 
 @pytest.fixture(name="numbers")
 def _numbers():
-    return tensor(B, 1, seed=1), tensor(B, 1, seed=2), batch_of("regression", torch.tensor([0.5, 2.0, 1.0, -1.0]))
+    return tensor(B, 1, seed=1), tensor(B, 1, seed=2), make_batch("regression", torch.tensor([0.5, 2.0, 1.0, -1.0]))
 
 
 @pytest.fixture(name="spans")
@@ -50,11 +50,11 @@ def _spans():
     lowest = torch.finfo(torch.float64).min
     student, teacher = (tensor(B, 2, N, seed=s).masked_fill(~answer_mask[:, None], lowest) for s in (1, 2))
     labels = torch.tensor([[2, 3], [0, 0], [0, 0], [2, 2]])
-    return student, teacher, batch_of("qa", labels, answer_mask)
+    return student, teacher, make_batch("qa", labels, answer_mask)
 
 
 def rows(logits, batch):
-    """Every distribution that a loss compares, as lists of its real logits."""
+    """The distributions that a loss compares, as lists of the logits of allowed positions."""
     if batch.kind == "classification":
         return [z.tolist() for z in logits]
     return [[z[n].item() for n in range(N) if batch.answer_mask[b, n]] for b in range(B) for z in logits[b]]
@@ -76,10 +76,10 @@ def test_task_loss_of_spans(spans):
     student, _, batch = spans
     total = 0.0
     for b in range(B):
-        places = [n for n in range(N) if batch.answer_mask[b, n]]
+        positions = [n for n in range(N) if batch.answer_mask[b, n]]
         for which in range(2):
-            p = softmax([student[b, which, n].item() for n in places])
-            total += -math.log(p[places.index(batch.labels[b, which].item())])
+            p = softmax([student[b, which, n].item() for n in positions])
+            total += -math.log(p[positions.index(batch.labels[b, which].item())])
     assert losses.task_loss(student, batch).item() == pytest.approx(total / B / 2, rel=1e-9)
 
 
@@ -116,7 +116,7 @@ def test_token_mse():
 
 
 def attention(seed, width=4):
-    """Queries and keys, and the scores that come from them."""
+    """Queries and keys, and their attention scores."""
     queries, keys = tensor(B, A, N, width, seed=seed), tensor(B, A, N, width, seed=seed + 100)
     scores = [
         [
@@ -129,17 +129,23 @@ def attention(seed, width=4):
 
 
 def test_score_mse():
-    (student, own), (first, one), (second, two) = attention(3), attention(4, width=6), attention(5, width=6)
-    theirs = (one + two) / 2
+    (student, student_scores), (first, first_scores), (second, second_scores) = (
+        attention(3),
+        attention(4, width=6),
+        attention(5, width=6),
+    )
+    mean = (first_scores + second_scores) / 2
     by_example = []
     for b, length in enumerate(LENGTHS):
         pairs = [(a, i, j) for a in range(A) for i in range(length) for j in range(length)]
-        by_example.append(sum((own[b, a, i, j] - theirs[b, a, i, j]).item() ** 2 for a, i, j in pairs) / len(pairs))
+        by_example.append(
+            sum((student_scores[b, a, i, j] - mean[b, a, i, j]).item() ** 2 for a, i, j in pairs) / len(pairs)
+        )
     assert losses.score_mse(student, [first, second], mask()).item() == pytest.approx(sum(by_example) / B, rel=1e-9)
 
 
 def attention_by_example(student, teachers, compare):
-    """`student` and each of `teachers` are scores."""
+    """The mean of `compare` of the attention probabilities of student and teachers, from their scores."""
     by_example = []
     for b, length in enumerate(LENGTHS):
         values = []
@@ -161,9 +167,15 @@ def cosine_distance(p, q):
     ("loss", "compare"), [(losses.attention_kl, kl), (losses.attention_cosine, cosine_distance)], ids=["kl", "cosine"]
 )
 def test_attention_losses(loss, compare):
-    (student, own), (first, one), (second, two) = attention(3), attention(4, width=6), attention(5, width=6)
-    assert loss(student, [first], mask()).item() == pytest.approx(attention_by_example(own, [one], compare), rel=1e-9)
-    expected = attention_by_example(own, [one, two], compare)
+    (student, student_scores), (first, first_scores), (second, second_scores) = (
+        attention(3),
+        attention(4, width=6),
+        attention(5, width=6),
+    )
+    assert loss(student, [first], mask()).item() == pytest.approx(
+        attention_by_example(student_scores, [first_scores], compare), rel=1e-9
+    )
+    expected = attention_by_example(student_scores, [first_scores, second_scores], compare)
     assert loss(student, [first, second], mask()).item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -192,16 +204,16 @@ def test_relation_kl_of_other_widths():
         assert losses.relation_kl(student, teacher, mask(), heads=heads).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_relation_kl_of_queries_and_keys_by_their_own_heads_or_split_anew():
+def test_relation_kl_of_queries_and_keys_with_their_heads_or_relation_heads():
     q_s, k_s, q_t, k_t = (tensor(B, N, H, seed=seed) for seed in range(4))
 
     def by_head(x, heads):
         return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
-    own = losses.relation_kl((by_head(q_s, 2), by_head(k_s, 2)), (by_head(q_t, 2), by_head(k_t, 2)), mask())
-    assert own.item() == pytest.approx(relation_by_example((q_s, k_s), (q_t, k_t), 2), rel=1e-9)
-    anew = losses.relation_kl(by_head(q_s, 2), by_head(q_t, 4), mask(), heads=8)
-    assert anew.item() == pytest.approx(relation_by_example((q_s, q_s), (q_t, q_t), 8), rel=1e-9)
+    with_heads = losses.relation_kl((by_head(q_s, 2), by_head(k_s, 2)), (by_head(q_t, 2), by_head(k_t, 2)), mask())
+    assert with_heads.item() == pytest.approx(relation_by_example((q_s, k_s), (q_t, k_t), 2), rel=1e-9)
+    with_relation_heads = losses.relation_kl(by_head(q_s, 2), by_head(q_t, 4), mask(), heads=8)
+    assert with_relation_heads.item() == pytest.approx(relation_by_example((q_s, q_s), (q_t, q_t), 8), rel=1e-9)
 
 
 def test_relation_kl_has_finite_gradients_and_ignores_autocast():
@@ -216,7 +228,7 @@ def test_relation_kl_has_finite_gradients_and_ignores_autocast():
     assert student.grad[0].any()
 
 
-def test_soft_targets_are_scaled_back_but_for_regression(classes, numbers):
+def test_soft_targets_are_scaled_except_for_regression(classes, numbers):
     for (student, teacher, batch), factor in ((classes, 9), (numbers, 1)):
         expected = factor * losses.kl_loss(student, teacher, batch, 3.0)
         torch.testing.assert_close(losses.soft_target_loss(student, teacher, batch, 3.0), expected)
@@ -242,7 +254,7 @@ def test_padding_changes_no_loss():
         torch.testing.assert_close(loss(padded(student), [padded(teacher), padded(student)], wider), narrow)
 
 
-def test_equal_inputs_lose_nothing(classes, spans):
+def test_equal_inputs_have_zero_loss(classes, spans):
     for student, _, batch in (classes, spans):
         assert losses.kl_loss(student, student.clone(), batch).item() == pytest.approx(0, abs=1e-12)
     vectors = attention(3)[0]

@@ -1,4 +1,4 @@
-"""The interface of a method: what its parts refuse."""
+"""Validation of `Stage`."""
 
 import math
 
@@ -10,26 +10,32 @@ from harness.api.method import Needs, Stage
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        *(({"share": value}, [f"share is {value!r}", "a number above 0"]) for value in (0, -1.0, math.nan, None, "2")),
-        *(({"epochs": value}, [f"epochs is {value!r}", "a number above 0"]) for value in (0, -0.5, math.inf, True)),
-        *(({"lr": value}, [f"lr is {value!r}", "a number above 0"]) for value in (0.0, -1e-4, math.nan)),
-        *(({"steps": value}, [f"steps is {value!r}", "a whole number above 0"]) for value in (0, -3, 2.5, math.nan)),
-        ({"epochs": 1.0, "steps": 9}, ["epochs is 1.0 and steps 9", "one of them"]),
+        *(
+            ({"share": value}, [f"share is {value!r}", "a finite number above 0"])
+            for value in (0, -1.0, math.nan, None, "2")
+        ),
+        *(
+            ({"epochs": value}, [f"epochs is {value!r}", "a finite number above 0"])
+            for value in (0, -0.5, math.inf, True)
+        ),
+        *(({"lr": value}, [f"lr is {value!r}", "a finite number above 0"]) for value in (0.0, -1e-4, math.nan)),
+        *(({"steps": value}, [f"steps is {value!r}", "an integer above 0"]) for value in (0, -3, 2.5, math.nan)),
+        ({"epochs": 1.0, "steps": 9}, ["epochs is 1.0 and steps is 9", "only one of them"]),
     ],
 )
-def test_a_stage_that_cannot_be_names_itself_and_the_value(values, words):
+def test_an_invalid_stage_is_an_error_that_names_stage_and_value(values, words):
     with pytest.raises(ValueError, match="stage 'warm'") as caught:
         Stage("warm", Needs(["logits"]), **values)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a/b", "a\n", "x" * 81, None, 3])
-def test_a_stage_needs_a_name(name):
-    with pytest.raises(ValueError, match="a stage's name is made of letters") as caught:
+def test_an_invalid_stage_name_is_an_error(name):
+    with pytest.raises(ValueError, match="invalid stage name") as caught:
         Stage(name, Needs())
     assert repr(name) in str(caught.value)
 
 
-def test_what_a_stage_may_say():
+def test_valid_stages():
     assert Stage("a", Needs(), share=0.1, epochs=0.5, lr=1).epochs == 0.5
     assert Stage("stage-1.b", Needs(), steps=1).steps == 1

@@ -1,4 +1,4 @@
-"""Marks on a method's options: what they say, and what is said of those that cannot be."""
+"""Search spaces of methods: values, membership and error messages."""
 
 import inspect
 import re
@@ -28,29 +28,29 @@ class Good(MethodConfig):
     plain: float = 1.0
 
 
-def test_the_space_has_the_marked_options_in_their_own_types():
+def test_the_space_has_the_annotated_options_in_their_types():
     assert not list(faults(Good))
-    found = space(Good)
-    assert list(found) == ["weight", "layers", "top", "views", "on"]
-    assert {name: each.plain for name, each in found.items()} == {
+    dimensions = space(Good)
+    assert list(dimensions) == ["weight", "layers", "top", "views", "on"]
+    assert {name: dimension.plain for name, dimension in dimensions.items()} == {
         "weight": {"low": 0.0, "high": 2.0, "log": False},
         "layers": {"low": 1, "high": 8, "log": True},
         "top": [None, 3],
         "views": ["a", "b"],
         "on": [True, False],
     }
-    assert isinstance(found["weight"].low, float)
-    assert isinstance(found["layers"].high, int)
+    assert isinstance(dimensions["weight"].low, float)
+    assert isinstance(dimensions["layers"].high, int)
 
 
-def test_what_is_in_a_dimension():
+def test_membership_and_text_of_a_dimension():
     assert 1 in Search(1, 2)
     assert 2.0 in Search(1, 2)
     assert True not in Search(1, 2)
     assert "1" not in Search(1, 2)
     assert True not in Choices(1, 2)
     assert 1 in Choices(1, 2)
-    assert [str(each) for each in (Search(0.1, 10, log=True), Choices(None, True, 0.5, "a"))] == [
+    assert [str(dimension) for dimension in (Search(0.1, 10, log=True), Choices(None, True, 0.5, "a"))] == [
         "0.1 to 10, log",
         "none, true, 0.5, a",
     ]
@@ -59,23 +59,27 @@ def test_what_is_in_a_dimension():
 @pytest.mark.parametrize(
     ("annotation", "field", "expected"),
     [
-        (Annotated[float, Search(2, 1)], of(1.5), "Search(2 to 1): the first number has to be less than the second"),
-        (Annotated[float, Search(1, float("inf"))], of(1.5), "the first number has to be less"),
-        (Annotated[float, Search(0, 1, log=True)], of(0.5), "log needs numbers above 0, found 0"),
-        (Annotated[float, Search(0, 1)], of(0.5, gt=0), "the option does not take 0: should be greater than 0"),
-        (Annotated[int, Search(1, 2.5)], of(1), "the option does not take 2.5"),
-        (Annotated[bool, Search(0, 1)], of(True), "the option makes False of 0"),
-        (Annotated[str, Search(0, 1)], of("a"), "the option does not take 0"),
-        (Annotated[float, Search(1, 2)], of(3.0), "the default, 3.0, is not among it"),
-        (Annotated[str, Choices("a", "b")], of("c"), "the default, 'c', is not among it"),
-        (Annotated[Literal["a", "b"], Choices("a", "x")], of("a"), "does not take 'x': should be 'a' or 'b'"),
-        (Annotated[str, Choices("a")], of("a"), "there have to be two or more, and no two the same"),
-        (Annotated[str, Choices("a", "a", "b")], of("a"), "no two the same"),
-        (Annotated[Any, Choices([1], [2])], of([1]), "numbers, texts, True, False and None"),
-        (Annotated[float, Search(1, 2), Choices(1.0, 2.0)], of(1.0), "'option' is marked 2 times"),
+        (
+            Annotated[float, Search(2, 1)],
+            of(1.5),
+            "Search(2 to 1): low and high must be finite numbers with low < high",
+        ),
+        (Annotated[float, Search(1, float("inf"))], of(1.5), "must be finite numbers"),
+        (Annotated[float, Search(0, 1, log=True)], of(0.5), "log=True needs low above 0, found 0"),
+        (Annotated[float, Search(0, 1)], of(0.5, gt=0), "the option does not accept 0: should be greater than 0"),
+        (Annotated[int, Search(1, 2.5)], of(1), "the option does not accept 2.5"),
+        (Annotated[bool, Search(0, 1)], of(True), "the option converts 0 to False"),
+        (Annotated[str, Search(0, 1)], of("a"), "the option does not accept 0"),
+        (Annotated[float, Search(1, 2)], of(3.0), "does not contain the default 3.0"),
+        (Annotated[str, Choices("a", "b")], of("c"), "does not contain the default 'c'"),
+        (Annotated[Literal["a", "b"], Choices("a", "x")], of("a"), "does not accept 'x': should be 'a' or 'b'"),
+        (Annotated[str, Choices("a")], of("a"), "needs two or more choices without duplicates"),
+        (Annotated[str, Choices("a", "a", "b")], of("a"), "without duplicates"),
+        (Annotated[Any, Choices([1], [2])], of([1]), "numbers, strings, True, False or None"),
+        (Annotated[float, Search(1, 2), Choices(1.0, 2.0)], of(1.0), "'option' has 2 search spaces"),
     ],
 )
-def test_a_mark_that_cannot_be_is_told_with_the_option(annotation, field, expected):
+def test_an_invalid_search_space_is_an_error_that_names_the_option(annotation, field, expected):
     config = create_model("Config", __base__=MethodConfig, option=(annotation, field))
     (fault,) = faults(config)
     assert "option 'option'" in fault
@@ -84,9 +88,9 @@ def test_a_mark_that_cannot_be_is_told_with_the_option(annotation, field, expect
     assert list(method_faults(method)) == [f"method Spoilt: {fault}"]
 
 
-def test_what_is_decided_before_the_task_cannot_be_tuned():
+def test_options_keyed_separately_cannot_be_tuned():
     class Config(MethodConfig):
-        apart: ClassVar[frozenset[str]] = frozenset({"option"})
+        keyed_separately: ClassVar[frozenset[str]] = frozenset({"option"})
         option: Annotated[float, Search(1, 2)] = 1.0
 
     (fault,) = faults(Config)
@@ -94,8 +98,10 @@ def test_what_is_decided_before_the_task_cannot_be_tuned():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_readme_of_a_method_says_over_what_it_is_tuned(method):
+def test_the_readme_of_a_method_documents_its_search_space(method):
     text = (Path(inspect.getfile(METHODS[method])).parent / "README.md").read_text(encoding="utf-8")
     table = text.partition("\n## Options\n")[2].partition("\n## ")[0]
-    told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|–]+) \|", table, flags=re.M)) if "tuned over" in table else {}
-    assert told == {name: str(each) for name, each in space(METHODS[method].Config).items()}
+    documented = (
+        dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|–]+) \|", table, flags=re.M)) if "tuned over" in table else {}
+    )
+    assert documented == {name: str(dimension) for name, dimension in space(METHODS[method].Config).items()}

@@ -7,5 +7,5 @@ def test_seeds_for_different_purposes_differ():
     assert derive(1, "student") == derive(1, "student")
 
 
-def test_a_seed_is_the_same_in_every_process():
+def test_a_derived_seed_is_equal_in_every_process():
     assert derive(1, "student") == int.from_bytes(bytes.fromhex("32b65b83b45fb5"), "big")

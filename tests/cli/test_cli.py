@@ -29,7 +29,7 @@ from harness.reporting.report_files import Report
 from harness.storage.records import PlanFile, PlannedRun
 from harness.testing import conformance
 from harness.testing.conformance import Check
-from harness.testing.method_cases import Broken
+from harness.testing.method_cases import CheckFailed
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
 RUN = PlannedRun(
@@ -322,7 +322,7 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
 
 
 def failing(subject):
-    raise Broken("stage 'only': far is 1; elsewhere 2")
+    raise CheckFailed("stage 'only': far is 1; elsewhere 2")
 
 
 @pytest.mark.parametrize(("checks", "code"), [([lambda subject: ""], 0), ([lambda subject: "", failing], 1)])

@@ -146,7 +146,7 @@ def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
         ("zero", ["fits no student", "hidden[0]"]),
         ("twins", ["stages with names of their own", "a, a"]),
         ("lonely", ["asks 1 teachers", "it has 2"]),
-        ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "whole number above 0"]),
+        ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "integer above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
         ("refuse", ["plugin: odd does not like this suite"]),
     ],

@@ -90,7 +90,7 @@ def test_what_is_kept_is_what_a_forward_pass_gives(world, tmp_path, family, kind
         assert (mine > -1e30).equal(allowed)
         assert mine.dtype == expected.dtype
         torch.testing.assert_close(mine[allowed], expected[allowed], rtol=1e-5, atol=1e-5)
-    assert not [tensor for tensor in read.every() if tensor.requires_grad]
+    assert not [tensor for tensor in read.tensors() if tensor.requires_grad]
 
 
 def test_only_what_is_asked_for_is_given(world, tmp_path):

@@ -1,4 +1,4 @@
-"""Every method that is installed passes every check; what `check_method` gives, prints, finds and refuses."""
+"""Every installed method passes every conformance check; results, output and errors of `check_method`."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from harness.api.errors import UserError
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import begins_on_text
 from harness.testing import check_method, conformance
-from harness.testing.conformance import EVERY, Check, Conformance, Result, methods_of
+from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, resolve_methods
 
 METHODS = Host.create().methods
 TASKS = {"classification", "regression", "qa"}
@@ -21,21 +21,21 @@ OPTIONS = [
     ("tinybert", {"attention_loss": "kl", "mapping": "mean", "temperature": 0.5}),
     ("tinybert", {"attention_loss": "cosine", "mapping": "last"}),
 ]
-"""Variants that compute something else than the defaults."""
+"""Options that change the computation."""
 
-ON_LABELS_ALONE = ["finetune", "distilbert"]
-"""Methods that read no teacher on a task, as they come."""
+LABELS_ONLY = ["finetune", "distilbert"]
+"""Methods that read no teacher on a task with their default options."""
 
 
 @pytest.mark.parametrize(("method", "config"), [*((name, {}) for name in METHODS), *OPTIONS], ids=str)
 def test_a_method_passes_every_check(method, config, capsys):
-    found = check_method(method, config=config)
-    assert found.ok, str(found)
-    checked = {result.task for result in found.results if result.check != EVERY}
+    conformance = check_method(method, config=config)
+    assert conformance.ok, str(conformance)
+    checked = {result.task for result in conformance.results if result.check != ALL_CHECKS}
     assert checked == TASKS | ({"text"} if begins_on_text(METHODS[method]) else set())
-    silent = {(result.check, result.task) for result in found.results if result.status == "n/a"}
-    alone = TASKS if method in ON_LABELS_ALONE and not config else set()
-    assert silent - {(EVERY, "text")} == {("zero at identity", task) for task in alone}
+    not_applicable = {(result.check, result.task) for result in conformance.results if result.status == "n/a"}
+    without_teacher = TASKS if method in LABELS_ONLY and not config else set()
+    assert not_applicable - {(ALL_CHECKS, "text")} == {("zero at identity", task) for task in without_teacher}
     assert capsys.readouterr().out.count("passed") > 40
 
 
@@ -57,7 +57,7 @@ def harness_register_methods(register):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two plugins with a method each, and one that has none."""
+    """A folder with two plugins of one method each."""
     for name in ("One", "Two"):
         (tmp_path / f"{name.lower()}.py").write_text(PLUGIN.format(name=name))
     monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_methods_are_found_by_name_by_path_and_by_entry_point(folder):
     def names(plugin):
-        return [method.name for method in methods_of(plugin)]
+        return [method.name for method in resolve_methods(plugin)]
 
     assert names("tinybert") == ["tinybert"]
     assert names(METHODS["pkd"]) == ["pkd"]
@@ -74,10 +74,10 @@ def test_methods_are_found_by_name_by_path_and_by_entry_point(folder):
     assert names(str(folder)) == ["One", "Two"]
 
 
-def test_a_plugin_that_is_installed_too_can_be_checked_where_it_lies(folder):
+def test_a_path_is_checked_even_if_a_method_of_the_same_name_is_installed(folder):
     (folder / "mine.py").write_text(PLUGIN.format(name="tinybert"))
-    (found,) = methods_of("mine.py")
-    assert found is not METHODS["tinybert"]
+    (method,) = resolve_methods("mine.py")
+    assert method is not METHODS["tinybert"]
 
 
 @pytest.mark.parametrize(
@@ -89,35 +89,35 @@ def test_a_plugin_that_is_installed_too_can_be_checked_where_it_lies(folder):
         ("some/where", "no such plugin"),
     ],
 )
-def test_what_is_no_plugin_is_told(folder, plugin, words):
+def test_an_unknown_plugin_is_an_error(folder, plugin, words):
     with pytest.raises(UserError, match=words.replace("?", r"\?")):
-        methods_of(plugin)
+        resolve_methods(plugin)
 
 
-def test_a_class_that_could_not_be_registered_is_refused():
+def test_a_class_that_is_not_a_method_is_an_error():
     with pytest.raises(UserError, match=r"not a subclass of harness\.Method"):
         check_method(dict)
 
 
-def test_what_no_check_can_be_made_on_does_not_pass():
-    assert not Conformance((Result("some", EVERY, "qa", "n/a", "it refuses it"),)).ok
+def test_a_method_without_applicable_checks_does_not_pass():
+    assert not Conformance((Result("some", ALL_CHECKS, "qa", "n/a", "it refuses it"),)).ok
     assert str(Conformance(())) == "nothing could be checked"
 
 
-def test_a_check_is_not_made_after_one_that_it_rests_on(monkeypatch, capsys):
+def test_a_check_does_not_run_if_a_required_check_failed(monkeypatch, capsys):
     def fails(subject):
         raise ZeroDivisionError("a mistake")
 
-    made = [Check("first", fails), Check("second", fails, ("first",)), Check("third", lambda subject: "and so on")]
-    monkeypatch.setattr(conformance, "checks", lambda: made)
-    found = check_method("finetune", kinds=["qa"])
-    assert [(each.check, each.status, each.detail) for each in found.results] == [
+    checks = [Check("first", fails), Check("second", fails, ("first",)), Check("third", lambda subject: "and so on")]
+    monkeypatch.setattr(conformance, "checks", lambda: checks)
+    outcome = check_method("finetune", kinds=["qa"])
+    assert [(result.check, result.status, result.detail) for result in outcome.results] == [
         ("first", "failed", "ZeroDivisionError: a mistake"),
         ("second", "n/a", "'first' has not passed"),
         ("third", "passed", "and so on"),
     ]
-    assert not found.ok
-    assert str(found) == "finetune, first, qa: ZeroDivisionError: a mistake"
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[2].split()[:4] == ["finetune", "first", "qa", "failed"]
-    assert shown[-1] == "1 passed, 1 failed, 1 n/a"
+    assert not outcome.ok
+    assert str(outcome) == "finetune, first, qa: ZeroDivisionError: a mistake"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[:4] == ["finetune", "first", "qa", "failed"]
+    assert lines[-1] == "1 passed, 1 failed, 1 n/a"

@@ -1,4 +1,4 @@
-"""`loss_terms` gives what a run would have, and refuses what a suite or a run would refuse."""
+"""`loss_terms` returns the terms of a training step, and raises the errors of `validate` and of a run."""
 
 import pytest
 
@@ -11,7 +11,7 @@ STUDENT, TEACHER = tiny_model(seed=1), tiny_model(layers=4, seed=2)
 
 
 class Plain(Method):
-    """The labels; subclasses change something."""
+    """Learns from the labels; subclasses override parts of it."""
 
     name = "plain"
     needs = Needs(student=["logits"], teachers=[["logits"]])
@@ -36,12 +36,12 @@ def terms(method=Plain, kind="classification", teachers=(TEACHER,), **options):
         ("mt_bert", 0, "teachers: mt_bert takes 1 or more, found 0"),
     ],
 )
-def test_another_number_of_teachers_is_refused(method, count, words):
+def test_a_wrong_number_of_teachers_is_an_error(method, count, words):
     with pytest.raises(UserError, match=words):
         terms(method, teachers=[TEACHER] * count)
 
 
-def test_a_range_of_teachers_is_told():
+def test_the_error_names_the_allowed_range_of_teachers():
     class OneToThree(Plain):
         max_teachers = 3
 
@@ -49,7 +49,7 @@ def test_a_range_of_teachers_is_told():
         terms(OneToThree, teachers=[TEACHER] * 4)
 
 
-def test_a_stage_that_names_one_of_two_teachers_is_refused():
+def test_needs_for_one_of_two_teachers_are_an_error():
     class Two(Plain):
         min_teachers = max_teachers = 2
 
@@ -65,13 +65,13 @@ def test_a_stage_that_names_one_of_two_teachers_is_refused():
         (Needs(student=["logit"]), "there is no tensor 'logit'; did you mean 'logits'"),
     ],
 )
-def test_what_the_models_cannot_give_is_refused(needs, words):
+def test_needs_that_the_models_cannot_provide_are_an_error(needs, words):
     with pytest.raises(UserError, match=words):
         terms(type("Asks", (Plain,), {"needs": needs}))
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("losses", "words"),
     [
         (lambda student, batch: {}, r"plain, stage 'only': the method's losses\(\) returned no terms"),
         (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
@@ -81,16 +81,18 @@ def test_what_the_models_cannot_give_is_refused(needs, words):
         ),
     ],
 )
-def test_terms_that_a_run_refuses_are_refused(given, words):
+def test_invalid_terms_are_an_error(losses, words):
+    losses_of_test = losses
+
     class Odd(Plain):
         def losses(self, step, batch, student, teachers):
-            return given(student, batch)
+            return losses_of_test(student, batch)
 
     with pytest.raises(UserError, match=words):
         terms(Odd)
 
 
-def test_a_logged_value_called_as_a_term_is_refused():
+def test_a_logged_value_with_the_name_of_a_term_is_an_error():
     class Logs(Plain):
         def losses(self, step, batch, student, teachers):
             step.log("task", 1.0)
@@ -107,11 +109,11 @@ class Scheduled(Plain):
 
 
 def test_progress_can_be_chosen():
-    found = terms(Scheduled, index=3, steps=12, epochs=2.0)
-    quarter = pytest.approx(found["task"].item() / 4)
-    assert (found["by_step"].item(), found["by_epoch"].item()) == (quarter, quarter)
+    scheduled = terms(Scheduled, index=3, steps=12, epochs=2.0)
+    quarter = pytest.approx(scheduled["task"].item() / 4)
+    assert (scheduled["by_step"].item(), scheduled["by_epoch"].item()) == (quarter, quarter)
     assert terms(Scheduled)["by_step"].item() == 0
-    with pytest.raises(UserError, match="index is 12: steps count from 0, and of 12 end at 11"):
+    with pytest.raises(UserError, match="index is 12; with 12 steps, allowed: 0 to 11"):
         terms(Scheduled, index=12, steps=12)
 
 
@@ -125,7 +127,7 @@ class OnText(Plain):
         return super().losses(step, batch, student, teachers)
 
 
-def test_text_is_of_the_general_stage():
+def test_unlabelled_text_selects_the_text_stage():
     student, teacher = (tiny_model(kind="text", seed=seed) for seed in (1, 2))
     assert set(loss_terms(OnText, student=student, teachers=[teacher], batch=tiny_batch("text"))) == {"mlm"}
     assert set(terms(OnText)) == {"task"}

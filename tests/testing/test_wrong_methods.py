@@ -1,4 +1,4 @@
-"""A method with one mistake fails the check that is for it, and no other; what only looks like one fails none."""
+"""A method with one mistake fails exactly the check for it; a method that is only unusual fails none."""
 
 import random
 import re
@@ -14,7 +14,7 @@ from harness.testing import check_method
 
 
 class Right(Method):
-    """The last hidden states, mapped, and the labels."""
+    """A correct method: projected last hidden states, and the labels."""
 
     name = "right"
     extra: tuple = ()
@@ -52,14 +52,14 @@ class CouplesUndeclared(Right):
 
 
 class ComparesNeighbours(Right):
-    """Declared to be batch_dependent, so it may compare examples, but not by their places."""
+    """Declared batch_dependent, so it may compare examples, but not by their positions."""
 
     def stages(self):
         (stage,) = super().stages()
         return [replace(stage, batch_dependent=frozenset({"distance"}))]
 
     def distance(self, own, theirs, batch):
-        mine, other = (unit_vectors(each[:, 0]) for each in (own, theirs))
+        mine, other = (unit_vectors(hidden[:, 0]) for hidden in (own, theirs))
         return ((mine[1:] * mine[:-1]).sum(-1) - (other[1:] * other[:-1]).sum(-1)).square().mean()
 
 
@@ -105,13 +105,13 @@ class LosesItsEpsilonInHalfPrecision(Right):
         return super().distance(own, theirs, batch) * 1e-3 / epsilon
 
 
-class AsksForOtherStages(Right):
-    asked = 0
+class ReturnsOtherStages(Right):
+    calls = 0
 
     def stages(self):
-        self.asked += 1
+        self.calls += 1
         (stage,) = super().stages()
-        return [Stage(stage.name, stage.needs, share=self.asked)]
+        return [Stage(stage.name, stage.needs, share=self.calls)]
 
 
 class TeachesItsMapAlone(Right):
@@ -127,7 +127,7 @@ class PullsAwayFromTheTeacher(Right):
 
 
 class TakesTheRoot(Right):
-    """Whose gradient is infinite at zero."""
+    """The gradient of the root is infinite at zero."""
 
     def distance(self, own, theirs, batch):
         by_token = (own.float() - theirs.float()).square().mean(-1).masked_fill(~batch.mask, 0)
@@ -172,7 +172,7 @@ class WeighsNoTerm(Right):
 
 
 class CannotBeTrained(Right):
-    """A mistake that shows in a run alone."""
+    """A mistake that shows only in a run."""
 
     def losses(self, step, batch, student, teachers):
         if step.generator.initial_seed() > 10:
@@ -181,7 +181,7 @@ class CannotBeTrained(Right):
 
 
 class DrawsWithPython(Right):
-    """From a generator that all runs share, and no checkpoint keeps."""
+    """Uses a generator that all runs share and that no checkpoint stores."""
 
     def distance(self, own, theirs, batch):
         return (1 + random.random()) * super().distance(own, theirs, batch)
@@ -192,15 +192,15 @@ MISTAKES = [
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
     (CouplesUndeclared, "mean over examples", "distance is .* as the mean over the batch's parts"),
     (ComparesNeighbours, "order of examples", "distance is .* with its examples in another order"),
-    (ReadsUndeclared, "needs", r"hidden\[1\] of student is read, and not declared"),
+    (ReadsUndeclared, "needs", r"hidden\[1\] of student is read but not declared"),
     (DeclaresUnread, "needs", r"embeddings of student, scores\[1\] of student: declared and never read"),
     (ChangesTheTeacher, "teacher frozen", "a tensor of teacher 1, which other runs share, was changed in place"),
     (TrainsAParameterOfItsOwn, "resume", "differs from an uninterrupted run's by up to"),
     (CountsInPython, "resume", "differs from an uninterrupted run's by up to"),
     (LosesItsEpsilonInHalfPrecision, "half precision", "distance is (inf|nan) in bfloat16"),
-    (AsksForOtherStages, "stages", r"stages\(\) gave other stages"),
+    (ReturnsOtherStages, "stages", r"stages\(\) returned different stages"),
     (TeachesItsMapAlone, "gradients", "distance: no gradient reaches a parameter of the student"),
-    (PullsAwayFromTheTeacher, "zero at identity", "where the student is its teacher, distance is .* with a gradient"),
+    (PullsAwayFromTheTeacher, "zero at identity", "equals its teacher, distance is .* with gradient norm"),
     (TakesTheRoot, "zero at identity", "distance has a gradient that is not finite"),
     (TakesNoOtherWidth, "other sizes", "hidden 8, stage 'only': RuntimeError: .* `check` should refuse it"),
     (RefusesInFewWords, "other sizes", "without the two numbers that do not fit: the widths differ"),
@@ -214,9 +214,9 @@ MISTAKES = [
 
 
 def test_without_a_mistake_all_pass():
-    found = check_method(Right)
-    assert found.ok, str(found)
-    assert {result.status for result in found.results if result.task != "text"} == {"passed"}
+    conformance = check_method(Right)
+    assert conformance.ok, str(conformance)
+    assert {result.status for result in conformance.results if result.task != "text"} == {"passed"}
 
 
 @pytest.mark.parametrize(("method", "check", "words"), MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
@@ -226,7 +226,7 @@ def test_a_mistake_fails_its_check_and_no_other(method, check, words):
     assert re.search(words, failed.detail), failed.detail
 
 
-def test_random_numbers_of_python_are_the_same_neither_resumed_nor_in_company():
+def test_random_numbers_of_python_fail_resume_and_cohort():
     failed = check_method(DrawsWithPython, kinds=["classification"]).failed
     assert [result.check for result in failed] == ["resume", "alone = cohort"]
 
@@ -240,14 +240,14 @@ class CountsPaddingLater(Right):
         return F.mse_loss(own.float(), theirs.float()) if self.late else super().distance(own, theirs, batch)
 
 
-def test_terms_that_change_are_checked_again_later_on():
+def test_terms_that_depend_on_progress_are_checked_at_later_steps():
     (failed,) = check_method(CountsPaddingLater, kinds=["classification"]).failed
     assert failed.check == "padding"
     assert failed.detail.startswith("stage 'only', step 6 of 10: distance is")
 
 
 class ReadsMoreLater(Right):
-    """What it reads depends on progress; its needs are the union."""
+    """The outputs that it reads depend on progress; its needs are their union."""
 
     extra = ("embeddings",)
 
@@ -261,7 +261,7 @@ class ReadsMoreLater(Right):
 
 
 class Anneals(Right):
-    """Is at rest at the end of its stage alone."""
+    """Zero at identity only at the end of its stage."""
 
     def losses(self, step, batch, student, teachers):
         self.share = (step.index + 1) / step.steps
@@ -272,7 +272,7 @@ class Anneals(Right):
 
 
 class BeginsAnywhere(Right):
-    """Its map does not begin as the identity."""
+    """Its projection is not initialized to the identity."""
 
     def modules(self, student, teachers):
         return torch.nn.ModuleDict({"map": torch.nn.Linear(student.hidden, teachers[0].hidden)})
@@ -285,7 +285,7 @@ class CouplesDeclared(CouplesUndeclared):
 
 
 class Forgets(Right):
-    """Drops features at random, by the run's generator."""
+    """Drops tokens at random, with the run's generator."""
 
     def losses(self, step, batch, student, teachers):
         self.generator = step.generator
@@ -311,18 +311,18 @@ class RemembersInABuffer(Right):
 @pytest.mark.parametrize(
     ("method", "identity"),
     [
-        (ReadsMoreLater, "at rest: distance"),
-        (Anneals, "at rest: distance"),
-        (BeginsAnywhere, "distance goes through learnt modules"),
-        (CouplesDeclared, "at rest: distance"),
-        (Forgets, "at rest: distance"),
-        (RemembersInABuffer, "at rest: distance"),
+        (ReadsMoreLater, "zero: distance"),
+        (Anneals, "zero: distance"),
+        (BeginsAnywhere, "distance depends on trained modules"),
+        (CouplesDeclared, "zero: distance"),
+        (Forgets, "zero: distance"),
+        (RemembersInABuffer, "zero: distance"),
     ],
 )
-def test_what_is_no_mistake_fails_nothing(method, identity):
-    found = check_method(method, kinds=["classification"])
-    assert found.ok, str(found)
-    assert {each.check: each.detail for each in found.results}["zero at identity"] == identity
+def test_unusual_methods_pass(method, identity):
+    conformance = check_method(method, kinds=["classification"])
+    assert conformance.ok, str(conformance)
+    assert {result.check: result.detail for result in conformance.results}["zero at identity"] == identity
 
 
 class OfTwoTeachers(Right):
@@ -333,6 +333,6 @@ class OfTwoTeachers(Right):
         return [Stage("only", Needs(stage.needs.student, [stage.needs.teachers[0]] * 2))]
 
 
-def test_a_second_teacher_that_is_not_read_is_told():
+def test_an_unread_second_teacher_is_reported():
     (failed,) = check_method(OfTwoTeachers, kinds=["classification"]).failed
     assert failed.detail == "stage 'only', 2 teachers: hidden[4] of teacher 2: declared and never read"

@@ -83,7 +83,7 @@ def test_groups_hold_the_same_rows_with_less_padding(world):
         assert tuple(id for group in groups for id in group.ids) == mine.whole("reader").ids
         for group in groups:
             assert group.inputs["input_ids"].shape[1] == int(group.lengths.max())
-            assert all(len(tensor) == len(group.ids) for tensor in group.every())
+            assert all(len(tensor) == len(group.ids) for tensor in group.tensors())
         tokens["grouped"] += sum(group.inputs["input_ids"].numel() for group in groups)
         tokens["random"] += sum(group.inputs["input_ids"].numel() for group in theirs.groups("reader"))
     assert tokens["grouped"] < 0.9 * tokens["random"]

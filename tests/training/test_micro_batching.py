@@ -247,7 +247,7 @@ def test_tensors_in_parts_and_joined_are_the_same():
     assert [batch.part(rows).ids for rows in parts] == [("0", "1"), ("2", "3"), ("4",)]
     for rows in parts:
         part = batch.part(rows)
-        assert [len(tensor) for tensor in part.every()] == [len(part.ids)] * len(batch.every())
+        assert [len(tensor) for tensor in part.tensors()] == [len(part.ids)] * len(batch.tensors())
         assert token_mse(again.scores[2][rows, 0], tensors.scores[2][rows, 0], part.mask) == 0
 
 

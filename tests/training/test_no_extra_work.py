@@ -154,7 +154,7 @@ def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
         alive.append(sum(ref() is not None for ref in kept))
         kept.clear()
         tensors = teach(self, position, batches, due)
-        kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.every())
+        kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.tensors())
         return tensors
 
     monkeypatch.setattr(Cohort, "_teach", watched)

@@ -199,5 +199,5 @@ def test_kept_tensors_are_sent_where_the_batch_is(world, tmp_path, monkeypatch, 
     monkeypatch.setattr(output_store, "sent", lambda tensor, device: moved.append(device) or sent(tensor, device))
     batch = here.data.batch([3, 17, 4]).to(META)
     tensors = CachedTeacher("base", shelf, names).forward(batch, names | {"scores[1]"}, here.training)
-    assert {tensor.device for tensor in tensors.every()} == {META}
+    assert {tensor.device for tensor in tensors.tensors()} == {META}
     assert moved == [META] * len(names | {"scores[1]"} - {"scores[1]"})

@@ -40,7 +40,7 @@ def test_half_precision_comes_near_float32(world, method, half):
     for one, here in ((full, world()), (halved, world(precision=half))):
         train(here.cohort(one))
         assert one.error is None
-    assert any(t.dtype == precision.HALF[half] for tensors in seen for t in tensors.every())
+    assert any(t.dtype == precision.HALF[half] for tensors in seen for t in tensors.tensors())
     assert {p.dtype for p in halved.student.parameters()} == {torch.float32}
     assert halved.skipped_steps <= 1  # the first scale is a guess
     for mine, theirs in zip(halved.history, full.history, strict=True):

@@ -74,7 +74,7 @@ def test_a_stage_trains_on_augmented_data_unless_the_method_or_the_suite_says_ot
     [
         ({"schedule": "cosin"}, "schedule is 'cosin'; allowed: 'linear', 'constant', 'cosine'"),
         ({"data": "text"}, "data is 'text'; allowed: 'task', 'augmented'"),
-        ({"warmup_ratio": 1.0}, "warmup_ratio is 1.0, and must be a number from 0 to below 1"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio is 1.0; it must be at least 0 and below 1"),
         ({"warmup_ratio": True}, "warmup_ratio is True"),
     ],
 )

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from harness.analysis import bootstrap, ranking
-from harness.analysis.bootstrap import Drawn
-from harness.analysis.compatibility import Result, refuse_budgets, refuse_mixes, refuse_other_teachers
+from harness.analysis.bootstrap import BootstrapResult
+from harness.analysis.compatibility import Result, refuse_mixes, refuse_other_teachers, refuse_unequal_budgets
 from harness.analysis.inference import Sample
-from harness.analysis.speed_up import asked_for, speed_ups
+from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import Cell, Row, State, Statistic, Summary, Unsampled, scale
 from harness.api.errors import Problem, UserError
 from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
@@ -40,19 +40,19 @@ def summarize(store: Store) -> Summary:
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(taught)
     refuse_mixes(store, plan, list(done.values()))
-    refuse_budgets(store, plan, list(done.values()))
+    refuse_unequal_budgets(store, plan, list(done.values()))
     refuse_other_teachers(store, plan, list(done.values()))
-    measured = asked_for(plan, store.latencies(), done.values())
+    measured = requested_records(plan, store.latencies(), done.values())
     drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
     rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
     teachers, constant = tuple(rows.teacher(name) for name in plan.teachers), rows.constant()
-    students = ranking.with_collapses(plan, rows.students(), constant)
+    students = ranking.mark_collapsed_seeds(plan, rows.students(), constant)
     comparisons = ranking.comparisons(plan, students)
-    students = ranking.over_the_suite(plan, teachers, ranking.grouped(plan, students, comparisons))
+    students = ranking.add_suite_statistics(plan, teachers, ranking.mark_top_groups(plan, students, comparisons))
     return Summary(
         plan=plan,
         teachers=teachers,
-        students=ranking.in_order(plan, ranking.ranked(plan, students)),
+        students=ranking.sort_rows(plan, ranking.add_ranks(plan, students)),
         beaten=tuple(ranking.beaten(plan, teachers, students)),
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
@@ -66,14 +66,14 @@ def summarize(store: Store) -> Summary:
     )
 
 
-def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
+def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> BootstrapResult:
     """What resampling the task's examples gives, for all of its results that have a score."""
     scored = [
-        bootstrap.Scored(result.key, store.folder_of(result) / "predictions.parquet", result.score)
+        bootstrap.RecordedScore(result.key, store.folder_of(result) / "predictions.parquet", result.score)
         for result in results
         if result.score is not None and math.isfinite(result.score)
     ]
-    return bootstrap.draw(task, results[0].data_fingerprint, scored) if scored else Drawn()
+    return bootstrap.bootstrap_scores(task, results[0].data_fingerprint, scored) if scored else BootstrapResult()
 
 
 def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
@@ -98,7 +98,7 @@ def _undefined(task: PlannedTask) -> str:
     return f"{task.score} is undefined for its predictions, as a correlation is where all of them are equal"
 
 
-def _unsampled(plan: PlanFile, drawn: Mapping[str, Drawn]) -> Iterator[Unsampled]:
+def _unsampled(plan: PlanFile, drawn: Mapping[str, BootstrapResult]) -> Iterator[Unsampled]:
     """What could not be resampled, and why. A teacher that cannot be just has no interval."""
     for task, found in drawn.items():
         if found.reason:
@@ -129,7 +129,7 @@ class _Rows:
         plan: PlanFile,
         done: Mapping[str, Result],
         failed: Mapping[str, RunRecord],
-        drawn: Mapping[str, Drawn],
+        drawn: Mapping[str, BootstrapResult],
     ) -> None:
         self.plan, self.done, self.failed, self.drawn = plan, done, failed, drawn
         self.again = f"`{plan.command}` does only what is missing"

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.analysis import prediction_tables
-from harness.analysis.prediction_tables import Answers, Table
-from harness.analysis.resampled_metrics import FORMS, Form, Ranked, Resamples
+from harness.analysis.prediction_tables import Predictions, PredictionTable
+from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples, SpearmanMetric
 from harness.analysis.student_t import Floats
 from harness.storage.records import PlannedTask
 
@@ -31,7 +31,7 @@ LEAST_RESAMPLES = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class BootstrapResult:
     """What resampling gave for a task.
 
     Attributes:
@@ -53,7 +53,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Scored:
+class RecordedScore:
     """A result to be resampled: where its predictions are, and its score, which they must give again."""
 
     key: str
@@ -61,35 +61,35 @@ class Scored:
     score: float
 
 
-def draw(task: PlannedTask, fingerprint: str, results: Sequence[Scored]) -> Drawn:
+def bootstrap_scores(task: PlannedTask, fingerprint: str, results: Sequence[RecordedScore]) -> BootstrapResult:
     """Resample the examples of a task: of all results whose predictions are of the same examples as most are, and give
     the record's score in the same form as most do.
 
     Raises:
         UserError: predictions cannot be read.
     """
-    forms = FORMS.get((task.kind, task.score), ())
+    forms = RESAMPLED_METRICS.get((task.kind, task.score), ())
     if not forms:
-        return Drawn(reason=f"{task.score} has no form that can be computed on resamples")
+        return BootstrapResult(reason=f"{task.score} has no form that can be computed on resamples")
     found = {
         result.key: table for result in results if (table := prediction_tables.read(result.predictions)) is not None
     }
     if not found:
-        return Drawn(reason="no predictions were kept")
+        return BootstrapResult(reason="no predictions were kept")
     same, recorded = _of_most(found), {result.key: result.score for result in results}
     splits = list(prediction_tables.by_split(list(same.values())).values())
     right = [_giving(recorded, dict(zip(same, _whole(form, splits).tolist(), strict=True))) for form in forms]
     place = max(range(len(forms)), key=lambda index: len(right[index]))
     if 2 * len(right[place]) < len(same):
-        return Drawn(reason="the predictions do not give the scores of the records")
+        return BootstrapResult(reason="the predictions do not give the scores of the records")
     form, kept = forms[place], {key: table for key, table in same.items() if key in right[place]}
     draws, examples = _draws(form, kept, fingerprint)
     lacking = {key: _why(key, found, same) for key in recorded if key not in kept}
     bounds = form.lowest, 100.0 if task.percent else 1.0
-    return Drawn(draws, examples, bounds, _constant(task, form, splits), lacking=lacking)
+    return BootstrapResult(draws, examples, bounds, _constant(task, form, splits), lacking=lacking)
 
 
-def _why(key: str, found: Mapping[str, Table], same: Mapping[str, Table]) -> str:
+def _why(key: str, found: Mapping[str, PredictionTable], same: Mapping[str, PredictionTable]) -> str:
     """A result cannot be resampled, of which there may be predictions, and these of the same examples as most."""
     if key not in found:
         return "predictions.parquet is not there"
@@ -98,9 +98,9 @@ def _why(key: str, found: Mapping[str, Table], same: Mapping[str, Table]) -> str
     return "predictions.parquet does not give the score of record.json"
 
 
-def _of_most(tables: Mapping[str, Table]) -> dict[str, Table]:
+def _of_most(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]:
     """Those that hold the same examples as most do."""
-    groups: list[dict[str, Table]] = []
+    groups: list[dict[str, PredictionTable]] = []
     for key, table in tables.items():
         alike = (group for group in groups if table.same_examples(next(iter(group.values()))))
         group = next(alike, None)
@@ -116,7 +116,7 @@ def _giving(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set
     return {key for key, score in computed.items() if np.isclose(score, recorded[key], rtol=1e-6)}
 
 
-def _whole(form: Form, splits: Iterable[Sequence[Answers]]) -> Floats:
+def _whole(form: ResampledMetric, splits: Iterable[Sequence[Predictions]]) -> Floats:
     """[runs]: the scores on the examples as they are; over several splits their mean."""
     once = []
     for runs in splits:
@@ -126,22 +126,24 @@ def _whole(form: Form, splits: Iterable[Sequence[Answers]]) -> Floats:
     return mean
 
 
-def _constant(task: PlannedTask, form: Form, splits: Sequence[Sequence[Answers]]) -> float | None:
+def _constant(task: PlannedTask, form: ResampledMetric, splits: Sequence[Sequence[Predictions]]) -> float | None:
     """Of classes alone: a correlation with a constant is none, and no text answers all questions."""
     if task.kind != "classification":
         return None
     labels = [runs[0].labels for runs in splits]
     classes = np.unique(np.concatenate(labels))
-    said = ([Answers(np.full(len(right), each), right) for each in classes] for right in labels)
+    said = ([Predictions(np.full(len(right), each), right) for each in classes] for right in labels)
     scores = _whole(form, said)
     return float(scores.max() if task.higher_is_better else scores.min())
 
 
-def _draws(form: Form, tables: Mapping[str, Table], fingerprint: str) -> tuple[dict[str, Floats], int]:
+def _draws(
+    form: ResampledMetric, tables: Mapping[str, PredictionTable], fingerprint: str
+) -> tuple[dict[str, Floats], int]:
     splits = prediction_tables.by_split(list(tables.values()))
     sizes = [len(runs[0].labels) for runs in splits.values()]
     number = RESAMPLES
-    if isinstance(form, Ranked):
+    if isinstance(form, SpearmanMetric):
         number = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLES * BLOCKS // max(sizes)))
     seed = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:8])
     generator = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ ERROR = 0.01
 """Probability that any score of a task is an outlier, if all are normal with one variance."""
 
 
-def collapsed(
+def find_collapsed(
     rows: Sequence[Sample], constant: float | None, *, higher_is_better: bool = True
 ) -> list[tuple[int, ...]]:
     """The collapsed seeds of each row of one task. `constant` is the score of the best constant answer, if known."""

@@ -15,7 +15,7 @@ Result = RunRecord | TeacherRecord
 
 R = TypeVar("R", RunRecord, Result)
 
-ANOTHER = "a score that is not the task's"
+OTHER_METRIC = "a score that is not the task's"
 
 AS_PLANNED, OTHER_TEACHERS = "from the teachers of the plan", "from other teachers"
 
@@ -31,7 +31,7 @@ def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> Non
             ("by another metric", partial(_scored_by, task)),
         ):
             groups = _grouped(of_task, value)
-            if len(groups) > 1 or ANOTHER in groups:
+            if len(groups) > 1 or OTHER_METRIC in groups:
                 problems.append(_problem(store, f"results of {task.name} scored {what}", groups))
     if problems:
         raise UserError(*problems)
@@ -46,10 +46,10 @@ def _scored_by(task: PlannedTask, result: Result) -> str:
     undefined = result.score is not None and math.isnan(result.score) and math.isnan(mean)
     if result.score is None or not values or undefined or math.isclose(result.score, mean, rel_tol=1e-9):
         return f"score {task.score}"
-    return ANOTHER
+    return OTHER_METRIC
 
 
-def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+def refuse_unequal_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
     """All runs were tuned with as many trials, but for rows that have nothing to tune; else a `UserError` names the
     records."""
     studies = plan.tuning.studies if plan.tuning else []

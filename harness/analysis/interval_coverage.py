@@ -10,7 +10,7 @@ def one_per_seed(plan: PlanFile) -> list[str]:
     return [name for name, by_task in plan.teachers.items() if any(len(keys) > 1 for keys in by_task.values())]
 
 
-def shared(plan: PlanFile) -> list[str]:
+def shared_teachers(plan: PlanFile) -> list[str]:
     """The rows of the teachers that the runs of all seeds share, of those whose choice has a part in a score: the
     suite's first, and all that a run learns from."""
     taught = (name for run in plan.runs for name in run.teachers)
@@ -18,9 +18,9 @@ def shared(plan: PlanFile) -> list[str]:
     return [name for name in dict.fromkeys([*list(plan.teachers)[:1], *taught]) if name not in several]
 
 
-def given(plan: PlanFile) -> str:
+def teacher_condition(plan: PlanFile) -> str:
     """A clause, empty if there is no condition: on which teachers all intervals depend."""
-    names = shared(plan)
+    names = shared_teachers(plan)
     if not names:
         return ""
     if one_per_seed(plan):
@@ -31,4 +31,4 @@ def given(plan: PlanFile) -> str:
 def covers(plan: PlanFile) -> str:
     """What an interval of several seeds is over."""
     over = "seeds, teachers and examples" if one_per_seed(plan) else "seeds and examples"
-    return over + given(plan)
+    return over + teacher_condition(plan)

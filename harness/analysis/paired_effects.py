@@ -12,13 +12,13 @@ from harness.analysis.inference import Estimate, Sample, estimate
 Scores = Sequence[Sample]
 """A row's scores on each task of a scope, in the same order for all that are compared."""
 
-EXPLAINED = (
+INTERVAL_NOTE = (
     "In brackets: the 95 % interval of the difference over {covers}, of pairs that agree in all that is not "
     "compared (task, seed, example, student, options). It is not corrected for the number of comparisons."
 )
 """What `Effect.low` and `Effect.high` are. `covers`: see `harness.analysis.interval_coverage`."""
 
-TOO_FEW = "With one seed an interval is over the examples alone, and does not say what other seeds would do."
+ONE_SEED_NOTE = "With one seed an interval is over the examples alone, and does not say what other seeds would do."
 
 
 @dataclass(frozen=True)

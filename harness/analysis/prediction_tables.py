@@ -20,7 +20,7 @@ SCORES = "scores"
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """Predictions on some examples, beside the right ones (see `harness.metrics.task_scores.Scored`)."""
 
     predictions: NDArray[Any]
@@ -28,12 +28,12 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class PredictionTable:
     """One predictions.parquet."""
 
-    table: pa.Table
+    table: pa.PredictionTable
 
-    def same_examples(self, other: Table) -> bool:
+    def same_examples(self, other: PredictionTable) -> bool:
         """Whether both hold the same examples in the same order."""
         return all(self.table[name].equals(other.table[name]) for name in ("id", "split", "label"))
 
@@ -47,19 +47,19 @@ class Table:
         return list(self.column(SCORES)) if SCORES in self.table.column_names else None
 
 
-def by_split(tables: Sequence[Table]) -> dict[str, list[Answers]]:
+def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
     """Split -> the answers of each table, all of which hold the same examples."""
     names, labels = tables[0].column("split"), tables[0].column("label")
     predictions = [table.column("prediction") for table in tables]
-    found: dict[str, list[Answers]] = {}
+    found: dict[str, list[Predictions]] = {}
     for split in dict.fromkeys(names.tolist()):
         rows = names == split
         right = labels[rows]
-        found[str(split)] = [Answers(column[rows], right) for column in predictions]
+        found[str(split)] = [Predictions(column[rows], right) for column in predictions]
     return found
 
 
-def read(path: Path, *, scores: bool = False) -> Table | None:
+def read(path: Path, *, scores: bool = False) -> PredictionTable | None:
     """The file at `path`, with what stands behind its predictions if that is asked for and there; None if it is not
     there, or has not the columns of a scored run.
 
@@ -78,4 +78,4 @@ def read(path: Path, *, scores: bool = False) -> Table | None:
         text = " ".join(str(error).split())
         remedy = "delete the folder that it lies in and run the suite again, which makes only what is missing"
         raise UserError(Problem(f"cannot be read ({text:.200}); {remedy}", str(path))) from error
-    return None if table is None else Table(table)
+    return None if table is None else PredictionTable(table)

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.config.published_figures import NOT_STATED
 from harness.storage.records import PublishedFigure
 
-Cell = tuple[str, str, str]
+CellKey = tuple[str, str, str]
 """Task, label and student."""
 
-Model = tuple[str, str, str]
+ModelKey = tuple[str, str, str]
 """Source, place in it and model, as printed."""
 
 
-def by_cell(figures: Iterable[PublishedFigure]) -> dict[Cell, list[PublishedFigure]]:
+def by_cell(figures: Iterable[PublishedFigure]) -> dict[CellKey, list[PublishedFigure]]:
     """The figures that stand in each cell that has some."""
-    found: dict[Cell, list[PublishedFigure]] = {}
+    found: dict[CellKey, list[PublishedFigure]] = {}
     for figure in figures:
         found.setdefault((figure.task, figure.label, figure.student), []).append(figure)
     return found
@@ -35,14 +35,14 @@ def text(figure: PublishedFigure, score: str) -> str:
     return f"{numbers} {'/'.join(names)}".replace("_", " ")
 
 
-def model_of(figure: PublishedFigure) -> Model:
+def model_of(figure: PublishedFigure) -> ModelKey:
     """Which model of which table it is of."""
     return figure.source, figure.where, figure.model
 
 
-def metrics_of(figures: Iterable[PublishedFigure]) -> dict[Model, dict[str, list[str]]]:
+def metrics_of(figures: Iterable[PublishedFigure]) -> dict[ModelKey, dict[str, list[str]]]:
     """Of each printed model: metric -> the tasks that it is printed for."""
-    found: dict[Model, dict[str, list[str]]] = {}
+    found: dict[ModelKey, dict[str, list[str]]] = {}
     for figure in figures:
         name = "/".join(figure.metrics).replace("_", " ")
         tasks = found.setdefault(model_of(figure), {}).setdefault(name, [])

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.analysis import collapsed_seeds, suite_level, top_groups
 from harness.analysis.inference import estimate
-from harness.analysis.summary import Beaten, Row, Statistic
+from harness.analysis.summary import BeatenTeacher, Row, Statistic
 from harness.analysis.top_groups import Comparison
 from harness.storage.records import PlanFile, PlannedTask
 
@@ -22,7 +22,7 @@ def average(plan: PlanFile, row: Row) -> Statistic | None:
         return None
     if len(row.samples) == 1:
         return Statistic.on_task(row.samples[0])
-    return Statistic.of(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
+    return Statistic.from_values(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
 
 
 def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
@@ -35,14 +35,14 @@ def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
     return found
 
 
-def with_collapses(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
+def mark_collapsed_seeds(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
     """The students' rows, with the seeds that collapsed on each task, judged among the rows of the same student."""
     found = list(rows)
     for student, task in product(plan.students, plan.tasks):
         places = [n for n, row in enumerate(found) if row.student == student and row.cells[task.name].sample]
         samples = [sample for n in places if (sample := found[n].cells[task.name].sample)]
         floor = constant.cells[task.name].score if constant else None
-        seeds = collapsed_seeds.collapsed(
+        seeds = collapsed_seeds.find_collapsed(
             samples, floor.mean if floor else None, higher_is_better=task.higher_is_better
         )
         for n, out in zip(places, seeds, strict=True):
@@ -51,11 +51,11 @@ def with_collapses(plan: PlanFile, rows: Sequence[Row], constant: Row | None) ->
     return found
 
 
-def grouped(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
+def mark_top_groups(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     """The rows, each with whether it is in the top group of its student."""
     best = best_of(plan, rows)
     top = {
-        student: top_groups.top(best[student].label, [each for each in comparisons if each.student == student])
+        student: top_groups.top_group(best[student].label, [each for each in comparisons if each.student == student])
         for student in {each.student for each in comparisons}
     }
     return [
@@ -73,26 +73,26 @@ def best_of(plan: PlanFile, rows: Sequence[Row]) -> dict[str, Row]:
     return {student: row for student, (_, row) in best.items()}
 
 
-def over_the_suite(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+def add_suite_statistics(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
     """The rows with what they come to beside the first teacher, and a student without one."""
     first = next((row for row in teachers if row.average), None)
     if first is None or first.label != next(iter(plan.teachers)):
         return list(rows)
-    teacher, untaught = first, untaught_labels(plan)
+    teacher, untaught = first, labels_without_teacher(plan)
     found = []
     for row in rows:
         if row.average:
             percent = suite_level.iqm(row.samples, teacher.samples)
-            row = replace(row, iqm=Statistic.told(percent, row.average.n) if percent else None)
+            row = replace(row, iqm=Statistic.from_estimate(percent, row.average.n) if percent else None)
             without = next((r for r in rows if r.student == row.student and r.label in untaught and r.average), None)
             if without and without.label != row.label and plan.tasks[0].higher_is_better:
                 names = (teacher.label, without.label)
-                row = replace(row, gap=suite_level.gap(row.samples, without.samples, teacher.samples, names))
+                row = replace(row, gap=suite_level.gap_closed(row.samples, without.samples, teacher.samples, names))
         found.append(row)
     return found
 
 
-def untaught_labels(plan: PlanFile) -> set[str]:
+def labels_without_teacher(plan: PlanFile) -> set[str]:
     """The labels whose students have no teacher."""
     return {run.label for run in plan.runs if not run.teachers}
 
@@ -101,7 +101,7 @@ def _comparable(plan: PlanFile) -> bool:
     return len({task.higher_is_better for task in plan.tasks}) == 1
 
 
-def ranked(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
+def add_ranks(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
     """Ranks over all students. Averages that print the same share one."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
     averages = [sign * round(row.average.mean, 1) for row in rows if row.average]
@@ -113,7 +113,7 @@ def ranked(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def in_order(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
+def sort_rows(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
     """The largest student first, then by rank; rows without one follow in the suite's order."""
     size = {
         name: max((r.parameters[1] for r in rows if r.student == name and r.parameters), default=0)
@@ -128,10 +128,10 @@ def lead(score: Statistic, other: Statistic, task: PlannedTask) -> float:
     return difference if task.higher_is_better else -difference
 
 
-def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[Beaten]:
+def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[BeatenTeacher]:
     """Where the printed scores say so."""
-    without = untaught_labels(plan)
+    without = labels_without_teacher(plan)
     for task, row, teacher in product(plan.tasks, students, teachers):
         score, against = row.cells[task.name].score, teacher.cells[task.name].score
         if row.label in without and score and against and lead(score, against, task) > 0:
-            yield Beaten(task.name, row.label, row.student, score.mean, teacher.label, against.mean)
+            yield BeatenTeacher(task.name, row.label, row.student, score.mean, teacher.label, against.mean)

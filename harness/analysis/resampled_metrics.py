@@ -1,8 +1,8 @@
-"""Metrics in a form that is computed on many resamples of the examples at once.
+"""Metrics computed on many bootstrap resamples of the examples at once.
 
-In a resample each example counts some number of times. Most metrics are a function of sums over the examples: `Sums`.
-Spearman's correlation is not, as a rank depends on all examples: `Ranked`. Where every example counts once, each gives
-what the registered metric of that name gives.
+In a resample each example has a count. Most metrics are a function of sums over the examples: `SumMetric`. Spearman's
+correlation is not, because a rank depends on all examples: `SpearmanMetric`. If every count is 1, the result equals
+that of the registered metric of the same name.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.prediction_tables import Answers
+from harness.analysis.prediction_tables import Predictions
 from harness.analysis.student_t import Floats
 from harness.metrics.squad_matching import match, match_or_none
 
 CHUNK = 128
-"""Resamples that `Ranked` holds in memory at once."""
+"""Resamples that `SpearmanMetric` holds in memory at once."""
 
 Match = Callable[[str, Sequence[str]], tuple[float, float]]
 
@@ -39,25 +39,25 @@ class Resamples:
         return self.counts @ np.add.reduceat(parts[order], starts, axis=0)
 
 
-class Form(Protocol):
+class ResampledMetric(Protocol):
     """A metric of resamples; `lowest` is the least score there can be, 0 of a share and -1 of a correlation."""
 
     @property
     def lowest(self) -> float: ...
 
-    def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
+    def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         """[resamples, runs], of runs that answered the same examples."""
 
 
 @dataclass(frozen=True)
-class Sums:
+class SumMetric:
     """`value` computes the metric of sums [..., k] over the examples, `parts` gives what each example adds: [N, k]."""
 
-    parts: Callable[[Answers], Floats]
+    parts: Callable[[Predictions], Floats]
     value: Callable[[Floats], Floats]
     lowest: float = 0.0
 
-    def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
+    def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         parts = [self.parts(run) for run in runs]
         sums = resamples.sums(np.concatenate(parts, axis=1))
         widths = np.cumsum([part.shape[1] for part in parts])
@@ -65,12 +65,12 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class SpearmanMetric:
     """Spearman's correlation: Pearson's of ranks, ties at the mean of their ranks."""
 
     lowest: float = -1.0
 
-    def scores(self, runs: Sequence[Answers], resamples: Resamples) -> Floats:
+    def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         columns = [np.asarray(run.predictions, dtype=float) for run in runs]
         labels = np.asarray(runs[0].labels, dtype=float)
         found = np.empty((len(resamples.counts), len(runs)))
@@ -102,11 +102,11 @@ def _ratio(product: Floats, left: Floats, right: Floats) -> Floats:
     return found.clip(-1, 1)
 
 
-def _classes(answers: Answers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _classes(answers: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.asarray(answers.predictions, dtype=np.int64), np.asarray(answers.labels, dtype=np.int64)
 
 
-def _accuracy_parts(answers: Answers) -> Floats:
+def _accuracy_parts(answers: Predictions) -> Floats:
     predicted, actual = _classes(answers)
     return np.stack([predicted == actual, np.ones(len(actual))], axis=1).astype(float)
 
@@ -116,12 +116,12 @@ def _mean(sums: Floats) -> Floats:
     return np.divide(sums[..., 0], sums[..., 1], out=np.zeros(sums.shape[:-1]), where=sums[..., 1] > 0)
 
 
-def _f1_parts(answers: Answers) -> Floats:
+def _f1_parts(answers: Predictions) -> Floats:
     predicted, actual = (classes == 1 for classes in _classes(answers))
     return np.stack([2.0 * (predicted & actual), predicted * 1.0 + actual], axis=1)
 
 
-def _matthews_parts(answers: Answers) -> Floats:
+def _matthews_parts(answers: Predictions) -> Floats:
     """Right, all, and one-hot vectors of both."""
     predicted, actual = _classes(answers)
     count = int(max(predicted.max(), actual.max())) + 1
@@ -141,7 +141,7 @@ def _matthews(sums: Floats) -> Floats:
     )
 
 
-def _pearson_parts(answers: Answers) -> Floats:
+def _pearson_parts(answers: Predictions) -> Floats:
     """Moments of values that are brought to mean 0 and spread 1 first, which keeps sums of squares exact enough."""
     columns = [np.asarray(values, dtype=float) for values in (answers.predictions, answers.labels)]
     x, y = ((column - column.mean()) / (column.std() or 1.0) for column in columns)
@@ -155,7 +155,7 @@ def _pearson(sums: Floats) -> Floats:
     return _ratio(xy - x * y / n, np.where(left > least, left, 0), np.where(right > least, right, 0))
 
 
-def _squad(index: int, how: Match, answerable: bool | None = None) -> Sums:
+def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
     """SQuAD's metric `index` (exact, F1) in percent: of all questions, or of those with an answer, or of the others."""
 
     @cache
@@ -163,21 +163,21 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> Sums:
         """Kept, as many runs give the same answers."""
         return 100 * how(text, right)[index]
 
-    def parts(answers: Answers) -> Floats:
+    def parts(answers: Predictions) -> Floats:
         pairs = [(text, tuple(right)) for text, right in zip(answers.predictions, answers.labels, strict=True)]
         counted = [answerable in (None, bool(right)) for _, right in pairs]
         rows = [(score(*pair), 1.0) if counts else (0.0, 0.0) for pair, counts in zip(pairs, counted, strict=True)]
         return np.array(rows)
 
-    return Sums(parts, _mean)
+    return SumMetric(parts, _mean)
 
 
-FORMS: Mapping[tuple[str, str], Sequence[Form]] = {
-    ("classification", "accuracy"): [Sums(_accuracy_parts, _mean)],
-    ("classification", "f1"): [Sums(_f1_parts, _mean)],
-    ("classification", "matthews_correlation"): [Sums(_matthews_parts, _matthews, lowest=-1.0)],
-    ("regression", "pearson"): [Sums(_pearson_parts, _pearson, lowest=-1.0)],
-    ("regression", "spearmanr"): [Ranked()],
+RESAMPLED_METRICS: Mapping[tuple[str, str], Sequence[ResampledMetric]] = {
+    ("classification", "accuracy"): [SumMetric(_accuracy_parts, _mean)],
+    ("classification", "f1"): [SumMetric(_f1_parts, _mean)],
+    ("classification", "matthews_correlation"): [SumMetric(_matthews_parts, _matthews, lowest=-1.0)],
+    ("regression", "pearson"): [SumMetric(_pearson_parts, _pearson, lowest=-1.0)],
+    ("regression", "spearmanr"): [SpearmanMetric()],
     **{
         ("qa", f"{prefix}{name}"): [_squad(index, how, answerable) for how in ways]
         for index, name in enumerate(("exact", "f1"))

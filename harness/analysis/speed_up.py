@@ -34,17 +34,17 @@ class SpeedUp:
         return batch_of(self.shape)
 
 
-def machine_of(hardware: Hardware) -> dict[str, Any]:
+def machine_key(hardware: Hardware) -> dict[str, Any]:
     """What tells machines apart. Memory does not: a kernel takes some pages more than the one before; nor, beside an
     accelerator, do the cores that a batch system happens to give."""
     found: dict[str, Any] = {"device": hardware.device, "name": hardware.name}
     return found | ({"cores": hardware.cores} if hardware.device == "cpu" else {})
 
 
-def place_of(hardware: Hardware, settings: LatencySpec) -> dict[str, Any]:
+def setup_key(hardware: Hardware, settings: LatencySpec) -> dict[str, Any]:
     """The machine and the number of threads, but for that which an accelerator has beside it without being asked."""
     told = hardware.device == "cpu" or settings.threads is not None
-    return machine_of(hardware) | ({"threads": hardware.threads} if told else {})
+    return machine_key(hardware) | ({"threads": hardware.threads} if told else {})
 
 
 def current(records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
@@ -61,7 +61,7 @@ def _repeats(record: LatencyRecord, older: LatencyRecord) -> bool:
 
 
 def _place(record: LatencyRecord) -> tuple[Any, ...]:
-    where = place_of(record.provenance.hardware, record.settings)
+    where = setup_key(record.provenance.hardware, record.settings)
     return where, record.settings, record.task, record.reference
 
 
@@ -71,7 +71,7 @@ def _models(record: LatencyRecord) -> dict[tuple[str, str], Any]:
     return {(model.role, model.name): identities.get(model.name) for model in record.models if model.of is None}
 
 
-def asked_for(
+def requested_records(
     plan: PlanFile, records: Sequence[LatencyRecord], results: Iterable[RunRecord | TeacherRecord]
 ) -> list[LatencyRecord]:
     """Of each machine and number of threads a measurement of what the plan asks for: that with most of the models that
@@ -83,7 +83,7 @@ def asked_for(
         sizes = _models(record).items()
         ours = {name for (role, name), size in sizes if size in known.get((record.task, role, name), ())}
         if record.settings == plan.latency and record.reference in ours:
-            own, place = record.only(ours), tuple(place_of(record.provenance.hardware, record.settings).values())
+            own, place = record.only(ours), tuple(setup_key(record.provenance.hardware, record.settings).values())
             if place not in found or len(own.models) >= len(found[place].models):
                 found.pop(place, None)
                 found[place] = own
@@ -101,16 +101,21 @@ def _sizes(results: Iterable[RunRecord | TeacherRecord]) -> dict[tuple[str | Non
     return found
 
 
-def speed_ups(plan: PlanFile, asked: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
-    """One column for each machine of the measurements that are `asked_for`: in the first backend, at the first batch
-    size and the longest length that is a number, with the most threads."""
+def speed_ups(plan: PlanFile, records: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
+    """The speed-up columns of a board, one per machine.
+
+    A column takes the first backend, the first batch size, the longest numeric length, and the largest thread count.
+
+    Args:
+        records: the result of `requested_records`.
+    """
     if plan.latency is None:
         return ()
     length = max(plan.latency.fixed_lengths, default=TASK)
     backend, shape = plan.latency.backends[0], (plan.latency.batch_sizes[0], length)
     most: dict[tuple[Any, ...], LatencyRecord] = {}
-    for record in asked:
-        place = tuple(machine_of(record.provenance.hardware).values())
+    for record in records:
+        place = tuple(machine_key(record.provenance.hardware).values())
         other = most.get(place, record)
         most[place] = max(other, record, key=lambda each: each.provenance.hardware.threads)
     labels = numbered(record.provenance.hardware.device for record in most.values())

@@ -91,7 +91,7 @@ def _redrawn(sample: Sample, generator: np.random.Generator) -> Floats:
     return sample.mean + shared + alone
 
 
-def gap(
+def gap_closed(
     own: Sequence[Sample], without: Sequence[Sample], teacher: Sequence[Sample], names: tuple[str, str]
 ) -> Gap | None:
     """100 (own - without) / (teacher - without), of averages over the same tasks, with Fieller's interval: all parts g

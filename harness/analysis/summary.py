@@ -39,19 +39,19 @@ class Statistic:
     over: Over | None = None
 
     @classmethod
-    def of(cls, values: Floats, found: Estimate) -> Statistic:
+    def from_values(cls, values: Floats, found: Estimate) -> Statistic:
         """`found` of scores that are `values`, seed by seed."""
         std = float(values.std(ddof=1)) if len(values) > 1 else None
-        return replace(cls.told(found, len(values)), std=std)
+        return replace(cls.from_estimate(found, len(values)), std=std)
 
     @classmethod
     def on_task(cls, sample: Sample) -> Statistic:
         """Of the scores on one task."""
         low, high = interval(sample)
-        return replace(cls.of(sample.values, estimate([sample])), low=low, high=high)
+        return replace(cls.from_values(sample.values, estimate([sample])), low=low, high=high)
 
     @classmethod
-    def told(cls, found: Estimate, n: int) -> Statistic:
+    def from_estimate(cls, found: Estimate, n: int) -> Statistic:
         """`found`, of `n` seeds that have no spread of their own."""
         return cls(found.mean, None, n, found.low, found.high, found.over)
 
@@ -127,7 +127,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Beaten:
+class BeatenTeacher:
     """A student without a teacher that scores better than a teacher, on one task."""
 
     task: str
@@ -158,7 +158,7 @@ class Summary:
     plan: PlanFile
     teachers: tuple[Row, ...]
     students: tuple[Row, ...]
-    beaten: tuple[Beaten, ...]
+    beaten: tuple[BeatenTeacher, ...]
     results: tuple[Result, ...]
     others: int
     speed_ups: tuple[SpeedUp, ...] = ()

@@ -32,7 +32,7 @@ class Comparison:
     p: float
 
     @property
-    def told_apart(self) -> bool:
+    def distinguished(self) -> bool:
         return self.p <= ALPHA
 
 
@@ -58,7 +58,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def top(best: str, comparisons: Sequence[Comparison]) -> set[str]:
+def top_group(best: str, comparisons: Sequence[Comparison]) -> set[str]:
     """The best label and those that are not told from it."""
     with_best = [each for each in comparisons if best in each.labels]
-    return {best} | {label for each in with_best if not each.told_apart for label in each.labels}
+    return {best} | {label for each in with_best if not each.distinguished for label in each.labels}

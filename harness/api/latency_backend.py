@@ -50,6 +50,6 @@ class Backend(Protocol):
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
         """`model` (in eval mode, on `device`) ready to run any shape; `example` shows it what inputs look like.
 
-        The model may have fewer inputs than a batch: see `harness.latency.model_inputs.taken`. Use torch's number of
-        threads.
+        The model may have fewer inputs than a batch: see `harness.latency.model_inputs.accepted_inputs`. Use torch's
+        number of threads.
         """

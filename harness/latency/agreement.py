@@ -29,11 +29,11 @@ BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class Examples:
+class EvaluationData:
     """A task's labelled validation examples, and who reads them."""
 
     data: TaskData
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     max_length: int
     metrics: Mapping[str, Callable[[], Any]]
 
@@ -80,13 +80,13 @@ def deviation(
     return worst
 
 
-def agreement(program: Program, eager: Program, examples: Examples) -> Agreement:
+def agreement(program: Program, eager: Program, examples: EvaluationData) -> Agreement:
     """On the first validation split's first `EXAMPLES` examples of a seeded shuffle."""
     task = examples.data.task
     split, whole = next(iter(examples.data.splits.validation.items()))
     dataset = whole.shuffle(seed=SEED).select(range(min(EXAMPLES, len(whole))))
-    encoded = encode(dataset, task, examples.reader.tokenizer, examples.max_length)
-    padding = int(examples.reader.tokenizer.pad_token_id)
+    encoded = encode(dataset, task, examples.tokenizer_ref.tokenizer, examples.max_length)
+    padding = int(examples.tokenizer_ref.tokenizer.pad_token_id)
     ours, theirs = (
         evaluate_outputs(task, dataset, encoded, _logits(each, encoded, padding), examples.metrics, split=split)
         for each in (program, eager)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
-from harness.latency.agreement import Examples
+from harness.latency.agreement import EvaluationData
 from harness.models import heads, pretrained
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, TeacherJob
@@ -36,7 +36,7 @@ class Candidate:
     identity: Mapping[str, Any]
     load: Callable[[], PreTrainedModel]
     of: str | None = None
-    examples: Examples | None = None
+    examples: EvaluationData | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Candidates:
     models: Sequence[Candidate]
     task: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
-    validation: Examples | None = None
+    validation: EvaluationData | None = None
 
     def with_control(self) -> list[Candidate]:
         """The models, and a second copy of the first student; without one, of the first that is not the reference, or
@@ -117,7 +117,7 @@ def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candida
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
-        examples=Examples(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
+        examples=EvaluationData(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
     )
 
 
@@ -134,7 +134,7 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
     kept = teacher_runs.is_kept(job)
-    examples = Examples(job.data, job.reader, job.training.max_length, metrics) if kept else None
+    examples = EvaluationData(job.data, job.reader, job.training.max_length, metrics) if kept else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from harness.api.latency_backend import Inputs, Program
 from harness.latency.eager import TorchProgram
-from harness.latency.model_inputs import taken
+from harness.latency.model_inputs import accepted_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ class Compiled:
 
         dynamo.recompile_limit = dynamo.accumulated_recompile_limit = LIMIT
         dynamo.fail_on_recompile_limit_hit = True
-        return TorchProgram(torch.compile(model, dynamic=True), taken(model), device)
+        return TorchProgram(torch.compile(model, dynamic=True), accepted_inputs(model), device)
 
 
 def compiler() -> str | None:

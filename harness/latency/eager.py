@@ -9,7 +9,7 @@ import torch
 
 from harness.api.latency_backend import Inputs, Outputs, Program
 from harness.latency import machine
-from harness.latency.model_inputs import read_by, taken
+from harness.latency.model_inputs import accepted_inputs, select_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +25,7 @@ class Eager:
         return None
 
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
-        return TorchProgram(model, taken(model), device)
+        return TorchProgram(model, accepted_inputs(model), device)
 
 
 class TorchProgram:
@@ -37,7 +37,7 @@ class TorchProgram:
         self._device = device
 
     def bind(self, inputs: Inputs) -> Callable[[], Outputs]:
-        there = {name: tensor.to(self._device) for name, tensor in read_by(self._names, inputs).items()}
+        there = {name: tensor.to(self._device) for name, tensor in select_inputs(self._names, inputs).items()}
 
         def call() -> Outputs:
             with torch.inference_mode():

@@ -16,7 +16,7 @@ from harness.latency import nvidia
 
 
 @contextmanager
-def held_still(threads: int | None) -> Iterator[None]:
+def stable_conditions(threads: int | None) -> Iterator[None]:
     """A fixed number of threads (None: as many as torch uses already) and no garbage collection inside."""
     before, collecting = torch.get_num_threads(), gc.isenabled()
     gc.collect()
@@ -49,7 +49,7 @@ class State:
 
 def state(device: torch.device) -> State:
     """The clock of the processor, a mean over its cores; on CUDA the GPU's clocks, temperatures and processes too."""
-    gpu = nvidia.ask(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
+    gpu = nvidia.query(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
     return State(_processor(Path("/proc/cpuinfo")) | gpu.clocks, gpu.temperatures, gpu.foreign)
 
 

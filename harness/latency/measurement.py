@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.analysis.speed_up import place_of
+from harness.analysis.speed_up import setup_key
 from harness.api.errors import Problem, UserError
 from harness.api.latency_backend import Backend
 from harness.api.seeds import derive
@@ -54,12 +54,12 @@ def parts(
         "models": [{"name": m.name, "role": m.role, "identity": dict(m.identity)} for m in candidates.with_control()],
         "task": candidates.task,
         "settings": settings.model_dump(),
-        "hardware": place_of(_hardware(device, threads), settings),
+        "hardware": setup_key(_hardware(device, threads), settings),
         "packages": dict(_versions(used)),
         "code": VERSION,
     }
     if settings.of_task and (read := candidates.validation):
-        found["lengths"] = [read.data.validation_fingerprint, read.reader.fingerprint, read.max_length]
+        found["lengths"] = [read.data.validation_fingerprint, read.tokenizer_ref.fingerprint, read.max_length]
     return found
 
 
@@ -91,7 +91,7 @@ def measure(
     timings: list[Timing] = []
     preparations: list[Preparation] = []
     share = settings.max_seconds / len(settings.backends) / len(machine.thread_counts(settings.threads, device))
-    with machine.held_still(threads):
+    with machine.stable_conditions(threads):
         work = _flops(listed, models, batches)
         for name in settings.backends:
             say(f"latency: preparing {len(listed)} models for {name}, threads: {threads}")

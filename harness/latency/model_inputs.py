@@ -40,14 +40,14 @@ def rows(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> dict[str,
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def taken(model: PreTrainedModel) -> tuple[str, ...]:
+def accepted_inputs(model: PreTrainedModel) -> tuple[str, ...]:
     """The inputs that a model reads: it tells segments apart, or it has no `token_type_ids`."""
     segments = "token_type_ids" in inspect.signature(model.forward).parameters
     segments = segments and getattr(model.config, "type_vocab_size", 0) > 1
     return ("input_ids", "attention_mask", *(["token_type_ids"] if segments else []))
 
 
-def read_by(names: Sequence[str], given: Inputs) -> dict[str, torch.Tensor]:
+def select_inputs(names: Sequence[str], given: Inputs) -> dict[str, torch.Tensor]:
     """Of a batch the named inputs. All of it is of the first segment where the batch says nothing of segments."""
     whole = {"token_type_ids": torch.zeros_like(given["input_ids"]), **given}
     return {name: whole[name] for name in names if name in whole}

@@ -24,7 +24,7 @@ CLOCKS = {"accelerator": "clocks/sm_clock", "accelerator memory": "clocks/mem_cl
 TEMPERATURES = {"accelerator": "temperature/gpu_temp", "accelerator memory": "temperature/memory_temp"}
 
 
-def ask(gpu: str) -> Gpu:
+def query(gpu: str) -> Gpu:
     """Ask for the GPU with that UUID or number, once. Nothing is known where nvidia-smi is not there, fails, or says
     what cannot be read."""
     try:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from harness.api.latency_backend import Inputs
-from harness.latency.model_inputs import read_by, taken
+from harness.latency.model_inputs import accepted_inputs, select_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,7 +108,7 @@ class OnnxProgram:
         self._device = device
 
     def bind(self, inputs: Inputs) -> Callable[[], Sequence[Any]]:
-        own = read_by([given.name for given in self._session.get_inputs()], inputs)
+        own = select_inputs([given.name for given in self._session.get_inputs()], inputs)
         there = {name: tensor.to(self._device).contiguous() for name, tensor in own.items()}
         binding = self._session.io_binding()
         for name, tensor in there.items():
@@ -127,7 +127,7 @@ class OnnxProgram:
 
 
 class _Plain(nn.Module):
-    """A model as a function of its inputs, in the order of `taken`, with a tuple of tensors as output."""
+    """A model as a function of its inputs, in the order of `accepted_inputs`, with a tuple of tensors as output."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class _Plain(nn.Module):
 
 def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
     """Write `model` to `path`, batch size and length dynamic. `example` is no batch of one: that would stay fixed."""
-    given = {name: tensor.to(model.device) for name, tensor in read_by(taken(model), example).items()}
+    given = {name: tensor.to(model.device) for name, tensor in select_inputs(accepted_inputs(model), example).items()}
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _silent(), torch.no_grad():
         program = torch.onnx.export(

@@ -33,7 +33,7 @@ STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Asked:
+class MemoryRequest:
     """A model, by its class and configuration, and where and how it is to run."""
 
     kind: type[PreTrainedModel]
@@ -55,12 +55,12 @@ def peaks(
         return [None] * len(models)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "transformers", "harness.latency.peak_memory"])
-    asked = [Asked(type(model), model.config, shape, str(device), threads) for model in models]
+    asked = [MemoryRequest(type(model), model.config, shape, str(device), threads) for model in models]
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
         return [_result(pool, each) for each in asked]
 
 
-def _result(pool: ProcessPoolExecutor, asked: Asked) -> int | None:
+def _result(pool: ProcessPoolExecutor, asked: MemoryRequest) -> int | None:
     """A model that is defined where no other process finds it cannot be sent, or not be made there."""
     try:
         return pool.submit(peak, asked).result()
@@ -68,20 +68,20 @@ def _result(pool: ProcessPoolExecutor, asked: Asked) -> int | None:
         return None
 
 
-def peak(asked: Asked) -> int:
+def peak(asked: MemoryRequest) -> int:
     """Of this process, which must not have run a model before. On the CPU the device's own code and tables count."""
     torch.set_num_threads(asked.threads)
     device = torch.device(asked.device)
     if device.type == "cuda":
         _call(asked, device)
         return int(torch.cuda.max_memory_allocated(device))
-    before = own()
-    with Watch() as watch:
+    before = process_memory()
+    with PeakMonitor() as watch:
         _call(asked, device)
     return max(0, watch.most - before)
 
 
-def _call(asked: Asked, device: torch.device) -> None:
+def _call(asked: MemoryRequest, device: torch.device) -> None:
     with torch.device("meta"):
         model = asked.kind(asked.config)
     model = model.to_empty(device=device).eval()
@@ -94,7 +94,7 @@ def _call(asked: Asked, device: torch.device) -> None:
             machine.synchronize(device)
 
 
-def own() -> int:
+def process_memory() -> int:
     """Bytes: what the process has of the memory by itself, without mapped files; off Linux, the most that it had."""
     if STATUS.is_file():
         lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines())
@@ -104,16 +104,16 @@ def own() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-class Watch:
-    """The most that `own` was inside."""
+class PeakMonitor:
+    """The most that `process_memory` was inside."""
 
-    def __init__(self, look: Callable[[], int] = own) -> None:
+    def __init__(self, look: Callable[[], int] = process_memory) -> None:
         self.most = 0
         self._look = look
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> PeakMonitor:
         self._thread.start()
         return self
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.api.latency_backend import Inputs
 from harness.config.schema import LatencySpec
 from harness.latency import model_inputs
-from harness.latency.agreement import Examples
+from harness.latency.agreement import EvaluationData
 from harness.storage.latency_records import TASK, Shape
 from harness.tasks.tokenization import encode
 
@@ -22,10 +22,10 @@ POOL = 16
 """Different batches of a task's lengths, for each batch size: rounds go through them, all models through the same."""
 
 
-def task_lengths(examples: Examples) -> NDArray[np.int64]:
+def task_lengths(examples: EvaluationData) -> NDArray[np.int64]:
     """The tokens of every validation example, of all splits, as the students read them; for QA of every window."""
     read = (
-        encode(split, examples.data.task, examples.reader.tokenizer, examples.max_length).lengths
+        encode(split, examples.data.task, examples.tokenizer_ref.tokenizer, examples.max_length).lengths
         for split in examples.data.splits.validation.values()
     )
     return np.concatenate(list(read))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.aggregate import summarize
-from harness.analysis.bootstrap import BLOCKS, Scored, draw, resamples
+from harness.analysis.bootstrap import BLOCKS, RecordedScore, bootstrap_scores, resamples
 from harness.analysis.inference import Sample
 from harness.analysis.suite_level import interquartile_mean, iqm
 from harness.analysis.summary import Unsampled
@@ -38,14 +38,16 @@ def test_blocks_have_the_variance_of_single_examples():
 def test_draws_are_of_the_score_and_the_same_for_all_rows(tmp_path):
     for key, score in (("a", 0.8), ("b", 0.8)):
         answers("sst2", "same", score).to_parquet(tmp_path / f"{key}.parquet")
-    results = [Scored(key, tmp_path / f"{key}.parquet", 0.8) for key in "ab"]
-    found = draw(SST2, "print", results)
+    results = [RecordedScore(key, tmp_path / f"{key}.parquet", 0.8) for key in "ab"]
+    found = bootstrap_scores(SST2, "print", results)
     assert found.examples == 100
     assert found.draws["a"].mean() == pytest.approx(0.8, abs=0.005)
     assert found.draws["a"].std() == pytest.approx(0.04, rel=0.1), "sqrt(0.8 x 0.2 / 100)"
     assert (found.draws["a"] == found.draws["b"]).all()
-    assert (draw(SST2, "print", results[:1]).draws["a"] == found.draws["a"]).all(), "a row more moves no other's"
-    assert (draw(SST2, "other", results).draws["a"] != found.draws["a"]).any()
+    assert (bootstrap_scores(SST2, "print", results[:1]).draws["a"] == found.draws["a"]).all(), (
+        "a row more moves no other's"
+    )
+    assert (bootstrap_scores(SST2, "other", results).draws["a"] != found.draws["a"]).any()
 
 
 def test_over_several_splits_the_score_is_their_mean(tmp_path):
@@ -53,7 +55,7 @@ def test_over_several_splits_the_score_is_their_mean(tmp_path):
     second["id"] = "m" + second["id"]
     path = tmp_path / "both.parquet"
     pd.concat([first, second]).to_parquet(path, index=False)
-    found = draw(SST2, "print", [Scored("k", path, 0.7)])
+    found = bootstrap_scores(SST2, "print", [RecordedScore("k", path, 0.7)])
     assert found.draws["k"].mean() == pytest.approx(0.7, abs=0.005)
     assert found.draws["k"].std() == pytest.approx((0.8 * 0.2 + 0.6 * 0.4) ** 0.5 / 20, rel=0.1)
 

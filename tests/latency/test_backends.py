@@ -147,7 +147,7 @@ def test_segments_are_read_by_models_that_tell_them_apart(make, name):
         right = model(**second).logits.numpy()
     np.testing.assert_allclose(program.bind(second)()[0], right, rtol=1e-4, atol=1e-5)
     assert not np.allclose(program.bind(batch)()[0], right, atol=1e-5), "without them all is of the first segment"
-    assert [model_inputs.taken(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
+    assert [model_inputs.accepted_inputs(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
         ("token_type_ids",),
         (),
         (),

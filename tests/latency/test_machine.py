@@ -12,7 +12,7 @@ def test_threads_and_collector_are_fixed_inside_and_then_as_before():
     seen = []
 
     def inside():
-        with machine.held_still(before + 1):
+        with machine.stable_conditions(before + 1):
             seen.append((torch.get_num_threads(), gc.isenabled()))
             raise RuntimeError("inside")
 
@@ -20,14 +20,14 @@ def test_threads_and_collector_are_fixed_inside_and_then_as_before():
         inside()
     assert seen == [(before + 1, False)]
     assert (torch.get_num_threads(), gc.isenabled()) == (before, True)
-    with machine.held_still(None):
+    with machine.stable_conditions(None):
         assert torch.get_num_threads() == before
 
 
 def test_a_collector_that_was_off_stays_off():
     gc.disable()
     try:
-        with machine.held_still(None):
+        with machine.stable_conditions(None):
             pass
         assert not gc.isenabled()
     finally:

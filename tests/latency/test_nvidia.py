@@ -41,7 +41,7 @@ def smi(tmp_path, monkeypatch):
 
 def test_clocks_and_temperatures_by_one_call(smi):
     smi(REPORT.format(memory="52 C", processes=""))
-    found = nvidia.ask("GPU-123")
+    found = nvidia.query("GPU-123")
     assert found.clocks == {"accelerator": 1980.0, "accelerator memory": 3201.0}
     assert found.temperatures == {"accelerator": 41.0, "accelerator memory": 52.0}
     assert found.foreign == ()
@@ -54,9 +54,9 @@ def test_processes_of_others_are_foreign_and_ours_are_not(smi):
     try:
         ours = process(os.getpid(), "/usr/bin/python3") + process(child.pid, "/usr/bin/python3")
         smi(REPORT.format(memory="N/A", processes=ours + process(other, "/opt/game/render")))
-        found = nvidia.ask("0")
+        found = nvidia.query("0")
         smi(REPORT.format(memory="N/A", processes=ours))
-        assert nvidia.ask("0").foreign == ()
+        assert nvidia.query("0").foreign == ()
     finally:
         child.kill()
         child.wait()
@@ -68,7 +68,7 @@ def test_numbers_of_another_system_leave_one_process_for_us(smi):
     """In a container: 4200001 and 4200002 are no processes here, and one of the two must be this one."""
     both = process(4200001, "/usr/lib/xorg/Xorg") + process(4200002, "/env/bin/python3.11")
     smi(REPORT.format(memory="N/A", processes=both))
-    assert nvidia.ask("0").foreign == ("Xorg (4200001)",)
+    assert nvidia.query("0").foreign == ("Xorg (4200001)",)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_numbers_of_another_system_leave_one_process_for_us(smi):
 )
 def test_what_cannot_be_read_says_nothing(smi, text, code):
     smi(text, code)
-    assert nvidia.ask("0") == nvidia.Gpu()
+    assert nvidia.query("0") == nvidia.Gpu()
 
 
 def test_without_the_tool_nothing_is_known(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia.ask("0") == nvidia.Gpu()
+    assert nvidia.query("0") == nvidia.Gpu()

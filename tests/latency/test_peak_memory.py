@@ -45,7 +45,7 @@ def test_a_process_of_its_own_tells_what_a_model_takes():
 
 def test_the_most_is_what_was_there_at_any_moment():
     levels = iter([5, 9, 7, *[3] * 10**6])
-    with peak_memory.Watch(lambda: next(levels)) as watch:
+    with peak_memory.PeakMonitor(lambda: next(levels)) as watch:
         time.sleep(0.1)
     assert watch.most == 9
 
@@ -54,6 +54,6 @@ def test_the_most_is_what_was_there_at_any_moment():
 def test_own_memory_grows_with_what_is_written():
     size = 20_000_000  # of no heap, which may have room that is there already
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE) as block:
-        before = peak_memory.own()
+        before = peak_memory.process_memory()
         block.write(b"x" * size)
-        assert peak_memory.own() - before > 0.9 * size
+        assert peak_memory.process_memory() - before > 0.9 * size

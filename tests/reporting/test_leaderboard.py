@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.compatibility import ANOTHER, _scored_by, refuse_mixes
+from harness.analysis.compatibility import OTHER_METRIC, _scored_by, refuse_mixes
 from harness.api.errors import UserError
 from harness.reporting import report
 from harness.storage.records import DataReport, NotApplicable, RunRecord
@@ -447,5 +447,5 @@ def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
 def test_an_undefined_score_is_no_reason_to_refuse_a_board():
     undefined = run_record("sst2", "kd", "big", 1, float("nan"), metrics={"accuracy": float("nan")})
     assert _scored_by(SST2, undefined) == "score accuracy"
-    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == ANOTHER
+    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == OTHER_METRIC
     assert isnan(RunRecord.model_validate_json(undefined.model_dump_json()).metrics["accuracy"])

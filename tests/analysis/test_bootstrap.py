@@ -81,17 +81,17 @@ def test_without_predictions_the_board_says_that_seeds_are_all_it_knows(tmp_path
     found = rows(store)
     assert found["kd", "big"].cells["sst2"].score.over == "seeds"
     assert found["kd", "small"].cells["sst2"].score.over == "seeds and examples"
-    text = "are intervals of the row kd on big on sst2: predictions.parquet is not there (sst2-kd-big-2)."
+    text = "are intervals of the row kd on big on sst2: predictions.parquet does not exist (sst2-kd-big-2)."
     assert text in report(tmp_path).markdown
     told = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
-    assert told == {"sst2": "kd on big: predictions.parquet is not there (sst2-kd-big-2)"}
+    assert told == {"sst2": "kd on big: predictions.parquet does not exist (sst2-kd-big-2)"}
 
 
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (SST2.model_copy(update={"score": "kappa"}), "kappa has no form"),
-        (SST2.model_copy(update={"score": "f1"}), "do not give the scores of the records"),
+        (SST2.model_copy(update={"score": "kappa"}), "the metric kappa cannot be computed on resamples"),
+        (SST2.model_copy(update={"score": "f1"}), "do not reproduce the scores of the records"),
     ],
 )
 def test_a_metric_that_is_not_known_is_not_guessed(tmp_path, task, reason):
@@ -147,7 +147,7 @@ def test_a_run_of_other_scores_than_its_predictions_takes_nothing_from_others(tm
     before = rows(fill(tmp_path / "whole", answered=True))
     key = run_key("sst2", "finetune", "big", 1)
     store = fill(tmp_path / "r", answered=True, instead={key: run_record("sst2", "finetune", "big", 1, 0.99)})
-    reason = f"predictions.parquet does not give the score of record.json ({key})"
+    reason = f"predictions.parquet does not reproduce the score of record.json ({key})"
     assert summarize(store).unsampled == (Unsampled("sst2", reason, ("finetune on big",)),)
     assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
     for row in (("kd", "big"), ("kd", "small")):
@@ -160,7 +160,7 @@ def test_a_run_of_other_examples_takes_nothing_from_others(tmp_path):
     frame = pd.read_parquet(path)
     frame.assign(id="x" + frame["id"]).to_parquet(path, index=False)
     (found,) = summarize(store).unsampled
-    assert found.reason == "predictions.parquet is of other examples than most (sst2-finetune-big-1)"
+    assert found.reason == "predictions.parquet contains other examples than most (sst2-finetune-big-1)"
     assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
 
 
@@ -178,4 +178,4 @@ def test_rows_that_share_a_run_are_both_named(tmp_path):
     store.save_plan(plan(runs=[*planned.runs, *twins], labels=[*planned.labels, "twin"]))
     (store.run_folder(key) / "predictions.parquet").unlink()
     (found,) = summarize(store).unsampled
-    assert found == Unsampled("sst2", f"predictions.parquet is not there ({key})", ("kd on big", "twin on big"))
+    assert found == Unsampled("sst2", f"predictions.parquet does not exist ({key})", ("kd on big", "twin on big"))

@@ -80,7 +80,7 @@ def test_the_board_marks_it_and_says_what_its_interval_is_not(folder):
     assert line.cells[3].endswith(" ‡")
     assert line.cells[5].endswith(" ‡")
     assert "- ‡ some seeds collapsed (kd on small, sst2: seed 2)" in written.markdown
-    assert "is no 95 % interval" in written.markdown
+    assert "is not a 95 % interval" in written.markdown
     assert r"$\ddagger$" in (folder / "leaderboard.tex").read_text()
     assert "‡" in (folder / "index.html").read_text()
 

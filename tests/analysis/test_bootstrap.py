@@ -13,6 +13,7 @@ from harness.analysis.suite_level import interquartile_mean, iqm
 from harness.analysis.summary import Unsampled
 from harness.api.errors import UserError
 from harness.reporting import report
+from harness.storage import checksums
 from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_record
 
 
@@ -159,6 +160,7 @@ def test_a_run_of_other_examples_takes_nothing_from_others(tmp_path):
     path = store.run_folder(store.plan().runs[0].key) / "predictions.parquet"  # the first that is read
     frame = pd.read_parquet(path)
     frame.assign(id="x" + frame["id"]).to_parquet(path, index=False)
+    checksums.seal(path.parent)
     (found,) = summarize(store).unsampled
     assert found.reason == "predictions.parquet contains other examples than most (sst2-finetune-big-1)"
     assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]

@@ -9,7 +9,7 @@ from typing import get_args
 from benchmarks.brewer import CHECK, CHECKED, refuse_difference
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
-from benchmarks.workload import READER, Entry, Workload, entries, real
+from benchmarks.workload import TOKENIZER_NAME, Entry, Workload, entries, sst2_data
 from harness.config.schema import Batching
 from harness.latency.timing_protocol import Call
 
@@ -23,7 +23,7 @@ BASE: Batching = "random"
 
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
-    data, times, rows, notes = real(options), dict[str, list[int]](), list[Row](), dict[str, float | str]()
+    data, times, rows, notes = sst2_data(options), dict[str, list[int]](), list[Row](), dict[str, float | str]()
     modes: tuple[Batching, ...] = get_args(Batching)
     chosen = entries()[: options.runs]
     for mode in modes:
@@ -49,7 +49,7 @@ def padding(workload: Workload) -> float:
     """The share of padding among all tokens of the stream's first batches."""
     stream = workload.stream()
     steps = [stream.at(position, workload.device) for position in range(workload.options.steps)]
-    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups(READER))
+    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups(TOKENIZER_NAME))
     return 1 - sum(step.tokens for step in steps) / computed
 
 

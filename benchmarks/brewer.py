@@ -12,7 +12,7 @@ from benchmarks.matched import Matched
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.peer import Fields, adapted, distillation, fields
-from benchmarks.workload import Entry, Workload, even, real
+from benchmarks.workload import Entry, Workload, fixed_length_data, sst2_data
 from harness.api.errors import UserError
 from harness.latency.timing_protocol import Call
 
@@ -78,8 +78,8 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
     peer = installed()
     if peer is None:
         raise UserError("textbrewer is not installed: pip install 'kd-harness[bench]'")
-    lengths = real(options)
-    data = {EQUAL: even(options), FIXED: lengths, LONGEST: lengths}
+    lengths = sst2_data(options)
+    data = {EQUAL: fixed_length_data(options), FIXED: lengths, LONGEST: lengths}
     notes: dict[str, float | str] = {"textbrewer": peer, "mean real length": float(lengths.train.lengths.mean())}
     times, found = dict[str, list[int]](), list[Row]()
     for size in options.students:

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
-from benchmarks.workload import Entry, Workload, entries, even
+from benchmarks.workload import Entry, Workload, entries, fixed_length_data
 from harness.latency.timing_protocol import Call
 
 CLAIM = (
@@ -36,7 +36,7 @@ def rows(times: Times, options: Options, size: str, labels: Sequence[str]) -> li
 
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
-    workload, times, found = Workload(options, even(options)), dict[str, list[int]](), list[Row]()
+    workload, times, found = Workload(options, fixed_length_data(options)), dict[str, list[int]](), list[Row]()
     chosen = entries()
     for size in options.students:
         say(f"{options.teacher} -> {size}")

@@ -8,7 +8,7 @@ from functools import partial
 from benchmarks.alone import Parts
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
 from benchmarks.options import Options
-from benchmarks.workload import Entry, Workload, entries, even
+from benchmarks.workload import Entry, Workload, entries, fixed_length_data
 from harness.latency.timing_protocol import Call
 
 CLAIM = (
@@ -36,7 +36,7 @@ def row(times: Times, name: str, options: Options) -> Row:
 
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
-    workload, times, rows = Workload(options, even(options)), dict[str, list[int]](), list[Row]()
+    workload, times, rows = Workload(options, fixed_length_data(options)), dict[str, list[int]](), list[Row]()
     for size in options.students:
         for what, chosen in cohorts(options.runs).items():
             name = f"{size}, {what}"

@@ -177,7 +177,7 @@ def result(
 ) -> Result:
     """Measure, on a machine that is held as still as a process can."""
     started, load, (commit, dirty) = provenance.now(), machine.load(), provenance.git()
-    with machine.held_still(options.threads):
+    with machine.stable_conditions(options.threads):
         measured, hardware = measure(options, say), provenance.hardware(options.device)
     return Result(
         benchmark=benchmark,

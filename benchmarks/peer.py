@@ -24,7 +24,7 @@ from harness.training.schedule import learning_rate
 Fields = dict[str, Tensor]
 """A batch as TextBrewer hands it to both models."""
 
-See = Callable[[str, float], object]
+LossObserver = Callable[[str, float], object]
 """Told of each loss of each step: our name of it, and its value."""
 
 
@@ -48,7 +48,7 @@ def distillation(
     batches: Sequence[Fields],
     entry: Entry,
     *,
-    see: See = lambda name, value: None,
+    see: LossObserver = lambda name, value: None,
 ) -> Call:
     """From where a fresh run of the harness stands, which it takes the student and the linear maps from."""
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
@@ -131,7 +131,7 @@ def _matches(method: Matched, lr: float) -> dict[str, dict[str, Any]]:
 class _Writer:
     """Takes the place of tensorboard's."""
 
-    def __init__(self, matches: dict[str, dict[str, Any]], see: See) -> None:
+    def __init__(self, matches: dict[str, dict[str, Any]], see: LossObserver) -> None:
         named = {
             f"unweighted_{m['feature']}_{m['loss']}_{m['layer_S']}_{m['layer_T']}": own for own, m in matches.items()
         }

@@ -29,7 +29,7 @@ from harness.training.batch_stream import BatchStream, TokenizedTask, encode_tas
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
 
-READER = "the benchmark's tokenizer"
+TOKENIZER_NAME = "the benchmark's tokenizer"
 HEADS = 12
 FFN = {312: 1200}
 """Of TinyBERT's 4 x 312 (Jiao et al. 2020, section 4.1); else four times the width, as BERT has it."""
@@ -68,7 +68,7 @@ def sizes(size: str) -> dict[str, int]:
     return {"layers": layers, "hidden": width, "heads": HEADS, "ffn": FFN.get(width, 4 * width)}
 
 
-def even(options: Options) -> TokenizedTask:
+def fixed_length_data(options: Options) -> TokenizedTask:
     """As many examples as the steps take, all of the same length."""
     from datasets import Dataset
 
@@ -78,7 +78,7 @@ def even(options: Options) -> TokenizedTask:
     return _encoded(Dataset.from_dict(columns), tokenizers.whole_word(WORDS), options.length)
 
 
-def real(options: Options) -> TokenizedTask:
+def sst2_data(options: Options) -> TokenizedTask:
     """As many training examples of SST-2 as the steps take, a sample of all."""
     dataset = Host.create().tasks["sst2"].load(options.data).train
     count = options.steps * options.batch
@@ -94,7 +94,7 @@ def real(options: Options) -> TokenizedTask:
 def _encoded(dataset: Any, tokenizer: Any, length: int) -> TokenizedTask:
     splits = Splits(dataset, {})
     task = Task("benchmark", "classification", lambda source: splits, ("accuracy",), "accuracy", labels=("no", "yes"))
-    return encode_task(task, splits, tokenizer, READER, length)
+    return encode_task(task, splits, tokenizer, TOKENIZER_NAME, length)
 
 
 class Workload:
@@ -137,7 +137,7 @@ class Workload:
 
     @cached_property
     def teacher(self) -> Teacher:
-        return Teacher("teacher", self.model(self.options.teacher, seed=0), READER, self.device)
+        return Teacher("teacher", self.model(self.options.teacher, seed=0), TOKENIZER_NAME, self.device)
 
     def runs(self, entries: Sequence[Entry], size: str) -> list[Run]:
         """Of each entry, from weights of its own."""
@@ -178,7 +178,7 @@ class Workload:
     def batches(self, steps: int) -> list[Batch]:
         """The first of the stream, each padded to its longest row."""
         stream = self.stream()
-        return [stream.at(position, self.device).whole(READER) for position in range(steps)]
+        return [stream.at(position, self.device).whole(TOKENIZER_NAME) for position in range(steps)]
 
     def train(self, runs: Sequence[Run]) -> list[list[LossPoint]]:
         """Side by side, to the end; what each logged. Raises `RuntimeError` where one failed, or memory did not suffice

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.error_rates.worlds import EXAMPLES, Board, Row, Scorer
 from harness.analysis.inference import Sample
 from harness.analysis.score_intervals import interval
-from harness.analysis.top_groups import compare, top
+from harness.analysis.top_groups import compare, top_group
 
 RATIOS = (0.2, 1.0, 5.0, 10.0)
 """Seeds' standard deviation over the examples'."""
@@ -62,8 +62,8 @@ def errors(board: Board, table: Table, boards: int, generator: np.random.Generat
         made = table(board, generator)
         found = compare("student", made)
         best = max(made, key=lambda label: sum(sample.mean for sample in made[label]))
-        pairs += any(each.told_apart for each in found)
-        group += len(top(best, found)) < board.methods
+        pairs += any(each.distinguished for each in found)
+        group += len(top_group(best, found)) < board.methods
     return Errors(pairs / boards, group / boards, boards)
 
 
@@ -73,7 +73,7 @@ def power(board: Board, table: Table, boards: int, generator: np.random.Generato
     told = 0
     for _ in range(boards):
         found = compare("student", table(ahead, generator))
-        told += sum(each.told_apart for each in found if "0" in each.labels)
+        told += sum(each.distinguished for each in found if "0" in each.labels)
     return told / boards / (board.methods - 1)
 
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from harness.analysis.bootstrap import resamples
 from harness.analysis.inference import Sample
-from harness.analysis.prediction_tables import Answers
-from harness.analysis.resampled_metrics import FORMS, Form, Resamples
+from harness.analysis.prediction_tables import Predictions
+from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples
 from harness.analysis.student_t import Floats
 
 Generator = np.random.Generator
@@ -46,8 +46,8 @@ class Scorer:
     number: int = 300
 
     @cached_property
-    def form(self) -> Form:
-        return FORMS[self.kind, self.metric][0]
+    def form(self) -> ResampledMetric:
+        return RESAMPLED_METRICS[self.kind, self.metric][0]
 
     @cached_property
     def drawn(self) -> Resamples:
@@ -55,7 +55,7 @@ class Scorer:
         made = resamples(self.examples, self.number, np.random.default_rng(1))
         return Resamples(np.vstack([made.counts, np.ones_like(made.counts[:1])]), made.block)
 
-    def samples(self, rows: Sequence[Sequence[Answers]]) -> list[Sample]:
+    def samples(self, rows: Sequence[Sequence[Predictions]]) -> list[Sample]:
         """One sample for each row, whose answers are by seed; on the board's scale."""
         scores = self.form.scores([answers for row in rows for answers in row], self.drawn)
         scores = scores * (1 if self.kind == "qa" else 100)
@@ -109,7 +109,7 @@ class Board:
         tasks = [scorer.samples(self._task(scorer.examples, generator)) for _ in range(self.tasks)]
         return {str(method): [samples[method] for samples in tasks] for method in range(self.methods)}
 
-    def _task(self, examples: int, generator: Generator) -> list[list[Answers]]:
+    def _task(self, examples: int, generator: Generator) -> list[list[Predictions]]:
         labels = np.zeros(examples, dtype=np.int64)
         accuracies = np.full(self.methods, self.accuracy)
         accuracies[0] += self.ahead / 100
@@ -122,7 +122,7 @@ class Board:
             shared = math.sqrt(self.shared) * generator.normal(size=examples)
             anew = math.sqrt(1 - self.shared) * generator.normal(size=(self.seeds, examples))
             wrong = skill + seed_effects[:, None] + shared + anew < 0
-            found.append([Answers(row.astype(np.int64), labels) for row in wrong])
+            found.append([Predictions(row.astype(np.int64), labels) for row in wrong])
         return found
 
     def _spread(self, examples: int) -> float:
@@ -151,7 +151,7 @@ class Row:
         scores = 100 * _population(self.metric)(*self._effects(seeds, generator))
         return float(scores.mean()), float(scores.std())
 
-    def answers(self, examples: int, generator: Generator) -> list[Answers]:
+    def answers(self, examples: int, generator: Generator) -> list[Predictions]:
         """By seed, of new predictions."""
         first, second = self._effects(self.seeds, generator)
         noise = math.sqrt(self.shared) * generator.normal(size=examples)
@@ -159,17 +159,17 @@ class Row:
         if self.kind == "regression":
             labels = generator.normal(size=examples)
             predicted = first[:, None] * labels + np.sqrt(1 - first[:, None] ** 2) * noise
-            return [Answers(row, labels) for row in predicted]
+            return [Predictions(row, labels) for row in predicted]
         if self.kind == "qa":
             texts = np.where(
                 first[:, None] + second[:, None] + noise > 0, "green", np.where(noise > -2, "a red", "red")
             )
             right = np.empty(examples, dtype=object)
             right[:] = [["green"]] * examples
-            return [Answers(row, right) for row in texts]
+            return [Predictions(row, right) for row in texts]
         labels = (generator.random(examples) < POSITIVE).astype(np.int64)
         latent = (2 * labels - 1) * first[:, None] + second[:, None] + noise
-        return [Answers((row > 0).astype(np.int64), labels) for row in latent]
+        return [Predictions((row > 0).astype(np.int64), labels) for row in latent]
 
     def _effects(self, seeds: int, generator: Generator) -> tuple[Floats, Floats]:
         """Each seed's skill and its bias towards class 1; of a correlation the correlation itself, and nothing."""

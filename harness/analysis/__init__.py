@@ -1,1 +1,1 @@
-"""From records to numbers: aggregation, statistics, ranking, compatibility checks."""
+"""Turns stored records into numbers: aggregation, statistics, ranking, compatibility checks."""

@@ -1,4 +1,4 @@
-"""Makes the numbers of a leaderboard of a store: a pure function of it."""
+"""Computes the numbers of a leaderboard from a results store."""
 
 from __future__ import annotations
 
@@ -10,70 +10,73 @@ from dataclasses import replace
 import numpy as np
 
 from harness.analysis import bootstrap, ranking
-from harness.analysis.bootstrap import Drawn
-from harness.analysis.compatibility import Result, refuse_budgets, refuse_mixes, refuse_other_teachers
+from harness.analysis.bootstrap import BootstrapResult
+from harness.analysis.compatibility import Result, refuse_mixes, refuse_other_teachers, refuse_unequal_budgets
 from harness.analysis.inference import Sample
-from harness.analysis.speed_up import asked_for, speed_ups
+from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import Cell, Row, State, Statistic, Summary, Unsampled, scale
 from harness.api.errors import Problem, UserError
 from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.storage.store import Store
 
 CONSTANT = "constant answer"
-"""The name of the row that predicts one class for every example."""
+"""Label of the row that predicts one class for every example."""
 
-HIDDEN = "the labels of its examples are hidden, so nothing is scored; a run's predictions lie beside its record"
+HIDDEN = "the labels are hidden, so there is no score; predictions.parquet is in the folder of the record"
 
 
 def summarize(store: Store) -> Summary:
-    """The board of a store that has a plan.
+    """Summarize the results of a store as a leaderboard. The result depends on the contents of the store alone.
 
     Raises:
-        UserError: no plan, a file that cannot be read, or results of a task that scored different examples or metrics.
+        UserError: there is no plan.json, a file cannot be read, or results are not comparable (see
+            `harness.analysis.compatibility`).
     """
     plan = store.plan()
     if plan is None:
-        raise UserError(Problem("has no plan.json, so what belongs on a board is not known", str(store.folder)))
+        raise UserError(Problem("contains no plan.json; `harness run SUITE` writes it", str(store.folder)))
     records = {run.key: record for run in plan.runs if (record := store.record(run.key))}
-    teacher_keys = {key for of_task in plan.teachers.values() for keys in of_task.values() for key in keys}
-    taught = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
+    teacher_keys = {key for by_task in plan.teachers.values() for keys in by_task.values() for key in keys}
+    teacher_records = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
-    done.update(taught)
+    done.update(teacher_records)
     refuse_mixes(store, plan, list(done.values()))
-    refuse_budgets(store, plan, list(done.values()))
+    refuse_unequal_budgets(store, plan, list(done.values()))
     refuse_other_teachers(store, plan, list(done.values()))
-    measured = asked_for(plan, store.latencies(), done.values())
-    drawn = {task.name: _drawn(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks}
-    rows = _Rows(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, drawn)
+    latencies = requested_records(plan, store.latencies(), done.values())
+    bootstraps = {
+        task.name: _bootstrap(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks
+    }
+    rows = _RowBuilder(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, bootstraps)
     teachers, constant = tuple(rows.teacher(name) for name in plan.teachers), rows.constant()
-    students = ranking.with_collapses(plan, rows.students(), constant)
+    students = ranking.mark_collapsed_seeds(plan, rows.students(), constant)
     comparisons = ranking.comparisons(plan, students)
-    students = ranking.over_the_suite(plan, teachers, ranking.grouped(plan, students, comparisons))
+    students = ranking.add_suite_statistics(plan, teachers, ranking.mark_top_groups(plan, students, comparisons))
     return Summary(
         plan=plan,
         teachers=teachers,
-        students=ranking.in_order(plan, ranking.ranked(plan, students)),
+        students=ranking.sort_rows(plan, ranking.add_ranks(plan, students)),
         beaten=tuple(ranking.beaten(plan, teachers, students)),
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
-        speed_ups=speed_ups(plan, measured),
-        latencies=tuple(measured),
-        generals=tuple(made for planned in plan.generals if (made := store.general(planned.key))),
+        speed_ups=speed_ups(plan, latencies),
+        latencies=tuple(latencies),
+        generals=tuple(record for planned in plan.generals if (record := store.general(planned.key))),
         comparisons=tuple(comparisons),
-        unsampled=tuple(_unsampled(plan, drawn)),
+        unsampled=tuple(_unsampled(plan, bootstraps)),
         constant=constant,
         tunings={key: tuning for key in _studies(plan) if (tuning := store.tuning(key))},
     )
 
 
-def _drawn(store: Store, task: PlannedTask, results: Sequence[Result]) -> Drawn:
-    """What resampling the task's examples gives, for all of its results that have a score."""
+def _bootstrap(store: Store, task: PlannedTask, results: Sequence[Result]) -> BootstrapResult:
+    """Bootstrap the task's examples for all results that have a finite score."""
     scored = [
-        bootstrap.Scored(result.key, store.folder_of(result) / "predictions.parquet", result.score)
+        bootstrap.RecordedScore(result.key, store.folder_of(result) / "predictions.parquet", result.score)
         for result in results
         if result.score is not None and math.isfinite(result.score)
     ]
-    return bootstrap.draw(task, results[0].data_fingerprint, scored) if scored else Drawn()
+    return bootstrap.bootstrap_scores(task, results[0].data_fingerprint, scored) if scored else BootstrapResult()
 
 
 def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
@@ -81,7 +84,7 @@ def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
 
 
 def _hardware(result: Result) -> str:
-    """The machine of a result, as far as it sets results apart."""
+    """``cpu AMD EPYC``: device and name of the machine of a result."""
     return f"{result.provenance.hardware.device} {result.provenance.hardware.name}"
 
 
@@ -90,26 +93,27 @@ def _studies(plan: PlanFile) -> list[str]:
 
 
 def _hidden(result: Result | None) -> bool:
-    """Whether the result is there and nothing in it is scored: the labels of its examples are hidden."""
+    """Whether the result exists and has no score, because the labels are hidden."""
     return result is not None and result.score is None and not result.metrics
 
 
 def _undefined(task: PlannedTask) -> str:
-    return f"{task.score} is undefined for its predictions, as a correlation is where all of them are equal"
+    return f"{task.score} is undefined for its predictions (a correlation is undefined if all predictions are equal)"
 
 
-def _unsampled(plan: PlanFile, drawn: Mapping[str, Drawn]) -> Iterator[Unsampled]:
-    """What could not be resampled, and why. A teacher that cannot be just has no interval."""
-    for task, found in drawn.items():
-        if found.reason:
-            yield Unsampled(task, found.reason)
-        runs = [run for run in plan.runs if run.task == task and run.key in found.lacking]
-        for reason in dict.fromkeys(found.lacking[run.key] for run in runs):
-            lacking = [run for run in runs if found.lacking[run.key] == reason]
-            keys = list(dict.fromkeys(run.key for run in lacking))
-            some = f"{', '.join(keys[:3])}{' and others' * (len(keys) > 3)}"
-            rows = dict.fromkeys(f"{run.label} on {run.student}" for run in lacking)
-            yield Unsampled(task, f"{reason} ({some})", tuple(rows))
+def _unsampled(plan: PlanFile, bootstraps: Mapping[str, BootstrapResult]) -> Iterator[Unsampled]:
+    """The runs that could not be resampled, with the reason. Teachers are not listed: they have no interval then."""
+    for task, bootstrapped in bootstraps.items():
+        if bootstrapped.reason:
+            yield Unsampled(task, bootstrapped.reason)
+        missing = bootstrapped.missing
+        runs = [run for run in plan.runs if run.task == task and run.key in missing]
+        for reason in dict.fromkeys(missing[run.key] for run in runs):
+            affected = [run for run in runs if missing[run.key] == reason]
+            keys = list(dict.fromkeys(run.key for run in affected))
+            listed = f"{', '.join(keys[:3])}{' and others' * (len(keys) > 3)}"
+            rows = dict.fromkeys(f"{run.label} on {run.student}" for run in affected)
+            yield Unsampled(task, f"{reason} ({listed})", tuple(rows))
 
 
 def _listed(seeds: Iterable[int | None]) -> str:
@@ -117,24 +121,24 @@ def _listed(seeds: Iterable[int | None]) -> str:
 
 
 def _tunings(results: Iterable[Result]) -> dict[str, float]:
-    """Study -> what it took; runs of one row share it."""
+    """Study -> its seconds. The runs of one row share a study."""
     return {run.tuning.study: run.tuning.seconds for run in results if isinstance(run, RunRecord) and run.tuning}
 
 
-class _Rows:
-    """Makes rows out of what is done and what has failed."""
+class _RowBuilder:
+    """Builds the rows of a board from completed and failed records."""
 
     def __init__(
         self,
         plan: PlanFile,
         done: Mapping[str, Result],
         failed: Mapping[str, RunRecord],
-        drawn: Mapping[str, Drawn],
+        bootstraps: Mapping[str, BootstrapResult],
     ) -> None:
-        self.plan, self.done, self.failed, self.drawn = plan, done, failed, drawn
-        self.again = f"`{plan.command}` does only what is missing"
+        self.plan, self.done, self.failed, self.bootstraps = plan, done, failed, bootstraps
+        self.remedy = f"`{plan.command}` runs only what is missing"
         counts = Counter(_hardware(result) for result in done.values())
-        self.usual = min(counts, key=lambda name: (-counts[name], name), default="")
+        self.usual_hardware = min(counts, key=lambda name: (-counts[name], name), default="")
         self.first_teacher = next(iter(plan.teachers), None)
         self.runs: dict[tuple[str, str], list[PlannedRun]] = {}
         for run in plan.runs:
@@ -143,28 +147,28 @@ class _Rows:
 
     def teacher(self, name: str) -> Row:
         by_task = self.plan.teachers[name]
-        keys = [key for of_task in by_task.values() for key in of_task]
+        keys = [key for task_keys in by_task.values() for key in task_keys]
         cells = {
             task.name: self._teacher_cell(task, self.plan.teacher_keys(name, task.name)) for task in self.plan.tasks
         }
         return self._row(Row("teacher", name, "", cells, len(keys), 0), keys)
 
     def constant(self) -> Row | None:
-        """The best single class for all examples, on the tasks where that has a score."""
+        """The row of the constant answer; None if it has a score on no task."""
         cells = {task.name: self._constant_cell(task) for task in self.plan.tasks}
-        known = any(cell.sample for cell in cells.values())
-        return self._row(Row("constant", CONSTANT, "", cells, 0, 0), []) if known else None
+        scored = any(cell.sample for cell in cells.values())
+        return self._row(Row("constant", CONSTANT, "", cells, 0, 0), []) if scored else None
 
     def _constant_cell(self, task: PlannedTask) -> Cell:
-        found = self.drawn[task.name].constant
-        if found is None:
+        score = self.bootstraps[task.name].constant
+        if score is None:
             return Cell("not applicable", notes=("the score of a constant answer is not known",))
-        return _complete(Sample((0,), np.array([found * scale(task)])))
+        return _complete(Sample((0,), np.array([score * scale(task)])))
 
     def students(self) -> list[Row]:
-        """Every (label, student) that the plan knows, in the suite's order."""
-        asked = {*self.runs, *((label, student) for label, student, _ in self.reasons)}
-        pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in asked]
+        """One row per planned (label, student), in the suite's order."""
+        planned = {*self.runs, *((label, student) for label, student, _ in self.reasons)}
+        pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in planned]
         return [self._student(label, name) for label, name in pairs]
 
     def _student(self, label: str, student: str) -> Row:
@@ -173,14 +177,14 @@ class _Rows:
             task.name: self._student_cell(
                 task,
                 [run for run in runs if run.task == task.name],
-                self.reasons.get((label, student, task.name), "the suite does not ask for it"),
+                self.reasons.get((label, student, task.name), "not part of the suite"),
             )
             for task in self.plan.tasks
         }
         return self._row(Row("student", label, student, cells, len(runs), 0), [run.key for run in runs])
 
     def _row(self, row: Row, keys: Sequence[str]) -> Row:
-        """The row with its sums: sizes, costs, average."""
+        """Add average, sizes and costs to the row."""
         counts = {task.name: not task.diagnostic for task in self.plan.tasks}
         row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
         done = [self.done[key] for key in keys if key in self.done]
@@ -199,20 +203,20 @@ class _Rows:
         )
 
     def _compression(self, sizes: Mapping[str, ModelSize]) -> float | None:
-        """How many times smaller than the suite's first teacher, over the tasks for which both are there."""
+        """Parameters of the suite's first teacher over those of the model, summed over the tasks that both have."""
         teachers = self.plan.teachers.get(self.first_teacher or "", {})
         # All seeds of a teacher have the same shape.
         keys = {task: key for task in sizes for key in teachers.get(task, [])[:1] if key in self.done}
-        own = sum(sizes[task].parameters for task in keys)
-        return sum(self.done[key].size.parameters for key in keys.values()) / own if own else None
+        parameters = sum(sizes[task].parameters for task in keys)
+        return sum(self.done[key].size.parameters for key in keys.values()) / parameters if parameters else None
 
     def _teacher_cell(self, task: PlannedTask, keys: Mapping[int | None, str]) -> Cell:
-        """Of one teacher, or of one per seed of the runs: these are paired with it seed by seed."""
+        """The cell of a teacher. `keys` has one entry, or one per seed of the runs, with which it is then paired."""
         if not keys:
             return Cell("not applicable", notes=("this teacher is not trained on this task",))
         if missing := [seed for seed, key in keys.items() if key not in self.done]:
             which = "" if None in keys else f"the teacher of seed{'s' * (len(missing) > 1)} {_listed(missing)} is "
-            return Cell("missing", notes=(f"{which}not trained yet; {self.again}",))
+            return Cell("missing", notes=(f"{which}not trained yet; {self.remedy}",))
         results = {seed or 0: self.done[key] for seed, key in keys.items()}
         if all(map(_hidden, results.values())):
             return Cell("not applicable", notes=(HIDDEN,))
@@ -236,33 +240,35 @@ class _Rows:
         return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 
     def _sample(self, task: PlannedTask, results: Mapping[int, Result]) -> Sample:
-        """Of results by seed, on the board's scale; with draws, if there are some of every one."""
-        drawn, by_seed = self.drawn[task.name], dict(sorted(results.items()))
-        columns = [drawn.draws.get(result.key) for result in by_seed.values()]
-        found = [column for column in columns if column is not None]
-        draws = scale(task) * np.stack(found, axis=1) if len(found) == len(columns) else None
+        """The scores of results by seed, on the board's scale. Has draws only if every result has them."""
+        bootstrapped, by_seed = self.bootstraps[task.name], dict(sorted(results.items()))
+        columns = [bootstrapped.draws.get(result.key) for result in by_seed.values()]
+        known = [column for column in columns if column is not None]
+        draws = scale(task) * np.stack(known, axis=1) if len(known) == len(columns) else None
         values = np.array([(result.score or 0.0) * scale(task) for result in by_seed.values()])
-        bounds = (scale(task) * drawn.bounds[0], scale(task) * drawn.bounds[1]) if drawn.bounds else None
-        return Sample(tuple(by_seed), values, draws, drawn.examples, bounds)
+        bounds = None
+        if bootstrapped.bounds:
+            bounds = (scale(task) * bootstrapped.bounds[0], scale(task) * bootstrapped.bounds[1])
+        return Sample(tuple(by_seed), values, draws, bootstrapped.examples, bounds)
 
     def _missing_notes(self, runs: Sequence[PlannedRun]) -> Iterable[str]:
         seeds = [str(run.seed) for run in runs if run.key not in self.done and run.key not in self.failed]
         if seeds:
-            yield f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} not run yet; {self.again}"
+            yield f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} not run yet; {self.remedy}"
 
     def _failed_note(self, run: PlannedRun) -> str:
         lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
         error = lines[0].replace("`", "'")
-        where = f"runs/{run.key}/record.json"
-        return f"seed {run.seed} failed: `{error}` ({where}); {self.again}, and tries again what failed"
+        path = f"runs/{run.key}/record.json"
+        return f"seed {run.seed} failed: `{error}` ({path}); {self.remedy} and repeats failed runs"
 
     def _undefined_note(self, task: PlannedTask, run: PlannedRun) -> str | None:
-        """Of a run that completed with a score that is no number, such as a correlation with a constant."""
+        """The note of a run that completed with a score that is not finite, such as a correlation with a constant."""
         result = self.done.get(run.key)
         if result is None or _hidden(result) or (result.score is not None and math.isfinite(result.score)):
             return None
         return f"seed {run.seed}: {_undefined(task)} (runs/{run.key}/record.json)"
 
     def _hardware_notes(self, results: Iterable[Result]) -> tuple[str, ...]:
-        unusual = sorted({_hardware(result) for result in results} - {self.usual})
+        unusual = sorted({_hardware(result) for result in results} - {self.usual_hardware})
         return (f"trained on other hardware than most: {', '.join(unusual)}",) if unusual else ()

@@ -1,4 +1,4 @@
-"""Marks of a whole board: what limits its claim."""
+"""Marks in the title of a board: reasons why its scores are limited or not comparable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.analysis.summary import Summary
 
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:
-    """What limits the claim of the whole board."""
+    """Yield (mark, explanation) for each limitation of the board, such as ``("PRELIMINARY", "1 seed; ...")``."""
     plan = summary.plan
     if synthetic := [task.name for task in plan.tasks if task.synthetic]:
         text = (
@@ -19,14 +19,14 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "SYNTHETIC", text
     if plan.limits:
         limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
-        yield "REHEARSAL", f"examples are limited ({limits}); not to be compared with results on the whole data"
-    if found := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
-        yield "OVERLAP", f"scored on texts that were trained on: {'; '.join(found)}"
+        yield "REHEARSAL", f"examples are limited ({limits}); do not compare with results on the full data"
+    if overlaps := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
+        yield "OVERLAP", f"validation texts also occur in the training split: {'; '.join(overlaps)}"
     if any(_bucketed(result) for result in summary.results):
         yield (
             "BUCKETED",
             "runs or teachers were trained on batches of examples of similar length, which distorts short trainings;"
-            " not to be compared with results on random batches",
+            " do not compare with results on random batches",
         )
     yield from selection_notes.marks(summary)
     if len(plan.seeds) < 3:
@@ -35,36 +35,36 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     if incomplete := sum(row.status == "incomplete" for row in rows):
         yield (
             "INCOMPLETE",
-            f"{incomplete} of {counted(len(rows), 'row')} without all results, so without rank and average",
+            f"{incomplete} of {counted(len(rows), 'row')} lack results, so they have no rank and no average",
         )
     if summary.beaten:
         cases = (
             f"{b.label} on {b.student} scores {b.score:.1f} on {b.task}, teacher {b.teacher} {b.teacher_score:.1f}"
             for b in summary.beaten
         )
-        yield "TEACHER BEATEN", f"a student that has no teacher scores better than one: {'; '.join(cases)}"
+        yield "TEACHER BEATEN", f"a student without a teacher scores better than a teacher: {'; '.join(cases)}"
 
 
 def _bucketed(result: Result) -> bool:
-    """Whether its batches held examples of similar length, as those of all results did that do not say otherwise."""
+    """Whether the result was trained with ``batching: bucketed``. Records without the setting predate it and were."""
     training = result.parts.get("training")
     return training is not None and training.get("batching", "bucketed") == "bucketed"
 
 
 def collapsed(summary: Summary) -> str | None:
-    """What the mark of collapsed seeds means, and which they are."""
-    found = [
+    """The legend of the mark for collapsed seeds, with the list of seeds; None if no seed collapsed."""
+    cases = [
         f"{row.label} on {row.student}, {name}: seed {' and '.join(map(str, cell.collapsed))}"
         for row in summary.students
         for name, cell in row.cells.items()
         if cell.collapsed
     ]
-    if not found:
+    if not cases:
         return None
     return (
-        f"some seeds collapsed ({'; '.join(found)}): they score about as a constant answer, or far from all others. "
-        "Their interval is no 95 % interval (where a quarter of the seeds collapses, it may cover less than 70 %), and "
-        "the row's p-values do not hold"
+        f"some seeds collapsed ({'; '.join(cases)}): they score about the same as a constant answer, or far from all "
+        "others. The interval is not a 95 % interval (if a quarter of the seeds collapses, it may cover less than "
+        "70 %), and the p-values of the row are not valid"
     )
 
 

@@ -1,8 +1,8 @@
-"""The bootstrap over examples: the scores that runs would have had on other examples of the same kind.
+"""Bootstrap over examples: scores of stored predictions on resampled validation sets.
 
-Each resample draws as many examples as there are, with replacement, once for all that scored them, so that rows are
-paired. It is seeded by the fingerprint of the examples: the same results give the same report, and a row that is added
-moves no interval of another.
+Each resample draws as many examples as the set has, with replacement. All rows use the same resamples, so comparisons
+are paired. The seed is derived from the fingerprint of the examples: the same results give the same report, and adding
+a row does not change the intervals of other rows.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from pathlib import Path
 import numpy as np
 
 from harness.analysis import prediction_tables
-from harness.analysis.prediction_tables import Answers, Table
-from harness.analysis.resampled_metrics import FORMS, Form, Ranked, Resamples
+from harness.analysis.prediction_tables import Predictions, PredictionTable
+from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples, SpearmanMetric
 from harness.analysis.student_t import Floats
 from harness.storage.records import PlannedTask
 
 RESAMPLES = 2000
 
 BLOCKS = 2048
-"""Of more examples than these, random blocks of equal size are resampled in place of single ones: their variance is the
-same, and known to some 2 % from so many."""
+"""Larger sets are split into this many random blocks of equal size, and blocks are resampled instead of examples. The
+variance is the same; with this many blocks it is estimated to about 2 %."""
 
 LEAST_RESAMPLES = 200
-"""Where ranks are made anew in every resample, a large set has fewer, but at least these."""
+"""Least number of resamples for rank correlations on large sets, where every resample needs new ranks."""
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """What resampling gave for a task.
+class BootstrapResult:
+    """The bootstrap of all results of one task.
 
     Attributes:
-        draws: key of a result -> its scores [resamples], on the metric's own scale. A result is not here if its
-            predictions are not.
-        examples: how many were scored.
-        bounds: the least and greatest score that the metric can give, on its own scale; None if there are no draws.
-        constant: the best score of one class for every example; None where that cannot be told.
-        reason: why there is nothing of any.
-        lacking: where there is something of others, key -> why there is nothing of it.
+        draws: key of a result -> scores [resamples], on the scale of the metric. Results without usable predictions
+            are left out.
+        examples: number of examples.
+        bounds: least and greatest value of the metric, on its own scale; None without draws.
+        constant: the best score of one class for every example; None if it is not defined or cannot be computed.
+        reason: why no result has draws; None if some have.
+        missing: key of a result without draws -> the reason, if other results have draws.
     """
 
     draws: Mapping[str, Floats] = field(default_factory=dict)
@@ -49,61 +49,66 @@ class Drawn:
     bounds: tuple[float, float] | None = None
     constant: float | None = None
     reason: str | None = None
-    lacking: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A result to be resampled: where its predictions are, and its score, which they must give again."""
+class RecordedScore:
+    """A result to bootstrap: the path of its predictions, and its score, which they must reproduce."""
 
     key: str
     predictions: Path
     score: float
 
 
-def draw(task: PlannedTask, fingerprint: str, results: Sequence[Scored]) -> Drawn:
-    """Resample the examples of a task: of all results whose predictions are of the same examples as most are, and give
-    the record's score in the same form as most do.
+def bootstrap_scores(task: PlannedTask, fingerprint: str, results: Sequence[RecordedScore]) -> BootstrapResult:
+    """Bootstrap the scores of all results of one task.
+
+    Only results with predictions on the same examples as most results are used, and only if these predictions
+    reproduce the score of the record. If a metric has several variants, the one that reproduces most scores is used.
+
+    Args:
+        fingerprint: of the examples; seeds the resamples.
 
     Raises:
         UserError: predictions cannot be read.
     """
-    forms = FORMS.get((task.kind, task.score), ())
-    if not forms:
-        return Drawn(reason=f"{task.score} has no form that can be computed on resamples")
-    found = {
+    variants = RESAMPLED_METRICS.get((task.kind, task.score), ())
+    if not variants:
+        return BootstrapResult(reason=f"the metric {task.score} cannot be computed on resamples")
+    tables = {
         result.key: table for result in results if (table := prediction_tables.read(result.predictions)) is not None
     }
-    if not found:
-        return Drawn(reason="no predictions were kept")
-    same, recorded = _of_most(found), {result.key: result.score for result in results}
+    if not tables:
+        return BootstrapResult(reason="no predictions were stored")
+    same, recorded = _on_most_common_examples(tables), {result.key: result.score for result in results}
     splits = list(prediction_tables.by_split(list(same.values())).values())
-    right = [_giving(recorded, dict(zip(same, _whole(form, splits).tolist(), strict=True))) for form in forms]
-    place = max(range(len(forms)), key=lambda index: len(right[index]))
-    if 2 * len(right[place]) < len(same):
-        return Drawn(reason="the predictions do not give the scores of the records")
-    form, kept = forms[place], {key: table for key, table in same.items() if key in right[place]}
-    draws, examples = _draws(form, kept, fingerprint)
-    lacking = {key: _why(key, found, same) for key in recorded if key not in kept}
-    bounds = form.lowest, 100.0 if task.percent else 1.0
-    return Drawn(draws, examples, bounds, _constant(task, form, splits), lacking=lacking)
+    reproduced = [_reproduced(recorded, dict(zip(same, _scores(m, splits).tolist(), strict=True))) for m in variants]
+    best = max(range(len(variants)), key=lambda index: len(reproduced[index]))
+    if 2 * len(reproduced[best]) < len(same):
+        return BootstrapResult(reason="the predictions do not reproduce the scores of the records")
+    metric, usable = variants[best], {key: table for key, table in same.items() if key in reproduced[best]}
+    draws, examples = _draws(metric, usable, fingerprint)
+    missing = {key: _reason(key, tables, same) for key in recorded if key not in usable}
+    bounds = metric.lowest, 100.0 if task.percent else 1.0
+    return BootstrapResult(draws, examples, bounds, _constant(task, metric, splits), missing=missing)
 
 
-def _why(key: str, found: Mapping[str, Table], same: Mapping[str, Table]) -> str:
-    """A result cannot be resampled, of which there may be predictions, and these of the same examples as most."""
-    if key not in found:
-        return "predictions.parquet is not there"
+def _reason(key: str, tables: Mapping[str, PredictionTable], same: Mapping[str, PredictionTable]) -> str:
+    """Why the result `key` has no draws."""
+    if key not in tables:
+        return "predictions.parquet does not exist"
     if key not in same:
-        return "predictions.parquet is of other examples than most"
-    return "predictions.parquet does not give the score of record.json"
+        return "predictions.parquet contains other examples than most"
+    return "predictions.parquet does not reproduce the score of record.json"
 
 
-def _of_most(tables: Mapping[str, Table]) -> dict[str, Table]:
-    """Those that hold the same examples as most do."""
-    groups: list[dict[str, Table]] = []
+def _on_most_common_examples(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]:
+    """The largest group of tables that contain the same examples."""
+    groups: list[dict[str, PredictionTable]] = []
     for key, table in tables.items():
-        alike = (group for group in groups if table.same_examples(next(iter(group.values()))))
-        group = next(alike, None)
+        matching = (group for group in groups if table.same_examples(next(iter(group.values()))))
+        group = next(matching, None)
         if group is None:
             groups.append({key: table})
         else:
@@ -111,49 +116,56 @@ def _of_most(tables: Mapping[str, Table]) -> dict[str, Table]:
     return max(groups, key=len)
 
 
-def _giving(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set[str]:
-    """The keys whose computed score is the recorded one."""
+def _reproduced(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set[str]:
+    """The keys whose computed score equals the recorded one."""
     return {key for key, score in computed.items() if np.isclose(score, recorded[key], rtol=1e-6)}
 
 
-def _whole(form: Form, splits: Iterable[Sequence[Answers]]) -> Floats:
-    """[runs]: the scores on the examples as they are; over several splits their mean."""
-    once = []
+def _scores(metric: ResampledMetric, splits: Iterable[Sequence[Predictions]]) -> Floats:
+    """[runs]: the scores without resampling, averaged over the splits."""
+    by_split = []
     for runs in splits:
         count = len(runs[0].labels)
-        once.append(form.scores(runs, Resamples(np.ones((1, 1)), np.zeros(count, dtype=np.intp)))[0])
-    mean: Floats = np.mean(once, axis=0)
+        by_split.append(metric.scores(runs, Resamples(np.ones((1, 1)), np.zeros(count, dtype=np.intp)))[0])
+    mean: Floats = np.mean(by_split, axis=0)
     return mean
 
 
-def _constant(task: PlannedTask, form: Form, splits: Sequence[Sequence[Answers]]) -> float | None:
-    """Of classes alone: a correlation with a constant is none, and no text answers all questions."""
+def _constant(task: PlannedTask, metric: ResampledMetric, splits: Sequence[Sequence[Predictions]]) -> float | None:
+    """The best score of one class for every example.
+
+    None except for classification: the correlation with a constant is undefined, and no text answers all questions.
+    """
     if task.kind != "classification":
         return None
     labels = [runs[0].labels for runs in splits]
     classes = np.unique(np.concatenate(labels))
-    said = ([Answers(np.full(len(right), each), right) for each in classes] for right in labels)
-    scores = _whole(form, said)
+    constants = ([Predictions(np.full(len(split), label), split) for label in classes] for split in labels)
+    scores = _scores(metric, constants)
     return float(scores.max() if task.higher_is_better else scores.min())
 
 
-def _draws(form: Form, tables: Mapping[str, Table], fingerprint: str) -> tuple[dict[str, Floats], int]:
+def _draws(
+    metric: ResampledMetric, tables: Mapping[str, PredictionTable], fingerprint: str
+) -> tuple[dict[str, Floats], int]:
+    """Key -> scores [resamples], averaged over the splits; and the number of examples of all splits."""
     splits = prediction_tables.by_split(list(tables.values()))
     sizes = [len(runs[0].labels) for runs in splits.values()]
     number = RESAMPLES
-    if isinstance(form, Ranked):
+    if isinstance(metric, SpearmanMetric):
         number = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLES * BLOCKS // max(sizes)))
     seed = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:8])
     generator = np.random.default_rng(seed)
     parts = [
-        form.scores(runs, resamples(size, number, generator)) for size, runs in zip(sizes, splits.values(), strict=True)
+        metric.scores(runs, resamples(size, number, generator))
+        for size, runs in zip(sizes, splits.values(), strict=True)
     ]
     scores = np.mean(parts, axis=0)
-    return {key: scores[:, place] for place, key in enumerate(tables)}, sum(sizes)
+    return {key: scores[:, column] for column, key in enumerate(tables)}, sum(sizes)
 
 
 def resamples(examples: int, number: int, generator: np.random.Generator) -> Resamples:
-    """`number` resamples of so many examples."""
+    """Draw `number` resamples of a set of `examples` examples."""
     blocks = min(examples, BLOCKS)
     block = generator.permutation(examples) % blocks if examples > blocks else np.arange(examples)
     drawn = generator.integers(blocks, size=(number, blocks)) + blocks * np.arange(number)[:, None]

@@ -1,4 +1,4 @@
-"""The BibTeX entries of the methods on a board, as their plugins give them in `Method.citation`."""
+"""BibTeX entries of the methods on a board, from `Method.citation`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 START = re.compile(r"^[ \t]*(?=@)", re.MULTILINE)
-"""Where an entry begins: at an @ that begins a line."""
+"""Start of an entry: an @ at the start of a line."""
 
 KEY = re.compile(r"@\w+\s*[{(]\s*([^\s,{}()]+)\s*,")
 
 
 @dataclass(frozen=True)
 class BibEntry:
-    """An entry: its citation key (empty if it is not BibTeX), its text, and the methods that cite it."""
+    """A BibTeX entry: citation key (empty if `text` is not BibTeX), text, and the methods that cite it."""
 
     key: str
     text: str
@@ -22,21 +22,21 @@ class BibEntry:
 
 
 def entries(citations: Mapping[str, str]) -> tuple[BibEntry, ...]:
-    """The entries of method -> BibTeX, in the order of the methods; an entry that several methods cite is there once.
+    """Parse method -> BibTeX into entries, in the order of the methods. An entry cited by several methods occurs once.
 
-    Of entries with one key and different texts the first is kept: BibTeX refuses duplicate keys.
+    If entries have the same key and different texts, the first one is used: BibTeX refuses duplicate keys.
     """
-    found: dict[str, BibEntry] = {}
+    by_key: dict[str, BibEntry] = {}
     for method, bibtex in citations.items():
         for text in filter(None, map(str.strip, START.split(bibtex))):
             match = KEY.match(text)
-            same = match[1] if match else text
-            first = found.get(same, BibEntry(match[1] if match else "", text, ()))
-            found[same] = BibEntry(first.key, first.text, tuple(dict.fromkeys((*first.methods, method))))
-    return tuple(found.values())
+            identity = match[1] if match else text
+            first = by_key.get(identity, BibEntry(match[1] if match else "", text, ()))
+            by_key[identity] = BibEntry(first.key, first.text, tuple(dict.fromkeys((*first.methods, method))))
+    return tuple(by_key.values())
 
 
-def bibtex(found: Sequence[BibEntry]) -> str:
-    """The entries as one file; a comment above each names the methods that cite it. BibTeX ignores what stands between
+def bibtex(entries: Sequence[BibEntry]) -> str:
+    """The text of a .bib file. A comment above each entry names the methods that cite it; BibTeX ignores text between
     entries."""
-    return "\n\n".join(f"% {', '.join(entry.methods)}\n{entry.text}" for entry in found)
+    return "\n\n".join(f"% {', '.join(entry.methods)}\n{entry.text}" for entry in entries)

@@ -1,4 +1,4 @@
-"""What must hold before results may stand on one board."""
+"""Checks that results are comparable before they are put on one board."""
 
 from __future__ import annotations
 
@@ -15,46 +15,55 @@ Result = RunRecord | TeacherRecord
 
 R = TypeVar("R", RunRecord, Result)
 
-ANOTHER = "a score that is not the task's"
+OTHER_METRIC = "a score that is not the task's metric"
 
-AS_PLANNED, OTHER_TEACHERS = "from the teachers of the plan", "from other teachers"
+PLANNED_TEACHERS, OTHER_TEACHERS = "the teachers of the plan", "other teachers"
 
 
 def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
-    """All results of a task scored the same examples with the same metrics; else a `UserError` names the records."""
+    """Check that all results of a task scored the same examples with the same metrics.
+
+    Raises:
+        UserError: they did not; the message lists the records by group.
+    """
     problems: list[Problem] = []
     for task in plan.tasks:
-        of_task = [result for result in results if result.task == task.name]
-        for what, value in (
+        task_results = [result for result in results if result.task == task.name]
+        for difference, value in (
             ("different examples", lambda r: f"data_fingerprint {r.data_fingerprint}"),
             ("different metrics", lambda r: f"metrics {', '.join(sorted(r.metrics)) or 'none'}"),
             ("by another metric", partial(_scored_by, task)),
         ):
-            groups = _grouped(of_task, value)
-            if len(groups) > 1 or ANOTHER in groups:
-                problems.append(_problem(store, f"results of {task.name} scored {what}", groups))
+            groups = _grouped(task_results, value)
+            if len(groups) > 1 or OTHER_METRIC in groups:
+                problems.append(_problem(store, f"results of {task.name} scored {difference}", groups))
     if problems:
         raise UserError(*problems)
 
 
 def _scored_by(task: PlannedTask, result: Result) -> str:
-    """Whether the score is what the task names now, or the mean of it over its validation splits. A task may have been
-    changed since."""
-    own = [value for name, value in result.metrics.items() if name == task.score]
-    values = own or [value for name, value in result.metrics.items() if name.endswith(f"_{task.score}")]
+    """``score accuracy`` if the score is the task's metric or its mean over the validation splits, else `OTHER_METRIC`.
+
+    It differs if the definition of the task has changed since the result was stored.
+    """
+    exact = [value for name, value in result.metrics.items() if name == task.score]
+    values = exact or [value for name, value in result.metrics.items() if name.endswith(f"_{task.score}")]
     mean = math.fsum(values) / len(values) if values else math.nan
     undefined = result.score is not None and math.isnan(result.score) and math.isnan(mean)
     if result.score is None or not values or undefined or math.isclose(result.score, mean, rel_tol=1e-9):
         return f"score {task.score}"
-    return ANOTHER
+    return OTHER_METRIC
 
 
-def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
-    """All runs were tuned with as many trials, but for rows that have nothing to tune; else a `UserError` names the
-    records."""
+def refuse_unequal_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+    """Check that all runs were tuned with the same number of trials. Rows without a tunable option are exempt.
+
+    Raises:
+        UserError: they were not; the message lists the records by group.
+    """
     studies = plan.tuning.studies if plan.tuning else []
-    idle = {(study.task, study.label, study.student) for study in studies if study.key is None}
-    runs = [r for r in results if isinstance(r, RunRecord) and (r.tuning or (r.task, r.label, r.student) not in idle)]
+    exempt = {(study.task, study.label, study.student) for study in studies if study.key is None}
+    runs = [r for r in results if isinstance(r, RunRecord) and (r.tuning or (r.task, r.label, r.student) not in exempt)]
     budgets = {run.key: run.tuning.trials if run.tuning else 0 for run in runs}
     groups = _grouped(runs, lambda run: f"{budgets[run.key]} trials")
     if len(groups) > 1:
@@ -62,30 +71,35 @@ def refuse_budgets(store: Store, plan: PlanFile, results: Sequence[Result]) -> N
 
 
 def refuse_other_teachers(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
-    """Every run learned from the teachers that the plan names for its seed, so that a board never mixes runs that share
-    one teacher with runs that have one each; else a `UserError` names the records."""
-    asked = {run.key: [plan.teacher_key(name, run.task, run.seed) for name in run.teachers] for run in plan.runs}
-    # Records of made-up or older results may not say whom they learned from.
+    """Check that every run was trained with the teachers that the plan names for its seed.
+
+    So a board never mixes runs that share one teacher with runs that have one teacher per seed.
+
+    Raises:
+        UserError: a run was not; the message lists the records by group.
+    """
+    planned = {run.key: [plan.teacher_key(name, run.task, run.seed) for name in run.teachers] for run in plan.runs}
+    # Old records may not state their teachers.
     runs = [result for result in results if isinstance(result, RunRecord) and "teachers" in result.parts]
-    groups = _grouped(runs, lambda run: AS_PLANNED if run.parts["teachers"] == asked[run.key] else OTHER_TEACHERS)
+    groups = _grouped(runs, lambda r: PLANNED_TEACHERS if r.parts["teachers"] == planned[r.key] else OTHER_TEACHERS)
     if OTHER_TEACHERS in groups:
-        raise UserError(_problem(store, "runs learned from other teachers than the plan names for their seeds", groups))
+        raise UserError(_problem(store, "runs have other teachers than the plan names for their seeds", groups))
 
 
 def _grouped(results: Iterable[R], value: Callable[[R], str]) -> dict[str, list[R]]:
-    """Results by value, the rarest value first: it is likely the one that does not belong."""
+    """Group results by value, the rarest value first, because that is most likely the wrong one."""
     groups: dict[str, list[R]] = {}
     for result in results:
         groups.setdefault(value(result), []).append(result)
     return dict(sorted(groups.items(), key=lambda item: (len(item[1]), item[0])))
 
 
-def _problem(store: Store, what: str, groups: Mapping[str, Sequence[Result]]) -> Problem:
-    lines = [f"{what}, so they cannot stand on one board; the board is left as it was."]
+def _problem(store: Store, difference: str, groups: Mapping[str, Sequence[Result]]) -> Problem:
+    lines = [f"{difference}, so they are not comparable; the existing report was not changed."]
     for value, results in groups.items():
         lines.append(f"  {value}, {len(results)} of {sum(map(len, groups.values()))}:")
         lines += [f"    {result.key}  {_path(store, result)}" for result in results]
-    lines.append("  Delete the folders of those that do not belong, and run the suite again.")
+    lines.append("  Delete the folders of the wrong results and run the suite again.")
     return Problem("\n".join(lines), str(store.folder))
 
 

@@ -1,4 +1,4 @@
-"""What a board and `harness plan` say of the data of its tasks: overlap of the splits, corrected answers."""
+"""Notes on the data of tasks, for boards and `harness plan`: overlap of the splits, corrected answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from harness.storage.records import DataReport
 
 OVERLAP = 0.01
-"""Share of a validation split's examples that may have the texts of training examples without a warning."""
+"""Share of a validation split that may repeat texts of the training split without a warning."""
 
 
 def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
@@ -21,9 +21,9 @@ def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
 
 
 def provenance(task: str, report: DataReport) -> Iterator[tuple[str, str]]:
-    """Lines of a board's provenance."""
+    """Yield (name, value) lines for the provenance section of a board."""
     shares = "; ".join(_share(report, split) for split in report.overlap)
-    yield f"Texts that were trained on, {task}", shares
+    yield f"Validation texts in the training split, {task}", shares
     if report.repaired:
         counts = ", ".join(f"{count} in {split}" for split, count in report.repaired.items())
         yield f"Answers whose start was corrected, {task}", counts

@@ -1,15 +1,15 @@
-"""How sure a score is: its standard error over seeds and examples, its interval, and the p-value of a difference.
+"""Standard errors and intervals of scores over seeds and examples, and p-values of differences.
 
 **Model.** The score of a method m on task k with seed s, on N examples, is
 
     y[m,k,s] = mu[m,k] + a[m,k,s] + c[m,k] + e[m,k,s]
 
-with the method's effect mu fixed, and three independent random effects of mean 0: the seed's, a; that of the examples
-which all seeds share, c; and that of the examples drawn anew for each seed, e (which examples a seed gets right by
+with a fixed method effect mu and three independent random effects of mean 0: the seed effect a; the example effect c
+that all seeds share; and the example effect e that is drawn anew for each seed (which examples a seed gets right by
 luck). The mean over S seeds has the variance C + (A + L) / S, where A, C, L are the variances of a, c and e.
 
-**Estimates.** Resampling the examples gives C and L with many degrees of freedom: with V the variance over resamples
-of the mean over the seeds, and W the mean over the seeds of the variance of each one's resampled score,
+**Estimates.** Resampling the examples gives C and L with many degrees of freedom. Let V be the variance over resamples
+of the mean over the seeds, and W the mean over the seeds of the variance over resamples of each seed's score. Then
 C = max(0, (S V - W) / (S - 1)) and L = W - C. The variance s^2 of the seeds' scores estimates A + L, with S - 1 degrees
 of freedom. (Adding s^2 / S to V would count L twice, as the pigeonhole bootstrap of rows and columns does: Owen, 2007,
 arXiv 0712.1111.)
@@ -18,20 +18,19 @@ arXiv 0712.1111.)
 
     h^2 = z^2 C + max(z^2 L, t^2 s^2) / S
 
-with t the quantile of Student's distribution with the degrees of freedom of s^2, and z that with those of C and L
-(about the normal one). For L = 0 this is the interval of Banerjee (1960, Sankhya 22), whose coverage is at least 1 - p
-whatever the ratio A / C is; it is exact where one of the two is 0. (One t with Satterthwaite's degrees of freedom for
-the whole sum has no such bound: where s^2 happens to be small beside C, it takes the normal quantile for a sum that
-the seeds dominate: 8 equal methods with 3 seeds are told apart on up to 31 % of simulated boards.)
+where t is the quantile of Student's distribution with the degrees of freedom of s^2, and z the quantile with those of C
+and L (close to normal). For L = 0 this is the interval of Banerjee (1960, Sankhya 22): its coverage is at least 1 - p
+for any ratio A / C, and exact if A or C is 0. (A single t with Satterthwaite's degrees of freedom for the whole sum has
+no such bound: if s^2 happens to be small compared with C, it uses the normal quantile although the seeds dominate the
+true variance. With 8 equal methods and 3 seeds, it finds a difference on up to 31 % of simulated boards.)
 
-Where L is not 0 this is conservative: at 3 seeds and A = 0 a 95 % interval covers 98.7 %. Intervals of scores
-therefore subtract (1 + 2 / f) z^2 L from t^2 s^2, not z^2 L, which gives 94.1 to 98.0 % with 3 or more seeds. Tests do
-not.
+For L > 0 this is conservative: with 3 seeds and A = 0, a 95 % interval covers 98.7 %. Intervals of scores therefore
+subtract (1 + 2 / f) z^2 L instead of z^2 L from t^2 s^2, with f the degrees of freedom of s^2. With 3 or more seeds
+they cover 94.1 to 98.0 %. Tests subtract z^2 L.
 
-What is averaged over tasks has independent examples and seeds (each task's runs are trained apart), so that variances
-add; the degrees of freedom of the sum of the seeds' variances alone are Satterthwaite's (1946, Biometrics Bulletin
-2(6)). Whatever is compared is paired: differences are taken run by run, seed by seed and resample by resample, before
-any variance.
+Tasks have independent examples and seeds (the runs of each task are trained separately), so variances add over tasks.
+The sum of the seed variances has Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2(6)). Comparisons are
+paired: differences are taken seed by seed and resample by resample, before any variance.
 """
 
 from __future__ import annotations
@@ -47,19 +46,19 @@ import numpy as np
 from harness.analysis.student_t import MOST, SMALLEST, Floats, critical, quantile, tail
 
 LEVEL = 0.95
-"""Of every interval."""
+"""Confidence level of all intervals."""
 
 Over = Literal["seeds and examples", "seeds", "examples"]
-"""What an interval says that might have been otherwise."""
+"""The sources of variation that an interval covers."""
 
 
 class Variances(NamedTuple):
-    """Components of the variance of a mean over seeds: single numbers, or arrays of the same shape.
+    """Components of the variance of a mean over seeds: scalars, or arrays of equal shape.
 
     Attributes:
-        seeds: s^2 / S, which includes `luck`; 0 of one seed.
-        examples: C, what all seeds share of the examples.
-        luck: L / S, what the examples drawn anew for each seed add.
+        seeds: s^2 / S, which includes `luck`; 0 for one seed.
+        examples: C, of the example effect that all seeds share.
+        luck: L / S, of the example effect that is drawn anew for each seed.
     """
 
     seeds: Floats
@@ -68,21 +67,21 @@ class Variances(NamedTuple):
 
     @property
     def total(self) -> Floats:
-        found: Floats = self.examples + np.maximum(self.seeds, self.luck)
-        return found
+        total: Floats = self.examples + np.maximum(self.seeds, self.luck)
+        return total
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The scores of a row of the board on one task, or what was computed of such.
+    """The scores of a row on one task, or differences or ratios of such scores.
 
     Attributes:
         seeds: in ascending order.
         values: [seeds], the scores.
-        draws: [resamples, seeds], the scores on resampled examples: the same resamples for all that scored the same
-            examples. None where the score could not be computed again.
-        examples: how many were scored.
-        bounds: the least and greatest score that the metric can give, if known. A difference has none.
+        draws: [resamples, seeds], the scores on resampled examples, with the same resamples for all rows of a task.
+            None if the score could not be recomputed from predictions.
+        examples: number of examples.
+        bounds: least and greatest value of the metric, if known; None for a difference.
     """
 
     seeds: tuple[int, ...]
@@ -96,19 +95,19 @@ class Sample:
         return float(self.values.mean())
 
     def __sub__(self, other: Sample) -> Sample:
-        """Paired by seed and resample. What has a single seed, as a teacher, is compared with each of the other's.
+        """The difference, paired by seed and resample. A sample with one seed (a teacher) is paired with every seed.
 
         Raises:
-            ValueError: their seeds are not the same.
+            ValueError: the seeds differ.
         """
         if self.seeds != other.seeds and 1 not in (len(self.seeds), len(other.seeds)):
             raise ValueError(f"scores of the seeds {self.seeds} and {other.seeds} cannot be paired")
         seeds = max(self.seeds, other.seeds, key=len)
-        drawn = None if self.draws is None or other.draws is None else self.draws - other.draws
-        return Sample(seeds, self.values - other.values, drawn, min(self.examples, other.examples))
+        draws = None if self.draws is None or other.draws is None else self.draws - other.draws
+        return Sample(seeds, self.values - other.values, draws, min(self.examples, other.examples))
 
     def variances(self) -> Variances:
-        """Of the mean over the seeds; without draws only the seeds' part is known."""
+        """The variance components of the mean over the seeds. Without draws, only `seeds` is not 0."""
         n = len(self.values)
         between, zero = self.values.var(ddof=1) if n > 1 else np.array(0.0), np.array(0.0)
         if self.draws is None:
@@ -120,30 +119,39 @@ class Sample:
 
 
 def components(between: Floats, of_mean: Floats, alone: Floats, n: int) -> Variances:
-    """Of a mean over `n` seeds, of `between`, the variance of the seeds' scores, and over resamples `of_mean`, that of
-    their mean, and `alone`, the mean of their own."""
+    """The variance components of a mean over `n` seeds (see "Estimates" above).
+
+    Args:
+        between: s^2, the variance of the seeds' scores.
+        of_mean: V, the variance over resamples of the mean over the seeds.
+        alone: W, the mean over the seeds of the variance over resamples of each seed's score.
+    """
     shared = np.maximum(0.0, (n * of_mean - alone) / (n - 1))
     return Variances(between / n, shared, np.maximum(0.0, alone - shared) / n)
 
 
 def satterthwaite(variances: Floats, freedoms: Floats, axis: int = 0) -> Floats:
-    """Degrees of freedom of a sum of independent variances over `axis`. Where all are 0: the sum of the freedoms."""
+    """Satterthwaite's degrees of freedom of the sum over `axis` of independent variances with `freedoms` each.
+
+    If all variances are 0: the sum of the degrees of freedom.
+    """
     scale = variances.max(axis=axis, keepdims=True)
     parts = np.divide(variances, scale, out=np.ones_like(variances), where=scale > 0)
     freedoms = np.maximum(freedoms, 1.0)
-    found: Floats = np.clip(parts.sum(axis=axis) ** 2 / (parts**2 / freedoms).sum(axis=axis), 1.0, MOST)
-    return found
+    combined: Floats = np.clip(parts.sum(axis=axis) ** 2 / (parts**2 / freedoms).sum(axis=axis), 1.0, MOST)
+    return combined
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, and what its interval is made of (see above).
+    """A mean with its variance components (see the module's docstring).
 
     Attributes:
-        variances: of the mean. `over` says which of them are known: None where none is.
-        freedom: degrees of freedom of the seeds' variance.
-        examples_freedom: of those of the examples.
-        credit: how many times z^2 L is subtracted from t^2 s^2: 1, or `credit` in intervals of scores.
+        variances: of the mean.
+        freedom: degrees of freedom of the seed variance.
+        examples_freedom: degrees of freedom of the example variances.
+        over: the components that are known; None if none is, so there is no interval.
+        credit: the factor of z^2 L that is subtracted from t^2 s^2: 1, or `credit(f)` for intervals of scores.
     """
 
     mean: float
@@ -163,7 +171,7 @@ class Estimate:
 
     @cached_property
     def margin(self) -> float | None:
-        """Half of the 95 % interval's length."""
+        """Half-width of the 95 % interval."""
         return None if self.over is None else self._half_width(1 - LEVEL)
 
     @property
@@ -176,12 +184,12 @@ class Estimate:
 
     @property
     def multiplier(self) -> float:
-        """What the interval's half-width is of the standard error."""
+        """Half-width of the 95 % interval divided by the standard error."""
         return self.margin / self.error if self.margin and self.error else critical(1 - LEVEL, self.freedom)
 
     @property
     def p(self) -> float | None:
-        """Of the hypothesis that the mean is 0: see `p_values`."""
+        """The p-value of the hypothesis that the mean is 0: see `p_values`."""
         return p_values([self])[0]
 
     def _half_width(self, p: float) -> float:
@@ -189,71 +197,80 @@ class Estimate:
 
 
 def half_widths(estimates: Sequence[Estimate], t: Floats | float, z: Floats | float) -> Floats:
-    """Half-widths of the intervals whose quantiles for the seeds and the examples are `t` and `z`, [estimates, ...]."""
+    """[estimates, ...]: half-widths of intervals, for the quantiles `t` of the seeds and `z` of the examples."""
     t2, z2 = np.square(t), np.square(z)
     seeds, examples, luck = (
-        np.array([each.variances[part] for each in estimates], dtype=float).reshape(-1, *[1] * np.ndim(t2))
+        np.array([estimate.variances[part] for estimate in estimates], dtype=float).reshape(-1, *[1] * np.ndim(t2))
         for part in range(3)
     )
-    credit = np.array([each.credit for each in estimates]).reshape(seeds.shape)
-    found: Floats = np.sqrt(z2 * (examples + luck) + np.maximum(0.0, t2 * seeds - credit * z2 * luck))
-    return found
+    credit = np.array([estimate.credit for estimate in estimates]).reshape(seeds.shape)
+    widths: Floats = np.sqrt(z2 * (examples + luck) + np.maximum(0.0, t2 * seeds - credit * z2 * luck))
+    return widths
 
 
 def p_values(estimates: Sequence[Estimate]) -> list[float | None]:
-    """Two-sided p-values of the hypotheses that the means are 0: the error rate at which an interval ends at 0, from
-    `SMALLEST` to 1. None where nothing is known of a mean's error.
+    """Two-sided p-values of the hypotheses that the means are 0, from `SMALLEST` to 1.
 
-    Half-widths are computed on a grid of error rates, with 0.05 on it, and interpolated between them, to some 4 digits
-    of p.
+    A p-value is the error rate at which the interval ends at 0. Half-widths are computed on a grid of error rates that
+    contains 0.05, and interpolated, to about 4 digits of p.
+
+    Returns:
+        one per estimate; None if the error of the mean is unknown.
     """
-    found: list[float | None] = [None] * len(estimates)
+    ps: list[float | None] = [None] * len(estimates)
     groups: dict[tuple[float, float], list[int]] = {}
-    for index, each in enumerate(estimates):
-        if each.over is not None:
-            groups.setdefault((each.freedom, each.examples_freedom), []).append(index)
-    for (freedom, examples_freedom), members in groups.items():
-        of_group = [estimates[index] for index in members]
-        widths = half_widths(of_group, _on_grid(freedom), _on_grid(examples_freedom))
-        for index, each, width in zip(members, of_group, widths, strict=True):
-            found[index] = 1.0 if each.mean == 0 else math.exp(np.interp(abs(each.mean), width, np.log(_grid())))
-    return found
+    for index, estimate in enumerate(estimates):
+        if estimate.over is not None:
+            groups.setdefault((estimate.freedom, estimate.examples_freedom), []).append(index)
+    for (freedom, examples_freedom), indices in groups.items():
+        group = [estimates[index] for index in indices]
+        widths = half_widths(group, _on_grid(freedom), _on_grid(examples_freedom))
+        for index, estimate, width in zip(indices, group, widths, strict=True):
+            mean = abs(estimate.mean)
+            ps[index] = 1.0 if mean == 0 else math.exp(np.interp(mean, width, np.log(_grid())))
+    return ps
 
 
 @cache
 def _grid() -> Floats:
-    """Error rates from 1 down to `SMALLEST`: steps of some 0.02 normal quantiles down to 1e-9, wider ones below."""
+    """Error rates from 1 down to `SMALLEST`: steps of 0.02 normal quantiles down to 1e-9, wider steps below."""
     z = np.concatenate([np.arange(1, 306) / 50, np.geomspace(6.15, 14.0, 40)])
     p = tail(z, MOST)
-    found: Floats = np.concatenate([[1.0], np.sort(np.append(p[p > SMALLEST], [1 - LEVEL, SMALLEST]))[::-1]])
-    return found
+    rates: Floats = np.concatenate([[1.0], np.sort(np.append(p[p > SMALLEST], [1 - LEVEL, SMALLEST]))[::-1]])
+    return rates
 
 
 @lru_cache(maxsize=1024)
 def _on_grid(freedom: float) -> Floats:
     """Quantiles at the error rates of `_grid`."""
-    found: Floats = np.concatenate([[0.0], quantile(_grid()[1:], freedom)])
-    return found
+    quantiles: Floats = np.concatenate([[0.0], quantile(_grid()[1:], freedom)])
+    return quantiles
 
 
 def credit(freedom: float) -> float:
-    """How many times z^2 L an interval of a score subtracts (see above)."""
+    """The factor of z^2 L that is subtracted in the interval of a score (see "Intervals" above)."""
     return 1 + 2 / freedom
 
 
 def estimate(samples: Sequence[Sample], shares: Sequence[float] | None = None) -> Estimate:
-    """Of the mean over tasks, one sample each, in which they have these `shares`, by default equal ones. Raises
-    `ValueError` for no sample."""
+    """Estimate the mean over tasks from one sample per task.
+
+    Args:
+        shares: the weights of the tasks, which sum to 1; equal by default.
+
+    Raises:
+        ValueError: `samples` is empty.
+    """
     if not samples:
-        raise ValueError("there is no mean of no task")
+        raise ValueError("cannot average over an empty list of tasks")
     weights = np.full(len(samples), 1 / len(samples)) if shares is None else np.array(shares)
     parts = [sample.variances() for sample in samples]
-    seeds, examples, luck = (weights**2 * np.array([each[part] for each in parts]) for part in range(3))
+    seeds, examples, luck = (weights**2 * np.array([variances[part] for variances in parts]) for part in range(3))
     freedom = float(satterthwaite(seeds, np.array([len(sample.values) - 1.0 for sample in samples])))
-    several, drawn = min(len(s.values) for s in samples) > 1, all(s.draws is not None for s in samples)
+    several, resampled = min(len(s.values) for s in samples) > 1, all(s.draws is not None for s in samples)
     over: Over | None = None
-    if several or drawn:
-        over = "seeds and examples" if several and drawn else "seeds" if several else "examples"
+    if several or resampled:
+        over = "seeds and examples" if several and resampled else "seeds" if several else "examples"
     return Estimate(
         mean=float(weights @ [sample.mean for sample in samples]),
         variances=Variances(seeds.sum(), examples.sum(), luck.sum()),
@@ -265,5 +282,5 @@ def estimate(samples: Sequence[Sample], shares: Sequence[float] | None = None) -
 
 
 def examples_freedom(counts: Sequence[int]) -> float:
-    """Degrees of freedom of the examples' variances: those of the task with the fewest examples."""
+    """Degrees of freedom of the example variances, from the task with the fewest examples."""
     return float(max(1, min(counts) - 1)) if counts else MOST

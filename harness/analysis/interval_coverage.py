@@ -1,4 +1,4 @@
-"""What the intervals and groups of a board cover: seeds and examples, and teachers where each seed has its own."""
+"""States what the intervals and groups of a board cover: seeds and examples, and teachers if each seed has its own."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from harness.storage.records import PlanFile
 
 
 def one_per_seed(plan: PlanFile) -> list[str]:
-    """The rows of the teachers that were fine-tuned once per seed."""
+    """Names of the teachers that were fine-tuned once per seed."""
     return [name for name, by_task in plan.teachers.items() if any(len(keys) > 1 for keys in by_task.values())]
 
 
-def shared(plan: PlanFile) -> list[str]:
-    """The rows of the teachers that the runs of all seeds share, of those whose choice has a part in a score: the
-    suite's first, and all that a run learns from."""
-    taught = (name for run in plan.runs for name in run.teachers)
-    several = one_per_seed(plan)
-    return [name for name in dict.fromkeys([*list(plan.teachers)[:1], *taught]) if name not in several]
+def shared_teachers(plan: PlanFile) -> list[str]:
+    """Names of the teachers that the runs of all seeds share.
+
+    Includes only teachers that affect a score: the first of the suite, and those with which a run is trained.
+    """
+    used = (name for run in plan.runs for name in run.teachers)
+    per_seed = one_per_seed(plan)
+    return [name for name in dict.fromkeys([*list(plan.teachers)[:1], *used]) if name not in per_seed]
 
 
-def given(plan: PlanFile) -> str:
-    """A clause, empty if there is no condition: on which teachers all intervals depend."""
-    names = shared(plan)
+def teacher_condition(plan: PlanFile) -> str:
+    """``, given this teacher``: the clause on which teachers all intervals are conditional; empty if on none."""
+    names = shared_teachers(plan)
     if not names:
         return ""
     if one_per_seed(plan):
@@ -29,6 +31,6 @@ def given(plan: PlanFile) -> str:
 
 
 def covers(plan: PlanFile) -> str:
-    """What an interval of several seeds is over."""
+    """``seeds and examples, given this teacher``: what an interval of several seeds covers."""
     over = "seeds, teachers and examples" if one_per_seed(plan) else "seeds and examples"
-    return over + given(plan)
+    return over + teacher_condition(plan)

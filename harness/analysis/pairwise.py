@@ -1,23 +1,23 @@
 """The differences of all pairs of rows at once, with moderated seed variances.
 
-The variance of a difference is that of the one and of the other, less twice their covariance. So the resamples of each
-row are read once, for one table of inner products, and not again for each of the other rows.
+The variance of a difference is the sum of both variances minus twice the covariance. So one matrix of inner products of
+the resampled scores serves all pairs.
 
-**Moderation.** Three seeds know little of a variance: with 2 degrees of freedom, some of 28 pairs have by chance one
-that is 50 times too small, and Holm's method looks at just those. As in limma (Smyth, 2004, Statistical Applications
-in Genetics and Molecular Biology 3(1)) each pair's seed variance V (f degrees of freedom) is combined with the mean
-V0 over all pairs of rows,
+**Moderation.** Three seeds estimate a variance badly: with 2 degrees of freedom, some of 28 pairs have by chance an
+estimate that is 50 times too small, and these are the pairs that Holm's method examines. As in limma (Smyth, 2004,
+Statistical Applications in Genetics and Molecular Biology 3(1)), the seed variance V of each pair (f degrees of
+freedom) is combined with the mean V0 over all pairs of rows,
 
     (d0 V0 + f V) / (d0 + f),    with d0 + f degrees of freedom,
 
 the posterior mean of a variance with a scaled inverse chi-squared prior of d0 degrees of freedom. limma estimates d0
-from thousands of genes; from 2 to 20 rows it cannot be told (the estimate is often infinite, which is pooling, and
-fails where one method's variance is another's sixfold: family-wise error 7 to 12 %). So d0 is fixed: at 4, a prior in
-which standard deviations differ by a factor of about 1.5 either way. It is less where rows are few: together no more
-degrees of freedom than all rows have, so that two rows have their own variance alone, and an exact paired t-test.
+from thousands of genes. From 2 to 20 rows it cannot be estimated: the estimate is often infinite, which means pooling,
+and pooling fails if one method has six times the variance of the others (family-wise error 7 to 12 %). So d0 is fixed
+at 4, a prior in which standard deviations differ by a factor of about 1.5 either way. With few rows it is smaller: d0 +
+f is at most the degrees of freedom of all rows together, so two rows get an exact paired t-test.
 
-f is Satterthwaite's for the sum over tasks, of each task's mean over the pairs: a single pair's would be least sure
-exactly where it matters.
+f is Satterthwaite's for the sum over tasks of the mean variance over all pairs. The f of a single pair would be least
+reliable for the pairs with an underestimated variance.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from harness.analysis.student_t import MOST, Floats
 Bools = NDArray[np.bool_]
 
 PRIOR = 4.0
-"""d0, chosen by simulation: see docs/results.md."""
+"""d0, chosen by simulation: see docs/decisions/0004-statistics.md."""
 
 ROUNDING = 1e-13
-"""What is less than this part of the variances that it is the difference of, is none."""
+"""A variance of a difference that is smaller than this share of the two variances is set to 0."""
 
 
 def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ()) -> list[Estimate]:
     """The estimated mean differences ``one - other`` for ``one, other`` in ``combinations(rows, 2)``.
 
-    All rows are of the same tasks in the same order, with the same seeds, of which there are two or more. Those whose
-    place is in `unusual` (their seeds collapsed) are left out of the mean that variances are moderated towards.
+    Args:
+        rows: for each row its samples, with the same tasks in the same order, and the same two or more seeds.
+        unusual: indices of rows (with collapsed seeds) that are excluded from the mean V0 of the moderation.
 
     Raises:
-        ValueError: they are not.
+        ValueError: the seeds differ, or there is one seed.
     """
     one, other = np.triu_indices(len(rows), 1)
     tasks = list(zip(*rows, strict=True))
@@ -56,49 +57,59 @@ def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ())
         np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
     )
     mean = np.mean([[sample.mean for sample in samples] for samples in tasks], axis=0)
-    drawn = np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0)
+    resampled = np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0)
     usual = ~np.isin(np.arange(len(rows)), list(unusual))
     if usual.sum() < 2:
         usual[:] = True
-    same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that stand for the same runs
+    same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that share the same runs
     pool = usual[one] & usual[other] & ~same
     freedoms = np.array([len(samples[0].values) - 1.0 for samples in tasks])
     moderated, freedom = moderate(seeds, freedoms, pool, int(usual.sum()))
     moderated[same] = 0.0
-    of_examples = examples_freedom([s.examples for samples in tasks for s in samples if s.draws is not None])
+    freedom_of_examples = examples_freedom([s.examples for samples in tasks for s in samples if s.draws is not None])
     return [
         Estimate(
             mean=float(mean[a] - mean[b]),
             variances=Variances(moderated[pair], examples[:, pair].sum(), luck[:, pair].sum()),
             freedom=freedom,
-            examples_freedom=of_examples,
-            over="seeds and examples" if drawn[a] and drawn[b] else "seeds",
+            examples_freedom=freedom_of_examples,
+            over="seeds and examples" if resampled[a] and resampled[b] else "seeds",
         )
         for pair, (a, b) in enumerate(zip(one, other, strict=True))
     ]
 
 
 def moderate(seeds: Floats, freedoms: Floats, pool: Bools, rows: int) -> tuple[Floats, float]:
-    """Seed variances [tasks, pairs] of differences, with `freedoms` [tasks]: their sums [pairs], moderated towards the
-    mean of the pairs in `pool` [pairs], which are of so many `rows`, and the degrees of freedom of these."""
+    """Sum seed variances over tasks and moderate them towards the mean over pairs (see the module's docstring).
+
+    Args:
+        seeds: [tasks, pairs], the seed variances of the differences.
+        freedoms: [tasks], their degrees of freedom.
+        pool: [pairs], the pairs whose mean is V0.
+        rows: the number of rows of these pairs.
+
+    Returns:
+        the moderated sums [pairs], and their degrees of freedom.
+    """
     pooled = seeds[:, pool] if pool.any() else seeds
-    own = float(satterthwaite(pooled.mean(axis=1), freedoms))
-    prior = min(PRIOR, (rows - 2) * own)
-    found: Floats = (prior * pooled.sum(axis=0).mean() + own * seeds.sum(axis=0)) / (prior + own)
-    return found, min(math.floor(20 * (prior + own)) / 20, MOST)  # few distinct values, whose quantiles are cached
+    freedom = float(satterthwaite(pooled.mean(axis=1), freedoms))
+    prior = min(PRIOR, (rows - 2) * freedom)
+    moderated: Floats = (prior * pooled.sum(axis=0).mean() + freedom * seeds.sum(axis=0)) / (prior + freedom)
+    # Rounded, so that there are few distinct values: quantiles are cached by degrees of freedom.
+    return moderated, min(math.floor(20 * (prior + freedom)) / 20, MOST)
 
 
 def _variances(samples: Sequence[Sample]) -> Variances:
-    """[rows, rows]: `Sample.variances` of the difference of any two rows on one task."""
+    """[rows, rows] each: `Sample.variances` of the difference of any two rows on one task."""
     seeds = samples[0].seeds
     if len(seeds) < 2 or any(sample.seeds != seeds for sample in samples):
         raise ValueError(f"scores of the seeds {sorted({sample.seeds for sample in samples})} cannot be paired")
     between = _of_differences(np.stack([sample.values for sample in samples]))
     of_mean, alone = np.zeros_like(between), np.zeros_like(between)
-    if found := {row: sample.draws for row, sample in enumerate(samples) if sample.draws is not None}:
-        draws, there = np.stack(list(found.values())), np.ix_(list(found), list(found))
-        of_mean[there] = _of_differences(draws.mean(axis=2))
-        alone[there] = np.mean([_of_differences(draws[:, :, seed]) for seed in range(len(seeds))], axis=0)
+    if resampled := {row: sample.draws for row, sample in enumerate(samples) if sample.draws is not None}:
+        draws, block = np.stack(list(resampled.values())), np.ix_(list(resampled), list(resampled))
+        of_mean[block] = _of_differences(draws.mean(axis=2))
+        alone[block] = np.mean([_of_differences(draws[:, :, seed]) for seed in range(len(seeds))], axis=0)
     return components(between, of_mean, alone, len(seeds))
 
 
@@ -107,5 +118,5 @@ def _of_differences(rows: Floats) -> Floats:
     centred = rows - rows.mean(axis=1, keepdims=True)
     products = centred @ centred.T / (rows.shape[1] - 1)
     both = np.add.outer(products.diagonal(), products.diagonal())
-    found = both - 2 * products
-    return np.where(found > ROUNDING * both, found, 0.0)
+    variances = both - 2 * products
+    return np.where(variances > ROUNDING * both, variances, 0.0)

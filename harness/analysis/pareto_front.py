@@ -1,4 +1,4 @@
-"""The Pareto front: what no other beats in one way without being worse in the other."""
+"""The Pareto front: the items that no other item dominates."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 Loss = tuple[float, float]
-"""Two finite numbers; less is better in both."""
+"""Two finite numbers to minimize."""
 
 
 def front(items: Iterable[Item], loss: Callable[[Item], Loss]) -> list[Item]:
-    """The items that no other dominates, by the first number, and in their order where it is the same.
+    """The items that no other dominates, sorted by the first number; ties keep their order.
 
-    An item dominates another if it is no worse in both numbers and better in one. So items that are equal in both stand
-    on the front together or not at all.
+    An item dominates another if it is no worse in both numbers and better in one. Items with equal losses are either
+    all on the front or all off it.
     """
-    kept: list[Item] = []
+    optimal: list[Item] = []
     for item in sorted(items, key=loss):
-        if not kept or loss(item) == loss(kept[-1]) or loss(item)[1] < loss(kept[-1])[1]:
-            kept.append(item)
-    return kept
+        if not optimal or loss(item) == loss(optimal[-1]) or loss(item)[1] < loss(optimal[-1])[1]:
+            optimal.append(item)
+    return optimal

@@ -1,4 +1,4 @@
-"""What models answered, read from predictions.parquet for the bootstrap. It imports neither torch nor `evaluate`."""
+"""Reads predictions.parquet. Imports neither torch nor `evaluate`."""
 
 from __future__ import annotations
 
@@ -20,51 +20,56 @@ SCORES = "scores"
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """Predictions on some examples, beside the right ones (see `harness.metrics.task_scores.TaskScores`)."""
+class Predictions:
+    """Predictions of one run and the labels, aligned by example (see `harness.metrics.task_scores.TaskScores`)."""
 
     predictions: NDArray[Any]
     labels: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """One predictions.parquet."""
+class PredictionTable:
+    """The contents of one predictions.parquet."""
 
-    table: pa.Table
+    table: pa.PredictionTable
 
-    def same_examples(self, other: Table) -> bool:
-        """Whether both hold the same examples in the same order."""
+    def same_examples(self, other: PredictionTable) -> bool:
+        """Whether both contain the same examples in the same order."""
         return all(self.table[name].equals(other.table[name]) for name in ("id", "split", "label"))
 
     def column(self, name: str) -> NDArray[Any]:
-        """Its values, in the order of the file."""
+        """The values of a column, in the order of the file."""
         values: NDArray[Any] = self.table[name].to_numpy()
         return values
 
     def scores(self) -> list[Any] | None:
-        """What stands behind each prediction (see `harness.metrics.task_scores.TaskScores`), if it was read."""
+        """The model outputs behind each prediction (see `harness.metrics.task_scores.TaskScores`); None if not read."""
         return list(self.column(SCORES)) if SCORES in self.table.column_names else None
 
 
-def by_split(tables: Sequence[Table]) -> dict[str, list[Answers]]:
-    """Split -> the answers of each table, all of which hold the same examples."""
+def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
+    """Split -> the predictions of each table. All tables must contain the same examples."""
     names, labels = tables[0].column("split"), tables[0].column("label")
     predictions = [table.column("prediction") for table in tables]
-    found: dict[str, list[Answers]] = {}
+    splits: dict[str, list[Predictions]] = {}
     for split in dict.fromkeys(names.tolist()):
         rows = names == split
-        right = labels[rows]
-        found[str(split)] = [Answers(column[rows], right) for column in predictions]
-    return found
+        split_labels = labels[rows]
+        splits[str(split)] = [Predictions(column[rows], split_labels) for column in predictions]
+    return splits
 
 
-def read(path: Path, *, scores: bool = False) -> Table | None:
-    """The file at `path`, with what stands behind its predictions if that is asked for and there; None if it is not
-    there, or has not the columns of a scored run.
+def read(path: Path, *, scores: bool = False) -> PredictionTable | None:
+    """Read the file at `path`.
+
+    Args:
+        scores: whether to read the model outputs behind the predictions, if the file contains them.
+
+    Returns:
+        None if the file does not exist or lacks the columns of a scored run.
 
     Raises:
-        UserError: it cannot be read, or does not match its checksum.
+        UserError: the file cannot be read, or does not match its checksum.
     """
     try:
         checksums.verify_file(path)
@@ -76,6 +81,6 @@ def read(path: Path, *, scores: bool = False) -> Table | None:
         return None
     except (OSError, pa.ArrowException, checksums.CorruptFileError) as error:
         text = " ".join(str(error).split())
-        remedy = "delete the folder that it lies in and run the suite again, which makes only what is missing"
+        remedy = "delete its folder and run the suite again, which runs only what is missing"
         raise UserError(Problem(f"cannot be read ({text:.200}); {remedy}", str(path))) from error
-    return None if table is None else Table(table)
+    return None if table is None else PredictionTable(table)

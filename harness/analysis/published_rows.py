@@ -1,6 +1,6 @@
-"""Published figures beside the rows of a board: grouped by cell and by printed model.
+"""Published figures next to the rows of a board, grouped by cell and by printed model.
 
-They are never ranked and in no average: teacher, data and tuning were their source's own.
+They are never ranked or averaged, because teacher, data and tuning differ from those of the suite.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.config.published_figures import NOT_STATED
 from harness.storage.records import PublishedFigure
 
-Cell = tuple[str, str, str]
+CellKey = tuple[str, str, str]
 """Task, label and student."""
 
-Model = tuple[str, str, str]
-"""Source, place in it and model, as printed."""
+ModelKey = tuple[str, str, str]
+"""Source, table or page in it, and model, as printed."""
 
 
-def by_cell(figures: Iterable[PublishedFigure]) -> dict[Cell, list[PublishedFigure]]:
-    """The figures that stand in each cell that has some."""
-    found: dict[Cell, list[PublishedFigure]] = {}
+def by_cell(figures: Iterable[PublishedFigure]) -> dict[CellKey, list[PublishedFigure]]:
+    """Group figures by the cell of the board that they belong to."""
+    cells: dict[CellKey, list[PublishedFigure]] = {}
     for figure in figures:
-        found.setdefault((figure.task, figure.label, figure.student), []).append(figure)
-    return found
+        cells.setdefault((figure.task, figure.label, figure.student), []).append(figure)
+    return cells
 
 
 def text(figure: PublishedFigure, score: str) -> str:
-    """``71.6``; with its metrics where they are others than `score`, the board's: ``84.6/83.2 m/mm``."""
+    """``71.6``, or ``84.6/83.2 m/mm`` with the names of its metrics if they differ from the board's metric `score`."""
     numbers = "/".join(map(str, figure.values))
     if figure.metrics == [score]:
         return numbers
@@ -35,34 +35,34 @@ def text(figure: PublishedFigure, score: str) -> str:
     return f"{numbers} {'/'.join(names)}".replace("_", " ")
 
 
-def model_of(figure: PublishedFigure) -> Model:
-    """Which model of which table it is of."""
+def model_of(figure: PublishedFigure) -> ModelKey:
+    """The printed model that a figure belongs to."""
     return figure.source, figure.where, figure.model
 
 
-def metrics_of(figures: Iterable[PublishedFigure]) -> dict[Model, dict[str, list[str]]]:
-    """Of each printed model: metric -> the tasks that it is printed for."""
-    found: dict[Model, dict[str, list[str]]] = {}
+def metrics_of(figures: Iterable[PublishedFigure]) -> dict[ModelKey, dict[str, list[str]]]:
+    """Printed model -> metric -> the tasks for which it is printed."""
+    metrics: dict[ModelKey, dict[str, list[str]]] = {}
     for figure in figures:
         name = "/".join(figure.metrics).replace("_", " ")
-        tasks = found.setdefault(model_of(figure), {}).setdefault(name, [])
+        tasks = metrics.setdefault(model_of(figure), {}).setdefault(name, [])
         if figure.task not in tasks:
             tasks.append(figure.task)
-    return found
+    return metrics
 
 
 def note(figure: PublishedFigure, metrics: Mapping[str, Sequence[str]]) -> str:
-    """Where a figure and all of its model come from; `metrics` are that model's."""
+    """The source of all figures of a printed model. `metrics`: its entry of `metrics_of`."""
     named = "; ".join(f"{', '.join(tasks)}: {metric}" for metric, tasks in metrics.items())
-    taught, own = (f", taught by {figure.teacher}", "Teacher, data") if figure.teacher else ("", "Data")
+    teacher, differs = (f", distilled from {figure.teacher}", "Teacher, data") if figure.teacher else ("", "Data")
     return (
-        f"published as {figure.model}{taught}, in {figure.title}, {figure.where} ({figure.url}); {named}. "
-        f"{own} and tuning were its own"
+        f"published as {figure.model}{teacher}, in {figure.title}, {figure.where} ({figure.url}); {named}. "
+        f"{differs} and tuning differ from those of this suite"
     )
 
 
 def columns(figure: PublishedFigure) -> dict[str, float]:
-    """The figure for a table that machines read: ``sst2_published_<source>_<split>_<metric>``."""
+    """The figure as CSV columns, named ``sst2_published_<source>_<split>_<metric>``."""
     split = re.sub(r"[^a-z0-9.]+", "-", figure.split.lower()).strip("-")
     start = f"{figure.task}_published_{figure.source}_{split}"
     return {f"{start}_{name}": value for name, value in zip(figure.metrics, figure.values, strict=True)}

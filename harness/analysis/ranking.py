@@ -1,4 +1,4 @@
-"""How rows stand to each other: averages, ranks, groups, and what they come to beside teacher and student alone."""
+"""Averages, ranks, top groups and suite-level statistics of the rows of a board."""
 
 from __future__ import annotations
 
@@ -11,52 +11,56 @@ import numpy as np
 
 from harness.analysis import collapsed_seeds, suite_level, top_groups
 from harness.analysis.inference import estimate
-from harness.analysis.summary import Beaten, Row, Statistic
+from harness.analysis.summary import BeatenTeacher, Row, Statistic
 from harness.analysis.top_groups import Comparison
 from harness.storage.records import PlanFile, PlannedTask
 
 
 def average(plan: PlanFile, row: Row) -> Statistic | None:
-    """Over tasks, without the diagnostic ones. None where a cell is not complete, or less is better for some tasks."""
+    """The average score of a row over all tasks but diagnostic ones.
+
+    None if the row is not complete, its tasks have different seeds, or only some metrics are higher-is-better.
+    """
     if row.status != "complete" or not _comparable(plan) or len({sample.seeds for sample in row.samples}) != 1:
         return None
     if len(row.samples) == 1:
         return Statistic.on_task(row.samples[0])
-    return Statistic.of(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
+    return Statistic.from_values(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
 
 
 def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
-    """Of the averages of all rows of one student that have one."""
-    found: list[Comparison] = []
+    """Compare the averages of all pairs of rows of each student. Rows without an average are left out."""
+    pairs: list[Comparison] = []
     for student in plan.students:
-        ranked = [row for row in rows if row.student == student and row.average]
-        collapsed = {row.label for row in ranked if row.collapsed}
-        found += top_groups.compare(student, {row.label: row.samples for row in ranked}, collapsed)
-    return found
+        averaged = [row for row in rows if row.student == student and row.average]
+        collapsed = {row.label for row in averaged if row.collapsed}
+        pairs += top_groups.compare(student, {row.label: row.samples for row in averaged}, collapsed)
+    return pairs
 
 
-def with_collapses(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
-    """The students' rows, with the seeds that collapsed on each task, judged among the rows of the same student."""
-    found = list(rows)
+def mark_collapsed_seeds(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
+    """Add the collapsed seeds of each cell to the rows. A cell is compared with those of the same student."""
+    marked = list(rows)
     for student, task in product(plan.students, plan.tasks):
-        places = [n for n, row in enumerate(found) if row.student == student and row.cells[task.name].sample]
-        samples = [sample for n in places if (sample := found[n].cells[task.name].sample)]
+        indices = [n for n, row in enumerate(marked) if row.student == student and row.cells[task.name].sample]
+        samples = [sample for n in indices if (sample := marked[n].cells[task.name].sample)]
         floor = constant.cells[task.name].score if constant else None
-        seeds = collapsed_seeds.collapsed(
+        seeds = collapsed_seeds.find_collapsed(
             samples, floor.mean if floor else None, higher_is_better=task.higher_is_better
         )
-        for n, out in zip(places, seeds, strict=True):
-            cells = {**found[n].cells, task.name: replace(found[n].cells[task.name], collapsed=out)}
-            found[n] = replace(found[n], cells=cells) if out else found[n]
-    return found
+        for n, collapsed in zip(indices, seeds, strict=True):
+            if collapsed:
+                cell = replace(marked[n].cells[task.name], collapsed=collapsed)
+                marked[n] = replace(marked[n], cells={**marked[n].cells, task.name: cell})
+    return marked
 
 
-def grouped(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
-    """The rows, each with whether it is in the top group of its student."""
+def mark_top_groups(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
+    """Set `Row.top`: whether the row is in the top group of its student."""
     best = best_of(plan, rows)
     top = {
-        student: top_groups.top(best[student].label, [each for each in comparisons if each.student == student])
-        for student in {each.student for each in comparisons}
+        student: top_groups.top_group(best[student].label, [pair for pair in comparisons if pair.student == student])
+        for student in {pair.student for pair in comparisons}
     }
     return [
         replace(row, top=row.label in top[row.student]) if row.student in top and row.average else row for row in rows
@@ -64,7 +68,7 @@ def grouped(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Compariso
 
 
 def best_of(plan: PlanFile, rows: Sequence[Row]) -> dict[str, Row]:
-    """Student -> the row with its best average; of equal ones the first. A student without an average has none."""
+    """Student -> the row with the best average, the first one of equals. Students without an average are left out."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
     best: dict[str, tuple[float, Row]] = {}
     for row in rows:
@@ -73,27 +77,27 @@ def best_of(plan: PlanFile, rows: Sequence[Row]) -> dict[str, Row]:
     return {student: row for student, (_, row) in best.items()}
 
 
-def over_the_suite(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
-    """The rows with what they come to beside the first teacher, and a student without one."""
+def add_suite_statistics(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Add the interquartile mean relative to the suite's first teacher, and the gap closed, to the rows."""
     first = next((row for row in teachers if row.average), None)
     if first is None or first.label != next(iter(plan.teachers)):
         return list(rows)
-    teacher, untaught = first, untaught_labels(plan)
-    found = []
+    teacher, baselines = first, labels_without_teacher(plan)
+    extended = []
     for row in rows:
         if row.average:
             percent = suite_level.iqm(row.samples, teacher.samples)
-            row = replace(row, iqm=Statistic.told(percent, row.average.n) if percent else None)
-            without = next((r for r in rows if r.student == row.student and r.label in untaught and r.average), None)
+            row = replace(row, iqm=Statistic.from_estimate(percent, row.average.n) if percent else None)
+            without = next((r for r in rows if r.student == row.student and r.label in baselines and r.average), None)
             if without and without.label != row.label and plan.tasks[0].higher_is_better:
                 names = (teacher.label, without.label)
-                row = replace(row, gap=suite_level.gap(row.samples, without.samples, teacher.samples, names))
-        found.append(row)
-    return found
+                row = replace(row, gap=suite_level.gap_closed(row.samples, without.samples, teacher.samples, names))
+        extended.append(row)
+    return extended
 
 
-def untaught_labels(plan: PlanFile) -> set[str]:
-    """The labels whose students have no teacher."""
+def labels_without_teacher(plan: PlanFile) -> set[str]:
+    """The labels whose runs have no teacher."""
     return {run.label for run in plan.runs if not run.teachers}
 
 
@@ -101,8 +105,8 @@ def _comparable(plan: PlanFile) -> bool:
     return len({task.higher_is_better for task in plan.tasks}) == 1
 
 
-def ranked(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
-    """Ranks over all students. Averages that print the same share one."""
+def add_ranks(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
+    """Rank all rows with an average. Averages that are equal as printed share a rank."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
     averages = [sign * round(row.average.mean, 1) for row in rows if row.average]
     return [
@@ -113,8 +117,8 @@ def ranked(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def in_order(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The largest student first, then by rank; rows without one follow in the suite's order."""
+def sort_rows(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Sort rows by size of the student, largest first, then by rank. Rows without a rank come last."""
     size = {
         name: max((r.parameters[1] for r in rows if r.student == name and r.parameters), default=0)
         for name in plan.students
@@ -123,15 +127,15 @@ def in_order(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def lead(score: Statistic, other: Statistic, task: PlannedTask) -> float:
-    """By how much a score is better than another, both as a board prints them; negative if it is worse."""
+    """By how much `score` is better than `other`, both rounded as on a board; negative if it is worse."""
     difference = round(score.mean, 1) - round(other.mean, 1)
     return difference if task.higher_is_better else -difference
 
 
-def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[Beaten]:
-    """Where the printed scores say so."""
-    without = untaught_labels(plan)
+def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[BeatenTeacher]:
+    """Students without a teacher whose printed score is better than that of a teacher."""
+    baselines = labels_without_teacher(plan)
     for task, row, teacher in product(plan.tasks, students, teachers):
-        score, against = row.cells[task.name].score, teacher.cells[task.name].score
-        if row.label in without and score and against and lead(score, against, task) > 0:
-            yield Beaten(task.name, row.label, row.student, score.mean, teacher.label, against.mean)
+        score, teacher_score = row.cells[task.name].score, teacher.cells[task.name].score
+        if row.label in baselines and score and teacher_score and lead(score, teacher_score, task) > 0:
+            yield BeatenTeacher(task.name, row.label, row.student, score.mean, teacher.label, teacher_score.mean)

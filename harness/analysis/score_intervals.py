@@ -1,15 +1,15 @@
-"""The interval of a score on one task, on a scale on which scores are nearer to a normal distribution.
+"""Intervals of scores on one task, computed on the logit scale, where scores are closer to normal.
 
-A metric has bounds, and near them its scores are skewed: seeds that differ much lie far below the mean more often than
-far above it, and a symmetric interval of three of them covers less than it says (F1 88 %, Pearson's correlation 90 %).
-So half-widths are computed of transformed scores, the logit of a share or Fisher's z = arctanh of a correlation
-(Fisher, 1921, Metron 1), both of which are a logit on the range of the metric, and the ends are transformed back:
+Near the bounds of a metric, scores are skewed: seeds that differ strongly are far below the mean more often than far
+above it, and a symmetric 95 % interval from three of them covers too little (F1 88 %, Pearson's correlation 90 %). So
+half-widths are computed from transformed scores: the logit of a share, or Fisher's z = arctanh of a correlation
+(Fisher, 1921, Metron 1). Both are a logit on the range of the metric. The ends are transformed back:
 
     low, high = g^-1(g(mean) - h), g^-1(g(mean) + h)
 
-The centre is g of the mean score, and not the mean of the transformed scores: g^-1 of that is near the median, lies
-above the mean that the board states, and its intervals cover less the more seeds there are. Differences and averages
-over tasks, which are less skewed, keep the scale of the scores.
+The centre is g of the mean score, not the mean of the transformed scores: g^-1 of the latter is near the median, which
+is above the mean that the board states, and the more seeds there are, the less its intervals cover. Differences and
+averages over tasks are less skewed and keep the scale of the scores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Interval = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Logit:
-    """The logit on [low, high]. Half an example is added at both ends, so that the bounds themselves have a value."""
+    """The logit on [low, high]. Half an example is added at both ends, so that the bounds have finite logits."""
 
     low: float
     high: float
@@ -35,8 +35,8 @@ class Logit:
     def __call__(self, scores: Floats) -> Floats:
         share = (scores - self.low) / (self.high - self.low)
         share = (share * self.examples + 0.5) / (self.examples + 1)
-        found: Floats = np.log(share) - np.log1p(-share)
-        return found
+        logits: Floats = np.log(share) - np.log1p(-share)
+        return logits
 
     def inverse(self, value: float) -> float:
         share = (1 / (1 + np.exp(-value)) * (self.examples + 1) - 0.5) / self.examples
@@ -44,11 +44,13 @@ class Logit:
 
 
 def interval(sample: Sample) -> Interval:
-    """The 95 % interval of a mean score over seeds: (None, None) where nothing is known of its error. Without draws or
-    bounds it is symmetric."""
-    plain = estimate([sample])
-    if plain.margin is None or sample.draws is None or sample.bounds is None or not sample.examples:
-        return plain.low, plain.high
+    """The 95 % interval of a mean score over seeds; (None, None) if its error is unknown.
+
+    Without draws or bounds, the interval is symmetric, on the scale of the scores.
+    """
+    symmetric = estimate([sample])
+    if symmetric.margin is None or sample.draws is None or sample.bounds is None or not sample.examples:
+        return symmetric.low, symmetric.high
     logit = Logit(*sample.bounds, sample.examples)
     transformed = replace(sample, values=logit(sample.values), draws=logit(sample.draws), bounds=None)
     margin, centre = estimate([transformed]).margin or 0.0, float(logit(np.array(sample.mean)))

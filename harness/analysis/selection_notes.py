@@ -1,4 +1,4 @@
-"""What a board says of choices: what was chosen, on which examples, and where those are the ones that it reports."""
+"""Notes on selection (best epoch, tuned options): what was selected, and on which examples."""
 
 from __future__ import annotations
 
@@ -7,57 +7,58 @@ from collections.abc import Iterator, Sequence
 from harness.analysis.summary import Summary
 from harness.storage.records import RunRecord, SelectionRecord
 
-Chosen = tuple[RunRecord, SelectionRecord]
+Selection = tuple[RunRecord, SelectionRecord]
 
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Whether scores are of examples that something was chosen on."""
-    found = [(run, on) for run, on in _runs(summary) if on.on == "validation" and (on.epochs or run.tuning)]
-    if found:
+    """Mark the board if reported scores were also used for selection."""
+    selections = [(run, on) for run, on in _selections(summary) if on.on == "validation" and (on.epochs or run.tuning)]
+    if selections:
         yield (
             "SELECTED ON VALIDATION",
-            f"the scores that stand here ({', '.join(_tasks(found))}) also chose {_what(found)}, so they are likely to"
-            " be too high: for reproducing papers that chose so, and not to be compared with other boards",
+            f"the reported scores ({', '.join(_tasks(selections))}) were also used to select {_selected(selections)},"
+            " so they are likely to be too high. Use this to reproduce papers that select this way; do not compare with"
+            " other boards",
         )
 
 
 def reading(summary: Summary) -> Iterator[str]:
-    """Which of a run's epochs is scored, if that was chosen."""
-    found = [(run, on) for run, on in _runs(summary) if on.epochs]
-    if found:
-        where = "examples held out of the training split, which neither students nor teachers were trained on"
-        on = where if found[0][1].on == "train" else "the validation examples themselves"
+    """How to read scores of selected epochs."""
+    selections = [(run, on) for run, on in _selections(summary) if on.epochs]
+    if selections:
+        held_out = "examples held out of the training split, on which neither students nor teachers were trained"
+        on = held_out if selections[0][1].on == "train" else "the validation examples themselves"
         yield (
-            "A score is of the best of the epochs of a run's last stage, and of equal ones of the first: chosen by the"
-            f" task's score on {on}. Stages before the last, and teachers, keep their last epoch."
+            f"A score is that of the best epoch of a run's last stage, selected by the task's score on {on}; ties take"
+            " the first epoch. Earlier stages, and teachers, use their last epoch."
         )
 
 
 def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
-    """On which examples, task by task."""
-    runs = _runs(summary)
-    for task in _tasks(runs):
-        found = [(run, on) for run, on in runs if run.task == task]
-        on = found[0][1]
-        told = f"{on.examples} examples held out of the training split (share {on.share}, seed {on.seed})"
-        where = told if on.on == "train" else f"the {on.examples} validation examples"
-        yield f"Chosen on, {task}", f"{where}, `{on.fingerprint}`: {_what(found)}"
+    """Yield one line per task for the provenance section of a board: on which examples what was selected."""
+    selections = _selections(summary)
+    for task in _tasks(selections):
+        of_task = [(run, on) for run, on in selections if run.task == task]
+        on = of_task[0][1]
+        held_out = f"{on.examples} examples held out of the training split (share {on.share}, seed {on.seed})"
+        examples = held_out if on.on == "train" else f"the {on.examples} validation examples"
+        yield f"SelectionRecord on, {task}", f"{examples}, `{on.fingerprint}`: {_selected(of_task)}"
 
 
-def _runs(summary: Summary) -> list[Chosen]:
+def _selections(summary: Summary) -> list[Selection]:
     return [
         (result, result.selection) for result in summary.results if isinstance(result, RunRecord) and result.selection
     ]
 
 
-def _tasks(found: Sequence[Chosen]) -> list[str]:
-    return list(dict.fromkeys(run.task for run, _ in found))
+def _tasks(selections: Sequence[Selection]) -> list[str]:
+    return list(dict.fromkeys(run.task for run, _ in selections))
 
 
-def _what(found: Sequence[Chosen]) -> str:
-    """What was chosen."""
-    counts = sorted({len(on.epochs) for _, on in found if on.epochs})
-    of = "" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    epochs = [f"each run's best of {of} epoch{'s' * (of != '1')}"] if counts else []
-    options = ["the options of methods"] if any(run.tuning for run, _ in found) else []
+def _selected(selections: Sequence[Selection]) -> str:
+    """``the options of methods and each run's best of 3 epochs``: what was selected."""
+    counts = sorted({len(on.epochs) for _, on in selections if on.epochs})
+    number = "" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    epochs = [f"each run's best of {number} epoch{'s' * (number != '1')}"] if counts else []
+    options = ["the options of methods"] if any(run.tuning for run, _ in selections) else []
     return " and ".join([*options, *epochs]) or "nothing"

@@ -1,4 +1,4 @@
-"""What stored measurements say: which of them count, the board's speed-ups, latency.csv. Machines are never merged."""
+"""Selects stored latency measurements, and computes speed-ups and latency.csv from them. Machines are never mixed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from harness.storage.records import Hardware, PlanFile, RunRecord, TeacherRecord
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """A speed-up column of the board: of one machine, one backend and one shape.
+    """A speed-up column of the board, for one machine, backend and shape.
 
-    `label` is its own among those of the board: ``cpu``, ``cpu (2)``. `of` maps (role, name) to how many times faster
-    than `reference` a model is; `control` is the A/A ratio there, None where what it copies is not on the board.
+    Attributes:
+        label: unique on the board: ``cpu``, ``cpu (2)``.
+        of: (role, name) -> how many times faster than `reference` a model is.
+        control: the A/A ratio; None if the model that the control copies is not on the board.
     """
 
     label: str
@@ -30,99 +32,114 @@ class SpeedUp:
 
     @property
     def batch(self) -> str:
-        """What was timed, in words."""
+        """``batch 8 of 32 tokens``: what was timed."""
         return batch_of(self.shape)
 
 
-def machine_of(hardware: Hardware) -> dict[str, Any]:
-    """What tells machines apart. Memory does not: a kernel takes some pages more than the one before; nor, beside an
-    accelerator, do the cores that a batch system happens to give."""
-    found: dict[str, Any] = {"device": hardware.device, "name": hardware.name}
-    return found | ({"cores": hardware.cores} if hardware.device == "cpu" else {})
+def machine_key(hardware: Hardware) -> dict[str, Any]:
+    """The properties that identify a machine: device, name, and on the CPU the number of cores.
+
+    Memory is not one of them, because it varies with the kernel version. With an accelerator the number of cores is
+    not, because it is whatever a batch system assigned.
+    """
+    identity: dict[str, Any] = {"device": hardware.device, "name": hardware.name}
+    return identity | ({"cores": hardware.cores} if hardware.device == "cpu" else {})
 
 
-def place_of(hardware: Hardware, settings: LatencySpec) -> dict[str, Any]:
-    """The machine and the number of threads, but for that which an accelerator has beside it without being asked."""
-    told = hardware.device == "cpu" or settings.threads is not None
-    return machine_of(hardware) | ({"threads": hardware.threads} if told else {})
+def setup_key(hardware: Hardware, settings: LatencySpec) -> dict[str, Any]:
+    """The machine and the number of threads. With an accelerator, threads count only if ``latency.threads`` is set."""
+    counts = hardware.device == "cpu" or settings.threads is not None
+    return machine_key(hardware) | ({"threads": hardware.threads} if counts else {})
 
 
 def current(records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
-    """Those that count, from `records` in order of age: all but those that a newer one repeats, which is of the same
-    machine, number of threads, settings and task, and has all of their models."""
-    kept: list[LatencyRecord] = []
+    """Drop records that a newer one supersedes. `records` are sorted by age, oldest first.
+
+    A newer record supersedes an older one if machine, number of threads, settings and task are equal and it contains
+    all models of the older one.
+    """
+    latest: list[LatencyRecord] = []
     for record in records:
-        kept = [*(other for other in kept if not _repeats(record, other)), record]
-    return kept
+        latest = [*(other for other in latest if not _supersedes(record, other)), record]
+    return latest
 
 
-def _repeats(record: LatencyRecord, older: LatencyRecord) -> bool:
-    return _place(record) == _place(older) and _models(older).items() <= _models(record).items()
+def _supersedes(record: LatencyRecord, older: LatencyRecord) -> bool:
+    return _setup(record) == _setup(older) and _models(older).items() <= _models(record).items()
 
 
-def _place(record: LatencyRecord) -> tuple[Any, ...]:
-    where = place_of(record.provenance.hardware, record.settings)
-    return where, record.settings, record.task, record.reference
+def _setup(record: LatencyRecord) -> tuple[Any, ...]:
+    setup = setup_key(record.provenance.hardware, record.settings)
+    return setup, record.settings, record.task, record.reference
 
 
 def _models(record: LatencyRecord) -> dict[tuple[str, str], Any]:
-    """(role, name) -> what the latency of that model depends on."""
+    """(role, name) -> the identity of the model: everything that its latency depends on."""
     identities = record.identities
     return {(model.role, model.name): identities.get(model.name) for model in record.models if model.of is None}
 
 
-def asked_for(
+def requested_records(
     plan: PlanFile, records: Sequence[LatencyRecord], results: Iterable[RunRecord | TeacherRecord]
 ) -> list[LatencyRecord]:
-    """Of each machine and number of threads a measurement of what the plan asks for: that with most of the models that
-    `results` are of, the newest of several. It has no others: what was measured of another architecture under the same
-    name is no number of this board."""
+    """The measurements that a board shows: for each machine and number of threads, one with the plan's settings.
+
+    It is the measurement with most of the models in `results`, the newest of several, restricted to these models. A
+    model whose size differs from that in `results` is dropped: another architecture was measured under the same name.
+    """
     known = _sizes(results)
-    found: dict[tuple[Any, ...], LatencyRecord] = {}
+    selected: dict[tuple[Any, ...], LatencyRecord] = {}
     for record in current(records):
         sizes = _models(record).items()
-        ours = {name for (role, name), size in sizes if size in known.get((record.task, role, name), ())}
-        if record.settings == plan.latency and record.reference in ours:
-            own, place = record.only(ours), tuple(place_of(record.provenance.hardware, record.settings).values())
-            if place not in found or len(own.models) >= len(found[place].models):
-                found.pop(place, None)
-                found[place] = own
-    return list(found.values())
+        names = {name for (role, name), size in sizes if size in known.get((record.task, role, name), ())}
+        if record.settings == plan.latency and record.reference in names:
+            restricted = record.only(names)
+            setup = tuple(setup_key(record.provenance.hardware, record.settings).values())
+            if setup not in selected or len(restricted.models) >= len(selected[setup].models):
+                selected.pop(setup, None)  # so that the new entry is the last one
+                selected[setup] = restricted
+    return list(selected.values())
 
 
 def _sizes(results: Iterable[RunRecord | TeacherRecord]) -> dict[tuple[str | None, str, str], list[dict[str, Any]]]:
-    """(task, role, name) -> the sizes of its models, which are what the latency of a suite's models depends on."""
-    found: dict[tuple[str | None, str, str], list[dict[str, Any]]] = {}
+    """(task, role, name) -> the sizes of its models, which determine the latency of a suite's models."""
+    by_model: dict[tuple[str | None, str, str], list[dict[str, Any]]] = {}
     for result in results:
-        who = ("student", result.student) if isinstance(result, RunRecord) else ("teacher", result.name)
-        sizes, size = found.setdefault((result.task, *who), []), result.size.model_dump()
+        model = ("student", result.student) if isinstance(result, RunRecord) else ("teacher", result.name)
+        sizes, size = by_model.setdefault((result.task, *model), []), result.size.model_dump()
         if size not in sizes:
             sizes.append(size)
-    return found
+    return by_model
 
 
-def speed_ups(plan: PlanFile, asked: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
-    """One column for each machine of the measurements that are `asked_for`: in the first backend, at the first batch
-    size and the longest length that is a number, with the most threads."""
+def speed_ups(plan: PlanFile, records: Sequence[LatencyRecord]) -> tuple[SpeedUp, ...]:
+    """The speed-up columns of a board, one per machine.
+
+    A column takes the first backend, the first batch size, the longest numeric length, and the largest thread count.
+
+    Args:
+        records: the result of `requested_records`.
+    """
     if plan.latency is None:
         return ()
     length = max(plan.latency.fixed_lengths, default=TASK)
     backend, shape = plan.latency.backends[0], (plan.latency.batch_sizes[0], length)
-    most: dict[tuple[Any, ...], LatencyRecord] = {}
-    for record in asked:
-        place = tuple(machine_of(record.provenance.hardware).values())
-        other = most.get(place, record)
-        most[place] = max(other, record, key=lambda each: each.provenance.hardware.threads)
-    labels = numbered(record.provenance.hardware.device for record in most.values())
-    return tuple(_speed_up(label, record, backend, shape) for label, record in zip(labels, most.values(), strict=True))
+    by_machine: dict[tuple[Any, ...], LatencyRecord] = {}
+    for record in records:
+        identity = tuple(machine_key(record.provenance.hardware).values())
+        other = by_machine.get(identity, record)
+        by_machine[identity] = max(other, record, key=lambda r: r.provenance.hardware.threads)
+    labels = numbered(record.provenance.hardware.device for record in by_machine.values())
+    columns = zip(labels, by_machine.values(), strict=True)
+    return tuple(_speed_up(label, record, backend, shape) for label, record in columns)
 
 
 def numbered(names: Iterable[str]) -> Iterator[str]:
-    """The names, no two alike: ``cpu``, ``cpu (2)``."""
-    met: Counter[str] = Counter()
+    """Make names unique by numbering repetitions: ``cpu``, ``cpu (2)``."""
+    counts: Counter[str] = Counter()
     for name in names:
-        met[name] += 1
-        yield name if met[name] == 1 else f"{name} ({met[name]})"
+        counts[name] += 1
+        yield name if counts[name] == 1 else f"{name} ({counts[name]})"
 
 
 def _speed_up(label: str, record: LatencyRecord, backend: str, shape: InputShape) -> SpeedUp:
@@ -153,13 +170,13 @@ def machine(hardware: Hardware) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits that count: ``0.123``, ``12.3``, ``1230``."""
+    """Milliseconds with three significant digits: ``0.123``, ``12.3``, ``1230``."""
     value = seconds * 1e3
     return f"{value:.{max(0, 3 - len(str(int(value))) if value >= 1 else 3)}f}"
 
 
 def csv_rows(records: Sequence[LatencyRecord]) -> list[dict[str, Any]]:
-    """One row for each model, backend and shape of each measurement that counts; times in seconds, unrounded."""
+    """One row per model, backend and shape of each `current` record; times in seconds, unrounded."""
     return [_csv_row(record, timing) for record in current(records) for timing in record.timings]
 
 
@@ -194,10 +211,10 @@ def _csv_row(record: LatencyRecord, timing: Timing) -> dict[str, Any]:
 
 
 def _preparation(record: LatencyRecord, timing: Timing) -> dict[str, Any]:
-    place = timing.model, timing.backend
-    found = next((each for each in record.preparations if (each.model, each.backend) == place), None)
+    matching = (p for p in record.preparations if (p.model, p.backend) == (timing.model, timing.backend))
+    preparation = next(matching, None)
     return {
-        "prepared_seconds": found and found.seconds,
-        "deviation": found and found.deviation,
-        "agreement": found and found.agreement,
+        "prepared_seconds": preparation and preparation.seconds,
+        "deviation": preparation and preparation.deviation,
+        "agreement": preparation and preparation.agreement,
     }

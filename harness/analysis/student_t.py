@@ -1,6 +1,6 @@
 """Student's t distribution, vectorized, with full relative precision far into the tails.
 
-A Holm-corrected p-value may be very small; ``1 - P(|T| < t)`` would round it to 0.
+Holm's correction needs very small p-values; ``1 - P(|T| < t)`` would round them to 0.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 MOST = 1e5
-"""Degrees of freedom; with more, t is the normal distribution to 5 digits."""
+"""Upper limit of degrees of freedom; from here on, t equals the normal distribution to 5 digits."""
 
 SMALLEST = 1e-30
-"""No p-value is smaller, so that none is 0: so far out the model is less certain than the arithmetic."""
+"""Lower limit of p-values, so that none is printed as 0."""
 
 
 def tail(t: ArrayLike, freedom: ArrayLike) -> Floats:
@@ -33,23 +33,23 @@ def tail(t: ArrayLike, freedom: ArrayLike) -> Floats:
     decay = (freedom - 1) * t / np.sqrt(freedom) + np.sqrt(freedom)
     width = end - np.maximum(0.0, end - 40 / decay)
     angles = (end - width)[..., None] + width[..., None] * nodes**2
-    found: Floats = _factor(freedom) * width * ((np.sin(angles) ** (freedom[..., None] - 1) * 2 * nodes) @ weights)
-    return np.minimum(found, 1.0)
+    integral: Floats = _factor(freedom) * width * ((np.sin(angles) ** (freedom[..., None] - 1) * 2 * nodes) @ weights)
+    return np.minimum(integral, 1.0)
 
 
 def quantile(p: ArrayLike, freedom: ArrayLike) -> Floats:
     """The t with ``tail(t, freedom) = p``, for `SMALLEST` / 1e3 <= p < 1 and at least 1 degree of freedom.
 
-    Newton's method for log p as a function of log t, which is concave, so that only a step from the left of the root
-    overshoots; its length is bounded.
+    Newton's method for log p as a function of log t. The function is concave, so only a step from the left of the root
+    can overshoot; the step length is bounded.
     """
     p, freedom = np.broadcast_arrays(np.asarray(p, dtype=float), np.minimum(np.asarray(freedom, dtype=float), MOST))
-    wanted, log_t = np.log(p), np.log(_guess(p, freedom))
+    log_p, log_t = np.log(p), np.log(_guess(p, freedom))
     for _ in range(100):
         t = np.exp(log_t)
-        found = tail(t, freedom)
+        current = tail(t, freedom)
         density = _factor(freedom) / np.sqrt(freedom) * np.exp(-(freedom + 1) / 2 * np.log1p(t**2 / freedom))
-        step = (np.log(found) - wanted) * found / (density * t)
+        step = (np.log(current) - log_p) * current / (density * t)
         log_t = log_t + np.clip(step, -1.0, 1.0)
         if np.all(np.abs(step) < 1e-10):
             break
@@ -59,12 +59,12 @@ def quantile(p: ArrayLike, freedom: ArrayLike) -> Floats:
 
 @cache
 def critical(p: float, freedom: float) -> float:
-    """`quantile` of single numbers."""
+    """`quantile` for scalars, cached."""
     return float(quantile(p, freedom))
 
 
 def _guess(p: Floats, freedom: Floats) -> Floats:
-    """The quantile to some percent: of the normal distribution (Abramowitz and Stegun, 26.2.23), and from it of t
+    """The quantile to a few percent: the normal quantile (Abramowitz and Stegun, 26.2.23), converted to that of t
     (Wallace, 1959, Annals of Mathematical Statistics 30(4))."""
     w = np.sqrt(-2 * np.log(p / 2))
     z = w - (2.515517 + 0.802853 * w + 0.010328 * w**2) / (1 + 1.432788 * w + 0.189269 * w**2 + 0.001308 * w**3)
@@ -77,13 +77,13 @@ _log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
 
 def _factor(freedom: Floats) -> Floats:
-    """What makes the density over the angle, from 0 to pi / 2, integrate to 1."""
-    found: Floats = 2 * np.exp(_log_gamma((freedom + 1) / 2) - _log_gamma(freedom / 2)) / math.sqrt(math.pi)
-    return found
+    """The normalization constant of the density over the angle from 0 to pi / 2."""
+    factor: Floats = 2 * np.exp(_log_gamma((freedom + 1) / 2) - _log_gamma(freedom / 2)) / math.sqrt(math.pi)
+    return factor
 
 
 @cache
 def _quadrature() -> tuple[Floats, Floats]:
-    """Nodes and weights on [0, 1]."""
+    """Nodes and weights of Gauss-Legendre quadrature on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(64)
     return (nodes + 1) / 2, weights / 2

@@ -1,4 +1,4 @@
-"""What a row comes to over a whole suite, beside its average: the interquartile mean and the part of the gap closed."""
+"""Statistics over all tasks of a suite: the interquartile mean and the share of the teacher gap that is closed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from harness.analysis.inference import Estimate, Sample, Variances, estimate
 from harness.analysis.student_t import Floats
 
 REDRAWN = 2000
-"""Draws of all scores that the standard error of an interquartile mean is told from, to some 2 %."""
+"""Number of draws that estimate the standard error of an interquartile mean, to about 2 %."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The part of the way from a student without a teacher up to the teacher that a method goes, in percent.
+    """How much of the gap between a student without a teacher and the teacher a method closes.
 
-    `low` and `high` are the 95 % interval; None where nothing is known of how sure it is.
+    Attributes:
+        closed: in percent.
+        low, high: the 95 % interval; None if its error is unknown.
+        teacher: name of the teacher.
+        without: label of the row without a teacher.
     """
 
     closed: float
@@ -30,98 +34,112 @@ class Gap:
 
 
 def interquartile_mean(values: Floats) -> Floats:
-    """The mean over the last axis without the lowest and the highest quarter, whole values only (Agarwal et al., 2021,
-    arXiv 2108.13264, section 4.3)."""
+    """The mean over the last axis without the lowest and the highest quarter, rounded down to whole values.
+
+    Source: Agarwal et al., 2021, arXiv 2108.13264, section 4.3.
+    """
     cut = values.shape[-1] // 4
-    kept: Floats = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
-    return kept
+    mean: Floats = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
+    return mean
 
 
 def iqm(samples: Sequence[Sample], teachers: Sequence[Sample]) -> Estimate | None:
-    """The interquartile mean over tasks and seeds of the score as percent of the teacher's on the same task.
+    """The interquartile mean over tasks and seeds of the score in percent of the teacher's score on the same task.
 
-    Its standard error is its spread over scores drawn as other seeds and examples might have given them: about the mean
-    of each task, with the two variances of `Sample.variances`, so that nothing counts twice. The degrees of freedom are
-    those of a mean in which each task has the share that it has of the middle half. None where a teacher scores 0 or
-    less, so that nothing is a part of it.
+    The standard error is the standard deviation over scores drawn from normal distributions around the mean of each
+    task, with the variances of `Sample.variances`. The degrees of freedom are those of a weighted mean in which the
+    weight of a task is its share of the scores in the middle half.
+
+    Args:
+        samples: the scores of a row, one sample per task.
+        teachers: those of the teacher, on the same tasks.
+
+    Returns:
+        None if a teacher scores 0 or less, so that percentages are meaningless.
     """
     if any(teacher.values.min() <= 0 for teacher in teachers):
         return None
-    scaled = [_relative(own, teacher) for own, teacher in zip(samples, teachers, strict=True)]
-    value = float(interquartile_mean(np.concatenate([sample.values for sample in scaled])))
-    found = replace(estimate(scaled, _shares(scaled)), mean=value)
-    if found.error is None:
-        return found
+    relative = [_relative(sample, teacher) for sample, teacher in zip(samples, teachers, strict=True)]
+    mean = float(interquartile_mean(np.concatenate([sample.values for sample in relative])))
+    result = replace(estimate(relative, _shares(relative)), mean=mean)
+    if result.error is None:
+        return result
     generator = np.random.default_rng(0)
-    redrawn = np.concatenate([_redrawn(sample, generator) for sample in scaled], axis=1)
-    return _with_error(found, float(interquartile_mean(redrawn).std(ddof=1)))
+    redrawn = np.concatenate([_redrawn(sample, generator) for sample in relative], axis=1)
+    return _with_error(result, float(interquartile_mean(redrawn).std(ddof=1)))
 
 
-def _with_error(found: Estimate, error: float) -> Estimate:
-    """The estimate with another standard error, whose parts keep their proportions."""
-    scale = (error / found.error) ** 2 if found.error else 0.0
-    return replace(found, variances=Variances(*(scale * part for part in found.variances)))
+def _with_error(old: Estimate, error: float) -> Estimate:
+    """Scale the variances of an estimate so that its standard error is `error`."""
+    scale = (error / old.error) ** 2 if old.error else 0.0
+    return replace(old, variances=Variances(*(scale * part for part in old.variances)))
 
 
-def _relative(own: Sample, teacher: Sample) -> Sample:
-    """In percent of the teacher's score, or, seed by seed, of the run's own teacher's; resampled with it where both can
-    be."""
+def _relative(sample: Sample, teacher: Sample) -> Sample:
+    """Scores in percent of the teacher's. A teacher per seed is paired by seed; draws are paired by resample."""
     draws = None
-    if own.draws is not None:
-        below = np.broadcast_to(teacher.values, own.draws.shape) if teacher.draws is None else teacher.draws
-        draws = 100 * own.draws / np.where(below > 0, below, teacher.values)
-    return Sample(own.seeds, 100 * own.values / teacher.values, draws, own.examples)
+    if sample.draws is not None:
+        reference = np.broadcast_to(teacher.values, sample.draws.shape) if teacher.draws is None else teacher.draws
+        draws = 100 * sample.draws / np.where(reference > 0, reference, teacher.values)
+    return Sample(sample.seeds, 100 * sample.values / teacher.values, draws, sample.examples)
 
 
 def _shares(samples: Sequence[Sample]) -> list[float]:
-    """Of the scores that the interquartile mean is over, how many are of each task."""
+    """The share of each task in the scores of the middle half."""
     task = np.repeat(np.arange(len(samples)), [len(sample.values) for sample in samples])
     order = np.argsort(np.concatenate([sample.values for sample in samples]), kind="stable")
     cut = len(order) // 4
-    kept = np.bincount(task[order[cut : len(order) - cut]], minlength=len(samples))
-    shares: list[float] = (kept / kept.sum()).tolist()
+    counts = np.bincount(task[order[cut : len(order) - cut]], minlength=len(samples))
+    shares: list[float] = (counts / counts.sum()).tolist()
     return shares
 
 
 def _redrawn(sample: Sample, generator: np.random.Generator) -> Floats:
-    """[REDRAWN, seeds]: scores that differ from each other and from the sample's mean as its variances say."""
-    found, count = sample.variances(), len(sample.values)
-    alone = generator.normal(0, math.sqrt(count * max(found.seeds, found.luck)), size=(REDRAWN, count))
-    shared = generator.normal(0, math.sqrt(found.examples), size=(REDRAWN, 1))
+    """[REDRAWN, seeds]: scores drawn around the mean of the sample, with its variance components."""
+    variances, count = sample.variances(), len(sample.values)
+    alone = generator.normal(0, math.sqrt(count * max(variances.seeds, variances.luck)), size=(REDRAWN, count))
+    shared = generator.normal(0, math.sqrt(variances.examples), size=(REDRAWN, 1))
     return sample.mean + shared + alone
 
 
-def gap(
-    own: Sequence[Sample], without: Sequence[Sample], teacher: Sequence[Sample], names: tuple[str, str]
+def gap_closed(
+    method: Sequence[Sample], without: Sequence[Sample], teacher: Sequence[Sample], names: tuple[str, str]
 ) -> Gap | None:
-    """100 (own - without) / (teacher - without), of averages over the same tasks, with Fieller's interval: all parts g
-    for which own - without - g (teacher - without) cannot be told from 0 (Fieller, 1954, JRSS B 16(2)).
+    """100 (method - without) / (teacher - without) of averages over tasks, with Fieller's interval.
 
-    None where the teacher is not ahead of the student without it, or not so that it can be told: a part of a gap that
-    may be none means nothing. `names` are those of the teacher and of the label without one.
+    The interval consists of all g for which method - without - g (teacher - without) does not differ significantly from
+    0 (Fieller, 1954, Journal of the Royal Statistical Society B 16(2)).
+
+    Args:
+        method, without, teacher: samples of the method, of the student without a teacher, and of the teacher, on the
+            same tasks.
+        names: the name of the teacher, and the label of the row without one.
+
+    Returns:
+        None if the teacher is not significantly better than the student without it: the ratio is undefined then.
     """
-    fixed = [_fixed(sample, pair) for sample, pair in zip(teacher, without, strict=True)]
-    gain = estimate([a - b for a, b in zip(own, without, strict=True)])
-    whole = estimate([a - b for a, b in zip(fixed, without, strict=True)])
-    left = estimate([a - b for a, b in zip(own, fixed, strict=True)])
-    if whole.mean <= 0:
+    fixed = [_with_draws(sample, other) for sample, other in zip(teacher, without, strict=True)]
+    gain = estimate([a - b for a, b in zip(method, without, strict=True)])
+    full = estimate([a - b for a, b in zip(fixed, without, strict=True)])
+    rest = estimate([a - b for a, b in zip(method, fixed, strict=True)])
+    if full.mean <= 0:
         return None
-    part = gain.mean / whole.mean
-    if gain.error is None or whole.error is None or left.error is None:
-        return Gap(100 * part, None, None, *names)
-    t = max(gain.multiplier, whole.multiplier) ** 2
-    shared = (gain.error**2 + whole.error**2 - left.error**2) / 2  # covariance of gain and whole
-    a = whole.mean**2 - t * whole.error**2
-    b = gain.mean * whole.mean - t * shared
+    share = gain.mean / full.mean
+    if gain.error is None or full.error is None or rest.error is None:
+        return Gap(100 * share, None, None, *names)
+    t = max(gain.multiplier, full.multiplier) ** 2
+    covariance = (gain.error**2 + full.error**2 - rest.error**2) / 2  # of gain and full
+    a = full.mean**2 - t * full.error**2
+    b = gain.mean * full.mean - t * covariance
     c = gain.mean**2 - t * gain.error**2
     if a <= 0:
         return None
     root = math.sqrt(max(0.0, b * b - a * c))
-    return Gap(100 * part, 100 * (b - root) / a, 100 * (b + root) / a, *names)
+    return Gap(100 * share, 100 * (b - root) / a, 100 * (b + root) / a, *names)
 
 
-def _fixed(teacher: Sample, beside: Sample) -> Sample:
-    """The teacher as it is, where its predictions are not kept: what is resampled is then the students alone."""
-    if teacher.draws is not None or beside.draws is None:
+def _with_draws(teacher: Sample, student: Sample) -> Sample:
+    """Give a teacher without stored predictions constant draws, so that only the students are resampled."""
+    if teacher.draws is not None or student.draws is None:
         return teacher
-    return replace(teacher, draws=np.full((len(beside.draws), 1), teacher.mean), examples=beside.examples)
+    return replace(teacher, draws=np.full((len(student.draws), 1), teacher.mean), examples=student.examples)

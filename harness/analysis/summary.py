@@ -1,4 +1,4 @@
-"""The numbers of a leaderboard, with nothing said yet about how they look; `harness.analysis.aggregate` makes them."""
+"""The numbers of a leaderboard, without formatting. `harness.analysis.aggregate` computes them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ INCOMPLETE = frozenset({"missing", "failed", "undefined"})
 
 @dataclass(frozen=True)
 class Statistic:
-    """A mean over `n` seeds, their standard deviation (with n - 1), which one seed has not, and the 95 % interval.
+    """A mean over `n` seeds with its 95 % interval.
 
-    The interval of a score on one task need not be symmetric (see `harness.analysis.score_intervals`). `over` says
-    what it takes into account; where nothing is known, all of these are None.
+    Attributes:
+        std: standard deviation over the seeds (n - 1); None for one seed.
+        low, high: the interval; None if the error is unknown. It need not be symmetric (see
+            `harness.analysis.score_intervals`).
+        over: the sources of variation that the interval covers; None if there is no interval.
     """
 
     mean: float
@@ -39,33 +42,38 @@ class Statistic:
     over: Over | None = None
 
     @classmethod
-    def of(cls, values: Floats, found: Estimate) -> Statistic:
-        """`found` of scores that are `values`, seed by seed."""
+    def from_values(cls, values: Floats, estimated: Estimate) -> Statistic:
+        """The statistic of `values`, one per seed, whose mean is `estimated`."""
         std = float(values.std(ddof=1)) if len(values) > 1 else None
-        return replace(cls.told(found, len(values)), std=std)
+        return replace(cls.from_estimate(estimated, len(values)), std=std)
 
     @classmethod
     def on_task(cls, sample: Sample) -> Statistic:
-        """Of the scores on one task."""
+        """The statistic of the scores on one task."""
         low, high = interval(sample)
-        return replace(cls.of(sample.values, estimate([sample])), low=low, high=high)
+        return replace(cls.from_values(sample.values, estimate([sample])), low=low, high=high)
 
     @classmethod
-    def told(cls, found: Estimate, n: int) -> Statistic:
-        """`found`, of `n` seeds that have no spread of their own."""
-        return cls(found.mean, None, n, found.low, found.high, found.over)
+    def from_estimate(cls, estimated: Estimate, n: int) -> Statistic:
+        """The statistic of an estimated mean over `n` seeds, without a standard deviation."""
+        return cls(estimated.mean, None, n, estimated.low, estimated.high, estimated.over)
 
     @property
     def margin(self) -> float | None:
-        """The interval's longer side: ``mean ± margin`` contains it."""
+        """The longer side of the interval: ``mean ± margin`` contains it."""
         return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One task in one row. `sample` (its scores, on the board's scale) and `score` (their mean with its interval) are
-    there only if the cell is complete; `counts`: whether the task is part of the row's average; `collapsed`: seeds that
-    collapsed (see `harness.analysis.collapsed_seeds`)."""
+    """One task in one row.
+
+    Attributes:
+        sample: the scores on the board's scale; None unless the cell is complete.
+        score: their mean with its interval; None unless the cell is complete.
+        counts: whether the task is part of the row's average.
+        collapsed: the collapsed seeds (see `harness.analysis.collapsed_seeds`).
+    """
 
     state: State
     sample: Sample | None = None
@@ -82,13 +90,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A teacher, a method on a student, or a constant answer. What is None is not known, or not to be told of a row
-    that is incomplete.
+    """A teacher, a method on a student, or the constant answer. Unknown values, and those of incomplete rows, are None.
 
-    `parameters` are the least and the most over the tasks, whose heads differ; `student_seconds` and `teacher_seconds`
-    are sums over all runs of the row, `tuning_seconds` over its tunings; `runs` are those planned, `completed` those
-    done. `iqm` is the interquartile mean over tasks and seeds, in percent of the first teacher; `top` whether the row
-    is in the top group of its student, which is None where that is not known.
+    Attributes:
+        runs: number of planned runs.
+        completed: number of completed runs.
+        parameters: least and greatest number over the tasks, whose heads differ.
+        student_seconds, teacher_seconds: sums over all runs of the row.
+        tuning_seconds: sum over all tuning studies of the row.
+        iqm: interquartile mean over tasks and seeds, in percent of the suite's first teacher.
+        top: whether the row is in the top group of its student.
     """
 
     role: Literal["teacher", "constant", "student"]
@@ -110,12 +121,12 @@ class Row:
 
     @property
     def samples(self) -> list[Sample]:
-        """Of the tasks that count, as far as they are complete, in the plan's order."""
+        """The samples of the complete cells that count for the average, in the order of the plan."""
         return [cell.sample for cell in self.cells.values() if cell.counts and cell.sample]
 
     @property
     def collapsed(self) -> bool:
-        """Whether seeds collapsed on a task that counts."""
+        """Whether seeds collapsed on a task that counts for the average."""
         return any(cell.collapsed for cell in self.cells.values() if cell.counts)
 
     @property
@@ -127,7 +138,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Beaten:
+class BeatenTeacher:
     """A student without a teacher that scores better than a teacher, on one task."""
 
     task: str
@@ -140,7 +151,7 @@ class Beaten:
 
 @dataclass(frozen=True)
 class Unsampled:
-    """Why the runs of a task could not be resampled: those of `rows`, or of all where none is named."""
+    """Why runs of a task could not be resampled. Empty `rows`: this holds for all rows."""
 
     task: str
     reason: str
@@ -149,16 +160,24 @@ class Unsampled:
 
 @dataclass(frozen=True)
 class Summary:
-    """A board in numbers. `results` are those it is made of; `others` counts records that the plan does not ask for;
-    `latencies` are the measurements that the plan asks for, one of each machine and number of threads, and `speed_ups`
-    one column of each machine; `generals` the stages on unlabelled text that are done. `comparisons` are of all pairs
-    of rows of one student; `unsampled` says why examples could not be resampled for all rows; `tunings` has the studies
-    that are done, by key; `constant` is there if a constant answer has a score on some task."""
+    """The numbers of a board.
+
+    Attributes:
+        results: the completed results that the board is computed from.
+        others: number of stored records that are not part of the plan.
+        speed_ups: one column per machine.
+        latencies: the measurements with the plan's settings, one per machine and number of threads.
+        generals: the completed text stages.
+        comparisons: all pairs of rows of each student.
+        unsampled: the rows whose examples could not be resampled.
+        tunings: key -> completed tuning study.
+        constant: the row of the constant answer; None if it has a score on no task.
+    """
 
     plan: PlanFile
     teachers: tuple[Row, ...]
     students: tuple[Row, ...]
-    beaten: tuple[Beaten, ...]
+    beaten: tuple[BeatenTeacher, ...]
     results: tuple[Result, ...]
     others: int
     speed_ups: tuple[SpeedUp, ...] = ()
@@ -171,10 +190,10 @@ class Summary:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All that have scores of their own, in the board's order."""
+        """All rows in the order of the board."""
         return (*self.teachers, *([self.constant] if self.constant else []), *self.students)
 
 
 def scale(task: PlannedTask) -> int:
-    """What a score is multiplied by, so that all are from 0 to 100."""
+    """The factor that brings scores to the range from 0 to 100."""
     return 1 if task.percent else 100

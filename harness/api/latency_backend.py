@@ -51,6 +51,6 @@ class Backend(Protocol):
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
         """Prepare `model` (in eval mode, on `device`) for inputs of any shape; `example` is an example of the inputs.
 
-        The model may accept fewer inputs than a batch has: see `harness.latency.model_inputs.taken`. Use as many
-        threads as torch does.
+        The model may have fewer inputs than a batch: see `harness.latency.model_inputs.accepted_inputs`. Use torch's
+        number of threads.
         """

@@ -1,4 +1,4 @@
-"""How long a model takes: students beside their teacher, in one process, on one device, in interleaved rounds."""
+"""Latency measurement: students next to their teacher, in one process, on one device, in interleaved rounds."""
 
 VERSION = 3
-"""Raised when the protocol changes what is measured: records of another version are measured again."""
+"""Version of the protocol, part of every key. Raise it if a change alters what is measured."""

@@ -1,4 +1,4 @@
-"""How far a backend computes what eager does: by its outputs, and by what it predicts on a task's examples."""
+"""Compares a backend with eager PyTorch: by its outputs, and by its predictions on examples of a task."""
 
 from __future__ import annotations
 
@@ -20,28 +20,34 @@ if TYPE_CHECKING:
     from harness.planning.jobs import TaskData, TokenizerRef
 
 TOLERANCE = 1e-3
-"""By which the outputs of a backend that is to be exact may differ from eager's: absolute, and relative to them."""
+"""Largest absolute and relative difference between the outputs of an exact backend and of eager."""
 
 EXAMPLES = 256
-"""At most, that the agreement of predictions is told by."""
+"""Largest number of examples that predictions are compared on."""
 
 BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class Examples:
-    """A task's labelled validation examples, and who reads them."""
+class EvaluationData:
+    """The labelled validation examples of a task, with tokenizer and metrics."""
 
     data: TaskData
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     max_length: int
     metrics: Mapping[str, Callable[[], Any]]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two programs' predictions on `examples` examples: the share that is equal, or of numbers their correlation;
-    and what each scores there, where labels are known."""
+    """The agreement of a backend's predictions with eager's.
+
+    Attributes:
+        agreement: share of equal predictions, for regression their correlation; None if the correlation is undefined.
+        examples: number of examples.
+        score: the score of the backend; None if the labels are hidden.
+        eager_score: the score of eager on the same examples.
+    """
 
     agreement: float | None
     examples: int
@@ -52,62 +58,69 @@ class Agreement:
 def deviation(
     name: str, backend: str, program: Program, eager: Program, batches: Sequence[Inputs], *, exact: bool = True
 ) -> float:
-    """The most by which a backend's outputs differ from eager's: a fast wrong answer is not timed.
+    """The largest absolute difference between the outputs of a backend and of eager.
 
     Args:
-        batches: with padding, which a backend may lose.
-        exact: whether they may not differ by more than `TOLERANCE`.
+        name: of the model, for messages.
+        batches: padded batches, so that a backend that ignores the attention mask is detected.
+        exact: whether a difference above `TOLERANCE` is an error.
 
     Raises:
-        UserError: they do, have other shapes, or are not finite.
+        UserError: shapes differ, a value is not finite, or `exact` is violated.
     """
     worst = 0.0
     for inputs in batches:
-        found, right = program.bind(inputs)(), eager.bind(inputs)()
-        shapes = [[list(output.shape) for output in outputs] for outputs in (found, right)]
+        outputs, expected = program.bind(inputs)(), eager.bind(inputs)()
+        shapes = [[list(output.shape) for output in outputs] for outputs in (outputs, expected)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"latency: {backend} gives {name} outputs of shapes {shapes[0]}, and eager {shapes[1]}")
-        for ours, theirs in zip(found, right, strict=True):
-            off = float(np.abs(ours - theirs).max())
-            if not np.isfinite(off) or (exact and not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)):
+            raise UserError(
+                f"latency: shapes of the outputs of {name} differ: {backend} {shapes[0]}, eager {shapes[1]}; leave"
+                f" {backend!r} out of latency.backends"
+            )
+        for ours, theirs in zip(outputs, expected, strict=True):
+            difference = float(np.abs(ours - theirs).max())
+            if not np.isfinite(difference) or (exact and not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)):
                 batch, length = inputs["input_ids"].shape
                 raise UserError(
-                    f"latency: {backend} does not compute what eager does for {name}: outputs of batch {batch}, length"
-                    f" {length} differ by up to {off:.3g} (allowed: {TOLERANCE:g}), so it was not timed; leave"
-                    f" {backend!r} out of latency.backends"
+                    f"latency: the outputs of {backend} and eager differ for {name}: by up to {difference:.3g} at batch"
+                    f" {batch}, length {length} (allowed: {TOLERANCE:g}). It was not timed; leave {backend!r} out of"
+                    " latency.backends"
                 )
-            worst = max(worst, off)
+            worst = max(worst, difference)
     return worst
 
 
-def agreement(program: Program, eager: Program, examples: Examples) -> Agreement:
-    """On the first validation split's first `EXAMPLES` examples of a seeded shuffle."""
+def agreement(program: Program, eager: Program, examples: EvaluationData) -> Agreement:
+    """Compare predictions on up to `EXAMPLES` random examples of the first validation split."""
     task = examples.data.task
-    split, whole = next(iter(examples.data.splits.validation.items()))
-    dataset = whole.shuffle(seed=SEED).select(range(min(EXAMPLES, len(whole))))
-    encoded = encode(dataset, task, examples.reader.tokenizer, examples.max_length)
-    padding = int(examples.reader.tokenizer.pad_token_id)
+    split, validation = next(iter(examples.data.splits.validation.items()))
+    dataset = validation.shuffle(seed=SEED).select(range(min(EXAMPLES, len(validation))))
+    encoded = encode(dataset, task, examples.tokenizer_ref.tokenizer, examples.max_length)
+    padding = int(examples.tokenizer_ref.tokenizer.pad_token_id)
     ours, theirs = (
-        evaluate_outputs(task, dataset, encoded, _logits(each, encoded, padding), examples.metrics, split=split)
-        for each in (program, eager)
+        evaluate_outputs(task, dataset, encoded, _logits(compared, encoded, padding), examples.metrics, split=split)
+        for compared in (program, eager)
     )
-    return Agreement(_agree(ours, theirs, task.kind == "regression"), len(dataset), ours.score, theirs.score)
+    share = _prediction_agreement(ours, theirs, regression=task.kind == "regression")
+    return Agreement(share, len(dataset), ours.score, theirs.score)
 
 
 def _logits(program: Program, encoded: TokenizedExamples, padding: int) -> list[NDArray[Any]]:
-    """Of each row: [C], [1], or for QA [2, tokens], as they are scored."""
-    found: list[NDArray[Any]] = [np.empty(0)] * len(encoded)
+    """The logits of each row: [C], [1], or for QA [2, tokens]."""
+    logits: list[NDArray[Any]] = [np.empty(0)] * len(encoded)
     for rows in eval_batches(encoded.lengths, BATCH_SIZE):
         outputs = program.bind(collate(encoded, rows, padding).inputs)()
         values = np.stack(outputs[:2], axis=1) if encoded.kind == "qa" else outputs[0]
         for row, value in zip(rows, values, strict=True):
-            found[row] = value[:, : encoded.lengths[row]] if encoded.kind == "qa" else value
-    return found
+            logits[row] = value[:, : encoded.lengths[row]] if encoded.kind == "qa" else value
+    return logits
 
 
-def _agree(ours: TaskScores, theirs: TaskScores, numbers: bool) -> float | None:
+def _prediction_agreement(ours: TaskScores, theirs: TaskScores, *, regression: bool) -> float | None:
     one, other = ours.frame["prediction"], theirs.frame["prediction"]
-    if not numbers:
+    if not regression:
         return float((one == other).mean())
-    found = float(np.corrcoef(one.to_numpy(float), other.to_numpy(float))[0, 1]) if one.nunique() > 1 else float("nan")
-    return found if np.isfinite(found) else None
+    if one.nunique() <= 1:
+        return None
+    correlation = float(np.corrcoef(one.to_numpy(float), other.to_numpy(float))[0, 1])
+    return correlation if np.isfinite(correlation) else None

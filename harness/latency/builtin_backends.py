@@ -1,4 +1,4 @@
-"""The backends that come with the harness: a plugin like any other."""
+"""The built-in latency backends, registered through the plugin hook."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.latency.eager import Eager
 
 @hookimpl
 def harness_register_latency_backends(register: Callable[[str, Backend], None]) -> None:
-    """Those that come with the harness."""
+    """Register the built-in backends."""
     for name, backend in builtin().items():
         register(name, backend)
 
 
 def builtin() -> Mapping[str, Backend]:
-    """By the names that suites use."""
+    """Name in suites -> backend."""
     from harness.latency.onnx import Onnx, OnnxInt8
 
     return {"eager": Eager(), "compile": Compiled(), "onnx": Onnx(), "onnx-int8": OnnxInt8()}

@@ -1,4 +1,4 @@
-"""What is measured: the models of a suite, or checkpoints that a user names."""
+"""The models to measure: those of a suite, or checkpoints named by the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
-from harness.latency.agreement import Examples
+from harness.latency.agreement import EvaluationData
 from harness.models import heads, pretrained
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, TeacherJob
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Metrics = Mapping[str, Callable[[], Any]]
-"""Metric factories by name, as plugins register them."""
+"""Name -> metric factory, as registered by plugins."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be measured. `load` gives a new copy of it, on the CPU; `identity` is what its latency depends on.
+    """A model to measure.
 
-    `examples` are those of its task, if it is trained on it.
+    Attributes:
+        identity: everything that its latency depends on; part of the key.
+        load: returns a new copy of the model on the CPU, in eval mode.
+        of: for the control, the name of the model that it copies.
+        examples: validation examples of its task, if it is trained.
     """
 
     name: str
@@ -36,72 +40,86 @@ class Candidate:
     identity: Mapping[str, Any]
     load: Callable[[], PreTrainedModel]
     of: str | None = None
-    examples: Examples | None = None
+    examples: EvaluationData | None = None
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Models that are compared, the reference first. `task` says whose head they have; None: each its own.
+    """Models to compare.
 
-    `left_out` says of each student that cannot be measured why. `validation` are the task's examples.
+    Attributes:
+        models: the reference first.
+        task: the task whose head the models have; None for checkpoints, which have their own heads.
+        left_out: student -> why it cannot be measured.
+        validation: the examples of the task; None for checkpoints.
     """
 
     models: Sequence[Candidate]
     task: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
-    validation: Examples | None = None
+    validation: EvaluationData | None = None
 
     def with_control(self) -> list[Candidate]:
-        """The models, and a second copy of the first student; without one, of the first that is not the reference, or
-        of the reference if it is alone."""
+        """The models and the A/A control: a second copy of the first student.
+
+        Without students it copies the second model, or the reference if there is no other model.
+        """
         reference, *others = self.models
-        original = next((each for each in others if each.role == "student"), [*others, reference][0])
+        original = next((model for model in others if model.role == "student"), [*others, reference][0])
         name = f"{original.name} (second copy)"
         control = replace(original, name=name, role="control", of=original.name, examples=None)
         return [*self.models, control]
 
 
 def of_suite(plan: Plan, store: Store, metrics: Metrics) -> Candidates | None:
-    """Its teachers, and of each student one completed run: latency depends on a model's shape, not on its weights.
+    """The teachers of a suite, and one completed run of each student.
 
-    All have the head of one task, that for which most students are trained. None: no student is trained.
+    One run is enough, because latency depends on the shape of a model and not on its weights. All models have the head
+    of one task: the one on which most students are trained.
+
+    Returns:
+        None if no student is trained.
     """
     done = {task.name: _trained(plan, store, task.name) for task in plan.resolved.suite.tasks}
-    task = max(done, key=lambda name: len(done[name]))  # the first of those that have the most
+    task = max(done, key=lambda name: len(done[name]))  # ties take the first task
     if not done[task]:
         return None
     by_row: dict[str, TeacherJob] = {}
     for job in plan.teachers:
         if job.data.task.name == task:
-            by_row.setdefault(job.row, job)  # of several seeds the first: their shapes are the same
+            by_row.setdefault(job.row, job)  # all seeds have the same shape
     suite_teachers = [_teacher(by_row[name], plan, store, metrics) for name in plan.spec.teachers if name in by_row]
     students = [_student(job, plan, store, metrics) for job in done[task].values()]
-    left_out = {name: f"no run of it on {task} is completed" for name in plan.spec.students if name not in done[task]}
-    read = next(iter(students)).examples
-    return Candidates([*suite_teachers, *students], task, left_out, read)
+    left_out = {name: f"it has no completed run on {task}" for name in plan.spec.students if name not in done[task]}
+    validation = next(iter(students)).examples
+    return Candidates([*suite_teachers, *students], task, left_out, validation)
 
 
 def of_checkpoints(names: Sequence[str], *, trust_remote_code: bool) -> Candidates:
-    """Folders and hub ids as they are: with the head that their config.json names, or as bare encoders."""
+    """Checkpoints given by folder or hub id, with the head named in config.json, or as bare encoders.
+
+    Raises:
+        UserError: a name is repeated, or a checkpoint cannot be found.
+    """
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise UserError(f"{repeated[0]!r} stands twice; a second copy of a model is measured in any case")
+        raise UserError(f"duplicate checkpoint {repeated[0]!r}; name it once (a second copy is always measured)")
     return Candidates([_checkpoint(name, trust_remote_code) for name in names])
 
 
 def _trained(plan: Plan, store: Store, task: str) -> dict[str, RunJob]:
-    """student -> its first run on the task that is completed and whose student was kept, in the suite's order."""
-    found: dict[str, RunJob] = {}
+    """student -> its first completed run on the task with an exported model, in the suite's order."""
+    jobs: dict[str, RunJob] = {}
     for student in plan.spec.students:
         for job in plan.runs:
             run = job.planned
-            if (run.task, run.student) == (task, student) and _is_kept(store, run.key):
-                found[student] = job
+            if (run.task, run.student) == (task, student) and _has_model(store, run.key):
+                jobs[student] = job
                 break
-    return found
+    return jobs
 
 
-def _is_kept(store: Store, key: str) -> bool:
+def _has_model(store: Store, key: str) -> bool:
     record = store.record(key)
     return record is not None and record.status == "completed" and (store.run_folder(key) / "student").is_dir()
 
@@ -109,7 +127,7 @@ def _is_kept(store: Store, key: str) -> bool:
 def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candidate:
     run, task = job.planned, job.data.task
     record = store.record(run.key)
-    assert record is not None  # `_trained` has seen it
+    assert record is not None  # checked by `_trained`
     folder = store.run_folder(run.key) / "student"
     return Candidate(
         name=run.student,
@@ -117,15 +135,15 @@ def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candida
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
-        examples=Examples(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
+        examples=EvaluationData(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
     )
 
 
 def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Candidate:
-    """With its fine-tuned weights if the cache still has them; else with those it began with, which take as long."""
+    """A teacher with its fine-tuned weights if they are cached, else with its initial weights: latency is the same."""
     record = store.teacher(job.key)
     if record is None:
-        raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; `harness run` trains it")
+        raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; run `harness run` first")
 
     def load() -> PreTrainedModel:
         if teacher_runs.is_kept(job):
@@ -133,8 +151,8 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
         return teacher_runs.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
-    kept = teacher_runs.is_kept(job)
-    examples = Examples(job.data, job.reader, job.training.max_length, metrics) if kept else None
+    cached = teacher_runs.is_kept(job)
+    examples = EvaluationData(job.data, job.reader, job.training.max_length, metrics) if cached else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 
@@ -154,8 +172,8 @@ def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
     import transformers
 
     config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
-    named = (config.architectures or [""])[0]
-    auto = next((kind for suffix, kind in _heads(transformers) if named.endswith(suffix)), transformers.AutoModel)
+    name = (config.architectures or [""])[0]
+    auto = next((kind for suffix, kind in _heads(transformers) if name.endswith(suffix)), transformers.AutoModel)
     try:
         with quiet_transformers():
             model: PreTrainedModel = auto.from_pretrained(

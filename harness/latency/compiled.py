@@ -1,4 +1,4 @@
-"""`torch.compile`: each model compiled for all batches and lengths at once, before anything is timed."""
+"""The backend `torch.compile`, with dynamic batch size and length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from harness.api.latency_backend import Inputs, Program
 from harness.latency.eager import TorchProgram
-from harness.latency.model_inputs import taken
+from harness.latency.model_inputs import accepted_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,26 +20,25 @@ if TYPE_CHECKING:
 REMEDY = "leave 'compile' out of latency.backends"
 
 LIMIT = 4096
-"""Versions of one function that torch may keep. All models of a class share its functions, and beyond its limit (8)
-torch would run them uncompiled."""
+"""Recompile limit. Models of one class share compiled functions; beyond its default of 8, torch would run eagerly."""
 
 
 class Compiled:
-    """Batch and length are dynamic, so that a model is compiled once, and once more for batches of one example."""
+    """torch.compile with dynamic shapes: a model is compiled once, and once more for batches of one example."""
 
     exact = True
     packages: tuple[str, ...] = ()
 
     def obstacle(self, device: torch.device) -> str | None:
         if device.type == "mps":
-            return f"the backend compile does not run on mps: {REMEDY}"
+            return f"the backend compile does not support mps; {REMEDY}"
         if compiler() is None:
             return (
-                f"the backend compile needs a C++ compiler, and there is no {_wanted()!r}: install one (Debian: g++), "
-                f"name another in the variable CXX, or {REMEDY}"
+                f"the backend compile needs a C++ compiler, but {_compiler_name()!r} is not on the PATH; install it "
+                f"(Debian: g++), set the environment variable CXX, or {REMEDY}"
             )
         if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-            return f"the backend compile needs triton on CUDA: install it, or {REMEDY}"
+            return f"the backend compile needs triton on CUDA; install it, or {REMEDY}"
         return None
 
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
@@ -47,13 +46,13 @@ class Compiled:
 
         dynamo.recompile_limit = dynamo.accumulated_recompile_limit = LIMIT
         dynamo.fail_on_recompile_limit_hit = True
-        return TorchProgram(torch.compile(model, dynamic=True), taken(model), device)
+        return TorchProgram(torch.compile(model, dynamic=True), accepted_inputs(model), device)
 
 
 def compiler() -> str | None:
-    """Where the compiler is that torch takes; None: it is not there."""
-    return shutil.which(_wanted())
+    """Path of the C++ compiler that torch uses; None if it does not exist."""
+    return shutil.which(_compiler_name())
 
 
-def _wanted() -> str:
+def _compiler_name() -> str:
     return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")

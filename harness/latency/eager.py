@@ -1,4 +1,4 @@
-"""PyTorch as it is: models as transformers writes them."""
+"""The backend `eager`: PyTorch without compilation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 from harness.api.latency_backend import Inputs, Outputs, Program
 from harness.latency import machine
-from harness.latency.model_inputs import read_by, taken
+from harness.latency.model_inputs import accepted_inputs, select_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class Eager:
-    """PyTorch, as transformers writes its models."""
+    """Eager PyTorch on the transformers model."""
 
     exact = True
     packages: tuple[str, ...] = ()
@@ -25,11 +25,11 @@ class Eager:
         return None
 
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
-        return TorchProgram(model, taken(model), device)
+        return TorchProgram(model, accepted_inputs(model), device)
 
 
 class TorchProgram:
-    """A call of torch: of a model, or of what was made of it."""
+    """A program that calls a PyTorch model or function."""
 
     def __init__(self, forward: Callable[..., Any], names: Sequence[str], device: torch.device) -> None:
         self._forward = forward
@@ -37,11 +37,11 @@ class TorchProgram:
         self._device = device
 
     def bind(self, inputs: Inputs) -> Callable[[], Outputs]:
-        there = {name: tensor.to(self._device) for name, tensor in read_by(self._names, inputs).items()}
+        on_device = {name: tensor.to(self._device) for name, tensor in select_inputs(self._names, inputs).items()}
 
         def call() -> Outputs:
             with torch.inference_mode():
-                outputs = [tensor.cpu().numpy() for tensor in self._forward(**there).to_tuple()]
+                outputs = [tensor.cpu().numpy() for tensor in self._forward(**on_device).to_tuple()]
             machine.synchronize(self._device)
             return outputs
 

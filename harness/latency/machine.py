@@ -1,4 +1,4 @@
-"""The machine while it is measured: held still as far as a process can, and asked how it is."""
+"""Controls and observes the machine during a measurement: threads, garbage collection, clocks, load."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.latency import nvidia
 
 
 @contextmanager
-def held_still(threads: int | None) -> Iterator[None]:
-    """A fixed number of threads (None: as many as torch uses already) and no garbage collection inside."""
+def stable_conditions(threads: int | None) -> Iterator[None]:
+    """Context with a fixed number of torch threads (None: unchanged) and without garbage collection."""
     before, collecting = torch.get_num_threads(), gc.isenabled()
     gc.collect()
     gc.disable()
@@ -31,7 +31,7 @@ def held_still(threads: int | None) -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -40,7 +40,13 @@ def synchronize(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """The machine at a moment: MHz and degrees Celsius by name, where it tells, and who else was on the accelerator."""
+    """The state of the machine at one moment.
+
+    Attributes:
+        clocks: MHz by name, as far as known.
+        temperatures: degrees Celsius by name, as far as known.
+        foreign: processes of others on the accelerator.
+    """
 
     clocks: dict[str, float]
     temperatures: dict[str, float]
@@ -48,27 +54,28 @@ class State:
 
 
 def state(device: torch.device) -> State:
-    """The clock of the processor, a mean over its cores; on CUDA the GPU's clocks, temperatures and processes too."""
-    gpu = nvidia.ask(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
+    """The mean clock of the CPU cores; on CUDA also clocks, temperatures and processes of the GPU."""
+    gpu = nvidia.query(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
     return State(_processor(Path("/proc/cpuinfo")) | gpu.clocks, gpu.temperatures, gpu.foreign)
 
 
-def thread_counts(asked: int | str | Sequence[int | str] | None, device: torch.device) -> list[int]:
-    """The numbers of threads to measure with; without any asked for, 1 and all on the CPU, and else all.
+def thread_counts(threads: int | str | Sequence[int | str] | None, device: torch.device) -> list[int]:
+    """Resolve ``latency.threads`` to the distinct numbers of threads to measure with.
 
-    ``all`` is what torch takes by itself: the cores that do not share their units, or what OMP_NUM_THREADS says.
+    The default is ``[1, all]`` on the CPU and ``all`` elsewhere. ``all`` is torch's own default: the number of physical
+    cores, or OMP_NUM_THREADS.
     """
-    if asked is None:
-        asked = [1, "all"] if device.type == "cpu" else "all"
-    given = [asked] if isinstance(asked, int | str) else asked
-    return list(dict.fromkeys(each if isinstance(each, int) else torch.get_num_threads() for each in given))
+    if threads is None:
+        threads = [1, "all"] if device.type == "cpu" else "all"
+    counts = [threads] if isinstance(threads, int | str) else threads
+    return list(dict.fromkeys(n if isinstance(n, int) else torch.get_num_threads() for n in counts))
 
 
 def load() -> float | None:
-    """Processes that want to run, a mean over the last minute; None where the system does not count them."""
+    """The load average over the last minute; None if the system does not provide it."""
     try:
         return round(os.getloadavg()[0], 2)
-    except (OSError, AttributeError):  # a system that does not count, and one that has no such call
+    except (OSError, AttributeError):  # unknown, or not implemented on this system
         return None
 
 
@@ -81,6 +88,6 @@ def _processor(path: Path) -> dict[str, float]:
 
 
 def _uuid(device: torch.device) -> str:
-    """As nvidia-smi names the device: its numbers are not torch's where some devices are hidden."""
+    """The UUID of the device for nvidia-smi, whose indices differ from torch's if some devices are hidden."""
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     return str(device.index or 0) if uuid is None else f"GPU-{uuid}"

@@ -1,4 +1,4 @@
-"""What nvidia-smi says of a GPU: its clocks, its temperature, and whose processes are on it."""
+"""Queries nvidia-smi for the clocks, temperatures and processes of a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU at a moment: MHz and degrees Celsius by name, and the processes on it that are not ours."""
+    """The state of a GPU: clocks in MHz, temperatures in degrees Celsius, and processes of others."""
 
     clocks: dict[str, float] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)
@@ -24,65 +24,65 @@ CLOCKS = {"accelerator": "clocks/sm_clock", "accelerator memory": "clocks/mem_cl
 TEMPERATURES = {"accelerator": "temperature/gpu_temp", "accelerator memory": "temperature/memory_temp"}
 
 
-def ask(gpu: str) -> Gpu:
-    """Ask for the GPU with that UUID or number, once. Nothing is known where nvidia-smi is not there, fails, or says
-    what cannot be read."""
+def query(gpu: str) -> Gpu:
+    """The state of the GPU with a UUID or index. Empty if nvidia-smi is missing, fails, or its output is unreadable."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "-q", "-x", f"--id={gpu}"], capture_output=True, text=True, check=True, timeout=30
         )
-        found = ElementTree.fromstring(done.stdout).find("gpu")
+        element = ElementTree.fromstring(done.stdout).find("gpu")
     except (OSError, subprocess.SubprocessError, ElementTree.ParseError, UnicodeDecodeError):
         return Gpu()
-    if found is None:
+    if element is None:
         return Gpu()
-    processes = [(_text(each, "pid"), _text(each, "process_name")) for each in found.iterfind("processes/process_info")]
+    infos = element.iterfind("processes/process_info")
+    processes = [(_text(info, "pid"), _text(info, "process_name")) for info in infos]
     return Gpu(
-        clocks=dict(_numbers(found, CLOCKS)),
-        temperatures=dict(_numbers(found, TEMPERATURES)),
+        clocks=dict(_numbers(element, CLOCKS)),
+        temperatures=dict(_numbers(element, TEMPERATURES)),
         foreign=tuple(_foreign(processes)),
     )
 
 
-def _numbers(found: ElementTree.Element, places: dict[str, str]) -> Iterator[tuple[str, float]]:
-    """``1980 MHz`` and ``35 C`` as numbers, without those that the GPU does not tell."""
-    for name, place in places.items():
-        if number := re.match(r"\d+(\.\d+)?\b", _text(found, place)):
+def _numbers(element: ElementTree.Element, paths: dict[str, str]) -> Iterator[tuple[str, float]]:
+    """Parse values such as ``1980 MHz`` and ``35 C``. Values that the GPU does not report are skipped."""
+    for name, path in paths.items():
+        if number := re.match(r"\d+(\.\d+)?\b", _text(element, path)):
             yield name, float(number[0])
 
 
 def _foreign(processes: list[tuple[str, str]]) -> Iterator[str]:
-    """Processes that are neither this one nor begun by it.
+    """``name (pid)`` of the processes that are neither this one nor its descendants.
 
-    In a container nvidia-smi may number processes as the host does, so that this one is not found among them: then one
-    of them is taken for it, one that has its name if there is such a one.
+    In a container, nvidia-smi may report the process ids of the host, so this process cannot be identified. Then one
+    process is assumed to be this one, preferably one with "python" in its name.
     """
     ours = {str(os.getpid()), *_children(os.getpid())}
     others = [(pid, name) for pid, name in processes if pid not in ours]
-    if others and len(others) == len(processes) and not _is_here(others):
-        own = next((each for each in others if "python" in each[1]), others[0])
-        others.remove(own)
+    if others and len(others) == len(processes) and not _all_exist(others):
+        assumed = next((process for process in others if "python" in process[1]), others[0])
+        others.remove(assumed)
     for pid, name in others:
         yield f"{Path(name).name or 'a process'} ({pid})"
 
 
-def _is_here(processes: list[tuple[str, str]]) -> bool:
-    """Whether all of them are processes of this system, by their numbers."""
+def _all_exist(processes: list[tuple[str, str]]) -> bool:
+    """Whether the process ids exist in this process namespace."""
     return all(Path("/proc", pid).exists() for pid, _ in processes if pid)
 
 
 def _children(pid: int) -> set[str]:
-    """Of a process, and theirs."""
-    found: set[str] = set()
+    """The process ids of all descendants of a process."""
+    descendants: set[str] = set()
     for path in Path("/proc", str(pid), "task").glob("*/children"):
         try:
-            own = path.read_text(encoding="utf-8").split()
+            children = path.read_text(encoding="utf-8").split()
         except OSError:
             continue
-        for child in own:
-            found |= {child} | _children(int(child))
-    return found
+        for child in children:
+            descendants |= {child} | _children(int(child))
+    return descendants
 
 
-def _text(found: ElementTree.Element, place: str) -> str:
-    return (found.findtext(place) or "").strip()
+def _text(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()

@@ -1,7 +1,7 @@
-"""Peak memory of inference: each model in a process of its own, above what the process took with all libraries loaded.
+"""Peak memory of inference, measured in one process per model, minus the memory of the process with libraries loaded.
 
-Memory depends on a model's shape and not on its weights, so the process makes the model from its configuration. The
-processes are forked from one that has imported torch and transformers, and nothing else.
+Memory depends on the shape of a model and not on its weights, so the process creates the model from its configuration.
+Processes are forked from a server that has imported torch and transformers and nothing else.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CALLS = 3
-"""Of the model; the first may take more than those after it."""
+"""Number of calls of the model; the first one may use more memory than later ones."""
 
 INTERVAL = 0.001
-"""Seconds between two looks at the memory."""
+"""Seconds between two readings of the memory."""
 
 STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A model, by its class and configuration, and where and how it is to run."""
+class MemoryRequest:
+    """A model given by class and configuration, with the shape, device and threads to run it with."""
 
     kind: type[PreTrainedModel]
     config: object
@@ -46,56 +46,59 @@ class Asked:
 def peaks(
     models: Sequence[PreTrainedModel], shape: tuple[int, int], device: torch.device, threads: int
 ) -> list[int | None]:
-    """Bytes for each model: its weights and what calls of `shape` (batch, tokens) take at most.
+    """Peak bytes per model: weights plus the largest use by calls of `shape` (batch, tokens).
 
-    On CUDA what torch allocates; else the memory that is the process's own. None for a model that cannot be made from
-    its class and configuration elsewhere, and where processes cannot be forked.
+    On CUDA, memory allocated by torch; elsewhere, anonymous memory of the process. None for a model that cannot be
+    created from class and configuration in another process, and where processes cannot be forked.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return [None] * len(models)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "transformers", "harness.latency.peak_memory"])
-    asked = [Asked(type(model), model.config, shape, str(device), threads) for model in models]
+    requests = [MemoryRequest(type(model), model.config, shape, str(device), threads) for model in models]
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        return [_result(pool, each) for each in asked]
+        return [_result(pool, request) for request in requests]
 
 
-def _result(pool: ProcessPoolExecutor, asked: Asked) -> int | None:
-    """A model that is defined where no other process finds it cannot be sent, or not be made there."""
+def _result(pool: ProcessPoolExecutor, request: MemoryRequest) -> int | None:
+    """None if the model's class cannot be pickled, or not be created in another process."""
     try:
-        return pool.submit(peak, asked).result()
+        return pool.submit(peak, request).result()
     except Exception:
         return None
 
 
-def peak(asked: Asked) -> int:
-    """Of this process, which must not have run a model before. On the CPU the device's own code and tables count."""
-    torch.set_num_threads(asked.threads)
-    device = torch.device(asked.device)
+def peak(request: MemoryRequest) -> int:
+    """The peak memory of this process in bytes. Call it in a process that has not run a model before.
+
+    On the CPU this includes the code and tables of the kernels that are loaded by the calls.
+    """
+    torch.set_num_threads(request.threads)
+    device = torch.device(request.device)
     if device.type == "cuda":
-        _call(asked, device)
+        _call(request, device)
         return int(torch.cuda.max_memory_allocated(device))
-    before = own()
-    with Watch() as watch:
-        _call(asked, device)
-    return max(0, watch.most - before)
+    before = process_memory()
+    with PeakMonitor() as monitor:
+        _call(request, device)
+    return max(0, monitor.peak - before)
 
 
-def _call(asked: Asked, device: torch.device) -> None:
+def _call(request: MemoryRequest, device: torch.device) -> None:
     with torch.device("meta"):
-        model = asked.kind(asked.config)
+        model = request.kind(request.config)
     model = model.to_empty(device=device).eval()
     with torch.inference_mode():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.zero_()  # memory that nobody writes to is not taken
-        given = {name: tensor.to(device) for name, tensor in model_inputs.batch([model], *asked.shape).items()}
+            tensor.zero_()  # the system assigns memory on the first write
+        inputs = {name: tensor.to(device) for name, tensor in model_inputs.batch([model], *request.shape).items()}
         for _ in range(CALLS):
-            model(**given)
+            model(**inputs)
             machine.synchronize(device)
 
 
-def own() -> int:
-    """Bytes: what the process has of the memory by itself, without mapped files; off Linux, the most that it had."""
+def process_memory() -> int:
+    """Anonymous memory of this process in bytes; where it is unknown (not Linux), its peak resident memory."""
     if STATUS.is_file():
         lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines())
         if "RssAnon" in lines:
@@ -104,24 +107,24 @@ def own() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-class Watch:
-    """The most that `own` was inside."""
+class PeakMonitor:
+    """Context that records the peak of `process_memory`, by polling it in a thread."""
 
-    def __init__(self, look: Callable[[], int] = own) -> None:
-        self.most = 0
-        self._look = look
-        self._over = threading.Event()
+    def __init__(self, read: Callable[[], int] = process_memory) -> None:
+        self.peak = 0
+        self._read = read
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> PeakMonitor:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stop.set()
         self._thread.join()
-        self.most = max(self.most, self._look())
+        self.peak = max(self.peak, self._read())
 
     def _watch(self) -> None:
-        while not self._over.wait(INTERVAL):
-            self.most = max(self.most, self._look())
+        while not self._stop.wait(INTERVAL):
+            self.peak = max(self.peak, self._read())

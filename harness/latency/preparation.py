@@ -1,4 +1,4 @@
-"""Models in a backend: made ready, called once at every shape, and compared with eager, before anything is timed."""
+"""Prepares models in a backend: builds programs, calls each once per shape, and compares outputs with eager."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EAGER = "eager"
-"""What the others are compared with."""
+"""The backend that the others are compared with."""
 
 Batches = Mapping[InputShape, Sequence[Inputs]]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All models in a backend. `calls` has for each shape its variants, and of each a call for every model by name;
-    every one of them has been called once."""
+    """All models in one backend.
+
+    Attributes:
+        calls: shape -> for each batch of that shape, model name -> call. Each has been called once.
+    """
 
     calls: Mapping[InputShape, Sequence[Mapping[str, Call]]]
     preparations: list[Preparation]
@@ -45,32 +48,32 @@ def prepare(
     batches: Batches,
     device: torch.device,
 ) -> Prepared:
-    """The candidates, whose loaded models are `models`, in the backend of that name.
+    """Prepare the candidates, whose loaded models are `models`, in the backend `name`.
 
     Raises:
-        UserError: it fails, or computes something else than eager, though it is to be exact.
+        UserError: the backend fails, or is exact and its outputs differ from eager's.
     """
     examples = probes(models, batches)
     calls: dict[InputShape, list[dict[str, Call]]] = {shape: [{} for _ in group] for shape, group in batches.items()}
-    told: list[Preparation] = []
+    preparations: list[Preparation] = []
     for candidate, model in zip(candidates, models, strict=True):
-        began = time.perf_counter()
-        with _told(name, candidate.name):
+        started = time.perf_counter()
+        with _as_user_error(name, candidate.name):
             program = backend.program(model, device, examples[0])
             for shape, group in batches.items():
                 for variant, batch in enumerate(group):
                     calls[shape][variant][candidate.name] = call = program.bind(batch)
                     call()
-        seconds = time.perf_counter() - began
-        about = Preparation(model=candidate.name, backend=name, seconds=seconds)
+        seconds = time.perf_counter() - started
+        preparation = Preparation(model=candidate.name, backend=name, seconds=seconds)
         if name != EAGER:
-            about = _compared(about, backend, candidate, model, program, examples, device)
-        told.append(about)
-    return Prepared(calls, told)
+            preparation = _compare(preparation, backend, candidate, model, program, examples, device)
+        preparations.append(preparation)
+    return Prepared(calls, preparations)
 
 
-def _compared(
-    about: Preparation,
+def _compare(
+    preparation: Preparation,
     backend: Backend,
     candidate: Candidate,
     model: PreTrainedModel,
@@ -78,20 +81,20 @@ def _compared(
     batches: Sequence[Inputs],
     device: torch.device,
 ) -> Preparation:
-    """What is told of the preparation, with how far the backend computes what eager does."""
+    """Add the deviation from eager and, for an inexact backend, the agreement of predictions."""
     eager = Eager().program(model, device, batches[0])
-    found: dict[str, float | int | None] = {
-        "deviation": deviation(candidate.name, about.backend, program, eager, batches, exact=backend.exact)
+    comparison: dict[str, float | int | None] = {
+        "deviation": deviation(candidate.name, preparation.backend, program, eager, batches, exact=backend.exact)
     }
     if candidate.examples is not None and not backend.exact:
-        with _told(about.backend, candidate.name):
-            found |= vars(agreement(program, eager, candidate.examples))
-    return about.model_copy(update=found)
+        with _as_user_error(preparation.backend, candidate.name):
+            comparison |= vars(agreement(program, eager, candidate.examples))
+    return preparation.model_copy(update=comparison)
 
 
 @contextmanager
-def _told(backend: str, model: str) -> Iterator[None]:
-    """What fails inside is told in a line: a compiler, an exporter or a plugin may raise anything."""
+def _as_user_error(backend: str, model: str) -> Iterator[None]:
+    """Turn any exception into a `UserError` of one line: a compiler, an exporter or a plugin may raise anything."""
     try:
         yield
     except UserError:

@@ -1,4 +1,4 @@
-"""The latency of a suite: what would not work is told before training, what is there is not measured again."""
+"""Latency of a suite: checks before training, and measures what the store does not contain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check(plan: Plan, settings: LatencySpec, backends: Mapping[str, Backend]) -> None:
-    """Raise `UserError` for what cannot be measured, as far as it can be told before training."""
+    """Raise `UserError` for what cannot be measured, as far as this is known before training."""
     refuse_obstacles(settings, torch.device(plan.device), backends)
     folders: dict[Path, str] = {}
     for job in plan.teachers:
@@ -43,15 +43,15 @@ def check(plan: Plan, settings: LatencySpec, backends: Mapping[str, Backend]) ->
 def measure_suite(
     plan: Plan, settings: LatencySpec, store: Store, host: Host, *, say: Callable[[str], None]
 ) -> list[LatencyRecord]:
-    """`measure_missing` of its teachers and students. Empty: no student is trained, so there is nothing to measure."""
-    found = candidates.of_suite(plan, store, host.metrics)
-    if found is None:
+    """Run `measure_missing` on the teachers and students of a suite. Returns an empty list if no student is trained."""
+    models = candidates.of_suite(plan, store, host.metrics)
+    if models is None:
         return []
-    return measure_missing(found, settings, torch.device(plan.device), store, host.latency_backends, say=say)
+    return measure_missing(models, settings, torch.device(plan.device), store, host.latency_backends, say=say)
 
 
 def measure_missing(
-    found: Candidates,
+    models: Candidates,
     settings: LatencySpec,
     device: torch.device,
     store: Store,
@@ -59,16 +59,16 @@ def measure_missing(
     *,
     say: Callable[[str], None],
 ) -> list[LatencyRecord]:
-    """A measurement for each number of threads, stored; those that the store has are not made again.
+    """Measure and store one record per number of threads. Records that the store contains are reused.
 
     Raises:
         UserError: see `harness.latency.measurement.measure`.
     """
     records: list[LatencyRecord] = []
     for threads in machine.thread_counts(settings.threads, device):
-        record = store.latency(key(parts(found, settings, device, threads=threads, backends=backends)))
+        record = store.latency(key(parts(models, settings, device, threads=threads, backends=backends)))
         if record is None:
-            record = measure(found, settings, device, threads=threads, backends=backends, say=say)
+            record = measure(models, settings, device, threads=threads, backends=backends, say=say)
             store.save_latency(record)
         records.append(record)
     return records

@@ -1,4 +1,4 @@
-"""What is timed: batches of fixed shapes, and batches of a task's own lengths."""
+"""The batches to time: fixed shapes, and batches with the lengths of a task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.api.latency_backend import Inputs
 from harness.config.schema import LatencySpec
 from harness.latency import model_inputs
-from harness.latency.agreement import Examples
+from harness.latency.agreement import EvaluationData
 from harness.storage.latency_records import TASK, InputShape
 from harness.tasks.tokenization import encode
 
@@ -19,55 +19,55 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 POOL = 16
-"""Different batches of a task's lengths, for each batch size: rounds go through them, all models through the same."""
+"""Number of batches with a task's lengths per batch size. A round takes one of them, the same for all models."""
 
 
-def task_lengths(examples: Examples) -> NDArray[np.int64]:
-    """The tokens of every validation example, of all splits, as the students read them; for QA of every window."""
-    read = (
-        encode(split, examples.data.task, examples.reader.tokenizer, examples.max_length).lengths
+def task_lengths(examples: EvaluationData) -> NDArray[np.int64]:
+    """[examples]: token counts of all validation examples with the students' tokenizer; for QA, of all windows."""
+    lengths = (
+        encode(split, examples.data.task, examples.tokenizer_ref.tokenizer, examples.max_length).lengths
         for split in examples.data.splits.validation.values()
     )
-    return np.concatenate(list(read))
+    return np.concatenate(list(lengths))
 
 
 def batches(
     models: Sequence[PreTrainedModel], settings: LatencySpec, lengths: NDArray[np.int64] | None
 ) -> dict[InputShape, list[Inputs]]:
-    """InputShape -> the batches that rounds take in turn, the longest last: one of a fixed shape, `POOL` of the task's.
+    """InputShape -> its batches, the longest last: one for a fixed shape, `POOL` for the task's lengths.
 
-    `lengths` are the tokens of the task's validation examples, needed where the settings ask for them.
+    Args:
+        lengths: the result of `task_lengths`; needed if the settings contain the length ``task``.
     """
-    found: dict[InputShape, list[Inputs]] = {}
+    shapes: dict[InputShape, list[Inputs]] = {}
     for size in sorted(set(settings.batch_sizes)):
         for length in settings.fixed_lengths:
-            found[size, length] = [model_inputs.batch(models, size, length)]
+            shapes[size, length] = [model_inputs.batch(models, size, length)]
         if settings.of_task and lengths is not None:
-            found[size, TASK] = [model_inputs.rows(models, each) for each in task_batches(lengths, size)]
-    return found
+            shapes[size, TASK] = [model_inputs.rows(models, row) for row in task_batches(lengths, size)]
+    return shapes
 
 
 def task_batches(lengths: NDArray[np.int64], size: int) -> list[list[int]]:
-    """`POOL` batches of `size` lengths, by their longest.
+    """`POOL` batches of `size` lengths, sorted by their longest row.
 
-    Their rows are the distribution's quantiles at evenly spaced places, so that few batches stand for all of it, and
-    are shared out at random (seeded), as examples that come in no order are.
+    The lengths are evenly spaced quantiles of the distribution, so that few batches represent it, in random (seeded)
+    order.
     """
-    places = (np.arange(POOL * size) + 0.5) / (POOL * size)
-    rows = np.quantile(lengths, places, method="inverted_cdf").astype(int)
-    mixed = np.random.Generator(np.random.PCG64(model_inputs.SEED)).permutation(rows).reshape(POOL, size)
-    return sorted(mixed.tolist(), key=max)
+    levels = (np.arange(POOL * size) + 0.5) / (POOL * size)
+    quantiles = np.quantile(lengths, levels, method="inverted_cdf").astype(int)
+    shuffled = np.random.Generator(np.random.PCG64(model_inputs.SEED)).permutation(quantiles).reshape(POOL, size)
+    return sorted(shuffled.tolist(), key=max)
 
 
 def largest(shapes: Mapping[InputShape, Sequence[Inputs]]) -> tuple[int, int]:
-    """The most examples of a batch, and the most tokens of an example."""
+    """The largest batch size and the largest length of all batches."""
     sizes = [batch["input_ids"].shape for group in shapes.values() for batch in group]
     return max(size for size, _ in sizes), max(length for _, length in sizes)
 
 
 def probes(models: Sequence[PreTrainedModel], shapes: Mapping[InputShape, Sequence[Inputs]]) -> list[Inputs]:
-    """Padded batches, by which a backend's outputs are compared with eager's: the smallest and the largest that are
-    timed, but of two examples at least."""
+    """Padded batches for the comparison with eager: the smallest and the largest shape, of at least two rows."""
     sizes = [tuple(batch["input_ids"].shape) for group in shapes.values() for batch in group]
     corners = {(max(2, pick(b for b, _ in sizes)), pick(n for _, n in sizes)) for pick in (min, max)}
     return [model_inputs.batch(models, *corner, padded=True) for corner in sorted(corners)]

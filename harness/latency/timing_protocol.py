@@ -1,4 +1,4 @@
-"""Warm-up until the median settles, then interleaved rounds. Nothing here knows of models: calls and a clock."""
+"""The timing protocol: warm-up until the median settles, then interleaved rounds. Independent of models."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Clock = Callable[[], int]
-"""Nanoseconds since some moment."""
+"""Returns nanoseconds since an arbitrary origin."""
 
 Call = Callable[[], object]
-"""What is timed: it returns when its outputs are in the host's memory."""
+"""A call to time. It returns when its outputs are in host memory."""
 
 Group = TypeVar("Group")
 
 WINDOW = 5
-"""Calls that a median is taken over while warming up."""
+"""Number of calls per median during warm-up."""
 
 TOLERANCE = 0.05
-"""Two medians that differ by no more than this share have settled."""
+"""Largest relative difference of two medians that counts as settled."""
 
 WARMUP_SHARE = 1 / 3
-"""Of the time budget, at most, before the rounds begin."""
+"""Largest share of the time budget that is spent on warm-up."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How many calls it took, and whether the median had settled when they ended."""
+    """Number of warm-up calls, and whether the median had settled."""
 
     calls: int
     settled: bool
 
 
 def settled(times: Sequence[int]) -> bool:
-    """Whether the median of the last `WINDOW` calls is within `TOLERANCE` of that of the `WINDOW` before them."""
+    """Whether the median of the last `WINDOW` calls is within `TOLERANCE` of that of the `WINDOW` calls before."""
     if len(times) < 2 * WINDOW:
         return False
     before, after = (statistics.median(part) for part in (times[-2 * WINDOW : -WINDOW], times[-WINDOW:]))
@@ -44,7 +44,7 @@ def settled(times: Sequence[int]) -> bool:
 
 
 def warm_up(call: Call, *, calls: int, deadline: int, clock: Clock = time.perf_counter_ns) -> WarmUp:
-    """Call until the median settles, at most `calls` times and, after the first call, not beyond `deadline`."""
+    """Call until the median settles, at most `calls` times; after the first call, stop at `deadline` (nanoseconds)."""
     times = [timed(call, clock)]
     while not settled(times):
         if len(times) >= calls or clock() >= deadline:
@@ -61,34 +61,39 @@ def interleaved(
     seed: int,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[Group, dict[str, list[int]]]:
-    """Time each model in every group once a round, for `rounds` rounds; after the first none begins beyond `deadline`.
+    """Time each model once per group and round.
 
-    A group (a shape) has variants (batches of that shape), each with a call for every model. A round takes the groups
-    in a random order, of each a variant, the same for all models, and the models one after another, in a random order
-    too: what disturbs the machine meets all that are compared, and no model always runs after the same one. The
-    variants of a group have all been taken before one is taken again.
+    A group (a shape) has variants (batches of that shape), each with a call for every model. In each round, groups are
+    visited in random order. For each group one variant is chosen for all models, and the models are timed in random
+    order. So disturbances of the machine affect all models alike, and no model always runs after the same one. All
+    variants of a group are used once before one is used again.
+
+    Args:
+        groups: group -> variants -> model name -> call.
+        rounds: largest number of rounds.
+        deadline: after the first round, no round starts later (nanoseconds of `clock`).
 
     Returns:
-        group -> name -> nanoseconds, one for each round.
+        group -> model name -> nanoseconds, one per round.
     """
-    draw = random.Random(seed)
+    generator = random.Random(seed)
     times: dict[Group, dict[str, list[int]]] = {
         group: {name: [] for name in variants[0]} for group, variants in groups.items()
     }
-    left: dict[Group, list[int]] = {group: [] for group in groups}
+    unused: dict[Group, list[int]] = {group: [] for group in groups}
     for number in range(rounds):
         if number and clock() >= deadline:
             break
-        for group in draw.sample(list(groups), len(groups)):
-            left[group] = left[group] or draw.sample(range(len(groups[group])), len(groups[group]))
-            calls = groups[group][left[group].pop()]
-            for name in draw.sample(list(calls), len(calls)):
+        for group in generator.sample(list(groups), len(groups)):
+            unused[group] = unused[group] or generator.sample(range(len(groups[group])), len(groups[group]))
+            calls = groups[group][unused[group].pop()]
+            for name in generator.sample(list(calls), len(calls)):
                 times[group][name].append(timed(calls[name], clock))
     return times
 
 
 def timed(call: Call, clock: Clock) -> int:
-    """Nanoseconds of one call; at least one, so that a ratio of two always exists."""
-    began = clock()
+    """Nanoseconds of one call, at least 1, so that ratios are finite."""
+    started = clock()
     call()
-    return max(1, clock() - began)
+    return max(1, clock() - started)

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from harness.analysis import pareto_front
-from harness.analysis.interval_coverage import given
+from harness.analysis.interval_coverage import teacher_condition
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
 from harness.plots.label_placement import Place, columns, places, spread
@@ -85,7 +85,7 @@ def _caption(summary: Summary, scatter: Scatter) -> str:
     known = any(point.score.margin is not None for point in scatter.points)
     return " ".join(
         [
-            f"Bars: 95 % intervals{given(summary.plan)}."
+            f"Bars: 95 % intervals{teacher_condition(summary.plan)}."
             if known
             else "There are no intervals: one seed does not tell them.",
             f"Dashed, labels in bold: the Pareto front; no other is {scatter.cost.better} without a worse score.",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis import board_marks
-from harness.analysis.interval_coverage import covers, given
+from harness.analysis.interval_coverage import covers, teacher_condition
 from harness.analysis.summary import Row, Summary
 from harness.plots.plot_style import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
 from harness.storage.records import PlannedTask
@@ -59,7 +59,7 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
         first = summary.teachers[0]
         parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
     if any(map(_has_interval, rows)):
-        over = covers(summary.plan) if seeds > 1 else f"the examples alone{given(summary.plan)}"
+        over = covers(summary.plan) if seeds > 1 else f"the examples alone{teacher_condition(summary.plan)}"
         parts.append(f"Intervals over {over}.")
     if less := [task.name for task in tasks if not task.higher_is_better]:
         parts.append(f"Less is better on {', '.join(less)}.")

@@ -123,7 +123,7 @@ def _margin(summary: Summary) -> str:
         )
     found = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
     if any(score.margin is not None for score in found):
-        given = interval_coverage.given(plan)
+        given = interval_coverage.teacher_condition(plan)
         return (
             f"± is the longer side of its 95 % interval over the examples alone{given}: one seed does not say what "
             "others would score."
@@ -139,7 +139,7 @@ def _teachers(summary: Summary) -> Iterator[str]:
             f" Teacher{'s' * (len(several) > 1)} {', '.join(several)}: one per seed, from which the runs of that seed "
             "learn, and with which they are compared."
         )
-    if interval_coverage.shared(plan):
+    if interval_coverage.shared_teachers(plan):
         yield (
             " With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a "
             "teacher in the suite fine-tunes one per seed."

@@ -47,7 +47,7 @@ def _which(row: Row) -> dict[str, Any]:
 def _of_tasks(
     row: Row,
     tasks: Sequence[PlannedTask],
-    there: Mapping[published_rows.Cell, Sequence[PublishedFigure]],
+    there: Mapping[published_rows.CellKey, Sequence[PublishedFigure]],
     unknown: Mapping[str, Mapping[str, None]],
 ) -> dict[str, Any]:
     """Columns that begin with the name of a task: ours, and those of figures that others have published `there`;
@@ -117,7 +117,7 @@ def comparisons(summary: Summary) -> list[dict[str, Any]]:
             "high": exact(each.difference.high),
             "p": significant(each.difference.p),
             "p_holm": significant(each.p),
-            "told_apart": each.told_apart,
+            "told_apart": each.distinguished,
         }
         for each in summary.comparisons
     ]

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from harness.analysis.aggregate import summarize
-from harness.analysis.bootstrap import BLOCKS, Scored, draw, resamples
+from harness.analysis.bootstrap import BLOCKS, RecordedScore, bootstrap_scores, resamples
 from harness.analysis.inference import Sample
 from harness.analysis.suite_level import interquartile_mean, iqm
 from harness.analysis.summary import Unsampled
 from harness.api.errors import UserError
 from harness.reporting import report
+from harness.storage import checksums
 from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_record
 
 
@@ -38,14 +39,16 @@ def test_blocks_have_the_variance_of_single_examples():
 def test_draws_are_of_the_score_and_the_same_for_all_rows(tmp_path):
     for key, score in (("a", 0.8), ("b", 0.8)):
         answers("sst2", "same", score).to_parquet(tmp_path / f"{key}.parquet")
-    results = [Scored(key, tmp_path / f"{key}.parquet", 0.8) for key in "ab"]
-    found = draw(SST2, "print", results)
+    results = [RecordedScore(key, tmp_path / f"{key}.parquet", 0.8) for key in "ab"]
+    found = bootstrap_scores(SST2, "print", results)
     assert found.examples == 100
     assert found.draws["a"].mean() == pytest.approx(0.8, abs=0.005)
     assert found.draws["a"].std() == pytest.approx(0.04, rel=0.1), "sqrt(0.8 x 0.2 / 100)"
     assert (found.draws["a"] == found.draws["b"]).all()
-    assert (draw(SST2, "print", results[:1]).draws["a"] == found.draws["a"]).all(), "a row more moves no other's"
-    assert (draw(SST2, "other", results).draws["a"] != found.draws["a"]).any()
+    assert (bootstrap_scores(SST2, "print", results[:1]).draws["a"] == found.draws["a"]).all(), (
+        "a row more moves no other's"
+    )
+    assert (bootstrap_scores(SST2, "other", results).draws["a"] != found.draws["a"]).any()
 
 
 def test_over_several_splits_the_score_is_their_mean(tmp_path):
@@ -53,7 +56,7 @@ def test_over_several_splits_the_score_is_their_mean(tmp_path):
     second["id"] = "m" + second["id"]
     path = tmp_path / "both.parquet"
     pd.concat([first, second]).to_parquet(path, index=False)
-    found = draw(SST2, "print", [Scored("k", path, 0.7)])
+    found = bootstrap_scores(SST2, "print", [RecordedScore("k", path, 0.7)])
     assert found.draws["k"].mean() == pytest.approx(0.7, abs=0.005)
     assert found.draws["k"].std() == pytest.approx((0.8 * 0.2 + 0.6 * 0.4) ** 0.5 / 20, rel=0.1)
 
@@ -79,17 +82,17 @@ def test_without_predictions_the_board_says_that_seeds_are_all_it_knows(tmp_path
     found = rows(store)
     assert found["kd", "big"].cells["sst2"].score.over == "seeds"
     assert found["kd", "small"].cells["sst2"].score.over == "seeds and examples"
-    text = "are intervals of the row kd on big on sst2: predictions.parquet is not there (sst2-kd-big-2)."
+    text = "are intervals of the row kd on big on sst2: predictions.parquet does not exist (sst2-kd-big-2)."
     assert text in report(tmp_path).markdown
     told = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
-    assert told == {"sst2": "kd on big: predictions.parquet is not there (sst2-kd-big-2)"}
+    assert told == {"sst2": "kd on big: predictions.parquet does not exist (sst2-kd-big-2)"}
 
 
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (SST2.model_copy(update={"score": "kappa"}), "kappa has no form"),
-        (SST2.model_copy(update={"score": "f1"}), "do not give the scores of the records"),
+        (SST2.model_copy(update={"score": "kappa"}), "the metric kappa cannot be computed on resamples"),
+        (SST2.model_copy(update={"score": "f1"}), "do not reproduce the scores of the records"),
     ],
 )
 def test_a_metric_that_is_not_known_is_not_guessed(tmp_path, task, reason):
@@ -145,7 +148,7 @@ def test_a_run_of_other_scores_than_its_predictions_takes_nothing_from_others(tm
     before = rows(fill(tmp_path / "whole", answered=True))
     key = run_key("sst2", "finetune", "big", 1)
     store = fill(tmp_path / "r", answered=True, instead={key: run_record("sst2", "finetune", "big", 1, 0.99)})
-    reason = f"predictions.parquet does not give the score of record.json ({key})"
+    reason = f"predictions.parquet does not reproduce the score of record.json ({key})"
     assert summarize(store).unsampled == (Unsampled("sst2", reason, ("finetune on big",)),)
     assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
     for row in (("kd", "big"), ("kd", "small")):
@@ -157,8 +160,9 @@ def test_a_run_of_other_examples_takes_nothing_from_others(tmp_path):
     path = store.run_folder(store.plan().runs[0].key) / "predictions.parquet"  # the first that is read
     frame = pd.read_parquet(path)
     frame.assign(id="x" + frame["id"]).to_parquet(path, index=False)
+    checksums.seal(path.parent)
     (found,) = summarize(store).unsampled
-    assert found.reason == "predictions.parquet is of other examples than most (sst2-finetune-big-1)"
+    assert found.reason == "predictions.parquet contains other examples than most (sst2-finetune-big-1)"
     assert [row for row, told in over(store).items() if told == "seeds"] == [("finetune", "big")]
 
 
@@ -176,4 +180,4 @@ def test_rows_that_share_a_run_are_both_named(tmp_path):
     store.save_plan(plan(runs=[*planned.runs, *twins], labels=[*planned.labels, "twin"]))
     (store.run_folder(key) / "predictions.parquet").unlink()
     (found,) = summarize(store).unsampled
-    assert found == Unsampled("sst2", f"predictions.parquet is not there ({key})", ("kd on big", "twin on big"))
+    assert found == Unsampled("sst2", f"predictions.parquet does not exist ({key})", ("kd on big", "twin on big"))

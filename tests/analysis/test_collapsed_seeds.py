@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.aggregate import summarize
-from harness.analysis.collapsed_seeds import collapsed
+from harness.analysis.collapsed_seeds import find_collapsed
 from harness.analysis.inference import Sample
 from harness.analysis.score_intervals import interval
 from harness.reporting import report
@@ -21,24 +21,24 @@ def drawn(values, shared=1.0, anew=1.0, examples=400):
 
 
 def test_a_seed_at_a_constant_answer_is_found():
-    assert collapsed([drawn([40.0, 0.5, 42.0])], 0.0) == [(2,)]
-    assert collapsed([drawn([40.0, 0.5, 42.0])], None) == [()], "three scores alone do not tell"
-    assert collapsed([drawn([60.0, 99.5, 58.0])], 100.0, higher_is_better=False) == [(2,)]
+    assert find_collapsed([drawn([40.0, 0.5, 42.0])], 0.0) == [(2,)]
+    assert find_collapsed([drawn([40.0, 0.5, 42.0])], None) == [()], "three scores alone do not tell"
+    assert find_collapsed([drawn([60.0, 99.5, 58.0])], 100.0, higher_is_better=False) == [(2,)]
 
 
 def test_a_method_that_is_no_better_in_any_seed_has_not_collapsed():
-    assert collapsed([drawn([50.2, 49.8, 50.1])], 50.0) == [()]
+    assert find_collapsed([drawn([50.2, 49.8, 50.1])], 50.0) == [()]
 
 
 def test_a_weak_method_has_not_collapsed():
     """One seed is within a standard error of the constant answer, the next ones close above it."""
-    assert collapsed([drawn([51.0, 53.0, 55.0], shared=2, anew=2)], 50.0) == [()]
+    assert find_collapsed([drawn([51.0, 53.0, 55.0], shared=2, anew=2)], 50.0) == [()]
 
 
 def test_an_outlier_is_found_by_the_spread_of_the_other_rows():
     usual = [drawn(80 + np.random.default_rng(row).normal(0, 1, size=3)) for row in range(5)]
-    assert collapsed([*usual, drawn([80.0, 62.0, 81.0])], None) == [()] * 5 + [(2,)]
-    assert collapsed([*usual, drawn([80.0, 77.0, 82.0])], None) == [()] * 6
+    assert find_collapsed([*usual, drawn([80.0, 62.0, 81.0])], None) == [()] * 5 + [(2,)]
+    assert find_collapsed([*usual, drawn([80.0, 77.0, 82.0])], None) == [()] * 6
 
 
 def test_normal_scores_are_seldom_outliers():
@@ -47,7 +47,7 @@ def test_normal_scores_are_seldom_outliers():
     marked = 0
     for _ in range(300):
         rows = [Sample((1, 2, 3), random.normal(80, 2, size=3)) for _ in range(8)]
-        marked += any(collapsed(rows, None))
+        marked += any(find_collapsed(rows, None))
     assert marked <= 8
 
 
@@ -59,7 +59,7 @@ def test_the_interval_of_collapsed_seeds_covers_less_than_it_says():
         sample = drawn(np.clip(values, 0.1, 99.9), examples=0)
         low, high = interval(sample)
         held += low <= 60 <= high
-        shown += bool(collapsed([sample], 0.0)[0])
+        shown += bool(find_collapsed([sample], 0.0)[0])
     assert held / 400 < 0.7
     assert shown / 400 == pytest.approx(1 - 0.75**3 - 0.25**3, abs=0.08), "all but those in which none or all did"
 
@@ -80,7 +80,7 @@ def test_the_board_marks_it_and_says_what_its_interval_is_not(folder):
     assert line.cells[3].endswith(" ‡")
     assert line.cells[5].endswith(" ‡")
     assert "- ‡ some seeds collapsed (kd on small, sst2: seed 2)" in written.markdown
-    assert "is no 95 % interval" in written.markdown
+    assert "is not a 95 % interval" in written.markdown
     assert r"$\ddagger$" in (folder / "leaderboard.tex").read_text()
     assert "‡" in (folder / "index.html").read_text()
 

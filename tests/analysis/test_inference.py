@@ -6,7 +6,7 @@ from scipy import stats
 
 from harness.analysis.bootstrap import resamples
 from harness.analysis.inference import Sample, estimate
-from harness.analysis.suite_level import gap, iqm
+from harness.analysis.suite_level import gap_closed, iqm
 
 
 def seeds(*values: float) -> Sample:
@@ -145,18 +145,18 @@ def test_the_part_of_a_gap_holds_the_truth_and_a_gap_that_may_be_none_is_no_gap(
     random, held, told = np.random.default_rng(3), 0, 0
     for _ in range(TIMES):
         without, own, teacher = world(random, 3, 0.5, 4.0, 3)
-        found = gap([scored(own + 2)], [scored(without)], [scored(teacher[:, :1] + 4)], ("base", "finetune"))
+        found = gap_closed([scored(own + 2)], [scored(without)], [scored(teacher[:, :1] + 4)], ("base", "finetune"))
         if found is not None:
             told += 1
             held += found.low <= 50 <= found.high
     assert told > TIMES / 3
     assert 0.9 < held / told < 0.99
     without, own, teacher = world(random, 3, 0.5, 4.0, 3)
-    assert gap([scored(own)], [scored(without)], [scored(teacher[:, :1] - 9)], ("base", "finetune")) is None
+    assert gap_closed([scored(own)], [scored(without)], [scored(teacher[:, :1] - 9)], ("base", "finetune")) is None
 
 
 def test_a_teacher_without_predictions_is_taken_as_it_is():
     without, own = seeds(60.0, 61.0, 62.0), seeds(64.0, 66.0, 68.0)
-    found = gap([own], [without], [seeds(71.0)], ("base", "finetune"))
+    found = gap_closed([own], [without], [seeds(71.0)], ("base", "finetune"))
     assert found.closed == pytest.approx(50)
     assert found.low < 50 < found.high

@@ -4,31 +4,31 @@ import numpy as np
 import pytest
 
 from harness.analysis.bootstrap import resamples
-from harness.analysis.prediction_tables import Answers
-from harness.analysis.resampled_metrics import FORMS
+from harness.analysis.prediction_tables import Predictions
+from harness.analysis.resampled_metrics import RESAMPLED_METRICS
 from harness.metrics.builtin_metrics import METRICS, _factory
 
 RANDOM = np.random.default_rng(5)
 TEXTS = ["the red house", "red house", "a house", "", "Green!", "blue and green"]
 
 
-def classes(count: int, size: int = 60) -> Answers:
+def classes(count: int, size: int = 60) -> Predictions:
     labels = RANDOM.integers(count, size=size)
-    return Answers(np.where(RANDOM.random(size) < 0.6, labels, RANDOM.integers(count, size=size)), labels)
+    return Predictions(np.where(RANDOM.random(size) < 0.6, labels, RANDOM.integers(count, size=size)), labels)
 
 
-def values(size: int = 60) -> Answers:
+def values(size: int = 60) -> Predictions:
     labels = np.round(RANDOM.uniform(0, 5, size) * 4) / 4  # with ties, as stsb has
-    return Answers(labels + RANDOM.normal(0, 1.5, size), labels)
+    return Predictions(labels + RANDOM.normal(0, 1.5, size), labels)
 
 
-def texts(size: int = 60, *, unanswerable: bool) -> Answers:
+def texts(size: int = 60, *, unanswerable: bool) -> Predictions:
     right = [list(RANDOM.choice(TEXTS[:3] + TEXTS[4:], size=RANDOM.integers(1, 4))) for _ in range(size)]
     if unanswerable:
         right = [answers if n % 3 else [] for n, answers in enumerate(right)]
     labels = np.empty(size, dtype=object)
     labels[:] = [np.array(answers, dtype=object) for answers in right]
-    return Answers(RANDOM.choice(TEXTS, size=size).astype(object), labels)
+    return Predictions(RANDOM.choice(TEXTS, size=size).astype(object), labels)
 
 
 CASES = [
@@ -44,20 +44,20 @@ CASES = [
 ]
 
 
-def registered(metric: str, score: str, answers: Answers) -> float:
+def registered(metric: str, score: str, answers: Predictions) -> float:
     labels = [list(label) if isinstance(label, np.ndarray) else label for label in answers.labels.tolist()]
     return _factory(METRICS[metric])().compute(predictions=answers.predictions.tolist(), references=labels)[score]
 
 
-def of_index(answers: Answers, index) -> Answers:
-    return Answers(answers.predictions[index], answers.labels[index])
+def of_index(answers: Predictions, index) -> Predictions:
+    return Predictions(answers.predictions[index], answers.labels[index])
 
 
 @pytest.mark.parametrize(("kind", "score", "metric", "answers"), CASES, ids=lambda value: str(value)[:20])
 def test_resamples_score_what_the_metric_says_of_their_examples(kind, score, metric, answers):
     """Two runs on the same examples, so that columns are not mixed up."""
-    other = Answers(RANDOM.permutation(answers.predictions), answers.labels)
-    form = FORMS[kind, score][1 if metric == "squad_v2" and score in ("exact", "f1") else 0]
+    other = Predictions(RANDOM.permutation(answers.predictions), answers.labels)
+    form = RESAMPLED_METRICS[kind, score][1 if metric == "squad_v2" and score in ("exact", "f1") else 0]
     drawn = resamples(60, 5, np.random.default_rng(0))
     found = form.scores([answers, other], drawn)
     for row, counts in enumerate(drawn.counts):
@@ -73,7 +73,7 @@ def test_resamples_score_what_the_metric_says_of_their_examples(kind, score, met
 )
 def test_what_does_not_vary_correlates_with_nothing(kind, score, metric):
     labels = np.array([0, 1, 0, 1] * 5) if kind == "classification" else np.linspace(0, 5, 20)
-    constant = Answers(np.zeros(20, dtype=int) if kind == "classification" else np.full(20, 0.1), labels)
-    found = FORMS[kind, score][0].scores([constant], resamples(20, 50, np.random.default_rng(0)))
+    constant = Predictions(np.zeros(20, dtype=int) if kind == "classification" else np.full(20, 0.1), labels)
+    found = RESAMPLED_METRICS[kind, score][0].scores([constant], resamples(20, 50, np.random.default_rng(0)))
     assert (found == 0).all()
     assert registered(metric, score, constant) == pytest.approx(0 if kind == "classification" else np.nan, nan_ok=True)

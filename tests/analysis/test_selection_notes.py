@@ -23,32 +23,32 @@ def test_a_board_without_choices_says_nothing_of_them(tmp_path):
     fill(tmp_path)
     text = report(tmp_path).markdown
     assert "epoch" not in text
-    assert "Chosen on" not in text
+    assert "Selected on" not in text
 
 
 def test_the_best_epoch_on_held_out_examples(tmp_path):
     made = board(tmp_path, HELD)
     assert "SELECTED" not in made.board.title
-    assert dict(made.board.provenance)["Chosen on, sst2"] == (
+    assert dict(made.board.provenance)["Selected on, sst2"] == (
         "367 examples held out of the training split (share 0.1, seed 1), `held`: each run's best of 3 epochs"
     )
     assert any(
-        "held out of the training split, which neither students nor teachers" in text for text in made.board.reading
+        "held out of the training split, on which neither students nor teachers" in text for text in made.board.reading
     )
 
 
 def test_what_was_chosen_by_the_scores_that_are_reported_marks_the_board(tmp_path):
     made = board(tmp_path, REPORTED)
     assert made.markdown.startswith("# demo: leaderboard (SELECTED ON VALIDATION)\n")
-    assert "the scores that stand here (sst2) also chose each run's best of 3 epochs" in made.markdown
+    assert "the reported scores (sst2) were also used to select each run's best of 3 epochs" in made.markdown
     assert any("the validation examples themselves" in text for text in made.board.reading)
-    assert "the 872 validation examples" in dict(made.board.provenance)["Chosen on, sst2"]
+    assert "the 872 validation examples" in dict(made.board.provenance)["Selected on, sst2"]
 
 
 def test_tuning_on_the_validation_split_marks_it_too(tmp_path):
     last = REPORTED.model_copy(update={"epochs": [], "step": None})
     marks = dict(board(tmp_path / "tuned", last, tuning=TUNED).board.marks)
-    assert "also chose the options of methods, so" in marks["SELECTED ON VALIDATION"]
+    assert "used to select the options of methods, so" in marks["SELECTED ON VALIDATION"]
     assert "SELECTED ON VALIDATION" not in dict(board(tmp_path / "idle", last).board.marks)
     both = board(tmp_path / "both", REPORTED, tuning=TUNED)
     assert "the options of methods and each run's best of 3 epochs" in dict(both.board.marks)["SELECTED ON VALIDATION"]
@@ -64,4 +64,4 @@ def test_methods_with_fewer_epochs_to_choose_from_are_told(tmp_path):
         for run in asked.runs
     }
     fill(tmp_path, asked, instead=chosen)
-    assert dict(report(tmp_path).board.provenance)["Chosen on, sst2"].endswith("each run's best of 1 to 3 epochs")
+    assert dict(report(tmp_path).board.provenance)["Selected on, sst2"].endswith("each run's best of 1 to 3 epochs")

@@ -6,7 +6,7 @@ import pytest
 from harness.analysis import top_groups
 from harness.analysis.bootstrap import resamples
 from harness.analysis.inference import Sample, estimate
-from harness.analysis.suite_level import gap
+from harness.analysis.suite_level import gap_closed
 
 EXAMPLES, BOARDS = 80, 400
 COUNTS = resamples(EXAMPLES, 200, np.random.default_rng(1)).counts
@@ -59,7 +59,7 @@ def told_apart(teachers: int) -> float:
     rows = (
         {str(place): [row] for place, row in enumerate(board(random, 10, teachers, methods=8))} for _ in range(boards)
     )
-    return sum(any(each.told_apart for each in top_groups.compare("student", methods)) for methods in rows) / boards
+    return sum(any(each.distinguished for each in top_groups.compare("student", methods)) for methods in rows) / boards
 
 
 def test_groups_tell_equal_methods_apart_by_the_teacher_that_all_seeds_share():
@@ -76,7 +76,7 @@ def test_the_part_of_the_gap_closed_covers_the_teachers():
         luck = random.normal(0, OF_TEACHERS, size=3)
         own = Sample(own.seeds, own.values + 8 + luck / 2, own.draws + 8 + luck / 2, EXAMPLES)
         teacher = Sample(teacher.seeds, teacher.values + 16 + luck, teacher.draws + 16 + luck, EXAMPLES)
-        if (part := gap([own], [without], [teacher], ("base", "finetune"))) is not None:
+        if (part := gap_closed([own], [without], [teacher], ("base", "finetune"))) is not None:
             found.append(part.low <= 50 <= part.high)
     assert len(found) > 0.9 * BOARDS
     assert 0.92 <= sum(found) / len(found) <= 0.99

@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.inference import Sample
-from harness.analysis.top_groups import compare, holm, top
+from harness.analysis.top_groups import compare, holm, top_group
 from harness.reporting import captions
 from tests.support.results_factory import fill
 
@@ -27,8 +27,8 @@ def test_the_top_group_is_the_best_and_what_is_not_told_from_it():
     rows = {"best": [sample(90, 90.1, 90.2)], "near": [sample(89.9, 90.2, 89.8)], "far": [sample(70, 70.2, 70.1)]}
     found = compare("small", rows)
     assert [each.labels for each in found] == [("best", "near"), ("best", "far"), ("near", "far")]
-    assert [each.told_apart for each in found] == [False, True, True]
-    assert top("best", found) == {"best", "near"}
+    assert [each.distinguished for each in found] == [False, True, True]
+    assert top_group("best", found) == {"best", "near"}
     assert found[1].difference.mean == pytest.approx(20)
 
 
@@ -44,7 +44,7 @@ def test_equal_methods_are_seldom_told_apart(seeds, tasks, rows):
         scores = 80 + random.normal(size=(tasks, rows, seeds)) * random.uniform(0.2, 2, size=(tasks, 1, 1))
         table = {str(row): [sample(*scores[task, row]) for task in range(tasks)] for row in range(rows)}
         best = str(scores.mean(axis=(0, 2)).argmax())
-        wrong += len(top(best, compare("small", table))) < rows
+        wrong += len(top_group(best, compare("small", table))) < rows
     assert wrong / times < 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
 
 
@@ -54,7 +54,7 @@ def test_methods_that_differ_much_are_told_apart():
         table = {
             str(row): [sample(*(80 + 4 * row + random.normal(0, 0.5, size=3))) for _ in range(8)] for row in range(4)
         }
-        right += top("3", compare("small", table)) == {"3"}
+        right += top_group("3", compare("small", table)) == {"3"}
     assert right == 50
 
 

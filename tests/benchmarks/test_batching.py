@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import batching
 from benchmarks.brewer import CHECK
-from benchmarks.workload import Workload, real
+from benchmarks.workload import Workload, sst2_data
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,10 @@ def test_it_measures_every_mode(options, glue):
 
 def test_other_losses_are_found(options, glue):
     given = options(data=glue)
-    random = Workload(given, real(given), **CHECK)
+    random = Workload(given, sst2_data(given), **CHECK)
     batching.check(
-        {"random": random, "grouped": Workload(given, real(given), **{**CHECK, "batching": "grouped"})}, "2x12"
+        {"random": random, "grouped": Workload(given, sst2_data(given), **{**CHECK, "batching": "grouped"})}, "2x12"
     )
-    bucketed = Workload(given, real(given), **{**CHECK, "batching": "bucketed"})
+    bucketed = Workload(given, sst2_data(given), **{**CHECK, "batching": "bucketed"})
     with pytest.raises(AssertionError, match="in bucketed"):
         batching.check({"random": random, "bucketed": bucketed}, "2x12")

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import floor
 from benchmarks.alone import Parts
-from benchmarks.workload import Workload, entries, even
+from benchmarks.workload import Workload, entries, fixed_length_data
 
 
 def test_the_ratio_is_the_cohort_over_the_sum_of_its_parts(options):
@@ -18,7 +18,7 @@ def test_the_ratio_is_the_cohort_over_the_sum_of_its_parts(options):
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.label)
 def test_the_parts_compute_what_the_cohort_computes(options, entry):
-    workload = Workload(options(length=10), even(options(length=10)), dropout=0.0)
+    workload = Workload(options(length=10), fixed_length_data(options(length=10)), dropout=0.0)
     together, alone = (workload.run(entry, "2x12", seed=1) for _ in range(2))
     before = {name: weight.clone() for name, weight in alone.student.named_parameters()}
     workload.train([together])
@@ -40,7 +40,7 @@ def test_it_measures_both_cohorts_of_every_student(options):
 
 
 def test_in_bf16_both_sides_compute_in_it(options, monkeypatch):
-    workload = Workload(options(precision="bf16"), even(options()), dropout=0.0)
+    workload = Workload(options(precision="bf16"), fixed_length_data(options()), dropout=0.0)
     seen = []
     (entry, *_) = entries()
     monkeypatch.setattr(

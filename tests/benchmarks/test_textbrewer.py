@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import brewer
 from benchmarks.matched import Matched
-from benchmarks.workload import READER, Entry, Workload, even, real
+from benchmarks.workload import TOKENIZER_NAME, Entry, Workload, fixed_length_data, sst2_data
 from harness.api.errors import UserError
 
 needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
@@ -28,7 +28,7 @@ def test_the_bound_and_the_share_of_it(options):
 @pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
 def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size, setting):
     given = options(data=glue)
-    workload = Workload(given, real(given), **brewer.CHECK)
+    workload = Workload(given, sst2_data(given), **brewer.CHECK)
     assert len({length for batch in workload.batches(3) for length in batch.lengths.tolist()}) > 1
     brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size, setting)
 
@@ -40,13 +40,13 @@ def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
             terms = super().losses(step, batch, student, teachers)
             return {**terms, "hidden_1": terms["hidden_1"] * 1.001}
 
-    workload = Workload(options(), even(options()), **brewer.CHECK)
+    workload = Workload(options(), fixed_length_data(options()), **brewer.CHECK)
     with pytest.raises(AssertionError, match=r"step 1 of 2x12: (loss|hidden_1) is"):
         brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12", brewer.EQUAL)
     monkeypatch.setattr("benchmarks.peer.set_learning_rate", lambda optimizer, lr: None)
     with pytest.raises(AssertionError, match="step 2 of 2x12"):
         brewer.check(
-            Workload(options(), even(options()), **brewer.CHECK, lr=0.01),
+            Workload(options(), fixed_length_data(options()), **brewer.CHECK, lr=0.01),
             Entry("m", Matched, {"attention": False}),
             "2x12",
             brewer.EQUAL,
@@ -64,7 +64,7 @@ def test_terms_that_only_one_of_them_has_are_a_difference():
 @pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
 def test_both_sides_train_on_the_same_random_batches(options, glue, setting):
     given = options(data=glue)
-    workload = Workload(given, real(given), batching="grouped")
+    workload = Workload(given, sst2_data(given), batching="grouped")
     stream = workload.stream()
 
     def examples(inputs):
@@ -76,7 +76,7 @@ def test_both_sides_train_on_the_same_random_batches(options, glue, setting):
         assert tuple(theirs["input_ids"].shape) == (3, 12 if setting == brewer.FIXED else longest)
         groups = [
             row
-            for group in ours.groups(READER)
+            for group in ours.groups(TOKENIZER_NAME)
             for row in examples((group.inputs["input_ids"], group.inputs["attention_mask"]))
         ]
         assert groups == examples((theirs["input_ids"], theirs["attention_mask"]))
@@ -100,13 +100,13 @@ def test_it_measures_both_losses_in_every_setting(options, glue):
 
 def test_too_few_examples_are_told(options, glue):
     with pytest.raises(UserError, match="has 20 training examples; 24 are needed"):
-        real(options(data=glue, steps=8))
+        sst2_data(options(data=glue, steps=8))
 
 
 def test_what_is_padded_is_masked(options):
     from benchmarks.peer import fields
 
-    workload = Workload(options(), even(options()))
+    workload = Workload(options(), fixed_length_data(options()))
     (batch,) = workload.batches(1)
     padded = fields(batch, 20)
     assert padded["attention_mask"].shape == (3, 20)

@@ -1,4 +1,4 @@
-"""Models too small to take time."""
+"""Tiny random models of several families."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ CLASSES = {
 def make():
     """``make("bert", "qa")``: a random model, in eval mode."""
 
-    def made(family: str = "bert", head: str = "classification"):
+    def create(family: str = "bert", head: str = "classification"):
         with seeded(3):
             return CLASSES[head].from_config(CONFIGS[family], dtype=torch.float32).eval()
 
-    return made
+    return create

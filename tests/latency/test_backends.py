@@ -1,4 +1,4 @@
-"""Backends compute the same, on padded batches of any shape; one that does not is never timed."""
+"""Backends against eager PyTorch on padded batches: equal outputs, refused differences, obstacles."""
 
 import importlib.util
 import logging
@@ -22,23 +22,23 @@ def batches(model):
 
 
 @pytest.mark.parametrize(("family", "head"), [("bert", "qa"), ("roberta", "classification"), ("distilbert", "bare")])
-def test_onnx_computes_what_eager_does(make, family, head):
+def test_onnx_outputs_equal_eager(make, family, head):
     model = make(family, head)
     examples = batches(model)
     program = BACKENDS["onnx"].program(model, CPU, examples[0])
     for example in examples:
-        found = program.bind(example)()
+        outputs = program.bind(example)()
         with torch.no_grad():
-            right = model(**example).to_tuple()
-        assert len(found) == len(right) == (2 if head == "qa" else 1)
-        for ours, theirs in zip(found, right, strict=True):
+            expected = model(**example).to_tuple()
+        assert len(outputs) == len(expected) == (2 if head == "qa" else 1)
+        for ours, theirs in zip(outputs, expected, strict=True):
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
     eager = BACKENDS["eager"].program(model, CPU, examples[0])
     assert 0 < deviation("model", "onnx", program, eager, examples) < 1e-4
 
 
-def test_a_call_reads_its_own_inputs_each_time(make):
-    """Two bound calls of one program do not disturb each other, and nothing else keeps their inputs alive."""
+def test_bound_calls_are_independent(make):
+    """Each of two bound calls of one program uses its own inputs and keeps them alive."""
     model = make()
     program = BACKENDS["eager"].program(model, CPU, {})
     first, second = (program.bind(model_inputs.batch([model], 3, length)) for length in (5, 9))
@@ -48,35 +48,35 @@ def test_a_call_reads_its_own_inputs_each_time(make):
     assert not np.array_equal(second()[0], before)
 
 
-class Wrong:
-    """A program that ignores the mask, as an export that lost it would."""
+class WithoutMask:
+    """A program that ignores the attention mask, like an export that lost it."""
 
     def __init__(self, model):
         self.program = BACKENDS["eager"].program(model, CPU, {})
 
-    def bind(self, given):
-        return self.program.bind({"input_ids": given["input_ids"]})
+    def bind(self, inputs):
+        return self.program.bind({"input_ids": inputs["input_ids"]})
 
 
-class Short:
-    """A program that loses an output."""
+class WithoutLastOutput:
+    """A program that drops its last output."""
 
     def __init__(self, model):
         self.program = BACKENDS["eager"].program(model, CPU, {})
 
-    def bind(self, given):
-        call = self.program.bind(given)
+    def bind(self, inputs):
+        call = self.program.bind(inputs)
         return lambda: call()[:-1]
 
 
-def test_a_backend_that_loses_the_mask_is_refused(make):
+def test_a_backend_that_ignores_the_mask_is_refused(make):
     model = make(head="qa")
-    torch.nn.init.normal_(model.qa_outputs.weight)  # the head of a fresh model hardly tells anything apart
+    torch.nn.init.normal_(model.qa_outputs.weight)  # the outputs of a fresh head hardly depend on the inputs
     eager = BACKENDS["eager"].program(model, CPU, {})
-    with pytest.raises(UserError, match=r"onnx does not compute what eager does for tiny.*batch 2, length 7.*allowed"):
-        deviation("tiny", "onnx", Wrong(model), eager, batches(model))
-    with pytest.raises(UserError, match="gives tiny outputs of shapes"):
-        deviation("tiny", "onnx", Short(model), eager, batches(model))
+    with pytest.raises(UserError, match=r"outputs of onnx and eager differ for tiny.*batch 2, length 7.*allowed"):
+        deviation("tiny", "onnx", WithoutMask(model), eager, batches(model))
+    with pytest.raises(UserError, match="shapes of the outputs of tiny differ"):
+        deviation("tiny", "onnx", WithoutLastOutput(model), eager, batches(model))
     assert deviation("tiny", "eager", eager, eager, batches(model)) == 0
 
 
@@ -88,16 +88,16 @@ def test_missing_packages_are_named_with_their_extra(monkeypatch):
     assert "pip install 'kd-harness[onnx]'" in reason
 
 
-def test_devices_that_onnx_runtime_cannot_use(monkeypatch):
+def test_unsupported_devices_of_onnx_runtime(monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert BACKENDS["onnx"].obstacle(CPU) is None
     assert "onnxruntime-gpu" in (BACKENDS["onnx"].obstacle(torch.device("cuda")) or "")
-    assert "does not run on mps" in (BACKENDS["onnx"].obstacle(torch.device("mps")) or "")
+    assert "does not support mps" in (BACKENDS["onnx"].obstacle(torch.device("mps")) or "")
 
 
-def test_an_export_says_nothing_and_leaves_the_log_as_it_was(make, capfd, tmp_path):
+def test_an_export_prints_nothing_and_restores_log_levels(make, capfd, tmp_path):
     from harness.latency import onnx
 
     model = make("distilbert")
@@ -109,59 +109,59 @@ def test_an_export_says_nothing_and_leaves_the_log_as_it_was(make, capfd, tmp_pa
     assert captured.out + captured.err == ""
 
 
-def test_int8_deviates_and_is_told_by_how_much(make):
+def test_the_deviation_of_int8_is_reported(make):
     model = make("bert")
     torch.nn.init.normal_(model.classifier.weight)
     examples = batches(model)
     backend = BACKENDS["onnx-int8"]
-    program, eager = (each.program(model, CPU, examples[0]) for each in (backend, BACKENDS["eager"]))
+    program, eager = (b.program(model, CPU, examples[0]) for b in (backend, BACKENDS["eager"]))
     worst = max(np.abs(program.bind(batch)()[0] - eager.bind(batch)()[0]).max() for batch in examples)
     assert not backend.exact
     assert 1e-4 < worst < 0.5
     assert deviation("tiny", "onnx-int8", program, eager, examples, exact=False) == pytest.approx(worst)
-    assert "runs on the CPU" in (backend.obstacle(torch.device("cuda")) or "")
+    assert "supports only cpu" in (backend.obstacle(torch.device("cuda")) or "")
 
 
-class NotANumber(Wrong):
-    """A program that gives no number."""
+class NotFinite(WithoutMask):
+    """A program whose outputs are NaN."""
 
-    def bind(self, given):
-        call = self.program.bind(given)
+    def bind(self, inputs):
+        call = self.program.bind(inputs)
         return lambda: [output * np.nan for output in call()]
 
 
-def test_what_need_not_be_exact_must_be_finite(make):
+def test_outputs_of_inexact_backends_must_be_finite(make):
     model = make()
     eager = BACKENDS["eager"].program(model, CPU, {})
-    with pytest.raises(UserError, match="differ by up to nan"):
-        deviation("tiny", "onnx-int8", NotANumber(model), eager, batches(model), exact=False)
+    with pytest.raises(UserError, match="by up to nan"):
+        deviation("tiny", "onnx-int8", NotFinite(model), eager, batches(model), exact=False)
 
 
 @pytest.mark.parametrize("name", ["eager", "onnx"])
-def test_segments_are_read_by_models_that_tell_them_apart(make, name):
+def test_token_type_ids_are_used_by_models_with_segment_embeddings(make, name):
     model = make("bert")
     batch = model_inputs.batch([model], 2, 7)
     program = BACKENDS[name].program(model, CPU, batch)
     second = {**batch, "token_type_ids": torch.ones_like(batch["input_ids"])}
     with torch.no_grad():
-        right = model(**second).logits.numpy()
-    np.testing.assert_allclose(program.bind(second)()[0], right, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(program.bind(batch)()[0], right, atol=1e-5), "without them all is of the first segment"
-    assert [model_inputs.taken(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
+        expected = model(**second).logits.numpy()
+    np.testing.assert_allclose(program.bind(second)()[0], expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(program.bind(batch)()[0], expected, atol=1e-5), "they default to zeros"
+    assert [model_inputs.accepted_inputs(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [
         ("token_type_ids",),
         (),
         (),
     ]
 
 
-def test_what_compiling_needs_is_told_with_a_remedy(monkeypatch, tmp_path):
+def test_obstacles_of_compile_name_a_remedy(monkeypatch, tmp_path):
     compile = BACKENDS["compile"]
     tool = tmp_path / "g++-made-up"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
     monkeypatch.setenv("CXX", str(tool))
     assert compile.obstacle(CPU) is None
-    assert "does not run on mps" in (compile.obstacle(torch.device("mps")) or "")
+    assert "does not support mps" in (compile.obstacle(torch.device("mps")) or "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "needs triton" in (compile.obstacle(torch.device("cuda")) or "")
     monkeypatch.setenv("CXX", str(tmp_path / "nothing"))
@@ -171,14 +171,14 @@ def test_what_compiling_needs_is_told_with_a_remedy(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_models_compute_what_eager_does_and_share_no_limit(make):
-    """Three models of a class, of one layer: torch would keep eight versions of a function, and go on without."""
-    found = []
+def test_compiled_outputs_equal_eager_beyond_the_default_recompile_limit(make):
+    """Three models of one class exceed torch's default limit of eight versions of a function."""
+    deviations = []
     for _ in range(3):
         model = make("distilbert")
         examples = batches(model)
         program = BACKENDS["compile"].program(model, CPU, examples[0])
         eager = BACKENDS["eager"].program(model, CPU, examples[0])
-        found.append(deviation("tiny", "compile", program, eager, examples))
-    assert max(found) < 1e-5
+        deviations.append(deviation("tiny", "compile", program, eager, examples))
+    assert max(deviations) < 1e-5
     assert torch._dynamo.config.recompile_limit > 100

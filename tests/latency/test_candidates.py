@@ -1,4 +1,4 @@
-"""Which model the A/A control is a second copy of."""
+"""The model that the A/A control copies."""
 
 import pytest
 
@@ -18,6 +18,6 @@ def model(name, role):
     ],
 )
 def test_the_control_is_a_second_copy_of_the_first_student(models, copied):
-    listed = Candidates([model(*each) for each in models]).with_control()
-    assert [each.name for each in listed] == [*(name for name, _ in models), f"{copied} (second copy)"]
-    assert (listed[-1].role, listed[-1].of) == ("control", copied)
+    compared = Candidates([model(*row) for row in models]).with_control()
+    assert [candidate.name for candidate in compared] == [*(name for name, _ in models), f"{copied} (second copy)"]
+    assert (compared[-1].role, compared[-1].of) == ("control", copied)

@@ -6,13 +6,13 @@ import torch
 from harness.latency import machine
 
 
-def test_threads_and_collector_are_fixed_inside_and_then_as_before():
+def test_threads_and_garbage_collection_are_fixed_inside_and_restored():
     before = torch.get_num_threads()
     assert gc.isenabled()
     seen = []
 
     def inside():
-        with machine.held_still(before + 1):
+        with machine.stable_conditions(before + 1):
             seen.append((torch.get_num_threads(), gc.isenabled()))
             raise RuntimeError("inside")
 
@@ -20,21 +20,21 @@ def test_threads_and_collector_are_fixed_inside_and_then_as_before():
         inside()
     assert seen == [(before + 1, False)]
     assert (torch.get_num_threads(), gc.isenabled()) == (before, True)
-    with machine.held_still(None):
+    with machine.stable_conditions(None):
         assert torch.get_num_threads() == before
 
 
-def test_a_collector_that_was_off_stays_off():
+def test_disabled_garbage_collection_stays_disabled():
     gc.disable()
     try:
-        with machine.held_still(None):
+        with machine.stable_conditions(None):
             pass
         assert not gc.isenabled()
     finally:
         gc.enable()
 
 
-def test_the_clock_of_the_processor(tmp_path):
+def test_the_processor_clock_is_the_mean_over_cores(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\ncpu MHz\t\t: 2000.000\nprocessor\t: 1\ncpu MHz\t\t: 3000.500\nflags : cpu MHz\n")
     assert machine._processor(info) == {"processor": 2500.2}
@@ -43,9 +43,11 @@ def test_the_clock_of_the_processor(tmp_path):
     assert machine._processor(tmp_path / "nothing") == {}
 
 
-def test_the_threads_asked_for(monkeypatch):
+def test_thread_counts(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    counts = [machine.thread_counts(asked, torch.device("cpu")) for asked in (None, 2, "all", [4, 1], ["all", 6, 2])]
+    counts = [
+        machine.thread_counts(threads, torch.device("cpu")) for threads in (None, 2, "all", [4, 1], ["all", 6, 2])
+    ]
     assert counts == [[1, 6], [2], [6], [4, 1], [6, 2]]
     assert machine.thread_counts(None, torch.device("cuda")) == [6]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -53,6 +55,6 @@ def test_the_threads_asked_for(monkeypatch):
 
 
 def test_the_state_of_a_processor():
-    found = machine.state(torch.device("cpu"))
-    assert found.clocks.keys() <= {"processor"}
-    assert (found.temperatures, found.foreign) == ({}, ())
+    state = machine.state(torch.device("cpu"))
+    assert state.clocks.keys() <= {"processor"}
+    assert (state.temperatures, state.foreign) == ({}, ())

@@ -1,4 +1,4 @@
-"""A whole measurement of models too small to take time, one of which is made to."""
+"""Complete measurements of tiny models, one of which is slowed down."""
 
 import time
 
@@ -39,8 +39,8 @@ def slow(model, seconds=0.02):
 
 
 def measured(settings, *models, said=None, **others):
-    given = {"backends": BACKENDS, "say": (said if said is not None else []).append} | others
-    return measure(Candidates(models), settings, CPU, **given)
+    arguments = {"backends": BACKENDS, "say": (said if said is not None else []).append} | others
+    return measure(Candidates(models), settings, CPU, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def record(make):
     return measured(QUICK, candidate("fast", make), candidate("slowed", lambda: slow(make())))
 
 
-def test_a_slowed_model_comes_out_slower(record):
+def test_a_slowed_model_is_slower(record):
     for timing in record.timings:
         if timing.model == "slowed":
             ratio = record.ratio(timing)
@@ -74,14 +74,14 @@ def test_every_model_is_timed_at_every_shape_in_every_round(record):
     assert record.reference == "fast"
 
 
-def test_the_record_says_what_ran(record):
+def test_the_record_describes_the_models(record):
     assert [model.kind for model in record.models] == ["BertForSequenceClassification"] * 3
     assert {model.dtype for model in record.models} == {"float32"}
     assert record.provenance.hardware.threads == torch.get_num_threads()
     assert type(record).model_validate_json(record.model_dump_json()) == record
 
 
-def test_time_is_bounded_and_one_round_is_always_timed(make):
+def test_max_seconds_bounds_the_time_and_one_round_is_always_timed(make):
     settings = QUICK.model_copy(update={"rounds": 10_000, "max_seconds": 0.3})
     began = time.monotonic()
     cut = measured(settings, candidate("a", lambda: slow(make())))
@@ -94,7 +94,7 @@ def test_one_model_alone_is_its_own_control(make):
     assert [model.of for model in measured(settings, candidate("a", make)).models] == [None, "a"]
 
 
-def test_threads_are_those_asked_for(make):
+def test_the_requested_number_of_threads_is_used(make):
     before = torch.get_num_threads()
     seen = []
 
@@ -110,7 +110,7 @@ def test_threads_are_those_asked_for(make):
     assert torch.get_num_threads() == before
 
 
-def test_onnx_beside_eager(make):
+def test_onnx_and_eager_in_one_record(make):
     settings = QUICK.model_copy(update={"backends": ["eager", "onnx"], "rounds": 2, "batch_sizes": [1]})
     said: list[str] = []
     record = measured(settings, candidate("a", lambda: make("distilbert")), said=said)
@@ -118,16 +118,16 @@ def test_onnx_beside_eager(make):
     assert len(record.timings) == 2 * 2 * 2
     assert "onnxruntime" in record.parts["packages"]
     assert [line for line in said if "for onnx" in line] == ["latency: preparing 2 models for onnx, threads: 1"]
-    assert [(each.model, each.backend) for each in record.preparations] == [
+    assert [(prepared.model, prepared.backend) for prepared in record.preparations] == [
         (model, backend) for backend in ("eager", "onnx") for model in ("a", "a (second copy)")
     ]
-    assert all((each.deviation is None) == (each.backend == "eager") for each in record.preparations)
-    exported = [each.seconds for each in record.preparations if each.backend == "onnx"]
+    assert all((prepared.deviation is None) == (prepared.backend == "eager") for prepared in record.preparations)
+    exported = [prepared.seconds for prepared in record.preparations if prepared.backend == "onnx"]
     assert min(exported) > max(timing.percentile(1.0) for timing in record.timings), "exporting is in no time"
 
 
 class Other(Eager):
-    """A backend that runs another model than it is given, or fails."""
+    """A backend that runs another model than the one passed to it, or fails if `other` is None."""
 
     packages = ("numpy",)
 
@@ -141,37 +141,39 @@ class Other(Eager):
         return super().program(self.other(), device, example)
 
 
-def loud(make):
-    """A model with a head that tells examples apart."""
+def with_random_head(make):
+    """A model whose outputs depend on the inputs."""
     model = make("bert")
     torch.nn.init.normal_(model.classifier.weight)
     return model
 
 
-def test_nothing_is_timed_in_a_backend_that_computes_something_else(make):
+def test_nothing_is_timed_if_outputs_differ_from_eager(make):
     settings = QUICK.model_copy(update={"backends": ["other"]})
     said: list[str] = []
-    with pytest.raises(UserError, match="other does not compute what eager does for a"):
-        measured(settings, candidate("a", make), said=said, backends={"other": Other(lambda: loud(make))})
+    with pytest.raises(UserError, match="outputs of other and eager differ for a"):
+        measured(settings, candidate("a", make), said=said, backends={"other": Other(lambda: with_random_head(make))})
     assert [line for line in said if "rounds" in line] == []
 
 
-def test_a_backend_that_need_not_be_exact_tells_how_far_it_is_off(make):
+def test_the_deviation_of_an_inexact_backend_is_recorded(make):
     settings = QUICK.model_copy(update={"backends": ["other"], "rounds": 2})
-    record = measured(settings, candidate("a", make), backends={"other": Other(lambda: loud(make), exact=False)})
+    record = measured(
+        settings, candidate("a", make), backends={"other": Other(lambda: with_random_head(make), exact=False)}
+    )
     assert record.backends == ["other"]
-    assert all(each.deviation > 0.01 and each.agreement is None for each in record.preparations)
+    assert all(prepared.deviation > 0.01 and prepared.agreement is None for prepared in record.preparations)
     assert "numpy" in record.parts["packages"]
 
 
-def test_a_backend_that_fails_is_told_in_a_line(make):
+def test_an_exception_of_a_backend_is_a_one_line_error(make):
     settings = QUICK.model_copy(update={"backends": ["other"]})
     with pytest.raises(UserError, match="other cannot run a: ValueError: no such operator; leave 'other' out"):
         measured(settings, candidate("a", make), backends={"other": Other(None)})
 
 
-def test_flops_are_those_of_the_batch(make):
-    """2 layers of width 16, FFN 32, two heads: 2 (4 H H + 2 H F) a token, 4 N H for its attention; and the head."""
+def test_flops_are_counted_per_batch(make):
+    """2 layers, H = 16, F = 32, two heads: 2 (4 H H + 2 H F) per token, 4 N H for attention, plus the head."""
     record = measured(QUICK.model_copy(update={"rounds": 1}), candidate("a", make))
     for timing in record.timings:
         n = timing.length
@@ -180,38 +182,38 @@ def test_flops_are_those_of_the_batch(make):
         assert timing.flops == timing.batch_size * (layers + head)
 
 
-def test_the_task_s_lengths_need_a_task(make):
-    with pytest.raises(UserError, match=r"latency.lengths: `task` is asked for"):
+def test_the_length_task_needs_a_suite(make):
+    with pytest.raises(UserError, match=r"latency.lengths: `task` needs a suite"):
         measured(QUICK.model_copy(update={"lengths": ["task"]}), candidate("a", make))
 
 
-def test_the_key_is_of_models_settings_and_machine(make):
-    found = Candidates([candidate("a", make)])
+def test_the_key_depends_on_models_settings_and_machine(make):
+    compared = Candidates([candidate("a", make)])
 
-    def key_parts(found=found, settings=QUICK, threads=1, backends=BACKENDS):
-        return parts(found, settings, CPU, threads=threads, backends=backends)
+    def key_parts(compared=compared, settings=QUICK, threads=1, backends=BACKENDS):
+        return parts(compared, settings, CPU, threads=threads, backends=backends)
 
-    one = key_parts()
-    assert one == key_parts()
+    expected = key_parts()
+    assert expected == key_parts()
     changed = [
         key_parts(Candidates([candidate("b", make)])),
         key_parts(settings=QUICK.model_copy(update={"rounds": 24})),
         key_parts(threads=7),
     ]
-    assert all(other != one for other in changed)
+    assert all(other != expected for other in changed)
     assert changed[2]["hardware"]["threads"] == 7
-    assert [model["name"] for model in one["models"]] == ["a", "a (second copy)"]
+    assert [model["name"] for model in expected["models"]] == ["a", "a (second copy)"]
 
 
-def test_the_key_is_not_of_how_much_memory_the_machine_tells(make, monkeypatch):
-    found = Candidates([candidate("a", make)])
+def test_the_key_does_not_depend_on_memory(make, monkeypatch):
+    compared = Candidates([candidate("a", make)])
 
     def key_parts(**changes):
         machine = Hardware(device="cpu", name="c", cores=2, threads=2, memory_bytes=8).model_copy(update=changes)
         monkeypatch.setattr(provenance, "hardware", lambda device: machine)
-        return parts(found, QUICK, CPU, threads=1, backends=BACKENDS)
+        return parts(compared, QUICK, CPU, threads=1, backends=BACKENDS)
 
-    one = key_parts()
-    assert one == key_parts(memory_bytes=9)
-    assert one != key_parts(cores=4)
+    expected = key_parts()
+    assert expected == key_parts(memory_bytes=9)
+    assert expected != key_parts(cores=4)
     assert key_parts(device="cuda") == key_parts(device="cuda", cores=4)

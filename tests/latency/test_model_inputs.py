@@ -10,7 +10,7 @@ def test_a_batch_has_its_shape_and_no_padding(make):
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (4, 9)
     assert batch["input_ids"].dtype == batch["attention_mask"].dtype == torch.int64
     assert batch["attention_mask"].all()
-    assert not torch.isin(batch["input_ids"], torch.tensor([0, 1])).any(), "what any of the models pads with"
+    assert not torch.isin(batch["input_ids"], torch.tensor([0, 1])).any(), "padding tokens of the models"
     assert batch["input_ids"].max() < 50, "the smallest vocabulary"
     assert batch["input_ids"].unique().numel() > 10
 
@@ -22,15 +22,15 @@ def test_batches_are_the_same_each_time(make):
 def test_padding_grows_row_by_row(make):
     mask = model_inputs.batch([make()], 4, 8, padded=True)["attention_mask"]
     assert mask.sum(1).tolist() == [8, 6, 4, 2]
-    assert torch.equal(mask, mask.sort(dim=1, descending=True).values), "padding stands at the end"
+    assert torch.equal(mask, mask.sort(dim=1, descending=True).values), "padding is at the end"
     assert model_inputs.batch([make()], 5, 1, padded=True)["attention_mask"].sum(1).tolist() == [1] * 5
 
 
 @pytest.mark.parametrize(("family", "limit"), [("bert", 64), ("roberta", 64), ("distilbert", 32)])
-def test_positions_are_as_many_as_the_model_can_read(make, family, limit):
+def test_lengths_are_limited_by_the_positions_of_the_model(make, family, limit):
     model = make(family)
     model_inputs.check_lengths(["m"], [model.config], [limit])
-    with pytest.raises(UserError, match=f"m reads at most {limit} tokens, found {limit + 1}"):
+    with pytest.raises(UserError, match=f"m supports at most {limit} tokens, found {limit + 1}"):
         model_inputs.check_lengths(["m"], [model.config], [limit + 1])
     with torch.no_grad():
         model(**model_inputs.batch([model], 1, limit))
@@ -38,7 +38,7 @@ def test_positions_are_as_many_as_the_model_can_read(make, family, limit):
             model(**model_inputs.batch([model], 1, limit + 1))
 
 
-def test_a_length_without_positions_is_told(make):
+def test_the_model_with_too_few_positions_is_named(make):
     model_inputs.check_lengths(["a"], [make().config], [8, 64])
-    with pytest.raises(UserError, match="b reads at most 32 tokens, found 64"):
+    with pytest.raises(UserError, match="b supports at most 32 tokens, found 64"):
         model_inputs.check_lengths(["a", "b"], [make().config, make("distilbert").config], [8, 64])

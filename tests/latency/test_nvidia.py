@@ -1,4 +1,4 @@
-"""What is read from nvidia-smi: from a made-up one, as there may be no GPU here."""
+"""Parsing of nvidia-smi, with a fake executable."""
 
 import os
 import subprocess
@@ -26,61 +26,61 @@ def process(pid, name):
 
 @pytest.fixture
 def smi(tmp_path, monkeypatch):
-    """``smi(text)``: an nvidia-smi that prints it, and notes what it was called with."""
+    """``smi(text)``: install a fake nvidia-smi that prints `text` and logs its arguments."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    def made(text, code=0):
-        (tmp_path / "said.xml").write_text(text)
+    def install(text, code=0):
+        (tmp_path / "output.xml").write_text(text)
         tool = tmp_path / "nvidia-smi"
-        tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\ncat {tmp_path}/said.xml\nexit {code}\n')
+        tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\ncat {tmp_path}/output.xml\nexit {code}\n')
         tool.chmod(0o755)
 
-    made.called = tmp_path / "called"
-    return made
+    install.called = tmp_path / "called"
+    return install
 
 
-def test_clocks_and_temperatures_by_one_call(smi):
+def test_clocks_and_temperatures_come_from_one_call(smi):
     smi(REPORT.format(memory="52 C", processes=""))
-    found = nvidia.ask("GPU-123")
-    assert found.clocks == {"accelerator": 1980.0, "accelerator memory": 3201.0}
-    assert found.temperatures == {"accelerator": 41.0, "accelerator memory": 52.0}
-    assert found.foreign == ()
+    gpu = nvidia.query("GPU-123")
+    assert gpu.clocks == {"accelerator": 1980.0, "accelerator memory": 3201.0}
+    assert gpu.temperatures == {"accelerator": 41.0, "accelerator memory": 52.0}
+    assert gpu.foreign == ()
     assert smi.called.read_text().splitlines() == ["-q -x --id=GPU-123"]
 
 
-def test_processes_of_others_are_foreign_and_ours_are_not(smi):
+def test_foreign_processes_exclude_this_process_and_its_children(smi):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    other = os.getppid()  # there is such a process, and it is not ours
+    other = os.getppid()  # exists, and is not a child of this process
     try:
         ours = process(os.getpid(), "/usr/bin/python3") + process(child.pid, "/usr/bin/python3")
         smi(REPORT.format(memory="N/A", processes=ours + process(other, "/opt/game/render")))
-        found = nvidia.ask("0")
+        gpu = nvidia.query("0")
         smi(REPORT.format(memory="N/A", processes=ours))
-        assert nvidia.ask("0").foreign == ()
+        assert nvidia.query("0").foreign == ()
     finally:
         child.kill()
         child.wait()
-    assert found.foreign == (f"render ({other})",)
-    assert found.temperatures == {"accelerator": 41.0}, "what it does not tell is left out"
+    assert gpu.foreign == (f"render ({other})",)
+    assert gpu.temperatures == {"accelerator": 41.0}, "N/A is left out"
 
 
-def test_numbers_of_another_system_leave_one_process_for_us(smi):
-    """In a container: 4200001 and 4200002 are no processes here, and one of the two must be this one."""
+def test_unknown_process_ids_include_this_process(smi):
+    """In a container: neither 4200001 nor 4200002 exists here, and one of them must be this process."""
     both = process(4200001, "/usr/lib/xorg/Xorg") + process(4200002, "/env/bin/python3.11")
     smi(REPORT.format(memory="N/A", processes=both))
-    assert nvidia.ask("0").foreign == ("Xorg (4200001)",)
+    assert nvidia.query("0").foreign == ("Xorg (4200001)",)
 
 
 @pytest.mark.parametrize(
     ("text", "code"),
     [("", 0), ("no devices were found", 0), ("<a/>", 0), (REPORT, 9), ("<nvidia_smi_log><gpu/></nvidia_smi_log>", 0)],
-    ids=["nothing", "no xml", "no gpu", "it fails", "an empty gpu"],
+    ids=["empty", "not xml", "no gpu", "exit code", "empty gpu"],
 )
-def test_what_cannot_be_read_says_nothing(smi, text, code):
+def test_unreadable_output_gives_an_empty_state(smi, text, code):
     smi(text, code)
-    assert nvidia.ask("0") == nvidia.Gpu()
+    assert nvidia.query("0") == nvidia.Gpu()
 
 
-def test_without_the_tool_nothing_is_known(tmp_path, monkeypatch):
+def test_without_nvidia_smi_the_state_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia.ask("0") == nvidia.Gpu()
+    assert nvidia.query("0") == nvidia.Gpu()

@@ -1,4 +1,4 @@
-"""Peak memory, in processes that are forked for it."""
+"""Peak memory, measured in forked processes."""
 
 import mmap
 import multiprocessing
@@ -14,7 +14,7 @@ from harness.latency import peak_memory
 CPU = torch.device("cpu")
 forked = pytest.mark.skipif(
     sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods(),
-    reason="elsewhere a process's memory is told otherwise",
+    reason="needs /proc and forkserver",
 )
 
 
@@ -26,15 +26,15 @@ def wide(layers: int) -> BertModel:
 
 
 class Hidden(BertModel):
-    """A model that is defined where another process cannot find it."""
+    """A model whose class cannot be imported in another process."""
 
 
 Hidden.__module__ = "nowhere"
 
 
 @forked
-def test_a_process_of_its_own_tells_what_a_model_takes():
-    """12.6 MB a layer; beside the weights, activations of 4 x 64 tokens of width 2048 are 2 MB."""
+def test_peak_memory_is_that_of_weights_and_activations():
+    """12.6 MB per layer; activations of 4 x 64 tokens of width 2048 are 2 MB."""
     few, many, hidden = peak_memory.peaks([wide(1), wide(5), Hidden(wide(1).config)], (4, 64), CPU, 1)
     weights = [sum(p.numel() * 4 for p in wide(layers).parameters()) for layers in (1, 5)]
     assert weights[0] < few < weights[0] + 40e6
@@ -43,17 +43,17 @@ def test_a_process_of_its_own_tells_what_a_model_takes():
     assert hidden is None
 
 
-def test_the_most_is_what_was_there_at_any_moment():
+def test_the_monitor_records_the_peak():
     levels = iter([5, 9, 7, *[3] * 10**6])
-    with peak_memory.Watch(lambda: next(levels)) as watch:
+    with peak_memory.PeakMonitor(lambda: next(levels)) as monitor:
         time.sleep(0.1)
-    assert watch.most == 9
+    assert monitor.peak == 9
 
 
 @forked
-def test_own_memory_grows_with_what_is_written():
-    size = 20_000_000  # of no heap, which may have room that is there already
+def test_process_memory_grows_with_written_memory():
+    size = 20_000_000  # mapped, because the heap may contain free memory
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE) as block:
-        before = peak_memory.own()
+        before = peak_memory.process_memory()
         block.write(b"x" * size)
-        assert peak_memory.own() - before > 0.9 * size
+        assert peak_memory.process_memory() - before > 0.9 * size

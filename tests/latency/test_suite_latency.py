@@ -1,4 +1,4 @@
-"""A suite with a latency section, from its file to its tables; and checkpoints that belong to none."""
+"""Suites with a latency section, from file to tables, and checkpoints outside of a suite."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from transformers import BertConfig
 from harness.api.errors import UserError
 from harness.cli.app import main
 from harness.config.schema import LatencySpec
-from harness.latency import suite_latency as latency_suite
+from harness.latency import suite_latency
 from harness.plugin_host.host import Host
 
 SECTION = (
@@ -23,7 +23,7 @@ SETTINGS = ("methods=[finetune]", "seeds=[1]", SECTION)
 
 @pytest.fixture
 def harness(small, monkeypatch, capsys):
-    """``harness("run", ...)``: the exit code; what was printed is in its ``out`` and ``err``."""
+    """``harness("run", ...)`` returns the exit code and sets ``harness.out`` and ``harness.err``."""
     monkeypatch.chdir(small.folder)
 
     def call(command, *arguments, settings=SETTINGS):
@@ -42,10 +42,10 @@ def refuse_to_measure(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("measured again")
 
-    return lambda: monkeypatch.setattr(latency_suite, "measure", refuse)
+    return lambda: monkeypatch.setattr(suite_latency, "measure", refuse)
 
 
-def test_from_the_suite_to_the_board(small, harness, refuse_to_measure):
+def test_a_suite_with_latency_from_run_to_board(small, harness, refuse_to_measure):
     assert harness("run", "small.yaml") == 0, harness.err
     assert "speed-up" in harness.out
     folder = small.store().folder
@@ -82,7 +82,7 @@ def test_keys_of_runs_do_not_depend_on_latency(small):
     assert (plain.file("").latency, measured.file("").latency.rounds) == (None, 8)
 
 
-def test_latency_alone_measures_what_was_trained(small, harness, refuse_to_measure):
+def test_the_latency_command_measures_trained_students(small, harness, refuse_to_measure):
     without = SETTINGS[:2]
     assert harness("latency", "small.yaml") == 2
     assert "no student of it is trained yet; `harness run small.yaml` trains them" in harness.err
@@ -102,21 +102,21 @@ def test_a_student_without_a_completed_run_is_named(small, harness):
     )
     small.run(*SETTINGS[:2])
     assert harness("latency", "more.yaml") == 0, harness.err
-    assert "2x32 was not measured: no run of it on order is completed." in harness.out
+    assert "2x32 was not measured: it has no completed run on order." in harness.out
 
 
-def test_what_cannot_be_measured_is_told_before_training(small, harness, monkeypatch):
+def test_obstacles_are_reported_before_training(small, harness, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert harness("run", "small.yaml", settings=(*SETTINGS, "latency.backends=[eager, onnx]")) == 2
     assert "latency.backends: the backend onnx needs onnx, onnxscript, onnxruntime" in harness.err
     assert not small.store().folder.exists(), "nothing was trained"
 
 
-def test_what_fails_after_training_leaves_the_board(small, harness, monkeypatch):
+def test_a_failed_measurement_leaves_the_board(small, harness, monkeypatch):
     def fail(*_, **__):
         raise UserError("latency: it went wrong")
 
-    monkeypatch.setattr(latency_suite, "measure", fail)
+    monkeypatch.setattr(suite_latency, "measure", fail)
     assert harness("run", "small.yaml") == 2
     assert "# small: leaderboard" in harness.out
     assert "error: latency: it went wrong" in harness.err
@@ -132,9 +132,9 @@ def test_lengths_are_checked_against_checkpoints_before_training(small, make, tm
     planned = small.plan(
         f"teachers={{base: {{model: {tmp_path / 'short'}}}}}", "methods=[finetune]", "students.1x32.layers=1"
     )
-    latency_suite.check(planned, LatencySpec(lengths=[64], backends=["eager"]), Host.create().latency_backends)
-    with pytest.raises(UserError, match="base reads at most 64 tokens, found 65"):
-        latency_suite.check(planned, LatencySpec(lengths=[65], backends=["eager"]), Host.create().latency_backends)
+    suite_latency.check(planned, LatencySpec(lengths=[64], backends=["eager"]), Host.create().latency_backends)
+    with pytest.raises(UserError, match="base supports at most 64 tokens, found 65"):
+        suite_latency.check(planned, LatencySpec(lengths=[65], backends=["eager"]), Host.create().latency_backends)
 
 
 def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to_measure):
@@ -149,10 +149,10 @@ def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to
     refuse_to_measure()
     assert harness("latency", "./one", "./two", settings=(SECTION, "device=cpu")) == 0, harness.err
     assert "./one (model)" in harness.out
-    assert "./three" not in harness.out, "it was measured, and is not asked for"
+    assert "./three" not in harness.out, "measured, but not requested"
     assert "./three (model)" in (small.folder / "results" / "models" / "latency.md").read_text()
     assert harness("latency", "./one", "./one", settings=(SECTION,)) == 2
-    assert "'./one' stands twice" in harness.err
+    assert "duplicate checkpoint './one'" in harness.err
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_settings_of_checkpoints_are_checked(harness, setting, message):
     assert message in harness.err
 
 
-def test_a_folder_that_is_no_model_is_told(harness, small):
+def test_a_folder_without_a_model_is_an_error(harness, small):
     (small.folder / "empty").mkdir()
     BertConfig(num_hidden_layers=1).save_pretrained(small.folder / "empty")
     assert harness("latency", "./empty", settings=(SECTION,)) == 2
@@ -186,20 +186,21 @@ FULL = (
 )
 
 
-def test_the_task_s_lengths_threads_memory_and_int8(small, harness):
+def test_task_lengths_threads_memory_and_int8(small, harness):
     assert harness("run", "small.yaml", settings=(*SETTINGS[:2], FULL)) == 0, harness.err
     records = small.store().latencies()
     assert sorted(record.provenance.hardware.threads for record in records) == [1, 2]
     for record in records:
         assert record.shapes == [(2, 4), (2, "task")]
-        assert (record.lengths.examples, record.lengths.longest) == (60, 11), "nine words, and two tokens around them"
+        assert (record.lengths.examples, record.lengths.longest) == (60, 11), "nine words, [CLS] and [SEP]"
         assert record.memory_shape == (2, 11)
         assert all((model.peak_memory_bytes or 0) > 0 for model in record.models if model.of is None)
-        told = {each.model: each for each in record.preparations if each.backend == "onnx-int8"}
-        assert {name: each.examples for name, each in told.items()} == {"base": 60, "1x32": 60, "1x32 (second copy)": 0}
-        assert told["1x32"].agreement >= 0.8
+        int8 = {prepared.model: prepared for prepared in record.preparations if prepared.backend == "onnx-int8"}
+        examples = {name: prepared.examples for name, prepared in int8.items()}
+        assert examples == {"base": 60, "1x32": 60, "1x32 (second copy)": 0}
+        assert int8["1x32"].agreement >= 0.8
         (run,) = small.store().records()
-        assert told["1x32"].eager_score == pytest.approx(run.score), "the whole validation split, as it was scored"
+        assert int8["1x32"].eager_score == pytest.approx(run.score), "on the full validation split"
     text = (small.store().folder / "latency.md").read_text()
     assert "60 validation examples of order" in text
     assert text.count("### onnx-int8") == 2
@@ -220,7 +221,7 @@ def test_a_plugin_brings_a_backend(small, harness, make):
     overrides = (*SETTINGS[:2], BF16, "plugins=[order.py, bf16_backend.py]")
     assert harness("run", "small.yaml", settings=overrides) == 0, harness.err
     (record,) = small.store().latencies()
-    assert {each.deviation is None for each in record.preparations if each.backend == "bf16"} == {False}
+    assert {prepared.deviation is None for prepared in record.preparations if prepared.backend == "bf16"} == {False}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_a_plugin_brings_a_backend(small, harness, make):
         ("Eager", "registered the class Eager; register an instance of it"),
     ],
 )
-def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
+def test_an_invalid_backend_is_refused(tmp_path, source, words):
     (tmp_path / "bad.py").write_text(
         "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
         f"def harness_register_latency_backends(register):\n    register('mine', {source})\n"
@@ -239,7 +240,7 @@ def test_a_backend_that_is_none_is_refused(tmp_path, source, words):
         Host.create([tmp_path / "bad.py"])
 
 
-def test_a_name_that_is_taken_is_refused(tmp_path):
+def test_a_duplicate_backend_name_is_refused(tmp_path):
     (tmp_path / "again.py").write_text(
         "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
         "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"

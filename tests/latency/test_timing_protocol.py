@@ -1,4 +1,4 @@
-"""Warm-up and rounds under a clock that only the calls move."""
+"""Warm-up and rounds with a fake clock that only the calls advance."""
 
 import statistics
 from collections import Counter
@@ -12,7 +12,7 @@ FOREVER = 10**18
 
 
 class Machine:
-    """A clock, and calls that take as long as they are told."""
+    """A fake clock, and calls with given durations."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -66,14 +66,14 @@ def test_warm_up_ends_when_the_median_has_settled(machine):
     assert len(machine.calls) == 13
 
 
-def test_warm_up_has_a_cap(machine):
+def test_warm_up_is_limited_to_a_number_of_calls(machine):
     call = machine.call("m", (100 * 2**n for n in range(60)))
     assert timing_protocol.warm_up(call, calls=12, deadline=FOREVER, clock=machine.clock) == timing_protocol.WarmUp(
         12, False
     )
 
 
-def test_warm_up_calls_once_even_when_the_time_is_over(machine):
+def test_warm_up_calls_once_even_after_the_deadline(machine):
     call = machine.call("m", forever(100))
     assert timing_protocol.warm_up(call, calls=50, deadline=0, clock=machine.clock) == timing_protocol.WarmUp(1, False)
 
@@ -89,26 +89,26 @@ def test_every_call_is_timed_once_a_round_in_changing_order(machine):
     times = timing_protocol.interleaved(groups(machine), rounds=40, deadline=FOREVER, seed=1, clock=machine.clock)
     assert times == {shape: {"a": [10] * 40, "b": [30] * 40, "c": [20] * 40} for shape in ("s", "t")}
     rounds = [machine.calls[i : i + 6] for i in range(0, 240, 6)]
-    assert all(sorted(each) == ["sa", "sb", "sc", "ta", "tb", "tc"] for each in rounds)
-    assert all(len({call[0] for call in each[:3]}) == 1 for each in rounds), "a shape's models run one after another"
-    assert {each[0][0] for each in rounds} == {"s", "t"}
-    firsts = Counter(call[1] for each in rounds for call in (each[0], each[3]))
+    assert all(sorted(calls) == ["sa", "sb", "sc", "ta", "tb", "tc"] for calls in rounds)
+    assert all(len({call[0] for call in calls[:3]}) == 1 for calls in rounds), "models of one shape are consecutive"
+    assert {calls[0][0] for calls in rounds} == {"s", "t"}
+    firsts = Counter(call[1] for calls in rounds for call in (calls[0], calls[3]))
     assert set(firsts) == {"a", "b", "c"}
     assert max(firsts.values()) < 50, "no model is always the first of the 80"
 
 
-def test_a_round_takes_one_variant_for_all_models_and_each_before_any_again(machine):
+def test_a_round_uses_one_variant_for_all_models_and_all_variants_in_turn(machine):
     variants = [
         {name: machine.call(f"{variant}{name}", forever(10 + variant)) for name in ("a", "b")} for variant in range(4)
     ]
     times = timing_protocol.interleaved({"s": variants}, rounds=12, deadline=FOREVER, seed=1, clock=machine.clock)["s"]
     assert times["a"] == times["b"], "the same variant in the same round"
     passes = [times["a"][first : first + 4] for first in (0, 4, 8)]
-    assert all(sorted(each) == [10, 11, 12, 13] for each in passes)
+    assert all(sorted(durations) == [10, 11, 12, 13] for durations in passes)
     assert passes[0] != passes[1] or passes[1] != passes[2], "in changing order"
 
 
-def test_the_order_is_the_seed_s(machine):
+def test_the_order_depends_on_the_seed(machine):
     def order(seed):
         fresh = Machine()
         timing_protocol.interleaved(groups(fresh), rounds=5, deadline=FOREVER, seed=seed, clock=fresh.clock)
@@ -118,17 +118,17 @@ def test_the_order_is_the_seed_s(machine):
     assert order(1) != order(2)
 
 
-def test_no_round_begins_beyond_the_deadline_but_the_first(machine):
+def test_only_the_first_round_starts_after_the_deadline(machine):
     def n(deadline):
         fresh = Machine()
         times = timing_protocol.interleaved(groups(fresh), rounds=40, deadline=deadline, seed=1, clock=fresh.clock)
-        return {len(taken) for group in times.values() for taken in group.values()}
+        return {len(nanoseconds) for group in times.values() for nanoseconds in group.values()}
 
     assert n(0) == {1}
     assert n(250) == {3}  # a round takes 120, so the third begins at 240
 
 
-def test_what_disturbs_a_whole_round_cancels_in_the_ratio(machine):
+def test_a_disturbance_of_a_round_cancels_in_the_ratio(machine):
     noise = [1, 7, 1, 3, 50, 1, 1, 9, 2, 1, 1, 4] * 3
     steps = {"a": (100 * n for n in noise), "b": (130 * n for n in noise)}
     calls = {"s": [{name: machine.call(name, durations) for name, durations in steps.items()}]}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.compatibility import ANOTHER, _scored_by, refuse_mixes
+from harness.analysis.compatibility import OTHER_METRIC, _scored_by, refuse_mixes
 from harness.api.errors import UserError
 from harness.reporting import report
 from harness.storage.records import DataReport, NotApplicable, RunRecord
@@ -160,7 +160,7 @@ def test_scores_by_a_metric_that_is_no_longer_the_tasks_are_refused(tmp_path):
     before = run_record("sst2", "finetune", "big", 1, score=0.5, metrics=metrics)
     for results in ([before], [now, before]):
         with pytest.raises(
-            UserError, match=r"results of sst2 scored by another metric(.|\n)*score that is not the task's"
+            UserError, match=r"results of sst2 scored by another metric(.|\n)*score that is not the task's metric"
         ):
             refuse_mixes(Store(tmp_path), plan(), results)
 
@@ -212,11 +212,11 @@ def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
     assert [cells[row][0] for row in [("finetune", "big"), ("kd", "small"), ("finetune", "small")]] == ["1", "2", "3"]
     board = report(tmp_path).board
     assert board.notes[1:] == (
-        ("a", "seeds 1, 3 not run yet; `harness run demo.yaml` does only what is missing"),
+        ("a", "seeds 1, 3 not run yet; `harness run demo.yaml` runs only what is missing"),
         (
             "b",
             "seed 2 failed: `ValueError: 'x' is bad` (runs/squad-kd-big-2/record.json); "
-            "`harness run demo.yaml` does only what is missing, and tries again what failed",
+            "`harness run demo.yaml` runs only what is missing and repeats failed runs",
         ),
     )
     assert dict(board.marks)["INCOMPLETE"].startswith("1 of 5 rows")
@@ -438,14 +438,16 @@ def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
     fill(tmp_path, plan([SST2.model_copy(update={"data": data}), SQUAD]))
     board = report(tmp_path).board
     share = "16 of 872 validation examples (1.8 %)"
-    assert dict(board.marks)["OVERLAP"] == f"scored on texts that were trained on: sst2: {share}"
-    assert dict(board.provenance)["Texts that were trained on, sst2"] == share
+    assert dict(board.marks)["OVERLAP"] == f"validation texts also occur in the training split: sst2: {share}"
+    assert dict(board.provenance)["Validation texts in the training split, sst2"] == share
     assert dict(board.provenance)["Answers whose start was corrected, sst2"] == "2 in train"
-    assert "Texts that were trained on, squad" not in dict(board.provenance), "planned before it was recorded"
+    assert "Validation texts in the training split, squad" not in dict(board.provenance), (
+        "planned before it was recorded"
+    )
 
 
 def test_an_undefined_score_is_no_reason_to_refuse_a_board():
     undefined = run_record("sst2", "kd", "big", 1, float("nan"), metrics={"accuracy": float("nan")})
     assert _scored_by(SST2, undefined) == "score accuracy"
-    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == ANOTHER
+    assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == OTHER_METRIC
     assert isnan(RunRecord.model_validate_json(undefined.model_dump_json()).metrics["accuracy"])

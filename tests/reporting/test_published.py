@@ -192,11 +192,11 @@ def test_a_note_names_source_place_metrics_and_model(filled):
     notes = dict(report(filled).board.notes)
     assert notes["a"] == (
         "published as BERT, in A page, table 2, GLUE dev (https://example.org/page); sst2: accuracy. "
-        "Data and tuning were its own"
+        "Data and tuning differ from those of this suite"
     )
     assert notes["b"] == (
-        "published as KD-6, taught by BERT-base, in A page, table 2, GLUE dev (https://example.org/page); "
-        "sst2: accuracy; squad: exact/f1. Teacher, data and tuning were its own"
+        "published as KD-6, distilled from BERT-base, in A page, table 2, GLUE dev (https://example.org/page); "
+        "sst2: accuracy; squad: exact/f1. Teacher, data and tuning differ from those of this suite"
     )
     assert "A book, GLUE test server" in notes["c"]
     assert "sst2: f1" in notes["c"]

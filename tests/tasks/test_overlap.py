@@ -44,7 +44,7 @@ def test_the_report_of_a_board():
     assert report == DataReport(examples={"dev": 3}, overlap={"dev": 1}, repaired={"train": 3})
     assert overlapping({"t": report}) == ["t: 1 of 3 dev examples (33.3 %)"]
     assert list(provenance("t", report)) == [
-        ("Texts that were trained on, t", "1 of 3 dev examples (33.3 %)"),
+        ("Validation texts in the training split, t", "1 of 3 dev examples (33.3 %)"),
         ("Answers whose start was corrected, t", "3 in train"),
     ]
 

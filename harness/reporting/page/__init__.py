@@ -45,7 +45,7 @@ def page(content: Content, store: Store) -> str:
         further="".join(html_tables.further(board.tables)),
         tradeoff="".join(tradeoff_chart.plots(summary)),
         forest=forest_plot.panels(summary),
-        given=el("span", interval_coverage.given(summary.plan)),
+        given=el("span", interval_coverage.teacher_condition(summary.plan)),
         sections=_sections(content),
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.prediction_tables import Table
-from harness.metrics.squad_matching import match, match_v2
+from harness.analysis.prediction_tables import PredictionTable
+from harness.metrics.squad_matching import match
 from harness.storage.records import PlannedTask
 
 CLASSES = 20
@@ -48,7 +48,7 @@ class Errors:
 
 
 def errors(
-    task: PlannedTask, own: Table, teacher: Table | None, most: int, *, exact: float | None = None
+    task: PlannedTask, own: PredictionTable, teacher: PredictionTable | None, most: int, *, exact: float | None = None
 ) -> Errors | None:
     """What `own` has wrong, at most `most` examples of it, beside what a teacher says of the same ones. `exact` is the
     record's share of exact answers in percent, if it has one.

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.analysis import prediction_tables
 from harness.analysis.compatibility import Result
-from harness.analysis.prediction_tables import Table
+from harness.analysis.prediction_tables import PredictionTable
 from harness.analysis.summary import Row, Summary, scale
 from harness.api.events import LossPoint
 from harness.reporting.page.example_errors import CLASSES, Errors, class_name, errors
@@ -98,7 +98,7 @@ class _Told:
         self.examples = min(EXAMPLES, max(1, OF_ALL // count))
         self.points = min(POINTS, max(10, OF_ALL_POINTS // count))
         self.done = {result.key: result for result in summary.results}
-        self._read: dict[str, Table | None] = {}
+        self._read: dict[str, PredictionTable | None] = {}
 
     def __call__(self, run: Shown) -> dict[str, Any]:
         record = json.loads(run.result.model_dump_json(exclude={"losses"}))
@@ -128,7 +128,7 @@ class _Told:
         name = getattr(teacher, "name", None) if found.differs is not None else None
         return {"errors": self._told(run, found, own, name)}
 
-    def _told(self, run: Shown, found: Errors, own: Table, teacher: str | None) -> dict[str, Any]:
+    def _told(self, run: Shown, found: Errors, own: PredictionTable, teacher: str | None) -> dict[str, Any]:
         ids, splits = own.column("id"), own.column("split")
         shown = [
             {
@@ -156,7 +156,7 @@ class _Told:
             "many": f"There are more than {CLASSES} classes, too many for a table." if many else None,
         }
 
-    def _table(self, result: Result) -> Table | None:
+    def _table(self, result: Result) -> PredictionTable | None:
         if result.key not in self._read:
             path = self.store.folder_of(result) / "predictions.parquet"
             self._read[result.key] = prediction_tables.read(path, scores=True)

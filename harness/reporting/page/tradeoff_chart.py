@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.analysis import pareto_front
-from harness.analysis.interval_coverage import given
+from harness.analysis.interval_coverage import teacher_condition
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
 from harness.reporting.formatting import interval
@@ -98,7 +98,7 @@ def _caption(summary: Summary, plot: Plot) -> str:
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
         "The line joins the rows that no other one beats in both; whiskers are 95 % intervals"
-        f"{given(summary.plan)}; squares are teachers.",
+        f"{teacher_condition(summary.plan)}; squares are teachers.",
         "Of rows that cost the same, the best stands at its place, the others to its right."
         if len(plot.groups()) < len(plot.points)
         else "",

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.analysis.interval_coverage import covers
-from harness.analysis.paired_effects import EXPLAINED, TOO_FEW, Effect, Scores, effect, mean
+from harness.analysis.paired_effects import INTERVAL_NOTE, ONE_SEED_NOTE, Effect, Scores, effect, mean
 from harness.analysis.summary import INCOMPLETE, Row, Summary
 from harness.reporting.export_rows import exact
 from harness.reporting.formatting import NOTHING, signed
@@ -113,8 +113,8 @@ def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str
     lead, *others = among
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
-    explained = EXPLAINED.format(covers=covers(results.plan))
-    intervals = explained if len(results.plan.seeds) > 1 else f"{explained} {TOO_FEW}"
+    explained = INTERVAL_NOTE.format(covers=covers(results.plan))
+    intervals = explained if len(results.plan.seeds) > 1 else f"{explained} {ONE_SEED_NOTE}"
     return f"Points of the board: {lead.name}{over}, its difference from {reference}{tasks}. {intervals}"
 
 

@@ -87,12 +87,12 @@ def test_machines_have_sections_and_columns_of_their_own(tmp_path):
 
 
 def test_the_board_has_the_speed_up_of_one_named_shape(tmp_path):
-    written = board(tmp_path, latency_record(not_measured={"big": "no run of it on sst2 is completed"}))
+    written = board(tmp_path, latency_record(not_measured={"big": "it has no completed run on sst2"}))
     index = [column.title for column in written.board.columns].index("speed-up cpu")
     cells = {line.group or line.cells[1]: line.cells[index] for line in written.board.lines}
     assert cells == {"base": "1.0×", "big": "–", "small": "4.0× [4.0, 4.0]"}
     assert "eager, batch 1 of 32 tokens, on cpu, Test CPU" in written.markdown
-    assert "big was not measured: no run of it on sst2 is completed" in (tmp_path / "latency.md").read_text()
+    assert "big was not measured: it has no completed run on sst2" in (tmp_path / "latency.md").read_text()
     rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
     small = [r for r in rows if r["student"] == "small"]
     assert {(r["speed_up"], r["speed_up_low"], r["speed_up_high"]) for r in small} == {("4.0", "4.0", "4.0")}

@@ -3,7 +3,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from harness.analysis.prediction_tables import Table
+from harness.analysis.prediction_tables import PredictionTable
 from harness.reporting.page.example_errors import errors
 from harness.storage.records import PlannedTask
 from tests.support.results_factory import SQUAD, SST2
@@ -15,7 +15,7 @@ STSB = PlannedTask(name="stsb", kind="regression", score="pearson", synthetic=Fa
 def table(labels, predictions, scores=None):
     ids = [str(n) for n in range(len(labels))]
     columns = {"id": ids, "prediction": predictions, "label": labels, "split": ["validation"] * len(ids)}
-    return Table(pa.table(columns | ({"scores": scores} if scores else {})))
+    return PredictionTable(pa.table(columns | ({"scores": scores} if scores else {})))
 
 
 def test_classes_most_confident_first():

@@ -124,7 +124,7 @@ def test_unequal_budgets_are_refused(tmp_path, other):
     with pytest.raises(UserError) as refused:
         report(tmp_path)
     message = str(refused.value)
-    assert "tuned with unequal budgets, so they cannot stand on one board" in message
+    assert "tuned with unequal budgets, so they are not comparable" in message
     assert f"{other['trials'] if other else 0} trials, 1 of 24" in message
     assert f"runs/{changed.key}/record.json" in message
     assert not (tmp_path / "leaderboard.md").exists()

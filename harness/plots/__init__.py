@@ -40,14 +40,14 @@ def draw(summary: Summary) -> tuple[Plot, ...]:
     """All that there is to show: ``pareto`` (and ``pareto-2``, ... of further machines), ``tasks``, and ``learning``
     (``learning-2``, ... of further students)."""
     from harness.plots import learning_figure, pareto_figure, scores_figure  # matplotlib, which takes half a second
-    from harness.plots.plot_style import as_ours
+    from harness.plots.plot_style import harness_style
 
-    with as_ours():
+    with harness_style():
         sheets = [*pareto_figure.sheets(summary), *scores_figure.sheets(summary), *learning_figure.sheets(summary)]
         return tuple(Plot(sheet.name, sheet.title, sheet.marks, sheet.caption, sheet.files()) for sheet in sheets)
 
 
-def there(folder: Path) -> Iterator[Path]:
+def existing_files(folder: Path) -> Iterator[Path]:
     """The plots below the results in `folder`, of whatever report."""
     for ending in ENDINGS:
         yield from (folder / FOLDER).glob(f"*.{ending}")

@@ -20,7 +20,7 @@ MOST = 0.9
 
 
 @dataclass(frozen=True)
-class Place:
+class PlacedPoint:
     """Where a point is set: `at`, and in which group of points that share a cost; `end`: of its interval, or `at`.
     `beside`: whether it is to the right of where it belongs."""
 
@@ -30,9 +30,9 @@ class Place:
     beside: bool
 
 
-def places(
+def place_points(
     costs: Sequence[tuple[float, float, float]], breadth: float, longest: float
-) -> tuple[tuple[float, float], list[Place]]:
+) -> tuple[tuple[float, float], list[PlacedPoint]]:
     """Limits of a logarithmic axis (as logarithms), and the places of points on it, in the order given.
 
     `costs` are value, low, high; of those that are close, the first given keeps its place, and the others stand to the
@@ -45,12 +45,12 @@ def places(
     inch = (high - low) / (breadth - MARGIN - right)
     limits = (low - MARGIN * inch, high + right * inch)
     own, ends = ([(math.log10(cost[end]) - limits[0]) / inch for cost in costs] for end in (0, 2))
-    found: dict[int, Place] = {}
+    found: dict[int, PlacedPoint] = {}
     for number, members in enumerate(_groups(own)):
         step = min(CLOSE, MOST / len(members))
         for place, index in enumerate(members):
             at = own[members[0]] + place * step
-            found[index] = Place(at, number, at if place else ends[index], place > 0)
+            found[index] = PlacedPoint(at, number, at if place else ends[index], place > 0)
     return limits, [found[index] for index in range(len(costs))]
 
 
@@ -65,7 +65,7 @@ def _groups(at: Sequence[float]) -> Iterator[list[int]]:
     yield sorted(group)
 
 
-def columns(found: Sequence[Place], lengths: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
+def label_columns(found: Sequence[PlacedPoint], lengths: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
     """Columns of labels of such lengths: where each begins, and the points that it names.
 
     A group has a column of its own if there is room before the next one; else it shares that one's.
@@ -84,7 +84,7 @@ def columns(found: Sequence[Place], lengths: Sequence[float]) -> Iterator[tuple[
             members = []
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Places in the order of those wanted (ascending), at least `gap` apart, that move least (in squares).
 
     They lie from `low` to `high` if there is room. With ``i * gap`` taken off the i-th place, to be far enough apart is

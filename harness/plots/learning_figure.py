@@ -12,7 +12,18 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis.summary import Row, Summary
 from harness.api.events import LossPoint
 from harness.plots.loss_curves import Curve, curve
-from harness.plots.plot_style import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
+from harness.plots.plot_style import (
+    FAINT,
+    WIDTH,
+    RowStyle,
+    Sheet,
+    grid,
+    row_style,
+    rows_left_out,
+    set_log_ticks,
+    shorten,
+    text_widths,
+)
 from harness.storage.records import RunRecord
 
 LEFT, APART = 0.5, 0.5
@@ -69,7 +80,7 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     shown = [row for row in rows if any(row.label in curves for curves in panels.values())]
     across, down = grid(len(panels))
     panel = ABOVE + PANEL + BELOW
-    columns = max(1, int((WIDTH - LEFT) / (max(widths([short(row.label) for row in shown], TYPE)) + HANDLE)))
+    columns = max(1, int((WIDTH - LEFT) / (max(text_widths([shorten(row.label) for row in shown], TYPE)) + HANDLE)))
     lines = -(-len(shown) // columns)
     sheet = Sheet(
         summary, name, f"training loss of {student}", _caption(summary, rows, panels), down * panel + ENTRY * lines
@@ -77,7 +88,7 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     width = (WIDTH - LEFT + APART - 0.15) / across
     for index, (task, curves) in enumerate(panels.items()):
         axes = sheet.axes(LEFT + index % across * width, index // across * panel + ABOVE, width - APART, PANEL)
-        _panel(axes, task, [(look(row, summary), curves[row.label]) for row in shown if row.label in curves])
+        _panel(axes, task, [(row_style(row, summary), curves[row.label]) for row in shown if row.label in curves])
     _legend(sheet, summary, shown, columns, down * panel)
     return sheet
 
@@ -91,10 +102,10 @@ def _caption(summary: Summary, rows: Sequence[Row], panels: Panels) -> str:
         "different lines say nothing about which method is better."
     )
     absent = {row.label: [task for task, curves in panels.items() if row.label not in curves] for row in rows}
-    return text + left_out([(row, f"on {', '.join(absent[row.label])}") for row in rows if absent[row.label]])
+    return text + rows_left_out([(row, f"on {', '.join(absent[row.label])}") for row in rows if absent[row.label]])
 
 
-def _panel(axes: Axes, task: str, curves: Sequence[tuple[Look, Curve]]) -> None:
+def _panel(axes: Axes, task: str, curves: Sequence[tuple[RowStyle, Curve]]) -> None:
     axes.set_title(task, fontsize=8.5, loc="left", weight="bold")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.tick_params(labelsize=7.5)
@@ -108,21 +119,21 @@ def _panel(axes: Axes, task: str, curves: Sequence[tuple[Look, Curve]]) -> None:
             axes.plot(stage.steps, stage.mean, its.line, linewidth=1.2, markevery=every, **_small(its))
     if all(line.positive for _, line in curves):
         axes.set_yscale("log")
-        logarithmic(axes.yaxis, axes.get_ylim())
+        set_log_ticks(axes.yaxis, axes.get_ylim())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _small(its: Look) -> dict[str, Any]:
+def _small(its: RowStyle) -> dict[str, Any]:
     return {**its.dot, "markersize": 4, "markeredgewidth": 0}
 
 
 def _legend(sheet: Sheet, summary: Summary, rows: Sequence[Row], columns: int, top: float) -> None:
     """Below the panels, `top` inches down; read line by line, where matplotlib fills column by column."""
     rows = [row for column in range(columns) for row in rows[column::columns]]
-    looks = [look(row, summary) for row in rows]
+    looks = [row_style(row, summary) for row in rows]
     sheet.figure.legend(
         [Line2D([], [], linestyle=its.line, linewidth=1.2, **_small(its)) for its in looks],
-        [short(row.label) for row in rows],
+        [shorten(row.label) for row in rows],
         loc="upper left",
         bbox_to_anchor=(LEFT / WIDTH, 1 - (sheet.top + top) / sheet.height),
         ncols=columns,

@@ -13,8 +13,20 @@ from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import given
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
-from harness.plots.label_placement import Place, columns, places, spread
-from harness.plots.plot_style import FAINT, GREY, INK, WIDTH, Look, Sheet, left_out, logarithmic, look, short, widths
+from harness.plots.label_placement import PlacedPoint, label_columns, place_points, spread_labels
+from harness.plots.plot_style import (
+    FAINT,
+    GREY,
+    INK,
+    WIDTH,
+    RowStyle,
+    Sheet,
+    row_style,
+    rows_left_out,
+    set_log_ticks,
+    shorten,
+    text_widths,
+)
 
 LEFT, BOTTOM = 0.65, 0.45
 BREADTH = WIDTH - LEFT - 0.15
@@ -34,7 +46,7 @@ class Point:
     label: str
     cost: Interval
     score: Statistic
-    look: Look
+    style: RowStyle
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
         if scatter.points:
             drawn += 1
             name = "pareto" if drawn == 1 else f"pareto-{drawn}"
-            yield _sheet(summary, name, _caption(summary, scatter) + left_out(out), scatter)
+            yield _sheet(summary, name, _caption(summary, scatter) + rows_left_out(out), scatter)
 
 
 def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str]]]:
@@ -72,7 +84,7 @@ def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str
         x = cost.of(row)
         if row.average and x:
             student = f" ({row.student})" if row.student and len(summary.plan.students) > 1 else ""
-            points.append(Point(short(row.label) + student, x, row.average, look(row, summary)))
+            points.append(Point(shorten(row.label) + student, x, row.average, row_style(row, summary)))
         else:
             unknown = "no average" if row.status == "complete" else row.status
             out.append((row, cost.lacking if row.average else unknown))
@@ -99,13 +111,15 @@ def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet
     body = max(4.0, APART * (len(scatter.points) + 2) + BOTTOM)
     sheet = Sheet(summary, name, scatter.cost.title, caption, body)
     axes = sheet.axes(LEFT, 0.0, BREADTH, body - BOTTOM)
-    lengths = [1.12 * width for width in widths((point.label for point in scatter.points), TYPE)]  # bold is broader
-    limits, found = places([point.cost for point in scatter.points], BREADTH, max(lengths))
+    lengths = [
+        1.12 * width for width in text_widths((point.label for point in scatter.points), TYPE)
+    ]  # bold is broader
+    limits, found = place_points([point.cost for point in scatter.points], BREADTH, max(lengths))
     axes.set(xscale="log", xlim=[10**limit for limit in limits], ylim=_heights(scatter.points))
     axes.set_xlabel(scatter.cost.axis)
     axes.set_ylabel("average score")
     axes.grid(color=FAINT, linewidth=0.6)
-    logarithmic(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
+    set_log_ticks(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
     _draw_front(axes, scatter)
     inch = (limits[1] - limits[0]) / BREADTH
     for point, place in zip(scatter.points, found, strict=True):
@@ -125,12 +139,12 @@ def _heights(points: Sequence[Point]) -> tuple[float, float]:
 def _draw(axes: Axes, point: Point, x: float, *, with_cost: bool) -> None:
     """The point at `x`, with its intervals; that of its cost only where it is set at its cost."""
     score = point.score
-    bar: dict[str, Any] = {"color": point.look.colour, "linewidth": 1.0, "alpha": 0.6, "zorder": 3}
+    bar: dict[str, Any] = {"color": point.style.colour, "linewidth": 1.0, "alpha": 0.6, "zorder": 3}
     if with_cost:
         axes.plot(point.cost[1:], [score.mean] * 2, **bar)
     if score.low is not None and score.high is not None:
         axes.plot([x, x], [score.low, score.high], **bar)
-    axes.plot([x], [score.mean], zorder=4, **point.look.dot)
+    axes.plot([x], [score.mean], zorder=4, **point.style.dot)
 
 
 def _draw_front(axes: Axes, scatter: Scatter) -> None:
@@ -141,15 +155,15 @@ def _draw_front(axes: Axes, scatter: Scatter) -> None:
     axes.plot([xs[0], *xs, far], [worst, *ys, ys[-1]], "--", drawstyle="steps-pre", color=GREY, linewidth=0.9, zorder=2)
 
 
-def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[Place], lengths: Sequence[float]) -> None:
+def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[PlacedPoint], lengths: Sequence[float]) -> None:
     """In columns to the right of the points, in the order of their heights, each with a line to its point."""
     bottom, top = axes.get_ylim()
     height = axes.bbox.height / axes.figure.dpi
     front = scatter.front
-    for left, members in columns(found, lengths):
+    for left, members in label_columns(found, lengths):
         members = sorted(members, key=lambda index: scatter.points[index].score.mean)
         heights = [(scatter.points[index].score.mean - bottom) / (top - bottom) * height for index in members]
-        for index, own, free in zip(members, heights, spread(heights, APART, 0.08, height - 0.08), strict=True):
+        for index, own, free in zip(members, heights, spread_labels(heights, APART, 0.08, height - 0.08), strict=True):
             point, at = scatter.points[index], found[index].at
             axes.annotate(
                 point.label,
@@ -158,6 +172,6 @@ def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[Place], lengths: 
                 va="center", ha="left", fontsize=TYPE, color=INK,
                 weight="bold" if point in front else "normal", zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-                arrowprops={"arrowstyle": "-", "color": point.look.colour, "alpha": 0.6, "linewidth": 0.6,
+                arrowprops={"arrowstyle": "-", "color": point.style.colour, "alpha": 0.6, "linewidth": 0.6,
                             "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)},
             )  # fmt: skip

@@ -65,7 +65,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def as_ours() -> Iterator[None]:
+def harness_style() -> Iterator[None]:
     """Within it matplotlib's settings are ours, whatever the user's matplotlibrc says; then they are what they were."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -74,7 +74,7 @@ def as_ours() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Look:
+class RowStyle:
     """How a row of the board looks in every plot."""
 
     colour: str
@@ -89,13 +89,13 @@ class Look:
                 "markeredgewidth": 0.4}  # fmt: skip
 
 
-def look(row: Row, summary: Summary) -> Look:
+def row_style(row: Row, summary: Summary) -> RowStyle:
     """A method's by its place in the suite; a teacher is a black star."""
     if row.role == "teacher":
-        return Look(TEACHER, "*")
+        return RowStyle(TEACHER, "*")
     place = summary.plan.labels.index(row.label)
     colour, line = COLOURS[place % len(COLOURS)], LINES[place // len(COLOURS) % len(LINES)]
-    return Look(colour, MARKERS[place % len(MARKERS)], line)
+    return RowStyle(colour, MARKERS[place % len(MARKERS)], line)
 
 
 class Sheet:
@@ -116,7 +116,7 @@ class Sheet:
         self.height = self.top + body + 0.15 + LINE * len(lines)
         self.figure = Figure(figsize=(WIDTH, self.height), dpi=DPI)
         FigureCanvasAgg(self.figure)
-        self._text(0.12, short(self.title, 88, 60), va="top", fontsize=11, weight="bold")
+        self._text(0.12, shorten(self.title, 88, 60), va="top", fontsize=11, weight="bold")
         self._text(0.34, self.marks, va="top", fontsize=7.5, color=COLOURS[1])
         self._text(self.height - 0.08, "\n".join(lines), va="bottom", fontsize=7.5, color=GREY, linespacing=1.35)
 
@@ -139,7 +139,7 @@ class Sheet:
         return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
-def widths(texts: Iterable[str], size: float) -> list[float]:
+def text_widths(texts: Iterable[str], size: float) -> list[float]:
     """How long each text is, in inches, in type of so many points."""
     font = get_font(findfont(FontProperties()))
     font.set_size(size, 72)
@@ -156,7 +156,7 @@ def grid(panels: int, most: int = 4) -> tuple[int, int]:
     return -(-panels // down), down
 
 
-def logarithmic(axis: Axis, limits: tuple[float, float], unit: str = "") -> None:
+def set_log_ticks(axis: Axis, limits: tuple[float, float], unit: str = "") -> None:
     """A few round numbers on a logarithmic axis, whatever it spans."""
     low, high = limits
     decades = math.log10(high / low)
@@ -170,12 +170,12 @@ def logarithmic(axis: Axis, limits: tuple[float, float], unit: str = "") -> None
     axis.set_minor_locator(NullLocator())
 
 
-def short(text: str, most: int = 52, head: int = 15) -> str:
+def shorten(text: str, most: int = 52, head: int = 15) -> str:
     """A text with its middle left out, if it is long: labels of one grid begin alike, and differ at their end."""
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def left_out(rows: Sequence[tuple[Row, str]], most: int = 6) -> str:
+def rows_left_out(rows: Sequence[tuple[Row, str]], most: int = 6) -> str:
     """What a caption says of rows that are not shown, each with the reason."""
     if not rows:
         return ""

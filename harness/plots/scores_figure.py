@@ -11,7 +11,19 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis import board_marks
 from harness.analysis.interval_coverage import covers, given
 from harness.analysis.summary import Row, Summary
-from harness.plots.plot_style import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
+from harness.plots.plot_style import (
+    FAINT,
+    GREY,
+    INK,
+    TEACHER,
+    WIDTH,
+    Sheet,
+    grid,
+    row_style,
+    rows_left_out,
+    shorten,
+    text_widths,
+)
 from harness.storage.records import PlannedTask
 
 LINE = 0.17
@@ -43,7 +55,7 @@ def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) 
         _caption(summary, tasks, rows),
         down * (TITLE + height + TICKS),
     )
-    left = 0.25 + max(widths((_name(slot) for slot in slots), 8))
+    left = 0.25 + max(text_widths((_name(slot) for slot in slots), 8))
     width = (WIDTH - left - 0.1) / across
     for index, task in enumerate(tasks):
         place = left + index % across * width, index // across * (TITLE + height + TICKS) + TITLE
@@ -70,7 +82,7 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
         for row in (*summary.teachers, *summary.students)
         if any(not row.cells[task.name].score for task in tasks)
     ]
-    return " ".join(parts) + left_out(out)
+    return " ".join(parts) + rows_left_out(out)
 
 
 def _has_interval(row: Row) -> bool:
@@ -85,7 +97,7 @@ def _slots(rows: Sequence[Row]) -> Iterator[Slot]:
 
 
 def _name(slot: Slot) -> str:
-    return slot if isinstance(slot, str) else short(slot.label)
+    return slot if isinstance(slot, str) else shorten(slot.label)
 
 
 def _panel(axes: Axes, summary: Summary, task: PlannedTask, slots: Sequence[Slot], *, named: bool) -> None:
@@ -117,7 +129,7 @@ def _teacher_line(axes: Axes, summary: Summary, task: PlannedTask) -> None:
 
 
 def _draw(axes: Axes, summary: Summary, task: PlannedTask, row: Row, y: float) -> None:
-    score, its = row.cells[task.name].score, look(row, summary)
+    score, its = row.cells[task.name].score, row_style(row, summary)
     if score is None:
         return
     if score.low is not None and score.high is not None:

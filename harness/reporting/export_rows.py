@@ -21,7 +21,7 @@ def significant(p: float | None) -> float | None:
     return None if p is None else float(f"{p:.6g}")
 
 
-def flat(summary: Summary) -> list[dict[str, Any]]:
+def csv_rows(summary: Summary) -> list[dict[str, Any]]:
     """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
     there = published_rows.by_cell(summary.plan.published)
     unknown: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
@@ -86,8 +86,8 @@ def _of_row(row: Row, summary: Summary) -> dict[str, Any]:
     }
 
 
-def nested(row: Row, summary: Summary) -> dict[str, Any]:
-    """A row of leaderboard.json: as `flat` has it, and the tasks below each other with the score of every seed."""
+def json_row(row: Row, summary: Summary) -> dict[str, Any]:
+    """A row of leaderboard.json: as `csv_rows` has it, and the tasks below each other with the score of every seed."""
     tasks = {task.name: task for task in summary.plan.tasks}
     cells = {
         name: {

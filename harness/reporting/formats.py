@@ -114,7 +114,7 @@ def _escaped(text: str) -> str:
 def csv(summary: Summary) -> str:
     """leaderboard.csv: one row for each teacher, for the constant answer if there is one, and for each (label,
     student), in the board's order and on its scale."""
-    return table_csv(export_rows.flat(summary))
+    return table_csv(export_rows.csv_rows(summary))
 
 
 def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -140,7 +140,7 @@ def as_json(content: Content) -> str:
         "seeds": summary.plan.seeds,
         "intervals_over": covers(summary.plan),
         "marks": dict(board.marks),
-        "rows": [export_rows.nested(row, summary) for row in summary.rows],
+        "rows": [export_rows.json_row(row, summary) for row in summary.rows],
         "comparisons": export_rows.comparisons(summary),
         **({"tuning": export_rows.tunings(summary)} if summary.plan.tuning else {}),
         "published": [figure.model_dump() for figure in summary.plan.published],

@@ -35,7 +35,7 @@ def interval(value: Statistic | None) -> str:
     return NOTHING if value is None else bracketed(value.mean, value.low, value.high)
 
 
-def closed(gap: Gap | None) -> str:
+def gap_closed(gap: Gap | None) -> str:
     """``63 % [51, 74]``."""
     if gap is None:
         return NOTHING
@@ -89,6 +89,6 @@ def speed_up(row: Row, column: SpeedUp) -> str:
     return f"{found.median:.1f}×" + ("" if alone else f" [{found.low:.1f}, {found.high:.1f}]")
 
 
-def word(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A setting's value as a suite would write it."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -66,7 +66,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
 def _there(store: Store) -> Iterator[Path]:
     """What reports have written and a report need not write again: no other file of the folder."""
     yield from store.folder.glob(f"{sections.FOLDER}/*.csv")
-    yield from plots.there(store.folder)
+    yield from plots.existing_files(store.folder)
     yield from _latency_files(store)
     yield from (store.folder / f"leaderboard.{name}" for name in _formats_before(store.folder / "leaderboard.json"))
 

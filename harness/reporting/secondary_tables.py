@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from harness.analysis.ranking import best_of
 from harness.analysis.summary import Row, Summary
 from harness.analysis.top_groups import Comparison
-from harness.reporting.formatting import NOTHING, closed, difference, duration, interval, millions, probability, spread
+from harness.reporting.formatting import (
+    NOTHING,
+    difference,
+    duration,
+    gap_closed,
+    interval,
+    millions,
+    probability,
+    spread,
+)
 from harness.reporting.table_model import Column, Line, Table
 
 NAMES = (Column(("method",), "left"), Column(("student",), "left"))
@@ -33,7 +42,7 @@ def _suite(summary: Summary) -> Table:
             found = compared.get((row.student, frozenset((row.label, best[row.student].label))))
             beside = NOTHING if found is None else _difference(row, found)
             p = NOTHING if found is None else probability(found.p)
-            cells = (row.label, row.student, interval(row.average), interval(row.iqm), closed(row.gap), beside, p)
+            cells = (row.label, row.student, interval(row.average), interval(row.iqm), gap_closed(row.gap), beside, p)
             lines.append(Line(row.role, row.student, cells))
     titles = ("average", "IQM (% of teacher)", "gap closed", "behind the best", "p (Holm)")
     return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))

@@ -20,10 +20,10 @@ from harness.api.errors import UserError
 from harness.api.events import LossPoint
 from harness.plots import Plot, draw
 from harness.plots.cost_axis import PARAMETERS
-from harness.plots.label_placement import columns, places, spread
+from harness.plots.label_placement import label_columns, place_points, spread_labels
 from harness.plots.loss_curves import MOST, curve
 from harness.plots.pareto_figure import Point, Scatter
-from harness.plots.plot_style import COLOURS, MARKERS, Look, grid, short
+from harness.plots.plot_style import COLOURS, MARKERS, RowStyle, grid, shorten
 from harness.reporting import report
 from harness.reporting.formats import markdown
 from harness.storage.records import NotApplicable
@@ -148,7 +148,7 @@ def test_each_machine_has_a_plot_of_its_speed_ups(tmp_path):
 @pytest.mark.parametrize("higher", [True, False])
 def test_on_the_front_is_what_no_other_beats(higher):
     drawn = np.random.default_rng(5).integers(1, 6, size=(40, 2)).tolist()
-    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), Look("k", "o")) for n, (cost, score) in
+    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), RowStyle("k", "o")) for n, (cost, score) in
               enumerate(drawn)]  # fmt: skip
 
     def beaten(cost, score):
@@ -262,19 +262,19 @@ def test_labels_keep_apart_and_move_little():
     rng = np.random.default_rng(0)
     for _ in range(200):
         wanted = sorted(rng.uniform(0, 10, size=rng.integers(1, 12)).tolist())
-        found = spread(wanted, 0.5, 0.0, 10.0)
+        found = spread_labels(wanted, 0.5, 0.0, 10.0)
         assert all(after - before > 0.5 - 1e-9 for before, after in pairwise(found))
         assert found[0] >= -1e-9
         assert found[-1] <= 10 + 1e-9
         if all(after - before >= 0.5 for before, after in pairwise(wanted)):
             assert found == pytest.approx(wanted)
-    assert spread([5.0, 5.0, 5.0], 1.0, 0.0, 10.0) == pytest.approx([4.0, 5.0, 6.0]), "to both sides"
-    assert spread([0.0, 0.0], 1.0, 0.0, 10.0) == pytest.approx([0.0, 1.0]), "within the axes"
+    assert spread_labels([5.0, 5.0, 5.0], 1.0, 0.0, 10.0) == pytest.approx([4.0, 5.0, 6.0]), "to both sides"
+    assert spread_labels([0.0, 0.0], 1.0, 0.0, 10.0) == pytest.approx([0.0, 1.0]), "within the axes"
 
 
 def test_points_of_one_cost_stand_side_by_side_the_first_where_it_belongs():
     costs = [(2.0, 1.9, 2.1), (1.0, 1.0, 1.0), (2.0, 1.9, 2.1)]
-    (low, high), found = places(costs, 8.0, 1.0)
+    (low, high), found = place_points(costs, 8.0, 1.0)
     inch = (high - low) / 8.0
     assert [low + place.at * inch for place in found[:2]] == pytest.approx([math.log10(2), 0.0])
     assert [place.beside for place in found] == [False, False, True]
@@ -284,10 +284,10 @@ def test_points_of_one_cost_stand_side_by_side_the_first_where_it_belongs():
 
 
 def test_labels_share_a_column_where_there_is_no_room_between():
-    far = places([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(far, [1.0, 1.0])] == [[0], [1]]
-    near = places([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(near, [1.0] * 3)] == [[0], [1, 2]]
+    far = place_points([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in label_columns(far, [1.0, 1.0])] == [[0], [1]]
+    near = place_points([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in label_columns(near, [1.0] * 3)] == [[0], [1, 2]]
 
 
 def test_rows_look_different():
@@ -301,10 +301,10 @@ def test_panels_fill_their_lines(panels, shape):
 
 def test_a_long_label_keeps_its_ends():
     label = "tinybert-" + "option=value," * 10 + "last=3"
-    assert len(short(label)) == 52
-    assert short(label).startswith("tinybert-")
-    assert short(label).endswith("last=3")
-    assert short("kd") == "kd"
+    assert len(shorten(label)) == 52
+    assert shorten(label).startswith("tinybert-")
+    assert shorten(label).endswith("last=3")
+    assert shorten("kd") == "kd"
 
 
 def test_the_settings_of_matplotlib_are_left_as_they_were(tmp_path):

@@ -11,7 +11,7 @@ from harness.cli import app
 from harness.plugin_host.contribution_checks import TASKS_RESERVED
 from harness.plugin_host.host import Host
 from harness.reporting import report
-from harness.reporting.export_rows import flat
+from harness.reporting.export_rows import csv_rows
 from harness.reporting.formats import SPECIAL, table
 from harness.reporting.latex import escape
 from harness.reporting.table_model import Column, Line
@@ -100,7 +100,7 @@ def test_no_task_may_be_called_what_another_column_begins_with(tmp_path):
     tuning = PlannedTuning(trials=1, seed=0, on="train", studies=[])
     store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning))
     store.save_latency(latency_record())
-    names = [name for name in flat(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
+    names = [name for name in csv_rows(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
     words = [name.split("_") for name in names]
     assert {"_".join(each[:count]) for each in words for count in range(1, len(each))} == set(TASKS_RESERVED)
 

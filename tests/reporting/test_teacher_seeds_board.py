@@ -91,14 +91,14 @@ def test_what_a_board_says_of_its_teachers(tmp_path):
 
 
 def test_the_page_shows_each_teacher_by_its_own_seed(tmp_path):
-    from harness.reporting.page.run_details import shown
+    from harness.reporting.page.run_details import runs_on_page
 
     store = filled(tmp_path)
     summary = summarize(store)
-    of_teachers = [(run.task.name, run.seed) for run in shown(summary, store) if run.row.role == "teacher"]
+    of_teachers = [(run.task.name, run.seed) for run in runs_on_page(summary, store) if run.row.role == "teacher"]
     assert of_teachers == [(task, seed) for task in ("sst2", "squad") for seed in (11, 12, 13)]
     fill(tmp_path / "one")
-    alone = shown(summarize(Store(tmp_path / "one")), Store(tmp_path / "one"))
+    alone = runs_on_page(summarize(Store(tmp_path / "one")), Store(tmp_path / "one"))
     assert {run.seed for run in alone if run.row.role == "teacher"} == {None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.storage.latency_records import LEAST_FOR_P90, LEAST_FOR_P99, LatencyRecord
 
 
-def facts(record: LatencyRecord) -> Iterator[str]:
+def measurement_facts(record: LatencyRecord) -> Iterator[str]:
     """Of this measurement, a line each."""
     for model in record.models:
         if model.of is None:
@@ -35,7 +35,7 @@ def facts(record: LatencyRecord) -> Iterator[str]:
     yield f"Packages: {versions}; {when}; record `latency/{record.key}.json`"
 
 
-def how(record: LatencyRecord) -> Iterator[str]:
+def procedure(record: LatencyRecord) -> Iterator[str]:
     """Of any measurement."""
     yield (
         "A time is the host's, from a model's call on inputs that lie on the device until its outputs are in the "

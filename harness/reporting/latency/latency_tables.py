@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
-from harness.reporting.latency.latency_facts import facts, how
+from harness.reporting.latency.latency_facts import measurement_facts, procedure
 from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
 
 COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
@@ -37,7 +37,10 @@ def _section(heading: str, record: LatencyRecord) -> Iterator[str]:
     if any(each.deviation is not None for each in record.preparations):
         yield "### Backends"
         yield _backends(record)
-    for heading, lines in (("What was measured", facts(record)), ("How it was measured", how(record))):
+    for heading, lines in (
+        ("What was measured", measurement_facts(record)),
+        ("How it was measured", procedure(record)),
+    ):
         yield f"### {heading}"
         yield "\n".join(f"- {text}" for text in lines)
 

@@ -30,7 +30,7 @@ def page(content: Content, store: Store) -> str:
         UserError: a file of the store cannot be read.
     """
     summary, board = content.summary, content.board
-    shown = run_details.shown(summary, store)
+    runs = run_details.runs_on_page(summary, store)
     style = _file("page.css")
     script = "\n".join(_file(name) for name in SCRIPTS)
     return Template(_file("template.html")).substitute(
@@ -40,9 +40,9 @@ def page(content: Content, store: Store) -> str:
         script=script,
         heading=el("h1", summary.plan.suite),
         marks=_marks(content),
-        leaderboard=html_tables.leaderboard(summary, board, run_details.first_of(shown)),
+        leaderboard=html_tables.leaderboard(summary, board, run_details.first_run_ids(runs)),
         notes=el("ul", [el("li", f"{mark} ", code(text)) for mark, text in board.footnotes], class_="notes"),
-        further="".join(html_tables.further(board.tables)),
+        further="".join(html_tables.secondary_tables(board.tables)),
         tradeoff="".join(tradeoff_chart.plots(summary)),
         forest=forest_plot.panels(summary),
         given=el("span", interval_coverage.given(summary.plan)),
@@ -50,7 +50,7 @@ def page(content: Content, store: Store) -> str:
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),
         citations=_citations(content),
-        data=embedded(run_details.data(summary, store, shown)),
+        data=embedded(run_details.page_data(summary, store, runs)),
     )
 
 

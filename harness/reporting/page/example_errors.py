@@ -13,15 +13,15 @@ from harness.analysis.prediction_tables import Table
 from harness.metrics.squad_matching import match, match_or_none
 from harness.storage.records import PlannedTask
 
-CLASSES = 20
+MAX_CLASSES = 20
 """With more of them, a confusion matrix could not be read."""
 
-ANSWER = 200
+MAX_ANSWER_LENGTH = 200
 """Characters of an answer text that are shown."""
 
 
 @dataclass(frozen=True)
-class Example:
+class WrongExample:
     """One of the examples shown: `at` is its row in the predictions; the rest are texts as they are to be read."""
 
     at: int
@@ -43,7 +43,7 @@ class Errors:
     examples: int
     wrong: int | None
     differs: int | None
-    shown: Sequence[Example]
+    shown: Sequence[WrongExample]
     confusion: Sequence[Sequence[int]] | None = None
 
 
@@ -71,7 +71,7 @@ def errors(
         wrong=None if task.kind == "regression" else len(wrong),
         differs=None if other is None else int(differs[wrong].sum()),
         shown=[
-            Example(
+            WrongExample(
                 int(at),
                 show(gold[at]),
                 show(predicted[at]),
@@ -164,7 +164,7 @@ class _Shown:
         if self.task.kind == "regression":
             return f"{float(value):.2f}"
         texts = [value] if isinstance(value, str) else list(dict.fromkeys(value))
-        return shortened(" / ".join(text or "no answer" for text in texts or [""]), ANSWER)
+        return truncate(" / ".join(text or "no answer" for text in texts or [""]), MAX_ANSWER_LENGTH)
 
 
 def class_name(task: PlannedTask, index: int) -> str:
@@ -172,7 +172,7 @@ def class_name(task: PlannedTask, index: int) -> str:
     return task.labels[index] if 0 <= index < len(task.labels) else str(index)
 
 
-def shortened(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """The text, or its beginning with ``…``."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
@@ -181,7 +181,7 @@ def _confusion(task: PlannedTask, gold: NDArray[Any], predicted: NDArray[Any]) -
     if task.kind != "classification" or not len(gold):
         return None
     classes = max(len(task.labels), int(max(gold.max(), predicted.max())) + 1)
-    if classes > CLASSES:
+    if classes > MAX_CLASSES:
         return None
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (gold.astype(int), predicted.astype(int)), 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
-from harness.reporting.page.html_tables import rows
+from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el
 
 WIDTH, HEIGHT = 150, 22
@@ -19,10 +19,11 @@ LONG = 16
 def panels(summary: Summary) -> Safe:
     """A panel for each task, and for the average."""
     columns: list[tuple[str, str, list[Statistic | None]]] = [
-        (task.name, task.score, [row.cells[task.name].score for row in rows(summary)]) for task in summary.plan.tasks
+        (task.name, task.score, [row.cells[task.name].score for row in measured_rows(summary)])
+        for task in summary.plan.tasks
     ]
-    columns.append(("average", "over the tasks that count", [row.average for row in rows(summary)]))
-    made = [_panel(title, unit, rows(summary), scores) for title, unit, scores in columns if any(scores)]
+    columns.append(("average", "over the tasks that count", [row.average for row in measured_rows(summary)]))
+    made = [_panel(title, unit, measured_rows(summary), scores) for title, unit, scores in columns if any(scores)]
     return el("div", made or el("p", "Nothing is complete yet.", class_="note"), class_="panels")
 
 

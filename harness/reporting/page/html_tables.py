@@ -15,7 +15,7 @@ FIRST_TASK = 3
 """Columns before the tasks: rank, method, student."""
 
 
-def rows(summary: Summary) -> tuple[Row, ...]:
+def measured_rows(summary: Summary) -> tuple[Row, ...]:
     """The rows of a board that have been measured here, in its order; their places are what the page knows them by."""
     return (*summary.teachers, *summary.students)
 
@@ -23,7 +23,7 @@ def rows(summary: Summary) -> tuple[Row, ...]:
 def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], str]) -> Safe:
     """The board. `runs`: (place of the row, task) -> the key of the run that its cell leads to."""
     tasks = [task.name for task in summary.plan.tasks]
-    measured = rows(summary)
+    measured = measured_rows(summary)
     bodies: dict[str, list[Safe]] = {"teacher": [], "constant": [], "student": [], "published": []}
     known, beyond = iter(enumerate(measured)), count(len(measured))
     for index, line in enumerate(board.lines):
@@ -112,13 +112,15 @@ def _values(row: Row | None, line: Line, summary: Summary) -> list[float | str |
     ]
 
 
-def further(tables: Sequence[Table]) -> Iterator[Safe]:
+def secondary_tables(tables: Sequence[Table]) -> Iterator[Safe]:
     """The tables below the first, each to be opened."""
     for table in tables:
-        yield el("details", el("summary", table.title), scrolling(plain(table.columns, table.lines), table.title))
+        yield el(
+            "details", el("summary", table.title), scrollable(static_table(table.columns, table.lines), table.title)
+        )
 
 
-def plain(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
+def static_table(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
     """A table that is only read."""
     aligned = ["num" if column.align == "right" else None for column in columns]
     head = [el("th", c.title, scope="col", class_=a) for c, a in zip(columns, aligned, strict=True)]
@@ -129,6 +131,6 @@ def plain(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
     return el("table", el("thead", el("tr", head)), el("tbody", body))
 
 
-def scrolling(table: Safe, title: str) -> Safe:
+def scrollable(table: Safe, title: str) -> Safe:
     """Wide tables scroll within themselves; by keyboard too, which needs the focus."""
     return el("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)

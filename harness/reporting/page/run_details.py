@@ -14,21 +14,21 @@ from harness.analysis.compatibility import Result
 from harness.analysis.prediction_tables import Table
 from harness.analysis.summary import Row, Summary, scale
 from harness.api.events import LossPoint
-from harness.reporting.page.example_errors import CLASSES, Errors, class_name, errors
-from harness.reporting.page.html_tables import rows
-from harness.reporting.page.shown_texts import Texts
+from harness.reporting.page.example_errors import MAX_CLASSES, Errors, class_name, errors
+from harness.reporting.page.html_tables import measured_rows
+from harness.reporting.page.shown_texts import ExampleTexts
 from harness.storage.records import PlanFile, PlannedTask, RunRecord
 from harness.storage.store import Store
 
-EXAMPLES, OF_ALL = 50, 4000
+EXAMPLES_PER_RUN, TOTAL_EXAMPLES = 50, 4000
 """Examples with errors that are shown of a run, and of all runs together: with more runs, each shows fewer."""
 
-POINTS, OF_ALL_POINTS = 200, 20_000
+POINTS_PER_RUN, TOTAL_POINTS = 200, 20_000
 """Likewise points of loss curves."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunOnPage:
     """A result and where it stands: `place` is that of its row; `seed` is None of the only teacher of a row. The page
     knows it by `id`: its key, and in further rows that share the run their place behind it."""
 
@@ -41,19 +41,19 @@ class Shown:
     result: Result
 
 
-def shown(summary: Summary, store: Store) -> list[Shown]:
+def runs_on_page(summary: Summary, store: Store) -> list[RunOnPage]:
     """Every result of the board, also runs that failed: row by row, task by task, seed by seed."""
     done = {result.key: result for result in summary.results}
     keys = _keys(summary.plan)
-    found: dict[str, Shown] = {}
-    for place, row in enumerate(rows(summary)):
+    found: dict[str, RunOnPage] = {}
+    for place, row in enumerate(measured_rows(summary)):
         for task in summary.plan.tasks:
             for key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
                 result = done.get(key) or (None if seed is None else store.record(key))
                 if result is not None:
                     id = f"{key}.{place}" if key in found else key
                     own = result.seed if seed is not None else None  # of one of several teachers, that of its training
-                    found[id] = Shown(id, place, row, task, key, own, result)
+                    found[id] = RunOnPage(id, place, row, task, key, own, result)
     return list(found.values())
 
 
@@ -70,7 +70,7 @@ def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int
     return found
 
 
-def first_of(runs: Sequence[Shown]) -> dict[tuple[int, str], str]:
+def first_run_ids(runs: Sequence[RunOnPage]) -> dict[tuple[int, str], str]:
     """(place of the row, task) -> the id of its first run."""
     found: dict[tuple[int, str], str] = {}
     for run in runs:
@@ -78,29 +78,29 @@ def first_of(runs: Sequence[Shown]) -> dict[tuple[int, str], str]:
     return found
 
 
-def data(summary: Summary, store: Store, runs: Sequence[Shown]) -> dict[str, Any]:
+def page_data(summary: Summary, store: Store, runs: Sequence[RunOnPage]) -> dict[str, Any]:
     """All of it."""
-    texts = Texts(store)
-    told = _Told(summary, store, texts, max(1, len(runs)))
+    texts = ExampleTexts(store)
+    told = _RunEntries(summary, store, texts, max(1, len(runs)))
     return {
-        "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in rows(summary)],
+        "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in measured_rows(summary)],
         "tasks": {task.name: {"kind": task.kind, "score": task.score} for task in summary.plan.tasks},
         "runs": {run.id: told(run) for run in runs},
         "texts": texts.data,
     }
 
 
-class _Told:
+class _RunEntries:
     """Makes a run's entry."""
 
-    def __init__(self, summary: Summary, store: Store, texts: Texts, count: int) -> None:
+    def __init__(self, summary: Summary, store: Store, texts: ExampleTexts, count: int) -> None:
         self.summary, self.store, self.texts = summary, store, texts
-        self.examples = min(EXAMPLES, max(1, OF_ALL // count))
-        self.points = min(POINTS, max(10, OF_ALL_POINTS // count))
+        self.examples = min(EXAMPLES_PER_RUN, max(1, TOTAL_EXAMPLES // count))
+        self.points = min(POINTS_PER_RUN, max(10, TOTAL_POINTS // count))
         self.done = {result.key: result for result in summary.results}
         self._read: dict[str, Table | None] = {}
 
-    def __call__(self, run: Shown) -> dict[str, Any]:
+    def __call__(self, run: RunOnPage) -> dict[str, Any]:
         record = json.loads(run.result.model_dump_json(exclude={"losses"}))
         score = run.result.score
         known = score is not None and math.isfinite(score)
@@ -114,7 +114,7 @@ class _Told:
             **self._errors(run),
         }
 
-    def _errors(self, run: Shown) -> dict[str, Any]:
+    def _errors(self, run: RunOnPage) -> dict[str, Any]:
         if isinstance(run.result, RunRecord) and run.result.status == "failed":
             return {"why": "The run failed, so it has no predictions."}
         own = self._table(run.result)
@@ -128,7 +128,7 @@ class _Told:
         name = getattr(teacher, "name", None) if found.differs is not None else None
         return {"errors": self._told(run, found, own, name)}
 
-    def _told(self, run: Shown, found: Errors, own: Table, teacher: str | None) -> dict[str, Any]:
+    def _told(self, run: RunOnPage, found: Errors, own: Table, teacher: str | None) -> dict[str, Any]:
         ids, splits = own.column("id"), own.column("split")
         shown = [
             {
@@ -153,7 +153,7 @@ class _Told:
             "shown": shown,
             "confusion": found.confusion,
             "classes": [class_name(run.task, index) for index in classes],
-            "many": f"There are more than {CLASSES} classes, too many for a table." if many else None,
+            "many": f"There are more than {MAX_CLASSES} classes, too many for a table." if many else None,
         }
 
     def _table(self, result: Result) -> Table | None:
@@ -162,7 +162,7 @@ class _Told:
             self._read[result.key] = prediction_tables.read(path, scores=True)
         return self._read[result.key]
 
-    def _teacher(self, run: Shown) -> Result | None:
+    def _teacher(self, run: RunOnPage) -> Result | None:
         """Whom the run's predictions stand beside: the first of its teachers, else of the suite's."""
         if not isinstance(run.result, RunRecord):
             return None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.reporting.page.example_errors import shortened
+from harness.reporting.page.example_errors import truncate
 from harness.storage.store import Store
 
-MOST = 400
+MAX_LENGTH = 400
 """Characters of a text that are shown."""
 
 NAMES = ("text", "text_pair", "question", "context")
 
 
-class Texts:
+class ExampleTexts:
     """Gives each example the place of its texts in `data`, a list of {name: text}; texts come from the store."""
 
     def __init__(self, store: Store) -> None:
@@ -48,7 +48,7 @@ class Texts:
 def _part(text: str, answer: str) -> str:
     """Of a long text the part about the answer, or else its beginning."""
     at = text.find(answer) if answer else -1
-    if len(text) <= MOST or at < MOST - len(answer) - 50:
-        return shortened(text, MOST)
-    begin = max(0, at - MOST // 2)
-    return "…" + shortened(text[begin:].lstrip(), MOST - 1)
+    if len(text) <= MAX_LENGTH or at < MAX_LENGTH - len(answer) - 50:
+        return truncate(text, MAX_LENGTH)
+    begin = max(0, at - MAX_LENGTH // 2)
+    return "…" + truncate(text[begin:].lstrip(), MAX_LENGTH - 1)

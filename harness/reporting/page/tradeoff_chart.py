@@ -11,7 +11,7 @@ from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
-from harness.reporting.page.html_tables import rows
+from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el
 
 WIDTH, HEIGHT = 960, 440
@@ -33,11 +33,11 @@ class Point:
     name: str
     cost: Interval
     score: Statistic
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Spot:
+class PlacedPoint:
     """Where a point is drawn, and where its name stands."""
 
     point: Point
@@ -82,18 +82,18 @@ def plots(summary: Summary) -> list[Safe]:
 def _plot(summary: Summary, cost: Cost) -> Plot:
     points = []
     several = len(summary.plan.students) > 1
-    for place, row in enumerate(rows(summary)):
+    for place, row in enumerate(measured_rows(summary)):
         x = cost.of(row)
         if x and row.average:
             name = " · ".join([row.label, row.student] if row.student and several else [row.label])
             far = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
-            told = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {far}"
-            points.append(Point(place, row, name, x, row.average, told))
+            description = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {far}"
+            points.append(Point(place, row, name, x, row.average, description))
     return Plot(cost, summary.plan.tasks[0].higher_is_better, points)
 
 
 def _caption(summary: Summary, plot: Plot) -> str:
-    lacking = len(rows(summary)) - len(plot.points)
+    lacking = len(measured_rows(summary)) - len(plot.points)
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
@@ -143,9 +143,9 @@ def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
     yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
 
 
-def _spots(plot: Plot, x: Scale, y: Scale) -> list[Spot]:
+def _spots(plot: Plot, x: Scale, y: Scale) -> list[PlacedPoint]:
     """From the top: a name gives way downwards to those that it would cover."""
-    found: list[Spot] = []
+    found: list[PlacedPoint] = []
     places = [
         (y(point.score.mean), point, x(point.cost[0]) + BESIDE * index, x(point.cost[0]) + _name_after(len(group)))
         for group in plot.groups()
@@ -156,7 +156,7 @@ def _spots(plot: Plot, x: Scale, y: Scale) -> list[Spot]:
         met = [spot for spot in found if _meet(point.name, name_across, spot.point.name, spot.name_across)]
         for other in sorted(spot.name_up for spot in met):
             name_up = other + LINE if abs(other - name_up) < LINE else name_up
-        found.append(Spot(point, across, up, name_across, name_up, across == x(point.cost[0])))
+        found.append(PlacedPoint(point, across, up, name_across, name_up, across == x(point.cost[0])))
     return found
 
 
@@ -170,7 +170,7 @@ def _meet(one: str, at: float, other: str, there: float) -> bool:
     return at < there + LETTER * len(other) + 12 and there < at + LETTER * len(one) + 12
 
 
-def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
+def _whiskers(spot: PlacedPoint, x: Scale, y: Scale) -> Safe:
     """That of the cost only where the point stands at it."""
     (_, low, high), score = spot.point.cost, spot.point.score
     lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
@@ -179,19 +179,19 @@ def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
     return el("g", lines, class_="whisker", data_row=str(spot.point.place))
 
 
-def _mark(spot: Spot, on_front: bool) -> Safe:
+def _mark(spot: PlacedPoint, on_front: bool) -> Safe:
     point, (across, up) = spot.point, (spot.across, spot.up)
     ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
     aside = spot.name_across - across > 12 or spot.name_up - up > 4
     square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
     return el(
         "a",
-        el("title", point.told),
+        el("title", point.description),
         el("line", **ends, class_="leader") if aside else None,
         square if point.row.role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
         el("text", point.name, x=spot.name_across, y=spot.name_up + 4, class_="name"),
         href=f"#row-{point.place}",
         class_=f"mark {point.row.role}{' best' * on_front}",
         data_row=str(point.place),
-        aria_label=point.told,
+        aria_label=point.description,
     )

@@ -15,7 +15,7 @@ from harness.analysis.summary import INCOMPLETE, Row, Summary
 from harness.reporting.export_rows import exact
 from harness.reporting.formatting import NOTHING, signed
 
-MOST_NAMED = 8
+MAX_NAMED = 8
 """Rows that a sentence names; of more it gives the number."""
 
 
@@ -33,7 +33,7 @@ class Scope:
         return samples if len(samples) == len(self.tasks) else None
 
 
-def scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
+def compared_scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
     """The average first, if there is one, then the tasks: those that count and of which some row has a score to come.
 
     There is no average of a single task, or where for some tasks less is better and for others more.
@@ -51,7 +51,7 @@ def scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonLine:
     """A line of a comparison. By scope: `means` of its scores, `effects` (its differences from the reference), and
     `words` that stand where there is neither. The reference itself has no effects."""
 
@@ -67,27 +67,27 @@ def compare(
     ours: Mapping[str, Sequence[Scores]],
     reference: Mapping[str, Sequence[Scores]] | None,
     words: Mapping[str, str],
-) -> Compared:
+) -> ComparisonLine:
     """A line, of scores by scope that are paired with the reference's; no scores: they are not all there, and `words`
     says why. `reference` is None for the reference itself."""
     theirs = reference or {}
-    return Compared(
+    return ComparisonLine(
         tuple(names),
-        means={name: statistics.fmean(mean(one) for one in scores) for name, scores in ours.items() if scores},
+        means={name: statistics.fmean(mean(seeds) for seeds in scores) for name, scores in ours.items() if scores},
         effects={name: effect(scores, theirs[name]) for name, scores in ours.items() if scores and theirs.get(name)},
         words={name: words[name] for name, scores in ours.items() if not scores},
         reference=reference is None,
     )
 
 
-def table(headers: Sequence[str], lines: Iterable[Compared], among: Sequence[Scope]) -> str:
+def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]) -> str:
     """Markdown. The first scope has a mean and a difference, the others a difference."""
-    lead, *others = among
+    lead, *others = scopes
     rows = [
         [
             *(f"*{name}*" if line.reference and name else name for name in line.names),
             f"{line.means[lead.name]:.1f}" if lead.name in line.means else line.words.get(lead.name, NOTHING),
-            *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in among),
+            *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in scopes),
         ]
         for line in lines
     ]
@@ -97,20 +97,20 @@ def table(headers: Sequence[str], lines: Iterable[Compared], among: Sequence[Sco
     return tabulate(escaped, headers=titles, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _difference(line: Compared, scope: Scope) -> str:
+def _difference(line: ComparisonLine, scope: Scope) -> str:
     found = line.effects.get(scope.name)
-    return shown(found) if found else "" if line.reference else line.words.get(scope.name, NOTHING)
+    return format_effect(found) if found else "" if line.reference else line.words.get(scope.name, NOTHING)
 
 
-def shown(found: Effect) -> str:
+def format_effect(found: Effect) -> str:
     """``+0.4 [-0.1, +0.9]``; without interval where there is none."""
     mean = signed(found.mean)
     return mean if found.low is None or found.high is None else f"{mean} [{signed(found.low)}, {signed(found.high)}]"
 
 
-def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str:
+def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> str:
     """What the columns of a `table` are."""
-    lead, *others = among
+    lead, *others = scopes
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
     explained = EXPLAINED.format(covers=covers(results.plan))
@@ -119,7 +119,7 @@ def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str
 
 
 def csv_rows(
-    fixed: Mapping[str, Any], keys: Sequence[str], lines: Iterable[Compared], among: Sequence[Scope]
+    fixed: Mapping[str, Any], keys: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]
 ) -> list[dict[str, Any]]:
     """One row for each line and scope that has a mean: `fixed`, the line's names under `keys`, and its numbers."""
     return [
@@ -134,17 +134,17 @@ def csv_rows(
             "seeds": found.seeds if found else None,
         }
         for line in lines
-        for scope in among
+        for scope in scopes
         if scope.name in line.means
     ]
 
 
-def one(scores: Scores | None) -> list[Scores]:
+def paired_once(scores: Scores | None) -> list[Scores]:
     """The only pair of a comparison of two rows, or none."""
     return [] if scores is None else [scores]
 
 
-def state(rows: Collection[Row], scope: Scope) -> str:
+def missing_word(rows: Collection[Row], scope: Scope) -> str:
     """Why there is no score of the rows to compare, in a word."""
     if any(scope.scores(row) for row in rows):
         return NOTHING
@@ -154,10 +154,10 @@ def state(rows: Collection[Row], scope: Scope) -> str:
     return next((word for word in ("missing", "failed", "undefined") if word in states), NOTHING)
 
 
-def left_out(rows: Mapping[str, Row], scope: Scope) -> str:
+def incomplete_rows(rows: Mapping[str, Row], scope: Scope) -> str:
     """A sentence that says which rows, by their keys, lack which results; nothing if all are there."""
     lacking = [f"`{name}` ({', '.join(_lacks(row, scope))})" for name, row in rows.items() if scope.scores(row) is None]
-    return f"Without all results: {listed(lacking)}." if lacking else ""
+    return f"Without all results: {join_names(lacking)}." if lacking else ""
 
 
 def _lacks(row: Row, scope: Scope) -> list[str]:
@@ -169,7 +169,7 @@ def _lacks(row: Row, scope: Scope) -> list[str]:
     return [f"{found} on {task}" for task, found in lacking.items()]
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """All of them, or the first few and how many more."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MOST_NAMED])} and {more} more"
+    more = len(names) - MAX_NAMED
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MAX_NAMED])} and {more} more"

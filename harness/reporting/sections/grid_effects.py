@@ -9,19 +9,19 @@ from harness import hookimpl
 from harness.analysis.paired_effects import Scores, effect, mean
 from harness.analysis.summary import Row, Summary
 from harness.api.report import Section
-from harness.reporting.formatting import word
+from harness.reporting.formatting import format_value
 from harness.reporting.sections.comparison import (
-    Compared,
+    ComparisonLine,
     Scope,
     compare,
+    compared_scopes,
     csv_rows,
+    format_effect,
     how_to_read,
-    left_out,
-    listed,
-    one,
-    scopes,
-    shown,
-    state,
+    incomplete_rows,
+    join_names,
+    missing_word,
+    paired_once,
     table,
 )
 from harness.storage.records import PlanFile
@@ -44,7 +44,7 @@ def _grids(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
     """(method, label -> what varies: option -> value), of every entry that has several rows."""
     for entry in dict.fromkeys(row.entry for row in plan.rows.values()):
         rows = {label: row for label, row in plan.rows.items() if row.entry == entry}
-        options = [{name: word(value) for name, value in row.options.items()} for row in rows.values()]
+        options = [{name: format_value(value) for name, value in row.options.items()} for row in rows.values()]
         varied = [name for name in options[0] if len({each[name] for each in options}) > 1]
         if varied:
             labels = zip(rows, options, strict=True)
@@ -58,7 +58,7 @@ class _Grid:
 
     rows: Mapping[str, Row]
     settings: Mapping[str, Mapping[str, str]]
-    among: Sequence[Scope]
+    scopes: Sequence[Scope]
 
     @property
     def options(self) -> list[str]:
@@ -86,28 +86,28 @@ class _Balanced:
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
     rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
     rows = {label: rows[label] for label in labels if label in rows}
-    among = scopes(results, list(rows.values()))
-    if not rows or not among:
+    scopes = compared_scopes(results, list(rows.values()))
+    if not rows or not scopes:
         return None
-    grid = _Grid(rows, {label: labels[label] for label in rows}, among)
-    lines: list[Compared] = []
+    grid = _Grid(rows, {label: labels[label] for label in rows}, scopes)
+    lines: list[ComparisonLine] = []
     notes: list[str] = []
     for option in grid.options:
-        balanced = {scope.name: _balanced(grid.crossed(option), scope) for scope in among}
+        balanced = {scope.name: _balanced(grid.crossed(option), scope) for scope in scopes}
         lines += _lines(grid, option, balanced)
         notes += _note(option, balanced)
     combinations = _combinations(grid)
     text = [
         "### Main effects",
-        table(["option", "value"], lines, among),
-        f"Each value is averaged over the combinations of all other options. {how_to_read(results, among, REFERENCE)}",
+        table(["option", "value"], lines, scopes),
+        f"Each value is averaged over the combinations of all other options. {how_to_read(results, scopes, REFERENCE)}",
         *notes,
         "### Best combination",
         *_best(results, grid),
-        left_out(rows, among[0]),
+        incomplete_rows(rows, scopes[0]),
     ]
     fixed = {"method": method, "student": student}
-    data = csv_rows(fixed, ["option", "value"], [*lines, *combinations], among)
+    data = csv_rows(fixed, ["option", "value"], [*lines, *combinations], scopes)
     return Section(f"Study of {method}, student {student}", "\n\n".join(filter(None, text)), "study", data)
 
 
@@ -123,15 +123,15 @@ def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], Row]], scope: Scope
     return _Balanced(scores, len(common), len(all_others))
 
 
-def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[Compared]:
+def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[ComparisonLine]:
     """A line for each value; the first that has scores is what the others are compared with."""
     values = list(grid.crossed(option))
-    lead = balanced[grid.among[0].name].scores
+    lead = balanced[grid.scopes[0].name].scores
     first = next((value for value in values if lead[value]), values[0])
     reference = {name: found.scores[first] for name, found in balanced.items()}
     for value in values:
         rows = grid.crossed(option)[value].values()
-        words = {scope.name: state(rows, scope) for scope in grid.among}
+        words = {scope.name: missing_word(rows, scope) for scope in grid.scopes}
         own = {name: found.scores[value] for name, found in balanced.items()}
         yield compare((option, value), own, None if value == first else reference, words)
 
@@ -151,16 +151,16 @@ def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
     ]
 
 
-def _combinations(grid: _Grid) -> list[Compared]:
+def _combinations(grid: _Grid) -> list[ComparisonLine]:
     """Each combination against the first."""
     first = next(iter(grid.rows.values()))
-    reference = {scope.name: one(scope.scores(first)) for scope in grid.among}
+    reference = {scope.name: paired_once(scope.scores(first)) for scope in grid.scopes}
     return [
         compare(
             ("combination", label),
-            {scope.name: one(scope.scores(row)) for scope in grid.among},
+            {scope.name: paired_once(scope.scores(row)) for scope in grid.scopes},
             None if row is first else reference,
-            {scope.name: state([row], scope) for scope in grid.among},
+            {scope.name: missing_word([row], scope) for scope in grid.scopes},
         )
         for label, row in grid.rows.items()
     ]
@@ -168,7 +168,7 @@ def _combinations(grid: _Grid) -> list[Compared]:
 
 def _best(results: Summary, grid: _Grid) -> Iterator[str]:
     """By the printed score, as the board ranks."""
-    lead = grid.among[0]
+    lead = grid.scopes[0]
     scores = {label: found for label, row in grid.rows.items() if (found := lead.scores(row))}
     if not scores:
         yield "No combination has all its results yet."
@@ -179,7 +179,7 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
     best = order[0]
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())
     level = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
-    shared = f", level with {listed(level)}" if level else ""
+    shared = f", level with {join_names(level)}" if level else ""
     yield (
         f"Of {len(scores)} combinations with all results: **{settings}** (`{best}`), {lead.name} "
         f"{sign * means[best]:.1f}{shared}."
@@ -189,10 +189,10 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
     for label in dict.fromkeys(others.values()):
         if label in differences:
             what = " and ".join(what for what, other in others.items() if other == label)
-            yield f"- against {what}, `{label}`: {shown(differences[label])}"
+            yield f"- against {what}, `{label}`: {format_effect(differences[label])}"
     open_ = [f"`{label}`" for label, found in differences.items() if not found.clear]
     if len(results.plan.seeds) < 2:
         yield "With one seed nothing tells how sure this is."
     elif open_:
-        yield f"Not told apart from it, since the interval of the difference holds 0: {listed(open_)}."
+        yield f"Not told apart from it, since the interval of the difference holds 0: {join_names(open_)}."
     yield "It was chosen for its score among many, so its lead is likely to be smaller with other seeds."

@@ -12,7 +12,16 @@ from harness.analysis.speed_up import machine, milliseconds
 from harness.analysis.summary import Summary
 from harness.api.report import Section
 from harness.reporting.export_rows import exact
-from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.reporting.sections.comparison import (
+    compare,
+    compared_scopes,
+    csv_rows,
+    how_to_read,
+    incomplete_rows,
+    missing_word,
+    paired_once,
+    table,
+)
 from harness.storage.latency_records import LatencyRecord, Ratio, Shape, Timing, paired_ratio
 from harness.storage.records import PlanFile
 
@@ -55,24 +64,24 @@ def _scores(results: Summary, heads: Mapping[str, int]) -> tuple[list[str], list
     """The text and the data: for each label, each student against the one with the most heads."""
     most = next(iter(heads))
     every = [row for row in results.students if row.student in heads]
-    among = scopes(results, every)
-    if not among:
+    scopes = compared_scopes(results, every)
+    if not scopes:
         return [], []
     lines = []
     for label in results.plan.labels:
         found = {row.student: row for row in every if row.label == label}
-        own = {student: {s.name: one(s.scores(row)) for s in among} for student, row in found.items()}
+        own = {student: {s.name: paired_once(s.scores(row)) for s in scopes} for student, row in found.items()}
         for student in heads:
             if student in found:
-                words = {scope.name: state([found[student]], scope) for scope in among}
+                words = {scope.name: missing_word([found[student]], scope) for scope in scopes}
                 reference = None if student == most else own.get(most, {})
                 lines.append(compare((label, str(heads[student]), student), own[student], reference, words))
     text = [
-        table(["method", "heads", "student"], lines, among),
-        how_to_read(results, among, f"the same method's on {most}"),
-        left_out({f"{row.label} on {row.student}": row for row in every}, among[0]),
+        table(["method", "heads", "student"], lines, scopes),
+        how_to_read(results, scopes, f"the same method's on {most}"),
+        incomplete_rows({f"{row.label} on {row.student}": row for row in every}, scopes[0]),
     ]
-    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, among)
+    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, scopes)
 
 
 def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:

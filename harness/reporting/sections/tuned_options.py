@@ -12,8 +12,8 @@ from harness import hookimpl
 from harness.analysis.summary import Summary, scale
 from harness.api.report import Section
 from harness.reporting.export_rows import exact
-from harness.reporting.formatting import duration, word
-from harness.reporting.sections.comparison import listed
+from harness.reporting.formatting import duration, format_value
+from harness.reporting.sections.comparison import join_names
 from harness.storage.records import PlannedStudy, PlannedTuning
 from harness.storage.tuning_records import Trial, TuningRecord
 
@@ -48,7 +48,7 @@ def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
         ("Not tuned yet", [each for each in planned.studies if each.key and each.key not in results.tunings]),
     ):
         if studies:
-            yield f"{what}: {listed([f'`{each.label}` on {each.student}, {each.task}' for each in studies])}."
+            yield f"{what}: {join_names([f'`{each.label}` on {each.student}, {each.task}' for each in studies])}."
 
 
 def _line(study: PlannedStudy, record: TuningRecord, factor: int) -> list[str]:
@@ -71,7 +71,7 @@ def _score(trial: Trial, factor: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else word(value)
+    return f"{value:.3g}" if isinstance(value, float) else format_value(value)
 
 
 def _rows(study: PlannedStudy, record: TuningRecord, factor: int) -> Iterator[dict[str, Any]]:

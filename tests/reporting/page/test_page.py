@@ -13,7 +13,7 @@ from harness.analysis.summary import Row, Statistic
 from harness.api.events import LossPoint
 from harness.plots.cost_axis import PARAMETERS
 from harness.reporting import report
-from harness.reporting.page.run_details import EXAMPLES, curve
+from harness.reporting.page.run_details import EXAMPLES_PER_RUN, curve
 from harness.reporting.page.tradeoff_chart import Plot, Point
 from harness.storage.records import NotApplicable
 from harness.storage.store import Store
@@ -155,7 +155,7 @@ def test_a_page_of_many_runs_stays_small(tmp_path):
     runs = data_of(page)["runs"]
     assert len(runs) == 122
     shown = [len(run["errors"]["shown"]) for run in runs.values() if "errors" in run]
-    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES
+    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES_PER_RUN
     assert len(page.encode()) < 3_000_000
 
 

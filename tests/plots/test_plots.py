@@ -179,7 +179,7 @@ def test_one_seed_says_what_it_has_not(tmp_path):
     assert "interval" not in drawn["tasks"].alt
     answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
     assert "Bars: 95 % intervals, given this teacher." in answered["pareto"].caption
-    assert "Intervals over the examples alone, given this teacher." in answered["tasks"].caption
+    assert "Intervals over the examples only, given this teacher." in answered["tasks"].caption
     assert "95 % intervals" in answered["tasks"].title
 
 
@@ -319,7 +319,7 @@ def test_a_board_whose_tasks_disagree_has_no_average_to_plot(tmp_path):
     less = SQUAD.model_copy(update={"higher_is_better": False})
     drawn = plots(fill(tmp_path, plan([SST2, less])))
     assert set(drawn) == {"tasks"}
-    assert "Less is better on squad." in drawn["tasks"].caption
+    assert "Lower is better on squad." in drawn["tasks"].caption
 
 
 def test_nothing_imports_matplotlib_until_something_is_drawn():

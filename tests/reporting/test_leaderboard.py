@@ -39,7 +39,7 @@ WHOLE = """\
 |       3 ● | kd                | small     |  **75.0 ± 5.4** | **74.0 ± 5.6** | **74.5 ± 3.6** |         10.0 |
 |         4 | finetune          | small     |      72.0 ± 5.5 |     61.0 ± 5.8 |     66.5 ± 3.8 |         10.0 |
 
-- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
+- ● top group: the best average of its student, and the rows that do not differ significantly from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
 
 ## Over the whole suite
 
@@ -75,14 +75,14 @@ WHOLE = """\
 
 ## How to read it
 
-- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in leaderboard.csv. With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a teacher in the suite fine-tunes one per seed. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
-- Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
-- The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
-- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).
-- Gap closed: how much of the way from finetune on the same student to teacher base a method goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none.
-- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is corrected for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
+- A score is the mean over 3 seeds, times 100 (squad: as reported, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, the same resamples for all rows), and Student's t accounts for the small number of seeds. leaderboard.csv has both ends. With another teacher, methods may differ by more than the interval shows, however many seeds there are. To fine-tune one teacher per seed, set the teacher's `seeds` in the suite. A teacher has one seed, so its interval, if its predictions are stored, covers the examples only.
+- Constant answer: the best score of predicting one class for every example, with the class chosen by the labels; only classification tasks have one. † marks scores that are no better.
+- The average is over the tasks. Students of all sizes are ranked by it; equal printed averages share a rank. A row with a missing, failed or n/a cell has no average and no rank. Bold: the best of its student.
+- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, without the best and the worst quarter (rliable, arXiv 2108.13264).
+- Gap closed: the share of the gap between finetune on the same student and teacher base that a method closes, on the average; with Fieller's 95 % interval. It is omitted where the gap does not differ significantly from 0.
+- Behind the best: the paired difference from the best average of the same student, with an uncorrected 95 % interval; p is corrected for all pairs of the student. Methods in one group are not necessarily equal: more seeds may separate them.
 - Compression: parameters of teacher base over the student's, heads included.
-- Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. A teacher's own fine-tuning stands in its row and in no other.
+- Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks and seeds of the row. Fine-tuning a teacher counts in the teacher's row only.
 
 ## Where it comes from
 
@@ -378,7 +378,7 @@ def test_results_of_other_settings_are_counted_and_no_more(tmp_path):
     store.save(run_record(key="old", data_fingerprint="another", score=0.999))
     (tmp_path / "runs" / "half-done").mkdir()
     after = report(tmp_path).markdown
-    assert after == before + "- Not counted: 1 result of other settings in the same folder\n"
+    assert after == before + "- Not counted: 1 result with other settings in the same folder\n"
 
 
 def test_mixed_code_is_told(tmp_path):

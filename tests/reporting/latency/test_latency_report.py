@@ -100,7 +100,7 @@ def test_the_board_has_the_speed_up_of_one_named_shape(tmp_path):
 
 def test_the_board_says_that_its_control_is_off(tmp_path):
     times = TIMES | {"small (second copy)": 3_000_000}
-    assert "the A/A control is off there (1.500)" in board(tmp_path, latency_record(times=times)).markdown
+    assert "the A/A control differs from 1 there (1.500)" in board(tmp_path, latency_record(times=times)).markdown
 
 
 @pytest.mark.parametrize("latency", [None, SETTINGS.model_copy(update={"rounds": 20})], ids=["none", "others"])

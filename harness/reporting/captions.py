@@ -167,8 +167,8 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if gap := next((row.gap for row in students if row.gap), None):
         yield (
             f"Gap closed: the share of the gap between {gap.without} on the same student and teacher {gap.teacher} "
-            f"that a method closes, on the average{_of_seed(summary)}; with Fieller's 95 % interval. It is omitted where "
-            "the gap does not differ significantly from 0."
+            f"that a method closes, on the average{_of_seed(summary)}; with Fieller's 95 % interval. It is omitted "
+            "where the gap does not differ significantly from 0."
         )
     if summary.comparisons:
         yield (

@@ -30,7 +30,7 @@ def panels(summary: Summary) -> Safe:
 def _panel(title: str, unit: str, every: Sequence[Row], scores: Sequence[Statistic | None]) -> Safe:
     known = [score for score in scores if score]
     ends = [v for score in known for v in (score.mean, score.low, score.high) if v is not None]
-    scale = around(ends, 6, WIDTH - 6, room=0.03)
+    scale = around(ends, 6, WIDTH - 6, margin=0.03)
     ticks = scale.ticks(3)
     several = len({row.student for row in every if row.student}) > 1
     body = [

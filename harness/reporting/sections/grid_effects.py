@@ -1,4 +1,4 @@
-"""The section on a grid: the main effect of each of its options, and its best combination."""
+"""Report section on a grid: the main effect of each option, and the best combination."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from harness.reporting.sections.comparison import (
 )
 from harness.storage.records import PlanFile
 
-REFERENCE = "that of the option's first value (or, where that has no results, of the one in italics)"
+REFERENCE = "that of the option's first value (or, if that has no results, of the value in italics)"
 
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """For each grid, and each student."""
+    """Return a section for each grid and student."""
     return [
         section
         for method, labels in _grids(results.plan)
@@ -41,20 +41,20 @@ def harness_report_sections(results: Summary) -> list[Section]:
 
 
 def _grids(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
-    """(method, label -> what varies: option -> value), of every entry that has several rows."""
+    """Yield (method, label -> the varied options and their values) of every entry with several rows."""
     for entry in dict.fromkeys(row.entry for row in plan.rows.values()):
         rows = {label: row for label, row in plan.rows.items() if row.entry == entry}
         options = [{name: format_value(value) for name, value in row.options.items()} for row in rows.values()]
-        varied = [name for name in options[0] if len({each[name] for each in options}) > 1]
+        varied = [name for name in options[0] if len({values[name] for values in options}) > 1]
         if varied:
             labels = zip(rows, options, strict=True)
             method = next(iter(rows.values())).method
-            yield method, {label: {name: each[name] for name in varied} for label, each in labels}
+            yield method, {label: {name: values[name] for name in varied} for label, values in labels}
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A grid of one student: `rows` and what they vary in, by label."""
+    """A grid of one student: its `rows`, and their `settings` of the varied options, by label."""
 
     rows: Mapping[str, Row]
     settings: Mapping[str, Mapping[str, str]]
@@ -65,7 +65,7 @@ class _Grid:
         return list(next(iter(self.settings.values())))
 
     def crossed(self, option: str) -> dict[str, dict[tuple[str, ...], Row]]:
-        """Value of `option` -> values of all others -> row."""
+        """Return value of `option` -> values of all other options -> row."""
         values: dict[str, dict[tuple[str, ...], Row]] = {}
         for label, row in self.rows.items():
             others = tuple(value for name, value in self.settings[label].items() if name != option)
@@ -75,12 +75,18 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Balanced:
-    """What is compared of an option on one scope: value -> its scores in the combinations of the others that are
-    complete for every value that is there at all. `of` is how many combinations there are."""
+    """Balanced scores of an option on one scope.
+
+    Attributes:
+        scores: value -> its scores, over the combinations of the other options that are complete for every value that
+            has any results.
+        used: number of these combinations.
+        total: number of all combinations.
+    """
 
     scores: Mapping[str, list[Scores]]
     used: int
-    of: int
+    total: int
 
 
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
@@ -113,46 +119,46 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
 
 def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], Row]], scope: Scope) -> _Balanced:
     known = {
-        value: {others: found for others, row in cells.items() if (found := scope.scores(row))}
+        value: {others: scores for others, row in cells.items() if (scores := scope.scores(row))}
         for value, cells in crossed.items()
     }
-    there = [cells for cells in known.values() if cells]
+    with_results = [cells for cells in known.values() if cells]
     all_others = list(dict.fromkeys(others for cells in crossed.values() for others in cells))
-    common = [others for others in all_others if there and all(others in cells for cells in there)]
+    common = [others for others in all_others if with_results and all(others in cells for cells in with_results)]
     scores = {value: [cells[others] for others in common] if cells else [] for value, cells in known.items()}
     return _Balanced(scores, len(common), len(all_others))
 
 
 def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[ComparisonLine]:
-    """A line for each value; the first that has scores is what the others are compared with."""
+    """Yield a line for each value; the first value with scores is the reference."""
     values = list(grid.crossed(option))
     lead = balanced[grid.scopes[0].name].scores
     first = next((value for value in values if lead[value]), values[0])
-    reference = {name: found.scores[first] for name, found in balanced.items()}
+    reference = {name: scope.scores[first] for name, scope in balanced.items()}
     for value in values:
         rows = grid.crossed(option)[value].values()
         words = {scope.name: missing_word(rows, scope) for scope in grid.scopes}
-        own = {name: found.scores[value] for name, found in balanced.items()}
-        yield compare((option, value), own, None if value == first else reference, words)
+        scores = {name: scope.scores[value] for name, scope in balanced.items()}
+        yield compare((option, value), scores, None if value == first else reference, words)
 
 
 def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
-    """What is left out, so that all values are compared over the same combinations."""
-    short: dict[str, list[str]] = {}
-    for name, found in balanced.items():
-        if found.used < found.of:
-            short.setdefault(f"{found.used} of {found.of}", []).append(name)
-    if not short:
+    """Say how many combinations are left out so that all values are compared over the same ones."""
+    reduced: dict[str, list[str]] = {}
+    for name, scope in balanced.items():
+        if scope.used < scope.total:
+            reduced.setdefault(f"{scope.used} of {scope.total}", []).append(name)
+    if not reduced:
         return []
-    counts = "; ".join(f"{count} ({', '.join(names)})" for count, names in short.items())
+    counts = "; ".join(f"{count} ({', '.join(names)})" for count, names in reduced.items())
     return [
-        f"`{option}` is compared over {counts} combinations of the other options: those in which every value that is "
-        "compared has all its results."
+        f"`{option}` is compared over {counts} combinations of the other options: those that are complete for every "
+        "compared value."
     ]
 
 
 def _combinations(grid: _Grid) -> list[ComparisonLine]:
-    """Each combination against the first."""
+    """Compare each combination with the first."""
     first = next(iter(grid.rows.values()))
     reference = {scope.name: paired_once(scope.scores(first)) for scope in grid.scopes}
     return [
@@ -167,32 +173,33 @@ def _combinations(grid: _Grid) -> list[ComparisonLine]:
 
 
 def _best(results: Summary, grid: _Grid) -> Iterator[str]:
-    """By the printed score, as the board ranks."""
+    """Describe the combination with the best printed score, by which the board ranks too."""
     lead = grid.scopes[0]
-    scores = {label: found for label, row in grid.rows.items() if (found := lead.scores(row))}
+    scores = {label: row_scores for label, row in grid.rows.items() if (row_scores := lead.scores(row))}
     if not scores:
-        yield "No combination has all its results yet."
+        yield "No combination is complete yet."
         return
     sign = 1 if lead.higher_is_better else -1
-    means = {label: sign * round(mean(found), 1) for label, found in scores.items()}
+    means = {label: sign * round(mean(row_scores), 1) for label, row_scores in scores.items()}
     order = sorted(scores, key=lambda label: -means[label])
     best = order[0]
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())
-    level = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
-    shared = f", level with {join_names(level)}" if level else ""
+    tied = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
+    shared = f", tied with {join_names(tied)}" if tied else ""
     yield (
-        f"Of {len(scores)} combinations with all results: **{settings}** (`{best}`), {lead.name} "
+        f"Of {len(scores)} complete combinations: **{settings}** (`{best}`), {lead.name} "
         f"{sign * means[best]:.1f}{shared}."
     )
     differences = {label: effect([scores[best]], [scores[label]]) for label in order[1:]}
     others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
     for label in dict.fromkeys(others.values()):
         if label in differences:
-            what = " and ".join(what for what, other in others.items() if other == label)
-            yield f"- against {what}, `{label}`: {format_effect(differences[label])}"
-    open_ = [f"`{label}`" for label, found in differences.items() if not found.clear]
+            roles = " and ".join(role for role, other in others.items() if other == label)
+            yield f"- against {roles}, `{label}`: {format_effect(differences[label])}"
+    similar = [f"`{label}`" for label, difference in differences.items() if not difference.clear]
     if len(results.plan.seeds) < 2:
-        yield "With one seed nothing tells how sure this is."
-    elif open_:
-        yield f"Not told apart from it, since the interval of the difference holds 0: {join_names(open_)}."
-    yield "It was chosen for its score among many, so its lead is likely to be smaller with other seeds."
+        yield "One seed does not show how certain this is."
+    elif similar:
+        names = join_names(similar)
+        yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
+    yield "It was selected by its score, so its lead is likely to be smaller with other seeds."

@@ -1,4 +1,4 @@
-"""The section on variants of a method, such as an ablation: each against the full method."""
+"""Report section on variants of a method, such as ablations: each compared with the full method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.storage.records import PlanFile, PlannedRow
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """For each method with variants, and each student."""
+    """Return a section for each method with variants and each student."""
     return [
         section
         for method, labels in _families(results.plan)
@@ -33,9 +33,9 @@ def harness_report_sections(results: Summary) -> list[Section]:
 
 
 def _families(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
-    """(method, label -> the settings in which it differs), the full method first, which differs in none.
+    """Yield (method, label -> the settings that differ from the full method). The full method comes first.
 
-    The full method is the entry that sets no option of its own, or else the first. Cells of a grid are not variants.
+    The full method is the entry that sets no options, otherwise the first entry. Rows of a grid are not variants.
     """
     entries = [row.entry for row in plan.rows.values()]
     single = {label: row for label, row in plan.rows.items() if entries.count(row.entry) == 1}
@@ -58,7 +58,7 @@ def _differences(row: PlannedRow, full: PlannedRow) -> dict[str, str]:
 
 
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
-    """None for a student that has not both the full method and a variant."""
+    """Return None for a student without the full method or without a variant."""
     first = next(iter(labels))
     rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
     scopes = compared_scopes(results, list(rows.values()))
@@ -68,10 +68,10 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
     lines = []
     for label in labels:
         if label in rows:
-            own = {scope.name: paired_once(scope.scores(rows[label])) for scope in scopes}
+            scores = {scope.name: paired_once(scope.scores(rows[label])) for scope in scopes}
             names = (label, ", ".join(f"{name}: {value}" for name, value in labels[label].items()))
             words = {scope.name: missing_word([rows[label]], scope) for scope in scopes}
-            lines.append(compare(names, own, None if label == first else full, words))
+            lines.append(compare(names, scores, None if label == first else full, words))
     reference = f"the same student's with `{first}`"
     text = [
         table(["label", "what differs"], lines, scopes),

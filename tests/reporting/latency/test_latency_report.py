@@ -56,7 +56,7 @@ def test_the_table(tmp_path):
 def test_a_control_that_differs_is_told_above_its_tables(value):
     times = TIMES | {"small (second copy)": int(2_000_000 * value)}
     text = markdown("demo", [latency_record(times=times)])
-    mark, table = text.index("**A/A DIFFERS**: two copies of one model are told apart in eager"), text.index("| ")
+    mark, table = text.index("**A/A DIFFERS**: two copies of one model differ significantly in eager"), text.index("| ")
     assert mark < table
     assert "in 2 of 2 cases" in text
     assert f"batch 8 of 32 tokens: {value:.3f} [{value:.3f}, {value:.3f}]" in text
@@ -68,7 +68,7 @@ def test_other_limits_are_told():
     text = markdown("demo", [few])
     assert "**NO INTERVALS**" in text
     assert "over after 3 of 10 rounds" in text
-    assert "in 6 of 6 cases the median still moved" in text
+    assert "in 6 of 6 cases the median was still changing" in text
     assert row(text, "1", "32", "small")[3] == "3*"
     assert row(text, "1", "32", "small")[8] == "–"
 
@@ -309,7 +309,7 @@ def test_an_invalid_control_marks_its_backend_alone():
         for t in record.timings
     ]
     text = markdown("demo", [record.model_copy(update={"timings": wrong})])
-    assert "- **A/A DIFFERS**: two copies of one model are told apart in onnx" in text.partition("### eager")[0]
+    assert "- **A/A DIFFERS**: two copies of one model differ significantly in onnx" in text.partition("### eager")[0]
     eager, onnx = text.partition("### eager")[2].split("### onnx")
     assert "A/A DIFFERS" not in eager
     assert onnx.index("A/A DIFFERS") < onnx.index("| ")

@@ -49,12 +49,12 @@ def test_the_best_combination(tmp_path):
     made(tmp_path, ROWS, SCORES)
     shown = study(tmp_path)
     assert (
-        "Of 4 combinations with all results: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5."
+        "Of 4 complete combinations: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5."
         in shown
     )
     assert "against the first combination and the next best, `kd-loss=mse,map=uniform`: +1.5 [+0.3, +2.7]" in shown
-    assert "Not told apart" not in shown
-    assert "Without all results" not in shown
+    assert "Not significantly different" not in shown
+    assert "Rows with missing results" not in shown
 
 
 def test_the_data_say_the_same_unrounded(tmp_path):
@@ -81,8 +81,8 @@ def test_an_effect_is_over_combinations_that_every_value_has(tmp_path):
     assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
     assert map_[2:4] == ["61.0", "-10.0 [-10.0, -10.0]"]
     assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
-    assert "Of 3 combinations with all results" in shown
-    assert "Without all results: `kd-loss=kl,map=last` (missing on rte)." in shown
+    assert "Of 3 complete combinations" in shown
+    assert "Rows with missing results: `kd-loss=kl,map=last` (missing on rte)." in shown
 
 
 def test_a_value_that_has_nothing_is_left_out_and_takes_nothing_from_the_others(tmp_path):
@@ -125,8 +125,8 @@ def test_nothing_in_common_is_no_effect(tmp_path):
 def test_nothing_run_yet(tmp_path):
     made(tmp_path, ROWS, {cell: [None] * 3 for cell in SCORES})
     shown = study(tmp_path)
-    assert "No combination has all its results yet." in shown
-    assert "Without all results: `kd-loss=mse,map=uniform` (missing), " in shown
+    assert "No combination is complete yet." in shown
+    assert "Rows with missing results: `kd-loss=mse,map=uniform` (missing), " in shown
     assert not (tmp_path / "sections").exists()
 
 
@@ -135,7 +135,7 @@ def test_one_seed_without_predictions_has_no_intervals_and_says_so(tmp_path):
     shown = study(tmp_path)
     assert table(shown)[2][2:4] == ["66.5", "+1.5"]
     assert "does not say what other seeds would do" in shown
-    assert "With one seed nothing tells how sure this is." in shown
+    assert "One seed does not show how certain this is." in shown
     assert "[" not in shown
 
 
@@ -144,9 +144,9 @@ def test_combinations_that_print_the_same_are_level(tmp_path):
     same |= {("rte", "kd-loss=kl,map=last", "small"): SCORES["rte", "kd-loss=kl,map=uniform", "small"]}
     made(tmp_path, ROWS, SCORES | same)
     shown = study(tmp_path)
-    assert "average 72.5, level with `kd-loss=kl,map=last`." in shown
+    assert "average 72.5, tied with `kd-loss=kl,map=last`." in shown
     assert "- against the next best, `kd-loss=kl,map=last`: 0.0 [0.0, 0.0]" in shown
-    assert "Not told apart from it, since the interval of the difference holds 0: `kd-loss=kl,map=last`." in shown
+    assert "Not significantly different from it, because the interval of the difference includes 0: `kd-loss=kl,map=last`." in shown
 
 
 def test_where_less_is_better_the_best_has_least(tmp_path):

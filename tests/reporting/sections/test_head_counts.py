@@ -107,4 +107,4 @@ def test_what_is_missing_is_named_with_its_student(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "kd", "big"): [0.6, None, 0.6]}, shapes=SHAPES)
     assert table(shown(tmp_path))[1][3] == "missing"
     assert table(shown(tmp_path))[2][3:5] == ["70.0", "–"]
-    assert "Without all results: `kd on big` (missing on rte)." in shown(tmp_path)
+    assert "Rows with missing results: `kd on big` (missing on rte)." in shown(tmp_path)

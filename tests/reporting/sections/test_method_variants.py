@@ -63,7 +63,7 @@ def test_what_is_not_complete_is_in_no_mean_but_on_the_tasks_that_are(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "less", "small"): [0.5, None, 0.5]})
     assert table(shown(tmp_path))[2][2:] == ["missing", "missing", "-2.0 [-4.5, +0.5]", "missing"]
     assert table(shown(tmp_path))[3][3] == "-5.0 [-5.0, -5.0]"
-    assert "Without all results: `less` (missing on rte)." in shown(tmp_path)
+    assert "Rows with missing results: `less` (missing on rte)." in shown(tmp_path)
 
 
 def test_without_the_full_method_there_is_no_difference(tmp_path):

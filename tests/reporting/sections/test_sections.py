@@ -92,7 +92,7 @@ def test_sections_of_one_name_share_a_file(tmp_path):
     ("answer", "words"),
     [
         (lambda results: 1 / 0, "ZeroDivisionError"),
-        (lambda results: None, "a list of harness.api.report.Section is needed, found None"),
+        (lambda results: None, "expected a list of harness.api.report.Section, got None"),
         (lambda results: ["text"], "found ['text']"),
         (lambda results: [Section("A", "text", "a/b", [{"n": 1}])], "found 'a/b'"),
     ],

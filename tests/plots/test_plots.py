@@ -175,7 +175,7 @@ def test_one_seed_says_what_it_has_not(tmp_path):
     drawn = plots(fill(tmp_path / "bare", plan(seeds=1)))
     assert {plot.marks for plot in drawn.values()} == {"PRELIMINARY"}
     assert all("PRELIMINARY" in texts(plot) and "(PRELIMINARY)" in plot.alt for plot in drawn.values())
-    assert "There are no intervals: one seed does not tell them." in drawn["pareto"].caption
+    assert "There are no intervals: one seed is not enough." in drawn["pareto"].caption
     assert "interval" not in drawn["tasks"].alt
     answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
     assert "Bars: 95 % intervals, given this teacher." in answered["pareto"].caption

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 MARGIN = 0.3
 """Distance from the left edge to the first point."""
 
-TO_LABEL = 0.22
+LABEL_GAP = 0.22
 """Distance from the rightmost point of a column to its labels."""
 
-CLOSE = 0.1
+POINT_GAP = 0.1
 """Points closer than this share a group; the points of a group are this far apart."""
 
-MOST = 0.9
+MAX_GROUP_WIDTH = 0.9
 """Maximum width of a group."""
 
 
@@ -27,13 +27,13 @@ class PlacedPoint:
         at: its coordinate.
         group: number of its group of points with about the same cost.
         end: right end of its interval, or `at`.
-        beside: whether it is moved to the right of its cost.
+        shifted: whether it is moved to the right of its cost.
     """
 
     at: float
     group: int
     end: float
-    beside: bool
+    shifted: bool
 
 
 def place_points(
@@ -47,13 +47,13 @@ def place_points(
     low, high = math.log10(min(cost[1] for cost in costs)), math.log10(max(cost[2] for cost in costs))
     if high - low < 0.1:
         low, high = low - 0.05, high + 0.05
-    right = MOST + TO_LABEL + longest
+    right = MAX_GROUP_WIDTH + LABEL_GAP + longest
     inch = (high - low) / (breadth - MARGIN - right)
     limits = (low - MARGIN * inch, high + right * inch)
     values, ends = ([(math.log10(cost[end]) - limits[0]) / inch for cost in costs] for end in (0, 2))
     placed: dict[int, PlacedPoint] = {}
     for number, members in enumerate(_groups(values)):
-        step = min(CLOSE, MOST / len(members))
+        step = min(POINT_GAP, MAX_GROUP_WIDTH / len(members))
         for position, index in enumerate(members):
             at = values[members[0]] + position * step
             placed[index] = PlacedPoint(at, number, at if position else ends[index], position > 0)
@@ -64,7 +64,7 @@ def _groups(at: Sequence[float]) -> Iterator[list[int]]:
     """Yield the groups from left to right, as indices of points that are close to the first point of the group."""
     group: list[int] = []
     for index in sorted(range(len(at)), key=lambda index: (at[index], index)):
-        if group and at[index] - at[group[0]] > CLOSE:
+        if group and at[index] - at[group[0]] > POINT_GAP:
             yield sorted(group)
             group = []
         group.append(index)
@@ -82,10 +82,10 @@ def label_columns(points: Sequence[PlacedPoint], lengths: Sequence[float]) -> It
     members: list[int] = []
     for group in sorted(by_group):
         members += by_group[group]
-        left = max(max(points[index].at, points[index].end) for index in members) + TO_LABEL
+        left = max(max(points[index].at, points[index].end) for index in members) + LABEL_GAP
         following = [points[index].at for index in by_group.get(group + 1, ())]
         longest = max(lengths[index] for index in members)
-        if not following or left + longest + CLOSE < min(following):
+        if not following or left + longest + POINT_GAP < min(following):
             yield left, members
             members = []
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.analysis.student_t import Floats
 from harness.api.events import LossPoint
 
-MOST = 60
+MAX_POINTS = 60
 """Maximum number of points of a stage; of more, neighbouring points are averaged."""
 
 
@@ -55,7 +55,7 @@ def curve(seeds: Sequence[Sequence[LossPoint]]) -> Curve | None:
 
 
 def _thinned(stage: Stage) -> Stage:
-    """Average neighbouring points, so that at most `MOST` are left."""
-    parts = np.array_split(np.arange(len(stage.steps)), min(MOST, len(stage.steps)))
+    """Average neighbouring points, so that at most `MAX_POINTS` are left."""
+    parts = np.array_split(np.arange(len(stage.steps)), min(MAX_POINTS, len(stage.steps)))
     losses = np.stack([stage.losses[:, part].mean(axis=1) for part in parts], axis=1)
     return Stage(np.array([stage.steps[part[-1]] for part in parts]), losses)

@@ -123,7 +123,7 @@ def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet
     _draw_front(axes, scatter)
     inch = (limits[1] - limits[0]) / BREADTH
     for point, place in zip(scatter.points, placed, strict=True):
-        _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.beside)
+        _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.shifted)
     _draw_labels(axes, scatter, placed, lengths)
     return sheet
 

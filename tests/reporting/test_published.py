@@ -310,8 +310,8 @@ def test_invalid_file_is_reported_only_by_suites_that_select_it(plugin, small):
         assert str(plugin) in problem.message
         assert "`published`" in problem.message
     for chosen, sources in (("false", []), ("[distilbert-readme]", ["distilbert-readme"])):
-        suite = load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
-        assert [source.name for source in suite.published] == sources
+        loaded = load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
+        assert [source.name for source in loaded.suite.published] == sources
 
 
 def test_list_of_sources_skips_an_invalid_file_with_a_warning(plugin, capsys):

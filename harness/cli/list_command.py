@@ -108,9 +108,9 @@ def _options(method: type[Method]) -> str:
 
 def _defaults(method: type[Method]) -> dict[str, str]:
     """Of each option, as a suite spells it."""
-    from harness.reporting.formatting import word
+    from harness.reporting.formatting import format_value
 
-    return {name: word(value) for name, value in method.Config().model_dump(mode="json").items()}
+    return {name: format_value(value) for name, value in method.Config().model_dump(mode="json").items()}
 
 
 def _explain(name: str, host: Host) -> None:

@@ -1,6 +1,6 @@
-"""The plots of a report, as PNG and SVG: a function of the numbers alone, so the same results give the same bytes.
+"""Plots of a report, as PNG and SVG. The same results give the same bytes.
 
-matplotlib is imported where plots are drawn and nowhere else, and its state is left as it was.
+matplotlib is imported only when plots are drawn, and its global settings are restored afterwards.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from harness.analysis.summary import Summary
 
 FOLDER = "plots"
-"""Below the results: where the plots go."""
+"""Folder of the plots, relative to the results."""
 
 ENDINGS = ("png", "svg")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that is drawn. `files` has it by the ending of a file; `title`, `marks` (what limits the claim of the
-    board) and `caption` stand in the picture, too."""
+    """A drawn plot. `files` maps a file ending to its bytes. The image includes `title`, `caption` and `marks`, the
+    board's limitations."""
 
     name: str
     title: str
@@ -32,27 +32,27 @@ class Plot:
 
     @property
     def alt(self) -> str:
-        """What the picture shows, for whom it is not shown to."""
+        """The alternative text of the image."""
         return f"{self.title}{f' ({self.marks})' if self.marks else ''}. {self.caption}"
 
 
 def draw(summary: Summary) -> tuple[Plot, ...]:
-    """All that there is to show: ``pareto`` (and ``pareto-2``, ... of further machines), ``tasks``, and ``learning``
-    (``learning-2``, ... of further students)."""
-    from harness.plots import learning_figure, pareto_figure, scores_figure  # matplotlib, which takes half a second
-    from harness.plots.plot_style import as_ours
+    """Draw the plots that have data: ``pareto`` (``pareto-2``, ... for further machines), ``tasks``, and ``learning``
+    (``learning-2``, ... for further students)."""
+    from harness.plots import learning_figure, pareto_figure, scores_figure  # matplotlib is slow to import
+    from harness.plots.plot_style import harness_style
 
-    with as_ours():
+    with harness_style():
         sheets = [*pareto_figure.sheets(summary), *scores_figure.sheets(summary), *learning_figure.sheets(summary)]
         return tuple(Plot(sheet.name, sheet.title, sheet.marks, sheet.caption, sheet.files()) for sheet in sheets)
 
 
-def there(folder: Path) -> Iterator[Path]:
-    """The plots below the results in `folder`, of whatever report."""
+def existing_files(folder: Path) -> Iterator[Path]:
+    """Yield the plots in the results `folder`, of any earlier report."""
     for ending in ENDINGS:
         yield from (folder / FOLDER).glob(f"*.{ending}")
 
 
 def files(plots: Sequence[Plot]) -> dict[Path, bytes]:
-    """What is to be written, by its path below the results."""
+    """Return the files to write: path relative to the results -> bytes."""
     return {Path(FOLDER) / f"{plot.name}.{ending}": content for plot in plots for ending, content in plot.files.items()}

@@ -1,4 +1,4 @@
-"""What stands on the horizontal axis of a Pareto plot."""
+"""Costs for the horizontal axis of a Pareto plot: speed-up or parameters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from harness.analysis.speed_up import SpeedUp
 from harness.analysis.summary import Row, Statistic, Summary
 
 Interval = tuple[float, float, float]
-"""A value and the ends of its interval, which are the value itself where it has none."""
+"""A value and the ends of its interval; without an interval both ends equal the value."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row costs.
+    """A cost of rows.
 
     Attributes:
-        title: what the plot is of.
-        axis: the axis's label.
-        unit: behind each number of the axis.
-        more_is_better: whether a higher number is the better one.
-        better: the word for it.
-        lacking: why a row that `of` gives None for is not shown.
+        title: title of the plot.
+        axis: label of the axis.
+        unit: suffix of the tick labels.
+        more_is_better: whether a higher value is better.
+        better: the word for a better cost, such as "faster".
+        lacking: why a row without a cost is not shown.
+        of: returns the cost of a row; None if it is not known.
     """
 
     title: str
@@ -36,22 +37,22 @@ class Cost:
     of: Callable[[Row], Interval | None]
 
     def loss(self, cost: Interval, score: Statistic, higher_is_better: bool) -> Loss:
-        """A row's cost and average score as numbers of which less is better."""
+        """Return cost and average score as numbers to minimise."""
         return -cost[0] if self.more_is_better else cost[0], -score.mean if higher_is_better else score.mean
 
 
 def costs(summary: Summary) -> list[Cost]:
-    """One for each machine that measured speed-ups; without any, the parameters."""
+    """Return a cost for each machine with speed-ups; without any, the number of parameters."""
     return [_speed_up(column) for column in summary.speed_ups] or [PARAMETERS]
 
 
 def _speed_up(column: SpeedUp) -> Cost:
     def of(row: Row) -> Interval | None:
-        found = column.of.get((row.role, row.student or row.label))
-        if found is None:
+        ratio = column.of.get((row.role, row.student or row.label))
+        if ratio is None:
             return None
-        low, high = (found.median if end is None else end for end in (found.low, found.high))
-        return found.median, low, high
+        low, high = (ratio.median if end is None else end for end in (ratio.low, ratio.high))
+        return ratio.median, low, high
 
     return Cost(
         title=f"average score against speed-up ({column.label}, {column.hardware.name})",
@@ -65,7 +66,7 @@ def _speed_up(column: SpeedUp) -> Cost:
 
 
 def _millions(row: Row) -> Interval | None:
-    """From the least to the most over the tasks, whose heads differ."""
+    """Return the parameters in millions: the geometric mean and range over the tasks, whose heads differ in size."""
     if row.parameters is None:
         return None
     least, most = (number / 1e6 for number in row.parameters)
@@ -74,7 +75,7 @@ def _millions(row: Row) -> Interval | None:
 
 PARAMETERS = Cost(
     title="average score against parameters (latency was not measured)",
-    axis="parameters in millions, with the head (logarithmic)",
+    axis="parameters in millions, including the head (logarithmic)",
     unit="",
     more_is_better=False,
     better="smaller",

@@ -1,4 +1,4 @@
-"""Where points and labels go, so that none covers another. All in inches from the axes' lower left corner."""
+"""Placement of points and labels without overlap, in inches from the lower left corner of the axes."""
 
 from __future__ import annotations
 
@@ -7,96 +7,102 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MARGIN = 0.3
-"""Left of the first point."""
+"""Distance from the left edge to the first point."""
 
-TO_LABEL = 0.22
-"""From the last point of a column to its labels."""
+LABEL_GAP = 0.22
+"""Distance from the rightmost point of a column to its labels."""
 
-CLOSE = 0.1
-"""Points nearer than that are set side by side, this far apart."""
+POINT_GAP = 0.1
+"""Points closer than this share a group; the points of a group are this far apart."""
 
-MOST = 0.9
-"""Between the first and the last point that are set side by side."""
+MAX_GROUP_WIDTH = 0.9
+"""Maximum width of a group."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a point is set: `at`, and in which group of points that share a cost; `end`: of its interval, or `at`.
-    `beside`: whether it is to the right of where it belongs."""
+class PlacedPoint:
+    """Horizontal placement of a point.
+
+    Attributes:
+        at: its coordinate.
+        group: number of its group of points with about the same cost.
+        end: right end of its interval, or `at`.
+        shifted: whether it is moved to the right of its cost.
+    """
 
     at: float
     group: int
     end: float
-    beside: bool
+    shifted: bool
 
 
-def places(
+def place_points(
     costs: Sequence[tuple[float, float, float]], breadth: float, longest: float
-) -> tuple[tuple[float, float], list[Place]]:
-    """Limits of a logarithmic axis (as logarithms), and the places of points on it, in the order given.
+) -> tuple[tuple[float, float], list[PlacedPoint]]:
+    """Return the limits of a logarithmic axis (as log10), and the placement of each point, in the order of `costs`.
 
-    `costs` are value, low, high; of those that are close, the first given keeps its place, and the others stand to the
-    right of it. To the right of all there is room for labels that are `longest`.
+    `costs` are (value, low, high). The first point of a group keeps its coordinate; the others are moved to its right.
+    `breadth` is the width of the axes; labels of length `longest` fit to the right of all points.
     """
     low, high = math.log10(min(cost[1] for cost in costs)), math.log10(max(cost[2] for cost in costs))
     if high - low < 0.1:
         low, high = low - 0.05, high + 0.05
-    right = MOST + TO_LABEL + longest
+    right = MAX_GROUP_WIDTH + LABEL_GAP + longest
     inch = (high - low) / (breadth - MARGIN - right)
     limits = (low - MARGIN * inch, high + right * inch)
-    own, ends = ([(math.log10(cost[end]) - limits[0]) / inch for cost in costs] for end in (0, 2))
-    found: dict[int, Place] = {}
-    for number, members in enumerate(_groups(own)):
-        step = min(CLOSE, MOST / len(members))
-        for place, index in enumerate(members):
-            at = own[members[0]] + place * step
-            found[index] = Place(at, number, at if place else ends[index], place > 0)
-    return limits, [found[index] for index in range(len(costs))]
+    values, ends = ([(math.log10(cost[end]) - limits[0]) / inch for cost in costs] for end in (0, 2))
+    placed: dict[int, PlacedPoint] = {}
+    for number, members in enumerate(_groups(values)):
+        step = min(POINT_GAP, MAX_GROUP_WIDTH / len(members))
+        for position, index in enumerate(members):
+            at = values[members[0]] + position * step
+            placed[index] = PlacedPoint(at, number, at if position else ends[index], position > 0)
+    return limits, [placed[index] for index in range(len(costs))]
 
 
 def _groups(at: Sequence[float]) -> Iterator[list[int]]:
-    """Indices of places that are close to the first of their group, from left to right."""
+    """Yield the groups from left to right, as indices of points that are close to the first point of the group."""
     group: list[int] = []
     for index in sorted(range(len(at)), key=lambda index: (at[index], index)):
-        if group and at[index] - at[group[0]] > CLOSE:
+        if group and at[index] - at[group[0]] > POINT_GAP:
             yield sorted(group)
             group = []
         group.append(index)
     yield sorted(group)
 
 
-def columns(found: Sequence[Place], lengths: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
-    """Columns of labels of such lengths: where each begins, and the points that it names.
+def label_columns(points: Sequence[PlacedPoint], lengths: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
+    """Yield columns of labels with these `lengths`: the left edge, and the indices of the points that it labels.
 
-    A group has a column of its own if there is room before the next one; else it shares that one's.
+    A group has its own column if the labels fit before the next group; otherwise it shares the next group's column.
     """
     by_group: dict[int, list[int]] = {}
-    for index, place in enumerate(found):
-        by_group.setdefault(place.group, []).append(index)
+    for index, point in enumerate(points):
+        by_group.setdefault(point.group, []).append(index)
     members: list[int] = []
     for group in sorted(by_group):
         members += by_group[group]
-        left = max(max(found[index].at, found[index].end) for index in members) + TO_LABEL
-        following = [found[index].at for index in by_group.get(group + 1, ())]
+        left = max(max(points[index].at, points[index].end) for index in members) + LABEL_GAP
+        following = [points[index].at for index in by_group.get(group + 1, ())]
         longest = max(lengths[index] for index in members)
-        if not following or left + longest + CLOSE < min(following):
+        if not following or left + longest + POINT_GAP < min(following):
             yield left, members
             members = []
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places in the order of those wanted (ascending), at least `gap` apart, that move least (in squares).
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return coordinates at least `gap` apart, in the order of `wanted` (ascending), with least squared displacement.
 
-    They lie from `low` to `high` if there is room. With ``i * gap`` taken off the i-th place, to be far enough apart is
-    to be ascending: the nearest such places are found by pooling neighbours that are not (isotonic regression).
+    They are within `low` and `high` if they fit. After subtracting ``i * gap`` from the i-th coordinate, the gap
+    becomes monotonicity, so that pool-adjacent-violators (isotonic regression) finds the optimum.
     """
-    blocks: list[tuple[float, int]] = []  # mean, how many
-    for index, place in enumerate(wanted):
-        mean, count = place - index * gap, 1
+    blocks: list[tuple[float, int]] = []  # mean, number of coordinates
+    for index, coordinate in enumerate(wanted):
+        mean, count = coordinate - index * gap, 1
         while blocks and blocks[-1][0] > mean:
-            before, number = blocks.pop()
-            mean, count = (before * number + mean * count) / (number + count), number + count
+            previous, size = blocks.pop()
+            mean, count = (previous * size + mean * count) / (size + count), size + count
         blocks.append((mean, count))
     most = max(low, high - (len(wanted) - 1) * gap)
     free = [min(max(mean, low), most) for mean, count in blocks for _ in range(count)]
-    return [place + index * gap for index, place in enumerate(free)]
+    return [coordinate + index * gap for index, coordinate in enumerate(free)]

@@ -1,4 +1,4 @@
-"""The total loss over the steps: for each student a figure, for each task a panel, for each method a line."""
+"""Learning curves, the total loss over steps: a figure per student, a panel per task, a line per method."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis.summary import Row, Summary
 from harness.api.events import LossPoint
 from harness.plots.loss_curves import Curve, curve
-from harness.plots.plot_style import FAINT, WIDTH, Look, Sheet, grid, left_out, logarithmic, look, short, widths
+from harness.plots.plot_style import (
+    FAINT,
+    WIDTH,
+    RowStyle,
+    Sheet,
+    grid,
+    row_style,
+    rows_left_out,
+    set_log_ticks,
+    shorten,
+    text_widths,
+)
 from harness.storage.records import RunRecord
 
 LEFT, APART = 0.5, 0.5
-"""Inches, left of the first panel and between two."""
+"""Inches left of the first panel, and between two panels."""
 
 PANEL, ABOVE, BELOW = 1.75, 0.28, 0.4
-"""Inches: a panel's height, and what is above and below it."""
+"""Height of a panel, and of the space above and below it, in inches."""
 
 TYPE, ENTRY, HANDLE = 8, 0.18, 0.65
-"""Of the legend: points of type; inches of a line, and of what stands beside a name."""
+"""Of the legend: font size in points; height of an entry and width of its handle in inches."""
 
 Panels = Mapping[str, Mapping[str, Curve]]
 """Task -> label -> curve."""
@@ -32,7 +43,7 @@ Cell = tuple[str, str, str]
 
 
 def sheets(summary: Summary) -> Iterator[Sheet]:
-    """One for each student whose runs tell their losses."""
+    """Yield a sheet for each student whose runs have logged losses."""
     drawn, losses = 0, _losses(summary)
     for student in summary.plan.students:
         panels = _panels(summary, student, losses)
@@ -42,25 +53,25 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
 
 
 def _losses(summary: Summary) -> Mapping[Cell, list[list[LossPoint]]]:
-    """Of the runs that the plan asks for and that are done, seed by seed."""
-    done = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
-    found: dict[Cell, list[list[LossPoint]]] = {}
+    """Return the losses of the planned runs that are completed, by cell, seed by seed."""
+    completed = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
+    losses: dict[Cell, list[list[LossPoint]]] = {}
     for run in summary.plan.runs:
-        if run.key in done:
-            found.setdefault((run.task, run.label, run.student), []).append(done[run.key])
-    return found
+        if run.key in completed:
+            losses.setdefault((run.task, run.label, run.student), []).append(completed[run.key])
+    return losses
 
 
 def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[LossPoint]]]) -> Panels:
-    """Of the cells that are complete, and only of them: what is shown is shown of all seeds."""
+    """Return the curves of complete cells only, so that every curve covers all seeds."""
     rows = {row.label: row for row in summary.students if row.student == student}
     panels: dict[str, dict[str, Curve]] = {}
     for task in summary.plan.tasks:
         for label, row in rows.items():
             if row.cells[task.name].state not in ("missing", "failed"):
-                found = curve(losses.get((task.name, label, student), []))
-                if found:
-                    panels.setdefault(task.name, {})[label] = found
+                averaged = curve(losses.get((task.name, label, student), []))
+                if averaged:
+                    panels.setdefault(task.name, {})[label] = averaged
     return panels
 
 
@@ -69,7 +80,7 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     shown = [row for row in rows if any(row.label in curves for curves in panels.values())]
     across, down = grid(len(panels))
     panel = ABOVE + PANEL + BELOW
-    columns = max(1, int((WIDTH - LEFT) / (max(widths([short(row.label) for row in shown], TYPE)) + HANDLE)))
+    columns = max(1, int((WIDTH - LEFT) / (max(text_widths([shorten(row.label) for row in shown], TYPE)) + HANDLE)))
     lines = -(-len(shown) // columns)
     sheet = Sheet(
         summary, name, f"training loss of {student}", _caption(summary, rows, panels), down * panel + ENTRY * lines
@@ -77,52 +88,52 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     width = (WIDTH - LEFT + APART - 0.15) / across
     for index, (task, curves) in enumerate(panels.items()):
         axes = sheet.axes(LEFT + index % across * width, index // across * panel + ABOVE, width - APART, PANEL)
-        _panel(axes, task, [(look(row, summary), curves[row.label]) for row in shown if row.label in curves])
+        _panel(axes, task, [(row_style(row, summary), curves[row.label]) for row in shown if row.label in curves])
     _legend(sheet, summary, shown, columns, down * panel)
     return sheet
 
 
 def _caption(summary: Summary, rows: Sequence[Row], panels: Panels) -> str:
     several = len(summary.plan.seeds) > 1
-    seeds = ", a mean over the seeds; shaded: from the least to the greatest of them" if several else " of the one seed"
+    seeds = ", the mean over the seeds; shaded: the range over the seeds" if several else " of the only seed"
     text = (
-        f"The weighted total{seeds}. "
-        "Each method minimises a loss of its own, and each of its stages too (where a line is broken): heights of "
-        "different lines say nothing about which method is better."
+        f"The weighted total loss{seeds}. "
+        "Each method, and each of its stages (separated by a gap), minimises a different loss, so a lower line does "
+        "not show a better method."
     )
     absent = {row.label: [task for task, curves in panels.items() if row.label not in curves] for row in rows}
-    return text + left_out([(row, f"on {', '.join(absent[row.label])}") for row in rows if absent[row.label]])
+    return text + rows_left_out([(row, f"on {', '.join(absent[row.label])}") for row in rows if absent[row.label]])
 
 
-def _panel(axes: Axes, task: str, curves: Sequence[tuple[Look, Curve]]) -> None:
+def _panel(axes: Axes, task: str, curves: Sequence[tuple[RowStyle, Curve]]) -> None:
     axes.set_title(task, fontsize=8.5, loc="left", weight="bold")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.tick_params(labelsize=7.5)
     axes.set_xlabel("step", fontsize=7.5, labelpad=2)
-    for its, line in curves:
+    for style, line in curves:
         for stage in line.stages:
             if len(stage.losses) > 1:
                 ends = stage.losses.min(axis=0), stage.losses.max(axis=0)
-                axes.fill_between(stage.steps, *ends, color=its.colour, linewidth=0, alpha=0.15)
+                axes.fill_between(stage.steps, *ends, color=style.colour, linewidth=0, alpha=0.15)
             every = max(1, len(stage.steps) // 4)
-            axes.plot(stage.steps, stage.mean, its.line, linewidth=1.2, markevery=every, **_small(its))
+            axes.plot(stage.steps, stage.mean, style.line, linewidth=1.2, markevery=every, **_small_marker(style))
     if all(line.positive for _, line in curves):
         axes.set_yscale("log")
-        logarithmic(axes.yaxis, axes.get_ylim())
+        set_log_ticks(axes.yaxis, axes.get_ylim())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _small(its: Look) -> dict[str, Any]:
-    return {**its.dot, "markersize": 4, "markeredgewidth": 0}
+def _small_marker(style: RowStyle) -> dict[str, Any]:
+    return {**style.dot, "markersize": 4, "markeredgewidth": 0}
 
 
 def _legend(sheet: Sheet, summary: Summary, rows: Sequence[Row], columns: int, top: float) -> None:
-    """Below the panels, `top` inches down; read line by line, where matplotlib fills column by column."""
+    """Draw the legend `top` inches down, ordered to read row by row although matplotlib fills column by column."""
     rows = [row for column in range(columns) for row in rows[column::columns]]
-    looks = [look(row, summary) for row in rows]
+    styles = [row_style(row, summary) for row in rows]
     sheet.figure.legend(
-        [Line2D([], [], linestyle=its.line, linewidth=1.2, **_small(its)) for its in looks],
-        [short(row.label) for row in rows],
+        [Line2D([], [], linestyle=style.line, linewidth=1.2, **_small_marker(style)) for style in styles],
+        [shorten(row.label) for row in rows],
         loc="upper left",
         bbox_to_anchor=(LEFT / WIDTH, 1 - (sheet.top + top) / sheet.height),
         ncols=columns,

@@ -1,4 +1,4 @@
-"""How good the rows of a board are against what they cost: a point each, and the front that none is better than."""
+"""Pareto plot: the average score of each row against its cost, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,33 +13,45 @@ from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
-from harness.plots.label_placement import Place, columns, places, spread
-from harness.plots.plot_style import FAINT, GREY, INK, WIDTH, Look, Sheet, left_out, logarithmic, look, short, widths
+from harness.plots.label_placement import PlacedPoint, label_columns, place_points, spread_labels
+from harness.plots.plot_style import (
+    FAINT,
+    GREY,
+    INK,
+    WIDTH,
+    RowStyle,
+    Sheet,
+    row_style,
+    rows_left_out,
+    set_log_ticks,
+    shorten,
+    text_widths,
+)
 
 LEFT, BOTTOM = 0.65, 0.45
 BREADTH = WIDTH - LEFT - 0.15
-"""Inches, of the axes."""
+"""Width of the axes in inches."""
 
 TYPE = 8.0
-"""Points, of a label."""
+"""Font size of labels in points."""
 
 APART = 0.16
-"""Inches between the middles of two labels."""
+"""Minimum distance between the centres of two labels in inches."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row that can be shown."""
+    """A row with an average score and a cost."""
 
     label: str
     cost: Interval
     score: Statistic
-    look: Look
+    style: RowStyle
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """All rows that can be shown, best first, and what better means."""
+    """All points of a plot, the best score first."""
 
     points: Sequence[Point]
     cost: Cost
@@ -47,32 +59,32 @@ class Scatter:
 
     @cached_property
     def front(self) -> list[Point]:
-        """The points that no other dominates; the cheapest first."""
+        """The Pareto front, the cheapest point first."""
         return pareto_front.front(
             self.points, lambda point: self.cost.loss(point.cost, point.score, self.higher_is_better)
         )
 
 
 def sheets(summary: Summary) -> Iterator[Sheet]:
-    """One for each machine that measured speed-ups; without any, one against the parameters."""
+    """Yield a sheet for each machine with speed-ups; without any, one against the number of parameters."""
     drawn = 0
     for cost in costs(summary):
         scatter, out = _scatter(summary, cost)
         if scatter.points:
             drawn += 1
             name = "pareto" if drawn == 1 else f"pareto-{drawn}"
-            yield _sheet(summary, name, _caption(summary, scatter) + left_out(out), scatter)
+            yield _sheet(summary, name, _caption(summary, scatter) + rows_left_out(out), scatter)
 
 
 def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str]]]:
-    """What can be shown, and the rows that cannot, each with the reason."""
+    """Return the plot's points, and the rows that are not shown, each with the reason."""
     points: list[Point] = []
     out: list[tuple[Row, str]] = []
     for row in (*summary.teachers, *summary.students):
         x = cost.of(row)
         if row.average and x:
             student = f" ({row.student})" if row.student and len(summary.plan.students) > 1 else ""
-            points.append(Point(short(row.label) + student, x, row.average, look(row, summary)))
+            points.append(Point(shorten(row.label) + student, x, row.average, row_style(row, summary)))
         else:
             unknown = "no average" if row.status == "complete" else row.status
             out.append((row, cost.lacking if row.average else unknown))
@@ -87,9 +99,9 @@ def _caption(summary: Summary, scatter: Scatter) -> str:
         [
             f"Bars: 95 % intervals{teacher_condition(summary.plan)}."
             if known
-            else "There are no intervals: one seed does not tell them.",
-            f"Dashed, labels in bold: the Pareto front; no other is {scatter.cost.better} without a worse score.",
-            "Of rows with one cost, the best stands where it belongs, the others beside it.",
+            else "There are no intervals: one seed is not enough.",
+            f"Dashed, with bold labels: the Pareto front; no other row is {scatter.cost.better} without a worse score.",
+            "Of rows with the same cost, the best is drawn at its cost, the others to its right.",
             "Stars: teachers.",
         ]
     )
@@ -99,65 +111,69 @@ def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet
     body = max(4.0, APART * (len(scatter.points) + 2) + BOTTOM)
     sheet = Sheet(summary, name, scatter.cost.title, caption, body)
     axes = sheet.axes(LEFT, 0.0, BREADTH, body - BOTTOM)
-    lengths = [1.12 * width for width in widths((point.label for point in scatter.points), TYPE)]  # bold is broader
-    limits, found = places([point.cost for point in scatter.points], BREADTH, max(lengths))
+    lengths = [
+        1.12 * width for width in text_widths((point.label for point in scatter.points), TYPE)
+    ]  # bold type is wider
+    limits, placed = place_points([point.cost for point in scatter.points], BREADTH, max(lengths))
     axes.set(xscale="log", xlim=[10**limit for limit in limits], ylim=_heights(scatter.points))
     axes.set_xlabel(scatter.cost.axis)
     axes.set_ylabel("average score")
     axes.grid(color=FAINT, linewidth=0.6)
-    logarithmic(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
+    set_log_ticks(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
     _draw_front(axes, scatter)
     inch = (limits[1] - limits[0]) / BREADTH
-    for point, place in zip(scatter.points, found, strict=True):
-        _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.beside)
-    _draw_labels(axes, scatter, found, lengths)
+    for point, place in zip(scatter.points, placed, strict=True):
+        _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.shifted)
+    _draw_labels(axes, scatter, placed, lengths)
     return sheet
 
 
 def _heights(points: Sequence[Point]) -> tuple[float, float]:
-    """All intervals, and some room."""
+    """Return limits that cover all intervals with a margin."""
     low = min(point.score.mean if point.score.low is None else point.score.low for point in points)
     high = max(point.score.mean if point.score.high is None else point.score.high for point in points)
-    room = max(0.06 * (high - low), 0.5)
-    return low - room, high + room
+    margin = max(0.06 * (high - low), 0.5)
+    return low - margin, high + margin
 
 
 def _draw(axes: Axes, point: Point, x: float, *, with_cost: bool) -> None:
-    """The point at `x`, with its intervals; that of its cost only where it is set at its cost."""
+    """Draw the point at `x` with its intervals; that of its cost only if `with_cost`."""
     score = point.score
-    bar: dict[str, Any] = {"color": point.look.colour, "linewidth": 1.0, "alpha": 0.6, "zorder": 3}
+    bar: dict[str, Any] = {"color": point.style.colour, "linewidth": 1.0, "alpha": 0.6, "zorder": 3}
     if with_cost:
         axes.plot(point.cost[1:], [score.mean] * 2, **bar)
     if score.low is not None and score.high is not None:
         axes.plot([x, x], [score.low, score.high], **bar)
-    axes.plot([x], [score.mean], zorder=4, **point.look.dot)
+    axes.plot([x], [score.mean], zorder=4, **point.style.dot)
 
 
 def _draw_front(axes: Axes, scatter: Scatter) -> None:
-    """Stairs from one end of the plot to the other: what lies behind them is beaten."""
+    """Draw the front as a step line across the plot; rows behind it are dominated."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     far, worst = (left if scatter.cost.more_is_better else right), (bottom if scatter.higher_is_better else top)
     xs, ys = [point.cost[0] for point in scatter.front], [point.score.mean for point in scatter.front]
     axes.plot([xs[0], *xs, far], [worst, *ys, ys[-1]], "--", drawstyle="steps-pre", color=GREY, linewidth=0.9, zorder=2)
 
 
-def _draw_labels(axes: Axes, scatter: Scatter, found: Sequence[Place], lengths: Sequence[float]) -> None:
-    """In columns to the right of the points, in the order of their heights, each with a line to its point."""
+def _draw_labels(axes: Axes, scatter: Scatter, placed: Sequence[PlacedPoint], lengths: Sequence[float]) -> None:
+    """Draw labels in columns to the right of the points, ordered by height, each with a line to its point."""
     bottom, top = axes.get_ylim()
     height = axes.bbox.height / axes.figure.dpi
     front = scatter.front
-    for left, members in columns(found, lengths):
+    for left, members in label_columns(placed, lengths):
         members = sorted(members, key=lambda index: scatter.points[index].score.mean)
         heights = [(scatter.points[index].score.mean - bottom) / (top - bottom) * height for index in members]
-        for index, own, free in zip(members, heights, spread(heights, APART, 0.08, height - 0.08), strict=True):
-            point, at = scatter.points[index], found[index].at
+        for index, height_wanted, free in zip(
+            members, heights, spread_labels(heights, APART, 0.08, height - 0.08), strict=True
+        ):
+            point, at = scatter.points[index], placed[index].at
             axes.annotate(
                 point.label,
-                xy=(at / BREADTH, own / height), xytext=(left / BREADTH, free / height),
+                xy=(at / BREADTH, height_wanted / height), xytext=(left / BREADTH, free / height),
                 xycoords="axes fraction", textcoords="axes fraction",
                 va="center", ha="left", fontsize=TYPE, color=INK,
                 weight="bold" if point in front else "normal", zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-                arrowprops={"arrowstyle": "-", "color": point.look.colour, "alpha": 0.6, "linewidth": 0.6,
+                arrowprops={"arrowstyle": "-", "color": point.style.colour, "alpha": 0.6, "linewidth": 0.6,
                             "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)},
             )  # fmt: skip

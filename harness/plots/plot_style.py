@@ -1,4 +1,4 @@
-"""What all plots share: size, type, colours, the title above and the caption below."""
+"""Style shared by all plots: size, fonts, colours, markers, title and caption."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from harness.analysis import board_marks
 from harness.analysis.summary import Row, Summary
 
 WIDTH = 9.0
-"""Inches, of which GitHub shows a hundred pixels each."""
+"""Width of a figure in inches; GitHub shows 100 pixels per inch."""
 
 DPI = 200
-"""Of the PNG: two pixels for each that GitHub shows."""
+"""Resolution of the PNG: two pixels for each pixel that GitHub shows."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, which colour-blind readers tell apart; without yellow, which white swallows, and black, which is the
-teachers'."""
+"""The colour-blind-safe palette of Okabe and Ito, without yellow (too light) and black (used for teachers)."""
 
 MARKERS = "os^DvPX"
-"""As many as have no factor in common with the colours: 42 rows look different."""
+"""Markers; their number has no common factor with that of the colours, so 42 rows look different."""
 
 Stroke = Literal["-", "--", ":", "-."]
 
 LINES: tuple[Stroke, ...] = ("-", "--", ":", "-.")
-"""One after the other, each for as many rows as there are colours."""
+"""Line styles; the style changes after all colours are used."""
 
 TEACHER = "black"
 INK = "#222222"
@@ -46,12 +45,12 @@ GREY = "#595959"
 FAINT = "#E3E3E3"
 
 TITLE, LINE = 0.4, 0.16
-"""Inches, for the title and for a line of the caption."""
+"""Heights in inches of the title, and of a line of the caption."""
 
 SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # bundled with matplotlib
     "font.size": 8.5,
-    "text.parse_math": False,  # a label with two $ is no formula
+    "text.parse_math": False,  # a label may contain $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
@@ -59,14 +58,14 @@ SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
     "xtick.color": GREY,
     "ytick.color": GREY,
-    "svg.fonttype": "path",  # looks the same whatever fonts are there
-    "svg.hashsalt": "kd-harness",  # else ids are drawn by chance
+    "svg.fonttype": "path",  # looks the same without the font installed
+    "svg.hashsalt": "kd-harness",  # makes the ids reproducible
 }
 
 
 @contextmanager
-def as_ours() -> Iterator[None]:
-    """Within it matplotlib's settings are ours, whatever the user's matplotlibrc says; then they are what they were."""
+def harness_style() -> Iterator[None]:
+    """Apply `SETTINGS`, independent of the user's matplotlibrc; restore the previous settings on exit."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(cast(Any, SETTINGS))
@@ -74,8 +73,8 @@ def as_ours() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a row of the board looks in every plot."""
+class RowStyle:
+    """Colour, marker and line style of a row, the same in every plot."""
 
     colour: str
     marker: str
@@ -83,29 +82,29 @@ class Look:
 
     @property
     def dot(self) -> dict[str, Any]:
-        """A marker with a thin white edge, for `Axes.plot`; marks of few strokes are a little larger."""
+        """Arguments of `Axes.plot` for a marker with a thin white edge; thin markers are slightly larger."""
         size = {"*": 8.5, "P": 6.5, "X": 6.5}.get(self.marker, 5.5)
         return {"marker": self.marker, "color": self.colour, "markersize": size, "markeredgecolor": "white",
                 "markeredgewidth": 0.4}  # fmt: skip
 
 
-def look(row: Row, summary: Summary) -> Look:
-    """A method's by its place in the suite; a teacher is a black star."""
+def row_style(row: Row, summary: Summary) -> RowStyle:
+    """Return the style of a row: by a method's position in the suite; a black star for a teacher."""
     if row.role == "teacher":
-        return Look(TEACHER, "*")
-    place = summary.plan.labels.index(row.label)
-    colour, line = COLOURS[place % len(COLOURS)], LINES[place // len(COLOURS) % len(LINES)]
-    return Look(colour, MARKERS[place % len(MARKERS)], line)
+        return RowStyle(TEACHER, "*")
+    position = summary.plan.labels.index(row.label)
+    colour, line = COLOURS[position % len(COLOURS)], LINES[position // len(COLOURS) % len(LINES)]
+    return RowStyle(colour, MARKERS[position % len(MARKERS)], line)
 
 
 class Sheet:
-    """A figure whose places are told in inches. Title and caption are part of it, so that it can stand alone, and so
-    are the words that limit what the board may claim.
+    """A figure with positions in inches. It includes the title, the caption and the board's limitations, so that it can
+    be used alone.
 
     Attributes:
-        marks: those words, empty if there are none.
+        marks: words for the board's limitations, such as "SYNTHETIC"; may be empty.
         top: inches above the body.
-        height: of the whole.
+        height: height of the figure in inches.
     """
 
     def __init__(self, summary: Summary, name: str, title: str, caption: str, body: float) -> None:
@@ -116,53 +115,53 @@ class Sheet:
         self.height = self.top + body + 0.15 + LINE * len(lines)
         self.figure = Figure(figsize=(WIDTH, self.height), dpi=DPI)
         FigureCanvasAgg(self.figure)
-        self._text(0.12, short(self.title, 88, 60), va="top", fontsize=11, weight="bold")
+        self._text(0.12, shorten(self.title, 88, 60), va="top", fontsize=11, weight="bold")
         self._text(0.34, self.marks, va="top", fontsize=7.5, color=COLOURS[1])
         self._text(self.height - 0.08, "\n".join(lines), va="bottom", fontsize=7.5, color=GREY, linespacing=1.35)
 
-    def _text(self, down: float, text: str, **how: Any) -> None:
-        self.figure.text(0.1 / WIDTH, 1 - down / self.height, text, **how)
+    def _text(self, down: float, text: str, **style: Any) -> None:
+        self.figure.text(0.1 / WIDTH, 1 - down / self.height, text, **style)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes whose upper left corner is that far from the left and from the body's top."""
+        """Add axes with their upper left corner `left` inches from the edge and `top` inches below the body's top."""
         bottom = self.height - self.top - top - height
         return self.figure.add_axes(
             (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height), facecolor="none"
         )
 
     def files(self) -> dict[str, bytes]:
-        """The figure by the ending of its file, without the date and the version that made it."""
-        about = {"Title": self.title, "Description": self.caption}
+        """Return file ending -> bytes. Date and matplotlib version are left out, so that the bytes are reproducible."""
+        metadata = {"Title": self.title, "Description": self.caption}
         png, svg = io.BytesIO(), io.BytesIO()
-        self.figure.savefig(png, format="png", metadata={**about, "Software": None})
-        self.figure.savefig(svg, format="svg", metadata={**about, "Creator": None, "Date": None})
+        self.figure.savefig(png, format="png", metadata={**metadata, "Software": None})
+        self.figure.savefig(svg, format="svg", metadata={**metadata, "Creator": None, "Date": None})
         return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
-def widths(texts: Iterable[str], size: float) -> list[float]:
-    """How long each text is, in inches, in type of so many points."""
+def text_widths(texts: Iterable[str], size: float) -> list[float]:
+    """Return the width of each text in inches, at a font size of `size` points."""
     font = get_font(findfont(FontProperties()))
     font.set_size(size, 72)
     lengths = []
     for text in texts:
         font.set_text(text, flags=LoadFlags.NO_HINTING)
-        lengths.append(font.get_width_height()[0] / 64 / 72)  # it counts in 64ths of a point
+        lengths.append(font.get_width_height()[0] / 64 / 72)  # in 64ths of a point
     return lengths
 
 
 def grid(panels: int, most: int = 4) -> tuple[int, int]:
-    """How many panels across and down, so that the last line is as full as can be."""
+    """Return the numbers of panels across (at most `most`) and down, with the last line as full as possible."""
     down = -(-panels // most)
     return -(-panels // down), down
 
 
-def logarithmic(axis: Axis, limits: tuple[float, float], unit: str = "") -> None:
-    """A few round numbers on a logarithmic axis, whatever it spans."""
+def set_log_ticks(axis: Axis, limits: tuple[float, float], unit: str = "") -> None:
+    """Set a few round ticks on a logarithmic axis, for any range."""
     low, high = limits
     decades = math.log10(high / low)
     digits = (1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 1.5, 2, 3, 5, 7)
-    ladder = [digit * 10.0**power for power in range(-30, 31) for digit in digits]
-    ticks = [tick for tick in ladder if low <= tick <= high]
+    candidates = [digit * 10.0**power for power in range(-30, 31) for digit in digits]
+    ticks = [tick for tick in candidates if low <= tick <= high]
     if len(ticks) < 3:
         ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high]
     axis.set_major_locator(FixedLocator(ticks))
@@ -170,13 +169,13 @@ def logarithmic(axis: Axis, limits: tuple[float, float], unit: str = "") -> None
     axis.set_minor_locator(NullLocator())
 
 
-def short(text: str, most: int = 52, head: int = 15) -> str:
-    """A text with its middle left out, if it is long: labels of one grid begin alike, and differ at their end."""
+def shorten(text: str, most: int = 52, head: int = 15) -> str:
+    """Shorten a long text in the middle, because labels of a grid start alike and differ at the end."""
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def left_out(rows: Sequence[tuple[Row, str]], most: int = 6) -> str:
-    """What a caption says of rows that are not shown, each with the reason."""
+def rows_left_out(rows: Sequence[tuple[Row, str]], most: int = 6) -> str:
+    """Return the sentence of a caption that lists the rows not shown, each with the reason."""
     if not rows:
         return ""
     named = [f"{' '.join(filter(None, (row.label, row.student)))} ({reason})" for row, reason in rows[:most]]

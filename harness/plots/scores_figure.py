@@ -1,4 +1,4 @@
-"""The score of every row on every task with its interval: a forest plot, one panel for each task."""
+"""Forest plot: the score of every row on every task with its interval, one panel for each task."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis import board_marks
 from harness.analysis.interval_coverage import covers, teacher_condition
 from harness.analysis.summary import Row, Summary
-from harness.plots.plot_style import FAINT, GREY, INK, TEACHER, WIDTH, Sheet, grid, left_out, look, short, widths
+from harness.plots.plot_style import (
+    FAINT,
+    GREY,
+    INK,
+    TEACHER,
+    WIDTH,
+    Sheet,
+    grid,
+    row_style,
+    rows_left_out,
+    shorten,
+    text_widths,
+)
 from harness.storage.records import PlannedTask
 
 LINE = 0.17
-"""Inches, of a row."""
+"""Height of a row in inches."""
 
 TITLE, TICKS = 0.28, 0.35
-"""Inches above and below a panel's rows."""
+"""Space above and below a panel's rows in inches."""
 
 Slot = Row | str
-"""A row, or the name of the group below."""
+"""A row, or the name of the group that follows."""
 
 
 def sheets(summary: Summary) -> Iterator[Sheet]:
-    """One, if anything is scored."""
+    """Yield one sheet if there are any scores."""
     rows = [row for row in (*summary.teachers, *summary.students) if any(cell.score for cell in row.cells.values())]
     tasks = [task for task in summary.plan.tasks if any(row.cells[task.name].score for row in rows)]
     if tasks:
@@ -43,11 +55,11 @@ def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) 
         _caption(summary, tasks, rows),
         down * (TITLE + height + TICKS),
     )
-    left = 0.25 + max(widths((_name(slot) for slot in slots), 8))
+    left = 0.25 + max(text_widths((_name(slot) for slot in slots), 8))
     width = (WIDTH - left - 0.1) / across
     for index, task in enumerate(tasks):
-        place = left + index % across * width, index // across * (TITLE + height + TICKS) + TITLE
-        axes = sheet.axes(*place, width - 0.15, height)
+        corner = left + index % across * width, index // across * (TITLE + height + TICKS) + TITLE
+        axes = sheet.axes(*corner, width - 0.15, height)
         _panel(axes, summary, task, slots, named=index % across == 0)
     return sheet
 
@@ -59,18 +71,18 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
         first = summary.teachers[0]
         parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
     if any(map(_has_interval, rows)):
-        over = covers(summary.plan) if seeds > 1 else f"the examples alone{teacher_condition(summary.plan)}"
+        over = covers(summary.plan) if seeds > 1 else f"the examples only{teacher_condition(summary.plan)}"
         parts.append(f"Intervals over {over}.")
-    if less := [task.name for task in tasks if not task.higher_is_better]:
-        parts.append(f"Less is better on {', '.join(less)}.")
+    if lower := [task.name for task in tasks if not task.higher_is_better]:
+        parts.append(f"Lower is better on {', '.join(lower)}.")
     if text := board_marks.collapsed(summary):
         parts.append(f"Collapsed: {text}.")
-    out = [
+    incomplete = [
         (row, ", ".join(f"{name}: {cell.state}" for name, cell in row.cells.items() if not cell.score))
         for row in (*summary.teachers, *summary.students)
         if any(not row.cells[task.name].score for task in tasks)
     ]
-    return " ".join(parts) + left_out(out)
+    return " ".join(parts) + rows_left_out(incomplete)
 
 
 def _has_interval(row: Row) -> bool:
@@ -78,14 +90,14 @@ def _has_interval(row: Row) -> bool:
 
 
 def _slots(rows: Sequence[Row]) -> Iterator[Slot]:
-    """The teachers, then the rows of each student, each below the name of its group."""
+    """Yield the teachers, then the rows of each student, each group after its name."""
     for name, members in groupby(rows, key=lambda row: row.student):
         yield name or "teachers"
         yield from members
 
 
 def _name(slot: Slot) -> str:
-    return slot if isinstance(slot, str) else short(slot.label)
+    return slot if isinstance(slot, str) else shorten(slot.label)
 
 
 def _panel(axes: Axes, summary: Summary, task: PlannedTask, slots: Sequence[Slot], *, named: bool) -> None:
@@ -117,9 +129,9 @@ def _teacher_line(axes: Axes, summary: Summary, task: PlannedTask) -> None:
 
 
 def _draw(axes: Axes, summary: Summary, task: PlannedTask, row: Row, y: float) -> None:
-    score, its = row.cells[task.name].score, look(row, summary)
+    score, style = row.cells[task.name].score, row_style(row, summary)
     if score is None:
         return
     if score.low is not None and score.high is not None:
-        axes.plot([score.low, score.high], [y, y], color=its.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
-    axes.plot([score.mean], [y], zorder=4, **its.dot)
+        axes.plot([score.low, score.high], [y, y], color=style.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+    axes.plot([score.mean], [y], zorder=4, **style.dot)

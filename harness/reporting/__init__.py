@@ -1,4 +1,4 @@
-"""Records, the store that keeps them, and the reports made from it."""
+"""Leaderboards, latency tables, HTML pages and plots, written from the stored results of a suite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def report(folder: Path, host: Host | None = None) -> Report:
-    """Write every report of the results in `folder` (``results/<suite>``), and give what a terminal needs to print it.
+    """Write all report files of the results in `folder` (``results/<suite>``) and return the report.
 
-    `host` has the plugins that are asked for sections; by default those that are installed for it.
+    `host` provides the plugins' formats and sections; by default the installed plugins.
 
     Raises:
         UserError: see `harness.reporting.report_files.write`.
@@ -24,7 +24,7 @@ def report(folder: Path, host: Host | None = None) -> Report:
 
 
 def latency_report(folder: Path) -> tuple[Path, ...]:
-    """Write the latency tables of a folder that has measurements and no board, and say where they are."""
+    """Write the latency tables of a folder that has measurements but no leaderboard; return their paths."""
     from harness.reporting.report_files import write_latency
 
     return write_latency(folder)

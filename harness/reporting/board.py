@@ -1,4 +1,4 @@
-"""A leaderboard as plain data, ready to be printed: columns, rows of strings, notes. Made from a `Summary` alone."""
+"""Builds the leaderboard of a `Summary` as plain data: columns, rows of strings, notes and further tables."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from harness.reporting.table_model import Column, Line, Table
 from harness.storage.records import PlannedTask, PublishedFigure
 
 TOP = "●"
-"""Stands after the rank of a row that is in the top group of its student."""
+"""Follows the rank of a row in the top group of its student."""
 
 IDLE = "†"
-"""Stands after a score that is no better than the constant answer's."""
-
+"""Follows a score that is no better than the constant answer's."""
 
 COLLAPSED = "‡"
-"""Stands after a score some of whose seeds collapsed."""
+"""Follows a score of which some seeds collapsed."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """All that a leaderboard says. Every text is one line without markup but for `code` in backticks.
+    """The content of a leaderboard. Every text is one line; its only markup is `code` in backticks.
 
     Attributes:
-        marks: what limits the claim of the whole board, as (word, explanation), such as ("SYNTHETIC", ...).
-        notes: what single cells point to, as (mark, text); a cell ends with its marks, letters in brackets.
-        reading: what the numbers mean.
-        provenance: where they come from, as (what, text).
-        tables: further tables.
+        marks: limitations of the whole board, as (word, explanation), such as ("SYNTHETIC", ...).
+        notes: footnotes of cells, as (mark, text); a cell ends with its marks, letters in brackets.
+        reading: explanations of the numbers.
+        provenance: origin of the results, as (name, text).
+        tables: the tables below the first one.
         citations: BibTeX entries of the methods.
     """
 
@@ -52,12 +51,12 @@ class Board:
 
     @property
     def footnotes(self) -> list[tuple[str, str]]:
-        """The notes, with their marks as cells have them."""
+        """The notes, with their marks formatted as in the cells."""
         return [(mark if mark in (TOP, IDLE, COLLAPSED) else f"({mark})", text) for mark, text in self.notes]
 
 
 def build(summary: Summary) -> Board:
-    """The board that a summary's numbers make."""
+    """Build the board of a summary."""
     notes = _Notes()
     marks = tuple(board_marks.marks(summary))
     columns = tuple(_columns(summary))
@@ -84,7 +83,7 @@ def build(summary: Summary) -> Board:
 
 
 class _Notes:
-    """Gives each note a letter, in the order in which they are met; the same note has the same letter."""
+    """Assigns a letter to each distinct note, in order of first use."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
@@ -126,7 +125,7 @@ def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
 
 
 def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
-    """On each task, and the average."""
+    """Yield the scores on each task, then the average."""
     constant = summary.constant
     if row is constant:
         yield from (score(row.cells[task.name].score) for task in summary.plan.tasks)
@@ -141,30 +140,28 @@ def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
 
 
 def _idle(value: Statistic | None, constant: Statistic | None, task: PlannedTask) -> bool:
-    """Whether the printed score is no better than the constant answer's."""
+    """Return whether the printed score is no better than the constant answer's."""
     return value is not None and constant is not None and lead(value, constant, task) <= 0
 
 
 def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> Iterator[Line]:
-    """What others print, a line for each row of ours and each model of a source."""
-    there, metrics = (
-        published_rows.by_cell(summary.plan.published),
-        published_rows.metrics_of(summary.plan.published),
-    )
+    """Yield the lines of published figures: one for each measured row and each model of a source."""
+    by_cell = published_rows.by_cell(summary.plan.published)
+    metrics = published_rows.metrics_of(summary.plan.published)
     figures: dict[tuple[str, ...], dict[str, PublishedFigure]] = {}
     for row in (*summary.teachers, *summary.students):
         for task in summary.plan.tasks:
-            for each in there.get((task.name, row.label, row.student), ()):
-                figures.setdefault((row.label, row.student, *published_rows.model_of(each)), {})[task.name] = each
-    for (label, student, *_), of_task in figures.items():
-        first = next(iter(of_task.values()))
+            for figure in by_cell.get((task.name, row.label, row.student), ()):
+                figures.setdefault((row.label, row.student, *published_rows.model_of(figure)), {})[task.name] = figure
+    for (label, student, *_), by_task in figures.items():
+        first = next(iter(by_task.values()))
         note = notes.mark([published_rows.note(first, metrics[published_rows.model_of(first)])])
         texts = [
-            published_rows.text(of_task[task.name], task.score) if task.name in of_task else NOTHING
+            published_rows.text(by_task[task.name], task.score) if task.name in by_task else NOTHING
             for task in summary.plan.tasks
         ]
-        rest = [NOTHING] * (len(columns) - 3 - len(texts))
-        yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *rest))
+        empty = [NOTHING] * (len(columns) - 3 - len(texts))
+        yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *empty))
 
 
 def _rank(row: Row) -> str:
@@ -178,8 +175,8 @@ def _cell(cell: Cell, notes: _Notes, mark: str) -> str:
 
 
 def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
-    """(label, student) -> the columns that it leads among the rows of its student. Scores that print the same lead
-    together."""
+    """Return (label, student) -> indices of the columns in which the row is the best of its student. Rows whose printed
+    scores are equal are all the best."""
     best: dict[tuple[str, str], list[int]] = {}
     for student in summary.plan.students:
         rows = [row for row in summary.students if row.student == student]

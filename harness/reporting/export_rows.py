@@ -1,4 +1,4 @@
-"""The rows of a board as data, unrounded: what leaderboard.csv and leaderboard.json hold."""
+"""Unrounded rows of a board for leaderboard.csv and leaderboard.json."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from harness.storage.records import PlannedTask, PublishedFigure
 
 
 def exact(value: float | None) -> float | None:
-    """Without the last bits, which scaling and summing leave behind."""
+    """Round to 9 decimals, which removes floating-point noise of scaling and summing."""
     return None if value is None else round(value, 9)
 
 
 def significant(p: float | None) -> float | None:
-    """A p-value to 6 significant digits, so that a small one is not 0."""
+    """Round a p-value to 6 significant digits, so that a small one does not become 0."""
     return None if p is None else float(f"{p:.6g}")
 
 
-def flat(summary: Summary) -> list[dict[str, Any]]:
-    """The rows of leaderboard.csv in the board's order: column -> value, None where the board claims nothing."""
-    there = published_rows.by_cell(summary.plan.published)
-    unknown: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
+def csv_rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return the rows of leaderboard.csv in the board's order: column -> value, None where the board has no value."""
+    published = published_rows.by_cell(summary.plan.published)
+    empty: dict[str, dict[str, None]] = {task.name: {} for task in summary.plan.tasks}
     for figure in summary.plan.published:
-        unknown.setdefault(figure.task, {}).update(dict.fromkeys(published_rows.columns(figure)))
+        empty.setdefault(figure.task, {}).update(dict.fromkeys(published_rows.columns(figure)))
     return [
-        {**_which(row), **_of_tasks(row, summary.plan.tasks, there, unknown), **_of_row(row, summary)}
+        {**_identity(row), **_task_columns(row, summary.plan.tasks, published, empty), **_row_columns(row, summary)}
         for row in summary.rows
     ]
 
 
-def _which(row: Row) -> dict[str, Any]:
+def _identity(row: Row) -> dict[str, Any]:
     return {
         "role": row.role,
         "rank": row.rank,
@@ -44,26 +44,27 @@ def _which(row: Row) -> dict[str, Any]:
     }
 
 
-def _of_tasks(
+def _task_columns(
     row: Row,
     tasks: Sequence[PlannedTask],
-    there: Mapping[published_rows.CellKey, Sequence[PublishedFigure]],
-    unknown: Mapping[str, Mapping[str, None]],
+    published: Mapping[published_rows.CellKey, Sequence[PublishedFigure]],
+    empty: Mapping[str, Mapping[str, None]],
 ) -> dict[str, Any]:
-    """Columns that begin with the name of a task: ours, and those of figures that others have published `there`;
-    `unknown` has all columns of the latter by task."""
+    """Return the columns that start with the name of a task: measured scores, and the row's `published` figures.
+
+    `empty` has, for each task, all columns of published figures with None."""
     values: dict[str, Any] = {}
     for task in tasks:
         cell = row.cells[task.name]
         values |= {f"{task.name}_state": cell.state, **_statistic(f"{task.name}_{task.score}", cell.score)}
-        values |= unknown[task.name]
-        for figure in there.get((task.name, row.label, row.student), ()):
+        values |= empty[task.name]
+        for figure in published.get((task.name, row.label, row.student), ()):
             values |= published_rows.columns(figure)
     return values
 
 
-def _of_row(row: Row, summary: Summary) -> dict[str, Any]:
-    """Columns of the row as a whole. No task is named like the beginning of one: `registration.TASKS_RESERVED`."""
+def _row_columns(row: Row, summary: Summary) -> dict[str, Any]:
+    """Return the columns over all tasks. No task may have their prefixes: `contribution_checks.TASKS_RESERVED`."""
     least, most = row.parameters or (None, None)
     gap = row.gap
     return {
@@ -86,8 +87,8 @@ def _of_row(row: Row, summary: Summary) -> dict[str, Any]:
     }
 
 
-def nested(row: Row, summary: Summary) -> dict[str, Any]:
-    """A row of leaderboard.json: as `flat` has it, and the tasks below each other with the score of every seed."""
+def json_row(row: Row, summary: Summary) -> dict[str, Any]:
+    """Return a row of leaderboard.json: the columns of `csv_rows`, nested by task, with the score of every seed."""
     tasks = {task.name: task for task in summary.plan.tasks}
     cells = {
         name: {
@@ -103,30 +104,30 @@ def nested(row: Row, summary: Summary) -> dict[str, Any]:
     }
     planned = summary.plan.rows.get(row.label) if row.role == "student" else None
     protocol = {"protocol": planned.protocol} if planned and planned.protocol else {}
-    return {**_which(row), **_of_row(row, summary), **protocol, "tasks": cells}
+    return {**_identity(row), **_row_columns(row, summary), **protocol, "tasks": cells}
 
 
 def comparisons(summary: Summary) -> list[dict[str, Any]]:
-    """Every pair of rows of one student."""
+    """Return the comparisons of all pairs of rows of one student."""
     return [
         {
-            "student": each.student,
-            "labels": list(each.labels),
-            "difference": exact(each.difference.mean),
-            "low": exact(each.difference.low),
-            "high": exact(each.difference.high),
-            "p": significant(each.difference.p),
-            "p_holm": significant(each.p),
-            "told_apart": each.distinguished,
+            "student": pair.student,
+            "labels": list(pair.labels),
+            "difference": exact(pair.difference.mean),
+            "low": exact(pair.difference.low),
+            "high": exact(pair.difference.high),
+            "p": significant(pair.difference.p),
+            "p_holm": significant(pair.p),
+            "told_apart": pair.distinguished,
         }
-        for each in summary.comparisons
+        for pair in summary.comparisons
     ]
 
 
 def tunings(summary: Summary) -> list[dict[str, Any]]:
-    """What was tried and chosen for each row on each task."""
+    """Return the trials and the chosen values of each row on each task."""
     studies = summary.plan.tuning.studies if summary.plan.tuning else []
-    found = [(study, record) for study in studies if (record := summary.tunings.get(study.key or ""))]
+    tuned = [(study, record) for study in studies if (record := summary.tunings.get(study.key or ""))]
     return [
         {
             **study.model_dump(),
@@ -137,7 +138,7 @@ def tunings(summary: Summary) -> list[dict[str, Any]]:
             "seconds": exact(record.seconds),
             "trials": [trial.model_dump() for trial in record.trials],
         }
-        for study, record in found
+        for study, record in tuned
     ]
 
 
@@ -153,14 +154,14 @@ def _statistic(name: str, value: Statistic | None) -> Mapping[str, Any]:
 
 
 def _speed_ups(row: Row, columns: Sequence[SpeedUp]) -> dict[str, Any]:
-    """Of each machine: ``speed_up``, its interval and where; those of a second machine are ``speed_up_2``..."""
+    """Return ``speed_up``, its interval and its machine; columns of a second machine start with ``speed_up_2``, ..."""
     values: dict[str, Any] = {}
     for number, column in enumerate(columns, start=1):
         name = "speed_up" if number == 1 else f"speed_up_{number}"
-        found = column.of.get((row.role, row.student or row.label))
-        low, high = (found.low, found.high) if found else (None, None)
+        ratio = column.of.get((row.role, row.student or row.label))
+        low, high = (ratio.low, ratio.high) if ratio else (None, None)
         values |= {
-            name: exact(found.median) if found else None,
+            name: exact(ratio.median) if ratio else None,
             f"{name}_low": exact(low),
             f"{name}_high": exact(high),
             f"{name}_on": f"{machine(column.hardware)}; {column.backend}; {column.shape[0]} x {column.shape[1]}",

@@ -1,4 +1,4 @@
-"""The built-in formats of a leaderboard, registered as those of any plugin."""
+"""Built-in leaderboard formats: Markdown, CSV, LaTeX, BibTeX and JSON. They register through the reporter hook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.reporting.formatting import NOTHING
 from harness.reporting.table_model import Column, Line
 
 SPECIAL = re.compile(r"(?<!\w)_|_(?!\w)|[*\\|]|<(?=[\w/!?])|\[(?=[^\]]*\]\()")
-"""What Markdown would take for more than itself: underscores at the edge of a word, a tag's beginning, a link's."""
+"""Characters that Markdown would interpret: underscores at the edge of a word, the start of a tag or a link."""
 
 
 @hookimpl
@@ -34,54 +34,54 @@ def harness_register_reporters(register: Callable[[str, Reporter], None]) -> Non
 
 
 def markdown(board: Board, sections: Sequence[Section] = (), plots: Sequence[Plot] = ()) -> str:
-    """leaderboard.md. It reads well as it is, and as GitHub shows it."""
+    """Return the text of leaderboard.md, readable as plain text and as rendered by GitHub."""
     return "\n\n".join(_parts(board, sections, plots)) + "\n"
 
 
 def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> Iterator[str]:
     yield f"# {_escaped(board.title)}"
     if board.marks:
-        yield _listed(f"**{word}**: {_escaped(text)}" for word, text in board.marks)
+        yield _bullets(f"**{word}**: {_escaped(text)}" for word, text in board.marks)
     yield table(board.columns, board.lines)
     if board.notes:
-        yield _listed(f"{mark} {_escaped(text)}" for mark, text in board.footnotes)
-    for each in board.tables:
-        yield f"## {each.title}"
-        yield table(each.columns, each.lines)
+        yield _bullets(f"{mark} {_escaped(text)}" for mark, text in board.footnotes)
+    for secondary in board.tables:
+        yield f"## {secondary.title}"
+        yield table(secondary.columns, secondary.lines)
     if plots:
         yield "## Plots"
         yield from (_picture(plot) for plot in plots)
     yield from (section.markdown for section in sections)
     yield "## How to read it"
-    yield _listed(_escaped(text) for text in board.reading)
+    yield _bullets(_escaped(text) for text in board.reading)
     yield "## Where it comes from"
-    yield _listed(f"{what}: {_escaped(text)}" for what, text in board.provenance)
+    yield _bullets(f"{name}: {_escaped(text)}" for name, text in board.provenance)
     if board.citations:
         yield "## Citations"
         yield _folded("BibTeX of the methods above, as in leaderboard.bib", bibtex(board.citations), "bibtex")
 
 
 def _folded(title: str, code: str, language: str) -> str:
-    """A code block that GitHub shows when a reader opens it. Its fence is longer than any inside."""
+    """Return a code block that GitHub shows collapsed. Its fence is longer than any run of backticks in the code."""
     fence = max((run + "`" for run in re.findall("`+", code)), key=len, default="").rjust(3, "`")
     return f"<details>\n<summary>{title}</summary>\n\n{fence}{language}\n{code}\n{fence}\n\n</details>"
 
 
 def _picture(plot: Plot) -> str:
-    """The PNG, which leads to the SVG. What stands in brackets ends at one, and a line at no emphasis."""
+    """Return Markdown that shows the PNG and links to the SVG. Brackets would end the alt text, so escape them."""
     alt = re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", _escaped(plot.alt))
     return f"[![{alt}]({FOLDER}/{plot.name}.png)]({FOLDER}/{plot.name}.svg)"
 
 
-def _listed(texts: Iterable[str]) -> str:
+def _bullets(texts: Iterable[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
 def table(columns: Sequence[Column], lines: Sequence[Line]) -> str:
-    """A Markdown table: all but students in italics, an empty row between groups."""
+    """Return a Markdown table: all rows but students in italics, an empty row between groups."""
     rows: list[list[str]] = []
-    for before, line in zip((None, *lines), lines, strict=False):
-        if before is not None and before.group != line.group:
+    for previous, line in zip((None, *lines), lines, strict=False):
+        if previous is not None and previous.group != line.group:
             rows.append([""] * len(columns))
         rows.append(_marked(line))
     return tabulate(
@@ -101,38 +101,37 @@ def _marked(line: Line) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """As `_escaped`, of a cell, which a bar would end even in code."""
+    """Escape a table cell. A bar would end the cell even inside code."""
     return re.sub(r"(?<!\\)\|", r"\|", _escaped(text))
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is: nothing of it is emphasis, a link or HTML. `code` stays code."""
+    """Escape text so that Markdown shows it literally: no emphasis, links or HTML. `code` stays code."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if odd % 2 else SPECIAL.sub(r"\\\g<0>", part) for odd, part in enumerate(parts))
+    return "".join(part if index % 2 else SPECIAL.sub(r"\\\g<0>", part) for index, part in enumerate(parts))
 
 
 def csv(summary: Summary) -> str:
-    """leaderboard.csv: one row for each teacher, for the constant answer if there is one, and for each (label,
-    student), in the board's order and on its scale."""
-    return table_csv(export_rows.flat(summary))
+    """Return the text of leaderboard.csv: one row for each row of the board, in its order and on its scale."""
+    return table_csv(export_rows.csv_rows(summary))
 
 
 def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV; a column for each key."""
-    import pandas as pd  # takes half a second, which other formats need not
+    """Return the rows as CSV, with a column for each key."""
+    import pandas as pd  # slow to import, and other formats do not need it
 
     return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def bib(board: Board) -> str:
-    """leaderboard.bib: the citations of the methods, for a paper that takes leaderboard.tex."""
+    """Return the text of leaderboard.bib: the methods' citations, for papers that include leaderboard.tex."""
     return f"{bibtex(board.citations) or '% No method on this board has a citation.'}\n"
 
 
 def as_json(content: Content) -> str:
-    """leaderboard.json: all that the board says, as data."""
+    """Return the text of leaderboard.json: the content of the board as data."""
     summary, board = content.summary, content.board
-    whole = {
+    document = {
         "schema_version": 1,
         "suite": summary.plan.suite,
         "title": board.title,
@@ -140,24 +139,25 @@ def as_json(content: Content) -> str:
         "seeds": summary.plan.seeds,
         "intervals_over": covers(summary.plan),
         "marks": dict(board.marks),
-        "rows": [export_rows.nested(row, summary) for row in summary.rows],
+        "rows": [export_rows.json_row(row, summary) for row in summary.rows],
         "comparisons": export_rows.comparisons(summary),
         **({"tuning": export_rows.tunings(summary)} if summary.plan.tuning else {}),
         "published": [figure.model_dump() for figure in summary.plan.published],
         "fingerprints": {result.task: result.data_fingerprint for result in summary.results},
-        "seeds_alone": _seeds_alone(summary),
+        "seeds_alone": _seeds_only(summary),
         "sections": [{"title": section.title, "text": section.text} for section in content.sections],
         "reading": list(board.reading),
         "provenance": dict(board.provenance),
         "citations": summary.plan.citations,
         "formats": list(content.formats),
     }
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _seeds_alone(summary: Summary) -> dict[str, str]:
-    """Task -> why not all of its runs could be resampled."""
-    found: dict[str, list[str]] = {}
-    for each in summary.unsampled:
-        found.setdefault(each.task, []).append(f"{', '.join(each.rows)}: {each.reason}" if each.rows else each.reason)
-    return {task: "; ".join(reasons) for task, reasons in found.items()}
+def _seeds_only(summary: Summary) -> dict[str, str]:
+    """Return task -> why the examples of some of its runs could not be resampled."""
+    by_task: dict[str, list[str]] = {}
+    for unsampled in summary.unsampled:
+        rows = f"{', '.join(unsampled.rows)}: " if unsampled.rows else ""
+        by_task.setdefault(unsampled.task, []).append(rows + unsampled.reason)
+    return {task: "; ".join(reasons) for task, reasons in by_task.items()}

@@ -1,4 +1,4 @@
-"""Numbers and values of settings as a board prints them."""
+"""Formatting of scores, intervals, durations and other numbers for boards."""
 
 from __future__ import annotations
 
@@ -11,58 +11,59 @@ from harness.analysis.suite_level import Gap
 from harness.analysis.summary import Row, Statistic
 
 NOTHING = "–"
+"""Printed where there is no value."""
 
 
 def score(value: Statistic | None) -> str:
-    """``85.3 ± 0.4``: the mean and half of its interval; without ± where there is none."""
+    """Format a mean and the longer side of its interval, as ``85.3 ± 0.4``; without ± if there is no interval."""
     if value is None:
         return NOTHING
     return f"{value.mean:.1f}" if value.margin is None else f"{value.mean:.1f} ± {value.margin:.1f}"
 
 
 def spread(value: Statistic | None) -> str:
-    """The standard deviation over seeds."""
+    """Format the standard deviation over seeds."""
     return NOTHING if value is None or value.std is None else f"{value.std:.1f}"
 
 
 def bracketed(mean: float, low: float | None, high: float | None) -> str:
-    """``85.3 [84.9, 85.7]``."""
+    """Format a mean and its interval, as ``85.3 [84.9, 85.7]``."""
     return f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def interval(value: Statistic | None) -> str:
-    """The same of a statistic."""
+    """Format a statistic as `bracketed` does."""
     return NOTHING if value is None else bracketed(value.mean, value.low, value.high)
 
 
-def closed(gap: Gap | None) -> str:
-    """``63 % [51, 74]``."""
+def gap_closed(gap: Gap | None) -> str:
+    """Format the closed share of a gap, as ``63 % [51, 74]``."""
     if gap is None:
         return NOTHING
-    known = "" if gap.low is None or gap.high is None else f" [{gap.low:.0f}, {gap.high:.0f}]"
-    return f"{gap.closed:.0f} %{known}"
+    ends = "" if gap.low is None or gap.high is None else f" [{gap.low:.0f}, {gap.high:.0f}]"
+    return f"{gap.closed:.0f} %{ends}"
 
 
 def signed(value: float) -> str:
-    """``+0.4``, ``-0.1``; what prints as nothing has no sign."""
+    """Format with a sign, as ``+0.4`` or ``-0.1``; a value that rounds to 0 is ``0.0``."""
     text = f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def difference(found: Estimate) -> str:
-    """``-0.4 [-0.9, +0.1]``."""
-    if found.low is None or found.high is None:
-        return signed(found.mean)
-    return f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}]"
+def difference(estimate: Estimate) -> str:
+    """Format a difference and its interval, as ``-0.4 [-0.9, +0.1]``."""
+    if estimate.low is None or estimate.high is None:
+        return signed(estimate.mean)
+    return f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def probability(p: float) -> str:
-    """``0.032``, ``< 0.001``."""
+    """Format a p-value, as ``0.032`` or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def millions(parameters: tuple[int, int] | None) -> str:
-    """Parameters in millions; ``0.21–0.22`` where the tasks' heads make a difference that shows."""
+    """Format parameters in millions; a range as ``0.21–0.22`` if the tasks' heads change the printed number."""
     if parameters is None:
         return NOTHING
     digits = 1 if parameters[1] >= 10e6 else 2 if parameters[1] >= 1e6 else 3
@@ -71,7 +72,7 @@ def millions(parameters: tuple[int, int] | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``4.2 s``, ``12.3 min``, ``2.1 h``."""
+    """Format seconds, as ``4.2 s``, ``12.3 min`` or ``2.1 h``."""
     if seconds is None:
         return NOTHING
     for unit, length in (("s", 1), ("min", 60)):
@@ -81,14 +82,15 @@ def duration(seconds: float | None) -> str:
 
 
 def speed_up(row: Row, column: SpeedUp) -> str:
-    """``3.2× [3.1, 3.3]``; the teacher that all are compared with has no interval."""
-    found = column.of.get((row.role, row.student or row.label))
-    if found is None:
+    """Format a speed-up, as ``3.2× [3.1, 3.3]``; without an interval for the reference teacher itself."""
+    ratio = column.of.get((row.role, row.student or row.label))
+    if ratio is None:
         return NOTHING
-    alone = found.low is None or (row.role == "teacher" and row.label == column.reference)
-    return f"{found.median:.1f}×" + ("" if alone else f" [{found.low:.1f}, {found.high:.1f}]")
+    is_reference = row.role == "teacher" and row.label == column.reference
+    ends = "" if ratio.low is None or is_reference else f" [{ratio.low:.1f}, {ratio.high:.1f}]"
+    return f"{ratio.median:.1f}×{ends}"
 
 
-def word(value: Any) -> str:
-    """A setting's value as a suite would write it."""
+def format_value(value: Any) -> str:
+    """Format the value of a setting as a suite file writes it."""
     return value if isinstance(value, str) else json.dumps(value)

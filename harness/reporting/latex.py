@@ -1,4 +1,4 @@
-"""leaderboard.tex: the board's tables for a paper, with the packages booktabs and graphicx."""
+"""Writes leaderboard.tex: the board's tables for a paper. They need the packages booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ ESCAPES = {
 
 
 def escape(text: str) -> str:
-    """Plain text as LaTeX prints it."""
+    """Escape plain text for LaTeX."""
     return "".join(ESCAPES.get(sign, sign) for sign in text)
 
 
 def document(board: Board) -> str:
-    """A table* with what its cells point to, then the other tables; ``\\input`` takes the file."""
+    """Return a table* with its footnotes, then the secondary tables, for use with ``\\input``."""
     return "\n\n".join(_parts(board)) + "\n"
 
 
 def _parts(board: Board) -> Iterator[str]:
-    comments = [*(f"{what}: {text}" for what, text in board.provenance), *_citations(board)]
+    comments = [*(f"{name}: {text}" for name, text in board.provenance), *_citations(board)]
     yield "\n".join([*(f"% {comment}" for comment in comments), r"% \usepackage{booktabs, graphicx}"])
     below = [f"{mark} {text}" for mark, text in (*board.footnotes, *((f"{word}:", text) for word, text in board.marks))]
     yield _table(board.title, board.columns, board.lines, [*below, *board.reading[:1]])
@@ -50,7 +50,7 @@ def _parts(board: Board) -> Iterator[str]:
 
 
 def _citations(board: Board) -> Iterator[str]:
-    """How to cite the methods, with the keys of leaderboard.bib."""
+    """Yield the methods' ``\\cite`` commands, with the keys of leaderboard.bib."""
     for entry in board.citations:
         if entry.key:
             yield rf"Cite {', '.join(entry.methods)} with \cite{{{entry.key}}}, from leaderboard.bib"
@@ -79,12 +79,12 @@ def _table(title: str, columns: Sequence[Column], lines: Sequence[Line], below: 
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[str]:
-    before: Line | None = None
+    previous: Line | None = None
     for line in lines:
-        if before is not None and before.group != line.group:
+        if previous is not None and previous.group != line.group:
             yield r"\midrule"
         yield " & ".join(_cell(line, index, text) for index, text in enumerate(line.cells)) + r" \\"
-        before = line
+        previous = line
 
 
 def _cell(line: Line, index: int, text: str) -> str:
@@ -94,6 +94,6 @@ def _cell(line: Line, index: int, text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """A sentence, with `code` in typewriter."""
+    """Escape a sentence; `code` becomes typewriter type."""
     parts = re.split(r"`([^`]*)`", text)
-    return "".join(rf"\texttt{{{escape(part)}}}" if odd % 2 else escape(part) for odd, part in enumerate(parts))
+    return "".join(rf"\texttt{{{escape(part)}}}" if index % 2 else escape(part) for index, part in enumerate(parts))

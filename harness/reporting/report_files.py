@@ -1,4 +1,4 @@
-"""The files of a report: written from the store alone, and byte for byte the same when written again."""
+"""Writes the files of a report from the store. The same store gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.plugin_host.host import Host
 from harness.reporting import sections
 from harness.reporting.board import Board, build
 from harness.reporting.formats import table_csv
-from harness.reporting.latency import latency_tables as latency_tables
+from harness.reporting.latency import latency_tables
 from harness.reporting.page import page
 from harness.storage import atomic_writes
 from harness.storage.store import Store
@@ -23,7 +23,7 @@ from harness.storage.store import Store
 
 @dataclass(frozen=True)
 class Report:
-    """A leaderboard that was written: its data, its text, and where it is. `texts` has it in each format, by name."""
+    """A written report: its board, Markdown text, file paths and sections. `texts` maps each format to its text."""
 
     board: Board
     markdown: str
@@ -35,16 +35,16 @@ class Report:
 def write(folder: Path, host: Host | None = None) -> Report:
     """Write the leaderboard of the results in `folder`, and the latency tables if there are measurements.
 
-    `host` has the plugins that are asked for sections and formats; by default those that are installed for it.
+    `host` provides the plugins' formats and sections; by default the installed plugins.
 
     Raises:
-        UserError: `folder` holds no results, a file cannot be read, or the results cannot stand on one board. The
-            files that were there are left as they were.
+        UserError: `folder` has no results, a file cannot be read, or the results cannot share one board. The existing
+            files are then left unchanged.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary, make = summarize(store), host.reporters
-    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(make))
-    formats = {name: reporter(content) for name, reporter in make.items()}
+    summary, reporters = summarize(store), host.reporters
+    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
+    formats = {name: reporter(content) for name, reporter in reporters.items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
     texts[store.folder / "index.html"] = page(content, store)
     texts |= _latency_texts(store, summary.plan.suite)
@@ -52,36 +52,36 @@ def write(folder: Path, host: Host | None = None) -> Report:
         store.folder / sections.FOLDER / f"{name}.csv": table_csv(rows)
         for name, rows in sections.data(content.sections).items()
     }
-    pictures = {store.folder / path: picture for path, picture in plots.files(content.plots).items()}
-    stale = set(_there(store)) - {*texts, *pictures}
+    images = {store.folder / path: image for path, image in plots.files(content.plots).items()}
+    stale = set(_replaceable_files(store)) - {*texts, *images}
     for path, text in texts.items():
         atomic_writes.write_text(path, text)
-    for path, picture in pictures.items():
-        atomic_writes.write_bytes(path, picture)
+    for path, image in images.items():
+        atomic_writes.write_bytes(path, image)
     for path in stale:
         atomic_writes.remove(path)
-    return Report(content.board, formats["md"], (*texts, *pictures), tuple(content.sections), formats)
+    return Report(content.board, formats["md"], (*texts, *images), tuple(content.sections), formats)
 
 
-def _there(store: Store) -> Iterator[Path]:
-    """What reports have written and a report need not write again: no other file of the folder."""
+def _replaceable_files(store: Store) -> Iterator[Path]:
+    """Yield existing files that an earlier report wrote and the new one may omit. Other files are never removed."""
     yield from store.folder.glob(f"{sections.FOLDER}/*.csv")
-    yield from plots.there(store.folder)
+    yield from plots.existing_files(store.folder)
     yield from _latency_files(store)
-    yield from (store.folder / f"leaderboard.{name}" for name in _formats_before(store.folder / "leaderboard.json"))
+    yield from (store.folder / f"leaderboard.{name}" for name in _previous_formats(store.folder / "leaderboard.json"))
 
 
-def _formats_before(path: Path) -> list[str]:
-    """Those that the last report was written in, as it tells itself: others may have files of such names, too."""
+def _previous_formats(path: Path) -> list[str]:
+    """Return the formats that the last leaderboard.json lists. Only these files are known to come from a report."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["formats"]
-        return [name for name in told if FORMAT_NAME.fullmatch(name)]
-    except (OSError, ValueError, LookupError, TypeError):  # none, of an older version, or no longer as it was written
+        formats = json.loads(path.read_text(encoding="utf-8"))["formats"]
+        return [name for name in formats if FORMAT_NAME.fullmatch(name)]
+    except (OSError, ValueError, LookupError, TypeError):  # no report yet, an older version, or an edited file
         return []
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:
-    """Write the latency tables of `folder` alone, and say where they are. Raises `UserError` as `write` does."""
+    """Write only the latency tables of `folder`; return their paths. Raises `UserError` as `write` does."""
     store = Store(folder)
     texts = _latency_texts(store, folder.name)
     for path, text in texts.items():
@@ -96,9 +96,9 @@ def _latency_files(store: Store) -> tuple[Path, Path]:
 
 
 def _latency_texts(store: Store, title: str) -> dict[Path, str]:
-    """latency.md and latency.csv, if there are measurements."""
-    measured = store.latencies()
-    if not measured:
+    """Return path -> text of latency.md and latency.csv; empty if there are no measurements."""
+    records = store.latencies()
+    if not records:
         return {}
-    texts = latency_tables.markdown(title, measured), table_csv(speed_up.csv_rows(measured))
+    texts = latency_tables.markdown(title, records), table_csv(speed_up.csv_rows(records))
     return dict(zip(_latency_files(store), texts, strict=True))

@@ -1,4 +1,4 @@
-"""The tables below a board's first: the whole suite, the spread over seeds, size and cost."""
+"""Secondary tables of a board: suite level, spread over seeds, size and cost, training protocols."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from collections.abc import Iterator
 from harness.analysis.ranking import best_of
 from harness.analysis.summary import Row, Summary
 from harness.analysis.top_groups import Comparison
-from harness.reporting.formatting import NOTHING, closed, difference, duration, interval, millions, probability, spread
+from harness.reporting.formatting import (
+    NOTHING,
+    difference,
+    duration,
+    gap_closed,
+    interval,
+    millions,
+    probability,
+    spread,
+)
 from harness.reporting.table_model import Column, Line, Table
 
 NAMES = (Column(("method",), "left"), Column(("student",), "left"))
 
 
 def tables(summary: Summary) -> Iterator[Table]:
-    """Those that have something to say."""
+    """Yield the tables that are not empty."""
     if any(row.average for row in summary.students):
         yield _suite(summary)
     if any(map(_varies, summary.students)):
@@ -26,22 +35,22 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 def _suite(summary: Summary) -> Table:
     best = best_of(summary.plan, summary.students)
-    compared = {(each.student, frozenset(each.labels)): each for each in summary.comparisons}
+    comparisons = {(pair.student, frozenset(pair.labels)): pair for pair in summary.comparisons}
     lines = []
     for row in summary.students:
         if row.average:
-            found = compared.get((row.student, frozenset((row.label, best[row.student].label))))
-            beside = NOTHING if found is None else _difference(row, found)
-            p = NOTHING if found is None else probability(found.p)
-            cells = (row.label, row.student, interval(row.average), interval(row.iqm), closed(row.gap), beside, p)
+            pair = comparisons.get((row.student, frozenset((row.label, best[row.student].label))))
+            behind = NOTHING if pair is None else _difference(row, pair)
+            p = NOTHING if pair is None else probability(pair.p)
+            cells = (row.label, row.student, interval(row.average), interval(row.iqm), gap_closed(row.gap), behind, p)
             lines.append(Line(row.role, row.student, cells))
     titles = ("average", "IQM (% of teacher)", "gap closed", "behind the best", "p (Holm)")
     return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))
 
 
-def _difference(row: Row, found: Comparison) -> str:
-    """How much higher the row scores than the other, whichever way it was compared."""
-    return difference(found.difference if found.labels[0] == row.label else -found.difference)
+def _difference(row: Row, pair: Comparison) -> str:
+    """Format the row's score minus the other row's, in whichever order the pair was compared."""
+    return difference(pair.difference if pair.labels[0] == row.label else -pair.difference)
 
 
 def _spread(summary: Summary) -> Table:
@@ -64,7 +73,7 @@ def _spread(summary: Summary) -> Table:
 
 
 def _varies(row: Row) -> bool:
-    """Whether the row has several seeds."""
+    """Return whether the row has several seeds."""
     return any(cell.score and cell.score.std is not None for cell in row.cells.values())
 
 
@@ -72,19 +81,19 @@ def _cost(summary: Summary) -> Table:
     lines = []
     for row in (*summary.teachers, *summary.students):
         seconds = None if row.student_seconds is None else row.student_seconds + (row.teacher_seconds or 0.0)
-        smaller = NOTHING if row.compression is None else f"{row.compression:.1f}×"
-        done = f"{row.completed} of {row.runs}"
+        compression = NOTHING if row.compression is None else f"{row.compression:.1f}×"
+        completed = f"{row.completed} of {row.runs}"
         names = (row.label, row.student or NOTHING)
         tuning = (duration(row.tuning_seconds),) if summary.plan.tuning else ()
-        cells = (*names, millions(row.parameters), smaller, duration(seconds), *tuning, done)
+        cells = (*names, millions(row.parameters), compression, duration(seconds), *tuning, completed)
         lines.append(Line(row.role, row.student, cells))
-    apart = (("tuning", "cost"),) if summary.plan.tuning else ()
-    titles = (("params", "(M)"), ("compression",), ("training", "cost"), *apart, ("runs",))
+    tuning_title = (("tuning", "cost"),) if summary.plan.tuning else ()
+    titles = (("params", "(M)"), ("compression",), ("training", "cost"), *tuning_title, ("runs",))
     return Table("Size and cost", (*NAMES, *(Column(title) for title in titles)), tuple(lines))
 
 
 def _protocols(summary: Summary) -> Table:
-    """What each row trained on, and for how long: a paper's procedure may have more."""
+    """List what each row trained on, and for how long. A paper's own procedure may train on more."""
     labels = dict.fromkeys(row.label for row in summary.students)
     planned = {label: summary.plan.rows[label].protocol for label in labels if label in summary.plan.rows}
     lines = [Line("student", "", (label, protocol)) for label, protocol in planned.items() if protocol]

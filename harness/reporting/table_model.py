@@ -1,4 +1,4 @@
-"""What the tables of a board are made of."""
+"""Columns, lines and tables of a board."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title, in lines that may stand above each other or in one line, and how it is aligned."""
+    """A column: its title, as lines that are stacked or joined by spaces, and its alignment."""
 
     lines: tuple[str, ...]
     align: Literal["left", "right"] = "right"
@@ -20,10 +20,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the board: one string for each column. `best` has the indices of the columns that it leads.
+    """A row of the board: one string for each column. `best` has the indices of the columns in which it is the best.
 
-    Lines of one `group` belong together: first the teachers and a constant answer (""), then each student by its name,
-    last what others have published ("(published)", which is no name of a student).
+    Lines with the same `group` are printed together: the teachers and the constant answer (""), then each student (its
+    name), last the published figures ("(published)", which cannot be the name of a student).
     """
 
     role: Literal["teacher", "constant", "student", "published"]
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A table below the first: what would make that one too wide to read."""
+    """A secondary table, for columns that would make the first table too wide. `text` is shown with it."""
 
     title: str
     columns: tuple[Column, ...]

@@ -71,7 +71,7 @@ def test_a_board_has_intervals_over_seeds_and_examples(tmp_path):
     assert (teacher.high - teacher.low) / 2 == pytest.approx(1.98 * 3.25, rel=0.1)
     assert teacher.high < 100
     assert teacher.margin == teacher.mean - teacher.low, "the longer side"
-    assert "over the seeds alone" not in report(tmp_path).markdown
+    assert "cover seeds only" not in report(tmp_path).markdown
     assert "88.0 ± 8." in report(tmp_path).markdown
 
 

@@ -73,7 +73,7 @@ def test_it_stands_below_the_teachers_and_what_is_no_better_is_marked(folder):
     text = (folder / "leaderboard.md").read_text()
     assert "| *constant answer* |" in text
     assert "- † no better than a constant answer" in text
-    assert "- Constant answer: the best score that one class for all examples gets" in text
+    assert "- Constant answer: the best score of predicting one class for every example" in text
     assert r"50.0 $\pm$" in (folder / "leaderboard.tex").read_text()
     assert r" $\dagger$ &" in (folder / "leaderboard.tex").read_text()
 

@@ -43,7 +43,7 @@ def test_a_diagnostic_task_has_a_column_and_changes_no_rank_or_average(tmp_path,
     rows = {(row.label, row.student): row for row in summarize(store).students}
     assert rows["finetune", "big"].cells["ax"].score.mean == pytest.approx(20)
     text = write(store.folder).markdown
-    assert "over the tasks (without ax, a diagnosis of another task's students)" in text
+    assert "over the tasks (without ax, a diagnostic task for another task's students)" in text
 
 
 def test_hidden_labels_leave_rows_complete_and_their_cell_without_a_score(tmp_path):
@@ -67,4 +67,4 @@ def test_a_task_outside_qa_may_be_in_percent(tmp_path):
     store = factory.fill(tmp_path, factory.plan((percent, factory.SQUAD)))
     rows = {(row.label, row.student): row for row in summarize(store).students}
     assert rows["finetune", "big"].cells["sst2"].score.mean == pytest.approx(0.82)
-    assert "(sst2, squad: as it is, from 0 to 100)" in write(store.folder).markdown
+    assert "(sst2, squad: as reported, from 0 to 100)" in write(store.folder).markdown

@@ -105,7 +105,7 @@ def test_ranks_the_best_epoch_and_the_tuning_go_by_what_is_less(bright):
     study = store.tuning(records["tuned"].tuning.study)
     assert study.chosen.score == min(trial.score for trial in study.trials) < study.default.score
     assert study.parts["tuning"]["better"] == "less"
-    assert "Less is better." in text
+    assert "Lower is better." in text
 
 
 def test_a_teacher_above_its_floor_stops_the_suite(bright):

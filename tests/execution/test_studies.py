@@ -153,7 +153,7 @@ def test_a_shipped_study_comes_to_its_section(rehearse, tmp_path, name, runs, ti
     assert not outcome.failed
     written = report(store.folder)
     assert [section.title for section in written.sections] == titles
-    assert "Without all results" not in written.markdown
+    assert "Rows with missing results" not in written.markdown
     assert "REHEARSAL" in written.markdown
 
 
@@ -164,7 +164,7 @@ def test_the_shipped_grid_has_a_key_for_every_combination(rehearse, tmp_path):
     Store(tmp_path / "results").save_plan(planned.file("harness run tinybert-study"))
     (section,) = report(tmp_path / "results").sections
     assert section.title == "Study of tinybert, student 4x312"
-    assert "No combination has all its results yet." in section.text
+    assert "No combination is complete yet." in section.text
     assert "and 52 more." in section.text
 
 

@@ -93,7 +93,7 @@ def test_two_labels_of_one_key_are_trained_once(small):
 def test_rows_that_stand_for_the_same_runs_are_told_by_the_plan_and_on_the_board(small, capsys):
     methods = "methods=[logit_kd, finetune, {logit_kd: {label: again}}]"
     (told,) = same_runs(small.plan(methods).file("").runs)
-    assert told.startswith("The same runs stand in the rows logit_kd and again of 1x32 on order: nothing that sets")
+    assert told.startswith("Rows logit_kd and again of 1x32 have the same runs on order: the settings")
     assert list(same_runs(small.plan().file("").runs)) == []
     plan_suite(str(small.path), [methods], [], small.folder / "results", as_json=False)
     assert told in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The plots of a report: which there are, what they say, and that nothing else is touched."""
+"""Tests of the plots of a report: files, texts, placement, and matplotlib's settings."""
 
 import math
 import os
@@ -20,10 +20,10 @@ from harness.api.errors import UserError
 from harness.api.events import LossPoint
 from harness.plots import Plot, draw
 from harness.plots.cost_axis import PARAMETERS
-from harness.plots.label_placement import columns, places, spread
-from harness.plots.loss_curves import MOST, curve
+from harness.plots.label_placement import label_columns, place_points, spread_labels
+from harness.plots.loss_curves import MAX_POINTS, curve
 from harness.plots.pareto_figure import Point, Scatter
-from harness.plots.plot_style import COLOURS, MARKERS, Look, grid, short
+from harness.plots.plot_style import COLOURS, MARKERS, RowStyle, grid, shorten
 from harness.reporting import report
 from harness.reporting.formats import markdown
 from harness.storage.records import NotApplicable
@@ -39,8 +39,8 @@ def losses(*totals, stage="distill", first=1):
     return [LossPoint(stage=stage, step=50 * step, lr=1e-4, terms={"loss": total, "kd": 1.0}) for step, total in points]
 
 
-def told(folder, planned=None, **changes):
-    """A store whose runs on big tell their losses."""
+def store_with_losses(folder, planned=None, **changes):
+    """Return a store whose runs on big have logged losses."""
     planned = planned or plan()
     store = fill(folder, planned, **changes)
     for run in planned.runs:
@@ -57,20 +57,20 @@ def plots(store) -> dict[str, Plot]:
 
 
 def texts(plot):
-    """What is written in a plot: the SVG names each text above its glyphs."""
+    """Return the texts of a plot, which the SVG has as comments."""
     svg = plot.files["svg"].decode()
     ET.fromstring(svg)
-    return [found.strip() for found in re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)]
+    return [text.strip() for text in re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)]
 
 
-def there(folder):
+def plot_files(folder):
     return sorted(path.name for path in (folder / "plots").glob("*"))
 
 
-def test_a_report_writes_all_and_shows_all(tmp_path):
-    told(tmp_path, answered=True)
+def test_report_writes_and_shows_all_plots(tmp_path):
+    store_with_losses(tmp_path, answered=True)
     written = report(tmp_path)
-    assert there(tmp_path) == NAMES
+    assert plot_files(tmp_path) == NAMES
     assert {path.name for path in written.files if path.parent.name == "plots"} == set(NAMES)
     for name in ("pareto", "tasks", "learning"):
         assert f"](plots/{name}.png)](plots/{name}.svg)" in written.markdown
@@ -78,8 +78,8 @@ def test_a_report_writes_all_and_shows_all(tmp_path):
     assert (tmp_path / "leaderboard.md").read_text() == written.markdown
 
 
-def test_two_reports_are_equal_byte_by_byte(tmp_path):
-    told(tmp_path, answered=True)
+def test_plots_are_reproducible(tmp_path):
+    store_with_losses(tmp_path, answered=True)
     report(tmp_path)
     first = {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES}
     report(tmp_path)
@@ -90,8 +90,8 @@ def test_two_reports_are_equal_byte_by_byte(tmp_path):
     assert {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES} == first, "in another process"
 
 
-def test_what_a_report_no_longer_makes_is_removed(tmp_path):
-    store = told(tmp_path)
+def test_stale_plots_are_removed(tmp_path):
+    store = store_with_losses(tmp_path)
     report(tmp_path)
     (tmp_path / "plots" / "mine.txt").write_text("a file of somebody's own stays")
     for run in store.plan().runs:
@@ -100,11 +100,11 @@ def test_what_a_report_no_longer_makes_is_removed(tmp_path):
         path.unlink()
         store.save(record.model_copy(update={"losses": []}))
     report(tmp_path)
-    assert there(tmp_path) == ["mine.txt", "pareto.png", "pareto.svg", "tasks.png", "tasks.svg"]
+    assert plot_files(tmp_path) == ["mine.txt", "pareto.png", "pareto.svg", "tasks.png", "tasks.svg"]
 
 
-def test_a_report_that_is_refused_leaves_the_plots(tmp_path):
-    store = told(tmp_path)
+def test_refused_report_keeps_the_old_plots(tmp_path):
+    store = store_with_losses(tmp_path)
     report(tmp_path)
     before = {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES}
     key = run_key("sst2", "kd", "big", 1)
@@ -115,14 +115,14 @@ def test_a_report_that_is_refused_leaves_the_plots(tmp_path):
     assert {name: (tmp_path / "plots" / name).read_bytes() for name in NAMES} == before
 
 
-def test_nothing_is_done_leaves_nothing_to_draw(tmp_path):
+def test_no_plots_without_results(tmp_path):
     Store(tmp_path).save_plan(plan())
     written = report(tmp_path)
-    assert there(tmp_path) == []
+    assert plot_files(tmp_path) == []
     assert "## Plots" not in written.markdown
 
 
-def test_without_latency_the_parameters_stand_on_the_axis(tmp_path):
+def test_parameters_are_the_cost_without_latency(tmp_path):
     pareto = plots(fill(tmp_path))["pareto"]
     assert pareto.title == "demo: average score against parameters (latency was not measured)"
     assert pareto.title in texts(pareto)
@@ -146,9 +146,9 @@ def test_each_machine_has_a_plot_of_its_speed_ups(tmp_path):
 
 
 @pytest.mark.parametrize("higher", [True, False])
-def test_on_the_front_is_what_no_other_beats(higher):
+def test_front_contains_the_points_that_no_other_dominates(higher):
     drawn = np.random.default_rng(5).integers(1, 6, size=(40, 2)).tolist()
-    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), Look("k", "o")) for n, (cost, score) in
+    points = [Point(str(n), (cost, cost, cost), Statistic(score, None, 1), RowStyle("k", "o")) for n, (cost, score) in
               enumerate(drawn)]  # fmt: skip
 
     def beaten(cost, score):
@@ -171,19 +171,19 @@ def test_rows_without_average_are_left_out_and_named(tmp_path):
     assert drawn["tasks"].caption in drawn["tasks"].alt
 
 
-def test_one_seed_says_what_it_has_not(tmp_path):
+def test_one_seed_has_no_intervals_in_captions(tmp_path):
     drawn = plots(fill(tmp_path / "bare", plan(seeds=1)))
     assert {plot.marks for plot in drawn.values()} == {"PRELIMINARY"}
     assert all("PRELIMINARY" in texts(plot) and "(PRELIMINARY)" in plot.alt for plot in drawn.values())
-    assert "There are no intervals: one seed does not tell them." in drawn["pareto"].caption
+    assert "There are no intervals: one seed is not enough." in drawn["pareto"].caption
     assert "interval" not in drawn["tasks"].alt
     answered = plots(fill(tmp_path / "answered", plan(seeds=1), answered=True))
     assert "Bars: 95 % intervals, given this teacher." in answered["pareto"].caption
-    assert "Intervals over the examples alone, given this teacher." in answered["tasks"].caption
+    assert "Intervals over the examples only, given this teacher." in answered["tasks"].caption
     assert "95 % intervals" in answered["tasks"].title
 
 
-def test_every_task_and_row_stands_in_the_forest(tmp_path):
+def test_every_task_and_row_is_in_the_forest_plot(tmp_path):
     tasks = plots(fill(tmp_path, answered=True))["tasks"]
     shown = texts(tasks)
     assert {"sst2 (accuracy)", "squad (f1)", "teachers", "base", "big", "small"} <= set(shown)
@@ -194,7 +194,7 @@ def test_every_task_and_row_stands_in_the_forest(tmp_path):
     assert "Dashed: teacher base" in tasks.caption
 
 
-def test_labels_are_no_formulas(tmp_path):
+def test_labels_are_not_parsed_as_formulas(tmp_path):
     planned = plan([SST2], seeds=1)
     odd = {"kd": "$a_b$ x^{2} --> <b>&", "finetune": r"\frac $"}
     runs = [run.model_copy(update={"label": odd[run.label]}) for run in planned.runs]
@@ -207,7 +207,7 @@ def test_labels_are_no_formulas(tmp_path):
     assert drawn["pareto"].title.startswith("50 $ or $x$: ")
 
 
-def test_alt_texts_break_no_markdown(tmp_path):
+def test_alt_texts_are_escaped(tmp_path):
     content = summarize(fill(tmp_path))
     from harness.reporting.board import build
 
@@ -215,17 +215,17 @@ def test_alt_texts_break_no_markdown(tmp_path):
     assert r"[![a \](b) \*c\* \[d\] (BAD). e](plots/pareto.png)](plots/pareto.svg)" in text
 
 
-def test_learning_curves_are_of_cells_that_are_complete(tmp_path):
+def test_learning_curves_need_complete_cells(tmp_path):
     left = run_key("sst2", "kd", "big", 2)
-    learning = plots(told(tmp_path, leave_out=[left]))["learning"]
+    learning = plots(store_with_losses(tmp_path, leave_out=[left]))["learning"]
     shown = texts(learning)
     assert learning.title == "demo: training loss of big"
     assert {"sst2", "squad", "kd", "finetune"} <= set(shown)
     assert "Left out: kd big (on sst2)." in learning.caption
 
 
-def test_each_student_has_learning_curves_of_its_own(tmp_path):
-    store = told(tmp_path)
+def test_each_student_has_its_own_learning_curves(tmp_path):
+    store = store_with_losses(tmp_path)
     for run in store.plan().runs:
         if run.student == "small":
             record = store.record(run.key)
@@ -236,7 +236,7 @@ def test_each_student_has_learning_curves_of_its_own(tmp_path):
     assert drawn["learning-2"].title == "demo: training loss of small", "with losses that no logarithm takes"
 
 
-def test_a_curve_is_the_mean_of_all_seeds_stage_by_stage():
+def test_curve_is_the_mean_over_seeds_by_stage():
     one = [*losses(4.0, 2.0, stage="a"), *losses(8.0, stage="b", first=3)]
     two = [*losses(2.0, 1.0, stage="a"), *losses(6.0, stage="b", first=3)]
     first, second = curve([one, two]).stages
@@ -249,45 +249,45 @@ def test_a_curve_is_the_mean_of_all_seeds_stage_by_stage():
     assert curve([]) is None
 
 
-def test_a_long_curve_is_thinned_by_means():
+def test_long_curve_is_averaged():
     totals = np.arange(1000, dtype=float) + 1
     [stage] = curve([losses(*totals)]).stages
-    assert len(stage.steps) == MOST
-    parts = np.array_split(totals, MOST)
+    assert len(stage.steps) == MAX_POINTS
+    parts = np.array_split(totals, MAX_POINTS)
     assert stage.losses[0].tolist() == pytest.approx([part.mean() for part in parts], rel=1e-12)
     assert stage.steps.tolist() == [50 * part[-1] for part in parts]
 
 
-def test_labels_keep_apart_and_move_little():
+def test_labels_keep_the_gap_and_move_least():
     rng = np.random.default_rng(0)
     for _ in range(200):
         wanted = sorted(rng.uniform(0, 10, size=rng.integers(1, 12)).tolist())
-        found = spread(wanted, 0.5, 0.0, 10.0)
-        assert all(after - before > 0.5 - 1e-9 for before, after in pairwise(found))
-        assert found[0] >= -1e-9
-        assert found[-1] <= 10 + 1e-9
+        placed = spread_labels(wanted, 0.5, 0.0, 10.0)
+        assert all(after - before > 0.5 - 1e-9 for before, after in pairwise(placed))
+        assert placed[0] >= -1e-9
+        assert placed[-1] <= 10 + 1e-9
         if all(after - before >= 0.5 for before, after in pairwise(wanted)):
-            assert found == pytest.approx(wanted)
-    assert spread([5.0, 5.0, 5.0], 1.0, 0.0, 10.0) == pytest.approx([4.0, 5.0, 6.0]), "to both sides"
-    assert spread([0.0, 0.0], 1.0, 0.0, 10.0) == pytest.approx([0.0, 1.0]), "within the axes"
+            assert placed == pytest.approx(wanted)
+    assert spread_labels([5.0, 5.0, 5.0], 1.0, 0.0, 10.0) == pytest.approx([4.0, 5.0, 6.0]), "to both sides"
+    assert spread_labels([0.0, 0.0], 1.0, 0.0, 10.0) == pytest.approx([0.0, 1.0]), "within the axes"
 
 
-def test_points_of_one_cost_stand_side_by_side_the_first_where_it_belongs():
+def test_points_with_the_same_cost_are_placed_side_by_side():
     costs = [(2.0, 1.9, 2.1), (1.0, 1.0, 1.0), (2.0, 1.9, 2.1)]
-    (low, high), found = places(costs, 8.0, 1.0)
+    (low, high), placed = place_points(costs, 8.0, 1.0)
     inch = (high - low) / 8.0
-    assert [low + place.at * inch for place in found[:2]] == pytest.approx([math.log10(2), 0.0])
-    assert [place.beside for place in found] == [False, False, True]
-    assert found[2].at > found[0].at
+    assert [low + place.at * inch for place in placed[:2]] == pytest.approx([math.log10(2), 0.0])
+    assert [place.shifted for place in placed] == [False, False, True]
+    assert placed[2].at > placed[0].at
     assert low < 0
-    assert found[2].at + 1.0 < 8.0, "its label has room"
+    assert placed[2].at + 1.0 < 8.0, "its label has room"
 
 
-def test_labels_share_a_column_where_there_is_no_room_between():
-    far = places([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(far, [1.0, 1.0])] == [[0], [1]]
-    near = places([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
-    assert [members for _, members in columns(near, [1.0] * 3)] == [[0], [1, 2]]
+def test_labels_share_a_column_if_they_do_not_fit():
+    far = place_points([(1.0, 1.0, 1.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in label_columns(far, [1.0, 1.0])] == [[0], [1]]
+    near = place_points([(1.0, 1.0, 1.0), (7.0, 7.0, 7.0), (8.0, 8.0, 8.0)], 8.0, 1.0)[1]
+    assert [members for _, members in label_columns(near, [1.0] * 3)] == [[0], [1, 2]]
 
 
 def test_rows_look_different():
@@ -295,19 +295,19 @@ def test_rows_look_different():
 
 
 @pytest.mark.parametrize(("panels", "shape"), [(1, (1, 1)), (4, (4, 1)), (5, (3, 2)), (8, (4, 2)), (9, (3, 3))])
-def test_panels_fill_their_lines(panels, shape):
+def test_panel_grid(panels, shape):
     assert grid(panels) == shape
 
 
-def test_a_long_label_keeps_its_ends():
+def test_long_label_is_shortened_in_the_middle():
     label = "tinybert-" + "option=value," * 10 + "last=3"
-    assert len(short(label)) == 52
-    assert short(label).startswith("tinybert-")
-    assert short(label).endswith("last=3")
-    assert short("kd") == "kd"
+    assert len(shorten(label)) == 52
+    assert shorten(label).startswith("tinybert-")
+    assert shorten(label).endswith("last=3")
+    assert shorten("kd") == "kd"
 
 
-def test_the_settings_of_matplotlib_are_left_as_they_were(tmp_path):
+def test_matplotlib_settings_are_restored(tmp_path):
     with mpl.rc_context({"font.size": 23.0, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
         strange = plots(fill(tmp_path))["pareto"]
@@ -315,25 +315,25 @@ def test_the_settings_of_matplotlib_are_left_as_they_were(tmp_path):
     assert plots(Store(tmp_path))["pareto"].files == strange.files, "whatever a user has set"
 
 
-def test_a_board_whose_tasks_disagree_has_no_average_to_plot(tmp_path):
+def test_no_pareto_plot_without_an_average(tmp_path):
     less = SQUAD.model_copy(update={"higher_is_better": False})
     drawn = plots(fill(tmp_path, plan([SST2, less])))
     assert set(drawn) == {"tasks"}
-    assert "Less is better on squad." in drawn["tasks"].caption
+    assert "Lower is better on squad." in drawn["tasks"].caption
 
 
-def test_nothing_imports_matplotlib_until_something_is_drawn():
+def test_matplotlib_is_imported_only_for_drawing():
     check = "import sys, harness.reporting.report_files; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_the_page_names_every_plot(tmp_path):
+def test_docs_name_every_plot(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
-    assert [name for name in plots(told(tmp_path)) if f"`plots/{name}`" not in page] == []
+    assert [name for name in plots(store_with_losses(tmp_path)) if f"`plots/{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("totals", [[1.0], [2.0, 2.0], [math.nan] * 3, [1.0, math.inf], [1e30, 1e-30], [0.0, 0.0]])
-def test_losses_of_any_kind_are_drawn(tmp_path, totals):
+def test_unusual_losses_are_drawn(tmp_path, totals):
     store = fill(tmp_path, plan([SST2], seeds=1))
     key = run_key("sst2", "kd", "big", 1)
     (tmp_path / "runs" / key / "record.json").unlink()

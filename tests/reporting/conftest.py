@@ -1,4 +1,4 @@
-"""Plots take most of a report's time: they are drawn only where plots are tested."""
+"""Disables plots, which take most of a report's time; tests/plots tests them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The formats of a board: what each says, that none breaks on odd names, and that plugins add others."""
+"""Tests of the formats of a board: content, escaping of special names, and formats of plugins."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from harness.cli import app
 from harness.plugin_host.contribution_checks import TASKS_RESERVED
 from harness.plugin_host.host import Host
 from harness.reporting import report
-from harness.reporting.export_rows import flat
+from harness.reporting.export_rows import csv_rows
 from harness.reporting.formats import SPECIAL, table
 from harness.reporting.latex import escape
 from harness.reporting.table_model import Column, Line
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["md", "csv", "tex", "bib", "json"])
-def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch, capsys):
+def test_format_option_prints_one_format_and_all_are_written(folder, name, monkeypatch, capsys):
     assert run(monkeypatch, "report", folder, "--format", name) == 0
     printed = capsys.readouterr().out
     assert printed == (folder / f"leaderboard.{name}").read_text()
@@ -52,16 +52,16 @@ def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch,
     }
 
 
-def test_an_unknown_format_is_a_mistake(folder, monkeypatch, capsys):
+def test_unknown_format_is_refused(folder, monkeypatch, capsys):
     assert run(monkeypatch, "report", folder, "--format", "jsom") == 2
     assert "--format: there is no format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
     assert not (folder / "leaderboard.md").exists()
 
 
-def test_json_holds_what_the_board_says(folder):
+def test_json_has_the_content_of_the_board(folder):
     report(folder)
-    whole = json.loads((folder / "leaderboard.json").read_text())
-    rows = {(row["label"], row["student"]): row for row in whole["rows"]}
+    document = json.loads((folder / "leaderboard.json").read_text())
+    rows = {(row["label"], row["student"]): row for row in document["rows"]}
     kd, alone = rows["kd", "small"], rows["finetune", "big"]
     assert kd["tasks"]["sst2"]["seeds"] == {"1": 75.0, "2": 75.0, "3": 75.0}
     assert kd["tasks"]["sst2"]["over"] == "seeds and examples"
@@ -73,16 +73,16 @@ def test_json_holds_what_the_board_says(folder):
         None,
     )
     assert "not run yet" in alone["tasks"]["sst2"]["notes"][0]
-    (pair,) = [each for each in whole["comparisons"] if each["student"] == "small"]
+    (pair,) = [comparison for comparison in document["comparisons"] if comparison["student"] == "small"]
     assert pair["labels"] == ["finetune", "kd"]
     assert pair["difference"] == -8.0
     assert pair["told_apart"] is (pair["p_holm"] <= 0.05)
-    assert whole["command"] == "harness run demo.yaml"
-    assert whole["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
+    assert document["command"] == "harness run demo.yaml"
+    assert document["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
 
 
-def test_a_task_of_any_name_takes_no_field_from_a_row(tmp_path):
-    """Names that are refused now may stand in an older plan."""
+def test_task_name_does_not_overwrite_a_field(tmp_path):
+    """An older plan may have names that are now refused."""
     planned = plan([SST2.model_copy(update={"name": "gap", "score": "closed"})])
     store = Store(tmp_path)
     store.save_plan(planned)
@@ -96,16 +96,16 @@ def test_a_task_of_any_name_takes_no_field_from_a_row(tmp_path):
     assert row["tasks"]["gap"]["metric"] == "closed"
 
 
-def test_no_task_may_be_called_what_another_column_begins_with(tmp_path):
+def test_column_prefixes_are_reserved_task_names(tmp_path):
     tuning = PlannedTuning(trials=1, seed=0, on="train", studies=[])
     store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning))
     store.save_latency(latency_record())
-    names = [name for name in flat(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
+    names = [name for name in csv_rows(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
     words = [name.split("_") for name in names]
-    assert {"_".join(each[:count]) for each in words for count in range(1, len(each))} == set(TASKS_RESERVED)
+    assert {"_".join(parts[:count]) for parts in words for count in range(1, len(parts))} == set(TASKS_RESERVED)
 
 
-def test_latex_is_made_of_whole_tables(folder):
+def test_latex_tables_are_complete(folder):
     report(folder)
     text = (folder / "leaderboard.tex").read_text()
     for name in ("table*", "tabular"):
@@ -118,21 +118,21 @@ def test_latex_is_made_of_whole_tables(folder):
     assert "% Command: `harness run demo.yaml`" in text
 
 
-def test_latex_escapes_all_that_has_a_meaning():
+def test_latex_escapes_special_characters():
     assert escape(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
         r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
     )
     assert escape("< 3 ± 4 × 5 | –") == r"$<$ 3 $\pm$ 4 $\times$ 5 $|$ --"
 
 
-def test_markdown_shows_odd_names_as_they_are():
+def test_markdown_escapes_special_names():
     text = table([Column(("a|b",))], [Line("student", "", ("*x* _y_ a_b <b> < 3 [l](u) `c|d` [1, 2]",))])
     assert text.splitlines()[0].strip("| ") == r"a\|b"
     assert text.splitlines()[2].strip("| ") == r"\*x\* \_y\_ a_b \<b> < 3 \[l](u) `c\|d` [1, 2]"
     assert not SPECIAL.search("kd-loss=mse, tinybert_kl 85.3 ± 0.4 (a) 3.2× [3.1, 3.3]")
 
 
-def test_every_mark_in_a_table_has_its_footnote(folder):
+def test_every_mark_in_a_table_has_a_footnote(folder):
     text = report(folder).markdown
     tables = "\n".join(line for line in text.splitlines() if line.startswith("|"))
     used = set(re.findall(r"\(([a-z])\)", tables)) | {"●"} & set(tables)
@@ -140,7 +140,7 @@ def test_every_mark_in_a_table_has_its_footnote(folder):
     assert all(f"- ({mark}) " in text or f"- {mark} " in text for mark in used)
 
 
-def test_a_label_that_is_markup_breaks_no_table(tmp_path):
+def test_label_with_markup_does_not_break_tables(tmp_path):
     labels = {"finetune": [], "a|b_*": ["base"]}
     runs = [run.model_copy(update={"label": "a|b_*"}) if run.label == "kd" else run for run in plan([SST2]).runs]
     fill(tmp_path)
@@ -152,14 +152,14 @@ def test_a_label_that_is_markup_breaks_no_table(tmp_path):
     assert r"a$|$b\_*" in (tmp_path / "leaderboard.tex").read_text()
 
 
-def test_a_plugin_adds_a_format(folder, tmp_path, monkeypatch, capsys):
+def test_plugin_adds_a_format(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "txt.py").write_text(PLUGIN)
     assert run(monkeypatch, "report", folder, "--plugin", tmp_path / "txt.py", "--format", "txt") == 0
     assert capsys.readouterr().out == "kd finetune kd finetune"
     assert (folder / "leaderboard.txt").read_text() == "kd finetune kd finetune"
 
 
-def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(folder, tmp_path):
+def test_report_removes_only_files_of_an_earlier_report(folder, tmp_path):
     (tmp_path / "txt.py").write_text(PLUGIN)
     store = Store(folder)
     store.save_latency(latency_record())
@@ -178,7 +178,7 @@ def test_a_report_removes_what_an_earlier_one_wrote_and_nothing_else(folder, tmp
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"formats": 3}', '{"formats": ["../runs", "*", 1]}'])
-def test_an_old_board_that_is_no_longer_whole_is_no_obstacle(folder, text):
+def test_damaged_old_board_is_replaced(folder, text):
     (folder / "leaderboard.json").write_text(text)
     report(folder)
     assert json.loads((folder / "leaderboard.json").read_text())["formats"] == ["md", "csv", "tex", "bib", "json"]
@@ -192,7 +192,7 @@ def test_an_old_board_that_is_no_longer_whole_is_no_obstacle(folder, text):
         ('"txt"', "3", "int '3' cannot be called; register a function of harness.api.report.Content"),
     ],
 )
-def test_a_format_that_cannot_be_is_refused(tmp_path, name, reporter, words):
+def test_invalid_format_is_refused(tmp_path, name, reporter, words):
     source = PLUGIN.replace('"txt"', name).split("lambda")[0] + f"{reporter})\n"
     (tmp_path / "bad.py").write_text(source)
     with pytest.raises(UserError, match=words):

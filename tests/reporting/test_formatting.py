@@ -16,5 +16,5 @@ from harness.reporting.formatting import duration
         (3780, "1.1 h"),
     ],
 )
-def test_a_duration_has_the_unit_that_its_rounded_number_stays_below(seconds, text):
+def test_duration_units(seconds, text):
     assert duration(seconds) == text

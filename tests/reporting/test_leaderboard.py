@@ -39,7 +39,7 @@ WHOLE = """\
 |       3 ● | kd                | small     |  **75.0 ± 5.4** | **74.0 ± 5.6** | **74.5 ± 3.6** |         10.0 |
 |         4 | finetune          | small     |      72.0 ± 5.5 |     61.0 ± 5.8 |     66.5 ± 3.8 |         10.0 |
 
-- ● top group: the best average of its student, and those that cannot be told from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
+- ● top group: the best average of its student, and the rows that do not differ significantly from it (paired over seeds and examples, given this teacher; all pairs of the student, Holm-corrected at 5 %)
 
 ## Over the whole suite
 
@@ -75,14 +75,14 @@ WHOLE = """\
 
 ## How to read it
 
-- A score is the mean over 3 seeds, times 100 (squad: as it is, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, for all rows alike), and Student's t accounts for how few the seeds are. Its ends are in leaderboard.csv. With another teacher, methods may differ by more than that, however many seeds there are; `seeds` of a teacher in the suite fine-tunes one per seed. A teacher has one seed, so its interval, if its predictions are there, is over the examples alone.
-- Constant answer: the best score that one class for all examples gets, chosen by their labels; only tasks of classes have one. † marks scores that are no better.
-- The average is over the tasks, and students of all sizes are ranked by it; averages that print the same share a rank. A row with a cell that is missing, failed or n/a has neither. Bold: the best of its student.
-- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, so without the best and the worst quarter (rliable, arXiv 2108.13264).
-- Gap closed: how much of the way from finetune on the same student to teacher base a method goes, on the average; with Fieller's 95 % interval. It is left out where that way may be none.
-- Behind the best: the paired difference from the best average of the same student, with a 95 % interval that is not corrected; p is corrected for all pairs of the student. Methods that share a group need not be equal: more seeds may tell them apart.
+- A score is the mean over 3 seeds, times 100 (squad: as reported, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, the same resamples for all rows), and Student's t accounts for the small number of seeds. leaderboard.csv has both ends. With another teacher, methods may differ by more than the interval shows, however many seeds there are. To fine-tune one teacher per seed, set the teacher's `seeds` in the suite. A teacher has one seed, so its interval, if its predictions are stored, covers the examples only.
+- Constant answer: the best score of predicting one class for every example, with the class chosen by the labels; only classification tasks have one. † marks scores that are no better.
+- The average is over the tasks. Students of all sizes are ranked by it; equal printed averages share a rank. A row with a missing, failed or n/a cell has no average and no rank. Bold: the best of its student.
+- IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, without the best and the worst quarter (rliable, arXiv 2108.13264).
+- Gap closed: the share of the gap between finetune on the same student and teacher base that a method closes, on the average; with Fieller's 95 % interval. It is omitted where the gap does not differ significantly from 0.
+- Behind the best: the paired difference from the best average of the same student, with an uncorrected 95 % interval; p is corrected for all pairs of the student. Methods in one group are not necessarily equal: more seeds may separate them.
 - Compression: parameters of teacher base over the student's, heads included.
-- Training cost: time of the student's own steps and its share of its teachers' passes, over all tasks and seeds of the row. A teacher's own fine-tuning stands in its row and in no other.
+- Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks and seeds of the row. Fine-tuning a teacher counts in the teacher's row only.
 
 ## Where it comes from
 
@@ -118,7 +118,7 @@ def killed(source: Path, target: Path) -> None:
     raise KeyboardInterrupt
 
 
-def test_the_whole_board(tmp_path):
+def test_complete_board(tmp_path):
     fill(tmp_path, answered=True)
     written = report(tmp_path)
     assert written.markdown == WHOLE
@@ -127,7 +127,7 @@ def test_the_whole_board(tmp_path):
     assert written.files[0].read_bytes() == WHOLE.encode()
 
 
-def test_the_board_is_a_function_of_the_store_alone(tmp_path):
+def test_board_depends_on_the_store_only(tmp_path):
     fill(tmp_path / "a")
     fill(tmp_path / "b", backwards=True)
     for number, path in enumerate(sorted((tmp_path / "b").rglob("*"))):
@@ -136,7 +136,7 @@ def test_the_board_is_a_function_of_the_store_alone(tmp_path):
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
+def test_killed_report_leaves_the_old_board(tmp_path, monkeypatch):
     store = fill(tmp_path)
     old = {path: path.read_bytes() for path in report(tmp_path).files}
     store.save_teacher(teacher_record("sst2", 0.99))
@@ -148,7 +148,7 @@ def test_a_kill_leaves_the_old_board(tmp_path, monkeypatch):
     assert b"99.0" in report(tmp_path).files[0].read_bytes()
 
 
-def test_scores_by_a_metric_that_is_no_longer_the_tasks_are_refused(tmp_path):
+def test_scores_with_another_metric_are_refused(tmp_path):
     """The task was changed since, and all metrics are in the records as before."""
     metrics = {SST2.score: 0.8, "other": 0.5}
     now = run_record("sst2", "kd", "big", 1, metrics=metrics)
@@ -172,7 +172,7 @@ def test_scores_by_a_metric_that_is_no_longer_the_tasks_are_refused(tmp_path):
         ({"metrics": {"matthews": 0.5}}, ["different metrics", "metrics matthews, 1 of 13"]),
     ],
 )
-def test_a_mix_is_refused_and_the_old_board_stays(tmp_path, changes, words):
+def test_mixed_examples_are_refused_and_the_old_board_is_kept(tmp_path, changes, words):
     key = run_key("sst2", "kd", "small", 2)
     fill(tmp_path, leave_out=[key])
     old = {path: path.read_bytes() for path in report(tmp_path).files}
@@ -187,20 +187,20 @@ def test_a_mix_is_refused_and_the_old_board_stays(tmp_path, changes, words):
     assert {path: path.read_bytes() for path in old} == old
 
 
-def test_a_teacher_that_scored_other_examples_is_a_mix_too(tmp_path):
+def test_teacher_scored_on_other_examples_is_refused(tmp_path):
     fill(tmp_path).save_teacher(teacher_record("squad", data_fingerprint="another"))
     with pytest.raises(UserError, match=r"teachers/base-squad/record\.json"):
         report(tmp_path)
 
 
-def test_a_failed_run_is_no_part_of_a_mix(tmp_path):
+def test_failed_run_is_not_checked_for_mixed_examples(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
     broken = failed("sst2", "kd", "big", 1).model_copy(update={"data_fingerprint": "another"})
     fill(tmp_path, instead={key: broken})
     assert lines(tmp_path)["kd", "big"][0] == "incomplete"
 
 
-def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
+def test_row_with_a_missing_run_has_no_rank_and_no_average(tmp_path):
     gone = [run_key("sst2", "kd", "big", seed) for seed in (1, 3)]
     broken = run_key("squad", "kd", "big", 2)
     fill(
@@ -226,7 +226,7 @@ def test_a_row_that_lacks_a_run_has_no_rank_and_no_average(tmp_path):
     assert row[["rank", "sst2_accuracy_mean", "squad_f1_mean", "average_mean", "student_seconds"]].isna().all()
 
 
-def test_an_undefined_score_is_never_averaged(tmp_path):
+def test_undefined_score_is_never_averaged(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})
     assert lines(tmp_path)["kd", "big"][3] == "undefined (a)"
@@ -238,7 +238,7 @@ def test_an_undefined_score_is_never_averaged(tmp_path):
     assert f"runs/{key}/record.json" in report(tmp_path).board.notes[1][1]
 
 
-def test_a_teacher_not_trained_yet(tmp_path):
+def test_teacher_not_trained_yet(tmp_path):
     fill(tmp_path)
     (tmp_path / "teachers" / "base-sst2" / "record.json").unlink()
     cells = lines(tmp_path)
@@ -247,7 +247,7 @@ def test_a_teacher_not_trained_yet(tmp_path):
     assert costs(tmp_path)["kd", "big"][1] == "2.0×", "from the task whose teacher is there"
 
 
-def test_nothing_run_yet(tmp_path):
+def test_no_results_yet(tmp_path):
     Store(tmp_path).save_plan(plan())
     written = report(tmp_path)
     assert all(line.cells[0] in ("teacher", "incomplete") for line in written.board.lines)
@@ -260,7 +260,7 @@ def test_nothing_run_yet(tmp_path):
     assert len(written.board.notes) == 2
 
 
-def test_not_applicable_cells_give_their_reason(tmp_path):
+def test_not_applicable_cells_have_a_reason(tmp_path):
     na = [NotApplicable(task="squad", label="kd", student="small", reason="student small has 3 heads,\n teacher 4")]
     fill(tmp_path, plan(na=na))
     cells = lines(tmp_path)
@@ -273,7 +273,7 @@ def test_not_applicable_cells_give_their_reason(tmp_path):
     assert table(tmp_path).loc["kd", "small"]["status"] == "not applicable"
 
 
-def test_marks_of_the_whole_board(tmp_path):
+def test_marks_of_the_board(tmp_path):
     synthetic = SST2.model_copy(update={"synthetic": True})
     fill(tmp_path, plan([synthetic, SQUAD], seeds=2, limits={"train": 512}))
     written = report(tmp_path)
@@ -289,7 +289,7 @@ def test_marks_of_the_whole_board(tmp_path):
 @pytest.mark.parametrize(
     ("training", "marked"), [({"batching": "grouped"}, False), ({"batching": "bucketed"}, True), ({"lr": 0.1}, True)]
 )
-def test_a_board_of_bucketed_runs_is_marked(tmp_path, training, marked):
+def test_board_of_bucketed_runs_is_marked(tmp_path, training, marked):
     """So is one of runs that do not say how they were batched: they come from before there was a choice."""
     first = run_key("sst2", "kd", "big", 1)
     parts = {"seed": 1, "training": training}
@@ -305,7 +305,7 @@ def test_one_seed_has_no_spread(tmp_path):
     assert table(tmp_path)["average_std"].isna().all()
 
 
-def test_bold_is_for_the_best_of_each_student_and_column(tmp_path):
+def test_best_of_each_student_and_column_is_bold(tmp_path):
     fill(tmp_path, leave_out=[run_key("squad", "kd", "big", 1)])
     best = {line.cells[1:3]: line.best for line in report(tmp_path).board.lines}
     assert best == {
@@ -318,7 +318,7 @@ def test_bold_is_for_the_best_of_each_student_and_column(tmp_path):
     assert "**86.0 ± 2.5**" in report(tmp_path).markdown
 
 
-def test_averages_that_print_the_same_share_a_rank(tmp_path):
+def test_equal_printed_averages_share_a_rank(tmp_path):
     same = {
         run_key(task, "kd", "small", seed): run_record(task, "kd", "small", seed, score)
         for task, scores in {"sst2": [0.85001, 0.86, 0.87], "squad": [76.0, 77.0, 78.0]}.items()
@@ -331,7 +331,7 @@ def test_averages_that_print_the_same_share_a_rank(tmp_path):
     assert report(tmp_path).markdown.count("**81.5 ± 1.1**") == 2
 
 
-def test_where_less_is_better(tmp_path):
+def test_lower_is_better(tmp_path):
     error = SST2.model_copy(update={"higher_is_better": False})
     fill(tmp_path / "less", plan([error]))
     cells = lines(tmp_path / "less")
@@ -353,7 +353,7 @@ def test_other_hardware_is_marked(tmp_path):
     assert "cpu, Test CPU, 2 cores, 2 threads, 8 GiB (25 results); cuda, Test GPU" in origin
 
 
-def test_more_threads_of_the_same_machine_are_told_but_not_marked(tmp_path):
+def test_thread_counts_are_listed_but_not_marked(tmp_path):
     key = run_key("sst2", "kd", "big", 3)
     threads = provenance(CPU.model_copy(update={"threads": 1}))
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=threads)})
@@ -362,7 +362,7 @@ def test_more_threads_of_the_same_machine_are_told_but_not_marked(tmp_path):
     assert "1 thread, 8 GiB (1 result)" in report(tmp_path).markdown
 
 
-def test_a_beaten_teacher_marks_the_board(tmp_path):
+def test_beaten_teacher_marks_the_board(tmp_path):
     store = fill(tmp_path)
     store.save_teacher(teacher_record("sst2", 0.82))
     assert "TEACHER BEATEN" not in dict(report(tmp_path).board.marks), "kd may beat it, and finetune only equals it"
@@ -372,16 +372,16 @@ def test_a_beaten_teacher_marks_the_board(tmp_path):
     assert "kd" not in mark
 
 
-def test_results_of_other_settings_are_counted_and_no_more(tmp_path):
+def test_results_with_other_settings_are_only_counted(tmp_path):
     store = fill(tmp_path)
     before = report(tmp_path).markdown
     store.save(run_record(key="old", data_fingerprint="another", score=0.999))
     (tmp_path / "runs" / "half-done").mkdir()
     after = report(tmp_path).markdown
-    assert after == before + "- Not counted: 1 result of other settings in the same folder\n"
+    assert after == before + "- Not counted: 1 result with other settings in the same folder\n"
 
 
-def test_mixed_code_is_told(tmp_path):
+def test_mixed_code_versions_are_listed(tmp_path):
     changed = provenance(git_dirty=True, packages={"harness": "0.2.0"})
     key = run_key("sst2", "kd", "big", 3)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 3, 0.87, provenance=changed)})
@@ -403,7 +403,7 @@ def test_parameters_that_differ_between_tasks_are_a_range(tmp_path):
     assert (row["parameters_min"], row["parameters_max"]) == (10_000_000, 10_200_000)
 
 
-def test_csv_and_markdown_say_the_same(tmp_path):
+def test_csv_and_markdown_agree(tmp_path):
     fill(tmp_path, leave_out=[run_key("squad", "finetune", "small", 3)], answered=True)
     frame, board = table(tmp_path), report(tmp_path).board
     assert len(frame) == len(board.lines) == 6
@@ -426,14 +426,14 @@ def test_csv_and_markdown_say_the_same(tmp_path):
         assert runs == f"{row['completed']} of {row['runs']}"
 
 
-def test_a_corrupt_record_is_named(tmp_path):
+def test_corrupt_record_is_named(tmp_path):
     path = fill(tmp_path).run_folder(run_key("sst2", "kd", "big", 1)) / "record.json"
     path.write_text(path.read_text()[:100])
     with pytest.raises(UserError, match=r"sst2-kd-big-1/record\.json: is not valid JSON"):
         report(tmp_path)
 
 
-def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
+def test_overlap_with_training_texts_is_marked_and_in_the_provenance(tmp_path):
     data = DataReport(examples={"validation": 872}, overlap={"validation": 16}, repaired={"train": 2})
     fill(tmp_path, plan([SST2.model_copy(update={"data": data}), SQUAD]))
     board = report(tmp_path).board
@@ -446,7 +446,7 @@ def test_texts_that_were_trained_on_are_marked_and_in_the_provenance(tmp_path):
     )
 
 
-def test_an_undefined_score_is_no_reason_to_refuse_a_board():
+def test_undefined_score_does_not_refuse_a_board():
     undefined = run_record("sst2", "kd", "big", 1, float("nan"), metrics={"accuracy": float("nan")})
     assert _scored_by(SST2, undefined) == "score accuracy"
     assert _scored_by(SST2, undefined.model_copy(update={"score": 0.5})) == OTHER_METRIC

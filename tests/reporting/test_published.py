@@ -1,4 +1,4 @@
-"""Published figures: their files, and how a board shows them."""
+"""Tests of published figures: their files, and their rows on a board."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ tables:
 
 @pytest.fixture
 def complaint(tmp_path, monkeypatch):
-    """What is said of a file, without its folder."""
+    """Return a function that gives the error message for a file, without its folder."""
     monkeypatch.chdir(tmp_path)
 
     def complaint(text: str, name: str = "page.yaml") -> str:
@@ -85,13 +85,13 @@ def page(tmp_path) -> published_figures.Published:
         (GOOD, "title: [", ["page.yaml", "is not YAML"]),
     ],
 )
-def test_a_bad_file_is_told_with_its_place(complaint, old, new, words):
+def test_invalid_file_is_reported_with_its_position(complaint, old, new, words):
     assert GOOD.count(old)
-    said = complaint(GOOD.replace(old, new, 1))
-    assert [word for word in words if word not in said] == []
+    message = complaint(GOOD.replace(old, new, 1))
+    assert [word for word in words if word not in message] == []
 
 
-def test_a_bad_file_name_is_told(complaint):
+def test_invalid_file_name_is_reported(complaint):
     assert "letters, digits" in complaint(GOOD, "a page.yaml")
 
 
@@ -114,8 +114,8 @@ def shape(layers: int, hidden: int, heads: int) -> ModelShape:
 )
 def test_method_options_and_shape_must_agree(page, method, version, of, models):
     options = {"version": version, "another": True}
-    found = page.figures_of(method=method, options=options, shape=shape(*of))
-    assert [row.model for _, row in found] == models
+    figures = page.figures_of(method=method, options=options, shape=shape(*of))
+    assert [row.model for _, row in figures] == models
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_method_options_and_shape_must_agree(page, method, version, of, models):
         ("google-bert/bert-base-cased", 12, []),
     ],
 )
-def test_a_teacher_is_known_by_its_checkpoint_and_its_shape(page, model, layers, models):
+def test_teacher_matches_by_checkpoint_and_shape(page, model, layers, models):
     assert [row.model for _, row in page.figures_of_teacher(model, shape(layers, 768, 12))] == models
 
 
 def figure(task: str = "sst2", label: str = "kd", student: str = "big", **changes: object) -> PublishedFigure:
-    given = {
+    defaults = {
         "values": [99.5],
         "metrics": ["accuracy"],
         "model": "KD-6",
@@ -143,7 +143,7 @@ def figure(task: str = "sst2", label: str = "kd", student: str = "big", **change
         "split": "GLUE dev",
         "where": "table 2, GLUE dev",
     }
-    return PublishedFigure(task=task, label=label, student=student, **(given | changes))
+    return PublishedFigure(task=task, label=label, student=student, **(defaults | changes))
 
 
 OTHER = {"source": "book", "title": "A book", "split": "GLUE test server", "where": "GLUE test server"}
@@ -156,14 +156,14 @@ FIGURES = [
 
 
 def printed(folder: Path, title: str) -> dict[tuple[str, str], str]:
-    """(method with its note, student) -> what published rows have in the column of that title."""
+    """Return (method with its note, student) -> cell of the published rows in a column."""
     return {key: text for key, text in column(folder, title, "published").items() if text != "–"}
 
 
 def column(folder: Path, title: str, *roles: str) -> dict[tuple[str, str], str]:
-    """(method, student) -> what rows of these roles (or our own) have in the column of that title."""
+    """Return (method, student) -> cell of the rows with these roles (by default the measured rows) in a column."""
     board = report(folder).board
-    index = [each.title for each in board.columns].index(title)
+    index = [header.title for header in board.columns].index(title)
     lines = [line for line in board.lines if line.role in (roles or ("teacher", "student"))]
     return {(line.cells[1], line.cells[2]): line.cells[index] for line in lines}
 
@@ -174,7 +174,7 @@ def filled(tmp_path) -> Path:
     return tmp_path
 
 
-def test_figures_stand_in_rows_of_their_own_below_ours(filled):
+def test_figures_have_rows_below_the_measured_rows(filled):
     board = report(filled).board
     assert [line.role for line in board.lines] == ["teacher", *["student"] * 4, *["published"] * 3]
     assert printed(filled, "sst2 accuracy") == {
@@ -188,7 +188,7 @@ def test_figures_stand_in_rows_of_their_own_below_ours(filled):
     assert set(report(filled).markdown.split("\n\n- ")[0].splitlines()[-4]) <= {"|", " "}, "set apart"
 
 
-def test_a_note_names_source_place_metrics_and_model(filled):
+def test_note_names_source_split_metrics_and_model(filled):
     notes = dict(report(filled).board.notes)
     assert notes["a"] == (
         "published as BERT, in A page, table 2, GLUE dev (https://example.org/page); sst2: accuracy. "
@@ -213,34 +213,34 @@ def test_figures_are_never_ranked_bold_or_in_an_average(filled, tmp_path_factory
     assert report(filled).markdown.count("**86.0 ± 2.5**") == 1
 
 
-def test_no_figures_no_rows(tmp_path):
+def test_no_rows_without_figures(tmp_path):
     fill(tmp_path, plan(published=[figure()]))
     assert [line.role for line in report(tmp_path).board.lines].count("published") == 1
     fill(tmp_path)
     assert "ublished" not in report(tmp_path).markdown
 
 
-def test_the_table_for_machines_has_a_number_for_each_metric(filled):
+def test_csv_has_a_number_for_each_published_metric(filled):
     frame = pd.read_csv(report(filled).files[1]).set_index(["label", "student"])
-    own = frame.loc["kd", "big"]
-    assert own["sst2_published_page_glue-dev_accuracy"] == 99.5
-    assert own["sst2_published_book_glue-test-server_f1"] == 98.25
-    assert own["squad_published_page_glue-dev_exact"] == 60.0
-    assert own["squad_published_page_glue-dev_f1"] == 99.9
-    assert own["average_mean"] == 81.5
+    row = frame.loc["kd", "big"]
+    assert row["sst2_published_page_glue-dev_accuracy"] == 99.5
+    assert row["sst2_published_book_glue-test-server_f1"] == 98.25
+    assert row["squad_published_page_glue-dev_exact"] == 60.0
+    assert row["squad_published_page_glue-dev_f1"] == 99.9
+    assert row["average_mean"] == 81.5
     assert frame.filter(like="_published_").loc["finetune"].isna().all(axis=None)
     columns = list(frame.columns)
     assert columns.index("sst2_published_book_glue-test-server_f1") < columns.index("squad_state")
 
 
-def test_a_report_is_the_same_when_written_again(filled):
+def test_report_with_figures_is_reproducible(filled):
     first = [path.read_bytes() for path in report(filled).files]
     assert [path.read_bytes() for path in report(filled).files] == first
     text = (filled / "plan.json").read_text()
     assert Store(filled).plan().model_dump_json(indent=1) + "\n" == text
 
 
-def test_a_plan_from_before_has_no_figures(tmp_path):
+def test_plan_of_an_earlier_version_has_no_figures(tmp_path):
     fill(tmp_path)
     content = json.loads((tmp_path / "plan.json").read_text())
     del content["published"]
@@ -259,12 +259,12 @@ def test_a_plan_from_before_has_no_figures(tmp_path):
         (["f1"], "80.5 f1"),
     ],
 )
-def test_a_metric_is_named_where_it_is_not_the_boards(metrics, shown):
+def test_metric_is_named_if_it_differs_from_the_boards(metrics, shown):
     values = [80.5, 81.0][: len(metrics)]
     assert published_rows.text(figure(values=values, metrics=metrics), "accuracy") == shown
 
 
-def test_figures_stand_before_anything_is_trained(tmp_path):
+def test_figures_are_shown_before_training(tmp_path):
     mnli = PlannedTask(name="mnli", kind="classification", score="accuracy", synthetic=False)
     store = Store(tmp_path)
     store.save_plan(
@@ -291,7 +291,7 @@ def plugin(tmp_path) -> Path:
     return tmp_path / "figures.py"
 
 
-def test_a_file_that_is_not_there_or_badly_named_is_refused_with_its_plugin(tmp_path):
+def test_missing_or_badly_named_file_names_its_plugin(tmp_path):
     for file, words in (("none.yaml", "none.yaml: there is no such file"), ("a b.yaml", "a b.yaml: the file's name")):
         (tmp_path / "figures.py").write_text(PLUGIN.format(file=file))
         with pytest.raises(UserError, match=words) as caught:
@@ -299,22 +299,22 @@ def test_a_file_that_is_not_there_or_badly_named_is_refused_with_its_plugin(tmp_
         assert str(tmp_path / "figures.py") in str(caught.value)
 
 
-def test_a_bad_file_is_told_with_its_plugin_by_the_suites_that_choose_it(plugin, small):
-    said = f"{plugin.parent / 'page.yaml'}:3: "
+def test_invalid_file_is_reported_only_by_suites_that_select_it(plugin, small):
+    position = f"{plugin.parent / 'page.yaml'}:3: "
     for chosen in ("true", "[page]"):
         with pytest.raises(UserError) as caught:
             load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
         (problem,) = caught.value.problems
-        assert str(problem).startswith(said)
+        assert str(problem).startswith(position)
         assert "did you mean 'tables'" in problem.message
         assert str(plugin) in problem.message
         assert "`published`" in problem.message
     for chosen, sources in (("false", []), ("[distilbert-readme]", ["distilbert-readme"])):
-        suite = load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
-        assert [source.name for source in suite.published] == sources
+        loaded = load(small.path, overrides=[f"published={chosen}"], plugins=[str(plugin)])
+        assert [source.name for source in loaded.suite.published] == sources
 
 
-def test_the_list_of_sources_leaves_a_bad_file_out_with_a_warning(plugin, capsys):
+def test_list_of_sources_skips_an_invalid_file_with_a_warning(plugin, capsys):
     print_list("published", [str(plugin)])
     shown = capsys.readouterr()
     assert "distilbert-readme" in shown.out

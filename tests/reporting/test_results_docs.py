@@ -12,7 +12,7 @@ from tests.support.results_factory import fill, run_key, run_record
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
+def test_docs_snippet_runs(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "results" / "quick"
     first = run_key("squad", "finetune", "big", 1)
     fill(folder, leave_out=[first])
@@ -30,14 +30,14 @@ def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert names["board"]["average_mean"].iloc[1] == 81.5
 
 
-def test_the_page_explains_every_column_of_the_csv(tmp_path):
+def test_docs_explain_every_column_of_the_csv(tmp_path):
     fill(tmp_path)
     columns = pd.read_csv(report(tmp_path).files[1]).columns
     plain = [name for name in columns if not name.startswith(("sst2_", "squad_"))]
     assert [name for name in plain if f"`{name}`" not in PAGE] == []
 
 
-def test_the_page_explains_every_column_of_the_board(tmp_path):
+def test_docs_explain_every_column_of_the_board(tmp_path):
     fill(tmp_path)
     titles = [column.title for column in report(tmp_path).board.columns]
     assert [
@@ -45,7 +45,7 @@ def test_the_page_explains_every_column_of_the_board(tmp_path):
     ] == []
 
 
-def test_the_page_explains_every_column_of_the_sections(tmp_path):
+def test_docs_explain_every_column_of_the_sections(tmp_path):
     rows = {"kd": row(0, plain=True, a=1), "no-a": row(1, a=0), **{f"g-b={b}": row(2, method="g", b=b) for b in (1, 2)}}
     shapes = {
         name: EncoderShape(layers=6, hidden=768, heads=heads, ffn=3072)

@@ -1,4 +1,4 @@
-"""Boards of suites with one teacher per seed, and what a board says of the teachers that it has."""
+"""Tests of boards with one teacher per seed, and of their captions on teachers."""
 
 import re
 
@@ -15,7 +15,7 @@ TEACHERS = {"sst2": [0.90, 0.92, 0.97], "squad": [84.0, 88.0, 89.0]}
 
 
 def several(**changes):
-    """The made-up suite with a teacher for each of its seeds."""
+    """Return the demo suite with one teacher per seed."""
     keys = {task: [f"base-{task}-{seed}" for seed in (11, 12, 13)] for task in TEACHERS}
     return plan(**({"teachers": {"base": keys}} | changes))
 
@@ -34,7 +34,7 @@ def students(summary):
     return {(row.label, row.student): row for row in summary.students}
 
 
-def test_a_teacher_is_one_row_over_its_seeds(tmp_path):
+def test_teacher_is_one_row_over_its_seeds(tmp_path):
     (row,) = summarize(filled(tmp_path)).teachers
     sst2 = row.cells["sst2"].score
     assert (sst2.n, sst2.mean, sst2.std) == (3, pytest.approx(93.0), pytest.approx(3.605551))
@@ -44,8 +44,8 @@ def test_a_teacher_is_one_row_over_its_seeds(tmp_path):
     assert students(summarize(Store(tmp_path)))["kd", "big"].compression == 2.0
 
 
-def test_a_run_is_compared_with_its_own_teacher(tmp_path):
-    """The percent of the teacher's score, seed by seed, and not of the teachers' mean."""
+def test_run_is_compared_with_its_own_teacher(tmp_path):
+    """Scores in percent of the teacher of the same seed, not of the teachers' mean."""
     row = students(summarize(filled(tmp_path)))["kd", "big"]
     ratios = [
         100 * score / teacher
@@ -66,14 +66,14 @@ def test_the_interval_of_the_gap_covers_the_teachers(tmp_path):
     assert gaps[1].closed == pytest.approx(100 * closed)
 
 
-def test_a_missing_teacher_is_named_by_the_seed_of_its_runs(tmp_path):
+def test_missing_teacher_is_named_by_the_seed_of_its_runs(tmp_path):
     (row,) = summarize(filled(tmp_path, leave_out=["base-sst2-12"])).teachers
     assert row.cells["sst2"].state == "missing"
     assert "the teacher of seed 2 is not trained yet" in row.cells["sst2"].notes[0]
     assert row.average is None
 
 
-def test_what_a_board_says_of_its_teachers(tmp_path):
+def test_captions_on_teacher_seeds(tmp_path):
     fill(tmp_path / "one")
     filled(tmp_path / "many")
     one, many = (report(tmp_path / name).markdown for name in ("one", "many"))
@@ -90,20 +90,20 @@ def test_what_a_board_says_of_its_teachers(tmp_path):
     assert "interval<span>, given this teacher</span>" in page
 
 
-def test_the_page_shows_each_teacher_by_its_own_seed(tmp_path):
-    from harness.reporting.page.run_details import shown
+def test_page_shows_teachers_by_their_own_seeds(tmp_path):
+    from harness.reporting.page.run_details import runs_on_page
 
     store = filled(tmp_path)
     summary = summarize(store)
-    of_teachers = [(run.task.name, run.seed) for run in shown(summary, store) if run.row.role == "teacher"]
+    of_teachers = [(run.task.name, run.seed) for run in runs_on_page(summary, store) if run.row.role == "teacher"]
     assert of_teachers == [(task, seed) for task in ("sst2", "squad") for seed in (11, 12, 13)]
     fill(tmp_path / "one")
-    alone = shown(summarize(Store(tmp_path / "one")), Store(tmp_path / "one"))
+    alone = runs_on_page(summarize(Store(tmp_path / "one")), Store(tmp_path / "one"))
     assert {run.seed for run in alone if run.row.role == "teacher"} == {None}
 
 
 @pytest.mark.parametrize(
-    ("teachers", "learn_from", "said"),
+    ("teachers", "learn_from", "text"),
     [
         ({}, [], "seeds and examples"),
         ({"base": 1}, ["base"], "seeds and examples, given this teacher"),
@@ -115,15 +115,15 @@ def test_the_page_shows_each_teacher_by_its_own_seed(tmp_path):
         ({"base": 1, "large": 3}, ["large"], "seeds, teachers and examples, given teacher base"),
     ],
 )
-def test_what_intervals_cover(teachers, learn_from, said):
-    found = plan()
-    runs = [run.model_copy(update={"teachers": learn_from}) for run in found.runs]
+def test_what_intervals_cover(teachers, learn_from, text):
+    planned = plan()
+    runs = [run.model_copy(update={"teachers": learn_from}) for run in planned.runs]
     keys = {name: {"sst2": [f"{name}-{place}" for place in range(count)]} for name, count in teachers.items()}
-    assert interval_coverage.covers(plan(runs=runs, teachers=keys)) == said
+    assert interval_coverage.covers(plan(runs=runs, teachers=keys)) == text
 
 
-def test_runs_of_one_teacher_do_not_stand_beside_runs_of_several(tmp_path):
-    """Runs that were carried over from a suite with one teacher: the records say from whom they learned."""
+def test_runs_of_one_teacher_and_of_several_are_refused(tmp_path):
+    """Runs carried over from a suite with one teacher: the records name the teachers that they learned from."""
     store = filled(tmp_path)
     for seed, teacher in ((1, 11), (2, 12), (3, 13)):
         score = SCORES["sst2", "kd", "big"][seed - 1]

@@ -1,1 +1,1 @@
-"""latency.md: tables and facts of latency measurements."""
+"""Tables and notes of latency measurements, as latency.md prints them."""

@@ -1,81 +1,82 @@
-"""What latency.md says below its tables: what was measured, on what machine, and how."""
+"""Sentences of latency.md below its tables: models, machine and measurement procedure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.storage.latency_records import MIN_CALLS_FOR_P90, MIN_CALLS_FOR_P99, LatencyRecord
+from harness.storage.latency_records import LatencyRecord
 
 
-def facts(record: LatencyRecord) -> Iterator[str]:
-    """Of this measurement, a line each."""
+def measurement_facts(record: LatencyRecord) -> Iterator[str]:
+    """Yield the facts of one measurement, a sentence each."""
     for model in record.models:
         if model.of is None:
             yield f"{model.name} ({model.role}): {model.kind}, {model.dtype}; {model.source}"
     if record.task is not None:
         yield (
-            f"One checkpoint for each architecture, since latency does not depend on weights; all have the head of "
-            f"{record.task}."
+            f"One checkpoint for each architecture, because latency does not depend on weights; all have "
+            f"the head of {record.task}."
         )
     for student, reason in record.not_measured.items():
         yield f"{student} was not measured: {reason}."
-    if found := record.lengths:
+    if lengths := record.lengths:
         yield (
-            f"task: the tokens of {found.examples} validation examples of {record.task}, as its students read them: "
-            f"mean {found.mean:.1f}, median {found.median:g}, 90th percentile {found.p90:g}, longest {found.longest}"
+            f"task: token counts of {lengths.examples} validation examples of {record.task}, students' tokenizer: "
+            f"mean {lengths.mean:.1f}, median {lengths.median:g}, 90th percentile {lengths.p90:g}, longest "
+            f"{lengths.longest}"
         )
     for name, (before, after) in record.clocks.items():
         yield f"Clock, {name}: {before:.0f} MHz before, {after:.0f} MHz after"
     for name, (before, after) in record.temperatures.items():
         yield f"Temperature, {name}: {before:.0f} °C before, {after:.0f} °C after"
     if record.load is not None:
-        yield f"Load when it began: {record.load:g} processes, a mean over the minute before (training included)"
+        yield f"Load average at the start: {record.load:g} processes over the previous minute (training included)"
     versions = ", ".join(f"{name} {version}" for name, version in record.parts["packages"].items() if version)
     when = f"{record.provenance.started} to {record.provenance.ended}"
     yield f"Packages: {versions}; {when}; record `latency/{record.key}.json`"
 
 
-def how(record: LatencyRecord) -> Iterator[str]:
-    """Of any measurement."""
+def procedure(record: LatencyRecord) -> Iterator[str]:
+    """Yield sentences on the measurement procedure and the columns of the tables."""
     yield (
-        "A time is the host's, from a model's call on inputs that lie on the device until its outputs are in the "
-        "host's memory and the device has nothing left to do; tokenising is no part of it. Every row of a batch has "
-        "exactly that many tokens, drawn at random, and no padding."
+        "A time is measured on the host, from the call of a model whose inputs are on the device until its outputs "
+        "are in host memory and the device is idle; it excludes tokenization. Every row of a batch has exactly the "
+        "stated number of random tokens and no padding."
     )
     if record.lengths:
         yield (
-            "task: batches whose rows have lengths of the task's examples, padded to their longest. A round takes one "
-            "of them, the same for all models, so p50, p90 and IQR are over the lengths too."
+            "task: batches of rows with the lengths of the task's examples, padded to the longest. Each round times "
+            "one batch, the same for all models, so p50, p90 and IQR cover the variation of lengths too."
         )
     yield (
-        "All models were in one process. After a warm-up (until the median of 5 calls is within 5 % of that of the 5 "
-        f"before; at most {record.settings.warmup} calls beside the first) came rounds, in each of which every model "
-        "was timed once at every shape, shapes and models in random order. Backends were measured one after the other."
+        "All models ran in one process. After a warm-up (until the median of 5 calls is within 5 % of that of "
+        f"the previous 5; at most {record.settings.warmup} calls after the first), each round timed every model once "
+        "at every shape, with shapes and models in random order. Backends were measured one after the other."
     )
     yield (
-        f"n: rounds. p50, p90: percentiles of the times; fewer than {MIN_CALLS_FOR_P90} have no p90. "
-        f"{_p99(record)}IQR: from the first to the third quartile. Time ratio: the median over the rounds "
+        f"n: rounds. p50, p90: percentiles of the times; p90 needs at least {LEAST_FOR_P90} rounds. "
+        f"{_p99(record)}IQR: interquartile range. Time ratio: the median over the rounds "
         f"of a model's time divided by {record.reference}'s in the same round; below 1 is faster. Its interval comes "
-        "from order statistics of these ratios, and takes rounds for independent. Speed-up: 1 / time ratio."
+        "from order statistics of these ratios and assumes independent rounds. Speed-up: 1 / time ratio."
     )
     yield (
-        "The second copy is the A/A control: the same model, timed as if it were another, with its ratio to the first. "
-        "What it differs from 1 by is what the measurement cannot tell apart."
+        "The second copy is the A/A control: the same model, timed as if it were a different one, with its ratio to "
+        "the first copy. The measurement cannot resolve differences smaller than the control's deviation from 1."
     )
-    yield f"GFLOPs: of one call of one example, a multiplication and an addition being two.{_memory(record)}"
-    if any(each.deviation is not None for each in record.preparations):
+    yield f"GFLOPs: for one call with one example; a multiplication and an addition count as two.{_memory(record)}"
+    if any(preparation.deviation is not None for preparation in record.preparations):
         yield (
-            "Prepared in: from the loaded model through its first call at every shape, compiling and exporting "
-            "included; no time above holds any of it. Deviation: the most by which an output differs from eager's on "
-            "padded batches. Agreement: the share of validation examples with the same prediction as in eager (of "
-            "numbers: their correlation); only of backends that need not compute the same."
+            "Prepared in: time from the loaded model through its first call at every shape, including compilation and "
+            "export; the times above exclude it. Deviation: the largest difference of an output from eager mode on "
+            "padded batches. Agreement: the share of validation examples with the same prediction as in eager mode "
+            "(regression: the correlation); only for backends that may compute different values."
         )
 
 
 def _p99(record: LatencyRecord) -> str:
     if all(timing.p99 is None for timing in record.timings):
         return ""
-    return f"p99 only from {MIN_CALLS_FOR_P99} rounds on, of which two or more lie beyond it with 99 % certainty. "
+    return f"p99 needs at least {LEAST_FOR_P99} rounds, so that with 99 % probability two or more exceed it. "
 
 
 def _memory(record: LatencyRecord) -> str:
@@ -83,6 +84,6 @@ def _memory(record: LatencyRecord) -> str:
         return ""
     size, length = record.memory_shape
     return (
-        f" Peak memory: of inference in eager, weights included, at batch {size} of {length} tokens, in a process of "
-        "its own, above what the process took with its libraries loaded."
+        f" Peak memory: of inference in eager mode, weights included, at batch {size} of {length} tokens, measured in "
+        "a separate process, minus the memory of the process with its libraries loaded."
     )

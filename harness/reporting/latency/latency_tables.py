@@ -1,4 +1,4 @@
-"""latency.md: from the stored measurements alone, a section for each machine and number of threads."""
+"""Writes latency.md from the stored measurements: a section for each machine and number of threads."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
-from harness.reporting.latency.latency_facts import facts, how
-from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, Ratio, Timing
+from harness.reporting.latency.latency_facts import measurement_facts, procedure
+from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
 
 COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
            "95 % interval", "speed-up")  # fmt: skip
-"""Without p99 where there is none."""
+"""Columns of a latency table; p99 is omitted if no timing has one."""
 
 
 def markdown(title: str, records: Sequence[LatencyRecord]) -> str:
-    """The whole file: a section for each measurement that counts, a table for each of its backends."""
-    shown = current(records)
-    headings = numbered(machine(record.provenance.hardware) for record in shown)
-    parts = [part for heading, record in zip(headings, shown, strict=True) for part in _section(heading, record)]
+    """Return the text of latency.md: a section for each current measurement, a table for each of its backends."""
+    measured = current(records)
+    headings = numbered(machine(record.provenance.hardware) for record in measured)
+    parts = [part for heading, record in zip(headings, measured, strict=True) for part in _section(heading, record)]
     return "\n\n".join([f"# {title}: latency", *parts]) + "\n"
 
 
@@ -29,15 +29,18 @@ def _section(heading: str, record: LatencyRecord) -> Iterator[str]:
         yield _marked(marks)
     for backend in record.backends:
         yield f"### {backend}"
-        if off := _off(record, backend):
-            yield _marked([_differs(record, off, _controls(record, backend))])
+        if differing := _differing_controls(record, backend):
+            yield _marked([_differs(record, differing, _controls(record, backend))])
         yield _table(record, backend)
     yield "### Models"
     yield _models(record)
-    if any(each.deviation is not None for each in record.preparations):
+    if any(preparation.deviation is not None for preparation in record.preparations):
         yield "### Backends"
         yield _backends(record)
-    for heading, lines in (("What was measured", facts(record)), ("How it was measured", how(record))):
+    for heading, lines in (
+        ("What was measured", measurement_facts(record)),
+        ("How it was measured", procedure(record)),
+    ):
         yield f"### {heading}"
         yield "\n".join(f"- {text}" for text in lines)
 
@@ -47,45 +50,46 @@ def _marked(marks: Sequence[tuple[str, str]]) -> str:
 
 
 def _marks(record: LatencyRecord) -> Iterator[tuple[str, str]]:
-    """What limits the claim of the tables."""
-    if off := [backend for backend in record.backends if _off(record, backend)]:
-        yield "A/A DIFFERS", f"two copies of one model are told apart in {', '.join(off)}: see there"
+    """Yield the limitations of the tables, as (word, explanation)."""
+    if backends := [backend for backend in record.backends if _differing_controls(record, backend)]:
+        yield "A/A DIFFERS", f"two copies of one model differ significantly in {', '.join(backends)}: see there"
     if record.foreign:
         yield (
             "FOREIGN PROCESSES",
-            f"others used the accelerator when the measurement began or ended: {', '.join(record.foreign)}. Times may "
-            "be theirs too; ratios suffer less, as all models were timed in every round",
+            f"other processes used the accelerator when the measurement began or ended: {', '.join(record.foreign)}. "
+            "They may have slowed the models; ratios suffer less, because every round times all models",
         )
     if any(record.ratio(timing).low is None for timing in _controls(record)):
-        yield "NO INTERVALS", "fewer than 6 rounds were timed; a difference without an interval is not a finding"
+        yield "NO INTERVALS", "fewer than 6 rounds were timed; a difference without an interval is no evidence"
     if short := sorted({len(t.nanoseconds) for t in record.timings if len(t.nanoseconds) < record.settings.rounds}):
         yield (
             "CUT SHORT",
-            f"the time of {record.settings.max_seconds:g} s was over after {' or '.join(map(str, short))} of "
+            f"the time limit of {record.settings.max_seconds:g} s was reached after {' or '.join(map(str, short))} of "
             f"{record.settings.rounds} rounds",
         )
     if unsettled := [timing for timing in record.timings if not timing.settled]:
         cases = f"{len(unsettled)} of {len(record.timings)}"
-        yield "NOT SETTLED", f"in {cases} cases the median still moved when the warm-up ended (n is marked *)"
+        yield "NOT SETTLED", f"in {cases} cases the median was still changing when the warm-up ended (n is marked *)"
 
 
 def _controls(record: LatencyRecord, backend: str | None = None) -> list[Timing]:
-    """The timings of the second copy, in one backend or in all."""
+    """Return the timings of the A/A control, in one backend or in all."""
     control = next(model.name for model in record.models if model.role == "control")
-    return [each for each in record.timings if each.model == control and backend in (None, each.backend)]
+    return [timing for timing in record.timings if timing.model == control and backend in (None, timing.backend)]
 
 
-def _off(record: LatencyRecord, backend: str) -> list[Timing]:
+def _differing_controls(record: LatencyRecord, backend: str) -> list[Timing]:
+    """Return the A/A timings whose interval excludes 1."""
     return [timing for timing in _controls(record, backend) if record.ratio(timing).excludes_one]
 
 
-def _differs(record: LatencyRecord, off: Sequence[Timing], controls: Sequence[Timing]) -> tuple[str, str]:
-    of = next(model.of for model in record.models if model.role == "control")
-    cases = "; ".join(f"{batch_of(timing.shape)}: {_ratio(record.ratio(timing))}" for timing in off)
+def _differs(record: LatencyRecord, differing: Sequence[Timing], controls: Sequence[Timing]) -> tuple[str, str]:
+    model = next(model.of for model in record.models if model.role == "control")
+    cases = "; ".join(f"{batch_of(timing.shape)}: {_ratio(record.ratio(timing))}" for timing in differing)
     return (
         "A/A DIFFERS",
-        f"two copies of {of} are told apart in {len(off)} of {len(controls)} cases ({cases}); by chance alone 1 in 20 "
-        "is. Where they are, differences as small as theirs mean nothing",
+        f"two copies of {model} differ significantly in {len(differing)} of {len(controls)} cases ({cases}); 1 in 20 "
+        "is expected by chance. In these cases, differences between models as small as these are no evidence",
     )
 
 
@@ -99,12 +103,12 @@ def _table(record: LatencyRecord, backend: str) -> str:
     return _aligned(rows, titles, left=("model",))
 
 
-def _cells(record: LatencyRecord, backend: str, shape: InputShape) -> Iterator[dict[str, str]]:
-    """The rows of a shape: of each model its cells, by the column's title."""
+def _cells(record: LatencyRecord, backend: str, shape: Shape) -> Iterator[dict[str, str]]:
+    """Yield the rows of a shape: for each model, title -> cell."""
     for timing in record.at(backend, shape):
         model = _model(record, timing.model)
         ratio = record.ratio(timing)
-        alone = ratio.low is None or timing.model == record.reference
+        no_interval = ratio.low is None or timing.model == record.reference
         cells = (
             *map(str, shape),
             f"*{model.name}*" if timing.model == record.reference or model.of else model.name,
@@ -114,14 +118,14 @@ def _cells(record: LatencyRecord, backend: str, shape: InputShape) -> Iterator[d
             "–" if timing.p90 is None else milliseconds(timing.p90),
             "–" if timing.p99 is None else milliseconds(timing.p99),
             f"{ratio.median:.3f}" + (f" to {model.of}" if model.of else ""),
-            "–" if alone else f"[{ratio.low:.3f}, {ratio.high:.3f}]",
+            "–" if no_interval else f"[{ratio.low:.3f}, {ratio.high:.3f}]",
             "–" if model.of else f"{ratio.inverse.median:.2f}×",
         )
         yield dict(zip(COLUMNS, cells, strict=True))
 
 
 def _models(record: LatencyRecord) -> str:
-    """Sizes: what a model is, and what one call of one example costs."""
+    """Return the table of model sizes, FLOPs per example and peak memory."""
     lengths = list(dict.fromkeys(length for _, length in record.shapes))
     size = record.settings.batch_sizes[0]
     rows = []
@@ -139,11 +143,17 @@ def _megabytes(model: MeasuredModel) -> str:
 
 
 def _backends(record: LatencyRecord) -> str:
-    """What it took to have the models there, and how far they compute what they do in eager."""
+    """Return the table of preparation times and of deviations from eager mode."""
     rows = [
-        [each.backend, each.model, f"{each.seconds:.1f}", f"{each.deviation:.2g}", *_agreement(each)]
-        for each in record.preparations
-        if each.deviation is not None
+        [
+            prepared.backend,
+            prepared.model,
+            f"{prepared.seconds:.1f}",
+            f"{prepared.deviation:.2g}",
+            *_agreement(prepared),
+        ]
+        for prepared in record.preparations
+        if prepared.deviation is not None
     ]
     titles = ["backend", "model", "prepared in (s)", "deviation", "agreement", "score, in eager"]
     if all(row[4:] == ["–", "–"] for row in rows):
@@ -151,10 +161,10 @@ def _backends(record: LatencyRecord) -> str:
     return _aligned(rows, titles, left=("backend", "model"))
 
 
-def _agreement(found: Preparation) -> list[str]:
-    agree = "–" if found.agreement is None else f"{found.agreement:.3f} of {found.examples}"
-    scored = found.score is not None and found.eager_score is not None
-    return [agree, f"{found.score:.4g}, {found.eager_score:.4g}" if scored else "–"]
+def _agreement(prepared: Preparation) -> list[str]:
+    agreement = "–" if prepared.agreement is None else f"{prepared.agreement:.3f} of {prepared.examples}"
+    scored = prepared.score is not None and prepared.eager_score is not None
+    return [agreement, f"{prepared.score:.4g}, {prepared.eager_score:.4g}" if scored else "–"]
 
 
 def _aligned(rows: Sequence[Sequence[str]], titles: Sequence[str], left: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""index.html: the results as one file that asks nothing of anyone.
+"""Writes index.html: the results as one self-contained file that loads nothing from elsewhere.
 
-Tables and plots are drawn here, so that they are there without JavaScript too; the scripts beside this file sort,
-filter, and show the loss curves and single runs from the data that the page holds. All numbers are made in Python.
+Tables and charts are rendered in Python, so they work without JavaScript. The scripts in this folder sort and filter
+the tables and show loss curves and single runs from data embedded in the page. All numbers are computed in Python.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from harness.reporting.page.markup import Safe, code, el, embedded, join
 from harness.storage.store import Store
 
 SCRIPTS = ("dom.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
-"""One script, in this order."""
+"""Files that are joined to one script, in this order."""
 
 
 def page(content: Content, store: Store) -> str:
-    """The whole text of index.html: a function of the results alone.
+    """Return the text of index.html, which depends on the results only.
 
     Raises:
         UserError: a file of the store cannot be read.
     """
     summary, board = content.summary, content.board
-    shown = run_details.shown(summary, store)
+    runs = run_details.runs_on_page(summary, store)
     style = _file("page.css")
     script = "\n".join(_file(name) for name in SCRIPTS)
     return Template(_file("template.html")).substitute(
@@ -40,17 +40,17 @@ def page(content: Content, store: Store) -> str:
         script=script,
         heading=el("h1", summary.plan.suite),
         marks=_marks(content),
-        leaderboard=html_tables.leaderboard(summary, board, run_details.first_of(shown)),
+        leaderboard=html_tables.leaderboard(summary, board, run_details.first_run_ids(runs)),
         notes=el("ul", [el("li", f"{mark} ", code(text)) for mark, text in board.footnotes], class_="notes"),
-        further="".join(html_tables.further(board.tables)),
+        further="".join(html_tables.secondary_tables(board.tables)),
         tradeoff="".join(tradeoff_chart.plots(summary)),
         forest=forest_plot.panels(summary),
         given=el("span", interval_coverage.teacher_condition(summary.plan)),
         sections=_sections(content),
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
-        provenance=el("dl", [[el("dt", what), el("dd", code(text))] for what, text in board.provenance]),
+        provenance=el("dl", [[el("dt", name), el("dd", code(text))] for name, text in board.provenance]),
         citations=_citations(content),
-        data=embedded(run_details.data(summary, store, shown)),
+        data=embedded(run_details.page_data(summary, store, runs)),
     )
 
 
@@ -59,7 +59,7 @@ def _file(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing is fetched, and only this style and this script are used."""
+    """Return a Content-Security-Policy that loads nothing and allows only this style and this script."""
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -72,7 +72,7 @@ def _digest(text: str) -> str:
 
 def _marks(content: Content) -> Safe | str:
     marks = [el("li", el("b", word), " ", code(text)) for word, text in content.board.marks]
-    return el("ul", marks, class_="marks", aria_label="What limits the claim of this board") if marks else ""
+    return el("ul", marks, class_="marks", aria_label="Limitations of this board") if marks else ""
 
 
 def _sections(content: Content) -> str:
@@ -85,5 +85,5 @@ def _citations(content: Content) -> Safe | str:
     citations = content.board.citations
     if not citations:
         return ""
-    folded = el("details", el("summary", "BibTeX of the methods"), el("pre", bibtex(citations)), class_="citations")
-    return join([el("h2", "Citations"), folded])
+    details = el("details", el("summary", "BibTeX of the methods"), el("pre", bibtex(citations)), class_="citations")
+    return join([el("h2", "Citations"), details])

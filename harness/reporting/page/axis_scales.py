@@ -1,4 +1,4 @@
-"""Axes: where a value lies in a plot, and which values are written beside it."""
+"""Linear and logarithmic axis scales with their ticks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """From values in [`low`, `high`] to places in [`start`, `end`]; logarithmic if so asked."""
+    """Maps values in [`low`, `high`] to coordinates in [`start`, `end`], logarithmically if `log`."""
 
     low: float
     high: float
@@ -22,7 +22,7 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values within the scale, no more than `most` of them unless it is logarithmic over many decades."""
+        """Return round values within the scale: at most `most`, or more on a logarithmic scale over many decades."""
         if self.log:
             return _log_ticks(self.low, self.high, most)
         step = _step((self.high - self.low) / most)
@@ -30,24 +30,24 @@ class Scale:
         return [round(n * step, 10) for n in range(first, last + 1)]
 
 
-def around(values: Iterable[float], start: float, end: float, *, log: bool = False, room: float = 0.06) -> Scale:
-    """A scale that holds all values, with some room beside the outermost."""
-    found = list(values)
-    low, high = min(found), max(found)
+def around(values: Iterable[float], start: float, end: float, *, log: bool = False, margin: float = 0.06) -> Scale:
+    """Return a scale that covers all values, padded at both ends by `margin`, a share of their range."""
+    known = list(values)
+    low, high = min(known), max(known)
     if log:
-        pad = (high / low) ** room if high > low else 1.2
+        pad = (high / low) ** margin if high > low else 1.2
         return Scale(low / pad, high * pad, start, end, log=True)
-    pad = (high - low) * room or max(abs(high) * 0.05, 1e-9)
+    pad = (high - low) * margin or max(abs(high) * 0.05, 1e-9)
     return Scale(low - pad, high + pad, start, end)
 
 
 def label(value: float) -> str:
-    """``12``, ``0.5``."""
+    """Format a tick label, as ``12`` or ``0.5``."""
     return f"{value:.10g}"
 
 
 def _step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, ... that is no less."""
+    """Return the smallest of ..., 1, 2, 5, 10, ... that is at least `least`."""
     unit = 10.0 ** math.floor(math.log10(least))
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= least * (1 - 1e-9))
 
@@ -55,7 +55,7 @@ def _step(least: float) -> float:
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,)):
-        found = [f * 10.0**n for n in decades for f in factors if low <= f * 10.0**n <= high]
-        if len(found) <= most:
+        ticks = [f * 10.0**n for n in decades for f in factors if low <= f * 10.0**n <= high]
+        if len(ticks) <= most:
             break
-    return found if len(found) > 1 else Scale(low, high, 0, 1).ticks(most)
+    return ticks if len(ticks) > 1 else Scale(low, high, 0, 1).ticks(most)

@@ -1,4 +1,4 @@
-// Line plots of losses, and the box that tells what a mark in a plot is.
+// Line plots of losses, and tooltips of plot marks.
 
 const PLOT = { height: 240, left: 52, right: 12, top: 10, bottom: 34 };
 
@@ -6,7 +6,7 @@ const round = (value) => (Number.isInteger(value) ? value.toLocaleString("en") :
 
 function roundTicks(low, high, most) {
   const unit = 10 ** Math.floor(Math.log10((high - low) / most));
-  const step = [1, 2, 5, 10].map((factor) => factor * unit).find((found) => (high - low) / found <= most);
+  const step = [1, 2, 5, 10].map((factor) => factor * unit).find((candidate) => (high - low) / candidate <= most);
   const ticks = [];
   for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) ticks.push(Number((n * step).toPrecision(10)));
   return ticks;
@@ -16,20 +16,20 @@ function decades(low, high) {
   const ticks = [];
   for (let n = Math.floor(low); n <= high; n++) for (const f of [1, 2, 5]) ticks.push(Math.log10(f) + n);
   const within = ticks.filter((tick) => tick >= low && tick <= high);
-  const whole = within.filter((tick) => Number.isInteger(tick));
-  return within.length > 8 && whole.length > 1 ? whole : within;
+  const powers = within.filter((tick) => Number.isInteger(tick));
+  return within.length > 8 && powers.length > 1 ? powers : within;
 }
 
 // series: [{ name, colour, faint, steps, values }]; null values are gaps. stages: [[name, last step]].
 function linePlot({ series, title, width, height = PLOT.height, log = false, stages = [] }) {
   const to = (value) => (value === null || (log && value <= 0) ? null : log ? Math.log10(value) : value);
-  const drawn = series.map((one) => ({ ...one, points: one.steps.map((x, i) => [x, to(one.values[i])]) }));
-  const ys = drawn.flatMap((one) => one.points.map((point) => point[1])).filter((y) => y !== null);
-  if (!ys.length) return h("p", { class: "note" }, "Nothing to draw: no value that is a number.");
-  const last = Math.max(...drawn.flatMap((one) => one.steps));
+  const drawn = series.map((line) => ({ ...line, points: line.steps.map((x, i) => [x, to(line.values[i])]) }));
+  const ys = drawn.flatMap((line) => line.points.map((point) => point[1])).filter((y) => y !== null);
+  if (!ys.length) return h("p", { class: "note" }, "Nothing to draw: no finite values.");
+  const last = Math.max(...drawn.flatMap((line) => line.steps));
   let [low, high] = [Math.min(...ys), Math.max(...ys)];
-  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
-  [low, high] = [low - room, high + room];
+  const margin = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+  [low, high] = [low - margin, high + margin];
   const x = (value) => PLOT.left + (value / last) * (width - PLOT.left - PLOT.right);
   const y = (value) => height - PLOT.bottom - ((value - low) / (high - low)) * (height - PLOT.top - PLOT.bottom);
   const grid = (log ? decades(low, high) : roundTicks(low, high, 5)).map((tick) => [
@@ -42,12 +42,12 @@ function linePlot({ series, title, width, height = PLOT.height, log = false, sta
     index < stages.length - 1 && svg("line", { class: "stage", x1: x(step), x2: x(step), y1: PLOT.top, y2: height - PLOT.bottom }),
     stages.length > 1 && svg("text", { class: "tick end", x: x(step) - 4, y: PLOT.top + 10 }, name),
   ]);
-  const lines = drawn.map((one) => {
-    const path = one.points.map(([px, py], i) =>
-      py === null ? "" : `${i && one.points[i - 1][1] !== null ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join("");
-    const end = one.points.filter((point) => point[1] !== null).at(-1);
-    const told = end && `${one.name}: ${round(log ? 10 ** end[1] : end[1])} at step ${round(end[0])}`;
-    return end && svg("g", { class: `series ${one.colour}${one.faint ? " faint" : ""}`, tabindex: one.faint ? null : 0, role: "img", "aria-label": told, "data-tip": told },
+  const lines = drawn.map((line) => {
+    const path = line.points.map(([px, py], i) =>
+      py === null ? "" : `${i && line.points[i - 1][1] !== null ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join("");
+    const end = line.points.filter((point) => point[1] !== null).at(-1);
+    const description = end && `${line.name}: ${round(log ? 10 ** end[1] : end[1])} at step ${round(end[0])}`;
+    return end && svg("g", { class: `series ${line.colour}${line.faint ? " faint" : ""}`, tabindex: line.faint ? null : 0, role: "img", "aria-label": description, "data-tip": description },
       svg("path", { class: "wide", d: path }), svg("path", { d: path }), svg("circle", { cx: x(end[0]), cy: y(end[1]), r: 3 }));
   });
   return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": title },

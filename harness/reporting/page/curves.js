@@ -1,4 +1,4 @@
-// Loss curves of several rows, all of their seeds over each other.
+// Loss curves of the selected rows, one line for each seed.
 
 const COLOURS = 8;
 
@@ -13,38 +13,38 @@ function series(run, term, extra) {
 function curves(section) {
   const runs = Object.values(DATA.runs).filter((run) => run.curve.steps.length);
   if (!runs.length) {
-    section.append(h("p", { class: "note" }, "No run has losses."));
+    section.append(h("p", { class: "note" }, "No run has logged losses."));
     return;
   }
   const tasks = [...new Set(runs.map((run) => run.task))];
-  const teaches = (place) => DATA.rows[place].role === "teacher";
-  const places = [...new Set(runs.map((run) => run.row))].sort((a, b) => teaches(a) - teaches(b) || a - b);
-  const students = places.filter((place) => !teaches(place));
-  const asked = { task: tasks[0], term: "loss", log: false, rows: new Set((students.length ? students : places).slice(0, COLOURS)) };
+  const isTeacher = (place) => DATA.rows[place].role === "teacher";
+  const places = [...new Set(runs.map((run) => run.row))].sort((a, b) => isTeacher(a) - isTeacher(b) || a - b);
+  const students = places.filter((place) => !isTeacher(place));
+  const selected = { task: tasks[0], term: "loss", log: false, rows: new Set((students.length ? students : places).slice(0, COLOURS)) };
   const plot = h("div", { class: "plot" });
-  const terms = h("select", { change: () => ((asked.term = terms.value), draw()) });
+  const terms = h("select", { change: () => ((selected.term = terms.value), draw()) });
   const draw = () => {
-    const of = runs.filter((run) => run.task === asked.task && asked.rows.has(run.row));
-    const names = [...new Set(of.flatMap((run) => Object.keys(run.curve.terms)))];
-    if (!names.includes(asked.term)) asked.term = names[0] ?? "loss";
-    terms.replaceChildren(...names.map((name) => h("option", { value: name, selected: name === asked.term }, name)));
-    const shown = of.filter((run) => asked.term in run.curve.terms);
-    const lines = shown.map((run) => series(run, asked.term, { colour: colour(places.indexOf(run.row)) }));
-    const title = `${asked.term} on ${asked.task}`;
-    plot.replaceChildren(lines.length ? linePlot({ series: lines, title, width: Math.max(300, plot.clientWidth), height: 320, log: asked.log })
+    const chosen = runs.filter((run) => run.task === selected.task && selected.rows.has(run.row));
+    const names = [...new Set(chosen.flatMap((run) => Object.keys(run.curve.terms)))];
+    if (!names.includes(selected.term)) selected.term = names[0] ?? "loss";
+    terms.replaceChildren(...names.map((name) => h("option", { value: name, selected: name === selected.term }, name)));
+    const shown = chosen.filter((run) => selected.term in run.curve.terms);
+    const lines = shown.map((run) => series(run, selected.term, { colour: colour(places.indexOf(run.row)) }));
+    const title = `${selected.term} on ${selected.task}`;
+    plot.replaceChildren(lines.length ? linePlot({ series: lines, title, width: Math.max(300, plot.clientWidth), height: 320, log: selected.log })
       : h("p", { class: "note" }, "Choose a method below."));
   };
-  const legend = places.map((place, index) => tick([h("i", { class: `swatch ${colour(index)}` }), rowName(place)], asked.rows.has(place), (on) => {
-    asked.rows[on ? "add" : "delete"](place);
+  const legend = places.map((place, index) => tick([h("i", { class: `swatch ${colour(index)}` }), rowName(place)], selected.rows.has(place), (on) => {
+    selected.rows[on ? "add" : "delete"](place);
     draw();
   }));
   section.append(
     h("p", { class: "note" }, "Unweighted terms as each run logged them, and its total, ", h("code", {}, "loss"),
-      "; a line for each seed. Terms of different methods are different things: compare their course, not their height."),
+      "; a line for each seed. Terms of different methods are different quantities: compare their course, not their values."),
     h("div", { class: "controls" },
-      choice("Task", tasks.map((name) => [name, name]), (name) => ((asked.task = name), draw())),
+      choice("Task", tasks.map((name) => [name, name]), (name) => ((selected.task = name), draw())),
       h("label", {}, h("span", {}, "Term"), terms),
-      tick("logarithmic", false, (on) => ((asked.log = on), draw()))),
+      tick("logarithmic", false, (on) => ((selected.log = on), draw()))),
     plot,
     h("fieldset", { class: "legend" }, h("legend", {}, "Methods"), legend),
   );

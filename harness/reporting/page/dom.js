@@ -1,4 +1,4 @@
-// Elements. Text only ever becomes text: nothing here reads markup.
+// Creation of elements. Strings become text nodes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

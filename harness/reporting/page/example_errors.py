@@ -1,4 +1,4 @@
-"""What a model got wrong: how often, what it took for what, and the examples that it was surest of."""
+"""A model's errors on a task: counts, confusion matrix, and its most confident wrong examples."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import PredictionTable
-from harness.metrics.squad_matching import match
+from harness.metrics.squad_matching import match, match_v2
 from harness.storage.records import PlannedTask
 
-CLASSES = 20
-"""With more of them, a confusion matrix could not be read."""
+MAX_CLASSES = 20
+"""Maximum number of classes of a confusion matrix."""
 
-ANSWER = 200
-"""Characters of an answer text that are shown."""
+MAX_ANSWER_LENGTH = 200
+"""Maximum number of characters of an answer on the page."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """One of the examples shown: `at` is its row in the predictions; the rest are texts as they are to be read."""
+class WrongExample:
+    """A wrongly predicted example on the page.
+
+    Attributes:
+        at: row number in the predictions.
+        gold, predicted, teacher: answers as display texts; `teacher` is None without a teacher.
+        differs: whether the teacher's answer differs from the model's.
+        size: size of the error, by which examples are ordered; its unit depends on the kind of task.
+    """
 
     at: int
     gold: str
@@ -34,48 +41,58 @@ class Example:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one model on one task.
+    """The errors of one model on one task.
 
-    `wrong` is how many of `examples` are not right (None for regression, where none is exactly), and `differs` how many
-    of these a teacher answers otherwise (None without a teacher). `confusion` is [gold][predicted].
+    Attributes:
+        examples: number of examples scored.
+        wrong: number of wrong examples; None for regression.
+        differs: number of wrong examples for which the teacher's answer differs; None without a teacher.
+        shown: the examples on the page.
+        confusion: counts as [gold][predicted]; None unless it is a classification with few classes.
     """
 
     examples: int
     wrong: int | None
     differs: int | None
-    shown: Sequence[Example]
+    shown: Sequence[WrongExample]
     confusion: Sequence[Sequence[int]] | None = None
 
 
 def errors(
-    task: PlannedTask, own: PredictionTable, teacher: PredictionTable | None, most: int, *, exact: float | None = None
+    task: PlannedTask,
+    predictions: PredictionTable,
+    teacher: PredictionTable | None,
+    most: int,
+    *,
+    exact: float | None = None,
 ) -> Errors | None:
-    """What `own` has wrong, at most `most` examples of it, beside what a teacher says of the same ones. `exact` is the
-    record's share of exact answers in percent, if it has one.
+    """Collect a model's errors, at most `most` examples of them, with the teacher's answers. None if labels are hidden.
 
-    The worst come first: classes that the model was surest of; of answer texts those that share the fewest words with
-    a right one, then the surest; the largest residuals of a regression. Half of the places are for examples that the
-    teacher answers otherwise, as far as there are some. None where the labels are hidden.
+    `exact` is the record's share of exact answers in percent, if it has one.
+
+    The worst examples come first: the most confident wrong classes; answer texts with the lowest word overlap with a
+    right answer, then the most confident; the largest residuals of a regression. Half of the examples are ones for
+    which the teacher's answer differs, if there are enough of them.
     """
-    gold, predicted = own.column("label"), own.column("prediction")
+    gold, predicted = predictions.column("label"), predictions.column("prediction")
     if task.kind == "classification" and len(gold) and gold.min() < 0:
         return None
-    other = teacher.column("prediction") if teacher is not None and own.same_examples(teacher) else None
-    sizes = _SIZES[task.kind](gold, predicted, own.scores(), exact)
+    other = teacher.column("prediction") if teacher is not None and predictions.same_examples(teacher) else None
+    sizes = _SIZES[task.kind](gold, predicted, predictions.scores(), exact)
     wrong = np.flatnonzero(sizes > 0)
     differs = np.zeros(len(gold), bool) if other is None else _differs(task, predicted, other)
     order = wrong[np.argsort(-sizes[wrong], kind="stable")]
-    show = _Shown(task)
+    text = _AnswerText(task)
     return Errors(
         examples=len(gold),
         wrong=None if task.kind == "regression" else len(wrong),
         differs=None if other is None else int(differs[wrong].sum()),
         shown=[
-            Example(
+            WrongExample(
                 int(at),
-                show(gold[at]),
-                show(predicted[at]),
-                None if other is None else show(other[at]),
+                text(gold[at]),
+                text(predicted[at]),
+                None if other is None else text(other[at]),
                 bool(differs[at]),
                 float(sizes[at]),
             )
@@ -86,63 +103,65 @@ def errors(
 
 
 def _chosen(order: NDArray[Any], differs: NDArray[np.bool_], most: int) -> list[int]:
-    """The first of `order`, half of them such as differ, in the same order."""
-    apart = [at for at in order if differs[at]][: most // 2]
-    rest = [at for at in order if at not in set(apart)][: most - len(apart)]
-    chosen = {*apart, *rest}
+    """Return the first `most` of `order`, up to half of them reserved for examples that differ, in the same order."""
+    reserved = [at for at in order if differs[at]][: most // 2]
+    rest = [at for at in order if at not in set(reserved)][: most - len(reserved)]
+    chosen = {*reserved, *rest}
     return [at for at in order if at in chosen]
 
 
 def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether two models answer otherwise; two numbers do if they are more than a tenth of the spread apart."""
+    """Return where two models' answers differ. Numbers differ if they are more than 0.1 standard deviations apart."""
     if task.kind == "regression":
-        apart: NDArray[np.bool_] = np.abs(one - other) > 0.1 * (float(np.std(other)) or 1.0)
-        return apart
+        far: NDArray[np.bool_] = np.abs(one - other) > 0.1 * (float(np.std(other)) or 1.0)
+        return far
     return np.array([a != b for a, b in zip(one, other, strict=True)], dtype=bool)
 
 
 def _wrong_classes(
     gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
 ) -> NDArray[np.float64]:
-    """0 of what is right, else the probability of the wrong class (1 where no scores are kept)."""
+    """Return 0 for a right class, otherwise the probability of the wrong class (1 if scores are not stored)."""
     wrong = np.asarray(gold != predicted, dtype=float)
     if scores is None or not len(gold):
         return wrong
     logits = np.stack(scores).astype(float)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    sure: NDArray[np.float64] = wrong * odds.max(axis=1) / odds.sum(axis=1)
-    return sure
+    confidence: NDArray[np.float64] = wrong * odds.max(axis=1) / odds.sum(axis=1)
+    return confidence
 
 
 def _wrong_texts(
     gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
 ) -> NDArray[np.float64]:
-    """0 of an exact match; else 1 to 2 for the words that are missing, and a little for a span that was sure."""
-    found = np.zeros(len(gold))
+    """Return 0 for an exact match, otherwise 2 - F1 plus up to 0.002 for the confidence in the span."""
+    sizes = np.zeros(len(gold))
     for at, (right, f1) in enumerate(_matches(gold, predicted, exact)):
         if not right:
             margin = 0.0 if scores is None else float(np.tanh((scores[at][0] - scores[at][1]) / 20))
-            found[at] = 1 + (1 - f1) + 1e-3 * (1 + margin)
-    return found
+            sizes[at] = 1 + (1 - f1) + 1e-3 * (1 + margin)
+    return sizes
 
 
 def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> list[tuple[float, float]]:
-    """Exact match and F1 of each answer, as the version of SQuAD has them that gives the record's `exact`; where
-    neither does, as version 2 if some question has no answer."""
-    ways = (match, match_v2) if all(len(right) for right in gold) else (match_v2, match)
-    found = []
-    for way in ways:
-        found.append([way(text, list(right)) for text, right in zip(predicted, gold, strict=True)])
-        if exact is None or np.isclose(100 * np.mean([right for right, _ in found[-1]]), exact, rtol=1e-6):
-            return found[-1]
-    return found[0]
+    """Return exact match and F1 of each answer, by the version of SQuAD that reproduces the record's `exact`.
+
+    If neither version does, it is version 2 if some question has no answer, else version 1.
+    """
+    versions = (match, match_v2) if all(len(answers) for answers in gold) else (match_v2, match)
+    results = []
+    for version in versions:
+        results.append([version(text, list(answers)) for text, answers in zip(predicted, gold, strict=True)])
+        if exact is None or np.isclose(100 * np.mean([right for right, _ in results[-1]]), exact, rtol=1e-6):
+            return results[-1]
+    return results[0]
 
 
 def _residuals(
     gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
 ) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
-    return found
+    residuals: NDArray[np.float64] = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
+    return residuals
 
 
 _SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], list[Any] | None, float | None], NDArray[np.float64]]] = {
@@ -152,8 +171,8 @@ _SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], list[Any] | None, float 
 }
 
 
-class _Shown:
-    """An answer as text."""
+class _AnswerText:
+    """Formats an answer of a task as text."""
 
     def __init__(self, task: PlannedTask) -> None:
         self.task = task
@@ -164,16 +183,16 @@ class _Shown:
         if self.task.kind == "regression":
             return f"{float(value):.2f}"
         texts = [value] if isinstance(value, str) else list(dict.fromkeys(value))
-        return shortened(" / ".join(text or "no answer" for text in texts or [""]), ANSWER)
+        return truncate(" / ".join(text or "no answer" for text in texts or [""]), MAX_ANSWER_LENGTH)
 
 
 def class_name(task: PlannedTask, index: int) -> str:
-    """Its name, or its number where the plan has none."""
+    """Return the name of a class, or its number if the plan has no names."""
     return task.labels[index] if 0 <= index < len(task.labels) else str(index)
 
 
-def shortened(text: str, most: int) -> str:
-    """The text, or its beginning with ``…``."""
+def truncate(text: str, most: int) -> str:
+    """Return the text, cut to `most` characters with ``…`` at the end."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
@@ -181,7 +200,7 @@ def _confusion(task: PlannedTask, gold: NDArray[Any], predicted: NDArray[Any]) -
     if task.kind != "classification" or not len(gold):
         return None
     classes = max(len(task.labels), int(max(gold.max(), predicted.max())) + 1)
-    if classes > CLASSES:
+    if classes > MAX_CLASSES:
         return None
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (gold.astype(int), predicted.astype(int)), 1)

@@ -1,4 +1,4 @@
-"""Scores with their intervals, task by task: a dot and a whisker for each row."""
+"""Forest plots of the page: scores with their intervals, one panel for each task."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from collections.abc import Iterator, Sequence
 from harness.analysis.summary import Row, Statistic, Summary
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
-from harness.reporting.page.html_tables import rows
+from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el
 
 WIDTH, HEIGHT = 150, 22
 
 LONG = 16
-"""Letters of a name that has no room beside its whisker."""
+"""Minimum length in characters of names that do not fit next to their whiskers."""
 
 
 def panels(summary: Summary) -> Safe:
-    """A panel for each task, and for the average."""
+    """Return a panel for each task, and one for the average."""
     columns: list[tuple[str, str, list[Statistic | None]]] = [
-        (task.name, task.score, [row.cells[task.name].score for row in rows(summary)]) for task in summary.plan.tasks
+        (task.name, task.score, [row.cells[task.name].score for row in measured_rows(summary)])
+        for task in summary.plan.tasks
     ]
-    columns.append(("average", "over the tasks that count", [row.average for row in rows(summary)]))
-    made = [_panel(title, unit, rows(summary), scores) for title, unit, scores in columns if any(scores)]
-    return el("div", made or el("p", "Nothing is complete yet.", class_="note"), class_="panels")
+    columns.append(("average", "over the tasks that count", [row.average for row in measured_rows(summary)]))
+    plots = [_panel(title, unit, measured_rows(summary), scores) for title, unit, scores in columns if any(scores)]
+    return el("div", plots or el("p", "Nothing is complete yet.", class_="note"), class_="panels")
 
 
-def _panel(title: str, unit: str, every: Sequence[Row], scores: Sequence[Statistic | None]) -> Safe:
+def _panel(title: str, unit: str, table_rows: Sequence[Row], scores: Sequence[Statistic | None]) -> Safe:
     known = [score for score in scores if score]
     ends = [v for score in known for v in (score.mean, score.low, score.high) if v is not None]
-    scale = around(ends, 6, WIDTH - 6, room=0.03)
+    scale = around(ends, 6, WIDTH - 6, margin=0.03)
     ticks = scale.ticks(3)
-    several = len({row.student for row in every if row.student}) > 1
+    several = len({row.student for row in table_rows if row.student}) > 1
     body = [
-        _row(place, row, row.student if several else "", score, scale, ticks)
-        for place, (row, score) in enumerate(zip(every, scores, strict=True))
+        _row(index, row, row.student if several else "", score, scale, ticks)
+        for index, (row, score) in enumerate(zip(table_rows, scores, strict=True))
         if score
     ]
     axis = el(
@@ -45,23 +46,24 @@ def _panel(title: str, unit: str, every: Sequence[Row], scores: Sequence[Statist
         class_="axis",
     )
     caption = el("caption", el("b", title), " ", el("small", unit))
-    long = any(len(f"{row.label} {row.student if several else ''}") > LONG for row in every)
+    long = any(len(f"{row.label} {row.student if several else ''}") > LONG for row in table_rows)
     return el("table", caption, el("tbody", body, axis), class_="forest long" if long else "forest")
 
 
-def _row(place: int, row: Row, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:
+def _row(index: int, row: Row, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:
     name = el("th", row.label, el("small", f" {student}") if student else None, scope="row")
-    drawing = _svg(list(_drawn(row, score, scale, ticks)), hidden=True)
-    told = el("td", _told(interval(score)), class_="num")
-    return el("tr", name, el("td", drawing), told, data_row=str(place), class_=row.role)
+    drawing = _svg(list(_shapes(row, score, scale, ticks)), hidden=True)
+    numbers = el("td", _split_interval(interval(score)), class_="num")
+    return el("tr", name, el("td", drawing), numbers, data_row=str(index), class_=row.role)
 
 
-def _told(text: str) -> list[Safe | str]:
+def _split_interval(text: str) -> list[Safe | str]:
+    """Return the mean, and its interval in small type."""
     mean, space, rest = text.partition(" ")
     return [mean, el("small", space + rest) if rest else ""]
 
 
-def _drawn(row: Row, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Iterator[Safe]:
+def _shapes(row: Row, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Iterator[Safe]:
     middle = HEIGHT / 2
     yield from (el("line", x1=scale(t), x2=scale(t), y1=0, y2=HEIGHT, class_="grid") for t in ticks)
     if score.low is not None and score.high is not None:

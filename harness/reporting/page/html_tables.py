@@ -1,4 +1,4 @@
-"""The tables of the page: the same strings as leaderboard.md, with the numbers behind them to sort by."""
+"""HTML tables of the page: the strings of leaderboard.md, with the numbers that the columns are sorted by."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ FIRST_TASK = 3
 """Columns before the tasks: rank, method, student."""
 
 
-def rows(summary: Summary) -> tuple[Row, ...]:
-    """The rows of a board that have been measured here, in its order; their places are what the page knows them by."""
+def measured_rows(summary: Summary) -> tuple[Row, ...]:
+    """Return the measured rows of a board in its order. Their indices identify them in the page."""
     return (*summary.teachers, *summary.students)
 
 
 def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], str]) -> Safe:
-    """The board. `runs`: (place of the row, task) -> the key of the run that its cell leads to."""
+    """Return the leaderboard. `runs` maps (row index, task) to the id of the run that the cell links to."""
     tasks = [task.name for task in summary.plan.tasks]
-    measured = rows(summary)
+    measured = measured_rows(summary)
     bodies: dict[str, list[Safe]] = {"teacher": [], "constant": [], "student": [], "published": []}
-    known, beyond = iter(enumerate(measured)), count(len(measured))
-    for index, line in enumerate(board.lines):
-        place, row = next(known) if line.role in ("teacher", "student") else (next(beyond), None)
-        keys = [None] * FIRST_TASK + [runs.get((place, task)) for task in tasks]
-        first = _first_of_group(board.lines, index)
-        bodies[line.role].append(_row(place, line, row, _values(row, line, summary), keys, first))
+    measured_indices, other_indices = iter(enumerate(measured)), count(len(measured))
+    for position, line in enumerate(board.lines):
+        index, row = next(measured_indices) if line.role in ("teacher", "student") else (next(other_indices), None)
+        keys = [None] * FIRST_TASK + [runs.get((index, task)) for task in tasks]
+        first = _first_of_group(board.lines, position)
+        bodies[line.role].append(_row(index, line, row, _values(row, line, summary), keys, first))
     return el(
         "table",
         el("thead", el("tr", [_head(c, i, tasks) for i, c in enumerate(board.columns)])),
@@ -40,8 +40,8 @@ def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], s
 
 
 def _first_of_group(lines: Sequence[Line], index: int) -> bool:
-    before = lines[index - 1] if index else None
-    return before is not None and before.role == lines[index].role and before.group != lines[index].group
+    previous = lines[index - 1] if index else None
+    return previous is not None and previous.role == lines[index].role and previous.group != lines[index].group
 
 
 def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
@@ -58,7 +58,7 @@ def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
 
 
 def _row(
-    place: int,
+    row_index: int,
     line: Line,
     row: Row | None,
     values: Sequence[float | str | None],
@@ -82,44 +82,46 @@ def _row(
     return el(
         "tr",
         cells,
-        id=f"row-{place}",
+        id=f"row-{row_index}",
         class_=group.strip() or None,
         data_student=row.student if row else line.cells[2],
     )
 
 
 def _cell(text: str) -> Safe | str:
-    """A score with what stands behind it (± 0.4, [1.5, 1.7], †, ‡, (a)) set back."""
-    found = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|‡|\().*)", text)
-    return el("span", found[1], el("small", found[2])) if found else text
+    """Return a score with its suffix (± 0.4, [1.5, 1.7], †, ‡, (a)) in small type."""
+    match = re.fullmatch(r"(-?[\d.]+×?)( (?:±|\[|†|‡|\().*)", text)
+    return el("span", match[1], el("small", match[2])) if match else text
 
 
 def _values(row: Row | None, line: Line, summary: Summary) -> list[float | str | None]:
-    """What each column is sorted by."""
-    if row is None:  # as printed
+    """Return the value that each column is sorted by."""
+    if row is None:  # not measured here: only the printed numbers are known
         numbers = [re.match(r"-?\d+(\.\d+)?", cell) for cell in line.cells]
-        printed: list[float | str | None] = [float(found[0]) if found else None for found in numbers]
+        printed: list[float | str | None] = [float(number[0]) if number else None for number in numbers]
         return [None, line.cells[1], line.cells[2], *printed[FIRST_TASK:]]
     scores = [row.cells[task.name].score for task in summary.plan.tasks]
-    faster = [column.of.get((row.role, row.student or row.label)) for column in summary.speed_ups]
+    speed_ups = [column.of.get((row.role, row.student or row.label)) for column in summary.speed_ups]
     return [
         row.rank,
         row.label,
         row.student or None,
         *(score.mean if score else None for score in (*scores, row.average)),
         row.parameters[1] if row.parameters else None,
-        *(found.median if found else None for found in faster),
+        *(ratio.median if ratio else None for ratio in speed_ups),
     ]
 
 
-def further(tables: Sequence[Table]) -> Iterator[Safe]:
-    """The tables below the first, each to be opened."""
+def secondary_tables(tables: Sequence[Table]) -> Iterator[Safe]:
+    """Yield the secondary tables, each collapsed."""
     for table in tables:
-        yield el("details", el("summary", table.title), scrolling(plain(table.columns, table.lines), table.title))
+        yield el(
+            "details", el("summary", table.title), scrollable(static_table(table.columns, table.lines), table.title)
+        )
 
 
-def plain(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
-    """A table that is only read."""
+def static_table(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
+    """Return a table that cannot be sorted or filtered."""
     aligned = ["num" if column.align == "right" else None for column in columns]
     head = [el("th", c.title, scope="col", class_=a) for c, a in zip(columns, aligned, strict=True)]
     body = [
@@ -129,6 +131,6 @@ def plain(columns: Sequence[Column], lines: Sequence[Line]) -> Safe:
     return el("table", el("thead", el("tr", head)), el("tbody", body))
 
 
-def scrolling(table: Safe, title: str) -> Safe:
-    """Wide tables scroll within themselves; by keyboard too, which needs the focus."""
+def scrollable(table: Safe, title: str) -> Safe:
+    """Wrap a wide table in a box that scrolls, and that the keyboard can focus."""
     return el("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)

@@ -1,28 +1,28 @@
-// Puts it together: what needs a script is shown, and the fragment says which view is.
+// Entry point: shows the parts that need a script; the URL fragment selects the view.
 
 const board = document.getElementById("board");
 const view = document.getElementById("run");
 const table = document.getElementById("leaderboard");
-let left = { scroll: 0, focus: null };
+let boardState = { scroll: 0, focus: null };
 
 function route() {
   const key = location.hash.startsWith("#run=") ? decodeURIComponent(location.hash.slice("#run=".length)) : null;
-  const was = !view.hidden;
-  if (key !== null && !was) left = { scroll: scrollY, focus: document.activeElement };
+  const wasOpen = !view.hidden;
+  if (key !== null && !wasOpen) boardState = { scroll: scrollY, focus: document.activeElement };
   board.hidden = key !== null;
   view.hidden = key === null;
   if (key !== null) {
     view.replaceChildren();
-    added(view, opened(key));
+    added(view, runView(key));
     scrollTo(0, 0);
     view.querySelector("h2").focus({ preventScroll: true });
-  } else if (was) {
+  } else if (wasOpen) {
     view.replaceChildren();
     const target = document.getElementById(location.hash.slice(1));
     if (target && target.id !== "scores") target.scrollIntoView();
     else {
-      left.focus?.focus({ preventScroll: true });
-      scrollTo(0, left.scroll);
+      boardState.focus?.focus({ preventScroll: true });
+      scrollTo(0, boardState.scroll);
     }
   }
 }

@@ -1,4 +1,4 @@
-"""The Markdown of a board's sections as HTML. What is HTML in it stays text, and nothing is fetched: no images."""
+"""Renders the Markdown of sections as HTML. HTML in it is escaped, and images are disabled because they are fetched."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from harness.reporting.page.markup import Safe
 
 
 def prose(text: str) -> Safe:
-    """Markdown as HTML; tables can be scrolled by themselves."""
+    """Render Markdown as HTML, with tables that scroll."""
     parser = _parser()
     tokens = parser.parse(text)
     for token in tokens:
-        if style := token.attrGet("style"):  # which the page's policy forbids
+        if style := token.attrGet("style"):  # the page's Content-Security-Policy forbids inline styles
             token.attrs = {"class": "num"} if "right" in str(style) else {}
-    found = parser.renderer.render(tokens, parser.options, {})
-    found = found.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
-    return Safe(found)
+    markup = parser.renderer.render(tokens, parser.options, {})
+    markup = markup.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return Safe(markup)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""HTML and SVG put together so that text cannot become markup: what is no `Safe` is escaped."""
+"""Builds HTML and SVG; every string that is not `Safe` is escaped."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Iterable
 from typing import Any
 
 VOID = frozenset({"meta", "circle", "line", "polyline", "rect"})
-"""Elements that hold nothing."""
+"""Elements without content."""
 
 
 class Safe(str):
-    """Markup: goes into a page as it is."""
+    """Markup that is inserted without escaping."""
 
     __slots__ = ()
 
 
 Child = str | None | Iterable["Child"]
-"""What an element may hold: text, markup (`Safe`), nothing, or several of these."""
+"""Content of an element: text, markup (`Safe`), nothing, or several of these."""
 
 
 def el(name: str, *children: Child, **attributes: str | float | bool | None) -> Safe:
-    """An element. Attributes are named as in HTML, with ``_`` for ``-`` and one more ``_`` after a word of Python's
-    (``class_``, ``data_row``); None and False leave one out, True has no value.
+    """Return an element. Attribute names use ``_`` for ``-``, and a trailing ``_`` after a Python keyword
+    (``class_``, ``data_row``). None and False omit an attribute; True gives one without a value.
     """
     parts = [name]
     for key, value in attributes.items():
@@ -37,7 +37,7 @@ def el(name: str, *children: Child, **attributes: str | float | bool | None) -> 
 
 
 def join(children: Child) -> Safe:
-    """Children one after another."""
+    """Concatenate children."""
     if children is None:
         return Safe("")
     if isinstance(children, Safe):
@@ -48,13 +48,13 @@ def join(children: Child) -> Safe:
 
 
 def code(text: str) -> Safe:
-    """One line in which `code` stands in backticks."""
+    """Return a line of text whose parts in backticks become ``<code>``."""
     parts = re.split(r"`([^`]*)`", text)
-    return join([el("code", part) if odd % 2 else part for odd, part in enumerate(parts)])
+    return join([el("code", part) if index % 2 else part for index, part in enumerate(parts)])
 
 
 def embedded(data: Any) -> Safe:
-    """Data as JSON that may stand in a ``<script>``: nothing in it ends that, or begins a comment.
+    """Return data as JSON for a ``<script>`` element. Escapes keep it from closing the element or opening a comment.
 
     Raises:
         ValueError: a number is not finite.
@@ -64,5 +64,5 @@ def embedded(data: Any) -> Safe:
 
 
 def _text(value: str | float) -> str:
-    """Numbers in SVG need no more than two digits."""
+    """Format a value; numbers have at most two decimals, enough for SVG."""
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

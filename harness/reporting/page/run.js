@@ -1,6 +1,6 @@
-// One run: what it scored, what it was, how it learnt, and what it got wrong.
+// The view of one run: score, settings, losses and errors.
 
-const FIRST = 10; // examples that are there before one asks for more
+const FIRST = 10; // examples shown before "Show more"
 
 const words = (name) => name.replaceAll("_", " ");
 
@@ -8,15 +8,15 @@ function value(content) {
   if (content === null || content === undefined) return h("span", { class: "nothing" }, "–");
   if (typeof content === "boolean") return content ? "yes" : "no";
   if (typeof content === "number") return Number.isInteger(content) ? content.toLocaleString("en") : String(Number(content.toPrecision(6)));
-  if (Array.isArray(content) && content.every((one) => typeof one !== "object")) return content.length ? content.join(", ") : value(null);
+  if (Array.isArray(content) && content.every((item) => typeof item !== "object")) return content.length ? content.join(", ") : value(null);
   return typeof content !== "object" ? content : Object.keys(content).length ? facts(content) : value(null);
 }
 
 const nested = (content) => content !== null && typeof content === "object" && value(content).localName === "dl";
 
 const facts = (content) =>
-  h("dl", { class: "facts" }, Object.entries(content).map(([name, one]) =>
-    [h("dt", {}, words(name)), h("dd", { class: nested(one) ? "nested" : null }, value(one))]));
+  h("dl", { class: "facts" }, Object.entries(content).map(([name, item]) =>
+    [h("dt", {}, words(name)), h("dd", { class: nested(item) ? "nested" : null }, value(item))]));
 
 const card = (title, content) =>
   content && Object.keys(content).length > 0 && h("section", { class: "card" }, h("h3", {}, title), facts(content));
@@ -33,10 +33,10 @@ function siblings(key, run) {
 }
 
 function losses(key, run) {
-  if (!run.curve.steps.length) return h("p", { class: "note" }, "It has no losses.");
-  const seeds = Object.entries(DATA.runs).filter(([other, one]) => other !== key && one.row === run.row && one.task === run.task).map(([, one]) => one);
+  if (!run.curve.steps.length) return h("p", { class: "note" }, "This run has no logged losses.");
+  const seeds = Object.entries(DATA.runs).filter(([other, sibling]) => other !== key && sibling.row === run.row && sibling.task === run.task).map(([, sibling]) => sibling);
   return h("div", { class: "panels wide" }, Object.keys(run.curve.terms).map((term) => {
-    const others = seeds.filter((one) => term in one.curve.terms).map((one) => series(one, term, { colour: "other", faint: true }));
+    const others = seeds.filter((sibling) => term in sibling.curve.terms).map((sibling) => series(sibling, term, { colour: "other", faint: true }));
     const lines = [...others, series(run, term, { colour: "own" })];
     return h("figure", {}, h("figcaption", {}, h("b", {}, term)), linePlot({ series: lines, title: term, width: 320, height: 170, stages: run.curve.stages }));
   }));
@@ -51,28 +51,28 @@ function confusion({ confusion: counts, classes, many }) {
   };
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion matrix" },
     h("table", { class: "confusion" },
-      h("caption", {}, "Rows: what is right. Columns: what it said."),
+      h("caption", {}, "Rows: correct class. Columns: predicted class."),
       h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, counts.map((row, at) => h("tr", {}, h("th", { scope: "row" }, classes[at]), row.map((count) => shade(count, row)))))));
 }
 
-function example(one, errors) {
-  const texts = one.text === null ? null : DATA.texts[one.text];
-  const said = (name, text, state) => h("div", { class: state }, h("dt", {}, name), h("dd", {}, text));
-  return h("li", { class: one.differs ? "differs" : null },
+function example(item, errors) {
+  const texts = item.text === null ? null : DATA.texts[item.text];
+  const answer = (name, text, state) => h("div", { class: state }, h("dt", {}, name), h("dd", {}, text));
+  return h("li", { class: item.differs ? "differs" : null },
     texts ? Object.entries(texts).map(([name, text]) => h("p", { class: name }, text)) : null,
     h("dl", { class: "said", tabindex: -1 },
-      said("right", one.gold, "right"),
-      said("this model", one.size ? `${one.predicted} (${one.size})` : one.predicted, "wrong"),
-      one.teacher !== null && said(`${errors.teacher}`, one.teacher, one.differs ? "" : "wrong"),
-      h("div", { class: "id" }, h("dt", {}, "example"), h("dd", {}, one.id))));
+      answer("correct", item.gold, "right"),
+      answer("this model", item.size ? `${item.predicted} (${item.size})` : item.predicted, "wrong"),
+      item.teacher !== null && answer(`${errors.teacher}`, item.teacher, item.differs ? "" : "wrong"),
+      h("div", { class: "id" }, h("dt", {}, "example"), h("dd", {}, item.id))));
 }
 
 function mistakes(run) {
   if (!run.errors) return [h("p", { class: "note" }, run.why)];
   const { errors } = run;
   const regression = errors.wrong === null;
-  const list = h("ol", { class: "errors" }, errors.shown.map((one) => example(one, errors)));
+  const list = h("ol", { class: "errors" }, errors.shown.map((item) => example(item, errors)));
   const hidden = errors.shown.length - FIRST;
   const more = hidden > 0 && h("button", { type: "button", class: "more", click: () => {
     list.classList.add("whole");
@@ -80,16 +80,16 @@ function mistakes(run) {
     list.children[FIRST].querySelector("dl").focus();
   } }, `Show ${hidden} more`);
   const total = regression ? `Scored on ${value(errors.examples)} examples.` : `Wrong on ${value(errors.wrong)} of ${value(errors.examples)} examples.`;
-  const order = regression ? "the largest residuals" : DATA.tasks[run.task].kind === "qa" ? "farthest from a right answer first" : "those that it was surest of first";
-  const apart = errors.teacher !== null && `Teacher ${errors.teacher}${errors.own ? "" : " (which did not teach it)"} says otherwise on ${value(errors.differs)} of them.`;
-  const without = errors.shown.some((one) => one.text === null) && "The texts of its examples are not in the results folder: they were scored by a version that did not keep them. The next run of the suite adds them.";
-  const only = errors.shown.some((one) => one.differs) && tick("only where the student differs from the teacher", false, (on) => {
+  const order = regression ? "the largest residuals" : DATA.tasks[run.task].kind === "qa" ? "lowest overlap with a correct answer first" : "most confident first";
+  const differing = errors.teacher !== null && `The answers of teacher ${errors.teacher}${errors.own ? "" : " (which did not teach this model)"} differ on ${value(errors.differs)} of them.`;
+  const without = errors.shown.some((item) => item.text === null) && "The results folder does not have the texts of these examples: an older version scored them without storing texts. The next run of the suite adds them.";
+  const only = errors.shown.some((item) => item.differs) && tick("only where the student differs from the teacher", false, (on) => {
     list.classList.toggle("only", on);
     if (more) more.hidden = on;
   });
   return [
     confusion(errors),
-    h("p", {}, [total, apart, errors.shown.length ? `Below ${regression ? "are" : `are ${value(errors.shown.length)}`}: ${order}.` : null].filter(Boolean).join(" ")),
+    h("p", {}, [total, differing, errors.shown.length ? `Below ${regression ? "are" : `are ${value(errors.shown.length)}`}: ${order}.` : null].filter(Boolean).join(" ")),
     without && h("p", { class: "note" }, without),
     only && h("div", { class: "controls" }, only),
     list,
@@ -97,10 +97,10 @@ function mistakes(run) {
   ];
 }
 
-function opened(key) {
+function runView(key) {
   const run = DATA.runs[key];
   const back = h("p", { class: "back" }, h("a", { href: "#scores" }, "← Leaderboard"));
-  if (!run) return [back, h("h2", { tabindex: -1 }, "No such run"), h("p", {}, "This board has no run of the key ", h("code", {}, key), ".")];
+  if (!run) return [back, h("h2", { tabindex: -1 }, "No such run"), h("p", {}, "This board has no run with the key ", h("code", {}, key), ".")];
   const { metrics, cost, size, provenance, parts, notes, error, schema_version: version, ...rest } = run.record;
   const { hardware, ...environment } = provenance;
   const part = (title, ...content) => h("section", {}, h("h3", {}, title), content);

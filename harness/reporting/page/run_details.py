@@ -1,4 +1,4 @@
-"""What the page tells of each run: its record, its losses, its errors. As data, which page.js only puts in place."""
+"""Data of the page about each run: record, losses and errors. The scripts only display it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from harness.analysis.compatibility import Result
 from harness.analysis.prediction_tables import PredictionTable
 from harness.analysis.summary import Row, Summary, scale
 from harness.api.events import LossPoint
-from harness.reporting.page.example_errors import CLASSES, Errors, class_name, errors
-from harness.reporting.page.html_tables import rows
-from harness.reporting.page.shown_texts import Texts
+from harness.reporting.page.example_errors import MAX_CLASSES, Errors, class_name, errors
+from harness.reporting.page.html_tables import measured_rows
+from harness.reporting.page.shown_texts import ExampleTexts
 from harness.storage.records import PlanFile, PlannedTask, RunRecord
 from harness.storage.store import Store
 
-EXAMPLES, OF_ALL = 50, 4000
-"""Examples with errors that are shown of a run, and of all runs together: with more runs, each shows fewer."""
+EXAMPLES_PER_RUN, TOTAL_EXAMPLES = 50, 4000
+"""Maximum number of wrong examples for each run, and for all runs together."""
 
-POINTS, OF_ALL_POINTS = 200, 20_000
-"""Likewise points of loss curves."""
+POINTS_PER_RUN, TOTAL_POINTS = 200, 20_000
+"""Maximum number of points of a loss curve, for each run and for all runs together."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A result and where it stands: `place` is that of its row; `seed` is None of the only teacher of a row. The page
-    knows it by `id`: its key, and in further rows that share the run their place behind it."""
+class RunOnPage:
+    """A result of a row.
+
+    Attributes:
+        id: identifies the run in the page: its key, with ``.<row index>`` in further rows that share the run.
+        place: index of the row.
+        seed: None for the only teacher of a row.
+    """
 
     id: str
     place: int
@@ -41,119 +46,126 @@ class Shown:
     result: Result
 
 
-def shown(summary: Summary, store: Store) -> list[Shown]:
-    """Every result of the board, also runs that failed: row by row, task by task, seed by seed."""
-    done = {result.key: result for result in summary.results}
+def runs_on_page(summary: Summary, store: Store) -> list[RunOnPage]:
+    """Return all results of the board, including failed runs, ordered by row, task and seed."""
+    results = {result.key: result for result in summary.results}
     keys = _keys(summary.plan)
-    found: dict[str, Shown] = {}
-    for place, row in enumerate(rows(summary)):
+    runs: dict[str, RunOnPage] = {}
+    for place, row in enumerate(measured_rows(summary)):
         for task in summary.plan.tasks:
             for key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
-                result = done.get(key) or (None if seed is None else store.record(key))
+                result = results.get(key) or (None if seed is None else store.record(key))
                 if result is not None:
-                    id = f"{key}.{place}" if key in found else key
-                    own = result.seed if seed is not None else None  # of one of several teachers, that of its training
-                    found[id] = Shown(id, place, row, task, key, own, result)
-    return list(found.values())
+                    id = f"{key}.{place}" if key in runs else key
+                    own_seed = result.seed if seed is not None else None  # for one of several teachers: its own seed
+                    runs[id] = RunOnPage(id, place, row, task, key, own_seed, result)
+    return list(runs.values())
 
 
 def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int | None]]]:
-    """(role, label, student, task) -> the keys and seeds of a cell, the least seed first. A teacher's is the seed of
-    the runs that learn from it, None of all runs."""
-    found: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
+    """Return (role, label, student, task) -> (key, seed) of each result of the cell, in ascending order of seeds.
+
+    A teacher's seed is that of the runs that learn from it; None if all runs do.
+    """
+    cells: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
     for label, by_task in plan.teachers.items():
         for task in by_task:
             keys = plan.teacher_keys(label, task)
-            found["teacher", label, "", task] = [(key, seed) for seed, key in keys.items()]
+            cells["teacher", label, "", task] = [(key, seed) for seed, key in keys.items()]
     for run in sorted(plan.runs, key=lambda run: run.seed):
-        found.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
-    return found
+        cells.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
+    return cells
 
 
-def first_of(runs: Sequence[Shown]) -> dict[tuple[int, str], str]:
-    """(place of the row, task) -> the id of its first run."""
-    found: dict[tuple[int, str], str] = {}
+def first_run_ids(runs: Sequence[RunOnPage]) -> dict[tuple[int, str], str]:
+    """Return (row index, task) -> the id of its first run."""
+    ids: dict[tuple[int, str], str] = {}
     for run in runs:
-        found.setdefault((run.place, run.task.name), run.id)
-    return found
+        ids.setdefault((run.place, run.task.name), run.id)
+    return ids
 
 
-def data(summary: Summary, store: Store, runs: Sequence[Shown]) -> dict[str, Any]:
-    """All of it."""
-    texts = Texts(store)
-    told = _Told(summary, store, texts, max(1, len(runs)))
+def page_data(summary: Summary, store: Store, runs: Sequence[RunOnPage]) -> dict[str, Any]:
+    """Return the data that the page embeds as JSON."""
+    texts = ExampleTexts(store)
+    entries = _RunEntries(summary, store, texts, max(1, len(runs)))
     return {
-        "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in rows(summary)],
+        "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in measured_rows(summary)],
         "tasks": {task.name: {"kind": task.kind, "score": task.score} for task in summary.plan.tasks},
-        "runs": {run.id: told(run) for run in runs},
+        "runs": {run.id: entries(run) for run in runs},
         "texts": texts.data,
     }
 
 
-class _Told:
-    """Makes a run's entry."""
+class _RunEntries:
+    """Builds the entry of each run; a predictions file is read once."""
 
-    def __init__(self, summary: Summary, store: Store, texts: Texts, count: int) -> None:
+    def __init__(self, summary: Summary, store: Store, texts: ExampleTexts, count: int) -> None:
         self.summary, self.store, self.texts = summary, store, texts
-        self.examples = min(EXAMPLES, max(1, OF_ALL // count))
-        self.points = min(POINTS, max(10, OF_ALL_POINTS // count))
-        self.done = {result.key: result for result in summary.results}
+        self.examples = min(EXAMPLES_PER_RUN, max(1, TOTAL_EXAMPLES // count))
+        self.points = min(POINTS_PER_RUN, max(10, TOTAL_POINTS // count))
+        self.results = {result.key: result for result in summary.results}
         self._read: dict[str, PredictionTable | None] = {}
 
-    def __call__(self, run: Shown) -> dict[str, Any]:
+    def __call__(self, run: RunOnPage) -> dict[str, Any]:
         record = json.loads(run.result.model_dump_json(exclude={"losses"}))
         score = run.result.score
-        known = score is not None and math.isfinite(score)
+        finite = score is not None and math.isfinite(score)
         return {
             "row": run.place,
             "task": run.task.name,
             "seed": run.seed,
-            "score": f"{score * scale(run.task):.1f}" if known and score is not None else None,
+            "score": f"{score * scale(run.task):.1f}" if finite and score is not None else None,
             "record": record,
             "curve": curve(run.result.losses, self.points),
             **self._errors(run),
         }
 
-    def _errors(self, run: Shown) -> dict[str, Any]:
+    def _errors(self, run: RunOnPage) -> dict[str, Any]:
         if isinstance(run.result, RunRecord) and run.result.status == "failed":
             return {"why": "The run failed, so it has no predictions."}
-        own = self._table(run.result)
-        if own is None:
-            return {"why": "Its predictions.parquet is not there, so its errors are not known."}
+        predictions = self._table(run.result)
+        if predictions is None:
+            return {"why": "Its predictions.parquet is missing, so its errors are not known."}
         teacher = self._teacher(run)
-        beside = self._table(teacher) if teacher else None
-        found = errors(run.task, own, beside, self.examples, exact=run.result.metrics.get("exact"))
-        if found is None:
-            return {"why": "The labels of its examples are hidden, so what is wrong is not known."}
-        name = getattr(teacher, "name", None) if found.differs is not None else None
-        return {"errors": self._told(run, found, own, name)}
+        teacher_predictions = self._table(teacher) if teacher else None
+        exact = run.result.metrics.get("exact")
+        run_errors = errors(run.task, predictions, teacher_predictions, self.examples, exact=exact)
+        if run_errors is None:
+            return {"why": "The labels of its examples are hidden, so its errors are not known."}
+        name = getattr(teacher, "name", None) if run_errors.differs is not None else None
+        return {"errors": self._error_entry(run, run_errors, predictions, name)}
 
-    def _told(self, run: Shown, found: Errors, own: PredictionTable, teacher: str | None) -> dict[str, Any]:
-        ids, splits = own.column("id"), own.column("split")
+    def _error_entry(
+        self, run: RunOnPage, run_errors: Errors, predictions: PredictionTable, teacher: str | None
+    ) -> dict[str, Any]:
+        ids, splits = predictions.column("id"), predictions.column("split")
         shown = [
             {
-                "gold": each.gold,
-                "predicted": each.predicted,
-                "teacher": each.teacher,
-                "differs": each.differs,
-                "size": _size(run.task, each.size),
-                "id": str(ids[each.at]),
-                "text": self.texts.index(run.result.data_fingerprint, splits[each.at], ids[each.at], each.gold),
+                "gold": example.gold,
+                "predicted": example.predicted,
+                "teacher": example.teacher,
+                "differs": example.differs,
+                "size": _size(run.task, example.size),
+                "id": str(ids[example.at]),
+                "text": self.texts.index(
+                    run.result.data_fingerprint, splits[example.at], ids[example.at], example.gold
+                ),
             }
-            for each in found.shown
+            for example in run_errors.shown
         ]
-        many = run.task.kind == "classification" and found.confusion is None
-        classes = range(len(found.confusion)) if found.confusion else ()
+        many = run.task.kind == "classification" and run_errors.confusion is None
+        classes = range(len(run_errors.confusion)) if run_errors.confusion else ()
         return {
-            "examples": found.examples,
-            "wrong": found.wrong,
-            "differs": found.differs,
+            "examples": run_errors.examples,
+            "wrong": run_errors.wrong,
+            "differs": run_errors.differs,
             "teacher": teacher,
             "own": isinstance(run.result, RunRecord) and teacher in run.result.teachers,
             "shown": shown,
-            "confusion": found.confusion,
+            "confusion": run_errors.confusion,
             "classes": [class_name(run.task, index) for index in classes],
-            "many": f"There are more than {CLASSES} classes, too many for a table." if many else None,
+            "many": f"There are more than {MAX_CLASSES} classes, too many for a table." if many else None,
         }
 
     def _table(self, result: Result) -> PredictionTable | None:
@@ -162,38 +174,41 @@ class _Told:
             self._read[result.key] = prediction_tables.read(path, scores=True)
         return self._read[result.key]
 
-    def _teacher(self, run: Shown) -> Result | None:
-        """Whom the run's predictions stand beside: the first of its teachers, else of the suite's."""
+    def _teacher(self, run: RunOnPage) -> Result | None:
+        """Return the teacher whose answers are shown: the first of the run's teachers, otherwise of the suite's."""
         if not isinstance(run.result, RunRecord):
             return None
         names = [*run.result.teachers, *self.summary.plan.teachers]
         keys = [self.summary.plan.teacher_key(name, run.task.name, run.seed) for name in names]
-        return next((self.done[key] for key in keys if key in self.done), None)
+        return next((self.results[key] for key in keys if key in self.results), None)
 
 
 def _size(task: PlannedTask, size: float) -> str | None:
-    """How wrong it is, in words."""
+    """Format the size of an error; None if it says nothing."""
     if task.kind == "classification":
         return f"{100 * size:.0f} %" if size < 1 else None
     return f"{size:.2f} off" if task.kind == "regression" else None
 
 
 def curve(losses: Sequence[LossPoint], most: int) -> dict[str, Any]:
-    """Steps, the step at which each stage ends, and each term with a value for each step: four digits, None where there
-    is none. Of more than `most` points, every so manieth and the last."""
-    every = math.ceil(len(losses) / most) if losses else 1
-    kept = [point for index, point in enumerate(losses, start=1) if index % every == 0 or index == len(losses)]
-    names = dict.fromkeys(name for point in kept for name in point.terms) | {"lr": None}
+    """Return the steps of a loss curve, the last step of each stage, and the values of each term.
+
+    Values have four significant digits; missing and non-finite ones are None. Of more than `most` points, every n-th
+    and the last are returned.
+    """
+    stride = math.ceil(len(losses) / most) if losses else 1
+    points = [point for index, point in enumerate(losses, start=1) if index % stride == 0 or index == len(losses)]
+    names = dict.fromkeys(name for point in points for name in point.terms) | {"lr": None}
     return {
-        "steps": [point.step for point in kept],
+        "steps": [point.step for point in points],
         "stages": list(_stages(losses)),
-        "terms": {name: [_value(point, name) for point in kept] for name in names},
+        "terms": {name: [_value(point, name) for point in points] for name in names},
     }
 
 
 def _stages(losses: Sequence[LossPoint]) -> Iterator[tuple[str, int]]:
-    for point, after in zip_longest(losses, losses[1:]):
-        if after is None or after.stage != point.stage:
+    for point, following in zip_longest(losses, losses[1:]):
+        if following is None or following.stage != point.stage:
             yield point.stage, point.step
 
 

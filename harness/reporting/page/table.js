@@ -1,4 +1,4 @@
-// The leaderboard: sorted by its headers, filtered, and its cells as links to runs.
+// The leaderboard: sorting by column headers, filters, and links from scores to runs.
 
 function sortable(table) {
   const bodies = all("tbody", table).map((body) => [body, [...body.rows]]);
@@ -15,13 +15,13 @@ function sortable(table) {
   };
   const sort = (column, order) => {
     table.classList.toggle("sorted", order !== "none");
-    for (const [body, own] of bodies) {
-      body.append(...(order === "none" ? own : [...own].sort(compare(column, order === "ascending" ? 1 : -1))));
+    for (const [body, rows] of bodies) {
+      body.append(...(order === "none" ? rows : [...rows].sort(compare(column, order === "ascending" ? 1 : -1))));
     }
     heads.forEach((head, index) => head.setAttribute("aria-sort", index === column ? order : "none"));
   };
   heads.forEach((head, column) => {
-    const first = column > 2 ? "descending" : "ascending"; // the best score is what one looks for; rank 1, and names from a
+    const first = column > 2 ? "descending" : "ascending"; // scores start with the highest, rank and names with the first
     const next = { none: first, [first]: first === "ascending" ? "descending" : "ascending" };
     const press = () => sort(column, next[head.getAttribute("aria-sort")] ?? "none");
     head.querySelector(".title").append(h("span", { class: "arrow", "aria-hidden": "true" }));
@@ -38,26 +38,26 @@ function linked(table) {
 
 function filters(table, place) {
   const rows = all("tbody tr", table);
-  const asked = { text: "", student: "", teacher: true, constant: true, published: true };
-  const told = h("span", { role: "status" });
-  const kept = (row) => {
+  const filter = { text: "", student: "", teacher: true, constant: true, published: true };
+  const counter = h("span", { role: "status" });
+  const matches = (row) => {
     const role = row.parentNode.className;
     const student = row.dataset.student;
-    if (role !== "student" && !asked[role]) return false;
-    if (asked.student && student !== asked.student && role !== "teacher" && role !== "constant") return false;
-    return row.textContent.toLowerCase().includes(asked.text);
+    if (role !== "student" && !filter[role]) return false;
+    if (filter.student && student !== filter.student && role !== "teacher" && role !== "constant") return false;
+    return row.textContent.toLowerCase().includes(filter.text);
   };
   const apply = () => {
     for (const row of rows) {
-      row.hidden = !kept(row);
+      row.hidden = !matches(row);
       const same = all(`[data-row="${row.id.slice("row-".length)}"]`);
       for (const mark of same) mark.classList.toggle("out", row.hidden);
     }
-    const left = rows.filter((row) => !row.hidden).length;
-    told.textContent = left === rows.length ? `${rows.length} rows` : `${left} of ${rows.length} rows`;
+    const visible = rows.filter((row) => !row.hidden).length;
+    counter.textContent = visible === rows.length ? `${rows.length} rows` : `${visible} of ${rows.length} rows`;
   };
   const set = (name) => (value) => {
-    asked[name] = value;
+    filter[name] = value;
     apply();
   };
   const search = h("input", { type: "search", placeholder: "method or student", input: () => set("text")(search.value.trim().toLowerCase()) });
@@ -69,7 +69,7 @@ function filters(table, place) {
     has("teacher") && tick("teachers", true, set("teacher")),
     has("published") && tick("published", true, set("published")),
     columns(table),
-    told,
+    counter,
   ]);
   apply();
 }

@@ -1,4 +1,4 @@
-"""The trade-off: average score against speed-up, or against size where nothing was timed, as SVG."""
+"""Trade-off chart of the page as SVG: average score against speed-up, or against size without latencies."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from harness.analysis.summary import Row, Statistic, Summary
 from harness.plots.cost_axis import Cost, Interval, costs
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
-from harness.reporting.page.html_tables import rows
+from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el
 
 WIDTH, HEIGHT = 960, 440
 LEFT, TOP, BOTTOM = 52, 16, 48
 
-BESIDE = 15
-"""Between the points of rows that cost the same, as all methods on one student do: they would cover each other."""
+OFFSET = 15
+"""Horizontal distance between points with the same cost, such as all methods on one student, so that none overlap."""
 
 LETTER, LINE = 6.7, 13
-"""A name's width by the letter, and the least distance of two names."""
+"""Width of a name per character, and minimum vertical distance of two names."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row: `place` among the board's, how far to the right and how high it lies."""
+    """A row with its cost and score; `place` is its index on the page, `description` its tooltip."""
 
     place: int
     row: Row
     name: str
     cost: Interval
     score: Statistic
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Spot:
-    """Where a point is drawn, and where its name stands."""
+class PlacedPoint:
+    """Coordinates of a point and of its name. `first` if it is drawn at its cost, not to the right of it."""
 
     point: Point
     across: float
@@ -50,31 +50,31 @@ class Spot:
 
 @dataclass(frozen=True)
 class Plot:
-    """All that can be shown, and which way is better."""
+    """The points of a chart. `higher`: whether a higher score is better."""
 
     cost: Cost
     higher: bool
     points: Sequence[Point]
 
     def front(self) -> list[Point]:
-        """The points that no other dominates; the cheapest first."""
+        """Return the Pareto front, the cheapest point first."""
         return pareto_front.front(self.points, self._loss)
 
     def groups(self) -> list[list[Point]]:
-        """Points of one cost, the best first."""
-        found: dict[float, list[Point]] = {}
+        """Return the groups of points with the same cost, the best point of each first."""
+        groups: dict[float, list[Point]] = {}
         for point in sorted(self.points, key=self._loss):
-            found.setdefault(round(point.cost[0], 6), []).append(point)
-        return list(found.values())
+            groups.setdefault(round(point.cost[0], 6), []).append(point)
+        return list(groups.values())
 
     def _loss(self, point: Point) -> pareto_front.Loss:
         return self.cost.loss(point.cost, point.score, self.higher)
 
 
 def plots(summary: Summary) -> list[Safe]:
-    """A figure for each machine whose latency was measured; else one by size, which says so."""
-    found = [_plot(summary, cost) for cost in costs(summary)]
-    return [_figure(plot, _caption(summary, plot)) for plot in found if plot.points] or [
+    """Return a figure for each machine with latencies; otherwise one against size."""
+    charts = [_plot(summary, cost) for cost in costs(summary)]
+    return [_figure(plot, _caption(summary, plot)) for plot in charts if plot.points] or [
         el("p", "No row has an average and a known size, so there is no trade-off to show.", class_="note")
     ]
 
@@ -82,45 +82,45 @@ def plots(summary: Summary) -> list[Safe]:
 def _plot(summary: Summary, cost: Cost) -> Plot:
     points = []
     several = len(summary.plan.students) > 1
-    for place, row in enumerate(rows(summary)):
+    for place, row in enumerate(measured_rows(summary)):
         x = cost.of(row)
         if x and row.average:
             name = " · ".join([row.label, row.student] if row.student and several else [row.label])
-            far = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
-            told = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {far}"
-            points.append(Point(place, row, name, x, row.average, told))
+            cost_text = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
+            description = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {cost_text}"
+            points.append(Point(place, row, name, x, row.average, description))
     return Plot(cost, summary.plan.tasks[0].higher_is_better, points)
 
 
 def _caption(summary: Summary, plot: Plot) -> str:
-    lacking = len(rows(summary)) - len(plot.points)
+    missing = len(measured_rows(summary)) - len(plot.points)
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
-        "The line joins the rows that no other one beats in both; whiskers are 95 % intervals"
+        "The line joins the Pareto front: rows that no other row beats in both; whiskers are 95 % intervals"
         f"{teacher_condition(summary.plan)}; squares are teachers.",
-        "Of rows that cost the same, the best stands at its place, the others to its right."
+        "Of rows with the same cost, the best is drawn at its cost, the others to its right."
         if len(plot.groups()) < len(plot.points)
         else "",
-        f"Not shown: {lacking} (no average, or {plot.cost.lacking})." if lacking else "",
+        f"Not shown: {missing} (no average, or {plot.cost.lacking})." if missing else "",
     ]
     return " ".join(part for part in parts if part)
 
 
 def _figure(plot: Plot, caption: str) -> Safe:
-    widest = max(len(group) for group in plot.groups()) * BESIDE
+    widest = max(len(group) for group in plot.groups()) * OFFSET
     right = WIDTH - min(WIDTH / 2, widest + 30 + LETTER * max(len(point.name) for point in plot.points))
     x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
     ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
     y = around(ends, HEIGHT - BOTTOM, TOP)
-    front, spots = plot.front(), _spots(plot, x, y)
+    front, placed = plot.front(), _place(plot, x, y)
     line = " ".join(f"{x(p.cost[0]):.2f},{y(p.score.mean):.2f}" for p in front)
     drawing = el(
         "svg",
         list(_axes(plot.cost, x, y, right)),
         el("polyline", points=line, class_="front"),
-        [_whiskers(spot, x, y) for spot in spots],
-        [_mark(spot, spot.point in front) for spot in spots],
+        [_whiskers(spot, x, y) for spot in placed],
+        [_mark(spot, spot.point in front) for spot in placed],
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="group",
         aria_label=plot.cost.title,
@@ -143,35 +143,35 @@ def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
     yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
 
 
-def _spots(plot: Plot, x: Scale, y: Scale) -> list[Spot]:
-    """From the top: a name gives way downwards to those that it would cover."""
-    found: list[Spot] = []
-    places = [
-        (y(point.score.mean), point, x(point.cost[0]) + BESIDE * index, x(point.cost[0]) + _name_after(len(group)))
+def _place(plot: Plot, x: Scale, y: Scale) -> list[PlacedPoint]:
+    """Place points and names from the top; a name moves down until it overlaps no other."""
+    placed: list[PlacedPoint] = []
+    candidates = [
+        (y(point.score.mean), point, x(point.cost[0]) + OFFSET * index, x(point.cost[0]) + _name_after(len(group)))
         for group in plot.groups()
         for index, point in enumerate(group)
     ]
-    for up, point, across, name_across in sorted(places, key=lambda place: (place[0], place[1].place)):
+    for up, point, across, name_across in sorted(candidates, key=lambda item: (item[0], item[1].place)):
         name_up = up
-        met = [spot for spot in found if _meet(point.name, name_across, spot.point.name, spot.name_across)]
-        for other in sorted(spot.name_up for spot in met):
+        overlapping = [spot for spot in placed if _overlap(point.name, name_across, spot.point.name, spot.name_across)]
+        for other in sorted(spot.name_up for spot in overlapping):
             name_up = other + LINE if abs(other - name_up) < LINE else name_up
-        found.append(Spot(point, across, up, name_across, name_up, across == x(point.cost[0])))
-    return found
+        placed.append(PlacedPoint(point, across, up, name_across, name_up, across == x(point.cost[0])))
+    return placed
 
 
 def _name_after(count: int) -> float:
-    """How far behind the first of so many points beside each other their names stand."""
-    return 11.0 if count == 1 else BESIDE * (count - 1) + 19
+    """Return the distance from the first of `count` points with the same cost to their names."""
+    return 11.0 if count == 1 else OFFSET * (count - 1) + 19
 
 
-def _meet(one: str, at: float, other: str, there: float) -> bool:
-    """Whether two names would overlap if they were of one height."""
-    return at < there + LETTER * len(other) + 12 and there < at + LETTER * len(one) + 12
+def _overlap(name: str, x: float, other: str, other_x: float) -> bool:
+    """Return whether two names would overlap at the same height."""
+    return x < other_x + LETTER * len(other) + 12 and other_x < x + LETTER * len(name) + 12
 
 
-def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
-    """That of the cost only where the point stands at it."""
+def _whiskers(spot: PlacedPoint, x: Scale, y: Scale) -> Safe:
+    """Draw a point's intervals; that of the cost only if the point is drawn at its cost."""
     (_, low, high), score = spot.point.cost, spot.point.score
     lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
     if score.low is not None and score.high is not None:
@@ -179,19 +179,19 @@ def _whiskers(spot: Spot, x: Scale, y: Scale) -> Safe:
     return el("g", lines, class_="whisker", data_row=str(spot.point.place))
 
 
-def _mark(spot: Spot, on_front: bool) -> Safe:
+def _mark(spot: PlacedPoint, on_front: bool) -> Safe:
     point, (across, up) = spot.point, (spot.across, spot.up)
     ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
-    aside = spot.name_across - across > 12 or spot.name_up - up > 4
+    with_leader = spot.name_across - across > 12 or spot.name_up - up > 4
     square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
     return el(
         "a",
-        el("title", point.told),
-        el("line", **ends, class_="leader") if aside else None,
+        el("title", point.description),
+        el("line", **ends, class_="leader") if with_leader else None,
         square if point.row.role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
         el("text", point.name, x=spot.name_across, y=spot.name_up + 4, class_="name"),
         href=f"#row-{point.place}",
         class_=f"mark {point.row.role}{' best' * on_front}",
         data_row=str(point.place),
-        aria_label=point.told,
+        aria_label=point.description,
     )

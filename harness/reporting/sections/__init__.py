@@ -1,4 +1,4 @@
-"""Collects the sections of a report from the plugins, and the data that are written beside them."""
+"""Collects the sections of a report from the plugins, and the rows of their CSV files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
 
 FOLDER = "sections"
-"""Below the results: where the data of sections go."""
+"""Folder of the sections' CSV files, relative to the results."""
 
 
 def collect(host: Host, results: Summary) -> tuple[Section, ...]:
-    """What the plugins have to say of the results, in the order of the plugins. One that fails is logged and left out,
-    with all of its sections."""
-    return tuple(host.ask("harness_report_sections", results, _read))
+    """Return the plugins' sections on the results, in plugin order. A plugin that fails is logged and skipped."""
+    return tuple(host.ask("harness_report_sections", results, _validated))
 
 
-def _read(answer: Any) -> list[Section]:
-    if not (isinstance(answer, list) and all(isinstance(each, Section) for each in answer)):
-        raise TypeError(f"a list of harness.api.report.Section is needed, found {answer!r:.80}")
+def _validated(answer: Any) -> list[Section]:
+    if not (isinstance(answer, list) and all(isinstance(section, Section) for section in answer)):
+        raise TypeError(f"expected a list of harness.api.report.Section, got {answer!r:.80}")
     return answer
 
 
 def data(sections: Iterable[Section]) -> dict[str, list[Mapping[str, Any]]]:
-    """File name -> the rows of all sections that share it."""
+    """Return file name -> the rows of all sections that write to it."""
     files: dict[str, list[Mapping[str, Any]]] = {}
     for section in sections:
         if section.rows:

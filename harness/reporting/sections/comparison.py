@@ -1,4 +1,4 @@
-"""Rows of a board, compared with one of them: on the average and on each task. What several sections share."""
+"""Comparisons of board rows with a reference row, on the average and on each task. Shared by several sections."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from harness.analysis.summary import INCOMPLETE, Row, Summary
 from harness.reporting.export_rows import exact
 from harness.reporting.formatting import NOTHING, signed
 
-MOST_NAMED = 8
-"""Rows that a sentence names; of more it gives the number."""
+MAX_NAMED = 8
+"""Maximum number of rows that a sentence names; it counts the rest."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a score is of: one task, or the average over several."""
+    """The scope of a score: one task, or the average over several."""
 
     name: str
     tasks: tuple[str, ...]
     higher_is_better: bool = True
 
     def scores(self, row: Row) -> Scores | None:
-        """The row's scores, task by task; None unless it is complete on every one."""
+        """Return the row's scores, one element for each task; None unless all tasks are complete."""
         samples = [sample for task in self.tasks if (sample := row.cells[task].sample)]
         return samples if len(samples) == len(self.tasks) else None
 
 
-def scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
-    """The average first, if there is one, then the tasks: those that count and of which some row has a score to come.
+def compared_scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
+    """Return the average, if there is one, then each task: without diagnostic tasks and those that apply to no row.
 
-    There is no average of a single task, or where for some tasks less is better and for others more.
+    There is no average of a single task, or of tasks that differ in whether higher is better.
     """
     tasks = [
         task
         for task in results.plan.tasks
         if not task.diagnostic and any(row.cells[task.name].state != "not applicable" for row in rows)
     ]
-    each = [Scope(task.name, (task.name,), task.higher_is_better) for task in tasks]
+    single = [Scope(task.name, (task.name,), task.higher_is_better) for task in tasks]
     directions = {task.higher_is_better for task in tasks}
     if len(tasks) < 2 or len(directions) > 1:
-        return each
-    return [Scope("average", tuple(task.name for task in tasks), *directions), *each]
+        return single
+    return [Scope("average", tuple(task.name for task in tasks), *directions), *single]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A line of a comparison. By scope: `means` of its scores, `effects` (its differences from the reference), and
-    `words` that stand where there is neither. The reference itself has no effects."""
+class ComparisonLine:
+    """A line of a comparison. By scope name: `means` of its scores, `effects` (its differences from the reference), and
+    the `words` printed where there is neither. The reference itself has no effects."""
 
     names: tuple[str, ...]
     means: Mapping[str, float]
@@ -64,30 +64,32 @@ class Compared:
 
 def compare(
     names: Sequence[str],
-    ours: Mapping[str, Sequence[Scores]],
+    scores: Mapping[str, Sequence[Scores]],
     reference: Mapping[str, Sequence[Scores]] | None,
     words: Mapping[str, str],
-) -> Compared:
-    """A line, of scores by scope that are paired with the reference's; no scores: they are not all there, and `words`
-    says why. `reference` is None for the reference itself."""
-    theirs = reference or {}
-    return Compared(
+) -> ComparisonLine:
+    """Build a line from scores by scope, paired with the scores of the reference.
+
+    Empty scores mean that some are missing; `words` says why. `reference` is None for the reference itself.
+    """
+    others = reference or {}
+    return ComparisonLine(
         tuple(names),
-        means={name: statistics.fmean(mean(one) for one in scores) for name, scores in ours.items() if scores},
-        effects={name: effect(scores, theirs[name]) for name, scores in ours.items() if scores and theirs.get(name)},
-        words={name: words[name] for name, scores in ours.items() if not scores},
+        means={name: statistics.fmean(mean(pair) for pair in pairs) for name, pairs in scores.items() if pairs},
+        effects={name: effect(pairs, others[name]) for name, pairs in scores.items() if pairs and others.get(name)},
+        words={name: words[name] for name, pairs in scores.items() if not pairs},
         reference=reference is None,
     )
 
 
-def table(headers: Sequence[str], lines: Iterable[Compared], among: Sequence[Scope]) -> str:
-    """Markdown. The first scope has a mean and a difference, the others a difference."""
-    lead, *others = among
+def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]) -> str:
+    """Return a Markdown table: mean and difference for the first scope, the difference for each other scope."""
+    lead, *others = scopes
     rows = [
         [
             *(f"*{name}*" if line.reference and name else name for name in line.names),
             f"{line.means[lead.name]:.1f}" if lead.name in line.means else line.words.get(lead.name, NOTHING),
-            *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in among),
+            *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in scopes),
         ]
         for line in lines
     ]
@@ -97,20 +99,20 @@ def table(headers: Sequence[str], lines: Iterable[Compared], among: Sequence[Sco
     return tabulate(escaped, headers=titles, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _difference(line: Compared, scope: Scope) -> str:
-    found = line.effects.get(scope.name)
-    return shown(found) if found else "" if line.reference else line.words.get(scope.name, NOTHING)
+def _difference(line: ComparisonLine, scope: Scope) -> str:
+    difference = line.effects.get(scope.name)
+    return format_effect(difference) if difference else "" if line.reference else line.words.get(scope.name, NOTHING)
 
 
-def shown(found: Effect) -> str:
-    """``+0.4 [-0.1, +0.9]``; without interval where there is none."""
-    mean = signed(found.mean)
-    return mean if found.low is None or found.high is None else f"{mean} [{signed(found.low)}, {signed(found.high)}]"
+def format_effect(difference: Effect) -> str:
+    """Format an effect, as ``+0.4 [-0.1, +0.9]``; without interval if there is none."""
+    mean, low, high = difference.mean, difference.low, difference.high
+    return signed(mean) if low is None or high is None else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
 
 
-def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str:
-    """What the columns of a `table` are."""
-    lead, *others = among
+def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> str:
+    """Explain the columns of a `table`."""
+    lead, *others = scopes
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
     explained = INTERVAL_NOTE.format(covers=covers(results.plan))
@@ -119,33 +121,33 @@ def how_to_read(results: Summary, among: Sequence[Scope], reference: str) -> str
 
 
 def csv_rows(
-    fixed: Mapping[str, Any], keys: Sequence[str], lines: Iterable[Compared], among: Sequence[Scope]
+    fixed: Mapping[str, Any], keys: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]
 ) -> list[dict[str, Any]]:
-    """One row for each line and scope that has a mean: `fixed`, the line's names under `keys`, and its numbers."""
+    """Return a row for each line and scope with a mean: `fixed`, the line's names under `keys`, and its numbers."""
     return [
         {
             **fixed,
             **dict(zip(keys, line.names, strict=True)),
             "scope": scope.name,
             "mean": exact(line.means[scope.name]),
-            "difference": exact(found.mean) if (found := line.effects.get(scope.name)) else None,
-            "low": exact(found.low) if found else None,
-            "high": exact(found.high) if found else None,
-            "seeds": found.seeds if found else None,
+            "difference": exact(difference.mean) if (difference := line.effects.get(scope.name)) else None,
+            "low": exact(difference.low) if difference else None,
+            "high": exact(difference.high) if difference else None,
+            "seeds": difference.seeds if difference else None,
         }
         for line in lines
-        for scope in among
+        for scope in scopes
         if scope.name in line.means
     ]
 
 
-def one(scores: Scores | None) -> list[Scores]:
-    """The only pair of a comparison of two rows, or none."""
+def paired_once(scores: Scores | None) -> list[Scores]:
+    """Wrap the scores of a single row for `compare`; empty if there are none."""
     return [] if scores is None else [scores]
 
 
-def state(rows: Collection[Row], scope: Scope) -> str:
-    """Why there is no score of the rows to compare, in a word."""
+def missing_word(rows: Collection[Row], scope: Scope) -> str:
+    """Return the word for why the rows have no score to compare."""
     if any(scope.scores(row) for row in rows):
         return NOTHING
     states = {row.cells[task].state for row in rows for task in scope.tasks}
@@ -154,22 +156,24 @@ def state(rows: Collection[Row], scope: Scope) -> str:
     return next((word for word in ("missing", "failed", "undefined") if word in states), NOTHING)
 
 
-def left_out(rows: Mapping[str, Row], scope: Scope) -> str:
-    """A sentence that says which rows, by their keys, lack which results; nothing if all are there."""
-    lacking = [f"`{name}` ({', '.join(_lacks(row, scope))})" for name, row in rows.items() if scope.scores(row) is None]
-    return f"Without all results: {listed(lacking)}." if lacking else ""
+def incomplete_rows(rows: Mapping[str, Row], scope: Scope) -> str:
+    """Return a sentence that names the rows with missing results, by their keys; empty if all are complete."""
+    incomplete = [
+        f"`{name}` ({', '.join(_missing(row, scope))})" for name, row in rows.items() if scope.scores(row) is None
+    ]
+    return f"Rows with missing results: {join_names(incomplete)}." if incomplete else ""
 
 
-def _lacks(row: Row, scope: Scope) -> list[str]:
+def _missing(row: Row, scope: Scope) -> list[str]:
     cells = {task: row.cells[task].state for task in scope.tasks}
     words = {"not applicable": "n/a"}
-    lacking = {task: words.get(found, found) for task, found in cells.items() if found != "complete"}
-    if len(lacking) == len(scope.tasks) and len(set(lacking.values())) == 1:
-        return [next(iter(lacking.values()))]
-    return [f"{found} on {task}" for task, found in lacking.items()]
+    missing = {task: words.get(state, state) for task, state in cells.items() if state != "complete"}
+    if len(missing) == len(scope.tasks) and len(set(missing.values())) == 1:
+        return [next(iter(missing.values()))]
+    return [f"{state} on {task}" for task, state in missing.items()]
 
 
-def listed(names: Sequence[str]) -> str:
-    """All of them, or the first few and how many more."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MOST_NAMED])} and {more} more"
+def join_names(names: Sequence[str]) -> str:
+    """Join the names; after the first `MAX_NAMED`, say how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MAX_NAMED])} and {more} more"

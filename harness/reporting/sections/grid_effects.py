@@ -1,4 +1,4 @@
-"""The section on a grid: the main effect of each of its options, and its best combination."""
+"""Report section on a grid: the main effect of each option, and the best combination."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from harness import hookimpl
 from harness.analysis.paired_effects import Scores, effect, mean
 from harness.analysis.summary import Row, Summary
 from harness.api.report import Section
-from harness.reporting.formatting import word
+from harness.reporting.formatting import format_value
 from harness.reporting.sections.comparison import (
-    Compared,
+    ComparisonLine,
     Scope,
     compare,
+    compared_scopes,
     csv_rows,
+    format_effect,
     how_to_read,
-    left_out,
-    listed,
-    one,
-    scopes,
-    shown,
-    state,
+    incomplete_rows,
+    join_names,
+    missing_word,
+    paired_once,
     table,
 )
 from harness.storage.records import PlanFile
 
-REFERENCE = "that of the option's first value (or, where that has no results, of the one in italics)"
+REFERENCE = "that of the option's first value (or, if that has no results, of the value in italics)"
 
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """For each grid, and each student."""
+    """Return a section for each grid and student."""
     return [
         section
         for method, labels in _grids(results.plan)
@@ -41,31 +41,31 @@ def harness_report_sections(results: Summary) -> list[Section]:
 
 
 def _grids(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
-    """(method, label -> what varies: option -> value), of every entry that has several rows."""
+    """Yield (method, label -> the varied options and their values) of every entry with several rows."""
     for entry in dict.fromkeys(row.entry for row in plan.rows.values()):
         rows = {label: row for label, row in plan.rows.items() if row.entry == entry}
-        options = [{name: word(value) for name, value in row.options.items()} for row in rows.values()]
-        varied = [name for name in options[0] if len({each[name] for each in options}) > 1]
+        options = [{name: format_value(value) for name, value in row.options.items()} for row in rows.values()]
+        varied = [name for name in options[0] if len({values[name] for values in options}) > 1]
         if varied:
             labels = zip(rows, options, strict=True)
             method = next(iter(rows.values())).method
-            yield method, {label: {name: each[name] for name in varied} for label, each in labels}
+            yield method, {label: {name: values[name] for name in varied} for label, values in labels}
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A grid of one student: `rows` and what they vary in, by label."""
+    """A grid of one student: its `rows`, and their `settings` of the varied options, by label."""
 
     rows: Mapping[str, Row]
     settings: Mapping[str, Mapping[str, str]]
-    among: Sequence[Scope]
+    scopes: Sequence[Scope]
 
     @property
     def options(self) -> list[str]:
         return list(next(iter(self.settings.values())))
 
     def crossed(self, option: str) -> dict[str, dict[tuple[str, ...], Row]]:
-        """Value of `option` -> values of all others -> row."""
+        """Return value of `option` -> values of all other options -> row."""
         values: dict[str, dict[tuple[str, ...], Row]] = {}
         for label, row in self.rows.items():
             others = tuple(value for name, value in self.settings[label].items() if name != option)
@@ -75,124 +75,131 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Balanced:
-    """What is compared of an option on one scope: value -> its scores in the combinations of the others that are
-    complete for every value that is there at all. `of` is how many combinations there are."""
+    """Balanced scores of an option on one scope.
+
+    Attributes:
+        scores: value -> its scores, over the combinations of the other options that are complete for every value that
+            has any results.
+        used: number of these combinations.
+        total: number of all combinations.
+    """
 
     scores: Mapping[str, list[Scores]]
     used: int
-    of: int
+    total: int
 
 
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
     rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
     rows = {label: rows[label] for label in labels if label in rows}
-    among = scopes(results, list(rows.values()))
-    if not rows or not among:
+    scopes = compared_scopes(results, list(rows.values()))
+    if not rows or not scopes:
         return None
-    grid = _Grid(rows, {label: labels[label] for label in rows}, among)
-    lines: list[Compared] = []
+    grid = _Grid(rows, {label: labels[label] for label in rows}, scopes)
+    lines: list[ComparisonLine] = []
     notes: list[str] = []
     for option in grid.options:
-        balanced = {scope.name: _balanced(grid.crossed(option), scope) for scope in among}
+        balanced = {scope.name: _balanced(grid.crossed(option), scope) for scope in scopes}
         lines += _lines(grid, option, balanced)
         notes += _note(option, balanced)
     combinations = _combinations(grid)
     text = [
         "### Main effects",
-        table(["option", "value"], lines, among),
-        f"Each value is averaged over the combinations of all other options. {how_to_read(results, among, REFERENCE)}",
+        table(["option", "value"], lines, scopes),
+        f"Each value is averaged over the combinations of all other options. {how_to_read(results, scopes, REFERENCE)}",
         *notes,
         "### Best combination",
         *_best(results, grid),
-        left_out(rows, among[0]),
+        incomplete_rows(rows, scopes[0]),
     ]
     fixed = {"method": method, "student": student}
-    data = csv_rows(fixed, ["option", "value"], [*lines, *combinations], among)
+    data = csv_rows(fixed, ["option", "value"], [*lines, *combinations], scopes)
     return Section(f"Study of {method}, student {student}", "\n\n".join(filter(None, text)), "study", data)
 
 
 def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], Row]], scope: Scope) -> _Balanced:
     known = {
-        value: {others: found for others, row in cells.items() if (found := scope.scores(row))}
+        value: {others: scores for others, row in cells.items() if (scores := scope.scores(row))}
         for value, cells in crossed.items()
     }
-    there = [cells for cells in known.values() if cells]
+    with_results = [cells for cells in known.values() if cells]
     all_others = list(dict.fromkeys(others for cells in crossed.values() for others in cells))
-    common = [others for others in all_others if there and all(others in cells for cells in there)]
+    common = [others for others in all_others if with_results and all(others in cells for cells in with_results)]
     scores = {value: [cells[others] for others in common] if cells else [] for value, cells in known.items()}
     return _Balanced(scores, len(common), len(all_others))
 
 
-def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[Compared]:
-    """A line for each value; the first that has scores is what the others are compared with."""
+def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[ComparisonLine]:
+    """Yield a line for each value; the first value with scores is the reference."""
     values = list(grid.crossed(option))
-    lead = balanced[grid.among[0].name].scores
+    lead = balanced[grid.scopes[0].name].scores
     first = next((value for value in values if lead[value]), values[0])
-    reference = {name: found.scores[first] for name, found in balanced.items()}
+    reference = {name: scope.scores[first] for name, scope in balanced.items()}
     for value in values:
         rows = grid.crossed(option)[value].values()
-        words = {scope.name: state(rows, scope) for scope in grid.among}
-        own = {name: found.scores[value] for name, found in balanced.items()}
-        yield compare((option, value), own, None if value == first else reference, words)
+        words = {scope.name: missing_word(rows, scope) for scope in grid.scopes}
+        scores = {name: scope.scores[value] for name, scope in balanced.items()}
+        yield compare((option, value), scores, None if value == first else reference, words)
 
 
 def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
-    """What is left out, so that all values are compared over the same combinations."""
-    short: dict[str, list[str]] = {}
-    for name, found in balanced.items():
-        if found.used < found.of:
-            short.setdefault(f"{found.used} of {found.of}", []).append(name)
-    if not short:
+    """Say how many combinations are left out so that all values are compared over the same ones."""
+    reduced: dict[str, list[str]] = {}
+    for name, scope in balanced.items():
+        if scope.used < scope.total:
+            reduced.setdefault(f"{scope.used} of {scope.total}", []).append(name)
+    if not reduced:
         return []
-    counts = "; ".join(f"{count} ({', '.join(names)})" for count, names in short.items())
+    counts = "; ".join(f"{count} ({', '.join(names)})" for count, names in reduced.items())
     return [
-        f"`{option}` is compared over {counts} combinations of the other options: those in which every value that is "
-        "compared has all its results."
+        f"`{option}` is compared over {counts} combinations of the other options: those that are complete for every "
+        "compared value."
     ]
 
 
-def _combinations(grid: _Grid) -> list[Compared]:
-    """Each combination against the first."""
+def _combinations(grid: _Grid) -> list[ComparisonLine]:
+    """Compare each combination with the first."""
     first = next(iter(grid.rows.values()))
-    reference = {scope.name: one(scope.scores(first)) for scope in grid.among}
+    reference = {scope.name: paired_once(scope.scores(first)) for scope in grid.scopes}
     return [
         compare(
             ("combination", label),
-            {scope.name: one(scope.scores(row)) for scope in grid.among},
+            {scope.name: paired_once(scope.scores(row)) for scope in grid.scopes},
             None if row is first else reference,
-            {scope.name: state([row], scope) for scope in grid.among},
+            {scope.name: missing_word([row], scope) for scope in grid.scopes},
         )
         for label, row in grid.rows.items()
     ]
 
 
 def _best(results: Summary, grid: _Grid) -> Iterator[str]:
-    """By the printed score, as the board ranks."""
-    lead = grid.among[0]
-    scores = {label: found for label, row in grid.rows.items() if (found := lead.scores(row))}
+    """Describe the combination with the best printed score, by which the board ranks too."""
+    lead = grid.scopes[0]
+    scores = {label: row_scores for label, row in grid.rows.items() if (row_scores := lead.scores(row))}
     if not scores:
-        yield "No combination has all its results yet."
+        yield "No combination is complete yet."
         return
     sign = 1 if lead.higher_is_better else -1
-    means = {label: sign * round(mean(found), 1) for label, found in scores.items()}
+    means = {label: sign * round(mean(row_scores), 1) for label, row_scores in scores.items()}
     order = sorted(scores, key=lambda label: -means[label])
     best = order[0]
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())
-    level = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
-    shared = f", level with {listed(level)}" if level else ""
+    tied = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
+    shared = f", tied with {join_names(tied)}" if tied else ""
     yield (
-        f"Of {len(scores)} combinations with all results: **{settings}** (`{best}`), {lead.name} "
+        f"Of {len(scores)} complete combinations: **{settings}** (`{best}`), {lead.name} "
         f"{sign * means[best]:.1f}{shared}."
     )
     differences = {label: effect([scores[best]], [scores[label]]) for label in order[1:]}
     others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
     for label in dict.fromkeys(others.values()):
         if label in differences:
-            what = " and ".join(what for what, other in others.items() if other == label)
-            yield f"- against {what}, `{label}`: {shown(differences[label])}"
-    open_ = [f"`{label}`" for label, found in differences.items() if not found.clear]
+            roles = " and ".join(role for role, other in others.items() if other == label)
+            yield f"- against {roles}, `{label}`: {format_effect(differences[label])}"
+    similar = [f"`{label}`" for label, difference in differences.items() if not difference.clear]
     if len(results.plan.seeds) < 2:
-        yield "With one seed nothing tells how sure this is."
-    elif open_:
-        yield f"Not told apart from it, since the interval of the difference holds 0: {listed(open_)}."
-    yield "It was chosen for its score among many, so its lead is likely to be smaller with other seeds."
+        yield "One seed does not show how certain this is."
+    elif similar:
+        names = join_names(similar)
+        yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
+    yield "It was selected by its score, so its lead is likely to be smaller with other seeds."

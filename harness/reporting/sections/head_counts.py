@@ -1,4 +1,4 @@
-"""The section on attention heads: score and time of students that differ in nothing but their number."""
+"""Report section on attention heads: score and time of students that differ only in their number of heads."""
 
 from __future__ import annotations
 
@@ -12,24 +12,33 @@ from harness.analysis.speed_up import machine, milliseconds
 from harness.analysis.summary import Summary
 from harness.api.report import Section
 from harness.reporting.export_rows import exact
-from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.reporting.sections.comparison import (
+    compare,
+    compared_scopes,
+    csv_rows,
+    how_to_read,
+    incomplete_rows,
+    missing_word,
+    paired_once,
+    table,
+)
 from harness.storage.latency_records import InputShape, LatencyRecord, Ratio, Timing, paired_ratio
 from harness.storage.records import PlanFile
 
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """For each set of such students."""
+    """Return a section for each set of students that differ only in their number of heads."""
     return [_section(results, heads) for heads in _families(results.plan)]
 
 
 def _families(plan: PlanFile) -> list[dict[str, int]]:
-    """Student -> heads, most first, of all students that agree in everything else."""
+    """Return student -> heads, most heads first, for each set of students that agree in everything else."""
     families: dict[tuple[Any, ...], dict[str, int]] = {}
     for name in plan.students:
         if shape := plan.shapes.get(name):
             families.setdefault((shape.layers, shape.hidden, shape.ffn, shape.init), {})[name] = shape.heads
-    ordered = [dict(sorted(found.items(), key=lambda item: -item[1])) for found in families.values()]
+    ordered = [dict(sorted(family.items(), key=lambda item: -item[1])) for family in families.values()]
     return [heads for heads in ordered if len(set(heads.values())) > 1]
 
 
@@ -39,8 +48,8 @@ def _section(results: Summary, heads: Mapping[str, int]) -> Section:
     scores, rows = _scores(results, heads)
     times = [part for record in results.latencies for part in _times(record, heads)]
     if not times:
-        asked = "not measured yet" if results.plan.latency else "not measured: the suite has no `latency` section"
-        times = [f"Their latency is {asked}."]
+        state = "not measured yet" if results.plan.latency else "not measured: the suite has no `latency` section"
+        times = [f"Their latency is {state}."]
     for record in results.latencies:
         rows += _time_rows(record, heads)
     return Section(
@@ -52,31 +61,31 @@ def _section(results: Summary, heads: Mapping[str, int]) -> Section:
 
 
 def _scores(results: Summary, heads: Mapping[str, int]) -> tuple[list[str], list[dict[str, Any]]]:
-    """The text and the data: for each label, each student against the one with the most heads."""
+    """Return text and CSV rows that compare each label's students with the student with the most heads."""
     most = next(iter(heads))
-    every = [row for row in results.students if row.student in heads]
-    among = scopes(results, every)
-    if not among:
+    rows = [row for row in results.students if row.student in heads]
+    scopes = compared_scopes(results, rows)
+    if not scopes:
         return [], []
     lines = []
     for label in results.plan.labels:
-        found = {row.student: row for row in every if row.label == label}
-        own = {student: {s.name: one(s.scores(row)) for s in among} for student, row in found.items()}
+        by_student = {row.student: row for row in rows if row.label == label}
+        scores = {student: {s.name: paired_once(s.scores(row)) for s in scopes} for student, row in by_student.items()}
         for student in heads:
-            if student in found:
-                words = {scope.name: state([found[student]], scope) for scope in among}
-                reference = None if student == most else own.get(most, {})
-                lines.append(compare((label, str(heads[student]), student), own[student], reference, words))
+            if student in by_student:
+                words = {scope.name: missing_word([by_student[student]], scope) for scope in scopes}
+                reference = None if student == most else scores.get(most, {})
+                lines.append(compare((label, str(heads[student]), student), scores[student], reference, words))
     text = [
-        table(["method", "heads", "student"], lines, among),
-        how_to_read(results, among, f"the same method's on {most}"),
-        left_out({f"{row.label} on {row.student}": row for row in every}, among[0]),
+        table(["method", "heads", "student"], lines, scopes),
+        how_to_read(results, scopes, f"the same method's on {most}"),
+        incomplete_rows({f"{row.label} on {row.student}": row for row in rows}, scopes[0]),
     ]
-    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, among)
+    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, scopes)
 
 
 def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
-    """A table of one machine: a line for each backend and shape, a column for each number of heads."""
+    """Yield the table of one machine: a row for each backend and shape, a column for each number of heads."""
     students = [student for student in heads if _measured(record, student)]
     if len(students) < 2:
         return
@@ -94,9 +103,9 @@ def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
         disable_numparse=True,
     )
     yield (
-        f"Median time of {most}, how many times faster it is than {record.reference}, and how many times faster than "
-        f"{most} those with fewer heads are: medians over the same rounds, with their 95 % intervals. How it was "
-        "measured, and what the A/A control says: latency.md."
+        f"Median time of {most}, its speed-up over {record.reference}, and the speed-ups over {most} of the students "
+        "with fewer heads: medians over the same rounds, with their 95 % intervals. For the procedure and the A/A "
+        "control see latency.md."
     )
 
 
@@ -113,20 +122,20 @@ def _line(record: LatencyRecord, backend: str, shape: InputShape, students: Sequ
 
 
 def _time_rows(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """The same as data: each student with fewer heads against the one with most, at each backend and shape."""
+    """Yield CSV rows: each student's speed-up over the one with the most heads, at each backend and shape."""
     students = [student for student in heads if _measured(record, student)]
     for backend in record.backends:
         for shape in record.shapes:
             timings = {timing.model: timing for timing in record.at(backend, shape)}
             for student in students:
-                found = _speed_up(timings[student], timings[students[0]])
+                ratio = _speed_up(timings[student], timings[students[0]])
                 yield {
                     "heads": heads[student],
                     "student": student,
                     "scope": f"speed-up over {students[0]}",
-                    "mean": exact(found.median),
-                    "low": exact(found.low),
-                    "high": exact(found.high),
+                    "mean": exact(ratio.median),
+                    "low": exact(ratio.low),
+                    "high": exact(ratio.high),
                     "backend": backend,
                     "batch_size": shape[0],
                     "length": shape[1],
@@ -135,7 +144,7 @@ def _time_rows(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[dict
 
 
 def _speed_up(timing: Timing, other: Timing) -> Ratio:
-    """How many times faster than the other, round by round."""
+    """Return the speed-up over the other timing, paired by round."""
     return paired_ratio(timing.nanoseconds, other.nanoseconds).inverse
 
 
@@ -145,5 +154,5 @@ def _times_faster(ratio: Ratio) -> str:
 
 
 def _measured(record: LatencyRecord, student: str) -> bool:
-    """Whether the student was measured."""
+    """Return whether the student was measured."""
     return any((model.role, model.name) == ("student", student) for model in record.models)

@@ -1,4 +1,4 @@
-"""The section on variants of a method, such as an ablation: each against the full method."""
+"""Report section on variants of a method, such as ablations: each compared with the full method."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from collections.abc import Iterator, Mapping
 from harness import hookimpl
 from harness.analysis.summary import Summary
 from harness.api.report import Section
-from harness.reporting.formatting import word
-from harness.reporting.sections.comparison import compare, csv_rows, how_to_read, left_out, one, scopes, state, table
+from harness.reporting.formatting import format_value
+from harness.reporting.sections.comparison import (
+    compare,
+    compared_scopes,
+    csv_rows,
+    how_to_read,
+    incomplete_rows,
+    missing_word,
+    paired_once,
+    table,
+)
 from harness.storage.records import PlanFile, PlannedRow
 
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """For each method with variants, and each student."""
+    """Return a section for each method with variants and each student."""
     return [
         section
         for method, labels in _families(results.plan)
@@ -24,9 +33,9 @@ def harness_report_sections(results: Summary) -> list[Section]:
 
 
 def _families(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
-    """(method, label -> the settings in which it differs), the full method first, which differs in none.
+    """Yield (method, label -> the settings that differ from the full method). The full method comes first.
 
-    The full method is the entry that sets no option of its own, or else the first. Cells of a grid are not variants.
+    The full method is the entry that sets no options, otherwise the first entry. Rows of a grid are not variants.
     """
     entries = [row.entry for row in plan.rows.values()]
     single = {label: row for label, row in plan.rows.items() if entries.count(row.entry) == 1}
@@ -42,36 +51,36 @@ def _families(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]
 
 def _differences(row: PlannedRow, full: PlannedRow) -> dict[str, str]:
     return {
-        name: word(value) if not isinstance(value, list) else ", ".join(map(word, value))
+        name: format_value(value) if not isinstance(value, list) else ", ".join(map(format_value, value))
         for name, value in row.settings.items()
         if value != full.settings.get(name)
     }
 
 
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
-    """None for a student that has not both the full method and a variant."""
+    """Return None for a student without the full method or without a variant."""
     first = next(iter(labels))
     rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
-    among = scopes(results, list(rows.values()))
-    if first not in rows or len(rows) < 2 or not among:
+    scopes = compared_scopes(results, list(rows.values()))
+    if first not in rows or len(rows) < 2 or not scopes:
         return None
-    full = {scope.name: one(scope.scores(rows[first])) for scope in among}
+    full = {scope.name: paired_once(scope.scores(rows[first])) for scope in scopes}
     lines = []
     for label in labels:
         if label in rows:
-            own = {scope.name: one(scope.scores(rows[label])) for scope in among}
+            scores = {scope.name: paired_once(scope.scores(rows[label])) for scope in scopes}
             names = (label, ", ".join(f"{name}: {value}" for name, value in labels[label].items()))
-            words = {scope.name: state([rows[label]], scope) for scope in among}
-            lines.append(compare(names, own, None if label == first else full, words))
+            words = {scope.name: missing_word([rows[label]], scope) for scope in scopes}
+            lines.append(compare(names, scores, None if label == first else full, words))
     reference = f"the same student's with `{first}`"
     text = [
-        table(["label", "what differs"], lines, among),
-        how_to_read(results, among, reference),
-        left_out({label: rows[label] for label in labels if label in rows}, among[0]),
+        table(["label", "what differs"], lines, scopes),
+        how_to_read(results, scopes, reference),
+        incomplete_rows({label: rows[label] for label in labels if label in rows}, scopes[0]),
     ]
     return Section(
         title=f"Variants of {method}, student {student}",
         text="\n\n".join(part for part in text if part),
         file="variants",
-        rows=csv_rows({"method": method, "student": student}, ["label", "differs"], lines, among),
+        rows=csv_rows({"method": method, "student": student}, ["label", "differs"], lines, scopes),
     )

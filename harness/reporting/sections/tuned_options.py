@@ -1,4 +1,4 @@
-"""The section on tuning: what was chosen for each row on each task, and what that was worth and took."""
+"""Report section on tuning: the chosen options of each row on each task, their scores and their cost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from harness import hookimpl
 from harness.analysis.summary import Summary, scale
 from harness.api.report import Section
 from harness.reporting.export_rows import exact
-from harness.reporting.formatting import duration, word
-from harness.reporting.sections.comparison import listed
+from harness.reporting.formatting import duration, format_value
+from harness.reporting.sections.comparison import join_names
 from harness.storage.records import PlannedStudy, PlannedTuning
 from harness.storage.tuning_records import Trial, TuningRecord
 
@@ -23,13 +23,13 @@ ALIGN = ["left", "left", "left", "left", "right", "right", "right", "right"]
 
 @hookimpl
 def harness_report_sections(results: Summary) -> list[Section]:
-    """One, of a suite that tunes."""
+    """Return one section if the suite tunes options."""
     planned = results.plan.tuning
     if planned is None:
         return []
-    found = [(each, record) for each in planned.studies if (record := results.tunings.get(each.key or ""))]
-    lines = [_line(study, record, _scale(results, study)) for study, record in found]
-    rows = [row for study, record in found for row in _rows(study, record, _scale(results, study))]
+    tuned = [(study, record) for study in planned.studies if (record := results.tunings.get(study.key or ""))]
+    lines = [_line(study, record, _scale(results, study)) for study, record in tuned]
+    rows = [row for study, record in tuned for row in _rows(study, record, _scale(results, study))]
     table = tabulate(lines, headers=HEADERS, tablefmt="pipe", colalign=ALIGN, disable_numparse=True) if lines else ""
     text = [table, *_explained(planned, results)]
     return [Section("Tuning", "\n\n".join(part for part in text if part), file="tuning", rows=rows)]
@@ -38,22 +38,22 @@ def harness_report_sections(results: Summary) -> list[Section]:
 def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
     on = "examples held out of the training split" if planned.on == "train" else "the validation examples"
     yield (
-        f"Every row had {planned.trials} trials (seed {planned.seed}) on each task, the first with the defaults: whole"
-        f" runs, scored on {on}. The runs of all seeds took over the best. The best score of several is likely to be a"
-        " little too high: it says nothing beside the board's. What all this took is in no other cost. All trials:"
-        " sections/tuning.csv."
+        f"Every row had {planned.trials} trials (seed {planned.seed}) on each task, the first with the defaults. Each"
+        f" trial is a complete run, scored on {on}. The runs of all seeds use the best trial. The best of several"
+        " scores is optimistic, so do not compare it with the board's. No other cost includes the tuning cost. All"
+        " trials: sections/tuning.csv."
     )
-    for what, studies in (
-        ("Nothing to tune", [each for each in planned.studies if each.key is None]),
-        ("Not tuned yet", [each for each in planned.studies if each.key and each.key not in results.tunings]),
+    for title, studies in (
+        ("Nothing to tune", [study for study in planned.studies if study.key is None]),
+        ("Not tuned yet", [study for study in planned.studies if study.key and study.key not in results.tunings]),
     ):
         if studies:
-            yield f"{what}: {listed([f'`{each.label}` on {each.student}, {each.task}' for each in studies])}."
+            yield f"{title}: {join_names([f'`{study.label}` on {study.student}, {study.task}' for study in studies])}."
 
 
 def _line(study: PlannedStudy, record: TuningRecord, factor: int) -> list[str]:
     chosen, failed = record.chosen, sum(trial.score is None for trial in record.trials)
-    values = ", ".join(f"{name}: {_shown(value)}" for name, value in chosen.values.items())
+    values = ", ".join(f"{name}: {_format_option(value)}" for name, value in chosen.values.items())
     return [
         study.label.replace("|", r"\|"),
         study.student,
@@ -70,12 +70,12 @@ def _score(trial: Trial, factor: int) -> str:
     return "failed" if trial.score is None else f"{trial.score * factor:.1f}"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else word(value)
+def _format_option(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else format_value(value)
 
 
 def _rows(study: PlannedStudy, record: TuningRecord, factor: int) -> Iterator[dict[str, Any]]:
-    """One for each trial."""
+    """Yield a row for each trial."""
     for trial in record.trials:
         yield {
             "task": study.task,

@@ -1,4 +1,4 @@
-"""latency.md, latency.csv and the speed-up columns: what is said, what is never mixed."""
+"""Tests of latency.md, latency.csv and the speed-up columns of a board."""
 
 import csv
 import io
@@ -22,11 +22,11 @@ RESULTS = (Path(__file__).parents[3] / "docs" / "results.md").read_text(encoding
 
 
 SIX_LAYERS = {"small": size("small").model_copy(update={"layers": 6})}
-"""The made-up suite's student, as it was when its shape was another."""
+"""The demo suite's student with another shape."""
 
 
 def row(text: str, *starts: str) -> list[str]:
-    """The cells of the first table row that begins with these cells."""
+    """Return the cells of the first table row that starts with these cells."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[: len(starts)] == list(starts):
@@ -35,7 +35,7 @@ def row(text: str, *starts: str) -> list[str]:
 
 
 def board(folder, *records, latency=SETTINGS):
-    """The board of a whole suite, with these measurements in its store."""
+    """Return the board of a completed suite with these measurements in its store."""
     store = fill(folder, plan(latency=latency))
     for record in records:
         store.save_latency(record)
@@ -47,33 +47,33 @@ def test_the_table(tmp_path):
     assert row(text, "1", "32", "*base*")[3:] == ["10", "8.00", "0.000", "8.00", "1.000", "–", "1.00×"]
     assert row(text, "8", "32", "small")[3:] == ["10", "16.0", "0.000", "16.0", "0.250", "[0.250, 0.250]", "4.00×"]
     assert row(text, "1", "32", "*small (second copy)*")[7:] == ["1.000 to small", "[1.000, 1.000]", "–"]
-    for said in ("cpu, Test CPU, 2 cores, 2 threads", "float32", "2000 MHz before, 2100 MHz after", "head of sst2"):
-        assert said in text
+    for part in ("cpu, Test CPU, 2 cores, 2 threads", "float32", "2000 MHz before, 2100 MHz after", "head of sst2"):
+        assert part in text
     assert "**" not in text, "nothing limits the claim"
 
 
 @pytest.mark.parametrize("value", [0.5, 2.0])
-def test_a_control_that_differs_is_told_above_its_tables(value):
+def test_differing_control_is_marked_above_its_tables(value):
     times = TIMES | {"small (second copy)": int(2_000_000 * value)}
     text = markdown("demo", [latency_record(times=times)])
-    mark, table = text.index("**A/A DIFFERS**: two copies of one model are told apart in eager"), text.index("| ")
+    mark, table = text.index("**A/A DIFFERS**: two copies of one model differ significantly in eager"), text.index("| ")
     assert mark < table
     assert "in 2 of 2 cases" in text
     assert f"batch 8 of 32 tokens: {value:.3f} [{value:.3f}, {value:.3f}]" in text
 
 
-def test_other_limits_are_told():
+def test_other_limitations_are_marked():
     few = latency_record(rounds=3)
     few = few.model_copy(update={"timings": [t.model_copy(update={"settled": False}) for t in few.timings]})
     text = markdown("demo", [few])
     assert "**NO INTERVALS**" in text
-    assert "over after 3 of 10 rounds" in text
-    assert "in 6 of 6 cases the median still moved" in text
+    assert "reached after 3 of 10 rounds" in text
+    assert "in 6 of 6 cases the median was still changing" in text
     assert row(text, "1", "32", "small")[3] == "3*"
     assert row(text, "1", "32", "small")[8] == "–"
 
 
-def test_machines_have_sections_and_columns_of_their_own(tmp_path):
+def test_each_machine_has_its_own_section_and_column(tmp_path):
     fast = latency_record("k2", hardware=GPU, times={name: time // 100 for name, time in TIMES.items()})
     written = board(tmp_path, latency_record(), fast)
     text = (tmp_path / "latency.md").read_text(encoding="utf-8")
@@ -98,17 +98,17 @@ def test_the_board_has_the_speed_up_of_one_named_shape(tmp_path):
     assert {(r["speed_up"], r["speed_up_low"], r["speed_up_high"]) for r in small} == {("4.0", "4.0", "4.0")}
 
 
-def test_the_board_says_that_its_control_is_off(tmp_path):
+def test_board_reports_a_differing_control(tmp_path):
     times = TIMES | {"small (second copy)": 3_000_000}
-    assert "the A/A control is off there (1.500)" in board(tmp_path, latency_record(times=times)).markdown
+    assert "the A/A control differs from 1 there (1.500)" in board(tmp_path, latency_record(times=times)).markdown
 
 
 @pytest.mark.parametrize("latency", [None, SETTINGS.model_copy(update={"rounds": 20})], ids=["none", "others"])
-def test_no_column_unless_the_plan_asks_for_what_was_measured(tmp_path, latency):
+def test_no_column_for_unplanned_measurements(tmp_path, latency):
     written = board(tmp_path, latency_record(), latency=latency)
     assert "speed" not in written.markdown.lower()
     assert "speed_up" not in (tmp_path / "leaderboard.csv").read_text()
-    assert (tmp_path / "latency.md").exists(), "what was measured is told all the same"
+    assert (tmp_path / "latency.md").exists(), "measurements are reported all the same"
 
 
 def test_without_measurements_there_are_no_tables(tmp_path):
@@ -117,7 +117,7 @@ def test_without_measurements_there_are_no_tables(tmp_path):
     assert latency_report(tmp_path) == ()
 
 
-def test_tables_go_with_their_measurements(tmp_path):
+def test_tables_are_removed_with_their_measurements(tmp_path):
     Store(tmp_path).save_latency(latency_record())
     assert [path.name for path in latency_report(tmp_path)] == ["latency.md", "latency.csv"]
     (tmp_path / "latency" / "k1.json").unlink()
@@ -125,13 +125,13 @@ def test_tables_go_with_their_measurements(tmp_path):
     assert not list(tmp_path.glob("latency.*"))
 
 
-def test_of_one_machine_and_settings_the_newest_counts():
+def test_newest_measurement_of_a_machine_is_current():
     old, new = latency_record("k1"), latency_record("k2", ended="2026-02-01T00:00:00+00:00")
     elsewhere = latency_record("k3", hardware=CPU.model_copy(update={"threads": 1}))
     assert [record.key for record in current([old, elsewhere, new])] == ["k3", "k2"]
 
 
-def test_other_models_of_the_same_settings_take_nobody_s_place():
+def test_measurement_of_other_models_replaces_none():
     four, six = latency_record("four"), latency_record("six", sizes=SIX_LAYERS)
     assert [record.key for record in current([four, six])] == ["four", "six"]
     again = latency_record("again")
@@ -145,15 +145,15 @@ def test_other_models_of_the_same_settings_take_nobody_s_place():
     ]
 
 
-def test_a_measurement_of_the_same_models_and_one_more_takes_the_place():
-    """Of a suite that has got another student."""
+def test_measurement_with_an_additional_model_replaces_the_old():
+    """A student was added to the suite."""
     more = latency_record("more", times={"base": 8_000_000, "big": 4_000_000, **TIMES})
     assert [record.key for record in current([latency_record("few"), more])] == ["more"]
     assert [record.key for record in current([more, latency_record("few")])] == ["more", "few"]
 
 
-def test_the_board_takes_no_time_of_another_architecture(tmp_path):
-    """Student small had four layers, then six, and has four again; elsewhere only the one with six was measured."""
+def test_board_ignores_times_of_another_architecture(tmp_path):
+    """Student small had four layers, then six, and has four again; another machine measured only six layers."""
     six = latency_record("six", sizes=SIX_LAYERS, times=TIMES | {"small": 1_000_000}, ended="2026-02-01")
     elsewhere = latency_record("elsewhere", hardware=GPU, sizes=SIX_LAYERS, ended="2026-03-01")
 
@@ -167,11 +167,11 @@ def test_the_board_takes_no_time_of_another_architecture(tmp_path):
     of_none = {"base": "1.0×", "finetune": "–", "kd": "–"}
     assert shown(board(tmp_path / "one", six)) == {"speed-up cpu": of_none}
     four = of_none | dict.fromkeys(["finetune", "kd"], "4.0× [4.0, 4.0]")
-    found = shown(board(tmp_path / "two", latency_record("four"), six, elsewhere))
-    assert found == {"speed-up cpu": four, "speed-up cuda": of_none}
+    titles = shown(board(tmp_path / "two", latency_record("four"), six, elsewhere))
+    assert titles == {"speed-up cpu": four, "speed-up cuda": of_none}
 
 
-def test_speed_ups_over_another_teacher_are_on_no_board(tmp_path):
+def test_speed_ups_over_another_teacher_are_ignored(tmp_path):
     larger = {"base": size("base").model_copy(update={"hidden": 1024})}
     assert "speed-up" not in board(tmp_path, latency_record(sizes=larger)).markdown.lower()
 
@@ -190,21 +190,21 @@ def more(hardware, **changes):
         (GPU, more(GPU, name="Another GPU"), 2),
     ],
 )
-def test_what_makes_a_machine_another(tmp_path, one, other, machines):
+def test_machines_are_distinguished_by_hardware_and_threads(tmp_path, one, other, machines):
     records = [latency_record("a", hardware=one), latency_record("b", hardware=other, ended="2026-02-01")]
     assert [record.key for record in current(records)] == ["a", "b"][-machines:]
     titles = [column.title for column in board(tmp_path, *records).board.columns]
     assert len([title for title in titles if title.startswith("speed-up")]) == machines
 
 
-def test_threads_that_were_asked_for_beside_an_accelerator_are_told_apart():
+def test_requested_threads_distinguish_accelerator_measurements():
     settings = SETTINGS.model_copy(update={"threads": [1, 8]})
     records = [latency_record("a", hardware=more(GPU, threads=1), settings=settings)]
     records.append(latency_record("b", hardware=GPU, settings=settings))
     assert len(current(records)) == 2
 
 
-def test_two_machines_of_one_kind_have_labels_of_their_own(tmp_path):
+def test_two_machines_of_one_kind_have_distinct_labels(tmp_path):
     written = board(tmp_path, latency_record("a"), latency_record("b", hardware=more(CPU, name="Another CPU")))
     titles = [column.title for column in written.board.columns]
     assert [title for title in titles if "speed-up" in title] == ["speed-up cpu", "speed-up cpu (2)"]
@@ -215,7 +215,7 @@ def test_two_machines_of_one_kind_have_labels_of_their_own(tmp_path):
     assert "Another CPU" in second
 
 
-def test_a_report_depends_on_the_store_alone(tmp_path):
+def test_latency_report_depends_on_the_store_only(tmp_path):
     records = [latency_record("a"), latency_record("b", hardware=GPU), latency_record("c", ended="2026-02-01")]
     contents = []
     for name, order in (("one", records), ("two", records[::-1])):
@@ -226,7 +226,7 @@ def test_a_report_depends_on_the_store_alone(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_the_csv_has_every_time_that_is_in_the_tables(tmp_path):
+def test_csv_has_every_time_of_the_tables(tmp_path):
     board(tmp_path, latency_record())
     rows = list(csv.DictReader(io.StringIO((tmp_path / "latency.csv").read_text())))
     assert len(rows) == 6
@@ -235,7 +235,7 @@ def test_the_csv_has_every_time_that_is_in_the_tables(tmp_path):
     assert [name for name in rows[0] if f"`{name}`" not in RESULTS] == []
 
 
-def test_a_measurement_in_the_place_of_another_is_refused(tmp_path):
+def test_measurement_under_another_key_is_refused(tmp_path):
     store = Store(tmp_path)
     store.save_latency(latency_record("k1"))
     (tmp_path / "latency" / "k1.json").rename(tmp_path / "latency" / "k2.json")
@@ -250,7 +250,7 @@ def test_milliseconds(seconds, text):
     assert milliseconds(seconds) == text
 
 
-def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
+def test_docs_snippet_runs(tmp_path, monkeypatch, capsys):
     Store(tmp_path / "results" / "quick").save_latency(latency_record())
     monkeypatch.chdir(tmp_path)
     [snippet] = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -258,14 +258,14 @@ def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert "small eager (8, 32) 0.016 Ratio(median=0.25" in capsys.readouterr().out
 
 
-def test_the_page_explains_every_column(tmp_path):
+def test_docs_explain_every_column(tmp_path):
     explained = set(re.findall(r"\w[\w %-]*", "\n".join(re.findall(r"^\| ([^|]*) \|", PAGE, flags=re.MULTILINE))))
     plain = {column.removesuffix(" (ms)") for column in COLUMNS}
     assert plain - explained == {"batch", "tokens", "model"}
 
 
-def test_p99_is_told_from_662_rounds_on():
-    """The fewest of which two or more lie beyond the true percentile with 99 %: checked by the binomial."""
+def test_p99_needs_662_rounds():
+    """The fewest rounds of which two or more exceed the true percentile with 99 % probability, by the binomial."""
     assert binom.sf(1, MIN_CALLS_FOR_P99, 0.01) >= 0.99 > binom.sf(1, MIN_CALLS_FOR_P99 - 1, 0.01)
     assert binom.pmf(0, 368, 0.01) <= 0.025 < binom.pmf(0, 367, 0.01), "the first interval of 95 %"
     for rounds in (MIN_CALLS_FOR_P99 - 1, MIN_CALLS_FOR_P99):
@@ -284,7 +284,7 @@ def test_p99_is_told_from_662_rounds_on():
             assert csv_rows([record])[0]["iqr"] == pytest.approx(0.3305)
 
 
-def test_each_number_of_threads_has_its_section_and_the_board_takes_the_most(tmp_path):
+def test_thread_counts_have_sections_and_the_board_uses_the_largest(tmp_path):
     one = CPU.model_copy(update={"threads": 1})
     off = TIMES | {"small (second copy)": 3_000_000}
     records = [latency_record("a"), latency_record("b", hardware=one, times=off, ended="2026-02-01")]
@@ -299,7 +299,7 @@ def test_each_number_of_threads_has_its_section_and_the_board_takes_the_most(tmp
     assert "2 cores, 1 thread" not in (tmp_path / "leaderboard.csv").read_text()
 
 
-def test_an_invalid_control_marks_its_backend_alone():
+def test_differing_control_marks_its_backend_only():
     both = SETTINGS.model_copy(update={"backends": ["eager", "onnx"]})
     record = latency_record(settings=both)
     wrong = [
@@ -309,13 +309,13 @@ def test_an_invalid_control_marks_its_backend_alone():
         for t in record.timings
     ]
     text = markdown("demo", [record.model_copy(update={"timings": wrong})])
-    assert "- **A/A DIFFERS**: two copies of one model are told apart in onnx" in text.partition("### eager")[0]
+    assert "- **A/A DIFFERS**: two copies of one model differ significantly in onnx" in text.partition("### eager")[0]
     eager, onnx = text.partition("### eager")[2].split("### onnx")
     assert "A/A DIFFERS" not in eager
     assert onnx.index("A/A DIFFERS") < onnx.index("| ")
 
 
-def test_other_processes_on_the_accelerator_mark_the_section():
+def test_foreign_processes_mark_the_section():
     record = latency_record(hardware=GPU, foreign=["render (77)"], temperatures={"accelerator": [40.0, 61.0]})
     text = markdown("demo", [record])
     assert text.index("**FOREIGN PROCESSES**") < text.index("### eager")
@@ -323,27 +323,27 @@ def test_other_processes_on_the_accelerator_mark_the_section():
     assert "Temperature, accelerator: 40 °C before, 61 °C after" in text
 
 
-def test_sizes_work_memory_and_how_far_backends_are_off():
-    told = [
+def test_model_sizes_flops_memory_and_backend_deviations():
+    preparations = [
         Preparation(model="small", backend="eager", seconds=0.1),
         Preparation(
             model="small", backend="onnx-int8", seconds=4.25, deviation=0.031, agreement=0.98, examples=256,
             score=0.84, eager_score=0.85,
         ),
     ]  # fmt: skip
-    record = latency_record(preparations=told, memory_shape=(8, 32))
+    record = latency_record(preparations=preparations, memory_shape=(8, 32))
     timings = [t.model_copy(update={"flops": 3 * 10**9 * t.batch_size}) for t in record.timings]
     models = [m.model_copy(update={"peak_memory_bytes": 123_000_000}) for m in record.models]
     record = record.model_copy(update={"timings": timings, "models": models})
     text = markdown("demo", [record])
     assert row(text, "small", "10") == ["small", "10", "3", "123"]
     assert row(text, "onnx-int8") == ["onnx-int8", "small", "4.2", "0.031", "0.980 of 256", "0.84, 0.85"]
-    assert "at batch 8 of 32 tokens, in a process of its own" in text
-    found = next(r for r in csv_rows([record]) if (r["model"], r["batch_size"]) == ("small", 8))
-    assert (found["flops"], found["peak_memory_bytes"]) == (24 * 10**9, 123_000_000)
+    assert "at batch 8 of 32 tokens, measured in a separate process" in text
+    csv_row = next(r for r in csv_rows([record]) if (r["model"], r["batch_size"]) == ("small", 8))
+    assert (csv_row["flops"], csv_row["peak_memory_bytes"]) == (24 * 10**9, 123_000_000)
 
 
-def test_the_task_s_lengths_are_a_shape_of_their_own(tmp_path):
+def test_task_lengths_are_a_separate_shape(tmp_path):
     settings = SETTINGS.model_copy(update={"lengths": [32, "task"]})
     lengths = TaskLengths(examples=872, mean=25.2, median=24, p90=41, longest=55)
     record = latency_record(settings=settings, lengths=lengths)
@@ -358,8 +358,8 @@ def test_the_task_s_lengths_are_a_shape_of_their_own(tmp_path):
     assert "eager, batch 1 of the task's lengths" in written.markdown
 
 
-def test_a_measurement_from_before_there_were_these_fields_is_read(tmp_path):
-    """Records of the first version have neither preparations nor memory, and one number of threads for all."""
+def test_measurement_of_the_first_version_is_read(tmp_path):
+    """Records of the first version have no preparations, no memory, and one number of threads."""
     import json
 
     content = json.loads(latency_record().model_dump_json())

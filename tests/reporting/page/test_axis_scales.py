@@ -3,7 +3,7 @@ import pytest
 from harness.reporting.page.axis_scales import Scale, around
 
 
-def test_values_lie_between_the_ends():
+def test_scale_maps_values_within_its_ends():
     scale = Scale(10, 20, 100, 300)
     assert (scale(10), scale(15), scale(20)) == (100, 200, 300)
     assert Scale(1, 100, 0, 200, log=True)(10) == pytest.approx(100)
@@ -25,7 +25,7 @@ def test_ticks_are_round_and_few(low, high, log, ticks):
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_a_single_value_has_room_about_it(log):
+def test_scale_of_a_single_value_has_a_margin(log):
     scale = around([5.0], 0, 100, log=log)
     assert scale(5.0) == pytest.approx(50)
     assert scale.ticks()

@@ -40,7 +40,7 @@ def chromium():
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     made(folder, text=HOSTILE)
-    with pytest.MonkeyPatch.context() as patch:  # the pictures beside the page are none of its business
+    with pytest.MonkeyPatch.context() as patch:  # plots are not tested here
         patch.setattr("harness.plots.draw", lambda summary: ())
         report(folder)
     return (folder / "index.html").as_uri()
@@ -48,33 +48,33 @@ def url(tmp_path_factory):
 
 @pytest.fixture
 def opened(chromium, url):
-    """Opens the page; when the test ends, nothing was logged and nothing but the page was asked for."""
-    said, asked, contexts = [], [], []
+    """Open the page; afterwards assert that nothing was logged and only the page was requested."""
+    messages, requests, contexts = [], [], []
 
     @contextmanager
     def context(**options):
-        made = chromium.new_context(**options)
-        contexts.append(made)
-        yield made
+        browser_context = chromium.new_context(**options)
+        contexts.append(browser_context)
+        yield browser_context
 
     def load(fragment="", *, width=1280, height=900, **options):
-        with context(viewport={"width": width, "height": height}, **options) as made:
-            page = made.new_page()
-            page.on("console", lambda message: said.append(message.text))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+        with context(viewport={"width": width, "height": height}, **options) as browser_context:
+            page = browser_context.new_page()
+            page.on("console", lambda message: messages.append(message.text))
+            page.on("pageerror", lambda error: messages.append(str(error)))
+            page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
             page.goto(url + fragment)
             return page
 
     yield load
-    for each in contexts:
-        each.close()
-    assert said == []
-    assert set(asked) == {url}
+    for browser_context in contexts:
+        browser_context.close()
+    assert messages == []
+    assert set(requests) == {url}
 
 
 def column(page, index):
-    """The texts of the students' cells."""
+    """Return the texts of the students' cells in a column."""
     rows = page.locator("#leaderboard tbody.student tr:visible")
     return [rows.nth(n).locator("td, th").nth(index).inner_text().strip() for n in range(rows.count())]
 
@@ -83,7 +83,7 @@ def names(page):
     return list(zip(column(page, 1), column(page, 2), strict=True))
 
 
-def test_nothing_of_the_data_is_executed(opened):
+def test_page_executes_no_code_from_data(opened):
     page = opened(f"#run={KEY}")
     assert page.locator("ol.errors li").count()
     assert HOSTILE in page.locator("ol.errors li").first.inner_text()
@@ -91,9 +91,9 @@ def test_nothing_of_the_data_is_executed(opened):
     assert page.locator("img").count() == 0
 
 
-def test_it_sorts_by_every_column_and_back(opened):
+def test_sorts_by_every_column_and_back(opened):
     page = opened()
-    own = names(page)
+    original = names(page)
     heads = page.locator("#leaderboard thead th")
     for index in range(heads.count()):
         button = heads.nth(index).locator("button")
@@ -106,7 +106,7 @@ def test_it_sorts_by_every_column_and_back(opened):
         assert {first, heads.nth(index).get_attribute("aria-sort")} == {"ascending", "descending"}
         button.click()
         assert heads.nth(index).get_attribute("aria-sort") == "none"
-        assert names(page) == own
+        assert names(page) == original
     page.locator("#leaderboard thead button", has_text="sst2").click()
     scores = [float(text.split()[0]) for text in column(page, 3)]
     assert scores == sorted(scores, reverse=True)
@@ -115,7 +115,7 @@ def test_it_sorts_by_every_column_and_back(opened):
     assert page.locator("#leaderboard tbody").first.get_attribute("class") == "teacher"
 
 
-def test_it_filters_rows_and_columns_and_plots(opened):
+def test_filters_rows_columns_and_plots(opened):
     page = opened()
     page.get_by_placeholder("method or student").fill("KD")
     assert {name for name, _ in names(page)} == {"kd"}
@@ -134,7 +134,7 @@ def test_it_filters_rows_and_columns_and_plots(opened):
     assert page.locator("#leaderboard th:visible", has_text="sst2").count() == 1
 
 
-def test_a_run_opens_and_the_back_button_leads_back(opened):
+def test_run_view_and_back_button(opened):
     page = opened()
     page.locator("#leaderboard tbody.student a", has_text="86.0").first.click()
     page.locator("#run h2").wait_for()
@@ -152,7 +152,7 @@ def test_a_run_opens_and_the_back_button_leads_back(opened):
     assert page.locator("#run").is_hidden()
 
 
-def test_errors_can_be_limited_to_what_the_teacher_says_otherwise(opened):
+def test_errors_filter_by_different_teacher_answer(opened):
     page = opened(f"#run={KEY}")
     items = page.locator("ol.errors > li")
     every = items.count()
@@ -162,11 +162,11 @@ def test_errors_can_be_limited_to_what_the_teacher_says_otherwise(opened):
     page.get_by_label("only where the student differs from the teacher").check()
     differing = page.locator("ol.errors > li:visible")
     assert 0 < differing.count() < every
-    said = differing.first.locator(".said dd").all_inner_texts()
-    assert said[0] == said[2] != said[1].split()[0], "right is what the teacher says, and not the student"
+    answers = differing.first.locator(".said dd").all_inner_texts()
+    assert answers[0] == answers[2] != answers[1].split()[0], "the teacher is right and the student is not"
 
 
-def test_a_failed_run_and_one_that_is_none_say_so(opened):
+def test_failed_and_unknown_runs_show_a_message(opened):
     page = opened("#run=" + run_key("squad", "kd", "small", 3))
     assert "RuntimeError" in page.locator("pre.failure").inner_text()
     assert "failed" in page.locator(".lead").inner_text()
@@ -174,7 +174,7 @@ def test_a_failed_run_and_one_that_is_none_say_so(opened):
     assert page.locator("#run h2").inner_text() == "No such run"
 
 
-def test_curves_follow_what_is_chosen(opened):
+def test_curves_follow_the_controls(opened):
     page = opened()
     lines = page.locator("#curves .series")
     assert lines.count() == 12
@@ -189,7 +189,7 @@ def test_curves_follow_what_is_chosen(opened):
     assert lines.count() == 8
 
 
-def test_it_can_be_used_without_a_mouse(opened):
+def test_keyboard_navigation(opened):
     page = opened()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the leaderboard"
@@ -218,7 +218,7 @@ def test_it_can_be_used_without_a_mouse(opened):
 
 
 @pytest.mark.parametrize("fragment", ["", f"#run={KEY}"])
-def test_a_phone_scrolls_the_table_and_not_the_page(opened, fragment):
+def test_narrow_screen_scrolls_the_table_not_the_page(opened, fragment):
     page = opened(fragment, width=360, height=740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     if not fragment:
@@ -228,10 +228,10 @@ def test_a_phone_scrolls_the_table_and_not_the_page(opened, fragment):
         assert page.locator("#leaderboard tbody th").first.bounding_box()["x"] < 40, "names stay in view"
 
 
-def test_it_is_dark_where_that_is_liked_and_by_its_button(opened):
+def test_dark_mode_by_preference_and_by_button(opened):
     def lightness(page):
-        found = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        return sum(int(number) for number in found[4:-1].split(","))
+        color = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        return sum(int(number) for number in color[4:-1].split(","))
 
     page = opened(color_scheme="dark")
     assert lightness(page) < 150
@@ -243,13 +243,13 @@ def test_it_is_dark_where_that_is_liked_and_by_its_button(opened):
     assert lightness(page) < 150
 
 
-def test_reduced_motion_moves_nothing(opened):
+def test_reduced_motion_disables_animations(opened):
     page = opened(reduced_motion="reduce")
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     assert page.evaluate("getComputedStyle(document.querySelector('.mark .name')).transitionDuration") == "0s"
 
 
-def test_without_a_script_the_numbers_and_plots_are_there(opened):
+def test_numbers_and_plots_without_javascript(opened):
     page = opened(java_script_enabled=False)
     assert len(names(page)) == 4
     assert page.locator("svg.chart a.mark").count() > 0
@@ -258,7 +258,7 @@ def test_without_a_script_the_numbers_and_plots_are_there(opened):
     assert page.locator("#curves").is_hidden()
 
 
-def test_printed_it_is_light_and_without_controls(opened):
+def test_print_style_is_light_without_controls(opened):
     page = opened(color_scheme="dark")
     page.emulate_media(media="print")
     assert page.locator("#filters").is_hidden()

@@ -1,4 +1,4 @@
-"""The page's text: the board's numbers, nothing fetched, no script but its own, and no more than it may hold."""
+"""Tests of index.html: the board's numbers, the Content-Security-Policy, escaping, and the size limit."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from harness.analysis.summary import Row, Statistic
 from harness.api.events import LossPoint
 from harness.plots.cost_axis import PARAMETERS
 from harness.reporting import report
-from harness.reporting.page.run_details import EXAMPLES, curve
+from harness.reporting.page.run_details import EXAMPLES_PER_RUN, curve
 from harness.reporting.page.tradeoff_chart import Plot, Point
 from harness.storage.records import NotApplicable
 from harness.storage.store import Store
@@ -30,7 +30,7 @@ def data_of(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
 
 
-def test_the_page_has_the_strings_of_the_board(tmp_path):
+def test_page_contains_the_strings_of_the_board(tmp_path):
     made(tmp_path)
     written = report(tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -42,13 +42,13 @@ def test_the_page_has_the_strings_of_the_board(tmp_path):
         assert text.replace("`", "") in re.sub(r"</?code>", "", page)
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path):
+def test_page_is_reproducible(tmp_path):
     made(tmp_path / "a")
     made(tmp_path / "b")
     assert page_of(tmp_path / "a") == page_of(tmp_path / "b") == page_of(tmp_path / "a")
 
 
-def test_only_its_own_style_and_script_may_be_used_and_nothing_is_fetched(tmp_path):
+def test_content_security_policy_blocks_everything_else(tmp_path):
     made(tmp_path, text=HOSTILE)
     page = page_of(tmp_path)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
@@ -62,7 +62,7 @@ def test_only_its_own_style_and_script_may_be_used_and_nothing_is_fetched(tmp_pa
     assert not re.search(r"<[^>]*\s(src|href)=\"(?!#|data:,)", page.partition('<script type="module"')[0])
 
 
-def test_hostile_names_and_texts_stay_text(tmp_path):
+def test_hostile_names_and_texts_are_escaped(tmp_path):
     made(tmp_path, text=HOSTILE)
     page = page_of(tmp_path)
     assert page.count("<script") == 2
@@ -73,7 +73,7 @@ def test_hostile_names_and_texts_stay_text(tmp_path):
     assert all(HOSTILE in text for text in texts)
 
 
-def test_a_hostile_label_is_escaped_wherever_it_stands(tmp_path):
+def test_hostile_label_is_escaped_everywhere(tmp_path):
     label = "<img src=x>"
     planned = plan()
     runs = [run.model_copy(update={"label": label if run.label == "kd" else run.label}) for run in planned.runs]
@@ -90,7 +90,7 @@ def test_a_hostile_label_is_escaped_wherever_it_stands(tmp_path):
     assert not re.search(r"<(img|i|u)\b", page)
 
 
-def test_runs_tell_their_errors_beside_the_teacher(tmp_path):
+def test_errors_of_a_run_include_teacher_answers(tmp_path):
     made(tmp_path)
     data = data_of(page_of(tmp_path))
     run = data["runs"][run_key("sst2", "kd", "big", 1)]
@@ -106,7 +106,7 @@ def test_runs_tell_their_errors_beside_the_teacher(tmp_path):
     assert (without["teacher"], without["own"]) == ("base", False)
 
 
-def test_rows_that_share_a_run_each_lead_to_it_as_their_own(tmp_path):
+def test_shared_run_has_an_id_for_each_row(tmp_path):
     made(tmp_path)
     store = Store(tmp_path)
     planned = store.plan()
@@ -126,7 +126,7 @@ def test_rows_that_share_a_run_each_lead_to_it_as_their_own(tmp_path):
     assert [run["record"]["key"] for id, run in data["runs"].items() if id.split(".")[0] == key] == [key, key]
 
 
-def test_what_is_not_there_is_said(tmp_path):
+def test_missing_texts_and_predictions_are_reported(tmp_path):
     made(tmp_path, with_texts=False)
     data = data_of(page_of(tmp_path))
     assert data["runs"][run_key("sst2", "kd", "big", 1)]["errors"]["shown"][0]["text"] is None
@@ -135,10 +135,10 @@ def test_what_is_not_there_is_said(tmp_path):
     assert broken["record"]["error"] == "RuntimeError: out of memory"
     fill(tmp_path / "old")
     old = data_of(page_of(tmp_path / "old"))
-    assert all("predictions.parquet is not there" in run["why"] for run in old["runs"].values())
+    assert all("predictions.parquet is missing" in run["why"] for run in old["runs"].values())
 
 
-def test_an_empty_board_has_a_page(tmp_path):
+def test_page_of_an_empty_board(tmp_path):
     planned = plan()
     fill(tmp_path, planned, leave_out=[run.key for run in planned.runs])
     for path in (tmp_path / "teachers").glob("*/*"):
@@ -148,18 +148,18 @@ def test_an_empty_board_has_a_page(tmp_path):
     assert data_of(page)["runs"] == {}
 
 
-def test_a_page_of_many_runs_stays_small(tmp_path):
-    """120 runs with as many and as long texts as there may be."""
+def test_page_of_many_runs_is_small(tmp_path):
+    """120 runs with the maximum number and length of texts."""
     made(tmp_path, text="long words and more " * 200, seeds=15, examples=400)
     page = page_of(tmp_path)
     runs = data_of(page)["runs"]
     assert len(runs) == 122
     shown = [len(run["errors"]["shown"]) for run in runs.values() if "errors" in run]
-    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES
+    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES_PER_RUN
     assert len(page.encode()) < 3_000_000
 
 
-def test_curves_are_thinned_and_keep_their_end():
+def test_curve_is_subsampled_and_keeps_the_last_point():
     points = losses(0, steps=1000)
     thin = curve(points, 100)
     assert len(thin["steps"]) == 100
@@ -170,14 +170,14 @@ def test_curves_are_thinned_and_keep_their_end():
     assert len(curve(points, 7)["steps"]) <= 8
 
 
-def test_what_is_not_finite_is_a_gap():
+def test_non_finite_losses_are_gaps():
     point = LossPoint(stage="s", step=1, lr=0.1, terms={"loss": float("nan")})
     assert curve([point], 10)["terms"] == {"loss": [None], "lr": [0.1]}
 
 
 @pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "twin", "large"]), (False, ["small"])])
-def test_the_front_is_what_no_other_beats(higher, front):
-    found = {
+def test_front_contains_the_points_that_no_other_dominates(higher, front):
+    coordinates = {
         "large": (9.0, 90.0),
         "middle": (5.0, 80.0),
         "worse": (6.0, 80.0),
@@ -187,12 +187,12 @@ def test_the_front_is_what_no_other_beats(higher, front):
     }
     points = [
         Point(place, Row("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")
-        for place, (name, (x, y)) in enumerate(found.items())
+        for place, (name, (x, y)) in enumerate(coordinates.items())
     ]
     assert [point.name for point in Plot(PARAMETERS, higher, points).front()] == front
 
 
-def test_a_report_needs_no_torch(tmp_path):
+def test_report_does_not_import_torch(tmp_path):
     made(tmp_path)
     script = (
         "import sys; from pathlib import Path; from harness.reporting import report; "

@@ -1,4 +1,4 @@
-"""The study section: main effects and the best combination of a grid, with numbers worked by hand."""
+"""Tests of the study section: main effects and the best combination of a grid, with numbers computed by hand."""
 
 import pandas as pd
 import pytest
@@ -48,16 +48,13 @@ def test_main_effects_by_hand(tmp_path):
 def test_the_best_combination(tmp_path):
     made(tmp_path, ROWS, SCORES)
     shown = study(tmp_path)
-    assert (
-        "Of 4 combinations with all results: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5."
-        in shown
-    )
+    assert "Of 4 complete combinations: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5." in shown
     assert "against the first combination and the next best, `kd-loss=mse,map=uniform`: +1.5 [+0.3, +2.7]" in shown
-    assert "Not told apart" not in shown
-    assert "Without all results" not in shown
+    assert "Not significantly different" not in shown
+    assert "Rows with missing results" not in shown
 
 
-def test_the_data_say_the_same_unrounded(tmp_path):
+def test_csv_has_the_unrounded_numbers(tmp_path):
     made(tmp_path, ROWS, SCORES)
     (path,) = [path for path in report(tmp_path).files if path.parent.name == "sections"]
     assert path.name == "study.csv"
@@ -73,7 +70,7 @@ def test_the_data_say_the_same_unrounded(tmp_path):
     assert frame.loc["combination", "kd-loss=kl,map=last", "rte"]["difference"] == pytest.approx(-8)
 
 
-def test_an_effect_is_over_combinations_that_every_value_has(tmp_path):
+def test_effect_is_over_combinations_complete_for_every_value(tmp_path):
     made(tmp_path, ROWS, {**SCORES, ("rte", "kd-loss=kl,map=last", "small"): [0.9, None, 0.9]})
     shown = study(tmp_path)
     loss, map_ = table(shown)[2], table(shown)[4]
@@ -81,11 +78,11 @@ def test_an_effect_is_over_combinations_that_every_value_has(tmp_path):
     assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
     assert map_[2:4] == ["61.0", "-10.0 [-10.0, -10.0]"]
     assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
-    assert "Of 3 combinations with all results" in shown
-    assert "Without all results: `kd-loss=kl,map=last` (missing on rte)." in shown
+    assert "Of 3 complete combinations" in shown
+    assert "Rows with missing results: `kd-loss=kl,map=last` (missing on rte)." in shown
 
 
-def test_a_value_that_has_nothing_is_left_out_and_takes_nothing_from_the_others(tmp_path):
+def test_value_without_results_does_not_affect_the_others(tmp_path):
     rows = {**ROWS, **{f"kd-loss={loss},map=mean": row(loss=loss, map="mean", alpha=1.0) for loss in ("mse", "kl")}}
     na = [(task, f"kd-loss={loss},map=mean", "small") for task in ("sst2", "rte") for loss in ("mse", "kl")]
     made(tmp_path / "na", rows, SCORES, na=na)
@@ -99,7 +96,7 @@ def test_a_value_that_has_nothing_is_left_out_and_takes_nothing_from_the_others(
     assert "`kd-loss=mse,map=mean` (missing)" in study(tmp_path / "gone")
 
 
-def test_without_its_first_value_the_next_is_the_reference(tmp_path):
+def test_next_value_is_the_reference_if_the_first_has_no_results(tmp_path):
     gone = {cell: [None] * 3 for cell in SCORES if "loss=mse" in cell[1]}
     made(tmp_path, ROWS, SCORES | gone)
     shown = table(study(tmp_path))
@@ -110,7 +107,7 @@ def test_without_its_first_value_the_next_is_the_reference(tmp_path):
     assert shown[4][:4] == ["map", "last", "62.8", "-9.7 [-11.8, -7.5]"]
 
 
-def test_nothing_in_common_is_no_effect(tmp_path):
+def test_no_effect_without_common_combinations(tmp_path):
     gone = {cell: [None] * 3 for cell in SCORES if cell[1] in ("kd-loss=mse,map=uniform", "kd-loss=kl,map=last")}
     made(tmp_path, ROWS, SCORES | gone)
     shown = study(tmp_path)
@@ -122,34 +119,37 @@ def test_nothing_in_common_is_no_effect(tmp_path):
     assert "+" not in "".join(cell for line in table(shown) for cell in line)
 
 
-def test_nothing_run_yet(tmp_path):
+def test_no_results_yet(tmp_path):
     made(tmp_path, ROWS, {cell: [None] * 3 for cell in SCORES})
     shown = study(tmp_path)
-    assert "No combination has all its results yet." in shown
-    assert "Without all results: `kd-loss=mse,map=uniform` (missing), " in shown
+    assert "No combination is complete yet." in shown
+    assert "Rows with missing results: `kd-loss=mse,map=uniform` (missing), " in shown
     assert not (tmp_path / "sections").exists()
 
 
-def test_one_seed_without_predictions_has_no_intervals_and_says_so(tmp_path):
+def test_one_seed_without_predictions_has_no_intervals(tmp_path):
     made(tmp_path, ROWS, {cell: scores[:1] for cell, scores in SCORES.items()})
     shown = study(tmp_path)
     assert table(shown)[2][2:4] == ["66.5", "+1.5"]
     assert "does not say what other seeds would do" in shown
-    assert "With one seed nothing tells how sure this is." in shown
+    assert "One seed does not show how certain this is." in shown
     assert "[" not in shown
 
 
-def test_combinations_that_print_the_same_are_level(tmp_path):
+def test_combinations_with_equal_printed_scores_are_tied(tmp_path):
     same = {("sst2", "kd-loss=kl,map=last", "small"): SCORES["sst2", "kd-loss=kl,map=uniform", "small"]}
     same |= {("rte", "kd-loss=kl,map=last", "small"): SCORES["rte", "kd-loss=kl,map=uniform", "small"]}
     made(tmp_path, ROWS, SCORES | same)
     shown = study(tmp_path)
-    assert "average 72.5, level with `kd-loss=kl,map=last`." in shown
+    assert "average 72.5, tied with `kd-loss=kl,map=last`." in shown
     assert "- against the next best, `kd-loss=kl,map=last`: 0.0 [0.0, 0.0]" in shown
-    assert "Not told apart from it, since the interval of the difference holds 0: `kd-loss=kl,map=last`." in shown
+    different = (
+        "Not significantly different from it, because the interval of the difference includes 0: `kd-loss=kl,map=last`."
+    )
+    assert different in shown
 
 
-def test_where_less_is_better_the_best_has_least(tmp_path):
+def test_best_combination_if_lower_is_better(tmp_path):
     tasks = [task.model_copy(update={"higher_is_better": False}) for task in (SST2, RTE)]
     made(tmp_path / "less", ROWS, SCORES, tasks=tasks)
     assert "**loss: mse, map: last** (`kd-loss=mse,map=last`), average 61.0." in study(tmp_path / "less")
@@ -157,14 +157,14 @@ def test_where_less_is_better_the_best_has_least(tmp_path):
     assert table(study(tmp_path / "both"))[0] == ["option", "value", "sst2", "difference", "rte"]
 
 
-def test_a_task_that_is_na_for_every_row_is_no_part_of_it(tmp_path):
+def test_task_that_is_na_for_every_row_is_left_out(tmp_path):
     scores = {cell: by_seed for cell, by_seed in SCORES.items() if cell[0] == "sst2"}
     made(tmp_path, ROWS, scores, na=[cell for cell in SCORES if cell[0] == "rte"])
     assert table(study(tmp_path))[0] == ["option", "value", "sst2", "difference"]
     assert table(study(tmp_path))[2][2:] == ["78.8", "+1.8 [-0.1, +3.7]"]
 
 
-def test_each_student_has_a_study_of_its_own(tmp_path):
+def test_each_student_has_its_own_study(tmp_path):
     other = {(task, label, "big"): [score - 0.1 for score in scores] for (task, label, _), scores in SCORES.items()}
     made(tmp_path, ROWS, SCORES | other)
     text = report(tmp_path).markdown
@@ -172,7 +172,7 @@ def test_each_student_has_a_study_of_its_own(tmp_path):
     assert len(pd.read_csv(tmp_path / "sections" / "study.csv")["student"].unique()) == 2
 
 
-def test_no_grid_no_section(tmp_path):
+def test_no_section_without_a_grid(tmp_path):
     rows = {"a": row(0, alpha=1, method="x"), "b": row(1, alpha=2, method="y")}
     made(
         tmp_path,

@@ -1,4 +1,4 @@
-"""The section on heads: scores and times of students that differ in nothing else."""
+"""Tests of the section on heads: scores and times of students that differ only in their number of heads."""
 
 import pandas as pd
 import pytest
@@ -27,13 +27,13 @@ TITLE = "Number of heads: 6 layers, hidden 768"
 
 
 def measured(key="k1", hardware=CPU, **changes):
-    """At batch 1 base takes 8 ms, big 4 and small 2; at batch 8 eight times as much."""
+    """Return a measurement: at batch 1 base takes 8 ms, big 4 and small 2; at batch 8 eight times as much."""
     times = {"base": 8_000_000, "big": 4_000_000, "small": 2_000_000, "small (second copy)": 2_000_000}
     return latency_record(key, times=times, hardware=hardware, **changes)
 
 
-def asking(folder):
-    """The store of a suite that asks for latency, in which its teacher is done."""
+def store_with_latency(folder):
+    """Return the store of a suite that measures latency, with its teacher completed."""
     store = made(folder, ROWS, SCORES, shapes=SHAPES, latency=SETTINGS, teachers={"base": {"sst2": "base-sst2"}})
     store.save_teacher(teacher_record("sst2"))
     return store
@@ -56,8 +56,8 @@ def test_scores_by_hand(tmp_path):
     assert frame.loc["kd", 3, "average"]["difference"] == pytest.approx(-1)
 
 
-def test_times_are_those_of_the_same_rounds(tmp_path):
-    store = asking(tmp_path)
+def test_speed_ups_are_paired_by_round(tmp_path):
+    store = store_with_latency(tmp_path)
     assert "Their latency is not measured yet." in shown(tmp_path)
     store.save_latency(measured())
     text = shown(tmp_path)
@@ -73,21 +73,21 @@ def test_times_are_those_of_the_same_rounds(tmp_path):
     assert times.loc[(12, 8), "mean"] == 1
 
 
-def test_machines_stand_apart(tmp_path):
-    store = asking(tmp_path)
+def test_each_machine_has_its_own_table(tmp_path):
+    store = store_with_latency(tmp_path)
     store.save_latency(measured())
     store.save_latency(measured("k2", GPU))
     assert shown(tmp_path).count("### Time, ") == 2
 
 
-def test_measurements_that_the_suite_does_not_ask_for_are_no_part_of_it(tmp_path):
-    store = asking(tmp_path)
+def test_unplanned_measurements_are_ignored(tmp_path):
+    store = store_with_latency(tmp_path)
     store.save_latency(measured(settings=SETTINGS.model_copy(update={"rounds": 11}), rounds=11))
     assert "### Time" not in shown(tmp_path)
 
 
-def test_times_of_another_architecture_are_no_part_of_it(tmp_path):
-    store = asking(tmp_path)
+def test_times_of_another_architecture_are_ignored(tmp_path):
+    store = store_with_latency(tmp_path)
     store.save_latency(measured(sizes={"big": size("big").model_copy(update={"heads": 16})}))
     assert "### Time" not in shown(tmp_path)
     store.save_latency(measured("k2"))
@@ -103,8 +103,8 @@ def test_students_that_differ_in_more_are_not_compared(tmp_path, changes):
     assert "Number of heads" not in report(tmp_path).markdown
 
 
-def test_what_is_missing_is_named_with_its_student(tmp_path):
+def test_missing_results_are_named_with_the_student(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "kd", "big"): [0.6, None, 0.6]}, shapes=SHAPES)
     assert table(shown(tmp_path))[1][3] == "missing"
     assert table(shown(tmp_path))[2][3:5] == ["70.0", "–"]
-    assert "Without all results: `kd on big` (missing on rte)." in shown(tmp_path)
+    assert "Rows with missing results: `kd on big` (missing on rte)." in shown(tmp_path)

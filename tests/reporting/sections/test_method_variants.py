@@ -1,4 +1,4 @@
-"""The section on variants: each against the full method, with numbers worked by hand."""
+"""Tests of the section on variants, with numbers computed by hand."""
 
 import pandas as pd
 import pytest
@@ -30,7 +30,7 @@ def shown(folder):
     return section(report(folder).markdown, TITLE)
 
 
-def test_by_hand(tmp_path):
+def test_differences_by_hand(tmp_path):
     made(tmp_path, ROWS, SCORES)
     # less - full, seed by seed: of sst2 -1, -2, -3; of rte -1, 0, 1; the variances of both add.
     assert table(shown(tmp_path)) == [
@@ -53,26 +53,26 @@ def test_by_hand(tmp_path):
     assert "finetune" not in frame.index.get_level_values(0)
 
 
-def test_without_an_entry_that_sets_nothing_the_first_is_the_full_method(tmp_path):
+def test_first_entry_is_the_full_method_by_default(tmp_path):
     rows = ROWS | {"full": ROWS["full"].model_copy(update={"plain": False})}
     made(tmp_path, rows, SCORES)
     assert [line[:2] for line in table(shown(tmp_path))[1:3]] == [["*less*", ""], ["full", "emb: true"]]
 
 
-def test_what_is_not_complete_is_in_no_mean_but_on_the_tasks_that_are(tmp_path):
+def test_incomplete_row_is_compared_on_complete_tasks_only(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "less", "small"): [0.5, None, 0.5]})
     assert table(shown(tmp_path))[2][2:] == ["missing", "missing", "-2.0 [-4.5, +0.5]", "missing"]
     assert table(shown(tmp_path))[3][3] == "-5.0 [-5.0, -5.0]"
-    assert "Without all results: `less` (missing on rte)." in shown(tmp_path)
+    assert "Rows with missing results: `less` (missing on rte)." in shown(tmp_path)
 
 
-def test_without_the_full_method_there_is_no_difference(tmp_path):
+def test_no_difference_if_the_full_method_is_incomplete(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "full", "small"): [0.5, None, 0.5]})
     assert table(shown(tmp_path))[1][2:] == ["missing", "*reference*", "", ""]
     assert table(shown(tmp_path))[2][2:] == ["70.0", "–", "-2.0 [-4.5, +0.5]", "–"]
 
 
-def test_a_variant_that_cannot_be(tmp_path):
+def test_variant_that_is_not_applicable(tmp_path):
     scores = {cell: by_seed for cell, by_seed in SCORES.items() if cell[:2] != ("rte", "less")}
     made(tmp_path, ROWS, scores, na=[("rte", "less", "small")])
     assert table(shown(tmp_path))[2][2:] == ["n/a", "n/a", "-2.0 [-4.5, +0.5]", "n/a"]
@@ -85,21 +85,21 @@ def test_one_seed(tmp_path):
     assert "does not say what other seeds would do" in shown(tmp_path)
 
 
-def test_cells_of_a_grid_are_no_variants(tmp_path):
-    rows = {label: each.model_copy(update={"entry": 0}) for label, each in ROWS.items() if label != "finetune"}
+def test_grid_rows_are_not_variants(tmp_path):
+    rows = {label: planned.model_copy(update={"entry": 0}) for label, planned in ROWS.items() if label != "finetune"}
     made(tmp_path, rows, {cell: scores for cell, scores in SCORES.items() if cell[1] in rows})
     text = report(tmp_path).markdown
     assert "## Variants" not in text
     assert "## Study of kd" in text
 
 
-def test_stages_of_other_length_are_told(tmp_path):
+def test_different_stages_are_named(tmp_path):
     longer = ROWS["less"].model_copy(update={"options": FULL, "stages": {"first": {"epochs": 9}}})
     made(tmp_path, ROWS | {"less": longer}, SCORES)
     assert table(shown(tmp_path))[2][1] == 'stages: {"first": {"epochs": 9}}'
 
 
-def test_two_methods_are_no_variants_of_each_other(tmp_path):
+def test_two_methods_are_not_variants_of_each_other(tmp_path):
     two = {cell: scores for cell, scores in SCORES.items() if cell[1] in ("less", "full")}
     rows = ROWS | {"less": ROWS["less"].model_copy(update={"method": "x"})}
     made(tmp_path, {label: rows[label] for label in ("less", "full")}, two)

@@ -1,4 +1,4 @@
-"""Sections that plugins make: how they come to a report, and what a bad one does to it."""
+"""Tests of sections from plugins: discovery, CSV files, and failures."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def harness_report_sections(results):
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Installs a package of one module with an entry point, as pip would."""
+    """Install a package of one module with an entry point, as pip would."""
     site = tmp_path / "site"
     monkeypatch.syspath_prepend(str(site))
 
@@ -44,7 +44,7 @@ def install(tmp_path, monkeypatch):
 
 
 def host_of(sections):
-    """A host with one plugin, which answers so."""
+    """Return a host with one plugin that provides these sections."""
 
     class Plugin:
         @hookimpl
@@ -56,7 +56,7 @@ def host_of(sections):
     return host
 
 
-def test_an_installed_plugin_adds_a_section_and_its_data(install, tmp_path):
+def test_installed_plugin_adds_section_and_csv(install, tmp_path):
     install(PLUGIN)
     fill(tmp_path / "r")
     written = report(tmp_path / "r")
@@ -69,7 +69,7 @@ def test_an_installed_plugin_adds_a_section_and_its_data(install, tmp_path):
     assert [section.title for section in written.sections] == ["Cost"]
 
 
-def test_data_of_a_section_that_is_gone_are_gone_too(install, tmp_path):
+def test_csv_of_a_removed_section_is_removed(install, tmp_path):
     old = tmp_path / "r" / "sections" / "old.csv"
     fill(tmp_path / "r")
     old.parent.mkdir()
@@ -78,7 +78,7 @@ def test_data_of_a_section_that_is_gone_are_gone_too(install, tmp_path):
     assert not old.exists()
 
 
-def test_sections_of_one_name_share_a_file(tmp_path):
+def test_sections_with_the_same_file_share_it(tmp_path):
     def sections(results):
         return [Section(str(n), "text", "both", [{"n": n}]) for n in (1, 2)]
 
@@ -92,12 +92,12 @@ def test_sections_of_one_name_share_a_file(tmp_path):
     ("answer", "words"),
     [
         (lambda results: 1 / 0, "ZeroDivisionError"),
-        (lambda results: None, "a list of harness.api.report.Section is needed, found None"),
-        (lambda results: ["text"], "found ['text']"),
+        (lambda results: None, "expected a list of harness.api.report.Section, got None"),
+        (lambda results: ["text"], "got ['text']"),
         (lambda results: [Section("A", "text", "a/b", [{"n": 1}])], "found 'a/b'"),
     ],
 )
-def test_a_section_that_fails_is_told_and_the_board_is_made(tmp_path, caplog, answer, words):
+def test_failing_section_is_logged_and_skipped(tmp_path, caplog, answer, words):
     fill(tmp_path)
     with caplog.at_level(logging.WARNING, "harness"):
         written = report(tmp_path, host_of(answer))
@@ -116,13 +116,13 @@ def harness_register_reporters(register):
 
 
 @pytest.mark.parametrize("source", [PLUGIN, FORMAT])
-def test_what_a_report_needs_beside_methods_is_refused_with_the_remedy(install, source):
+def test_unloadable_plugin_is_refused_with_the_remedy(install, source):
     install(source, group="harness")
     host = Host.create()
     assert "under entry-point group 'harness.report'" in host.broken["third"]
 
 
-def test_a_report_takes_a_plugin_by_its_path(tmp_path, monkeypatch, capsys):
+def test_report_loads_a_plugin_by_path(tmp_path, monkeypatch, capsys):
     fill(tmp_path / "r")
     (tmp_path / "mine.py").write_text(PLUGIN)
     monkeypatch.setattr(sys, "argv", ["harness", "report", str(tmp_path / "r"), "--plugin", str(tmp_path / "mine.py")])
@@ -133,7 +133,7 @@ def test_a_report_takes_a_plugin_by_its_path(tmp_path, monkeypatch, capsys):
     assert "## Cost" in capsys.readouterr().out
 
 
-def test_both_hosts_know_the_same_sections(tmp_path):
+def test_both_hosts_have_the_same_sections(tmp_path):
     rows = {f"kd-a={a}": row(a=a) for a in (1, 2)}
     made(tmp_path, rows, {(task, label, "small"): [0.5, 0.6] for label in rows for task in ("sst2", "rte")})
     texts = [report(tmp_path, host).markdown for host in (None, Host.reporting(), Host.create())]
@@ -141,7 +141,7 @@ def test_both_hosts_know_the_same_sections(tmp_path):
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_a_plan_of_an_earlier_version_has_no_sections(tmp_path):
+def test_plan_of_an_earlier_version_has_no_sections(tmp_path):
     fill(tmp_path)
     path = tmp_path / "plan.json"
     plan = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""What a board says of tuning, and which results it refuses for it."""
+"""Tests of the tuning section, and of boards with unequal tuning."""
 
 import json
 from pathlib import Path
@@ -23,14 +23,14 @@ def study(task, label, student):
 
 
 def tuned(row, trials=3, **changes):
-    given = {"study": study(*row), "trials": trials, "values": {"training.lr": 2e-5}, "score": 0.8, "seconds": 90}
-    return TuningSummary(**(given | changes))
+    defaults = {"study": study(*row), "trials": trials, "values": {"training.lr": 2e-5}, "score": 0.8, "seconds": 90}
+    return TuningSummary(**(defaults | changes))
 
 
 def record(task, label, student, **changes):
     factor = 100 if task == "squad" else 1
     scores = [0.5, 0.7, None]
-    given = {
+    defaults = {
         "key": study(task, label, student),
         "task": task,
         "method": label,
@@ -54,11 +54,11 @@ def record(task, label, student, **changes):
         "parts": {"seed": 1},
         "provenance": provenance(),
     }
-    return TuningRecord(**(given | changes))
+    return TuningRecord(**(defaults | changes))
 
 
-def made(folder, *, idle=(), missing=(), on="train", instead=None):
-    """A board of a suite that tunes all rows but those that are `idle`; studies that are `missing` are not done yet."""
+def fill_tuned(folder, *, idle=(), missing=(), on="train", instead=None):
+    """Fill the store of a suite that tunes all rows except the `idle` ones; `missing` studies are not completed."""
     studies = [
         PlannedStudy(key=None if row in idle else study(*row), task=row[0], label=row[1], student=row[2])
         for row in ROWS
@@ -81,31 +81,31 @@ def section(folder):
     return report(folder).markdown.partition("## Tuning\n")[2].partition("\n## ")[0]
 
 
-def test_every_row_and_task_has_a_line_on_the_boards_scale(tmp_path):
-    made(tmp_path)
+def test_each_row_and_task_has_a_line_on_the_boards_scale(tmp_path):
+    fill_tuned(tmp_path)
     lines = [
         [c.strip() for c in line.strip("|").split(" | ")] for line in section(tmp_path).splitlines() if "|" in line
     ]
-    found = {tuple(line[:3]): line[3:] for line in lines[2:]}
-    assert set(found) == {(label, student, task) for task, label, student in ROWS}
+    by_row = {tuple(line[:3]): line[3:] for line in lines[2:]}
+    assert set(by_row) == {(label, student, task) for task, label, student in ROWS}
     expected = [r"training.lr: 5.62e-05, view: a\|b", "70.0", "50.0", "1 of 3", "1.5 min"]
-    assert found["kd", "big", "sst2"] == found["kd", "big", "squad"] == expected
+    assert by_row["kd", "big", "sst2"] == by_row["kd", "big", "squad"] == expected
 
 
-def test_it_says_what_was_not_tuned_and_on_what(tmp_path):
+def test_untuned_rows_and_tuning_examples_are_named(tmp_path):
     idle, missing = [("sst2", "finetune", "big")], [("squad", "kd", "small")]
-    made(tmp_path, idle=idle, missing=missing)
+    fill_tuned(tmp_path, idle=idle, missing=missing)
     text = section(tmp_path)
     assert "Every row had 3 trials (seed 1)" in text
     assert "held out of the training split" in text
     assert "Nothing to tune: `finetune` on big, sst2." in text
     assert "Not tuned yet: `kd` on small, squad." in text
-    made(tmp_path / "reported", on="validation")
+    fill_tuned(tmp_path / "reported", on="validation")
     assert "scored on the validation examples" in section(tmp_path / "reported")
 
 
-def test_the_cost_of_tuning_is_apart(tmp_path):
-    made(tmp_path)
+def test_tuning_cost_is_separate(tmp_path):
+    fill_tuned(tmp_path)
     frame = pd.read_csv(next(path for path in report(tmp_path).files if path.name == "leaderboard.csv"))
     kd = frame.set_index(["label", "student"]).loc["kd", "big"]
     assert kd["tuning_seconds"] == 180, "90 s on each of two tasks, whatever the seeds"
@@ -117,10 +117,10 @@ def test_the_cost_of_tuning_is_apart(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"trials": 30}, None], ids=["more trials", "none"])
-def test_unequal_budgets_are_refused(tmp_path, other):
+def test_unequal_trial_counts_are_refused(tmp_path, other):
     row = ("sst2", "kd", "big")
     changed = run_record(*row, 2, 0.99, tuning=tuned(row, **other) if other else None)
-    made(tmp_path, instead={changed.key: changed})
+    fill_tuned(tmp_path, instead={changed.key: changed})
     with pytest.raises(UserError) as refused:
         report(tmp_path)
     message = str(refused.value)
@@ -130,13 +130,13 @@ def test_unequal_budgets_are_refused(tmp_path, other):
     assert not (tmp_path / "leaderboard.md").exists()
 
 
-def test_rows_with_nothing_to_tune_are_no_mix(tmp_path):
-    made(tmp_path, idle=[("sst2", "finetune", "big"), ("squad", "finetune", "big")])
+def test_rows_with_nothing_to_tune_are_accepted(tmp_path):
+    fill_tuned(tmp_path, idle=[("sst2", "finetune", "big"), ("squad", "finetune", "big")])
     assert report(tmp_path)
 
 
-def test_the_page_explains_the_section_and_its_file(tmp_path):
-    made(tmp_path)
+def test_docs_explain_the_section_and_its_file(tmp_path):
+    fill_tuned(tmp_path)
     (path,) = [path for path in report(tmp_path).files if path.name == "tuning.csv"]
     columns = pd.read_csv(path).columns
     assert [name for name in ("tuning_seconds", *columns) if f"`{name}`" not in PAGE] == []

@@ -102,7 +102,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell for each run of a suite whether it is done, and for one that is not, why."""
-    from harness.cli.suite_commands import plan_suite
+    from harness.cli.plan_command import plan_suite
 
     plan_suite(suite, overrides or [], plugins or [], results, as_json=as_json)
 
@@ -114,7 +114,7 @@ def validate(
     plugins: Plugins = None,
 ) -> None:
     """Check a suite as `run` would, without training: every problem at once, with file and line."""
-    from harness.cli.suite_commands import validate_suite
+    from harness.cli.validate_command import validate_suite
 
     validate_suite(suite, overrides or [], plugins or [])
 
@@ -131,7 +131,7 @@ def report(
     ] = None,
 ) -> None:
     """Make the board and its files again from the stored results."""
-    from harness.cli.suite_commands import report_folder
+    from harness.cli.report_command import report_folder
 
     report_folder(folder, plugins or [], format)
 

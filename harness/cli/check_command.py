@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 import typer
 
-from harness.cli.suite_commands import calm_libraries
+from harness.cli.command_setup import quiet_libraries
 from harness.cli.terminal_tables import print_table
 
 
 def check_plugin(plugin: str, *, as_json: bool) -> int:
     """Check every method of a plugin and print what was found; the exit code."""
-    calm_libraries()
+    quiet_libraries()
     from harness.testing.conformance import HEADERS, Conformance, examine, methods_of
 
     gc.enable()  # graphs of losses, of which there are thousands, are cycles

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
-from harness.cli.suite_commands import calm_libraries, load_suite
+from harness.cli.command_setup import load_suite, quiet_libraries
 
 if TYPE_CHECKING:
     from harness.config.schema import CheckpointsSpec
@@ -101,7 +101,7 @@ def _suite(
 def _checkpoints(
     names: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
 ) -> None:
-    calm_libraries()
+    quiet_libraries()
     from harness.plugin_host.host import Host
 
     host = Host.create(plugins)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.api.errors import UserError, nearest
-from harness.cli.suite_commands import warn_of_broken
+from harness.cli.stderr_warnings import warn_of_broken_plugins
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
     if kind == "plugins":
         _print_plugins(host)
         return
-    warn_of_broken(host)
+    warn_of_broken_plugins(host)
     if kind == "published":
         _print_published(host)
         return

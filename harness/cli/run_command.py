@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
+from harness.cli.command_setup import load_suite
 from harness.cli.latency_command import check_before, measure_after
 from harness.cli.progress_observers import JsonLines, observer
-from harness.cli.suite_commands import load_suite
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:

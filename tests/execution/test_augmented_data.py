@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from harness import hookimpl
 from harness.api.errors import UserError
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.execution import augmented_data
 from harness.models import masked_lm, tokenizers
 from harness.models.initialization import seeded

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.planning import cost_estimate, run_status
 from harness.reporting import report
 from harness.reporting.captions import same_runs

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import planning as planning
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.planning import tuning_studies
 
 SEEDS = "teachers.base.seeds=[4, 9]"

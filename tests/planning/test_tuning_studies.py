@@ -147,7 +147,8 @@ def test_a_trial_is_a_run_of_the_row_with_the_tunings_seed(small):
 
 
 def test_plan_and_validate_tell_the_budget(small, capsys):
-    from harness.cli.suite_commands import plan_suite, validate_suite
+    from harness.cli.plan_command import plan_suite
+    from harness.cli.validate_command import validate_suite
 
     sets = ["tuning={trials: 3}", "teacher_cache.max_gb=0"]
     plan_suite(str(small.path), sets, [], small.folder / "results", as_json=False)

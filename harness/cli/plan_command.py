@@ -1,52 +1,24 @@
-"""Commands that read a suite or its results without training: plan, validate, report."""
+"""`harness plan`: the runs of a suite, which of them are done, and what the others cost."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli.command_setup import load_suite
+from harness.cli.stderr_warnings import warn_of_overlapping_splits
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.planning import TeacherJob
-    from harness.plugin_host.host import Host
-    from harness.resolution.suite import Resolved
-    from harness.resolution.suite_loader import LoadedSuite
     from harness.storage.records import PlannedRun
     from harness.storage.store import Store
-
-
-def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> LoadedSuite:
-    """Read a suite file, or a shipped one by its bare name. Plugins that are broken but not needed are told."""
-    calm_libraries()
-    from harness.resolution import load
-
-    loaded = load(name, overrides=overrides, plugins=plugins)
-    warn_of_broken(loaded.host)
-    return loaded
-
-
-def calm_libraries() -> None:
-    """Keep the libraries' own bars and notes out of ours: before they are imported, and unless a user has set it."""
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-def warn_of_broken(host: Host) -> None:
-    """A line on stderr for each installed plugin that cannot be used."""
-    for plugin in host.plugins:
-        if plugin.error:
-            print(f"warning: plugin {plugin.name!r} is left out: {plugin.error} ({plugin.origin})", file=sys.stderr)
 
 
 def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
@@ -88,7 +60,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
         for run in [state.run]
     )
     print_table(["task", "method", "student", "seed", "teachers", "state"], rows)
-    _warn_of_overlap(overlapping(planned.data))
+    warn_of_overlapping_splits(overlapping(planned.data))
     done = sum(state.done for state in states)
     for told in same_runs(state.run for state in states):
         typer.echo(f"\n{told}")
@@ -139,85 +111,3 @@ def _to_fine_tune(jobs: Sequence[TeacherJob]) -> Iterator[str]:
     for row, seeds in rows.items():
         each = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
         yield f"Teacher {row} is to be fine-tuned, unless the cache has it: {each}."
-
-
-def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> None:
-    """Check a suite and its data, as far as these are local, and print what was found. Problems are raised as a
-    `UserError`."""
-    loaded = load_suite(name, overrides, plugins)
-    from harness.analysis.data_notes import overlapping
-    from harness.planning.task_data import reports
-    from harness.resolution import resolve
-
-    resolved = resolve(loaded, online=False)
-    found = reports(loaded.suite)
-    typer.echo(f"{loaded.suite.path}: valid")
-    for title, text in _summary(resolved):
-        typer.echo(f"  {title:<9} {text}")
-    _warn_of_overlap(overlapping(found))
-    rejected = [cell for cell in resolved.cells if cell.reason]
-    if rejected:
-        typer.echo("\nn/a on the board:")
-        print_table(
-            ["task", "method", "student", "reason"],
-            ((cell.task.name, cell.variant.label, cell.student, cell.reason) for cell in rejected),
-        )
-    if resolved.unchecked:
-        typer.echo("\nnot checked, since only a hub could tell:")
-        for what in resolved.unchecked:
-            typer.echo(f"  {what}")
-
-
-def _warn_of_overlap(found: Sequence[str]) -> None:
-    for share in found:
-        print(f"warning: texts that are trained on are scored, too: {share}", file=sys.stderr)
-
-
-def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
-    suite, spec = resolved.suite, resolved.suite.spec
-    yield "tasks", _listed([task.name for task in suite.tasks])
-    yield "teachers", _listed([_teacher(resolved, teacher) for teacher in spec.teachers])
-    yield "students", _listed([str(resolved.shapes.get(student, student)) for student in spec.students])
-    yield "methods", _listed([variant.label for variant in suite.variants])
-    yield "seeds", _listed([str(seed) for seed in spec.seeds])
-    cells = sum(cell.reason is None for cell in resolved.cells)
-    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
-    yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
-    if spec.tuning:
-        rates = spec.tuning.rates(spec.training.lr)
-        of_rate = f", learning rate from {rates[0]:g} to {rates[1]:g}" if rates else ""
-        yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{of_rate}"
-    if spec.selects:
-        on = "the validation splits" if spec.selects.on == "validation" else "examples held out of the training splits"
-        yield "selection", f"{'best epoch, ' if spec.selects.epoch == 'best' else ''}on {on}"
-    limit = spec.training.limit.model_dump(exclude_none=True)
-    if limit:
-        yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"
-
-
-def _teacher(resolved: Resolved, name: str) -> str:
-    seeds = resolved.suite.spec.teachers[name].seeds
-    each = f" (one per seed: {', '.join(map(str, seeds))})" if seeds else ""
-    return f"{resolved.shapes.get(name, name)}{each}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{len(names)}: {', '.join(names)}" if names else "none"
-
-
-def report_folder(folder: Path, plugins: Sequence[str], format: str | None = None) -> None:
-    """Make a board's files again and print it, or one format of it and nothing else."""
-    from harness.api.errors import UserError, nearest
-    from harness.cli.board_view import print_report
-    from harness.plugin_host.host import Host
-    from harness.reporting import report
-
-    host = Host.reporting(plugins)
-    warn_of_broken(host)
-    if format is not None and format not in host.reporters:
-        raise UserError(f"--format: there is no format {format!r}; {nearest(format, host.reporters)}")
-    written = report(folder, host)
-    if format is None:
-        print_report(written)
-    else:
-        typer.echo(written.texts[format], nl=False)

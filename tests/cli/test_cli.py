@@ -84,6 +84,7 @@ def suite(monkeypatch, tmp_path):
         generals=lambda jobs: [],
         choices=(),
         teachers=(),
+        data={},
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 

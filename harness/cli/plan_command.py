@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,98 +16,165 @@ from harness.cli.terminal_tables import print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.planning import TeacherJob
+    from harness.planning import Estimate, Plan, RunStatus, TeacherJob
+    from harness.planning.jobs import AugmentationJob, GeneralJob
     from harness.storage.records import PlannedRun
     from harness.storage.store import Store
 
 
 def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
-    """Print what would run, what is done, and why not."""
+    """Print the runs of a suite, their status, and the work that remains, as text or JSON. Trains nothing.
+
+    Raises:
+        UserError: the suite or its data are invalid, or this machine lacks the suite's device.
+    """
     loaded = load_suite(name, overrides, plugins)
-    suite = loaded.suite
     from harness import planning
-    from harness.analysis.data_notes import overlapping
-    from harness.execution import augmented_data, text_students
-    from harness.planning import teacher_cache_policy, tuning_studies
-    from harness.reporting.captions import same_runs
     from harness.resolution import resolve
     from harness.storage.store import Store
 
-    store = Store(results / suite.spec.name)
-    planning.refuse_absent(suite.spec.device)
-    planned = planning.build(resolve(loaded, online=True))
-    states = planning.status(planned, store)
-    to_do = [state.job for state in states if not state.done]
-    tuning = [study for study in tuning_studies.every(to_do, suite.spec) if store.tuning(study.key) is None]
-    cost = planning.estimate(planned, to_do, tuning)
-    data = [job for job in planned.augmentations(to_do) if not augmented_data.is_kept(job)]
-    before = [job for job in planned.generals(to_do) if not text_students.is_kept(job)]
+    spec = loaded.suite.spec
+    store = Store(results / spec.name)
+    planning.refuse_absent(spec.device)
+    plan = planning.build(resolve(loaded, online=True))
+    work = _remaining_work(plan, store)
     if as_json:
-        runs = [{**state.run.model_dump(), "done": state.done, "reason": state.reason} for state in states]
-        made = [{"task": job.data.task.name, "label": job.label, "key": job.key} for job in data]
-        content = {"suite": suite.spec.name, "results": str(store.folder), "to_do": asdict(cost), "runs": runs}
-        content |= {"data_to_make": made} if made else {}
-        stages = [{"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in before]
-        content |= {"general_to_do": stages} if stages else {}
-        content |= {"teachers": [_as_data(job, store) for job in planned.teachers]}
-        content |= {"teacher_tensors": [asdict(choice) for choice in planned.choices]}
-        content |= {"data": {task: report.model_dump() for task, report in planned.data.items()}}
-        typer.echo(json.dumps(content, indent=1))
-        return
-    rows = (
-        (run.task, run.label, run.student, run.seed, _taught_by(run), "done" if state.done else state.reason)
-        for state in states
-        for run in [state.run]
+        typer.echo(json.dumps(_to_json(plan, store, work), indent=1))
+    else:
+        _print_plan(plan, store, work)
+
+
+@dataclass(frozen=True)
+class RemainingWork:
+    """The status of every run of a plan, and what is missing in the results folder and the cache."""
+
+    statuses: list[RunStatus]
+    cost: Estimate
+    augmentations: list[AugmentationJob]
+    text_stages: list[GeneralJob]
+
+
+def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
+    from harness import planning
+    from harness.execution import augmented_data, text_students
+    from harness.planning import tuning_studies
+
+    statuses = planning.status(plan, store)
+    missing = [status.job for status in statuses if not status.done]
+    studies = [study for study in tuning_studies.every(missing, plan.spec) if store.tuning(study.key) is None]
+    return RemainingWork(
+        statuses=statuses,
+        cost=planning.estimate(plan, missing, studies),
+        augmentations=[job for job in plan.augmentations(missing) if not augmented_data.is_kept(job)],
+        text_stages=[job for job in plan.generals(missing) if not text_students.is_kept(job)],
     )
-    print_table(["task", "method", "student", "seed", "teachers", "state"], rows)
-    warn_of_overlapping_splits(overlapping(planned.data))
-    done = sum(state.done for state in states)
-    for told in same_runs(state.run for state in states):
-        typer.echo(f"\n{told}")
-    typer.echo(f"\n{done} of {len(states)} runs are done in {store.folder}; `harness run` trains the others.")
-    if cost.runs:
-        typer.echo(
-            f"To do: {cost.runs} runs in {cost.cohorts} cohorts, {cost.student_steps} steps of students, "
-            f"{cost.teacher_passes} passes of teachers ({cost.teacher_passes_apart} if each run had its own)."
-        )
-    for told in _to_fine_tune([job for job in planned.teachers if store.teacher(job.key) is None]):
-        typer.echo(told)
-    if tuning:
-        typer.echo(
-            f"Before that, tuning: {cost.trials} trials x {cost.tuned_rows} rows, {cost.trial_steps} steps of students,"
-            f" {cost.trial_passes} more passes of teachers."
-        )
-    if cost.runs:
-        typer.echo(
-            f"Memory: a cohort takes about {cost.memory_gb:.1f} GB at most; there is room for {cost.room_gb:.1f} GB."
-        )
-    if cost.memory_gb > cost.room_gb:
-        typer.echo("A run does not fit in it by itself: its steps will be done in parts, where they can be split.")
-    for choice in planned.choices:
-        typer.echo(f"Teacher tensors: {teacher_cache_policy.told(choice)}.")
-    if before:
-        listed = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in before)
-        typer.echo(f"Before that, students are distilled on unlabelled text: {listed}.")
-    if data:
-        listed = ", ".join(f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in data)
-        typer.echo(f"Before that, training data are made of those of {listed}.")
 
 
-def _taught_by(run: PlannedRun) -> str:
-    pairs = zip(run.teachers, run.teacher_seeds, strict=True)
-    return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
+def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
+    """The content of `harness plan --json`. `data_to_make` and `general_to_do` exist only if they are not empty."""
+    content: dict[str, object] = {
+        "suite": plan.spec.name,
+        "results": str(store.folder),
+        "to_do": asdict(work.cost),
+        "runs": [{**status.run.model_dump(), "done": status.done, "reason": status.reason} for status in work.statuses],
+    }
+    if work.augmentations:
+        content["data_to_make"] = [
+            {"task": job.data.task.name, "label": job.label, "key": job.key} for job in work.augmentations
+        ]
+    if work.text_stages:
+        content["general_to_do"] = [
+            {"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in work.text_stages
+        ]
+    content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
+    content["teacher_tensors"] = [asdict(choice) for choice in plan.choices]
+    content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
+    return content
 
 
-def _as_data(job: TeacherJob, store: Store) -> dict[str, object]:
+def _teacher_to_json(job: TeacherJob, store: Store) -> dict[str, object]:
     done = store.teacher(job.key) is not None
     return {"task": job.data.task.name, "name": job.row, "seed": job.spec.seed, "key": job.key, "done": done}
 
 
-def _to_fine_tune(jobs: Sequence[TeacherJob]) -> Iterator[str]:
-    """The teachers without a record, a line for each row of the board; the weights may be in the cache."""
+def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
+    """Print a table of the runs, then what remains to be done."""
+    from harness.analysis.data_notes import overlapping
+    from harness.reporting.captions import same_runs
+
+    print_table(["task", "method", "student", "seed", "teachers", "state"], map(_status_row, work.statuses))
+    warn_of_overlapping_splits(overlapping(plan.data))
+    for note in same_runs(status.run for status in work.statuses):
+        typer.echo(f"\n{note}")
+    done = sum(status.done for status in work.statuses)
+    typer.echo(f"\n{done} of {len(work.statuses)} runs are done in {store.folder}. `harness run` trains the others.")
+    for line in _work_lines(plan, store, work):
+        typer.echo(line)
+
+
+def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
+    """What remains, a sentence for each kind of work, and which teacher outputs are cached."""
+    from harness.planning import teacher_cache_policy
+
+    yield from _training_lines(work.cost)
+    yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
+    yield from _tuning_lines(work.cost)
+    yield from _memory_lines(work.cost)
+    for choice in plan.choices:
+        yield f"Cached teacher outputs: {teacher_cache_policy.told(choice)}."
+    yield from _preparation_lines(work)
+
+
+def _status_row(status: RunStatus) -> tuple[str, str, str, int, str, str]:
+    run = status.run
+    return run.task, run.label, run.student, run.seed, _teachers(run), status.reason
+
+
+def _teachers(run: PlannedRun) -> str:
+    """The run's teachers with their seeds: ``base (seed 1), large (seed 1)``."""
+    pairs = zip(run.teachers, run.teacher_seeds, strict=True)
+    return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
+
+
+def _training_lines(cost: Estimate) -> Iterator[str]:
+    if cost.runs:
+        yield (
+            f"To do: {cost.runs} runs in {cost.cohorts} cohorts: {cost.student_steps} student steps, "
+            f"{cost.teacher_passes} teacher forward passes ({cost.teacher_passes_apart} without cohorts)."
+        )
+
+
+def _teacher_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
+    """A line for each teacher of the board that has no record. Its weights may still be in the cache."""
     rows: dict[str, dict[int, list[str]]] = {}
     for job in jobs:
         rows.setdefault(job.row, {}).setdefault(job.spec.seed, []).append(job.data.task.name)
     for row, seeds in rows.items():
-        each = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
-        yield f"Teacher {row} is to be fine-tuned, unless the cache has it: {each}."
+        trainings = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
+        yield f"Teacher {row} will be fine-tuned unless it is in the cache: {trainings}."
+
+
+def _tuning_lines(cost: Estimate) -> Iterator[str]:
+    if cost.trials:
+        yield (
+            f"Tuning before these runs: {cost.trials} trials x {cost.tuned_rows} rows: {cost.trial_steps} student "
+            f"steps, {cost.trial_passes} more teacher forward passes."
+        )
+
+
+def _memory_lines(cost: Estimate) -> Iterator[str]:
+    if cost.runs:
+        yield f"Memory: up to {cost.memory_gb:.1f} GB for one cohort; {cost.room_gb:.1f} GB are available."
+    if cost.memory_gb > cost.room_gb:
+        yield "One run alone does not fit: its batches are split into micro-batches where its method allows it."
+
+
+def _preparation_lines(work: RemainingWork) -> Iterator[str]:
+    if work.text_stages:
+        stages = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in work.text_stages)
+        yield f"Distilled on unlabelled text before these runs: {stages}."
+    if work.augmentations:
+        data = ", ".join(
+            f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in work.augmentations
+        )
+        yield f"Training data augmented before these runs: {data}."

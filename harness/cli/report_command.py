@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def report_folder(folder: Path, plugins: Sequence[str], format: str | None = None) -> None:
-    """Make a board's files again and print it, or one format of it and nothing else."""
+    """Rebuild the report files of a results folder and print the board, or only the report in `format`.
+
+    Raises:
+        UserError: the format is unknown, or the folder has no results that can be reported.
+    """
     from harness.api.errors import UserError, nearest
     from harness.cli.board_view import print_report
     from harness.plugin_host.host import Host
@@ -23,7 +27,7 @@ def report_folder(folder: Path, plugins: Sequence[str], format: str | None = Non
     host = Host.reporting(plugins)
     warn_of_broken_plugins(host)
     if format is not None and format not in host.reporters:
-        raise UserError(f"--format: there is no format {format!r}; {nearest(format, host.reporters)}")
+        raise UserError(f"--format: unknown format {format!r}; {nearest(format, host.reporters)}")
     written = report(folder, host)
     if format is None:
         print_report(written)

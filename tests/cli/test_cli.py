@@ -253,7 +253,7 @@ def test_a_broken_plugin_that_is_installed_is_a_warning(monkeypatch, capsys, tmp
     assert main(monkeypatch, "list", "methods") == 0
     shown = capsys.readouterr()
     assert "finetune" in shown.out
-    assert "warning: plugin 'broken' is left out: cannot be imported: ZeroDivisionError" in shown.err
+    assert "warning: plugin 'broken' is not loaded: cannot be imported: ZeroDivisionError" in shown.err
 
 
 def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_path):
@@ -313,7 +313,7 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     shown = capsys.readouterr().out
     assert ("not run yet" in shown) is not done
     assert f"{int(done)} of 1 runs are done" in shown
-    assert ("40 passes of teachers (80 if each run had its own)" in shown) is not done
+    assert ("40 teacher forward passes (80 without cohorts)" in shown) is not done
     assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["to_do"]["runs"] == int(not done)
@@ -407,7 +407,7 @@ def test_texts_that_are_trained_on_and_scored_are_a_warning(small, monkeypatch, 
     text = plugin.read_text(encoding="utf-8")
     plugin.write_text(text.replace('"validation": made(60, 2)', '"validation": made(60, 1)'), encoding="utf-8")
     assert main(monkeypatch, command, str(small.path)) == 0
-    assert "warning: texts that are trained on are scored, too: order: 60 of 60" in capsys.readouterr().err
+    assert "warning: training and validation texts overlap: order: 60 of 60" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["10" * 40, r'"\ud800"'])

@@ -199,7 +199,7 @@ def test_the_plan_tells_what_is_to_be_made(lm, capsys):
         plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", as_json=as_json)
         return capsys.readouterr().out
 
-    told = "Before that, training data are made of those of order (more, 120 examples)."
+    told = "Training data augmented before these runs: order (more, 120 examples)."
     assert told in planned(as_json=False)
     assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
     augmented_data.make(job(lm), torch.device("cpu"), host=Host(), trust_remote_code=False, stop=lambda: False)

@@ -132,7 +132,7 @@ def test_what_a_run_took_over_is_part_of_its_key(small):
 def test_the_plan_shows_the_teachers(small, capsys, override, told):
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=False)
     shown = capsys.readouterr().out
-    assert f"Teacher base is to be fine-tuned, unless the cache has it: {told}" in shown
+    assert f"Teacher base will be fine-tuned unless it is in the cache: {told}" in shown
     assert "base (seed 9)" in shown or override != SEEDS
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=True)
     (*_, last) = json.loads(capsys.readouterr().out)["teachers"]

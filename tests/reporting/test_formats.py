@@ -54,7 +54,7 @@ def test_a_format_is_printed_alone_and_written_always(folder, name, monkeypatch,
 
 def test_an_unknown_format_is_a_mistake(folder, monkeypatch, capsys):
     assert run(monkeypatch, "report", folder, "--format", "jsom") == 2
-    assert "--format: there is no format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
+    assert "--format: unknown format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
     assert not (folder / "leaderboard.md").exists()
 
 

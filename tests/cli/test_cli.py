@@ -262,7 +262,7 @@ def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_pa
     assert shown.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
     assert (
         shown.err
-        == f"tiny: 1 of 1 runs to train, into {suite.folder}\nfinished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
+        == f"tiny: 1 of 1 runs to train; results in {suite.folder}\nfinished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
     )
     plan = json.loads((suite.folder / "plan.json").read_text())
     assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"

@@ -38,24 +38,30 @@ def run_suite(
     gc.enable()
     loaded = load_suite(name, overrides, plugins)
     from harness import planning
-    from harness.execution import local_engine
     from harness.resolution import resolve
     from harness.storage.store import Store
 
-    spec, host = loaded.suite.spec, loaded.host
+    spec = loaded.suite.spec
     planning.refuse_absent(spec.device)
     plan = planning.build(resolve(loaded, online=True))
-    check_latency_section(plan, host)
-    store = Store(results / spec.name)
+    check_latency_section(plan, loaded.host)
+    return _train_and_report(plan, Store(results / spec.name), loaded.host, json_logs=json_logs, quiet=quiet)
+
+
+def _train_and_report(plan: Plan, store: Store, host: Host, *, json_logs: bool, quiet: bool) -> int:
+    from harness import planning
+    from harness.execution import local_engine
+
+    suite = plan.spec.name
     # Two labels with one key are one run.
     done = {status.run.key: status.done for status in planning.status(plan, store)}
     missing = list(done.values()).count(False)
     store.save_plan(plan.file(command_line()))
-    fields = {"suite": spec.name, "folder": str(store.folder), "runs": missing}
+    fields = {"suite": suite, "folder": str(store.folder), "runs": missing}
     if json_logs:
         JsonLines().write("suite_started", {**fields, "done": len(done) - missing})
     elif not quiet:
-        print(f"{spec.name}: {missing} of {len(done)} runs to train; results in {store.folder}", file=sys.stderr)
+        print(f"{suite}: {missing} of {len(done)} runs to train; results in {store.folder}", file=sys.stderr)
     with observer(missing, json_logs=json_logs, quiet=quiet) as progress:
         host.add_observer(progress)
         outcome = local_engine.execute(plan, store, host)

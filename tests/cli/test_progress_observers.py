@@ -38,11 +38,11 @@ def test_plain_lines(host, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.splitlines() == [
-        "started  teacher base on sst2: 100 steps, 3 side by side",
+        "started  teacher base on sst2: 100 steps, in a cohort of 3",
         "finished teacher base on sst2: 0.9123 in 2.1 min",
-        "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, 3 side by side",
+        "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, in a cohort of 3",
         "finished sst2 tinybert[kl] 4x312 seed 1: 0.9123 in 2.1 min [1/2]",
-        "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, 3 side by side",
+        "started  sst2 tinybert[kl] 4x312 seed 1: 100 steps, in a cohort of 3",
         "failed   sst2 tinybert[kl] 4x312 seed 1: step 50 (all): ValueError: loss is [bold]NaN[/] [2/2]",
     ]
 
@@ -50,7 +50,7 @@ def test_plain_lines(host, capsys):
 def test_a_resumed_run_says_where_it_goes_on(host, capsys):
     host.add_observer(PlainLines(1))
     host.notify("harness_run_started", RunStarted(RUN, 40, 100, 1))
-    assert capsys.readouterr().err.endswith("100 steps, resumed at 40\n")
+    assert capsys.readouterr().err.endswith("100 steps, resumed at step 40\n")
 
 
 def prepare(host, ended=100, total=100):
@@ -62,15 +62,15 @@ def prepare(host, ended=100, total=100):
 @pytest.mark.parametrize(
     ("ended", "total", "last"),
     [
-        (100, 100, "made     tensors of [base] in 12.0 s"),
-        (70, None, "made     tensors of [base] in 12.0 s"),
+        (100, 100, "prepared tensors of [base] in 12.0 s"),
+        (70, None, "prepared tensors of [base] in 12.0 s"),
         (70, 100, "stopped  tensors of [base]: 70 of 100 batches"),
     ],
 )
 def test_plain_lines_of_what_runs_wait_for(host, capsys, ended, total, last):
     host.add_observer(PlainLines(1))
     prepare(host, ended, total)
-    assert capsys.readouterr().err.splitlines() == ["making   tensors of [base]", last]
+    assert capsys.readouterr().err.splitlines() == ["preparing tensors of [base]", last]
 
 
 def test_live_bar_of_what_runs_wait_for(host):
@@ -83,7 +83,7 @@ def test_live_bar_of_what_runs_wait_for(host):
     assert "7 rows" in screen.getvalue()
     host.notify("harness_preparing", Preparing("tensors of [base]", "batches", 100, 100, 12.0, ended=True))
     host.notify("harness_preparing", Preparing("training data", "rows", 9, None, 12.0, ended=True))
-    assert "made     tensors of [base] in 12.0 s" in screen.getvalue()
+    assert "prepared tensors of [base] in 12.0 s" in screen.getvalue()
     assert [task.description for task in progress._progress.tasks] == ["all runs"]
 
 

@@ -405,7 +405,7 @@ def test_validate_loads_the_data_and_reports_invalid_labels(small, monkeypatch, 
 def test_overlapping_training_and_validation_texts_are_a_warning(small, monkeypatch, capsys, command):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
-    plugin.write_text(text.replace('"validation": made(60, 2)', '"validation": made(60, 1)'), encoding="utf-8")
+    plugin.write_text(text.replace('"validation": examples(60, 2)', '"validation": examples(60, 1)'), encoding="utf-8")
     assert main(monkeypatch, command, str(small.path)) == 0
     assert "warning: training and validation texts overlap: order: 60 of 60" in capsys.readouterr().err
 

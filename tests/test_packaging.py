@@ -119,8 +119,8 @@ def environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
-    # Paths in a .pth file come after site-packages of the environment. Their own .pth files, such as an editable install's,
-    # are not read.
+    # Paths in a .pth file come after site-packages of the environment. Their own .pth files, such as that of an
+    # editable install, are not read.
     (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     return python
 

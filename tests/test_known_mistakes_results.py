@@ -238,7 +238,7 @@ def test_no_mean_skips_a_task_that_is_missing(tmp_path):
 
 
 class Crash(Exception):
-    """Stands for the end of the process during a write."""
+    """Simulates the end of the process during a write."""
 
 
 def crash(*args, **kwargs):

@@ -205,7 +205,7 @@ def test_a_result_of_one_model_is_not_reused_for_another(small):
     of another. Here the key includes the weights: other weights give another key, a moved folder does not."""
 
     def keys(folder, seed):
-        tiny_model(layers=2, vocab=20, seed=seed).save_pretrained(small.folder / folder)
+        tiny_model(layers=2, vocab=32, seed=seed).save_pretrained(small.folder / folder)
         tokenizers.whole_word(["sun night tree"]).save_pretrained(small.folder / folder)
         plan = small.plan(f"teachers={{base: {{model: {small.folder / folder}, epochs: 1}}}}")
         return {job.planned.key for job in plan.runs}, {job.key for job in plan.teachers}
@@ -255,7 +255,7 @@ def test_the_record_is_written_after_the_data(small, monkeypatch):
     sets = ("methods=[finetune]", "seeds=[1]")
     predictions = "pandas.DataFrame.to_parquet"
     interrupted_writes = [
-        ("harness.execution.teacher_runs.Fit.model_dump_json", False),
+        ("harness.execution.teacher_runs.FineTuneResult.model_dump_json", False),
         (predictions, False),  # the teacher's
         ("harness.storage.records.RunRecord.model_dump_json", True),
         (predictions, True),  # the student's

@@ -100,7 +100,7 @@ def test_kept_tensors_are_those_of_each_teacher(small):
     assert several.gb == one.gb > 0
     shared, own = (small.plan("training.data_seed=1", *more).choices[0] for more in ((), (SEEDS,)))
     assert (own.gb, own.kept, own.teachers) == (shared.gb, shared.kept, 2)
-    assert "of each of 2 teachers kept for" in planning.keeping.told(several)
+    assert "of each of 2 teachers kept for" in planning.teacher_cache_policy.told(several)
 
 
 TUNED = ("tuning={trials: 2}", "methods=[finetune, logit_kd]")

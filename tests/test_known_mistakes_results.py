@@ -265,11 +265,11 @@ def test_the_record_is_written_after_the_data(small, monkeypatch):
             patched.setattr(write_function, crash)
             with pytest.raises(Crash):
                 small.run(*sets)
-        (run,) = run_status(small.plan(*sets), store)
+        (run,) = run_status.status(small.plan(*sets), store)
         assert not run.done
         assert bool(store.teachers()) == teacher_done, "a teacher is done when its weights and predictions are stored"
     assert not small.run(*sets).failed
-    (run,) = run_status(small.plan(*sets), store)
+    (run,) = run_status.status(small.plan(*sets), store)
     assert run.done
 
 

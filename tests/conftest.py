@@ -1,4 +1,4 @@
-"""A whole suite in small: a task that a plugin brings, a teacher from scratch, students of one layer."""
+"""A small suite: a task from a plugin, a teacher trained from scratch, students of one layer."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ from harness.api.task import Splits, Task
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 
 
-def made(count, seed):
+def examples(count, seed):
     from datasets import Dataset
 
     rng = random.Random(seed)
     rows = [rng.sample(WORDS, rng.randint(4, 9)) for _ in range(count)]
-    places = [[row.index(w) if w in row else 99 for w in ("sun", "night")] for row in rows]
-    labels = [int(bright < dark) for bright, dark in places]
+    positions = [[row.index(w) if w in row else 99 for w in ("sun", "night")] for row in rows]
+    labels = [int(bright < dark) for bright, dark in positions]
     ids = [str(i) for i in range(count)]
     return Dataset.from_dict({"id": ids, "text": [" ".join(row) for row in rows], "label": labels})
 
 
 def load(source):
-    return Splits(made(120, 1), {"validation": made(60, 2)})
+    return Splits(examples(120, 1), {"validation": examples(60, 2)})
 
 
 @hookimpl
@@ -55,7 +55,7 @@ SUITE = {
 
 
 class SmallSuite:
-    """A suite file of its own folder, and what is done with it."""
+    """A suite file in `folder`, with methods that load, plan and run it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,6 +103,6 @@ class SmallSuite:
 
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> SmallSuite:
-    """With a cache of its own."""
+    """The small suite in a temporary folder, with an empty cache."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     return SmallSuite(tmp_path)

@@ -1,4 +1,4 @@
-"""What the documentation prints works as printed: links, commands, the suite, the plugin."""
+"""The documentation is correct: links, file names, commands, the example suite, the example plugin."""
 
 import math
 import re
@@ -37,7 +37,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the printed suite, plugin and test, under the names that they give themselves."""
+    """A folder with the printed suite, plugins and tests, under the file names in their first lines."""
     (suite,) = blocks(README, "yaml")
     (tmp_path / "glue-small.yaml").write_text(suite)
     for module in blocks(PLUGINS, "python"):
@@ -55,14 +55,25 @@ def harness(command: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_relative_link_leads_somewhere(page):
+def test_relative_links_exist(page):
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
-    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert not dead
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
 
 
-def test_commands_that_need_no_network_are_printed():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_python_files_exist(page):
+    """Names in backticks such as `training/run.py`, relative to the repository or to `harness/`."""
+    names = re.findall(r"`([\w.]+/[\w./]+\.py)`", page.read_text(encoding="utf-8"))
+    placeholders = {name for name in names if "NAME" in name}
+    missing = [
+        name for name in {*names} - placeholders if not any((ROOT / top / name).exists() for top in ("", "harness"))
+    ]
+    assert not missing
+
+
+def test_the_docs_print_commands_that_need_no_network():
     assert len(commands()) >= 4
 
 
@@ -72,39 +83,41 @@ def test_printed_command_works(command, folder):
 
 
 def test_printed_suite_is_valid(folder):
-    shown = harness("harness validate glue-small.yaml", folder)
-    assert "glue-small.yaml: valid" in shown
-    assert "finetune, logit_kd, " in shown
+    output = harness("harness validate glue-small.yaml", folder)
+    assert "glue-small.yaml: valid" in output
+    assert "finetune, logit_kd, " in output
 
 
 def test_printed_run_with_the_plugin_is_valid(folder):
-    shown = harness(
+    output = harness(
         "harness validate glue-small.yaml --plugin cosine_kd.py --set 'methods=[finetune, cosine_kd]'", folder
     )
-    assert "2: finetune, cosine_kd" in shown
+    assert "2: finetune, cosine_kd" in output
 
 
-def test_every_command_is_told():
+def test_the_readme_names_every_command():
     text = README.read_text(encoding="utf-8")
-    for name in ("run", "plan", "validate", "report", "list", "check", "doctor"):
+    for name in ("run", "plan", "validate", "report", "latency", "list", "check", "doctor"):
         assert f"`harness {name}" in text
 
 
-def test_printed_plugin_computes_what_it_says(folder):
+def test_printed_plugin_computes_the_documented_loss(folder):
     method = Host.create([folder / "cosine_kd.py"]).methods["cosine_kd"]
     student, teacher = tiny_model(seed=1).double(), tiny_model(layers=3, seed=2).double()
     batch = tiny_batch("classification")
     terms = loss_terms(method, student=student, teachers=[teacher.train()], batch=batch)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    own, theirs = (m.eval().bert(**inputs).last_hidden_state.tolist() for m in (student, teacher))
-    by_example = []
-    for x, y, length in zip(own, theirs, batch["attention_mask"].sum(-1).tolist(), strict=True):
+    student_states, teacher_states = (
+        model.eval().bert(**inputs).last_hidden_state.tolist() for model in (student, teacher)
+    )
+    distances = []
+    for x, y, length in zip(student_states, teacher_states, batch["attention_mask"].sum(-1).tolist(), strict=True):
         cosines = [
             sum(a * b for a, b in zip(u, v, strict=True)) / math.hypot(*u) / math.hypot(*v)
             for u, v in zip(x[:length], y[:length], strict=True)
         ]
-        by_example.append(1 - sum(cosines) / length)
-    assert terms["cosine"].item() == pytest.approx(sum(by_example) / len(by_example), rel=1e-5)
+        distances.append(1 - sum(cosines) / length)
+    assert terms["cosine"].item() == pytest.approx(sum(distances) / len(distances), rel=1e-5)
     assert set(terms) == {"cosine", "task"}
 
 
@@ -113,9 +126,9 @@ def test_printed_plugin_trains_in_a_suite(folder, small):
     assert not outcome.failed
     (record,) = small.store().records()
     assert (record.label, record.status) == ("cosine_kd", "completed")
-    last = record.losses[-1].terms
-    assert set(last) == {"loss", "cosine", "task"}
-    assert last["loss"] == pytest.approx(2 * last["cosine"] + last["task"], rel=1e-4)
+    terms = record.losses[-1].terms
+    assert set(terms) == {"loss", "cosine", "task"}
+    assert terms["loss"] == pytest.approx(2 * terms["cosine"] + terms["task"], rel=1e-4)
 
 
 def test_printed_section_is_on_the_board(folder, small):
@@ -136,7 +149,7 @@ def test_printed_tests_of_the_plugin_pass(folder):
     assert "5 passed" in done.stdout
 
 
-def test_printed_output_of_the_checks_is_what_comes_out(folder):
+def test_printed_output_of_the_checks_is_the_real_one(folder):
     printed, failure = blocks(PLUGINS, "text")
     lines = [line.rstrip() for line in harness("harness check cosine_kd.py", folder).splitlines()]
     assert [line for line in printed.splitlines() if line != "..." and line not in lines] == []
@@ -149,19 +162,19 @@ def test_printed_output_of_the_checks_is_what_comes_out(folder):
     assert failed.check == "padding"
     number = re.compile(r"\d\.\d+")
     assert number.sub("#", failed.detail) == number.sub("#", failure.rstrip())
-    told, shown = ([float(found) for found in number.findall(text)] for text in (failed.detail, failure))
-    assert told == pytest.approx(shown, rel=1e-3)
+    actual, documented = ([float(value) for value in number.findall(text)] for text in (failed.detail, failure))
+    assert actual == pytest.approx(documented, rel=1e-3)
 
 
-def test_every_check_is_told():
+def test_the_docs_describe_every_conformance_check():
     page = PLUGINS.read_text(encoding="utf-8")
     assert [check.name for check in checks() if f"| `{check.name}` |" not in page] == []
 
 
-def test_every_tensor_and_member_of_a_method_is_told():
+def test_the_docs_describe_every_output_and_every_member_of_a_method():
     page = PLUGINS.read_text(encoding="utf-8")
-    assert [need for need in WHOLE if f"| `{need}` |" not in page] == []
-    assert [need for need in LAYERED if f"`{need}[i]`" not in page] == []
+    assert [output for output in WHOLE if f"| `{output}` |" not in page] == []
+    assert [output for output in LAYERED if f"`{output}[i]`" not in page] == []
     members = [name for name in vars(Method) if not name.startswith("_") and name != "losses"]
     assert len(members) > 8
     assert [name for name in members if f"`{name}`" not in page] == []

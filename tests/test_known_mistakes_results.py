@@ -1,5 +1,6 @@
-"""Mistakes found in public implementations of distillation, in what they read, keep and report: each test shows that
-ours does not make one, and says where it was met and how it shows."""
+"""Mistakes of public distillation code and benchmarks in options, data, storage and reports.
+
+Each test shows that the harness does not make the mistake. Its docstring names the code and the symptom."""
 
 import json
 from dataclasses import replace
@@ -68,16 +69,18 @@ CHANGES = [
     ("mt_bert", {}, {"hidden_loss": False}),
     ("mt_bert", {}, {"weighting": False}),
 ]
-"""(method, options, options that are changed): every option of every method, and what a suite says of its stages."""
+"""(method, options, changed options): every option of every method, and settings of its stages."""
 
-WITH_DATA = {"augment", "general", "assistant", "rare_tokens", "freeze_positions", "regression_loss"}
-"""Options that bring data or models of their own or are of another kind of task, tested beside them."""
+TESTED_ELSEWHERE = {"augment", "general", "assistant", "rare_tokens", "freeze_positions", "regression_loss"}
+"""Options that need data or models of their own or another kind of task; the tests of these cover them."""
 
 
 def test_every_option_is_in_the_table_of_changes():
-    told = {(method, option) for method, _, changed in CHANGES for option in changed}
-    there = {(name, option) for name, method in Host.create().methods.items() for option in method.Config.model_fields}
-    assert {pair for pair in there - told if pair[1] not in WITH_DATA} == set()
+    covered = {(method, option) for method, _, changed in CHANGES for option in changed}
+    existing = {
+        (name, option) for name, method in Host.create().methods.items() for option in method.Config.model_fields
+    }
+    assert {pair for pair in existing - covered if pair[1] not in TESTED_ELSEWHERE} == set()
 
 
 def weights(store, key):
@@ -85,9 +88,9 @@ def weights(store, key):
     return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
 
 
-def test_no_option_is_written_where_nothing_reads_it(small):
-    """TinyBERT's task script writes each task's defaults to arguments that nothing reads. A setting then changes what
-    is printed, and not one bit of the result. Here each changes the run's key and its student."""
+def test_every_option_changes_key_and_student(small):
+    """TinyBERT's task script writes each task's defaults to arguments that nothing reads: a setting changes the printed
+    options, but not the result. Here each option changes the key of the run and the weights of the student."""
     bases = {json.dumps([method, base]): (method, base) for method, base, _ in CHANGES}
     entries = [{method: {**base, "label": f"base{i}"}} for i, (method, base) in enumerate(bases.values())]
     entries += [{method: {**base, **new, "label": f"new{i}"}} for i, (method, base, new) in enumerate(CHANGES)]
@@ -108,53 +111,53 @@ TRAINING = {
 }  # fmt: skip
 
 
-APART = {"log_every", "checkpoint_every", "tf32", "micro_batch_size", "max_memory_gb"}
-"""Settings that change no result, or none that a CPU or so small a batch would show."""
+WITHOUT_EFFECT = {"log_every", "checkpoint_every", "tf32", "micro_batch_size", "max_memory_gb"}
+"""Settings that change no result, or none on a CPU with batches as small as these."""
 
 
-def test_no_training_setting_is_written_where_nothing_reads_it(small):
-    """The same of what a suite says of the training of all."""
-    assert TrainingSpec.model_fields.keys() - {name.split(".")[0] for name in TRAINING} <= APART
+def test_every_training_setting_changes_key_and_student(small):
+    """The same for the suite's `training` section."""
+    assert TrainingSpec.model_fields.keys() - {name.split(".")[0] for name in TRAINING} <= WITHOUT_EFFECT
     sets = ["methods=[finetune]", "seeds=[1]", "students={small: {layers: 1, init: random}}"]
-    seen = {}
-    for name, value in {"as it is": None, **TRAINING}.items():
+    results = {}
+    for name, value in {"unchanged": None, **TRAINING}.items():
         change = [f"training.{name}={value}"] if value is not None else []
         small.run(*sets, *change)
         (planned,) = small.plan(*sets, *change).runs
-        seen[name] = planned.planned.key, weights(small.store(), planned.planned.key)
-    key, before = seen.pop("as it is")
-    for name, (changed, after) in seen.items():
+        results[name] = planned.planned.key, weights(small.store(), planned.planned.key)
+    key, before = results.pop("unchanged")
+    for name, (changed, after) in results.items():
         assert changed != key
         assert not torch.equal(after, before), name
 
 
-def test_the_second_validation_set_of_mnli_does_not_take_the_first_ones_place():
-    """TinyBERT's task script keeps MNLI's matched result under the name that the mismatched one then takes. Here each
-    question is asked in both sets, with opposite answers: whatever is right in one is wrong in the other."""
-    here = World("classification", TrainingSpec())
-    rows, encoded = here.data.splits.validation["validation"], here.data.validation["validation"]
+def test_both_validation_sets_of_mnli_are_reported():
+    """TinyBERT's task script stores MNLI's matched result under a name that the mismatched result then overwrites. Here
+    both sets have the same questions with opposite labels, so a correct prediction in one is wrong in the other."""
+    setup = World("classification", TrainingSpec())
+    rows, encoded = setup.data.splits.validation["validation"], setup.data.validation["validation"]
     opposite = Dataset.from_dict({**rows.to_dict(), "label": [1 - label for label in rows["label"]]})
     names = ("validation_matched", "validation_mismatched")
     data = replace(
-        here.data,
-        splits=Splits(here.data.splits.train, dict(zip(names, (rows, opposite), strict=True))),
+        setup.data,
+        splits=Splits(setup.data.splits.train, dict(zip(names, (rows, opposite), strict=True))),
         validation=dict.fromkeys(names, encoded),
     )
-    scored = score(Capture(here.model(seed=3)), data, Host.create().metrics, batch_size=8, device=CPU)
-    right = {name: scored.metrics[f"{name}_accuracy"] for name in names}
-    assert right[names[0]] != right[names[1]]
-    assert sum(right.values()) == pytest.approx(1.0)
+    scored = score(Capture(setup.model(seed=3)), data, Host.create().metrics, batch_size=8, device=CPU)
+    accuracies = {name: scored.metrics[f"{name}_accuracy"] for name in names}
+    assert accuracies[names[0]] != accuracies[names[1]]
+    assert sum(accuracies.values()) == pytest.approx(1.0)
     assert scored.score == pytest.approx(0.5)
     assert scored.frame["split"].value_counts().to_dict() == dict.fromkeys(names, 20)
 
 
 TSV = ("contradiction", "entailment", "neutral")
-"""The order of MNLI's classes in GLUE's own files and in many checkpoints; the hub's is `NLI`."""
+"""The order of MNLI's classes in GLUE's files and in many checkpoints; `NLI` is the order on the hub."""
 
 
-def test_labels_in_the_order_of_glues_own_files_are_put_in_the_hubs(tmp_path, monkeypatch):
-    """A student trained in one order and scored in the other is wrong where it is right. A data set whose label column
-    names its classes is read by those names."""
+def test_labels_in_the_order_of_glues_files_are_mapped_to_the_hubs(tmp_path, monkeypatch):
+    """If training and scoring use different orders of classes, correct predictions count as wrong. A data set with
+    class names in its label column is read by name."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     columns = {"premise": list("abc"), "hypothesis": list("def"), "label": [0, 1, 2], "idx": [0, 1, 2]}
     features = Features(
@@ -171,8 +174,8 @@ def test_labels_in_the_order_of_glues_own_files_are_put_in_the_hubs(tmp_path, mo
         folder.mkdir(parents=True, exist_ok=True)
         Dataset.from_dict(columns, features=features).to_parquet(folder / f"{split}-00000-of-00001.parquet")
     files = [{"split": split, "path": f"mnli/{split}-*"} for split in splits]
-    listed = {"configs": [{"config_name": "mnli", "data_files": files}]}
-    (tmp_path / "glue" / "README.md").write_text(f"---\n{yaml.safe_dump(listed)}---\n", encoding="utf-8")
+    metadata = {"configs": [{"config_name": "mnli", "data_files": files}]}
+    (tmp_path / "glue" / "README.md").write_text(f"---\n{yaml.safe_dump(metadata)}---\n", encoding="utf-8")
     mnli = next(task for task in TASKS if task.name == "mnli")
     loaded = mnli.load(str(tmp_path / "glue"))
     assert mnli.labels == NLI == ("entailment", "neutral", "contradiction")
@@ -180,8 +183,8 @@ def test_labels_in_the_order_of_glues_own_files_are_put_in_the_hubs(tmp_path, mo
         assert [NLI[label] for label in part["label"]] == list(TSV)
 
 
-def test_a_checkpoints_head_in_another_order_of_classes_is_put_in_the_tasks(tmp_path):
-    """The same of a teacher that was fine-tuned elsewhere."""
+def test_a_checkpoints_head_with_another_order_of_classes_is_mapped_to_the_tasks(tmp_path):
+    """The same for a teacher that was fine-tuned elsewhere."""
     mnli = next(task for task in TASKS if task.name == "mnli")
     for family in ("bert", "roberta", "distilbert"):
         model = tiny_model(family, num_labels=3, seed=1)
@@ -191,25 +194,25 @@ def test_a_checkpoints_head_in_another_order_of_classes_is_put_in_the_tasks(tmp_
         loaded = heads.load(tmp_path / family, mnli, seed=0)
         assert loaded.config.id2label == dict(enumerate(NLI))
         by_name = [
-            dict(zip(names, each(**ids).logits[0].tolist(), strict=True))
-            for names, each in ((TSV, model), (NLI, loaded))
+            dict(zip(names, classifier(**ids).logits[0].tolist(), strict=True))
+            for names, classifier in ((TSV, model), (NLI, loaded))
         ]
         assert by_name[1] == pytest.approx(by_name[0], rel=1e-4)
 
 
-def test_a_result_of_one_model_is_not_found_for_another(small):
-    """A public benchmark keeps results by task and method alone, so that one model's figures appear under another's
-    name. Here the key knows the weights: those that were put in the place of others, and those that only moved."""
+def test_a_result_of_one_model_is_not_reused_for_another(small):
+    """A public benchmark stores results by task and method only, so that the numbers of one model appear under the name
+    of another. Here the key includes the weights: other weights give another key, a moved folder does not."""
 
     def keys(folder, seed):
-        tiny_model(layers=2, vocab=20, seed=seed).save_pretrained(small.folder / folder)
+        tiny_model(layers=2, vocab=32, seed=seed).save_pretrained(small.folder / folder)
         tokenizers.whole_word(["sun night tree"]).save_pretrained(small.folder / folder)
         plan = small.plan(f"teachers={{base: {{model: {small.folder / folder}, epochs: 1}}}}")
         return {job.planned.key for job in plan.runs}, {job.key for job in plan.teachers}
 
-    runs, teachers = keys("here", seed=1)
-    assert keys("there", seed=1) == (runs, teachers)
-    others, other_teachers = keys("here", seed=2)
+    runs, teachers = keys("first", seed=1)
+    assert keys("moved", seed=1) == (runs, teachers)
+    others, other_teachers = keys("first", seed=2)
     assert not runs & others
     assert not teachers & other_teachers
     small.run(
@@ -219,60 +222,60 @@ def test_a_result_of_one_model_is_not_found_for_another(small):
 
 
 def test_no_mean_skips_a_task_that_is_missing(tmp_path):
-    """A public board averages over the tasks that are there, so that leaving out a hard one raises the mean. Here the
-    row has no average and no rank, and says what is missing."""
+    """A public board averages over the tasks with results, so that omitting a hard task raises the mean. Here the
+    row has no average and no rank, and names the missing run."""
     store = fill(tmp_path / "demo")
-    whole = {(row.label, row.student): row for row in summarize(store).students}
+    complete = {(row.label, row.student): row for row in summarize(store).students}
     (store.run_folder(run_key("sst2", "kd", "big", 2)) / "record.json").unlink()
     rows = {(row.label, row.student): row for row in summarize(store).students}
-    assert whole["kd", "big"].average is not None
-    lost = rows.pop(("kd", "big"))
-    assert (lost.average, lost.rank, lost.status) == (None, None, "incomplete")
-    assert all(row.average == whole[place].average for place, row in rows.items())
+    assert complete["kd", "big"].average is not None
+    incomplete = rows.pop(("kd", "big"))
+    assert (incomplete.average, incomplete.rank, incomplete.status) == (None, None, "incomplete")
+    assert all(row.average == complete[name].average for name, row in rows.items())
     line = next(line for line in write(store.folder).board.lines if line.cells[1:3] == ("kd", "big"))
     assert line.cells[0] == "incomplete"
     assert "seed 2 not run yet" in write(store.folder).markdown
 
 
 class Crash(Exception):
-    """What ends a process while it writes."""
+    """Simulates the end of the process during a write."""
 
 
 def crash(*args, **kwargs):
     raise Crash
 
 
-def test_what_marks_a_result_as_done_is_written_after_its_data(small, monkeypatch):
-    """A public script writes its marker and then the model, and a kill between the two leaves a result that is never
-    made. Here whoever dies while a student or a teacher is written has not made it, and makes it the next time."""
+def test_the_record_is_written_after_the_data(small, monkeypatch):
+    """A public script writes its completion marker before the model: if it is killed in between, the result is never
+    computed. Here a student or teacher whose writing was interrupted is not done, and the next run trains it again."""
     store = small.store()
     with pytest.raises(Crash):
         store.save(run_record(key="k"), export=crash)
     assert store.record("k") is None
     sets = ("methods=[finetune]", "seeds=[1]")
     predictions = "pandas.DataFrame.to_parquet"
-    moments = [
-        ("harness.execution.teacher_runs.Fit.model_dump_json", False),
+    interrupted_writes = [
+        ("harness.execution.teacher_runs.FineTuneResult.model_dump_json", False),
         (predictions, False),  # the teacher's
         ("harness.storage.records.RunRecord.model_dump_json", True),
         (predictions, True),  # the student's
     ]
-    for writes, taught in moments:
+    for write_function, teacher_done in interrupted_writes:
         with monkeypatch.context() as patched:
-            patched.setattr(writes, crash)
+            patched.setattr(write_function, crash)
             with pytest.raises(Crash):
                 small.run(*sets)
-        (run,) = run_status(small.plan(*sets), store)
+        (run,) = run_status.status(small.plan(*sets), store)
         assert not run.done
-        assert bool(store.teachers()) == taught, "a teacher counts once its weights and predictions are kept"
+        assert bool(store.teachers()) == teacher_done, "a teacher is done when its weights and predictions are stored"
     assert not small.run(*sets).failed
-    (run,) = run_status(small.plan(*sets), store)
+    (run,) = run_status.status(small.plan(*sets), store)
     assert run.done
 
 
 @pytest.fixture(scope="module")
 def timed():
-    """A measurement of three rounds, and the shape of each batch that the model was called with."""
+    """A latency record of three rounds, and the shape of each batch of the model's calls."""
     shapes = []
 
     def load():
@@ -284,7 +287,7 @@ def timed():
 
     settings = LatencySpec(batch_sizes=[5], lengths=[7], backends=["eager"], rounds=3, warmup=12)
     record = measure(
-        Candidates([Candidate("a", "model", "made", {"name": "a"}, load)]),
+        Candidates([Candidate("a", "model", "random", {"name": "a"}, load)]),
         settings,
         CPU,
         backends={"eager": Eager()},
@@ -294,37 +297,37 @@ def timed():
 
 
 def test_the_warm_up_runs_the_model(timed):
-    """A public benchmark counts warm-up batches that run nothing, so that the first timed call is the model's first.
-    Here the model and its second copy are called for each call that is counted, at the shape that is timed."""
+    """A public benchmark counts warm-up batches without running the model, so that the first timed call is the model's
+    first. Here each counted call runs the model, or its second copy, at the timed shape."""
     record, shapes = timed
     assert all(timing.warmup >= 10 for timing in record.timings)
     assert shapes.count((5, 7)) == sum(timing.warmup + len(timing.nanoseconds) for timing in record.timings)
 
 
-def test_no_percentile_is_told_of_too_few_calls(timed):
-    """A public benchmark prints the 99th percentile of ten calls, which is their maximum. Here there is none above the
-    90th, and that only where one call in ten can lie beyond it."""
+def test_percentiles_need_enough_calls(timed):
+    """A public benchmark prints the 99th percentile of ten calls, which is their maximum. Here the 90th is the highest
+    percentile, and it needs at least ten calls."""
     record, _ = timed
 
-    def told(rounds):
+    def p90(rounds):
         timings = [t.model_copy(update={"nanoseconds": list(range(1, rounds + 1))}) for t in record.timings]
-        few = record.model_copy(update={"timings": timings})
-        lines = [line.split("|") for line in markdown("t", [few]).splitlines() if line.startswith("|")]
+        shortened = record.model_copy(update={"timings": timings})
+        lines = [line.split("|") for line in markdown("t", [shortened]).splitlines() if line.startswith("|")]
         header, _, line = lines[:3]
-        return line[[cell.strip() for cell in header].index("p90 (ms)")].strip(), csv_rows([few])[0]["p90"]
+        return line[[cell.strip() for cell in header].index("p90 (ms)")].strip(), csv_rows([shortened])[0]["p90"]
 
-    assert told(9) == ("–", None)
-    assert told(10) == ("0.000", pytest.approx(9.1e-9))
+    assert p90(9) == ("–", None)
+    assert p90(10) == ("0.000", pytest.approx(9.1e-9))
     assert "p99" not in markdown("t", [record])
 
 
-def test_what_is_counted_is_examples_and_tokens_not_the_keys_of_a_batch(timed):
-    """A public benchmark divides `len(batch)` by the time, which for a dict of tensors is the number of its keys. Here
-    a batch of five is five rows, and a run's tokens are the real ones that it was trained on."""
+def test_throughput_counts_examples_and_tokens(timed):
+    """A public benchmark divides `len(batch)` by the time, which for a dict of tensors is its number of keys. Here a
+    batch of five has five rows, and the tokens of a run are those it was trained on, without padding."""
     record, shapes = timed
     assert {(timing.batch_size, timing.length) for timing in record.timings} == {(5, 7)}
     assert shapes[-1] == (5, 7)
-    here = World("classification", TrainingSpec(epochs=2, batch_size=8))
-    run = here.run("finetune")
-    list(here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
-    assert run.tokens == 2 * sum(int(length) for length in here.data.train.lengths)
+    setup = World("classification", TrainingSpec(epochs=2, batch_size=8))
+    run = setup.run("finetune")
+    list(setup.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
+    assert run.tokens == 2 * sum(int(length) for length in setup.data.train.lengths)

@@ -1,4 +1,4 @@
-"""Each method's README says what its code does: every option with its default, every stage and term, the citation."""
+"""The README of each method matches its code: options and defaults, stages, loss terms, citation."""
 
 import inspect
 import re
@@ -10,8 +10,8 @@ from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 
 METHODS = Host.create().methods
-OF_SUITES = {"teachers"}
-"""Keys of a suite's entry that a README may list among the options."""
+SUITE_KEYS = {"teachers"}
+"""Keys of a method's entry in a suite that a README may list with the options."""
 
 
 def text(method: str) -> str:
@@ -19,13 +19,13 @@ def text(method: str) -> str:
 
 
 def sections(method: str) -> dict[str, str]:
-    """The README's sections by their titles; what stands before the first is under ""."""
+    """title -> text of each section of the README; the text before the first title has the key ""."""
     parts = re.split(r"^## (.*)\n", text(method), flags=re.M)
     return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
 def options(method: str) -> dict[str, dict[str, str]]:
-    """The rows of the table of options, by option and column. A row may tell of several."""
+    """option -> column -> cell of the table of options. A row may describe several options."""
     lines = [line for line in sections(method).get("Options", "").splitlines() if line.startswith("|")]
     columns, *rows = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
     cells = [dict(zip(columns, row, strict=True)) for row in rows[1:]]
@@ -33,72 +33,72 @@ def options(method: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_has_all_sections(method):
-    found = list(sections(method))
-    wanted = ["", "Losses", *(["Options", "Where"] if METHODS[method].Config.model_fields else []), "What it needs"]
-    wanted += ["Citation"] if METHODS[method].citation else []
-    places = [
-        next((i for i, title in enumerate(found) if title.startswith(start) and (start or not title)), -1)
-        for start in wanted
+def test_readme_has_all_sections(method):
+    titles = list(sections(method))
+    required = ["", "Losses", *(["Options", "Where"] if METHODS[method].Config.model_fields else []), "What it needs"]
+    required += ["Citation"] if METHODS[method].citation else []
+    positions = [
+        next((i for i, title in enumerate(titles) if title.startswith(start) and (start or not title)), -1)
+        for start in required
     ]
-    assert -1 not in places, f"{wanted} in {found}"
-    assert places == sorted(places)
+    assert -1 not in positions, f"{required} in {titles}"
+    assert positions == sorted(positions)
     idea = sections(method)[""].partition("\n")[2].strip()
-    assert 2 <= len(idea.splitlines()) <= 9, "the idea in some five lines"
+    assert 2 <= len(idea.splitlines()) <= 9, "the idea takes about five lines"
 
 
 @pytest.mark.parametrize("method", [name for name, cls in METHODS.items() if cls.Config.model_fields])
-def test_every_option_is_there_with_its_default_and_source(method):
-    fields, told = METHODS[method].Config.model_fields, options(method)
-    assert told.keys() - OF_SUITES == fields.keys()
+def test_readme_has_every_option_with_default_and_source(method):
+    fields, documented = METHODS[method].Config.model_fields, options(method)
+    assert documented.keys() - SUITE_KEYS == fields.keys()
     for name, field in fields.items():
-        row = told[name]
+        row = documented[name]
         assert row["meaning"]
         assert row["source"], f"{name} has no source"
         assert field.description, f"{name} is not described in the code"
-        if field.default is not None:  # what is chosen for None is told in words
-            assert row["default"].strip("`") == shown(field.get_default(call_default_factory=True)), name
+        if field.default is not None:  # for None, the table describes the choice in words
+            assert row["default"].strip("`") == formatted(field.get_default(call_default_factory=True)), name
 
 
-def shown(default: object) -> str:
+def formatted(default: object) -> str:
     if isinstance(default, bool) or not isinstance(default, int | float):
         return str(default).lower()
     return f"{default:g}"
 
 
 VARIANTS = {"version": 2, "one_stage": True, "alpha": 0.5}
-"""Options that bring stages and terms of their own."""
+"""Option values that add stages and terms."""
 
 
 def stages_and_terms(method: str) -> dict[str, set[str]]:
-    """What the method computes for a task, by stage."""
+    """stage -> names of the loss terms that the method computes for a classification task."""
     cls, stages = METHODS[method], []
 
-    class Watched(cls):
-        def losses(self, step, *given):
+    class RecordsStages(cls):
+        def losses(self, step, *arguments):
             stages[:] = [stage.name for stage in self.stages()]
-            return super().losses(step, *given)
+            return super().losses(step, *arguments)
 
     teachers = [tiny_model(layers=4, seed=2)][: cls.max_teachers]
-    given = {"student": tiny_model(seed=1), "teachers": teachers, "batch": tiny_batch("classification")}
-    found: dict[str, set[str]] = {}
+    inputs = {"student": tiny_model(seed=1), "teachers": teachers, "batch": tiny_batch("classification")}
+    terms: dict[str, set[str]] = {}
     for config in ({}, *({name: value} for name, value in VARIANTS.items() if name in cls.Config.model_fields)):
-        loss_terms(Watched, **given, config=config)
+        loss_terms(RecordsStages, **inputs, config=config)
         for stage in stages:
-            found.setdefault(stage, set()).update(loss_terms(cls, **given, stage=stage, config=config))
-    return found
+            terms.setdefault(stage, set()).update(loss_terms(cls, **inputs, stage=stage, config=config))
+    return terms
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_stage_and_term_is_there(method):
-    losses, found = sections(method)["Losses"], stages_and_terms(method)
-    assert found
-    for stage, terms in found.items():
+def test_readme_has_every_stage_and_term(method):
+    losses, terms_of_stage = sections(method)["Losses"], stages_and_terms(method)
+    assert terms_of_stage
+    for stage, terms in terms_of_stage.items():
         assert f"`{stage}`" in text(method)
         assert {term for term in terms if f"`{term}`" not in losses} == set()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_citation_is_that_of_the_code(method):
+def test_readme_and_code_have_the_same_citation(method):
     printed = re.findall(r"^```bibtex\n(.*?)\n```$", text(method), flags=re.M | re.S)
     assert printed == ([METHODS[method].citation] if METHODS[method].citation else [])

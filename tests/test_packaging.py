@@ -1,4 +1,4 @@
-"""What is installed: every package, every entry point, suites and READMEs; no tests."""
+"""The installed distribution: every package, entry point, suite and README; no tests."""
 
 import importlib.metadata
 import shutil
@@ -19,14 +19,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 INSTALLED_AS = PROJECT["tool"]["setuptools"]["package-dir"]
 
 
-def test_every_module_lies_in_a_package():
-    astray = [
+def test_every_module_is_in_a_package():
+    outside = [
         str(file)
         for folder in INSTALLED_AS.values()
         for file in (ROOT / folder).glob("**/*.py")
         if not (file.parent / "__init__.py").exists() and "tests" not in file.parts
     ]
-    assert not astray
+    assert not outside
 
 
 @pytest.mark.parametrize("name", PROJECT["project"]["entry-points"]["harness"])
@@ -36,7 +36,7 @@ def test_entry_point_resolves(name):
     assert entry.load() is not None
 
 
-def test_constraints_pin_all_that_is_asked_for():
+def test_constraints_pin_every_requirement():
     pins = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -44,7 +44,7 @@ def test_constraints_pin_all_that_is_asked_for():
             pins[name.lower().replace("_", "-")] = version
     groups = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
     for requirement in map(Requirement, (text for group in groups for text in group)):
-        if requirement.name == PROJECT["project"]["name"]:  # an extra of its own
+        if requirement.name == PROJECT["project"]["name"]:  # its own extras
             continue
         version = pins[requirement.name.lower().replace("_", "-")]
         assert requirement.specifier.contains(version), f"{requirement} excludes {version}"
@@ -68,7 +68,7 @@ def harness_register_methods(register): register(Added)
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A copy of what is installed, so that builds leave nothing behind, with a method folder added after the fact."""
+    """A copy of the installed files, so that builds leave nothing in the repository. `editable` adds a method to it."""
     folder = tmp_path_factory.mktemp("checkout") / "kd-harness"
     folder.mkdir()
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -79,7 +79,7 @@ def checkout(tmp_path_factory) -> Path:
 
 
 def add_method(checkout: Path) -> None:
-    """Adds a method to a checkout: a folder with its code, README and tests."""
+    """Add a method folder to a checkout: code, README and tests."""
     added = checkout / "plugins" / "added"
     (added / "tests" / "data").mkdir(parents=True)
     for name, text in {
@@ -95,7 +95,7 @@ def add_method(checkout: Path) -> None:
 
 @pytest.fixture(scope="module")
 def editable(checkout, tmp_path_factory) -> Path:
-    """A virtual environment with the checkout installed for development; the method is added afterwards."""
+    """The Python of an environment with an editable install of the checkout; the method is added after the install."""
     python = environment(tmp_path_factory.mktemp("editable"))
     install(python, "--editable", str(checkout))
     add_method(checkout)
@@ -104,23 +104,23 @@ def editable(checkout, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(editable, checkout, tmp_path_factory) -> Path:
-    """A wheel of the checkout with the added method, built as a release is: from the source distribution."""
+    """A wheel of the checkout with the added method, built from the source distribution as for a release."""
     out = tmp_path_factory.mktemp("wheel")
     build = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
     run(sys.executable, "-c", build, cwd=checkout)
     (source,) = out.glob("*.tar.gz")
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source))
-    (built,) = out.glob("*.whl")
-    return built
+    (wheel_file,) = out.glob("*.whl")
+    return wheel_file
 
 
 def environment(folder: Path) -> Path:
-    """A new virtual environment that sees the packages at hand, but not kd-harness. Returns its Python."""
+    """Create a virtual environment with the packages of this one except kd-harness. Returns its Python."""
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
-    # Paths in a .pth file come after the environment's own, and .pth files in them, such as an editable install's, are
-    # not read.
+    # Paths in a .pth file come after site-packages of the environment. Their own .pth files, such as that of an
+    # editable install, are not read.
     (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     return python
 
@@ -130,24 +130,24 @@ def install(python: Path, *arguments: str) -> None:
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 def methods_listed(python: Path, cwd: Path) -> set[str]:
-    """The methods of `harness list methods`, by a command in an environment, in a folder outside the checkout."""
+    """The method names that `harness list methods` prints in an environment, run in the folder `cwd`."""
     _, _, *rows = run(str(python.parent / "harness"), "list", "methods", cwd=cwd).splitlines()
     return {row.split()[0] for row in rows}
 
 
-def test_a_method_is_added_by_a_folder_alone(editable, tmp_path):
+def test_a_method_needs_no_more_than_a_folder(editable, tmp_path):
     assert methods_listed(editable, tmp_path) == {*Host.create().methods, "added"}
 
 
 def test_wheel_holds_every_module_suite_and_readme_and_no_tests(wheel, checkout):
     patterns = ("**/*.py", "**/*.yaml", "**/README.md", "**/py.typed", "**/*.html", "**/*.css", "**/*.js")
-    wanted = {
+    expected = {
         f"{name}/{file.relative_to(checkout / folder).as_posix()}"
         for name, folder in INSTALLED_AS.items()
         for pattern in patterns
@@ -155,7 +155,7 @@ def test_wheel_holds_every_module_suite_and_readme_and_no_tests(wheel, checkout)
         if "tests" not in file.relative_to(checkout).parts and not file.name.startswith("test_")
     }
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert packed == wanted
+    assert packed == expected
     assert {"harness_plugins/added/__init__.py", "harness_plugins/added/README.md"} <= packed
 
 
@@ -163,5 +163,5 @@ def test_an_installed_wheel_lists_every_method(wheel, tmp_path):
     python = environment(tmp_path / "env")
     install(python, str(wheel))
     assert methods_listed(python, tmp_path) == {*Host.create().methods, "added"}
-    where = run(str(python), "-c", "import harness, harness_suites; print(harness.__file__)", cwd=tmp_path)
-    assert where.startswith(str(tmp_path / "env"))
+    location = run(str(python), "-c", "import harness, harness_suites; print(harness.__file__)", cwd=tmp_path)
+    assert location.startswith(str(tmp_path / "env"))

@@ -1,4 +1,4 @@
-"""The files around the code: changelog fragments, citation, templates and workflows."""
+"""Project files: changelog fragments, citation, templates and workflows."""
 
 import subprocess
 import sys
@@ -27,24 +27,24 @@ def test_yaml_files_parse(path):
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
 
-def test_ci_runs_the_script_that_is_run_locally():
+def test_ci_runs_the_local_script():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     assert {"run": "bash .ci/run"} in workflow["jobs"]["ci"]["steps"]
     assert (ROOT / ".ci/run").is_file()
 
 
 def test_every_changelog_fragment_is_rendered():
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
-    types = {each["directory"] for each in PROJECT["tool"]["towncrier"]["type"]}
+    assert completed.returncode == 0, completed.stderr
+    types = {fragment_type["directory"] for fragment_type in PROJECT["tool"]["towncrier"]["type"]}
     for path in FRAGMENTS:
         assert path.name.rsplit(".", 2)[-2] in types, (
             f"{path.name}: the name is ISSUE.TYPE.md, see changelog.d/README.md"
         )
-        assert path.read_text(encoding="utf-8").split("\n")[0] in done.stdout
+        assert path.read_text(encoding="utf-8").split("\n")[0] in completed.stdout

@@ -1,6 +1,6 @@
-"""The command line: what each command takes, and how errors are told. The work is done in `harness.commands`.
+"""The command line: arguments and help of every command, error output, exit codes.
 
-Nothing heavy is imported here, so that `harness --help` answers at once.
+A command imports its module (`harness.cli.run_command`, ...) when it is called, so that `harness --help` is fast.
 """
 
 from __future__ import annotations
@@ -20,39 +20,41 @@ from harness.api.errors import UserError
 app = typer.Typer(
     name="harness",
     add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks print local variables, tensors and all
+    pretty_exceptions_enable=False,  # typer's tracebacks would print local variables, whole tensors too
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare knowledge-distillation methods for BERT-like models.\n\n"
-    "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks one, "
-    "[bold]plan[/] tells what it would train, [bold]run[/] trains what is missing and prints the board, "
-    "[bold]report[/] makes the board again from the results. Start with: harness run suites/quick.yaml",
-    epilog="Exit codes: 0 all is well; 1 a run failed (the others are done), or a check of a plugin; "
-    "2 a mistake in the input, told on stderr; 130 interrupted (the same command goes on where it stopped).",
+    "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks it, "
+    "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
+    "[bold]report[/] rebuilds the board from stored results. Start with: harness run suites/quick.yaml",
+    epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin failed; "
+    "2 invalid input, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
 
-UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
-"""Faults of a folder that a user gave, or of its disk; any other `OSError` is ours."""
+UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+"""Error numbers of a path that the user named and that cannot be used; any other `OSError` is a bug of the harness."""
 
-SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of one that is shipped (quick)")]
+SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="set a key of the suite, repeatable: a dotted path and a YAML value that replaces what is there, "
-        "as in training.epochs=1 or 'tasks=\\[sst2]' or latency=null",
+        help="set a key of the suite: a dotted path and a YAML value that replaces the value in the file, "
+        "such as training.epochs=1, 'tasks=\\[sst2]' or latency=null; repeatable",
     ),
 ]
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="where results go: DIR/<name of the suite>/")]
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="results folder; the suite writes to DIR/<suite name>/")
+]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="PATH", help="load a plugin, a .py file or a folder; repeatable"),
+    typer.Option("--plugin", metavar="PATH", help="load a plugin: a .py file or a folder; repeatable"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
 class Kind(StrEnum):
-    """What `harness list` can list."""
+    """The arguments of `harness list`."""
 
     methods = "methods"
     tasks = "tasks"
@@ -64,7 +66,7 @@ class Kind(StrEnum):
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
 ) -> None:
     if version:
         typer.echo(f"kd-harness {__version__}")
@@ -80,13 +82,15 @@ def run(
     results: Results = Path("results"),
     plugins: Plugins = None,
     json_logs: Annotated[
-        bool, typer.Option("--json-logs", help="one JSON object a line on stdout for every event; no board")
+        bool, typer.Option("--json-logs", help="print one JSON object per line on stdout for every event, and no board")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress: only the board, and what failed")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print no progress, only the board and failures")
+    ] = False,
 ) -> None:
-    """Train and score what a suite asks for and the results lack, then print the board.
+    """Train and score the missing runs of a suite, then print the board.
 
-    The same command again does only what is missing. Runs that share a task and its batches train side by side.
+    Finished runs are not repeated. Runs on the same task and batches train together and share their teachers.
     """
     from harness.cli.run_command import run_suite
 
@@ -101,8 +105,8 @@ def plan(
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell for each run of a suite whether it is done, and for one that is not, why."""
-    from harness.cli.suite_commands import plan_suite
+    """Show which runs of a suite are done, why the others are not, and what they would cost. Trains nothing."""
+    from harness.cli.plan_command import plan_suite
 
     plan_suite(suite, overrides or [], plugins or [], results, as_json=as_json)
 
@@ -113,25 +117,27 @@ def validate(
     overrides: Overrides = None,
     plugins: Plugins = None,
 ) -> None:
-    """Check a suite as `run` would, without training: every problem at once, with file and line."""
-    from harness.cli.suite_commands import validate_suite
+    """Check a suite and its local data without training. Reports every problem with file and line."""
+    from harness.cli.validate_command import validate_suite
 
     validate_suite(suite, overrides or [], plugins or [])
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of one suite, such as results/quick")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="the results folder of one suite, such as results/quick")
+    ],
     plugins: Plugins = None,
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="print the board in this format: md, csv, tex, bib, json, or a plugin's"
+            "--format", metavar="NAME", help="print only this format: md, csv, tex, bib, json, or one of a plugin"
         ),
     ] = None,
 ) -> None:
-    """Make the board and its files again from the stored results."""
-    from harness.cli.suite_commands import report_folder
+    """Rebuild the board and its files from stored results."""
+    from harness.cli.report_command import report_folder
 
     report_folder(folder, plugins or [], format)
 
@@ -140,16 +146,16 @@ def report(
 def latency(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="SUITE | MODEL...", help="a suite that was run, or folders and hub ids of models"),
+        typer.Argument(metavar="SUITE | MODEL...", help="a suite that has been run, or folders and hub ids of models"),
     ],
     overrides: Overrides = None,
     results: Results = Path("results"),
     plugins: Plugins = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress: only the tables")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print no progress, only the tables")] = False,
 ) -> None:
-    """Measure how long models take: a suite's students beside its teachers, or any checkpoints beside the first.
+    """Measure the latency of a suite's students and teachers, or of checkpoints relative to the first one.
 
-    What was measured before on this machine, with the same settings, is not measured again.
+    Models that were measured on this machine with the same settings are not measured again.
     """
     from harness.cli.latency_command import measure_latency
 
@@ -159,12 +165,12 @@ def latency(
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
-    name: Annotated[str | None, typer.Argument(metavar="METHOD", help="explain the options of this one")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="METHOD", help="explain the options of this method")] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List methods, tasks, shipped suites, plugins and what is wrong with them, or published figures.
+    """List methods, tasks, shipped suites, plugins with their errors, or published figures.
 
-    harness list methods METHOD explains the options of one.
+    harness list methods METHOD explains the options of one method.
     """
     from harness.cli.list_command import print_list
 
@@ -175,11 +181,11 @@ def list_(
 def check(
     plugin: Annotated[
         str,
-        typer.Argument(help="a method's name, a .py file or folder, or the name of an entry point"),
+        typer.Argument(help="the name of a method, a .py file or folder, or the name of an entry point"),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Check that a plugin's methods keep what the host relies on: on tiny models, in seconds, without data."""
+    """Test on tiny models whether the methods of a plugin meet the requirements of the harness. Needs no data."""
     from harness.cli.check_command import check_plugin
 
     raise typer.Exit(check_plugin(plugin, as_json=as_json))
@@ -194,27 +200,27 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """The `harness` command. A user's mistake is told on stderr, one line a problem, and exits with 2."""
-    # Torch alone makes a million objects, which a collection would walk again and again: `list` takes half as long
-    # without. `run` turns it on again.
+    """The `harness` command. Prints a `UserError` on stderr, one message for each problem, and exits with 2."""
+    # Importing torch creates a million objects, and each garbage collection would visit them again: without it `list`
+    # takes half as long. `run` and `check` turn it on again.
     gc.disable()
     try:
         app()
     except UserError as error:
         for problem in error.problems:
-            _tell(str(problem))
+            _print_error(str(problem))
         sys.exit(2)
     except OSError as error:
-        if error.errno not in UNUSABLE:
+        if error.errno not in UNUSABLE_PATH:
             raise
-        _tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        gc.freeze()  # the interpreter's last collection, too
+        gc.freeze()  # nor does the collection at interpreter exit visit them
 
 
-def _tell(mistake: str) -> None:
+def _print_error(message: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo("\n  ".join(mistake.splitlines()), err=True)
+    typer.echo("\n  ".join(message.splitlines()), err=True)

@@ -1,4 +1,4 @@
-"""The leaderboard in a terminal."""
+"""Prints a board in a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_report(report: Report) -> None:
-    """The board and where its files are: drawn in a terminal; in a pipe as the Markdown that the file holds."""
+    """Print the board and the paths of its files: as tables in a terminal, as Markdown (leaderboard.md) in a pipe."""
     if sys.stdout.isatty():
         console = Console(markup=False, highlight=False, emoji=False)
         draw(console, report.board)
@@ -30,7 +30,7 @@ def print_report(report: Report) -> None:
 
 
 def draw(console: Console, board: Board) -> None:
-    """The board as tables, with what limits its claim above and what its cells point to below."""
+    """Print the board as tables, with its marks (such as SYNTHETIC) above and its footnotes below."""
     console.print(Text(board.title, style="bold"))
     for word, text in board.marks:
         console.print(Text.assemble((word, "bold yellow"), f": {text}"))
@@ -49,8 +49,8 @@ def _table(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
     for column in columns:
         table.add_column(Text("\n".join(column.lines)), justify=column.align, overflow="fold")
-    for line, after in zip(lines, [*lines[1:], None], strict=True):
-        closes_group = after is not None and after.group != line.group
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
+        closes_group = following is not None and following.group != line.group
         table.add_row(*_cells(line), end_section=closes_group)
     return table
 

@@ -1,4 +1,4 @@
-"""`harness check`: whether a plugin's methods keep what the host relies on."""
+"""`harness check`: run the conformance checks on the methods of a plugin."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from dataclasses import asdict
 
 import typer
 
-from harness.cli.suite_commands import calm_libraries
+from harness.cli.command_setup import quiet_libraries
 from harness.cli.terminal_tables import print_table
 
 
 def check_plugin(plugin: str, *, as_json: bool) -> int:
-    """Check every method of a plugin and print what was found; the exit code."""
-    calm_libraries()
+    """Run every conformance check on every method of a plugin and print the results as a table or JSON.
+
+    Returns the exit code: 0 if all checks passed, else 1.
+
+    Raises:
+        UserError: there is no such plugin, it cannot be loaded, or it registers no method.
+    """
+    quiet_libraries()
     from harness.testing.conformance import HEADERS, Conformance, resolve_methods, run_checks
 
-    gc.enable()  # graphs of losses, of which there are thousands, are cycles
-    found = Conformance(tuple(result for method in resolve_methods(plugin) for result in run_checks(method, {})))
+    gc.enable()  # the checks create thousands of autograd graphs, which are reference cycles
+    conformance = Conformance(tuple(result for method in resolve_methods(plugin) for result in run_checks(method, {})))
     if as_json:
-        typer.echo(json.dumps({"ok": found.ok, "results": [asdict(result) for result in found.results]}, indent=1))
+        typer.echo(
+            json.dumps({"ok": conformance.ok, "results": [asdict(result) for result in conformance.results]}, indent=1)
+        )
     else:
-        print_table(HEADERS, found.rows)
-        typer.echo(f"\n{found.counts}")
-    return 0 if found.ok else 1
+        print_table(HEADERS, conformance.rows)
+        typer.echo(f"\n{conformance.counts}")
+    return 0 if conformance.ok else 1

@@ -1,4 +1,4 @@
-"""`harness doctor`: what a bug report should say, and what commonly goes wrong."""
+"""`harness doctor`: describe the environment for a bug report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from harness.cli.terminal_tables import print_table
 
 
 def print_environment() -> None:
-    """Print versions, device, cache and what is wrong."""
-    print_table(["what", "found"], _findings())
+    """Print versions, hardware, cache, hub access and plugins, with the errors of broken plugins."""
+    print_table(["item", "value"], _rows())
 
 
-def _findings() -> Iterator[tuple[str, str]]:
+def _rows() -> Iterator[tuple[str, str]]:
     from harness.storage import provenance
 
     yield from provenance.packages().items()
     commit, dirty = provenance.git()
     if commit:
-        yield "commit", f"{commit[:12]}{', with changes' if dirty else ''}"
+        yield "commit", f"{commit[:12]}{', with uncommitted changes' if dirty else ''}"
     hardware = provenance.hardware(_device())
     yield "device", f"{hardware.device}: {hardware.name}, {hardware.memory_bytes / 2**30:.0f} GiB"
     yield "processor", f"{provenance.processor()}: {hardware.cores} cores, {hardware.threads} threads"
@@ -49,8 +49,8 @@ def _cache() -> str:
 def _hub() -> str:
     from harness.storage.hub import unavailable_reason
 
-    hindrance = unavailable_reason("google-bert/bert-base-uncased", "model")
-    return f"not usable: {hindrance}; suites need local folders" if hindrance else "reachable"
+    reason = unavailable_reason("google-bert/bert-base-uncased", "model")
+    return f"not usable: {reason}; use local folders for models and data" if reason else "reachable"
 
 
 def _plugins() -> Iterator[tuple[str, str]]:
@@ -62,4 +62,4 @@ def _plugins() -> Iterator[tuple[str, str]]:
         f"{len(host.plugins) - len(host.broken)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks",
     )
     for name, error in host.broken.items():
-        yield f"plugin {name}", f"left out: {error}"
+        yield f"plugin {name}", f"not loaded: {error}"

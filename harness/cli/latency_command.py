@@ -1,4 +1,4 @@
-"""`harness latency`: of a suite's students and teachers, or of any checkpoints."""
+"""`harness latency`: measure the students and teachers of a suite, or compare checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
-from harness.cli.suite_commands import calm_libraries, load_suite
+from harness.cli.command_setup import load_suite, quiet_libraries
 
 if TYPE_CHECKING:
     from harness.config.schema import CheckpointsSpec
@@ -18,61 +18,70 @@ if TYPE_CHECKING:
     from harness.storage.store import Store
 
 NO_TASK = (
-    "`task` stands for the lengths of a suite's task, and checkpoints have none: give numbers, or measure a suite "
+    "`task` means the lengths of a suite's task, but checkpoints have no task. Use numbers, or measure a suite "
     "(`harness latency SUITE`)"
 )
 
-FOLDER = "models"
-"""Below the results: where measurements of checkpoints go."""
+CHECKPOINTS_FOLDER = "models"
+"""The folder in the results folder for measurements of checkpoints."""
 
 
 def measure_latency(
     targets: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, *, quiet: bool
 ) -> None:
-    """Measure a suite, or compare checkpoints with the first; print the tables and where they are."""
-    say = _silently if quiet else tell
+    """Measure a suite, or compare checkpoints with the first one. Prints the tables and the paths of their files.
+
+    Raises:
+        UserError: the suite, a checkpoint or a setting is invalid, a backend cannot be used on this machine, or no
+            student of the suite is trained.
+    """
+    say = _discard if quiet else print_status
     if is_suite(targets):
-        _suite(targets[0], overrides, plugins, results, say)
+        _measure_suite(targets[0], overrides, plugins, results, say)
     else:
-        _checkpoints(targets, overrides, plugins, results, say)
+        _measure_checkpoints(targets, overrides, plugins, results, say)
 
 
 def is_suite(targets: Sequence[str]) -> bool:
-    """Whether what is to be measured is a suite: one YAML file, or the name of one that is shipped."""
+    """Whether the targets are one suite: a YAML file, or the name of a shipped suite that is no local folder."""
     from harness.config.paths import shipped
 
-    only = targets[0] if len(targets) == 1 else ""
-    return only.endswith((".yaml", ".yml")) or (only in shipped() and not Path(only).is_dir())
+    target = targets[0] if len(targets) == 1 else ""
+    return target.endswith((".yaml", ".yml")) or (target in shipped() and not Path(target).is_dir())
 
 
-def tell(line: str) -> None:
-    """What is about to happen, on stderr."""
+def print_status(line: str) -> None:
+    """Print a line on stderr at once."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _silently(line: str) -> None:
+def _discard(line: str) -> None:
     pass
 
 
-def check_before(planned: Plan, host: Host) -> None:
-    """Raise `UserError` for what the suite's latency section asks for and cannot be had."""
-    if planned.spec.latency is not None:
+def check_latency_section(plan: Plan, host: Host) -> None:
+    """Check that the suite's latency section, if it has one, can be measured on this machine.
+
+    Raises:
+        UserError: a backend cannot be used, or a checkpoint cannot take a requested length.
+    """
+    if plan.spec.latency is not None:
         from harness.latency.suite_latency import check
 
-        check(planned, planned.spec.latency, host.latency_backends)
+        check(plan, plan.spec.latency, host.latency_backends)
 
 
-def measure_after(planned: Plan, store: Store, host: Host, *, quiet: bool) -> bool:
-    """Measure what the suite's latency section asks for. False: it has none, or no student is trained."""
-    if planned.spec.latency is None:
+def measure_latency_section(plan: Plan, store: Store, host: Host, *, quiet: bool) -> bool:
+    """Measure the suite's latency section. Returns False if it has none, or if no student is trained."""
+    if plan.spec.latency is None:
         return False
     from harness.latency.suite_latency import measure_suite
 
-    say = _silently if quiet else tell
-    return bool(measure_suite(planned, planned.spec.latency, store, host, say=say))
+    say = _discard if quiet else print_status
+    return bool(measure_suite(plan, plan.spec.latency, store, host, say=say))
 
 
-def _suite(
+def _measure_suite(
     name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
 ) -> None:
     loaded = load_suite(name, overrides, plugins)
@@ -84,24 +93,22 @@ def _suite(
     from harness.storage.store import Store
 
     planning.refuse_absent(suite.spec.device)
-    planned = planning.build(resolve(loaded, online=True))
+    plan = planning.build(resolve(loaded, online=True))
     settings = suite.spec.latency or LatencySpec()
     store = Store(results / suite.spec.name)
-    check(planned, settings, host.latency_backends)
-    asked = store.plan()
-    measured = measure_suite(planned, settings, store, host, say=say) if asked else []
-    if asked is None or not measured:
-        raise UserError(
-            Problem(f"no student of it is trained yet; `harness run {name}` trains them", str(store.folder))
-        )
-    store.save_plan(asked.model_copy(update={"latency": settings}))
-    _report(store, measured, host)
+    check(plan, settings, host.latency_backends)
+    stored_plan = store.plan()
+    records = measure_suite(plan, settings, store, host, say=say) if stored_plan else []
+    if stored_plan is None or not records:
+        raise UserError(Problem(f"no trained student found; run `harness run {name}` first", str(store.folder)))
+    store.save_plan(stored_plan.model_copy(update={"latency": settings}))
+    _write_and_print(store, records, host)
 
 
-def _checkpoints(
+def _measure_checkpoints(
     names: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, say: Callable[[str], None]
 ) -> None:
-    calm_libraries()
+    quiet_libraries()
     from harness.plugin_host.host import Host
 
     host = Host.create(plugins)
@@ -117,14 +124,14 @@ def _checkpoints(
     refuse_absent(spec.device)
     device = torch.device(spec.device or best_device())
     refuse_obstacles(spec.latency, device, host.latency_backends)
-    found = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)
-    store = Store(results / FOLDER)
-    measured = measure_missing(found, spec.latency, device, store, host.latency_backends, say=say)
-    _report(store, measured)
+    candidates = of_checkpoints(names, trust_remote_code=spec.trust_remote_code)
+    store = Store(results / CHECKPOINTS_FOLDER)
+    records = measure_missing(candidates, spec.latency, device, store, host.latency_backends, say=say)
+    _write_and_print(store, records)
 
 
 def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
-    """What `--set` says of latency, device and trust_remote_code."""
+    """The settings from `--set`: `latency`, `device` and `trust_remote_code`; no other key is allowed."""
     from pydantic import ValidationError
 
     from harness.config.diagnostics import Diagnostics
@@ -134,25 +141,25 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
     from harness.resolution import references
 
     root = override(Node({}, Mark("--set", 0, Path())), overrides)
-    findings = Diagnostics(root)
-    references.latency(root.plain(), host, findings)
+    diagnostics = Diagnostics(root)
+    references.latency(root.plain(), host, diagnostics)
     try:
         spec = CheckpointsSpec.model_validate(root.plain())
     except ValidationError as error:
-        findings.invalid(error, CheckpointsSpec)
-        findings.stop()
+        diagnostics.invalid(error, CheckpointsSpec)
+        diagnostics.stop()
         raise
     if spec.latency.of_task:
-        findings.add(("latency", "lengths"), NO_TASK)
-    findings.stop()
+        diagnostics.add(("latency", "lengths"), NO_TASK)
+    diagnostics.stop()
     return spec
 
 
-def _report(store: Store, measured: Sequence[LatencyRecord], host: Host | None = None) -> None:
-    """Write the tables again, the board too if the folder has one, and print those that were asked for."""
+def _write_and_print(store: Store, records: Sequence[LatencyRecord], host: Host | None = None) -> None:
+    """Write the latency tables of the folder, and its board if it has a plan; print the tables of `records`."""
     from harness.reporting import latency_report, report
     from harness.reporting.latency.latency_tables import markdown
 
     written = report(store.folder, host).files if store.plan() is not None else latency_report(store.folder)
-    print(markdown(store.folder.name, measured))
+    print(markdown(store.folder.name, records))
     print("\n".join(["Files:", *(f"  {path}" for path in written)]))

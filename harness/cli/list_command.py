@@ -1,4 +1,4 @@
-"""`harness list`: what there is to put into a suite."""
+"""`harness list`: methods, tasks, suites, plugins and published figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.api.errors import UserError, nearest
-from harness.cli.suite_commands import warn_of_broken
+from harness.cli.stderr_warnings import warn_of_broken_plugins
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 
 def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> None:
-    """Print the methods, tasks, suites, plugins or published figures that are there; or the options of one method."""
+    """Print a table of methods, tasks, suites, plugins or published figures, or the options of the method `name`.
+
+    Raises:
+        UserError: the method does not exist, `name` is given with another kind, or a plugin in `plugins` is broken.
+    """
     if name is not None and kind != "methods":
-        raise UserError(f"a name goes with methods alone, as in `harness list methods {name}`; found {kind} {name}")
+        raise UserError(f"`harness list {kind}` takes no name, found {name!r}; use `harness list methods METHOD`")
     if kind == "suites":
         from harness.config.paths import shipped
 
@@ -35,12 +39,12 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
     if kind == "plugins":
         _print_plugins(host)
         return
-    warn_of_broken(host)
+    warn_of_broken_plugins(host)
     if kind == "published":
         _print_published(host)
         return
     if name is not None:
-        _explain(name, host)
+        _print_method(name, host)
     elif kind == "methods":
         rows = ((m.name, _teachers(m), m.summary, _options(m)) for m in sorted(host.methods.values(), key=_by_name))
         print_table(["method", "teachers", "about", "options and their defaults"], rows)
@@ -55,32 +59,33 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
 
 
 def _print_plugins(host: Host) -> None:
-    rows = ((plugin.name, plugin.error or ", ".join(_brings(plugin)), plugin.origin) for plugin in host.plugins)
-    print_table(["plugin", "brings, or what is wrong with it", "from"], rows)
+    rows = ((plugin.name, plugin.error or ", ".join(_contributions(plugin)), plugin.origin) for plugin in host.plugins)
+    print_table(["plugin", "registers, or error", "from"], rows)
 
 
-def _brings(plugin: PluginInfo) -> list[str]:
-    sections = ["sections of the report"] if plugin.sections else []
+def _contributions(plugin: PluginInfo) -> list[str]:
+    sections = ["report sections"] if plugin.sections else []
     formats = [f"leaderboard.{name}" for name in plugin.reporters]
-    backends = [f"latency in {name}" for name in plugin.latency_backends]
+    backends = [f"latency backend {name}" for name in plugin.latency_backends]
     return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *formats, *backends, *sections]
 
 
 def _print_published(host: Host) -> None:
-    """The sources of figures, and below them what they say of a method as a whole."""
-    sources = _readable(host)
-    splits = {each.name: "; ".join(table.split for table in each.source.tables) for each in sources}
+    """Print the sources of published figures, then their claims about a method over all tasks."""
+    sources = _published_sources(host)
+    splits = {figures.name: "; ".join(table.split for table in figures.source.tables) for figures in sources}
     rows = (
-        (each.name, ", ".join(each.methods), splits[each.name], each.source.title, each.source.url) for each in sources
+        (figures.name, ", ".join(figures.methods), splits[figures.name], figures.source.title, figures.source.url)
+        for figures in sources
     )
-    print_table(["source", "of", "on", "about", "from"], rows)
-    for each in sources:
-        for claim in each.source.claims:
-            typer.echo(f"\n{each.name} says of {claim.method}: {claim.text}: {claim.value:g}")
+    print_table(["source", "methods", "splits", "title", "url"], rows)
+    for figures in sources:
+        for claim in figures.source.claims:
+            typer.echo(f"\n{figures.name} on {claim.method}: {claim.text}: {claim.value:g}")
 
 
-def _readable(host: Host) -> list[Published]:
-    """The sources by name. A file that cannot be read is a warning: the others can still be chosen."""
+def _published_sources(host: Host) -> list[Published]:
+    """The sources of published figures, sorted by name. An invalid file is a warning, so that the others are listed."""
     from harness.config.published_figures import registered
 
     sources = []
@@ -88,7 +93,7 @@ def _readable(host: Host) -> list[Published]:
         try:
             sources.append(registered(name, host))
         except UserError as error:
-            print(f"warning: published figures {name!r} are left out: {error}", file=sys.stderr)
+            print(f"warning: published figures {name!r} are not loaded: {error}", file=sys.stderr)
     return sources
 
 
@@ -107,33 +112,33 @@ def _options(method: type[Method]) -> str:
 
 
 def _defaults(method: type[Method]) -> dict[str, str]:
-    """Of each option, as a suite spells it."""
+    """option -> its default, spelled as in a suite."""
     from harness.reporting.formatting import format_value
 
     return {name: format_value(value) for name, value in method.Config().model_dump(mode="json").items()}
 
 
-def _explain(name: str, host: Host) -> None:
-    """One method and its options: their defaults, over what they are tuned, what they are."""
+def _print_method(name: str, host: Host) -> None:
+    """Print a method and its options: default, range of tuning, description."""
     if name not in host.methods:
-        raise UserError(f"there is no method {name!r}; {nearest(name, host.methods)}")
+        raise UserError(f"unknown method {name!r}; {nearest(name, host.methods)}")
     method = host.methods[name]
     typer.echo(f"{method.name}: {method.summary}\nteachers: {_teachers(method)}\n")
-    if rows := list(_explained(method)):
-        print_table(["option", "default", "tuned over", "what it is"], rows)
+    if rows := list(_option_rows(method)):
+        print_table(["option", "default", "tuned over", "meaning"], rows)
     else:
-        typer.echo("It has no options.")
+        typer.echo("This method has no options.")
 
 
-def _explained(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
+def _option_rows(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
     from harness.api.search_space import space
 
-    tuned, fields = space(method.Config), method.Config.model_fields
+    dimensions, fields = space(method.Config), method.Config.model_fields
     for name, default in _defaults(method).items():
-        yield name, default, str(tuned.get(name, "")), fields[name].description or ""
+        yield name, default, str(dimensions.get(name, "")), fields[name].description or ""
 
 
 def _first_comment(path: Path) -> str:
-    """The first line of a suite, if it is a comment: what the suite is for."""
+    """The first line of a suite file if it is a comment, which says what the suite is for, else an empty string."""
     line = path.read_text(encoding="utf-8").partition("\n")[0]
     return line.removeprefix("#").strip() if line.startswith("#") else ""

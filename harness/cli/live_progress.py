@@ -1,4 +1,4 @@
-"""Bars that move: one for each run that is training, and one for all of them."""
+"""Progress bars in a terminal: one for each active run, and one for all runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from harness.cli.text_lines import failed_line, finished_line, prepared_line
 from harness.reporting.formatting import duration
 
 SHOWN_TERMS = 3
-"""Loss terms beside the total: more do not fit a line."""
+"""Loss terms shown after the total; more do not fit in a line."""
 
 
 class LiveProgress:
-    """Live bars on a terminal; each run leaves a line behind when it ends."""
+    """Observer with progress bars. Prints a line above the bars when a run finishes or fails."""
 
     def __init__(self, console: Console, runs: int) -> None:
         self._progress = Progress(
@@ -34,7 +34,7 @@ class LiveProgress:
             expand=True,
         )
         self._runs = runs
-        self._ended = 0
+        self._finished = 0
         self._active: dict[RunId, TaskID] = {}
         self._preparing: dict[str, TaskID] = {}
         self._overall = self._add("all runs", total=1.0, count=f"0/{runs}")
@@ -60,11 +60,11 @@ class LiveProgress:
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
-        self._begin(event.run, event.step, event.steps)
+        self._bar(event.run, event.step, event.steps)
 
     @hookimpl
     def harness_step(self, event: StepLogged) -> None:
-        task = self._begin(event.run, event.step, event.steps)
+        task = self._bar(event.run, event.step, event.steps)
         count = f"{event.step}/{event.steps}"
         self._progress.update(task, completed=event.step, total=event.steps, count=count, losses=_losses(event))
         self._advance()
@@ -77,36 +77,38 @@ class LiveProgress:
     def harness_run_failed(self, event: RunFailed) -> None:
         self._end(event.run, failed_line(event), style="red")
 
-    def _begin(self, run: RunId, step: int, steps: int) -> TaskID:
-        """The run's bar; a new one for a run that has none."""
+    def _bar(self, run: RunId, step: int, steps: int) -> TaskID:
+        """The bar of the run; adds one if the run has none."""
         if run not in self._active:
             self._active[run] = self._add(str(run), steps, f"{step}/{steps}", start=step)
         return self._active[run]
 
     def _add(self, title: str, total: float | None, count: str, start: int = 0) -> TaskID:
         return self._progress.add_task(
-            title, total=total, completed=start, count=count, losses="", begun=time.monotonic(), first=start
+            title, total=total, completed=start, count=count, losses="", started=time.monotonic(), first=start
         )
 
     def _end(self, run: RunId, line: str, style: str) -> None:
         task = self._active.pop(run, None)
         if task is not None:
             self._progress.remove_task(task)
-        self._ended += run.role == "student"
+        self._finished += run.role == "student"
         self._progress.console.print(Text(line, style=style))
         self._advance()
 
     def _advance(self) -> None:
-        """Runs that ended count whole, those under way by their share of steps."""
+        """Update the bar of all runs: a run that has ended counts as 1, an active run as its share of steps."""
         students = {task for run, task in self._active.items() if run.role == "student"}
-        under_way = sum(task.percentage / 100 for task in self._progress.tasks if task.id in students)
-        share = min(1.0, (self._ended + under_way) / max(1, self._runs))
-        self._progress.update(self._overall, completed=share, count=f"{self._ended}/{self._runs}")
+        active = sum(task.percentage / 100 for task in self._progress.tasks if task.id in students)
+        share = min(1.0, (self._finished + active) / max(1, self._runs))
+        self._progress.update(self._overall, completed=share, count=f"{self._finished}/{self._runs}")
 
 
 class RemainingColumn(ProgressColumn):
-    """Time left at the mean pace since the run began; rich's own looks at the last seconds, in which a run that logs
-    seldom has said nothing."""
+    """Time left, from the mean speed since the run started.
+
+    rich's own column uses the last seconds only, in which a run that logs rarely has no steps.
+    """
 
     max_refresh = 0.5
 
@@ -114,11 +116,12 @@ class RemainingColumn(ProgressColumn):
         done, total = task.completed - task.fields["first"], task.total
         if done <= 0 or total is None:
             return Text("…", style="dim")
-        spent = time.monotonic() - task.fields["begun"]
-        if task.fields.get("seen") != task.completed:
-            # The pace is that of the last report, and counts down from there.
-            task.fields["seen"], task.fields["until"] = task.completed, spent / done * (total - task.completed) + spent
-        return Text(duration(max(0.0, task.fields["until"] - spent)), style="cyan")
+        elapsed = time.monotonic() - task.fields["started"]
+        if task.fields.get("completed_at_update") != task.completed:
+            # The estimate changes with each report only; between reports it counts down.
+            task.fields["completed_at_update"] = task.completed
+            task.fields["end"] = elapsed / done * (total - task.completed) + elapsed
+        return Text(duration(max(0.0, task.fields["end"] - elapsed)), style="cyan")
 
 
 def _losses(event: StepLogged) -> str:

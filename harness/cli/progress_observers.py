@@ -1,4 +1,4 @@
-"""Observers that show a run as it goes: live bars for a person, plain lines for a log, JSON for a machine."""
+"""Observers that print progress: live bars in a terminal, plain lines in a pipe, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from harness.cli.text_lines import failed_line, finished_line, prepared_line
 
 
 def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManager[object]:
-    """What to show of `runs` runs that are to be trained: a context that gives the observer to add to the host."""
+    """The progress observer for `runs` runs to train, as a context manager: enter it, then add it to the host.
+
+    `json_logs` takes precedence over `quiet`. Live bars need a terminal on stderr.
+    """
     if json_logs:
-        return _plainly(JsonLines())
+        return _without_setup(JsonLines())
     if quiet:
-        return _plainly(Silent())
+        return _without_setup(Silent())
     from rich.console import Console
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
@@ -29,16 +32,16 @@ def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManag
         from harness.cli.live_progress import LiveProgress
 
         return LiveProgress(console, runs)
-    return _plainly(PlainLines(runs))
+    return _without_setup(PlainLines(runs))
 
 
 @contextmanager
-def _plainly(watcher: object) -> Iterator[object]:
-    yield watcher
+def _without_setup(progress: object) -> Iterator[object]:
+    yield progress
 
 
 class Silent:
-    """Shows nothing but failures."""
+    """Prints failures only, on stderr."""
 
     @hookimpl
     def harness_run_failed(self, event: RunFailed) -> None:
@@ -46,47 +49,47 @@ class Silent:
 
 
 class PlainLines:
-    """A line on stderr when a run starts, finishes or fails, or waits for something: for logs and pipes."""
+    """Prints a line on stderr when a run starts, finishes or fails, and when preparation starts or ends."""
 
     def __init__(self, runs: int) -> None:
         self.runs = runs
-        self.ended = 0
+        self.finished = 0
 
     @hookimpl
     def harness_preparing(self, event: Preparing) -> None:
         if event.ended:
-            self._say(prepared_line(event))
+            self._print(prepared_line(event))
         elif event.done == 0:
-            self._say(f"making   {event.what}")
+            self._print(f"preparing {event.what}")
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
-        resumed = f", resumed at {event.step}" if event.step else ""
-        beside = f", {event.cohort} side by side" if event.cohort > 1 else ""
-        self._say(f"started  {event.run}: {event.steps} steps{resumed}{beside}")
+        resumed = f", resumed at step {event.step}" if event.step else ""
+        cohort = f", in a cohort of {event.cohort}" if event.cohort > 1 else ""
+        self._print(f"started  {event.run}: {event.steps} steps{resumed}{cohort}")
 
     @hookimpl
     def harness_run_finished(self, event: RunFinished) -> None:
-        self._say(f"{finished_line(event)}{self._count(event)}")
+        self._print(f"{finished_line(event)}{self._count(event)}")
 
     @hookimpl
     def harness_run_failed(self, event: RunFailed) -> None:
-        self._say(f"{failed_line(event)}{self._count(event)}")
+        self._print(f"{failed_line(event)}{self._count(event)}")
 
     def _count(self, event: RunFinished | RunFailed) -> str:
         if event.run.role != "student":
             return ""
-        self.ended += 1
-        return f" [{self.ended}/{self.runs}]"
+        self.finished += 1
+        return f" [{self.finished}/{self.runs}]"
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
 class JsonLines:
-    """One JSON object a line on stdout for every event: ``event``, ``time`` (ISO 8601, UTC), and its fields.
+    """Writes one JSON object per event and line, by default to stdout: ``event``, ``time`` (ISO 8601, UTC), fields.
 
-    A number that is not finite is null: JSON has no NaN.
+    A number that is not finite becomes null: JSON has no NaN.
     """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
@@ -113,11 +116,15 @@ class JsonLines:
         self.write("run_failed", asdict(event))
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
-        line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **_finite(dict(fields))}
+        line = {
+            "event": event,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **_null_not_finite(dict(fields)),
+        }
         print(json.dumps(line, ensure_ascii=False, allow_nan=False), file=self.stream, flush=True)
 
 
-def _finite(value: Any) -> Any:
+def _null_not_finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _null_not_finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The lines that progress prints: a run has ended, or work that runs wait for."""
+"""Formats progress events as lines: a run finished or failed, or its data were prepared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def finished_line(event: RunFinished) -> str:
 
 
 def failed_line(event: RunFailed) -> str:
-    """``failed   sst2 tinybert 4x312 seed 1: step 30 (intermediate): ValueError: ...``; the error says where."""
+    """``failed   sst2 tinybert 4x312 seed 1: step 30 (intermediate): ValueError: ...``."""
     return f"failed   {event.run}: {event.error}"
 
 
 def prepared_line(event: Preparing) -> str:
-    """``made     training data of rte for tinybert in 12.0 s``, or ``stopped  ...: 120 of 400 batches``."""
+    """``prepared training data of rte for tinybert in 12.0 s``, or ``stopped  ...: 120 of 400 batches``."""
     if event.total is not None and event.done < event.total:
         return f"stopped  {event.what}: {event.done} of {event.total} {event.unit}"
-    return f"made     {event.what} in {duration(event.seconds)}"
+    return f"prepared {event.what} in {duration(event.seconds)}"

@@ -1,4 +1,4 @@
-"""The command line: fast to start, one message a mistake, exit codes that scripts can trust."""
+"""The command line: start-up time, one error message per problem, exit codes."""
 
 import json
 import os
@@ -49,22 +49,22 @@ def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subpro
 
 
 def main(monkeypatch, *arguments: str) -> int:
-    """Call `main` in this process, as a shell would, and give the exit code."""
+    """Call `main` in this process with the arguments of a shell. Returns the exit code."""
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         app.main()
-    return int(ended.value.code or 0)
+    return int(exited.value.code or 0)
 
 
 @pytest.fixture(autouse=True)
-def collector(monkeypatch):
-    """`main` turns the garbage collector off for the rest of its process, which here is the tests'."""
+def garbage_collector(monkeypatch):
+    """Keeps the garbage collector on: `main` turns it off for the rest of its process, which here runs the tests."""
     monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
 
 
 @pytest.fixture
 def suite(monkeypatch, tmp_path):
-    """A suite of one run, in which nothing real happens: each test says what the engine does."""
+    """A suite of one run with fake planning, execution and report; a test sets the outcome in the returned state."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
     spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None)
     loaded = SimpleNamespace(suite=SimpleNamespace(spec=spec, path=tmp_path / "tiny.yaml"), host=state.host)
@@ -84,6 +84,7 @@ def suite(monkeypatch, tmp_path):
         generals=lambda jobs: [],
         choices=(),
         teachers=(),
+        data={},
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
@@ -111,16 +112,16 @@ def suite(monkeypatch, tmp_path):
     return state
 
 
-def test_help_is_fast_and_light():
+def test_help_is_fast_and_imports_no_heavy_package():
     code = "import sys; sys.argv = ['harness', '--help']; from harness.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "harness.cli.app" in imported
     assert not imported & HEAVY
-    begun = time.perf_counter()
+    started = time.perf_counter()
     call("--help")
-    assert time.perf_counter() - begun < 1.5  # about 0.15 s where nothing else runs
+    assert time.perf_counter() - started < 1.5  # about 0.15 s on an idle machine
 
 
 @pytest.mark.parametrize(
@@ -128,12 +129,12 @@ def test_help_is_fast_and_light():
 )
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0
-    shown = capsys.readouterr().out
-    assert "Usage:" in shown
-    assert len(shown.splitlines()) > 8
+    output = capsys.readouterr().out
+    assert "Usage:" in output
+    assert len(output.splitlines()) > 8
 
 
-def test_no_command_shows_help(monkeypatch, capsys):
+def test_without_a_command_help_is_shown(monkeypatch, capsys):
     assert main(monkeypatch) == 0
     assert "Exit codes" in capsys.readouterr().out
 
@@ -170,45 +171,45 @@ def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
     assert head.startswith("tinybert: attention, hidden states and embeddings first")
     assert teachers == "teachers: 1"
     assert titles.split("  ")[0] == "option"
-    told = {row.split()[0]: row for row in rows}
+    row_of_option = {row.split()[0]: row for row in rows}
     config = Host.create().methods["tinybert"].Config
-    assert told.keys() == config.model_fields.keys()
+    assert row_of_option.keys() == config.model_fields.keys()
     for name, field in config.model_fields.items():
-        assert field.description in told[name]
-    assert re.match(r"temperature +1\.0 +1 to 10, log +of the prediction stage", told["temperature"])
-    assert re.match(r"augment +false +learn from", told["augment"])
+        assert field.description in row_of_option[name]
+    assert re.match(r"temperature +1\.0 +1 to 10, log +of the prediction stage", row_of_option["temperature"])
+    assert re.match(r"augment +false +learn from", row_of_option["augment"])
 
 
 def test_list_says_that_a_method_has_no_options(monkeypatch, capsys):
     assert main(monkeypatch, "list", "methods", "finetune") == 0
-    assert capsys.readouterr().out.endswith("It has no options.\n")
+    assert capsys.readouterr().out.endswith("This method has no options.\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["methods", "tinybrt"], ["there is no method 'tinybrt'", "did you mean 'tinybert'?"]),
-        (["tasks", "sst2"], ["a name goes with methods alone", "found tasks sst2"]),
+        (["methods", "tinybrt"], ["unknown method 'tinybrt'", "did you mean 'tinybert'?"]),
+        (["tasks", "sst2"], ["`harness list tasks` takes no name", "found 'sst2'"]),
     ],
 )
-def test_list_refuses_what_it_cannot_explain(monkeypatch, capsys, arguments, words):
+def test_list_rejects_unknown_methods_and_names_of_other_kinds(monkeypatch, capsys, arguments, words):
     assert main(monkeypatch, "list", *arguments) == 2
-    told = capsys.readouterr().err
-    assert [word for word in words if word not in told] == []
+    message = capsys.readouterr().err
+    assert [word for word in words if word not in message] == []
 
 
-def test_mistakes_are_told_one_a_line_as_text(monkeypatch, capsys):
+def test_each_problem_is_one_message_in_plain_text(monkeypatch, capsys):
     def load(*arguments: object, **options: object) -> None:
         raise UserError(Problem("there is no [bold]key[/]", "s.yaml:3"), "second\nwith a detail")
 
     monkeypatch.setattr(harness.resolution, "load", load)
     assert main(monkeypatch, "validate", "s.yaml") == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err == "error: s.yaml:3: there is no [bold]key[/]\nerror: second\n  with a detail\n"
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "error: s.yaml:3: there is no [bold]key[/]\nerror: second\n  with a detail\n"
 
 
-def test_mistakes_from_a_shell(tmp_path):
+def test_an_invalid_suite_exits_with_2_and_writes_nothing(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: bad\ntasks: [sst3]\nstudent: {}\n")
     done = call("run", "bad.yaml", cwd=tmp_path)
     assert done.returncode == 2
@@ -218,19 +219,19 @@ def test_mistakes_from_a_shell(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_results_that_cannot_be_written_are_a_mistake(suite, monkeypatch, capsys, tmp_path):
+def test_an_unwritable_results_folder_exits_with_2(suite, monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path / "file")) == 2
     assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_is_not_taken_for_a_mistake(suite, monkeypatch):
+def test_an_internal_os_error_is_raised(suite, monkeypatch):
     def broken(*arguments: object) -> None:
-        raise FileNotFoundError(2, "ours")
+        raise FileNotFoundError(2, "internal")
 
     monkeypatch.setattr(harness.planning, "build", broken)
     monkeypatch.setattr(sys, "argv", ["harness", "run", "tiny.yaml"])
-    with pytest.raises(FileNotFoundError, match="ours"):
+    with pytest.raises(FileNotFoundError, match="internal"):
         app.main()
 
 
@@ -250,19 +251,19 @@ def test_a_broken_plugin_that_is_installed_is_a_warning(monkeypatch, capsys, tmp
     (info / "entry_points.txt").write_text("[harness]\nbroken = broken_kd\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(monkeypatch, "list", "methods") == 0
-    shown = capsys.readouterr()
-    assert "finetune" in shown.out
-    assert "warning: plugin 'broken' is left out: cannot be imported: ZeroDivisionError" in shown.err
+    output = capsys.readouterr()
+    assert "finetune" in output.out
+    assert "warning: plugin 'broken' is not loaded: cannot be imported: ZeroDivisionError" in output.err
 
 
-def test_run_prints_the_board_and_where_it_is(suite, monkeypatch, capsys, tmp_path):
+def test_run_prints_the_board_and_the_paths_of_its_files(suite, monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
-    shown = capsys.readouterr()
-    assert shown.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
-    assert (
-        shown.err
-        == f"tiny: 1 of 1 runs to train, into {suite.folder}\nfinished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]\n"
-    )
+    output = capsys.readouterr()
+    assert output.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
+    assert output.err.splitlines() == [
+        f"tiny: 1 of 1 runs to train; results in {suite.folder}",
+        "finished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]",
+    ]
     plan = json.loads((suite.folder / "plan.json").read_text())
     assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"
 
@@ -291,32 +292,32 @@ def test_a_failed_run_exits_with_1_after_the_board(suite, monkeypatch, capsys, t
     failed = SimpleNamespace(task="sst2", label="kd", student="small", seed=1, error="ValueError: loss is NaN")
     suite.outcome = Outcome(failed=[failed])
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 1
-    shown = capsys.readouterr()
-    assert "# the board" in shown.out
-    assert "1 run failed" in shown.err
-    assert "ValueError: loss is NaN" in shown.err
+    output = capsys.readouterr()
+    assert "# the board" in output.out
+    assert "1 run failed" in output.err
+    assert "ValueError: loss is NaN" in output.err
 
 
-def test_an_interrupted_run_says_how_to_go_on(suite, monkeypatch, capsys, tmp_path):
+def test_an_interrupted_run_prints_the_command_that_resumes_it(suite, monkeypatch, capsys, tmp_path):
     suite.outcome = Outcome(interrupted=True)
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 130
-    shown = capsys.readouterr()
-    assert "the board" not in shown.out
-    assert f"harness run tiny.yaml --results {tmp_path}" in shown.err
+    output = capsys.readouterr()
+    assert "the board" not in output.out
+    assert f"harness run tiny.yaml --results {tmp_path}" in output.err
 
 
 @pytest.mark.parametrize("done", [True, False])
 def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     suite.done = done
     assert main(monkeypatch, "plan", "tiny.yaml", "--results", str(tmp_path)) == 0
-    shown = capsys.readouterr().out
-    assert ("not run yet" in shown) is not done
-    assert f"{int(done)} of 1 runs are done" in shown
-    assert ("40 passes of teachers (80 if each run had its own)" in shown) is not done
+    output = capsys.readouterr().out
+    assert ("not run yet" in output) is not done
+    assert f"{int(done)} of 1 runs are done" in output
+    assert ("40 teacher forward passes (80 without cohorts)" in output) is not done
     assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["to_do"]["runs"] == int(not done)
-    (run,) = told["runs"]
+    content = json.loads(capsys.readouterr().out)
+    assert content["to_do"]["runs"] == int(not done)
+    (run,) = content["runs"]
     assert run["key"] == "k1"
     assert run["done"] is done
 
@@ -327,16 +328,16 @@ def failing(subject):
 
 @pytest.mark.parametrize(("checks", "code"), [([lambda subject: ""], 0), ([lambda subject: "", failing], 1)])
 def test_check(monkeypatch, capsys, checks, code):
-    made = [Check(f"check {i}", each) for i, each in enumerate(checks)]
-    monkeypatch.setattr(conformance, "checks", lambda: made)
+    named = [Check(f"check {i}", check) for i, check in enumerate(checks)]
+    monkeypatch.setattr(conformance, "checks", lambda: named)
     assert main(monkeypatch, "check", "finetune") == code
-    shown = capsys.readouterr().out
-    assert shown.splitlines()[-1] == f"3 passed, {3 * code} failed, 1 n/a"
-    assert ("stage 'only': far is 1; elsewhere 2" in shown) is bool(code)
+    output = capsys.readouterr().out
+    assert output.splitlines()[-1] == f"3 passed, {3 * code} failed, 1 n/a"
+    assert ("stage 'only': far is 1; elsewhere 2" in output) is bool(code)
     assert main(monkeypatch, "check", "finetune", "--json") == code
-    told = json.loads(capsys.readouterr().out)
-    assert told["ok"] is (code == 0)
-    assert told["results"][0] == {
+    content = json.loads(capsys.readouterr().out)
+    assert content["ok"] is (code == 0)
+    assert content["results"][0] == {
         "method": "finetune",
         "check": "check 0",
         "task": "classification",
@@ -345,19 +346,19 @@ def test_check(monkeypatch, capsys, checks, code):
     }
 
 
-def test_check_of_what_is_not_there(monkeypatch, capsys):
+def test_check_of_an_unknown_plugin_exits_with_2(monkeypatch, capsys):
     assert main(monkeypatch, "check", "finetun") == 2
     assert capsys.readouterr().err == (
         "error: there is no method, file or entry point 'finetun'; did you mean 'finetune'?\n"
     )
 
 
-def test_doctor_names_what_can_change_a_result(monkeypatch, capsys):
-    monkeypatch.setattr("harness.storage.hub.unavailable_reason", lambda *a: "it is far away")
+def test_doctor_shows_versions_device_cache_hub_and_plugins(monkeypatch, capsys):
+    monkeypatch.setattr("harness.storage.hub.unavailable_reason", lambda *a: "connection refused")
     assert main(monkeypatch, "doctor") == 0
-    shown = capsys.readouterr().out
-    for word in ("torch", "transformers", "python", "device", "cache", "not usable: it is far away", "methods"):
-        assert word in shown
+    output = capsys.readouterr().out
+    for word in ("torch", "transformers", "python", "device", "cache", "not usable: connection refused", "methods"):
+        assert word in output
 
 
 def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
@@ -368,7 +369,7 @@ def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal: who started the tests in the background has SIGINT ignored, which a child inherits.
+        # As in a terminal. If the tests run in the background, SIGINT is ignored, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout.readline() == "waiting\n"
@@ -383,13 +384,13 @@ def test_tables_are_drawn_in_a_terminal():
     child = subprocess.Popen([sys.executable, "-m", "harness", "list", "suites"], stdout=inner, stderr=inner)
     assert child.wait(timeout=60) == 0
     os.close(inner)
-    shown = os.read(outer, 100_000).decode()
+    output = os.read(outer, 100_000).decode()
     os.close(outer)
-    assert "─" in shown
-    assert "glue" in shown
+    assert "─" in output
+    assert "glue" in output
 
 
-def test_validate_loads_the_data_and_refuses_what_run_would(small, monkeypatch, capsys):
+def test_validate_loads_the_data_and_reports_invalid_labels(small, monkeypatch, capsys):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
     plugin.write_text(text.replace('"label": labels}', '"label": [*labels[:-1], 7]}'), encoding="utf-8")
@@ -401,16 +402,16 @@ def test_validate_loads_the_data_and_refuses_what_run_would(small, monkeypatch, 
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])
-def test_texts_that_are_trained_on_and_scored_are_a_warning(small, monkeypatch, capsys, command):
+def test_overlapping_training_and_validation_texts_are_a_warning(small, monkeypatch, capsys, command):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
-    plugin.write_text(text.replace('"validation": made(60, 2)', '"validation": made(60, 1)'), encoding="utf-8")
+    plugin.write_text(text.replace('"validation": examples(60, 2)', '"validation": examples(60, 1)'), encoding="utf-8")
     assert main(monkeypatch, command, str(small.path)) == 0
-    assert "warning: texts that are trained on are scored, too: order: 60 of 60" in capsys.readouterr().err
+    assert "warning: training and validation texts overlap: order: 60 of 60" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["10" * 40, r'"\ud800"'])
-def test_numbers_and_texts_that_no_system_has_are_mistakes(small, monkeypatch, capsys, value):
+def test_numbers_and_texts_out_of_range_exit_with_2(small, monkeypatch, capsys, value):
     suite = small.path.read_text(encoding="utf-8")
     small.path.write_text(f"{suite}\nlatency: {{lengths: [{value}]}}\n", encoding="utf-8")
     assert main(monkeypatch, "validate", str(small.path)) == 2

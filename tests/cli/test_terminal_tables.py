@@ -1,4 +1,4 @@
-"""Tables and the board: whole in a pipe, drawn in a terminal, text never taken for markup."""
+"""Tables and the board: complete in a pipe, drawn in a terminal, cells as plain text."""
 
 import io
 
@@ -29,7 +29,7 @@ BOARD = Board(
 )
 
 
-def test_piped_table_is_whole_and_plain(capsys):
+def test_piped_table_is_plain_and_not_truncated(capsys):
     print_table(["name", "score"], [["a" * 200, 1.50], ["[bold]b[/]", None]])
     header, _, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == ["name", "score"]
@@ -46,13 +46,13 @@ def test_table_in_a_terminal(capsys, monkeypatch):
 def test_board_in_a_terminal():
     console = Console(file=io.StringIO(), width=100, force_terminal=True, markup=False)
     draw(console, BOARD)
-    shown = console.file.getvalue()
+    output = console.file.getvalue()
     for text in ("SYNTHETIC", "tinybert[/]", "91.5 ± 0.3", "(a) widths differ", "A score is a mean.", "accuracy"):
-        assert text in shown
-    bold_green = shown.index("\x1b[1;32m")
-    assert shown[bold_green:].startswith("\x1b[1;32m91.5 ± 0.3")
+        assert text in output
+    bold_green = output.index("\x1b[1;32m")
+    assert output[bold_green:].startswith("\x1b[1;32m91.5 ± 0.3")
 
 
-def test_board_in_a_pipe_is_the_markdown_and_where_it_is(capsys, tmp_path):
+def test_piped_board_is_markdown_and_the_paths_of_its_files(capsys, tmp_path):
     print_report(Report(BOARD, "# quick\n\n| a |\n", (tmp_path / "leaderboard.md",)))
     assert capsys.readouterr().out == f"# quick\n\n| a |\n\nFiles:\n  {tmp_path / 'leaderboard.md'}\n"

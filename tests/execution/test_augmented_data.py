@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from harness import hookimpl
 from harness.api.errors import UserError
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.execution import augmented_data
 from harness.models import masked_lm, tokenizers
 from harness.models.initialization import seeded
@@ -198,7 +198,7 @@ def test_the_plan_tells_what_is_to_be_made(lm, capsys):
         plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", as_json=as_json)
         return capsys.readouterr().out
 
-    told = "Before that, training data are made of those of order (more, 120 examples)."
+    told = "Training data augmented before these runs: order (more, 120 examples)."
     assert told in planned(as_json=False)
     assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
     augmented_data.make(job(lm), lm.context())

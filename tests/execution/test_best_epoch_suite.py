@@ -93,7 +93,7 @@ def test_the_validation_labels_are_no_part_of_what_is_chosen(small):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
     poisoned = text.replace(
-        '{"validation": made(60, 2)}', '{"validation": made(60, 2).map(lambda r: {"label": 1 - r["label"]})}'
+        '{"validation": examples(60, 2)}', '{"validation": examples(60, 2).map(lambda r: {"label": 1 - r["label"]})}'
     )
     assert poisoned != text
     plugin.write_text(poisoned, encoding="utf-8")
@@ -149,6 +149,6 @@ def test_records_of_earlier_versions_are_read(small):
 def test_labels_that_are_hidden_cannot_be_chosen_on(small):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
-    plugin.write_text(text.replace("made(60, 2)", 'made(60, 2).map(lambda r: {"label": -1})'), encoding="utf-8")
+    plugin.write_text(text.replace("examples(60, 2)", 'examples(60, 2).map(lambda r: {"label": -1})'), encoding="utf-8")
     with pytest.raises(UserError, match=r"labels of split .* are hidden"):
         small.plan("selection=validation")

@@ -168,7 +168,7 @@ def test_a_run_that_fails_is_recorded_and_tried_again(small):
     assert records["logit_kd"].status == "completed"
     assert records["fails"].status == "failed"
     assert records["fails"].error == "step 3 (only): ValueError: on purpose"
-    states = run_status(small.plan("methods=[fails]", "seeds=[1]", plugins=(str(plugin),)), small.store())
+    states = run_status.status(small.plan("methods=[fails]", "seeds=[1]", plugins=(str(plugin),)), small.store())
     assert "failed, and will be tried again" in states[0].reason
     plugin.write_text(FAILS.replace("step.index == 2", "step.index == 99"))
     outcome = small.run("methods=[fails]", "seeds=[1]", plugins=(str(plugin),))

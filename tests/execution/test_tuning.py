@@ -150,7 +150,11 @@ def test_the_validation_labels_decide_nothing(suite):
     scores = {record.label: record.score for record in suite.small.store().records()}
     suite.small.store().folder.rename(suite.small.store().folder.with_name("honest"))
     plugin = suite.small.folder / "order.py"
-    poisoned = plugin.read_text().replace("def load(source):", FLIPPED).replace("made(60, 2)}", "flipped(made(60, 2))}")
+    poisoned = (
+        plugin.read_text()
+        .replace("def load(source):", FLIPPED)
+        .replace("examples(60, 2)}", "flipped(examples(60, 2))}")
+    )
     plugin.write_text(poisoned)
     assert trials(suite()) == before
     flipped = {record.label: record.score for record in suite.small.store().records()}

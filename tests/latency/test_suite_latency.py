@@ -85,7 +85,7 @@ def test_keys_of_runs_do_not_depend_on_latency(small):
 def test_the_latency_command_measures_trained_students(small, harness, refuse_to_measure):
     without = SETTINGS[:2]
     assert harness("latency", "small.yaml") == 2
-    assert "no student of it is trained yet; `harness run small.yaml` trains them" in harness.err
+    assert "no trained student found; run `harness run small.yaml` first" in harness.err
     small.run(*without)
     shutil.rmtree(small.folder / "cache")
     assert harness("latency", "small.yaml") == 0, harness.err
@@ -162,7 +162,7 @@ def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to
         ("seeds=[1]", "unknown key"),
         ("latency.backends=[egaer]", "unknown backend 'egaer'; did you mean 'eager'?"),
         ("latency.backends=[eager, eager]", "'eager' stands twice"),
-        ("latency.lengths=[task]", "`task` stands for the lengths of a suite's task, and checkpoints have none"),
+        ("latency.lengths=[task]", "`task` means the lengths of a suite's task, but checkpoints have no task"),
         ("latency.threads=[]", "latency.threads"),
         ("latency.threads=[some]", "latency.threads"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.planning import cost_estimate, run_status
 from harness.reporting import report
 from harness.reporting.captions import same_runs
@@ -118,19 +118,19 @@ def test_cells_that_cannot_be_are_kept_with_their_reason(small):
 
 
 def test_status_says_what_changed(small):
-    assert {state.reason for state in run_status(small.plan(), small.store())} == {"not run yet"}
+    assert {state.reason for state in run_status.status(small.plan(), small.store())} == {"not run yet"}
     small.run("methods=[finetune]", "seeds=[1]")
-    states = {s.run.label: s for s in run_status(small.plan("seeds=[1]"), small.store())}
+    states = {s.run.label: s for s in run_status.status(small.plan("seeds=[1]"), small.store())}
     assert states["finetune"].done
     assert states["logit_kd"].reason == "not run yet"
-    (changed,) = run_status(small.plan("methods=[finetune]", "seeds=[1]", "training.lr=0.002"), small.store())
+    (changed,) = run_status.status(small.plan("methods=[finetune]", "seeds=[1]", "training.lr=0.002"), small.store())
     assert not changed.done
     assert changed.reason == "changed: training.lr: 0.001 -> 0.002"
 
 
 def test_the_estimate_counts_a_teacher_once_for_a_cohort(small):
     plan = small.plan("teacher_cache.max_gb=0")
-    cost = cost_estimate(plan, plan.runs)
+    cost = cost_estimate.estimate(plan, plan.runs)
     assert (cost.runs, cost.cohorts) == (6, 2)
     assert cost.student_steps == 6 * 8
     assert cost.teacher_passes == 2 * 8

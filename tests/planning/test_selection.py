@@ -60,7 +60,7 @@ def test_on_the_validation_splits_nothing_is_held_out(small):
 
 def test_a_split_that_is_too_small_is_told_with_its_key(small):
     text = (small.folder / "order.py").read_text(encoding="utf-8")
-    (small.folder / "order.py").write_text(text.replace("made(120, 1)", "made(40, 1)"), encoding="utf-8")
+    (small.folder / "order.py").write_text(text.replace("examples(120, 1)", "examples(40, 1)"), encoding="utf-8")
     with pytest.raises(UserError, match="task 'order' has 40 training examples") as caught:
         small.plan("selection=train")
     assert caught.value.problems[0].where == "selection"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness import planning as planning
-from harness.cli.suite_commands import plan_suite
+from harness.cli.plan_command import plan_suite
 from harness.planning import tuning_studies
 
 SEEDS = "teachers.base.seeds=[4, 9]"
@@ -100,7 +100,7 @@ def test_kept_tensors_are_those_of_each_teacher(small):
     assert several.gb == one.gb > 0
     shared, own = (small.plan("training.data_seed=1", *more).choices[0] for more in ((), (SEEDS,)))
     assert (own.gb, own.kept, own.teachers) == (shared.gb, shared.kept, 2)
-    assert "of each of 2 teachers kept for" in planning.keeping.told(several)
+    assert "of each of 2 teachers kept for" in planning.teacher_cache_policy.told(several)
 
 
 TUNED = ("tuning={trials: 2}", "methods=[finetune, logit_kd]")
@@ -132,7 +132,7 @@ def test_what_a_run_took_over_is_part_of_its_key(small):
 def test_the_plan_shows_the_teachers(small, capsys, override, told):
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=False)
     shown = capsys.readouterr().out
-    assert f"Teacher base is to be fine-tuned, unless the cache has it: {told}" in shown
+    assert f"Teacher base will be fine-tuned unless it is in the cache: {told}" in shown
     assert "base (seed 9)" in shown or override != SEEDS
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=True)
     (*_, last) = json.loads(capsys.readouterr().out)["teachers"]

@@ -146,12 +146,13 @@ def test_a_trial_is_a_run_of_the_row_with_the_tunings_seed(small):
     assert not keys & {job.planned.key for job in planned.runs}
 
 
-def test_plan_and_validate_tell_the_budget(small, capsys):
-    from harness.cli.suite_commands import plan_suite, validate_suite
+def test_plan_and_validate_show_the_tuning_budget(small, capsys):
+    from harness.cli.plan_command import plan_suite
+    from harness.cli.validate_command import validate_suite
 
     sets = ["tuning={trials: 3}", "teacher_cache.max_gb=0"]
     plan_suite(str(small.path), sets, [], small.folder / "results", as_json=False)
-    assert "Before that, tuning: 3 trials x 3 rows, " in capsys.readouterr().out
+    assert "Tuning before these runs: 3 trials x 3 rows: " in capsys.readouterr().out
     plan_suite(str(small.path), [], [], small.folder / "results", as_json=False)
     assert "tuning" not in capsys.readouterr().out
     validate_suite(str(small.path), sets, [])

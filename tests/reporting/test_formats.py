@@ -54,7 +54,7 @@ def test_format_option_prints_one_format_and_all_are_written(folder, name, monke
 
 def test_unknown_format_is_refused(folder, monkeypatch, capsys):
     assert run(monkeypatch, "report", folder, "--format", "jsom") == 2
-    assert "--format: there is no format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
+    assert "--format: unknown format 'jsom'; did you mean 'json'?" in capsys.readouterr().err
     assert not (folder / "leaderboard.md").exists()
 
 

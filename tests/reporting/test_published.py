@@ -318,5 +318,5 @@ def test_list_of_sources_skips_an_invalid_file_with_a_warning(plugin, capsys):
     print_list("published", [str(plugin)])
     shown = capsys.readouterr()
     assert "distilbert-readme" in shown.out
-    assert "warning: published figures 'page' are left out" in shown.err
+    assert "warning: published figures 'page' are not loaded" in shown.err
     assert f"{plugin.parent / 'page.yaml'}:3" in shown.err

@@ -54,7 +54,7 @@ def procedure(record: LatencyRecord) -> Iterator[str]:
         "at every shape, with shapes and models in random order. Backends were measured one after the other."
     )
     yield (
-        f"n: rounds. p50, p90: percentiles of the times; p90 needs at least {LEAST_FOR_P90} rounds. "
+        f"n: rounds. p50, p90: percentiles of the times; p90 needs at least {MIN_CALLS_FOR_P90} rounds. "
         f"{_p99(record)}IQR: interquartile range. Time ratio: the median over the rounds "
         f"of a model's time divided by {record.reference}'s in the same round; below 1 is faster. Its interval comes "
         "from order statistics of these ratios and assumes independent rounds. Speed-up: 1 / time ratio."
@@ -76,7 +76,7 @@ def procedure(record: LatencyRecord) -> Iterator[str]:
 def _p99(record: LatencyRecord) -> str:
     if all(timing.p99 is None for timing in record.timings):
         return ""
-    return f"p99 needs at least {LEAST_FOR_P99} rounds, so that with 99 % probability two or more exceed it. "
+    return f"p99 needs at least {MIN_CALLS_FOR_P99} rounds, so that with 99 % probability two or more exceed it. "
 
 
 def _memory(record: LatencyRecord) -> str:

@@ -1,0 +1,180 @@
+"""`harness plan`: the runs of a suite, which of them are done, and what the others cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.cli.command_setup import load_suite
+from harness.cli.stderr_warnings import warn_of_overlapping_splits
+from harness.cli.terminal_tables import print_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.planning import Estimate, Plan, RunStatus, TeacherJob
+    from harness.planning.jobs import AugmentationJob, GeneralJob
+    from harness.storage.records import PlannedRun
+    from harness.storage.store import Store
+
+
+def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
+    """Print the runs of a suite, their status, and the work that remains, as text or JSON. Trains nothing.
+
+    Raises:
+        UserError: the suite or its data are invalid, or this machine lacks the suite's device.
+    """
+    loaded = load_suite(name, overrides, plugins)
+    from harness import planning
+    from harness.resolution import resolve
+    from harness.storage.store import Store
+
+    spec = loaded.suite.spec
+    store = Store(results / spec.name)
+    planning.refuse_absent(spec.device)
+    plan = planning.build(resolve(loaded, online=True))
+    work = _remaining_work(plan, store)
+    if as_json:
+        typer.echo(json.dumps(_to_json(plan, store, work), indent=1))
+    else:
+        _print_plan(plan, store, work)
+
+
+@dataclass(frozen=True)
+class RemainingWork:
+    """The status of every run of a plan, and what is missing in the results folder and the cache."""
+
+    statuses: list[RunStatus]
+    cost: Estimate
+    augmentations: list[AugmentationJob]
+    text_stages: list[GeneralJob]
+
+
+def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
+    from harness import planning
+    from harness.execution import augmented_data, text_students
+    from harness.planning import tuning_studies
+
+    statuses = planning.status(plan, store)
+    missing = [status.job for status in statuses if not status.done]
+    studies = [study for study in tuning_studies.every(missing, plan.spec) if store.tuning(study.key) is None]
+    return RemainingWork(
+        statuses=statuses,
+        cost=planning.estimate(plan, missing, studies),
+        augmentations=[job for job in plan.augmentations(missing) if not augmented_data.is_kept(job)],
+        text_stages=[job for job in plan.generals(missing) if not text_students.is_kept(job)],
+    )
+
+
+def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
+    """The content of `harness plan --json`. `data_to_make` and `general_to_do` exist only if they are not empty."""
+    content: dict[str, object] = {
+        "suite": plan.spec.name,
+        "results": str(store.folder),
+        "to_do": asdict(work.cost),
+        "runs": [{**status.run.model_dump(), "done": status.done, "reason": status.reason} for status in work.statuses],
+    }
+    if work.augmentations:
+        content["data_to_make"] = [
+            {"task": job.data.task.name, "label": job.label, "key": job.key} for job in work.augmentations
+        ]
+    if work.text_stages:
+        content["general_to_do"] = [
+            {"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in work.text_stages
+        ]
+    content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
+    content["teacher_tensors"] = [asdict(choice) for choice in plan.choices]
+    content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
+    return content
+
+
+def _teacher_to_json(job: TeacherJob, store: Store) -> dict[str, object]:
+    done = store.teacher(job.key) is not None
+    return {"task": job.data.task.name, "name": job.row, "seed": job.spec.seed, "key": job.key, "done": done}
+
+
+def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
+    """Print a table of the runs, then what remains to be done."""
+    from harness.analysis.data_notes import overlapping
+    from harness.reporting.captions import same_runs
+
+    print_table(["task", "method", "student", "seed", "teachers", "state"], map(_status_row, work.statuses))
+    warn_of_overlapping_splits(overlapping(plan.data))
+    for note in same_runs(status.run for status in work.statuses):
+        typer.echo(f"\n{note}")
+    done = sum(status.done for status in work.statuses)
+    typer.echo(f"\n{done} of {len(work.statuses)} runs are done in {store.folder}. `harness run` trains the others.")
+    for line in _work_lines(plan, store, work):
+        typer.echo(line)
+
+
+def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
+    """What remains, a sentence for each kind of work, and which teacher outputs are cached."""
+    from harness.planning import teacher_cache_policy
+
+    yield from _training_lines(work.cost)
+    yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
+    yield from _tuning_lines(work.cost)
+    yield from _memory_lines(work.cost)
+    for choice in plan.choices:
+        yield f"Cached teacher outputs: {teacher_cache_policy.told(choice)}."
+    yield from _preparation_lines(work)
+
+
+def _status_row(status: RunStatus) -> tuple[str, str, str, int, str, str]:
+    run = status.run
+    return run.task, run.label, run.student, run.seed, _teachers(run), status.reason
+
+
+def _teachers(run: PlannedRun) -> str:
+    """The run's teachers with their seeds: ``base (seed 1), large (seed 1)``."""
+    pairs = zip(run.teachers, run.teacher_seeds, strict=True)
+    return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
+
+
+def _training_lines(cost: Estimate) -> Iterator[str]:
+    if cost.runs:
+        yield (
+            f"To do: {cost.runs} runs in {cost.cohorts} cohorts: {cost.student_steps} student steps, "
+            f"{cost.teacher_passes} teacher forward passes ({cost.teacher_passes_apart} without cohorts)."
+        )
+
+
+def _teacher_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
+    """A line for each teacher of the board that has no record. Its weights may still be in the cache."""
+    rows: dict[str, dict[int, list[str]]] = {}
+    for job in jobs:
+        rows.setdefault(job.row, {}).setdefault(job.spec.seed, []).append(job.data.task.name)
+    for row, seeds in rows.items():
+        trainings = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
+        yield f"Teacher {row} will be fine-tuned unless it is in the cache: {trainings}."
+
+
+def _tuning_lines(cost: Estimate) -> Iterator[str]:
+    if cost.trials:
+        yield (
+            f"Tuning before these runs: {cost.trials} trials x {cost.tuned_rows} rows: {cost.trial_steps} student "
+            f"steps, {cost.trial_passes} more teacher forward passes."
+        )
+
+
+def _memory_lines(cost: Estimate) -> Iterator[str]:
+    if cost.runs:
+        yield f"Memory: up to {cost.memory_gb:.1f} GB for one cohort; {cost.room_gb:.1f} GB are available."
+    if cost.memory_gb > cost.room_gb:
+        yield "One run alone does not fit: its batches are split into micro-batches where its method allows it."
+
+
+def _preparation_lines(work: RemainingWork) -> Iterator[str]:
+    if work.text_stages:
+        stages = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in work.text_stages)
+        yield f"Distilled on unlabelled text before these runs: {stages}."
+    if work.augmentations:
+        data = ", ".join(
+            f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in work.augmentations
+        )
+        yield f"Training data augmented before these runs: {data}."

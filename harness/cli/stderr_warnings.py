@@ -1,0 +1,23 @@
+"""Warnings that several commands print on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.plugin_host.host import Host
+
+
+def warn_of_broken_plugins(host: Host) -> None:
+    """Print a line for each installed plugin that could not be loaded."""
+    for plugin in host.plugins:
+        if plugin.error:
+            print(f"warning: plugin {plugin.name!r} is not loaded: {plugin.error} ({plugin.origin})", file=sys.stderr)
+
+
+def warn_of_overlapping_splits(overlaps: Sequence[str]) -> None:
+    """Print a line for each validation split that shares texts with the training split."""
+    for overlap in overlaps:
+        print(f"warning: training and validation texts overlap: {overlap}", file=sys.stderr)

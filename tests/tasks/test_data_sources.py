@@ -190,7 +190,7 @@ def test_a_new_revision_on_the_hub_is_loaded(glue, tmp_path, monkeypatch):
     labels = []
     for revision, label in (("a" * 40, 1), ("b" * 40, 0)):
         write_config(glue, "sst2", sst2_rows().assign(label=label))
-        monkeypatch.setattr("tests.hub.COMMIT", revision)
+        monkeypatch.setattr("tests.support.hub_server.COMMIT", revision)
         with serve({("dataset", "nyu-mll/glue"): glue}) as hub:
             environment = hub.environment(tmp_path / "home")
             online = client(environment, "nyu-mll/glue", "sst2")

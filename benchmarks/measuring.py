@@ -38,7 +38,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    what: str
+    what: str = Field(description="what the ratio compares")
     ratios: list[float] = Field(min_length=1, description="one per repetition")
     target: Target | None = None
 

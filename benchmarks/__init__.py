@@ -1,1 +1,1 @@
-"""What lockstep cohorts and kept teacher tensors are worth, measured: see README.md beside this file."""
+"""Benchmarks of cohorts and cached teacher outputs: see README.md in this folder."""

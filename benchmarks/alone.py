@@ -1,4 +1,4 @@
-"""The parts of a cohort, each by itself in a loop as plain as it gets: what training cannot cost less than."""
+"""The parts of a cohort (teacher passes, student steps) in plain loops: a lower bound of its training time."""
 
 from __future__ import annotations
 
@@ -20,39 +20,40 @@ from harness.training.schedule import learning_rate
 
 
 class Parts:
-    """Of the cohort of `runs`: the teacher's forward passes, and each student's steps on what the teacher said.
+    """The parts of the cohort of `runs`: teacher forward passes, and the steps of each student on teacher outputs.
 
-    Batches are made and the teacher's tensors are computed before anything is timed.
+    Batches and teacher outputs are computed on construction, so that they are not timed with the students.
     """
 
     def __init__(self, workload: Workload, runs: Sequence[Run]) -> None:
         self.workload = workload
         self.batches = workload.batches(max(run.steps for run in runs))
-        due = zip_longest(*(_stages(run) for run in runs))
+        steps = zip_longest(*(_stages(run) for run in runs))
         self.needs = [
             {need for stage, _ in filter(None, stages) for names in stage.needs.teachers for need in names}
-            for stages in due
+            for stages in steps
         ]
-        self.taught = list(self.teach())
+        self.teacher_outputs = list(self.teach())
 
     def teach(self) -> Iterator[ModelOutputs]:
-        """The teacher on every batch, for all that any run needs of it there."""
+        """Run the teacher on every batch, for the union of the outputs that the runs need."""
         for batch, needs in zip(self.batches, self.needs, strict=True):
             with torch.no_grad(), self.workload.autocast():
-                yield _read(self.workload.teacher.capture, batch, needs)
+                yield _forward(self.workload.teacher.capture, batch, needs)
 
     def train(self, run: Run) -> None:
-        """The student of a fresh run: forward, losses, backward, step, to the run's end."""
+        """Train the student of a fresh run to its end: forward, losses, backward, optimizer step."""
         settings, modules = self.workload.training, [run.student.train(), run.modules.train()]
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        given = zip(_stages(run), self.batches, self.taught, strict=False)
-        for (stage, steps), of_stage in groupby(given, key=itemgetter(0)):
+        inputs = zip(_stages(run), self.batches, self.teacher_outputs, strict=False)
+        for (stage, steps), stage_inputs in groupby(inputs, key=itemgetter(0)):
             optimizer = adamw(modules, weight_decay=settings.weight_decay)
-            for index, (_, batch, taught) in enumerate(of_stage):
+            for index, (_, batch, outputs) in enumerate(stage_inputs):
                 step = Step(stage, index, steps, 0.0, 1.0, run.modules, run.random.generator)
-                read = [taught.only(names) for names in stage.needs.teachers]
+                teachers = [outputs.only(names) for names in stage.needs.teachers]
                 with self.workload.autocast():
-                    terms = run.method.losses(step, batch, _read(run.capture, batch, stage.needs.student), read)
+                    student = _forward(run.capture, batch, stage.needs.student)
+                    terms = run.method.losses(step, batch, student, teachers)
                 weighted_sum(terms, run.method.weights(step)).backward()  # type: ignore[no-untyped-call]
                 if settings.max_grad_norm is not None:
                     clip_grad_norm_(parameters, settings.max_grad_norm)
@@ -63,12 +64,12 @@ class Parts:
 
 
 def _stages(run: Run) -> list[tuple[Stage, int]]:
-    """Of each step, with how many the stage has."""
-    return [each for each in zip(run.stages, run.lengths, strict=True) for _ in range(each[1])]
+    """For each step its stage and the number of steps of that stage."""
+    return [stage for stage in zip(run.stages, run.lengths, strict=True) for _ in range(stage[1])]
 
 
-def _read(capture: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
-    """By transformers alone where it gives all that is needed."""
+def _forward(capture: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
+    """A forward pass, without the harness's capture if logits suffice."""
     if set(needs) <= {"logits"}:
         return ModelOutputs(capture.model(**batch.inputs).logits)
     return capture.run(batch.inputs, needs, answer_mask=batch.answer_mask)

@@ -1,4 +1,4 @@
-"""Training on random batches, padded whole or in groups of similar length, and on bucketed batches."""
+"""Benchmark `batching`: training time with random, grouped and bucketed batches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.config.schema import Batching
 from harness.latency.timing_protocol import Call
 
 CLAIM = (
-    "Time of a cohort on random batches of SST-2, each padded to its longest row, over that of the same cohort with"
-    " `batching: grouped` (the same batches, in groups of similar length) and `bucketed` (other batches: of similar"
-    " length). Random and grouped have the same losses, compared before anything is timed. The notes give the share of"
-    " padding among the tokens that are computed."
+    "Time of a cohort on random batches of SST-2, each padded to its longest row, divided by that of the same cohort"
+    " with `batching: grouped` (the same batches, computed in groups of similar length) and `bucketed` (other batches,"
+    " of similar length). Before anything is timed, the losses of random and grouped are checked to be equal. The notes"
+    " give the share of padding among the computed tokens."
 )
 BASE: Batching = "random"
 
@@ -25,14 +25,14 @@ BASE: Batching = "random"
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
     data, times, rows, notes = sst2_data(options), dict[str, list[int]](), list[Row](), dict[str, float | str]()
     modes: tuple[Batching, ...] = get_args(Batching)
-    chosen = entries()[: options.runs]
+    selected = entries()[: options.runs]
     for mode in modes:
         notes[f"padding, {mode}"] = padding(Workload(options, data, batching=mode))
     for size in options.students:
         say(f"{options.teacher} -> {size}")
         check({mode: Workload(options, data, **{**CHECK, "batching": mode}) for mode in (BASE, "grouped")}, size)
         contestants = {
-            f"{size}, {mode}": partial(_training, Workload(options, data, batching=mode), chosen, size)
+            f"{size}, {mode}": partial(_training, Workload(options, data, batching=mode), selected, size)
             for mode in modes
         }
         times |= interleaved(dict[str, Contestant](contestants), options, say=say)
@@ -41,12 +41,12 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
 
 
 def row(times: Times, size: str, mode: Batching) -> Row:
-    """How many times faster than random batches."""
+    """The ratio of times, random over `mode`."""
     return Row(what=f"{size}: {BASE} / {mode}", ratios=ratios(times, [f"{size}, {BASE}"], [f"{size}, {mode}"]))
 
 
 def padding(workload: Workload) -> float:
-    """The share of padding among all tokens of the stream's first batches."""
+    """The share of padding among the computed tokens of the first batches."""
     stream = workload.stream()
     steps = [stream.at(position, workload.device) for position in range(workload.options.steps)]
     computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups(TOKENIZER_NAME))
@@ -54,7 +54,7 @@ def padding(workload: Workload) -> float:
 
 
 def check(workloads: dict[Batching, Workload], size: str) -> None:
-    """Raises `AssertionError` where a loss of the first steps differs between the workloads."""
+    """Raise `AssertionError` if a loss of the first steps differs between the workloads."""
     (entry, *_) = entries()
     (first, expected), *others = [
         (mode, workload.train(workload.runs([entry], size))[0]) for mode, workload in workloads.items()
@@ -64,5 +64,5 @@ def check(workloads: dict[Batching, Workload], size: str) -> None:
             refuse_difference(f"step {number} of {size}", point.terms, other.terms, names=(mode, first))
 
 
-def _training(workload: Workload, chosen: list[Entry], size: str) -> Call:
-    return partial(workload.train, workload.runs(chosen, size))
+def _training(workload: Workload, selected: list[Entry], size: str) -> Call:
+    return partial(workload.train, workload.runs(selected, size))

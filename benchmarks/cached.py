@@ -1,4 +1,4 @@
-"""A further seed of a suite with the teacher's tensors kept, over one that has to make them; by the engine itself."""
+"""Benchmark `cached`: another seed of a suite with a warm, cold or disabled cache of teacher outputs."""
 
 from __future__ import annotations
 
@@ -25,55 +25,55 @@ from harness.storage.records import RunRecord
 from harness.storage.store import Store
 
 CLAIM = (
-    "Time of a further seed of a suite on SST-2's real lengths, from its plan to its records, with a cold cache of"
-    " teacher tensors (which it fills) or with none (the teacher runs beside the students), over that with a warm one."
-    " The fine-tuned teacher and the tokens are in the cache throughout."
+    "Time of another seed of a suite on SST-2, from plan to records, with a cold cache of teacher outputs (which it"
+    " fills) or without one (the teacher runs with the students), divided by the time with a warm cache. The fine-tuned"
+    " teacher and the tokenized data are cached in all cases."
 )
 COLD, WARM, NONE = "cold", "warm", "none"
 FIRST, FURTHER = 1, 2
-"""Seeds: the one that fills the cache, and the one that is timed."""
+"""Seeds: the one that fills the cache, and the timed one."""
 
 
 class Suite:
-    """A suite of one task in a folder of its own, and its store."""
+    """A suite of one task with its folder and store."""
 
-    def __init__(self, folder: Path, options: Options, size: str, chosen: Sequence[Entry]) -> None:
+    def __init__(self, folder: Path, options: Options, size: str, selected: Sequence[Entry]) -> None:
         self.path = folder / "cached.yaml"
         self.store = Store(folder / "results")
         self.host = Host.create()
-        self.path.write_text(yaml.safe_dump(described(options, size, chosen)), encoding="utf-8")
+        self.path.write_text(yaml.safe_dump(suite_file(options, size, selected)), encoding="utf-8")
 
-    def planned(self, seed: int, *, keep: bool = True) -> planning.Plan:
-        """Without results of runs, as if they had never been."""
+    def planned(self, seed: int, *, cache: bool = True) -> planning.Plan:
+        """Delete all results of runs and plan the suite for one seed."""
         shutil.rmtree(self.store.folder / "runs", ignore_errors=True)
-        overrides = [f"seeds=[{seed}]", *([] if keep else ["teacher_cache.max_gb=0"])]
+        overrides = [f"seeds=[{seed}]", *([] if cache else ["teacher_cache.max_gb=0"])]
         return planning.build(resolve(load(str(self.path), overrides=overrides), online=True))
 
     def execute(self, planned: planning.Plan) -> list[RunRecord]:
-        """The records of its runs. Raises `RuntimeError` where one failed."""
+        """Run the plan and return its records. Raises `RuntimeError` if a run failed."""
         for record in local_engine.execute(planned, self.store, self.host).failed:
             raise RuntimeError(f"{record.label}: {record.error}")
         return self.store.records()
 
-    def warmed(self) -> None:
-        """The teacher is trained, and its tensors are kept."""
+    def warm_up(self) -> None:
+        """Train the teacher and cache its outputs, unless this is done."""
         if not teacher_cache.root().exists():
             self.execute(self.planned(FIRST))
 
     def check(self) -> None:
-        """Raises `RuntimeError` if a further seed runs the teacher, or gives other results with a warm cache."""
+        """Raise `RuntimeError` if another seed runs the teacher despite a warm cache, or changes losses by using it."""
         shutil.rmtree(teacher_cache.root(), ignore_errors=True)
         cold = self.execute(self.planned(FURTHER))
         planned = self.planned(FURTHER)
         warm = self.execute(planned)
         if any(record.cost.teacher_forwards for record in warm):
-            raise RuntimeError(f"the teacher ran beside a warm cache: {'; '.join(map(str, planned.choices))}")
+            raise RuntimeError(f"the teacher ran despite a warm cache: {'; '.join(map(str, planned.choices))}")
         if [record.losses for record in cold] != [record.losses for record in warm]:
-            raise RuntimeError("losses with a cold cache and a warm one differ")
+            raise RuntimeError("losses with a cold and a warm cache differ")
 
 
-def described(options: Options, size: str, chosen: Sequence[Entry]) -> dict[str, Any]:
-    """The suite file. Its teacher takes one step: what it has learnt changes no speed."""
+def suite_file(options: Options, size: str, selected: Sequence[Entry]) -> dict[str, Any]:
+    """The contents of the suite file. The teacher trains for one step, because its quality does not affect speed."""
     batch, rows = options.batch, options.steps * options.batch
     return {
         "name": "cached",
@@ -81,7 +81,7 @@ def described(options: Options, size: str, chosen: Sequence[Entry]) -> dict[str,
         "sources": {"glue": options.data},
         "teachers": {"base": {"architecture": sizes(options.teacher), "epochs": 1e-6}},
         "students": {size: sizes(size)},
-        "methods": [{entry.method.name: {"label": entry.label, **entry.options}} for entry in chosen],
+        "methods": [{entry.method.name: {"label": entry.label, **entry.options}} for entry in selected],
         "training": {
             "epochs": 1.0,
             "batch_size": batch,
@@ -95,7 +95,7 @@ def described(options: Options, size: str, chosen: Sequence[Entry]) -> dict[str,
 
 
 def rows(times: Times, name: str) -> list[Row]:
-    """Of one suite."""
+    """The rows of one suite."""
     return [
         Row(what=f"{name}: {other} / warm", ratios=ratios(times, [f"{name}: {other}"], [f"{name}: {WARM}"]))
         for other in (COLD, NONE)
@@ -103,39 +103,39 @@ def rows(times: Times, name: str) -> list[Row]:
 
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
-    times, found, several = dict[str, list[int]](), list[Row](), entries()[: options.runs]
+    times, table, several = dict[str, list[int]](), list[Row](), entries()[: options.runs]
     for size in options.students:
-        for what, chosen in {"1 run on logits": several[:1], f"{len(several)} runs": several}.items():
-            name = f"{options.teacher} -> {size}, {what}"
+        for description, selected in {"1 run on logits": several[:1], f"{len(several)} runs": several}.items():
+            name = f"{options.teacher} -> {size}, {description}"
             say(name)
-            with _own_cache() as folder:
-                suite = Suite(folder, options, size, chosen)
+            with _temporary_cache() as folder:
+                suite = Suite(folder, options, size, selected)
                 suite.check()
                 times |= interleaved(contestants(suite, name), options, say=say)
-            found += rows(times, name)
-    return Measured(CLAIM, found, times)
+            table += rows(times, name)
+    return Measured(CLAIM, table, times)
 
 
 def contestants(suite: Suite, name: str) -> dict[str, Contestant]:
-    """The same seed with each state of the cache."""
+    """The same seed with each state of the cache, by name."""
 
     def cold() -> Call:
         shutil.rmtree(teacher_cache.root(), ignore_errors=True)
         return partial(suite.execute, suite.planned(FURTHER))
 
     def warm() -> Call:
-        suite.warmed()
+        suite.warm_up()
         return partial(suite.execute, suite.planned(FURTHER))
 
     def none() -> Call:
-        return partial(suite.execute, suite.planned(FURTHER, keep=False))
+        return partial(suite.execute, suite.planned(FURTHER, cache=False))
 
     return {f"{name}: {COLD}": cold, f"{name}: {WARM}": warm, f"{name}: {NONE}": none}
 
 
 @contextmanager
-def _own_cache() -> Iterator[Path]:
-    """A folder, and the harness's cache in it."""
+def _temporary_cache() -> Iterator[Path]:
+    """A temporary folder that also contains the cache of the harness."""
     before = os.environ.get("HARNESS_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HARNESS_CACHE"] = str(Path(folder) / "cache")

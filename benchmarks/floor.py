@@ -1,4 +1,4 @@
-"""A cohort's wall time over the sum of its parts, measured alone."""
+"""Benchmark `floor`: the time of a cohort against the sum of its parts measured alone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from benchmarks.workload import Entry, Workload, entries, fixed_length_data
 from harness.latency.timing_protocol import Call
 
 CLAIM = (
-    "Wall time of a cohort over the sum of its parts measured alone: the teacher's forward passes, and each student's"
-    " forward, losses, backward and optimiser step in a plain loop. What is above 1 is the harness's own."
+    "Time of a cohort divided by the sum of its parts measured alone: the teacher's forward passes, and each student's"
+    " forward, losses, backward and optimizer step in a plain loop. The excess over 1 is the overhead of the harness."
 )
 MOST = 1.10
 
 
 def cohorts(runs: int) -> dict[str, list[Entry]]:
-    """Of one method that needs logits alone, so that transformers and torch do all of the parts; and of several
-    methods, whose own losses and captured tensors are among the parts."""
+    """A cohort of one method that needs only logits, so that its parts need nothing of the harness, and a cohort of
+    several methods, whose losses and captured outputs are part of the parts."""
     several = entries()
     return {
         f"{runs} runs on logits": [several[0]] * runs,
@@ -29,7 +29,7 @@ def cohorts(runs: int) -> dict[str, list[Entry]]:
 
 
 def row(times: Times, name: str, options: Options) -> Row:
-    """Of the cohort `name`, whose parts' names begin with its own."""
+    """The row of the cohort `name`. The names of its parts start with ``name: ``."""
     target: Target | None = ("at most", MOST) if options.expected else None
     parts = [part for part in times if part.startswith(f"{name}: ")]
     return Row(what=f"{name}: together / alone", ratios=ratios(times, [name], parts), target=target)
@@ -38,26 +38,26 @@ def row(times: Times, name: str, options: Options) -> Row:
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
     workload, times, rows = Workload(options, fixed_length_data(options)), dict[str, list[int]](), list[Row]()
     for size in options.students:
-        for what, chosen in cohorts(options.runs).items():
-            name = f"{size}, {what}"
+        for description, members in cohorts(options.runs).items():
+            name = f"{size}, {description}"
             say(name)
-            times |= interleaved(contestants(workload, name, chosen, size), options, say=say)
+            times |= interleaved(contestants(workload, name, members, size), options, say=say)
             rows.append(row(times, name, options))
     return Measured(CLAIM, rows, times)
 
 
-def contestants(workload: Workload, name: str, chosen: Sequence[Entry], size: str) -> dict[str, Contestant]:
-    """The cohort, and its parts."""
-    parts = Parts(workload, workload.runs(chosen, size))
+def contestants(workload: Workload, name: str, members: Sequence[Entry], size: str) -> dict[str, Contestant]:
+    """The cohort and its parts, by name."""
+    parts = Parts(workload, workload.runs(members, size))
 
     def student(entry: Entry, seed: int) -> Call:
         return partial(parts.train, workload.run(entry, size, seed))
 
     return {
-        name: lambda: partial(workload.train, workload.runs(chosen, size)),
+        name: lambda: partial(workload.train, workload.runs(members, size)),
         f"{name}: teacher": lambda: lambda: [None for _ in parts.teach()],
         **{
             f"{name}: student {number}": partial(student, entry, workload.options.seed + number - 1)
-            for number, entry in enumerate(chosen, start=1)
+            for number, entry in enumerate(members, start=1)
         },
     }

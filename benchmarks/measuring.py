@@ -1,4 +1,4 @@
-"""Interleaved repetitions, ratios with their spread, and the files that hold them."""
+"""Interleaved timing, ratios with intervals, and the result files of benchmarks."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ from harness.storage.latency_records import median_interval
 from harness.storage.records import Provenance
 
 Contestant = Callable[[], Call]
-"""Makes all that a call needs, untimed, and returns the call."""
+"""Prepares a call (untimed) and returns it."""
 
 Times = Mapping[str, Sequence[int]]
-"""Nanoseconds of each contestant, by repetition."""
-
+"""Contestant -> nanoseconds per repetition."""
 
 Target = tuple[Literal["at least", "at most"], float]
 
 
 class Row(BaseModel):
-    """A ratio of times that were taken in the same repetitions, and what it is expected to be."""
+    """A ratio of times, one value per repetition, with the expected value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    what: str
-    ratios: list[float] = Field(min_length=1, description="one for each repetition")
+    what: str = Field(description="what the ratio compares")
+    ratios: list[float] = Field(min_length=1, description="one per repetition")
     target: Target | None = None
 
     @property
@@ -49,7 +48,7 @@ class Row(BaseModel):
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is as expected; None where nothing is."""
+        """Whether the median meets the target; None without a target."""
         if self.target is None:
             return None
         side, value = self.target
@@ -70,7 +69,7 @@ class Row(BaseModel):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a benchmark found, its claim in words."""
+    """The rows and times of a benchmark, with a description of the ratios."""
 
     claim: str
     rows: Sequence[Row]
@@ -79,7 +78,7 @@ class Measured:
 
 
 class Result(BaseModel):
-    """All that a benchmark measured, and where."""
+    """The result file of a benchmark: rows, times, options and provenance."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,13 +88,13 @@ class Result(BaseModel):
     rows: list[Row]
     nanoseconds: dict[str, list[int]]
     notes: dict[str, float | str] = Field(default_factory=dict)
-    load: float | None = Field(description="processes that wanted to run when it began, a mean over one minute")
+    load: float | None = Field(description="load average over one minute at the start")
     provenance: Provenance
 
     def markdown(self) -> str:
-        """The ratios as a table, under what they were measured with."""
+        """The result as markdown: machine, versions and options, then the table of ratios."""
         origin, hardware = self.provenance, self.provenance.hardware
-        commit = f"{(origin.git_commit or 'unknown')[:12]}{', changed since' if origin.git_dirty else ''}"
+        commit = f"{(origin.git_commit or 'unknown')[:12]}{' (modified)' if origin.git_dirty else ''}"
         about = [
             f"{hardware.name} ({hardware.device}), threads: {hardware.threads}, cores: {hardware.cores}",
             f"load before: {self.load}",
@@ -112,7 +111,7 @@ class Result(BaseModel):
         return "\n".join([f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""])
 
     def write(self, folder: Path) -> list[Path]:
-        """`<benchmark>-<students>.json` and `.md` in `folder`, which is made: other students take no one's place."""
+        """Write `<benchmark>-<students>.json` and `.md` to `folder`, which is created if necessary."""
         folder.mkdir(parents=True, exist_ok=True)
         name = "-".join([self.benchmark, *self.options.students])
         json, table = (folder / f"{name}.{ending}" for ending in ("json", "md"))
@@ -128,33 +127,33 @@ def interleaved(
     say: Callable[[str], None] = lambda line: None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, list[int]]:
-    """Time every contestant once a repetition, in a random order, after one round that does not count.
+    """Time every contestant once per repetition, in random order, after a warm-up round.
 
-    What disturbs the machine meets all that are compared. Garbage is collected before each call and never in it.
+    So disturbances of the machine affect all contestants alike. Garbage is collected before each call, not during it.
     """
 
-    def finished(call: Call) -> None:
+    def run(call: Call) -> None:
         call()
         machine.synchronize(torch.device(options.device))
 
-    draw = random.Random(options.seed)
+    generator = random.Random(options.seed)
     times: dict[str, list[int]] = {name: [] for name in contestants}
-    with _old_objects_left_alone():
+    with _frozen_objects():
         for number in range(options.repetitions + 1):
             say(f"repetition {number} of {options.repetitions}" if number else "warm-up")
-            for name in draw.sample(list(contestants), len(contestants)):
+            for name in generator.sample(list(contestants), len(contestants)):
                 call = contestants[name]()
                 gc.collect()
-                nanoseconds = timed(partial(finished, call), clock)
-                del call  # what it held makes room for the next
+                nanoseconds = timed(partial(run, call), clock)
+                del call  # frees its memory before the next one
                 if number:
                     times[name].append(nanoseconds)
     return times
 
 
 @contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    """By collections inside, which would walk the million objects of the imported packages each time."""
+def _frozen_objects() -> Iterator[None]:
+    """Exempt existing objects from garbage collection: there are a million of imported packages."""
     gc.collect()
     gc.freeze()
     try:
@@ -164,8 +163,8 @@ def _old_objects_left_alone() -> Iterator[None]:
 
 
 def ratios(times: Times, above: Sequence[str], below: Sequence[str]) -> list[float]:
-    """Of each repetition: the sum of the times `above` over that of those `below`."""
-    sums = [[sum(of) for of in zip(*(times[name] for name in names), strict=True)] for names in (above, below)]
+    """For each repetition: the sum of the times of `above` divided by that of `below`."""
+    sums = [[sum(row) for row in zip(*(times[name] for name in names), strict=True)] for names in (above, below)]
     return [one / other for one, other in zip(*sums, strict=True)]
 
 
@@ -175,7 +174,7 @@ def result(
     measure: Callable[[Options, Callable[[str], None]], Measured],
     say: Callable[[str], None],
 ) -> Result:
-    """Measure, on a machine that is held as still as a process can."""
+    """Run `measure` under stable conditions, and add provenance."""
     started, load, (commit, dirty) = provenance.now(), machine.load(), provenance.git()
     with machine.stable_conditions(options.threads):
         measured, hardware = measure(options, say), provenance.hardware(options.device)

@@ -1,4 +1,4 @@
-"""Sizes and lengths of a measurement."""
+"""Options of the benchmarks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from harness.config.schema import DEVICE
 
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
-"""A BERT of so many layers and so wide: ``12x768``."""
+"""Layers x width of a BERT: ``12x768``."""
 
 Count = Annotated[int, Field(gt=0)]
 
 
 class Options(BaseModel):
-    """What a user can set: see `python -m benchmarks --help`."""
+    """Options of the command line: see `python -m benchmarks --help`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,5 +35,5 @@ class Options(BaseModel):
 
     @property
     def expected(self) -> bool:
-        """Whether these are the sizes that ratios are expected of."""
+        """Whether the sizes are those for which expected ratios are defined."""
         return (self.teacher, self.runs, self.length) == ("12x768", 6, 128)

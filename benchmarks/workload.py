@@ -1,4 +1,4 @@
-"""Data, models, runs and cohorts to measure, as the engine would make them of a suite."""
+"""Data, models, runs and cohorts of the benchmarks, as the engine would create them from a suite."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from harness.training.run import Run
 TOKENIZER_NAME = "the benchmark's tokenizer"
 HEADS = 12
 FFN = {312: 1200}
-"""Of TinyBERT's 4 x 312 (Jiao et al. 2020, section 4.1); else four times the width, as BERT has it."""
+"""FFN size of TinyBERT's 4 x 312 (Jiao et al. 2020, section 4.1). Other widths have four times the width, like BERT."""
 
 WORDS = [f"word{number}" for number in range(1000)]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the board: a method with options."""
+    """A method with options and a label."""
 
     label: str
     method: type[Method]
@@ -47,9 +47,9 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Six methods that learn from one teacher and fit students of any width."""
+    """Six methods that need one teacher and support students of any width."""
     methods = Host.create().methods
-    chosen: list[tuple[str, dict[str, Any]]] = [
+    selected: list[tuple[str, dict[str, Any]]] = [
         ("logit_kd", {}),
         ("tinybert", {}),
         ("minilm", {}),
@@ -57,33 +57,37 @@ def entries() -> list[Entry]:
         ("mt_bert", {"cofinetune": False}),
         ("tinybert", {"attention_loss": "kl"}),
     ]
-    return [Entry("-".join([name, *map(str, options.values())]), methods[name], options) for name, options in chosen]
+    return [Entry("-".join([name, *map(str, options.values())]), methods[name], options) for name, options in selected]
 
 
 def sizes(size: str) -> dict[str, int]:
-    """Of a BERT, in a suite's words. Raises `UserError` for a width that the heads cannot share."""
+    """``4x312`` as architecture of a suite. Raises `UserError` if the width is not divisible by the number of heads."""
     layers, width = map(int, size.split("x"))
     if width % HEADS:
-        raise UserError(f"{size}: a width of {width} cannot be split among {HEADS} heads")
+        raise UserError(f"{size}: the width must be divisible by {HEADS}, the number of heads; found {width}")
     return {"layers": layers, "hidden": width, "heads": HEADS, "ffn": FFN.get(width, 4 * width)}
 
 
 def fixed_length_data(options: Options) -> TokenizedTask:
-    """As many examples as the steps take, all of the same length."""
+    """As many examples as the steps need, all with `length` tokens."""
     from datasets import Dataset
 
-    draw, count = random.Random(options.seed), options.steps * options.batch
-    texts = [" ".join(draw.choices(WORDS, k=options.length - 2)) for _ in range(count)]  # and [CLS], [SEP]
+    generator, count = random.Random(options.seed), options.steps * options.batch
+    texts = [" ".join(generator.choices(WORDS, k=options.length - 2)) for _ in range(count)]  # plus [CLS], [SEP]
     columns = {"id": [str(i) for i in range(count)], "text": texts, "label": [i % 2 for i in range(count)]}
     return _encoded(Dataset.from_dict(columns), tokenizers.whole_word(WORDS), options.length)
 
 
 def sst2_data(options: Options) -> TokenizedTask:
-    """As many training examples of SST-2 as the steps take, a sample of all."""
+    """A random sample of the training split of SST-2, of the size that the steps need.
+
+    Raises:
+        UserError: the training split is too small.
+    """
     dataset = Host.create().tasks["sst2"].load(options.data).train
     count = options.steps * options.batch
     if len(dataset) < count:
-        raise UserError(f"{options.data} has {len(dataset)} training examples; {count} are needed: take fewer --steps")
+        raise UserError(f"{options.data} has {len(dataset)} training examples, {count} are needed; use fewer --steps")
     if options.tokenizer is None:
         tokenizer = tokenizers.whole_word(dataset["text"])
     else:
@@ -98,19 +102,19 @@ def _encoded(dataset: Any, tokenizer: Any, length: int) -> TokenizedTask:
 
 
 class Workload:
-    """What is trained on `data`: a random teacher and random students, whose speed is that of trained ones."""
+    """A teacher and students with random weights, which train on `data` as fast as trained ones."""
 
     def __init__(self, options: Options, data: TokenizedTask, *, dropout: float = 0.1, **training: Any) -> None:
         self.options = options
         self.data = data
         self.dropout = dropout
         self.device = torch.device(options.device)
-        usual = {"epochs": 1.0, "batch_size": options.batch, "warmup_ratio": 0.0, "checkpoint_every": None}
-        settings = {**usual, **training}
+        defaults = {"epochs": 1.0, "batch_size": options.batch, "warmup_ratio": 0.0, "checkpoint_every": None}
+        settings = {**defaults, **training}
         self.training = TrainingSpec(**{"precision": options.precision, **settings})
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Of a forward pass and its losses, as a run does them."""
+        """The autocast context of a run, for forward passes and losses."""
         return precision.autocast(self.training, self.device)
 
     def stream(self) -> BatchStream:
@@ -122,7 +126,7 @@ class Workload:
         )
 
     def model(self, size: str, seed: int, **settings: Any) -> PreTrainedModel:
-        """A classifier of that size, in eval mode; always the same for the same arguments."""
+        """A classifier with random weights, in eval mode. Equal arguments give equal weights."""
         numbers = sizes(size)
         config = BertConfig(
             num_hidden_layers=numbers["layers"],
@@ -140,7 +144,7 @@ class Workload:
         return Teacher("teacher", self.model(self.options.teacher, seed=0), TOKENIZER_NAME, self.device)
 
     def runs(self, entries: Sequence[Entry], size: str) -> list[Run]:
-        """Of each entry, from weights of its own."""
+        """One run per entry, with consecutive seeds."""
         return [self.run(entry, size, seed) for seed, entry in enumerate(entries, start=self.options.seed)]
 
     def run(self, entry: Entry, size: str, seed: int) -> Run:
@@ -166,7 +170,7 @@ class Workload:
         )
 
     def _student(self, size: str, seed: int) -> PreTrainedModel:
-        """Copied, which is faster than to draw it again."""
+        """A copy of the student; copying is faster than initializing."""
         if (size, seed) not in self._students:
             self._students[size, seed] = self.model(size, seed)
         return copy.deepcopy(self._students[size, seed])
@@ -176,21 +180,24 @@ class Workload:
         return {}
 
     def batches(self, steps: int) -> list[Batch]:
-        """The first of the stream, each padded to its longest row."""
+        """The first batches of the stream, each padded to its longest row."""
         stream = self.stream()
         return [stream.at(position, self.device).whole(TOKENIZER_NAME) for position in range(steps)]
 
     def train(self, runs: Sequence[Run]) -> list[list[LossPoint]]:
-        """Side by side, to the end; what each logged. Raises `RuntimeError` where one failed, or memory did not suffice
-        for all at once."""
+        """Train the runs as one cohort and return the loss history of each.
+
+        Raises:
+            RuntimeError: a run failed, or memory did not suffice for all runs at once.
+        """
         cohort = Cohort(self.stream(), {self.teacher.name: self.teacher}, runs, self.device)
-        for run in cohort.train(stop=lambda: False, checkpoint=_keep_nothing):
+        for run in cohort.train(stop=lambda: False, checkpoint=_no_checkpoint):
             if run.error:
                 raise RuntimeError(f"{run.id.key}: {run.error}")
         if cohort.apart:
-            raise RuntimeError("memory does not suffice for the cohort: take fewer runs, or a smaller batch")
+            raise RuntimeError("out of memory: use fewer --runs or a smaller --batch")
         return [run.history for run in runs]
 
 
-def _keep_nothing(run: Run) -> None:
-    """Nothing is interrupted here."""
+def _no_checkpoint(run: Run) -> None:
+    """Benchmarks are not resumed."""

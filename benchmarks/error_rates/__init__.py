@@ -1,1 +1,1 @@
-"""Error rates, power and coverage of a board's statistics, by simulation of predictions whose truth is known."""
+"""Simulates error rates, power and coverage of the statistics of a board, with known true scores."""

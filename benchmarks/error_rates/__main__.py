@@ -1,4 +1,4 @@
-"""`python -m benchmarks.error_rates`: the tables of docs/results.md, by simulation; the defaults take hours."""
+"""`python -m benchmarks.error_rates`: simulates the tables of docs/results.md. The defaults take hours."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SPREADS = (0.02, 0.1, 0.3, 0.5)
 
 
 def run(
-    boards: Annotated[int, typer.Option(help="simulated boards of each regime")] = 1000,
-    times: Annotated[int, typer.Option(help="simulated rows of each regime of the coverage")] = 1000,
-    seed: Annotated[int, typer.Option(help="of all simulations")] = 1,
+    boards: Annotated[int, typer.Option(help="simulated boards per regime")] = 1000,
+    times: Annotated[int, typer.Option(help="simulated rows per regime of the coverage table")] = 1000,
+    seed: Annotated[int, typer.Option(help="seed of all simulations")] = 1,
 ) -> None:
-    """Print the tables as markdown, line by line as they are computed."""
+    """Print the tables as markdown, line by line."""
     for line in (*_error_table(boards, seed), "", *_coverage_table(times, seed)):
         print(line, flush=True)
 
@@ -32,16 +32,16 @@ def _error_table(boards: int, seed: int) -> Iterator[str]:
     for seeds, methods, tasks in product(SEEDS, METHODS, TASKS):
         generator = np.random.default_rng([seed, seeds, methods, tasks])
         equal, unequal = (
-            [errors(each, Board.normal, boards, generator) for each in regimes(seeds, methods, tasks, unequal=unequal)]
+            [errors(b, Board.normal, boards, generator) for b in regimes(seeds, methods, tasks, unequal=unequal)]
             for unequal in (False, True)
         )
-        shown = [each for each in regimes(seeds, methods, tasks, unequal=False) if each.shared]
-        powers = [power(each, Board.normal, max(1, boards // 4), generator) for each in shown]
+        shared = [board for board in regimes(seeds, methods, tasks, unequal=False) if board.shared]
+        powers = [power(board, Board.normal, max(1, boards // 4), generator) for board in shared]
         cells = (
-            f"{np.mean([each.pairs for each in equal]):.1%}, {max(each.pairs for each in equal):.1%}",
-            f"{max(each.pairs for each in unequal):.1%}",
-            f"{max(each.group for each in (*equal, *unequal)):.1%}",
-            ", ".join(f"{each:.0%}" for each in powers),
+            f"{np.mean([rates.pairs for rates in equal]):.1%}, {max(rates.pairs for rates in equal):.1%}",
+            f"{max(rates.pairs for rates in unequal):.1%}",
+            f"{max(rates.group for rates in (*equal, *unequal)):.1%}",
+            ", ".join(f"{value:.0%}" for value in powers),
         )
         yield f"| {seeds} | {methods} | {tasks} | {' | '.join(cells)} |"
 
@@ -51,8 +51,8 @@ def _coverage_table(times: int, seed: int) -> Iterator[str]:
     yield "|:--|--:|:--|"
     for (kind, metric), seeds in product(METRICS, SEEDS):
         generator = np.random.default_rng([seed, seeds])
-        found = [coverage(Row(kind, metric, seeds, spread), times, generator) for spread in SPREADS]
-        yield f"| {metric} | {seeds} | {', '.join(f'{held:.1%} at {ratio:.1f}' for held, ratio in found)} |"
+        results = [coverage(Row(kind, metric, seeds, spread), times, generator) for spread in SPREADS]
+        yield f"| {metric} | {seeds} | {', '.join(f'{covered:.1%} at {ratio:.1f}' for covered, ratio in results)} |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Family-wise error and power of the groups, and coverage of the intervals."""
+"""Family-wise error and power of top groups, and coverage of intervals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.analysis.score_intervals import interval
 from harness.analysis.top_groups import compare, top_group
 
 RATIOS = (0.2, 1.0, 5.0, 10.0)
-"""Seeds' standard deviation over the examples'."""
+"""Standard deviation of seed effects over that of example effects."""
 
 SHARED = (0.8, 0.0)
-"""Shares of the example effects that a method's seeds share."""
+"""Shares of the example effects that all seeds of a method share."""
 
 AHEAD = 5.0
-"""The difference whose power is told, in standard deviations of a single score."""
+"""The difference for which power is computed, in standard deviations of a single score."""
 
 METRICS = (
     ("classification", "accuracy"),
@@ -32,17 +32,17 @@ METRICS = (
     ("qa", "exact"),
 )
 
-Table = Callable[[Board, np.random.Generator], dict[str, list[Sample]]]
+Simulate = Callable[[Board, np.random.Generator], dict[str, list[Sample]]]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of simulated boards.
+    """Family-wise error rates over simulated boards.
 
     Attributes:
-        pairs: some two equal methods are told apart.
-        group: an equal method is left out of the top group.
-        boards: how many were simulated.
+        pairs: share of boards on which some pair of equal methods differs significantly.
+        group: share of boards on which an equal method is outside of the top group.
+        boards: number of simulated boards.
     """
 
     pairs: float
@@ -50,48 +50,48 @@ class Errors:
     boards: int
 
     @property
-    def sure(self) -> float:
-        """The one-sided 95 % Monte Carlo bound of a rate of 0.05 in so many boards."""
+    def bound(self) -> float:
+        """The one-sided 95 % Monte Carlo bound of an error rate of 0.05."""
         return 0.05 + 1.645 * math.sqrt(0.05 * 0.95 / self.boards)
 
 
-def errors(board: Board, table: Table, boards: int, generator: np.random.Generator) -> Errors:
+def errors(board: Board, simulate: Simulate, boards: int, generator: np.random.Generator) -> Errors:
     """Family-wise error rates of equal methods."""
     pairs = group = 0
     for _ in range(boards):
-        made = table(board, generator)
-        found = compare("student", made)
-        best = max(made, key=lambda label: sum(sample.mean for sample in made[label]))
-        pairs += any(each.distinguished for each in found)
-        group += len(top_group(best, found)) < board.methods
+        rows = simulate(board, generator)
+        comparisons = compare("student", rows)
+        best = max(rows, key=lambda label: sum(sample.mean for sample in rows[label]))
+        pairs += any(pair.distinguished for pair in comparisons)
+        group += len(top_group(best, comparisons)) < board.methods
     return Errors(pairs / boards, group / boards, boards)
 
 
-def power(board: Board, table: Table, boards: int, generator: np.random.Generator) -> float:
-    """How many of the pairs of a method that is `AHEAD` and another are told apart."""
+def power(board: Board, simulate: Simulate, boards: int, generator: np.random.Generator) -> float:
+    """The share of significant differences between a method that is `AHEAD` and the other methods."""
     ahead = replace(board, ahead=AHEAD * (1 + board.ratio**2) ** 0.5)
-    told = 0
+    detected = 0
     for _ in range(boards):
-        found = compare("student", table(ahead, generator))
-        told += sum(each.distinguished for each in found if "0" in each.labels)
-    return told / boards / (board.methods - 1)
+        comparisons = compare("student", simulate(ahead, generator))
+        detected += sum(pair.distinguished for pair in comparisons if "0" in pair.labels)
+    return detected / boards / (board.methods - 1)
 
 
 def regimes(seeds: int, methods: int, tasks: int, *, unequal: bool) -> Iterator[Board]:
-    """All ratios, with example effects that are shared and such that are drawn anew."""
+    """Boards with all ratios, and with example effects that are shared by the seeds or not."""
     for ratio, shared in product(RATIOS, SHARED):
         yield Board(methods, seeds, tasks, ratio, shared, unequal=unequal)
 
 
 def coverage(row: Row, times: int, generator: np.random.Generator, examples: int = EXAMPLES) -> tuple[float, float]:
-    """The share of 95 % intervals that hold the truth, and the ratio of the seeds' and the examples' spread."""
+    """The coverage of 95 % intervals, and the ratio of the standard deviations over seeds and over examples."""
     scorer = Scorer(row.kind, row.metric, examples)
     truth, spread = row.truth(generator)
-    held, of_examples = 0, []
+    covered, example_spreads = 0, []
     for _ in range(times):
-        (sample,) = scorer.samples([row.answers(examples, generator)])
+        (sample,) = scorer.samples([row.predictions(examples, generator)])
         low, high = interval(sample)
-        held += low is not None and high is not None and low <= truth <= high
+        covered += low is not None and high is not None and low <= truth <= high
         if sample.draws is not None:
-            of_examples.append(sample.draws.std(axis=0).mean())
-    return held / times, spread / float(np.mean(of_examples))
+            example_spreads.append(sample.draws.std(axis=0).mean())
+    return covered / times, spread / float(np.mean(example_spreads))

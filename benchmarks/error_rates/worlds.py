@@ -1,10 +1,10 @@
-"""Simulated predictions with known truth, and the samples that a report makes of them.
+"""Simulates predictions with known true scores, and computes samples from them as a report does.
 
 A run answers an example correctly (or with a residual) by a latent normal variable
 
     skill + seed effect + example effect shared by a method's seeds + example effect drawn anew for each seed,
 
-so that population scores have closed forms. Scores and resampled scores are those of
+so population scores have closed forms. Scores and resampled scores are computed by
 `harness.analysis.resampled_metrics`.
 """
 
@@ -27,57 +27,57 @@ from harness.analysis.student_t import Floats
 Generator = np.random.Generator
 
 EXAMPLES = 1000
-"""Of a task."""
+"""Number of examples of a task."""
 
 
 def normal_cdf(x: Floats) -> Floats:
-    """Of the standard normal distribution."""
-    found: Floats = np.vectorize(NormalDist().cdf, otypes=[float])(x)
-    return found
+    """The distribution function of the standard normal distribution."""
+    cdf: Floats = np.vectorize(NormalDist().cdf, otypes=[float])(x)
+    return cdf
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """What turns answers into samples: a metric's form and fixed resamples of `examples` examples."""
+    """Computes samples from predictions, with fixed resamples of `examples` examples."""
 
     kind: str
     metric: str
     examples: int
     number: int = 300
+    """Number of resamples."""
 
     @cached_property
-    def form(self) -> ResampledMetric:
+    def resampled_metric(self) -> ResampledMetric:
         return RESAMPLED_METRICS[self.kind, self.metric][0]
 
     @cached_property
-    def drawn(self) -> Resamples:
-        """The resamples, and after them the examples as they are."""
-        made = resamples(self.examples, self.number, np.random.default_rng(1))
-        return Resamples(np.vstack([made.counts, np.ones_like(made.counts[:1])]), made.block)
+    def resamples(self) -> Resamples:
+        """The resamples, followed by the original examples."""
+        drawn = resamples(self.examples, self.number, np.random.default_rng(1))
+        return Resamples(np.vstack([drawn.counts, np.ones_like(drawn.counts[:1])]), drawn.block)
 
     def samples(self, rows: Sequence[Sequence[Predictions]]) -> list[Sample]:
-        """One sample for each row, whose answers are by seed; on the board's scale."""
-        scores = self.form.scores([answers for row in rows for answers in row], self.drawn)
+        """One sample per row, on the scale of a board. A row has one entry of predictions per seed."""
+        scores = self.resampled_metric.scores([run for row in rows for run in row], self.resamples)
         scores = scores * (1 if self.kind == "qa" else 100)
-        found, place = [], 0
+        samples, first = [], 0
+        bounds = (100 * self.resampled_metric.lowest, 100.0)
         for row in rows:
-            own = scores[:, place : place + len(row)]
-            place += len(row)
-            found.append(
-                Sample(tuple(range(len(row))), own[-1], own[:-1], self.examples, (100 * self.form.lowest, 100.0))
-            )
-        return found
+            row_scores = scores[:, first : first + len(row)]
+            first += len(row)
+            samples.append(Sample(tuple(range(len(row))), row_scores[-1], row_scores[:-1], self.examples, bounds))
+        return samples
 
 
 @dataclass(frozen=True)
 class Board:
-    """Methods on several tasks, whose true averages are equal (but for `ahead`).
+    """Methods on several tasks with equal true averages, except for `ahead`.
 
     Attributes:
         ratio: the standard deviation of seed effects over that of a score's example effects, in units of the score.
         shared: the share of the example effects' latent variance that a method's seeds share; the rest is drawn anew.
         unequal: the first method's seed effects have 6 times the variance.
-        ahead: by how much the first method's true score is higher; in points, of predictions.
+        ahead: by how much the true score of the first method is higher; with predictions, in points.
     """
 
     methods: int
@@ -90,22 +90,24 @@ class Board:
     accuracy: float = 0.75
 
     def normal(self, generator: Generator, number: int = 100) -> dict[str, list[Sample]]:
-        """Label -> its samples, task by task: normal scores, and `number` resamples, in units in which the examples'
-        standard deviation is 1."""
+        """Label -> samples of all tasks, with normal scores and `number` resamples.
+
+        The standard deviation over examples is 1.
+        """
         return {str(m): [self._normal(m, generator, number) for _ in range(self.tasks)] for m in range(self.methods)}
 
     def _normal(self, method: int, generator: Generator, number: int) -> Sample:
-        def drawn(rows: int) -> Floats:
+        def example_effects(rows: int) -> Floats:
             shared = math.sqrt(self.shared) * generator.normal(size=(rows, 1))
             return shared + math.sqrt(1 - self.shared) * generator.normal(size=(rows, self.seeds))
 
         spread = self.ratio * (math.sqrt(6) if self.unequal and method == 0 else 1.0)
         ahead = self.ahead if method == 0 else 0.0
-        values = ahead + spread * generator.normal(size=self.seeds) + drawn(1)[0]
-        return Sample(tuple(range(self.seeds)), values, values + drawn(number), EXAMPLES)
+        values = ahead + spread * generator.normal(size=self.seeds) + example_effects(1)[0]
+        return Sample(tuple(range(self.seeds)), values, values + example_effects(number), EXAMPLES)
 
     def predicted(self, scorer: Scorer, generator: Generator) -> dict[str, list[Sample]]:
-        """Label -> its samples, task by task, of new predictions, scored by accuracy."""
+        """Label -> samples of all tasks, of simulated predictions scored by accuracy."""
         tasks = [scorer.samples(self._task(scorer.examples, generator)) for _ in range(self.tasks)]
         return {str(method): [samples[method] for samples in tasks] for method in range(self.methods)}
 
@@ -115,28 +117,28 @@ class Board:
         accuracies[0] += self.ahead / 100
         spreads = np.full(self.methods, self._spread(examples) * math.exp(generator.normal(0, 0.5)))
         spreads[0] *= math.sqrt(6) if self.unequal else 1.0
-        found = []
+        rows = []
         for accuracy, spread in zip(accuracies, spreads, strict=True):
-            skill = NormalDist().inv_cdf(accuracy) * math.sqrt(1 + spread**2)  # so that the mean over seeds is accuracy
+            skill = NormalDist().inv_cdf(accuracy) * math.sqrt(1 + spread**2)  # the mean over seeds is `accuracy`
             seed_effects = spread * generator.normal(size=self.seeds)
             shared = math.sqrt(self.shared) * generator.normal(size=examples)
             anew = math.sqrt(1 - self.shared) * generator.normal(size=(self.seeds, examples))
             wrong = skill + seed_effects[:, None] + shared + anew < 0
-            found.append([Predictions(row.astype(np.int64), labels) for row in wrong])
-        return found
+            rows.append([Predictions(seed.astype(np.int64), labels) for seed in wrong])
+        return rows
 
     def _spread(self, examples: int) -> float:
-        """The seeds' latent standard deviation that gives the ratio, by the slope of the score in the skill."""
-        wanted = self.ratio * math.sqrt(self.accuracy * (1 - self.accuracy) / examples)
-        return wanted / NormalDist().pdf(NormalDist().inv_cdf(self.accuracy))
+        """The latent standard deviation of seed effects for `ratio`, from the slope of the score in the skill."""
+        standard_deviation = self.ratio * math.sqrt(self.accuracy * (1 - self.accuracy) / examples)
+        return standard_deviation / NormalDist().pdf(NormalDist().inv_cdf(self.accuracy))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one task, for the coverage of its score's interval.
+    """One method on one task, for the coverage of the interval of its score.
 
     Attributes:
-        spread: standard deviation of the seeds' effects on the latent scale (on Fisher's z, for correlations).
+        spread: standard deviation of seed effects on the latent scale (for correlations, on Fisher's z scale).
         shared: as in `Board`.
     """
 
@@ -147,12 +149,12 @@ class Row:
     shared: float = 0.5
 
     def truth(self, generator: Generator, seeds: int = 200_000) -> tuple[float, float]:
-        """The mean over seeds of the score on all examples that there are, and the seeds' standard deviation."""
+        """Mean and standard deviation over seeds of the score on infinitely many examples."""
         scores = 100 * _population(self.metric)(*self._effects(seeds, generator))
         return float(scores.mean()), float(scores.std())
 
-    def answers(self, examples: int, generator: Generator) -> list[Predictions]:
-        """By seed, of new predictions."""
+    def predictions(self, examples: int, generator: Generator) -> list[Predictions]:
+        """Simulated predictions, one entry per seed."""
         first, second = self._effects(self.seeds, generator)
         noise = math.sqrt(self.shared) * generator.normal(size=examples)
         noise = noise + math.sqrt(1 - self.shared) * generator.normal(size=(self.seeds, examples))
@@ -164,15 +166,15 @@ class Row:
             texts = np.where(
                 first[:, None] + second[:, None] + noise > 0, "green", np.where(noise > -2, "a red", "red")
             )
-            right = np.empty(examples, dtype=object)
-            right[:] = [["green"]] * examples
-            return [Predictions(row, right) for row in texts]
+            answers = np.empty(examples, dtype=object)
+            answers[:] = [["green"]] * examples
+            return [Predictions(row, answers) for row in texts]
         labels = (generator.random(examples) < POSITIVE).astype(np.int64)
         latent = (2 * labels - 1) * first[:, None] + second[:, None] + noise
         return [Predictions((row > 0).astype(np.int64), labels) for row in latent]
 
     def _effects(self, seeds: int, generator: Generator) -> tuple[Floats, Floats]:
-        """Each seed's skill and its bias towards class 1; of a correlation the correlation itself, and nothing."""
+        """[seeds] each: skill, and bias towards class 1. For correlations: the correlation, and zeros."""
         first, second = self.spread * generator.normal(size=(2, seeds))
         if self.kind == "regression":
             return np.tanh(1.1 + first), 0 * second
@@ -180,11 +182,11 @@ class Row:
 
 
 POSITIVE = 0.68
-"""The share of class 1."""
+"""Share of class 1."""
 
 
 def _population(metric: str) -> Callable[[Floats, Floats], Floats]:
-    """The score on infinitely many examples of seeds with such effects."""
+    """Maps skill and bias to the score on infinitely many examples."""
 
     def rates(skill: Floats, bias: Floats) -> tuple[Floats, Floats]:
         grid = np.linspace(-9, 9, 4001)
@@ -201,10 +203,10 @@ def _population(metric: str) -> Callable[[Floats, Floats], Floats]:
 
     def matthews(skill: Floats, bias: Floats) -> Floats:
         sensitivity, specificity = rates(skill, bias)
-        said = POSITIVE * sensitivity + (1 - POSITIVE) * (1 - specificity)
-        spread = np.sqrt(said * (1 - said) * POSITIVE * (1 - POSITIVE))
-        found: Floats = POSITIVE * (1 - POSITIVE) * (sensitivity + specificity - 1) / spread
-        return found
+        predicted = POSITIVE * sensitivity + (1 - POSITIVE) * (1 - specificity)
+        spread = np.sqrt(predicted * (1 - predicted) * POSITIVE * (1 - POSITIVE))
+        score: Floats = POSITIVE * (1 - POSITIVE) * (sensitivity + specificity - 1) / spread
+        return score
 
     def exact(skill: Floats, bias: Floats) -> Floats:
         return rates(skill, bias)[0]

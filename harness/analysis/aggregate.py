@@ -61,7 +61,7 @@ def summarize(store: Store) -> Summary:
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
         speed_ups=speed_ups(plan, latencies),
         latencies=tuple(latencies),
-        generals=tuple(record for planned in plan.generals if (record := store.general(planned.key))),
+        generals=tuple(general for planned in plan.generals if (general := store.general(planned.key))),
         comparisons=tuple(comparisons),
         unsampled=tuple(_unsampled(plan, bootstraps)),
         constant=constant,

@@ -22,7 +22,7 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         )
 
 
-def reading(summary: Summary) -> Iterator[str]:
+def score_notes(summary: Summary) -> Iterator[str]:
     """How to read scores of selected epochs."""
     selections = [(run, on) for run, on in _selections(summary) if on.epochs]
     if selections:

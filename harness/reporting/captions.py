@@ -37,7 +37,7 @@ def reading(summary: Summary) -> Iterator[str]:
     raw = [task.name for task in tasks if scale(task) == 1]
     scaled = "" if not raw else f" ({', '.join(raw)}: as reported, from 0 to 100)"
     yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
-    yield from selection_notes.reading(summary)
+    yield from selection_notes.score_notes(summary)
     yield from _seeds_only(summary)
     if summary.constant:
         yield (

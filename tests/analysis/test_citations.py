@@ -1,4 +1,4 @@
-"""The BibTeX of a board's methods: which entries there are, and where a report prints them."""
+"""BibTeX entries of the methods on a board, and where a report prints them."""
 
 import html
 import json
@@ -12,28 +12,28 @@ HINTON = "@article{hinton2015distilling,\n  title = {Distilling <b>the</b> Knowl
 TWO = f"{HINTON}\n@inproceedings{{sun2019patient,\n  title = {{Patient `KD`}}\n}}"
 
 
-def test_an_entry_that_several_methods_cite_is_there_once():
-    found = entries({"kd": HINTON, "pkd": TWO})
-    assert [(entry.key, entry.methods) for entry in found] == [
+def test_an_entry_cited_by_several_methods_occurs_once():
+    parsed = entries({"kd": HINTON, "pkd": TWO})
+    assert [(entry.key, entry.methods) for entry in parsed] == [
         ("hinton2015distilling", ("kd", "pkd")),
         ("sun2019patient", ("pkd",)),
     ]
-    assert found[0].text == HINTON
-    assert "".join(entry.text for entry in found).count("@") == 2
+    assert parsed[0].text == HINTON
+    assert "".join(entry.text for entry in parsed).count("@") == 2
 
 
-def test_of_two_texts_with_one_key_the_first_is_kept():
+def test_of_entries_with_a_duplicate_key_the_first_is_used():
     (entry,) = entries({"a": "@misc{one, title = {A}}", "b": "  @misc{one, title = {B}}\n"})
     assert entry.text == "@misc{one, title = {A}}"
     assert entry.methods == ("a", "b")
 
 
-def test_an_at_sign_inside_an_entry_begins_none():
+def test_an_at_sign_inside_an_entry_does_not_start_an_entry():
     (entry,) = entries({"a": "@misc{one,\n  note = {mail a@b.org}\n}"})
     assert entry.text.endswith("}\n}")
 
 
-def test_text_that_is_no_bibtex_has_no_key():
+def test_text_other_than_bibtex_has_no_key():
     (entry,) = entries({"a": "An unpublished note, 2024"})
     assert (entry.key, entry.text) == ("", "An unpublished note, 2024")
 
@@ -60,7 +60,7 @@ def test_a_fence_is_longer_than_any_in_an_entry(tmp_path):
     assert "\n````bibtex\n" in report(tmp_path).markdown
 
 
-def test_a_board_without_citations_says_so_in_its_bib_file_alone(tmp_path):
+def test_a_board_without_citations_has_a_bib_file_with_a_comment(tmp_path):
     fill(tmp_path)
     written = report(tmp_path)
     assert "Citations" not in written.markdown

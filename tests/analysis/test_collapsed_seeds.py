@@ -1,4 +1,4 @@
-"""Seeds that collapsed: found where they lie apart, not where a method is merely weak or noisy."""
+"""Detection of collapsed seeds, and none for methods that are only weak or noisy."""
 
 import json
 
@@ -14,35 +14,35 @@ from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_
 
 
 def drawn(values, shared=1.0, anew=1.0, examples=400):
-    """Scores whose resamples have these standard deviations in common and of their own."""
+    """Scores with resamples; `common` and `own` are the standard deviations of shared and separate effects."""
     random, values = np.random.default_rng(len(values)), np.array(values, dtype=float)
     draws = values + shared * random.normal(size=(500, 1)) + anew * random.normal(size=(500, len(values)))
     return Sample(tuple(range(1, len(values) + 1)), values, draws, examples)
 
 
-def test_a_seed_at_a_constant_answer_is_found():
+def test_a_seed_at_a_constant_answer_is_detected():
     assert find_collapsed([drawn([40.0, 0.5, 42.0])], 0.0) == [(2,)]
     assert find_collapsed([drawn([40.0, 0.5, 42.0])], None) == [()], "three scores alone do not tell"
     assert find_collapsed([drawn([60.0, 99.5, 58.0])], 100.0, higher_is_better=False) == [(2,)]
 
 
-def test_a_method_that_is_no_better_in_any_seed_has_not_collapsed():
+def test_a_method_at_the_constant_answer_in_all_seeds_has_not_collapsed():
     assert find_collapsed([drawn([50.2, 49.8, 50.1])], 50.0) == [()]
 
 
 def test_a_weak_method_has_not_collapsed():
-    """One seed is within a standard error of the constant answer, the next ones close above it."""
+    """One seed is within a standard error of the constant answer, the others are slightly better."""
     assert find_collapsed([drawn([51.0, 53.0, 55.0], shared=2, anew=2)], 50.0) == [()]
 
 
-def test_an_outlier_is_found_by_the_spread_of_the_other_rows():
+def test_an_outlier_is_detected_by_the_spread_of_other_rows():
     usual = [drawn(80 + np.random.default_rng(row).normal(0, 1, size=3)) for row in range(5)]
     assert find_collapsed([*usual, drawn([80.0, 62.0, 81.0])], None) == [()] * 5 + [(2,)]
     assert find_collapsed([*usual, drawn([80.0, 77.0, 82.0])], None) == [()] * 6
 
 
-def test_normal_scores_are_seldom_outliers():
-    """On at most 1 of 100 tasks with equal variances; 300 are simulated."""
+def test_normal_scores_are_rarely_outliers():
+    """On at most 1 % of tasks with equal variances; 300 are simulated."""
     random = np.random.default_rng(0)
     marked = 0
     for _ in range(300):
@@ -51,8 +51,8 @@ def test_normal_scores_are_seldom_outliers():
     assert marked <= 8
 
 
-def test_the_interval_of_collapsed_seeds_covers_less_than_it_says():
-    """Why they are marked: a quarter of the seeds is at 0, and the mean of all is 60."""
+def test_the_interval_of_collapsed_seeds_covers_too_little():
+    """The reason for the mark: a quarter of the seeds is at 0, and the mean is 60."""
     random, held, shown = np.random.default_rng(5), 0, 0
     for _ in range(400):
         values = np.where(random.random(3) < 0.25, 0.0, 80.0) + random.normal(0, 1, size=3)
@@ -66,7 +66,7 @@ def test_the_interval_of_collapsed_seeds_covers_less_than_it_says():
 
 @pytest.fixture
 def folder(tmp_path):
-    """kd on the small student is at the constant answer's 50 in its second seed."""
+    """kd on the small student scores 50 like the constant answer with its second seed."""
     keys = [run_key("sst2", "kd", "small", seed) for seed in (1, 2, 3)]
     store = fill(tmp_path, plan([SST2, SQUAD]), leave_out=keys, answered=True)
     for seed, (key, score) in enumerate(zip(keys, (0.9, 0.5, 0.9), strict=True), start=1):
@@ -74,7 +74,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_board_marks_it_and_says_what_its_interval_is_not(folder):
+def test_the_board_marks_collapsed_seeds(folder):
     written = report(folder)
     line = next(line for line in written.board.lines if line.cells[1:3] == ("kd", "small"))
     assert line.cells[3].endswith(" ‡")
@@ -85,7 +85,7 @@ def test_the_board_marks_it_and_says_what_its_interval_is_not(folder):
     assert "‡" in (folder / "index.html").read_text()
 
 
-def test_so_do_the_data(folder):
+def test_exports_contain_collapsed_seeds(folder):
     report(folder)
     rows = json.loads((folder / "leaderboard.json").read_text())["rows"]
     marked = {row["label"] + " " + row["student"]: row["tasks"]["sst2"]["collapsed_seeds"] for row in rows}

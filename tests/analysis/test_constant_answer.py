@@ -16,7 +16,7 @@ LABELS = np.array([1] * 68 + [0] * 32)
 
 
 def constant(tmp_path, score, recorded, frame=None, *, kind="classification", **changes):
-    """Of predictions that are right throughout, if none are given."""
+    """The constant score of a task. The default predictions are all correct."""
     if frame is None:
         frame = pd.DataFrame({"id": [str(n) for n in range(100)], "prediction": LABELS, "label": LABELS})
     path = tmp_path / "k.parquet"
@@ -28,35 +28,35 @@ def constant(tmp_path, score, recorded, frame=None, *, kind="classification", **
 @pytest.mark.parametrize(
     ("score", "expected"), [("accuracy", 0.68), ("f1", 2 * 68 / (100 + 68)), ("matthews_correlation", 0.0)]
 )
-def test_it_has_the_class_that_scores_best(tmp_path, score, expected):
+def test_the_best_class_is_used(tmp_path, score, expected):
     assert constant(tmp_path, score, 1.0) == pytest.approx(expected)
 
 
-def test_where_less_is_better_it_has_the_least(tmp_path):
+def test_the_lowest_score_is_used_if_lower_is_better(tmp_path):
     assert constant(tmp_path, "accuracy", 1.0, higher_is_better=False) == pytest.approx(0.32)
 
 
-def test_over_several_splits_it_is_one_class_for_both(tmp_path):
-    """0.9 and 0.4 of class 1: better than 0.1 and 0.6 of class 0, and not 0.9 and 0.6."""
+def test_one_class_is_used_for_all_splits(tmp_path):
+    """Shares of class 1: 0.9 and 0.4, of class 0: 0.1 and 0.6. The result is 0.65, not the mean of 0.9 and 0.6."""
     labels = np.concatenate([np.arange(10) < 9, np.arange(10) < 4]).astype(int)
     frame = pd.DataFrame({"id": [str(n) for n in range(20)], "prediction": labels, "label": labels})
     frame["split"] = ["matched"] * 10 + ["mismatched"] * 10
     assert constant(tmp_path, "accuracy", 1.0, frame) == pytest.approx(0.65)
 
 
-def test_a_correlation_with_a_constant_is_none(tmp_path):
+def test_correlations_have_no_constant_answer(tmp_path):
     frame = pd.DataFrame({"id": list("abc"), "prediction": [1.0, 2.0, 3.0], "label": [1.0, 2.0, 3.0]})
     assert constant(tmp_path, "pearson", 1.0, frame, kind="regression") is None
 
 
-def test_a_score_that_is_not_told_from_predictions_has_none(tmp_path):
+def test_scores_that_predictions_do_not_reproduce_have_no_constant_answer(tmp_path):
     assert constant(tmp_path, "kappa", 1.0) is None
     assert constant(tmp_path, "accuracy", 0.5) is None, "the predictions give 1"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A board on which kd, on the small student, is right on half of sst2, whose classes are as many."""
+    """A board on which kd on the small student is right on half of sst2, which has balanced classes."""
     keys = [run_key("sst2", "kd", "small", seed) for seed in (1, 2, 3)]
     store = fill(tmp_path, leave_out=keys, answered=True)
     for seed, key in enumerate(keys, start=1):
@@ -64,7 +64,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_it_stands_below_the_teachers_and_what_is_no_better_is_marked(folder):
+def test_its_row_follows_the_teachers_and_scores_no_better_are_marked(folder):
     board = report(folder).board
     assert [line.role for line in board.lines[:3]] == ["teacher", "constant", "student"]
     assert board.lines[1].cells == ("–", "constant answer", "–", "50.0", "–", "–", "–")
@@ -78,7 +78,7 @@ def test_it_stands_below_the_teachers_and_what_is_no_better_is_marked(folder):
     assert r" $\dagger$ &" in (folder / "leaderboard.tex").read_text()
 
 
-def test_it_is_in_the_data_and_on_the_page(folder):
+def test_it_is_exported_and_on_the_page(folder):
     report(folder)
     frame = pd.read_csv(folder / "leaderboard.csv")
     assert frame["role"].tolist() == ["teacher", "constant", *["student"] * 4]
@@ -90,14 +90,14 @@ def test_it_is_in_the_data_and_on_the_page(folder):
     assert '<tbody class="constant">' in (folder / "index.html").read_text()
 
 
-def test_of_classes_alone_it_has_an_average(tmp_path):
+def test_it_has_an_average_if_all_tasks_are_classification(tmp_path):
     store = fill(tmp_path, plan([SST2]), answered=True)
     assert summarize(store).constant.average.mean == 50.0
     assert report(tmp_path).board.lines[1].cells[4] == "50.0"
 
 
 @pytest.mark.parametrize(("tasks", "answered"), [([SQUAD], True), ([SST2, SQUAD], False)])
-def test_where_nothing_is_told_of_it_there_is_no_line(tmp_path, tasks, answered):
+def test_without_a_score_it_has_no_row(tmp_path, tasks, answered):
     fill(tmp_path, plan(tasks), answered=answered)
     written = report(tmp_path)
     assert "constant" not in [line.role for line in written.board.lines]

@@ -1,4 +1,4 @@
-"""Diagnostic tasks are on the board and no part of its average; hidden labels give no score, and no gap either."""
+"""Diagnostic tasks are on the board but not in its average; hidden labels give no score and no incomplete row."""
 
 import pytest
 
@@ -13,14 +13,14 @@ CELLS = [(label, student) for label in factory.TEACHERS_OF for student in ("big"
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Makes up scores for `ax`, so that the student without a teacher is the best there."""
+    """Scores for `ax` that make the student without a teacher the best."""
     monkeypatch.setitem(factory.TEACHER_SCORES, "ax", 0.3)
     for index, (label, student) in enumerate(CELLS):
         monkeypatch.setitem(factory.SCORES, ("ax", label, student), [0.2 - index / 100] * 3)
 
 
 def hidden_store(folder, leave_out=()):
-    """Labels of `ax` are hidden: its records are completed and have no score."""
+    """A store in which the labels of `ax` are hidden: its records are completed and have no score."""
     store = factory.fill(folder)
     planned = factory.plan((factory.SST2, factory.SQUAD, AX))
     store.save_plan(planned)

@@ -1,6 +1,6 @@
-"""Error rates and coverage of what the board computes from predictions, in the regimes that are hardest.
+"""Error rates and coverage of the statistics of a board, by simulation of the hardest regimes.
 
-The whole table is in docs/results.md; `python -m benchmarks.error_rates` makes it.
+docs/results.md has tables of all regimes; `python -m benchmarks.error_rates` computes them.
 """
 
 import numpy as np
@@ -29,14 +29,14 @@ def predicted(board, generator):
         Board(methods=8, seeds=3, tasks=3, ratio=1, shared=0.0),
     ],
 )
-def test_equal_methods_are_told_apart_on_at_most_5_of_100_boards(board):
-    """Satterthwaite's degrees of freedom for the whole sum had 15 % and 37 % in the first two."""
-    found = errors(board, predicted, BOARDS, np.random.default_rng(11))
-    assert found.group <= found.pairs <= found.sure
+def test_equal_methods_differ_significantly_on_at_most_5_of_100_boards(board):
+    """Satterthwaite's degrees of freedom for the whole sum give 15 % and 37 % in the first two."""
+    rates = errors(board, predicted, BOARDS, np.random.default_rng(11))
+    assert rates.group <= rates.pairs <= rates.bound
 
 
-def test_a_method_that_is_far_ahead_is_told_apart():
-    """With 8 seeds; else an error rate of 0 would say nothing."""
+def test_a_much_better_method_differs_significantly():
+    """Power with 8 seeds; without power, a small error rate would be trivial."""
     board = Board(methods=4, seeds=8, tasks=1, ratio=2, shared=0.8)
     assert power(board, Board.normal, 60, np.random.default_rng(3)) > 0.95
 
@@ -53,8 +53,8 @@ def test_a_method_that_is_far_ahead_is_told_apart():
         Row("qa", "exact", 3, 0.3),
     ],
 )
-def test_intervals_cover_where_seeds_differ_much(row):
-    """95 % within 3 standard errors of 300 simulations. F1 had 90 %, Matthews 91 % and Pearson 87 % at 3 seeds."""
-    held, ratio = coverage(row, 300, np.random.default_rng(17), examples=400)
+def test_intervals_cover_if_seeds_differ_strongly(row):
+    """95 % within 3 standard errors of 300 simulations. Symmetric intervals cover 87 to 91 % at 3 seeds."""
+    covered, ratio = coverage(row, 300, np.random.default_rng(17), examples=400)
     assert ratio > 3
-    assert 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5 < held < 0.985
+    assert 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5 < covered < 0.985

@@ -13,15 +13,15 @@ from harness.analysis.pairwise import differences
 from harness.analysis.student_t import SMALLEST
 
 
-def made(random, count, examples=50, resamples=300, *, drawn=True, spread=2.0):
-    """Scores of about 80 points whose resamples have something in common."""
+def random_sample(random, count, examples=50, resamples=300, *, drawn=True, spread=2.0):
+    """Scores of about 80 points with correlated resamples."""
     draws = 80 + random.normal(0, 3, size=(resamples, 1)) + random.normal(0, 2, size=(resamples, count))
     values = 80 + random.normal(0, spread, size=count)
     return Sample(tuple(range(count)), values, draws if drawn else None, examples)
 
 
 def loops(rows, count):
-    """Pair -> (seeds' variance, degrees of freedom, C, L / S): V0, V, f and d0 as the module's docstring has them."""
+    """Pair -> (seeds' variance, degrees of freedom, C, L / S): V0, V, f and d0 as in the docstring of the module."""
     pairs, tasks = list(combinations(range(len(rows)), 2)), range(len(rows[0]))
     seeds, shared, luck = {}, {}, {}
     for pair in pairs:
@@ -38,7 +38,7 @@ def loops(rows, count):
                 shared[pair] += c / len(tasks) ** 2
                 luck[pair] += max(0.0, w - c) / count / len(tasks) ** 2
     by_task = [sum(seeds[pair][task] for pair in pairs) / len(pairs) for task in tasks]
-    f = sum(by_task) ** 2 / sum(each**2 / (count - 1) for each in by_task)
+    f = sum(by_task) ** 2 / sum(variance**2 / (count - 1) for variance in by_task)
     prior, pooled = min(4.0, (len(rows) - 2) * f), sum(by_task)
     return {
         pair: ((prior * pooled + f * sum(seeds[pair])) / (prior + f), prior + f, shared[pair], luck[pair])
@@ -48,34 +48,34 @@ def loops(rows, count):
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("methods", [2, 3, 5])
-def test_they_are_those_of_loops(count, methods):
+def test_estimates_equal_loops_over_pairs_and_tasks(count, methods):
     random = np.random.default_rng([count, methods])
     rows = [
-        [made(random, count, examples, drawn=row != 1 or task) for task, examples in enumerate((50, 900))]
+        [random_sample(random, count, examples, drawn=row != 1 or task) for task, examples in enumerate((50, 900))]
         for row in range(methods)
     ]
-    found, expected = differences(rows), loops(rows, count)
-    for each, pair in zip(found, combinations(range(methods), 2), strict=True):
+    estimates, expected = differences(rows), loops(rows, count)
+    for estimated, pair in zip(estimates, combinations(range(methods), 2), strict=True):
         variance, freedom, shared, luck = expected[pair]
-        assert tuple(map(float, each.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
-        assert freedom - 0.05 <= each.freedom <= freedom
-        assert each.over == ("seeds" if 1 in pair else "seeds and examples")
-        t, z = stats.t.ppf(0.975, each.freedom), stats.t.ppf(0.975, 49)
+        assert tuple(map(float, estimated.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
+        assert freedom - 0.05 <= estimated.freedom <= freedom
+        assert estimated.over == ("seeds" if 1 in pair else "seeds and examples")
+        t, z = stats.t.ppf(0.975, estimated.freedom), stats.t.ppf(0.975, 49)
         width = math.sqrt(z**2 * shared + max(z**2 * luck, t**2 * variance))
-        assert each.high - each.mean == pytest.approx(width, rel=1e-7)
+        assert estimated.high - estimated.mean == pytest.approx(width, rel=1e-7)
 
 
-def test_two_rows_have_the_exact_paired_test():
+def test_two_rows_get_the_exact_paired_t_test():
     random = np.random.default_rng(0)
-    one, other = [made(random, 5, drawn=False)], [made(random, 5, drawn=False)]
-    (found,) = differences([one, other])
+    one, other = [random_sample(random, 5, drawn=False)], [random_sample(random, 5, drawn=False)]
+    (estimated,) = differences([one, other])
     expected = stats.ttest_rel(one[0].values, other[0].values)
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-3)
-    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-7)
+    assert estimated.p == pytest.approx(expected.pvalue, rel=1e-3)
+    assert (estimated.low, estimated.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-7)
 
 
-def test_a_lucky_pair_of_equal_seeds_is_not_sure_of_itself():
-    """By chance two rows differ by the same in all three seeds: their own variance is 0, that of others is not."""
+def test_a_pair_with_a_variance_of_0_by_chance_is_moderated():
+    """Two rows have by chance the same difference in all three seeds: their variance is 0, that of others is not."""
     scores = [80.0, 81.0, 83.0], [79.0, 80.0, 82.0], [84.0, 80.0, 81.0], [79.0, 84.0, 82.0]
     rows = [[Sample((1, 2, 3), np.array(values))] for values in scores]
     first = differences(rows)[0]
@@ -86,35 +86,35 @@ def test_a_lucky_pair_of_equal_seeds_is_not_sure_of_itself():
 
 def test_a_collapsed_row_does_not_widen_the_intervals_of_others():
     random = np.random.default_rng(1)
-    rows = [[made(random, 3, drawn=False)] for _ in range(4)]
+    rows = [[random_sample(random, 3, drawn=False)] for _ in range(4)]
     bad = [Sample((0, 1, 2), np.array([80.0, 20.0, 81.0]))]
     alone, kept_out, pooled = differences(rows)[0], differences([*rows, bad], [4])[0], differences([*rows, bad])[0]
     assert kept_out.error == pytest.approx(alone.error)
     assert pooled.error > 3 * alone.error
 
 
-def test_the_interval_ends_at_0_where_p_is_5_percent():
+def test_the_interval_ends_at_0_if_p_is_5_percent():
     random = np.random.default_rng(3)
-    rows = [[made(random, 3, drawn=row > 1)] for row in range(4)]
+    rows = [[random_sample(random, 3, drawn=row > 1)] for row in range(4)]
     for each in differences(rows):
         assert replace(each, mean=each.margin).p == pytest.approx(0.05, rel=1e-6)
 
 
 def test_p_is_never_0():
     same = Sample((1, 2, 3), np.array([1.0, 1.0, 1.0]))
-    (found,) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
-    assert found.p == pytest.approx(SMALLEST)
+    (estimated,) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
+    assert estimated.p == pytest.approx(SMALLEST)
     assert p_values([]) == []
 
 
-def test_rows_that_are_the_same_differ_by_nothing_for_sure():
+def test_identical_rows_have_an_interval_of_0():
     random = np.random.default_rng(0)
-    row, other = [made(random, 3), made(random, 3)], [made(random, 3), made(random, 3)]
+    row, other = ([random_sample(random, 3) for _ in range(2)] for _ in range(2))
     same = differences([row, other, row])[1]
     assert (same.mean, same.error, same.p) == (0.0, 0.0, 1.0)
 
 
-def test_other_seeds_cannot_be_paired():
+def test_different_seeds_cannot_be_paired():
     random = np.random.default_rng(0)
     with pytest.raises(ValueError, match="cannot be paired"):
-        differences([[made(random, 3)], [made(random, 4)]])
+        differences([[random_sample(random, 3)], [random_sample(random, 4)]])

@@ -14,16 +14,16 @@ def dominates(one, other):
 
 
 @given(points)
-def test_the_front_holds_all_points_that_no_other_dominates_and_no_others(found):
-    items = list(enumerate(found))  # equal points are still different items
-    expected = [item for item in items if not any(dominates(other, item[1]) for other in found)]
+def test_the_front_consists_of_the_points_that_no_other_dominates(values):
+    items = list(enumerate(values))  # equal points are still different items
+    expected = [item for item in items if not any(dominates(other, item[1]) for other in values)]
     assert sorted(front(items, lambda item: item[1])) == expected
 
 
 @given(points)
-def test_the_front_is_in_order_and_equal_points_keep_theirs(found):
-    kept = front(enumerate(found), lambda item: item[1])
-    assert kept == sorted(kept, key=lambda item: (item[1][0], item[0]))
+def test_the_front_is_sorted_and_stable(values):
+    optimal = front(enumerate(values), lambda item: item[1])
+    assert optimal == sorted(optimal, key=lambda item: (item[1][0], item[0]))
 
 
 def test_equal_points_are_on_the_front_together():

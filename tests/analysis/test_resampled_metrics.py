@@ -1,4 +1,4 @@
-"""Metrics of resamples are the registered metrics of the examples drawn."""
+"""Resampled metrics against the registered metrics on the drawn examples."""
 
 import numpy as np
 import pytest
@@ -54,26 +54,26 @@ def of_index(answers: Predictions, index) -> Predictions:
 
 
 @pytest.mark.parametrize(("kind", "score", "metric", "answers"), CASES, ids=lambda value: str(value)[:20])
-def test_resamples_score_what_the_metric_says_of_their_examples(kind, score, metric, answers):
+def test_resampled_scores_equal_the_registered_metric_on_the_drawn_examples(kind, score, metric, answers):
     """Two runs on the same examples, so that columns are not mixed up."""
     other = Predictions(RANDOM.permutation(answers.predictions), answers.labels)
-    form = RESAMPLED_METRICS[kind, score][1 if metric == "squad_v2" and score in ("exact", "f1") else 0]
+    metric_on_resamples = RESAMPLED_METRICS[kind, score][1 if metric == "squad_v2" and score in ("exact", "f1") else 0]
     drawn = resamples(60, 5, np.random.default_rng(0))
-    found = form.scores([answers, other], drawn)
+    scores = metric_on_resamples.scores([answers, other], drawn)
     for row, counts in enumerate(drawn.counts):
         index = np.repeat(np.arange(60), counts.astype(int))
         assert len(index) == 60
-        expected = [registered(metric, score, of_index(each, index)) for each in (answers, other)]
-        assert found[row] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        expected = [registered(metric, score, of_index(run, index)) for run in (answers, other)]
+        assert scores[row] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(
     ("kind", "score", "metric"),
     [case[:3] for case in CASES[1:3]] + [("regression", "pearson", "pearson_spearman")],
 )
-def test_what_does_not_vary_correlates_with_nothing(kind, score, metric):
+def test_correlations_with_constant_predictions_are_0(kind, score, metric):
     labels = np.array([0, 1, 0, 1] * 5) if kind == "classification" else np.linspace(0, 5, 20)
     constant = Predictions(np.zeros(20, dtype=int) if kind == "classification" else np.full(20, 0.1), labels)
-    found = RESAMPLED_METRICS[kind, score][0].scores([constant], resamples(20, 50, np.random.default_rng(0)))
-    assert (found == 0).all()
+    scores = RESAMPLED_METRICS[kind, score][0].scores([constant], resamples(20, 50, np.random.default_rng(0)))
+    assert (scores == 0).all()
     assert registered(metric, score, constant) == pytest.approx(0 if kind == "classification" else np.nan, nan_ok=True)

@@ -17,7 +17,7 @@ def sample(values, bounds, examples=200):
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 100.0), (-100.0, 100.0)])
-def test_it_is_the_formula(bounds):
+def test_the_interval_equals_the_formula(bounds):
     given, count = sample([82.0, 85.0, 93.0], bounds), 3
 
     def logit(score):
@@ -42,12 +42,12 @@ def test_fishers_z_is_half_a_logit_on_its_range():
     assert logit.inverse(2 * math.atanh(0.7)) == pytest.approx(0.7)
 
 
-def test_scores_at_the_bounds_have_ends_within_them():
+def test_intervals_stay_within_the_bounds():
     low, high = interval(sample([100.0, 99.0, 100.0], (0.0, 100.0)))
     assert low < 99.7 < high <= 100
 
 
-def test_without_draws_or_bounds_it_is_symmetric():
+def test_without_draws_or_bounds_the_interval_is_symmetric():
     values = np.array([80.0, 82.0, 90.0])
     low, high = interval(Sample((1, 2, 3), values, bounds=(0.0, 100.0)))
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)

@@ -1,4 +1,4 @@
-"""What a board says where something was chosen."""
+"""Notes of a board on selection."""
 
 from harness.reporting import report
 from harness.storage.records import EpochScore, SelectionRecord, TuningSummary
@@ -11,41 +11,42 @@ TUNED = TuningSummary(study="s", trials=4, values={"training.lr": 1e-4}, score=0
 
 
 def board(folder, on, **changes):
-    asked = plan(tasks=plan().tasks[:1])
-    chosen = {
-        run.key: run_record(run.task, run.label, run.student, run.seed, selection=on, **changes) for run in asked.runs
+    planned = plan(tasks=plan().tasks[:1])
+    records = {
+        run.key: run_record(run.task, run.label, run.student, run.seed, selection=on, **changes) for run in planned.runs
     }
-    fill(folder, asked, instead=chosen)
+    fill(folder, planned, instead=records)
     return report(folder)
 
 
-def test_a_board_without_choices_says_nothing_of_them(tmp_path):
+def test_a_board_without_selection_has_no_notes(tmp_path):
     fill(tmp_path)
     text = report(tmp_path).markdown
     assert "epoch" not in text
     assert "Selected on" not in text
 
 
-def test_the_best_epoch_on_held_out_examples(tmp_path):
-    made = board(tmp_path, HELD)
-    assert "SELECTED" not in made.board.title
-    assert dict(made.board.provenance)["Selected on, sst2"] == (
+def test_notes_on_the_best_epoch_on_held_out_examples(tmp_path):
+    written = board(tmp_path, HELD)
+    assert "SELECTED" not in written.board.title
+    assert dict(written.board.provenance)["Selected on, sst2"] == (
         "367 examples held out of the training split (share 0.1, seed 1), `held`: each run's best of 3 epochs"
     )
     assert any(
-        "held out of the training split, on which neither students nor teachers" in text for text in made.board.reading
+        "held out of the training split, on which neither students nor teachers" in text
+        for text in written.board.reading
     )
 
 
-def test_what_was_chosen_by_the_scores_that_are_reported_marks_the_board(tmp_path):
-    made = board(tmp_path, REPORTED)
-    assert made.markdown.startswith("# demo: leaderboard (SELECTED ON VALIDATION)\n")
-    assert "the reported scores (sst2) were also used to select each run's best of 3 epochs" in made.markdown
-    assert any("the validation examples themselves" in text for text in made.board.reading)
-    assert "the 872 validation examples" in dict(made.board.provenance)["Selected on, sst2"]
+def test_selection_by_reported_scores_marks_the_board(tmp_path):
+    written = board(tmp_path, REPORTED)
+    assert written.markdown.startswith("# demo: leaderboard (SELECTED ON VALIDATION)\n")
+    assert "the reported scores (sst2) were also used to select each run's best of 3 epochs" in written.markdown
+    assert any("the validation examples themselves" in text for text in written.board.reading)
+    assert "the 872 validation examples" in dict(written.board.provenance)["Selected on, sst2"]
 
 
-def test_tuning_on_the_validation_split_marks_it_too(tmp_path):
+def test_tuning_on_the_validation_split_marks_the_board(tmp_path):
     last = REPORTED.model_copy(update={"epochs": [], "step": None})
     marks = dict(board(tmp_path / "tuned", last, tuning=TUNED).board.marks)
     assert "used to select the options of methods, so" in marks["SELECTED ON VALIDATION"]
@@ -56,12 +57,12 @@ def test_tuning_on_the_validation_split_marks_it_too(tmp_path):
     assert "SELECTED ON VALIDATION" not in dict(aside.marks)
 
 
-def test_methods_with_fewer_epochs_to_choose_from_are_told(tmp_path):
-    asked = plan(tasks=plan().tasks[:1])
+def test_different_numbers_of_epochs_are_reported(tmp_path):
+    planned = plan(tasks=plan().tasks[:1])
     few = HELD.model_copy(update={"epochs": EPOCHS[:1], "step": 10})
-    chosen = {
+    records = {
         run.key: run_record(run.task, run.label, run.student, run.seed, selection=few if run.label == "kd" else HELD)
-        for run in asked.runs
+        for run in planned.runs
     }
-    fill(tmp_path, asked, instead=chosen)
+    fill(tmp_path, planned, instead=records)
     assert dict(report(tmp_path).board.provenance)["Selected on, sst2"].endswith("each run's best of 1 to 3 epochs")

@@ -15,11 +15,11 @@ def test_tails_and_quantiles(freedom, p):
     assert float(quantile(p, freedom)) == pytest.approx(expected, rel=1e-8)
 
 
-def test_they_broadcast():
-    found = quantile(np.array([0.05, 0.01]), np.array([[2.0], [30.0]]))
-    assert found == pytest.approx(stats.t.isf(np.array([0.05, 0.01]) / 2, np.array([[2.0], [30.0]])))
+def test_arguments_broadcast():
+    quantiles = quantile(np.array([0.05, 0.01]), np.array([[2.0], [30.0]]))
+    assert quantiles == pytest.approx(stats.t.isf(np.array([0.05, 0.01]) / 2, np.array([[2.0], [30.0]])))
 
 
-def test_the_ends():
+def test_the_limits_of_t_and_of_degrees_of_freedom():
     assert float(tail(0.0, 3.0)) == pytest.approx(1.0)
     assert float(tail(5.0, 1e7)) == pytest.approx(2 * stats.norm.sf(5.0), rel=0.01), "as many degrees as count"

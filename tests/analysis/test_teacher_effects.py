@@ -1,4 +1,4 @@
-"""Coverage where methods differ by teacher: by simulation, through the code that makes a board's intervals."""
+"""Coverage if methods depend on the teacher, by simulation through the code of the board."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from harness.analysis.suite_level import gap_closed
 EXAMPLES, BOARDS = 80, 400
 COUNTS = resamples(EXAMPLES, 200, np.random.default_rng(1)).counts
 OF_SEEDS, OF_TEACHERS, OF_EXAMPLES = 1.0, 1.0, 8.0
-"""Standard deviations: of a run's score by its seed, of a method's score by the teacher, of an example's points."""
+"""Standard deviations of the effects of seeds, of teachers on a method, and of examples."""
 
 
 def board(random: np.random.Generator, seeds: int, teachers: int, methods: int = 2) -> list[Sample]:
-    """Methods that score 80 with the average teacher, on one board with `teachers` teachers: 1, or one per seed."""
+    """Methods with a score of 80 with the average teacher. `teachers`: 1, or the number of seeds."""
     shared = random.normal(0, OF_EXAMPLES, size=(EXAMPLES, 1))
     tables = [
         80
@@ -30,53 +30,52 @@ def board(random: np.random.Generator, seeds: int, teachers: int, methods: int =
 
 
 def coverage(seeds: int, teachers: int) -> tuple[float, float]:
-    """Of the intervals of a score, and of a difference of two equal methods."""
+    """The coverage of the intervals of a score, and of a difference of two equal methods."""
     random = np.random.default_rng([seeds, teachers])
     boards = [board(random, seeds, teachers) for _ in range(BOARDS)]
     scores = [estimate([one]) for one, _ in boards]
     differences = [estimate([one - other]) for one, other in boards]
     return (
-        sum(found.low <= 80 <= found.high for found in scores) / BOARDS,
-        sum(found.low <= 0 <= found.high for found in differences) / BOARDS,
+        sum(score.low <= 80 <= score.high for score in scores) / BOARDS,
+        sum(difference.low <= 0 <= difference.high for difference in differences) / BOARDS,
     )
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_with_a_teacher_per_seed_intervals_cover_what_they_should(seeds):
-    for found in coverage(seeds, teachers=seeds):
-        assert 0.93 <= found <= 0.98
+def test_intervals_cover_with_a_teacher_per_seed(seeds):
+    for covered in coverage(seeds, teachers=seeds):
+        assert 0.93 <= covered <= 0.98
 
 
-def test_with_one_teacher_they_do_not_and_more_seeds_make_it_worse():
+def test_intervals_cover_too_little_with_one_teacher_and_less_with_more_seeds():
     few, more, many = (coverage(seeds, teachers=1)[1] for seeds in (3, 5, 10))
     assert 0.93 > few > more > many
     assert many < 0.8
 
 
-def told_apart(teachers: int) -> float:
-    """On how many of 100 boards some of 8 equal methods with 10 seeds are told apart."""
+def error_rate(teachers: int) -> float:
+    """The share of boards on which some of 8 equal methods with 10 seeds differ significantly."""
     random, boards = np.random.default_rng(teachers), 100
     rows = (
         {str(place): [row] for place, row in enumerate(board(random, 10, teachers, methods=8))} for _ in range(boards)
     )
-    return sum(any(each.distinguished for each in top_groups.compare("student", methods)) for methods in rows) / boards
+    return sum(any(pair.distinguished for pair in top_groups.compare("student", methods)) for methods in rows) / boards
 
 
-def test_groups_tell_equal_methods_apart_by_the_teacher_that_all_seeds_share():
-    assert told_apart(teachers=1) > 0.4
-    assert told_apart(teachers=10) <= 0.12
+def test_a_shared_teacher_makes_equal_methods_differ_significantly():
+    assert error_rate(teachers=1) > 0.4
+    assert error_rate(teachers=10) <= 0.12
 
 
-def test_the_part_of_the_gap_closed_covers_the_teachers():
-    """The teacher is paired with its runs; half of what it is better by reaches them. A gap of 16 points; the method
-    closes half of it."""
-    random, found = np.random.default_rng(7), []
+def test_the_interval_of_the_gap_closed_covers_teachers():
+    """The gap is 16 points, and half of it is closed. Half of the effect of a teacher passes on to its students."""
+    random, covered = np.random.default_rng(7), []
     for _ in range(BOARDS):
-        without, own, teacher = board(random, 3, 3, methods=3)
+        without, method, teacher = board(random, 3, 3, methods=3)
         luck = random.normal(0, OF_TEACHERS, size=3)
-        own = Sample(own.seeds, own.values + 8 + luck / 2, own.draws + 8 + luck / 2, EXAMPLES)
+        method = Sample(method.seeds, method.values + 8 + luck / 2, method.draws + 8 + luck / 2, EXAMPLES)
         teacher = Sample(teacher.seeds, teacher.values + 16 + luck, teacher.draws + 16 + luck, EXAMPLES)
-        if (part := gap_closed([own], [without], [teacher], ("base", "finetune"))) is not None:
-            found.append(part.low <= 50 <= part.high)
-    assert len(found) > 0.9 * BOARDS
-    assert 0.92 <= sum(found) / len(found) <= 0.99
+        if (part := gap_closed([method], [without], [teacher], ("base", "finetune"))) is not None:
+            covered.append(part.low <= 50 <= part.high)
+    assert len(covered) > 0.9 * BOARDS
+    assert 0.92 <= sum(covered) / len(covered) <= 0.99

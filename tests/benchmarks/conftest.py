@@ -1,4 +1,4 @@
-"""Sizes at which a benchmark takes seconds."""
+"""Options with which a benchmark takes seconds."""
 
 import pandas as pd
 import pytest

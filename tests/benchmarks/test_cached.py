@@ -1,4 +1,4 @@
-"""A further seed with kept teacher tensors."""
+"""The benchmark `cached`: another seed with cached teacher outputs."""
 
 import pandas as pd
 import pytest
@@ -16,7 +16,7 @@ def data(tmp_path, monkeypatch):
     return str(write_dataset(tmp_path / "glue", {"sst2": {"train": rows, "validation": rows}}))
 
 
-def test_both_states_are_over_the_warm_one():
+def test_ratios_are_relative_to_the_warm_cache():
     times = {"x: cold": [30, 50], "x: warm": [10, 20], "x: none": [20, 10]}
     assert [(row.what, row.ratios) for row in cached.rows(times, "x")] == [
         ("x: cold / warm", [3.0, 2.5]),
@@ -24,21 +24,21 @@ def test_both_states_are_over_the_warm_one():
     ]
 
 
-def test_it_measures_one_run_and_several_with_every_state_of_the_cache(options, data):
+def test_one_run_and_several_are_measured_with_every_state_of_the_cache(options, data):
     measured = cached.measure(options(data=data), lambda line: None)
-    names = [f"4x24 -> 2x12, {what}" for what in ("1 run on logits", "2 runs")]
+    names = [f"4x24 -> 2x12, {runs}" for runs in ("1 run on logits", "2 runs")]
     assert [row.what for row in measured.rows] == [f"{n}: {s} / warm" for n in names for s in ("cold", "none")]
     assert set(measured.times) == {f"{n}: {s}" for n in names for s in ("cold", "warm", "none")}
 
 
-def test_a_teacher_that_runs_beside_a_warm_cache_is_found(options, data, monkeypatch):
-    with cached._own_cache() as folder:
+def test_a_teacher_that_runs_despite_a_warm_cache_is_detected(options, data, monkeypatch):
+    with cached._temporary_cache() as folder:
         suite = cached.Suite(folder, options(data=data), "2x12", cached.entries()[:1])
         suite.check()
         assert teacher_cache.root().is_relative_to(folder)
-        warm, none = (suite.execute(suite.planned(2, keep=keep)) for keep in (True, False))
+        warm, none = (suite.execute(suite.planned(2, cache=cache)) for cache in (True, False))
         assert [record.cost.teacher_forwards for record in (*warm, *none)] == [0, 3]
         planned = suite.planned
-        monkeypatch.setattr(suite, "planned", lambda seed: planned(seed, keep=False))
-        with pytest.raises(RuntimeError, match="the teacher ran beside a warm cache"):
+        monkeypatch.setattr(suite, "planned", lambda seed: planned(seed, cache=False))
+        with pytest.raises(RuntimeError, match="the teacher ran despite a warm cache"):
             suite.check()

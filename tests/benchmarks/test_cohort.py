@@ -1,10 +1,10 @@
-"""Separate runs over a cohort of them."""
+"""The benchmark `cohort`: separate runs against a cohort."""
 
 from benchmarks import cohort
 from benchmarks.workload import entries
 
 
-def test_the_first_runs_one_after_another_over_their_cohort(options):
+def test_ratios_are_separate_runs_over_their_cohort(options):
     labels = list("abcdef")
     times = {f"4x312, {label} alone": [10, 20] for label in labels}
     times |= {f"4x312, cohort of {count}": [count + 1, 10] for count in (1, 2, 4, 6)}
@@ -14,13 +14,13 @@ def test_the_first_runs_one_after_another_over_their_cohort(options):
     assert {row.target for row in cohort.rows(times, options(), "4x312", labels)} == {None}
 
 
-def test_it_measures_six_methods_alone_and_in_cohorts(options):
+def test_six_methods_are_measured_alone_and_in_cohorts(options):
     measured = cohort.measure(options(), lambda line: None)
     labels = [entry.label for entry in entries()]
     assert len(set(labels)) == 6
     alone = [f"2x12, {label} alone" for label in labels]
     assert set(measured.times) == {*alone, *(f"2x12, cohort of {count}" for count in (1, 2, 4, 6))}
     assert [row.what for row in measured.rows] == [f"4x24 -> 2x12, M = {m}: separate / cohort" for m in (1, 2, 4, 6)]
-    whole = measured.times
-    sums = [sum(whole[name][i] for name in alone) / whole["2x12, cohort of 6"][i] for i in range(1)]
-    assert measured.rows[-1].ratios == sums
+    times = measured.times
+    expected = [sum(times[name][i] for name in alone) / times["2x12, cohort of 6"][i] for i in range(1)]
+    assert measured.rows[-1].ratios == expected

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`."""
+"""The command `python -m benchmarks`."""
 
 import pytest
 import typer
@@ -16,7 +16,7 @@ def benchmarks(tmp_path):
     return lambda *arguments: CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
 
 
-def test_it_prints_what_it_writes(benchmarks, tmp_path):
+def test_the_printed_table_equals_the_file(benchmarks, tmp_path):
     done = benchmarks("floor", *SIZES.split())
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == (tmp_path / "floor-1x12.md").read_text().strip()
@@ -25,7 +25,7 @@ def test_it_prints_what_it_writes(benchmarks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("argument", "message"),
     [
         ("--students=4by312", "students"),
         ("--students=4x313", "313"),
@@ -33,8 +33,8 @@ def test_it_prints_what_it_writes(benchmarks, tmp_path):
         ("--device=toaster", "device"),
     ],
 )
-def test_what_cannot_be_is_told_in_words(benchmarks, tmp_path, wrong, told):
-    done = benchmarks("floor", "--teacher=2x24", wrong)
+def test_invalid_options_are_reported(benchmarks, tmp_path, argument, message):
+    done = benchmarks("floor", "--teacher=2x24", argument)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert not list(tmp_path.iterdir())

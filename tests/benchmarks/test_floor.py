@@ -1,4 +1,4 @@
-"""A cohort over its parts."""
+"""The benchmark `floor`: a cohort against its parts."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_the_parts_compute_what_the_cohort_computes(options, entry):
         torch.testing.assert_close(weights[name], weight, rtol=1e-5, atol=1e-7)
 
 
-def test_it_measures_both_cohorts_of_every_student(options):
+def test_both_cohorts_of_every_student_are_measured(options):
     said = []
     measured = floor.measure(options(students=["2x12", "2x24"]), said.append)
     names = [f"{size}, 2 runs {what}" for size in ("2x12", "2x24") for what in ("on logits", "of several methods")]
@@ -39,21 +39,21 @@ def test_it_measures_both_cohorts_of_every_student(options):
     assert said.count("repetition 1 of 1") == 4
 
 
-def test_in_bf16_both_sides_compute_in_it(options, monkeypatch):
+def test_both_sides_compute_in_bf16(options, monkeypatch):
     workload = Workload(options(precision="bf16"), fixed_length_data(options()), dropout=0.0)
-    seen = []
+    dtypes = []
     (entry, *_) = entries()
     monkeypatch.setattr(
         entry.method,
         "losses",
         lambda self, step, batch, student, teachers: (
-            seen.append((student.logits.dtype, teachers[0].logits.dtype))
+            dtypes.append((student.logits.dtype, teachers[0].logits.dtype))
             or dict.fromkeys(("kd", "task"), student.logits.float().sum())
         ),
     )
     workload.train([workload.run(entry, "2x12", seed=1)])
-    together = len(seen)
+    together = len(dtypes)
     run = workload.run(entry, "2x12", seed=1)
     Parts(workload, [run]).train(run)
-    assert len(seen) == 2 * together > 0
-    assert set(seen) == {(torch.bfloat16, torch.bfloat16)}
+    assert len(dtypes) == 2 * together > 0
+    assert set(dtypes) == {(torch.bfloat16, torch.bfloat16)}

@@ -1,4 +1,4 @@
-"""Repetitions, ratios and files, by a clock of the test's own."""
+"""Repetitions, ratios and result files, with a fake clock."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from benchmarks.measuring import Measured, Result, Row, interleaved, ratios, res
 
 
 class Clock:
-    """Moves only when it is told to."""
+    """A clock that only the test advances."""
 
     def __init__(self):
         self.now = 0
@@ -18,12 +18,12 @@ class Clock:
         return self.now
 
 
-def test_every_contestant_is_timed_once_a_repetition_after_a_round_that_does_not_count(options):
+def test_every_contestant_is_timed_once_per_repetition_after_a_warm_up(options):
     clock, order = Clock(), []
 
     def contestant(name, nanoseconds):
         def prepare():
-            clock.now += 1_000_000  # is not part of the call
+            clock.now += 1_000_000  # not part of the call
 
             def call():
                 order.append(name)
@@ -38,7 +38,7 @@ def test_every_contestant_is_timed_once_a_repetition_after_a_round_that_does_not
     assert times == {"a": [10] * 8, "b": [20] * 8, "c": [30] * 8}
     rounds = [tuple(order[first : first + 3]) for first in range(0, len(order), 3)]
     assert len(rounds) == 9
-    assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     assert len(set(rounds)) > 1
 
 
@@ -48,9 +48,9 @@ def test_ratios_are_of_sums_within_a_repetition():
     assert ratios(times, ["a"], ["b", "b"]) == [10 / 60, 20 / 40]
 
 
-def test_a_row_tells_its_median_its_interval_and_whether_it_is_as_expected():
+def test_a_row_has_median_interval_and_target():
     row = Row(what="x", ratios=[1.0, 3.0, 2.0, 4.0, 5.0, 9.0, 7.0], target=("at least", 4.0))
-    # Of seven values the least and the greatest enclose the median but for 2 / 2^7.
+    # The least and greatest of seven values enclose the median with probability 1 - 2 / 2^7.
     assert row.cells() == ["x", "4.000", "[1.000, 9.000]", "1.000 to 9.000", "at least 4", "yes"]
     assert row.model_copy(update={"target": ("at least", 4.1)}).met is False
     assert row.model_copy(update={"target": ("at most", 4.0)}).met is True
@@ -58,26 +58,26 @@ def test_a_row_tells_its_median_its_interval_and_whether_it_is_as_expected():
     assert Row(what="x", ratios=[2.0] * 5).cells()[2:] == ["needs 6 repetitions", "2.000 to 2.000", "", ""]
 
 
-def test_what_is_written_can_be_read_and_says_where_it_is_from(options, tmp_path):
-    def measure(given, say):
+def test_result_files_can_be_read_and_contain_provenance(options, tmp_path):
+    def measure(options, say):
         say("now")
         return Measured("A claim.", [Row(what="a / b", ratios=[2.0, 4.0])], {"a": [2, 8], "b": [1, 2]}, {"note": 1.5})
 
     said = []
-    found = result("some", options(), measure, said.append)
+    measured = result("some", options(), measure, said.append)
     assert said == ["now"]
-    written = found.write(tmp_path / "new")
+    written = measured.write(tmp_path / "new")
     assert [path.name for path in written] == ["some-2x12.json", "some-2x12.md"]
     text = written[0].read_text()
-    assert Result.model_validate_json(text) == found
+    assert Result.model_validate_json(text) == measured
     assert json.loads(text)["nanoseconds"] == {"a": [2, 8], "b": [1, 2]}
     table = written[1].read_text()
     assert re.search(r"^\| a / b +\| 3\.000 ", table, flags=re.M)
-    hardware = found.provenance.hardware
-    for told in ("A claim.", hardware.name, "threads: 1", f"commit {found.provenance.git_commit[:12]}", "note: 1.5"):
-        assert told in table
+    hardware = measured.provenance.hardware
+    for line in ("A claim.", hardware.name, "threads: 1", f"commit {measured.provenance.git_commit[:12]}", "note: 1.5"):
+        assert line in table
 
 
-def test_no_repetition_is_no_measurement(options):
+def test_zero_repetitions_are_refused(options):
     with pytest.raises(ValueError, match="greater than 0"):
         options(repetitions=0)

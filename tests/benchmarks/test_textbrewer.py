@@ -1,4 +1,4 @@
-"""The comparison with TextBrewer: the bound, equal losses, the usual batches."""
+"""The benchmark `textbrewer`: the bound, equal losses, equal batches."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from harness.api.errors import UserError
 needs_textbrewer = pytest.mark.skipif(brewer.installed() is None, reason="textbrewer is not installed")
 
 
-def test_the_bound_and_the_share_of_it(options):
+def test_the_bound_and_the_share_of_the_bound(options):
     times = {"x: textbrewer": [600, 300], "x: cohort": [200, 200], "x: teacher": [80, 10], "x: student": [20, 10]}
     rows = brewer.rows(times, "x", options(teacher="12x768", runs=6, length=128), setting=brewer.EQUAL)
     assert [row.ratios for row in rows[:2]] == [[3.0, 1.5], [600 / 200, 120 / 70]]
@@ -27,22 +27,22 @@ def test_the_bound_and_the_share_of_it(options):
 @pytest.mark.parametrize("size", ["2x12", "2x24"])
 @pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
 def test_every_loss_is_equal_on_examples_of_many_lengths(options, glue, attention, size, setting):
-    given = options(data=glue)
-    workload = Workload(given, sst2_data(given), **brewer.CHECK)
+    sizes = options(data=glue)
+    workload = Workload(sizes, sst2_data(sizes), **brewer.CHECK)
     assert len({length for batch in workload.batches(3) for length in batch.lengths.tolist()}) > 1
     brewer.check(workload, Entry("matched", Matched, {"attention": attention}), size, setting)
 
 
 @needs_textbrewer
-def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
-    class Hotter(Matched):
+def test_a_different_loss_or_optimizer_is_detected(options, monkeypatch):
+    class ScaledTerm(Matched):
         def losses(self, step, batch, student, teachers):
             terms = super().losses(step, batch, student, teachers)
             return {**terms, "hidden_1": terms["hidden_1"] * 1.001}
 
     workload = Workload(options(), fixed_length_data(options()), **brewer.CHECK)
     with pytest.raises(AssertionError, match=r"step 1 of 2x12: (loss|hidden_1) is"):
-        brewer.check(workload, Entry("matched", Hotter, {"attention": False}), "2x12", brewer.EQUAL)
+        brewer.check(workload, Entry("matched", ScaledTerm, {"attention": False}), "2x12", brewer.EQUAL)
     monkeypatch.setattr("benchmarks.peer.set_learning_rate", lambda optimizer, lr: None)
     with pytest.raises(AssertionError, match="step 2 of 2x12"):
         brewer.check(
@@ -53,7 +53,7 @@ def test_another_loss_or_another_optimiser_is_found(options, monkeypatch):
         )
 
 
-def test_terms_that_only_one_of_them_has_are_a_difference():
+def test_different_names_or_values_of_terms_are_refused():
     with pytest.raises(AssertionError, match="TextBrewer"):
         brewer.refuse_difference("here", {"kd": 1.0}, {"kd": 1.0, "hidden_0": 2.0})
     with pytest.raises(AssertionError, match="kd is nan"):
@@ -63,8 +63,8 @@ def test_terms_that_only_one_of_them_has_are_a_difference():
 
 @pytest.mark.parametrize("setting", [brewer.FIXED, brewer.LONGEST])
 def test_both_sides_train_on_the_same_random_batches(options, glue, setting):
-    given = options(data=glue)
-    workload = Workload(given, sst2_data(given), batching="grouped")
+    sizes = options(data=glue)
+    workload = Workload(sizes, sst2_data(sizes), batching="grouped")
     stream = workload.stream()
 
     def examples(inputs):
@@ -83,27 +83,27 @@ def test_both_sides_train_on_the_same_random_batches(options, glue, setting):
 
 
 @needs_textbrewer
-def test_it_measures_both_losses_in_every_setting(options, glue):
+def test_both_losses_are_measured_in_every_setting(options, glue):
     measured = brewer.measure(options(data=glue), lambda line: None)
-    cells = [f"4x24 -> 2x12, {of}" for of in ("logits, hidden", "logits, hidden, attention")]
+    cells = [f"4x24 -> 2x12, {losses}" for losses in ("logits, hidden", "logits, hidden, attention")]
     same, longest = brewer.EQUAL, brewer.LONGEST
-    usual = "padded to 12 / grouped"
+    fixed = "padded to 12 / grouped"
     whats = ("textbrewer / cohort", "its bound", "share of the bound")
     expected = [
-        f"{c}, {s}: {w}" for c in cells for s in (same, usual, longest) for w in (whats if s == same else whats[:1])
+        f"{c}, {s}: {w}" for c in cells for s in (same, fixed, longest) for w in (whats if s == same else whats[:1])
     ]
     assert [row.what for row in measured.rows] == expected
     assert measured.notes["textbrewer"] == brewer.installed()
     assert all(len(times) == 1 and min(times) > 0 for times in measured.times.values())
-    assert f"{cells[0]}, {usual}: teacher" not in measured.times
+    assert f"{cells[0]}, {fixed}: teacher" not in measured.times
 
 
-def test_too_few_examples_are_told(options, glue):
-    with pytest.raises(UserError, match="has 20 training examples; 24 are needed"):
+def test_too_few_examples_are_an_error(options, glue):
+    with pytest.raises(UserError, match="has 20 training examples, 24 are needed"):
         sst2_data(options(data=glue, steps=8))
 
 
-def test_what_is_padded_is_masked(options):
+def test_padding_is_masked(options):
     from benchmarks.peer import fields
 
     workload = Workload(options(), fixed_length_data(options()))

@@ -156,7 +156,7 @@ def test_token_type_ids_are_used_by_models_with_segment_embeddings(make, name):
 
 def test_obstacles_of_compile_name_a_remedy(monkeypatch, tmp_path):
     compile = BACKENDS["compile"]
-    tool = tmp_path / "g++-made-up"
+    tool = tmp_path / "fake-g++"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
     monkeypatch.setenv("CXX", str(tool))

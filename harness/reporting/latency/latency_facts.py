@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.storage.latency_records import LatencyRecord
+from harness.storage.latency_records import MIN_CALLS_FOR_P90, MIN_CALLS_FOR_P99, LatencyRecord
 
 
 def measurement_facts(record: LatencyRecord) -> Iterator[str]:

@@ -79,7 +79,7 @@ def test_without_predictions_the_board_says_that_seeds_are_all_it_knows(tmp_path
     found = rows(store)
     assert found["kd", "big"].cells["sst2"].score.over == "seeds"
     assert found["kd", "small"].cells["sst2"].score.over == "seeds and examples"
-    text = "are intervals of the row kd on big on sst2: predictions.parquet is not there (sst2-kd-big-2)."
+    text = "the row kd on big on sst2 cover seeds only, not examples: predictions.parquet is not there (sst2-kd-big-2)."
     assert text in report(tmp_path).markdown
     told = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
     assert told == {"sst2": "kd on big: predictions.parquet is not there (sst2-kd-big-2)"}

@@ -33,8 +33,8 @@ def group(summary: Summary) -> str:
 
 def reading(summary: Summary) -> Iterator[str]:
     """Explain the numbers of the board, one or two sentences for each kind."""
-    plan, tasks = summary.plan, summary.plan.tasks
-    raw = [task.name for task in tasks if scale(task) == 1]
+    plan = summary.plan
+    raw = [task.name for task in plan.tasks if scale(task) == 1]
     scaled = "" if not raw else f" ({', '.join(raw)}: as reported, from 0 to 100)"
     yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
     yield from selection_notes.score_notes(summary)
@@ -44,24 +44,7 @@ def reading(summary: Summary) -> Iterator[str]:
             "Constant answer: the best score of predicting one class for every example, with the class chosen by the "
             "labels; only classification tasks have one. † marks scores that are no better."
         )
-    if len({task.higher_is_better for task in tasks}) == 1:
-        diagnostic = [task.name for task in tasks if task.diagnostic]
-        without = (
-            f" (without {', '.join(diagnostic)}, a diagnostic task for another task's students)" if diagnostic else ""
-        )
-        less = "" if tasks[0].higher_is_better else " Lower is better."
-        yield (
-            f"The average is over the tasks{without}. Students of all sizes are ranked by it; equal printed averages "
-            f"share a rank.{less} A row with a missing, failed or n/a cell has no average and no rank. Bold: the best "
-            "of its student."
-        )
-        yield from _suite_level(summary)
-    else:
-        less = ", ".join(task.name for task in tasks if not task.higher_is_better)
-        yield (
-            f"Lower is better on {less}, higher on the others, so there is no average and no rank. Bold: the best of "
-            "its student."
-        )
+    yield from _average(summary)
     if plan.published:
         yield (
             "Published: a figure that a source prints for the same method, layers and width. Its teacher, data and "
@@ -72,22 +55,48 @@ def reading(summary: Summary) -> Iterator[str]:
     yield from same_runs(plan.runs)
     if plan.teachers:
         yield f"Compression: parameters of teacher {next(iter(plan.teachers))} over the student's, heads included."
-    for column in summary.speed_ups:
-        control = column.control
-        warning = (
-            f"; the A/A control differs from 1 there ({control.median:.3f})" if control and control.excludes_one else ""
-        )
-        yield (
-            f"Speed-up, {column.label}: time of {column.reference} divided by the model's, the median over paired "
-            f"rounds with its 95 % interval; {column.backend}, {column.batch}, on "
-            f"{machine(column.hardware)}{warning}. For details see latency.md."
-        )
+    yield from _speed_ups(summary)
     yield (
         "Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks "
         "and seeds of the row. Fine-tuning a teacher counts in the teacher's row only"
         + ("; a text stage counts in no row: see below." if plan.generals else ".")
         + (" Tuning cost: time of all trials of the row; no other cost includes it." if plan.tuning else "")
     )
+
+
+def _average(summary: Summary) -> Iterator[str]:
+    """Explain average, rank and the suite-level numbers, or why there are none."""
+    tasks = summary.plan.tasks
+    if len({task.higher_is_better for task in tasks}) == 1:
+        diagnostic = ", ".join(task.name for task in tasks if task.diagnostic)
+        without = f" (without {diagnostic}, a diagnostic task for another task's students)" if diagnostic else ""
+        lower = "" if tasks[0].higher_is_better else " Lower is better."
+        yield (
+            f"The average is over the tasks{without}. Students of all sizes are ranked by it; equal printed averages "
+            f"share a rank.{lower} A row with a missing, failed or n/a cell has no average and no rank. Bold: the best "
+            "of its student."
+        )
+        yield from _suite_level(summary)
+    else:
+        lower = ", ".join(task.name for task in tasks if not task.higher_is_better)
+        yield (
+            f"Lower is better on {lower}, higher on the others, so there is no average and no rank. Bold: the best of "
+            "its student."
+        )
+
+
+def _speed_ups(summary: Summary) -> Iterator[str]:
+    """Explain the speed-up column of each machine."""
+    for column in summary.speed_ups:
+        control = column.control
+        warning = ""
+        if control and control.excludes_one:
+            warning = f"; the A/A control differs from 1 there ({control.median:.3f})"
+        yield (
+            f"Speed-up, {column.label}: time of {column.reference} divided by the model's, the median over paired "
+            f"rounds with its 95 % interval; {column.backend}, {column.batch}, on "
+            f"{machine(column.hardware)}{warning}. For details see latency.md."
+        )
 
 
 def same_runs(runs: Iterable[PlannedRun]) -> Iterator[str]:

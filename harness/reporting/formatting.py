@@ -50,11 +50,14 @@ def signed(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
+def signed_interval(mean: float, low: float | None, high: float | None) -> str:
+    """Format a signed mean and its interval; without interval if there is none."""
+    return signed(mean) if low is None or high is None else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+
+
 def difference(estimate: Estimate) -> str:
     """Format a difference and its interval, as ``-0.4 [-0.9, +0.1]``."""
-    if estimate.low is None or estimate.high is None:
-        return signed(estimate.mean)
-    return f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+    return signed_interval(estimate.mean, estimate.low, estimate.high)
 
 
 def probability(p: float) -> str:

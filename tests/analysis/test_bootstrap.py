@@ -81,7 +81,9 @@ def test_without_predictions_intervals_cover_seeds_only(tmp_path):
     by_row = rows(store)
     assert by_row["kd", "big"].cells["sst2"].score.over == "seeds"
     assert by_row["kd", "small"].cells["sst2"].score.over == "seeds and examples"
-    text = "are intervals of the row kd on big on sst2: predictions.parquet does not exist (sst2-kd-big-2)."
+    text = (
+        "the row kd on big on sst2 cover seeds only, not examples: predictions.parquet does not exist (sst2-kd-big-2)."
+    )
     assert text in report(tmp_path).markdown
     seeds_alone = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
     assert seeds_alone == {"sst2": "kd on big: predictions.parquet does not exist (sst2-kd-big-2)"}

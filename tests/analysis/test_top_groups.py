@@ -68,6 +68,6 @@ def test_a_row_outside_the_group_above_one_inside_is_explained(tmp_path):
         rows = [replace(row, top=top[row.student][row.label == "finetune"]) for row in summary.students]
         return captions.group(replace(summary, students=tuple(rows)))
 
-    assert "a row may be out while a lower one is in" in text(big=(False, True), small=(True, False))
+    assert "a row may be outside while a lower-ranked row" in text(big=(False, True), small=(True, False))
     assert "a row may be out" not in text(big=(True, False), small=(True, True))
     assert "a row may be out" not in text(big=(True, True), small=(True, False))

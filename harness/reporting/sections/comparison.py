@@ -13,7 +13,7 @@ from harness.analysis.interval_coverage import covers
 from harness.analysis.paired_effects import INTERVAL_NOTE, ONE_SEED_NOTE, Effect, Scores, effect, mean
 from harness.analysis.summary import INCOMPLETE, Row, Summary
 from harness.reporting.export_rows import exact
-from harness.reporting.formatting import NOTHING, signed
+from harness.reporting.formatting import NOTHING, signed_interval
 
 MAX_NAMED = 8
 """Maximum number of rows that a sentence names; it counts the rest."""
@@ -106,8 +106,7 @@ def _difference(line: ComparisonLine, scope: Scope) -> str:
 
 def format_effect(difference: Effect) -> str:
     """Format an effect, as ``+0.4 [-0.1, +0.9]``; without interval if there is none."""
-    mean, low, high = difference.mean, difference.low, difference.high
-    return signed(mean) if low is None or high is None else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+    return signed_interval(difference.mean, difference.low, difference.high)
 
 
 def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> str:

@@ -119,7 +119,7 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
 
 def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], Row]], scope: Scope) -> _Balanced:
     known = {
-        value: {others: scores for others, row in cells.items() if (scores := scope.scores(row))}
+        value: {others: row_scores for others, row in cells.items() if (row_scores := scope.scores(row))}
         for value, cells in crossed.items()
     }
     with_results = [cells for cells in known.values() if cells]

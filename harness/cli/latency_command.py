@@ -39,10 +39,10 @@ def measure_latency(
 
 def is_suite(targets: Sequence[str]) -> bool:
     """Whether what is to be measured is a suite: one YAML file, or the name of one that is shipped."""
-    from harness.config.paths import shipped
+    from harness.config.paths import shipped_suites
 
     only = targets[0] if len(targets) == 1 else ""
-    return only.endswith((".yaml", ".yml")) or (only in shipped() and not Path(only).is_dir())
+    return only.endswith((".yaml", ".yml")) or (only in shipped_suites() and not Path(only).is_dir())
 
 
 def tell(line: str) -> None:
@@ -134,17 +134,17 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
     from harness.resolution import references
 
     root = override(Node({}, Mark("--set", 0, Path())), overrides)
-    findings = Diagnostics(root)
-    references.latency(root.plain(), host, findings)
+    diagnostics = Diagnostics(root)
+    references.check_latency_backends(root.plain(), host, diagnostics)
     try:
         spec = CheckpointsSpec.model_validate(root.plain())
     except ValidationError as error:
-        findings.invalid(error, CheckpointsSpec)
-        findings.stop()
+        diagnostics.add_validation_error(error, CheckpointsSpec)
+        diagnostics.raise_if_any()
         raise
-    if spec.latency.of_task:
-        findings.add(("latency", "lengths"), NO_TASK)
-    findings.stop()
+    if spec.latency.includes_task_lengths:
+        diagnostics.add(("latency", "lengths"), NO_TASK)
+    diagnostics.raise_if_any()
     return spec
 
 

@@ -25,9 +25,11 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
     if name is not None and kind != "methods":
         raise UserError(f"a name goes with methods alone, as in `harness list methods {name}`; found {kind} {name}")
     if kind == "suites":
-        from harness.config.paths import shipped
+        from harness.config.paths import shipped_suites
 
-        print_table(["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped().items()))
+        print_table(
+            ["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped_suites().items())
+        )
         return
     from harness.plugin_host.host import Host
 
@@ -81,12 +83,12 @@ def _print_published(host: Host) -> None:
 
 def _readable(host: Host) -> list[Published]:
     """The sources by name. A file that cannot be read is a warning: the others can still be chosen."""
-    from harness.config.published_figures import registered
+    from harness.config.published_figures import read_registered
 
     sources = []
     for name in sorted(host.published):
         try:
-            sources.append(registered(name, host))
+            sources.append(read_registered(name, host))
         except UserError as error:
             print(f"warning: published figures {name!r} are left out: {error}", file=sys.stderr)
     return sources

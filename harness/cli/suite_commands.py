@@ -184,12 +184,16 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
     yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
     if spec.tuning:
-        rates = spec.tuning.rates(spec.training.lr)
+        rates = spec.tuning.lr_range(spec.training.lr)
         of_rate = f", learning rate from {rates[0]:g} to {rates[1]:g}" if rates else ""
         yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{of_rate}"
-    if spec.selects:
-        on = "the validation splits" if spec.selects.on == "validation" else "examples held out of the training splits"
-        yield "selection", f"{'best epoch, ' if spec.selects.epoch == 'best' else ''}on {on}"
+    if spec.effective_selection:
+        on = (
+            "the validation splits"
+            if spec.effective_selection.on == "validation"
+            else "examples held out of the training splits"
+        )
+        yield "selection", f"{'best epoch, ' if spec.effective_selection.epoch == 'best' else ''}on {on}"
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
         yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"

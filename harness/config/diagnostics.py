@@ -48,18 +48,18 @@ class Diagnostics:
     def add(self, path: KeyPath, message: str) -> None:
         """Note a problem of the value at `path`."""
         mark, key = self.root.mark_of(path), self.dotted(path)
-        self.note(mark, f"{key}: {message}" if key and str(mark) != f"--set {key}" else message)
+        self.add_at(mark, f"{key}: {message}" if key and str(mark) != f"--set {key}" else message)
 
-    def note(self, mark: Mark, message: str) -> None:
+    def add_at(self, mark: Mark, message: str) -> None:
         """Note a problem, once."""
         self._found.setdefault((str(mark), message), (mark, Problem(message, str(mark))))
 
     def extend(self, problems: list[Problem]) -> None:
         """Take over problems that know their place."""
         for problem in problems:
-            self.note(Mark(problem.where or "", 0, self.root.mark.folder), problem.message)
+            self.add_at(Mark(problem.where or "", 0, self.root.mark.folder), problem.message)
 
-    def invalid(
+    def add_validation_error(
         self, error: ValidationError, model: type[BaseModel], place: Callable[[KeyPath], KeyPath] = lambda path: path
     ) -> None:
         """Note what pydantic refused in data for `model`; `place` tells where in the suite a key of `model` stands."""
@@ -76,7 +76,7 @@ class Diagnostics:
             telling = [text for text, kind in messages.items() if kind not in TYPES and kind != "literal_error"]
             self.add(path, "; or ".join(telling or messages))
 
-    def stop(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise `UserError` with all problems, if there are any."""
         if self._found:
             ordered = sorted(self._found.values(), key=lambda found: (found[0].source, found[0].line))

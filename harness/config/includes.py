@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
-from harness.config.paths import expanded
-from harness.config.yaml_tree import Mark, Node, parse, read_file, shown
+from harness.config.paths import expand_path
+from harness.config.yaml_tree import Mark, Node, display_path, parse, read_file
 
 
 def read_included(path: Path, above: Sequence[Path] = ()) -> Node:
@@ -22,14 +22,14 @@ def read_included(path: Path, above: Sequence[Path] = ()) -> Node:
         raise UserError(Problem("include: names one file, such as `include: base.yaml`", where))
     chain = [*above, path.resolve()]
     try:
-        target = expanded(include.value, path.parent)
+        target = expand_path(include.value, path.parent)
     except UserError as error:
         raise UserError(Problem(f"include: {error}", where)) from error
     if target.resolve() in chain:
-        circle = " -> ".join(shown(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
+        circle = " -> ".join(display_path(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
         raise UserError(Problem(f"include: files include each other: {circle}", where))
     if not target.is_file():
-        raise UserError(Problem(f"include: there is no file {shown(target)}", where))
+        raise UserError(Problem(f"include: there is no file {display_path(target)}", where))
     return merge(root, read_included(target, chain))
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from harness.api.errors import Problem, UserError, nearest
 from harness.config.diagnostics import found
 
-LONGEST_PATH = 1000
+MAX_PATH_LENGTH = 1000
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
 
 
-def shipped() -> dict[str, Path]:
+def shipped_suites() -> dict[str, Path]:
     """The suites that come with the package, by the file's stem."""
     folder = Path(str(importlib.resources.files("harness_suites")))
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
@@ -26,19 +26,19 @@ def locate(path: str | Path) -> Path:
 
     Raises `UserError` with the nearest shipped name.
     """
-    file = expanded(str(path), Path())
+    file = expand_path(str(path), Path())
     if file.is_file():
         return file
-    suites = shipped()
+    suites = shipped_suites()
     if file.parent in (Path(), Path("suites")) and file.suffix in ("", ".yaml", ".yml") and file.stem in suites:
         return suites[file.stem]
     what = "is a folder, not a suite file" if file.is_dir() else "no such suite file"
     raise UserError(Problem(f"{what}; of the shipped suites, {nearest(file.stem, suites)}", str(path)))
 
 
-def expanded(value: str, folder: Path) -> Path:
+def expand_path(value: str, folder: Path) -> Path:
     """The path that `value` names below `folder`, `~` expanded. Raises `UserError` for what no system has."""
-    if not value.strip() or "\0" in value or len(value) > LONGEST_PATH:
+    if not value.strip() or "\0" in value or len(value) > MAX_PATH_LENGTH:
         raise UserError(f"{found(value)} is no path")
     path = Path(value)
     try:
@@ -63,7 +63,7 @@ def folder_or_hub(value: str, folders: Iterable[Path]) -> str:
     A relative folder is that of the first of `folders` that has it. Raises `UserError` where it is
     neither.
     """
-    tried = [expanded(value, folder).resolve() for folder in folders]
+    tried = [expand_path(value, folder).resolve() for folder in folders]
     there = next((path for path in tried if path.is_dir()), None)
     if there is not None:
         return str(there)

@@ -17,7 +17,7 @@ from harness.api.errors import Problem, UserError
 from harness.api.names import Name
 from harness.config.diagnostics import Diagnostics
 from harness.config.schema import Positive, Strict
-from harness.config.yaml_tree import read_file, shown
+from harness.config.yaml_tree import display_path, read_file
 
 if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape
@@ -166,16 +166,16 @@ def read(path: Path) -> Published:
         raise UserError(
             Problem("the file's name is the source's: letters, digits and any of ._+-", str(path))
         ) from error
-    findings = Diagnostics(read_file(path, "a source of figures"))
+    diagnostics = Diagnostics(read_file(path, "a source of figures"))
     try:
-        return Published(path.stem, path, Source.model_validate(findings.root.plain()))
+        return Published(path.stem, path, Source.model_validate(diagnostics.root.plain()))
     except ValidationError as error:
-        findings.invalid(error, Source)
-        findings.stop()
-        raise UserError(Problem("is not a file of published figures", shown(path))) from error
+        diagnostics.add_validation_error(error, Source)
+        diagnostics.raise_if_any()
+        raise UserError(Problem("is not a file of published figures", display_path(path))) from error
 
 
-def registered(name: str, host: Host) -> Published:
+def read_registered(name: str, host: Host) -> Published:
     """The source of that name, read from the file that a plugin registered.
 
     Raises:

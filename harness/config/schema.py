@@ -11,9 +11,9 @@ from harness.api.stage_settings import Schedule, StageData
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
-LONGEST_LABEL = 120
+MAX_LABEL_LENGTH = 120
 
-Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL)]
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=MAX_LABEL_LENGTH)]
 """The name of a row on the board: a `Name` that may also say ``option=value,...``."""
 
 MOST_LAYERS, LARGEST_SIZE, LARGEST_NUMBER = 1000, 10**6, 10**9
@@ -74,7 +74,7 @@ class TeacherSpec(Strict):
     floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
 
     @property
-    def each_seed(self) -> list[TeacherSpec]:
+    def per_seed(self) -> list[TeacherSpec]:
         """One specification per teacher to fine-tune, each with the seed that it is fine-tuned with."""
         return [self.model_copy(update={"seed": seed, "seeds": None}) for seed in self.seeds or [self.seed]]
 
@@ -248,7 +248,7 @@ class TrainingSpec(Strict):
         return self.model_copy(update={**own, "per_task": {}})
 
     @property
-    def full_batch(self) -> int:
+    def max_batch_size(self) -> int:
         """Examples of a step in which all are as long as they may be."""
         return self.batch_size if self.token_budget is None else -(-self.token_budget // self.max_length)
 
@@ -295,7 +295,7 @@ class LatencySpec(Strict):
         return sorted({length for length in self.lengths if length != "task"})
 
     @property
-    def of_task(self) -> bool:
+    def includes_task_lengths(self) -> bool:
         """Whether the task's own lengths are asked for."""
         return "task" in self.lengths
 
@@ -356,10 +356,10 @@ class TuningSpec(Strict):
             raise ValueError(f"lr has two rates, the least and the greatest; found {self.lr}")
         return self
 
-    def rates(self, usual: float) -> tuple[float, float] | None:
+    def lr_range(self, default_lr: float) -> tuple[float, float] | None:
         """Between which the learning rate is tuned, of a suite whose own is `usual`; None: it is not."""
         if self.lr == "auto":
-            return usual / 4, min(1.0, usual * 4)
+            return default_lr / 4, min(1.0, default_lr * 4)
         return (self.lr[0], self.lr[1]) if self.lr is not None else None
 
 
@@ -389,7 +389,7 @@ class SuiteSpec(Strict):
     trust_remote_code: bool = False
 
     @property
-    def selects(self) -> SelectionSpec | None:
+    def effective_selection(self) -> SelectionSpec | None:
         """`selection`, or what it is where options are tuned and it is not said; None: nothing is chosen."""
         if self.selection is None and self.tuning is not None:
             return SelectionSpec(epoch="last")

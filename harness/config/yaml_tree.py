@@ -18,10 +18,10 @@ import yaml
 
 from harness.api.errors import Problem, UserError
 
-MOST_VALUES = 50_000
+MAX_VALUES = 50_000
 """More values than any suite has: what aliases of aliases expand to is stopped here."""
 
-GREATEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 """Of whole numbers: no setting needs more, and arrays and floats do not hold it."""
 
 KeyPath = tuple[str | int, ...]
@@ -78,7 +78,7 @@ class Node:
         return node.mark
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as messages name it: relative where that is shorter."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)
@@ -89,10 +89,10 @@ def read_file(path: Path, what: str = "a suite") -> Node:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(Problem(f"is not UTF-8 text: {error.reason}", shown(path))) from error
+        raise UserError(Problem(f"is not UTF-8 text: {error.reason}", display_path(path))) from error
     except OSError as error:
-        raise UserError(Problem(f"cannot be read: {error.strerror or error}", shown(path))) from error
-    root = parse(text, Mark(shown(path), 1, path.parent.resolve()))
+        raise UserError(Problem(f"cannot be read: {error.strerror or error}", display_path(path))) from error
+    root = parse(text, Mark(display_path(path), 1, path.parent.resolve()))
     if not isinstance(root.value, dict):
         found = "nothing" if root.value is None else "a list" if isinstance(root.value, list) else "a single value"
         raise UserError(Problem(f"{what} is a map of keys, found {found}", str(root.mark)))
@@ -156,8 +156,8 @@ class _Builder:
 
     def build(self, node: yaml.Node, mark: Mark, within: Sequence[yaml.Node]) -> Node:
         self.values += 1
-        if self.values > MOST_VALUES:
-            raise UserError(Problem(f"aliases (*name) expand to more than {MOST_VALUES} values", self.start.source))
+        if self.values > MAX_VALUES:
+            raise UserError(Problem(f"aliases (*name) expand to more than {MAX_VALUES} values", self.start.source))
         if any(node is outer for outer in within):
             self._problem("an alias (*name) holds itself", mark)
             return Node(None, mark)
@@ -197,7 +197,7 @@ class _Builder:
                     return None
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
-                case "int" if abs(int(text)) <= GREATEST:
+                case "int" if abs(int(text)) <= MAX_INTEGER:
                     return int(text)
                 case "float" if math.isfinite(float(text)):
                     return float(text)

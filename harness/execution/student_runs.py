@@ -167,7 +167,7 @@ def finish(ended: FinishedRun, plan: Plan, store: Store, host: Host) -> RunRecor
 
 def _selected(run: Run, job: RunJob, plan: Plan) -> Selected | None:
     """On what something was chosen, if anything was."""
-    spec, data = plan.spec.selects, job.data
+    spec, data = plan.spec.effective_selection, job.data
     if spec is None or data.selection_fingerprint is None:
         return None
     held, chosen = data.splits.selection, run.best and run.best.chosen

@@ -58,7 +58,7 @@ def parts(
         "packages": dict(_versions(used)),
         "code": VERSION,
     }
-    if settings.of_task and (read := candidates.validation):
+    if settings.includes_task_lengths and (read := candidates.validation):
         found["lengths"] = [read.data.validation_fingerprint, read.reader.fingerprint, read.max_length]
     return found
 
@@ -123,7 +123,7 @@ def measure(
 
 
 def _task_lengths(candidates: Candidates, settings: LatencySpec) -> NDArray[np.int64] | None:
-    if not settings.of_task:
+    if not settings.includes_task_lengths:
         return None
     if candidates.validation is None:
         raise UserError(Problem("`task` is asked for, and these models have no task", "latency.lengths"))

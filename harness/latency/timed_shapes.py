@@ -42,7 +42,7 @@ def batches(
     for size in sorted(set(settings.batch_sizes)):
         for length in settings.fixed_lengths:
             found[size, length] = [model_inputs.batch(models, size, length)]
-        if settings.of_task and lengths is not None:
+        if settings.includes_task_lengths and lengths is not None:
             found[size, TASK] = [model_inputs.rows(models, each) for each in task_batches(lengths, size)]
     return found
 

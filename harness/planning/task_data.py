@@ -27,7 +27,7 @@ def splits_of(task: Task, suite: Suite) -> Splits:
     limit = suite.spec.training.limit
     whole = task.load(suite.sources.get(task.source) if task.source else None)
     refuse_invalid(task, whole)
-    return select(hold_out(task, whole, suite.spec.selects), train=limit.train, validation=limit.validation)
+    return select(hold_out(task, whole, suite.spec.effective_selection), train=limit.train, validation=limit.validation)
 
 
 def report_on(splits: Splits) -> DataReport:

@@ -25,7 +25,7 @@ REPORT_GROUP = "harness.report"
 
 
 @dataclass(frozen=True)
-class Found:
+class DiscoveredPlugin:
     """A plugin, or why there is none. `named`: a user asked for it, so that its problems are fatal.
 
     `origin` says where it comes from, as an error message names it: a distribution's entry point or a path. `group` is
@@ -40,7 +40,7 @@ class Found:
     problem: Problem | None = None
 
 
-def installed(group: str = GROUP) -> Iterator[Found]:
+def installed(group: str = GROUP) -> Iterator[DiscoveredPlugin]:
     """The plugins of installed packages, by name. One that cannot be imported is found with its problem."""
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         distribution = entry.dist.name if entry.dist else "an unnamed distribution"
@@ -48,15 +48,15 @@ def installed(group: str = GROUP) -> Iterator[Found]:
         yield _load_entry(entry, origin)
 
 
-def _load_entry(entry: EntryPoint, origin: str) -> Found:
+def _load_entry(entry: EntryPoint, origin: str) -> DiscoveredPlugin:
     try:
-        return Found(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
+        return DiscoveredPlugin(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
     except (Exception, SystemExit) as error:
         problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
-        return Found(entry.name, origin, named=False, problem=problem)
+        return DiscoveredPlugin(entry.name, origin, named=False, problem=problem)
 
 
-def subpackages(package: Found) -> list[Found]:
+def subpackages(package: DiscoveredPlugin) -> list[DiscoveredPlugin]:
     """Imports the subpackages of a package, each as a plugin of its own; empty if `package` is not a package.
 
     Plain modules are no plugins, nor are `tests` and names with a leading underscore. One subpackage that cannot be
@@ -69,7 +69,7 @@ def subpackages(package: Found) -> list[Found]:
     return [_load_subpackage(package, package.plugin.__name__, name) for name in names]
 
 
-def _load_subpackage(package: Found, parent: str, name: str) -> Found:
+def _load_subpackage(package: DiscoveredPlugin, parent: str, name: str) -> DiscoveredPlugin:
     origin = str(Path(package.origin) / name) if package.named else f"{parent}.{name} ({package.origin})"
     try:
         return replace(package, name=name, origin=origin, plugin=importlib.import_module(f"{parent}.{name}"))
@@ -78,13 +78,13 @@ def _load_subpackage(package: Found, parent: str, name: str) -> Found:
         return replace(package, name=name, origin=origin, plugin=None, problem=problem)
 
 
-def at_paths(paths: Iterable[str | Path]) -> Iterator[Found]:
+def at_paths(paths: Iterable[str | Path]) -> Iterator[DiscoveredPlugin]:
     """The plugins in files and folders: a .py file, a package, or a folder that holds several of these."""
-    from harness.config.paths import expanded  # imports pydantic: only where a user names plugins
+    from harness.config.paths import expand_path  # imports pydantic: only where a user names plugins
 
     seen: set[Path] = set()
     for given in paths:
-        for path in _plugin_files(expanded(str(given), Path())):
+        for path in _plugin_files(expand_path(str(given), Path())):
             if path not in seen:
                 seen.add(path)
                 yield _load_path(path)
@@ -111,7 +111,7 @@ def _plugin_files(path: Path) -> list[Path]:
     return files
 
 
-def _load_path(file: Path) -> Found:
+def _load_path(file: Path) -> DiscoveredPlugin:
     package = file.name == "__init__.py"
     origin = str(file.parent if package else file)
     name = Path(origin).stem
@@ -128,7 +128,7 @@ def _load_path(file: Path) -> Found:
         submodule_search_locations=[origin] if package else None,
     )
     if spec is None or spec.loader is None:
-        return Found(name, origin, named=True, problem=Problem("cannot be imported", origin))
+        return DiscoveredPlugin(name, origin, named=True, problem=Problem("cannot be imported", origin))
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses and relative imports look it up there
     try:
@@ -136,8 +136,10 @@ def _load_path(file: Path) -> Found:
     except (Exception, SystemExit) as error:
         _forget(module_name)
         where = f"{file}:{line}" if (line := _line(error, file)) else str(file)
-        return Found(name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where))
-    return Found(name, origin, named=True, plugin=module)
+        return DiscoveredPlugin(
+            name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where)
+        )
+    return DiscoveredPlugin(name, origin, named=True, plugin=module)
 
 
 class _FromSource(SourceFileLoader):

@@ -13,7 +13,7 @@ import pluggy
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.plugin_host import contribution_checks, discovery, hookspecs
-from harness.plugin_host.discovery import GROUP, REPORT_GROUP, Found, describe
+from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin, describe
 
 if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
     from harness.api.latency_backend import Backend
@@ -50,7 +50,7 @@ class PluginInfo:
 
 
 @dataclass
-class _Offer:
+class _Contributions:
     """What one plugin registers, kept apart until all of it has been checked."""
 
     methods: list[Any] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Host:
         return cls._of(discovery.at_paths(paths))
 
     @classmethod
-    def _of(cls, plugins: Iterable[Found]) -> Host:
+    def _of(cls, plugins: Iterable[DiscoveredPlugin]) -> Host:
         host = cls()
         problems = [problem for found in plugins for plugin in host._members(found) for problem in host._add(plugin)]
         if problems:
@@ -141,7 +141,7 @@ class Host:
                     )
                     log.debug("the observer's traceback", exc_info=True)
 
-    def ask(self, hook: str, subject: object, read: Callable[[Any], Iterable[Answer]]) -> list[Answer]:
+    def collect_results(self, hook: str, subject: object, read: Callable[[Any], Iterable[Answer]]) -> list[Answer]:
         """What every plugin answers, in the order in which they were loaded.
 
         `read` takes an answer apart, and raises if it is none. An exception is logged, and that answer left out.
@@ -155,20 +155,23 @@ class Host:
                 log.debug("the plugin's traceback", exc_info=True)
         return answers
 
-    def _members(self, found: Found) -> list[Found]:
+    def _members(self, found: DiscoveredPlugin) -> list[DiscoveredPlugin]:
         """A plugin itself or, for a package without hooks of its own, each of its subpackages."""
         has_hooks = any(_hooks(self._manager, found.plugin)) or _unmarked_hooks(found.plugin)
         return [found] if has_hooks else discovery.subpackages(found) or [found]
 
-    def _add(self, found: Found) -> list[Problem]:
+    def _add(self, found: DiscoveredPlugin) -> list[Problem]:
         """Take a plugin in, whole or not at all. Returns what is fatal."""
         if found.plugin is not None and self._manager.is_registered(found.plugin):
             return []  # one module under two entry points
-        offer, problems = _Offer(), [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin)
+        contributions, problems = (
+            _Contributions(),
+            [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin),
+        )
         problems += self._misplaced(found)
         if not problems:
-            offer, problems = self._collect(found)
-        taken = [] if problems else list(self._taken(offer, found.origin))
+            contributions, problems = self._collect(found)
+        taken = [] if problems else list(self._taken(contributions, found.origin))
         info = PluginInfo(found.name, found.origin)
         info.sections = "harness_report_sections" in dict(_hooks(self._manager, found.plugin))
         self.plugins.append(info)
@@ -177,7 +180,7 @@ class Host:
             self.broken[found.name] = info.error
             return [*(problems if found.named else []), *taken]
         self._manager.register(found.plugin, found.origin)
-        self._accept(offer, info)
+        self._accept(contributions, info)
         return []
 
     def _check_hooks(self, plugin: object, origin: str) -> list[Problem]:
@@ -200,84 +203,88 @@ class Host:
             problems.append(Problem(_no_hook(plugin), origin))
         return problems
 
-    def _misplaced(self, found: Found) -> Iterator[Problem]:
+    def _misplaced(self, found: DiscoveredPlugin) -> Iterator[Problem]:
         """Sections and formats that `harness run` would write and `harness report` would not."""
         there = dict(_hooks(self._manager, found.plugin)) if found.group == GROUP else {}
         for hook in sorted(REPORT_HOOKS & there.keys()):
             text = f"{hook} belongs into a module of its own, under entry-point group {REPORT_GROUP!r}"
             yield Problem(f"{text}: `harness report` imports nothing else", found.origin)
 
-    def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
+    def _collect(self, found: DiscoveredPlugin) -> tuple[_Contributions, list[Problem]]:
         """Ask a plugin what it brings, and check each thing."""
-        offer = _Offer()
+        contributions = _Contributions()
         registers: dict[str, Callable[..., None]] = {
-            "harness_register_methods": offer.methods.append,
-            "harness_register_tasks": offer.tasks.append,
-            "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
-            "harness_register_published": lambda path: offer.published.append(Path(path)),
-            "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
-            "harness_register_latency_backends": lambda name, each: offer.latency_backends.append((name, each)),
+            "harness_register_methods": contributions.methods.append,
+            "harness_register_tasks": contributions.tasks.append,
+            "harness_register_metrics": lambda name, factory: contributions.metrics.append((name, factory)),
+            "harness_register_published": lambda path: contributions.published.append(Path(path)),
+            "harness_register_reporters": lambda name, reporter: contributions.reporters.append((name, reporter)),
+            "harness_register_latency_backends": lambda name, each: contributions.latency_backends.append((name, each)),
         }
         for name, function in _hooks(self._manager, found.plugin):
             if name in registers:
                 try:
                     function(*([registers[name]] if _arguments(function) else []))
                 except UserError as error:
-                    return offer, error.problems
+                    return contributions, error.problems
                 except Exception as error:
-                    return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
+                    return contributions, [Problem(f"{name} failed: {describe(error)}", found.origin)]
         faults = [
-            *(fault for method in offer.methods for fault in contribution_checks.method_faults(method)),
-            *(fault for task in offer.tasks for fault in contribution_checks.task_faults(task)),
-            *(fault for name, factory in offer.metrics for fault in contribution_checks.metric_faults(name, factory)),
-            *(fault for path in offer.published for fault in contribution_checks.published_faults(path)),
+            *(fault for method in contributions.methods for fault in contribution_checks.method_faults(method)),
+            *(fault for task in contributions.tasks for fault in contribution_checks.task_faults(task)),
             *(
                 fault
-                for name, reporter in offer.reporters
+                for name, factory in contributions.metrics
+                for fault in contribution_checks.metric_faults(name, factory)
+            ),
+            *(fault for path in contributions.published for fault in contribution_checks.published_faults(path)),
+            *(
+                fault
+                for name, reporter in contributions.reporters
                 for fault in contribution_checks.reporter_faults(name, reporter)
             ),
             *(
                 fault
-                for name, each in offer.latency_backends
+                for name, each in contributions.latency_backends
                 for fault in contribution_checks.backend_faults(name, each)
             ),
         ]
-        return offer, [Problem(fault, found.origin) for fault in faults]
+        return contributions, [Problem(fault, found.origin) for fault in faults]
 
-    def _taken(self, offer: _Offer, origin: str) -> Iterator[Problem]:
+    def _taken(self, contributions: _Contributions, origin: str) -> Iterator[Problem]:
         """Names that another plugin, or this one, has registered already."""
         seen = dict(self._origins)
-        for key in _names(offer):
+        for key in _names(contributions):
             if key in seen:
                 kind, name = key
                 yield Problem(f"{kind} {name!r} is registered twice: by {seen[key]} and by {origin}", origin)
             seen[key] = origin
 
-    def _accept(self, offer: _Offer, info: PluginInfo) -> None:
-        self._origins |= dict.fromkeys(_names(offer), info.origin)
-        self.methods |= {method.name: method for method in offer.methods}
-        self.tasks |= {task.name: task for task in offer.tasks}
-        self.metrics |= dict(offer.metrics)
-        self.published |= {path.stem: path for path in offer.published}
-        self.reporters |= dict(offer.reporters)
-        self.latency_backends |= dict(offer.latency_backends)
-        info.methods = [method.name for method in offer.methods]
-        info.tasks = [task.name for task in offer.tasks]
-        info.metrics = [name for name, _ in offer.metrics]
-        info.published = [path.stem for path in offer.published]
-        info.reporters = [name for name, _ in offer.reporters]
-        info.latency_backends = [name for name, _ in offer.latency_backends]
+    def _accept(self, contributions: _Contributions, info: PluginInfo) -> None:
+        self._origins |= dict.fromkeys(_names(contributions), info.origin)
+        self.methods |= {method.name: method for method in contributions.methods}
+        self.tasks |= {task.name: task for task in contributions.tasks}
+        self.metrics |= dict(contributions.metrics)
+        self.published |= {path.stem: path for path in contributions.published}
+        self.reporters |= dict(contributions.reporters)
+        self.latency_backends |= dict(contributions.latency_backends)
+        info.methods = [method.name for method in contributions.methods]
+        info.tasks = [task.name for task in contributions.tasks]
+        info.metrics = [name for name, _ in contributions.metrics]
+        info.published = [path.stem for path in contributions.published]
+        info.reporters = [name for name, _ in contributions.reporters]
+        info.latency_backends = [name for name, _ in contributions.latency_backends]
 
 
-def _names(offer: _Offer) -> list[tuple[str, str]]:
+def _names(contributions: _Contributions) -> list[tuple[str, str]]:
     """What a plugin offers, as (kind, name)."""
     return [
-        *(("method", method.name) for method in offer.methods),
-        *(("task", task.name) for task in offer.tasks),
-        *(("metric", name) for name, _ in offer.metrics),
-        *(("published source", path.stem) for path in offer.published),
-        *(("format", name) for name, _ in offer.reporters),
-        *(("latency backend", name) for name, _ in offer.latency_backends),
+        *(("method", method.name) for method in contributions.methods),
+        *(("task", task.name) for task in contributions.tasks),
+        *(("metric", name) for name, _ in contributions.metrics),
+        *(("published source", path.stem) for path in contributions.published),
+        *(("format", name) for name, _ in contributions.reporters),
+        *(("latency backend", name) for name, _ in contributions.latency_backends),
     ]
 
 

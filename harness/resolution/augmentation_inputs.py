@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
-from harness.config.paths import expanded, folder_or_hub, search_folders
+from harness.config.paths import expand_path, folder_or_hub, search_folders
 from harness.resolution.suite import MethodVariant, Suite
 
 if TYPE_CHECKING:  # torch, through the method interface
@@ -41,7 +41,7 @@ def files_of(augmentation: Augmentation, suite: Suite, variant: MethodVariant) -
 
 
 def _file(name: str, augmentation: Augmentation, suite: Suite, variant: MethodVariant) -> Path:
-    tried = [expanded(name, folder).resolve() for folder in _folders(suite, variant)]
+    tried = [expand_path(name, folder).resolve() for folder in _folders(suite, variant)]
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
         where = " nor ".join(dict.fromkeys(str(path) for path in tried))

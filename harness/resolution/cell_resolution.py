@@ -11,7 +11,7 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
-from harness.config.yaml_tree import KeyPath, Mark, Node, shown
+from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import output_names
 from harness.plugin_host.discovery import describe
 from harness.resolution import augmentation_inputs, length_limits, text_stages, unused_options
@@ -35,27 +35,27 @@ def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
         UserError: with all problems: students that cannot be built, methods that fit no student, what plugins say.
     """
     suite = loaded.suite
-    findings = Diagnostics(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
+    diagnostics = Diagnostics(suite.tree or Node({}, Mark(display_path(suite.path), 0, suite.path.parent)))
     unchecked: list[str] = []
-    models = _Models(suite, online, findings, unchecked)
+    models = _Models(suite, online, diagnostics, unchecked)
     shapes = _teacher_shapes(suite, models, unchecked)
-    shapes |= _student_shapes(suite, models, shapes, findings, unchecked)
-    length_limits.note(suite, models.reads, findings)
+    shapes |= _student_shapes(suite, models, shapes, diagnostics, unchecked)
+    length_limits.note(suite, models.reads, diagnostics)
     cells: list[Cell] = []
     for variant in suite.variants:
         row = [
-            Cell(task, own, student, _obstacle(suite, task, own, student, shapes, findings))
+            Cell(task, own, student, _obstacle(suite, task, own, student, shapes, diagnostics))
             for task in suite.tasks
             for own in [variant.on(task.name)]
             for student in variant.students
         ]
         if all(cell.reason for cell in row):
             reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
-            findings.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
-        unused_options.note(suite, variant, [cell for cell in row if not cell.reason], shapes, findings)
+            diagnostics.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
+        unused_options.note(suite, variant, [cell for cell in row if not cell.reason], shapes, diagnostics)
         cells += row
-    _ask_plugins(loaded, findings)
-    findings.stop()
+    _ask_plugins(loaded, diagnostics)
+    diagnostics.raise_if_any()
     if not online:
         hub = {source: place for source, place in suite.sources.items() if not Path(place).is_absolute()}
         unchecked += [f"source {source}: whether the hub has {place}" for source, place in hub.items()]
@@ -68,9 +68,9 @@ class _Models:
 
     suite: Suite
     online: bool
-    findings: Diagnostics
+    diagnostics: Diagnostics
     unchecked: list[str]
-    reads: dict[str, length_limits.Reads] = field(default_factory=dict)
+    reads: dict[str, length_limits.InputLimits] = field(default_factory=dict)
 
     def shape(self, name: str, path: KeyPath) -> ModelShape | None:
         """Of a teacher's model, or of the one that a student starts from; None where it cannot be told. What is wrong
@@ -87,10 +87,10 @@ class _Models:
             if config is None:
                 return None
             shape = families.shape(config, name)
-            self.reads[name] = length_limits.Reads(families.most_tokens(config), self._reader(model, path))
+            self.reads[name] = length_limits.InputLimits(families.most_tokens(config), self._reader(model, path))
             return replace(shape, opaque=introspection.is_opaque(config))
         except UserError as error:
-            self.findings.add(path, error.problems[0].message)
+            self.diagnostics.add(path, error.problems[0].message)
             return None
 
     def _reader(self, model: str, path: KeyPath) -> str | None:
@@ -104,7 +104,7 @@ class _Models:
             return None
         found = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
         for problem in found.problems:
-            self.findings.add(path, problem)
+            self.diagnostics.add(path, problem)
         return found.reader
 
 
@@ -121,7 +121,7 @@ def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict
 
 
 def _student_shapes(
-    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], findings: Diagnostics, unchecked: list[str]
+    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], diagnostics: Diagnostics, unchecked: list[str]
 ) -> dict[str, ModelShape]:
     """Shapes of the students that are known. What a student does not say is as in the suite's first teacher."""
     from harness.models import students
@@ -133,7 +133,7 @@ def _student_shapes(
         starts_from_model = name in suite.models
         own = models.shape(name, ("students", name, "init")) if starts_from_model else None
         problems = students.check(spec, name, teacher, own)
-        add_student(problems, name, findings)
+        add_student(problems, name, diagnostics)
         # A model that a student starts from has its own numbers: none of them is the teacher's.
         shape = own if starts_from_model and own else students.shape(spec, name, None if starts_from_model else teacher)
         if shape is not None and not problems:
@@ -151,7 +151,7 @@ def _obstacle(
     variant: MethodVariant,
     student: str,
     shapes: Mapping[str, ModelShape],
-    findings: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> str | None:
     """Why the cell cannot be; None if it can, or if a shape is not known."""
     if student not in shapes or any(name not in shapes for name in variant.teachers):
@@ -169,10 +169,10 @@ def _obstacle(
     except UserError as error:
         problems = error.problems
     except Exception as error:  # a plugin's own mistake, told without its traceback
-        findings.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
+        diagnostics.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
         return None
     if not problems:
-        _check_stages(suite, method, variant, stages, before, findings)
+        _check_stages(suite, method, variant, stages, before, diagnostics)
         problems = [problem for stage in stages for problem in check_needs(stage, info, own, teachers)]
         problems += [problem for each in before for problem in _check_needs_on_text(each)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
@@ -201,20 +201,20 @@ def _check_stages(
     variant: MethodVariant,
     stages: Sequence[Stage],
     before: Sequence[text_stages.TextStage],
-    findings: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> None:
     names = [stage.name for stage in stages]
     every = [*names, *dict.fromkeys(each.general.stage.name for each in before)]
     if not names or len(set(every)) < len(every):
         has = f"its stages are named {', '.join(every)}" if names else "it has none"
-        findings.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
+        diagnostics.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
     for name, stage in variant.stages.items():
         where = _where(suite, variant, method.task, name)
         if name not in names:
-            findings.add(where, f"the method has no stage {name!r}; {nearest(name, names)}")
+            diagnostics.add(where, f"the method has no stage {name!r}; {nearest(name, names)}")
         elif stage.data == "augmented" and method.augmentation() is None:
             message = f"with these options the method makes no augmented data for a {method.task.kind} task"
-            findings.add((*where, "data"), f"{message}: change its options, or remove `data`")
+            diagnostics.add((*where, "data"), f"{message}: change its options, or remove `data`")
 
 
 def _where(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:
@@ -240,13 +240,13 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
 
 
 def _check_needs_on_text(stage: text_stages.TextStage) -> list[Problem]:
-    found = check_needs(stage.general.stage, text_stages.INFO, stage.student, [stage.teacher])
-    return [Problem(f"{problem.message}; {text_stages.WITHOUT}") for problem in found]
+    found = check_needs(stage.general.stage, text_stages.TASK_INFO, stage.student, [stage.teacher])
+    return [Problem(f"{problem.message}; {text_stages.OPT_OUT}") for problem in found]
 
 
-def _ask_plugins(loaded: LoadedSuite, findings: Diagnostics) -> None:
+def _ask_plugins(loaded: LoadedSuite, diagnostics: Diagnostics) -> None:
     try:
         for problems in loaded.host.hook.harness_validate_suite(suite=loaded.suite):
-            findings.extend(list(problems))
+            diagnostics.extend(list(problems))
     except Exception as error:  # of a hook, or for what it gives, which is a list of problems
-        findings.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")
+        diagnostics.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")

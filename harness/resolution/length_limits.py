@@ -17,7 +17,7 @@ TRAINING: KeyPath = ("training", "max_length")
 
 
 @dataclass(frozen=True)
-class Reads:
+class InputLimits:
     """What a model reads: at most so many tokens (None: any number), by the tokenizer with this fingerprint (None where
     only a hub could tell)."""
 
@@ -25,7 +25,7 @@ class Reads:
     reader: str | None
 
 
-def note(suite: Suite, known: Mapping[str, Reads], findings: Diagnostics) -> None:
+def note(suite: Suite, known: Mapping[str, InputLimits], diagnostics: Diagnostics) -> None:
     """Add a finding for each length that a model has no positions for. `known` are the teachers and students of which
     that is known."""
     spec = suite.spec
@@ -33,17 +33,17 @@ def note(suite: Suite, known: Mapping[str, Reads], findings: Diagnostics) -> Non
     for name, teacher in spec.teachers.items():
         own = teacher.max_length or spec.training.max_length
         if teacher.architecture is not None:
-            reads[name] = Reads(scratch_positions(own), SCRATCH)
-        _note(own, ("teachers", name, "max_length") if teacher.max_length else TRAINING, name, reads, findings)
+            reads[name] = InputLimits(scratch_positions(own), SCRATCH)
+        _note(own, ("teachers", name, "max_length") if teacher.max_length else TRAINING, name, reads, diagnostics)
     for variant in suite.variants:
         for student in variant.students:
             for name in dict.fromkeys(_readers(suite, variant, student, reads)):
-                _note(spec.training.max_length, TRAINING, name, reads, findings)
+                _note(spec.training.max_length, TRAINING, name, reads, diagnostics)
                 if spec.general and variant.general:
-                    _note(spec.general.max_length, ("general", "max_length"), name, reads, findings)
+                    _note(spec.general.max_length, ("general", "max_length"), name, reads, diagnostics)
 
 
-def _readers(suite: Suite, variant: MethodVariant, student: str, reads: Mapping[str, Reads]) -> Iterator[str]:
+def _readers(suite: Suite, variant: MethodVariant, student: str, reads: Mapping[str, InputLimits]) -> Iterator[str]:
     """The student, or the teacher that it is made like; and those of its teachers that read the very same rows."""
     first = next(iter(suite.spec.teachers), None)
     own = student if student in suite.models else first
@@ -55,7 +55,7 @@ def _readers(suite: Suite, variant: MethodVariant, student: str, reads: Mapping[
             yield name
 
 
-def _note(tokens: int, path: KeyPath, name: str, reads: Mapping[str, Reads], findings: Diagnostics) -> None:
+def _note(tokens: int, path: KeyPath, name: str, reads: Mapping[str, InputLimits], diagnostics: Diagnostics) -> None:
     most = reads[name].most if name in reads else None
     if most is not None and tokens > most:
-        findings.add(path, f"it is {tokens}, but {name} reads at most {most} tokens; lower it")
+        diagnostics.add(path, f"it is {tokens}, but {name} reads at most {most} tokens; lower it")

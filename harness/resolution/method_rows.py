@@ -13,38 +13,40 @@ from pydantic import ValidationError
 
 from harness.api.errors import nearest
 from harness.config.diagnostics import Diagnostics, found
-from harness.config.schema import LONGEST_LABEL, RESERVED, MethodSpec
+from harness.config.schema import MAX_LABEL_LENGTH, RESERVED, MethodSpec
 from harness.config.yaml_tree import KeyPath, Node
-from harness.resolution.suite import MethodVariant, OnTask
+from harness.resolution.suite import MethodVariant, TaskOverride
 
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.api.method import Method, MethodConfig
     from harness.plugin_host.host import Host
 
-MOST_CELLS = 1000
+MAX_GRID_CELLS = 1000
 """More rows than anybody runs: a grid beyond it is a slip."""
 
 
-def normalise(root: Node, findings: Diagnostics) -> Node:
+def normalise(root: Node, diagnostics: Diagnostics) -> Node:
     """`root` with every entry of `methods` a map {name, options, and the reserved keys given}."""
     methods = root.child("methods")
     if methods is None or not isinstance(methods.value, list):
         return root
-    entries = [entry for item in methods.value if (entry := _entry(item, findings)) is not None]
+    entries = [entry for item in methods.value if (entry := _entry(item, diagnostics)) is not None]
     return Node(root.value | {"methods": Node(entries, methods.mark)}, root.mark)
 
 
-def _entry(item: Node, findings: Diagnostics) -> Node | None:
+def _entry(item: Node, diagnostics: Diagnostics) -> Node | None:
     if isinstance(item.value, str):
         return Node({"name": item}, item.mark)
     if not isinstance(item.value, dict) or not item.value:
-        findings.note(item.mark, f"methods: an entry is a name or `name: {{options}}`, found {found(item.plain())}")
+        diagnostics.add_at(
+            item.mark, f"methods: an entry is a name or `name: {{options}}`, found {found(item.plain())}"
+        )
         return None
     name, body = next(iter(item.value.items()))
     entry = {"name": Node(name, body.mark)}
     if len(item.value) > 1:
         keys = ", ".join(repr(key) for key in item.value)
-        findings.note(
+        diagnostics.add_at(
             item.mark,
             f"methods: an entry holds one method, found {keys}; begin another entry with `-`, or indent"
             f" the options of {name!r} below it",
@@ -56,7 +58,7 @@ def _entry(item: Node, findings: Diagnostics) -> Node | None:
             parted = {task: _parted(node, {"stages"}) for task, node in tasks.value.items()}
             entry["per_task"] = Node(parted, tasks.mark)
     elif body.value is not None:
-        findings.note(body.mark, f"methods.{name}: options should be a map of keys, found {found(body.plain())}")
+        diagnostics.add_at(body.mark, f"methods.{name}: options should be a map of keys, found {found(body.plain())}")
     return Node(entry, body.mark)
 
 
@@ -76,10 +78,12 @@ def expand(
     teachers: Sequence[str],
     students: Sequence[str],
     general: bool,
-    findings: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> tuple[MethodVariant, ...]:
-    """The variants of all entries; what is wrong with them goes to `findings`. `general`: whether the suite has a stage
-    on unlabelled text."""
+    """Return the board rows of all entries and report their problems to `diagnostics`.
+
+    `general`: whether the suite has a text stage.
+    """
     variants: list[MethodVariant] = []
     labels: dict[str, KeyPath] = {}
     for index, entry in enumerate(entries):
@@ -87,17 +91,17 @@ def expand(
         spec = _sound(entry)
         method = host.methods.get(spec.name)
         if method is None:
-            findings.add(path, _unknown_method(spec.name, host))
+            diagnostics.add(path, _unknown_method(spec.name, host))
             continue
-        own_teachers = _teachers(spec, method, teachers, path, findings)
-        own_students = _chosen("student", spec.students, students, (*path, "students"), findings)
-        own_general = _general(spec, method, general, path, findings)
-        for label, config in _cells(spec, method, path, findings):
+        own_teachers = _teachers(spec, method, teachers, path, diagnostics)
+        own_students = _chosen("student", spec.students, students, (*path, "students"), diagnostics)
+        own_general = _general(spec, method, general, path, diagnostics)
+        for label, config in _cells(spec, method, path, diagnostics):
             if label in labels and spec.label == entry.get("label"):
-                other = findings.root.mark_of(labels[label])
-                findings.add(path, f"label {label!r} is taken, at {other}; give one of them a `label:` of its own")
+                other = diagnostics.root.mark_of(labels[label])
+                diagnostics.add(path, f"label {label!r} is taken, at {other}; give one of them a `label:` of its own")
             labels.setdefault(label, path)
-            on_tasks = _on_tasks(spec, config, path, findings)
+            on_tasks = _on_tasks(spec, config, path, diagnostics)
             variants.append(
                 MethodVariant(
                     label, method, config, spec.stages, own_students, own_teachers, path, own_general, on_tasks
@@ -122,32 +126,32 @@ def _unknown_method(name: str, host: Host) -> str:
 
 
 def _teachers(
-    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, findings: Diagnostics
+    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, diagnostics: Diagnostics
 ) -> tuple[str, ...]:
     """The teachers of an entry: those it names, or else as many of the suite's as the method takes."""
     least, most = method.min_teachers, method.max_teachers
     if spec.teachers is None:
         if len(known) < least:
-            findings.add(path, f"the method needs {_count(least)}, the suite's `teachers` has {len(known)}")
+            diagnostics.add(path, f"the method needs {_count(least)}, the suite's `teachers` has {len(known)}")
         return tuple(known[:most])
-    named = _chosen("teacher", spec.teachers, known, (*path, "teachers"), findings)
+    named = _chosen("teacher", spec.teachers, known, (*path, "teachers"), diagnostics)
     if len(spec.teachers) < least or (most is not None and len(spec.teachers) > most):
         takes = _count(least) if least == most else f"{least} to {'any number of' if most is None else most} teachers"
-        findings.add((*path, "teachers"), f"the method takes {takes}, found {len(spec.teachers)}")
+        diagnostics.add((*path, "teachers"), f"the method takes {takes}, found {len(spec.teachers)}")
     return named
 
 
-def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, findings: Diagnostics) -> bool:
+def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, diagnostics: Diagnostics) -> bool:
     """Whether the entry's students begin with the method's general stage."""
-    has_one = begins_on_text(method)
+    has_one = has_text_stage(method)
     if spec.general and not has_one:
-        findings.add((*path, "general"), f"{spec.name} has no stage on unlabelled text: take it out")
+        diagnostics.add((*path, "general"), f"{spec.name} has no stage on unlabelled text: take it out")
     elif spec.general and not suite:
-        findings.add((*path, "general"), "the suite does not say which text: add `general: {data: ..., steps: ...}`")
+        diagnostics.add((*path, "general"), "the suite does not say which text: add `general: {data: ..., steps: ...}`")
     return has_one and suite and spec.general is not False
 
 
-def begins_on_text(method: type[Method]) -> bool:
+def has_text_stage(method: type[Method]) -> bool:
     """Whether the method has a stage on unlabelled text."""
     from harness.api.method import Method as Base  # torch, which is there once a method is
 
@@ -159,29 +163,29 @@ def _count(number: int) -> str:
 
 
 def _chosen(
-    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, findings: Diagnostics
+    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, diagnostics: Diagnostics
 ) -> tuple[str, ...]:
     for index, name in enumerate(names or ()):
         if name not in known:
-            findings.add((*path, index), f"unknown {kind} {name!r}; {nearest(name, known)}")
+            diagnostics.add((*path, index), f"unknown {kind} {name!r}; {nearest(name, known)}")
         elif name in (names or ())[:index]:
-            findings.add((*path, index), f"{kind} {name!r} stands twice")
+            diagnostics.add((*path, index), f"{kind} {name!r} stands twice")
     return tuple(known) if names is None else tuple(names)
 
 
 def _cells(
-    spec: MethodSpec, method: type[Method], path: KeyPath, findings: Diagnostics
+    spec: MethodSpec, method: type[Method], path: KeyPath, diagnostics: Diagnostics
 ) -> Iterator[tuple[str, MethodConfig]]:
     """The label and the settled options of each cell of an entry's grid; of an entry without one, its only cell."""
     base = spec.label or spec.name
     for option in spec.grid:
         if option in spec.options:
-            findings.add((*path, "grid", option), f"option {option!r} is both fixed and in the grid")
+            diagnostics.add((*path, "grid", option), f"option {option!r} is both fixed and in the grid")
         if option not in method.Config.model_fields:
-            findings.add((*path, "grid", option), f"unknown option; {nearest(option, method.Config.model_fields)}")
+            diagnostics.add((*path, "grid", option), f"unknown option; {nearest(option, method.Config.model_fields)}")
             return
-    if (size := math.prod(len(values) for values in spec.grid.values())) > MOST_CELLS:
-        findings.add((*path, "grid"), f"the grid has {size} cells; at most {MOST_CELLS} are allowed")
+    if (size := math.prod(len(values) for values in spec.grid.values())) > MAX_GRID_CELLS:
+        diagnostics.add((*path, "grid"), f"the grid has {size} cells; at most {MAX_GRID_CELLS} are allowed")
         return
     varied = [option for option, values in spec.grid.items() if len(values) > 1]
     for indices in itertools.product(*(range(len(values)) for values in spec.grid.values())):
@@ -195,12 +199,13 @@ def _cells(
         try:
             config = method.Config.model_validate({**spec.options, **cell})
         except ValidationError as error:
-            findings.invalid(error, method.Config, place)
+            diagnostics.add_validation_error(error, method.Config, place)
             continue
         label = base + "".join(f"{',' if i else '-'}{option}={_word(cell[option])}" for i, option in enumerate(varied))
-        if len(label) > LONGEST_LABEL:
-            findings.add(
-                (*path, "grid"), f"label {label!r} is longer than {LONGEST_LABEL} characters; give a shorter `label:`"
+        if len(label) > MAX_LABEL_LENGTH:
+            diagnostics.add(
+                (*path, "grid"),
+                f"label {label!r} is longer than {MAX_LABEL_LENGTH} characters; give a shorter `label:`",
             )
         yield label, config
 
@@ -209,22 +214,24 @@ def _below(path: KeyPath, option: KeyPath) -> KeyPath:
     return (*path, "options", *option)
 
 
-def _on_tasks(spec: MethodSpec, config: MethodConfig, path: KeyPath, findings: Diagnostics) -> dict[str, OnTask]:
+def _on_tasks(
+    spec: MethodSpec, config: MethodConfig, path: KeyPath, diagnostics: Diagnostics
+) -> dict[str, TaskOverride]:
     """The options and stages of one cell of an entry, on each task for which the entry says what differs."""
-    found: dict[str, OnTask] = {}
+    found: dict[str, TaskOverride] = {}
     for task, own in spec.per_task.items():
         here = (*path, "per_task", task)
         for option in own.options.keys() & spec.grid.keys():
-            findings.add((*here, "options", option), f"option {option!r} is in the grid: take it out of one of them")
+            diagnostics.add((*here, "options", option), f"option {option!r} is in the grid: take it out of one of them")
         try:
             settled = type(config).model_validate({**config.model_dump(exclude_unset=True), **own.options})
         except ValidationError as error:
-            findings.invalid(error, type(config), partial(_below, here))
+            diagnostics.add_validation_error(error, type(config), partial(_below, here))
             continue
         stages = dict(spec.stages)
         for name, stage in own.stages.items():
             stages[name] = stages[name].merged(stage) if name in stages else stage
-        found[task] = OnTask(settled, stages)
+        found[task] = TaskOverride(settled, stages)
     return found
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch, through the method interface
 
 
 @dataclass(frozen=True)
-class OnTask:
+class TaskOverride:
     """A row's settled options and stages on a task where they differ."""
 
     config: MethodConfig
@@ -42,7 +42,7 @@ class MethodVariant:
     teachers: tuple[str, ...]
     path: tuple[str | int, ...] = ("methods",)
     general: bool = False
-    per_task: Mapping[str, OnTask] = field(default_factory=dict)
+    per_task: Mapping[str, TaskOverride] = field(default_factory=dict)
 
     def on(self, task: str) -> MethodVariant:
         """The row as it is on that task."""

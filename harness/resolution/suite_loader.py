@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from harness.api.errors import UserError
 from harness.config.diagnostics import Diagnostics
 from harness.config.includes import override, read_included
-from harness.config.paths import expanded, locate
+from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
 from harness.config.yaml_tree import Node
 from harness.plugin_host.host import Host
 from harness.resolution import method_rows, references
-from harness.resolution.references import as_list, as_map
+from harness.resolution.references import get_list, get_mapping
 from harness.resolution.suite import MethodVariant, Suite
 
 if TYPE_CHECKING:
@@ -45,41 +45,41 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     """
     file = locate(path)
     root = override(read_included(file), overrides)
-    findings = Diagnostics(root)
-    root = findings.root = _given(method_rows.normalise(root, findings))
+    diagnostics = Diagnostics(root)
+    root = diagnostics.root = _given(method_rows.normalise(root, diagnostics))
     data = root.plain()
-    spec = _validate(data, findings)
-    host = _host(plugins, data, findings)
-    places = references.models(data, findings)
-    references.students(data, findings)
-    references.distinct_names(data, findings)
-    references.tuning(data, findings)
-    references.teacher_seeds(data, findings)
-    text = references.text(data, findings)
-    figures = references.published(data, host, findings) if host else ()
-    tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
-    findings.stop()
-    assert spec is not None  # else there were findings
+    spec = _validate(data, diagnostics)
+    host = _host(plugins, data, diagnostics)
+    places = references.find_models(data, diagnostics)
+    references.check_students(data, diagnostics)
+    references.check_distinct_names(data, diagnostics)
+    references.check_tuning(data, diagnostics)
+    references.check_teacher_seeds(data, diagnostics)
+    text = references.find_text(data, diagnostics)
+    figures = references.find_published(data, host, diagnostics) if host else ()
+    tasks, sources, variants = _look_up(data, host, diagnostics) if host else ((), {}, ())
+    diagnostics.raise_if_any()
+    assert spec is not None  # else there were diagnostics
     assert host is not None
     suite = Suite(spec, file.resolve(), tasks, variants, sources, places, text, root, figures)
     return LoadedSuite(suite, host)
 
 
 def _look_up(
-    data: Mapping[str, Any], host: Host, findings: Diagnostics
+    data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """The tasks, sources and variants that a suite names."""
-    names = references.tasks(data, host, findings)
-    references.latency(data, host, findings)
+    names = references.find_tasks(data, host, diagnostics)
+    references.check_latency_backends(data, host, diagnostics)
     variants = method_rows.expand(
-        [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
+        [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
         host=host,
-        teachers=list(as_map(data, "teachers")),
-        students=list(as_map(data, "students")),
+        teachers=list(get_mapping(data, "teachers")),
+        students=list(get_mapping(data, "students")),
         general=data.get("general") is not None,
-        findings=findings,
+        diagnostics=diagnostics,
     )
-    return tuple(host.tasks[name] for name in names), references.sources(data, names, host, findings), variants
+    return tuple(host.tasks[name] for name in names), references.find_sources(data, names, host, diagnostics), variants
 
 
 def _given(root: Node) -> Node:
@@ -87,30 +87,30 @@ def _given(root: Node) -> Node:
     return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
 
 
-def _validate(data: Mapping[str, Any], findings: Diagnostics) -> SuiteSpec | None:
+def _validate(data: Mapping[str, Any], diagnostics: Diagnostics) -> SuiteSpec | None:
     try:
         return SuiteSpec.model_validate(data)
     except ValidationError as error:
-        findings.invalid(error, SuiteSpec)
+        diagnostics.add_validation_error(error, SuiteSpec)
         return None
 
 
-def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Diagnostics) -> Host | None:
+def _host(plugins: Sequence[str], data: Mapping[str, Any], diagnostics: Diagnostics) -> Host | None:
     """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
     paths: list[str | Path] = list(plugins)
-    for index, value in enumerate(as_list(data, "plugins")):
+    for index, value in enumerate(get_list(data, "plugins")):
         if isinstance(value, str):
             try:
-                path = expanded(value, findings.root.mark_of(("plugins", index)).folder)
+                path = expand_path(value, diagnostics.root.mark_of(("plugins", index)).folder)
             except UserError as error:
-                findings.add(("plugins", index), error.problems[0].message)
+                diagnostics.add(("plugins", index), error.problems[0].message)
                 continue
             if path.exists():
                 paths.append(path)
             else:
-                findings.add(("plugins", index), f"there is no file or folder {path}")
+                diagnostics.add(("plugins", index), f"there is no file or folder {path}")
     try:
         return Host.create(paths)
     except UserError as error:
-        findings.extend(error.problems)
+        diagnostics.extend(error.problems)
         return None

@@ -11,10 +11,10 @@ from harness.api.model_outputs import ModelShape
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TEXT
 
-INFO = TaskInfo(TEXT.name, TEXT.kind, TEXT.num_labels)
+TASK_INFO = TaskInfo(TEXT.name, TEXT.kind, TEXT.num_labels)
 """What methods are told of unlabelled text."""
 
-WITHOUT = "`general: false` goes on without its stage on text"
+OPT_OUT = "`general: false` goes on without its stage on text"
 """The remedy for a student that cannot begin with one."""
 
 
@@ -27,12 +27,12 @@ class TextStage:
     teacher: ModelShape
 
 
-def method(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Method:
+def bind_method(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Method:
     """The row's method, bound for its stage on text."""
-    return variant.method(variant.config, task=INFO, student=student, teachers=[teacher], seed=seed)
+    return variant.method(variant.config, task=TASK_INFO, student=student, teachers=[teacher], seed=seed)
 
 
-def assistant(general: General, student: ModelShape) -> ModelShape:
+def assistant_shape(general: General, student: ModelShape) -> ModelShape:
     """Whom the teacher teaches first, where `general` has an assistant."""
     sizes: dict[str, Any] = dict(general.assistant or {})
     return replace(student, name=f"assistant of {student.name}", **sizes)
@@ -41,9 +41,9 @@ def assistant(general: General, student: ModelShape) -> ModelShape:
 def stages(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Sequence[TextStage]:
     """Those that the student begins with, an assistant's before its own; none, if the method has none with the row's
     options."""
-    first = method(variant, student, teacher, seed).general()
+    first = bind_method(variant, student, teacher, seed).general()
     if first is None or first.assistant is None:
         return [TextStage(first, student, teacher)] if first else []
-    between = assistant(first, student)
-    found = [(method(variant, *pair, seed).general(), *pair) for pair in ((between, teacher), (student, between))]
+    between = assistant_shape(first, student)
+    found = [(bind_method(variant, *pair, seed).general(), *pair) for pair in ((between, teacher), (student, between))]
     return [TextStage(general, *pair) for general, *pair in found if general]

@@ -14,7 +14,7 @@ from harness.resolution.suite import Cell, MethodVariant, Suite
 Shapes = Mapping[str, ModelShape]
 
 
-def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Diagnostics) -> None:
+def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, diagnostics: Diagnostics) -> None:
     """Note the options of a row that its runs know nothing of (`MethodConfig.apart`), and that decide nothing before
     them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
@@ -26,7 +26,7 @@ def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Sh
         except Exception:  # the method's own mistake: told where the cell itself is asked, if its runs come to it
             continue
         if why:
-            findings.add((*variant.path, "grid" if option in grid else "options", option), f"changes nothing: {why}")
+            diagnostics.add((*variant.path, "grid" if option in grid else "options", option), f"changes nothing: {why}")
 
 
 def _without_each(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]:

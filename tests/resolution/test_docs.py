@@ -10,7 +10,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from harness.config import schema
-from harness.config.paths import shipped
+from harness.config.paths import shipped_suites
 from harness.resolution import load
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_keys_of_small_maps_are_named(model):
 
 def test_every_shipped_suite_is_listed():
     listed = DOCS.split("\n## Shipped suites\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped())
+    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped_suites())
 
 
 def test_the_first_example_is_a_suite(tmp_path):
@@ -74,7 +74,7 @@ def test_the_example_of_a_selection_is_right(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first + example)
-    assert load(tmp_path / "s.yaml").suite.spec.selects == schema.SelectionSpec(on="train")
+    assert load(tmp_path / "s.yaml").suite.spec.effective_selection == schema.SelectionSpec(on="train")
     other = example.split("# or: ")[1].strip()
     chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).suite.spec.selection
     assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")

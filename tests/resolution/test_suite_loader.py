@@ -272,7 +272,7 @@ def test_the_tuning_that_the_main_suite_offers_is_right():
     assert load(glue).suite.spec.tuning is None
     spec = load(glue, overrides=[f"tuning={offered}"]).suite.spec
     assert spec.tuning.trials == 10
-    assert (spec.selects.on, spec.selects.epoch) == ("train", "last")
+    assert (spec.effective_selection.on, spec.effective_selection.epoch) == ("train", "last")
 
 
 def test_there_are_shipped_suites():

@@ -4,7 +4,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.plugin_host.host import Host
-from harness.resolution.method_rows import begins_on_text
+from harness.resolution.method_rows import has_text_stage
 from harness.testing import check_method, conformance
 from harness.testing.conformance import EVERY, Check, Conformance, Result, methods_of
 
@@ -32,7 +32,7 @@ def test_a_method_passes_every_check(method, config, capsys):
     found = check_method(method, config=config)
     assert found.ok, str(found)
     checked = {result.task for result in found.results if result.check != EVERY}
-    assert checked == TASKS | ({"text"} if begins_on_text(METHODS[method]) else set())
+    assert checked == TASKS | ({"text"} if has_text_stage(METHODS[method]) else set())
     silent = {(result.check, result.task) for result in found.results if result.status == "n/a"}
     alone = TASKS if method in ON_LABELS_ALONE and not config else set()
     assert silent - {(EVERY, "text")} == {("zero at identity", task) for task in alone}

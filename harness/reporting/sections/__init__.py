@@ -18,7 +18,7 @@ FOLDER = "sections"
 def collect(host: Host, results: Summary) -> tuple[Section, ...]:
     """What the plugins have to say of the results, in the order of the plugins. One that fails is logged and left out,
     with all of its sections."""
-    return tuple(host.ask("harness_report_sections", results, _read))
+    return tuple(host.collect_results("harness_report_sections", results, _read))
 
 
 def _read(answer: Any) -> list[Section]:

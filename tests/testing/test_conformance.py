@@ -85,8 +85,8 @@ def test_a_plugin_that_is_installed_too_can_be_checked_where_it_lies(folder):
     [
         ("tinybrt", "there is no method, file or entry point 'tinybrt'; did you mean 'tinybert'?"),
         ("metrics", "plugin 'metrics' registers no method"),
-        ("three.py", "no such plugin"),
-        ("some/where", "no such plugin"),
+        ("three.py", "plugin not found"),
+        ("some/where", "plugin not found"),
     ],
 )
 def test_what_is_no_plugin_is_told(folder, plugin, words):
@@ -95,7 +95,7 @@ def test_what_is_no_plugin_is_told(folder, plugin, words):
 
 
 def test_a_class_that_could_not_be_registered_is_refused():
-    with pytest.raises(UserError, match=r"not a subclass of harness\.Method"):
+    with pytest.raises(UserError, match=r"must be a subclass of harness\.Method"):
         check_method(dict)
 
 

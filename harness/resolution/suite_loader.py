@@ -1,4 +1,4 @@
-"""Reads and checks a suite file: every problem is told at once."""
+"""Loads a suite file: reads it, validates it and loads its plugins. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite, which is plain data, and the host with the plugins that it uses."""
+    """A suite and the plugin host with the plugins that it uses."""
 
     suite: Suite
     host: Host
 
 
 def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> LoadedSuite:
-    """Read the suite at `path`, a file or the name of a shipped suite, and load the plugins that it uses.
+    """Load a suite and the plugins that it uses.
 
     Args:
-        path: the file.
-        overrides: ``a.b.c=VALUE``, as given to ``--set``.
-        plugins: .py files or folders, as given to ``--plugin``.
+        path: a suite file, or the name of a shipped suite.
+        overrides: ``a.b.c=VALUE``, the arguments of ``--set``.
+        plugins: .py files or folders, the arguments of ``--plugin``.
 
     Raises:
-        UserError: with all problems of the file, each with the line of its key.
+        UserError: with all problems of the file, each with its file and line.
     """
     file = locate(path)
     root = override(read_included(file), overrides)
     diagnostics = Diagnostics(root)
-    root = diagnostics.root = _given(method_rows.normalise(root, diagnostics))
+    root = diagnostics.root = _drop_nulls(method_rows.normalize(root, diagnostics))
     data = root.plain()
     spec = _validate(data, diagnostics)
     host = _host(plugins, data, diagnostics)
-    places = references.find_models(data, diagnostics)
+    models = references.find_models(data, diagnostics)
     references.check_students(data, diagnostics)
     references.check_distinct_names(data, diagnostics)
     references.check_tuning(data, diagnostics)
     references.check_teacher_seeds(data, diagnostics)
     text = references.find_text(data, diagnostics)
-    figures = references.find_published(data, host, diagnostics) if host else ()
+    published = references.find_published(data, host, diagnostics) if host else ()
     tasks, sources, variants = _look_up(data, host, diagnostics) if host else ((), {}, ())
     diagnostics.raise_if_any()
-    assert spec is not None  # else there were diagnostics
+    assert spec is not None  # otherwise raise_if_any has raised
     assert host is not None
-    suite = Suite(spec, file.resolve(), tasks, variants, sources, places, text, root, figures)
+    suite = Suite(spec, file.resolve(), tasks, variants, sources, models, text, root, published)
     return LoadedSuite(suite, host)
 
 
 def _look_up(
     data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
-    """The tasks, sources and variants that a suite names."""
+    """Return the tasks, sources and method variants of the suite."""
     names = references.find_tasks(data, host, diagnostics)
     references.check_latency_backends(data, host, diagnostics)
     variants = method_rows.expand(
@@ -82,8 +82,8 @@ def _look_up(
     return tuple(host.tasks[name] for name in names), references.find_sources(data, names, host, diagnostics), variants
 
 
-def _given(root: Node) -> Node:
-    """`root` without keys that are left empty, so that their defaults hold."""
+def _drop_nulls(root: Node) -> Node:
+    """Remove top-level keys without a value, so that their defaults apply."""
     return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
 
 
@@ -96,7 +96,7 @@ def _validate(data: Mapping[str, Any], diagnostics: Diagnostics) -> SuiteSpec | 
 
 
 def _host(plugins: Sequence[str], data: Mapping[str, Any], diagnostics: Diagnostics) -> Host | None:
-    """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
+    """Load the plugins of the command line and of the suite. Suite paths are relative to the file that lists them."""
     paths: list[str | Path] = list(plugins)
     for index, value in enumerate(get_list(data, "plugins")):
         if isinstance(value, str):
@@ -108,7 +108,7 @@ def _host(plugins: Sequence[str], data: Mapping[str, Any], diagnostics: Diagnost
             if path.exists():
                 paths.append(path)
             else:
-                diagnostics.add(("plugins", index), f"there is no file or folder {path}")
+                diagnostics.add(("plugins", index), f"file or folder not found: {path}")
     try:
         return Host.create(paths)
     except UserError as error:

@@ -81,6 +81,7 @@ def test_the_example_of_a_selection_is_right(tmp_path):
 
 
 def test_the_methods_of_the_example_are_right(tmp_path):
-    first, methods = (DOCS.split("```yaml\n")[i].split("```")[0] for i in (1, 3))
+    first = DOCS.split("```yaml\n")[1].split("```")[0]
+    methods = DOCS.split("\n## Methods\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))
     assert len(load(tmp_path / "s.yaml").suite.variants) == 8

@@ -61,13 +61,13 @@ def test_a_syntax_error_of_an_included_file_names_that_file(write):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"top.yaml": "include: top.yaml\n"}, ["top.yaml:1", "include each other", "top.yaml -> "]),
+        ({"top.yaml": "include: top.yaml\n"}, ["top.yaml:1", "include cycle", "top.yaml -> "]),
         (
             {"top.yaml": "name: x\ninclude: a.yaml\n", "a.yaml": "include: b.yaml\n", "b.yaml": "include: a.yaml\n"},
-            ["b.yaml:1", "include each other", "a.yaml -> "],
+            ["b.yaml:1", "include cycle", "a.yaml -> "],
         ),
-        ({"top.yaml": "name: x\ninclude: none.yaml\n"}, ["top.yaml:2", "there is no file", "none.yaml"]),
-        ({"top.yaml": "include: [a.yaml, b.yaml]\n"}, ["top.yaml:1", "names one file"]),
+        ({"top.yaml": "name: x\ninclude: none.yaml\n"}, ["top.yaml:2", "file not found", "none.yaml"]),
+        ({"top.yaml": "include: [a.yaml, b.yaml]\n"}, ["top.yaml:1", "expected one path", "found a list"]),
     ],
 )
 def test_includes_that_cannot_be(write, files, words):
@@ -121,14 +121,14 @@ def test_the_last_of_two_settings_holds(write):
         ("training.epochs=many", ["--set training.epochs", "a number", "'many'"]),
         ("tasks=[sst3]", ["--set tasks", "'sst3'", "'sst2'"]),
         ("methods=[{logit_kd: {tau: 1}}]", ["--set methods", "methods.logit_kd.tau", "unknown key"]),
-        ("methods.0=finetune", ["--set methods.0", "methods is a list", "as a whole"]),
-        ("name.x=1", ["--set name.x", "name is 'base'", "not a map"]),
+        ("methods.0=finetune", ["--set methods.0", "methods is a list", "set the whole list"]),
+        ("name.x=1", ["--set name.x", "name is 'base'", "not a mapping"]),
         ("training", ["--set training", "a dotted key and a value"]),
         ("=3", ["a dotted key and a value"]),
         ("training..lr=3", ["a dotted key and a value"]),
-        ("seeds=[1", ["--set seeds", "is not YAML"]),
+        ("seeds=[1", ["--set seeds", "invalid YAML"]),
         ("seeds=!!python/name:os.system", ["--set seeds", "tag", "not allowed"]),
-        ("include=x.yaml", ["--set include", "from the file only"]),
+        ("include=x.yaml", ["--set include", "cannot be set on the command line"]),
         ("name=../x", ["--set name", "a name of letters"]),
         ("students.small=null", ["students", "is empty"]),
     ],

@@ -68,7 +68,7 @@ def test_the_study_crosses_loss_mapping_and_weights_and_begins_with_tinyberts_ow
 
 
 def test_the_ablation_takes_each_loss_away_alone(resolved):
-    found = board_rows.rows(resolved("mlkd-ablation"))
+    found = board_rows.rows(resolved("mlkd-ablation"), {})
     full = found["mlkd_bert"]
     assert full.plain
     off = [
@@ -81,7 +81,7 @@ def test_the_ablation_takes_each_loss_away_alone(resolved):
 
 
 def test_the_ablation_takes_each_part_of_several_teachers_away_alone(resolved):
-    found = board_rows.rows(resolved("mt-bert-ablation"))
+    found = board_rows.rows(resolved("mt-bert-ablation"), {})
     full = found["mt_bert"]
     assert full.plain
     assert full.teachers == ["base", "large"]

@@ -115,7 +115,7 @@ def test_a_grid_beyond_reason_is_refused(write):
     (found,) = messages(
         lambda: variants(write, f"- tinybert: {{grid: {{temperature: {values}, attention_weight: {values}}}}}")
     )
-    assert "10000 cells" in found
+    assert "10000 combinations" in found
 
 
 def test_cells_that_cannot_be_are_not_run_and_say_why(write):
@@ -144,8 +144,8 @@ def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
     [
         ("deep", ["fits no student", "small: hidden[5]", "4 layers"]),
         ("zero", ["fits no student", "hidden[0]"]),
-        ("twins", ["stages with names of their own", "a, a"]),
-        ("lonely", ["asks 1 teachers", "it has 2"]),
+        ("twins", ["duplicate stage names", "a, a"]),
+        ("lonely", ["needs outputs of 1 teachers", "there are 2"]),
         ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "whole number above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
         ("refuse", ["plugin: odd does not like this suite"]),

@@ -57,11 +57,11 @@ def told(write, complaints):
     [
         ("raise", ["'texty' failed", "RuntimeError: words ran out"]),
         ("group", ["'texty' failed", "ZeroDivisionError"]),
-        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "`general: false` goes on"]),
-        ("pooled", ["pooled is asked for, but small predicts tokens", "`general: false` goes on"]),
-        ("two", ["stage 'text' asks 2 teachers", "it has 1", "`general: false` goes on"]),
+        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "set `general: false`"]),
+        ("pooled", ["pooled is asked for, but small predicts tokens", "set `general: false`"]),
+        ("two", ["stage 'text' needs outputs of 2 teachers", "there are 1", "set `general: false`"]),
         ("between", ["hidden[4] is asked for, but assistant of small has 3 layers"]),
-        ("twin", ["stages with names of their own", "a, a"]),
+        ("twin", ["duplicate stage names", "a, a"]),
     ],
 )
 def test_what_cannot_be_is_told(told, mode, words):

@@ -27,14 +27,14 @@ methods:
         (
             suite("minilm: {assistant: true, general: false}", rest=TEXT),
             "minilm.assistant",
-            ["`general: false` leaves out", "take out one"],
+            ["`general: false` skips", "remove one"],
         ),
-        (suite("tinybert: {augment: {model: a/b}}", "squad"), "tinybert.augment", ["no use for it on squad: take it"]),
+        (suite("tinybert: {augment: {model: a/b}}", "squad"), "tinybert.augment", ["does not use it on squad; remove"]),
     ],
 )
 def test_an_option_that_changes_nothing_is_told_with_its_key(complaints, text, key, words):
     (found,) = complaints(text)
-    words = [*words, "suite.yaml:9: ", f"methods.{key}: changes nothing"]
+    words = [*words, "suite.yaml:9: ", f"methods.{key}: has no effect"]
     assert [word for word in words if word not in found] == [], found
 
 

@@ -53,7 +53,7 @@ def test_a_stage_that_names_one_of_two_teachers_is_refused():
     class Two(Plain):
         min_teachers = max_teachers = 2
 
-    with pytest.raises(UserError, match="stage 'only' asks 1 teachers for tensors, it has 2"):
+    with pytest.raises(UserError, match="stage 'only' needs outputs of 1 teachers, but there are 2"):
         terms(Two, teachers=[TEACHER, TEACHER])
 
 

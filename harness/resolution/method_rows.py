@@ -15,6 +15,7 @@ from harness.api.errors import nearest
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.schema import MAX_LABEL_LENGTH, RESERVED, MethodSpec
 from harness.config.yaml_tree import KeyPath, Node
+from harness.resolution.references import broken_plugins
 from harness.resolution.suite import MethodVariant, TaskOverride
 
 if TYPE_CHECKING:  # torch, through the method interface
@@ -93,7 +94,8 @@ def expand(
         spec = _valid_part(entry)
         method = host.methods.get(spec.name)
         if method is None:
-            diagnostics.add(path, _unknown_method(spec.name, host))
+            hint = nearest(spec.name, host.methods)
+            diagnostics.add(path, f"unknown method {spec.name!r}; {hint}{broken_plugins(host)}")
             continue
         own_teachers = _teachers(spec, method, teachers, path, diagnostics)
         own_students = _select("student", spec.students, students, (*path, "students"), diagnostics)
@@ -119,12 +121,6 @@ def _valid_part(entry: Mapping[str, Any]) -> MethodSpec:
     except ValidationError as error:
         invalid = {detail["loc"][0] for detail in error.errors()}
         return MethodSpec.model_validate({key: value for key, value in entry.items() if key not in invalid})
-
-
-def _unknown_method(name: str, host: Host) -> str:
-    message = f"unknown method {name!r}; {nearest(name, host.methods)}"
-    broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
-    return f"{message}; plugins that could not be loaded: {broken}" if broken else message
 
 
 def _teachers(

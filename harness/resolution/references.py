@@ -82,19 +82,19 @@ def _check_scale(floor: float, task: Task, path: KeyPath, diagnostics: Diagnosti
 
 def _known_task(name: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
     if name not in host.tasks:
-        diagnostics.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{_broken_plugins(host)}")
+        diagnostics.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{broken_plugins(host)}")
 
 
 def _known_metrics(task: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
     for name in host.tasks[task].metrics:
         if name not in host.metrics:
             message = f"unknown metric {name!r} of task {task!r}: no plugin registers it"
-            diagnostics.add(path, f"{message}; {nearest(name, host.metrics)}{_broken_plugins(host)}")
+            diagnostics.add(path, f"{message}; {nearest(name, host.metrics)}{broken_plugins(host)}")
 
 
-def _broken_plugins(host: Host) -> str:
+def broken_plugins(host: Host) -> str:
     """Return a clause that lists the plugins that failed to load, or an empty string."""
-    broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
+    broken = "; ".join(f"{plugin}: {reason}" for plugin, reason in host.broken.items())
     return f"; plugins that could not be loaded: {broken}" if broken else ""
 
 
@@ -214,7 +214,7 @@ def check_latency_backends(data: Mapping[str, Any], host: Host, diagnostics: Dia
         path = ("latency", "backends", index)
         if isinstance(name, str) and name not in host.latency_backends:
             hint = nearest(name, host.latency_backends)
-            diagnostics.add(path, f"unknown backend {name!r}; {hint}{_broken_plugins(host)}")
+            diagnostics.add(path, f"unknown backend {name!r}; {hint}{broken_plugins(host)}")
         elif name in names[:index]:
             diagnostics.add(path, f"duplicate value {format_value(name)}")
 

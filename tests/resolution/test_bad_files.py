@@ -1,4 +1,4 @@
-"""Bad suite files, and the words that their messages must hold."""
+"""Invalid suite files and the words that their messages must contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ methods: [finetune, logit_kd]
 """
 GOOD = HEAD + STUDENTS + METHODS
 
-# What is appended to the good suite (from line 8), and the words of its one problem.
+# Text appended to the valid suite (from line 8), and words of the resulting message.
 APPENDED = {
     "unknown top key": ("taks: [sst2]", ["suite.yaml:8", "taks", "unknown key", "did you mean 'tasks'"]),
     "key of no near spelling": ("zzz: 1", ["suite.yaml:8", "zzz", "allowed:", "students"]),
@@ -269,19 +269,19 @@ def rows():
 
 
 @pytest.mark.parametrize(("text", "words"), list(rows()))
-def test_a_bad_suite_has_one_problem_that_says_where_what_and_what_is_right(complaints, text, words):
-    found = complaints(text)
-    assert len(found) == 1, found
-    assert [word for word in words if word not in found[0]] == [], found[0]
-    assert re.match(r"suite\.yaml:\d+: ", found[0])
+def test_invalid_suites_report_one_problem_with_line_key_and_remedy(suite_problems, text, words):
+    reported = suite_problems(text)
+    assert len(reported) == 1, reported
+    assert [word for word in words if word not in reported[0]] == [], reported[0]
+    assert re.match(r"suite\.yaml:\d+: ", reported[0])
 
 
-def test_the_good_suite_has_no_problem(complaints):
-    assert complaints(GOOD) == []
+def test_valid_suite_has_no_problems(suite_problems):
+    assert suite_problems(GOOD) == []
 
 
-def test_problems_of_all_kinds_are_told_at_once_in_the_order_of_the_file(complaints):
-    found = complaints(
+def test_all_problems_are_reported_in_the_order_of_the_file(suite_problems):
+    reported = suite_problems(
         """\
 name: a/b
 tasks: [sst3]
@@ -312,12 +312,12 @@ extra: 1
         "fp8",
         "tuning",
     ]
-    assert [word for word in [*words, "extra"] if not any(word in line for line in found)] == []
-    lines = [int(line.split(":")[1]) for line in found]
+    assert [word for word in [*words, "extra"] if not any(word in line for line in reported)] == []
+    lines = [int(line.split(":")[1]) for line in reported]
     assert lines == sorted(lines)
 
 
-def test_an_unknown_method_names_plugins_that_could_not_be_loaded(complaints, monkeypatch):
+def test_unknown_method_lists_plugins_that_could_not_be_loaded(suite_problems, monkeypatch):
     from harness.plugin_host.host import Host
 
     create = Host.create
@@ -328,16 +328,16 @@ def test_an_unknown_method_names_plugins_that_could_not_be_loaded(complaints, mo
         return host
 
     monkeypatch.setattr(Host, "create", with_a_broken_plugin)
-    (found,) = complaints(GOOD.replace("logit_kd", "pkd_plus"))
-    assert "unknown method 'pkd_plus'" in found
-    assert "No module named 'pkd'" in found
+    (message,) = suite_problems(GOOD.replace("logit_kd", "pkd_plus"))
+    assert "unknown method 'pkd_plus'" in message
+    assert "No module named 'pkd'" in message
 
 
 @pytest.mark.parametrize(
     "value", ['""', '"  "', '"a\\0b"', '"./a\\0b"', "~nobody-of-this-name/x", f"./{'x' * 5000}", "x" * 5000]
 )
 @pytest.mark.parametrize("key", ["model", "init", "glue", "plugins", "include"])
-def test_paths_that_no_system_has_are_problems_like_others(complaints, key, value):
+def test_invalid_paths_are_reported(suite_problems, key, value):
     texts = {
         "model": f"name: x\ntasks: [sst2]\nteachers: {{t: {{model: {value}}}}}\n{STUDENTS}{METHODS}",
         "init": f"{HEAD}students: {{s: {{layers: 2, init: {value}}}}}\n{METHODS}",
@@ -345,6 +345,6 @@ def test_paths_that_no_system_has_are_problems_like_others(complaints, key, valu
         "plugins": f"{GOOD}plugins: [{value}]\n",
         "include": f"{GOOD}include: {value}\n",
     }
-    (found,) = complaints(texts[key])
-    assert key in found
-    assert len(found) < 1000
+    (message,) = suite_problems(texts[key])
+    assert key in message
+    assert len(message) < 1000

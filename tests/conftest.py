@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.suite_files import complaints, write
+from tests.support.suite_files import suite_problems, write
 from tests.support.training_world import world
 
-__all__ = ["complaints", "small", "world", "write"]
+__all__ = ["small", "suite_problems", "world", "write"]
 
 PLUGIN = '''
 """Sentences of ten words; the label says whether a bright word comes before a dark one."""

@@ -44,10 +44,10 @@ def measure_latency(
 
 def is_suite(targets: Sequence[str]) -> bool:
     """Whether the targets are one suite: a YAML file, or the name of a shipped suite that is no local folder."""
-    from harness.config.paths import shipped
+    from harness.config.paths import shipped_suites
 
     target = targets[0] if len(targets) == 1 else ""
-    return target.endswith((".yaml", ".yml")) or (target in shipped() and not Path(target).is_dir())
+    return target.endswith((".yaml", ".yml")) or (target in shipped_suites() and not Path(target).is_dir())
 
 
 def print_status(line: str) -> None:
@@ -142,16 +142,16 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
 
     root = override(Node({}, Mark("--set", 0, Path())), overrides)
     diagnostics = Diagnostics(root)
-    references.latency(root.plain(), host, diagnostics)
+    references.check_latency_backends(root.plain(), host, diagnostics)
     try:
         spec = CheckpointsSpec.model_validate(root.plain())
     except ValidationError as error:
-        diagnostics.invalid(error, CheckpointsSpec)
-        diagnostics.stop()
+        diagnostics.add_validation_error(error, CheckpointsSpec)
+        diagnostics.raise_if_any()
         raise
-    if spec.latency.of_task:
+    if spec.latency.includes_task_lengths:
         diagnostics.add(("latency", "lengths"), NO_TASK)
-    diagnostics.stop()
+    diagnostics.raise_if_any()
     return spec
 
 

@@ -29,9 +29,11 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
     if name is not None and kind != "methods":
         raise UserError(f"`harness list {kind}` takes no name, found {name!r}; use `harness list methods METHOD`")
     if kind == "suites":
-        from harness.config.paths import shipped
+        from harness.config.paths import shipped_suites
 
-        print_table(["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped().items()))
+        print_table(
+            ["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped_suites().items())
+        )
         return
     from harness.plugin_host.host import Host
 
@@ -86,12 +88,12 @@ def _print_published(host: Host) -> None:
 
 def _published_sources(host: Host) -> list[Published]:
     """The sources of published figures, sorted by name. An invalid file is a warning, so that the others are listed."""
-    from harness.config.published_figures import registered
+    from harness.config.published_figures import read_registered
 
     sources = []
     for name in sorted(host.published):
         try:
-            sources.append(registered(name, host))
+            sources.append(read_registered(name, host))
         except UserError as error:
             print(f"warning: published figures {name!r} are not loaded: {error}", file=sys.stderr)
     return sources

@@ -66,12 +66,12 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
 def _choices(spec: SuiteSpec) -> Iterator[tuple[str, str]]:
     """What the suite tunes, and on which examples it chooses."""
     if spec.tuning:
-        rates = spec.tuning.rates(spec.training.lr)
+        rates = spec.tuning.lr_range(spec.training.lr)
         learning_rate = f", learning rate from {rates[0]:g} to {rates[1]:g}" if rates else ""
         yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{learning_rate}"
-    if spec.selects:
-        on = "the validation splits" if spec.selects.on == "validation" else "examples held out of the training splits"
-        yield "selection", f"{'best epoch, ' if spec.selects.epoch == 'best' else ''}on {on}"
+    if selection := spec.effective_selection:
+        on = "the validation splits" if selection.on == "validation" else "examples held out of the training splits"
+        yield "selection", f"{'best epoch, ' if selection.epoch == 'best' else ''}on {on}"
 
 
 def _teacher(resolved: Resolved, name: str) -> str:

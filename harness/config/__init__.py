@@ -1,1 +1,1 @@
-"""The suite file: schema, YAML with positions, includes, overrides, diagnostics."""
+"""The suite file: schema, YAML with line numbers, includes, overrides and error messages."""

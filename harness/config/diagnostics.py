@@ -1,4 +1,4 @@
-"""Collects what is wrong with a suite, each problem with the place where it was written."""
+"""Collects the problems of a suite file, each with the file and line of its key."""
 
 from __future__ import annotations
 
@@ -15,75 +15,81 @@ from harness.config import schema
 from harness.config.yaml_tree import KeyPath, Mark, Node
 
 TYPES = {
-    "model_type": "a map of keys",
-    "dict_type": "a map of keys",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
     "list_type": "a list",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
 }
-"""What a value should be, by pydantic's type of error."""
+"""Description of the expected type, by pydantic error type."""
 
-_NAME = "a name of letters, digits and any of {}, beginning with a letter or digit"
+_NAME = "a name of letters, digits and any of {}, starting with a letter or digit"
 PATTERNS = {
     names.NAME: _NAME.format("._+-"),
     schema.LABEL: _NAME.format("._+=,-"),
     schema.DEVICE: "cpu, cuda, cuda:N or mps",
 }
-"""What a text should be, by the pattern that it does not match."""
+"""Description of the expected string, by the pattern that the value does not match."""
 
 
 class Diagnostics:
-    """Problems of one suite. All of them are told at once, in the order of the file."""
+    """The problems of one YAML file. `raise_if_any` reports all of them, in the order of the file."""
 
     def __init__(self, root: Node) -> None:
         self.root = root
-        self._found: dict[tuple[str, str], tuple[Mark, Problem]] = {}
+        self._problems: dict[tuple[str, str], tuple[Mark, Problem]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._problems)
 
     def add(self, path: KeyPath, message: str) -> None:
-        """Note a problem of the value at `path`."""
+        """Add a problem of the value at `path`."""
         mark, key = self.root.mark_of(path), self.dotted(path)
-        self.note(mark, f"{key}: {message}" if key and str(mark) != f"--set {key}" else message)
+        self.add_at(mark, f"{key}: {message}" if key and str(mark) != f"--set {key}" else message)
 
-    def note(self, mark: Mark, message: str) -> None:
-        """Note a problem, once."""
-        self._found.setdefault((str(mark), message), (mark, Problem(message, str(mark))))
+    def add_at(self, mark: Mark, message: str) -> None:
+        """Add a problem at `mark`. Repeated problems are dropped."""
+        self._problems.setdefault((str(mark), message), (mark, Problem(message, str(mark))))
 
     def extend(self, problems: list[Problem]) -> None:
-        """Take over problems that know their place."""
+        """Add problems that already state their file and line in `where`."""
         for problem in problems:
-            self.note(Mark(problem.where or "", 0, self.root.mark.folder), problem.message)
+            self.add_at(Mark(problem.where or "", 0, self.root.mark.folder), problem.message)
 
-    def invalid(
-        self, error: ValidationError, model: type[BaseModel], place: Callable[[KeyPath], KeyPath] = lambda path: path
+    def add_validation_error(
+        self,
+        error: ValidationError,
+        model: type[BaseModel],
+        to_suite_path: Callable[[KeyPath], KeyPath] = lambda path: path,
     ) -> None:
-        """Note what pydantic refused in data for `model`; `place` tells where in the suite a key of `model` stands."""
+        """Add the problems that pydantic reports for `model`.
+
+        `to_suite_path` maps a path below `model` to the path of the same value in the suite.
+        """
         grouped: dict[KeyPath, dict[str, str]] = {}
         for detail in error.errors():
-            path = place(detail["loc"])
+            path = to_suite_path(detail["loc"])
             message = _message({**detail, "loc": path}, allowed_keys(model, detail["loc"][:-1]))
             if detail["type"] == "missing":
                 self.add(path[:-1], message)
             else:
                 grouped.setdefault(self._existing(path), {})[message] = detail["type"]
         for path, messages in grouped.items():
-            # Of a union's branches the one that the value was meant for says more than that it is no other.
-            telling = [text for text, kind in messages.items() if kind not in TYPES and kind != "literal_error"]
-            self.add(path, "; or ".join(telling or messages))
+            # Each branch of a union reports an error. Drop the type errors of the branches that were not meant.
+            specific = [text for text, kind in messages.items() if kind not in TYPES and kind != "literal_error"]
+            self.add(path, "; or ".join(specific or messages))
 
-    def stop(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise `UserError` with all problems, if there are any."""
-        if self._found:
-            ordered = sorted(self._found.values(), key=lambda found: (found[0].source, found[0].line))
+        if self._problems:
+            ordered = sorted(self._problems.values(), key=lambda item: (item[0].source, item[0].line))
             raise UserError(*(problem for _, problem in ordered))
 
     def dotted(self, path: KeyPath) -> str:
-        """`path` as a user would write it: an entry of `methods` goes by its method's name."""
+        """`path` as a dotted key. Entries of `methods` are named by their method, not by their index."""
         keys = list(path)
         if len(keys) > 1 and keys[0] == "methods":
             name = _at(self.root, (*path[:2], "name"))
@@ -94,7 +100,7 @@ class Diagnostics:
         return ".".join(str(key) for key in keys)
 
     def _existing(self, path: KeyPath) -> KeyPath:
-        """`path` without what pydantic adds to it: names of a union's branches, the mark of a key."""
+        """The longest prefix of `path` that exists in the file: pydantic appends union branches and `[key]`."""
         while path and _at(self.root, path) is None:
             path = path[:-1]
         return path
@@ -108,7 +114,7 @@ def _at(root: Node, path: KeyPath) -> Node | None:
 
 
 def allowed_keys(annotation: Any, path: KeyPath) -> list[str]:
-    """The keys that a model allows at `path` below `annotation`."""
+    """List the keys that the model allows at `path` below `annotation`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return allowed_keys(get_args(annotation)[0], path)
@@ -124,14 +130,15 @@ def allowed_keys(annotation: Any, path: KeyPath) -> list[str]:
     return []
 
 
-def found(value: Any) -> str:
-    """A value as a message shows it, in the suite's own spelling and short."""
+def format_value(value: Any) -> str:
+    """Format a value for a message: as YAML spells it, at most 60 characters."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (dict, list)):
-        return f"{'a map' if isinstance(value, dict) else 'a list'}{'' if value else ' without anything in it'}"
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -146,15 +153,15 @@ def _message(detail: Any, allowed: list[str]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind in TYPES:
-        return f"should be {TYPES[kind]}, found {found(value)}"
+        return f"expected {TYPES[kind]}, found {format_value(value)}"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
         close = nearest(value, choices) if isinstance(value, str) else ""
         hint = f"; {close}" if close.startswith("did you mean") else ""
-        return f"should be {context['expected']}, found {found(value)}{hint}"
+        return f"expected {context['expected']}, found {format_value(value)}{hint}"
     if kind == "too_short":
-        return "is empty; at least one is needed"
+        return "is empty; give at least one entry"
     if context.get("pattern") in PATTERNS:
-        return f"should be {PATTERNS[context['pattern']]}, found {found(value)}"
+        return f"expected {PATTERNS[context['pattern']]}, found {format_value(value)}"
     text = detail["msg"].removeprefix("Input ").removeprefix("String ")
-    return f"{text}, found {found(value)}"
+    return f"{text}, found {format_value(value)}"

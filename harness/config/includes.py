@@ -1,4 +1,4 @@
-"""What lies above and below a suite file: files it includes, and overrides from the command line."""
+"""Merges a suite file with the files it includes and with ``--set`` overrides."""
 
 from __future__ import annotations
 
@@ -7,34 +7,49 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
-from harness.config.paths import expanded
-from harness.config.yaml_tree import Mark, Node, parse, read_file, shown
+from harness.config.diagnostics import format_value
+from harness.config.paths import expand_path
+from harness.config.yaml_tree import Mark, Node, display_path, parse, read_file
 
 
-def read_included(path: Path, above: Sequence[Path] = ()) -> Node:
-    """The map of a suite file, merged over what it includes. Raises `UserError`; `above` are the files including it."""
+def read_included(path: Path, parents: Sequence[Path] = ()) -> Node:
+    """Read a suite file and merge it over the file it includes.
+
+    Args:
+        path: the file.
+        parents: the files that include it, outermost first.
+
+    Raises:
+        UserError: the file cannot be read or is not a YAML mapping, the included file is missing, or there is an
+            include cycle.
+    """
     root = read_file(path)
     include = root.value.pop("include", None)
     if include is None or include.value is None:
         return root
     where = str(include.mark)
     if not isinstance(include.value, str):
-        raise UserError(Problem("include: names one file, such as `include: base.yaml`", where))
-    chain = [*above, path.resolve()]
+        raise UserError(
+            Problem(
+                f"include: expected one path, such as `include: base.yaml`, found {format_value(include.plain())}",
+                where,
+            )
+        )
+    chain = [*parents, path.resolve()]
     try:
-        target = expanded(include.value, path.parent)
+        target = expand_path(include.value, path.parent)
     except UserError as error:
         raise UserError(Problem(f"include: {error}", where)) from error
     if target.resolve() in chain:
-        circle = " -> ".join(shown(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
-        raise UserError(Problem(f"include: files include each other: {circle}", where))
+        cycle = " -> ".join(display_path(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
+        raise UserError(Problem(f"include cycle: {cycle}", where))
     if not target.is_file():
-        raise UserError(Problem(f"include: there is no file {shown(target)}", where))
+        raise UserError(Problem(f"include: file not found: {display_path(target)}", where))
     return merge(root, read_included(target, chain))
 
 
 def merge(top: Node, below: Node) -> Node:
-    """`top` over `below`: maps deeply, all else replaced."""
+    """Merge `top` over `below`: mappings key by key, recursively; anything else in `top` replaces `below`."""
     if not isinstance(top.value, dict) or not isinstance(below.value, dict):
         return top
     merged = {key: merge(top.value[key], node) if key in top.value else node for key, node in below.value.items()}
@@ -42,7 +57,7 @@ def merge(top: Node, below: Node) -> Node:
 
 
 def override(root: Node, settings: Sequence[str]) -> Node:
-    """`root` with ``a.b.c=VALUE`` for each of the settings. Raises `UserError` with all that cannot be set."""
+    """Return `root` with each ``a.b.c=VALUE`` applied. Raises `UserError` with every setting that is invalid."""
     problems: list[Problem] = []
     for setting in settings:
         try:
@@ -59,18 +74,20 @@ def _set(root: Node, setting: str) -> Node:
     mark = Mark(f"--set {dotted}", 0, root.mark.folder)
     keys = dotted.split(".")
     if not equals or not all(keys):
-        raise UserError(Problem("write a dotted key and a value: --set training.epochs=3", f"--set {setting}"))
+        raise UserError(
+            Problem("expected a dotted key and a value, such as --set training.epochs=3", f"--set {setting}")
+        )
     if keys[0] == "include":
-        raise UserError(Problem("include is read from the file only", str(mark)))
+        raise UserError(Problem("include cannot be set on the command line; write it in the file", str(mark)))
     return _replaced(root, keys, parse(text, mark), [])
 
 
 def _replaced(node: Node, keys: Sequence[str], value: Node, parents: Sequence[str]) -> Node:
-    """`node` with `value` at `keys` below it. null takes the key out, so that its default holds again."""
+    """Return `node` with `value` at `keys` below it. null removes the key, which restores its default."""
     if node.value is None:
         node = replace(node, value={})
     if not isinstance(node.value, dict):
-        kind = "a list: set it as a whole" if isinstance(node.value, list) else f"{node.value!r}, not a map"
+        kind = "a list; set the whole list" if isinstance(node.value, list) else f"{node.value!r}, not a mapping"
         raise UserError(Problem(f"{'.'.join(parents)} is {kind}", str(value.mark)))
     key, rest = keys[0], keys[1:]
     children = dict(node.value)

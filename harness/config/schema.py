@@ -1,4 +1,4 @@
-"""The suite file as pydantic models: every key, its default and its meaning."""
+"""Pydantic models of the suite file: all keys with types, defaults and descriptions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.api.stage_settings import Schedule, StageData
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
-LONGEST_LABEL = 120
+MAX_LABEL_LENGTH = 120
 
-Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=LONGEST_LABEL)]
-"""The name of a row on the board: a `Name` that may also say ``option=value,...``."""
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=MAX_LABEL_LENGTH)]
+"""Name of a row on the board: a `Name` that may also contain ``option=value,...``."""
 
 MOST_LAYERS, LARGEST_SIZE, LARGEST_NUMBER = 1000, 10**6, 10**9
-"""Numbers beyond these are refused: no machine could do what they ask for, and some overflow."""
+"""Upper bounds of settings: larger values cannot be run, and some overflow."""
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST_NUMBER)]
 Layers = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
@@ -32,11 +32,11 @@ WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 Threads = Positive | Literal["all"]
 
 Batching = Literal["random", "grouped", "bucketed"]
-"""How batches are made: see `harness.tasks.batching`."""
+"""How examples are grouped into batches; see `harness.tasks.batching`."""
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and values of another type, and does not change once it is read.
+    """Base class: immutable, no unknown keys, no type coercion, no NaN or infinity.
 
     Every field is part of the keys of the results that it applies to, unless `not_in_key` names it with a reason. So a
     new field cannot be left out of keys by accident.
@@ -62,25 +62,23 @@ class Strict(BaseModel):
 
 
 class Architecture(Strict):
-    """A BERT encoder made from nothing."""
+    """A randomly initialized BERT encoder."""
 
     layers: Layers
     hidden: Size
     heads: Size
     ffn: Size
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="in training; its students' too")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout in training, also of its students")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.hidden % self.heads:
-            raise ValueError(
-                f"hidden {self.hidden} cannot be split among {self.heads} heads: it is no multiple of them"
-            )
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads, found {self.heads} heads")
         return self
 
 
 class TeacherSpec(Strict):
-    """A model to fine-tune on every task before it teaches. Exactly one of `model` and `architecture`."""
+    """A teacher, fine-tuned on every task. Exactly one of `model` and `architecture` is set."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "model": "the fingerprint of the checkpoint is part of the key",
@@ -94,38 +92,40 @@ class TeacherSpec(Strict):
     }
 
     model: str | None = Field(None, description="hub id or local folder of a pretrained encoder")
-    architecture: Architecture | None = Field(None, description="train one from scratch instead")
+    architecture: Architecture | None = Field(None, description="an encoder to train from scratch")
     epochs: Epochs = 3.0
     lr: Rate = 2e-5
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
     max_length: Tokens | None = Field(None, description="default: training.max_length")
     seed: Seed = 1
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
-        None, description="fine-tune one teacher per seed of the suite, in the same order; default: one, of `seed`"
+        None, description="fine-tune one teacher per seed of the suite, in the same order; default: one, with `seed`"
     )
-    floor: dict[str, float] = Field(default_factory=dict, description="task -> the score it must reach")
+    floor: dict[str, float] = Field(
+        default_factory=dict, description="task -> minimum score (maximum, if less is better)"
+    )
 
     @property
-    def each_seed(self) -> list[TeacherSpec]:
-        """One specification per teacher to fine-tune, each with the seed that it is fine-tuned with."""
+    def per_seed(self) -> list[TeacherSpec]:
+        """One specification per teacher to fine-tune, each with its own `seed`."""
         return [self.model_copy(update={"seed": seed, "seeds": None}) for seed in self.seeds or [self.seed]]
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         if self.seeds is not None and "seed" in self.model_fields_set:
-            raise ValueError("a teacher has `seed` (one for all runs) or `seeds` (one per run), found both")
+            raise ValueError("give `seed` (one teacher for all runs) or `seeds` (one teacher per run), found both")
         return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.model is None) == (self.architecture is None):
-            found = "neither" if self.model is None else "both"
-            raise ValueError(f"a teacher has exactly one of `model` and `architecture`, found {found}")
+            count = "neither" if self.model is None else "both"
+            raise ValueError(f"give exactly one of `model` and `architecture`, found {count}")
         return self
 
 
 class StudentSpec(Strict):
-    """A student's architecture and its initial weights. What is not given is as in the first teacher."""
+    """A student: architecture and initial weights. Sizes that are not set are those of the first teacher."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "layers": "part of the key with the resolved shape",
@@ -145,12 +145,12 @@ class StudentSpec(Strict):
         description="uniform | first | last | random | explicit teacher layers, counted from 1 | hub id or folder",
     )
     init_from: Literal["pretrained", "teacher"] = Field(
-        "pretrained", description="copy layers from the teacher's pretrained or from its fine-tuned weights"
+        "pretrained", description="copy layers from the pretrained or the fine-tuned weights of the teacher"
     )
 
 
 class MethodSpec(Strict):
-    """One entry of `methods`: the reserved keys apart from the method's own options."""
+    """One entry of `methods`: the reserved keys, and the options of the method."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "name": "part of the key with the method and its version",
@@ -167,64 +167,66 @@ class MethodSpec(Strict):
     name: str
     label: Label | None = Field(None, description="name on the board; default: the method's name")
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default_factory=dict, min_length=1, description="option -> values; one row for each cell"
+        default_factory=dict, min_length=1, description="option -> values; one row per combination"
     )
     stages: dict[str, StageOverride] = Field(
-        default_factory=dict, description="lengths, learning rates and data of its stages"
+        default_factory=dict, description="stage -> length, learning rate and data"
     )
     per_task: dict[str, MethodOnTask] = Field(
-        default_factory=dict, description="task -> options and stages that differ from the entry's on it"
+        default_factory=dict, description="task -> options and stages that differ on this task"
     )
     students: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="default: all")
-    teachers: list[str] | None = Field(None, description="default: as many as the method takes, in order")
-    general: bool | None = Field(
-        None, description="begin with its stage on unlabelled text; default: if the suite and the method have one"
+    teachers: list[str] | None = Field(
+        None, description="default: as many as the method takes, in the order of the suite"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="the method's own Config")
+    general: bool | None = Field(
+        None, description="start with the text stage of the method; default: if the suite and the method have one"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the method: the fields of its Config")
 
 
 class MethodOnTask(Strict):
-    """What differs in an entry of `methods` on one task: `stages` beside the method's own options."""
+    """Options and stages of an entry of `methods` that differ on one task."""
 
     stages: dict[str, StageOverride] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class StageOverride(Strict):
-    """A stage's length, learning rate and data, in place of what the method or the suite's `training` say."""
+    """Length, learning rate and data of a stage. They override the method and the suite's `training`."""
 
     epochs: Epochs | None = None
     steps: Positive | None = None
     lr: Rate | None = Field(None, description="peak learning rate")
-    schedule: Schedule | None = Field(None, description="of the learning rate after warm-up")
-    warmup_ratio: WarmupRatio | None = Field(None, description="share of the stage's steps")
+    schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
+    warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of the stage's steps")
     data: StageData | None = Field(None, description="the task's own training data, or the method's augmented data")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.epochs is not None and self.steps is not None:
-            raise ValueError("a stage's length is given by `epochs` or by `steps`, found both")
+            raise ValueError("give the length of a stage as `epochs` or as `steps`, found both")
         return self
 
     def merged(self, other: StageOverride) -> StageOverride:
-        """This override with what `other` sets put in; a length replaces the other kind of length."""
-        given = other.model_dump(exclude_none=True)
-        own = self.model_dump(exclude={"epochs", "steps"} if {"epochs", "steps"} & given.keys() else None)
-        return StageOverride(**{**own, **given})
+        """Return this override updated with the fields that `other` sets. `steps` replaces `epochs` and vice versa."""
+        updates = other.model_dump(exclude_none=True)
+        fields = self.model_dump(exclude={"epochs", "steps"} if {"epochs", "steps"} & updates.keys() else None)
+        return StageOverride(**{**fields, **updates})
 
 
 class Limit(Strict):
-    """The first examples of a seeded shuffle only. A limited run is a rehearsal."""
+    """Maximum number of examples, taken from a seeded shuffle. The board marks limited runs as a rehearsal."""
 
     train: Positive | None = None
     validation: Positive | None = None
 
 
 class TaskTraining(Strict):
-    """Settings of `training` that hold on one task. What is not given is as on the other tasks."""
+    """Settings of `training` that differ on one task."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
-    batch_size: Positive | None = Field(None, description="also in place of a token_budget of all tasks")
+    batch_size: Positive | None = Field(None, description="also replaces the token_budget of `training`")
     token_budget: Positive | None = None
     lr: Rate | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
@@ -232,25 +234,27 @@ class TaskTraining(Strict):
     schedule: Schedule | None = None
     warmup_ratio: WarmupRatio | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="null: no clipping on this task")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="null: no gradient clipping on this task"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         required = {"epochs", "lr", "max_length", "schedule", "warmup_ratio", "weight_decay"}
         for name in sorted(required & self.model_fields_set):
             if getattr(self, name) is None:
-                raise ValueError(f"{name} is null: give it a value, or leave it out to take that of all tasks")
+                raise ValueError(f"{name} is null: give a value, or remove the key to use the value of `training`")
         return self
 
     @property
-    def given(self) -> dict[str, Any]:
-        """What the task sets, an explicit null among it."""
-        given = self.model_dump(include=self.model_fields_set)
-        return {"token_budget": None, **given} if given.get("batch_size") is not None else given
+    def overrides(self) -> dict[str, Any]:
+        """The fields that the task sets, explicit nulls included."""
+        overrides = self.model_dump(include=self.model_fields_set)
+        return {"token_budget": None, **overrides} if overrides.get("batch_size") is not None else overrides
 
 
 class TrainingSpec(Strict):
-    """How every run of the suite trains."""
+    """Training settings of all runs of the suite."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "max_length": "part of the key with the data",
@@ -267,59 +271,62 @@ class TrainingSpec(Strict):
     epochs: Epochs = 3.0
     batch_size: Positive = 32
     token_budget: Positive | None = Field(
-        None, description="most tokens of a step, padding counted: in place of batch_size, as many examples as fit"
+        None, description="tokens of a step at most, padding included; replaces batch_size"
     )
     batching: Batching = Field(
         "random",
         description="random: random batches, padded to their longest row; grouped: the same batches, computed in groups"
-        " of similar length; bucketed: batches of similar length, which changes what is trained on",
+        " of similar length; bucketed: batches of similar length, so other batches than random ones",
     )
     lr: Rate = 5e-5
     max_length: Tokens = 128
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of forward and backward passes")
-    tf32: bool = Field(False, description="on a GPU: float32 products of training may take TF32")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="autocast dtype of forward and backward passes"
+    )
+    tf32: bool = Field(False, description="allow TF32 matrix products in training, on a GPU")
     micro_batch_size: Positive | None = Field(
-        None, description="examples of one forward and backward pass; default: the batch, or what memory suffices for"
+        None,
+        description="examples per forward and backward pass (gradient accumulation); default: the batch, or what fits",
     )
     max_memory_gb: Gigabytes | None = Field(
-        None, description="what the runs of a cohort may take together; default: what there is, less a margin"
+        None, description="memory limit of a cohort; default: the free memory, less a margin"
     )
     limit: Limit = Limit()
-    schedule: Schedule = Field("linear", description="of the learning rate after warm-up, in each stage")
-    warmup_ratio: WarmupRatio = Field(0.1, description="share of a stage's steps in which the learning rate rises")
+    schedule: Schedule = Field("linear", description="learning-rate schedule after warm-up, in each stage")
+    warmup_ratio: WarmupRatio = Field(0.1, description="warm-up steps as a share of a stage's steps")
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest norm of the gradient")
-    checkpoint_every: Positive | None = Field(2000, description="steps; null: only when interrupted")
-    log_every: Positive = Field(50, description="steps")
-    data_seed: Seed | None = Field(None, description="order of the examples; default: the run's seed")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="gradient clipping; null: off")
+    checkpoint_every: Positive | None = Field(2000, description="steps between checkpoints; null: only on interruption")
+    log_every: Positive = Field(50, description="steps between points of the loss curve")
+    data_seed: Seed | None = Field(None, description="seed of the order of examples; default: the run's seed")
     per_task: dict[str, TaskTraining] = Field(
-        default_factory=dict, description="task -> settings that differ from the above on it"
+        default_factory=dict, description="task -> settings that differ on this task"
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        every: dict[str, TrainingSpec] = {"": self, **{f"on {task}: ": self.on(task) for task in self.per_task}}
-        for where, settings in every.items():
+        by_task: dict[str, TrainingSpec] = {"": self, **{f"on {task}: ": self.on(task) for task in self.per_task}}
+        for where, settings in by_task.items():
             budget, longest = settings.token_budget, settings.max_length
             if budget is not None and budget < longest:
                 raise ValueError(
-                    f"{where}token_budget is {budget}, less than max_length, {longest}: no room for one example"
+                    f"{where}token_budget is {budget}, less than max_length ({longest}): one example may not fit"
                 )
         return self
 
     def on(self, task: str) -> TrainingSpec:
-        """The settings that hold on that task."""
-        own = self.per_task[task].given if task in self.per_task else {}
-        return self.model_copy(update={**own, "per_task": {}})
+        """Return the settings for that task, with its `per_task` overrides applied."""
+        overrides = self.per_task[task].overrides if task in self.per_task else {}
+        return self.model_copy(update={**overrides, "per_task": {}})
 
     @property
-    def full_batch(self) -> int:
-        """Examples of a step in which all are as long as they may be."""
+    def max_batch_size(self) -> int:
+        """Examples of a step in which every example has `max_length` tokens."""
         return self.batch_size if self.token_budget is None else -(-self.token_budget // self.max_length)
 
 
 class GeneralSpec(Strict):
-    """The stage on unlabelled text that some methods begin with: once for each student, before all tasks."""
+    """The text stage: distillation on unlabelled text, once per student, before all tasks."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "data": "the fingerprint of the text is part of the key",
@@ -337,49 +344,51 @@ class GeneralSpec(Strict):
     data: str = Field(description="hub id, local folder in the hub's layout, or .txt file (one text a line); * allowed")
     name: str | None = Field(None, description="the data set's configuration")
     split: str = "train"
-    column: str = Field("text", description="the column that holds the texts")
+    column: str = Field("text", description="column of the texts")
     steps: Positive
     batch_size: Positive = 32
     lr: Rate = 1e-4
-    schedule: Schedule | None = Field(None, description="of the learning rate; default: training.schedule")
+    schedule: Schedule | None = Field(None, description="learning-rate schedule; default: training.schedule")
     warmup_ratio: WarmupRatio | None = Field(None, description="default: training.warmup_ratio")
     max_length: Tokens = 128
     seed: Seed = 1
 
 
 class LatencySpec(Strict):
-    """The shapes and backends of the latency comparison, and how long it may take."""
+    """Shapes, backends and time limit of the latency measurement."""
 
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 8, 32]
     lengths: Annotated[list[Positive | Literal["task"]], Field(min_length=1)] = Field(
-        [32, 128], description="tokens of an example; `task`: as many as the task's validation examples have"
+        [32, 128], description="tokens of an example; `task`: the lengths of the task's validation examples"
     )
     backends: Annotated[list[str], Field(min_length=1)] = Field(
-        ["eager", "onnx"], description="what runs the models: eager, compile, onnx, onnx-int8, and what plugins bring"
+        ["eager", "onnx"], description="eager, compile, onnx, onnx-int8, or a backend of a plugin"
     )
-    rounds: Positive = Field(50, description="each model is timed once a round at every shape; below 6: no intervals")
-    warmup: Positive = Field(50, description="calls at most, of a model at a shape, for its median to settle")
+    rounds: Positive = Field(50, description="each round times every model once at every shape; below 6: no intervals")
+    warmup: Positive = Field(
+        50, description="warm-up calls of a model at a shape, at most; ends early when the median is stable"
+    )
     max_seconds: Annotated[float, Field(gt=0)] = Field(
-        600.0, description="of warm-up and rounds, all backends and threads together; the rounds end when it is over"
+        600.0, description="time limit of warm-up and rounds, over all backends and thread counts"
     )
     threads: Threads | Annotated[list[Threads], Field(min_length=1)] | None = Field(
-        None, description="of the processor; default: 1 and all cores, on an accelerator as many as torch takes"
+        None, description="CPU threads; default: 1 and all cores; on an accelerator, the default of torch"
     )
-    memory: bool = Field(True, description="measure the peak memory of each model, in a process of its own")
+    memory: bool = Field(True, description="measure the peak memory of each model, in a separate process")
 
     @property
     def fixed_lengths(self) -> list[int]:
-        """Those that are numbers, sorted."""
+        """The numbers in `lengths`, sorted."""
         return sorted({length for length in self.lengths if length != "task"})
 
     @property
-    def of_task(self) -> bool:
-        """Whether the task's own lengths are asked for."""
+    def includes_task_lengths(self) -> bool:
+        """Whether `lengths` includes `task`."""
         return "task" in self.lengths
 
 
 class CheckpointsSpec(Strict):
-    """What can be set where checkpoints are measured that belong to no suite."""
+    """Settings of `harness latency` for checkpoints outside of a suite."""
 
     latency: LatencySpec = LatencySpec()
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = None
@@ -387,7 +396,7 @@ class CheckpointsSpec(Strict):
 
 
 class SelectionSpec(Strict):
-    """On which examples a run's best epoch, or the options of methods, are chosen. A word alone is `on`."""
+    """Examples on which the best epoch or tuned options are chosen. A string is short for `{on: ...}`."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "on": "the fingerprint of the examples is part of the key",
@@ -396,29 +405,30 @@ class SelectionSpec(Strict):
     }
 
     on: Literal["train", "validation"] = Field(
-        "train", description="a part of the training split that nothing is trained on, or what the board reports"
+        "train", description="a held-out part of the training split, or the validation split of the board"
     )
     share: Annotated[float, Field(gt=0, le=0.2)] = Field(
-        0.1, description="of the full training split; at least 100 examples, and never more than a fifth"
+        0.1, description="held-out share of the full training split; at least 100 examples, at most a fifth"
     )
-    seed: Seed = Field(1, description="of the examples that are held out")
-    epoch: Literal["best", "last"] = Field("best", description="of its last stage, whose weights a run keeps")
+    seed: Seed = Field(1, description="seed of the held-out split")
+    epoch: Literal["best", "last"] = Field("best", description="which epoch of the last stage a run keeps")
 
     @model_validator(mode="before")
     @classmethod
-    def _word(cls, value: object) -> object:
+    def _from_string(cls, value: object) -> object:
         return {"on": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        idle = self.model_fields_set & {"share", "seed"}
-        if self.on == "validation" and idle:
-            raise ValueError(f"nothing is held out with `on: validation`: take out {' and '.join(sorted(idle))}")
+        unused = self.model_fields_set & {"share", "seed"}
+        if self.on == "validation" and unused:
+            keys = " and ".join(sorted(unused))
+            raise ValueError(f"`on: validation` holds nothing out; remove {keys}")
         return self
 
 
 class TeacherCacheSpec(Strict):
-    """How much disk the cached teacher outputs may take; 0 turns them off."""
+    """Disk limit of cached teacher outputs; 0 turns the cache off."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "max_gb": "whether a run reads cached teacher outputs is part of its key under `numeric`"
@@ -428,33 +438,36 @@ class TeacherCacheSpec(Strict):
 
 
 class TuningSpec(Strict):
-    """How the options of methods are chosen, on examples that are held out of the training split."""
+    """Hyperparameter search over the options of methods, on a held-out part of the training split."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {"lr": "part of the key with the search space"}
 
     trials: Annotated[int, Field(ge=2)] = Field(
-        description="of each row of the board, task and student; the first is with the defaults"
+        description="trials per row of the board, task and student; the first trial uses the defaults"
     )
-    seed: Seed = Field(1, description="of the trials' runs, and of what is proposed")
+    seed: Seed = Field(1, description="seed of the trials' runs and of the sampler")
     lr: list[Rate] | Literal["auto"] | None = Field(
-        "auto", description="least and greatest peak rate; auto: a quarter to four times training.lr; null: not tuned"
+        "auto", description="lowest and highest peak rate; auto: training.lr / 4 to training.lr * 4; null: not tuned"
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if isinstance(self.lr, list) and (len(self.lr) != 2 or self.lr[0] >= self.lr[1]):
-            raise ValueError(f"lr has two rates, the least and the greatest; found {self.lr}")
+            raise ValueError(f"lr: expected two rates, the lowest and the highest, found {self.lr}")
         return self
 
-    def rates(self, usual: float) -> tuple[float, float] | None:
-        """Between which the learning rate is tuned, of a suite whose own is `usual`; None: it is not."""
+    def lr_range(self, default_lr: float) -> tuple[float, float] | None:
+        """Return the lowest and highest learning rate to try, or None if it is not tuned.
+
+        `default_lr` is the learning rate without tuning.
+        """
         if self.lr == "auto":
-            return usual / 4, min(1.0, usual * 4)
+            return default_lr / 4, min(1.0, default_lr * 4)
         return (self.lr[0], self.lr[1]) if self.lr is not None else None
 
 
 class SuiteSpec(Strict):
-    """A whole suite file."""
+    """A suite file."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "name": "a name",
@@ -485,21 +498,23 @@ class SuiteSpec(Strict):
     training: TrainingSpec = TrainingSpec()
     general: GeneralSpec | None = None
     latency: LatencySpec | None = None
-    selection: SelectionSpec | None = Field(None, description="default: nothing is chosen, and nothing held out")
-    tuning: TuningSpec | None = Field(None, description="default: options are the suite's, or else the methods' own")
+    selection: SelectionSpec | None = Field(None, description="default: keep the last step, hold nothing out")
+    tuning: TuningSpec | None = Field(
+        None, description="default: use the options of the suite and the defaults of the methods"
+    )
     teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
-        None, description="cpu, cuda, cuda:1, mps; default: what is there"
+        None, description="cpu, cuda, cuda:1, mps; default: the best one available"
     )
     published: bool | list[str] = Field(
-        True, description="show figures of others beside ours: all that match, none, or those of the sources named"
+        True, description="published figures to show on the board: all that match, none, or those of the listed sources"
     )
     trust_remote_code: bool = False
 
     @property
-    def selects(self) -> SelectionSpec | None:
-        """`selection`, or what it is where options are tuned and it is not said; None: nothing is chosen."""
+    def effective_selection(self) -> SelectionSpec | None:
+        """`selection`, or its default for tuned suites, `{epoch: last}`. None: nothing is chosen."""
         if self.selection is None and self.tuning is not None:
             return SelectionSpec(epoch="last")
         return self.selection
@@ -509,4 +524,4 @@ MethodOnTask.model_rebuild()
 MethodSpec.model_rebuild()
 
 RESERVED = frozenset(MethodSpec.model_fields) - {"name", "options"}
-"""Keys of an entry of `methods` that are not the method's own."""
+"""Keys of an entry of `methods` that cannot be names of options."""

@@ -1,7 +1,7 @@
-"""Reads a suite's YAML into a tree that knows where each of its values was written.
+"""Parses YAML into a tree in which each value has its file and line.
 
-Plain data only: no tag builds an object, no key stands twice, no alias blows up. Scalars follow the core schema of
-YAML 1.2, so that `2e-5` is a number and `no` a word.
+Only plain data: tags that build objects, duplicate keys, merge keys and recursive aliases are errors. Scalars follow
+the YAML 1.2 core schema: `2e-5` is a number and `no` is a string.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import yaml
 
 from harness.api.errors import Problem, UserError
 
-MOST_VALUES = 50_000
-"""More values than any suite has: what aliases of aliases expand to is stopped here."""
+MAX_VALUES = 50_000
+"""Limit on the number of values in a file: stops nested aliases that expand exponentially."""
 
-GREATEST = 2**63 - 1
-"""Of whole numbers: no setting needs more, and arrays and floats do not hold it."""
+MAX_INTEGER = 2**63 - 1
+"""Largest absolute value of an integer."""
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands in a tree: keys of maps and indices of lists."""
+"""Path of a value in the tree: keys of mappings and indices of lists."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value was written: a line of a file, or (line 0) an option of the command line.
+    """Source position of a value: a line of a file, or an option of the command line (line 0).
 
-    `folder` is what a relative path that is written there may be relative to.
+    `folder` is the base of relative paths in that source.
     """
 
     source: str
@@ -45,13 +45,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Node:
-    """A value with its mark: a scalar, a list of nodes, or a map of nodes. In a map the mark is the key's."""
+    """A value and its position: a scalar, a list of nodes or a mapping of nodes. In a mapping, `mark` is the key's."""
 
     value: Any
     mark: Mark
 
     def plain(self) -> Any:
-        """The value without marks."""
+        """Return the value as plain lists, dicts and scalars, without positions."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -59,48 +59,51 @@ class Node:
         return self.value
 
     def child(self, key: str | int) -> Node | None:
-        """What stands under a key or an index; None where there is nothing."""
+        """Return the child at a key or an index, or None."""
         if isinstance(self.value, dict):
             return self.value.get(key)
         if isinstance(self.value, list) and isinstance(key, int) and 0 <= key < len(self.value):
-            found: Node = self.value[key]
-            return found
+            item: Node = self.value[key]
+            return item
         return None
 
     def mark_of(self, path: KeyPath) -> Mark:
-        """The mark of the value at `path`, or of the innermost one around it that exists."""
+        """Return the position of the value at `path`, or of its innermost parent that exists."""
         node = self
         for key in path:
-            inner = node.child(key)
-            if inner is None:
+            child = node.child(key)
+            if child is None:
                 break
-            node = inner
+            node = child
         return node.mark
 
 
-def shown(path: Path) -> str:
-    """A path as messages name it: relative where that is shorter."""
+def display_path(path: Path) -> str:
+    """Format a path for messages: relative if it is below the working folder."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)
 
 
-def read_file(path: Path, what: str = "a suite") -> Node:
-    """The map of the YAML file of `what`. Raises `UserError` with everything that is wrong with it as YAML."""
+def read_file(path: Path, description: str = "a suite file") -> Node:
+    """Read a YAML file whose top level is a mapping. Raises `UserError` with all YAML errors of the file.
+
+    `description` names the kind of file in messages.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(Problem(f"is not UTF-8 text: {error.reason}", shown(path))) from error
+        raise UserError(Problem(f"not valid UTF-8: {error.reason}", display_path(path))) from error
     except OSError as error:
-        raise UserError(Problem(f"cannot be read: {error.strerror or error}", shown(path))) from error
-    root = parse(text, Mark(shown(path), 1, path.parent.resolve()))
+        raise UserError(Problem(f"cannot be read: {error.strerror or error}", display_path(path))) from error
+    root = parse(text, Mark(display_path(path), 1, path.parent.resolve()))
     if not isinstance(root.value, dict):
-        found = "nothing" if root.value is None else "a list" if isinstance(root.value, list) else "a single value"
-        raise UserError(Problem(f"{what} is a map of keys, found {found}", str(root.mark)))
+        actual = "an empty file" if root.value is None else "a list" if isinstance(root.value, list) else "a scalar"
+        raise UserError(Problem(f"{description}: expected a mapping, found {actual}", str(root.mark)))
     return root
 
 
 def parse(text: str, start: Mark) -> Node:
-    """The tree of a YAML text whose first line is at `start`. Raises `UserError`."""
+    """Parse YAML whose first line is at `start`. Raises `UserError` with all errors."""
     builder = _Builder(start)
     try:
         tree = _Loader(text).get_single_node()
@@ -108,26 +111,33 @@ def parse(text: str, start: Mark) -> Node:
     except yaml.MarkedYAMLError as error:
         context = f"{error.context}: " if error.context else ""
         where = builder.at(error.problem_mark or error.context_mark)
-        raise UserError(Problem(f"is not YAML: {context}{error.problem}", str(where))) from error
+        raise UserError(Problem(f"invalid YAML: {context}{error.problem}", str(where))) from error
     except yaml.reader.ReaderError as error:
         where = builder.line(text.count("\n", 0, error.position))
         raise UserError(
-            Problem(f"is not YAML: character {text[error.position]!r} is not allowed", str(where))
+            Problem(f"invalid YAML: character {text[error.position]!r} is not allowed", str(where))
         ) from error
     except RecursionError as error:
-        raise UserError(Problem("is nested too deeply", start.source)) from error
+        raise UserError(Problem("YAML is nested too deeply", start.source)) from error
     if builder.problems:
         raise UserError(*builder.problems)
     return root
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only; which scalars are more than text is said below."""
+    """Composes nodes. Its scalar types are those registered below, not the YAML 1.1 types of PyYAML."""
 
 
 _Loader.yaml_implicit_resolvers = {}
 
 _CORE = "tag:yaml.org,2002:"
+
+_VALID = {
+    "bool": "write true or false",
+    "int": f"expected an integer with an absolute value less than or equal to {MAX_INTEGER}",
+    "float": "it is not a finite number",
+}
+"""Remedies for scalars, by tag."""
 
 for _name, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -139,7 +149,7 @@ for _name, _pattern, _first in (
 
 
 class _Builder:
-    """Turns composed YAML nodes into ours, and collects what a suite may not hold."""
+    """Converts composed YAML nodes to `Node` and collects the problems."""
 
     def __init__(self, start: Mark) -> None:
         self.start = start
@@ -147,44 +157,44 @@ class _Builder:
         self.values = 0
 
     def at(self, mark: yaml.Mark | None) -> Mark:
-        """Our mark for one of YAML's."""
+        """Convert a PyYAML mark."""
         return self.start if mark is None else self.line(mark.line)
 
     def line(self, index: int) -> Mark:
-        """The mark of a line, counted from 0; what an option of the command line holds is all at that option."""
+        """Return the position of a line, counted from 0. All lines of a command-line option have the same position."""
         return replace(self.start, line=index + 1) if self.start.line else self.start
 
-    def build(self, node: yaml.Node, mark: Mark, within: Sequence[yaml.Node]) -> Node:
+    def build(self, node: yaml.Node, mark: Mark, parents: Sequence[yaml.Node]) -> Node:
         self.values += 1
-        if self.values > MOST_VALUES:
-            raise UserError(Problem(f"aliases (*name) expand to more than {MOST_VALUES} values", self.start.source))
-        if any(node is outer for outer in within):
-            self._problem("an alias (*name) holds itself", mark)
+        if self.values > MAX_VALUES:
+            raise UserError(Problem(f"aliases (*name) expand to more than {MAX_VALUES} values", self.start.source))
+        if any(node is parent for parent in parents):
+            self._problem("recursive alias (*name): it contains itself", mark)
             return Node(None, mark)
-        inside = [*within, node]
+        chain = [*parents, node]
         if isinstance(node, yaml.MappingNode):
             self._plain_tag(node, "map")
-            return Node(self._map(node, inside), mark)
+            return Node(self._mapping(node, chain), mark)
         if isinstance(node, yaml.SequenceNode):
             self._plain_tag(node, "seq")
-            return Node([self.build(item, self.at(item.start_mark), inside) for item in node.value], mark)
+            return Node([self.build(item, self.at(item.start_mark), chain) for item in node.value], mark)
         return Node(self._scalar(node), mark)
 
-    def _map(self, node: yaml.MappingNode, inside: Sequence[yaml.Node]) -> dict[str, Node]:
+    def _mapping(self, node: yaml.MappingNode, chain: Sequence[yaml.Node]) -> dict[str, Node]:
         built: dict[str, Node] = {}
         for key_node, value_node in node.value:
             mark = self.at(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _CORE + "str":
-                what = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or a map"
-                self._problem(f"a key is text, found {what}: write it in quotes", mark)
+                actual = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
+                self._problem(f"keys must be strings, found {actual}; put the key in quotes", mark)
                 continue
             key = key_node.value
             if key in built:
-                self._problem(f"key {key!r} stands twice, first at {built[key].mark}", mark)
+                self._problem(f"duplicate key {key!r} (first defined at {built[key].mark})", mark)
             elif key == "<<":
-                self._problem("merge keys (<<) are not supported; write the keys out, or use `include:`", mark)
+                self._problem("merge keys (<<) are not supported; repeat the keys, or use `include:`", mark)
             else:
-                built[key] = self.build(value_node, mark, inside)
+                built[key] = self.build(value_node, mark, chain)
         return built
 
     def _scalar(self, node: yaml.Node) -> Any:
@@ -197,14 +207,14 @@ class _Builder:
                     return None
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
-                case "int" if abs(int(text)) <= GREATEST:
+                case "int" if abs(int(text)) <= MAX_INTEGER:
                     return int(text)
                 case "float" if math.isfinite(float(text)):
                     return float(text)
         except (ValueError, KeyError):
             pass
         if tag in ("bool", "int", "float"):
-            self._problem(f"{text[:40]!r} is not a number or truth value that can be used", self.at(node.start_mark))
+            self._problem(f"{text[:40]!r} is not a valid {tag}: {_VALID[tag]}", self.at(node.start_mark))
         else:
             self._plain_tag(node, "str")
         return None
@@ -212,7 +222,7 @@ class _Builder:
     def _plain_tag(self, node: yaml.Node, allowed: str) -> None:
         if node.tag != _CORE + allowed:
             tag = node.tag.replace(_CORE, "!!")
-            self._problem(f"tag {tag} is not allowed: a suite holds plain data only", self.at(node.start_mark))
+            self._problem(f"tag {tag} is not allowed; write plain data without tags", self.at(node.start_mark))
 
     def _problem(self, message: str, mark: Mark) -> None:
         self.problems.append(Problem(message, str(mark)))

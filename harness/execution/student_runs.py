@@ -155,7 +155,7 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
 
 def _selected(run: Run, job: RunJob, plan: Plan) -> SelectionRecord | None:
     """On what something was chosen, if anything was."""
-    spec, data = plan.spec.selects, job.data
+    spec, data = plan.spec.effective_selection, job.data
     if spec is None or data.selection_fingerprint is None:
         return None
     held, chosen = data.splits.selection, run.best and run.best.chosen

@@ -58,7 +58,7 @@ def parts(
         "packages": dict(_versions(used)),
         "code": VERSION,
     }
-    if settings.of_task and (data := candidates.validation):
+    if settings.includes_task_lengths and (data := candidates.validation):
         document["lengths"] = [data.data.validation_fingerprint, data.tokenizer_ref.fingerprint, data.max_length]
     return document
 
@@ -127,7 +127,7 @@ def measure(
 
 
 def _task_lengths(candidates: Candidates, settings: LatencySpec) -> NDArray[np.int64] | None:
-    if not settings.of_task:
+    if not settings.includes_task_lengths:
         return None
     if candidates.validation is None:
         raise UserError(Problem("`task` needs a suite: checkpoints have no task; use numbers", "latency.lengths"))

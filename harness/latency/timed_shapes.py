@@ -43,7 +43,7 @@ def batches(
     for size in sorted(set(settings.batch_sizes)):
         for length in settings.fixed_lengths:
             shapes[size, length] = [model_inputs.batch(models, size, length)]
-        if settings.of_task and lengths is not None:
+        if settings.includes_task_lengths and lengths is not None:
             shapes[size, TASK] = [model_inputs.rows(models, row) for row in task_batches(lengths, size)]
     return shapes
 

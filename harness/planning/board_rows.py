@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.config.schema import StageOverride, SuiteSpec
-from harness.resolution.method_rows import begins_on_text
+from harness.resolution.method_rows import has_text_stage
 from harness.resolution.suite import MethodVariant, Resolved
 from harness.storage.records import EncoderShape, PlannedRow
 
@@ -37,7 +37,7 @@ def shapes(resolved: Resolved) -> dict[str, EncoderShape]:
 def _row(variant: MethodVariant, suite: SuiteSpec, protocol: str) -> PlannedRow:
     """A method takes the first of the suite's teachers, and its stage on text, unless its entry says otherwise."""
     method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
-    begins = suite.general is not None and begins_on_text(method)
+    begins = suite.general is not None and has_text_stage(method)
     as_usual = list(variant.teachers) == teachers and variant.general == begins
     options = variant.config.model_dump(mode="json")
     usual = options == method.Config().model_dump(mode="json")

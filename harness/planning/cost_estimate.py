@@ -96,7 +96,7 @@ def _stages(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
         stages,
         job.cell.variant.stages,
         epochs=job.training.epochs,
-        batches_per_epoch=_batches(job.data, job.training.full_batch),
+        batches_per_epoch=_batches(job.data, job.training.max_batch_size),
     )
     return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
 

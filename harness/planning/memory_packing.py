@@ -20,7 +20,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
     """What a run brings into its cohort."""
     task, tokens = job.data.task, training.max_length
     outputs = 2 * tokens if task.kind == "qa" else task.num_labels
-    reading = memory_estimate.Reading(training.full_batch, tokens, len(job.reader.tokenizer), outputs)
+    reading = memory_estimate.Reading(training.max_batch_size, tokens, len(job.reader.tokenizer), outputs)
     stages = job.method.stages()
     teachers = {
         teacher.key: (shape, _asked(stages, index))

@@ -101,7 +101,7 @@ class _Builder:
         return found
 
     def _data(self, task: Task) -> TaskData:
-        spec = self.spec.selects
+        spec = self.spec.effective_selection
         splits = splits_of(task, self.suite)
         validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
         chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
@@ -132,7 +132,7 @@ class _Builder:
 
     def _teachers(self, name: str, spec: TeacherSpec, data: TaskData) -> list[TeacherJob]:
         """One, or one per seed of the suite."""
-        each = spec.each_seed
+        each = spec.per_seed
         if len(each) == 1:
             return [self._teacher(name, each[0], data)]
         return [
@@ -207,8 +207,8 @@ class _Builder:
             parts |= keys.alignment(reader, [teacher.reader for teacher in lineage.teachers])
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
-            if self.spec.selects and self.spec.selects.epoch == "best":
-                parts["selection"] = keys.selection(data, self.spec.selects)
+            if self.spec.effective_selection and self.spec.effective_selection.epoch == "best":
+                parts["selection"] = keys.selection(data, self.spec.effective_selection)
             planned = PlannedRun(
                 key=key(parts),
                 task=task.name,

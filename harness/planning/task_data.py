@@ -27,7 +27,8 @@ def splits_of(task: Task, suite: Suite) -> Splits:
     limit = suite.spec.training.limit
     whole = task.load(suite.sources.get(task.source) if task.source else None)
     refuse_invalid(task, whole)
-    return limit_splits(hold_out(task, whole, suite.spec.selects), train=limit.train, validation=limit.validation)
+    selection = suite.spec.effective_selection
+    return limit_splits(hold_out(task, whole, selection), train=limit.train, validation=limit.validation)
 
 
 def report_on(splits: Splits) -> DataReport:

@@ -177,7 +177,7 @@ class _Desk:
     def _computing(self, job: RunJob, index: int, teacher: TeacherJob) -> float:
         """Seconds of a forward pass over the whole training set."""
         shape, size = job.method.teachers[index], self._size(job.data, teacher.reader)
-        layers = shape.layers * size.rows / self.training.full_batch
+        layers = shape.layers * size.rows / self.training.max_batch_size
         return size.tokens * _flops(shape) / FLOPS.get(self.device, FLOPS["cuda"]) + layers * LAYER_SECONDS
 
     def _size(self, data: TaskData, reader: TokenizerRef) -> Size:
@@ -208,7 +208,7 @@ def _place(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:
 
 def _epochs(job: RunJob, training: TrainingSpec) -> float:
     """Passes over the data in which a teacher is read."""
-    stages, batches = job.method.stages(), -(-len(job.data.splits.train) // training.full_batch)
+    stages, batches = job.method.stages(), -(-len(job.data.splits.train) // training.max_batch_size)
     lengths = stage_steps(stages, job.cell.variant.stages, epochs=training.epochs, batches_per_epoch=batches)
     return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
 

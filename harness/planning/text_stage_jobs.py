@@ -66,7 +66,7 @@ class TextStageJobs:
     def obstacle(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> str | None:
         """Why the cell cannot begin with its general stage."""
         spec = self.resolved.suite.spec.students[cell.student]
-        without = on_text.WITHOUT
+        without = on_text.OPT_OUT
         for each in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
             if each.checkpoint is None:
                 return f"teacher {each.row} is trained from scratch, and knows nothing before the tasks; {without}"
@@ -94,14 +94,14 @@ class TextStageJobs:
         general = self._method(asked, student, teacher).general()
         if general is None or general.assistant is None:
             return self._job(asked, spec, student, teacher) if general else None
-        between = on_text.assistant(general, student)
+        between = on_text.assistant_shape(general, student)
         sizes = {number: getattr(between, number) for number in ("layers", "hidden", "heads", "ffn")}
         from_nothing = replace(asked, beginning=replace(asked.beginning, checkpoint=None))
         assistant = self._job(from_nothing, StudentSpec(**sizes), between, teacher)
         return self._job(asked, spec, student, between, assistant)
 
     def _method(self, asked: _Asked, student: ModelShape, teacher: ModelShape) -> Method:
-        return on_text.method(asked.cell.variant, student, teacher, self.spec.seed)
+        return on_text.bind_method(asked.cell.variant, student, teacher, self.spec.seed)
 
     def _job(
         self,

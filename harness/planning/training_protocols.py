@@ -50,7 +50,7 @@ def _epochs(row: list[RunJob]) -> str:
 
 
 def _length(job: RunJob) -> float:
-    batches = -(-len(job.data.splits.train) // job.training.full_batch)
+    batches = -(-len(job.data.splits.train) // job.training.max_batch_size)
     lengths = stage_steps(
         job.method.stages(), job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches
     )

@@ -145,7 +145,7 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
         if row not in entries:
             study = of(job, spec)
             entries[row] = PlannedStudy(key=study.key if study else None, task=row[0], label=row[1], student=row[2])
-    on = spec.selects.on if spec.selects else "train"
+    on = spec.effective_selection.on if spec.effective_selection else "train"
     return PlannedTuning(trials=spec.tuning.trials, seed=spec.tuning.seed, on=on, studies=list(entries.values()))
 
 
@@ -155,7 +155,7 @@ def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
     that serves more than one run."""
     variant = job.cell.variant
     space: dict[str, Dimension] = {}
-    rates = spec.tuning.rates(job.training.lr) if spec.tuning else None
+    rates = spec.tuning.lr_range(job.training.lr) if spec.tuning else None
     fixed = {name for name, stage in variant.stages.items() if stage.lr is not None}
     if rates and any(stage.name not in fixed for stage in job.method.stages()):
         space[LEARNING_RATE] = Search(*rates, log=True)

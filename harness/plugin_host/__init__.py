@@ -1,1 +1,1 @@
-"""Hook specifications, plugin discovery, and the host that validates and holds what plugins register."""
+"""Plugins: hook specifications, discovery, and validation of what plugins register."""

@@ -1,6 +1,7 @@
-"""Checks what plugins register. Each check yields messages for the plugin's author.
+"""Validates the methods, tasks, metrics, formats and backends that plugins register.
 
-Torch is imported only where a method or task is checked: `harness report` does without.
+Each check yields messages for the author of the plugin. Torch is imported only to check methods and tasks, because
+`harness report` does not need it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ TASKS_RESERVED = (
     "top",
     "tuning",
 )
-"""What other columns of leaderboard.csv begin with than those of a task, which begin with its name."""
+"""Prefixes of columns of leaderboard.csv. The columns of a task start with its name, so these names are reserved."""
 
 
 def method_faults(method: Any) -> Iterator[str]:
-    """Faults of a thing registered as a method."""
+    """Yield the problems of an object registered as a method."""
     from harness.api.method import Method
 
     if not (isinstance(method, type) and issubclass(method, Method)):
         hint = "; register the class, not an instance" if isinstance(method, Method) else ""
-        yield f"registered {_show(method)} as a method, which is not a subclass of harness.Method{hint}"
+        yield f"a method must be a subclass of harness.Method, found {_format(method)}{hint}"
         return
     title = f"method {method.__name__}"
     if not hasattr(method, "name"):
@@ -50,9 +51,12 @@ def method_faults(method: Any) -> Iterator[str]:
     if missing := sorted(getattr(method, "__abstractmethods__", ())):
         yield f"{title} does not define {' and '.join(missing)}"
     if not isinstance(method.version, int):
-        yield f"{title}: version is {method.version!r}, and must be an integer"
+        yield f"{title}: version must be an integer, found {method.version!r}"
     if method.max_teachers is not None and not 0 <= method.min_teachers <= method.max_teachers:
-        yield f"{title}: min_teachers is {method.min_teachers} and max_teachers {method.max_teachers}"
+        yield (
+            f"{title}: expected 0 <= min_teachers <= max_teachers,"
+            f" found min_teachers {method.min_teachers}, max_teachers {method.max_teachers}"
+        )
     yield from _config_faults(title, method.Config)
 
 
@@ -60,87 +64,87 @@ def _config_faults(title: str, config: Any) -> Iterator[str]:
     from harness.api.method import MethodConfig
 
     if not (isinstance(config, type) and issubclass(config, MethodConfig)):
-        yield f"{title}: Config is {_show(config)}, which is not a subclass of harness.MethodConfig"
+        yield f"{title}: Config must be a subclass of harness.MethodConfig, found {_format(config)}"
         return
-    if taken := sorted(RESERVED & set(config.model_fields)):
-        yield f"{title}: option {taken[0]!r} cannot be set: suites reserve {', '.join(sorted(RESERVED))}"
-    if silent := [name for name, field in config.model_fields.items() if not field.description]:
-        names = ", ".join(map(repr, silent))
-        yield f"{title}: no description of {names}: `harness list methods` shows it, from Field(..., description=...)"
+    if reserved := sorted(RESERVED & set(config.model_fields)):
+        yield f"{title}: option {reserved[0]!r} is a reserved key of suites; reserved: {', '.join(sorted(RESERVED))}"
+    if undescribed := [name for name, field in config.model_fields.items() if not field.description]:
+        names = ", ".join(map(repr, undescribed))
+        yield f"{title}: no description of {names}; set Field(..., description=...), `harness list methods` shows it"
     try:
         config()
     except ValidationError as error:
         options = ", ".join(str(detail["loc"][0]) if detail["loc"] else detail["msg"] for detail in error.errors())
-        yield f"{title}: every option needs a valid default, but Config() is refused for {options}"
+        yield f"{title}: every option needs a valid default, but Config() is invalid for {options}"
         return
     yield from (f"{title}: {fault}" for fault in search_space.faults(config))
 
 
 def task_faults(task: Any) -> Iterator[str]:
-    """Faults of a thing registered as a task."""
+    """Yield the problems of an object registered as a task."""
     from harness.api.batch import TaskKind
 
     if not isinstance(task, Task):
-        yield f"registered {_show(task)} as a task, which is not a harness.api.task.Task"
+        yield f"a task must be a harness.api.task.Task, found {_format(task)}"
         return
     title = f"task {task.name!r}"
     yield from _name_faults(title, task.name)
     if task.name in TASKS_RESERVED:
         yield (
-            f"{title}: the name is reserved, since other columns of leaderboard.csv begin with it; so are "
+            f"{title}: the name is reserved: it is a prefix of columns of leaderboard.csv; also reserved: "
             f"{', '.join(name for name in TASKS_RESERVED if name != task.name)}"
         )
-    kinds = [kind for kind in get_args(TaskKind) if kind != "text"]  # text has no labels, so nothing to score
+    kinds = [kind for kind in get_args(TaskKind) if kind != "text"]  # text has no labels and so no score
     if task.kind not in kinds:
-        yield f"{title}: kind is {task.kind!r}; allowed: {', '.join(kinds)}"
+        yield f"{title}: unknown kind {task.kind!r}; allowed: {', '.join(kinds)}"
     if task.kind == "classification" and len(task.labels) < 2:
-        yield f"{title}: a classification task names its classes in `labels`, at least two; found {len(task.labels)}"
+        yield f"{title}: a classification task needs at least two `labels`, found {len(task.labels)}"
     if not task.metrics:
-        yield f"{title} names no metric"
+        yield f"{title}: `metrics` is empty"
 
 
 def metric_faults(name: Any, factory: Any) -> Iterator[str]:
-    """Faults of a thing registered as a metric."""
+    """Yield the problems of a name and a factory registered as a metric."""
     yield from _name_faults("a metric", name)
     if not callable(factory):
-        yield f"metric {name!r}: {_show(factory)} cannot be called; register a function that makes the metric"
+        yield f"metric {name!r}: {_format(factory)} is not callable; register a function that returns the metric"
 
 
 def published_faults(path: Path) -> Iterator[str]:
-    """Faults of a file of published figures, unread."""
+    """Yield the problems of the path of a file of published figures. The file is not read."""
     if not is_name(path.stem):
-        yield f"published figures {path}: the file's name is the name of the source; allowed: {NAME_RULE}"
+        yield f"published figures {path}: invalid file name, which is the name of the source; allowed: {NAME_RULE}"
     elif not path.is_file():
-        yield f"published figures {path}: there is no such file"
+        yield f"published figures {path}: file not found"
 
 
 def reporter_faults(name: Any, reporter: Any) -> Iterator[str]:
-    """Faults of a thing registered as a format."""
+    """Yield the problems of a name and a reporter registered as a format."""
     if not isinstance(name, str) or not FORMAT_NAME.fullmatch(name):
-        yield f"format {name!r}: its name is the ending of a file; lower-case letters and digits are allowed"
+        yield f"format {name!r}: the name is a file extension; allowed: lower-case letters and digits"
     if not callable(reporter):
-        yield f"format {name!r}: {_show(reporter)} cannot be called; register a function of harness.api.report.Content"
+        yield f"format {name!r}: {_format(reporter)} is not callable; register a function of harness.api.report.Content"
 
 
 def backend_faults(name: Any, backend: Any) -> Iterator[str]:
-    """Faults of a thing registered as a latency backend."""
+    """Yield the problems of a name and an object registered as a latency backend."""
     yield from _name_faults("a latency backend", name)
     if inspect.isclass(backend):
-        yield f"latency backend {name!r}: registered {_show(backend)}; register an instance of it"
+        yield f"latency backend {name!r}: found {_format(backend)}; register an instance, not the class"
         return
-    lacking = [member for member in ("obstacle", "program") if not callable(getattr(backend, member, None))]
-    lacking += [member for member in ("exact", "packages") if not hasattr(backend, member)]
-    if lacking:
+    missing = [member for member in ("obstacle", "program") if not callable(getattr(backend, member, None))]
+    missing += [member for member in ("exact", "packages") if not hasattr(backend, member)]
+    if missing:
         yield (
-            f"latency backend {name!r}: {_show(backend)} has no {', '.join(lacking)}; see "
+            f"latency backend {name!r}: {_format(backend)} has no {', '.join(missing)}; see "
             "harness.api.latency_backend.Backend"
         )
 
 
 def _name_faults(title: str, name: Any) -> Iterator[str]:
     if not is_name(name):
-        yield f"{title}: the name {name!r} is not allowed: {NAME_RULE}"
+        yield f"{title}: invalid name {name!r}; allowed: {NAME_RULE}"
 
 
-def _show(thing: Any) -> str:
-    return f"the class {thing.__name__}" if inspect.isclass(thing) else f"{type(thing).__name__} {str(thing)[:60]!r}"
+def _format(value: Any) -> str:
+    return f"the class {value.__name__}" if inspect.isclass(value) else f"{type(value).__name__} {str(value)[:60]!r}"

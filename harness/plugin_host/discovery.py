@@ -1,4 +1,4 @@
-"""Finds and imports plugins: entry points of installed packages, and files or folders that a user names."""
+"""Finds and imports plugins: entry points of installed packages, and files or folders named by the user."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ GROUP = "harness"
 """The entry-point group of plugins."""
 
 REPORT_GROUP = "harness.report"
-"""The entry-point group of plugins that make sections of a report: `harness report` loads no others, so no torch."""
+"""The entry-point group of report plugins. `harness report` loads only these and so does not import torch."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A plugin, or why there is none. `named`: a user asked for it, so that its problems are fatal.
+class DiscoveredPlugin:
+    """A plugin that was found, with the imported object or the problem that prevented the import.
 
-    `origin` says where it comes from, as an error message names it: a distribution's entry point or a path. `group` is
-    that of the entry point.
+    Attributes:
+        name: the name of the entry point, subpackage or file.
+        origin: the entry point and its distribution, or the path; for messages.
+        named: whether the user named it. Then its problems are errors, not warnings.
+        group: the entry-point group.
+        plugin: the imported module or object; None if the import failed.
+        problem: why the import failed.
     """
 
     name: str
@@ -40,27 +45,27 @@ class Found:
     problem: Problem | None = None
 
 
-def installed(group: str = GROUP) -> Iterator[Found]:
-    """The plugins of installed packages, by name. One that cannot be imported is found with its problem."""
+def installed(group: str = GROUP) -> Iterator[DiscoveredPlugin]:
+    """Yield the plugins of installed packages, sorted by name. Import errors are in `problem`."""
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         distribution = entry.dist.name if entry.dist else "an unnamed distribution"
         origin = f"entry point {entry.name!r} of {distribution}"
         yield _load_entry(entry, origin)
 
 
-def _load_entry(entry: EntryPoint, origin: str) -> Found:
+def _load_entry(entry: EntryPoint, origin: str) -> DiscoveredPlugin:
     try:
-        return Found(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
+        return DiscoveredPlugin(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
     except (Exception, SystemExit) as error:
         problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
-        return Found(entry.name, origin, named=False, problem=problem)
+        return DiscoveredPlugin(entry.name, origin, named=False, problem=problem)
 
 
-def subpackages(package: Found) -> list[Found]:
-    """Imports the subpackages of a package, each as a plugin of its own; empty if `package` is not a package.
+def subpackages(package: DiscoveredPlugin) -> list[DiscoveredPlugin]:
+    """Import the subpackages of a package as plugins; empty if `package` is not a package.
 
-    Plain modules are no plugins, nor are `tests` and names with a leading underscore. One subpackage that cannot be
-    imported does not affect the others.
+    Plain modules, `tests` and names with a leading underscore are skipped. A subpackage that cannot be imported does
+    not affect the others.
     """
     if not isinstance(package.plugin, ModuleType):
         return []
@@ -69,7 +74,7 @@ def subpackages(package: Found) -> list[Found]:
     return [_load_subpackage(package, package.plugin.__name__, name) for name in names]
 
 
-def _load_subpackage(package: Found, parent: str, name: str) -> Found:
+def _load_subpackage(package: DiscoveredPlugin, parent: str, name: str) -> DiscoveredPlugin:
     origin = str(Path(package.origin) / name) if package.named else f"{parent}.{name} ({package.origin})"
     try:
         return replace(package, name=name, origin=origin, plugin=importlib.import_module(f"{parent}.{name}"))
@@ -78,44 +83,47 @@ def _load_subpackage(package: Found, parent: str, name: str) -> Found:
         return replace(package, name=name, origin=origin, plugin=None, problem=problem)
 
 
-def at_paths(paths: Iterable[str | Path]) -> Iterator[Found]:
-    """The plugins in files and folders: a .py file, a package, or a folder that holds several of these."""
-    from harness.config.paths import expanded  # imports pydantic: only where a user names plugins
+def at_paths(paths: Iterable[str | Path]) -> Iterator[DiscoveredPlugin]:
+    """Yield the plugins at paths: .py files, packages, or folders of .py files and packages.
+
+    Raises `UserError` if there is no plugin at a path.
+    """
+    from harness.config.paths import expand_path  # imports pydantic, which is needed only here
 
     seen: set[Path] = set()
-    for given in paths:
-        for path in _plugin_files(expanded(str(given), Path())):
+    for user_path in paths:
+        for path in _plugin_files(expand_path(str(user_path), Path())):
             if path not in seen:
                 seen.add(path)
                 yield _load_path(path)
 
 
 def _plugin_files(path: Path) -> list[Path]:
-    """The file to import for each plugin at `path`, absolute; raises `UserError` where there is none."""
+    """Return the absolute path of the file to import for each plugin at `path`. Raises `UserError` if there is none."""
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         close = nearest(path.name, siblings) if siblings else ""
         hint = f"; {close}" if close.startswith("did you mean") else ""
-        raise UserError(Problem(f"no such plugin: neither a .py file nor a folder is there{hint}", str(path)))
+        raise UserError(Problem(f"plugin not found: no such .py file or folder{hint}", str(path)))
     path = path.resolve()
     if path.is_file():
         if path.suffix != ".py":
-            raise UserError(Problem("a plugin is a .py file or a folder with an __init__.py", str(path)))
+            raise UserError(Problem("expected a .py file or a folder with an __init__.py", str(path)))
         return [path]
     if (path / "__init__.py").is_file():
         return [path / "__init__.py"]
     files = [*path.glob("[!_.]*.py"), *path.glob("[!_.]*/__init__.py")]
     files = sorted(file for file in files if not file.name.startswith(("test_", "conftest")))
     if not files:
-        raise UserError(Problem("no plugin in this folder: it has no __init__.py and holds no .py file", str(path)))
+        raise UserError(Problem("no plugin in this folder: it has no __init__.py and no .py file", str(path)))
     return files
 
 
-def _load_path(file: Path) -> Found:
+def _load_path(file: Path) -> DiscoveredPlugin:
     package = file.name == "__init__.py"
     origin = str(file.parent if package else file)
     name = Path(origin).stem
-    # Two plugins may have files of one name, and neither may shadow a module that is installed.
+    # The hash keeps files of the same name apart, and the prefix avoids shadowing installed modules.
     module_name = f"harness_plugin_{name}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
     _forget(module_name)
     if package:
@@ -128,21 +136,22 @@ def _load_path(file: Path) -> Found:
         submodule_search_locations=[origin] if package else None,
     )
     if spec is None or spec.loader is None:
-        return Found(name, origin, named=True, problem=Problem("cannot be imported", origin))
+        return DiscoveredPlugin(name, origin, named=True, problem=Problem("cannot be imported", origin))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # before it runs: dataclasses and relative imports look it up there
+    sys.modules[module_name] = module  # before execution: dataclasses and relative imports look it up
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         _forget(module_name)
         where = f"{file}:{line}" if (line := _line(error, file)) else str(file)
-        return Found(name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where))
-    return Found(name, origin, named=True, plugin=module)
+        return DiscoveredPlugin(
+            name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where)
+        )
+    return DiscoveredPlugin(name, origin, named=True, plugin=module)
 
 
 class _FromSource(SourceFileLoader):
-    """Compiles the file as it is now. Python's bytecode cache recognises a file by its time and size, which an edit may
-    leave as they were."""
+    """Loader that ignores the bytecode cache, which misses edits that keep a file's size and modification time."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -150,13 +159,13 @@ class _FromSource(SourceFileLoader):
 
 
 def _forget(module_name: str) -> None:
-    """Drop a module and its submodules, so that a file that has changed is read again."""
+    """Remove a module and its submodules from `sys.modules`, so that changed files are read again."""
     for name in [n for n in sys.modules if n == module_name or n.startswith(f"{module_name}.")]:
         del sys.modules[name]
 
 
 def _line(error: BaseException, file: Path) -> int | None:
-    """The line of `file` that the error comes from, if it does."""
+    """Return the line of `file` in the error's traceback, or None."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return error.lineno
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
@@ -164,6 +173,6 @@ def _line(error: BaseException, file: Path) -> int | None:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and message."""
+    """Format an exception in one line: type and message."""
     message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,7 +1,7 @@
-"""Every hook. Hooks find things and observe things; none is called per batch.
+"""Hook specifications. Hooks register objects, validate suites, add report sections and observe runs.
 
-A plugin implements a hook with a function of the same name, marked with `harness.hookimpl`; it may leave out
-arguments it does not read.
+A plugin implements a hook with a function of the same name, marked with `harness.hookimpl`. It may omit arguments. No
+hook is called per batch.
 """
 
 from __future__ import annotations
@@ -27,81 +27,83 @@ hookspec = pluggy.HookspecMarker("harness")
 
 @hookspec
 def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
-    """Call ``register(MyMethod)`` for every method that the plugin brings. A name that is taken is an error."""
+    """Register methods: call ``register(MyMethod)`` for each. A duplicate name is an error."""
 
 
 @hookspec
 def harness_register_tasks(register: Callable[[Task], None]) -> None:
-    """Call ``register(task)`` for every task that the plugin brings. A name that is taken is an error."""
+    """Register tasks: call ``register(task)`` for each. A duplicate name is an error."""
 
 
 @hookspec
 def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None]) -> None:
-    """Call ``register(name, factory)`` for every metric; ``factory()`` gives an `evaluate.Metric`.
+    """Register metrics: call ``register(name, factory)`` for each; ``factory()`` returns an `evaluate.Metric`.
 
-    A task names its metrics by these names; see `harness.metrics.builtin_metrics` for what a metric is given.
+    Tasks refer to metrics by name. `harness.metrics.builtin_metrics` describes the arguments of a metric.
     """
 
 
 @hookspec
 def harness_register_latency_backends(register: Callable[[str, Backend], None]) -> None:
-    """Call ``register(name, backend)`` for every way to run models whose latency is to be measured, an object as
-    `harness.api.latency_backend.Backend` says. A suite names it in ``latency.backends``. A duplicate name is an
-    error."""
+    """Register latency backends: call ``register(name, backend)`` for each `harness.api.latency_backend.Backend`.
+
+    Suites list them in ``latency.backends``. A duplicate name is an error.
+    """
 
 
 @hookspec
 def harness_register_published(register: Callable[[Path], None]) -> None:
-    """Call ``register(path)`` for every YAML file of published figures, in the form that
-    `harness.config.published_figures` reads. A board shows them beside its own rows. The name of the
-    source, by which suites choose it, is the file's name without its ending. A duplicate name is an error. The file is
-    read when a suite chooses it."""
+    """Register files of published figures: call ``register(path)`` for each YAML file.
+
+    `harness.config.published_figures` has the schema. The stem of the file is the name of the source, which suites
+    list in ``published``. A duplicate name is an error. The file is read when a suite selects it.
+    """
 
 
 @hookspec
 def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
-    """Call ``register(name, reporter)`` for every format of the leaderboard: ``reporter(content)`` returns the text of
-    ``leaderboard.<name>``, from a `harness.api.report.Content` alone. A duplicate name is an error.
+    """Register formats of the leaderboard: call ``register(name, reporter)`` for each.
 
-    An installed plugin names its module as one with `harness_report_sections` does.
+    ``reporter(content)`` returns the text of ``leaderboard.<name>`` from a `harness.api.report.Content`. A duplicate
+    name is an error. An installed plugin implements this hook in a module of the entry-point group ``harness.report``,
+    like `harness_report_sections`.
     """
 
 
 @hookspec
 def harness_validate_suite(suite: Suite) -> list[Problem]:  # type: ignore[empty-body]
-    """Problems that the plugin sees in a suite; any problem stops the suite before anything is trained."""
+    """Return the problems of a suite. Any problem stops the suite before training."""
 
 
 @hookspec
 def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[empty-body]
-    """Sections of leaderboard.md, each a `harness.api.report.Section`, made from the results alone, so that the same
-    results give the same bytes.
+    """Return sections of leaderboard.md. They must depend on `results` alone: same results, same bytes.
 
-    An installed plugin names the module that has this hook under entry-point group ``harness.report``, and the module
-    imports no torch: `harness report` loads these modules and no others.
+    An installed plugin implements this hook in a module of the entry-point group ``harness.report``, which must not
+    import torch: `harness report` loads only the modules of this group.
     """
 
 
 @hookspec
 def harness_preparing(event: Preparing) -> None:
-    """Work that runs wait for begins, goes on (once a second at most), or is over."""
+    """Observe the progress of work that runs wait for: its start, its end, and at most one update per second."""
 
 
 @hookspec
 def harness_run_started(event: RunStarted) -> None:
-    """A run begins to train (or resumes)."""
+    """Observe that a run starts or resumes training."""
 
 
 @hookspec
 def harness_step(event: StepLogged) -> None:
-    """A run's losses, every `log_every` steps."""
+    """Observe the losses of a run, every `log_every` steps."""
 
 
 @hookspec
 def harness_run_finished(event: RunFinished) -> None:
-    """A run is trained, scored and stored."""
+    """Observe that a run was trained, scored and stored."""
 
 
 @hookspec
 def harness_run_failed(event: RunFailed) -> None:
-    """A run has failed, and its failure is stored."""
+    """Observe that a run failed and its failure was stored."""

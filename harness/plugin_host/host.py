@@ -1,4 +1,4 @@
-"""The plugin host: loads plugins, checks what they bring, and tells observers what happens."""
+"""The plugin host: loads plugins, validates and stores what they register, and calls their hooks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pluggy
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.plugin_host import contribution_checks, discovery, hookspecs
-from harness.plugin_host.discovery import GROUP, REPORT_GROUP, Found, describe
+from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin, describe
 
-if TYPE_CHECKING:  # they import torch, which only a host that has loaded plugins needs
+if TYPE_CHECKING:  # these import torch
     from harness.api.latency_backend import Backend
     from harness.api.method import Method
     from harness.api.report import Reporter
@@ -27,15 +27,15 @@ HOOKS = {name: function for name, function in vars(hookspecs).items() if name.st
 
 REPORT_HOOKS = {"harness_report_sections", "harness_register_reporters"}
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 MetricFactory = Callable[[], Any]
-"""Gives an `evaluate.Metric`."""
+"""Returns an `evaluate.Metric`."""
 
 
 @dataclass
 class PluginInfo:
-    """A plugin as `harness list plugins` shows it. `error`: why nothing of it can be used."""
+    """A plugin and the names it registers, for `harness list plugins`. `error`: why it could not be loaded."""
 
     name: str
     origin: str
@@ -50,8 +50,8 @@ class PluginInfo:
 
 
 @dataclass
-class _Offer:
-    """What one plugin registers, kept apart until all of it has been checked."""
+class _Contributions:
+    """What one plugin registers, before it is validated."""
 
     methods: list[Any] = field(default_factory=list)
     tasks: list[Any] = field(default_factory=list)
@@ -62,11 +62,14 @@ class _Offer:
 
 
 class Host:
-    """All that plugins bring, by name, in a fixed order.
+    """The loaded plugins and what they register, by name, in a fixed order.
 
-    `published` has the files of published figures, by the names of their sources; nothing has read them yet.
-    `broken` maps the name of an installed plugin that cannot be used to the reason: a warning, unless a suite needs it.
-    `paths` are the absolute plugin paths that a user named: a host made from them in another process is equal.
+    Attributes:
+        methods, tasks, metrics, reporters, latency_backends: registered objects by name.
+        published: paths of files of published figures by source name. The files have not been read.
+        plugins: all plugins, including those that could not be loaded.
+        broken: why an installed plugin could not be loaded, by plugin. An error only if a suite needs the plugin.
+        paths: absolute paths of the plugins that a user named: a host created from them in another process is equal.
     """
 
     def __init__(self) -> None:
@@ -82,14 +85,14 @@ class Host:
         self._manager = pluggy.PluginManager("harness")
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[tuple[str, str], str] = {}
-        self._complained: set[int] = set()
+        self._failed_observers: set[int] = set()
 
     @classmethod
     def create(cls, paths: Sequence[str | Path] = ()) -> Host:
-        """A host with the installed plugins and those at `paths` (.py files or folders).
+        """Create a host with the installed plugins and those at `paths` (.py files or folders).
 
-        Raises `UserError` with everything that is wrong with the plugins at `paths`, and for two plugins that
-        register one name. What is wrong with an installed plugin is kept in `broken`.
+        Raises `UserError` with all problems of the plugins at `paths` and all duplicate names. Other problems of
+        installed plugins are in `broken`.
         """
         host = cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
         host.paths = tuple(str(Path(path).expanduser().resolve()) for path in paths)
@@ -97,46 +100,46 @@ class Host:
 
     @classmethod
     def reporting(cls, paths: Sequence[str | Path] = ()) -> Host:
-        """A host with no more plugins than a report needs, so without torch. Raises `UserError` as `create` does."""
+        """Create a host with report plugins alone, without importing torch. Raises `UserError` like `create`."""
         return cls._of([*discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
 
     @classmethod
     def at(cls, paths: Sequence[str | Path]) -> Host:
-        """A host with the plugins at `paths` and no others. Raises `UserError` as `create` does."""
+        """Create a host with the plugins at `paths` alone. Raises `UserError` like `create`."""
         return cls._of(discovery.at_paths(paths))
 
     @classmethod
-    def _of(cls, plugins: Iterable[Found]) -> Host:
+    def _of(cls, plugins: Iterable[DiscoveredPlugin]) -> Host:
         host = cls()
-        problems = [problem for found in plugins for plugin in host._members(found) for problem in host._add(plugin)]
+        problems = [problem for item in plugins for plugin in host._members(item) for problem in host._add(plugin)]
         if problems:
             raise UserError(*problems)
         return host
 
     @property
     def hook(self) -> pluggy.HookRelay:
-        """Calls a hook of every plugin: ``host.hook.harness_validate_suite(suite=suite)``."""
+        """Call a hook of all plugins: ``host.hook.harness_validate_suite(suite=suite)``."""
         return self._manager.hook
 
     def origin_of(self, kind: str, name: str) -> str:
-        """Which plugin registered the `kind` ("method", "published source", ...) of that `name`."""
+        """Return the plugin that registered `name`; `kind` is "method", "published source", ..."""
         return self._origins[kind, name]
 
     def add_observer(self, observer: object) -> None:
-        """Tell an object, by its methods marked with `hookimpl`, what happens from now on."""
+        """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`."""
         problems = self._check_hooks(observer, type(observer).__name__)
         if problems:
             raise UserError(*problems)
         self._manager.register(observer)
 
     def notify(self, hook: str, event: object) -> None:
-        """Call an observing hook of every plugin. An exception in one is logged, once, and harms nobody else."""
+        """Call an observer hook of all plugins. Exceptions are logged, once per plugin, and not raised."""
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
                 implementation.function(*([event] if implementation.argnames else []))
             except Exception as error:
-                if id(implementation.plugin) not in self._complained:
-                    self._complained.add(id(implementation.plugin))
+                if id(implementation.plugin) not in self._failed_observers:
+                    self._failed_observers.add(id(implementation.plugin))
                     log.warning(
                         "%s failed in %s: %s; later failures of this observer are not shown",
                         hook,
@@ -145,55 +148,59 @@ class Host:
                     )
                     log.debug("the observer's traceback", exc_info=True)
 
-    def ask(self, hook: str, subject: object, read: Callable[[Any], Iterable[Answer]]) -> list[Answer]:
-        """What every plugin answers, in the order in which they were loaded.
+    def collect_results(self, hook: str, subject: object, parse: Callable[[Any], Iterable[Result]]) -> list[Result]:
+        """Call a hook of all plugins and collect the results, in the order in which the plugins were loaded.
 
-        `read` takes an answer apart, and raises if it is none. An exception is logged, and that answer left out.
+        `parse` validates the result of one plugin and returns its items. If the hook or `parse` raises, the exception
+        is logged and the result is skipped.
         """
-        answers: list[Answer] = []
+        results: list[Result] = []
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
-                answers += read(implementation.function(*([subject] if implementation.argnames else [])))
+                results += parse(implementation.function(*([subject] if implementation.argnames else [])))
             except Exception as error:
                 log.warning("%s failed in %s: %s", hook, implementation.plugin_name, describe(error))
                 log.debug("the plugin's traceback", exc_info=True)
-        return answers
+        return results
 
-    def _members(self, found: Found) -> list[Found]:
-        """A plugin itself or, for a package without hooks of its own, each of its subpackages."""
-        has_hooks = any(_hooks(self._manager, found.plugin)) or _unmarked_hooks(found.plugin)
-        return [found] if has_hooks else discovery.subpackages(found) or [found]
+    def _members(self, discovered: DiscoveredPlugin) -> list[DiscoveredPlugin]:
+        """Return the plugin itself or, for a package without hooks, its subpackages."""
+        has_hooks = any(_hooks(self._manager, discovered.plugin)) or _unmarked_hooks(discovered.plugin)
+        return [discovered] if has_hooks else discovery.subpackages(discovered) or [discovered]
 
-    def _add(self, found: Found) -> list[Problem]:
-        """Take a plugin in, whole or not at all. Returns what is fatal."""
-        if found.plugin is not None and self._manager.is_registered(found.plugin):
-            return []  # one module under two entry points
-        offer, problems = _Offer(), [found.problem] if found.problem else self._check_hooks(found.plugin, found.origin)
-        problems += self._misplaced(found)
+    def _add(self, discovered: DiscoveredPlugin) -> list[Problem]:
+        """Register a plugin, completely or not at all. Returns the problems that are errors."""
+        if discovered.plugin is not None and self._manager.is_registered(discovered.plugin):
+            return []  # the same module under two entry points
+        contributions = _Contributions()
+        problems = (
+            [discovered.problem] if discovered.problem else self._check_hooks(discovered.plugin, discovered.origin)
+        )
+        problems += self._misplaced_hooks(discovered)
         if not problems:
-            offer, problems = self._collect(found)
-        taken = [] if problems else list(self._taken(offer, found.origin))
-        info = PluginInfo(found.name, found.origin)
-        info.sections = "harness_report_sections" in dict(_hooks(self._manager, found.plugin))
+            contributions, problems = self._collect(discovered)
+        duplicates = [] if problems else list(self._duplicate_names(contributions, discovered.origin))
+        info = PluginInfo(discovered.name, discovered.origin)
+        info.sections = "harness_report_sections" in dict(_hooks(self._manager, discovered.plugin))
         self.plugins.append(info)
-        if problems or taken:
-            info.error = "; ".join(problem.message for problem in [*problems, *taken])
-            self.broken[found.name] = info.error
-            return [*(problems if found.named else []), *taken]
-        self._manager.register(found.plugin, found.origin)
-        self._accept(offer, info)
+        if problems or duplicates:
+            info.error = "; ".join(problem.message for problem in [*problems, *duplicates])
+            self.broken[discovered.name] = info.error
+            return [*(problems if discovered.named else []), *duplicates]
+        self._manager.register(discovered.plugin, discovered.origin)
+        self._accept(contributions, info)
         return []
 
     def _check_hooks(self, plugin: object, origin: str) -> list[Problem]:
-        """Misspelt hooks, arguments that a hook does not have, and a plugin without any hook."""
+        """Return problems of hook names and arguments, and of a plugin without hooks."""
         problems: list[Problem] = []
         hooks = dict(_hooks(self._manager, plugin))
         for name, function in hooks.items():
             if name not in HOOKS:
-                problems.append(Problem(f"there is no hook {name!r}; {nearest(name, HOOKS)}", origin))
+                problems.append(Problem(f"unknown hook {name!r}; {nearest(name, HOOKS)}", origin))
                 continue
             if inspect.isgeneratorfunction(function):
-                problems.append(Problem(f"hook {name!r} is a generator: wrappers of hooks are not supported", origin))
+                problems.append(Problem(f"hook {name!r} is a generator; hook wrappers are not supported", origin))
             allowed = _arguments(HOOKS[name])
             problems += [
                 Problem(f"hook {name!r} has no argument {argument!r}; {nearest(argument, allowed)}", origin)
@@ -204,89 +211,91 @@ class Host:
             problems.append(Problem(_no_hook(plugin), origin))
         return problems
 
-    def _misplaced(self, found: Found) -> Iterator[Problem]:
-        """Sections and formats that `harness run` would write and `harness report` would not."""
-        there = dict(_hooks(self._manager, found.plugin)) if found.group == GROUP else {}
-        for hook in sorted(REPORT_HOOKS & there.keys()):
-            text = f"{hook} belongs into a module of its own, under entry-point group {REPORT_GROUP!r}"
-            yield Problem(f"{text}: `harness report` imports nothing else", found.origin)
+    def _misplaced_hooks(self, discovered: DiscoveredPlugin) -> Iterator[Problem]:
+        """Yield report hooks outside of the report group: `harness run` would call them, `harness report` would not."""
+        hooks = dict(_hooks(self._manager, discovered.plugin)) if discovered.group == GROUP else {}
+        for hook in sorted(REPORT_HOOKS & hooks.keys()):
+            message = f"{hook} must be in a separate module of the entry-point group {REPORT_GROUP!r}"
+            yield Problem(f"{message}; `harness report` loads only this group", discovered.origin)
 
-    def _collect(self, found: Found) -> tuple[_Offer, list[Problem]]:
-        """Ask a plugin what it brings, and check each thing."""
-        offer = _Offer()
+    def _collect(self, discovered: DiscoveredPlugin) -> tuple[_Contributions, list[Problem]]:
+        """Call the register hooks of a plugin and validate what it registers."""
+        contributions = _Contributions()
         registers: dict[str, Callable[..., None]] = {
-            "harness_register_methods": offer.methods.append,
-            "harness_register_tasks": offer.tasks.append,
-            "harness_register_metrics": lambda name, factory: offer.metrics.append((name, factory)),
-            "harness_register_published": lambda path: offer.published.append(Path(path)),
-            "harness_register_reporters": lambda name, reporter: offer.reporters.append((name, reporter)),
-            "harness_register_latency_backends": lambda name, each: offer.latency_backends.append((name, each)),
+            "harness_register_methods": contributions.methods.append,
+            "harness_register_tasks": contributions.tasks.append,
+            "harness_register_metrics": lambda name, factory: contributions.metrics.append((name, factory)),
+            "harness_register_published": lambda path: contributions.published.append(Path(path)),
+            "harness_register_reporters": lambda name, reporter: contributions.reporters.append((name, reporter)),
+            "harness_register_latency_backends": lambda name, backend: contributions.latency_backends.append(
+                (name, backend)
+            ),
         }
-        for name, function in _hooks(self._manager, found.plugin):
+        for name, function in _hooks(self._manager, discovered.plugin):
             if name in registers:
                 try:
                     function(*([registers[name]] if _arguments(function) else []))
                 except UserError as error:
-                    return offer, error.problems
+                    return contributions, error.problems
                 except Exception as error:
-                    return offer, [Problem(f"{name} failed: {describe(error)}", found.origin)]
-        faults = [
-            *(fault for method in offer.methods for fault in contribution_checks.method_faults(method)),
-            *(fault for task in offer.tasks for fault in contribution_checks.task_faults(task)),
-            *(fault for name, factory in offer.metrics for fault in contribution_checks.metric_faults(name, factory)),
-            *(fault for path in offer.published for fault in contribution_checks.published_faults(path)),
-            *(
-                fault
-                for name, reporter in offer.reporters
-                for fault in contribution_checks.reporter_faults(name, reporter)
-            ),
-            *(
-                fault
-                for name, each in offer.latency_backends
-                for fault in contribution_checks.backend_faults(name, each)
-            ),
-        ]
-        return offer, [Problem(fault, found.origin) for fault in faults]
+                    return contributions, [Problem(f"{name} failed: {describe(error)}", discovered.origin)]
+        return contributions, [Problem(fault, discovered.origin) for fault in _faults(contributions)]
 
-    def _taken(self, offer: _Offer, origin: str) -> Iterator[Problem]:
-        """Names that another plugin, or this one, has registered already."""
+    def _duplicate_names(self, contributions: _Contributions, origin: str) -> Iterator[Problem]:
+        """Yield names that another plugin, or this one, has registered already."""
         seen = dict(self._origins)
-        for key in _names(offer):
+        for key in _names(contributions):
             if key in seen:
                 kind, name = key
-                yield Problem(f"{kind} {name!r} is registered twice: by {seen[key]} and by {origin}", origin)
+                yield Problem(f"duplicate {kind} {name!r}: registered by {seen[key]} and by {origin}", origin)
             seen[key] = origin
 
-    def _accept(self, offer: _Offer, info: PluginInfo) -> None:
-        self._origins |= dict.fromkeys(_names(offer), info.origin)
-        self.methods |= {method.name: method for method in offer.methods}
-        self.tasks |= {task.name: task for task in offer.tasks}
-        self.metrics |= dict(offer.metrics)
-        self.published |= {path.stem: path for path in offer.published}
-        self.reporters |= dict(offer.reporters)
-        self.latency_backends |= dict(offer.latency_backends)
-        info.methods = [method.name for method in offer.methods]
-        info.tasks = [task.name for task in offer.tasks]
-        info.metrics = [name for name, _ in offer.metrics]
-        info.published = [path.stem for path in offer.published]
-        info.reporters = [name for name, _ in offer.reporters]
-        info.latency_backends = [name for name, _ in offer.latency_backends]
+    def _accept(self, contributions: _Contributions, info: PluginInfo) -> None:
+        self._origins |= dict.fromkeys(_names(contributions), info.origin)
+        self.methods |= {method.name: method for method in contributions.methods}
+        self.tasks |= {task.name: task for task in contributions.tasks}
+        self.metrics |= dict(contributions.metrics)
+        self.published |= {path.stem: path for path in contributions.published}
+        self.reporters |= dict(contributions.reporters)
+        self.latency_backends |= dict(contributions.latency_backends)
+        info.methods = [method.name for method in contributions.methods]
+        info.tasks = [task.name for task in contributions.tasks]
+        info.metrics = [name for name, _ in contributions.metrics]
+        info.published = [path.stem for path in contributions.published]
+        info.reporters = [name for name, _ in contributions.reporters]
+        info.latency_backends = [name for name, _ in contributions.latency_backends]
 
 
-def _names(offer: _Offer) -> list[tuple[str, str]]:
-    """What a plugin offers, as (kind, name)."""
+def _faults(contributions: _Contributions) -> Iterator[str]:
+    """Yield the problems of everything that a plugin registers."""
+    for method in contributions.methods:
+        yield from contribution_checks.method_faults(method)
+    for task in contributions.tasks:
+        yield from contribution_checks.task_faults(task)
+    for name, factory in contributions.metrics:
+        yield from contribution_checks.metric_faults(name, factory)
+    for path in contributions.published:
+        yield from contribution_checks.published_faults(path)
+    for name, reporter in contributions.reporters:
+        yield from contribution_checks.reporter_faults(name, reporter)
+    for name, backend in contributions.latency_backends:
+        yield from contribution_checks.backend_faults(name, backend)
+
+
+def _names(contributions: _Contributions) -> list[tuple[str, str]]:
+    """List what a plugin registers as (kind, name)."""
     return [
-        *(("method", method.name) for method in offer.methods),
-        *(("task", task.name) for task in offer.tasks),
-        *(("metric", name) for name, _ in offer.metrics),
-        *(("published source", path.stem) for path in offer.published),
-        *(("format", name) for name, _ in offer.reporters),
-        *(("latency backend", name) for name, _ in offer.latency_backends),
+        *(("method", method.name) for method in contributions.methods),
+        *(("task", task.name) for task in contributions.tasks),
+        *(("metric", name) for name, _ in contributions.metrics),
+        *(("published source", path.stem) for path in contributions.published),
+        *(("format", name) for name, _ in contributions.reporters),
+        *(("latency backend", name) for name, _ in contributions.latency_backends),
     ]
 
 
 def _hooks(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The hooks that a plugin implements, by the name of the hook."""
+    """Yield the hooks that a plugin implements, with their names."""
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is not None:
@@ -294,19 +303,19 @@ def _hooks(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str,
 
 
 def _arguments(function: Callable[..., Any]) -> list[str]:
-    """What the host is to pass: like pluggy, it leaves arguments with a default alone."""
+    """List the arguments that the host passes. Like pluggy, it skips arguments with a default."""
     return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
 
 
 def _unmarked_hooks(plugin: object) -> list[str]:
-    """Names of hooks that a plugin defines, whether or not it marks them with `hookimpl`."""
+    """List the hooks that a plugin defines, with or without `hookimpl`."""
     return [name for name in dir(plugin) if name in HOOKS]
 
 
 def _no_hook(plugin: object) -> str:
     if unmarked := _unmarked_hooks(plugin):
-        return f"no hook is implemented: {unmarked[0]} is not marked with @hookimpl (from harness import hookimpl)"
+        return f"no hook is implemented: mark {unmarked[0]} with @hookimpl (from harness import hookimpl)"
     return (
-        "no hook is implemented: a plugin has a function marked with @hookimpl, such as "
+        "no hook is implemented; add a function marked with @hookimpl, such as "
         "`def harness_register_methods(register): register(MyMethod)`"
     )

@@ -1,6 +1,6 @@
-"""The suite file: reading, checking, resolving.
+"""Loads suite files and resolves them into the cells of the board.
 
-`load` reads a suite and raises all of its problems at once; `resolve` decides every cell of its board.
+`load` reads and validates a suite; `resolve` decides which cells can run. Both report all problems at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["load", "resolve"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `harness --help` needs neither pydantic nor torch."""
+    """Import on first use, so that `harness --help` imports neither pydantic nor torch."""
     if name == "load":
         from harness.resolution.suite_loader import load
 

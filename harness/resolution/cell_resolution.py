@@ -1,4 +1,4 @@
-"""Decides every cell of a suite's board, as far as it can be told before any training."""
+"""Decides for each cell of the board whether it can run, before any training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
-from harness.config.yaml_tree import KeyPath, Mark, Node, shown
+from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import output_names
 from harness.plugin_host.discovery import describe
 from harness.resolution import augmentation_inputs, length_limits, text_stages, unused_options
@@ -24,58 +24,62 @@ if TYPE_CHECKING:
 
 
 def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
-    """Every cell of the suite: to be run, or n/a with its reason.
+    """Resolve a suite into the cells of its board: to be run, or n/a with a reason.
 
     Args:
-        loaded: what `load` gave.
-        online: whether the hub may be asked for the shapes of models; a cell whose shapes are not known is not
-            checked, and `Resolved.unchecked` says so.
+        loaded: the result of `load`.
+        online: whether to fetch model configurations from the hub. A cell with a model of unknown shape is not
+            checked; `Resolved.unchecked` lists these models.
 
     Raises:
-        UserError: with all problems: students that cannot be built, methods that fit no student, what plugins say.
+        UserError: with all problems: students that cannot be built, methods that fit no student, problems that
+            plugins report.
     """
     suite = loaded.suite
-    findings = Diagnostics(suite.tree or Node({}, Mark(shown(suite.path), 0, suite.path.parent)))
+    diagnostics = Diagnostics(suite.tree or Node({}, Mark(display_path(suite.path), 0, suite.path.parent)))
     unchecked: list[str] = []
-    models = _Models(suite, online, findings, unchecked)
+    models = _Models(suite, online, diagnostics, unchecked)
     shapes = _teacher_shapes(suite, models, unchecked)
-    shapes |= _student_shapes(suite, models, shapes, findings, unchecked)
-    length_limits.note(suite, models.reads, findings)
+    shapes |= _student_shapes(suite, models, shapes, diagnostics, unchecked)
+    length_limits.check_lengths(suite, models.limits, diagnostics)
     cells: list[Cell] = []
     for variant in suite.variants:
         row = [
-            Cell(task, own, student, _obstacle(suite, task, own, student, shapes, findings))
+            Cell(task, task_variant, student, _obstacle(suite, task, task_variant, student, shapes, diagnostics))
             for task in suite.tasks
-            for own in [variant.on(task.name)]
+            for task_variant in [variant.on(task.name)]
             for student in variant.students
         ]
         if all(cell.reason for cell in row):
             reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
-            findings.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
-        unused_options.note(suite, variant, [cell for cell in row if not cell.reason], shapes, findings)
+            diagnostics.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
+        runnable = [cell for cell in row if not cell.reason]
+        unused_options.check_unused_options(suite, variant, runnable, shapes, diagnostics)
         cells += row
-    _ask_plugins(loaded, findings)
-    findings.stop()
+    _add_plugin_problems(loaded, diagnostics)
+    diagnostics.raise_if_any()
     if not online:
-        hub = {source: place for source, place in suite.sources.items() if not Path(place).is_absolute()}
-        unchecked += [f"source {source}: whether the hub has {place}" for source, place in hub.items()]
+        hub_ids = {source: value for source, value in suite.sources.items() if not Path(value).is_absolute()}
+        unchecked += [f"source {source}: whether the hub has {hub_id}" for source, hub_id in hub_ids.items()]
     return Resolved(suite, tuple(cells), shapes, tuple(unchecked))
 
 
 @dataclass
 class _Models:
-    """Reads the models that a suite names, each as far as it is on this machine or, `online`, as the hub tells."""
+    """Reads the configurations of the suite's models: local files and, if `online`, files from the hub."""
 
     suite: Suite
     online: bool
-    findings: Diagnostics
+    diagnostics: Diagnostics
     unchecked: list[str]
-    reads: dict[str, length_limits.Reads] = field(default_factory=dict)
+    limits: dict[str, length_limits.InputLimits] = field(default_factory=dict)
 
     def shape(self, name: str, path: KeyPath) -> ModelShape | None:
-        """Of a teacher's model, or of the one that a student starts from; None where it cannot be told. What is wrong
-        with its files is a finding."""
-        from harness.models import (  # transformers: a suite without models needs none
+        """Return the shape of a teacher's model or of the model that a student starts from; None if it is unknown.
+
+        Problems of its files are added to `diagnostics`.
+        """
+        from harness.models import (  # imports transformers, which a suite without models does not need
             families,
             introspection,
             pretrained,
@@ -87,14 +91,15 @@ class _Models:
             if config is None:
                 return None
             shape = families.shape(config, name)
-            self.reads[name] = length_limits.Reads(families.most_tokens(config), self._reader(model, path))
+            tokenizer = self._tokenizer(model, path)
+            self.limits[name] = length_limits.InputLimits(families.most_tokens(config), tokenizer)
             return replace(shape, opaque=introspection.is_opaque(config))
         except UserError as error:
-            self.findings.add(path, error.problems[0].message)
+            self.diagnostics.add(path, error.problems[0].message)
             return None
 
-    def _reader(self, model: str, path: KeyPath) -> str | None:
-        """The fingerprint of its tokenizer, if its files are here. They are checked."""
+    def _tokenizer(self, model: str, path: KeyPath) -> str | None:
+        """Check the local files of a model and return the fingerprint of its tokenizer; None if there are none."""
         from harness.models import checkpoint_inspection, pretrained
 
         folder = pretrained.at_hand(model)
@@ -102,10 +107,10 @@ class _Models:
             if not self.online:
                 self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
             return None
-        found = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
-        for problem in found.problems:
-            self.findings.add(path, problem)
-        return found.reader
+        inspection = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
+        for problem in inspection.problems:
+            self.diagnostics.add(path, problem)
+        return inspection.reader
 
 
 def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:
@@ -121,9 +126,9 @@ def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict
 
 
 def _student_shapes(
-    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], findings: Diagnostics, unchecked: list[str]
+    suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], diagnostics: Diagnostics, unchecked: list[str]
 ) -> dict[str, ModelShape]:
-    """Shapes of the students that are known. What a student does not say is as in the suite's first teacher."""
+    """Return the known shapes of students. Sizes that are not set are those of the suite's first teacher."""
     from harness.models import students
 
     first = next(iter(suite.spec.teachers), None)
@@ -131,17 +136,17 @@ def _student_shapes(
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.students.items():
         starts_from_model = name in suite.models
-        own = models.shape(name, ("students", name, "init")) if starts_from_model else None
-        problems = students.check(spec, name, teacher, own)
-        add_student(problems, name, findings)
-        # A model that a student starts from has its own numbers: none of them is the teacher's.
-        shape = own if starts_from_model and own else students.shape(spec, name, None if starts_from_model else teacher)
+        init_shape = models.shape(name, ("students", name, "init")) if starts_from_model else None
+        problems = students.check(spec, name, teacher, init_shape)
+        add_student(problems, name, diagnostics)
+        # A student that starts from a model has the sizes of that model, never those of the teacher.
+        shape = init_shape or students.shape(spec, name, None if starts_from_model else teacher)
         if shape is not None and not problems:
             shapes[name] = shape
-        if starts_from_model and own is None:
+        if starts_from_model and init_shape is None:
             unchecked.append(f"student {name}: the shape of {suite.models[name]}, which is on the hub")
         elif not starts_from_model and first and teacher is None:
-            unchecked.append(f"student {name}: what it has from teacher {first}")
+            unchecked.append(f"student {name}: sizes and layers that it takes from teacher {first}")
     return shapes
 
 
@@ -151,48 +156,50 @@ def _obstacle(
     variant: MethodVariant,
     student: str,
     shapes: Mapping[str, ModelShape],
-    findings: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> str | None:
-    """Why the cell cannot be; None if it can, or if a shape is not known."""
+    """Return why the cell cannot run; None if it can, or if a shape is unknown."""
     if student not in shapes or any(name not in shapes for name in variant.teachers):
         return None
-    own, teachers = shapes[student], [shapes[name] for name in variant.teachers]
+    student_shape, teachers = shapes[student], [shapes[name] for name in variant.teachers]
     info = TaskInfo(task.name, task.kind, task.num_labels)
     stages: Sequence[Stage] = ()
-    before: Sequence[text_stages.TextStage] = ()
+    on_text: Sequence[text_stages.TextStage] = ()
     try:
-        method = variant.method(variant.config, task=info, student=own, teachers=teachers, seed=suite.spec.seeds[0])
-        problems = list(method.check(info, own, teachers))
+        method = variant.method(
+            variant.config, task=info, student=student_shape, teachers=teachers, seed=suite.spec.seeds[0]
+        )
+        problems = list(method.check(info, student_shape, teachers))
         if not problems:
-            stages, before = list(method.stages()), _before(suite, variant, own, teachers)
-            _ask_of_preparation(method, suite, variant)
+            stages, on_text = list(method.stages()), _text_stages(suite, variant, student_shape, teachers)
+            _check_preparation(method, suite, variant)
     except UserError as error:
         problems = error.problems
-    except Exception as error:  # a plugin's own mistake, told without its traceback
-        findings.add(variant.path, f"method {variant.method.name!r} failed for {own}: {describe(error)}")
+    except Exception as error:  # a fault of the plugin
+        diagnostics.add(variant.path, f"method {variant.method.name!r} failed for {student_shape}: {describe(error)}")
         return None
     if not problems:
-        _check_stages(suite, method, variant, stages, before, findings)
-        problems = [problem for stage in stages for problem in check_needs(stage, info, own, teachers)]
-        problems += [problem for each in before for problem in _check_needs_on_text(each)]
+        _check_stages(suite, method, variant, stages, on_text, diagnostics)
+        problems = [problem for stage in stages for problem in check_needs(stage, info, student_shape, teachers)]
+        problems += [problem for text_stage in on_text for problem in _check_needs_on_text(text_stage)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
 
 
-def _before(
+def _text_stages(
     suite: Suite, variant: MethodVariant, student: ModelShape, teachers: Sequence[ModelShape]
 ) -> Sequence[text_stages.TextStage]:
-    """The stages on unlabelled text that the row begins with."""
+    """Return the text stages of the row; empty if it has none."""
     spec = suite.spec.general
     return text_stages.stages(variant, student, teachers[0], spec.seed) if variant.general and spec else []
 
 
-def _ask_of_preparation(method: Method, suite: Suite, variant: MethodVariant) -> None:
-    """What the method makes before its runs: asked now, it fails now. Raises `UserError` for what is not there."""
+def _check_preparation(method: Method, suite: Suite, variant: MethodVariant) -> None:
+    """Call the method's preparation hooks and find their inputs. Raises `UserError` if a model or file is missing."""
     if variant.teachers:
         method.cofinetuning()
-    if asked := method.augmentation():
-        augmentation_inputs.model_of(asked, suite, variant)
-        augmentation_inputs.files_of(asked, suite, variant)
+    if augmentation := method.augmentation():
+        augmentation_inputs.model_of(augmentation, suite, variant)
+        augmentation_inputs.files_of(augmentation, suite, variant)
 
 
 def _check_stages(
@@ -200,36 +207,41 @@ def _check_stages(
     method: Method,
     variant: MethodVariant,
     stages: Sequence[Stage],
-    before: Sequence[text_stages.TextStage],
-    findings: Diagnostics,
+    on_text: Sequence[text_stages.TextStage],
+    diagnostics: Diagnostics,
 ) -> None:
+    """Check that stage names are unique and that the suite's `stages` overrides fit them."""
     names = [stage.name for stage in stages]
-    every = [*names, *dict.fromkeys(each.general.stage.name for each in before)]
-    if not names or len(set(every)) < len(every):
-        has = f"its stages are named {', '.join(every)}" if names else "it has none"
-        findings.add(variant.path, f"method {variant.method.name!r} needs stages with names of their own: {has}")
+    all_names = [*names, *dict.fromkeys(text_stage.general.stage.name for text_stage in on_text)]
+    method_name = variant.method.name
+    if not names:
+        diagnostics.add(variant.path, f"method {method_name!r} has no stages")
+    elif len(set(all_names)) < len(all_names):
+        diagnostics.add(variant.path, f"method {method_name!r} has duplicate stage names: {', '.join(all_names)}")
     for name, stage in variant.stages.items():
-        where = _where(suite, variant, method.task, name)
+        path = _stage_path(suite, variant, method.task, name)
         if name not in names:
-            findings.add(where, f"the method has no stage {name!r}; {nearest(name, names)}")
+            diagnostics.add(path, f"the method has no stage {name!r}; {nearest(name, names)}")
         elif stage.data == "augmented" and method.augmentation() is None:
             message = f"with these options the method makes no augmented data for a {method.task.kind} task"
-            findings.add((*where, "data"), f"{message}: change its options, or remove `data`")
+            diagnostics.add((*path, "data"), f"{message}; change its options or remove `data`")
 
 
-def _where(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:
-    """Where the suite names that stage of the row's, for the task or for all."""
-    on_task = suite.spec.methods[int(variant.path[1])].per_task.get(task.name)
-    inner = ("per_task", task.name) if on_task and stage in on_task.stages else ()
-    return (*variant.path, *inner, "stages", stage)
+def _stage_path(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:
+    """Return the path of a stage override in the suite: below `per_task`, or below the entry."""
+    override = suite.spec.methods[int(variant.path[1])].per_task.get(task.name)
+    section = ("per_task", task.name) if override and stage in override.stages else ()
+    return (*variant.path, *section, "stages", stage)
 
 
 def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> list[Problem]:
-    """What a stage asks of its models that they cannot give."""
-    asked = stage.needs.teachers
-    if len(asked) not in (0, len(teachers)):
-        return [Problem(f"stage {stage.name!r} asks {len(asked)} teachers for tensors, it has {len(teachers)}")]
-    pairs = [(student, stage.needs.student), *zip(teachers, asked, strict=False)]
+    """Return problems for the model outputs that a stage needs and its models do not have."""
+    requested = stage.needs.teachers
+    if len(requested) not in (0, len(teachers)):
+        return [
+            Problem(f"stage {stage.name!r} needs outputs of {len(requested)} teachers, but there are {len(teachers)}")
+        ]
+    pairs = [(student, stage.needs.student), *zip(teachers, requested, strict=False)]
     return [
         problem
         for model, names in pairs
@@ -240,13 +252,13 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
 
 
 def _check_needs_on_text(stage: text_stages.TextStage) -> list[Problem]:
-    found = check_needs(stage.general.stage, text_stages.INFO, stage.student, [stage.teacher])
-    return [Problem(f"{problem.message}; {text_stages.WITHOUT}") for problem in found]
+    problems = check_needs(stage.general.stage, text_stages.TASK_INFO, stage.student, [stage.teacher])
+    return [Problem(f"{problem.message}; {text_stages.OPT_OUT}") for problem in problems]
 
 
-def _ask_plugins(loaded: LoadedSuite, findings: Diagnostics) -> None:
+def _add_plugin_problems(loaded: LoadedSuite, diagnostics: Diagnostics) -> None:
     try:
         for problems in loaded.host.hook.harness_validate_suite(suite=loaded.suite):
-            findings.extend(list(problems))
-    except Exception as error:  # of a hook, or for what it gives, which is a list of problems
-        findings.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")
+            diagnostics.extend(list(problems))
+    except Exception as error:  # raised by a hook, or because it did not return a list of problems
+        diagnostics.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")

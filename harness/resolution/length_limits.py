@@ -1,4 +1,4 @@
-"""Rows longer than a model has positions for, found before any training."""
+"""Checks each `max_length` against the number of positions of the models, before any training."""
 
 from __future__ import annotations
 
@@ -11,51 +11,63 @@ from harness.models.families import scratch_positions
 from harness.resolution.suite import MethodVariant, Suite
 
 SCRATCH = "from scratch"
-"""The reader of all teachers from scratch: their tokenizer is made of the task's texts."""
+"""Tokenizer fingerprint of all teachers trained from scratch: their tokenizer is trained on the task's texts."""
 
 TRAINING: KeyPath = ("training", "max_length")
 
 
 @dataclass(frozen=True)
-class Reads:
-    """What a model reads: at most so many tokens (None: any number), by the tokenizer with this fingerprint (None where
-    only a hub could tell)."""
+class InputLimits:
+    """Input limits of a model.
 
-    most: int | None
-    reader: str | None
+    `max_tokens`: its number of positions; None: unlimited. `tokenizer`: the fingerprint of its tokenizer; None if the
+    files are on the hub.
+    """
+
+    max_tokens: int | None
+    tokenizer: str | None
 
 
-def note(suite: Suite, known: Mapping[str, Reads], findings: Diagnostics) -> None:
-    """Add a finding for each length that a model has no positions for. `known` are the teachers and students of which
-    that is known."""
+def check_lengths(suite: Suite, known: Mapping[str, InputLimits], diagnostics: Diagnostics) -> None:
+    """Report each `max_length` that exceeds the positions of a model.
+
+    `known` has the limits of the teachers and students whose configuration could be read.
+    """
     spec = suite.spec
-    reads = dict(known)
+    limits = dict(known)
     for name, teacher in spec.teachers.items():
-        own = teacher.max_length or spec.training.max_length
+        max_length = teacher.max_length or spec.training.max_length
         if teacher.architecture is not None:
-            reads[name] = Reads(scratch_positions(own), SCRATCH)
-        _note(own, ("teachers", name, "max_length") if teacher.max_length else TRAINING, name, reads, findings)
+            limits[name] = InputLimits(scratch_positions(max_length), SCRATCH)
+        path = ("teachers", name, "max_length") if teacher.max_length else TRAINING
+        _check(max_length, path, name, limits, diagnostics)
     for variant in suite.variants:
         for student in variant.students:
-            for name in dict.fromkeys(_readers(suite, variant, student, reads)):
-                _note(spec.training.max_length, TRAINING, name, reads, findings)
+            for name in dict.fromkeys(_input_models(suite, variant, student, limits)):
+                _check(spec.training.max_length, TRAINING, name, limits, diagnostics)
                 if spec.general and variant.general:
-                    _note(spec.general.max_length, ("general", "max_length"), name, reads, findings)
+                    _check(spec.general.max_length, ("general", "max_length"), name, limits, diagnostics)
 
 
-def _readers(suite: Suite, variant: MethodVariant, student: str, reads: Mapping[str, Reads]) -> Iterator[str]:
-    """The student, or the teacher that it is made like; and those of its teachers that read the very same rows."""
-    first = next(iter(suite.spec.teachers), None)
-    own = student if student in suite.models else first
-    if own is None or own not in reads:
+def _input_models(
+    suite: Suite, variant: MethodVariant, student: str, limits: Mapping[str, InputLimits]
+) -> Iterator[str]:
+    """Yield the models that read the student's rows: its own model or the first teacher, and teachers that share
+    the tokenizer."""
+    first_teacher = next(iter(suite.spec.teachers), None)
+    model = student if student in suite.models else first_teacher
+    if model is None or model not in limits:
         return
-    yield own
+    yield model
+    tokenizer = limits[model].tokenizer
     for name in variant.teachers:
-        if name in reads and reads[name].reader is not None and reads[name].reader == reads[own].reader:
+        if name in limits and tokenizer is not None and limits[name].tokenizer == tokenizer:
             yield name
 
 
-def _note(tokens: int, path: KeyPath, name: str, reads: Mapping[str, Reads], findings: Diagnostics) -> None:
-    most = reads[name].most if name in reads else None
-    if most is not None and tokens > most:
-        findings.add(path, f"it is {tokens}, but {name} reads at most {most} tokens; lower it")
+def _check(
+    max_length: int, path: KeyPath, name: str, limits: Mapping[str, InputLimits], diagnostics: Diagnostics
+) -> None:
+    max_tokens = limits[name].max_tokens if name in limits else None
+    if max_tokens is not None and max_length > max_tokens:
+        diagnostics.add(path, f"it is {max_length}, but {name} reads at most {max_tokens} tokens; lower it")

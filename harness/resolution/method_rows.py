@@ -1,4 +1,4 @@
-"""The entries of `methods`: brought into one form, and expanded to the rows of the board."""
+"""Normalizes the entries of `methods` and expands them into the rows of the board."""
 
 from __future__ import annotations
 
@@ -12,61 +12,66 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import nearest
-from harness.config.diagnostics import Diagnostics, found
-from harness.config.schema import LONGEST_LABEL, RESERVED, MethodSpec
+from harness.config.diagnostics import Diagnostics, format_value
+from harness.config.schema import MAX_LABEL_LENGTH, RESERVED, MethodSpec
 from harness.config.yaml_tree import KeyPath, Node
-from harness.resolution.suite import MethodVariant, OnTask
+from harness.resolution.references import broken_plugins
+from harness.resolution.suite import MethodVariant, TaskOverride
 
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.api.method import Method, MethodConfig
     from harness.plugin_host.host import Host
 
-MOST_CELLS = 1000
-"""More rows than anybody runs: a grid beyond it is a slip."""
+MAX_GRID_CELLS = 1000
+"""Largest number of combinations of one grid."""
 
 
-def normalise(root: Node, findings: Diagnostics) -> Node:
-    """`root` with every entry of `methods` a map {name, options, and the reserved keys given}."""
+def normalize(root: Node, diagnostics: Diagnostics) -> Node:
+    """Return `root` with every entry of `methods` as a mapping: `name`, `options` and any reserved keys."""
     methods = root.child("methods")
     if methods is None or not isinstance(methods.value, list):
         return root
-    entries = [entry for item in methods.value if (entry := _entry(item, findings)) is not None]
+    entries = [entry for item in methods.value if (entry := _entry(item, diagnostics)) is not None]
     return Node(root.value | {"methods": Node(entries, methods.mark)}, root.mark)
 
 
-def _entry(item: Node, findings: Diagnostics) -> Node | None:
+def _entry(item: Node, diagnostics: Diagnostics) -> Node | None:
     if isinstance(item.value, str):
         return Node({"name": item}, item.mark)
     if not isinstance(item.value, dict) or not item.value:
-        findings.note(item.mark, f"methods: an entry is a name or `name: {{options}}`, found {found(item.plain())}")
+        diagnostics.add_at(
+            item.mark, f"methods: expected a name or `name: {{options}}`, found {format_value(item.plain())}"
+        )
         return None
     name, body = next(iter(item.value.items()))
     entry = {"name": Node(name, body.mark)}
     if len(item.value) > 1:
         keys = ", ".join(repr(key) for key in item.value)
-        findings.note(
+        diagnostics.add_at(
             item.mark,
-            f"methods: an entry holds one method, found {keys}; begin another entry with `-`, or indent"
+            f"methods: expected one method per entry, found {keys}; start a new entry with `-`, or indent"
             f" the options of {name!r} below it",
         )
     if isinstance(body.value, dict):
-        entry |= _parted(body, RESERVED).value
+        entry |= _split_options(body, RESERVED).value
         tasks = entry.get("per_task")
         if tasks is not None and isinstance(tasks.value, dict):
-            parted = {task: _parted(node, {"stages"}) for task, node in tasks.value.items()}
-            entry["per_task"] = Node(parted, tasks.mark)
+            per_task = {task: _split_options(node, {"stages"}) for task, node in tasks.value.items()}
+            entry["per_task"] = Node(per_task, tasks.mark)
     elif body.value is not None:
-        findings.note(body.mark, f"methods.{name}: options should be a map of keys, found {found(body.plain())}")
+        diagnostics.add_at(
+            body.mark, f"methods.{name}: expected a mapping of options, found {format_value(body.plain())}"
+        )
     return Node(entry, body.mark)
 
 
-def _parted(body: Node, reserved: Collection[str]) -> Node:
-    """A map with all keys but the reserved ones moved to `options`."""
+def _split_options(body: Node, reserved: Collection[str]) -> Node:
+    """Move all keys that are not reserved to `options`."""
     if not isinstance(body.value, dict):
         return body
-    kept = {key: node for key, node in body.value.items() if key in reserved}
+    reserved_items = {key: node for key, node in body.value.items() if key in reserved}
     options = {key: node for key, node in body.value.items() if key not in reserved}
-    return Node({**kept, "options": Node(options, body.mark)}, body.mark)
+    return Node({**reserved_items, "options": Node(options, body.mark)}, body.mark)
 
 
 def expand(
@@ -76,80 +81,82 @@ def expand(
     teachers: Sequence[str],
     students: Sequence[str],
     general: bool,
-    findings: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> tuple[MethodVariant, ...]:
-    """The variants of all entries; what is wrong with them goes to `findings`. `general`: whether the suite has a stage
-    on unlabelled text."""
+    """Return the board rows of all entries and report their problems to `diagnostics`.
+
+    `general`: whether the suite has a text stage.
+    """
     variants: list[MethodVariant] = []
     labels: dict[str, KeyPath] = {}
     for index, entry in enumerate(entries):
         path = ("methods", index)
-        spec = _sound(entry)
+        spec = _valid_part(entry)
         method = host.methods.get(spec.name)
         if method is None:
-            findings.add(path, _unknown_method(spec.name, host))
+            hint = nearest(spec.name, host.methods)
+            diagnostics.add(path, f"unknown method {spec.name!r}; {hint}{broken_plugins(host)}")
             continue
-        own_teachers = _teachers(spec, method, teachers, path, findings)
-        own_students = _chosen("student", spec.students, students, (*path, "students"), findings)
-        own_general = _general(spec, method, general, path, findings)
-        for label, config in _cells(spec, method, path, findings):
+        own_teachers = _teachers(spec, method, teachers, path, diagnostics)
+        own_students = _select("student", spec.students, students, (*path, "students"), diagnostics)
+        starts_on_text = _text_stage(spec, method, general, path, diagnostics)
+        for label, config in _cells(spec, method, path, diagnostics):
             if label in labels and spec.label == entry.get("label"):
-                other = findings.root.mark_of(labels[label])
-                findings.add(path, f"label {label!r} is taken, at {other}; give one of them a `label:` of its own")
+                first = diagnostics.root.mark_of(labels[label])
+                diagnostics.add(path, f"duplicate label {label!r} (first used at {first}); set another `label:`")
             labels.setdefault(label, path)
-            on_tasks = _on_tasks(spec, config, path, findings)
+            per_task = _task_overrides(spec, config, path, diagnostics)
             variants.append(
                 MethodVariant(
-                    label, method, config, spec.stages, own_students, own_teachers, path, own_general, on_tasks
+                    label, method, config, spec.stages, own_students, own_teachers, path, starts_on_text, per_task
                 )
             )
     return tuple(variants)
 
 
-def _sound(entry: Mapping[str, Any]) -> MethodSpec:
-    """The entry without those of its keys that are refused; the schema's check has told of them."""
+def _valid_part(entry: Mapping[str, Any]) -> MethodSpec:
+    """Validate an entry without its invalid keys, which the schema's check reports."""
     try:
         return MethodSpec.model_validate(entry)
     except ValidationError as error:
-        bad = {detail["loc"][0] for detail in error.errors()}
-        return MethodSpec.model_validate({key: value for key, value in entry.items() if key not in bad})
-
-
-def _unknown_method(name: str, host: Host) -> str:
-    message = f"unknown method {name!r}; {nearest(name, host.methods)}"
-    broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
-    return f"{message}; plugins that could not be loaded: {broken}" if broken else message
+        invalid = {detail["loc"][0] for detail in error.errors()}
+        return MethodSpec.model_validate({key: value for key, value in entry.items() if key not in invalid})
 
 
 def _teachers(
-    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, findings: Diagnostics
+    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, diagnostics: Diagnostics
 ) -> tuple[str, ...]:
-    """The teachers of an entry: those it names, or else as many of the suite's as the method takes."""
-    least, most = method.min_teachers, method.max_teachers
+    """Return the teachers of an entry; by default as many of the suite's as the method takes."""
+    fewest, most = method.min_teachers, method.max_teachers
     if spec.teachers is None:
-        if len(known) < least:
-            findings.add(path, f"the method needs {_count(least)}, the suite's `teachers` has {len(known)}")
+        if len(known) < fewest:
+            diagnostics.add(path, f"the method needs {_count(fewest)}, the suite's `teachers` has {len(known)}")
         return tuple(known[:most])
-    named = _chosen("teacher", spec.teachers, known, (*path, "teachers"), findings)
-    if len(spec.teachers) < least or (most is not None and len(spec.teachers) > most):
-        takes = _count(least) if least == most else f"{least} to {'any number of' if most is None else most} teachers"
-        findings.add((*path, "teachers"), f"the method takes {takes}, found {len(spec.teachers)}")
-    return named
+    names = _select("teacher", spec.teachers, known, (*path, "teachers"), diagnostics)
+    if len(spec.teachers) < fewest or (most is not None and len(spec.teachers) > most):
+        if fewest == most:
+            allowed = _count(fewest)
+        else:
+            allowed = f"at least {_count(fewest)}" if most is None else f"{fewest} to {most} teachers"
+        diagnostics.add((*path, "teachers"), f"the method takes {allowed}, found {len(spec.teachers)}")
+    return names
 
 
-def _general(spec: MethodSpec, method: type[Method], suite: bool, path: KeyPath, findings: Diagnostics) -> bool:
-    """Whether the entry's students begin with the method's general stage."""
-    has_one = begins_on_text(method)
+def _text_stage(
+    spec: MethodSpec, method: type[Method], suite_has_text: bool, path: KeyPath, diagnostics: Diagnostics
+) -> bool:
+    """Whether the entry's students start with the text stage of the method."""
+    has_one = has_text_stage(method)
     if spec.general and not has_one:
-        findings.add((*path, "general"), f"{spec.name} has no stage on unlabelled text: take it out")
-    elif spec.general and not suite:
-        findings.add((*path, "general"), "the suite does not say which text: add `general: {data: ..., steps: ...}`")
-    return has_one and suite and spec.general is not False
+        diagnostics.add((*path, "general"), f"{spec.name} has no stage on unlabelled text; remove the key")
+    elif spec.general and not suite_has_text:
+        diagnostics.add((*path, "general"), "the suite has no text; add `general: {data: ..., steps: ...}`")
+    return has_one and suite_has_text and spec.general is not False
 
 
-def begins_on_text(method: type[Method]) -> bool:
-    """Whether the method has a stage on unlabelled text."""
-    from harness.api.method import Method as Base  # torch, which is there once a method is
+def has_text_stage(method: type[Method]) -> bool:
+    """Whether the method has a text stage (distillation on unlabelled text)."""
+    from harness.api.method import Method as Base  # imports torch, as the method has done already
 
     return method.general is not Base.general and method.max_teachers != 0
 
@@ -158,81 +165,93 @@ def _count(number: int) -> str:
     return {0: "no teacher", 1: "one teacher"}.get(number, f"{number} teachers")
 
 
-def _chosen(
-    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, findings: Diagnostics
+def _select(
+    kind: str, names: Sequence[str] | None, known: Sequence[str], path: KeyPath, diagnostics: Diagnostics
 ) -> tuple[str, ...]:
+    """Return the selected names, by default all known ones; report names that are unknown or duplicate."""
     for index, name in enumerate(names or ()):
         if name not in known:
-            findings.add((*path, index), f"unknown {kind} {name!r}; {nearest(name, known)}")
+            diagnostics.add((*path, index), f"unknown {kind} {name!r}; {nearest(name, known)}")
         elif name in (names or ())[:index]:
-            findings.add((*path, index), f"{kind} {name!r} stands twice")
+            diagnostics.add((*path, index), f"duplicate {kind} {name!r}")
     return tuple(known) if names is None else tuple(names)
 
 
 def _cells(
-    spec: MethodSpec, method: type[Method], path: KeyPath, findings: Diagnostics
+    spec: MethodSpec, method: type[Method], path: KeyPath, diagnostics: Diagnostics
 ) -> Iterator[tuple[str, MethodConfig]]:
-    """The label and the settled options of each cell of an entry's grid; of an entry without one, its only cell."""
+    """Yield the label and the validated options of each combination of the grid; one without a grid."""
     base = spec.label or spec.name
     for option in spec.grid:
         if option in spec.options:
-            findings.add((*path, "grid", option), f"option {option!r} is both fixed and in the grid")
+            diagnostics.add(
+                (*path, "grid", option), f"option {option!r} is both fixed and in the grid; remove one of them"
+            )
         if option not in method.Config.model_fields:
-            findings.add((*path, "grid", option), f"unknown option; {nearest(option, method.Config.model_fields)}")
+            diagnostics.add((*path, "grid", option), f"unknown option; {nearest(option, method.Config.model_fields)}")
             return
-    if (size := math.prod(len(values) for values in spec.grid.values())) > MOST_CELLS:
-        findings.add((*path, "grid"), f"the grid has {size} cells; at most {MOST_CELLS} are allowed")
+    if (size := math.prod(len(values) for values in spec.grid.values())) > MAX_GRID_CELLS:
+        diagnostics.add((*path, "grid"), f"the grid has {size} combinations; at most {MAX_GRID_CELLS} are allowed")
         return
     varied = [option for option, values in spec.grid.items() if len(values) > 1]
     for indices in itertools.product(*(range(len(values)) for values in spec.grid.values())):
-        at = dict(zip(spec.grid, indices, strict=True))
-        cell = {option: spec.grid[option][index] for option, index in at.items()}
-
-        def place(loc: KeyPath, at: Mapping[str, int] = at) -> KeyPath:
-            option = str(loc[0]) if loc else ""
-            return (*path, "grid", option, at[option], *loc[1:]) if option in at else (*path, "options", *loc)
-
+        cell_indices = dict(zip(spec.grid, indices, strict=True))
+        cell = {option: spec.grid[option][index] for option, index in cell_indices.items()}
         try:
             config = method.Config.model_validate({**spec.options, **cell})
         except ValidationError as error:
-            findings.invalid(error, method.Config, place)
+            diagnostics.add_validation_error(error, method.Config, partial(_grid_path, path, cell_indices))
             continue
-        label = base + "".join(f"{',' if i else '-'}{option}={_word(cell[option])}" for i, option in enumerate(varied))
-        if len(label) > LONGEST_LABEL:
-            findings.add(
-                (*path, "grid"), f"label {label!r} is longer than {LONGEST_LABEL} characters; give a shorter `label:`"
+        label = base + "".join(
+            f"{',' if i else '-'}{option}={_format_label_value(cell[option])}" for i, option in enumerate(varied)
+        )
+        if len(label) > MAX_LABEL_LENGTH:
+            diagnostics.add(
+                (*path, "grid"),
+                f"label {label!r} is longer than {MAX_LABEL_LENGTH} characters; set a shorter `label:`",
             )
         yield label, config
 
 
-def _below(path: KeyPath, option: KeyPath) -> KeyPath:
-    return (*path, "options", *option)
+def _grid_path(path: KeyPath, indices: Mapping[str, int], loc: KeyPath) -> KeyPath:
+    """Map a path below a method's Config to the suite: to the value in the grid, or to the option of the entry."""
+    option = str(loc[0]) if loc else ""
+    return (*path, "grid", option, indices[option], *loc[1:]) if option in indices else _option_path(path, loc)
 
 
-def _on_tasks(spec: MethodSpec, config: MethodConfig, path: KeyPath, findings: Diagnostics) -> dict[str, OnTask]:
-    """The options and stages of one cell of an entry, on each task for which the entry says what differs."""
-    found: dict[str, OnTask] = {}
-    for task, own in spec.per_task.items():
-        here = (*path, "per_task", task)
-        for option in own.options.keys() & spec.grid.keys():
-            findings.add((*here, "options", option), f"option {option!r} is in the grid: take it out of one of them")
+def _option_path(path: KeyPath, loc: KeyPath) -> KeyPath:
+    return (*path, "options", *loc)
+
+
+def _task_overrides(
+    spec: MethodSpec, config: MethodConfig, path: KeyPath, diagnostics: Diagnostics
+) -> dict[str, TaskOverride]:
+    """Return the options and stages of one combination of the grid on each task of `per_task`."""
+    overrides: dict[str, TaskOverride] = {}
+    for task, settings in spec.per_task.items():
+        task_path = (*path, "per_task", task)
+        for option in settings.options.keys() & spec.grid.keys():
+            diagnostics.add(
+                (*task_path, "options", option), f"option {option!r} is in the grid, too; remove one of them"
+            )
         try:
-            settled = type(config).model_validate({**config.model_dump(exclude_unset=True), **own.options})
+            options = {**config.model_dump(exclude_unset=True), **settings.options}
+            task_config = type(config).model_validate(options)
         except ValidationError as error:
-            findings.invalid(error, type(config), partial(_below, here))
+            diagnostics.add_validation_error(error, type(config), partial(_option_path, task_path))
             continue
         stages = dict(spec.stages)
-        for name, stage in own.stages.items():
+        for name, stage in settings.stages.items():
             stages[name] = stages[name].merged(stage) if name in stages else stage
-        found[task] = OnTask(settled, stages)
-    return found
+        overrides[task] = TaskOverride(task_config, stages)
+    return overrides
 
 
-def _word(value: Any) -> str:
-    """A value of a grid as part of a label."""
+def _format_label_value(value: Any) -> str:
+    """Format a value of a grid for a label."""
     if isinstance(value, list):
-        return "+".join(_word(item) for item in value) or "none"
+        return "+".join(_format_label_value(item) for item in value) or "none"
     if isinstance(value, dict):
-        return "+".join(f"{key}={_word(item)}" for key, item in value.items()) or "none"
+        return "+".join(f"{key}={_format_label_value(item)}" for key, item in value.items()) or "none"
     text = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9._+=,-]+", "-", text)

@@ -1,4 +1,7 @@
-"""Looks up what a suite names, in the data as they were read: a part that is refused hides no problem of another."""
+"""Resolves and checks the names in a suite: tasks, sources, models, published figures, backends.
+
+The functions read the raw data, not the validated `SuiteSpec`, so that an invalid section hides no problem of another.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.config.diagnostics import Diagnostics, found
-from harness.config.paths import expanded, folder_or_hub, search_folders, text_files
-from harness.config.published_figures import Published, registered
+from harness.config.diagnostics import Diagnostics, format_value
+from harness.config.paths import expand_path, folder_or_hub, search_folders, text_files
+from harness.config.published_figures import Published, read_registered
 from harness.config.schema import StudentSpec, SuiteSpec, TrainingSpec
 from harness.config.yaml_tree import KeyPath
 from harness.models.students import KEYWORDS, check
@@ -20,235 +23,235 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
 
 
-def as_map(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+def get_mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the mapping at `key`, or an empty one if the value is missing or of another type."""
     value = data.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def as_list(data: Mapping[str, Any], key: str) -> list[Any]:
+def get_list(data: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the list at `key`, or an empty one if the value is missing or of another type."""
     value = data.get(key)
     return value if isinstance(value, list) else []
 
 
-def _repeated(values: Sequence[Any], key: str, findings: Diagnostics) -> None:
+def _check_duplicates(values: Sequence[Any], path: KeyPath, diagnostics: Diagnostics) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
-            findings.add((key, index), f"{found(value)} stands twice")
+            diagnostics.add((*path, index), f"duplicate value {format_value(value)}")
 
 
-def tasks(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> list[str]:
-    """The known tasks of the suite, in its order. Floors may name any task there is."""
-    _repeated(as_list(data, "tasks"), "tasks", findings)
-    _repeated(as_list(data, "seeds"), "seeds", findings)
+def find_tasks(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> list[str]:
+    """Return the registered tasks of the suite, in its order. `floor` may name tasks that the suite does not run."""
+    _check_duplicates(get_list(data, "tasks"), ("tasks",), diagnostics)
+    _check_duplicates(get_list(data, "seeds"), ("seeds",), diagnostics)
     known: list[str] = []
     for path in _per_task(data):
-        _known_task(str(path[-1]), path, host, findings)
-    for index, name in enumerate(as_list(data, "tasks")):
+        _known_task(str(path[-1]), path, host, diagnostics)
+    for index, name in enumerate(get_list(data, "tasks")):
         if isinstance(name, str):
-            _known_task(name, ("tasks", index), host, findings)
+            _known_task(name, ("tasks", index), host, diagnostics)
             if name in host.tasks:
                 known.append(name)
-                _known_metrics(name, ("tasks", index), host, findings)
-    for teacher, body in as_map(data, "teachers").items():
-        for name, floor in (as_map(body, "floor") if isinstance(body, dict) else {}).items():
+                _known_metrics(name, ("tasks", index), host, diagnostics)
+    for teacher, body in get_mapping(data, "teachers").items():
+        for name, floor in (get_mapping(body, "floor") if isinstance(body, dict) else {}).items():
             path = ("teachers", teacher, "floor", name)
-            _known_task(name, path, host, findings)
+            _known_task(name, path, host, diagnostics)
             if name in host.tasks and host.tasks[name].higher_is_better and isinstance(floor, int | float):
-                _on_scale(floor, host.tasks[name], path, findings)
+                _check_scale(floor, host.tasks[name], path, diagnostics)
     return known
 
 
 def _per_task(data: Mapping[str, Any]) -> Iterator[KeyPath]:
-    """Where the suite has settings of single tasks. They may be of tasks that it does not run."""
-    for task in as_map(as_map(data, "training"), "per_task"):
+    """Yield the paths of `per_task` settings. They may be of tasks that the suite does not run."""
+    for task in get_mapping(get_mapping(data, "training"), "per_task"):
         yield ("training", "per_task", task)
-    for index, entry in enumerate(as_list(data, "methods")):
-        for task in as_map(entry, "per_task") if isinstance(entry, dict) else ():
+    for index, entry in enumerate(get_list(data, "methods")):
+        for task in get_mapping(entry, "per_task") if isinstance(entry, dict) else ():
             yield ("methods", index, "per_task", task)
 
 
-def _on_scale(floor: float, task: Task, path: KeyPath, findings: Diagnostics) -> None:
-    """A score in percent is hardly ever to be 1 at least, and a fraction never more."""
+def _check_scale(floor: float, task: Task, path: KeyPath, diagnostics: Diagnostics) -> None:
+    """Report a floor in percent for a score that is a fraction, and the reverse."""
     if not task.in_percent and floor > 1:
-        findings.add(path, f"{task.score} of {task.name} is a fraction, found {floor:g}: write {floor / 100:g}")
+        diagnostics.add(path, f"{task.score} of {task.name} is a fraction, found {floor:g}; write {floor / 100:g}")
     elif task.in_percent and 0 < floor <= 1:
-        findings.add(path, f"{task.score} of {task.name} is in percent, found {floor:g}: write {100 * floor:g}")
+        diagnostics.add(path, f"{task.score} of {task.name} is in percent, found {floor:g}; write {100 * floor:g}")
 
 
-def _known_task(name: str, path: KeyPath, host: Host, findings: Diagnostics) -> None:
+def _known_task(name: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
     if name not in host.tasks:
-        findings.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{_broken_plugins(host)}")
+        diagnostics.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{broken_plugins(host)}")
 
 
-def _known_metrics(task: str, path: KeyPath, host: Host, findings: Diagnostics) -> None:
+def _known_metrics(task: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
     for name in host.tasks[task].metrics:
         if name not in host.metrics:
-            message = f"task {task!r} asks for the metric {name!r}, which no plugin registers"
-            findings.add(path, f"{message}; {nearest(name, host.metrics)}{_broken_plugins(host)}")
+            message = f"unknown metric {name!r} of task {task!r}: no plugin registers it"
+            diagnostics.add(path, f"{message}; {nearest(name, host.metrics)}{broken_plugins(host)}")
 
 
-def _broken_plugins(host: Host) -> str:
-    """A clause that tells why something may be missing; empty if no plugin is broken."""
-    broken = "; ".join(f"{plugin}: {why}" for plugin, why in host.broken.items())
+def broken_plugins(host: Host) -> str:
+    """Return a clause that lists the plugins that failed to load, or an empty string."""
+    broken = "; ".join(f"{plugin}: {reason}" for plugin, reason in host.broken.items())
     return f"; plugins that could not be loaded: {broken}" if broken else ""
 
 
-def sources(data: Mapping[str, Any], names: Sequence[str], host: Host, findings: Diagnostics) -> dict[str, str]:
-    """Where the data of each source in use come from: a hub id or an absolute folder."""
+def find_sources(data: Mapping[str, Any], names: Sequence[str], host: Host, diagnostics: Diagnostics) -> dict[str, str]:
+    """Return the hub id or absolute folder of each data source in use."""
     known = {task.source for task in host.tasks.values() if task.source}
-    given = as_map(data, "sources")
-    places: dict[str, str] = {}
-    for source, value in given.items():
+    configured = get_mapping(data, "sources")
+    locations: dict[str, str] = {}
+    for source, value in configured.items():
         path = ("sources", source)
         if source not in known:
-            findings.add(path, f"unknown source; {nearest(source, known)}")
+            diagnostics.add(path, f"unknown source; {nearest(source, known)}")
         elif isinstance(value, str):
-            _place(source, value, path, places, findings)
+            _add_location(source, value, path, locations, diagnostics)
     used: dict[str, str] = {}
-    for index, name in enumerate(as_list(data, "tasks")):
+    for index, name in enumerate(get_list(data, "tasks")):
         task = host.tasks[name] if name in names else None
         if task and task.source:
-            place = places.get(task.source) if task.source in given else task.default_source
-            if place is not None:
-                used[task.source] = place
-            elif task.source not in given:
-                findings.add(("tasks", index), f"task {name!r} needs `sources: {{{task.source}: hub id or folder}}`")
+            location = locations.get(task.source) if task.source in configured else task.default_source
+            if location is not None:
+                used[task.source] = location
+            elif task.source not in configured:
+                diagnostics.add(("tasks", index), f"task {name!r} needs `sources: {{{task.source}: hub id or folder}}`")
     return used
 
 
-def published(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> tuple[Published, ...]:
-    """The sources of published figures that a suite chooses, read from their files; by default all there are."""
-    _repeated(as_list(data, "published"), "published", findings)
-    for index, name in enumerate(as_list(data, "published")):
+def find_published(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> tuple[Published, ...]:
+    """Read the sources of published figures that the suite selects; by default all that are registered."""
+    _check_duplicates(get_list(data, "published"), ("published",), diagnostics)
+    for index, name in enumerate(get_list(data, "published")):
         if isinstance(name, str) and name not in host.published:
-            findings.add(("published", index), f"unknown source of figures; {nearest(name, host.published)}")
-    chosen = host.published if data.get("published", True) is True else as_list(data, "published")
+            diagnostics.add(("published", index), f"unknown published source {name!r}; {nearest(name, host.published)}")
+    selected = host.published if data.get("published", True) is True else get_list(data, "published")
     sources = []
-    for name in chosen:
+    for name in selected:
         if isinstance(name, str) and name in host.published:
             try:
-                sources.append(registered(name, host))
+                sources.append(read_registered(name, host))
             except UserError as error:
-                remedy = "mend the file, or list the sources that the suite needs in `published`"
-                findings.extend([Problem(f"{each.message}; {remedy}", each.where) for each in error.problems])
+                remedy = "fix the file, or list the sources that the suite needs in `published`"
+                diagnostics.extend([Problem(f"{item.message}; {remedy}", item.where) for item in error.problems])
     return tuple(sources)
 
 
-def tuning(data: Mapping[str, Any], findings: Diagnostics) -> None:
-    """The first trial takes the suite's own learning rate, so that has to be among those that are tuned over."""
-    rates, training = as_map(data, "tuning").get("lr"), as_map(data, "training")
+def check_tuning(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Check that the learning rates of `training` are in the range of `tuning.lr`: the first trial uses them."""
+    rates, training = get_mapping(data, "tuning").get("lr"), get_mapping(data, "training")
     if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, float) for rate in rates):
         return
-    least, greatest = rates
-    usual = {"training.lr": training.get("lr", TrainingSpec.model_fields["lr"].default)}
-    for task, own in as_map(training, "per_task").items():
-        if isinstance(own, dict) and "lr" in own:
-            usual[f"training.per_task.{task}.lr"] = own["lr"]
-    for key, rate in usual.items():
-        if isinstance(rate, float) and least < greatest and not least <= rate <= greatest:
-            findings.add(
+    lowest, highest = rates
+    defaults = {"training.lr": training.get("lr", TrainingSpec.model_fields["lr"].default)}
+    for task, settings in get_mapping(training, "per_task").items():
+        if isinstance(settings, dict) and "lr" in settings:
+            defaults[f"training.per_task.{task}.lr"] = settings["lr"]
+    for key, rate in defaults.items():
+        if isinstance(rate, float) and lowest < highest and not lowest <= rate <= highest:
+            diagnostics.add(
                 ("tuning", "lr"),
-                f"{key} is {rate:g}, which is not from {least:g} to {greatest:g}: the first trial takes it",
+                f"{key} is {rate:g}, which is not in the range from {lowest:g} to {highest:g}; the first trial uses it",
             )
 
 
-def teacher_seeds(data: Mapping[str, Any], findings: Diagnostics) -> None:
-    """Run k of a student learns from teacher k, so a teacher with `seeds` has as many as the suite."""
+def check_teacher_seeds(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Check that a teacher with `seeds` has as many as the suite: the k-th run of a student learns from the k-th."""
     runs = data.get("seeds", SuiteSpec.model_fields["seeds"].default)
     if not isinstance(runs, list):  # the schema's check reports it
         return
-    for name, body in as_map(data, "teachers").items():
-        given = as_list(body, "seeds") if isinstance(body, dict) else []
-        for index, seed in enumerate(given):
-            if seed in given[:index]:
-                findings.add(("teachers", name, "seeds", index), f"duplicate seed {found(seed)}")
-        if given and len(given) != len(runs):
-            findings.add(
+    for name, body in get_mapping(data, "teachers").items():
+        seeds = get_list(body, "seeds") if isinstance(body, dict) else []
+        _check_duplicates(seeds, ("teachers", name, "seeds"), diagnostics)
+        if seeds and len(seeds) != len(runs):
+            diagnostics.add(
                 ("teachers", name, "seeds"),
-                f"the teacher has {len(given)} seeds, the suite's `seeds` has {len(runs)}: the k-th run of a student"
-                " learns from the k-th teacher, so give as many of each, or one `seed` for a teacher of all runs",
+                f"the teacher has {len(seeds)} seeds, the suite's `seeds` has {len(runs)}; the k-th run of a student"
+                " learns from the k-th teacher, so give the same number, or one `seed` for one teacher of all runs",
             )
 
 
-def models(data: Mapping[str, Any], findings: Diagnostics) -> dict[str, str]:
-    """The hub id or absolute folder of each teacher that has a model, and each student that starts from one."""
-    places: dict[str, str] = {}
-    for name, body in as_map(data, "teachers").items():
+def find_models(data: Mapping[str, Any], diagnostics: Diagnostics) -> dict[str, str]:
+    """Return the hub id or absolute folder of each teacher with a `model` and each student that starts from a model."""
+    locations: dict[str, str] = {}
+    for name, body in get_mapping(data, "teachers").items():
         if isinstance(body, dict) and isinstance(body.get("model"), str):
-            _place(name, body["model"], ("teachers", name, "model"), places, findings)
-    for name, body in as_map(data, "students").items():
+            _add_location(name, body["model"], ("teachers", name, "model"), locations, diagnostics)
+    for name, body in get_mapping(data, "students").items():
         init = body.get("init") if isinstance(body, dict) else None
         if isinstance(init, str) and init not in KEYWORDS:
-            _place(name, init, ("students", name, "init"), places, findings)
-    return places
+            _add_location(name, init, ("students", name, "init"), locations, diagnostics)
+    return locations
 
 
-def text(data: Mapping[str, Any], findings: Diagnostics) -> str | None:
-    """The unlabelled text of the general stages: a hub id, an absolute folder, or an absolute path of .txt files."""
-    value = as_map(data, "general").get("data")
+def find_text(data: Mapping[str, Any], diagnostics: Diagnostics) -> str | None:
+    """Return the text of the text stages: a hub id, an absolute folder, or an absolute pattern of .txt files."""
+    value = get_mapping(data, "general").get("data")
     if not isinstance(value, str):
         return None
-    path, places = ("general", "data"), dict[str, str]()
+    path, locations = ("general", "data"), dict[str, str]()
     if not value.endswith(".txt"):
-        _place("text", value, path, places, findings)
-        return places.get("text")
-    folders = search_folders(findings.root.mark_of(path).folder)
+        _add_location("text", value, path, locations, diagnostics)
+        return locations.get("text")
+    folders = search_folders(diagnostics.root.mark_of(path).folder)
     try:
-        patterns = dict.fromkeys(str(expanded(value, folder).resolve()) for folder in folders)
+        patterns = dict.fromkeys(str(expand_path(value, folder).resolve()) for folder in folders)
     except UserError as error:
-        findings.add(path, error.problems[0].message)
+        diagnostics.add(path, error.problems[0].message)
         return None
-    found = next(filter(text_files, patterns), None)
-    if found is None:
-        findings.add(path, f"{value!r}: there is no file {' nor '.join(patterns)}")
-    return found
+    pattern = next(filter(text_files, patterns), None)
+    if pattern is None:
+        diagnostics.add(path, f"{value!r}: file not found: {' or '.join(patterns)}")
+    return pattern
 
 
-def latency(data: Mapping[str, Any], host: Host, findings: Diagnostics) -> None:
-    """The backends that a suite asks for."""
-    names = as_list(as_map(data, "latency"), "backends")
+def check_latency_backends(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> None:
+    """Check the names in `latency.backends`."""
+    names = get_list(get_mapping(data, "latency"), "backends")
     for index, name in enumerate(names):
         path = ("latency", "backends", index)
         if isinstance(name, str) and name not in host.latency_backends:
-            near = nearest(name, host.latency_backends)
-            findings.add(path, f"unknown backend {name!r}; {near}{_broken_plugins(host)}")
+            hint = nearest(name, host.latency_backends)
+            diagnostics.add(path, f"unknown backend {name!r}; {hint}{broken_plugins(host)}")
         elif name in names[:index]:
-            findings.add(path, f"{found(name)} stands twice")
+            diagnostics.add(path, f"duplicate value {format_value(name)}")
 
 
-def students(data: Mapping[str, Any], findings: Diagnostics) -> None:
-    """What cannot be about a student whatever its teacher is, and one that needs a teacher where there is none."""
-    for name, body in as_map(data, "students").items():
+def check_students(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Report students that are invalid with any teacher, and students that need a teacher if there is none."""
+    for name, body in get_mapping(data, "students").items():
         try:
             spec = StudentSpec.model_validate(body)
-        except ValidationError:  # the schema's check tells of it
+        except ValidationError:  # reported by the schema's check
             continue
-        add_student(check(spec, name, None, None), name, findings)
-        if not as_map(data, "teachers"):
-            lacking = [number for number in ("hidden", "heads", "ffn") if getattr(spec, number) is None]
+        add_student(check(spec, name, None, None), name, diagnostics)
+        if not get_mapping(data, "teachers"):
+            missing = [size for size in ("hidden", "heads", "ffn") if getattr(spec, size) is None]
             if isinstance(spec.init, list) or (spec.init in KEYWORDS and spec.init != "random"):
-                findings.add(("students", name), "copies layers from a teacher, and the suite has none")
-            elif lacking and spec.init in KEYWORDS:
-                findings.add(("students", name), f"needs {', '.join(lacking)}: there is no teacher to take them from")
+                diagnostics.add(("students", name), "init copies layers from a teacher, but the suite has no teachers")
+            elif missing and spec.init in KEYWORDS:
+                diagnostics.add(("students", name), f"set {', '.join(missing)}: there is no teacher to take them from")
 
 
-def add_student(problems: Sequence[Problem], name: str, findings: Diagnostics) -> None:
-    """Note problems of a student, each at its own key."""
+def add_student(problems: Sequence[Problem], name: str, diagnostics: Diagnostics) -> None:
+    """Add the problems of a student, each at its own key."""
     for problem in problems:
         key = (problem.where or "").removeprefix(f"students.{name}").removeprefix(".")
-        findings.add(("students", name, *([key] if key else [])), problem.message)
+        diagnostics.add(("students", name, *([key] if key else [])), problem.message)
 
 
-def _place(name: str, value: str, path: KeyPath, places: dict[str, str], findings: Diagnostics) -> None:
-    folders = search_folders(findings.root.mark_of(path).folder)
+def _add_location(name: str, value: str, path: KeyPath, locations: dict[str, str], diagnostics: Diagnostics) -> None:
+    folders = search_folders(diagnostics.root.mark_of(path).folder)
     try:
-        places[name] = folder_or_hub(value, folders)
+        locations[name] = folder_or_hub(value, folders)
     except UserError as error:
-        findings.add(path, error.problems[0].message)
+        diagnostics.add(path, error.problems[0].message)
 
 
-def distinct_names(data: Mapping[str, Any], findings: Diagnostics) -> None:
-    """A name stands for one model: messages and tables would confuse a teacher and a student of one name."""
-    for name in as_map(data, "students"):
-        if name in as_map(data, "teachers"):
-            findings.add(("students", name), "a teacher has this name; give the student another")
+def check_distinct_names(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Report students with the name of a teacher: messages and tables use names alone."""
+    for name in get_mapping(data, "students"):
+        if name in get_mapping(data, "teachers"):
+            diagnostics.add(("students", name), "duplicate name: a teacher has it, too; rename the student")

@@ -1,4 +1,4 @@
-"""A suite after validation: names looked up, grids expanded, every cell of the board decided."""
+"""Data classes of a validated suite: method variants, cells of the board, the resolved suite."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # torch, through the method interface
 
 
 @dataclass(frozen=True)
-class OnTask:
-    """A row's settled options and stages on a task where they differ."""
+class TaskOverride:
+    """Validated options and stages of a row that differ on one task."""
 
     config: MethodConfig
     stages: Mapping[str, StageOverride]
@@ -27,11 +27,16 @@ class OnTask:
 
 @dataclass(frozen=True)
 class MethodVariant:
-    """One row of the board for each student: a method with its options settled.
+    """A method with validated options: one row of the board per student.
 
-    `teachers` are names of the suite's teachers, as many as the method takes; `students` likewise. `path` is where in
-    the suite its entry stands. `general`: whether its students begin with a stage on unlabelled text. `per_task` has
-    the options and stages of tasks on which they differ.
+    Attributes:
+        label: the name on the board.
+        method, config: the method class and its options.
+        stages: overrides of its stages, by name.
+        students, teachers: names of students and teachers of the suite.
+        path: the path of its entry in the suite file.
+        general: whether its students start with a text stage.
+        per_task: options and stages that differ, by task.
     """
 
     label: str
@@ -42,18 +47,20 @@ class MethodVariant:
     teachers: tuple[str, ...]
     path: tuple[str | int, ...] = ("methods",)
     general: bool = False
-    per_task: Mapping[str, OnTask] = field(default_factory=dict)
+    per_task: Mapping[str, TaskOverride] = field(default_factory=dict)
 
     def on(self, task: str) -> MethodVariant:
-        """The row as it is on that task."""
-        own = self.per_task.get(task)
-        return replace(self, config=own.config, stages=own.stages) if own else self
+        """Return the row with the options and stages of that task."""
+        override = self.per_task.get(task)
+        return replace(self, config=override.config, stages=override.stages) if override else self
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, variant, student): it runs once for each seed, or it is n/a for `reason`. `variant` is the row as it
-    is on that task."""
+    """One (task, variant, student) of the board. It runs once per seed, or it is n/a for `reason`.
+
+    `variant` has the options and stages of the task (`MethodVariant.on`).
+    """
 
     task: Task
     variant: MethodVariant
@@ -63,12 +70,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, read and checked. `path` is the file.
+    """A validated suite file.
 
-    `sources` maps each source in use to a hub id or to an absolute folder; likewise `models` each teacher that has a
-    model, and each student that starts from one. `text` is the unlabelled text of the general stages: a hub id, or an
-    absolute path, which for .txt files may hold wildcards. `tree` knows where each key was written. `published` has the
-    sources of published figures that the suite chooses.
+    Attributes:
+        spec: the settings of the file.
+        path: the file.
+        tasks, variants: tasks and rows of the board, in the order of the file.
+        sources: hub id or absolute folder of each data source in use.
+        models: hub id or absolute folder of each teacher with a `model` and each student that starts from a model.
+        text: unlabelled text of the text stages: a hub id or an absolute path; for .txt files it may have wildcards.
+        tree: the YAML tree with the file and line of each key.
+        published: the selected sources of published figures.
     """
 
     spec: SuiteSpec
@@ -84,10 +96,10 @@ class Suite:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What `run` will do, as far as it can be told before any training.
+    """A suite and the cells of its board, as far as they can be decided before any training.
 
-    `shapes` holds teachers and students whose shape is known; `unchecked` says what only a hub could tell: clauses
-    that go on from "not checked:".
+    `shapes` has the teachers and students whose shape is known. `unchecked` lists what could not be checked because
+    it is on the hub; each entry continues the words "not checked:".
     """
 
     suite: Suite

@@ -1,4 +1,4 @@
-"""Reads and checks a suite file: every problem is told at once."""
+"""Loads a suite file: reads it, validates it and loads its plugins. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from harness.api.errors import UserError
 from harness.config.diagnostics import Diagnostics
 from harness.config.includes import override, read_included
-from harness.config.paths import expanded, locate
+from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
 from harness.config.yaml_tree import Node
 from harness.plugin_host.host import Host
 from harness.resolution import method_rows, references
-from harness.resolution.references import as_list, as_map
+from harness.resolution.references import get_list, get_mapping
 from harness.resolution.suite import MethodVariant, Suite
 
 if TYPE_CHECKING:
@@ -26,91 +26,91 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite, which is plain data, and the host with the plugins that it uses."""
+    """A suite and the plugin host with the plugins that it uses."""
 
     suite: Suite
     host: Host
 
 
 def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()) -> LoadedSuite:
-    """Read the suite at `path`, a file or the name of a shipped suite, and load the plugins that it uses.
+    """Load a suite and the plugins that it uses.
 
     Args:
-        path: the file.
-        overrides: ``a.b.c=VALUE``, as given to ``--set``.
-        plugins: .py files or folders, as given to ``--plugin``.
+        path: a suite file, or the name of a shipped suite.
+        overrides: ``a.b.c=VALUE``, the arguments of ``--set``.
+        plugins: .py files or folders, the arguments of ``--plugin``.
 
     Raises:
-        UserError: with all problems of the file, each with the line of its key.
+        UserError: with all problems of the file, each with its file and line.
     """
     file = locate(path)
     root = override(read_included(file), overrides)
-    findings = Diagnostics(root)
-    root = findings.root = _given(method_rows.normalise(root, findings))
+    diagnostics = Diagnostics(root)
+    root = diagnostics.root = _drop_nulls(method_rows.normalize(root, diagnostics))
     data = root.plain()
-    spec = _validate(data, findings)
-    host = _host(plugins, data, findings)
-    places = references.models(data, findings)
-    references.students(data, findings)
-    references.distinct_names(data, findings)
-    references.tuning(data, findings)
-    references.teacher_seeds(data, findings)
-    text = references.text(data, findings)
-    figures = references.published(data, host, findings) if host else ()
-    tasks, sources, variants = _look_up(data, host, findings) if host else ((), {}, ())
-    findings.stop()
-    assert spec is not None  # else there were findings
+    spec = _validate(data, diagnostics)
+    host = _host(plugins, data, diagnostics)
+    models = references.find_models(data, diagnostics)
+    references.check_students(data, diagnostics)
+    references.check_distinct_names(data, diagnostics)
+    references.check_tuning(data, diagnostics)
+    references.check_teacher_seeds(data, diagnostics)
+    text = references.find_text(data, diagnostics)
+    published = references.find_published(data, host, diagnostics) if host else ()
+    tasks, sources, variants = _look_up(data, host, diagnostics) if host else ((), {}, ())
+    diagnostics.raise_if_any()
+    assert spec is not None  # otherwise raise_if_any has raised
     assert host is not None
-    suite = Suite(spec, file.resolve(), tasks, variants, sources, places, text, root, figures)
+    suite = Suite(spec, file.resolve(), tasks, variants, sources, models, text, root, published)
     return LoadedSuite(suite, host)
 
 
 def _look_up(
-    data: Mapping[str, Any], host: Host, findings: Diagnostics
+    data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
-    """The tasks, sources and variants that a suite names."""
-    names = references.tasks(data, host, findings)
-    references.latency(data, host, findings)
+    """Return the tasks, sources and method variants of the suite."""
+    names = references.find_tasks(data, host, diagnostics)
+    references.check_latency_backends(data, host, diagnostics)
     variants = method_rows.expand(
-        [entry for entry in as_list(data, "methods") if isinstance(entry, dict)],
+        [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
         host=host,
-        teachers=list(as_map(data, "teachers")),
-        students=list(as_map(data, "students")),
+        teachers=list(get_mapping(data, "teachers")),
+        students=list(get_mapping(data, "students")),
         general=data.get("general") is not None,
-        findings=findings,
+        diagnostics=diagnostics,
     )
-    return tuple(host.tasks[name] for name in names), references.sources(data, names, host, findings), variants
+    return tuple(host.tasks[name] for name in names), references.find_sources(data, names, host, diagnostics), variants
 
 
-def _given(root: Node) -> Node:
-    """`root` without keys that are left empty, so that their defaults hold."""
+def _drop_nulls(root: Node) -> Node:
+    """Remove top-level keys without a value, so that their defaults apply."""
     return Node({key: node for key, node in root.value.items() if node.value is not None}, root.mark)
 
 
-def _validate(data: Mapping[str, Any], findings: Diagnostics) -> SuiteSpec | None:
+def _validate(data: Mapping[str, Any], diagnostics: Diagnostics) -> SuiteSpec | None:
     try:
         return SuiteSpec.model_validate(data)
     except ValidationError as error:
-        findings.invalid(error, SuiteSpec)
+        diagnostics.add_validation_error(error, SuiteSpec)
         return None
 
 
-def _host(plugins: Sequence[str], data: Mapping[str, Any], findings: Diagnostics) -> Host | None:
-    """The host with all plugins that are asked for; those of the suite are relative to the file that names them."""
+def _host(plugins: Sequence[str], data: Mapping[str, Any], diagnostics: Diagnostics) -> Host | None:
+    """Load the plugins of the command line and of the suite. Suite paths are relative to the file that lists them."""
     paths: list[str | Path] = list(plugins)
-    for index, value in enumerate(as_list(data, "plugins")):
+    for index, value in enumerate(get_list(data, "plugins")):
         if isinstance(value, str):
             try:
-                path = expanded(value, findings.root.mark_of(("plugins", index)).folder)
+                path = expand_path(value, diagnostics.root.mark_of(("plugins", index)).folder)
             except UserError as error:
-                findings.add(("plugins", index), error.problems[0].message)
+                diagnostics.add(("plugins", index), error.problems[0].message)
                 continue
             if path.exists():
                 paths.append(path)
             else:
-                findings.add(("plugins", index), f"there is no file or folder {path}")
+                diagnostics.add(("plugins", index), f"file or folder not found: {path}")
     try:
         return Host.create(paths)
     except UserError as error:
-        findings.extend(error.problems)
+        diagnostics.extend(error.problems)
         return None

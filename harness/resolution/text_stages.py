@@ -1,4 +1,4 @@
-"""The stages on unlabelled text that a row of the board begins with, as its method tells them before any training."""
+"""The text stages of a row of the board: distillation on unlabelled text, before the task."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ from harness.api.model_outputs import ModelShape
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TEXT_TASK
 
-INFO = TaskInfo(TEXT_TASK.name, TEXT_TASK.kind, TEXT_TASK.num_labels)
-"""What methods are told of unlabelled text."""
+TASK_INFO = TaskInfo(TEXT_TASK.name, TEXT_TASK.kind, TEXT_TASK.num_labels)
+"""`TaskInfo` of unlabelled text."""
 
-WITHOUT = "`general: false` goes on without its stage on text"
-"""The remedy for a student that cannot begin with one."""
+OPT_OUT = "set `general: false` to skip the text stage"
+"""The remedy for a student that cannot be trained in a text stage."""
 
 
 @dataclass(frozen=True)
 class TextStage:
-    """One such stage: who learns in it, and from whom."""
+    """A text stage with its student and its teacher."""
 
     general: General
     student: ModelShape
     teacher: ModelShape
 
 
-def method(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Method:
-    """The row's method, bound for its stage on text."""
-    return variant.method(variant.config, task=INFO, student=student, teachers=[teacher], seed=seed)
+def bind_method(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Method:
+    """Instantiate the method of a row for its text stage."""
+    return variant.method(variant.config, task=TASK_INFO, student=student, teachers=[teacher], seed=seed)
 
 
-def assistant(general: General, student: ModelShape) -> ModelShape:
-    """Whom the teacher teaches first, where `general` has an assistant."""
+def assistant_shape(general: General, student: ModelShape) -> ModelShape:
+    """Return the shape of the teacher assistant: the student's, with the sizes that `general.assistant` sets."""
     sizes: dict[str, Any] = dict(general.assistant or {})
     return replace(student, name=f"assistant of {student.name}", **sizes)
 
 
 def stages(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Sequence[TextStage]:
-    """Those that the student begins with, an assistant's before its own; none, if the method has none with the row's
-    options."""
-    first = method(variant, student, teacher, seed).general()
+    """Return the text stages of a student in order: that of its teacher assistant, if there is one, then its own.
+
+    Empty if the method has no text stage with the options of the row.
+    """
+    first = bind_method(variant, student, teacher, seed).general()
     if first is None or first.assistant is None:
         return [TextStage(first, student, teacher)] if first else []
-    between = assistant(first, student)
-    found = [(method(variant, *pair, seed).general(), *pair) for pair in ((between, teacher), (student, between))]
-    return [TextStage(general, *pair) for general, *pair in found if general]
+    assistant = assistant_shape(first, student)
+    pairs = ((assistant, teacher), (student, assistant))
+    bound = [(bind_method(variant, *pair, seed).general(), *pair) for pair in pairs]
+    return [TextStage(general, *pair) for general, *pair in bound if general]

@@ -1,4 +1,4 @@
-"""Options that a suite sets and that change nothing: their row of the board would tell of a difference there is not."""
+"""Reports options of a suite that have no effect: their row would repeat the results of another row."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from harness.resolution.suite import Cell, MethodVariant, Suite
 Shapes = Mapping[str, ModelShape]
 
 
-def note(suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, findings: Diagnostics) -> None:
-    """Note the options of a row that its runs do not see (`MethodConfig.keyed_separately`), and that decide nothing
-    before them either. `cells` are those that run; where the shapes of one are not known, nobody can tell."""
+def check_unused_options(
+    suite: Suite, variant: MethodVariant, cells: Sequence[Cell], shapes: Shapes, diagnostics: Diagnostics
+) -> None:
+    """Report options of a row that affect neither its runs (`MethodConfig.keyed_separately`) nor their preparation.
+
+    `cells` are the cells of the row that run. Nothing is reported if the shape of one of their models is unknown.
+    """
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
         return
     grid = suite.spec.methods[int(variant.path[1])].grid
-    for option, plain in _without_each(variant):
+    for option, default_variant in _variants_with_default(variant):
         try:
-            why = _why(suite, variant, plain, cells, shapes)
-        except Exception:  # the method's own mistake: told where the cell itself is asked, if its runs come to it
+            reason = _unused_reason(suite, variant, default_variant, cells, shapes)
+        except Exception:  # a fault of the method; cell_resolution reports it if a cell is affected
             continue
-        if why:
-            findings.add((*variant.path, "grid" if option in grid else "options", option), f"changes nothing: {why}")
+        if reason:
+            section = "grid" if option in grid else "options"
+            diagnostics.add((*variant.path, section, option), f"has no effect: {reason}")
 
 
-def _without_each(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]:
-    """Each option of `keyed_separately` that the row sets to another value than its default, and the row with it."""
+def _variants_with_default(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]:
+    """Yield each option of `keyed_separately` that the row sets to a non-default value, and the row with the default
+    instead."""
     config, defaults = variant.config, variant.method.Config()
     for option in sorted(config.keyed_separately & config.model_fields_set):
         default = getattr(defaults, option)
@@ -38,27 +44,27 @@ def _without_each(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]
             yield option, replace(variant, config=config.model_copy(update={option: default}))
 
 
-def _why(
-    suite: Suite, variant: MethodVariant, plain: MethodVariant, cells: Sequence[Cell], shapes: Shapes
+def _unused_reason(
+    suite: Suite, variant: MethodVariant, default: MethodVariant, cells: Sequence[Cell], shapes: Shapes
 ) -> str | None:
-    """Why `variant` is the same as `plain`, and what to do; None, if it is another."""
-    if any(_for_task(suite, variant, cell, shapes) != _for_task(suite, plain, cell, shapes) for cell in cells):
+    """Why `variant` gives the same results as `default`, with a remedy; None if they differ."""
+    if any(_preparation(suite, variant, cell, shapes) != _preparation(suite, default, cell, shapes) for cell in cells):
         return None
-    if any(_on_text(suite, variant, cell, shapes) != _on_text(suite, plain, cell, shapes) for cell in cells):
+    if any(_text_stages(suite, variant, cell, shapes) != _text_stages(suite, default, cell, shapes) for cell in cells):
         if variant.general:
             return None
         if suite.spec.general is not None:
-            return "it is of the stage on unlabelled text, which `general: false` leaves out: take out one of them"
+            return "it belongs to the text stage, which `general: false` skips; remove one of them"
         return (
-            "it is of the stage on unlabelled text, and the suite has none: add `general: {data: ..., steps: ...}`, or"
-            " take it out"
+            "it belongs to the text stage, and the suite has none; add `general: {data: ..., steps: ...}` or remove"
+            " the option"
         )
     tasks = dict.fromkeys(cell.task.name for cell in cells)
-    return f"the method has no use for it on {', '.join(tasks)}: take it out"
+    return f"the method does not use it on {', '.join(tasks)}; remove it"
 
 
-def _for_task(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> tuple[object, ...]:
-    """What the method decides for a cell before its runs, as far as it is part of their keys."""
+def _preparation(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> tuple[object, ...]:
+    """The method's augmentation and co-finetuning for a cell, as far as they are part of its keys."""
     task, teachers = cell.task, [shapes[name] for name in variant.teachers]
     method = variant.method(
         variant.config,
@@ -71,8 +77,8 @@ def _for_task(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) 
     return data and (data.options, data.model, list(data.files)), group and group.options
 
 
-def _on_text(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[text_stages.TextStage]:
-    """The stages on text that the cell's student begins with, or would begin with if the suite had any."""
+def _text_stages(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[text_stages.TextStage]:
+    """The text stages of the cell's student, computed also if the suite has no `general`."""
     if not variant.teachers:
         return []
     return text_stages.stages(variant, shapes[cell.student], shapes[variant.teachers[0]], suite.spec.seeds[0])

@@ -218,14 +218,14 @@ def test_by_default_the_teachers_own_checkpoint_makes_them(lm):
 
 def test_a_teacher_from_nothing_has_no_language_model(lm):
     loaded = load(lm.path, overrides=["methods=[finetune, {tinybert: {augment: true}}]"])
-    with pytest.raises(UserError, match=r"teacher base starts from nothing: name one, `augment: \{model: "):
+    with pytest.raises(UserError, match=r"teacher base is trained from scratch; set `augment: \{model: "):
         resolve(loaded, online=False)
 
 
 def test_files_that_are_not_there_are_told_before_training(lm):
     for option, message in (
-        ("vectors: none.txt, model: language", "no file .*none.txt"),
-        ("model: ./gone", "no folder"),
+        ("vectors: none.txt, model: language", "file not found: .*none.txt"),
+        ("model: ./gone", "folder not found"),
     ):
         loaded = load(lm.path, overrides=[f"methods=[{{tinybert: {{augment: {{{option}}}}}}}]"])
         with pytest.raises(UserError, match=f"augment.*{message}"):

@@ -13,7 +13,7 @@ from harness import hookimpl
 from harness.api.errors import UserError
 from harness.models import tokenizers
 from harness.plugin_host.host import Host
-from harness.resolution.method_rows import begins_on_text
+from harness.resolution.method_rows import has_text_stage
 from harness.training.text_distillation import TextStageMethod
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
@@ -136,7 +136,7 @@ WEIGHTS = {
 
 
 def test_the_total_is_the_sum_of_the_terms_by_their_weights(suite):
-    assert WEIGHTS.keys() == {name for name, method in Host.create().methods.items() if begins_on_text(method)}
+    assert WEIGHTS.keys() == {name for name, method in Host.create().methods.items() if has_text_stage(method)}
     methods = ", ".join(f"{name}: {options}" for name, (options, _) in WEIGHTS.items())
     suite.run(f"methods=[{methods}]", "seeds=[1]")
     for planned in suite.store().plan().generals:

@@ -161,7 +161,7 @@ def test_checkpoints_are_compared_with_the_first(small, harness, make, refuse_to
         ("latency.rounds=0", "latency.rounds"),
         ("seeds=[1]", "unknown key"),
         ("latency.backends=[egaer]", "unknown backend 'egaer'; did you mean 'eager'?"),
-        ("latency.backends=[eager, eager]", "'eager' stands twice"),
+        ("latency.backends=[eager, eager]", "duplicate value 'eager'"),
         ("latency.lengths=[task]", "`task` means the lengths of a suite's task, but checkpoints have no task"),
         ("latency.threads=[]", "latency.threads"),
         ("latency.threads=[some]", "latency.threads"),
@@ -228,7 +228,7 @@ def test_a_plugin_brings_a_backend(small, harness, make):
     ("source", "words"),
     [
         ("object()", "has no obstacle, program, exact, packages"),
-        ("Eager", "registered the class Eager; register an instance of it"),
+        ("Eager", "found the class Eager; register an instance, not the class"),
     ],
 )
 def test_an_invalid_backend_is_refused(tmp_path, source, words):
@@ -245,5 +245,5 @@ def test_a_duplicate_backend_name_is_refused(tmp_path):
         "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
         "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"
     )
-    with pytest.raises(UserError, match="latency backend 'eager' is registered twice"):
+    with pytest.raises(UserError, match="duplicate latency backend 'eager'"):
         Host.create([tmp_path / "again.py"])

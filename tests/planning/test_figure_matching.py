@@ -89,9 +89,9 @@ def test_a_suite_turns_them_off_or_chooses(found):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("[minilmv2-readmes]", "unknown source of figures; did you mean 'minilmv2-readme'?"),
-        ("[tinybert-paper, tinybert-paper]", "stands twice"),
-        ("some", "published: should be true or false, found 'some'"),
+        ("[minilmv2-readmes]", "unknown published source 'minilmv2-readmes'; did you mean 'minilmv2-readme'?"),
+        ("[tinybert-paper, tinybert-paper]", "duplicate value 'tinybert-paper'"),
+        ("some", "published: expected true or false, found 'some'"),
     ],
 )
 def test_a_bad_choice_is_told(found, value, words):
@@ -137,7 +137,7 @@ def test_a_plugins_bad_file_is_told_with_its_line(found):
 def test_a_name_that_is_taken_is_told(found):
     Path("plugin.py").write_text(PLUGIN.replace("mine.yaml", "tinybert-paper.yaml"))
     Path("tinybert-paper.yaml").write_text(MINE)
-    with pytest.raises(UserError, match="published source 'tinybert-paper' is registered twice"):
+    with pytest.raises(UserError, match="duplicate published source 'tinybert-paper'"):
         found(plugins=("plugin.py",))
 
 

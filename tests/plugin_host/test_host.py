@@ -1,4 +1,4 @@
-"""The plugin host: discovery, and each way in which a plugin can be wrong."""
+"""The plugin host: discovery of plugins and validation of what they register."""
 
 import logging
 import os
@@ -68,17 +68,17 @@ def problem(*paths: Path | str) -> str:
     return str(caught.value)
 
 
-def test_own_plugins_come_through_entry_points():
+def test_in_tree_plugins_are_loaded_through_entry_points():
     host = Host.create()
     assert {"finetune", "logit_kd", "tinybert"} <= set(host.methods)
     assert all("entry point" in plugin.origin for plugin in host.plugins)
 
 
-def test_order_is_fixed():
+def test_order_of_methods_is_deterministic():
     assert list(Host.create().methods) == list(Host.create().methods)
 
 
-def test_installed_plugin_of_a_third_party(install):
+def test_installed_third_party_plugin(install):
     install(METHOD + REGISTER)
     host = Host.create()
     assert host.methods["mine"].__module__ == "third_party_kd"
@@ -89,7 +89,7 @@ def test_installed_plugin_of_a_third_party(install):
 
 @pytest.fixture
 def collection(write, tmp_path):
-    """A package without hooks: two good subpackages, a broken one, and what is not a plugin."""
+    """A package without hooks: two valid subpackages, a broken one, and modules that are not plugins."""
 
     def make(folder: Path) -> Path:
         write("", "collected_kd/__init__.py", folder)
@@ -117,7 +117,7 @@ def test_each_subpackage_of_an_installed_package_without_hooks_is_a_plugin(colle
     assert not {"collected", "first", "second"} & host.broken.keys()
 
 
-def test_a_subpackage_of_a_named_package_without_hooks_is_an_error_if_it_is_broken(collection, tmp_path):
+def test_broken_subpackage_of_a_named_package_is_an_error(collection, tmp_path):
     package = collection(tmp_path)
     assert f"{package / 'broken'}: cannot be imported: ZeroDivisionError" in problem(package)
     (package / "broken" / "__init__.py").unlink()
@@ -134,7 +134,7 @@ def test_a_package_that_defines_hooks_is_one_plugin(write, source):
     if "@hookimpl" in source:
         assert [plugin.name for plugin in Host.at([package]).plugins] == ["pack"]
     else:
-        assert "harness_register_methods is not marked" in problem(package)
+        assert "mark harness_register_methods with @hookimpl" in problem(package)
 
 
 def test_file_package_and_folder_of_plugins(write, tmp_path):
@@ -147,12 +147,12 @@ def test_file_package_and_folder_of_plugins(write, tmp_path):
     assert {"mine", "packed", "foldered"} <= set(host.methods)
 
 
-def test_a_path_given_twice_is_one_plugin(write):
+def test_duplicate_paths_are_one_plugin(write):
     file = write(METHOD + REGISTER)
     assert "mine" in Host.create([file, str(file)]).methods
 
 
-def test_a_changed_file_is_read_again(write):
+def test_changed_files_are_reloaded(write):
     path = write(METHOD + REGISTER)
     Host.create([path])
     write((METHOD + REGISTER).replace('"mine"', '"renamed"'))
@@ -160,7 +160,7 @@ def test_a_changed_file_is_read_again(write):
 
 
 @pytest.mark.parametrize("name", ["mine.py", "pack/inner.py", "pack/deeper/inner.py"])
-def test_an_edit_that_keeps_time_and_size_is_read_again(write, tmp_path, name):
+def test_edits_that_keep_time_and_size_are_reloaded(write, tmp_path, name):
     inner = plugin = write((METHOD + REGISTER).replace('"mine"', '"one"'), name)
     if name != "mine.py":
         module = name.removeprefix("pack/").removesuffix(".py").replace("/", ".")
@@ -174,8 +174,8 @@ def test_an_edit_that_keeps_time_and_size_is_read_again(write, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".py", "\udcff\ud800.py", "a\0b.py", "~nobody_has_this_name/x.py"])
-def test_a_path_that_no_system_has(name):
-    assert "is no path" in problem(name)
+def test_invalid_paths(name):
+    assert "is not a valid path" in problem(name)
 
 
 @pytest.mark.parametrize(
@@ -183,15 +183,15 @@ def test_a_path_that_no_system_has(name):
     [
         ("@hookimpl\ndef harness_register_method(register): ...", ["harness_register_method'", "did you mean"]),
         ("@hookimpl\ndef harness_step(events): ...", ["harness_step", "'events'", "did you mean 'event'"]),
-        ("@hookimpl\ndef harness_step(event): yield", ["harness_step", "wrappers"]),
+        ("@hookimpl\ndef harness_step(event): yield", ["harness_step", "hook wrappers"]),
         ("", ["no hook is implemented", "@hookimpl"]),
-        ("def harness_register_methods(register): ...", ["harness_register_methods is not marked"]),
+        ("def harness_register_methods(register): ...", ["mark harness_register_methods with @hookimpl"]),
         ("@hookimpl\ndef harness_register_methods(register): 1 / 0", ["harness_register_methods", "ZeroDivision"]),
         ("@hookimpl\ndef harness_register_methods(register): register(dict)", ["class dict", "harness.Method"]),
         ("@hookimpl\ndef harness_register_methods(register): register('x')", ["str 'x'", "harness.Method"]),
         ("@hookimpl\ndef harness_register_tasks(register): register({})", ["dict '{}'", "Task"]),
-        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "so are average, gap_closed, iqm"]),
-        ("@hookimpl\ndef harness_register_metrics(register): register('f', 3)", ["'f'", "cannot be called"]),
+        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "also reserved: average, gap_closed, iqm"]),
+        ("@hookimpl\ndef harness_register_metrics(register): register('f', 3)", ["'f'", "is not callable"]),
         ("@hookimpl\ndef harness_register_metrics(register): register('a/b', int)", ["'a/b'", "letters"]),
         ("class Bare(Mine): name = 'a b'\n" + REGISTER.replace("Mine", "Bare"), ["Bare", "'a b'", "letters"]),
         ("del Mine.name" + REGISTER, ["Mine", "no `name`"]),
@@ -200,14 +200,14 @@ def test_a_path_that_no_system_has(name):
         ("class C(MethodConfig): t: int\nMine.Config = C" + REGISTER, ["default", "Config()", " t"]),
         ("class C(MethodConfig): grid: int = 1\nMine.Config = C" + REGISTER, ["'grid'", "reserve"]),
         ("class C(MethodConfig): t: int = 1\nMine.Config = C" + REGISTER, ["Mine", "no description of 't'", "Field("]),
-        ("Mine.min_teachers = 2" + REGISTER, ["min_teachers is 2", "max_teachers 1"]),
+        ("Mine.min_teachers = 2" + REGISTER, ["min_teachers 2", "max_teachers 1"]),
         ("def broken(:", ["SyntaxError"]),
         ("import no_such_module", ["ModuleNotFoundError", "no_such_module"]),
         ("raise SystemExit(3)", ["SystemExit"]),
-        (REGISTER.replace("register(Mine)", "register(Mine); register(Mine)"), ["'mine'", "registered twice"]),
+        (REGISTER.replace("register(Mine)", "register(Mine); register(Mine)"), ["duplicate method 'mine'"]),
     ],
 )
-def test_each_fault_of_a_named_plugin_is_an_error_that_names_the_file(write, source, words):
+def test_invalid_plugins_are_reported_with_their_file(write, source, words):
     path = write(METHOD + source)
     message = problem(path)
     assert str(path) in message
@@ -222,13 +222,13 @@ def test_import_error_names_the_line(write):
     assert f"{path}:3: " in problem(path)
 
 
-def test_missing_path_names_its_neighbour(write, tmp_path):
+def test_missing_path_suggests_a_similar_name(write, tmp_path):
     write("", "distil.py")
     assert "did you mean 'distil.py'?" in problem(tmp_path / "distill.py")
 
 
-def test_neither_python_nor_plugins(write, tmp_path):
-    assert "a plugin is a .py file" in problem(write("", "plugin.txt"))
+def test_paths_without_plugins(write, tmp_path):
+    assert "expected a .py file" in problem(write("", "plugin.txt"))
     (tmp_path / "empty").mkdir()
     assert "no plugin in this folder" in problem(tmp_path / "empty")
 
@@ -239,7 +239,7 @@ def test_all_plugins_are_checked_at_once(write):
     assert "no_such_b" in message
 
 
-def test_two_methods_of_one_name_name_both_origins(write):
+def test_duplicate_method_names_report_both_origins(write):
     first, second = write(METHOD + REGISTER, "first.py"), write(METHOD + REGISTER, "second.py")
     message = problem(first, second)
     assert "method 'mine'" in message
@@ -247,21 +247,21 @@ def test_two_methods_of_one_name_name_both_origins(write):
     assert str(second) in message
 
 
-def test_a_name_taken_by_an_installed_plugin(write):
+def test_duplicate_of_an_installed_method(write):
     path = write((METHOD + REGISTER).replace('"mine"', '"finetune"'))
     message = problem(path)
     assert "harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)" in message
     assert str(path) in message
 
 
-def test_broken_installed_plugin_is_listed_and_harms_nobody(install):
+def test_broken_installed_plugin_does_not_affect_others(install):
     install("import no_such_module")
     host = Host.create()
     assert "no_such_module" in host.broken["third"]
     assert "finetune" in host.methods
 
 
-def test_plugin_with_one_fault_is_left_out_whole(install):
+def test_plugin_with_one_problem_is_not_registered_at_all(install):
     install(METHOD + REGISTER + "\n@hookimpl\ndef harness_register_tasks(register): register(1)\n")
     host = Host.create()
     assert "third" in host.broken
@@ -279,7 +279,7 @@ class Observer:
             raise ValueError("observer is broken")
 
 
-def test_exception_in_an_observer_is_logged_once_and_reaches_nobody(caplog):
+def test_observer_exceptions_are_logged_once_and_not_raised(caplog):
     host = Host.create()
     first, bad, last = Observer(False), Observer(True), Observer(False)
     for observer in (first, bad, last):
@@ -292,7 +292,7 @@ def test_exception_in_an_observer_is_logged_once_and_reaches_nobody(caplog):
     assert "observer is broken" in record.getMessage()
 
 
-def test_observer_with_a_misspelt_hook():
+def test_observer_with_a_misspelled_hook():
     class Wrong:
         @hookimpl
         def harness_steps(self, event): ...

@@ -15,7 +15,7 @@ from harness.config.schema import StudentSpec
 from harness.models import students
 from harness.models.initialization import seeded
 from harness.plugin_host.host import Host
-from harness.resolution.method_rows import begins_on_text
+from harness.resolution.method_rows import has_text_stage
 from harness.testing import loss_terms, tiny_model
 from tests.reference import formulas, reading
 from tests.reference.settings import CLASSES, KINDS, ON_TEXT, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
@@ -64,7 +64,7 @@ def stages_of(name):
         teachers=[shape][: cls.max_teachers],
         seed=1,
     )
-    general = made.general() if begins_on_text(cls) else None
+    general = made.general() if has_text_stage(cls) else None
     return [stage.name for stage in (*made.stages(), *([general.stage] if general else []))]
 
 

@@ -187,9 +187,9 @@ def test_damaged_old_board_is_replaced(folder, text):
 @pytest.mark.parametrize(
     ("name", "reporter", "words"),
     [
-        ('"md"', "str", "format 'md' is registered twice: by entry point 'formats' of kd-harness and by .*bad.py"),
-        ('"a/b"', "str", "its name is the ending of a file; lower-case letters and digits"),
-        ('"txt"', "3", "int '3' cannot be called; register a function of harness.api.report.Content"),
+        ('"md"', "str", "duplicate format 'md': registered by entry point 'formats' of kd-harness and by .*bad.py"),
+        ('"a/b"', "str", "the name is a file extension; allowed: lower-case letters and digits"),
+        ('"txt"', "3", "int '3' is not callable; register a function of harness.api.report.Content"),
     ],
 )
 def test_invalid_format_is_refused(tmp_path, name, reporter, words):

@@ -73,16 +73,20 @@ def page(tmp_path) -> published_figures.Published:
         ("title: A page\n", "", ["key 'title' is missing"]),
         ("qqp: 70.0", "qqp: seventy", ["page.yaml:13", "scores.qqp", "a number", "'seventy'"]),
         ("qqp: 70.0", "qqp: 700", ["page.yaml:13", "less than or equal to 100", "700"]),
-        ("qqp: 70.0", "cola: 70.0", ["Old-6: no metric is named for cola", "`metrics`"]),
-        ("mnli: [80.5, 81]", "mnli: 80.5", ["mnli has 1 numbers for 2 metrics, accuracy_m, accuracy_mm"]),
+        ("qqp: 70.0", "cola: 70.0", ["Old-6: the metric of cola is missing", "`metrics`"]),
+        ("mnli: [80.5, 81]", "mnli: 80.5", ["mnli has 1 scores for 2 metrics, accuracy_m, accuracy_mm"]),
         ("{layers: 12, hidden: 768}", "{layers: 12}", ["page.yaml:21", "key 'hidden' is missing"]),
-        ("        checkpoints: [bert-base-uncased]\n", "", ["BERT-base: a student has `method`", "found neither"]),
-        ("method: old\n        options: {version: 2}", "method: old", ["Old-6 and Old-6 again", "both have qqp"]),
+        ("        checkpoints: [bert-base-uncased]\n", "", ["BERT-base: give `method` (a student)", "found neither"]),
+        (
+            "method: old\n        options: {version: 2}",
+            "method: old",
+            ["duplicate score: Old-6 and Old-6 again", "both have qqp"],
+        ),
         ("model: BERT-base", 'model: "BERT | base"', ["page.yaml:19", "model"]),
         ("qqp: f1", "qqp: the F1 score", ["metrics.qqp", "'the F1 score'"]),
-        (GOOD, "- title", ["a source of figures is a map of keys, found a list"]),
+        (GOOD, "- title", ["a file of published figures: expected a mapping, found a list"]),
         (GOOD, "title: A\nurl: B\n", ["`tables` or `claims`, found neither"]),
-        (GOOD, "title: [", ["page.yaml", "is not YAML"]),
+        (GOOD, "title: [", ["page.yaml", "invalid YAML"]),
     ],
 )
 def test_invalid_file_is_reported_with_its_position(complaint, old, new, words):
@@ -292,7 +296,7 @@ def plugin(tmp_path) -> Path:
 
 
 def test_missing_or_badly_named_file_names_its_plugin(tmp_path):
-    for file, words in (("none.yaml", "none.yaml: there is no such file"), ("a b.yaml", "a b.yaml: the file's name")):
+    for file, words in (("none.yaml", "none.yaml: file not found"), ("a b.yaml", "a b.yaml: invalid file name")):
         (tmp_path / "figures.py").write_text(PLUGIN.format(file=file))
         with pytest.raises(UserError, match=words) as caught:
             Host.at([tmp_path / "figures.py"])

@@ -1,4 +1,4 @@
-"""docs/suites.md speaks of every key, with its default, and its examples are right."""
+"""docs/suites.md documents every key with its default, and its examples are valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from harness.config import schema
-from harness.config.paths import shipped
+from harness.config.paths import shipped_suites
 from harness.resolution import load
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
@@ -37,13 +37,13 @@ def rows(section: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_a_table_has_every_key_of_the_schema_and_no_other(section):
+def test_tables_list_exactly_the_keys_of_the_schema(section):
     keys = set(SECTIONS[section].model_fields) - UNWRITTEN.get(section, set())
     assert set(rows(section)) == keys | EXTRA.get(section, set())
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_defaults_are_those_of_the_schema(section):
+def test_documented_defaults_match_the_schema(section):
     for key, written in rows(section).items():
         field = SECTIONS[section].model_fields.get(key)
         if field is not None and field.default not in (PydanticUndefined, None) and written.startswith("`"):
@@ -55,41 +55,41 @@ def test_defaults_are_those_of_the_schema(section):
 @pytest.mark.parametrize(
     "model", [schema.Architecture, schema.Limit, schema.StageOverride], ids=["architecture", "limit", "stages"]
 )
-def test_keys_of_small_maps_are_named(model):
+def test_keys_of_nested_mappings_are_documented(model):
     assert [key for key in model.model_fields if f"`{key}`" not in DOCS] == []
 
 
 def test_every_shipped_suite_is_listed():
     listed = DOCS.split("\n## Shipped suites\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped())
+    assert set(re.findall(r"`([a-z0-9-]+)`", listed)) == set(shipped_suites())
 
 
-def test_the_first_example_is_a_suite(tmp_path):
+def test_first_example_is_a_valid_suite(tmp_path):
     example = DOCS.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "first.yaml").write_text(example)
     assert load(tmp_path / "first.yaml").suite.spec.name == "first"
 
 
-def test_the_example_of_a_selection_is_right(tmp_path):
+def test_selection_example_is_valid(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first + example)
-    assert load(tmp_path / "s.yaml").suite.spec.selects == schema.SelectionSpec(on="train")
+    assert load(tmp_path / "s.yaml").suite.spec.effective_selection == schema.SelectionSpec(on="train")
     other = example.split("# or: ")[1].strip()
     chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).suite.spec.selection
     assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")
 
 
-def test_the_example_of_teacher_seeds_is_right(tmp_path):
+def test_the_example_of_teacher_seeds_is_valid(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     example = DOCS.split("\n## Teachers\n")[1].split("```yaml\n")[1].split("```")[0]
     teachers = first.index("teachers:"), first.index("students:")
     (tmp_path / "s.yaml").write_text(first[: teachers[0]] + example + first[teachers[1] :])
-    spec = load(tmp_path / "s.yaml").spec
+    spec = load(tmp_path / "s.yaml").suite.spec
     assert spec.teachers["base"].seeds == spec.seeds == [1, 2, 3]
 
 
-def test_the_methods_of_the_example_are_right(tmp_path):
+def test_methods_example_is_valid(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     methods = DOCS.split("\n## Methods\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))

@@ -1,4 +1,4 @@
-"""Whatever stands in a suite, what is said of it is a message: nothing but `UserError` gets out."""
+"""Corrupted suite files raise `UserError` and no other exception."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.api.errors import UserError
 from harness.resolution import load, resolve
 
-WHOLE = yaml.safe_load("""
+VALID = yaml.safe_load("""
 name: whole
 tasks: [sst2, rte]
 sources: {glue: nyu-mll/glue}
@@ -38,11 +38,11 @@ device: cpu
 """)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if path:
         yield path
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield from places(value[key], (*path, key))
+        yield from paths(value[key], (*path, key))
 
 
 word = st.sampled_from(
@@ -55,20 +55,20 @@ junk = st.recursive(
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(where=st.sampled_from(list(places(WHOLE))), value=junk)
-def test_a_suite_with_anything_anywhere_is_good_or_refused_with_a_message(tmp_path, where, value):
-    spoilt = copy.deepcopy(WHOLE)
-    inner: Any = spoilt
-    for key in where[:-1]:
+@given(path=st.sampled_from(list(paths(VALID))), value=junk)
+def test_corrupted_suites_raise_nothing_but_user_errors(tmp_path, path, value):
+    corrupted = copy.deepcopy(VALID)
+    inner: Any = corrupted
+    for key in path[:-1]:
         inner = inner[key]
-    inner[where[-1]] = value
+    inner[path[-1]] = value
     file = tmp_path / "suite.yaml"
-    file.write_text(json.dumps(spoilt))
+    file.write_text(json.dumps(corrupted))
     with contextlib.suppress(UserError):
         resolve(load(file), online=False)
 
 
-def test_the_suite_to_spoil_is_good(tmp_path):
+def test_fuzzed_suite_is_valid_before_corruption(tmp_path):
     file = tmp_path / "suite.yaml"
-    file.write_text(json.dumps(WHOLE))
+    file.write_text(json.dumps(VALID))
     assert resolve(load(file), online=False).cells

@@ -1,4 +1,4 @@
-"""`harness validate` refuses what `plan` and `run` would refuse about models: one message, exit code 2."""
+"""`harness validate` reports the same model problems as `plan` and `run`: one message, exit code 2."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from tests.execution.test_text_students import pretrained
 
 @pytest.fixture
 def suite(small, monkeypatch):
-    """The small suite with a pretrained teacher in a folder, which reads 512 tokens."""
+    """The small suite with a pretrained teacher in a folder, with 512 positions."""
     monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
     pretrained(small.folder / "base")
     content = yaml.safe_load(small.path.read_text(encoding="utf-8"))
@@ -25,10 +25,10 @@ def suite(small, monkeypatch):
 
 
 @pytest.fixture
-def told(suite, monkeypatch, capsys):
-    """What a command prints to stderr where it ends with exit code 2; nothing for a valid suite."""
+def errors(suite, monkeypatch, capsys):
+    """Return a function that runs a command and returns its error messages; empty for a valid suite."""
 
-    def told(command, *overrides):
+    def errors(command, *overrides):
         settings = [word for override in overrides for word in ("--set", override)]
         monkeypatch.setattr(sys, "argv", ["harness", command, str(suite.path), *settings])
         code = 0
@@ -41,7 +41,7 @@ def told(suite, monkeypatch, capsys):
         assert "Traceback" not in err
         return " ".join(err.split())
 
-    return told
+    return errors
 
 
 def configure(folder, **fields):
@@ -55,7 +55,7 @@ def add_tokens(folder):
     tokenizer.save_pretrained(folder)
 
 
-SPOILED = {
+CORRUPTED = {
     "layers": (lambda folder: configure(folder, num_hidden_layers=1), "the weights have 2 layers"),
     "missing": (lambda folder: configure(folder, num_hidden_layers=3), "16 tensors of the encoder are missing"),
     "tokens": (add_tokens, "tokens, and the embedding has"),
@@ -67,19 +67,19 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])
-@pytest.mark.parametrize("case", SPOILED)
-def test_checkpoints_that_cannot_be_used(suite, told, case, command):
-    spoil, message = SPOILED[case]
-    spoil(suite.folder / "base")
-    found = told(command)
-    assert message in found
+@pytest.mark.parametrize("case", CORRUPTED)
+def test_unusable_checkpoints_are_reported(suite, errors, case, command):
+    corrupt, message = CORRUPTED[case]
+    corrupt(suite.folder / "base")
+    messages = errors(command)
+    assert message in messages
     for key in ("teachers.base.model", "students.own.init"):
-        assert key in found
-    assert str(suite.folder / "base") in found or "base: " in found
+        assert key in messages
+    assert str(suite.folder / "base") in messages or "base: " in messages
 
 
-def test_a_sound_checkpoint_is_valid(told):
-    assert told("validate") == ""
+def test_usable_checkpoint_is_valid(errors):
+    assert errors("validate") == ""
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_a_sound_checkpoint_is_valid(told):
         ),
     ],
 )
-def test_rows_longer_than_a_model_reads(suite, told, overrides, message):
+def test_max_length_beyond_the_positions_of_a_model(suite, errors, overrides, message):
     (suite.folder / "corpus.txt").write_text("sun lamp\n" * 20, encoding="utf-8")
-    assert message in told("validate", *overrides)
+    assert message in errors("validate", *overrides)
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_rows_longer_than_a_model_reads(suite, told, overrides, message):
         "methods=[{finetune: {stages: {finetuning: {epochs: 1e300}}}}]",
     ],
 )
-def test_huge_numbers_are_refused(told, override):
-    assert "less than or equal to" in told("validate", override)
+def test_huge_numbers_are_rejected(errors, override):
+    assert "less than or equal to" in errors("validate", override)

@@ -1,4 +1,4 @@
-"""The studies that are shipped: whole grids and ablations, which fit the models they name and cost what they say."""
+"""The shipped studies (grids and ablations): every cell can run, and headers state the number of runs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ HEADERS = {
 
 
 def commands(name):
-    """(arguments, number of runs) of each command that the suite's header names."""
+    """List (arguments, number of runs) of the commands in the header of the suite."""
     text = HEADERS[name].replace("\\\n#", " ")
-    found = re.findall(r"^#   harness run (.*?)(?:  +(\d+) runs|\n# +a rehearsal, (\d+) runs)", text, re.MULTILINE)
-    return [(shlex.split(arguments), int(whole or rehearsal)) for arguments, whole, rehearsal in found]
+    matches = re.findall(r"^#   harness run (.*?)(?:  +(\d+) runs|\n# +a rehearsal, (\d+) runs)", text, re.MULTILINE)
+    return [(shlex.split(arguments), int(full or rehearsal)) for arguments, full, rehearsal in matches]
 
 
 @pytest.fixture
 def resolved(tmp_path):
-    """Resolves a suite with configurations of the size of the models that it names, so that every cell is decided."""
+    """Return a function that resolves a suite, with hub models replaced by configurations of the same sizes."""
     large = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
     tiny = {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200, "num_attention_heads": 12}
     for name, sizes in {"base": {}, "large": large, "4x312": tiny}.items():
@@ -45,20 +45,20 @@ def resolved(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
-def test_every_cell_can_be_and_costs_what_the_header_says(name, resolved):
-    (whole, of_whole), (rehearsal, of_rehearsal) = commands(name)
-    assert (whole, rehearsal[0]) == ([name], name)
-    for arguments, runs in ((whole, of_whole), (rehearsal, of_rehearsal)):
+def test_every_cell_can_run_and_the_header_states_the_number_of_runs(name, resolved):
+    (full, full_runs), (rehearsal, rehearsal_runs) = commands(name)
+    assert (full, rehearsal[0]) == ([name], name)
+    for arguments, runs in ((full, full_runs), (rehearsal, rehearsal_runs)):
         settings = [value for flag, value in zip(arguments[1::2], arguments[2::2], strict=True) if flag == "--set"]
-        found = resolved(name, *settings)
-        assert [cell.reason for cell in found.cells if cell.reason] == []
-        assert len(found.cells) * len(found.suite.spec.seeds) == runs
-        limited = found.suite.spec.training.limit.model_dump(exclude_none=True)
+        resolved_suite = resolved(name, *settings)
+        assert [cell.reason for cell in resolved_suite.cells if cell.reason] == []
+        assert len(resolved_suite.cells) * len(resolved_suite.suite.spec.seeds) == runs
+        limited = resolved_suite.suite.spec.training.limit.model_dump(exclude_none=True)
         assert (arguments == rehearsal) == bool(limited) == (set(limited) == {"train", "validation"})
-        assert all(line.startswith("source ") for line in found.unchecked)
+        assert all(line.startswith("source ") for line in resolved_suite.unchecked)
 
 
-def test_the_study_crosses_loss_mapping_and_weights_and_begins_with_tinyberts_own(resolved):
+def test_tinybert_study_crosses_loss_mapping_and_weights(resolved):
     suite = resolved("tinybert-study").suite
     cells = [variant.config for variant in suite.variants if variant.method.name == "tinybert"]
     crossed = {(c.attention_loss, c.mapping, c.attention_weight, c.representation_weight) for c in cells}
@@ -67,33 +67,35 @@ def test_the_study_crosses_loss_mapping_and_weights_and_begins_with_tinyberts_ow
     assert cells[0] == type(cells[0])()
 
 
-def test_the_ablation_takes_each_loss_away_alone(resolved):
-    found = board_rows.rows(resolved("mlkd-ablation"))
-    full = found["mlkd_bert"]
+def test_mlkd_ablation_removes_one_loss_at_a_time(resolved):
+    rows = board_rows.rows(resolved("mlkd-ablation"), {})
+    full = rows["mlkd_bert"]
     assert full.plain
     off = [
         {name for name in row.options if row.options[name] != full.options[name]}
-        for label, row in found.items()
+        for label, row in rows.items()
         if row.method == "mlkd_bert" and label != "mlkd_bert"
     ]
     assert off == [{"emb"}, {"mha"}, {"ffn"}, {"ss"}, {"sc"}, {"kd"}, {"one_stage"}]
-    assert all(found[f"no-{name}"].options[name] is False for name in SIX)
+    assert all(rows[f"no-{name}"].options[name] is False for name in SIX)
 
 
-def test_the_ablation_takes_each_part_of_several_teachers_away_alone(resolved):
-    found = board_rows.rows(resolved("mt-bert-ablation"))
-    full = found["mt_bert"]
+def test_mt_bert_ablation_removes_one_part_at_a_time(resolved):
+    rows = board_rows.rows(resolved("mt-bert-ablation"), {})
+    full = rows["mt_bert"]
     assert full.plain
     assert full.teachers == ["base", "large"]
-    variants = [row for label, row in found.items() if row.method == "mt_bert" and label != "mt_bert"]
+    variants = [row for label, row in rows.items() if row.method == "mt_bert" and label != "mt_bert"]
     taken = [{key: value for key, value in row.settings.items() if value != full.settings[key]} for row in variants]
     assert taken == [{"cofinetune": False}, {"hidden_loss": False}, {"weighting": False}, {"teachers": ["base"]}]
 
 
-def test_students_of_heads_differ_in_heads_alone(resolved):
-    found = resolved("heads")
-    shapes = [shape for name, shape in board_rows.shapes(found).items() if name in found.suite.spec.students]
+def test_students_of_the_heads_suite_differ_in_heads_only(resolved):
+    resolved_suite = resolved("heads")
+    shapes = [
+        shape for name, shape in board_rows.shapes(resolved_suite).items() if name in resolved_suite.suite.spec.students
+    ]
     assert [shape.heads for shape in shapes] == [12, 6, 3, 2]
     assert len({shape.model_copy(update={"heads": 0}).model_dump_json() for shape in shapes}) == 1
-    assert 64 in found.suite.spec.latency.batch_sizes
-    assert {variant.method.name for variant in found.suite.variants} == {"finetune", "mlkd_bert", "minilm"}
+    assert 64 in resolved_suite.suite.spec.latency.batch_sizes
+    assert {variant.method.name for variant in resolved_suite.suite.variants} == {"finetune", "mlkd_bert", "minilm"}

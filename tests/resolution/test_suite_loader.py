@@ -1,4 +1,4 @@
-"""What a good suite comes to: variants, grids, places; and every suite that is shipped."""
+"""Loading and resolving valid suites: variants, grids, paths; and all shipped suites."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def messages(call):
 
 
 @pytest.mark.parametrize("entry", ["- logit_kd", "- logit_kd:", "- logit_kd: {}", "- {logit_kd: null}"])
-def test_an_entry_without_options_may_be_written_in_any_way(write, entry):
+def test_spellings_of_an_entry_without_options(write, entry):
     (variant,) = variants(write, entry)
     assert (variant.label, variant.teachers, variant.students) == ("logit_kd", ("big",), ("small", "tiny"))
     assert variant.config == variant.method.Config()
 
 
-def test_reserved_keys_stand_apart_from_options(write):
+def test_reserved_keys_are_separated_from_options(write):
     (variant,) = variants(
         write,
         "- logit_kd: {label: hot, temperature: 9, teachers: [other], students: [tiny], stages: {kd: {lr: 1.0e-3}}}",
@@ -85,40 +85,40 @@ def test_reserved_keys_stand_apart_from_options(write):
     assert variant.stages["kd"].lr == 1e-3
 
 
-def test_a_baseline_without_teacher_gets_none(write):
+def test_baseline_without_teachers(write):
     (variant,) = variants(write, "- finetune")
     assert variant.teachers == ()
 
 
-def test_a_grid_is_the_product_of_its_options_and_labels_say_what_varies(write):
-    found = variants(
+def test_grid_is_a_product_and_labels_list_varied_options(write):
+    rows = variants(
         write, "- tinybert: {label: tb, grid: {attention_loss: [mse, kl], mapping: [[1, 2], last], temperature: [2]}}"
     )
-    assert [variant.label for variant in found] == [
+    assert [variant.label for variant in rows] == [
         "tb-attention_loss=mse,mapping=1+2",
         "tb-attention_loss=mse,mapping=last",
         "tb-attention_loss=kl,mapping=1+2",
         "tb-attention_loss=kl,mapping=last",
     ]
-    assert all(re.match(LABEL, variant.label) for variant in found)
-    assert {variant.config.temperature for variant in found} == {2}
-    assert [variant.config.attention_loss for variant in found] == ["mse", "mse", "kl", "kl"]
+    assert all(re.match(LABEL, variant.label) for variant in rows)
+    assert {variant.config.temperature for variant in rows} == {2}
+    assert [variant.config.attention_loss for variant in rows] == ["mse", "mse", "kl", "kl"]
 
 
-def test_labels_of_a_grid_never_hold_a_separator(write):
-    (found,) = messages(lambda: variants(write, "- tinybert: {grid: {mapping: [../../x, last]}}"))
-    assert "mapping.0" in found
+def test_labels_of_a_grid_contain_no_path_separator(write):
+    (message,) = messages(lambda: variants(write, "- tinybert: {grid: {mapping: [../../x, last]}}"))
+    assert "mapping.0" in message
 
 
-def test_a_grid_beyond_reason_is_refused(write):
+def test_too_large_grids_are_rejected(write):
     values = list(range(1, 101))
-    (found,) = messages(
+    (message,) = messages(
         lambda: variants(write, f"- tinybert: {{grid: {{temperature: {values}, attention_weight: {values}}}}}")
     )
-    assert "10000 cells" in found
+    assert "10000 combinations" in message
 
 
-def test_cells_that_cannot_be_are_not_run_and_say_why(write):
+def test_impossible_cells_have_a_reason(write):
     loaded = load(write(HEAD + "- finetune\n- tinybert: {mapping: [1, 3]}"))
     resolved = resolve(loaded, online=False)
     assert [(c.task.name, c.student, bool(c.reason)) for c in resolved.cells if c.variant.label == "tinybert"] == [
@@ -132,11 +132,11 @@ def test_cells_that_cannot_be_are_not_run_and_say_why(write):
     assert not [line for line in resolved.unchecked if "source" not in line]
 
 
-def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
+def test_method_that_fits_no_student_is_an_error_with_all_reasons(write):
     text = HEAD + "- tinybert: {mapping: [1, 2, 3]}\n- finetune"
-    (found,) = messages(lambda: resolve(load(write(text)), online=False))
-    assert "suite.yaml:10" in found
-    assert all(word in found for word in ["fits no student", "small: mapping [1, 2, 3]", "tiny: mapping [1, 2, 3]"])
+    (message,) = messages(lambda: resolve(load(write(text)), online=False))
+    assert "suite.yaml:10" in message
+    assert all(word in message for word in ["fits no student", "small: mapping [1, 2, 3]", "tiny: mapping [1, 2, 3]"])
 
 
 @pytest.mark.parametrize(
@@ -144,22 +144,22 @@ def test_a_method_that_fits_no_student_is_an_error_with_every_reason(write):
     [
         ("deep", ["fits no student", "small: hidden[5]", "4 layers"]),
         ("zero", ["fits no student", "hidden[0]"]),
-        ("twins", ["stages with names of their own", "a, a"]),
-        ("lonely", ["asks 1 teachers", "it has 2"]),
+        ("twins", ["duplicate stage names", "a, a"]),
+        ("lonely", ["needs outputs of 1 teachers", "there are 2"]),
         ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "integer above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
         ("refuse", ["plugin: odd does not like this suite"]),
     ],
 )
-def test_what_a_plugin_does_wrong_is_told_before_any_training(write, mode, words):
+def test_faults_of_plugins_are_reported(write, mode, words):
     write(f"MODE = {mode!r}\n{PLUGIN}", "odd.py")
     students = "" if mode == "raise" else "{students: [small]}"
     text = HEAD + f"- finetune\n- odd: {students}\nplugins: [odd.py]\n"
-    found = messages(lambda: resolve(load(write(text)), online=False))
-    assert [word for word in words if not any(word in line for line in found)] == [], found
+    reported = messages(lambda: resolve(load(write(text)), online=False))
+    assert [word for word in words if not any(word in line for line in reported)] == [], reported
 
 
-def test_plugins_of_a_suite_are_relative_to_it_and_their_methods_take_all_teachers(write, tmp_path, monkeypatch):
+def test_plugin_paths_are_relative_to_the_suite(write, tmp_path, monkeypatch):
     write("MODE = ''\n" + PLUGIN, "lib/odd.py")
     file = write(HEAD + "- odd: {students: [small]}\nplugins: [odd.py]\n", "lib/suite.yaml")
     monkeypatch.chdir("/")
@@ -175,7 +175,7 @@ def test_plugins_of_the_command_line(write):
     assert suite.variants[0].method.name == "odd"
 
 
-def test_folders_are_taken_from_the_working_folder_first_and_then_from_the_suites(write, tmp_path, monkeypatch):
+def test_folders_are_searched_in_the_working_folder_then_next_to_the_suite(write, tmp_path, monkeypatch):
     (tmp_path / "here" / "data").mkdir(parents=True)
     (tmp_path / "suites" / "data").mkdir(parents=True)
     (tmp_path / "suites" / "only").mkdir()
@@ -187,15 +187,15 @@ def test_folders_are_taken_from_the_working_folder_first_and_then_from_the_suite
     assert suite.models == {"tiny": str(tmp_path / "suites" / "only")}
 
 
-def test_a_folder_that_is_no_model_is_an_error(write, tmp_path):
+def test_folder_without_a_model_is_an_error(write, tmp_path):
     (tmp_path / "empty").mkdir()
     text = HEAD.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./empty}") + "- finetune\n"
-    (found,) = messages(lambda: resolve(load(write(text)), online=False))
-    assert "suite.yaml:8" in found
-    assert "config.json" in found
+    (message,) = messages(lambda: resolve(load(write(text)), online=False))
+    assert "suite.yaml:8" in message
+    assert "config.json" in message
 
 
-def test_a_student_has_the_numbers_of_the_model_it_starts_from(write, tmp_path):
+def test_student_has_the_sizes_of_its_init_model(write, tmp_path):
     from transformers import BertConfig
 
     numbers = {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}
@@ -203,11 +203,13 @@ def test_a_student_has_the_numbers_of_the_model_it_starts_from(write, tmp_path):
     text = HEAD.replace("tiny: {layers: 1}", "tiny: {layers: 1, init: ./own}") + "- finetune\n"
     shape = resolve(load(write(text)), online=False).shapes["tiny"]
     assert (shape.name, shape.layers, shape.hidden, shape.heads, shape.ffn) == ("tiny", 1, 24, 3, 48)
-    (found,) = messages(lambda: resolve(load(write(text.replace("layers: 1, init", "layers: 2, init"))), online=False))
-    assert "students.tiny.init" in found
+    (message,) = messages(
+        lambda: resolve(load(write(text.replace("layers: 1, init", "layers: 2, init"))), online=False)
+    )
+    assert "students.tiny.init" in message
 
 
-def test_a_teacher_that_shows_nothing_of_its_inside_is_told_before_any_training(write, tmp_path):
+def test_teacher_without_internal_outputs_is_reported(write, tmp_path):
     from transformers import DebertaV2Config
 
     numbers = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
@@ -216,26 +218,28 @@ def test_a_teacher_that_shows_nothing_of_its_inside_is_told_before_any_training(
     text = text.replace("init: uniform", "init: random")
     resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)
     assert all(cell.reason is None for cell in resolved.cells)
-    (found,) = messages(lambda: resolve(load(write(text + "- tinybert\n")), online=False))
-    assert "tinybert fits no student" in found
-    assert "cannot be taken from big, which ignores transformers' attention interface" in found
-    (found, *_) = messages(
+    (message,) = messages(lambda: resolve(load(write(text + "- tinybert\n")), online=False))
+    assert "tinybert fits no student" in message
+    assert "cannot be taken from big, which ignores transformers' attention interface" in message
+    (message, *_) = messages(
         lambda: resolve(load(write(text.replace("init: random", "init: first") + "- finetune\n")), online=False)
     )
-    assert "layers of big cannot be copied" in found
+    assert "layers of big cannot be copied" in message
 
 
-def test_what_only_the_hub_could_tell_is_said(write):
+def test_unchecked_hub_models_are_listed(write):
     text = HEAD.replace("big: {architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "big: {model: nobody/none}")
     resolved = resolve(load(write(text + "- tinybert")), online=False)
     assert all(cell.reason is None for cell in resolved.cells)
-    said = "\n".join(resolved.unchecked)
-    assert all(word in said for word in ["teacher big", "nobody/none", "student small", "source glue", "nyu-mll/glue"])
+    unchecked = "\n".join(resolved.unchecked)
+    assert all(
+        word in unchecked for word in ["teacher big", "nobody/none", "student small", "source glue", "nyu-mll/glue"]
+    )
     assert "big" not in resolved.shapes
 
 
 @pytest.mark.parametrize("name", ["glue", "glue.yaml", "suites/glue.yaml"])
-def test_a_shipped_suite_goes_by_its_name(name, tmp_path, monkeypatch):
+def test_shipped_suites_are_found_by_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load(name).suite.spec.name == "glue"
 
@@ -250,10 +254,10 @@ def test_a_shipped_suite_goes_by_its_name(name, tmp_path, monkeypatch):
         (".", ["is a folder"]),
     ],
 )
-def test_a_suite_that_is_not_there(name, words, tmp_path, monkeypatch):
+def test_missing_suite_files(name, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (found,) = messages(lambda: load(name))
-    assert [word for word in words if word not in found] == [], found
+    (message,) = messages(lambda: load(name))
+    assert [word for word in words if word not in message] == [], message
 
 
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.name)
@@ -262,17 +266,17 @@ def test_every_shipped_suite_validates(file, tmp_path, monkeypatch):
     resolved = resolve(load(file), online=False)
     assert any(cell.reason is None for cell in resolved.cells)
     on_hub = [place for place in [*resolved.suite.models.values(), *resolved.suite.sources.values()] if place[0] != "/"]
-    said = "\n".join(resolved.unchecked)
-    assert [place for place in on_hub if place not in said] == []
+    unchecked = "\n".join(resolved.unchecked)
+    assert [place for place in on_hub if place not in unchecked] == []
 
 
-def test_the_tuning_that_the_main_suite_offers_is_right():
+def test_tuning_example_of_the_glue_suite_is_valid():
     (glue,) = [file for file in SUITES if file.name == "glue.yaml"]
     (offered,) = re.findall(r"^# +tuning: (.*)$", glue.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert load(glue).suite.spec.tuning is None
     spec = load(glue, overrides=[f"tuning={offered}"]).suite.spec
     assert spec.tuning.trials == 10
-    assert (spec.selects.on, spec.selects.epoch) == ("train", "last")
+    assert (spec.effective_selection.on, spec.effective_selection.epoch) == ("train", "last")
 
 
 def test_there_are_shipped_suites():
@@ -286,7 +290,7 @@ def test_there_are_shipped_suites():
         ("squad", ["squad", "squad_v2"]),
     ],
 )
-def test_every_method_is_in_the_main_suites_and_fits_the_models_that_they_name(suite, tasks, tmp_path):
+def test_main_suites_have_every_method_and_their_models_fit(suite, tasks, tmp_path):
     from transformers import BertConfig
 
     save_without_values(BertConfig(), tmp_path / "bert-base")

@@ -1,4 +1,4 @@
-"""What a method says of its preparation, its stage on text above all, is asked and checked before any training."""
+"""Text stages and preparation of methods are checked before any training."""
 
 import pytest
 
@@ -44,12 +44,12 @@ general: {data: some/text, steps: 9}
 
 
 @pytest.fixture
-def told(write, complaints):
-    def told(mode, text=SUITE):
+def problems(write, suite_problems):
+    def problems(mode, text=SUITE):
         write(f"MODE = {mode!r}\n{PLUGIN}", "texty.py")
-        return complaints(text)
+        return suite_problems(text)
 
-    return told
+    return problems
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def told(write, complaints):
     [
         ("raise", ["'texty' failed", "RuntimeError: words ran out"]),
         ("group", ["'texty' failed", "ZeroDivisionError"]),
-        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "`general: false` goes on"]),
-        ("pooled", ["pooled is asked for, but small predicts tokens", "`general: false` goes on"]),
-        ("two", ["stage 'text' asks 2 teachers", "it has 1", "`general: false` goes on"]),
+        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "set `general: false`"]),
+        ("pooled", ["pooled is asked for, but small predicts tokens", "set `general: false`"]),
+        ("two", ["stage 'text' needs outputs of 2 teachers", "there are 1", "set `general: false`"]),
         ("between", ["hidden[4] is asked for, but assistant of small has 3 layers"]),
-        ("twin", ["stages with names of their own", "a, a"]),
+        ("twin", ["duplicate stage names", "a, a"]),
     ],
 )
-def test_what_cannot_be_is_told(told, mode, words):
-    (found,) = told(mode)
-    assert [word for word in ["suite.yaml:8", *words] if word not in found] == [], found
+def test_invalid_text_stages_are_reported(problems, mode, words):
+    (message,) = problems(mode)
+    assert [word for word in ["suite.yaml:8", *words] if word not in message] == [], message
 
 
-def test_a_good_one_has_no_problem(told):
-    assert told("") == []
+def test_valid_text_stage_has_no_problems(problems):
+    assert problems("") == []
 
 
 @pytest.mark.parametrize("mode", ["raise", "deep", "two", "twin"])
-def test_a_stage_that_nobody_begins_with_is_not_asked_about(told, mode):
-    assert told(mode, SUITE.replace("- texty", "- texty: {general: false}")) == []
-    assert told(mode, SUITE.replace("general: {data: some/text, steps: 9}\n", "")) == []
+def test_unused_text_stages_are_not_checked(problems, mode):
+    assert problems(mode, SUITE.replace("- texty", "- texty: {general: false}")) == []
+    assert problems(mode, SUITE.replace("general: {data: some/text, steps: 9}\n", "")) == []

@@ -1,4 +1,4 @@
-"""Options that decide nothing where they are set: no row of the board may tell of a difference that there is not."""
+"""Options that have no effect in a suite are errors."""
 
 import pytest
 
@@ -27,15 +27,15 @@ methods:
         (
             suite("minilm: {assistant: true, general: false}", rest=TEXT),
             "minilm.assistant",
-            ["`general: false` leaves out", "take out one"],
+            ["`general: false` skips", "remove one"],
         ),
-        (suite("tinybert: {augment: {model: a/b}}", "squad"), "tinybert.augment", ["no use for it on squad: take it"]),
+        (suite("tinybert: {augment: {model: a/b}}", "squad"), "tinybert.augment", ["does not use it on squad; remove"]),
     ],
 )
-def test_an_option_that_changes_nothing_is_told_with_its_key(complaints, text, key, words):
-    (found,) = complaints(text)
-    words = [*words, "suite.yaml:9: ", f"methods.{key}: changes nothing"]
-    assert [word for word in words if word not in found] == [], found
+def test_unused_options_are_reported_with_their_key(suite_problems, text, key, words):
+    (message,) = suite_problems(text)
+    words = [*words, "suite.yaml:9: ", f"methods.{key}: has no effect"]
+    assert [word for word in words if word not in message] == [], message
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_an_option_that_changes_nothing_is_told_with_its_key(complaints, text, k
         suite("tinybert: {augment: false}", "squad"),
     ],
 )
-def test_one_that_decides_something_somewhere_is_right(complaints, text):
-    assert complaints(text) == []
+def test_options_with_an_effect_are_valid(suite_problems, text):
+    assert suite_problems(text) == []
 
 
-def test_where_a_model_is_not_known_nobody_can_tell(complaints):
+def test_nothing_is_reported_if_a_model_is_unknown(suite_problems):
     text = suite("minilm: {assistant: true}").replace(
         "architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}", "model: nobody/none"
     )
-    assert complaints(text) == []
+    assert suite_problems(text) == []

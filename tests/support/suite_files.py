@@ -1,4 +1,4 @@
-"""A good suite to spoil, and a way to see what is said of it."""
+"""Fixtures to write suite files and collect their problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ methods: [finetune, logit_kd]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a suite file; its folder is the test's own."""
+    """Return a function that writes a file in the test's temporary folder."""
 
     def write(text: str = GOOD, name: str = "suite.yaml") -> Path:
         file = tmp_path / name
@@ -35,10 +35,10 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def complaints(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """What is said of a suite text, a line a problem; none for a good one. File names are without their folder."""
+def suite_problems(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return a function that lists the problems of a suite text, with file names relative to its folder."""
 
-    def complaints(text: str = GOOD, *overrides: str) -> list[str]:
+    def suite_problems(text: str = GOOD, *overrides: str) -> list[str]:
         file = write(text)
         monkeypatch.chdir(file.parent)
         try:
@@ -47,4 +47,4 @@ def complaints(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> C
             return [str(problem) for problem in error.problems]
         return []
 
-    return complaints
+    return suite_problems

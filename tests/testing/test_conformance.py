@@ -4,7 +4,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.plugin_host.host import Host
-from harness.resolution.method_rows import begins_on_text
+from harness.resolution.method_rows import has_text_stage
 from harness.testing import check_method, conformance
 from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, resolve_methods
 
@@ -32,7 +32,7 @@ def test_a_method_passes_every_check(method, config, capsys):
     conformance = check_method(method, config=config)
     assert conformance.ok, str(conformance)
     checked = {result.task for result in conformance.results if result.check != ALL_CHECKS}
-    assert checked == TASKS | ({"text"} if begins_on_text(METHODS[method]) else set())
+    assert checked == TASKS | ({"text"} if has_text_stage(METHODS[method]) else set())
     not_applicable = {(result.check, result.task) for result in conformance.results if result.status == "n/a"}
     without_teacher = TASKS if method in LABELS_ONLY and not config else set()
     assert not_applicable - {(ALL_CHECKS, "text")} == {("zero at identity", task) for task in without_teacher}
@@ -85,8 +85,8 @@ def test_a_path_is_checked_even_if_a_method_of_the_same_name_is_installed(folder
     [
         ("tinybrt", "there is no method, file or entry point 'tinybrt'; did you mean 'tinybert'?"),
         ("metrics", "plugin 'metrics' registers no method"),
-        ("three.py", "no such plugin"),
-        ("some/where", "no such plugin"),
+        ("three.py", "plugin not found"),
+        ("some/where", "plugin not found"),
     ],
 )
 def test_an_unknown_plugin_is_an_error(folder, plugin, words):
@@ -95,7 +95,7 @@ def test_an_unknown_plugin_is_an_error(folder, plugin, words):
 
 
 def test_a_class_that_is_not_a_method_is_an_error():
-    with pytest.raises(UserError, match=r"not a subclass of harness\.Method"):
+    with pytest.raises(UserError, match=r"must be a subclass of harness\.Method"):
         check_method(dict)
 
 

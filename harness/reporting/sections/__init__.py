@@ -17,7 +17,7 @@ FOLDER = "sections"
 
 def collect(host: Host, results: Summary) -> tuple[Section, ...]:
     """Return the plugins' sections on the results, in plugin order. A plugin that fails is logged and skipped."""
-    return tuple(host.ask("harness_report_sections", results, _validated))
+    return tuple(host.collect_results("harness_report_sections", results, _validated))
 
 
 def _validated(answer: Any) -> list[Section]:

@@ -187,7 +187,7 @@ class Workload:
         for run in cohort.train(stop=lambda: False, checkpoint=_keep_nothing):
             if run.error:
                 raise RuntimeError(f"{run.id.key}: {run.error}")
-        if cohort.apart:
+        if cohort.deferred:
             raise RuntimeError("memory does not suffice for the cohort: take fewer runs, or a smaller batch")
         return [run.history for run in runs]
 

@@ -56,7 +56,7 @@ class StudentCohorts:
         while parts:
             jobs, started = parts.pop(0), provenance.now()
             try:
-                with micro_batching.told():
+                with micro_batching.convert_memory_errors():
                     cohort, reading = self._cohort(jobs)
             except micro_batching.InsufficientMemory as error:
                 parts[:0] = _halves(jobs, str(error))
@@ -76,7 +76,7 @@ class StudentCohorts:
             run.release()
         if self.stop() and not all(run.ended for run in cohort.runs):
             raise Interrupted
-        return [by_key[run.id.key] for run in cohort.apart]
+        return [by_key[run.id.key] for run in cohort.deferred]
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
         """The runs, and who teaches them; and what the students read."""
@@ -104,7 +104,7 @@ class StudentCohorts:
             token_budget=job.training.token_budget,
             batching=job.training.batching,
             data_seed=job.data_seed,
-            others={other.reader: other for other in others},
+            others={other.tokenizer_id: other for other in others},
         )
         return stream, students, others
 
@@ -140,7 +140,7 @@ class StudentCohorts:
         waiting = [run for run in runs if not run.ended]
         source, filled = teacher_cache.open_shelf(
             teacher_cache.shelf(job, reading, self.plan.spec, self.device),
-            teacher_cache.asked(job, [*self.missing, *jobs], reading.reader),
+            teacher_cache.asked(job, [*self.missing, *jobs], reading.tokenizer_id),
             name,
             lambda: _load(job, reading, self.device),
             spec=self.plan.spec,
@@ -151,9 +151,9 @@ class StudentCohorts:
         if filled.forwards:
             readers = [run for run in waiting if name in run.teachers]
             for run in readers:
-                run.spent.charge_filling(filled.seconds, among=len(readers))
+                run.cost.charge_filling(filled.seconds, among=len(readers))
             for run in waiting:
-                run.spent.teacher_forwards += filled.forwards
+                run.cost.teacher_forwards += filled.forwards
                 self._checkpoint(run)  # or a kill before the first one would make the pass look free
         return source
 
@@ -177,4 +177,4 @@ def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:
 
 
 def _load(job: TeacherJob, reading: TokenizedTask, device: torch.device) -> Teacher:
-    return Teacher(job.name, teachers.load(job), reading.reader, device)
+    return Teacher(job.name, teachers.load(job), reading.tokenizer_id, device)

@@ -21,7 +21,7 @@ from harness.plugin_host.host import Host
 from harness.storage import atomic_writes, cache_dir
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
-from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Teacher
 
@@ -44,7 +44,7 @@ def shelf(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.d
 
 def asked(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
     """What those of `runs` that read kept tensors need of the teacher, which reads their rows as `reader`."""
-    return kept_for(
+    return stored_for(
         name
         for run in runs
         for index, teacher in enumerate(run.teachers)
@@ -86,7 +86,7 @@ def open_shelf(
             try:
                 with preparing(host, what, "batches", len(shelf.layout.batches)) as tell:
                     filled = fill.fill(
-                        shelf, missing, teacher, training=spec.training, device=device, stop=stop, tell=tell
+                        shelf, missing, teacher, training=spec.training, device=device, stop=stop, on_progress=tell
                     )
             except fill.Stopped:
                 raise Interrupted from None

@@ -81,7 +81,7 @@ def fine_tune(
     with locked(target, stop):  # another process may be at the same teacher
         if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
             read = data()
-            readings = {i: own for i, own in enumerate(read) if own.reader != read[0].reader}
+            readings = {i: own for i, own in enumerate(read) if own.tokenizer_id != read[0].tokenizer_id}
             trainee = start(job, trust_remote_code=trust_remote_code, readings=readings)
             _train(job, trainee, read[0], target, host, device, stop)
         return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
     models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
     members = joint_teachers.build(models, job.data.task, seed=derive(seed, "shared head"))
     own = shape(members[0].config, job.name)
-    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, readings=readings)
+    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, tokenizations=readings)
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 

@@ -116,7 +116,7 @@ class _Training:
             raise UserError(*failed)
         if stop() and not all(run.ended for run in runs):
             raise Interrupted
-        return [self.jobs[run.id.key] for run in cohort.apart]
+        return [self.jobs[run.id.key] for run in cohort.deferred]
 
     def _stream(self) -> TextBatchStream:
         first = self.first

@@ -35,11 +35,11 @@ def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
     train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved))
-    paid = first.spent.teacher_seconds, first.spent.teacher_seconds_whole
+    paid = first.cost.teacher_seconds, first.cost.teacher_seconds_whole
     again = here.run("minilm")
     assert run_checkpoints.restore(again, saved)
     train(here.cohort(again))
     assert again.ended
-    assert (again.spent.teacher_seconds, again.spent.teacher_seconds_whole) == paid
+    assert (again.cost.teacher_seconds, again.cost.teacher_seconds_whole) == paid
     assert paid[0] == paid[1] > 0
-    assert again.spent.student_seconds > first.spent.student_seconds
+    assert again.cost.student_seconds > first.cost.student_seconds

@@ -27,7 +27,7 @@ VOCABULARY, TOKENS = 2000, 128
 class OneBatch:
     """Full batches, as the estimate takes them."""
 
-    reader = "reader"
+    tokenizer_id = "reader"
 
     def __init__(self, size):
         made = tiny_batch("classification", batch=size, length=TOKENS, vocab=VOCABULARY)
@@ -35,7 +35,9 @@ class OneBatch:
 
     def at(self, position, device):
         cut = (slice(0, len(self.batch.ids)), TOKENS)
-        return StepBatch({self.reader: self.batch}, {self.reader: [cut]}, self.batch.inputs["input_ids"].numel())
+        return StepBatch(
+            {self.tokenizer_id: self.batch}, {self.tokenizer_id: [cut]}, self.batch.inputs["input_ids"].numel()
+        )
 
 
 def model(layers, hidden, attention_heads, ffn):

@@ -14,7 +14,7 @@ from harness import layers
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs import fill as filling
 from harness.teacher_outputs import output_store
-from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.cohort import Cohort, Teacher
 from tests.training.test_cohort import METHODS, assert_same, bits, train
 
@@ -53,9 +53,15 @@ class Counted(Teacher):
 
 
 def fill(here, shelf, needs, teacher=None, stop=lambda: False):
-    missing = shelf.missing(kept_for(needs))
+    missing = shelf.missing(stored_for(needs))
     return filling.fill(
-        shelf, missing, teacher or teacher_of(here), training=here.training, device=CPU, stop=stop, tell=[].append
+        shelf,
+        missing,
+        teacher or teacher_of(here),
+        training=here.training,
+        device=CPU,
+        stop=stop,
+        on_progress=[].append,
     )
 
 
@@ -81,7 +87,7 @@ def test_what_is_kept_is_what_a_forward_pass_gives(world, tmp_path, family, kind
     here = world(kind, teacher=family)
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, everything(kind))
-    reader = CachedTeacher("base", shelf, kept_for(everything(kind)))
+    reader = CachedTeacher("base", shelf, stored_for(everything(kind)))
     batch = here.data.batch(ROWS)
     read, fresh = (t.forward(batch, everything(kind), here.training) for t in (reader, teacher_of(here)))
     for need in everything(kind):
@@ -97,7 +103,7 @@ def test_only_what_is_asked_for_is_given(world, tmp_path):
     here = world()
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, ["scores[2]", "hidden[1]"])
-    read = CachedTeacher("base", shelf, kept_for(["scores[2]", "hidden[1]"])).forward(
+    read = CachedTeacher("base", shelf, stored_for(["scores[2]", "hidden[1]"])).forward(
         here.data.batch(ROWS), frozenset(["scores[2]"]), here.training
     )
     assert set(read.scores) == {2}
@@ -122,7 +128,7 @@ def test_padding_to_any_length_gives_the_same(world, tmp_path):
     here = world("qa")
     shelf = shelf_of(here, tmp_path)
     fill(here, shelf, everything("qa"))
-    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
+    reader = CachedTeacher("base", shelf, stored_for(everything("qa")))
     tight, wide = (collate(here.data.train, ROWS, 0, pad_to_multiple_of=n) for n in (1, 16))
     assert wide.inputs["input_ids"].shape > tight.inputs["input_ids"].shape
     for need in everything("qa"):
@@ -139,7 +145,7 @@ def test_in_bf16_it_takes_half_and_comes_back_as_the_forward_pass_gives_it(world
     assert {entry.kept for entry in shelf.manifest.tensors.values()} == {"bfloat16"}
     assert shelf.file("hidden[1]").stat().st_size == 2 * 32 * int(here.data.train.lengths.sum())
     batch = here.data.batch(ROWS)
-    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
+    reader = CachedTeacher("base", shelf, stored_for(everything("qa")))
     read, fresh = (t.forward(batch, everything("qa"), here.training) for t in (reader, teacher_of(here)))
     for need in everything("qa"):
         mine, expected = (at_real(tensors, batch, need, "qa") for tensors in (read, fresh))
@@ -190,7 +196,7 @@ def test_a_pass_that_does_not_end_counts_for_nothing_and_goes_on_where_it_was(wo
     first = Counted(here, fail_at=5 if how == "killed" else None)
     with pytest.raises((filling.Stopped, KeyboardInterrupt)):
         fill(here, broken, needs, first, stop=lambda: how == "stopped" and first.calls == 5)
-    assert broken.missing(kept_for(needs)) == kept_for(needs)
+    assert broken.missing(stored_for(needs)) == stored_for(needs)
     with pytest.raises(ValueError, match="does not hold"):
         CachedTeacher("base", broken, ["logits"])
     second = Counted(here)
@@ -302,14 +308,14 @@ def test_it_can_be_read_on_when_the_cache_is_deleted(world, tmp_path):
 
 def reading(here, shelf, *runs):
     """A cohort that fills what the runs need and then reads it; and the forward passes that it took."""
-    names = kept_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
+    names = stored_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
     teacher = Counted(here)
     if shelf.missing(names):
         fill(here, shelf, names, teacher)
     cohort = Cohort(here.stream(), {"base": CachedTeacher("base", shelf, names)}, runs, CPU)
     train(cohort)
     assert cohort.teacher_forwards == 0
-    assert all(run.error is None and run.spent.teacher_forwards == 0 for run in runs)
+    assert all(run.error is None and run.cost.teacher_forwards == 0 for run in runs)
     return teacher.calls
 
 
@@ -354,7 +360,7 @@ def test_kept_and_fresh_train_side_by_side_and_differ_in_the_last_bits_alone(wor
     fill(here, shelf, everything("classification"))
     one, other = here.run("tinybert"), here.run("tinybert", seed=1)
     other.teachers = ("base, kept",)
-    reader = CachedTeacher("base, kept", shelf, kept_for(everything("classification")))
+    reader = CachedTeacher("base, kept", shelf, stored_for(everything("classification")))
     cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": reader}, [one, other], CPU)
     train(cohort)
     assert cohort.forwards == {"base": one.steps, "base, kept": 0}
@@ -370,5 +376,5 @@ def test_a_full_disk_is_told_in_one_message(world, tmp_path, monkeypatch):
 
     here = world()
     monkeypatch.setattr(filling, "_sync", full)
-    with pytest.raises(UserError, match=r"no room is left .*teacher_cache\.max_gb"):
+    with pytest.raises(UserError, match=r"no space left .*teacher_cache\.max_gb"):
         fill(here, shelf_of(here, tmp_path), ["hidden[1]"])

@@ -77,7 +77,7 @@ def test_what_the_models_cannot_give_is_refused(needs, words):
         (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
         (
             lambda student, batch: {"loss": task_loss(student.logits, batch)},
-            "names a term 'loss', as the weighted total",
+            "names a term 'loss', which is reserved for the weighted total",
         ),
     ],
 )

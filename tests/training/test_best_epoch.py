@@ -165,15 +165,15 @@ def test_scoring_is_charged_to_evaluation(world, tmp_path):
     run = here.run("finetune", best=here.best())
     cohort = here.cohort(run)
     train(cohort, stop=lambda: run.position == EPOCH, checkpoint=lambda each: run_checkpoints.save(each, saved))
-    before = run.spent.evaluation_seconds
+    before = run.cost.evaluation_seconds
     assert before > 0
     again = here.run("finetune", best=here.best())
     run_checkpoints.restore(again, saved)
     train(here.cohort(again))
     cost = run_records.cost(again, cohort_size=1, evaluation_seconds=100.0)
-    assert cost.evaluation_seconds == 100.0 + again.spent.evaluation_seconds
-    assert again.spent.evaluation_seconds > before
-    assert cost.student_seconds + again.spent.evaluation_seconds < cost.wall_seconds
+    assert cost.evaluation_seconds == 100.0 + again.cost.evaluation_seconds
+    assert again.cost.evaluation_seconds > before
+    assert cost.student_seconds + again.cost.evaluation_seconds < cost.wall_seconds
 
 
 def test_who_cannot_be_scored_fails_alone(world):

@@ -156,7 +156,7 @@ def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):
     batches = 2 * here.stream().batches_per_epoch
     assert {run.position for run in runs} == {batches}
     assert cohort.forwards == {"base": batches}
-    assert {run.spent.teacher_forwards for run in runs} == {batches}
+    assert {run.cost.teacher_forwards for run in runs} == {batches}
 
 
 def test_no_teacher_runs_for_those_who_need_none(world):

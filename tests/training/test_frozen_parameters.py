@@ -32,9 +32,9 @@ def test_frozen_parameters_stay_in_their_stage_and_are_trained_after_it(world):
     words = run.student.bert.embeddings.word_embeddings.weight.detach().clone()
 
     class Watched(Cohort):
-        def _teach(self, position, *given):
+        def _teacher_outputs(self, position, *given):
             seen.append(positions(run).clone())
-            return super()._teach(position, *given)
+            return super()._teacher_outputs(position, *given)
 
     list(Watched(here.stream(), {}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
     assert run.error is None

@@ -41,9 +41,9 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
         for group in run.optimizer.param_groups:
             group["lr"] = 0.0
         data = cohort.stream.at(0, CPU)
-        cohort._step(run, data, cohort._teach(0, data, [run]))
+        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
         assert run.error is None
-        found.append((grads, dict(run.history[-1].terms), len(data.cuts["reader"])))
+        found.append((grads, dict(run.history[-1].terms), len(data.group_slices["reader"])))
     return found
 
 

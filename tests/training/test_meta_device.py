@@ -35,7 +35,7 @@ def stepped(here, run):
     data = here.stream().at(0, META)
     for number in range(len(run.stages)):
         run.stage_number, run.stage_step = number, 0
-        cohort._step(run, data, cohort._teach(0, data, [run]))
+        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
     return run
 
 

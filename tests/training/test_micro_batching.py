@@ -182,7 +182,7 @@ def test_a_run_that_cannot_be_split_goes_on_by_itself_and_fails_there(world, tmp
     assert train(cohort, checkpoint=lambda run: run_checkpoints.save(run, saved)) == [good]
     assert good.error is None
     assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(good).items())
-    assert cohort.apart == [bad]
+    assert cohort.deferred == [bad]
     assert bad.error is None
     assert {p.device.type for p in bad.student.parameters()} == {"meta"}
     alone = here.run(method)
@@ -231,7 +231,7 @@ def test_a_teacher_without_room_for_one_example_splits_the_cohort(world, monkeyp
     cohort = here.cohort(*runs)
     starve(cohort.teachers["base"], 0, monkeypatch)
     assert train(cohort) == [runs[0]]
-    assert cohort.apart == [runs[2], runs[1]]
+    assert cohort.deferred == [runs[2], runs[1]]
     assert "one example in teacher base" in runs[0].error
     assert "\n" not in runs[0].error
 
@@ -240,7 +240,7 @@ def test_tensors_in_parts_and_joined_are_the_same():
     batch = Batch.from_mapping(tiny_batch("qa", batch=5))
     tensors = ModelOutputs(_logits=torch.randn(5, 2, 12))
     tensors.scores[2] = torch.randn(5, 4, 12, 12)
-    parts = list(micro_batching.parts(5, 2))
+    parts = list(micro_batching.slices(5, 2))
     again = ModelOutputs.joined([tensors.part(rows) for rows in parts])
     assert torch.equal(again.logits, tensors.logits)
     assert torch.equal(again.scores[2], tensors.scores[2])
@@ -251,6 +251,8 @@ def test_tensors_in_parts_and_joined_are_the_same():
         assert token_mse(again.scores[2][rows, 0], tensors.scores[2][rows, 0], part.mask) == 0
 
 
-def test_other_errors_are_no_lack_of_memory():
-    with pytest.raises(RuntimeError, match="shapes"):
-        micro_batching.fitting(lambda size: (_ for _ in ()).throw(RuntimeError("shapes do not fit")), 8)
+def test_other_errors_propagate_from_a_retry():
+    retry = micro_batching.MemoryRetry(8)
+    assert next(iter(retry)) == 8
+    with pytest.raises(RuntimeError, match="shapes"), retry:
+        raise RuntimeError("shapes do not fit")

@@ -63,7 +63,7 @@ def test_no_step_waits_for_the_device(world, kind, monkeypatch):
         for run in cohort.runs:
             run.stage_number, run.stage_step = min(number, len(run.stages) - 1), 0
         with Looks() as looks:
-            teachers = cohort._teach(0, data, cohort.runs)
+            teachers = cohort._teacher_outputs(0, data, cohort.runs)
             for run in cohort.runs:
                 cohort._step(run, data, teachers)
         assert [run.error for run in cohort.runs if run.error] == []
@@ -147,7 +147,7 @@ def test_layers_that_nobody_asks_for_keep_nothing(world):
 def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
     here = world(epochs=1)
     cohort, alive, kept = here.cohort(here.run("tinybert"), here.run("minilm")), [], []
-    teach = Cohort._teach
+    teach = Cohort._teacher_outputs
 
     def watched(self, position, batches, due):
         gc.collect()
@@ -157,7 +157,7 @@ def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
         kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.every())
         return tensors
 
-    monkeypatch.setattr(Cohort, "_teach", watched)
+    monkeypatch.setattr(Cohort, "_teacher_outputs", watched)
     train(cohort)
     assert len(alive) > 4
     assert set(alive) == {0}
@@ -170,7 +170,7 @@ def test_batches_made_ahead_are_the_same_bits(world, kind, monkeypatch):
     before = [here.run(method, config=config) for method, config in chosen]
     train(here.cohort(*before))
     expected = [bits(run) for run in before]
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     runs = [here.run(method, config=config) for method, config in chosen]
     train(here.cohort(*runs))
     for run, theirs in zip(runs, expected, strict=True):
@@ -180,11 +180,11 @@ def test_batches_made_ahead_are_the_same_bits(world, kind, monkeypatch):
 
 
 def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     here = world()
     stream = here.stream()
-    real, made = stream.made, []
-    monkeypatch.setattr(stream, "made", lambda position: made.append(position) or real(position))
+    real, made = stream.build, []
+    monkeypatch.setattr(stream, "build", lambda position: made.append(position) or real(position))
     with prefetcher.Prefetcher(stream, CPU) as ahead:
         for position in (0, 1, 2, 2, 7, 8, 3):  # in order, the same again, and from a checkpoint further on
             found, expected = ahead.at(position), real(position)
@@ -195,13 +195,13 @@ def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
 
 
 def test_a_batch_that_cannot_be_made_is_told(world, monkeypatch):
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     stream = world().stream()
 
-    def made(position):
+    def build(position):
         raise ValueError("no such batch")
 
-    monkeypatch.setattr(stream, "made", made)
+    monkeypatch.setattr(stream, "build", build)
     with prefetcher.Prefetcher(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
         ahead.at(0)
 
@@ -218,7 +218,7 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     for _ in range(6):
         seen, begin = [], position
         while len(seen) < len(rows):
-            made = stream.made(position)
+            made = stream.build(position)
             batch = made.whole("reader")
             assert batch.inputs["input_ids"].numel() <= budget
             assert made.tokens == int(batch.lengths.sum())
@@ -229,7 +229,7 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     assert stream.batches_per_epoch == epochs[0]
     again = budgeted(here, budget)  # as from a checkpoint: any place at once, and back
     for place in (position - 1, 0, epochs[0], position // 2):
-        assert again.made(place).whole("reader").ids == stream.made(place).whole("reader").ids
+        assert again.build(place).whole("reader").ids == stream.build(place).whole("reader").ids
 
 
 def test_a_suite_with_a_token_budget(small):

@@ -12,7 +12,7 @@ from harness.teacher_outputs import fill, output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore
 from harness.training import micro_batching, scoring
 from harness.training.cohort import Teacher
-from harness.training.device_transfer import sent
+from harness.training.device_transfer import to_device
 from tests.training.test_cohort import alone, assert_same, train
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -59,7 +59,7 @@ def test_without_room_for_what_is_shared_half_of_the_runs_go_on_later(world, tmp
     for run in runs[:2]:
         assert run.error is None
         assert_same(run, expected[run.method.name])
-    assert cohort.apart == runs[2:]
+    assert cohort.deferred == runs[2:]
     for run in runs[2:]:
         assert_same(resumed(here, tmp_path, run.method.name), expected[run.method.name])
 
@@ -72,7 +72,7 @@ def test_without_room_for_the_optimisers_moments_a_run_goes_on_by_itself(world, 
     cohort = here.cohort(bad, good)
     assert train(cohort, checkpoint=saving(tmp_path)) == [good]
     assert_same(good, expected["finetune"])
-    assert cohort.apart == [bad]
+    assert cohort.deferred == [bad]
     assert bad.error is None
     assert_same(resumed(here, tmp_path, "tinybert"), expected["tinybert"])
 
@@ -105,8 +105,8 @@ def test_who_asks_a_teacher_for_nothing_has_it_run_for_nothing(world):
     assert cohort.teacher_forwards == run.lengths[0]
     again = here.run("mlkd_bert", config=options)
     train(here.cohort(again, reader))
-    assert reader.spent.teacher_seconds == pytest.approx(  # shared in the first stage alone
-        reader.spent.teacher_seconds_whole - again.spent.teacher_seconds
+    assert reader.cost.teacher_seconds == pytest.approx(  # shared in the first stage alone
+        reader.cost.teacher_seconds_whole - again.cost.teacher_seconds
     )
 
 
@@ -165,7 +165,7 @@ def test_a_canonical_batch_is_never_split(world, tmp_path, monkeypatch):
     here = world()
     teacher = Teacher("base", here.teacher(), "reader", CPU)
     monkeypatch.setattr(teacher.capture, "run", failing(teacher.capture.run, 1))
-    filled = {"training": here.training, "device": CPU, "stop": lambda: False, "tell": lambda done: None}
+    filled = {"training": here.training, "device": CPU, "stop": lambda: False, "on_progress": lambda done: None}
     with pytest.raises(micro_batching.InsufficientMemory, match="12 examples at once in teacher base"):
         fill.fill(shelf_of(here, tmp_path), ["hidden[1]"], teacher, **filled)
     assert fill.fill(shelf_of(here, tmp_path), ["hidden[1]"], teacher, **filled).forwards == 2
@@ -185,18 +185,20 @@ class Pageable:
 
 
 def test_a_gpu_copies_from_pinned_memory_and_nothing_waits():
-    assert sent(Pageable(), torch.device("cuda:1")).moves == ("pinned", "cuda", True)
-    assert sent(Pageable(), CPU).moves == ("cpu", False)
+    assert to_device(Pageable(), torch.device("cuda:1")).moves == ("pinned", "cuda", True)
+    assert to_device(Pageable(), CPU).moves == ("cpu", False)
 
 
 @pytest.mark.parametrize("kind", ["classification", "qa"])
 def test_kept_tensors_are_sent_where_the_batch_is(world, tmp_path, monkeypatch, kind):
     here, shelf = world(kind), shelf_of(world(kind), tmp_path)
     names = frozenset({"logits", "hidden[2]", "queries[1]", "keys[1]"})
-    filled = {"training": here.training, "device": CPU, "stop": lambda: False, "tell": lambda done: None}
+    filled = {"training": here.training, "device": CPU, "stop": lambda: False, "on_progress": lambda done: None}
     fill.fill(shelf, sorted(names), Teacher("base", here.teacher(), "reader", CPU), **filled)
     moved = []
-    monkeypatch.setattr(output_store, "sent", lambda tensor, device: moved.append(device) or sent(tensor, device))
+    monkeypatch.setattr(
+        output_store, "to_device", lambda tensor, device: moved.append(device) or to_device(tensor, device)
+    )
     batch = here.data.batch([3, 17, 4]).to(META)
     tensors = CachedTeacher("base", shelf, names).forward(batch, names | {"scores[1]"}, here.training)
     assert {tensor.device for tensor in tensors.every()} == {META}

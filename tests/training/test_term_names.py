@@ -53,7 +53,7 @@ def test_a_name_of_two_things_fails_the_run_at_once(world, names, words):
 def test_a_weight_of_no_term_fails_the_run_at_its_end(world, weighed):
     run = train(world(), weighed=weighed)
     last = f"step {run.steps} (second)"
-    words = [last, "weights() names taks", "no such term in any stage: again, task"]
+    words = [last, "weights() names taks", "no such term in any stage; terms: again, task"]
     assert [word for word in words if word not in run.error] == []
 
 

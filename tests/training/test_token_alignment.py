@@ -11,7 +11,7 @@ from harness.tasks.cross_tokenizer import read_along
 from harness.tasks.token_offsets import NOWHERE
 from harness.tasks.tokenization import encode, join
 from harness.training import cohort
-from harness.training.batch_stream import BatchStream, encode_along, encode_task
+from harness.training.batch_stream import BatchStream, encode_task, encode_with_other_tokenizer
 from harness.training.token_alignment import Alignment
 from tests.support.tiny_tasks import questions, task
 from tests.support.tokenizer_factory import WORDS, bytelevel, corpus, wordpiece
@@ -123,7 +123,7 @@ def test_what_stands_at_no_token_stays():
     length = int(along.lengths[0])
     states, logits, pooled = numbers((1, length, 4)), numbers((1, 2)), numbers((1, 4))
     given = ModelOutputs(logits, pooled, states, hidden=Layered("hidden", {2: states + 1}))
-    carried = alignment.carry(given)
+    carried = alignment.align(given)
     assert carried.logits is logits
     assert carried._pooled is pooled
     torch.testing.assert_close(carried.embeddings, alignment.states(states))
@@ -217,7 +217,7 @@ def test_a_run_learns_the_same_from_a_teacher_that_reads_along_with_its_own_toke
     native = here.run(method)
     list(here.cohort(native).train(stop=lambda: False, checkpoint=lambda run: None))
     students = encode_task(here.data.task, here.data.splits, tokenizer, "reader", 24, places=True)
-    along = encode_along(students, tokenizer, "reader/24", 24)
+    along = encode_with_other_tokenizer(students, tokenizer, "reader/24", 24)
     stream = BatchStream(students, batch_size=8, data_seed=5, others={"reader/24": along})
     run = here.run(method)
     teacher = cohort.Teacher("base", here.teacher(), "reader/24", CPU)

@@ -97,7 +97,7 @@ class _Models:
         """The fingerprint of its tokenizer, if its files are here. They are checked."""
         from harness.models import checkpoint_inspection, pretrained
 
-        folder = pretrained.at_hand(model)
+        folder = pretrained.local_path(model)
         if folder is None:
             if not self.online:
                 self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
@@ -105,7 +105,7 @@ class _Models:
         found = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
         for problem in found.problems:
             self.findings.add(path, problem)
-        return found.reader
+        return found.tokenizer_fingerprint
 
 
 def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:

@@ -147,7 +147,9 @@ class Cohort:
                     continue
             modified = _versions(data, teachers) != before
             if modified:
-                run.fail(TypeError("the method changed the batch or a teacher output in place; other runs share them"))
+                run.fail(
+                    TypeError("the batch or a teacher output was changed in place by the method; other runs share it")
+                )
             if run.ended:
                 active.remove(run)
                 yield run

@@ -114,8 +114,8 @@ def test_scores_are_computed_for_tapped_layers_alone(monkeypatch):
     from harness.models import attention
 
     computed = []
-    scores = attention.Attended.scores
-    monkeypatch.setattr(attention.Attended, "scores", lambda self: computed.append(1) or scores(self))
+    scores = attention.AttentionInputs.scores
+    monkeypatch.setattr(attention.AttentionInputs, "scores", lambda self: computed.append(1) or scores(self))
     model, inputs = make("bert")
     capture = Capture(model)
     capture.run(inputs, {"logits", "queries[1]"})
@@ -143,9 +143,9 @@ def test_the_forward_pass_ends_at_the_deepest_tensor(family, needs, layers_run, 
     finished, kernels = [], []
     fused = attention.sdpa_attention_forward
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: kernels.append(1) or fused(*a, **k))
-    for layer in set(capture._anatomy.layers):
+    for layer in set(capture._parts.layers):
         layer.register_forward_hook(lambda *_: finished.append("layer"))
-    capture._anatomy.head.register_forward_hook(lambda *_: finished.append("head"))
+    capture._parts.head.register_forward_hook(lambda *_: finished.append("head"))
     capture.run(inputs, needs)
     assert finished == ["layer"] * layers_run
     assert len(kernels) == attention_run
@@ -251,7 +251,7 @@ def test_inputs_that_a_model_does_not_take_are_left_out():
         (["scores[4]"], "classification", ["scores[4]", "3 layers"]),
         (["keys[0]"], "classification", ["keys[0]", "counted from 1 to 3"]),
         (["pooled"], "qa", ["pooled", "questions"]),
-        (["attentions[1]"], "classification", ["no tensor 'attentions[1]'", "allowed:", "scores"]),
+        (["attentions[1]"], "classification", ["unknown output 'attentions[1]'", "allowed:", "scores"]),
     ],
 )
 def test_needs_that_cannot_be_met(needs, kind, words):

@@ -67,7 +67,7 @@ def test_weights_in_shards_and_in_pytorch_files_are_read(folder, tmp_path):
     assert len(shards) > 1
     assert problems(folder) == ""
     shards[1].unlink()
-    assert f"names {shards[1].name}, which is not there" in problems(folder)
+    assert f"lists {shards[1].name}, which is missing from the folder" in problems(folder)
     for file in folder.glob("model*"):
         file.unlink()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
@@ -100,7 +100,7 @@ def test_fewer_layers_in_the_weights_than_in_the_config(folder):
 
 def test_a_tensor_of_the_encoder_that_the_config_does_not_know(folder):
     change_weights(folder, lambda w: w.update({"bert.encoder.layer.0.adapter.weight": torch.zeros(2)}))
-    assert "it has no place for 1 tensor of the encoder" in problems(folder)
+    assert "its model does not have 1 tensor of the encoder" in problems(folder)
     assert "bert.encoder.layer.0.adapter.weight" in problems(folder)
     with pytest.raises(UserError, match=r"layer\.0\.adapter\.weight"):
         heads.load(folder, TASK, seed=0)

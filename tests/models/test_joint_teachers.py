@@ -45,7 +45,7 @@ def test_a_member_gives_what_its_encoder_gives(kind, family):
     shapes = {"classification": (4, 3), "regression": (4, 1), "qa": (4, 2, 12)}
     for index, member in enumerate(members):
         plain = models(kind, "bert", family)[index].base_model.eval()
-        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._anatomy.inputs}
+        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._parts.inputs}
         states = plain(**accepted, output_hidden_states=True).hidden_states
         depth = 2 + index
         seen = tensors(member, batch, ["logits", *layers("hidden", range(1, depth + 1))])

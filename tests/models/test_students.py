@@ -13,7 +13,7 @@ from harness.config.schema import StudentSpec
 from harness.models import heads, students
 from harness.models.capture import Capture
 from harness.models.families import shape
-from harness.models.introspection import dissect
+from harness.models.introspection import find_parts
 from harness.testing import tiny_batch, tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
@@ -37,7 +37,7 @@ def equal(a, b):
 
 
 def outside_layers(model):
-    inside = {id(p) for layer in dissect(model).layers for p in layer.parameters()}
+    inside = {id(p) for layer in find_parts(model).layers for p in layer.parameters()}
     return {name: p for name, p in model.base_model.named_parameters() if id(p) not in inside}
 
 
@@ -48,7 +48,7 @@ def outside_layers(model):
 def test_copied_layers_are_the_teachers_and_the_head_is_fresh(family, init, chosen):
     teacher = tiny_model(family, layers=4, num_labels=3, seed=7)
     student = build(spec(init=init), teacher)
-    theirs, ours = dissect(teacher).layers, dissect(student).layers
+    theirs, ours = find_parts(teacher).layers, find_parts(student).layers
     assert students.source_layers(spec(init=init), 4) == chosen
     assert len(ours) == 2
     for layer, index in zip(ours, chosen, strict=True):
@@ -60,7 +60,7 @@ def test_copied_layers_are_the_teachers_and_the_head_is_fresh(family, init, chos
         assert any("pooler" in name for name in copied)
     if family in ("electra", "albert"):
         assert any("embedding" in name and ("project" in name or "mapping" in name) for name in copied)
-    assert not torch.equal(dissect(student).head.weight, dissect(teacher).head.weight)
+    assert not torch.equal(find_parts(student).head.weight, find_parts(teacher).head.weight)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,7 +78,7 @@ def test_random_students_share_nothing_with_the_teacher(family):
 def test_any_width_depth_head_count_and_ffn(family, task):
     student = build(spec(5, hidden=24, heads=3, ffn=40), tiny_model(family), task=task)
     assert str(shape(student.config, "s")) == "s (5 layers, hidden 24, 3 heads, FFN 40)"
-    assert len(dissect(student).layers) == 5
+    assert len(find_parts(student).layers) == 5
     assert student.config.model_type == family
     batch = tiny_batch(task.kind, num_labels=3, token_type_ids=False)
     assert torch.isfinite(student(**{k: v for k, v in batch.items() if k not in ("answer_mask", "word_ids")}).loss)
@@ -101,7 +101,7 @@ def test_fewer_heads_of_the_same_width_may_copy():
     teacher = tiny_model("bert", layers=4, heads=4)
     student = build(spec(init="first", heads=2), teacher)
     assert student.config.num_attention_heads == 2
-    assert equal(dissect(student).layers[0], dissect(teacher).layers[0])
+    assert equal(find_parts(student).layers[0], find_parts(teacher).layers[0])
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
@@ -154,7 +154,7 @@ def test_a_checkpoint_gives_its_encoder_and_the_seed_gives_the_head(family, tmp_
     assert equal(first.base_model, source.base_model)
     assert equal(first, build(spec(init=str(tmp_path)), tiny_model(family), checkpoint=tmp_path))
     other = build(spec(init=str(tmp_path)), tiny_model(family), checkpoint=tmp_path, seed=2)
-    assert not torch.equal(dissect(first).head.weight, dissect(other).head.weight)
+    assert not torch.equal(find_parts(first).head.weight, find_parts(other).head.weight)
     assert first.dtype == torch.float32
 
 

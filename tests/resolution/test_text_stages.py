@@ -57,10 +57,10 @@ def told(write, complaints):
     [
         ("raise", ["'texty' failed", "RuntimeError: words ran out"]),
         ("group", ["'texty' failed", "ZeroDivisionError"]),
-        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "`general: false` goes on"]),
-        ("pooled", ["pooled is asked for, but small predicts tokens", "`general: false` goes on"]),
+        ("deep", ["fits no student", "hidden[5] is requested, but big has 4 layers", "`general: false` goes on"]),
+        ("pooled", ["pooled is requested, but small predicts tokens", "`general: false` goes on"]),
         ("two", ["stage 'text' asks 2 teachers", "it has 1", "`general: false` goes on"]),
-        ("between", ["hidden[4] is asked for, but assistant of small has 3 layers"]),
+        ("between", ["hidden[4] is requested, but assistant of small has 3 layers"]),
         ("twin", ["stages with names of their own", "a, a"]),
     ],
 )

@@ -60,9 +60,9 @@ def test_a_stage_that_names_one_of_two_teachers_is_refused():
 @pytest.mark.parametrize(
     ("needs", "words"),
     [
-        (Needs(student=layers("hidden", [3])), r"hidden\[3\] is asked for, but student has 2 layers"),
-        (Needs(student=["logits"], teachers=[layers("values", [5])]), r"values\[5\] is asked for, but teacher 1 has 4"),
-        (Needs(student=["logit"]), "there is no tensor 'logit'; did you mean 'logits'"),
+        (Needs(student=layers("hidden", [3])), r"hidden\[3\] is requested, but student has 2 layers"),
+        (Needs(student=["logits"], teachers=[layers("values", [5])]), r"values\[5\] is requested, but teacher 1 has 4"),
+        (Needs(student=["logit"]), "unknown output 'logit'; did you mean 'logits'"),
     ],
 )
 def test_what_the_models_cannot_give_is_refused(needs, words):

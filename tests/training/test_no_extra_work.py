@@ -45,7 +45,7 @@ def quiet(monkeypatch):
     """As on a GPU: masks are not looked at; AdamW's count of steps, which is on the CPU there, is not our affair; nor
     are copies to the host hidden from view."""
     seen = []
-    monkeypatch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+    monkeypatch.setattr(attention, "SYNCHRONOUS_DEVICES", frozenset())
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
     for name in ("tolist", "numpy", "cpu"):
         monkeypatch.setattr(torch.Tensor, name, lambda self, *a, name=name: seen.append(name))
@@ -94,7 +94,7 @@ def test_a_mask_that_is_not_looked_at_changes_nothing(world, monkeypatch):
         with torch.no_grad():
             seen = capture.run(inputs, {"logits"}).logits
             with monkeypatch.context() as patch:
-                patch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+                patch.setattr(attention, "SYNCHRONOUS_DEVICES", frozenset())
                 unseen = capture.run(inputs, {"logits"}).logits
         torch.testing.assert_close(seen, unseen, rtol=1e-5, atol=1e-6)
 

@@ -63,7 +63,7 @@ def test_the_teacher_is_not_left_in_training_mode(world):
             module.p = 0.5
     run = here.run(Witness)
     asked = copy.deepcopy(model).eval()
-    train(Cohort(here.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU))
+    train(Cohort(here.stream(), {"base": Teacher("base", model, "tokenizer", CPU)}, [run], CPU))
     assert len(run.method.shown) == run.steps
     for shown in run.method.shown:
         with torch.no_grad():
@@ -81,10 +81,10 @@ def test_what_is_minimised_has_the_hard_labels_and_the_square_of_the_temperature
     with torch.no_grad():  # so that they have opinions, and differ in them
         run.student.classifier.weight.mul_(30)
         teacher.classifier.weight.mul_(-90)
-    batch = here.stream().at(0, CPU).whole("reader")
+    batch = here.stream().at(0, CPU).whole("tokenizer")
     with torch.no_grad():
         z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, teacher))
-    train(Cohort(here.stream(), {"base": Teacher("base", teacher, "reader", CPU)}, [run], CPU))
+    train(Cohort(here.stream(), {"base": Teacher("base", teacher, "tokenizer", CPU)}, [run], CPU))
     kd = task = 0.0
     for s, t, label in zip(z_s.tolist(), z_t.tolist(), batch.labels.tolist(), strict=True):
         p, q = ([math.exp(x / 4) for x in z] for z in (t, s))
@@ -186,7 +186,7 @@ def test_the_teacher_has_no_part_in_the_training(world, method):
     model = here.teacher()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     run = here.run(method)
-    cohort = Cohort(here.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU)
+    cohort = Cohort(here.stream(), {"base": Teacher("base", model, "tokenizer", CPU)}, [run], CPU)
     train(cohort)
     assert cohort.teachers["base"].model is model, "as it was handed over: nothing is around it"
     stepped = {id(p) for group in run.optimizer.param_groups for p in group["params"]}

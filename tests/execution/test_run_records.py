@@ -23,7 +23,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
         assert cost.teacher_forwards == cost.steps
     assert all(cost.student_seconds > 0 for cost in costs)
     steps = [here.stream().at(position, here.device) for position in range(costs[0].steps)]
-    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups("reader"))
+    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups("tokenizer"))
     assert {cost.padding for cost in costs} == {1 - sum(step.tokens for step in steps) / computed}
     together = sum(cost.student_seconds + cost.teacher_seconds for cost in costs)
     assert together <= max(cost.wall_seconds for cost in costs)

@@ -27,7 +27,7 @@ VOCABULARY, TOKENS = 2000, 128
 class OneBatch:
     """Full batches, as the estimate takes them."""
 
-    tokenizer_id = "reader"
+    tokenizer_id = "tokenizer"
 
     def __init__(self, size):
         made = tiny_batch("classification", batch=size, length=TOKENS, vocab=VOCABULARY)
@@ -67,7 +67,7 @@ def cohort(methods, teacher, student, batch, precision):
         teachers = {"base": (base, asked)} if bases else {}
         split = [(stage.needs.student, not stage.batch_dependent) for stage in stages]
         loads.append(memory_estimate.load(own, split, teachers, reading, training, fused=False))
-    return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "reader", CPU)}, runs, CPU), loads
+    return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "tokenizer", CPU)}, runs, CPU), loads
 
 
 def train(asked):

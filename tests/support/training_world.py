@@ -54,7 +54,7 @@ class World:
         splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
         tokenizer = tokenizers.whole_word([TEXT, "which one"])
         self.vocab = len(tokenizer)
-        self.data = encode_task(task, splits, tokenizer, "reader", 24)
+        self.data = encode_task(task, splits, tokenizer, "tokenizer", 24)
 
     def teacher(self):
         return self.model("teacher", layers=4, seed=99)
@@ -98,7 +98,7 @@ class World:
         return BatchStream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
 
     def cohort(self, *runs):
-        teacher = Teacher("base", self.teacher(), "reader", self.device)
+        teacher = Teacher("base", self.teacher(), "tokenizer", self.device)
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
 

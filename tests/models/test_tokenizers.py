@@ -47,7 +47,7 @@ def test_the_most_frequent_words_are_in_the_vocabulary():
     tokenizer = tokenizers.whole_word(["the cat the cat the"], size=characters + 1)
     assert len(tokenizer) == characters + 1
     assert tokens(tokenizer, "the cat") == ["[CLS]", "the", "c", "##a", "##t", "[SEP]"]
-    with pytest.raises(UserError, match="no room"):
+    with pytest.raises(UserError, match="do not fit in a vocabulary of 6 tokens"):
         tokenizers.whole_word(["the cat"], size=6)
 
 

@@ -38,7 +38,7 @@ def examples(count, seed, kind):
 
 
 class World:
-    """A task's data, and what makes runs and cohorts on it; teacher and students are of the families named."""
+    """A small task, with factories of runs and cohorts on it. `teacher` and `student` are encoder families."""
 
     def __init__(self, kind, training, teacher="bert", student="bert"):
         self.kind = kind
@@ -102,14 +102,11 @@ class World:
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
 
-@pytest.fixture(autouse=True)
-def many_groups(monkeypatch):
-    """Groups cost nearly nothing here, so that batches as small as these are split."""
+@pytest.fixture
+def world(monkeypatch):
+    """Creates small tasks. Groups cost nearly nothing, so that their small batches are split."""
     monkeypatch.setattr("harness.training.batch_stream.GROUP_COST", 1)
 
-
-@pytest.fixture
-def world():
     def make(kind="classification", teacher="bert", student="bert", **training):
         settings = TrainingSpec(**{"epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training})
         return World(kind, settings, teacher, student)

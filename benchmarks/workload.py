@@ -194,7 +194,7 @@ class Workload:
         for run in cohort.train(stop=lambda: False, checkpoint=_no_checkpoint):
             if run.error:
                 raise RuntimeError(f"{run.id.key}: {run.error}")
-        if cohort.apart:
+        if cohort.deferred:
             raise RuntimeError("out of memory: use fewer --runs or a smaller --batch")
         return [run.history for run in runs]
 

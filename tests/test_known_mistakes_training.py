@@ -64,7 +64,7 @@ def test_the_teacher_is_not_left_in_training_mode(world):
             module.p = 0.5
     run = setup.run(Recorder)
     reference = copy.deepcopy(model).eval()
-    train(Cohort(setup.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU))
+    train(Cohort(setup.stream(), {"base": Teacher("base", model, "tokenizer", CPU)}, [run], CPU))
     assert len(run.method.recorded) == run.steps
     for record in run.method.recorded:
         with torch.no_grad():
@@ -82,10 +82,10 @@ def test_the_loss_has_the_hard_labels_and_the_square_of_the_temperature(world):
     with torch.no_grad():  # confident predictions that differ
         run.student.classifier.weight.mul_(30)
         teacher.classifier.weight.mul_(-90)
-    batch = setup.stream().at(0, CPU).whole("reader")
+    batch = setup.stream().at(0, CPU).whole("tokenizer")
     with torch.no_grad():
         z_s, z_t = (m.eval()(**batch.inputs).logits.double().log_softmax(-1) for m in (run.student, teacher))
-    train(Cohort(setup.stream(), {"base": Teacher("base", teacher, "reader", CPU)}, [run], CPU))
+    train(Cohort(setup.stream(), {"base": Teacher("base", teacher, "tokenizer", CPU)}, [run], CPU))
     kd = task = 0.0
     for s, t, label in zip(z_s.tolist(), z_t.tolist(), batch.labels.tolist(), strict=True):
         p, q = ([math.exp(x / 4) for x in z] for z in (t, s))
@@ -187,7 +187,7 @@ def test_the_teacher_is_not_trained(world, method):
     model = setup.teacher()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     run = setup.run(method)
-    cohort = Cohort(setup.stream(), {"base": Teacher("base", model, "reader", CPU)}, [run], CPU)
+    cohort = Cohort(setup.stream(), {"base": Teacher("base", model, "tokenizer", CPU)}, [run], CPU)
     train(cohort)
     assert cohort.teachers["base"].model is model, "not wrapped"
     optimized = {id(p) for group in run.optimizer.param_groups for p in group["params"]}

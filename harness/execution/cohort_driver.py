@@ -87,7 +87,7 @@ def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host
 def train(cohort: Cohort, checkpoint_of: Callable[[Run], Path], context: JobContext) -> Iterator[FinishedRun]:
     """Train resumed runs to the end, and yield each as it ends. It is released when the next one is requested.
 
-    Runs for which memory does not suffice next to the others have a checkpoint afterwards and are in `cohort.apart`.
+    Runs for which memory does not suffice next to the others have a checkpoint afterwards and are in `cohort.deferred`.
 
     Raises:
         Interrupted: the process was asked to stop; every unfinished run has a checkpoint.

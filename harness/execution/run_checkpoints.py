@@ -33,7 +33,7 @@ def restore(run: Run, path: Path) -> bool:
         checksums.verify_appended(path)
         # Onto the CPU, where random states must be; whatever belongs elsewhere is copied there as it is put in place.
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not run.accepts(state):
+        if not run.can_load(state):
             raise checksums.CorruptFileError(f"{path} is of another version of the method or of kd-harness")
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, checksums.CorruptFileError) as damage:
         log.warning("%s starts again from its first step, its checkpoint cannot be used: %s", run.id, damage)

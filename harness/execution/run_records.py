@@ -23,15 +23,15 @@ def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
     """What the run took so far, with its part of the teachers' time. `evaluation_seconds` are those of scoring it after
     its last step."""
     return Cost(
-        wall_seconds=run.spent.wall_seconds,
-        student_seconds=run.spent.student_seconds,
-        teacher_seconds=run.spent.teacher_seconds,
-        teacher_seconds_whole=run.spent.teacher_seconds_whole,
-        evaluation_seconds=run.spent.evaluation_seconds + evaluation_seconds,
+        wall_seconds=run.cost.wall_seconds,
+        student_seconds=run.cost.student_seconds,
+        teacher_seconds=run.cost.teacher_seconds,
+        teacher_seconds_whole=run.cost.teacher_seconds_whole,
+        evaluation_seconds=run.cost.evaluation_seconds + evaluation_seconds,
         steps=run.position,
         tokens=run.tokens,
         padding=1 - run.tokens / run.padded_tokens if run.padded_tokens else None,
-        teacher_forwards=run.spent.teacher_forwards,
+        teacher_forwards=run.cost.teacher_forwards,
         cohort_size=cohort_size,
         peak_memory_bytes=peak_memory(run.device),
         micro_batch_size=run.micro_batch_size,

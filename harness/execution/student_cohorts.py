@@ -58,15 +58,15 @@ class StudentCohorts:
             part = parts.pop(0)
             by_key = {job.planned.key: job for job in part}
             try:
-                with micro_batching.told():
+                with micro_batching.convert_memory_errors():
                     cohort, data = self._cohort(part)
             except micro_batching.InsufficientMemory as error:
                 parts[:0] = _halves(part, str(error))
                 continue
             for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
                 yield FinishedStudent(finished, by_key[finished.run.id.key], data)
-            if cohort.apart:
-                parts.insert(0, [by_key[run.id.key] for run in cohort.apart])
+            if cohort.deferred:
+                parts.insert(0, [by_key[run.id.key] for run in cohort.deferred])
             del cohort  # with all of its models, before those of the next one are loaded
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
@@ -94,7 +94,7 @@ class StudentCohorts:
         """The batches of runs like `job`, and the task as the students' and each teacher's tokenizer reads it."""
         rows = job.augmented if augmented else None
         students, *teachers = self.tokenized.of(job.data, tokenizers, job.training.max_length, rows)
-        others = {teacher.reader: teacher for teacher in teachers}
+        others = {teacher.tokenizer_id: teacher for teacher in teachers}
         stream = cohort_driver.batch_stream(students, job.training, data_seed=job.data_seed, others=others)
         return stream, students, teachers
 
@@ -118,7 +118,7 @@ class StudentCohorts:
         than the job's."""
 
         def load() -> Teacher:
-            return Teacher(job.name, teacher_runs.load(job), data.reader, self.device)
+            return Teacher(job.name, teacher_runs.load(job), data.tokenizer_id, self.device)
 
         return load() if name == job.name else self._cached(name, job, data, load, jobs, runs)
 
@@ -136,7 +136,7 @@ class StudentCohorts:
         spec = self.plan.spec
         source, filled = teacher_cache.open_outputs(
             teacher_cache.output_store(job, data, spec, self.device),
-            teacher_cache.needed_outputs(job, [*self.missing, *jobs], data.reader),
+            teacher_cache.needed_outputs(job, [*self.missing, *jobs], data.tokenizer_id),
             name,
             load,
             spec=spec,
@@ -146,9 +146,9 @@ class StudentCohorts:
             waiting = [run for run in runs if not run.ended]
             readers = [run for run in waiting if name in run.teachers]
             for run in readers:
-                run.spent.charge_filling(filled.seconds, among=len(readers))
+                run.cost.charge_filling(filled.seconds, among=len(readers))
             for run in waiting:
-                run.spent.teacher_forwards += filled.forwards
+                run.cost.teacher_forwards += filled.forwards
                 # Without this checkpoint, a kill before the first regular one would lose the cost of the pass.
                 run_checkpoints.save(run, self._checkpoint(run))
         return source

@@ -21,7 +21,7 @@ from harness.planning.jobs import RunJob, TeacherJob
 from harness.storage import atomic_writes, cache_dir
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
-from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Teacher
 
@@ -46,7 +46,7 @@ def output_store(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: 
 
 def needed_outputs(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
     """The outputs of the teacher that those of `runs` need which read cached outputs, with the tokenizer `reader`."""
-    return kept_for(
+    return stored_for(
         name
         for run in runs
         for index, teacher in enumerate(run.teachers)
@@ -100,7 +100,7 @@ def open_outputs(
                         training=spec.training,
                         device=context.device,
                         stop=context.stop,
-                        tell=tell,
+                        on_progress=tell,
                     )
             except fill.Stopped:
                 raise Interrupted from None

@@ -73,7 +73,7 @@ def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], cont
     with locked(target, context.stop):  # another process may be training the same teacher
         if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
             tokenized = data()
-            others = {i: own for i, own in enumerate(tokenized) if own.reader != tokenized[0].reader}
+            others = {i: own for i, own in enumerate(tokenized) if own.tokenizer_id != tokenized[0].tokenizer_id}
             trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
             _train(job, trainee, tokenized[0], target, context)
         return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
     models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
     members = joint_teachers.build(models, job.data.task, seed=derive(seed, "shared head"))
     own = shape(members[0].config, job.name)
-    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, readings=readings)
+    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, tokenizations=readings)
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 

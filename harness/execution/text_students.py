@@ -109,7 +109,7 @@ class _TextCohort:
                 failed.append(f"the stage on text of {run.id} failed: {run.error}")
         if failed:  # raised once the others are stored
             raise UserError(*failed)
-        return [self.jobs[run.id.key] for run in cohort.apart]
+        return [self.jobs[run.id.key] for run in cohort.deferred]
 
     def _stream(self) -> TextBatchStream:
         first = self.first
@@ -138,7 +138,7 @@ class _TextCohort:
             job for job in self.jobs.values() if any("logits" in names for names in job.general.stage.needs.teachers)
         ]
         if asks:  # for its predictions: it must have been trained to make them
-            remedy = f"`general: false` goes on without the stage on text of {asks[0].label}"
+            remedy = f"set `general: false` to train {asks[0].label} without its text stage"
             return masked_lm.load(first.teacher, self.context.device, remedy=remedy, trust_remote_code=self.trust).model
         return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=self.trust)
 

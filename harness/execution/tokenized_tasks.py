@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.execution import augmented_data
 from harness.planning.jobs import AugmentationJob, TaskData, TokenizerRef
-from harness.training.batch_stream import TokenizedTask, encode_along, encode_task
+from harness.training.batch_stream import TokenizedTask, encode_task, encode_with_other_tokenizer
 
 
 class TokenizedTasks:
@@ -52,12 +52,12 @@ class TokenizedTasks:
     def _beside(
         self, own: TokenizedTask, reader: TokenizerRef, key: tuple[str | int, ...], shown: str
     ) -> TokenizedTask:
-        name = reader.beside(own.reader)
-        if name == own.reader:
+        name = reader.beside(own.tokenizer_id)
+        if name == own.tokenizer_id:
             return own
 
         def make() -> TokenizedTask:
-            return encode_along(own, reader.tokenizer, name, reader.most, fingerprint=shown)
+            return encode_with_other_tokenizer(own, reader.tokenizer, name, reader.most, fingerprint=shown)
 
         return self._once((*key, name), make)
 

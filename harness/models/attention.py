@@ -1,7 +1,6 @@
-"""One attention function for every encoder that transformers ships with its attention interface.
+"""An attention function for transformers' attention interface that reports queries, keys and values to an observer.
 
-It is the fused kernel, which first shows a module's queries, keys and values to whoever watches. The model carries it
-only inside `tapped`, so that between two forward passes nothing of it is left behind.
+It computes attention with the fused kernel. Models use it inside `observe_attention` only.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ NAME = "harness"
 
 
 @dataclass(frozen=True)
-class Attended:
-    """What one attention module is about to attend with: [B, A, N, d], and the scaling of its scores."""
+class AttentionInputs:
+    """Inputs of one attention module: queries, keys and values, [B, A, N, d], and the scaling of the scores."""
 
     queries: Tensor
     keys: Tensor
@@ -34,14 +33,14 @@ class Attended:
     scaling: float
 
     def scores(self) -> Tensor:
-        """[B, A, N, N], before mask and softmax."""
+        """Attention scores before mask and softmax, [B, A, N, N]."""
         return torch.matmul(self.queries, self.keys.transpose(-1, -2)) * self.scaling
 
 
-Watcher = Callable[[nn.Module, Attended], Callable[[Tensor], None] | None]
-"""Called before a module attends; what it returns is called with the context, [B, N, A, d]."""
+Observer = Callable[[nn.Module, AttentionInputs], Callable[[Tensor], None] | None]
+"""Called with a module's inputs before attention. May return a function to call with the context, [B, N, A, d]."""
 
-_watcher: ContextVar[Watcher | None] = ContextVar("harness_attention_watcher", default=None)
+_observer: ContextVar[Observer | None] = ContextVar("harness_attention_observer", default=None)
 
 
 def _attend(
@@ -53,39 +52,43 @@ def _attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    watcher = _watcher.get()
-    then = None
-    if watcher is not None:
+    observer = _observer.get()
+    on_context = None
+    if observer is not None:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        then = watcher(module, Attended(query, key, value, scale))
+        on_context = observer(module, AttentionInputs(query, key, value, scale))
     context, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-    if then is not None:
-        then(context)
+    if on_context is not None:
+        on_context(context)
     return context, None
 
 
-SEEN_AT_ONCE = frozenset({"cpu"})
-"""Devices on which it costs nothing to look at a tensor."""
+SYNCHRONOUS_DEVICES = frozenset({"cpu"})
+"""Devices on which reading a tensor's values needs no synchronization."""
 
 
 def _mask(*args: Any, device: torch.device | str = "cpu", **options: Any) -> Tensor | None:
-    """The mask of the fused kernel; none where nothing is padded. Elsewhere than on a CPU there always is one: to see
-    that it can be spared would wait for the device in every forward pass."""
-    if torch.device(device).type not in SEEN_AT_ONCE:
+    """The mask of the fused kernel; None on a CPU if nothing is padded.
+
+    On other devices that check would wait for the device in every forward pass, so there is always a mask.
+    """
+    if torch.device(device).type not in SYNCHRONOUS_DEVICES:
         options["allow_is_bidirectional_skip"] = False
     mask: Tensor | None = sdpa_mask(*args, device=device, **options)
     return mask
 
 
 AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, _mask)  # without a mask function of that name padding is dropped in silence
+AttentionMaskInterface.register(
+    NAME, _mask
+)  # without a registered mask function, transformers ignores padding silently
 
 
 @contextmanager
-def tapped(configs: Sequence[PretrainedConfig], watcher: Watcher) -> Iterator[None]:
-    """Let `watcher` see every attention module reading `configs` that runs inside; then they are as they were."""
+def observe_attention(configs: Sequence[PretrainedConfig], observer: Observer) -> Iterator[None]:
+    """Call `observer` for every attention module with one of `configs` that runs in the block; restore them on exit."""
     before = [config._attn_implementation for config in configs]
-    token = _watcher.set(watcher)
+    token = _observer.set(observer)
     try:
         for config in configs:
             config._attn_implementation = NAME
@@ -93,10 +96,10 @@ def tapped(configs: Sequence[PretrainedConfig], watcher: Watcher) -> Iterator[No
     finally:
         for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
-        _watcher.reset(token)
+        _observer.reset(token)
 
 
 def configs_of(model: PreTrainedModel) -> tuple[PretrainedConfig, ...]:
-    """Each configuration that a part of the model reads its attention function from, once."""
-    found = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
-    return tuple(found.values())
+    """All distinct configurations of the model's modules, which name their attention function."""
+    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    return tuple(configs.values())

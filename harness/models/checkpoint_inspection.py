@@ -1,7 +1,7 @@
-"""Checks of a checkpoint's config, weights and tokenizer, for which only the headers of the weights are read.
+"""Checks a checkpoint's config, weights and tokenizer without loading the weights.
 
-The model of config.json is built without memory (on torch's meta device), and its tensors are compared by name and
-shape with those of the files.
+The model of config.json is built on torch's meta device, and its tensors are compared by name and shape with the
+headers of the weight files.
 """
 
 from __future__ import annotations
@@ -23,67 +23,73 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-HARMLESS = re.compile(r"(^|\.)(position_ids|token_type_ids|pooler)($|\.)")
-"""Buffers that older versions of transformers saved, and poolers, which many heads do without."""
+IGNORED = re.compile(r"(^|\.)(position_ids|token_type_ids|pooler)($|\.)")
+"""Tensors that may be missing or unexpected: buffers saved by old versions of transformers, and poolers."""
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 _LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-"""Names in checkpoints converted from TensorFlow, which transformers renames."""
+"""Names in checkpoints converted from TensorFlow, and what transformers renames them to."""
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """`problems` say what is wrong; `reader` is the fingerprint of the tokenizer, None where none can be loaded."""
+class Inspection:
+    """The result of inspecting a checkpoint.
+
+    Attributes:
+        problems: one message for each problem.
+        tokenizer_fingerprint: None if no tokenizer can be loaded.
+    """
 
     problems: tuple[str, ...]
-    reader: str | None = None
+    tokenizer_fingerprint: str | None = None
 
 
-_inspected: dict[tuple[object, ...], Inspected] = {}
+_inspections: dict[tuple[object, ...], Inspection] = {}
 
 
-def inspect(folder: Path, *, trust_remote_code: bool = False) -> Inspected:
-    """Config, weights and tokenizer of the checkpoint in `folder`. Remembered while its files stay the same."""
+def inspect(folder: Path, *, trust_remote_code: bool = False) -> Inspection:
+    """Inspect config, weights and tokenizer of the checkpoint in `folder`. Cached until a file changes."""
     files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir()))
     key = (folder.resolve(), files, trust_remote_code)
-    if key not in _inspected:
-        _inspected[key] = _inspect(folder, trust_remote_code)
-    return _inspected[key]
+    if key not in _inspections:
+        _inspections[key] = _inspect(folder, trust_remote_code)
+    return _inspections[key]
 
 
-def refuse(folder: Path, key: str, *, trust_remote_code: bool = False) -> None:
-    """Raise `UserError` with all that is wrong with the checkpoint in `folder`, which the suite names at `key`."""
+def raise_problems(folder: Path, key: str, *, trust_remote_code: bool = False) -> None:
+    """Raise `UserError` with all problems of the checkpoint in `folder`, which the suite names at `key`."""
     if problems := inspect(folder, trust_remote_code=trust_remote_code).problems:
         raise UserError(*(Problem(problem, key) for problem in problems))
 
 
-def of_encoder(name: str, model: PreTrainedModel) -> bool:
-    """Whether a tensor of a file is of the encoder, and not of a head: by its prefix, by the part that it is in, or
-    since it is of a numbered layer."""
-    own = name.removeprefix(f"{model.base_model_prefix}.")
-    parts = {part for part, _ in model.base_model.named_children()}
-    return own != name or own.split(".")[0] in parts or _LAYER.search(name) is not None
+def is_encoder_tensor(name: str, model: PreTrainedModel) -> bool:
+    """Whether a tensor of a file belongs to the encoder: by its prefix, its top-level module, or its numbered layer."""
+    suffix = name.removeprefix(f"{model.base_model_prefix}.")
+    modules = {module for module, _ in model.base_model.named_children()}
+    return suffix != name or suffix.split(".")[0] in modules or _LAYER.search(name) is not None
 
 
-def unexpected(names: Iterable[str], model: PreTrainedModel) -> list[str]:
-    """Those of the file's tensors that the model has no place for, and that are neither harmless nor another task's
-    head. To leave them out changes what the encoder computes."""
-    return sorted(name for name in names if of_encoder(name, model) and not HARMLESS.search(name))
+def unexpected_tensors(names: Iterable[str], model: PreTrainedModel) -> list[str]:
+    """Those of `names`, which the model does not have, that belong to the encoder and cannot be ignored.
+
+    Without them the encoder would compute something else. Tensors of other tasks' heads are ignored.
+    """
+    return sorted(name for name in names if is_encoder_tensor(name, model) and not IGNORED.search(name))
 
 
 def unexpected_message(names: Collection[str], config: PretrainedConfig) -> str:
-    """What is wrong with weights that hold such tensors."""
-    layers = {int(found[1]) for found in map(_LAYER.search, names) if found}
+    """The message about `unexpected_tensors`."""
+    layers = {int(match[1]) for match in map(_LAYER.search, names) if match}
     depth = getattr(config, families.LAYERS, None)
     hint = f"; num_hidden_layers is {depth}, and the weights have {max(layers) + 1} layers" if layers else ""
     return (
-        f"the weights do not fit {pretrained.CONFIG}: it has no place for {_count(len(names))} of the encoder,"
-        f" {_some(names)}{hint}"
+        f"the weights do not fit {pretrained.CONFIG}: its model does not have {_count(len(names))} of the encoder,"
+        f" {_first_names(names)}{hint}"
     )
 
 
 def excess_tokens(tokenizer: PreTrainedTokenizerBase, rows: int) -> str | None:
-    """What is wrong where a tokenizer has tokens beyond the `rows` of an embedding."""
+    """The message about a tokenizer with more tokens than the embedding has `rows`; None if there is no problem."""
     count = max(tokenizer.get_vocab().values(), default=0) + 1
     if count <= rows:
         return None
@@ -93,38 +99,45 @@ def excess_tokens(tokenizer: PreTrainedTokenizerBase, rows: int) -> str | None:
     )
 
 
-def _inspect(folder: Path, trust_remote_code: bool) -> Inspected:
+def _inspect(folder: Path, trust_remote_code: bool) -> Inspection:
     try:
         config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
         families.shape(config, str(folder))
         tokenizer = tokenizers.load(folder, trust_remote_code=trust_remote_code)
         stored = stored_shapes(folder)
-        model = _without_memory(config, folder, trust_remote_code)
+        model = _meta_model(config, folder, trust_remote_code)
     except UserError as error:
-        return Inspected(tuple(problem.message for problem in error.problems))
-    problems = [*_weights(stored, model)] if model is not None else []
+        return Inspection(tuple(problem.message for problem in error.problems))
+    problems = [*_weight_problems(stored, model)] if model is not None else []
     rows = _embedding_rows(stored, model) or config.vocab_size
     if too_many := excess_tokens(tokenizer, rows):
         problems.append(too_many)
     messages = tuple(f"{folder}: {problem}" for problem in problems)
-    return Inspected(messages, tokenizers.fingerprint(tokenizer))
+    return Inspection(messages, tokenizers.fingerprint(tokenizer))
 
 
 def stored_shapes(folder: Path) -> dict[str, Shape]:
-    """Names and shapes of all tensors in the folder's weights. Raises `UserError` where there are none, or some that
-    cannot be read."""
+    """Names and shapes of all tensors in the folder's weight files.
+
+    Raises:
+        UserError: there are no weight files, or one cannot be read.
+    """
     files = _weight_files(folder)
     if not files:
         names = ", ".join(kind[0] for kind in pretrained.WEIGHT_FILES)
         raise UserError(f"{folder} holds no weights ({names}); add them to the folder")
-    found: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
     for file in files:
-        found |= _shapes_in(file)
-    return {_current(name): shape for name, shape in found.items()}
+        shapes |= _shapes_in(file)
+    return {_current_name(name): shape for name, shape in shapes.items()}
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """Of the preferred kind: those that an index names, or the only one. Raises `UserError` for one that is missing."""
+    """The weight files of the preferred kind: those listed in an index, or a single file.
+
+    Raises:
+        UserError: the index cannot be read, or lists a missing file.
+    """
     for pattern, index_pattern in pretrained.WEIGHT_FILES:
         indices = sorted(folder.glob(index_pattern))
         if indices:
@@ -134,7 +147,7 @@ def _weight_files(folder: Path) -> list[Path]:
                 raise UserError(f"{indices[0]} cannot be read: {error}") from error
             missing = sorted(name for name in names if not (folder / name).is_file())
             if missing:
-                raise UserError(f"{folder}: {indices[0].name} names {missing[0]}, which is not there")
+                raise UserError(f"{folder}: {indices[0].name} lists {missing[0]}, which is missing from the folder")
             return sorted(folder / name for name in names)
         if files := sorted(folder.glob(pattern)):
             return files
@@ -155,15 +168,19 @@ def _shapes_in(file: Path) -> dict[str, Shape]:
         raise UserError(f"{file} cannot be read: {reason}; download or save it again") from error
 
 
-def _current(name: str) -> str:
+def _current_name(name: str) -> str:
+    """The name of a tensor after transformers' renaming."""
     for old, new in _LEGACY.items():
         name = name.removesuffix(old) + new if name.endswith(old) else name
     return name
 
 
-def _without_memory(config: PretrainedConfig, folder: Path, trust_remote_code: bool) -> PreTrainedModel | None:
-    """The encoder of the configuration on the meta device; None where it cannot be built there, though it may be
-    elsewhere. Raises `UserError` for numbers of which no model can be built."""
+def _meta_model(config: PretrainedConfig, folder: Path, trust_remote_code: bool) -> PreTrainedModel | None:
+    """The encoder of the configuration on the meta device; None if its code does not support that device.
+
+    Raises:
+        UserError: no model can be built from the configuration.
+    """
     from transformers import AutoModel
 
     try:
@@ -177,53 +194,53 @@ def _without_memory(config: PretrainedConfig, folder: Path, trust_remote_code: b
         raise UserError(f"{folder / pretrained.CONFIG}: no model can be built from it: {reason}") from error
 
 
-def _weights(stored: Mapping[str, Shape], model: PreTrainedModel) -> Iterable[str]:
-    """How the weights differ from the model's."""
+def _weight_problems(stored: Mapping[str, Shape], model: PreTrainedModel) -> Iterable[str]:
+    """Messages about encoder tensors that are unexpected, missing, or of another shape than the model's."""
     prefix = f"{model.base_model_prefix}."
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    own = {name.removeprefix(prefix): shape for name, shape in stored.items()}
+    actual = {name.removeprefix(prefix): shape for name, shape in stored.items()}
     ignored = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
     extra = [
         name
-        for name in unexpected(stored, model)
+        for name in unexpected_tensors(stored, model)
         if name.removeprefix(prefix) not in expected and not any(pattern.search(name) for pattern in ignored)
     ]
-    missing = sorted(name for name in expected.keys() - own.keys() if not HARMLESS.search(name))
+    missing = sorted(name for name in expected.keys() - actual.keys() if not IGNORED.search(name))
     if extra and len(extra) == len(missing):
-        return  # they may be renamed as they are read: that tells
+        return  # transformers may rename them on loading; then loading reports any problem
     if extra:
         yield unexpected_message(extra, model.config)
     if missing:
         yield (
             f"the weights do not fit {pretrained.CONFIG}: {_count(len(missing))} of the encoder are missing,"
-            f" {_some(missing)}"
+            f" {_first_names(missing)}"
         )
-    shared = sorted(expected.keys() & own.keys())
-    different = [name for name in shared if expected[name] != own[name] and not HARMLESS.search(name)]
+    shared = sorted(expected.keys() & actual.keys())
+    different = [name for name in shared if expected[name] != actual[name] and not IGNORED.search(name)]
     if different:
         first = different[0]
         yield (
             f"the weights do not fit {pretrained.CONFIG}: {_count(len(different))} of the encoder have another size,"
-            f" the first {first}: {list(own[first])} in the file, {list(expected[first])} by {pretrained.CONFIG}"
+            f" the first {first}: {list(actual[first])} in the file, {list(expected[first])} by {pretrained.CONFIG}"
         )
 
 
 def _embedding_rows(stored: Mapping[str, Shape], model: PreTrainedModel | None) -> int | None:
-    """Rows of the token embedding in the file."""
+    """Number of rows of the token embedding in the file; None if it is not found."""
     if model is None:
         return None
     weight = model.get_input_embeddings().weight
     name = next((name for name, parameter in model.named_parameters() if parameter is weight), None)
-    found = stored.get(f"{model.base_model_prefix}.{name}") or stored.get(str(name))
-    return found[0] if found else None
+    shape = stored.get(f"{model.base_model_prefix}.{name}") or stored.get(str(name))
+    return shape[0] if shape else None
 
 
 def _count(number: int) -> str:
     return "1 tensor" if number == 1 else f"{number} tensors"
 
 
-def _some(names: Collection[str]) -> str:
-    """The first names, and how many more there are."""
+def _first_names(names: Collection[str]) -> str:
+    """The first three names, and the number of the others."""
     first = sorted(names)[:3]
     rest = len(names) - len(first)
     return ", ".join(first) + (f" and {rest} more" if rest else "")

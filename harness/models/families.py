@@ -1,4 +1,4 @@
-"""What families of encoders call the same numbers, read and written through one place."""
+"""Reads and writes sizes in encoder configurations, whose families have different names for them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,40 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 LAYERS, HIDDEN, HEADS = "num_hidden_layers", "hidden_size", "num_attention_heads"
-"""Families with other names of their own map these in their configuration (DistilBERT: n_layers, dim, n_heads)."""
+"""Families with other names (DistilBERT: n_layers, dim, n_heads) map these in their configuration class."""
 
 FFN = ("intermediate_size", "hidden_dim", "ffn_dim")
-"""The width of the feed-forward network, which no family maps."""
+"""Names of the width of the feed-forward network, which configuration classes do not map."""
 
 SCRATCH_POSITIONS = 512
-"""Tokens that a teacher from scratch takes at least."""
+"""Minimum number of positions of a teacher from scratch."""
 
 FOLLOWERS = ("embedding_size", "pooler_hidden_size")
-"""Widths that families may set apart from the encoder's."""
+"""Widths that may differ from the encoder's; resized with it if they are equal to it."""
 
 AFTER_PADDING = (
     *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert"),
     *("mpnet", "longformer", "luke", "ibert", "esm", "data2vec-text", "lilt", "markuplm"),
 )
-"""Families that count positions from the one after their padding token's id: those before it hold no token."""
+"""Families whose positions start after the padding token's id, so that fewer of them are usable."""
 
 
 def shape(config: PretrainedConfig, name: str) -> ModelShape:
-    """The numbers of an encoder; `name` is what messages call it. Raises `UserError` if its family has other names."""
+    """The sizes of an encoder; `name` names it in messages.
+
+    Raises:
+        UserError: the configuration lacks a size, or a size is out of range.
+    """
     ffn = _ffn_name(config)
     missing = [key for key in (LAYERS, HIDDEN, HEADS) if not isinstance(getattr(config, key, None), int)]
     if ffn is None or missing:
         lacks = ", ".join([*missing, *([] if ffn else [" or ".join(FFN)])])
         raise UserError(
-            f"{name}: a model of type {config.model_type!r} is no encoder that can be used here; its config.json lacks"
-            f" {lacks}; take a BERT-like encoder (bert, roberta, distilbert, electra, albert)"
+            f"{name}: model type {config.model_type!r} is not supported: its config.json lacks {lacks}; use a BERT-like"
+            " encoder (bert, roberta, distilbert, electra, albert)"
         )
-    numbers = {key: getattr(config, key) for key in (LAYERS, HIDDEN, HEADS, ffn)}
-    _refuse_degenerate(numbers, config, name)
+    sizes = {key: getattr(config, key) for key in (LAYERS, HIDDEN, HEADS, ffn)}
+    _check_sizes(sizes, config, name)
     return ModelShape(
         name=name,
         layers=getattr(config, LAYERS),
@@ -54,28 +58,28 @@ def shape(config: PretrainedConfig, name: str) -> ModelShape:
     )
 
 
-def _refuse_degenerate(numbers: Mapping[str, int], config: PretrainedConfig, name: str) -> None:
-    """Raise `UserError` for numbers of which no model can be built."""
+def _check_sizes(sizes: Mapping[str, int], config: PretrainedConfig, name: str) -> None:
+    """Raise `UserError` for sizes that no model can have."""
     vocabulary = getattr(config, "vocab_size", None)
-    every = {**numbers, **({"vocab_size": vocabulary} if isinstance(vocabulary, int) else {})}
-    for key, number in every.items():
+    checked = {**sizes, **({"vocab_size": vocabulary} if isinstance(vocabulary, int) else {})}
+    for key, number in checked.items():
         most = {LAYERS: MOST_LAYERS, "vocab_size": LARGEST_NUMBER}.get(key, LARGEST_SIZE)
         if not 0 < number <= most:
             raise UserError(f"{name}: {key} in config.json is {number}; numbers from 1 to {most} are allowed")
-    if numbers[HIDDEN] % numbers[HEADS] and getattr(config, "head_dim", None) is None:
+    if sizes[HIDDEN] % sizes[HEADS] and getattr(config, "head_dim", None) is None:
         raise UserError(
-            f"{name}: {HIDDEN} in config.json is {numbers[HIDDEN]}, which cannot be split among {numbers[HEADS]}"
+            f"{name}: {HIDDEN} in config.json is {sizes[HIDDEN]}, which cannot be split among {sizes[HEADS]}"
             " attention heads; make it a multiple of num_attention_heads"
         )
 
 
 def scratch_positions(max_length: int) -> int:
-    """Tokens that a teacher from scratch has positions for; its own rows have up to `max_length`."""
+    """Number of positions of a teacher from scratch whose rows have up to `max_length` tokens."""
     return max(SCRATCH_POSITIONS, max_length)
 
 
 def most_tokens(config: PretrainedConfig) -> int | None:
-    """How many tokens a model has positions for; None where its configuration sets no bound."""
+    """The most tokens that a model has positions for; None if its configuration sets no limit."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
         return None
@@ -83,9 +87,9 @@ def most_tokens(config: PretrainedConfig) -> int | None:
 
 
 def resized(config: PretrainedConfig, *, layers: int, hidden: int, heads: int, ffn: int) -> PretrainedConfig:
-    """A copy of `config` with these numbers, and with nothing of its runtime state (attention kernel, dtype).
+    """A copy of `config` with other sizes and without runtime state (attention kernel, dtype).
 
-    Embeddings as wide as the encoder stay so; embeddings with a width of their own (ELECTRA, ALBERT) keep it.
+    Embeddings as wide as the encoder are resized with it; those with another width (ELECTRA, ALBERT) keep it.
     """
     old = shape(config, config.model_type)
     fields = copy.deepcopy(config.to_dict())

@@ -1,4 +1,4 @@
-"""Encoders with a task's head: from a folder, or from nothing."""
+"""Builds encoders with a task's head, from a checkpoint folder or with random weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ PROBLEM_TYPES = {"classification": "single_label_classification", "regression": 
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The encoder in `path` with a head for `task`, float32, on the CPU, in eval mode.
+    """Load the encoder in `path` with a head for `task`: float32, on the CPU, in eval mode.
 
-    A head that the folder holds is taken if it fits the task, its classes in the task's order; else it is made under
-    `seed`, without disturbing the global random state. Raises `UserError` where the folder's weights are not those of
-    its config.json.
+    A head in the folder is used if its shape fits the task; its rows are put in the task's order of classes. Otherwise
+    the head is initialized under `seed`. The global random state is not changed.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit config.json.
     """
     from safetensors import SafetensorError
 
@@ -43,13 +45,16 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{path}: cannot load a {task.kind} model from this folder: {error}") from error
-    _refuse_foreign_weights(path, model, info)
-    _put_in_order(model, config, task)
+    _check_weights(path, model, info)
+    _reorder_classes(model, config, task)
     return model.eval()
 
 
 def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A random encoder with a head for `task`, under `seed` alone: float32, on the CPU, in eval mode."""
+    """A randomly initialized encoder with a head for `task`: float32, on the CPU, in eval mode.
+
+    The weights depend on `seed` only; the global random state is not changed.
+    """
     with quiet_transformers(), seeded(seed):
         return (
             _auto_class(task)
@@ -66,7 +71,7 @@ def _auto_class(task: Task) -> Any:
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
-    """A copy of `config` that speaks of the task's labels."""
+    """A copy of `config` with the task's labels."""
     fields = config.to_dict()
     for key in ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"):
         fields.pop(key, None)
@@ -82,14 +87,14 @@ def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     return config
 
 
-def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) -> None:
-    """The rows of a head whose checkpoint names the task's classes in another order, as those of MNLI often do."""
-    from harness.models.introspection import dissect
+def _reorder_classes(model: PreTrainedModel, config: PretrainedConfig, task: Task) -> None:
+    """Reorder the head's rows if the checkpoint has the task's classes in another order, as is common for MNLI."""
+    from harness.models.introspection import find_parts
 
     names = [str(config.id2label[i]).lower() for i in sorted(config.id2label)]
     if names == list(task.labels) or sorted(names) != sorted(task.labels):
         return
-    head = dissect(model).head
+    head = find_parts(model).head
     if head is not None:
         order = [names.index(label) for label in task.labels]
         with torch.no_grad():
@@ -97,18 +102,20 @@ def _put_in_order(model: PreTrainedModel, config: PretrainedConfig, task: Task) 
                 parameter.copy_(parameter[order])
 
 
-def _refuse_foreign_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """A head may be fresh, and a pooler that pretraining did not train; any other weight must come from the folder, and
-    all of the folder's must be used, but for other heads and what is known to be harmless."""
+def _check_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Raise `UserError` unless all encoder weights come from the folder and all of its encoder weights are used.
+
+    The head and the pooler may be new. `info` is transformers' loading info.
+    """
     from harness.models import checkpoint_inspection
 
-    if extra := checkpoint_inspection.unexpected(info["unexpected_keys"], model):
+    if extra := checkpoint_inspection.unexpected_tensors(info["unexpected_keys"], model):
         raise UserError(f"{path}: {checkpoint_inspection.unexpected_message(extra, model.config)}")
     encoder = f"{model.base_model_prefix}."
     names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
-    fresh = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)
-    if fresh:
+    new = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)
+    if new:
         raise UserError(
-            f"{path}: the weights do not fit config.json: {len(fresh)} of the encoder's tensors are missing or have"
-            f" another size, the first {fresh[0]!r}"
+            f"{path}: the weights do not fit config.json: {len(new)} of the encoder's tensors are missing or have"
+            f" another size, the first {new[0]!r}"
         )

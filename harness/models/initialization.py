@@ -1,4 +1,4 @@
-"""Random initial weights that nothing else disturbs, and that disturb nothing else."""
+"""Isolates the random initialization of weights from the global random state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw on the CPU under `seed`, then put the global random state back.
+    """Seed torch's CPU generator in the block, and restore its state on exit.
 
-    Models are made on the CPU, so that their initial weights do not depend on the device that trains them.
+    Models are initialized on the CPU, so that initial weights do not depend on the training device.
     """
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)

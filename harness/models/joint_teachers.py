@@ -1,4 +1,4 @@
-"""Encoders under one head: how teachers that are trained together are built, kept and read back."""
+"""Builds, saves and loads teachers that are trained jointly: several encoders under one head."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ WEIGHTS = "head.pt"
 
 
 class SharedHead(nn.Module):
-    """The pooling and the prediction layer, as BERT has them: for a sequence tanh(W h + b) of its first token, dropout,
-    and a linear map to the labels; for QA the linear map alone, of every token."""
+    """A pooling and a prediction layer, like BERT's.
+
+    For sequences: tanh(W h + b) of the first token, dropout, and a linear map to the labels. For QA: a linear map of
+    every token.
+    """
 
     def __init__(self, width: int, task: Task, dropout: float) -> None:
         super().__init__()
@@ -44,24 +47,24 @@ class SharedHead(nn.Module):
 
 
 class Body(nn.Module):
-    """An encoder, and the map that brings its width to the head's."""
+    """An encoder, and a linear map from its width to the head's if they differ."""
 
     def __init__(self, encoder: PreTrainedModel, width: int) -> None:
         super().__init__()
         self.encoder = encoder
-        own = getattr(encoder.config, HIDDEN)
-        self.bridge: nn.Module = nn.Identity() if own == width else projection(own, width)
+        hidden = getattr(encoder.config, HIDDEN)
+        self.bridge: nn.Module = nn.Identity() if hidden == width else projection(hidden, width)
         self.takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """The last hidden states, [B, N, the head's width]."""
+        """The last hidden states in the head's width, [B, N, width]."""
         types = {"token_type_ids": token_type_ids} if self.takes_types and token_type_ids is not None else {}
         hidden: Tensor = self.bridge(self.encoder(input_ids, attention_mask=attention_mask, **types)[0])
         return hidden
 
 
 class Member(nn.Module):
-    """One encoder with the shared head: for `Capture` and for scoring a model like those of transformers."""
+    """One encoder with the shared head, with the interface of a transformers model that `Capture` and scoring need."""
 
     def __init__(self, body: Body, head: SharedHead) -> None:
         super().__init__()
@@ -87,9 +90,9 @@ class Member(nn.Module):
 
 
 class AnsweringMember(Member):
-    """Of extractive QA; its inputs say so, as those of transformers' models do."""
+    """A member for extractive QA, recognized by its inputs like transformers' QA models."""
 
-    def forward(  # the positions are part of the interface; losses are taken elsewhere
+    def forward(  # the positions are part of the interface; losses are computed elsewhere
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -102,11 +105,11 @@ class AnsweringMember(Member):
 
 
 def build(models: Sequence[PreTrainedModel], task: Task, *, seed: int) -> list[Member]:
-    """The encoders of `models` under one new head, float32, on the CPU, in eval mode.
+    """Put the encoders of `models` under one new head: float32, on the CPU, in eval mode.
 
-    The head is as wide as the first encoder, and begins with that one's pretrained pooler where it has one; all else
-    of it, and the maps of encoders of other widths, are drawn under `seed`, without disturbing the global random state.
-    Poolers of the encoders' own are dropped. The models are used up: their encoders are the members'.
+    The head has the width of the first encoder, and its pretrained pooler if there is one. The rest of the head, and
+    the maps of encoders of other widths, are initialized under `seed`; the global random state is not changed. The
+    encoders' poolers are removed. The encoders are not copied, so `models` cannot be used any more.
     """
     encoders = [model.base_model for model in models]
     config = encoders[0].config
@@ -127,21 +130,21 @@ def build(models: Sequence[PreTrainedModel], task: Task, *, seed: int) -> list[M
 
 
 def member(body: Body, head: SharedHead, task: Task) -> Member:
-    """The two as one model, in eval mode. Heads are shared by whoever is given the same."""
+    """Combine `body` and `head` to one model, in eval mode. Members with the same `head` object share it."""
     return (AnsweringMember if task.kind == "qa" else Member)(body, head).eval()
 
 
 def save(members: Sequence[Member], folder: Path) -> None:
-    """Write all members of one head to `folder`, which exists."""
-    for index, each in enumerate(members):
+    """Write all members of one head to the existing `folder`."""
+    for index, one in enumerate(members):
         with quiet_transformers():
-            each.body.encoder.save_pretrained(folder / str(index))
-    bridges = [each.body.bridge.state_dict() for each in members]
+            one.body.encoder.save_pretrained(folder / str(index))
+    bridges = [one.body.bridge.state_dict() for one in members]
     torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, folder / WEIGHTS)
 
 
 def load(folder: Path, index: int, task: Task) -> Member:
-    """One member, with a head of its own: float32, on the CPU, in eval mode."""
+    """Load member `index` with its own copy of the head: float32, on the CPU, in eval mode."""
     weights: dict[str, Any] = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
     encoder = heads.load(folder / str(index), task, seed=0).base_model
     _drop_pooler(encoder)
@@ -164,5 +167,5 @@ def _drop_pooler(encoder: PreTrainedModel) -> None:
 
 
 def _dropout(encoder: PreTrainedModel) -> float:
-    """BERT's, for families with another name for it."""
+    """The encoder's dropout; BERT's 0.1 for families with another name for it."""
     return float(getattr(encoder.config, "hidden_dropout_prob", 0.1))

@@ -1,4 +1,4 @@
-"""A masked language model that is asked what may stand at one place of a sentence."""
+"""A masked language model that predicts the token at one position of each sequence."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 128
-"""Sentences of a forward pass; one place of each is asked, so the logits are small."""
+"""Sequences per forward pass. Logits are computed at one position of each, so they are small."""
 
 
 class MaskedLM:
-    """The model, in eval mode and float32 on its device, and the tokenizer it reads with."""
+    """A masked language model in eval mode and float32, with its tokenizer."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = BATCH) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.longest = families.most_tokens(model.config) or 512
-        """Tokens of the longest sequence it can read, special ones and all."""
+        """The most tokens of a sequence, special tokens included."""
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes."""
         return self.embeddings.device
 
     @property
     def embeddings(self) -> Tensor:
-        """Its input embeddings, [V, E]."""
+        """The input embeddings, [V, E]."""
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight.detach()
 
     def predict(self, sequences: Sequence[Sequence[int]], places: Sequence[int]) -> Iterator[tuple[list[int], Tensor]]:
-        """What may stand at one place of each sequence: (numbers of sequences, logits [numbers, V]), batch by batch.
+        """Predict the token at one position of each sequence.
 
-        The sequences hold their special tokens, and at its place each the mask token. Sequences of like lengths share a
-        batch, so they do not come back in their order.
+        Sequences have special tokens, and the mask token at their position in `places`. Yields batch by batch: indices
+        of sequences, and logits [len(indices), V]. Sequences of similar lengths share a batch, so their order changes.
         """
-        for numbers in eval_batches([len(sequence) for sequence in sequences], self.batch_size):
-            longest = max(len(sequences[number]) for number in numbers)
-            ids = torch.full((len(numbers), longest), int(self.tokenizer.pad_token_id))
+        for indices in eval_batches([len(sequence) for sequence in sequences], self.batch_size):
+            longest = max(len(sequences[index]) for index in indices)
+            ids = torch.full((len(indices), longest), int(self.tokenizer.pad_token_id))
             mask = torch.zeros_like(ids)
-            for row, number in enumerate(numbers):
-                length = len(sequences[number])
-                ids[row, :length] = torch.tensor(sequences[number])
+            for row, index in enumerate(indices):
+                length = len(sequences[index])
+                ids[row, :length] = torch.tensor(sequences[index])
                 mask[row, :length] = 1
-            yield numbers, self._logits(ids, mask, torch.tensor([places[number] for number in numbers]))
+            yield indices, self._logits(ids, mask, torch.tensor([places[index] for index in indices]))
 
     @torch.no_grad()
-    def _logits(self, ids: Tensor, mask: Tensor, places: Tensor) -> Tensor:
-        """Of one place of each row: the last layer, which is as wide as the vocabulary, sees no other."""
-        rows, columns = torch.arange(len(places), device=self.device), places.to(self.device)
+    def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Logits at one position of each row, [B, V]. The output layer runs on these positions only."""
+        rows, columns = torch.arange(len(positions), device=self.device), positions.to(self.device)
 
-        def at_places(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        def select_positions(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
             return (inputs[0][rows, columns],)
 
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(at_places)
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(select_positions)
         try:
             out = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
         finally:
@@ -76,18 +77,18 @@ class MaskedLM:
 
 
 def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bool = False) -> MaskedLM:
-    """The masked language model in the folder `path`.
+    """Load the masked language model in the folder `path`.
 
     Raises:
-        UserError: the folder holds none, or one whose last layers were never trained: those of an encoder alone, or of
-            one that was fine-tuned. The message ends with the `remedy`.
+        UserError: the folder holds no masked language model, or one without a trained output layer: a bare or a
+            fine-tuned encoder. The message ends with `remedy`.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForMaskedLM
 
     tokenizer = tokenizers.load(path, trust_remote_code=trust_remote_code)
     if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
-        raise UserError(f"{path}: its tokenizer has no mask token, so it is no masked language model; {remedy}")
+        raise UserError(f"{path}: its tokenizer has no mask token, so it is not a masked language model; {remedy}")
     try:
         with quiet_transformers():
             model, info = AutoModelForMaskedLM.from_pretrained(
@@ -107,7 +108,7 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
             f"{path} holds no trained masked language model: {len(missing)} of its tensors are missing, the first"
             f" {missing[0]!r}; {remedy}"
         )
-    if extra := checkpoint_inspection.unexpected(info["unexpected_keys"], model):
+    if extra := checkpoint_inspection.unexpected_tensors(info["unexpected_keys"], model):
         raise UserError(f"{path}: {checkpoint_inspection.unexpected_message(extra, model.config)}; {remedy}")
     if too_many := checkpoint_inspection.excess_tokens(tokenizer, model.get_input_embeddings().weight.shape[0]):
         raise UserError(f"{path}: {too_many}")

@@ -1,4 +1,4 @@
-"""Parses and checks the names of model outputs, as `Needs` has them."""
+"""Parses and checks names of model outputs, as in `Needs`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LAST = 1 << 30
 
 @dataclass(frozen=True)
 class Need:
-    """One tensor: its name and, where it belongs to a layer, the layer, counted from 1."""
+    """The name of one output, with its layer, counted from 1, if it belongs to one."""
 
     name: str
     layer: int | None = None
 
     @property
     def depth(self) -> tuple[int, int]:
-        """How deep in the forward pass the tensor arises; deeper ones compare greater."""
+        """Where in the forward pass the output is computed; deeper ones compare greater."""
         if self.layer is not None:
             return self.layer, _OUTPUT if self.name == "hidden" else _ATTENTION
         return {"embeddings": (1, _EMBEDDINGS), "pooled": (_LAST, _HEAD), "logits": (_LAST, _LOGITS)}[self.name]
@@ -38,7 +38,7 @@ class Need:
 
 
 def parse(text: str) -> Need | None:
-    """The need that `text` names, or None if there is no such name. Layers are not bounded here."""
+    """The output that `text` names; None for an unknown name. The range of the layer is not checked."""
     match = re.fullmatch(r"([a-z]+)(?:\[([0-9]+)\])?", text)
     if match is None:
         return None
@@ -49,15 +49,17 @@ def parse(text: str) -> Need | None:
 
 
 def check(needs: Collection[str], *, layers: int, kind: TaskKind, who: str, opaque: bool = False) -> list[Problem]:
-    """What `needs` ask of a model of so many layers that it cannot give; `who` is what messages call the model.
-    `opaque`: it gives nothing but what its head reads and says."""
+    """Problems with the outputs `needs` of a model with so many layers.
+
+    `who` names the model in messages. An `opaque` model has only the outputs ``pooled`` and ``logits``.
+    """
     inside = sorted(need for need in needs if need not in ("logits", "pooled"))
     if opaque and inside:
         return [
             Problem(
-                f"{', '.join(inside)} cannot be taken from {who}, which ignores transformers' attention interface; take"
-                " an encoder that uses it (bert, roberta, distilbert, electra, albert) or a method that needs logits"
-                " alone"
+                f"{', '.join(inside)} cannot be taken from {who}, which ignores transformers' attention interface; use"
+                " an encoder that supports it (bert, roberta, distilbert, electra, albert) or a method that needs only"
+                " logits"
             )
         ]
     return [problem for need in sorted(needs) if (problem := _problem(need, layers, kind, who)) is not None]
@@ -68,11 +70,11 @@ def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None
     if need is None:
         bare = text.split("[")[0]
         if bare in LAYERED:
-            return Problem(f"{text!r} names no layer; a method asks for {bare}[1] to {bare}[{layers}] of {who}")
-        return Problem(f"there is no tensor {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}")
+            return Problem(f"{text!r} names no layer; allowed for {who}: {bare}[1] to {bare}[{layers}]")
+        return Problem(f"unknown output {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}")
     if need.layer is not None and not 1 <= need.layer <= layers:
-        return Problem(f"{need} is asked for, but {who} has {layers} layers, counted from 1 to {layers}")
+        return Problem(f"{need} is requested, but {who} has {layers} layers, counted from 1 to {layers}")
     if need.name == "pooled" and kind in ("qa", "text"):
-        does = "answers questions" if kind == "qa" else "predicts tokens"
-        return Problem(f"pooled is asked for, but {who} {does}: its head reads every token, not one vector")
+        purpose = "answers questions" if kind == "qa" else "predicts tokens"
+        return Problem(f"pooled is requested, but {who} {purpose}: its head reads every token, so nothing is pooled")
     return None

@@ -1,4 +1,4 @@
-"""Pretrained encoders by hub id or folder: where they lie, what they are, what they hold."""
+"""Finds pretrained encoders by hub id or folder, reads their configuration, and computes their fingerprint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-"""A tokenizer needs one of these at least; the last are sentencepiece's."""
+"""A tokenizer needs at least one of these; the last pattern is sentencepiece's."""
 
 TOKENIZER_FILES = (
     *VOCABULARY_FILES,
@@ -29,7 +29,7 @@ WEIGHT_FILES = (
     ("model*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model*.bin", "pytorch_model*.bin.index.json"),
 )
-"""Kinds of weights, the preferred first; of a model only one kind is fetched, and only one counts."""
+"""Kinds of weight files, the preferred one first. Only one kind of a model is downloaded and used."""
 
 _BERT_FIELDS = {"hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"}
 _REMEDY = "give `model:` or `init:` a local folder that holds config.json, the weights and the tokenizer"
@@ -37,20 +37,23 @@ _fingerprints: dict[tuple[tuple[str, int, int], ...], str] = {}
 
 
 def locate(model: str, *, trust_remote_code: bool = False) -> Path:
-    """The folder of `model`: a local folder as it is, a hub id as a snapshot in the hub's cache.
+    """The folder of `model`: a local folder, or the snapshot of a hub id in the hub's cache.
 
-    Only config, tokenizer and one kind of weights are fetched (and the code, with `trust_remote_code`). Raises
-    `UserError` naming the id, the reason and the remedy: within seconds where the hub cannot be reached and nothing is
-    cached.
+    Only config, tokenizer and one kind of weights are downloaded (and code, with `trust_remote_code`).
+
+    Raises:
+        UserError: the folder or the model does not exist, or cannot be downloaded. If the hub is unreachable, this is
+            raised within seconds.
     """
     folder = _local(model)
     return folder if folder is not None else _snapshot(model, weights=True, code=trust_remote_code)
 
 
 def read_config(model: str, *, online: bool, trust_remote_code: bool = False) -> PretrainedConfig | None:
-    """The configuration of `model`; None for a hub id that is not cached, unless `online` allows to ask the hub.
+    """The configuration of `model`; None for a hub id that is not cached if `online` is false.
 
-    Raises `UserError` as `locate` does, and for a config.json that transformers cannot read.
+    Raises:
+        UserError: as `locate`, or transformers cannot read config.json.
     """
     folder = _local(model) or _cached(model, weights=False)
     if folder is None:
@@ -60,16 +63,19 @@ def read_config(model: str, *, online: bool, trust_remote_code: bool = False) ->
     return config_in(folder, trust_remote_code=trust_remote_code)
 
 
-def at_hand(model: str) -> Path | None:
-    """The folder of `model` with its weights, if that is on this machine; the hub is not asked."""
+def local_path(model: str) -> Path | None:
+    """The folder of `model` with its weights if it is on this machine, else None. Does not contact the hub."""
     return _local(model) or _cached(model, weights=True)
 
 
 def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The configuration in `folder`. Raises `UserError` for a config.json that transformers cannot read.
+    """The configuration in `folder`.
 
-    One that names no type and has BERT's numbers is BERT's: some well-known checkpoints (TinyBERT's general ones, BERT
-    miniatures) are from before the type was written down.
+    A configuration without ``model_type`` and with BERT's fields is read as BERT's: some well-known checkpoints
+    (general TinyBERT, BERT miniatures) are older than that field.
+
+    Raises:
+        UserError: transformers cannot read config.json.
     """
     from transformers import AutoConfig, BertConfig
 
@@ -83,11 +89,11 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
 
 
 def fingerprint(path: Path) -> str:
-    """16 hex digits over the names and contents of config, weights and tokenizer in `path`, and nothing else there.
+    """16 hex digits over the names and contents of config, weights and tokenizer files in `path`.
 
-    Remembered in this process for as long as the files' sizes and times stay the same.
+    Cached in this process until a file's size or modification time changes.
     """
-    files = _counting_files(path)
+    files = _checkpoint_files(path)
     stats = [(file, file.stat()) for file in files]
     key = tuple((str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
     if key not in _fingerprints:
@@ -101,7 +107,7 @@ def fingerprint(path: Path) -> str:
 
 
 def is_folder(model: str) -> bool:
-    """Whether `model` means a folder on this machine: one that is there, or a path that no hub id could be."""
+    """Whether `model` is a local folder: an existing one, or a path that is not a valid hub id."""
     return Path(model).expanduser().is_dir() or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", model)
 
 
@@ -110,24 +116,25 @@ def _local(model: str) -> Path | None:
         return None
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        raise UserError(f"there is no folder {model!r}, and a hub id it is not (those read owner/name); {_REMEDY}")
+        raise UserError(f"there is no folder {model!r}, and it is not a hub id (owner/name); {_REMEDY}")
     if not (folder / CONFIG).is_file():
-        raise UserError(f"{folder} holds no {CONFIG}, so it is no model; {_REMEDY}")
+        raise UserError(f"{folder} holds no {CONFIG}, so it is not a model; {_REMEDY}")
     return folder
 
 
-def _counting_files(path: Path) -> list[Path]:
+def _checkpoint_files(path: Path) -> list[Path]:
+    """Config, tokenizer and weight files in `path`, sorted."""
     patterns = [CONFIG, *TOKENIZER_FILES, *_weight_patterns([file.name for file in path.iterdir()])]
     return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
 
 
 def _weight_patterns(names: list[str]) -> tuple[str, ...]:
-    """The patterns of the preferred kind of weights among `names`; none where there are no weights."""
+    """The file patterns of the preferred kind of weights among `names`; empty if there are no weights."""
     return next((kind for kind in WEIGHT_FILES if any(Path(name).match(kind[0]) for name in names)), ())
 
 
 def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
-    """A hub id's files, from the hub where it answers and else from the cache."""
+    """The folder with a hub id's files, from the hub if it is reachable, else from the cache."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError
 
@@ -139,25 +146,27 @@ def _snapshot(model: str, *, weights: bool, code: bool) -> Path:
         raise UserError(f"{model}: {reason}, and it is not in the hub's cache; {_REMEDY}")
     try:
         names = [name for name in HfApi().list_repo_files(model) if "/" not in name]
-        return Path(snapshot_download(model, allow_patterns=_wanted(model, names, weights=weights, code=code)))
-    except GatedRepoError as error:  # which tells of itself to everybody, and gives its files to some
+        return Path(
+            snapshot_download(model, allow_patterns=_files_to_download(model, names, weights=weights, code=code))
+        )
+    except GatedRepoError as error:  # a gated repository can be listed, but not downloaded without access
         raise UserError(f"{model}: {GATED}; or {_REMEDY}") from error
     except download_errors() as error:
         raise UserError(f"{model}: the download broke off ({error}); try again, or {_REMEDY}") from error
 
 
-def _wanted(model: str, names: list[str], *, weights: bool, code: bool) -> list[str]:
-    """Which of a repository's files to fetch."""
+def _files_to_download(model: str, names: list[str], *, weights: bool, code: bool) -> list[str]:
+    """The files of a repository to download. Raises `UserError` if config or weights are missing."""
     kinds = _weight_patterns(names)
     if CONFIG not in names or (weights and not kinds):
         lacks = CONFIG if CONFIG not in names else "model.safetensors and no pytorch_model.bin"
-        raise UserError(f"{model}: its repository on the hub holds no {lacks}, so it is of no use here; {_REMEDY}")
+        raise UserError(f"{model}: its repository on the hub holds no {lacks}; {_REMEDY}")
     patterns = [CONFIG, *TOKENIZER_FILES, *(kinds if weights else ()), *(["*.py"] if code else [])]
     return [name for name in names if any(Path(name).match(pattern) for pattern in patterns)]
 
 
 def _cached(model: str, *, weights: bool) -> Path | None:
-    """The snapshot of a hub id in the cache, if it holds what is needed."""
+    """The snapshot of a hub id in the cache; None if config, or required weights, are missing."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(model, CONFIG)

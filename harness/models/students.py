@@ -1,4 +1,4 @@
-"""Students: their shape, what cannot be, and their initial weights."""
+"""Students: checks of their specification, their sizes, and their initial weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBERS = ("layers", "hidden", "heads", "ffn")
 
 
 def checkpoint_of(spec: StudentSpec) -> str | None:
-    """The hub id or folder that the student starts from; None where its weights are copied or random."""
+    """The hub id or folder that the student is loaded from; None if its weights are copied or random."""
     return spec.init if isinstance(spec.init, str) and spec.init not in KEYWORDS else None
 
 
 def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShape | None:
-    """The student's numbers: what it does not say is as in `teacher`. None where that is not known.
+    """The student's sizes, with those of `teacher` for unspecified ones; None if a size is not known.
 
-    For a student that starts from a checkpoint this is what the suite says of it; the checkpoint has the last word.
+    For a student loaded from a checkpoint these are the suite's sizes; those of the checkpoint decide.
     """
     sizes = _sizes(spec, teacher)
     if sizes.keys() != set(_NUMBERS):
@@ -40,10 +40,11 @@ def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShap
 
 
 def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelShape | None) -> list[Problem]:
-    """What cannot be about a student, told before any training.
+    """Problems with a student's specification.
 
-    `teacher` is the shape of the model whose layers are copied (the suite's first teacher), `own` that of the
-    checkpoint that the student starts from; None where they are not known.
+    Args:
+        teacher: the model whose layers are copied, the suite's first teacher; None: unknown.
+        own: the checkpoint that the student is loaded from; None: unknown.
     """
     where = f"students.{name}"
     if checkpoint_of(spec) is not None:
@@ -64,7 +65,7 @@ def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelSh
 
 
 def source_layers(spec: StudentSpec, teacher_layers: int) -> tuple[int, ...]:
-    """For each layer of the student, the teacher's layer that it is copied from, counted from 1; () for none."""
+    """For each student layer the teacher layer that it is copied from, counted from 1; empty if none are copied."""
     count = spec.layers
     if isinstance(spec.init, list):
         return tuple(spec.init)
@@ -87,16 +88,18 @@ def build(
     seed: int,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """The student `name` with its initial weights and a fresh head for `task`: float32, on the CPU, in eval mode.
+    """Build the student `name` with initial weights and a new head for `task`: float32, on the CPU, in eval mode.
+
+    The weights depend on the specification, the teacher's weights, the task and the seed only. The global random state
+    is not changed.
 
     Args:
-        teacher: of whose family the student is, and whose weights are copied where `init` says so: the pretrained or
-            the fine-tuned model, as the caller chose. A configuration does where nothing is copied, and None for a
-            student that starts from a checkpoint.
-        checkpoint: the folder of the checkpoint that `init` names, if it names one.
+        teacher: gives the family, and the weights that `init` copies. A configuration suffices if nothing is copied;
+            None for a student that is loaded from a checkpoint.
+        checkpoint: the folder of the checkpoint that `init` names; None: it names none.
 
-    The weights depend on the spec, those of the teacher, the task and the seed alone, and the global random state is
-    left alone. Raises `UserError` for what `check` refuses.
+    Raises:
+        UserError: `check` finds a problem.
     """
     from transformers import PretrainedConfig
 
@@ -104,16 +107,16 @@ def build(
 
     if checkpoint is not None:
         own = families.shape(pretrained.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
-        _refuse(check(spec, name, None, own))
+        _raise(check(spec, name, None, own))
         return heads.load(checkpoint, task, seed=seed, trust_remote_code=trust_remote_code)
     if teacher is None:
         raise UserError(
-            f"students.{name}: without a teacher there is no family and no vocabulary to build it with; name a teacher,"
-            " or set init to a hub id or folder"
+            f"students.{name}: without a teacher, family and vocabulary are unknown; name a teacher, or set init to a"
+            " hub id or folder"
         )
     config = teacher if isinstance(teacher, PretrainedConfig) else teacher.config
     source = families.shape(config, "the teacher")
-    _refuse(check(spec, name, source, None))
+    _raise(check(spec, name, source, None))
     smaller = families.resized(config, **_sizes(spec, source))
     student = heads.from_config(smaller, task, seed=seed, trust_remote_code=trust_remote_code)
     chosen = source_layers(spec, source.layers)
@@ -127,12 +130,12 @@ def build(
 
 
 def _sizes(spec: StudentSpec, teacher: ModelShape | None) -> dict[str, int]:
-    """The numbers that are known, the spec's own before the teacher's."""
+    """The known sizes: those of `spec`, else those of `teacher`."""
     sizes = {number: getattr(spec, number) or getattr(teacher, number, None) for number in _NUMBERS}
     return {number: size for number, size in sizes.items() if size is not None}
 
 
-def _refuse(problems: list[Problem]) -> None:
+def _raise(problems: list[Problem]) -> None:
     if problems:
         raise UserError(*problems)
 
@@ -148,15 +151,15 @@ def _checkpoint_messages(spec: StudentSpec, own: ModelShape | None) -> list[str]
     if own is None:
         return []
     return [
-        f"{number} is {getattr(spec, number)} in the suite, but {init} has {getattr(own, number)}; leave it out,"
-        " or take another checkpoint"
+        f"{number} is {getattr(spec, number)} in the suite, but {init} has {getattr(own, number)}; remove it,"
+        " or use another checkpoint"
         for number in _NUMBERS
         if getattr(spec, number) not in (None, getattr(own, number))
     ]
 
 
 def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: ModelShape | None) -> list[str]:
-    """What stands against copying layers; sizes are compared only where both are known."""
+    """Problems with copying layers. Sizes are compared only if both are known."""
     if spec.init == "random":
         return []
     if teacher is not None and teacher.opaque:
@@ -177,14 +180,14 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
             messages.append(f"there is no layer {_listed(outside)} in {teacher}; its layers are 1 to {teacher.layers}")
     elif spec.layers > teacher.layers:
         messages.append(
-            f"{spec.init!r} copies {spec.layers} layers, but {teacher} has only {teacher.layers}; take fewer layers,"
+            f"{spec.init!r} copies {spec.layers} layers, but {teacher} has only {teacher.layers}; use fewer layers,"
             " or init: random"
         )
     elif spec.init == "uniform" and teacher.layers % spec.layers:
         divisors = _listed(n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0)
         messages.append(
             f"'uniform' takes every k-th layer, but the {teacher.layers} layers of {teacher.name} cannot be divided by"
-            f" {spec.layers}; take {divisors} layers, or name the layers: init: [1, ...]"
+            f" {spec.layers}; use {divisors} layers, or list the layers: init: [1, ...]"
         )
     messages += [
         f"{number} is {getattr(student, number)} in the student and {getattr(teacher, number)} in {teacher.name}, so"

@@ -1,4 +1,4 @@
-"""Tokenizers: those of pretrained models, and one made on the spot for a teacher that is trained from nothing."""
+"""Loads the tokenizers of pretrained models, and builds a whole-word one for teachers trained from scratch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer in `path`. Raises `UserError` where there is none, or one that cannot tell a token's place in the
-    text, which extractive QA and word ids need."""
+    """Load the fast tokenizer in the folder `path`.
+
+    Raises:
+        UserError: there is no tokenizer, it cannot be loaded, or it is a slow one, which has no character offsets.
+    """
     from transformers import AutoTokenizer
 
     from harness.models.quiet_transformers import quiet_transformers
 
     if not any(file for pattern in VOCABULARY_FILES for file in path.glob(pattern)):
-        # transformers would make one up, to which every word is unknown
+        # without these files transformers builds a tokenizer for which every word is unknown
         raise UserError(f"{path} holds no tokenizer; add its files ({', '.join(VOCABULARY_FILES)}) to the folder")
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -39,27 +42,29 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
         raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error
     if not tokenizer.is_fast:
         raise UserError(
-            f"{path}: {type(tokenizer).__name__} is a slow tokenizer and cannot tell where in the text a token stands;"
-            " add the tokenizer.json of a fast one to the folder"
+            f"{path}: {type(tokenizer).__name__} is a slow tokenizer, which has no character offsets; add the"
+            " tokenizer.json of a fast one to the folder"
         )
     return tokenizer
 
 
 def most_tokens(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int | None:
-    """How many tokens a row may have for the model and for its tokenizer; None where neither sets a bound."""
+    """The most tokens of a row that model and tokenizer allow; None if neither sets a limit."""
     from harness.models import families
 
     bounds = [families.most_tokens(config), tokenizer.model_max_length]
-    # Tokenizers without a bound say so by a number that no row has.
+    # Tokenizers without a limit have a huge number as model_max_length.
     return min((bound for bound in bounds if bound is not None and bound < 10**9), default=None)
 
 
 def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizerBase:
-    """A lower-casing BERT tokenizer for `texts`, the same for the same texts in any order.
+    """Build a lower-casing BERT tokenizer from `texts`. Their order does not matter.
 
-    Its vocabulary, of at most `size` entries: the special tokens; each character that occurs, both alone and as the
-    continuation of a word, so that no word of known characters is unknown; and then whole words, the most frequent
-    first. Raises `UserError` if `size` has no room for the characters.
+    The vocabulary has at most `size` entries: special tokens; each character, alone and as the continuation of a word,
+    so that every word of known characters can be tokenized; then whole words, the most frequent first.
+
+    Raises:
+        UserError: the texts have more characters than fit in `size` entries.
     """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -73,8 +78,8 @@ def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizer
     pieces = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
     if len(pieces) > size:
         raise UserError(
-            f"a vocabulary of {size} has no room for the {len(characters)} characters of the texts: no teacher from"
-            " scratch can read them; take one with a tokenizer of its own (`model:`)"
+            f"the {len(characters)} different characters of the texts do not fit in a vocabulary of {size} tokens, so"
+            " no teacher can be trained from scratch; use a pretrained one (`model:`)"
         )
     by_frequency = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
     vocabulary = [*pieces, *by_frequency[: size - len(pieces)]]
@@ -82,7 +87,10 @@ def whole_word(texts: Iterable[str], *, size: int = 8000) -> PreTrainedTokenizer
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """16 hex digits over what decides the ids of a text; not where it was loaded from, nor how it last truncated."""
+    """16 hex digits over everything that determines the token ids of a text.
+
+    The folder and the settings of the last call (truncation, padding) do not count.
+    """
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for transient in ("truncation", "padding"):
         rules.pop(transient, None)
@@ -91,6 +99,6 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         "inputs": list(tokenizer.model_input_names),
     }
-    if tokenizer.truncation_side != "right":  # as nearly all have it: a part of the others' alone
+    if tokenizer.truncation_side != "right":  # only then, so that fingerprints of all others stay the same
         content["cut"] = tokenizer.truncation_side
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -119,7 +119,7 @@ class _Builder:
             return None
         path = self._path(model)
         key = f"teachers.{name}.model" if name in self.spec.teachers else f"students.{name}.init"
-        checkpoint_inspection.refuse(path, key, trust_remote_code=self.spec.trust_remote_code)
+        checkpoint_inspection.raise_problems(path, key, trust_remote_code=self.spec.trust_remote_code)
         return path
 
     def _reader(self, checkpoint: Path) -> TokenizerRef:

@@ -18,7 +18,7 @@ from harness.planning import keys
 from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
-from harness.teacher_outputs.output_store import by_token, kept_for
+from harness.teacher_outputs.output_store import by_token, stored_for
 from harness.training.schedule import stage_steps
 
 GB = 10**9
@@ -198,7 +198,7 @@ class _Desk:
 def _asked(row: Sequence[RunJob]) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:
     """Of each teacher, by its index, the tensors to keep for all runs of the row; a mapping may be drawn by seed."""
     for index, teacher in enumerate(row[0].teachers):
-        yield index, teacher, kept_for(name for job in row for name in job.needs(index))
+        yield index, teacher, stored_for(name for job in row for name in job.needs(index))
 
 
 def _place(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:

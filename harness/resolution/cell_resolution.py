@@ -102,7 +102,7 @@ class _Models:
         """Check the local files of a model and return the fingerprint of its tokenizer; None if there are none."""
         from harness.models import checkpoint_inspection, pretrained
 
-        folder = pretrained.at_hand(model)
+        folder = pretrained.local_path(model)
         if folder is None:
             if not self.online:
                 self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
@@ -110,7 +110,7 @@ class _Models:
         inspection = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
         for problem in inspection.problems:
             self.diagnostics.add(path, problem)
-        return inspection.reader
+        return inspection.tokenizer_fingerprint
 
 
 def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:

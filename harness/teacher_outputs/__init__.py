@@ -1,1 +1,1 @@
-"""Cached teacher outputs: how they are computed, stored and read in place of a forward pass."""
+"""Cached teacher outputs: how they are computed, stored, and read instead of running the teacher."""

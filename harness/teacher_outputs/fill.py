@@ -1,7 +1,7 @@
-"""The canonical pass: what a shelf lacks, from a teacher, the same whoever asks for it and when.
+"""Computes missing teacher outputs in a fixed batch order, so that cached values are bit-identical.
 
-Fixed batches in a fixed order, padded to multiples of 16: an example's tensors depend in their last bits on the batch
-that it sat in, so it must always be the same one.
+The last bits of an example's outputs depend on the batch that it is computed in. So this canonical pass has fixed
+batches in a fixed order, padded to multiples of 16, whichever outputs are missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
-from harness.teacher_outputs.output_store import BY_HEAD, Entry, Manifest, TeacherOutputStore, by_token, dtype
+from harness.teacher_outputs.output_store import BY_HEAD, Manifest, StoredTensor, TeacherOutputStore, by_token, dtype
 from harness.training import finite_checks
 from harness.training.cohort import Teacher
 
@@ -35,160 +35,163 @@ log = logging.getLogger("harness")
 
 PADDED_TO = 16
 SAVED_EVERY = 64
-"""Batches after which a pass that is killed goes on."""
+"""Batches after which progress is saved; an interrupted pass resumes there."""
 
 
 @dataclass(frozen=True)
 class FillResult:
-    """What a pass took, the parts before an interruption counted in: forward passes of the teacher, and seconds."""
+    """Cost of a pass, including parts before an interruption: forward passes of the teacher, and seconds."""
 
     forwards: int = 0
     seconds: float = 0.0
 
 
 class Stopped(Exception):
-    """The pass was asked to stop; the next one for the same tensors goes on where it was."""
+    """The pass was stopped. The next pass for the same outputs resumes it."""
 
 
 class Progress(FrozenModel):
-    """Of an unfinished pass: batches that are safe on disk, and what the files hold with them."""
+    """State of an unfinished pass: batches that are safely on disk, and the outputs, bytes and checksums written."""
 
     done: int
-    tensors: dict[str, Entry]
+    tensors: dict[str, StoredTensor]
     bytes: dict[str, int]
     checksums: dict[str, str]
     seconds: float
 
 
-NOTHING = Progress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
+NO_PROGRESS = Progress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
 
 
 def fill(
-    shelf: TeacherOutputStore,
+    store: TeacherOutputStore,
     names: Collection[str],
     teacher: Teacher,
     *,
     training: TrainingSpec,
     device: torch.device,
     stop: Callable[[], bool],
-    tell: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> FillResult:
-    """Keep the tensors `names`, none of which the shelf has. The caller sees to it that nobody else fills the shelf.
-    `tell` hears how many batches are done.
+    """Compute and store the outputs `names`, none of which is in `store`.
+
+    The caller must hold the lock of the store's folder. `on_progress` is called with the number of finished batches.
 
     Raises:
-        Stopped: `stop` said so.
+        Stopped: `stop` returned true.
         InsufficientMemory: memory does not suffice for a batch of the pass.
-        UserError: the disk is full.
+        UserError: the disk is full, or outputs are not finite.
     """
     try:
-        return _Pass(shelf, sorted(names), teacher, training, device).run(stop, tell)
+        return _Pass(store, sorted(names), teacher, training, device).run(stop, on_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
-            f"no room is left for the teacher's tensors in {shelf.folder.parent}: make some, set HARNESS_CACHE to a"
-            " larger disk, or keep less (teacher_cache.max_gb)"
+            f"no space left on the disk for cached teacher outputs in {store.folder.parent}: free some space, set"
+            " HARNESS_CACHE to a larger disk, or lower teacher_cache.max_gb"
         ) from error
 
 
 class _Pass:
+    """One canonical pass of a teacher over a training set."""
+
     def __init__(
         self,
-        shelf: TeacherOutputStore,
+        store: TeacherOutputStore,
         names: list[str],
         teacher: Teacher,
         training: TrainingSpec,
         device: torch.device,
     ) -> None:
-        self.shelf = shelf
+        self.store = store
         self.names = names
         self.teacher = teacher
         self.training = training
         self.device = device
         self.most = most_tokens(teacher.model.config)
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, StoredTensor] = {}
         self.digests: dict[str, xxhash.xxh3_64] = {}
 
-    def run(self, stop: Callable[[], bool], tell: Callable[[int], None]) -> FillResult:
-        batches, folder = self.shelf.layout.batches, self.shelf.folder
+    def run(self, stop: Callable[[], bool], on_progress: Callable[[int], None]) -> FillResult:
+        """Resume or start the pass, and add its outputs to the manifest. Raises as `fill` does."""
+        batches, folder = self.store.layout.batches, self.store.folder
         folder.mkdir(parents=True, exist_ok=True)
-        before = self._progress()
+        before = self._load_progress()
         began = time.perf_counter() - before.seconds
         self.entries = dict(before.tensors)
         with ExitStack() as stack:
-            files = {name: stack.enter_context(self._opened(name, before.bytes.get(name, 0))) for name in self.names}
+            files = {name: stack.enter_context(self._open(name, before.bytes.get(name, 0))) for name in self.names}
             for done, rows in enumerate(batches[before.done :], start=before.done):
-                tell(done)
+                on_progress(done)
                 stopped = stop()
                 if done > before.done and (stopped or done % SAVED_EVERY == 0):
                     self._save(files, done, time.perf_counter() - began)
                 if stopped:
                     raise Stopped
-                for name, block in self._blocks(rows).items():
+                for name, block in self._compute(rows).items():
                     files[name].write(block.numpy().data)
                     self.digests[name].update(block.numpy().data)
-            tell(len(batches))
+            on_progress(len(batches))
             _sync(files)
-        self._count(self.entries)
+        self._update_manifest()
         return FillResult(len(batches), time.perf_counter() - began)
 
-    def _blocks(self, rows: list[int]) -> dict[str, Tensor]:
-        """What the files get of a batch, as bytes."""
-        data = self.shelf.data
+    def _compute(self, rows: list[int]) -> dict[str, Tensor]:
+        """The outputs of one batch, as bytes to write, by name."""
+        data = self.store.data
         multiple = PADDED_TO
         if self.most is not None and -(-int(data.train.lengths[rows].max()) // multiple) * multiple > self.most:
-            multiple = 1  # the model has no positions for so much padding
+            multiple = 1  # the padding would exceed the model's positions
         batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
-        # Whole, whoever has little memory: an example's last bits depend on the batch that it sits in.
-        tensors = self.teacher.forward(batch, frozenset(self.names), self.training, splits=False)
-        read = {name: _rows(name, tensors, batch, self.shelf.qa) for name in self.names}
-        self._refuse_not_finite(read, rows)
-        blocks = {}
-        for name in self.names:
-            block = read[name]
+        # Never split: the last bits of an output depend on the batch that it is computed in.
+        outputs = self.teacher.forward(batch, frozenset(self.names), self.training, can_split=False)
+        blocks = {name: _rows(name, outputs, batch, self.store.qa) for name in self.names}
+        self._check_finite(blocks, rows)
+        stored = {}
+        for name, block in blocks.items():
             given = str(block.dtype).removeprefix("torch.")
             kept = "bfloat16" if self.training.precision == "bf16" else given
-            self.entries[name] = Entry(shape=tuple(block.shape[1:]), kept=kept, given=given)
-            blocks[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
-        return blocks
+            self.entries[name] = StoredTensor(shape=tuple(block.shape[1:]), kept=kept, given=given)
+            stored[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
+        return stored
 
-    def _refuse_not_finite(self, read: Mapping[str, Tensor], rows: list[int]) -> None:
-        """Raises `UserError` for outputs with NaN or infinite values, which no student could learn from."""
+    def _check_finite(self, blocks: Mapping[str, Tensor], rows: list[int]) -> None:
+        """Raise `UserError` for outputs with NaN or infinite values."""
         try:
-            finite_checks.check(read, f"outputs of teacher {self.teacher.name} are not finite")
+            finite_checks.check(blocks, f"outputs of teacher {self.teacher.name} are not finite")
         except finite_checks.NotFinite as error:
-            example = self.shelf.data.train.ids[rows[0]]
+            example = self.store.data.train.ids[rows[0]]
             raise UserError(
-                f"{error}, in the batch of the training set of {self.shelf.data.task.name} that begins with example"
-                f" {example!r}; nothing of it is cached. Take training.precision fp32 or bf16, or another teacher"
+                f"{error}, in the batch of the training set of {self.store.data.task.name} that begins with example"
+                f" {example!r}; the batch is not cached. Set training.precision to fp32 or bf16, or use another teacher"
             ) from None
 
-    def _progress(self) -> Progress:
-        """Of a pass for the same tensors that did not come to its end."""
+    def _load_progress(self) -> Progress:
+        """The progress of an interrupted pass for the same outputs, if its files are undamaged."""
         try:
-            found = checksums.read_json(self.shelf.folder / "progress.json", Progress)
-            if sorted(found.tensors) != self.names:
-                return NOTHING
-            self._verify(found)
+            progress = checksums.read_json(self.store.folder / "progress.json", Progress)
+            if sorted(progress.tensors) != self.names:
+                return NO_PROGRESS
+            self._verify(progress)
         except FileNotFoundError:
-            return NOTHING
+            return NO_PROGRESS
         except checksums.CorruptFileError as damage:
             log.warning("outputs of teacher %s are computed from the first batch again: %s", self.teacher.name, damage)
-            return NOTHING
-        return found
+            return NO_PROGRESS
+        return progress
 
     def _verify(self, progress: Progress) -> None:
-        """Raises `CorruptFileError` if a file is not what an interrupted pass has written."""
+        """Raise `CorruptFileError` if a file does not have the checksum that the interrupted pass recorded."""
         for name, size in progress.bytes.items():
-            file = self.shelf.file(name)
+            file = self.store.file(name)
             if not file.exists() or checksums.digest_of_prefix(file, size).hexdigest() != progress.checksums.get(name):
                 raise checksums.CorruptFileError(f"{file} does not match its checksum")
 
-    def _opened(self, name: str, size: int) -> IO[bytes]:
-        """At its end, cut to what is known to be right."""
-        path = self.shelf.file(name)
-        if not size:  # whoever has a file mapped goes on reading it
+    def _open(self, name: str, size: int) -> IO[bytes]:
+        """The output's file, truncated to its first `size` bytes and positioned at the end."""
+        path = self.store.file(name)
+        if not size:  # a new file, because another process may have the old one memory-mapped
             path.unlink(missing_ok=True)
         path.touch()
         self.digests[name] = checksums.digest_of_prefix(path, size)
@@ -201,32 +204,33 @@ class _Pass:
         _sync(files)
         sizes = {name: file.tell() for name, file in files.items()}
         progress = Progress(done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds)
-        checksums.write_json(self.shelf.folder / "progress.json", progress)
+        checksums.write_json(self.store.folder / "progress.json", progress)
 
     def _checksums(self) -> dict[str, str]:
-        """Of what is written of each tensor."""
+        """Checksum of what is written of each output."""
         return {name: digest.hexdigest() for name, digest in self.digests.items()}
 
-    def _count(self, entries: Mapping[str, Entry]) -> None:
-        there = self.shelf.manifest
-        tensors = {**(there.tensors if there else {}), **entries}
-        sums = {**(there.checksums if there else {}), **self._checksums()}
+    def _update_manifest(self) -> None:
+        """Add the outputs of this pass to the manifest."""
+        old = self.store.manifest
+        tensors = {**(old.tensors if old else {}), **self.entries}
+        sums = {**(old.checksums if old else {}), **self._checksums()}
         scalings = self.teacher.capture.scalings
-        self.shelf.write(Manifest(parts=dict(self.shelf.parts), scalings=scalings, tensors=tensors, checksums=sums))
-        atomic_writes.forget(self.shelf.folder / "progress.json")
+        self.store.write(Manifest(parts=dict(self.store.parts), scalings=scalings, tensors=tensors, checksums=sums))
+        atomic_writes.forget(self.store.folder / "progress.json")
 
 
-def _rows(name: str, tensors: ModelOutputs, batch: Batch, qa: bool) -> Tensor:
-    """The tensor at the batch's real tokens, [tokens, ...], or of its examples, [B, ...]."""
-    found: Tensor
+def _rows(name: str, outputs: ModelOutputs, batch: Batch, qa: bool) -> Tensor:
+    """An output at the batch's real tokens, [tokens, ...], or per example, [B, ...]."""
+    tensor: Tensor
     if "[" in name:
         kind, layer = name.rstrip("]").split("[")
-        found = getattr(tensors, kind)[int(layer)]
+        tensor = getattr(outputs, kind)[int(layer)]
     else:
-        kind, found = name, getattr(tensors, name)
+        kind, tensor = name, getattr(outputs, name)
     if not by_token(name, qa):
-        return found
-    return (found.transpose(1, 2) if kind in BY_HEAD or kind == "logits" else found)[batch.mask]
+        return tensor
+    return (tensor.transpose(1, 2) if kind in BY_HEAD or kind == "logits" else tensor)[batch.mask]
 
 
 def _sync(files: Mapping[str, IO[bytes]]) -> None:

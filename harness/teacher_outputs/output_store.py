@@ -1,8 +1,8 @@
-"""Teacher tensors kept by example: read from memory-mapped files in place of a forward pass.
+"""Stores teacher outputs by example, and reads them from memory-mapped files instead of running the teacher.
 
-A shelf is a folder of the cache for one teacher and one reading of a training set. It holds a file for each tensor,
-ragged: what stands at tokens is kept for the real ones, row after row. N x N maps are never kept; scores are computed
-anew from queries and keys. A file counts once the manifest names it.
+A store is a folder of the cache for one teacher and one tokenized training set. It has one ragged file per output:
+outputs per token are stored for real tokens only, row after row. Attention scores, [N, N], are not stored but computed
+from queries and keys. A file is valid once the manifest lists it.
 """
 
 from __future__ import annotations
@@ -32,69 +32,81 @@ from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples
 from harness.training import TEACHER_OUTPUTS_VERSION
 from harness.training.batch_stream import TokenizedTask
-from harness.training.device_transfer import sent
+from harness.training.device_transfer import to_device
 
 BATCH_SIZE = 32
-"""Of the canonical pass. Part of what `TEACHER_OUTPUTS_VERSION` stands for, like the padding of its batches."""
+"""Batch size of the canonical pass. A change of it, or of the padding, needs a new `TEACHER_OUTPUTS_VERSION`."""
 
 BY_HEAD = ("queries", "keys", "values")
 
 
-class Entry(FrozenModel):
-    """One kept tensor: the shape of what stands at a token, or of an example's; what it is kept in, and what the
-    forward pass gave."""
+class StoredTensor(FrozenModel):
+    """Format of one stored output.
+
+    Attributes:
+        shape: of one entry, which belongs to a token or an example (`by_token`).
+        kept: dtype in the file.
+        given: dtype of the forward pass, which reading restores.
+    """
 
     shape: tuple[int, ...]
     kept: str
     given: str
 
     @property
-    def numbers(self) -> int:
+    def elements(self) -> int:
+        """Number of elements of one entry."""
         return math.prod(self.shape)
 
 
 class Manifest(FrozenModel):
-    """What a shelf holds. `scalings` are those of the scores of each layer, `checksums` those of the tensors' files."""
+    """The contents of a store. `scalings` are of the scores of each layer, `checksums` of each output's file."""
 
     parts: dict[str, Any]
     scalings: tuple[float, ...]
-    tensors: dict[str, Entry]
+    tensors: dict[str, StoredTensor]
     checksums: dict[str, str]
 
 
 class Layout:
-    """The canonical batches of a training set, and where in the files its rows lie: in the order of those batches."""
+    """The batches of the canonical pass, and the positions of the rows in the files, which follow their order.
+
+    Attributes:
+        batches: row numbers of each batch.
+        positions: of each row, its index in files with one entry per example.
+        starts: of each row, the index of its first token in files with one entry per token.
+    """
 
     def __init__(self, lengths: np.ndarray) -> None:
         self.lengths = lengths
         self.batches = eval_batches(lengths, BATCH_SIZE)
         order = np.concatenate([np.empty(0, np.int64), *map(np.asarray, self.batches)]).astype(np.int64)
-        self.places = np.empty_like(order)
-        self.places[order] = np.arange(len(order))
+        self.positions = np.empty_like(order)
+        self.positions[order] = np.arange(len(order))
         self.starts = np.empty_like(order)
         self.starts[order] = np.cumsum(lengths[order]) - lengths[order]
 
     def entries(self, name: str, qa: bool) -> int:
-        """How many the file of that tensor has: one for each token, or for each example."""
+        """Number of entries in the file of the output `name`."""
         return int(self.lengths.sum()) if by_token(name, qa) else len(self.lengths)
 
 
 def by_token(name: str, qa: bool) -> bool:
-    """Whether the tensor stands at tokens; else at examples."""
+    """Whether the output has one entry per token, instead of one per example."""
     return name != "pooled" and (qa or name != "logits")
 
 
-def kept_for(needs: Iterable[str]) -> frozenset[str]:
-    """The tensors to keep for those that are asked for: scores are made of queries and keys."""
-    kept: set[str] = set()
+def stored_for(needs: Iterable[str]) -> frozenset[str]:
+    """The outputs to store for those in `needs`: for scores, queries and keys."""
+    names: set[str] = set()
     for need in filter(None, map(parse, needs)):
-        kept |= {f"queries[{need.layer}]", f"keys[{need.layer}]"} if need.name == "scores" else {str(need)}
-    return frozenset(kept)
+        names |= {f"queries[{need.layer}]", f"keys[{need.layer}]"} if need.name == "scores" else {str(need)}
+    return frozenset(names)
 
 
 @dataclass(frozen=True)
 class TeacherOutputStore:
-    """One teacher's tensors on the training rows of `data`, in `folder`."""
+    """One teacher's cached outputs on the training rows of `data`, in `folder`. `parts` are hashed to its name."""
 
     folder: Path
     data: TokenizedTask
@@ -102,8 +114,10 @@ class TeacherOutputStore:
 
     @staticmethod
     def of(root: Path, teacher: str, data: TokenizedTask, numeric: Mapping[str, Any]) -> TeacherOutputStore:
-        """Within `root`, under a key over all that the last bit depends on, whoever fills it: the teacher's key, what
-        it reads, the numeric mode, and the libraries and the kind of processor that compute it."""
+        """The store in the folder `root`/KEY. The key hashes everything that the bits of the outputs depend on.
+
+        That is the teacher's key, the token ids, the numeric settings, library versions and the type of processor.
+        """
         device = str(numeric["device"])
         parts = {
             "teacher": teacher,
@@ -116,18 +130,21 @@ class TeacherOutputStore:
 
     @cached_property
     def layout(self) -> Layout:
+        """Where the rows are in the files."""
         return Layout(self.data.train.lengths)
 
     @property
     def qa(self) -> bool:
+        """Whether the task is extractive QA, whose logits are per token."""
         return self.data.train.kind == "qa"
 
     def file(self, name: str) -> Path:
+        """The file of the output `name`."""
         return self.folder / f"{name.replace('[', '.').rstrip(']')}.bin"
 
     @property
     def manifest(self) -> Manifest | None:
-        """None if nothing is kept, or nothing that this version can read."""
+        """The manifest; None if there is none, or if it is damaged."""
         try:
             return self._read_manifest()
         except (FileNotFoundError, checksums.CorruptFileError):
@@ -135,17 +152,17 @@ class TeacherOutputStore:
 
     def _read_manifest(self) -> Manifest:
         path = self.folder / "manifest.json"
-        found = checksums.read_json(path, Manifest)
-        if found.parts != dict(self.parts):
-            raise checksums.CorruptFileError(f"{path} describes other tensors")
-        return found
+        manifest = checksums.read_json(path, Manifest)
+        if manifest.parts != dict(self.parts):
+            raise checksums.CorruptFileError(f"{path} describes other teacher outputs")
+        return manifest
 
     def write(self, manifest: Manifest) -> None:
-        """From now on what it names counts."""
+        """Write the manifest; the outputs that it lists are valid from now on."""
         checksums.write_json(self.folder / "manifest.json", manifest)
 
     def missing(self, names: Collection[str]) -> frozenset[str]:
-        """Those of `names` that are not kept, or not whole."""
+        """Those of `names` that are not stored, or damaged."""
         manifest = self.manifest
         return frozenset(
             name
@@ -154,102 +171,109 @@ class TeacherOutputStore:
         )
 
     def damage(self, names: Collection[str]) -> str | None:
-        """What is wrong with those of `names` that were kept; None if they are only not there."""
+        """A message about damage to the manifest or to stored outputs of `names`; None if nothing is damaged."""
         try:
             manifest = self._read_manifest()
         except FileNotFoundError:
             return None
         except checksums.CorruptFileError as damage:
             return str(damage)
-        found = (self._damage_of(name, manifest) for name in sorted(names) if name in manifest.tensors)
-        return next(filter(None, found), None)
+        messages = (self._damage_of(name, manifest) for name in sorted(names) if name in manifest.tensors)
+        return next(filter(None, messages), None)
 
     def _damage_of(self, name: str, manifest: Manifest) -> str | None:
         file, expected = self.file(name), self.bytes(name, manifest.tensors[name])
         try:
             if file.stat().st_size != expected:
-                return f"{file} has {file.stat().st_size} bytes, and {expected} were written"
+                return f"{file} has {file.stat().st_size} bytes, expected {expected}"
             if checksums.of_file(file) != manifest.checksums.get(name):
                 return f"{file} does not match its checksum"
         except OSError as error:
             return f"{file} cannot be read: {error.strerror}"
         return None
 
-    def bytes(self, name: str, entry: Entry) -> int:
-        """Of the tensor's file."""
-        return self.layout.entries(name, self.qa) * entry.numbers * dtype(entry.kept).itemsize
+    def bytes(self, name: str, entry: StoredTensor) -> int:
+        """Size of the output's file."""
+        return self.layout.entries(name, self.qa) * entry.elements * dtype(entry.kept).itemsize
 
 
 class CachedTeacher:
-    """Stands in for a `Teacher` in a cohort, and runs none: it reads what a shelf holds, all of `names`.
+    """Replaces a `Teacher` in a cohort: reads the outputs `names` from a store and runs no model.
 
-    Files are memory-mapped, so that no more of them is in memory than the system sees fit, and stay readable while
-    this lives though the cache be deleted.
+    Files are memory-mapped. They stay readable for the lifetime of this object even if the cache is deleted.
+
+    Raises:
+        ValueError: the store lacks one of `names`.
     """
 
     passes = 0
-    """Forward passes for a batch."""
+    """Forward passes per batch."""
 
-    def __init__(self, name: str, shelf: TeacherOutputStore, names: Collection[str]) -> None:
-        if missing := shelf.missing(names):
-            raise ValueError(f"{shelf.folder} does not hold {', '.join(sorted(missing))}")
+    def __init__(self, name: str, store: TeacherOutputStore, names: Collection[str]) -> None:
+        if missing := store.missing(names):
+            raise ValueError(f"{store.folder} does not hold {', '.join(sorted(missing))}")
         self.name = name
-        self.reader = shelf.data.reader
-        self._shelf = shelf
-        self._manifest = shelf.manifest or Manifest(parts={}, scalings=(), tensors={}, checksums={})
-        self._files = {name: _mapped(shelf, name, self._manifest.tensors[name]) for name in names}
+        self.tokenizer_id = store.data.tokenizer_id
+        self._store = store
+        self._manifest = store.manifest or Manifest(parts={}, scalings=(), tensors={}, checksums={})
+        self._files = {name: _memory_mapped(store, name, self._manifest.tensors[name]) for name in names}
 
     def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:
-        """As `Teacher.forward`, but for padding, which holds zeros."""
-        wanted = [need for need in map(parse, needs) if need is not None]
+        """The outputs named in `needs`, like `Teacher.forward`, but with zeros in padding."""
+        parsed = [need for need in map(parse, needs) if need is not None]
         rows = np.array(batch.rows)
-        taken = {name: self._take(name, rows, batch) for name in kept_for(needs)}
-        tensors = {need: self._scores(need, taken) if need.name == "scores" else taken[str(need)] for need in wanted}
+        stored = {name: self._read(name, rows, batch) for name in stored_for(needs)}
+        tensors = {need: self._scores(need, stored) if need.name == "scores" else stored[str(need)] for need in parsed}
         logits, pooled, embeddings = (tensors.get(Need(name)) for name in ("logits", "pooled", "embeddings"))
         layered: dict[str, dict[int, Tensor]] = {name: {} for name in LAYERED}
         for need, tensor in tensors.items():
             if need.layer is not None:
                 layered[need.name][need.layer] = tensor
-        return ModelOutputs(logits, pooled, embeddings, *(Layered(name, each) for name, each in layered.items()))
+        return ModelOutputs(
+            logits, pooled, embeddings, *(Layered(name, by_layer) for name, by_layer in layered.items())
+        )
 
-    def _take(self, name: str, rows: np.ndarray, batch: Batch) -> Tensor:
-        """Of the rows, in the shape and the dtype that a forward pass gives."""
-        layout, device = self._shelf.layout, batch.labels.device
+    def _read(self, name: str, rows: np.ndarray, batch: Batch) -> Tensor:
+        """A stored output of `rows`, in the shape and dtype that a forward pass gives."""
+        layout, device = self._store.layout, batch.labels.device
         given = dtype(self._manifest.tensors[name].given)
-        if not by_token(name, self._shelf.qa):
-            return sent(self._files[name].index_select(0, torch.from_numpy(layout.places[rows])), device).to(given)
-        place = np.arange(batch.inputs["input_ids"].shape[1])
-        real = place < layout.lengths[rows, None]
-        index = torch.from_numpy(layout.starts[rows, None] + np.where(real, place, 0))
+        if not by_token(name, self._store.qa):
+            return to_device(self._files[name].index_select(0, torch.from_numpy(layout.positions[rows])), device).to(
+                given
+            )
+        token = np.arange(batch.inputs["input_ids"].shape[1])
+        real = token < layout.lengths[rows, None]
+        index = torch.from_numpy(layout.starts[rows, None] + np.where(real, token, 0))
         block = self._files[name].index_select(0, index.flatten())
         block.flatten(1).masked_fill_(torch.from_numpy(~real).reshape(-1, 1), 0)
-        tensor = sent(block.view(*index.shape, *block.shape[1:]), device).to(given)
+        tensor = to_device(block.view(*index.shape, *block.shape[1:]), device).to(given)
         if name == "logits":
             answers = batch.mask if batch.answer_mask is None else batch.answer_mask
             return tensor.transpose(1, 2).masked_fill(~answers[:, None], torch.finfo(given).min)
         return tensor.transpose(1, 2) if name.split("[")[0] in BY_HEAD else tensor
 
-    def _scores(self, need: Need, taken: Mapping[str, Tensor]) -> Tensor:
+    def _scores(self, need: Need, stored: Mapping[str, Tensor]) -> Tensor:
+        """Attention scores before mask and softmax, [B, A, N, N], from queries and keys."""
         assert need.layer is not None
-        queries, keys = taken[f"queries[{need.layer}]"], taken[f"keys[{need.layer}]"]
+        queries, keys = stored[f"queries[{need.layer}]"], stored[f"keys[{need.layer}]"]
         return torch.matmul(queries, keys.transpose(-1, -2)) * self._manifest.scalings[need.layer - 1]
 
 
 def dtype(name: str) -> torch.dtype:
-    """By its name: float32, bfloat16 ..."""
-    found = getattr(torch, name)
-    assert isinstance(found, torch.dtype)
-    return found
+    """The torch dtype called `name`, such as ``float32`` or ``bfloat16``."""
+    value = getattr(torch, name)
+    assert isinstance(value, torch.dtype)
+    return value
 
 
-def _mapped(shelf: TeacherOutputStore, name: str, entry: Entry) -> Tensor:
-    entries = shelf.layout.entries(name, shelf.qa)
-    flat = torch.from_file(str(shelf.file(name)), shared=False, size=entries * entry.numbers, dtype=dtype(entry.kept))
+def _memory_mapped(store: TeacherOutputStore, name: str, entry: StoredTensor) -> Tensor:
+    entries = store.layout.entries(name, store.qa)
+    flat = torch.from_file(str(store.file(name)), shared=False, size=entries * entry.elements, dtype=dtype(entry.kept))
     return flat.view(entries, *entry.shape)
 
 
 def _digest(encoded: TokenizedExamples, pad_token_id: int) -> str:
-    """Over what a teacher reads of the rows."""
+    """16 hex digits over the model inputs of all rows."""
     digest = hashlib.sha256(f"{encoded.kind} {pad_token_id}".encode())
     for column in (encoded.input_ids, encoded.token_type_ids, encoded.answer_mask):
         for array in (column.values, column.starts) if column is not None else ():
@@ -259,7 +283,7 @@ def _digest(encoded: TokenizedExamples, pad_token_id: int) -> str:
 
 
 def _processor(device: str) -> str:
-    """Kernels are chosen by it."""
+    """The type of processor, by which libraries choose their kernels."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

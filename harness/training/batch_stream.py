@@ -1,4 +1,4 @@
-"""A task's examples as models read them, and the stream of batches that a cohort trains on."""
+"""Tokenized tasks, and the stream of batches that a cohort trains on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
 from harness.tasks.tokenization import TokenizedExamples, collate, concatenate, encode_in_chunks
 from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
-from harness.training.step_batch import Cut, StepBatch
+from harness.training.step_batch import GroupSlice, StepBatch
 from harness.training.token_alignment import Alignment
 
 if TYPE_CHECKING:
@@ -31,28 +31,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenizedTask:
-    """A task's splits, tokenised by one tokenizer. `reader` is the tokenizer's fingerprint. `held` tokenises what is
-    held out to choose on, where there is something."""
+    """The splits of a task, tokenized by one tokenizer.
+
+    Attributes:
+        tokenizer_id: fingerprint of the tokenizer; with another tokenizer than the students', the limit of tokens, too.
+        tokenize_selection: tokenizes the held-out split that epochs and options are selected on; None: there is none.
+    """
 
     task: Task
     splits: Splits
-    reader: str
+    tokenizer_id: str
     pad_token_id: int
     train: TokenizedExamples
     validation: Mapping[str, TokenizedExamples]
-    held: Callable[[], TokenizedExamples] | None = None
+    tokenize_selection: Callable[[], TokenizedExamples] | None = None
 
     @cached_property
     def selection(self) -> TokenizedExamples | None:
-        """What is held out of the training split to choose on, tokenised when it is first asked for."""
-        return self.held() if self.held else None
+        """The held-out part of the training split, tokenized on first use; None: there is none."""
+        return self.tokenize_selection() if self.tokenize_selection else None
 
     def batch(self, rows: list[int]) -> Batch:
-        """Training examples, padded to the longest."""
+        """The training examples `rows`, padded to the longest."""
         return collate(self.train, rows, self.pad_token_id)
 
-    def like(self, batch: Batch) -> Batch:
-        """The rows of another tokenizer's batch, on its device."""
+    def same_rows(self, batch: Batch) -> Batch:
+        """The examples of another tokenizer's `batch`, in this tokenization, on the same device."""
         return self.batch(list(batch.rows)).to(batch.labels.device)
 
 
@@ -60,71 +64,73 @@ def encode_task(
     task: Task,
     splits: Splits,
     tokenizer: PreTrainedTokenizerBase,
-    reader: str,
+    tokenizer_id: str,
     max_length: int,
     *,
     places: bool = False,
     fingerprints: Mapping[str, str] | None = None,
 ) -> TokenizedTask:
-    """Tokenise all splits of a task; with `places`, so that teachers with other tokenizers can read the training rows
-    along.
+    """Tokenize all splits of a task.
 
-    `fingerprints` are those of the training split, under ``train``, of the validation splits, under their names after
-    ``validation/``, and of what is held out, under ``selection``: with them, what was tokenised before comes from the
-    cache.
+    Args:
+        tokenizer_id: fingerprint of `tokenizer`.
+        places: include the tokens' character offsets of the training split, which teachers with other tokenizers need.
+        fingerprints: of the splits, by ``train``, ``validation/NAME`` and ``selection``. With them, tokenized splits
+            are read from the cache and written to it.
     """
 
-    def one(dataset: Dataset, name: str, *, places: bool = False) -> TokenizedExamples:
-        def make() -> Iterator[TokenizedExamples]:
+    def encode_split(dataset: Dataset, name: str, *, places: bool = False) -> TokenizedExamples:
+        def encode() -> Iterator[TokenizedExamples]:
             return encode_in_chunks(dataset, task, tokenizer, max_length, places=places)
 
         if fingerprints is None:
-            return concatenate(make())
+            return concatenate(encode())
         kind = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
-        return load_or_build(cache_key_parts(fingerprints[name], reader, tokenizer, max_length, **kind), make)
+        return load_or_build(cache_key_parts(fingerprints[name], tokenizer_id, tokenizer, max_length, **kind), encode)
 
-    validation = {name: one(part, f"validation/{name}") for name, part in splits.validation.items()}
-    train = one(splits.train, "train", places=places)
-    held = partial(one, splits.selection, "selection") if splits.selection is not None else None
-    return TokenizedTask(task, splits, reader, int(tokenizer.pad_token_id), train, validation, held)
+    validation = {name: encode_split(part, f"validation/{name}") for name, part in splits.validation.items()}
+    train = encode_split(splits.train, "train", places=places)
+    selection = partial(encode_split, splits.selection, "selection") if splits.selection is not None else None
+    return TokenizedTask(task, splits, tokenizer_id, int(tokenizer.pad_token_id), train, validation, selection)
 
 
-def encode_along(
+def encode_with_other_tokenizer(
     students: TokenizedTask,
     tokenizer: PreTrainedTokenizerBase,
-    reader: str,
+    tokenizer_id: str,
     most: int | None,
     *,
     fingerprint: str | None = None,
 ) -> TokenizedTask:
-    """The training rows of `students`, which has their places, as another tokenizer reads them: of no more than `most`
-    tokens. There are no validation splits: teachers read along only where somebody learns.
+    """Tokenize the training rows of `students`, which includes character offsets, with a teacher's tokenizer.
 
-    `fingerprint` is that of the rows and of how `students` reads them: with it, what was tokenised before comes from
-    the cache.
+    Rows have at most `most` tokens. Validation splits are left out: a teacher with another tokenizer than its students
+    only runs during training. `fingerprint` is that of the rows and of the students' tokenization; with it, tokenized
+    rows are read from the cache and written to it.
     """
 
-    def make() -> Iterator[TokenizedExamples]:
+    def encode() -> Iterator[TokenizedExamples]:
         return retokenize(students.train, students.splits.train, tokenizer, most)
 
     if fingerprint is None:
-        train = concatenate(make())
+        train = concatenate(encode())
     else:
-        shown = {"kind": students.task.kind, "along": students.reader}
-        train = load_or_build(cache_key_parts(fingerprint, reader, tokenizer, most, **shown), make)
-    return TokenizedTask(students.task, students.splits, reader, int(tokenizer.pad_token_id), train, {})
+        settings = {"kind": students.task.kind, "along": students.tokenizer_id}
+        train = load_or_build(cache_key_parts(fingerprint, tokenizer_id, tokenizer, most, **settings), encode)
+    return TokenizedTask(students.task, students.splits, tokenizer_id, int(tokenizer.pad_token_id), train, {})
 
 
 class BatchStream:
-    """The endless sequence of training batches: epoch after epoch, in the order that `data_seed` gives.
+    """The endless sequence of training batches, epoch after epoch, with random access by position.
 
-    Batches have `batch_size` rows, or as many as `token_budget` has room for. Their number differs from epoch to epoch
-    then; `batches_per_epoch` is that of the first, by which the length of runs is counted.
-
-    With the batching ``grouped`` the rows of a batch are split into groups by their length (see `split_by_length`).
-
-    `students` decides the batches; `others`, by their reader, hold the same rows for teachers that read along with
-    another tokenizer.
+    Args:
+        students: the students' tokenization. Its lengths decide the batches.
+        batch_size: rows of a batch.
+        data_seed: decides the order of the rows.
+        token_budget: most padded tokens of a batch; replaces `batch_size`. The number of batches then differs between
+            epochs; `batches_per_epoch` is that of the first, by which the length of runs is counted.
+        batching: see `epoch_batches`; with ``grouped``, batches are split by `split_by_length`.
+        others: the same rows in other teachers' tokenizations, by their `tokenizer_id`.
     """
 
     def __init__(
@@ -137,48 +143,49 @@ class BatchStream:
         batching: Batching = "random",
         others: Mapping[str, TokenizedTask] | None = None,
     ) -> None:
-        self.reader = students.reader
-        self.encoded = {students.reader: students, **(others or {})}
+        self.tokenizer_id = students.tokenizer_id
+        self.encoded = {students.tokenizer_id: students, **(others or {})}
         self.batch_size = batch_size
         self.data_seed = data_seed
         self.token_budget = token_budget
         self.batching: Batching = batching
-        self._ends = [0]  # where epochs begin and end, as far as is known
+        self._ends = [0]  # positions at which epochs end, as far as computed
         self._orders: dict[int, list[list[int]]] = {}
         self._lock = Lock()
         self.batches_per_epoch = len(self._order_of(0))
 
     def at(self, position: int, device: torch.device) -> StepBatch:
-        """The batch at that place of the sequence, on the device."""
-        return self.made(position).to(device)
+        """The batch at `position`, on `device`."""
+        return self.build(position).to(device)
 
-    def made(self, position: int) -> StepBatch:
-        """`at`, on the CPU."""
+    def build(self, position: int) -> StepBatch:
+        """The batch at `position`, on the CPU."""
         rows = self._rows(position)
-        batches = {reader: encoded.batch(rows) for reader, encoded in self.encoded.items()}
-        cuts = {reader: self._cuts(reader, rows) for reader in self.encoded}
-        return StepBatch(batches, cuts, int(batches[self.reader].lengths.sum()))
+        batches = {name: encoded.batch(rows) for name, encoded in self.encoded.items()}
+        group_slices = {name: self._group_slices(name, rows) for name in self.encoded}
+        return StepBatch(batches, group_slices, int(batches[self.tokenizer_id].lengths.sum()))
 
-    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
-        """Of that reader's tokens with the students', for each group of the batch at that place."""
-        rows, student, other = self._rows(position), self.encoded[self.reader].train, self.encoded[reader].train
+    def alignments(self, position: int, tokenizer_id: str, device: torch.device) -> list[Alignment]:
+        """Alignments of another tokenizer's tokens with the students', one for each group of the batch."""
+        rows, student = self._rows(position), self.encoded[self.tokenizer_id].train
+        other = self.encoded[tokenizer_id].train
         return [Alignment.of(student, other, rows[group], device) for group in self._groups(rows)]
 
-    def _cuts(self, reader: str, rows: list[int]) -> list[Cut]:
-        lengths = self.encoded[reader].train.input_ids.lengths_of(rows)
+    def _group_slices(self, tokenizer_id: str, rows: list[int]) -> list[GroupSlice]:
+        lengths = self.encoded[tokenizer_id].train.input_ids.lengths_of(rows)
         return [(group, int(lengths[group].max())) for group in self._groups(rows)]
 
     def _groups(self, rows: list[int]) -> list[slice]:
-        """Of the batch's rows, which are sorted by the students' lengths; one group unless batching is ``grouped``."""
+        """Groups of the batch's rows, which are sorted by students' lengths; one unless batching is ``grouped``."""
         if self.batching != "grouped":
             return [slice(0, len(rows))]
-        lengths = self.encoded[self.reader].train.input_ids.lengths_of(rows)
+        lengths = self.encoded[self.tokenizer_id].train.input_ids.lengths_of(rows)
         sizes = split_by_length(lengths, max_groups=MAX_GROUPS, group_cost=GROUP_COST)
         ends = list(accumulate(sizes))
         return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
     def _rows(self, position: int) -> list[int]:
-        with self._lock:  # a thread may be at the next batches
+        with self._lock:  # the prefetcher's thread calls this, too
             while self._ends[-1] <= position:
                 epoch = len(self._ends) - 1
                 count = self.batches_per_epoch if self.token_budget is None else len(self._order_of(epoch))
@@ -188,7 +195,7 @@ class BatchStream:
 
     def _order_of(self, epoch: int) -> list[list[int]]:
         if epoch not in self._orders:
-            lengths = self.encoded[self.reader].train.lengths
+            lengths = self.encoded[self.tokenizer_id].train.lengths
             order = epoch_batches(
                 lengths,
                 self.batch_size,
@@ -197,6 +204,6 @@ class BatchStream:
                 token_budget=self.token_budget,
                 batching=self.batching,
             )
-            self._orders = {known: self._orders[known] for known in (epoch - 1, epoch + 1) if known in self._orders}
+            self._orders = {near: self._orders[near] for near in (epoch - 1, epoch + 1) if near in self._orders}
             self._orders[epoch] = order
         return self._orders[epoch]

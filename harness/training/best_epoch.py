@@ -1,4 +1,4 @@
-"""The best epoch of a run: its student is scored as each ends, and has the weights of the best at last."""
+"""Selects the best epoch of a run: scores the student after each epoch and keeps the best weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from harness.models.capture import Capture
 
 
 class BestEpoch:
-    """Of a run's last stage. Of equal scores the earliest counts, and one that is not a number never does; where none
-    is, the student stays as it was at last.
+    """Scores and weights of the best epoch of a run's last stage. The weights are held in host memory.
 
-    `score` puts the student to the examples to choose on. The best weights so far are kept in the machine's memory,
-    never the device's.
+    Of equal scores the earliest epoch is chosen. A score of NaN is never chosen; if all are NaN, the last epoch is.
+
+    Args:
+        score: scores the student on the selection split.
+        higher_is_better: the direction of the score.
     """
 
     def __init__(self, score: Callable[[Capture], float], *, higher_is_better: bool = True) -> None:
@@ -29,25 +31,25 @@ class BestEpoch:
 
     @property
     def chosen(self) -> EpochScore | None:
-        """The best so far; the latest, if no score was a number; None before the first."""
-        numbers = [point for point in self.epochs if not math.isnan(point.score)]
+        """The best epoch so far; the latest if all scores are NaN; None before the first."""
+        scored = [point for point in self.epochs if not math.isnan(point.score)]
         latest = self.epochs[-1] if self.epochs else None
-        return max(numbers, key=lambda point: self._sign * point.score, default=latest)
+        return max(scored, key=lambda point: self._sign * point.score, default=latest)
 
-    def look(self, student: PreTrainedModel, capture: Capture, *, step: int, epoch: float) -> None:
-        """Score the student, at the end of an epoch."""
+    def score_epoch(self, student: PreTrainedModel, capture: Capture, *, step: int, epoch: float) -> None:
+        """Score the student at the end of an epoch, and copy its weights if they are the best so far."""
         point = EpochScore(step=step, epoch=epoch, score=self.score(capture))
         self.epochs.append(point)
         if self.chosen is point:
             self._weights = {name: value.to("cpu", copy=True) for name, value in student.state_dict().items()}
 
-    def settle(self, student: PreTrainedModel) -> None:
-        """Give the student the weights of the best epoch."""
+    def load_best_weights(self, student: PreTrainedModel) -> None:
+        """Load the weights of the best epoch into the student, and free them here."""
         student.load_state_dict(self._weights)
         self.release()
 
     def release(self) -> None:
-        """Give up the memory."""
+        """Free the weights."""
         self._weights = {}
 
     def state_dict(self) -> dict[str, Any]:

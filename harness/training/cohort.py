@@ -1,4 +1,4 @@
-"""Runs that see the same batches, trained side by side: the loop."""
+"""The training loop of a cohort: runs that share batches and teachers and train in lockstep."""
 
 from __future__ import annotations
 
@@ -23,217 +23,231 @@ from harness.training.stopwatch import Lap
 from harness.training.token_alignment import Alignment
 
 
-class Source(Protocol):
-    """Where a teacher's tensors come from."""
+class TeacherSource(Protocol):
+    """Gives a teacher's outputs: a model (`Teacher`), or cached outputs (`CachedTeacher`)."""
 
     @property
-    def reader(self) -> str:
-        """Which of the stream's batches it reads."""
+    def tokenizer_id(self) -> str:
+        """Which of the stream's tokenizations the teacher takes."""
 
     @property
     def passes(self) -> int:
-        """Forward passes of a model for one batch."""
+        """Forward passes of a model per batch."""
 
     def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:
-        """What `needs` name, on the batch's device, without gradients."""
+        """The outputs named in `needs`, on the batch's device, without gradients."""
 
 
 class Teacher:
-    """A frozen model: in eval mode, without gradients. `reader` says which of the stream's batches it reads."""
+    """A frozen model in eval mode. `tokenizer_id` says which of the stream's tokenizations it takes."""
 
     passes = 1
 
-    def __init__(self, name: str, model: PreTrainedModel, reader: str, device: torch.device) -> None:
+    def __init__(self, name: str, model: PreTrainedModel, tokenizer_id: str, device: torch.device) -> None:
         self.name = name
-        self.reader = reader
+        self.tokenizer_id = tokenizer_id
         self.model = model.to(device).eval().requires_grad_(False)
         self.capture = Capture(model)
 
         self.micro_batch_size: int | None = None
-        """Examples of one forward pass, once memory has not sufficed for a batch."""
+        """Examples per forward pass, once a whole batch has not fitted in memory; None: all."""
 
     def forward(
-        self, batch: Batch, needs: frozenset[str], training: TrainingSpec, *, splits: bool = True
+        self, batch: Batch, needs: frozenset[str], training: TrainingSpec, *, can_split: bool = True
     ) -> ModelOutputs:
-        """The tensors of the whole batch; in parts, unless it is not to be split, if memory does not suffice for it.
+        """The outputs of the whole batch, computed in micro-batches if it does not fit in memory.
 
         Raises:
-            InsufficientMemory: it does not suffice for one example either, or for what is not to be split.
+            InsufficientMemory: memory does not suffice for one example, or for the batch if `can_split` is false.
         """
-        count, device = len(batch.ids), batch.labels.device
-
-        def attempt(size: int) -> ModelOutputs:
-            parts = [batch] if size >= count else [batch.part(rows) for rows in micro_batching.parts(count, size)]
-            # no_grad, not inference_mode, whose tensors cannot enter a loss.
-            with torch.no_grad(), precision.autocast(training, device), precision.matmuls(training, device):
-                return ModelOutputs.joined(
-                    [self.capture.run(p.inputs, needs, answer_mask=p.answer_mask) for p in parts]
-                )
-
-        asked = min(count, self.micro_batch_size or count)
+        count = len(batch.ids)
+        requested = min(count, self.micro_batch_size or count)
+        retry = micro_batching.MemoryRetry(requested if can_split else count, can_split=can_split)
         try:
-            tensors, size = micro_batching.fitting(attempt, asked if splits else count, splits=splits)
+            for size in retry:
+                with retry:
+                    outputs = self._forward(batch, needs, training, size)
         except micro_batching.InsufficientMemory as error:
-            what = "one example" if splits else f"{count} examples at once"
+            examples = "one example" if can_split else f"{count} examples at once"
             raise micro_batching.InsufficientMemory(
-                f"memory does not suffice for {what} in teacher {self.name}: lower training.max_length, or take"
-                f" training.precision bf16 ({error})"
+                f"memory does not suffice for {examples} in teacher {self.name}: lower training.max_length, or set"
+                f" training.precision to bf16 ({error})"
             ) from None
-        if size < asked:
-            self.micro_batch_size = size
-        return tensors
+        if retry.size < requested:
+            self.micro_batch_size = retry.size
+        return outputs
+
+    def _forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec, size: int) -> ModelOutputs:
+        """The outputs of the batch, from forward passes over at most `size` examples."""
+        count, device = len(batch.ids), batch.labels.device
+        parts = [batch] if size >= count else [batch.part(rows) for rows in micro_batching.slices(count, size)]
+        # no_grad, not inference_mode: inference tensors cannot take part in a loss.
+        with torch.no_grad(), precision.autocast(training, device), precision.matmuls(training, device):
+            return ModelOutputs.joined(
+                [self.capture.run(part.inputs, needs, answer_mask=part.answer_mask) for part in parts]
+            )
 
 
 @dataclass
 class Cohort:
-    """Runs that share a stream of batches, and the teachers that they name. All students read with `stream.reader`."""
+    """Runs that share a stream of batches, with their teachers by name. All students take `stream.tokenizer_id`."""
 
     stream: BatchSource
-    teachers: Mapping[str, Source]
+    teachers: Mapping[str, TeacherSource]
     runs: Sequence[Run]
     device: torch.device
     forwards: Counter[str] = field(default_factory=Counter)
     """Forward passes of each teacher."""
-    apart: list[Run] = field(default_factory=list)
-    """Runs for which memory did not suffice beside the others: given to `checkpoint`, to go on from there by
-    themselves. They hold nothing any more."""
+    deferred: list[Run] = field(default_factory=list)
+    """Runs that did not fit in memory together with the others. They were checkpointed and released; train them again,
+    in a cohort of their own."""
 
     @property
     def teacher_forwards(self) -> int:
         return sum(self.forwards.values())
 
     def train(self, *, stop: Callable[[], bool], checkpoint: Callable[[Run], None]) -> Iterator[Run]:
-        """Train to the end, and yield each run as it ends, finished or failed.
+        """Train all runs, and yield each one when it ends, finished or failed.
 
-        A run that was resumed further on waits until the stream gets there. When `stop` says so, the step is finished,
-        the unfinished runs are given to `checkpoint`, and the iteration ends. Those for which memory does not suffice
-        beside others are set `apart`.
+        A run that resumes at a later step waits until the stream gets there. Once `stop` returns true, the current
+        step is finished, every unfinished run is passed to `checkpoint`, and the iteration ends. Runs that do not fit
+        in memory together with the others are moved to `deferred`.
         """
         yield from [run for run in self.runs if run.ended]  # failed before its first step
-        waiting = [run for run in self.runs if not run.ended]
-        with Prefetcher(self.stream, self.device) as ahead:
-            yield from self._steps(ahead.at, waiting, stop, checkpoint)
-        for run in waiting:
+        active = [run for run in self.runs if not run.ended]
+        with Prefetcher(self.stream, self.device) as prefetcher:
+            while active and not stop():
+                yield from self._train_step(prefetcher, active, checkpoint)
+        for run in active:
             checkpoint(run)
 
-    def _steps(
-        self,
-        batch_at: Callable[[int], StepBatch],
-        waiting: list[Run],
-        stop: Callable[[], bool],
-        checkpoint: Callable[[Run], None],
+    def _train_step(
+        self, prefetcher: Prefetcher, active: list[Run], checkpoint: Callable[[Run], None]
     ) -> Iterator[Run]:
-        """Until nobody is `waiting` any more, or `stop` says so. Gives those that end, who wait no longer."""
-        while waiting and not stop():
-            position = min(run.position for run in waiting)
-            due = [run for run in waiting if run.position == position]
-            try:
-                with micro_batching.told():
-                    data = batch_at(position)
-                    teachers = self._teach(position, data, due)
-            except micro_batching.InsufficientMemory as error:
-                yield from self._make_room(waiting, waiting[(len(waiting) + 1) // 2 :], str(error), checkpoint)
-                continue
-            for run in due:
-                before = _versions(data, teachers)
-                if run.error is None:  # its teachers have not failed it
-                    try:
-                        self._step(run, data, teachers)
-                    except micro_batching.InsufficientMemory as error:
-                        yield from self._make_room(waiting, [run], str(error), checkpoint)
-                        continue
-                meddled = _versions(data, teachers) != before
-                if meddled:
-                    run.fail(TypeError("the method changed in place what it shares with other runs: batch or teacher"))
-                if run.ended:
-                    waiting.remove(run)
-                    yield run
-                elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:
-                    checkpoint(run)
-                if meddled:
-                    break  # the others, who still stand at this place, are given new ones
-            del teachers  # before the next ones are made
+        """Take the earliest batch that a run waits for: teachers first, then a step of each run at that position.
 
-    def _make_room(
-        self, waiting: list[Run], runs: Sequence[Run], reason: str, checkpoint: Callable[[Run], None]
+        Runs that end are removed from `active` and yielded.
+        """
+        position = min(run.position for run in active)
+        due = [run for run in active if run.position == position]
+        try:
+            with micro_batching.convert_memory_errors():
+                data = prefetcher.at(position)
+                teachers = self._teacher_outputs(position, data, due)
+        except micro_batching.InsufficientMemory as error:
+            yield from self._defer(active, active[(len(active) + 1) // 2 :], str(error), checkpoint)
+            return
+        for run in due:
+            before = _versions(data, teachers)
+            if run.error is None:  # else a teacher of it has failed
+                try:
+                    self._step(run, data, teachers)
+                except micro_batching.InsufficientMemory as error:
+                    yield from self._defer(active, [run], str(error), checkpoint)
+                    continue
+            modified = _versions(data, teachers) != before
+            if modified:
+                run.fail(
+                    TypeError("the batch or a teacher output was changed in place by the method; other runs share it")
+                )
+            if run.ended:
+                active.remove(run)
+                yield run
+            elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:
+                checkpoint(run)
+            if modified:
+                return  # the runs that have not taken this step get a new batch and new outputs
+
+    def _defer(
+        self, active: list[Run], runs: Sequence[Run], reason: str, checkpoint: Callable[[Run], None]
     ) -> Iterator[Run]:
-        """Set `runs` apart, with a checkpoint. One that has the memory to itself already has failed."""
-        if len(waiting) == 1:
-            run = waiting.pop()
+        """Checkpoint and release `runs` for lack of memory. A run that is alone has failed, and is yielded."""
+        if len(active) == 1:
+            run = active.pop()
             run.fail(micro_batching.InsufficientMemory(reason))
             yield run
             return
         for run in runs:
             checkpoint(run)
             run.release()
-            waiting.remove(run)
-            self.apart.append(run)
+            active.remove(run)
+            self.deferred.append(run)
 
     def _step(self, run: Run, data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> None:
-        """One step of the run: group by group, or on the whole batch if its stage compares examples with each other."""
-        reader = self.stream.reader
-        if run.stage.batch_dependent and len(data.cuts[reader]) > 1:
-            whole = {name: [outputs.whole] for name, outputs in teachers.items() if outputs.whole is not None}
-            batches, seen = [data.whole(reader)], whole
+        """One step of `run`: group by group, or on the whole batch if terms of its stage are batch-dependent."""
+        tokenizer_id = self.stream.tokenizer_id
+        if run.stage.batch_dependent and len(data.group_slices[tokenizer_id]) > 1:
+            batches = [data.whole(tokenizer_id)]
+            outputs = {name: [output.whole] for name, output in teachers.items() if output.whole is not None}
         else:
-            batches, seen = data.groups(reader), {name: outputs.groups for name, outputs in teachers.items()}
-        run.step(batches, seen)
+            batches = data.groups(tokenizer_id)
+            outputs = {name: output.groups for name, output in teachers.items()}
+        run.step(batches, outputs)
         run.tokens += data.tokens
         run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in batches)
 
-    def _teach(self, position: int, data: StepBatch, due: Sequence[Run]) -> dict[str, TeacherOutputs]:
-        """Each teacher once on each group, for all that any of the runs needs of it; in the students' tokens. One that
-        fails takes those that read it along, and no other.
+    def _teacher_outputs(self, position: int, data: StepBatch, due: Sequence[Run]) -> dict[str, TeacherOutputs]:
+        """Run each teacher once on each group, for the union of what its students need.
 
-        A run that needs the whole batch reads the joined outputs of the groups: so what it sees does not depend on
-        the other runs.
+        Outputs are aligned to the students' tokens. A teacher that fails fails its own students only. A run that needs
+        the whole batch gets the joined outputs of the groups, so its inputs do not depend on the other runs.
         """
-        readers: dict[str, list[Run]] = {}
+        students: dict[str, list[Run]] = {}
         needs: dict[str, frozenset[str]] = {}
         for run in due:
             for name, names in zip(run.teachers, run.stage.needs.teachers, strict=False):
                 if names:
-                    readers.setdefault(name, []).append(run)
+                    students.setdefault(name, []).append(run)
                     needs[name] = needs.get(name, frozenset()) | names
         outputs: dict[str, TeacherOutputs] = {}
         alignments: dict[str, list[Alignment]] = {}
         for name, names in needs.items():
-            teacher = self.teachers[name]
-            lap = Lap(self.device)
+            teacher, lap = self.teachers[name], Lap(self.device)
             try:
-                training = readers[name][0].training
-                groups = [teacher.forward(group, names, training) for group in data.groups(teacher.reader)]
-                if teacher.reader != self.stream.reader:
-                    if teacher.reader not in alignments:
-                        alignments[teacher.reader] = self.stream.alignments(position, teacher.reader, self.device)
-                    own = alignments[teacher.reader]
-                    groups = [alignment.carry(group) for alignment, group in zip(own, groups, strict=True)]
-                outputs[name] = self._outputs(
-                    groups, data, whole=any(run.stage.batch_dependent for run in readers[name])
-                )
+                groups = self._forward(teacher, names, students[name][0].training, position, data, alignments)
+                needs_whole = any(run.stage.batch_dependent for run in students[name])
+                outputs[name] = self._with_whole(groups, data) if needs_whole else TeacherOutputs(groups)
             except Exception as error:
                 if micro_batching.ran_out_of_memory(error):
                     raise
-                for run in readers[name]:
+                for run in students[name]:
                     run.fail(error)
                 continue
             lap.end()
             self.forwards[name] += teacher.passes
-            for run in readers[name]:
-                run.spent.charge(lap, among=len(readers[name]))
+            for run in students[name]:
+                run.cost.charge(lap, among=len(students[name]))
             for run in due:
-                run.spent.teacher_forwards += teacher.passes
+                run.cost.teacher_forwards += teacher.passes
         return outputs
 
-    def _outputs(self, groups: list[ModelOutputs], data: StepBatch, *, whole: bool) -> TeacherOutputs:
-        """`whole`: some run needs the whole batch."""
-        if not whole or len(groups) == 1:
+    def _forward(
+        self,
+        teacher: TeacherSource,
+        needs: frozenset[str],
+        training: TrainingSpec,
+        position: int,
+        data: StepBatch,
+        alignments: dict[str, list[Alignment]],
+    ) -> list[ModelOutputs]:
+        """One teacher's outputs on each group, at the students' tokens. `alignments` caches those of this step."""
+        tokenizer_id = teacher.tokenizer_id
+        groups = [teacher.forward(group, needs, training) for group in data.groups(tokenizer_id)]
+        if tokenizer_id == self.stream.tokenizer_id:
+            return groups
+        if tokenizer_id not in alignments:
+            alignments[tokenizer_id] = self.stream.alignments(position, tokenizer_id, self.device)
+        return [alignment.align(group) for alignment, group in zip(alignments[tokenizer_id], groups, strict=True)]
+
+    def _with_whole(self, groups: list[ModelOutputs], data: StepBatch) -> TeacherOutputs:
+        """The outputs of the groups, and joined to those of the whole batch if there are several groups."""
+        if len(groups) == 1:
             return TeacherOutputs(groups)
-        batch = data.whole(self.stream.reader)
+        batch = data.whole(self.stream.tokenizer_id)
         return TeacherOutputs(groups, join_groups(groups, batch.inputs["input_ids"].shape[1], batch.kind))
 
 
 def _versions(data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> list[int]:
-    """The number of in-place changes of every tensor that runs share. A view counts with the tensor it is a view of."""
+    """Version counters of all tensors that runs share: they count in-place changes, those through views included."""
     shared: list[Batch | TeacherOutputs] = [*data.batches.values(), *teachers.values()]
-    return [tensor._version for each in shared for tensor in each.tensors()]
+    return [tensor._version for item in shared for tensor in item.tensors()]

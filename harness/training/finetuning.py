@@ -1,4 +1,4 @@
-"""How teachers learn their task: alone, or together under one head."""
+"""Methods that fine-tune teachers: one by one, or several jointly under one head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.training.batch_stream import TokenizedTask
 
 
 class SupervisedFineTuning(Method):
-    """The task's labels alone: how a teacher learns its task."""
+    """Fine-tunes one teacher on the task's labels."""
 
     name = "teacher"
     min_teachers = max_teachers = 0
@@ -30,11 +30,14 @@ class SupervisedFineTuning(Method):
 
 
 class JointFineTuning(Method):
-    """Teachers that learn their task side by side, under one head: the first is the host's student, the encoders of
-    the others are modules beside it.
+    """Fine-tunes several teachers jointly under one head.
 
-    `readings` has the same training rows as members with another tokenizer than the first one's read them, by their
-    index among all members.
+    The first teacher is trained as the run's student, the encoders of the others as the method's modules.
+
+    Args:
+        cofinetuning: the losses.
+        members: all teachers, the first included; they share their head.
+        tokenizations: the same training rows for teachers with another tokenizer than the first, by index in `members`.
     """
 
     name = "teachers together"
@@ -48,29 +51,31 @@ class JointFineTuning(Method):
         task: TaskInfo,
         student: ModelShape,
         seed: int,
-        readings: Mapping[int, TokenizedTask] | None = None,
+        tokenizations: Mapping[int, TokenizedTask] | None = None,
     ) -> None:
         super().__init__(MethodConfig(), task=task, student=student, teachers=(), seed=seed)
         self.terms = cofinetuning.losses
         self.others = members[1:]
-        self.readings = readings or {}
+        self.tokenizations = tokenizations or {}
 
     def stages(self) -> Sequence[Stage]:
         return [Stage("fine-tuning", Needs(student=["logits"]))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
-        # Their head is the student's: it stands there alone, so that it is stepped, clipped and saved once.
+        # Bodies only: the shared head is part of the student, so that it is updated, clipped and saved once.
         return nn.ModuleDict({str(index): member.body for index, member in enumerate(self.others, start=1)})
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        batches = [self.readings[i].like(batch) if i in self.readings else batch for i in range(1 + len(self.others))]
-        read = [
-            capture.run(own.inputs, ["logits"], answer_mask=own.answer_mask)
-            for capture, own in zip(self._captures, batches[1:], strict=True)
+        batches = [batch]
+        for index in range(1, 1 + len(self.others)):
+            batches.append(self.tokenizations[index].same_rows(batch) if index in self.tokenizations else batch)
+        outputs = [
+            capture.run(inputs.inputs, ["logits"], answer_mask=inputs.answer_mask)
+            for capture, inputs in zip(self._captures, batches[1:], strict=True)
         ]
-        return self.terms(batches, [student, *read])
+        return self.terms(batches, [student, *outputs])
 
     @cached_property
     def _captures(self) -> list[Capture]:
-        """Made once the models are where they are trained."""
+        """Created on first use, when the models are on their device."""
         return [Capture(member) for member in self.others]

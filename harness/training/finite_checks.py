@@ -1,4 +1,4 @@
-"""Checks that weights and outputs are finite: where they are scored or stored, never within a training step."""
+"""Checks that weights and outputs are finite. Called before they are scored or stored, never in a training step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(tensors: Mapping[str, Tensor], message: str) -> None:
     if not floating:
         return
     finite = torch.stack([tensor.isfinite().all() for tensor in floating.values()]).tolist()
-    broken = [name for name, fine in zip(floating, finite, strict=True) if not fine]
+    broken = [name for name, is_finite in zip(floating, finite, strict=True) if not is_finite]
     if broken:
         first = floating[broken[0]]
         more = f", and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
@@ -33,7 +33,7 @@ def check(tensors: Mapping[str, Tensor], message: str) -> None:
 
 
 def check_logits(logits: Sequence[np.ndarray], ids: Sequence[str], split: str) -> None:
-    """Raise `NotFinite` if the logits of an example are not finite; `ids` are the examples', row by row."""
+    """Raise `NotFinite` if the logits of an example are not finite. `ids` are the ids of the examples, in order."""
     broken = [id for id, row in zip(ids, logits, strict=True) if not np.isfinite(row).all()]
     if broken:
         raise NotFinite(

@@ -1,4 +1,4 @@
-"""Losses, gathered on the device and read only when they are logged."""
+"""Running means of losses. They are summed on the device and read only when they are logged."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class MetricsLog:
-    """Running sums of named scalars since the last reading."""
+    """Weighted sums of named scalars since the last `read`."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
 
     def add(self, name: str, value: float | Tensor, weight: float = 1.0) -> None:
+        """Add a scalar. Does not wait for the device."""
         scalar = value.detach().float() if isinstance(value, Tensor) else torch.tensor(float(value))
         scalar = scalar if weight == 1 else scalar * weight
         self._sums[name] = self._sums[name] + scalar if name in self._sums else scalar
         self._counts[name] = self._counts.get(name, 0) + weight
 
     def read(self) -> dict[str, float]:
-        """The means, and start anew.
+        """Return the weighted means by name, and reset. Waits for the device.
 
         Raises:
-            NonFiniteLoss: one of them is not finite; the message names it.
+            NonFiniteLoss: a mean is not finite; the message names it.
         """
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()

@@ -1,67 +1,98 @@
-"""Batches in parts: what does not fit in memory whole is done in halves, and halves of these."""
+"""Micro-batches: a batch that does not fit in memory is computed in halves, quarters, and so on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from types import TracebackType
 
 import torch
 
-T = TypeVar("T")
-
-SIGNS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""In messages of errors that have no class of their own."""
+OUT_OF_MEMORY_MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "MPS backend out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""Texts of out-of-memory errors that have no exception class of their own."""
 
 
 class InsufficientMemory(MemoryError):
-    """Memory does not suffice, and what was tried cannot be done in smaller parts. Nothing has changed."""
+    """Memory does not suffice, and the computation cannot be split further. Nothing has changed."""
 
 
-def ran_out_of_memory(error: Exception) -> bool:
-    """Whether the error says that memory did not suffice, on whatever device."""
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` reports that memory did not suffice, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in OUT_OF_MEMORY_MESSAGES)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Whatever says inside that memory did not suffice becomes a `InsufficientMemory`."""
+def convert_memory_errors() -> Iterator[None]:
+    """Raise every out-of-memory error of the block as `InsufficientMemory`."""
     try:
         yield
     except Exception as error:
         if isinstance(error, InsufficientMemory) or not ran_out_of_memory(error):
             raise
-        raise InsufficientMemory(_reason(error)) from None
+        raise InsufficientMemory(_first_line(error)) from None
 
 
-def parts(count: int, size: int) -> Iterator[slice]:
-    """`count` examples in consecutive parts of `size`, the last of what is left."""
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Split `count` examples into consecutive micro-batches of `size`; the last one may be smaller."""
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def fitting(do: Callable[[int], T], size: int, *, splits: bool = True) -> tuple[T, int]:
-    """What `do` gives for parts of `size` examples, or of the first half, quarter, ... for which memory suffices; and
-    that size. `do` begins anew each time.
+class MemoryRetry:
+    """Repeats a computation with micro-batches of half the size until memory suffices.
+
+    Iterate over it for the sizes to try; use it as a context manager around each attempt::
+
+        retry = MemoryRetry(batch_size)
+        for size in retry:
+            with retry:
+                outputs = compute(batch, size)
+
+    An out-of-memory error inside the context starts the next attempt; every other error propagates. After the loop
+    `size` is the size that fitted.
+
+    Args:
+        size: examples of a micro-batch in the first attempt.
+        can_split: False: there is one attempt only.
 
     Raises:
-        InsufficientMemory: memory does not suffice for one example, or for the whole batch where `splits` is false.
+        InsufficientMemory: memory does not suffice for one example, or the batch cannot be split.
     """
-    while True:
-        try:
-            return do(size), size
-        except Exception as error:
-            if not ran_out_of_memory(error):
-                raise
-            reason = _reason(error)
-        # Only here, outside of the handler, is what the failed attempt held free again.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if not splits or size == 1:
-            raise InsufficientMemory(reason)
-        size = (size + 1) // 2
+
+    def __init__(self, size: int, *, can_split: bool = True) -> None:
+        self.size = size
+        self._can_split = can_split
+        self._failure: str | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self._failure = None
+            yield self.size
+            if self._failure is None:
+                return
+            # The error has been dropped by now, so the tensors of the failed attempt can be freed.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not self._can_split or self.size == 1:
+                raise InsufficientMemory(self._failure)
+            self.size = (self.size + 1) // 2
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or not ran_out_of_memory(error):
+            return False
+        self._failure = _first_line(error)
+        return True
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,4 +1,4 @@
-"""The optimiser that every run gets: AdamW, weights decayed, biases and norms not."""
+"""The optimizer of every run: AdamW with weight decay on weight matrices, not on biases and norms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def adamw(modules: Iterable[nn.Module], *, weight_decay: float) -> torch.optim.AdamW:
-    """Over all parameters of the modules. The loop sets the learning rate at every step."""
+    """AdamW over the parameters of the modules that require gradients. The learning rate is set at every step."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -19,8 +19,7 @@ def adamw(modules: Iterable[nn.Module], *, weight_decay: float) -> torch.optim.A
 
 
 def freeze(student: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
-    """Exclude the student's parameters with one of `names` in their dotted name from training; returns those that were
-    trained before.
+    """Freeze the student's parameters that have one of `names` in their dotted name; returns the newly frozen ones.
 
     Raises:
         ValueError: a name matches no parameter.
@@ -36,5 +35,6 @@ def freeze(student: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr

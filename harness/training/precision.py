@@ -1,4 +1,4 @@
-"""In which numbers a forward pass computes: the weights' own, or half of them, and TF32 on a GPU."""
+"""Numeric precision of training: mixed precision in bf16 or fp16, and TF32 on a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @contextmanager
 def autocast(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
-    """Forward passes in the suite's precision. Weights, gradients and sums stay in float32."""
+    """Run forward passes in the suite's `training.precision`. Weights and gradients stay in float32."""
     half = HALF.get(settings.precision)
     if half is None:
         yield
@@ -25,9 +25,8 @@ def autocast(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def matmuls(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
-    """Forward and backward passes whose float32 products take TF32 on a GPU, if the suite says so: eight bits of
-    exponent and ten of mantissa, several times faster. Scoring is never inside."""
-    if device.type != "cuda":  # the setting would change what some processors do, too
+    """Run float32 matrix products on a GPU in TF32 if `training.tf32` is set. Not used for scoring."""
+    if device.type != "cuda":  # the setting also affects some CPUs
         yield
         return
     before = torch.get_float32_matmul_precision()

@@ -1,4 +1,4 @@
-"""Batches one step ahead: made by a thread while the device is at work on those before."""
+"""Builds the next batch in a thread while the device computes on the current one."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch
 
 
-def pays(device: torch.device) -> bool:
-    """Whether the host is free while the device computes. Where it computes itself, a thread would only be in its
-    way."""
+def uses_thread(device: torch.device) -> bool:
+    """Whether batches for `device` are built in a thread. Not for a CPU, which the thread would slow down."""
     return device.type != "cpu"
 
 
 class Prefetcher:
-    """A stream's batches on the device, the same as `BatchStream.at` gives. To be closed: it may own a thread.
+    """The batches of a stream on the device, equal to those of `BatchStream.at`. A context manager that owns a thread.
 
-    On CUDA they are pinned: their copies to the device are queued behind its work, and nothing waits for them.
+    For CUDA, batches are pinned, so that the copy to the device does not block.
     """
 
     def __init__(self, stream: BatchSource, device: torch.device) -> None:
         self._stream = stream
         self._device = device
-        self._thread = ThreadPoolExecutor(1, "batches") if pays(device) else None
+        self._thread = ThreadPoolExecutor(1, "batches") if uses_thread(device) else None
         self._next: tuple[int, Future[StepBatch]] | None = None
 
     def at(self, position: int) -> StepBatch:
-        """The batch at that place of the sequence; the one after it is begun."""
+        """The batch at `position`; starts to build the next one. Raises what building the batch raised."""
         if self._thread is None:
             return self._stream.at(position, self._device)
-        awaited, self._next = self._next, None  # one that cannot be made is tried anew the next time
-        if awaited is None or awaited[0] != position:
-            awaited = position, self._thread.submit(self._made, position)
-        made = awaited[1].result()
-        self._next = position + 1, self._thread.submit(self._made, position + 1)
-        return made.to(self._device)
+        pending, self._next = self._next, None  # a batch that could not be built is tried again by the next call
+        if pending is None or pending[0] != position:
+            pending = position, self._thread.submit(self._build, position)
+        batch = pending[1].result()
+        self._next = position + 1, self._thread.submit(self._build, position + 1)
+        return batch.to(self._device)
 
-    def _made(self, position: int) -> StepBatch:
-        made = self._stream.made(position)
-        return made.pinned() if self._device.type == "cuda" else made
+    def _build(self, position: int) -> StepBatch:
+        batch = self._stream.build(position)
+        return batch.pinned() if self._device.type == "cuda" else batch
 
     def __enter__(self) -> Self:
         return self

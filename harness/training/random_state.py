@@ -1,4 +1,4 @@
-"""A run's own random state: the same draws alone and in a cohort."""
+"""The random state of one run, isolated so that its draws do not depend on the other runs of the cohort."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from harness.api.seeds import derive
 
 
 class RandomState:
-    """Torch's global generators as one run sees them (dropout and initialisation draw from those), and a generator of
-    the run's own for its method."""
+    """A run's states of torch's global generators, which dropout and initialization use, and its method's generator.
+
+    Both are derived from `seed`.
+    """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
         self.generator = torch.Generator().manual_seed(derive(seed, "method"))
-        with _kept(device):
+        with _preserved(device):
             torch.manual_seed(derive(seed, "training"))
             self._states = _global_states(device)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Put the run's state in the global generators' place for a while, and take it back with what was drawn."""
-        with _kept(self.device):
+        """Use the run's states in the global generators; on exit save them and restore the previous ones."""
+        with _preserved(self.device):
             _set_global_states(self._states, self.device)
             try:
                 yield
@@ -41,7 +43,8 @@ class RandomState:
 
 
 @contextmanager
-def _kept(device: torch.device) -> Iterator[None]:
+def _preserved(device: torch.device) -> Iterator[None]:
+    """Restore the global generators' states on exit."""
     before = _global_states(device)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a run has taken: seconds of its student, its teachers and its scoring, and its cohort's teacher passes."""
+"""The cost of a run: seconds of student, teachers and scoring, and forward passes of the teachers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from harness.training.stopwatch import Lap, Stopwatch
 
 
 class RunCost:
-    """Counts from when it is made, or goes on from what a checkpoint says. `student` and `evaluation` are started by
-    whoever is at work."""
+    """Measures from construction on, or continues from a checkpoint. All times are in seconds.
+
+    `student` and `evaluation` are stopwatches that the training step and the scoring start.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.student, self.evaluation = Stopwatch(device), Stopwatch(device)
         self.teacher_forwards = 0
-        """Forward passes of all of the cohort's teachers, as long as the run was trained: not shared among the runs."""
+        """Forward passes of all teachers of the cohort while the run was trained; not divided by the number of runs."""
         self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
         self._started = time.perf_counter()
         self._before = dict.fromkeys(("student", "wall", "teacher", "teacher_whole", "evaluation"), 0.0)
@@ -28,7 +30,7 @@ class RunCost:
 
     @property
     def evaluation_seconds(self) -> float:
-        """Of scoring while it trains."""
+        """Time of scoring epochs during training."""
         return self._before["evaluation"] + self.evaluation.seconds()
 
     @property
@@ -37,31 +39,31 @@ class RunCost:
 
     @property
     def teacher_seconds(self) -> float:
-        """Time of the teachers' forward passes that the run read, each shared evenly among those that read it."""
+        """Time of the teachers' forward passes that the run used, each divided by the number of runs that used it."""
         return self._before["teacher"] + self._teacher_shared.seconds()
 
     @property
     def teacher_seconds_whole(self) -> float:
-        """The same passes, not shared: what the run would have paid with its teachers to itself."""
+        """Time of the same passes, undivided: what the run would have cost without a cohort."""
         return self._before["teacher_whole"] + self._teacher_whole.seconds()
 
     def charge(self, lap: Lap, *, among: int) -> None:
-        """Of a teacher, what as many runs read, this one among them."""
+        """Add a teacher's forward pass that `among` runs used, this one included."""
         self._teacher_shared.add(lap, 1 / among)
         self._teacher_whole.add(lap)
 
     def charge_filling(self, seconds: float, *, among: int) -> None:
-        """What a teacher took before the first step, for as many runs that read what it gave."""
+        """Add the time of computing cached teacher outputs, which `among` runs use."""
         self._before["teacher"] += seconds / among
         self._before["teacher_whole"] += seconds
 
-    def settle(self) -> None:
-        """Read all that is measured, when the device is waited for anyway: no event is kept any longer."""
+    def read_timers(self) -> None:
+        """Read all pending device events, which frees them. Call this when the device is synchronized anyway."""
         for watch in (self.student, self.evaluation, self._teacher_shared, self._teacher_whole):
             watch.seconds()
 
     def seconds(self) -> dict[str, float]:
-        """All of them, for a checkpoint."""
+        """All times, for a checkpoint."""
         return {
             "student": self.student_seconds,
             "wall": self.wall_seconds,
@@ -71,6 +73,6 @@ class RunCost:
         }
 
     def resume(self, seconds: Mapping[str, float], teacher_forwards: int) -> None:
-        """Go on from what a checkpoint says."""
+        """Continue from the values of a checkpoint."""
         self._before |= seconds
         self.teacher_forwards = teacher_forwards

@@ -1,4 +1,4 @@
-"""How long each stage of a run is, what it trains on, and its learning rate at each step."""
+"""Length and training data of each stage of a run, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from harness.config.schema import StageOverride
 def stage_steps(
     stages: Sequence[Stage], overrides: Mapping[str, StageOverride], *, epochs: float, batches_per_epoch: int
 ) -> list[int]:
-    """Steps of each stage.
+    """The number of steps of each stage.
 
-    A stage with a length of its own (the suite's, else the method's) has that. The run's steps are split among the
-    others by their shares, at least one step each; rounding never changes their sum, unless one would get none.
+    `epochs` or `steps` of the suite's override, else of the method's stage, set a stage's length. The steps of the run
+    are split among the other stages by their shares. Each gets at least one step; apart from that, rounding keeps the
+    sum.
     """
-    lengths = [_own_length(stage, overrides.get(stage.name), batches_per_epoch) for stage in stages]
+    lengths = [_explicit_length(stage, overrides.get(stage.name), batches_per_epoch) for stage in stages]
     budget = max(1, round(epochs * batches_per_epoch))
-    total_share = sum(stage.share for stage, own in zip(stages, lengths, strict=True) if own is None)
-    steps, share, given = [], 0.0, 0
-    for stage, own in zip(stages, lengths, strict=True):
-        if own is not None:
-            steps.append(own)
+    total_share = sum(stage.share for stage, length in zip(stages, lengths, strict=True) if length is None)
+    steps, share, assigned = [], 0.0, 0
+    for stage, length in zip(stages, lengths, strict=True):
+        if length is not None:
+            steps.append(length)
             continue
         share += stage.share
         until = round(budget * share / total_share)
-        steps.append(max(1, until - given))
-        given = max(until, given)
+        steps.append(max(1, until - assigned))
+        assigned = max(until, assigned)
     return steps
 
 
 def stage_data(
     stages: Sequence[Stage], overrides: Mapping[str, StageOverride], *, augmented: bool
 ) -> tuple[StageData, ...]:
-    """What each stage trains on. Without augmented data that is the task's own."""
+    """The data set that each stage trains on; without `augmented` data, the task's own."""
 
-    def of(stage: Stage) -> StageData:
+    def data_of(stage: Stage) -> StageData:
         override = overrides.get(stage.name)
         return (override.data if override else None) or stage.data
 
-    return tuple(of(stage) if augmented else "task" for stage in stages)
+    return tuple(data_of(stage) if augmented else "task" for stage in stages)
 
 
-def _own_length(stage: Stage, override: StageOverride | None, batches_per_epoch: int) -> int | None:
+def _explicit_length(stage: Stage, override: StageOverride | None, batches_per_epoch: int) -> int | None:
     for steps, epochs in ((override.steps, override.epochs) if override else (None, None), (stage.steps, stage.epochs)):
         if steps is not None:
             return steps
@@ -55,7 +56,7 @@ def _own_length(stage: Stage, override: StageOverride | None, batches_per_epoch:
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup_ratio: float, schedule: Schedule = "linear") -> float:
-    """Of step `step` (from 0) of a stage: linear warm-up over that share of its steps, then `schedule`.
+    """The learning rate of step `step` (from 0): linear warm-up over `warmup_ratio` of the steps, then `schedule`.
 
     ``linear`` and ``cosine`` decay to 0 after the last step, ``constant`` keeps the peak.
     """

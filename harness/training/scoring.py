@@ -1,9 +1,8 @@
-"""A model's logits on a task's validation splits, or on what is held out to choose on, and what they score."""
+"""Computes a model's logits on validation or selection splits, and scores them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +16,8 @@ from harness.tasks.tokenization import TokenizedExamples, collate
 from harness.training import finite_checks, micro_batching
 from harness.training.batch_stream import TokenizedTask
 
-AT_ONCE = 32
-"""Examples of a forward pass. Always as many: a score depends in its last bits on them, and on no setting of training.
-What `VERSION` stands for."""
+BATCH_SIZE = 32
+"""Examples per forward pass. Fixed, because the last bits of a score depend on it. Part of `VERSION`."""
 
 Part = Literal["validation", "selection"]
 """What a model is scored on: the validation splits, or the examples that are held out for selection."""
@@ -32,14 +30,15 @@ def score(
     *,
     device: torch.device,
     part: Part = "validation",
-    batch_size: int = AT_ONCE,
+    batch_size: int = BATCH_SIZE,
 ) -> TaskScores:
-    """Score a model on every validation split; with `part` ``selection`` on the examples to choose on, which are the
-    validation splits too where none are held out. Always in the weights' own precision.
+    """Score a model on every validation split, in the precision of its weights.
+
+    With `part` ``selection`` it is scored on the held-out selection split; without one, on the validation splits.
 
     Raises:
         InsufficientMemory: memory does not suffice for one example.
-        NotFinite: a weight or a logit is NaN or infinite. A score would be that of the first class.
+        NotFinite: a weight or a logit is NaN or infinite.
     """
     finite_checks.check_weights(capture.model, "when the model is scored")
     examples, rows = data.splits.validation, data.validation
@@ -54,25 +53,35 @@ def score(
 
 
 def logits(
-    capture: Capture, encoded: TokenizedExamples, pad_token_id: int, *, device: torch.device, batch_size: int = AT_ONCE
+    capture: Capture,
+    encoded: TokenizedExamples,
+    pad_token_id: int,
+    *,
+    device: torch.device,
+    batch_size: int = BATCH_SIZE,
 ) -> list[np.ndarray]:
-    """One array for each row, in the rows' order: [C], [1], or for QA [2, tokens] without padding. In smaller batches
-    where memory does not suffice."""
+    """Logits of each row, in order: [C], [1] for regression, or [2, tokens] without padding for QA.
+
+    Batches that do not fit in memory are split.
+    """
     capture.model.eval()
     outputs: list[np.ndarray] = [np.empty(0)] * len(encoded.ids)
     for rows in eval_batches(encoded.lengths, batch_size):
         batch = collate(encoded, rows, pad_token_id)
-        values, batch_size = micro_batching.fitting(partial(_logits, capture, batch, device), batch_size)
+        retry = micro_batching.MemoryRetry(batch_size)
+        for batch_size in retry:
+            with retry:
+                values = _logits(capture, batch, device, batch_size)
         for row, value in zip(rows, values, strict=True):
             outputs[row] = value[:, : encoded.lengths[row]] if batch.kind == "qa" else value
     return outputs
 
 
 def _logits(capture: Capture, batch: Batch, device: torch.device, size: int) -> np.ndarray:
-    """Of a batch, `size` examples at a time."""
-    found = []
-    for part in micro_batching.parts(len(batch.ids), size):
-        read = batch.part(part).to(device)
+    """Logits of a batch, computed `size` examples at a time."""
+    logits = []
+    for rows in micro_batching.slices(len(batch.ids), size):
+        part = batch.part(rows).to(device)
         with torch.no_grad():
-            found.append(capture.run(read.inputs, ["logits"], answer_mask=read.answer_mask).logits.float().cpu())
-    return torch.cat(found).numpy()
+            logits.append(capture.run(part.inputs, ["logits"], answer_mask=part.answer_mask).logits.float().cpu())
+    return torch.cat(logits).numpy()

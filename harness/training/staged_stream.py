@@ -1,4 +1,4 @@
-"""Batches of runs whose stages train on different data."""
+"""The batches of runs whose stages train on different data sets."""
 
 from __future__ import annotations
 
@@ -15,30 +15,34 @@ from harness.training.token_alignment import Alignment
 
 
 class BatchSource(Protocol):
-    """A sequence of training batches, by position: see `BatchStream`."""
+    """A sequence of training batches with random access by position: see `BatchStream`."""
 
     @property
-    def reader(self) -> str:
-        """The fingerprint of the students' tokenizer."""
+    def tokenizer_id(self) -> str:
+        """Fingerprint of the students' tokenizer."""
 
     def at(self, position: int, device: torch.device) -> StepBatch:
-        """The batch on the device."""
+        """The batch at `position`, on `device`."""
 
-    def made(self, position: int) -> StepBatch:
-        """The same on the CPU."""
+    def build(self, position: int) -> StepBatch:
+        """The batch at `position`, on the CPU."""
 
-    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
-        """Of that reader's tokens with the students', for each group of the batch."""
+    def alignments(self, position: int, tokenizer_id: str, device: torch.device) -> list[Alignment]:
+        """Alignments of another tokenizer's tokens with the students', one for each group of the batch."""
 
 
 class StagedStream:
-    """One stream for each stage of a run, in their order, with the number of steps of each.
+    """Concatenates one stream per stage of a run.
 
-    A stream that several stages share continues where the last of them stopped.
+    A stream that several stages share continues where the previous of them stopped.
+
+    Args:
+        streams: one for each stage, in order.
+        lengths: the number of steps of each stage.
     """
 
     def __init__(self, streams: Sequence[BatchStream], lengths: Sequence[int]) -> None:
-        self.reader = streams[0].reader
+        self.tokenizer_id = streams[0].tokenizer_id
         self._streams = streams
         self._begins = [0, *accumulate(lengths)][:-1]
         self._before = [
@@ -47,19 +51,24 @@ class StagedStream:
         ]
 
     def at(self, position: int, device: torch.device) -> StepBatch:
-        stream, place = self._find(position)
-        return stream.at(place, device)
+        """The batch of step `position`, on `device`."""
+        stream, index = self._find(position)
+        return stream.at(index, device)
 
-    def made(self, position: int) -> StepBatch:
-        stream, place = self._find(position)
-        return stream.made(place)
+    def build(self, position: int) -> StepBatch:
+        """The batch of step `position`, on the CPU."""
+        stream, index = self._find(position)
+        return stream.build(index)
 
-    def alignments(self, position: int, reader: str, device: torch.device) -> list[Alignment]:
-        stream, place = self._find(position)
-        return stream.alignments(place, reader, device)
+    def alignments(self, position: int, tokenizer_id: str, device: torch.device) -> list[Alignment]:
+        """Alignments of another tokenizer's tokens with the students', one for each group of the batch."""
+        stream, index = self._find(position)
+        return stream.alignments(index, tokenizer_id, device)
 
     def _find(self, position: int) -> tuple[BatchStream, int]:
-        """The stream of the stage at that step, and the place in it. The last stage has no end: batches may be made
-        ahead."""
+        """The stream of the stage at step `position`, and the position in that stream.
+
+        Positions after the last step belong to the last stage: the prefetcher requests one of them.
+        """
         stage = bisect_right(self._begins, position) - 1
         return self._streams[stage], self._before[stage] + position - self._begins[stage]

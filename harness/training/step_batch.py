@@ -1,4 +1,4 @@
-"""The examples of one training step, whole and in groups of similar length, and teacher outputs on them."""
+"""The examples of one training step, as a whole batch and in groups of similar length, with teacher outputs."""
 
 from __future__ import annotations
 
@@ -11,64 +11,66 @@ import torch.nn.functional as F
 from harness.api.batch import Batch, TaskKind
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 
-Cut = tuple[slice, int]
-"""A group: its rows within the batch, and the tokens of its longest row."""
+GroupSlice = tuple[slice, int]
+"""A group of a batch: its rows within the batch, and the number of tokens of its longest row."""
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """The examples of one step as each reader tokenizes them.
+    """The examples of one step, tokenized by each tokenizer of the cohort.
 
     Attributes:
-        batches: by reader, all rows, padded to the longest.
-        cuts: by reader, the groups; they have the same rows for all readers.
-        tokens: real tokens of the students' batch.
+        batches: by tokenizer fingerprint, all rows, padded to the longest.
+        group_slices: by tokenizer fingerprint, the groups. They have the same rows for all tokenizers.
+        tokens: number of real tokens in the students' batch.
     """
 
     batches: Mapping[str, Batch]
-    cuts: Mapping[str, Sequence[Cut]]
+    group_slices: Mapping[str, Sequence[GroupSlice]]
     tokens: int
 
-    def whole(self, reader: str) -> Batch:
+    def whole(self, tokenizer_id: str) -> Batch:
         """All rows, padded to the longest."""
-        return self.batches[reader]
+        return self.batches[tokenizer_id]
 
-    def groups(self, reader: str) -> list[Batch]:
+    def groups(self, tokenizer_id: str) -> list[Batch]:
         """The groups in order, each padded to its own longest row: views of the whole batch."""
-        return [self.batches[reader].part(rows, tokens) for rows, tokens in self.cuts[reader]]
+        return [self.batches[tokenizer_id].part(rows, tokens) for rows, tokens in self.group_slices[tokenizer_id]]
 
     def to(self, device: torch.device) -> StepBatch:
-        """The same on `device`."""
-        return self._each(lambda batch: batch.to(device))
+        """A copy on `device`."""
+        return self._map(lambda batch: batch.to(device))
 
     def pinned(self) -> StepBatch:
-        """The same in pinned memory."""
-        return self._each(Batch.pin_memory)
+        """A copy in pinned memory."""
+        return self._map(Batch.pin_memory)
 
-    def _each(self, change: Callable[[Batch], Batch]) -> StepBatch:
-        return replace(self, batches={reader: change(batch) for reader, batch in self.batches.items()})
+    def _map(self, function: Callable[[Batch], Batch]) -> StepBatch:
+        return replace(self, batches={name: function(batch) for name, batch in self.batches.items()})
 
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What one teacher computed on the groups of a step, and the same joined to the whole batch, where a run that
-    needs the whole batch reads it."""
+    """One teacher's outputs on the groups of a step. `whole`: the same joined, if a run needs the whole batch."""
 
     groups: list[ModelOutputs]
     whole: ModelOutputs | None = None
 
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors there are."""
+        """All tensors."""
         whole = [self.whole] if self.whole is not None else []
-        return [tensor for each in (*self.groups, *whole) for tensor in each.tensors()]
+        return [tensor for outputs in (*self.groups, *whole) for tensor in outputs.tensors()]
 
 
 def join_groups(groups: Sequence[ModelOutputs], tokens: int, kind: TaskKind) -> ModelOutputs:
-    """The outputs of all groups as those of the whole batch of `tokens` tokens. Beyond a group's longest row there are
-    zeros, and the lowest value in the logits of extractive QA."""
+    """Join the outputs of all groups to those of the whole batch, padded to `tokens` tokens.
+
+    Padding is zero, but the lowest finite value in the logits of extractive QA.
+    """
     return ModelOutputs.joined([_padded(group, tokens, kind) for group in groups])
 
 
+# Axes of the tokens, by output; for logits by the kind of task.
 TOKEN_AXES: Mapping[str, Sequence[int]] = {
     "hidden": (1,),
     "context": (1,),
@@ -80,17 +82,17 @@ TOKEN_AXES: Mapping[str, Sequence[int]] = {
 LOGITS_AXES: Mapping[TaskKind, Sequence[int]] = {"qa": (2,), "text": (1,)}
 
 
-def _padded(tensors: ModelOutputs, tokens: int, kind: TaskKind) -> ModelOutputs:
+def _padded(outputs: ModelOutputs, tokens: int, kind: TaskKind) -> ModelOutputs:
     def pad(tensor: torch.Tensor, axes: Sequence[int], value: float = 0.0) -> torch.Tensor:
         widths = [(0, tokens - size if axis in axes else 0) for axis, size in enumerate(tensor.shape)]
         return F.pad(tensor, [width for pair in reversed(widths) for width in pair], value=value)
 
-    logits, embeddings = tensors._logits, tensors._embeddings
+    logits, embeddings = outputs._logits, outputs._embeddings
     if logits is not None:
         lowest = torch.finfo(logits.dtype).min if kind == "qa" else 0.0
         logits = pad(logits, LOGITS_AXES.get(kind, ()), lowest)
     layered = [
-        Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(tensors, name).items()}) for name in LAYERED
+        Layered(name, {i: pad(t, TOKEN_AXES[name]) for i, t in getattr(outputs, name).items()}) for name in LAYERED
     ]
     embeddings = pad(embeddings, (1,)) if embeddings is not None else None
-    return ModelOutputs(logits, tensors._pooled, embeddings, *layered)
+    return ModelOutputs(logits, outputs._pooled, embeddings, *layered)

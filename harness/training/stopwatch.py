@@ -1,4 +1,4 @@
-"""Device time, read without a synchronisation per step."""
+"""Measures device time without a synchronization per step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class Lap:
-    """The time from here to `end`. On a GPU two events, read only when asked."""
+    """The time from construction to `end`. On a GPU it is measured by two events, which `seconds` reads."""
 
     def __init__(self, device: torch.device) -> None:
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
@@ -20,12 +20,13 @@ class Lap:
             event.record()
 
     def end(self) -> None:
+        """Stop the time. Does not wait for the device."""
         self._seconds = time.perf_counter() - self._started
         for event in self._events[1:]:
             event.record()
 
     def seconds(self) -> float:
-        """Waits for the device if there is something to wait for."""
+        """The time in seconds. The first call waits for the end event."""
         if self._events:
             start, end = self._events
             end.synchronize()
@@ -35,7 +36,7 @@ class Lap:
 
 
 class Stopwatch:
-    """Adds up laps: its own, or a share of those of others."""
+    """Sums laps: its own (`running`), or shares of others (`add`)."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -44,7 +45,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[Lap]:
-        """Time what is inside; the lap can be read once that is over."""
+        """Time the block."""
         lap = Lap(self.device)
         try:
             yield lap
@@ -53,11 +54,11 @@ class Stopwatch:
             self.add(lap)
 
     def add(self, lap: Lap, share: float = 1.0) -> None:
-        """A lap that is over."""
+        """Add a share of a lap that has ended."""
         self._laps.append((lap, share))
 
     def seconds(self) -> float:
-        """So far. Waits for the device if there is something to wait for."""
+        """The sum so far, in seconds. Waits for the device if laps are pending."""
         self._seconds += sum(share * lap.seconds() for lap, share in self._laps)
         self._laps.clear()
         return self._seconds

@@ -1,4 +1,4 @@
-"""The names of a run's terms, weights and logged values: each stands for one thing, and for something."""
+"""Checks the names of loss terms, weights and logged values: no duplicates, and no weight without a term."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Collection, Iterable
 from harness.api.events import LossPoint
 
 TOTAL = "loss"
-"""What the weighted total is called, in records, events and logs."""
+"""Name of the weighted total in records, events and logs."""
 
 
 def check(terms: Collection[str], logged: Collection[str]) -> None:
-    """See that each name of a step stands for one thing.
+    """Check the names of one step for duplicates.
 
     Raises:
-        ValueError: a term or a logged value is called as the total is, or a logged value as a term.
+        ValueError: a term or a logged value has the name of the total, or a logged value that of a term.
     """
     for kind, names in (("losses() names a term", terms), ("log() names a value", logged)):
         if TOTAL in names:
-            raise ValueError(f"{kind} {TOTAL!r}, as the weighted total is called: give it another name")
-    if both := sorted({*terms} & {*logged}):
-        raise ValueError(f"log() names a value {both[0]!r}, as a term of losses() is called: give it another name")
+            raise ValueError(f"{kind} {TOTAL!r}, which is reserved for the weighted total; choose another name")
+    if duplicates := sorted({*terms} & {*logged}):
+        raise ValueError(f"log() names a value {duplicates[0]!r}, which is a term of losses(); choose another name")
 
 
-def check_weights(weighed: Iterable[str], history: Iterable[LossPoint]) -> None:
-    """See, at the end of a run, that there was a term to every name that a weight was given to, in whatever stage.
+def check_weights(weighted: Iterable[str], history: Iterable[LossPoint]) -> None:
+    """Check, at the end of a run, that every weighted name was a term in some stage.
 
     Raises:
-        ValueError: there was none: the term that the weight was meant for has weighed 1 all along.
+        ValueError: a weight belongs to no term, so the term that it was meant for had weight 1.
     """
-    met = {name for point in history for name in point.terms}
-    if idle := sorted({*weighed} - met):
-        found = ", ".join(sorted(met - {TOTAL}))
-        raise ValueError(f"weights() names {', '.join(idle)}, and losses() gave no such term in any stage: {found}")
+    terms = {name for point in history for name in point.terms}
+    if unused := sorted({*weighted} - terms):
+        returned = ", ".join(sorted(terms - {TOTAL}))
+        raise ValueError(
+            f"weights() names {', '.join(unused)}, but losses() returned no such term in any stage; terms: {returned}"
+        )

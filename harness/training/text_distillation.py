@@ -1,4 +1,4 @@
-"""A general stage in training: unlabelled text as batches, and a method that has no stage but this."""
+"""The text stage: batches of unlabelled text, and a method with the text stage as its only stage."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.step_batch import StepBatch
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1
-"""Of the tokens that are to be predicted, how many stand as [MASK] and how many as any token (Devlin et al. 2019,
-section 3.1); the others stand as they are."""
+"""Shares of the tokens to predict that are replaced by [MASK] and by a random token; the others are left unchanged
+(Devlin et al. 2019, section 3.1)."""
 
 
 class TextStageMethod(Method):
-    """A method's general stage as the only stage of a run."""
+    """Wraps a method so that its text stage is the only stage of the run."""
 
     min_teachers = max_teachers = 1
 
@@ -53,10 +53,16 @@ class TextStageMethod(Method):
 
 
 class TextBatchStream(BatchStream):
-    """The endless sequence of batches of unlabelled text.
+    """The endless sequence of batches of unlabelled text; labels are the masked tokens.
 
-    A share `masking` of the tokens is masked anew each time that a text comes (none if it is 0); the labels are those
-    tokens. With `smoothing` rare tokens are masked more often: see `General`.
+    Args:
+        text: the tokenized text.
+        tokenizer: gives the mask token and the size of the vocabulary.
+        batch_size: texts of a batch.
+        masking: share of the tokens that is masked, drawn again in each epoch; 0: none.
+        seed: decides the order of the texts and the masked tokens.
+        batching: see `BatchStream`.
+        smoothing: above 0, rare tokens are masked more often: see `General`.
     """
 
     def __init__(
@@ -73,29 +79,30 @@ class TextBatchStream(BatchStream):
         super().__init__(text, batch_size=batch_size, data_seed=seed, batching=batching)
         self.tokenizer = tokenizer
         self.masking = masking
-        self._weights = _by_rarity(text, len(tokenizer), smoothing) if smoothing else None
+        self._weights = _rarity_weights(text, len(tokenizer), smoothing) if smoothing else None
 
-    def made(self, position: int) -> StepBatch:
-        made = super().made(position)
-        masked = self._masked(made.whole(self.reader), derive(self.data_seed, "masking", str(position)))
-        return replace(made, batches={self.reader: masked})
+    def build(self, position: int) -> StepBatch:
+        """The batch at `position`, masked, on the CPU."""
+        data = super().build(position)
+        masked = self._mask(data.whole(self.tokenizer_id), derive(self.data_seed, "masking", str(position)))
+        return replace(data, batches={self.tokenizer_id: masked})
 
-    def _masked(self, batch: Batch, seed: int) -> Batch:
+    def _mask(self, batch: Batch, seed: int) -> Batch:
         ids = batch.inputs["input_ids"]
         if not self.masking:
             return replace(batch, labels=torch.full_like(ids, NOT_MASKED))
-        assert batch.word_ids is not None  # of every batch that is collated
+        assert batch.word_ids is not None  # `collate` always sets them
         generator = torch.Generator().manual_seed(seed)
-        chosen = self._chosen(ids, batch.word_ids >= 0, generator)
+        chosen = self._choose(ids, batch.word_ids >= 0, generator)
         labels = ids.masked_fill(~chosen, NOT_MASKED)
         kind = torch.rand(ids.shape, generator=generator)
         others = torch.randint(len(self.tokenizer), ids.shape, generator=generator)
-        shown = torch.where(chosen & (kind < AS_MASK), int(self.tokenizer.mask_token_id), ids)
-        shown = torch.where(chosen & (kind >= AS_MASK) & (kind < AS_MASK + AS_ANOTHER), others, shown)
-        return replace(batch, inputs={**batch.inputs, "input_ids": shown}, labels=labels)
+        masked = torch.where(chosen & (kind < AS_MASK), int(self.tokenizer.mask_token_id), ids)
+        masked = torch.where(chosen & (kind >= AS_MASK) & (kind < AS_MASK + AS_ANOTHER), others, masked)
+        return replace(batch, inputs={**batch.inputs, "input_ids": masked}, labels=labels)
 
-    def _chosen(self, ids: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
-        """The tokens to predict, bool [B, N], of those that are `words` and not special tokens."""
+    def _choose(self, ids: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+        """The tokens to predict, bool [B, N], out of `words`, which excludes special tokens and padding."""
         if self._weights is None:
             draws = torch.rand(ids.shape, generator=generator).masked_fill(~words, 2.0)
             return (draws < self.masking) | (draws == draws.amin(-1, keepdim=True))
@@ -105,7 +112,7 @@ class TextBatchStream(BatchStream):
         return torch.zeros_like(weights, dtype=torch.bool).index_fill_(0, drawn, True).view_as(ids)
 
 
-def _by_rarity(text: TokenizedTask, vocabulary: int, smoothing: float) -> Tensor:
-    """The weight of each token in the draw of those to mask, float64 [V]: its count to the power of -`smoothing`."""
+def _rarity_weights(text: TokenizedTask, vocabulary: int, smoothing: float) -> Tensor:
+    """Sampling weights of the tokens to mask, float64 [V]: a token's count to the power of -`smoothing`."""
     counts = np.bincount(text.train.input_ids.values, minlength=vocabulary)
     return torch.from_numpy(np.maximum(counts, 1.0) ** -smoothing)

@@ -23,7 +23,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
         assert cost.teacher_forwards == cost.steps
     assert all(cost.student_seconds > 0 for cost in costs)
     steps = [here.stream().at(position, here.device) for position in range(costs[0].steps)]
-    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups("reader"))
+    computed = sum(group.inputs["input_ids"].numel() for step in steps for group in step.groups("tokenizer"))
     assert {cost.padding for cost in costs} == {1 - sum(step.tokens for step in steps) / computed}
     together = sum(cost.student_seconds + cost.teacher_seconds for cost in costs)
     assert together <= max(cost.wall_seconds for cost in costs)
@@ -35,11 +35,11 @@ def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
     train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved))
-    paid = first.spent.teacher_seconds, first.spent.teacher_seconds_whole
+    paid = first.cost.teacher_seconds, first.cost.teacher_seconds_whole
     again = here.run("minilm")
     assert run_checkpoints.restore(again, saved)
     train(here.cohort(again))
     assert again.ended
-    assert (again.spent.teacher_seconds, again.spent.teacher_seconds_whole) == paid
+    assert (again.cost.teacher_seconds, again.cost.teacher_seconds_whole) == paid
     assert paid[0] == paid[1] > 0
-    assert again.spent.student_seconds > first.spent.student_seconds
+    assert again.cost.student_seconds > first.cost.student_seconds

@@ -1,4 +1,4 @@
-"""Captured tensors are those that eager attention and `output_hidden_states` show, and nothing more exists."""
+"""Captured outputs equal those of eager attention and `output_hidden_states`; no other outputs exist."""
 
 import gc
 import json
@@ -35,14 +35,14 @@ def make(family, kind="classification", **sizes):
 
 
 def names(tensors):
-    """Every tensor that a `ModelOutputs` holds, by the name that asks for it."""
+    """All tensors of a `ModelOutputs`, by the name that requests them."""
     held = {f"{name}[{i}]" for name in PER_LAYER for i in getattr(tensors, name)}
     return held | {name for name in ("logits", "pooled", "embeddings") if getattr(tensors, f"_{name}") is not None}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_tensors_are_those_of_eager_attention(family, kind):
+def test_outputs_equal_those_of_eager_attention(family, kind):
     model, inputs = make(family, kind)
     with torch.no_grad():
         got = Capture(model).run(inputs, EVERYTHING)
@@ -69,7 +69,7 @@ def test_tensors_are_those_of_eager_attention(family, kind):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pooled_is_what_the_last_linear_layer_reads(family):
+def test_pooled_is_the_input_of_the_last_linear_layer(family):
     model, inputs = make(family)
     got = Capture(model).run(inputs, {"pooled", "logits"})
     head = model.classifier if isinstance(model.classifier, nn.Linear) else model.classifier.out_proj
@@ -77,7 +77,7 @@ def test_pooled_is_what_the_last_linear_layer_reads(family):
     assert got.pooled.shape == (4, 32)
 
 
-def test_answers_lie_where_the_answer_mask_says():
+def test_qa_logits_are_lowest_outside_the_answer_mask():
     model, _ = make("bert", "qa")
     batch = tiny_batch("qa")
     logits = Capture(model).run(inputs_of(batch), {"logits"}, answer_mask=batch["answer_mask"]).logits
@@ -90,7 +90,7 @@ def test_answers_lie_where_the_answer_mask_says():
 @pytest.mark.parametrize(
     "need", ["logits", "pooled", "embeddings", *layers("hidden", [1, 3]), "scores[2]", "context[1]"]
 )
-def test_gradients_flow_from_what_is_asked_for(family, need):
+def test_gradients_flow_from_requested_outputs(family, need):
     model, inputs = make(family)
     got = Capture(model.train()).run(inputs, {need})
     tensor = getattr(got, need.split("[")[0])
@@ -104,18 +104,18 @@ def test_gradients_flow_from_what_is_asked_for(family, need):
 
 @given(st.sets(st.sampled_from(sorted(EVERYTHING | {"pooled"}))))
 @settings(max_examples=30, deadline=None)
-def test_only_what_is_asked_for_exists(needs):
+def test_only_requested_outputs_exist(needs):
     model, inputs = make("bert")
     with torch.no_grad():
         assert names(Capture(model).run(inputs, needs)) == needs
 
 
-def test_scores_are_computed_for_tapped_layers_alone(monkeypatch):
+def test_scores_are_computed_for_requested_layers_only(monkeypatch):
     from harness.models import attention
 
     computed = []
-    scores = attention.Attended.scores
-    monkeypatch.setattr(attention.Attended, "scores", lambda self: computed.append(1) or scores(self))
+    scores = attention.AttentionInputs.scores
+    monkeypatch.setattr(attention.AttentionInputs, "scores", lambda self: computed.append(1) or scores(self))
     model, inputs = make("bert")
     capture = Capture(model)
     capture.run(inputs, {"logits", "queries[1]"})
@@ -135,7 +135,7 @@ def test_scores_are_computed_for_tapped_layers_alone(monkeypatch):
         (["pooled"], 3, 3),
     ],
 )
-def test_the_forward_pass_ends_at_the_deepest_tensor(family, needs, layers_run, attention_run, monkeypatch):
+def test_forward_pass_ends_at_the_deepest_requested_output(family, needs, layers_run, attention_run, monkeypatch):
     from harness.models import attention
 
     model, inputs = make(family)
@@ -143,16 +143,16 @@ def test_the_forward_pass_ends_at_the_deepest_tensor(family, needs, layers_run, 
     finished, kernels = [], []
     fused = attention.sdpa_attention_forward
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: kernels.append(1) or fused(*a, **k))
-    for layer in set(capture._anatomy.layers):
+    for layer in set(capture._parts.layers):
         layer.register_forward_hook(lambda *_: finished.append("layer"))
-    capture._anatomy.head.register_forward_hook(lambda *_: finished.append("head"))
+    capture._parts.head.register_forward_hook(lambda *_: finished.append("head"))
     capture.run(inputs, needs)
     assert finished == ["layer"] * layers_run
     assert len(kernels) == attention_run
 
 
 @pytest.mark.parametrize("needs", [["hidden[2]", "scores[1]"], sorted(EVERYTHING)])
-def test_no_reference_to_a_tensor_is_kept(needs):
+def test_capture_keeps_no_reference_to_outputs(needs):
     model, inputs = make("bert")
     capture = Capture(model)
     gc.disable()
@@ -167,7 +167,7 @@ def test_no_reference_to_a_tensor_is_kept(needs):
 
 @settings(max_examples=20, deadline=None)
 @given(family=st.sampled_from(FAMILIES), extra=st.integers(1, 20), seed=st.integers(0, 5))
-def test_padding_changes_nothing_about_real_tokens(family, extra, seed):
+def test_padding_does_not_change_outputs_at_real_tokens(family, extra, seed):
     model = tiny_model(family, layers=LAYERS)
     inputs = inputs_of(tiny_batch("classification", seed=seed))
     longer = {name: nn.functional.pad(tensor, (0, extra)) for name, tensor in inputs.items()}
@@ -206,7 +206,7 @@ def test_dtypes_and_modes(mode):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_model_is_left_as_it_was(family, tmp_path):
+def test_model_is_unchanged_after_a_run(family, tmp_path):
     model, inputs = make(family)
     model.set_attn_implementation("eager")
     model.train()
@@ -227,7 +227,7 @@ def test_the_model_is_left_as_it_was(family, tmp_path):
     torch.testing.assert_close(again(**inputs).logits, capture.run(inputs, {"logits"}).logits, atol=1e-5, rtol=1e-5)
 
 
-def test_a_pass_that_fails_leaves_the_model_as_it_was():
+def test_model_is_unchanged_after_a_failed_run():
     model, inputs = make("bert")
     capture = Capture(model)
     with pytest.raises(IndexError):
@@ -236,7 +236,7 @@ def test_a_pass_that_fails_leaves_the_model_as_it_was():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_inputs_that_a_model_does_not_take_are_left_out():
+def test_inputs_that_a_model_does_not_take_are_dropped():
     inputs = inputs_of(tiny_batch("classification"))
     capture = Capture(tiny_model("distilbert"))
     without = {name: tensor for name, tensor in inputs.items() if name != "token_type_ids"}
@@ -251,10 +251,10 @@ def test_inputs_that_a_model_does_not_take_are_left_out():
         (["scores[4]"], "classification", ["scores[4]", "3 layers"]),
         (["keys[0]"], "classification", ["keys[0]", "counted from 1 to 3"]),
         (["pooled"], "qa", ["pooled", "questions"]),
-        (["attentions[1]"], "classification", ["no tensor 'attentions[1]'", "allowed:", "scores"]),
+        (["attentions[1]"], "classification", ["unknown output 'attentions[1]'", "allowed:", "scores"]),
     ],
 )
-def test_needs_that_cannot_be_met(needs, kind, words):
+def test_invalid_needs_raise(needs, kind, words):
     model, inputs = make("bert", kind)
     capture = Capture(model)
     [problem] = capture.check(needs)
@@ -263,13 +263,13 @@ def test_needs_that_cannot_be_met(needs, kind, words):
         capture.run(inputs, needs)
 
 
-def test_each_wrong_need_is_told():
+def test_every_invalid_need_is_reported():
     model, _ = make("bert")
     assert len(Capture(model).check(["hidden[9]", "foo", "logits", "scores[7]"])) == 3
 
 
 @pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
-def test_encoders_without_the_attention_interface_give_logits_alone(family):
+def test_encoders_without_the_attention_interface_have_logits_only(family):
     model = tiny_model(family)
     inputs = inputs_of(tiny_batch("classification", token_type_ids=False))
     capture = Capture(model)
@@ -279,7 +279,7 @@ def test_encoders_without_the_attention_interface_give_logits_alone(family):
     assert "attention interface" in problem.message
 
 
-def test_an_encoder_without_the_attention_interface_is_told_by_its_configuration():
+def test_is_opaque_recognizes_encoders_without_the_attention_interface():
     families = ("bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2")
     opaque = [family for family in families if is_opaque(tiny_model(family).config)]
     assert opaque == ["mpnet", "deberta-v2"]
@@ -296,7 +296,7 @@ def test_a_bare_encoder_has_no_logits():
     assert "head" in problem.message
 
 
-def test_a_model_of_one_segment_is_not_given_token_types():
+def test_token_types_are_dropped_for_a_model_of_one_segment():
     model = tiny_model("roberta")
     model.config.type_vocab_size = 1
     model.base_model.embeddings.token_type_embeddings = nn.Embedding(1, 32)

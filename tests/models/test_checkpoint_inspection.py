@@ -1,4 +1,4 @@
-"""Checkpoints whose weights, config and tokenizer do not belong together, found without reading weights."""
+"""Checkpoints whose weights, config and tokenizer do not fit together are recognized without loading weights."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def problems(folder):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("bare", [False, True])
-def test_models_as_transformers_saves_them_are_in_order(tmp_path, family, bare):
+def test_models_saved_by_transformers_have_no_problems(tmp_path, family, bare):
     tokenizer = tokenizers.whole_word(["sun lamp fire"])
     tokenizer.save_pretrained(tmp_path)
     model = tiny_model(family)
@@ -67,7 +67,7 @@ def test_weights_in_shards_and_in_pytorch_files_are_read(folder, tmp_path):
     assert len(shards) > 1
     assert problems(folder) == ""
     shards[1].unlink()
-    assert f"names {shards[1].name}, which is not there" in problems(folder)
+    assert f"lists {shards[1].name}, which is missing from the folder" in problems(folder)
     for file in folder.glob("model*"):
         file.unlink()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
@@ -78,14 +78,14 @@ def test_weights_in_shards_and_in_pytorch_files_are_read(folder, tmp_path):
 def test_more_layers_in_the_weights_than_in_the_config(tmp_path, cls):
     save(tmp_path, cls)
     configure(tmp_path, num_hidden_layers=1)
-    told = problems(tmp_path)
+    message = problems(tmp_path)
     for word in (str(tmp_path), "encoder.layer.1.", "num_hidden_layers is 1, and the weights have 3 layers"):
-        assert word in told
+        assert word in message
     with pytest.raises(UserError, match="num_hidden_layers is 1, and the weights have 3 layers"):
         heads.load(tmp_path, TASK, seed=0)
 
 
-def test_a_masked_language_model_is_not_cut_either(folder):
+def test_a_masked_language_model_with_more_layers_than_its_config(folder):
     configure(folder, num_hidden_layers=1)
     with pytest.raises(UserError, match="num_hidden_layers is 1, and the weights have 3 layers"):
         masked_lm.load(folder, torch.device("cpu"), remedy="")
@@ -98,15 +98,15 @@ def test_fewer_layers_in_the_weights_than_in_the_config(folder):
         heads.load(folder, TASK, seed=0)
 
 
-def test_a_tensor_of_the_encoder_that_the_config_does_not_know(folder):
+def test_an_unexpected_tensor_of_the_encoder(folder):
     change_weights(folder, lambda w: w.update({"bert.encoder.layer.0.adapter.weight": torch.zeros(2)}))
-    assert "it has no place for 1 tensor of the encoder" in problems(folder)
+    assert "its model does not have 1 tensor of the encoder" in problems(folder)
     assert "bert.encoder.layer.0.adapter.weight" in problems(folder)
     with pytest.raises(UserError, match=r"layer\.0\.adapter\.weight"):
         heads.load(folder, TASK, seed=0)
 
 
-def test_what_is_harmless_is_not_told(folder):
+def test_ignored_tensors_are_not_reported(folder):
     more = {
         "bert.embeddings.position_ids": torch.zeros(1, 24),
         "bert.pooler.dense.weight": torch.zeros(32, 32),
@@ -118,7 +118,7 @@ def test_what_is_harmless_is_not_told(folder):
     heads.load(folder, TASK, seed=0)
 
 
-def test_names_from_tensorflow_are_known(folder):
+def test_names_from_tensorflow_are_renamed(folder):
     def rename(weights):
         for name in [name for name in weights if "LayerNorm" in name]:
             new = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
@@ -139,29 +139,29 @@ def test_added_tokens_without_resized_embeddings(folder):
     rows = len(tokenizer)
     tokenizer.add_tokens(["newword", "otherword", "thirdword"])
     tokenizer.save_pretrained(folder)
-    told = problems(folder)
-    assert f"the tokenizer has {rows + 3} tokens, and the embedding has {rows} rows" in told
-    assert f"resize_token_embeddings({rows + 3})" in told
+    message = problems(folder)
+    assert f"the tokenizer has {rows + 3} tokens, and the embedding has {rows} rows" in message
+    assert f"resize_token_embeddings({rows + 3})" in message
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "message"),
     [("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer"), ("config.json", "config")],
 )
-def test_a_file_that_is_not_there(folder, missing, told):
+def test_a_missing_file(folder, missing, message):
     (folder / missing).unlink()
-    assert told in problems(folder)
+    assert message in problems(folder)
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, -10])
-def test_weights_that_are_cut_short(folder, size):
+def test_truncated_weights(folder, size):
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:size])
     assert "model.safetensors cannot be read" in problems(folder)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"num_attention_heads": 0}, "num_attention_heads in config.json is 0"),
         ({"num_attention_heads": 5}, "cannot be split among 5 attention heads"),
@@ -176,12 +176,12 @@ def test_weights_that_are_cut_short(folder, size):
         ({"type_vocab_size": -1}, "config.json"),
     ],
 )
-def test_degenerate_configs(folder, fields, told):
+def test_degenerate_configs(folder, fields, message):
     configure(folder, **fields)
-    assert told in problems(folder)
+    assert message in problems(folder)
 
 
-def test_what_was_inspected_is_remembered_until_a_file_changes(folder, monkeypatch):
+def test_inspection_is_cached_until_a_file_changes(folder, monkeypatch):
     first = checkpoint_inspection.inspect(folder)
     assert checkpoint_inspection.inspect(folder) is first
     configure(folder, num_hidden_layers=1)

@@ -1,4 +1,4 @@
-"""Encoders under one head: each is a model like others, whatever its family, width and depth."""
+"""Jointly trained teachers: encoders of any family, width and depth under one head."""
 
 import copy
 
@@ -21,7 +21,7 @@ def task(kind):
 
 
 def models(kind, *families):
-    """Of other widths and depths."""
+    """Models of different widths and depths."""
     return [
         tiny_model(family, kind=kind, layers=2 + i, hidden=32 - 16 * (i % 2), seed=i)
         for i, family in enumerate(families)
@@ -39,13 +39,13 @@ def tensors(model, batch, needs=("logits",)):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_member_gives_what_its_encoder_gives(kind, family):
+def test_outputs_of_a_member_are_those_of_its_encoder(kind, family):
     members = joint_teachers.build(models(kind, "bert", family), task(kind), seed=3)
     batch = tiny_batch(kind, num_labels=3)
     shapes = {"classification": (4, 3), "regression": (4, 1), "qa": (4, 2, 12)}
     for index, member in enumerate(members):
         plain = models(kind, "bert", family)[index].base_model.eval()
-        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._anatomy.inputs}
+        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._parts.inputs}
         states = plain(**accepted, output_hidden_states=True).hidden_states
         depth = 2 + index
         seen = tensors(member, batch, ["logits", *layers("hidden", range(1, depth + 1))])
@@ -57,7 +57,7 @@ def test_a_member_gives_what_its_encoder_gives(kind, family):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_head_is_shared_and_learns_from_all(kind):
+def test_the_shared_head_gets_gradients_from_all_members(kind):
     first, second = joint_teachers.build(models(kind, "bert", "bert"), task(kind), seed=3)
     assert first.head is second.head
     assert list(first.body.bridge.parameters()) == []
@@ -79,7 +79,7 @@ def test_the_head_is_shared_and_learns_from_all(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_kept_and_read_back_each_member_says_the_same(tmp_path, kind, family):
+def test_saved_and_loaded_members_have_the_same_outputs(tmp_path, kind, family):
     members = joint_teachers.build(models(kind, "bert", family), task(kind), seed=3)
     joint_teachers.save(members, tmp_path)
     batch = tiny_batch(kind, num_labels=3)
@@ -89,16 +89,16 @@ def test_kept_and_read_back_each_member_says_the_same(tmp_path, kind, family):
         assert torch.equal(tensors(again, batch).logits, tensors(member, batch).logits)
 
 
-def test_the_head_begins_with_the_first_ones_pooler_and_no_encoder_keeps_one():
-    given = models("classification", "bert", "bert")
-    pooler = copy.deepcopy(given[0].base_model.pooler.dense)
-    members = joint_teachers.build(given, task("classification"), seed=3)
+def test_the_head_has_the_first_encoders_pooler_and_encoders_have_none():
+    encoders = models("classification", "bert", "bert")
+    pooler = copy.deepcopy(encoders[0].base_model.pooler.dense)
+    members = joint_teachers.build(encoders, task("classification"), seed=3)
     assert torch.equal(members[0].head.pooler.weight, pooler.weight)
     assert torch.equal(members[0].head.pooler.bias, pooler.bias)
     assert all(member.base_model.pooler is None for member in members)
 
 
-def test_what_is_new_depends_on_the_seed_alone():
+def test_new_weights_depend_on_the_seed_only():
     state = torch.get_rng_state()
     one, two, other = (
         joint_teachers.build(models("classification", "bert", "bert"), task("classification"), seed=seed)

@@ -1,4 +1,4 @@
-"""Masked language models: one place of each sequence, and folders that hold none."""
+"""Masked language models: logits at one position of each sequence, and folders without such a model."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def saved(folder, model_type="bert", auto=AutoModelForMaskedLM):
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert", "electra", "albert"])
-def test_logits_of_a_place_are_those_of_the_whole_model(tmp_path, model_type):
+def test_logits_at_a_position_equal_those_of_the_full_model(tmp_path, model_type):
     model = masked_lm.load(saved(tmp_path, model_type), CPU, remedy="")
     model.batch_size = 2
     sequences = [ids for text in TEXTS for ids in model.tokenizer([text])["input_ids"]]
@@ -42,22 +42,22 @@ def test_logits_of_a_place_are_those_of_the_whole_model(tmp_path, model_type):
     assert not model.model.get_output_embeddings()._forward_pre_hooks
 
 
-def test_what_was_never_trained_is_refused_with_the_remedy(tmp_path):
+def test_an_untrained_output_layer_raises_with_the_remedy(tmp_path):
     folder = saved(tmp_path, auto=AutoModelForSequenceClassification)
     with pytest.raises(
         UserError, match=r"no trained masked language model: .* 'cls\.predictions.*; take another"
-    ) as told:
+    ) as caught:
         masked_lm.load(folder, CPU, remedy="take another")
-    assert str(tmp_path) in str(told.value)
+    assert str(tmp_path) in str(caught.value)
 
 
-def test_a_folder_without_weights_is_refused(tmp_path):
+def test_a_folder_without_weights_raises(tmp_path):
     (saved(tmp_path) / "model.safetensors").unlink()
     with pytest.raises(UserError, match="cannot load a masked language model"):
         masked_lm.load(tmp_path, CPU, remedy="")
 
 
-def test_a_tokenizer_without_a_mask_is_refused(tmp_path):
+def test_a_tokenizer_without_a_mask_token_raises(tmp_path):
     saved(tmp_path)
     tokenizer = tokenizers.whole_word(TEXTS)
     tokenizer.mask_token = None

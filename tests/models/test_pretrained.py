@@ -1,4 +1,4 @@
-"""Models by folder and by hub id, the loopback hub standing in for the real one."""
+"""Models by folder and by hub id; a local server replaces the hub."""
 
 import json
 import os
@@ -50,20 +50,20 @@ def folder(tmp_path):
     return path
 
 
-def test_a_folder_is_taken_as_it_is(folder):
+def test_a_local_folder_is_used_directly(folder):
     assert pretrained.locate(str(folder)) == folder
     assert pretrained.read_config(str(folder), online=False).hidden_size == 32
 
 
 @pytest.mark.parametrize("model", ["./no/such", "/no/such", "a/b/c", "~/no-such"])
-def test_a_folder_that_is_not_there(model):
+def test_a_missing_folder_raises(model):
     with pytest.raises(UserError, match="no folder") as caught:
         pretrained.locate(model)
     assert model in str(caught.value)
     assert "local folder" in str(caught.value)
 
 
-def test_a_folder_that_is_no_model(tmp_path):
+def test_a_folder_without_a_model_raises(tmp_path):
     with pytest.raises(UserError, match=r"holds no config\.json"):
         pretrained.read_config(str(tmp_path), online=False)
     (tmp_path / "config.json").write_text('{"model_type": "nonesuch"}')
@@ -72,14 +72,14 @@ def test_a_folder_that_is_no_model(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{broken", '{"hidden_size": 32}'])
-def test_a_config_that_cannot_be_read(tmp_path, content):
+def test_an_unreadable_config_raises(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match="cannot be read") as caught:
         pretrained.config_in(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_bert_that_does_not_say_so(folder):
+def test_a_bert_config_without_model_type(folder):
     plain = heads.load(folder, TASK, seed=1)
     fields = json.loads((folder / "config.json").read_text())
     del fields["model_type"], fields["architectures"]
@@ -91,7 +91,7 @@ def test_a_bert_that_does_not_say_so(folder):
     assert tokenizers.load(folder)("a film")["input_ids"] == [2, 5, 6, 3]
 
 
-def test_a_hub_id_is_fetched_once_and_then_needs_no_hub(folder, tmp_path):
+def test_a_hub_id_is_downloaded_once(folder, tmp_path):
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_text("large")
@@ -104,7 +104,7 @@ def test_a_hub_id_is_fetched_once_and_then_needs_no_hub(folder, tmp_path):
     assert in_a_process(environment) == ["bert", path, files]
 
 
-def test_a_hub_without_an_answer_is_one_message_within_seconds(tmp_path):
+def test_an_unreachable_hub_raises_within_seconds(tmp_path):
     started = time.monotonic()
     message = in_a_process({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)})
     assert time.monotonic() - started < 15
@@ -112,20 +112,20 @@ def test_a_hub_without_an_answer_is_one_message_within_seconds(tmp_path):
         assert word in message
 
 
-def test_a_hub_that_does_not_know_the_model(tmp_path):
+def test_an_unknown_hub_id_raises(tmp_path):
     with serve({}) as hub:
         message = in_a_process(hub.environment(tmp_path))
     assert "someone/tiny" in message
     assert "no model of this id" in message
 
 
-def test_a_repository_without_weights(folder, tmp_path):
+def test_a_repository_without_weights_raises(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     with serve({("model", "someone/tiny"): folder}) as hub:
         assert "model.safetensors" in in_a_process(hub.environment(tmp_path))
 
 
-def test_a_fingerprint_is_of_contents(folder, tmp_path):
+def test_fingerprint_depends_on_contents_only(folder, tmp_path):
     first = pretrained.fingerprint(folder)
     assert len(first) == 16
     assert int(first, 16) >= 0
@@ -136,14 +136,14 @@ def test_a_fingerprint_is_of_contents(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
-def test_every_file_that_counts_changes_the_fingerprint(folder, name):
+def test_every_checkpoint_file_changes_the_fingerprint(folder, name):
     first = pretrained.fingerprint(folder)
     with (folder / name).open("ab") as stream:
         stream.write(b" ")
     assert pretrained.fingerprint(folder) != first
 
 
-def test_a_fingerprint_is_remembered(folder, monkeypatch):
+def test_fingerprint_is_cached(folder, monkeypatch):
     first = pretrained.fingerprint(folder)
     monkeypatch.setattr(pretrained.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
     assert pretrained.fingerprint(folder) == first
@@ -151,11 +151,11 @@ def test_a_fingerprint_is_remembered(folder, monkeypatch):
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2"])
 def test_the_shape_of_every_family(family):
-    found = shape(tiny_model(family, layers=3, hidden=24, heads=2, ffn=40).config, "mine")
-    assert str(found) == "mine (3 layers, hidden 24, 2 heads, FFN 40)"
-    assert found.model_type == family
+    actual = shape(tiny_model(family, layers=3, hidden=24, heads=2, ffn=40).config, "mine")
+    assert str(actual) == "mine (3 layers, hidden 24, 2 heads, FFN 40)"
+    assert actual.model_type == family
 
 
-def test_a_model_that_is_no_encoder_has_no_shape():
+def test_shape_of_an_unsupported_model_raises():
     with pytest.raises(UserError, match="intermediate_size"):
         shape(AutoConfig.for_model("gpt2"), "mine")

@@ -1,4 +1,4 @@
-"""Students of every family: the weights that are copied, those that are not, and what is refused."""
+"""Students of every family: copied weights, initialized weights, and invalid specifications."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from harness.config.schema import StudentSpec
 from harness.models import heads, students
 from harness.models.capture import Capture
 from harness.models.families import shape
-from harness.models.introspection import dissect
+from harness.models.introspection import find_parts
 from harness.testing import tiny_batch, tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
@@ -37,7 +37,7 @@ def equal(a, b):
 
 
 def outside_layers(model):
-    inside = {id(p) for layer in dissect(model).layers for p in layer.parameters()}
+    inside = {id(p) for layer in find_parts(model).layers for p in layer.parameters()}
     return {name: p for name, p in model.base_model.named_parameters() if id(p) not in inside}
 
 
@@ -45,10 +45,10 @@ def outside_layers(model):
 @pytest.mark.parametrize(
     ("init", "chosen"), [("uniform", (2, 4)), ("first", (1, 2)), ("last", (3, 4)), ([3, 1], (3, 1))]
 )
-def test_copied_layers_are_the_teachers_and_the_head_is_fresh(family, init, chosen):
+def test_layers_are_copied_and_the_head_is_new(family, init, chosen):
     teacher = tiny_model(family, layers=4, num_labels=3, seed=7)
     student = build(spec(init=init), teacher)
-    theirs, ours = dissect(teacher).layers, dissect(student).layers
+    theirs, ours = find_parts(teacher).layers, find_parts(student).layers
     assert students.source_layers(spec(init=init), 4) == chosen
     assert len(ours) == 2
     for layer, index in zip(ours, chosen, strict=True):
@@ -60,7 +60,7 @@ def test_copied_layers_are_the_teachers_and_the_head_is_fresh(family, init, chos
         assert any("pooler" in name for name in copied)
     if family in ("electra", "albert"):
         assert any("embedding" in name and ("project" in name or "mapping" in name) for name in copied)
-    assert not torch.equal(dissect(student).head.weight, dissect(teacher).head.weight)
+    assert not torch.equal(find_parts(student).head.weight, find_parts(teacher).head.weight)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,14 +78,14 @@ def test_random_students_share_nothing_with_the_teacher(family):
 def test_any_width_depth_head_count_and_ffn(family, task):
     student = build(spec(5, hidden=24, heads=3, ffn=40), tiny_model(family), task=task)
     assert str(shape(student.config, "s")) == "s (5 layers, hidden 24, 3 heads, FFN 40)"
-    assert len(dissect(student).layers) == 5
+    assert len(find_parts(student).layers) == 5
     assert student.config.model_type == family
     batch = tiny_batch(task.kind, num_labels=3, token_type_ids=False)
     assert torch.isfinite(student(**{k: v for k, v in batch.items() if k not in ("answer_mask", "word_ids")}).loss)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_depend_on_the_seed_and_on_nothing_else(family):
+def test_weights_depend_on_the_seed_only(family):
     teacher = tiny_model(family, layers=4)
     for init in ("random", "uniform"):
         torch.manual_seed(1)
@@ -97,11 +97,11 @@ def test_weights_depend_on_the_seed_and_on_nothing_else(family):
         assert not equal(first, build(spec(init=init), teacher, seed=2))
 
 
-def test_fewer_heads_of_the_same_width_may_copy():
+def test_layers_can_be_copied_with_fewer_heads_of_the_same_width():
     teacher = tiny_model("bert", layers=4, heads=4)
     student = build(spec(init="first", heads=2), teacher)
     assert student.config.num_attention_heads == 2
-    assert equal(dissect(student).layers[0], dissect(teacher).layers[0])
+    assert equal(find_parts(student).layers[0], find_parts(teacher).layers[0])
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])
@@ -126,7 +126,7 @@ def test_a_copied_head_holds_consecutive_heads_of_the_teacher(family, heads):
     torch.testing.assert_close(ours.scores[1], summed)
 
 
-def test_copying_from_an_encoder_without_a_pooler_keeps_ones_own():
+def test_copying_from_an_encoder_without_a_pooler_keeps_the_students():
     student = build(spec(init="first"), tiny_model("bert", layers=4, kind="qa"))
     assert torch.isfinite(student.base_model.pooler.dense.weight).all()
     assert equal(student, build(spec(init="first"), tiny_model("bert", layers=4, kind="qa")))
@@ -145,7 +145,7 @@ def test_an_exported_student_loads_with_plain_transformers(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_checkpoint_gives_its_encoder_and_the_seed_gives_the_head(family, tmp_path):
+def test_a_checkpoint_determines_the_encoder_and_the_seed_the_head(family, tmp_path):
     source = tiny_model(family, layers=2, seed=5)
     source.base_model.save_pretrained(tmp_path)
     state = torch.get_rng_state()
@@ -154,18 +154,18 @@ def test_a_checkpoint_gives_its_encoder_and_the_seed_gives_the_head(family, tmp_
     assert equal(first.base_model, source.base_model)
     assert equal(first, build(spec(init=str(tmp_path)), tiny_model(family), checkpoint=tmp_path))
     other = build(spec(init=str(tmp_path)), tiny_model(family), checkpoint=tmp_path, seed=2)
-    assert not torch.equal(dissect(first).head.weight, dissect(other).head.weight)
+    assert not torch.equal(find_parts(first).head.weight, find_parts(other).head.weight)
     assert first.dtype == torch.float32
 
 
-def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+def test_a_checkpoint_of_another_size_raises(tmp_path):
     tiny_model("bert").save_pretrained(tmp_path)
     with pytest.raises(UserError, match="hidden is 64 in the suite") as caught:
         build(spec(hidden=64, init=str(tmp_path)), tiny_model("bert"), checkpoint=tmp_path)
     assert "has 32" in str(caught.value)
 
 
-def test_a_head_that_does_not_fit_is_made_anew_and_one_that_fits_is_kept(tmp_path):
+def test_a_head_is_loaded_if_its_shape_fits_and_initialized_otherwise(tmp_path):
     source = tiny_model("bert", num_labels=3)
     source.save_pretrained(tmp_path)
     assert torch.equal(heads.load(tmp_path, TASK, seed=1).classifier.weight, source.classifier.weight)
@@ -173,14 +173,14 @@ def test_a_head_that_does_not_fit_is_made_anew_and_one_that_fits_is_kept(tmp_pat
     assert heads.load(tmp_path, QA, seed=1).qa_outputs.weight.shape == (2, 32)
 
 
-def test_loading_says_nothing(tmp_path, capfd):
+def test_loading_prints_nothing(tmp_path, capfd):
     tiny_model("bert").base_model.save_pretrained(tmp_path)
     capfd.readouterr()
     heads.load(tmp_path, TASK, seed=1)
     assert capfd.readouterr() == ("", "")
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+def test_weights_of_another_model_raise(tmp_path):
     tiny_model("bert", layers=2).save_pretrained(tmp_path / "two")
     tiny_model("bert", layers=3).save_pretrained(tmp_path / "three")
     shutil.copy(tmp_path / "three" / "config.json", tmp_path / "two" / "config.json")
@@ -188,7 +188,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
         heads.load(tmp_path / "two", TASK, seed=1)
 
 
-def test_weights_cut_short_are_refused(tmp_path):
+def test_truncated_weights_raise(tmp_path):
     tiny_model("bert").save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -197,7 +197,7 @@ def test_weights_cut_short_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_folder_that_lacks_a_file(tmp_path, file):
+def test_a_folder_with_a_missing_file_raises(tmp_path, file):
     tiny_model("bert").save_pretrained(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(UserError) as caught:
@@ -205,7 +205,7 @@ def test_a_folder_that_lacks_a_file(tmp_path, file):
     assert str(tmp_path) in str(caught.value)
 
 
-def test_what_is_not_said_is_as_in_the_teacher():
+def test_unspecified_sizes_are_those_of_the_teacher():
     assert (
         str(students.shape(spec(4, hidden=312), "4x312", TEACHER)) == "4x312 (4 layers, hidden 312, 12 heads, FFN 3072)"
     )
@@ -229,7 +229,7 @@ def test_what_is_not_said_is_as_in_the_teacher():
         ({"init": "unifrom"}, "init", ["'unifrom'", "did you mean 'uniform'?"]),
     ],
 )
-def test_what_cannot_be_is_told_with_its_numbers(fields, where, words):
+def test_invalid_students_are_reported_with_their_sizes(fields, where, words):
     [problem] = students.check(StudentSpec(**{"layers": 2, **fields}), "s", TEACHER, None)
     assert problem.where == f"students.s.{where}"
     assert all(word in problem.message for word in words), problem.message
@@ -238,11 +238,11 @@ def test_what_cannot_be_is_told_with_its_numbers(fields, where, words):
 @pytest.mark.parametrize(
     "fields", [{}, {"init": "uniform"}, {"init": [12, 1]}, {"hidden": 312}, {"init": "some/model"}]
 )
-def test_what_can_be_is_no_problem(fields):
+def test_valid_students_have_no_problems(fields):
     assert students.check(StudentSpec(**{"layers": 2, **fields}), "s", TEACHER, None) == []
 
 
-def test_a_checkpoint_must_be_what_the_suite_says():
+def test_a_checkpoint_must_have_the_sizes_of_the_suite():
     own = ModelShape("general", layers=4, hidden=312, heads=12, ffn=1200)
     [problem] = students.check(spec(6, hidden=312, init="some/model"), "s", TEACHER, own)
     assert all(word in problem.message for word in ("layers is 6", "some/model has 4"))
@@ -257,7 +257,7 @@ def test_a_student_needs_a_family():
     assert equal(build(spec(), tiny_model("bert").config), build(spec(), tiny_model("bert", seed=3)))
 
 
-def test_layers_of_an_encoder_that_hides_them_cannot_be_copied():
+def test_layers_of_an_opaque_encoder_cannot_be_copied():
     with pytest.raises(UserError, match="attention interface"):
         build(spec(init="first"), tiny_model("mpnet", layers=4))
     assert build(spec(), tiny_model("mpnet", layers=4)).config.num_hidden_layers == 2

@@ -1,4 +1,4 @@
-"""The tiny models and batches that tests and plugin authors build on."""
+"""The tiny models and batches of the test kit."""
 
 import pytest
 import torch
@@ -19,44 +19,44 @@ def test_the_same_arguments_give_the_same_model_and_leave_the_random_state_alone
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "qa", "text"])
 def test_a_batch_is_ragged_and_fits_its_model(kind):
-    made = tiny_batch(kind, batch=6, length=40, num_labels=3)
-    batch = Batch.from_mapping(made)
+    tensors = tiny_batch(kind, batch=6, length=40, num_labels=3)
+    batch = Batch.from_mapping(tensors)
     assert batch.kind == kind
     assert batch.lengths.max() == 40
     assert len(set(batch.lengths.tolist())) > 1
     assert (batch.inputs["input_ids"][~batch.mask] == 0).all()
     outputs = tiny_model("bert", kind=kind, num_labels=3)(
-        **{k: v for k, v in made.items() if k not in ("answer_mask", "word_ids")}
+        **{k: v for k, v in tensors.items() if k not in ("answer_mask", "word_ids")}
     )
     assert torch.isfinite(outputs.loss)
 
 
-def test_answers_lie_inside_the_answer_mask():
-    made = tiny_batch("qa", batch=8)
+def test_answers_are_inside_the_answer_mask():
+    tensors = tiny_batch("qa", batch=8)
     for edge in ("start_positions", "end_positions"):
-        assert made["answer_mask"].gather(1, made[edge][:, None]).all()
-    assert (made["start_positions"] <= made["end_positions"]).all()
-    assert made["start_positions"][-1] == made["end_positions"][-1] == 0
+        assert tensors["answer_mask"].gather(1, tensors[edge][:, None]).all()
+    assert (tensors["start_positions"] <= tensors["end_positions"]).all()
+    assert tensors["start_positions"][-1] == tensors["end_positions"][-1] == 0
 
 
 @pytest.mark.parametrize("kind", ["classification", "text"])
-def test_words_have_up_to_two_tokens_and_begin_anew_in_the_second_part(kind):
-    made = tiny_batch(kind, length=12)
-    lengths = made["attention_mask"].sum(-1).tolist()
-    assert made["word_ids"][0].tolist() == [-1, 0, 0, 1, 1, -1, 0, 0, 1, 1, 2, -1]
-    for words, length in zip(made["word_ids"].tolist(), lengths, strict=True):
+def test_words_have_up_to_two_tokens_and_ids_restart_in_the_second_sentence(kind):
+    tensors = tiny_batch(kind, length=12)
+    lengths = tensors["attention_mask"].sum(-1).tolist()
+    assert tensors["word_ids"][0].tolist() == [-1, 0, 0, 1, 1, -1, 0, 0, 1, 1, 2, -1]
+    for words, length in zip(tensors["word_ids"].tolist(), lengths, strict=True):
         assert [place for place, word in enumerate(words) if word < 0] == [0, length // 2 - 1, *range(length - 1, 12)]
 
 
-def test_of_a_text_words_are_masked_and_their_tokens_are_the_labels():
-    made = tiny_batch("text", batch=8, vocab=40)
-    masked = made["labels"] != NOT_MASKED
+def test_masked_words_of_a_text_are_the_labels():
+    tensors = tiny_batch("text", batch=8, vocab=40)
+    masked = tensors["labels"] != NOT_MASKED
     assert masked.any(-1).all()
-    assert (made["word_ids"][masked] >= 0).all()
-    assert (made["input_ids"][masked] == 39).all()
-    assert torch.equal(tiny_batch("text", batch=8, vocab=40)["labels"], made["labels"])
+    assert (tensors["word_ids"][masked] >= 0).all()
+    assert (tensors["input_ids"][masked] == 39).all()
+    assert torch.equal(tiny_batch("text", batch=8, vocab=40)["labels"], tensors["labels"])
 
 
-def test_a_length_without_room_for_two_parts_is_refused():
+def test_a_length_too_short_for_two_sentences_raises():
     with pytest.raises(ValueError, match="at least 6"):
         tiny_batch("qa", length=5)

@@ -42,16 +42,16 @@ def test_an_unknown_character_is_unknown():
     assert "[UNK]" in tokens(tokenizers.whole_word(["abc"]), "xyz")
 
 
-def test_the_most_frequent_words_have_room():
+def test_the_most_frequent_words_are_in_the_vocabulary():
     characters = len(set("thecat")) * 2 + len(tokenizers.SPECIAL)
     tokenizer = tokenizers.whole_word(["the cat the cat the"], size=characters + 1)
     assert len(tokenizer) == characters + 1
     assert tokens(tokenizer, "the cat") == ["[CLS]", "the", "c", "##a", "##t", "[SEP]"]
-    with pytest.raises(UserError, match="no room"):
+    with pytest.raises(UserError, match="do not fit in a vocabulary of 6 tokens"):
         tokenizers.whole_word(["the cat"], size=6)
 
 
-def test_the_order_of_texts_changes_nothing():
+def test_the_order_of_texts_does_not_matter():
     texts = [f"{word} film" for word in ["some", "words", "that", "occur", "once", "each"]]
     shuffled = random.Random(0).sample(texts, len(texts))
     first, second = tokenizers.whole_word(texts), tokenizers.whole_word(shuffled)
@@ -59,7 +59,7 @@ def test_the_order_of_texts_changes_nothing():
     assert tokenizers.fingerprint(first) == tokenizers.fingerprint(second)
 
 
-def test_a_saved_tokenizer_reads_the_same(tmp_path):
+def test_a_saved_tokenizer_gives_the_same_ids(tmp_path):
     tokenizer = tokenizers.whole_word(TEXTS)
     tokenizer.save_pretrained(tmp_path)
     for again in (tokenizers.load(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
@@ -69,7 +69,7 @@ def test_a_saved_tokenizer_reads_the_same(tmp_path):
         assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
 
 
-def test_a_tokenizer_loads_beside_its_model(tmp_path):
+def test_a_tokenizer_loads_from_a_folder_with_a_model(tmp_path):
     tokenizer = tokenizers.whole_word(TEXTS)
     tiny_model("bert").save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -84,7 +84,7 @@ def test_a_vocabulary_file_alone_is_a_bert_tokenizer(tmp_path):
     assert tokenizers.load(tmp_path)("a good film")["input_ids"] == tokenizer("a good film")["input_ids"]
 
 
-def test_a_fingerprint_is_of_contents():
+def test_fingerprint_depends_on_contents_only():
     first = tokenizers.whole_word(TEXTS)
     before = tokenizers.fingerprint(first)
     first(TEXTS, truncation=True, max_length=4, padding=True)
@@ -94,14 +94,14 @@ def test_a_fingerprint_is_of_contents():
     assert tokenizers.fingerprint(first) != before
 
 
-def test_a_folder_without_a_tokenizer(tmp_path):
+def test_a_folder_without_a_tokenizer_raises(tmp_path):
     tiny_model("bert").save_pretrained(tmp_path)
     with pytest.raises(UserError, match="holds no tokenizer") as caught:
         tokenizers.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_tokenizer_that_cannot_be_read(tmp_path):
+def test_an_unreadable_tokenizer_raises(tmp_path):
     tiny_model("bert").save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{broken")
     with pytest.raises(UserError, match="cannot load a tokenizer"):

@@ -27,7 +27,7 @@ VOCABULARY, TOKENS = 2000, 128
 class OneBatch:
     """Full batches, as the estimate takes them."""
 
-    reader = "reader"
+    tokenizer_id = "tokenizer"
 
     def __init__(self, size):
         made = tiny_batch("classification", batch=size, length=TOKENS, vocab=VOCABULARY)
@@ -35,7 +35,9 @@ class OneBatch:
 
     def at(self, position, device):
         cut = (slice(0, len(self.batch.ids)), TOKENS)
-        return StepBatch({self.reader: self.batch}, {self.reader: [cut]}, self.batch.inputs["input_ids"].numel())
+        return StepBatch(
+            {self.tokenizer_id: self.batch}, {self.tokenizer_id: [cut]}, self.batch.inputs["input_ids"].numel()
+        )
 
 
 def model(layers, hidden, attention_heads, ffn):
@@ -65,7 +67,7 @@ def cohort(methods, teacher, student, batch, precision):
         teachers = {"base": (base, asked)} if bases else {}
         split = [(stage.needs.student, not stage.batch_dependent) for stage in stages]
         loads.append(memory_estimate.load(own, split, teachers, reading, training, fused=False))
-    return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "reader", CPU)}, runs, CPU), loads
+    return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "tokenizer", CPU)}, runs, CPU), loads
 
 
 def train(asked):

@@ -57,10 +57,10 @@ def problems(write, suite_problems):
     [
         ("raise", ["'texty' failed", "RuntimeError: words ran out"]),
         ("group", ["'texty' failed", "ZeroDivisionError"]),
-        ("deep", ["fits no student", "hidden[5] is asked for, but big has 4 layers", "set `general: false`"]),
-        ("pooled", ["pooled is asked for, but small predicts tokens", "set `general: false`"]),
+        ("deep", ["fits no student", "hidden[5] is requested, but big has 4 layers", "set `general: false`"]),
+        ("pooled", ["pooled is requested, but small predicts tokens", "set `general: false`"]),
         ("two", ["stage 'text' needs outputs of 2 teachers", "there are 1", "set `general: false`"]),
-        ("between", ["hidden[4] is asked for, but assistant of small has 3 layers"]),
+        ("between", ["hidden[4] is requested, but assistant of small has 3 layers"]),
         ("twin", ["duplicate stage names", "a, a"]),
     ],
 )

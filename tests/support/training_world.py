@@ -38,7 +38,7 @@ def examples(count, seed, kind):
 
 
 class World:
-    """A task's data, and what makes runs and cohorts on it; teacher and students are of the families named."""
+    """A small task, with factories of runs and cohorts on it. `teacher` and `student` are encoder families."""
 
     def __init__(self, kind, training, teacher="bert", student="bert"):
         self.kind = kind
@@ -54,7 +54,7 @@ class World:
         splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
         tokenizer = tokenizers.whole_word([TEXT, "which one"])
         self.vocab = len(tokenizer)
-        self.data = encode_task(task, splits, tokenizer, "reader", 24)
+        self.data = encode_task(task, splits, tokenizer, "tokenizer", 24)
 
     def teacher(self):
         return self.model("teacher", layers=4, seed=99)
@@ -98,18 +98,15 @@ class World:
         return BatchStream(self.data, batch_size=self.training.batch_size, batching=self.training.batching, data_seed=5)
 
     def cohort(self, *runs):
-        teacher = Teacher("base", self.teacher(), "reader", self.device)
+        teacher = Teacher("base", self.teacher(), "tokenizer", self.device)
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
 
-@pytest.fixture(autouse=True)
-def many_groups(monkeypatch):
-    """Groups cost nearly nothing here, so that batches as small as these are split."""
+@pytest.fixture
+def world(monkeypatch):
+    """Creates small tasks. Groups cost nearly nothing, so that their small batches are split."""
     monkeypatch.setattr("harness.training.batch_stream.GROUP_COST", 1)
 
-
-@pytest.fixture
-def world():
     def make(kind="classification", teacher="bert", student="bert", **training):
         settings = TrainingSpec(
             **{"batching": "grouped", "epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training}

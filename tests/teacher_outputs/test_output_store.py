@@ -1,4 +1,4 @@
-"""Teacher tensors that are kept by example: what is read is what a forward pass gives, and runs no teacher."""
+"""Cached teacher outputs: they equal those of a forward pass, and no teacher runs."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from harness import layers
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs import fill as filling
 from harness.teacher_outputs import output_store
-from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, kept_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.cohort import Cohort, Teacher
 from tests.training.test_cohort import METHODS, assert_same, bits, train
 
@@ -30,19 +30,19 @@ def everything(kind):
     return frozenset({"logits", "embeddings", *inside} | ({"pooled"} if kind != "qa" else set()))
 
 
-def shelf_of(here, folder, **numeric):
+def store_of(here, folder, **numeric):
     return TeacherOutputStore.of(folder, "teacher", here.data, NUMERIC | numeric)
 
 
 def teacher_of(here):
-    return Teacher("base", here.teacher(), "reader", CPU)
+    return Teacher("base", here.teacher(), "tokenizer", CPU)
 
 
 class Counted(Teacher):
     """A teacher that counts its forward passes, and may be killed in one."""
 
     def __init__(self, here, fail_at=None):
-        super().__init__("base", here.teacher(), "reader", CPU)
+        super().__init__("base", here.teacher(), "tokenizer", CPU)
         self.calls, self.fail_at = 0, fail_at
 
     def forward(self, batch, needs, training, **options):
@@ -52,15 +52,21 @@ class Counted(Teacher):
         return super().forward(batch, needs, training, **options)
 
 
-def fill(here, shelf, needs, teacher=None, stop=lambda: False):
-    missing = shelf.missing(kept_for(needs))
+def fill(here, store, needs, teacher=None, stop=lambda: False):
+    missing = store.missing(stored_for(needs))
     return filling.fill(
-        shelf, missing, teacher or teacher_of(here), training=here.training, device=CPU, stop=stop, tell=[].append
+        store,
+        missing,
+        teacher or teacher_of(here),
+        training=here.training,
+        device=CPU,
+        stop=stop,
+        on_progress=[].append,
     )
 
 
 def at_real(tensors, batch, need, kind):
-    """The tensor where something real stands, one example after another."""
+    """The output at real tokens, one example after another."""
     name, _, layer = need.rstrip("]").partition("[")
     tensor = getattr(tensors, name)[int(layer)] if layer else getattr(tensors, name)
     if name == "pooled" or (name == "logits" and kind != "qa"):
@@ -77,13 +83,13 @@ def at_real(tensors, batch, need, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "albert"])
-def test_what_is_kept_is_what_a_forward_pass_gives(world, tmp_path, family, kind):
+def test_cached_outputs_equal_those_of_a_forward_pass(world, tmp_path, family, kind):
     here = world(kind, teacher=family)
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, everything(kind))
-    reader = CachedTeacher("base", shelf, kept_for(everything(kind)))
+    store = store_of(here, tmp_path)
+    fill(here, store, everything(kind))
+    cached = CachedTeacher("base", store, stored_for(everything(kind)))
     batch = here.data.batch(ROWS)
-    read, fresh = (t.forward(batch, everything(kind), here.training) for t in (reader, teacher_of(here)))
+    read, fresh = (t.forward(batch, everything(kind), here.training) for t in (cached, teacher_of(here)))
     for need in everything(kind):
         mine, expected = (at_real(tensors, batch, need, kind) for tensors in (read, fresh))
         allowed = expected > -1e30
@@ -93,11 +99,11 @@ def test_what_is_kept_is_what_a_forward_pass_gives(world, tmp_path, family, kind
     assert not [tensor for tensor in read.tensors() if tensor.requires_grad]
 
 
-def test_only_what_is_asked_for_is_given(world, tmp_path):
+def test_only_requested_outputs_are_returned(world, tmp_path):
     here = world()
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, ["scores[2]", "hidden[1]"])
-    read = CachedTeacher("base", shelf, kept_for(["scores[2]", "hidden[1]"])).forward(
+    store = store_of(here, tmp_path)
+    fill(here, store, ["scores[2]", "hidden[1]"])
+    read = CachedTeacher("base", store, stored_for(["scores[2]", "hidden[1]"])).forward(
         here.data.batch(ROWS), frozenset(["scores[2]"]), here.training
     )
     assert set(read.scores) == {2}
@@ -107,40 +113,40 @@ def test_only_what_is_asked_for_is_given(world, tmp_path):
         read.hidden[1]
 
 
-def test_no_map_of_tokens_by_tokens_and_no_padding_is_kept(world, tmp_path):
+def test_no_scores_and_no_padding_are_stored(world, tmp_path):
     here = world()
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, ["scores[4]", "hidden[2]", "logits", "pooled"])
+    store = store_of(here, tmp_path)
+    fill(here, store, ["scores[4]", "hidden[2]", "logits", "pooled"])
     tokens, rows = int(here.data.train.lengths.sum()), len(here.data.train)
-    sizes = {file.name: file.stat().st_size for file in shelf.folder.glob("*.bin")}
+    sizes = {file.name: file.stat().st_size for file in store.folder.glob("*.bin")}
     state = 4 * 32 * tokens
     expected = {"queries.4.bin": state, "keys.4.bin": state, "hidden.2.bin": state}
     assert sizes == expected | {"logits.bin": 4 * 2 * rows, "pooled.bin": 4 * 32 * rows}
 
 
-def test_padding_to_any_length_gives_the_same(world, tmp_path):
+def test_outputs_do_not_depend_on_the_padded_length(world, tmp_path):
     here = world("qa")
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, everything("qa"))
-    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
+    store = store_of(here, tmp_path)
+    fill(here, store, everything("qa"))
+    cached = CachedTeacher("base", store, stored_for(everything("qa")))
     tight, wide = (collate(here.data.train, ROWS, 0, pad_to_multiple_of=n) for n in (1, 16))
     assert wide.inputs["input_ids"].shape > tight.inputs["input_ids"].shape
     for need in everything("qa"):
         one, other = (
-            at_real(reader.forward(b, frozenset([need]), here.training), b, need, "qa") for b in (tight, wide)
+            at_real(cached.forward(b, frozenset([need]), here.training), b, need, "qa") for b in (tight, wide)
         )
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6 if "scores" in need else 0)
 
 
-def test_in_bf16_it_takes_half_and_comes_back_as_the_forward_pass_gives_it(world, tmp_path):
+def test_bf16_is_stored_in_half_the_size_and_read_in_the_forward_dtype(world, tmp_path):
     here = world("qa", precision="bf16")
-    shelf = shelf_of(here, tmp_path, precision="bf16")
-    fill(here, shelf, everything("qa"))
-    assert {entry.kept for entry in shelf.manifest.tensors.values()} == {"bfloat16"}
-    assert shelf.file("hidden[1]").stat().st_size == 2 * 32 * int(here.data.train.lengths.sum())
+    store = store_of(here, tmp_path, precision="bf16")
+    fill(here, store, everything("qa"))
+    assert {entry.kept for entry in store.manifest.tensors.values()} == {"bfloat16"}
+    assert store.file("hidden[1]").stat().st_size == 2 * 32 * int(here.data.train.lengths.sum())
     batch = here.data.batch(ROWS)
-    reader = CachedTeacher("base", shelf, kept_for(everything("qa")))
-    read, fresh = (t.forward(batch, everything("qa"), here.training) for t in (reader, teacher_of(here)))
+    cached = CachedTeacher("base", store, stored_for(everything("qa")))
+    read, fresh = (t.forward(batch, everything("qa"), here.training) for t in (cached, teacher_of(here)))
     for need in everything("qa"):
         mine, expected = (at_real(tensors, batch, need, "qa") for tensors in (read, fresh))
         allowed = expected > -1e30
@@ -150,13 +156,13 @@ def test_in_bf16_it_takes_half_and_comes_back_as_the_forward_pass_gives_it(world
         torch.testing.assert_close(mine[allowed].float(), expected[allowed].float(), rtol=3e-2, atol=3e-2)
 
 
-def test_padding_stops_where_the_model_has_no_more_positions(world, tmp_path):
+def test_padding_does_not_exceed_the_models_positions(world, tmp_path):
     here = world()
     long = replace(here.data.train, input_ids=kept_ids(here, length=50))
     here.data = replace(here.data, train=long)
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, ["hidden[4]"])  # 50 positions, and 64 is the next multiple of 16
-    assert shelf.file("hidden[4]").stat().st_size == 4 * 32 * 50 * len(long)
+    store = store_of(here, tmp_path)
+    fill(here, store, ["hidden[4]"])  # 50 positions, and 64 is the next multiple of 16
+    assert store.file("hidden[4]").stat().st_size == 4 * 32 * 50 * len(long)
 
 
 def kept_ids(here, length):
@@ -165,9 +171,9 @@ def kept_ids(here, length):
     return Ragged.of([np.full(length, 7)] * len(here.data.train), np.int32)
 
 
-def test_adding_tensors_touches_none_that_are_there_and_gives_the_bits_of_one_pass(world, tmp_path):
+def test_outputs_added_later_have_the_bits_of_a_single_pass(world, tmp_path):
     here = world()
-    whole, grown = shelf_of(here, tmp_path / "whole"), shelf_of(here, tmp_path / "grown")
+    whole, grown = store_of(here, tmp_path / "whole"), store_of(here, tmp_path / "grown")
     fill(here, whole, everything("classification"))
     fill(here, grown, ["logits", "hidden[1]"])
     before = {file.name: file.stat().st_mtime_ns for file in grown.folder.glob("*.bin")}
@@ -181,21 +187,21 @@ def test_adding_tensors_touches_none_that_are_there_and_gives_the_bits_of_one_pa
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
-def test_a_pass_that_does_not_end_counts_for_nothing_and_goes_on_where_it_was(world, tmp_path, monkeypatch, how):
+def test_an_interrupted_pass_is_not_valid_and_resumes(world, tmp_path, monkeypatch, how):
     monkeypatch.setattr(output_store, "BATCH_SIZE", 4)
     monkeypatch.setattr(filling, "SAVED_EVERY", 2)
     here, needs = world("qa"), everything("qa")
-    whole, broken = shelf_of(here, tmp_path / "whole"), shelf_of(here, tmp_path / "broken")
+    whole, broken = store_of(here, tmp_path / "whole"), store_of(here, tmp_path / "broken")
     fill(here, whole, needs)
     first = Counted(here, fail_at=5 if how == "killed" else None)
     with pytest.raises((filling.Stopped, KeyboardInterrupt)):
         fill(here, broken, needs, first, stop=lambda: how == "stopped" and first.calls == 5)
-    assert broken.missing(kept_for(needs)) == kept_for(needs)
+    assert broken.missing(stored_for(needs)) == stored_for(needs)
     with pytest.raises(ValueError, match="does not hold"):
         CachedTeacher("base", broken, ["logits"])
     second = Counted(here)
     filled = fill(here, broken, needs, second)
-    done = 5 if how == "stopped" else 4  # a kill costs what was not yet safe
+    done = 5 if how == "stopped" else 4  # a killed pass loses batches that were not saved
     assert second.calls == len(whole.layout.batches) - done
     assert filled.forwards == len(whole.layout.batches)
     assert {f.name for f in broken.folder.iterdir()} == {f.name for f in whole.folder.iterdir()}
@@ -203,61 +209,61 @@ def test_a_pass_that_does_not_end_counts_for_nothing_and_goes_on_where_it_was(wo
         assert (broken.folder / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_pass_for_other_tensors_begins_anew(world, tmp_path, monkeypatch):
+def test_a_pass_for_other_outputs_starts_again(world, tmp_path, monkeypatch):
     monkeypatch.setattr(output_store, "BATCH_SIZE", 4)
     here = world()
-    shelf, teacher = shelf_of(here, tmp_path), Counted(here)
+    store, teacher = store_of(here, tmp_path), Counted(here)
     with pytest.raises(filling.Stopped):
-        fill(here, shelf, ["hidden[1]"], teacher, stop=lambda: teacher.calls == 3)
+        fill(here, store, ["hidden[1]"], teacher, stop=lambda: teacher.calls == 3)
     other = Counted(here)
-    fill(here, shelf, ["hidden[2]", "hidden[1]"], other)
-    assert other.calls == len(shelf.layout.batches)
-    assert not shelf.missing(["hidden[1]", "hidden[2]"])
+    fill(here, store, ["hidden[2]", "hidden[1]"], other)
+    assert other.calls == len(store.layout.batches)
+    assert not store.missing(["hidden[1]", "hidden[2]"])
 
 
 @pytest.mark.parametrize("damage", ["a file is cut", "a file is gone", "no manifest", "another manifest"])
-def test_what_is_damaged_is_missing(world, tmp_path, damage):
+def test_damaged_outputs_are_missing(world, tmp_path, damage):
     here = world()
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, ["hidden[1]", "logits"])
-    manifest = shelf.folder / "manifest.json"
+    store = store_of(here, tmp_path)
+    fill(here, store, ["hidden[1]", "logits"])
+    manifest = store.folder / "manifest.json"
     if damage == "a file is cut":
-        with shelf.file("hidden[1]").open("r+b") as file:
+        with store.file("hidden[1]").open("r+b") as file:
             file.truncate(100)
     elif damage == "a file is gone":
-        shelf.file("hidden[1]").unlink()
+        store.file("hidden[1]").unlink()
     elif damage == "no manifest":
         manifest.unlink()
     else:
         manifest.write_text(json.dumps({"written": "by another version"}))
     lost = {"hidden[1]", "logits"} if "manifest" in damage else {"hidden[1]"}
-    assert shelf.missing(["hidden[1]", "logits"]) == lost
-    fill(here, shelf, ["hidden[1]", "logits"])
-    CachedTeacher("base", shelf, ["hidden[1]", "logits"])
+    assert store.missing(["hidden[1]", "logits"]) == lost
+    fill(here, store, ["hidden[1]", "logits"])
+    CachedTeacher("base", store, ["hidden[1]", "logits"])
 
 
-def test_a_flipped_bit_in_any_file_is_found_and_filled_in_again(world, tmp_path):
+def test_a_flipped_bit_is_detected_and_computed_again(world, tmp_path):
     here, needs = world(), ["hidden[1]", "logits"]
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, needs)
-    assert shelf.damage(needs) is None
-    for file in sorted(shelf.folder.iterdir()):
+    store = store_of(here, tmp_path)
+    fill(here, store, needs)
+    assert store.damage(needs) is None
+    for file in sorted(store.folder.iterdir()):
         content = file.read_bytes()
         changed = bytearray(content)
         changed[len(changed) // 3] ^= 4
         file.write_bytes(changed)
-        assert shelf.missing(needs)
-        assert file.name in shelf.damage(needs)
-        fill(here, shelf, needs)
-        assert shelf.damage(needs) is None
+        assert store.missing(needs)
+        assert file.name in store.damage(needs)
+        fill(here, store, needs)
+        assert store.damage(needs) is None
         assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("damaged", ["progress.json", "hidden.1.bin"])
-def test_a_pass_does_not_go_on_from_damaged_files(world, tmp_path, monkeypatch, caplog, damaged):
+def test_a_pass_does_not_resume_from_damaged_files(world, tmp_path, monkeypatch, caplog, damaged):
     monkeypatch.setattr(output_store, "BATCH_SIZE", 4)
     here, needs = world(), ["hidden[1]", "logits"]
-    whole, broken = shelf_of(here, tmp_path / "whole"), shelf_of(here, tmp_path / "broken")
+    whole, broken = store_of(here, tmp_path / "whole"), store_of(here, tmp_path / "broken")
     fill(here, whole, needs)
     first = Counted(here)
     with pytest.raises(filling.Stopped):
@@ -273,56 +279,56 @@ def test_a_pass_does_not_go_on_from_damaged_files(world, tmp_path, monkeypatch, 
         assert (broken.folder / file.name).read_bytes() == file.read_bytes()
 
 
-def test_what_the_bits_depend_on_is_in_the_key(world, tmp_path):
+def test_the_key_has_everything_that_determines_the_bits(world, tmp_path):
     here, other = world(), world("regression")
     data = here.data
     ids = replace(data.train.input_ids, values=data.train.input_ids.values + 1)
     shelves = [
-        shelf_of(here, tmp_path),
-        shelf_of(other, tmp_path),
-        shelf_of(here, tmp_path, precision="bf16"),
-        shelf_of(here, tmp_path, threads=3),
+        store_of(here, tmp_path),
+        store_of(other, tmp_path),
+        store_of(here, tmp_path, precision="bf16"),
+        store_of(here, tmp_path, threads=3),
         TeacherOutputStore.of(tmp_path, "another teacher", data, NUMERIC),
         TeacherOutputStore.of(tmp_path, "teacher", replace(data, train=replace(data.train, input_ids=ids)), NUMERIC),
     ]
-    assert len({shelf.folder for shelf in shelves}) == len(shelves)
-    assert shelf_of(world(), tmp_path).folder == shelves[0].folder
+    assert len({store.folder for store in shelves}) == len(shelves)
+    assert store_of(world(), tmp_path).folder == shelves[0].folder
 
 
-def test_it_can_be_read_on_when_the_cache_is_deleted(world, tmp_path):
+def test_cached_outputs_stay_readable_after_the_cache_is_deleted(world, tmp_path):
     here = world()
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, ["hidden[1]"])
-    reader = CachedTeacher("base", shelf, ["hidden[1]"])
-    before = reader.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
-    shutil.rmtree(shelf.folder)
-    after = reader.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
+    store = store_of(here, tmp_path)
+    fill(here, store, ["hidden[1]"])
+    cached = CachedTeacher("base", store, ["hidden[1]"])
+    before = cached.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
+    shutil.rmtree(store.folder)
+    after = cached.forward(here.data.batch(ROWS), frozenset(["hidden[1]"]), here.training).hidden[1]
     assert torch.equal(before, after)
 
 
-def reading(here, shelf, *runs):
-    """A cohort that fills what the runs need and then reads it; and the forward passes that it took."""
-    names = kept_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
+def train_cached(here, store, *runs):
+    """Compute the outputs that `runs` need, then train them on these; returns the number of teacher forward passes."""
+    names = stored_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
     teacher = Counted(here)
-    if shelf.missing(names):
-        fill(here, shelf, names, teacher)
-    cohort = Cohort(here.stream(), {"base": CachedTeacher("base", shelf, names)}, runs, CPU)
+    if store.missing(names):
+        fill(here, store, names, teacher)
+    cohort = Cohort(here.stream(), {"base": CachedTeacher("base", store, names)}, runs, CPU)
     train(cohort)
     assert cohort.teacher_forwards == 0
-    assert all(run.error is None and run.spent.teacher_forwards == 0 for run in runs)
+    assert all(run.error is None and run.cost.teacher_forwards == 0 for run in runs)
     return teacher.calls
 
 
 @pytest.mark.parametrize("kind", ["classification", "qa"])
-def test_every_method_learns_the_same_alone_and_in_company_cold_and_warm(world, tmp_path, kind):
+def test_training_is_bit_identical_alone_in_a_cohort_cold_and_warm(world, tmp_path, kind):
     here = world(kind, epochs=0.7)
-    cold, warm = shelf_of(here, tmp_path / "cold"), shelf_of(here, tmp_path / "warm")
+    cold, warm = store_of(here, tmp_path / "cold"), store_of(here, tmp_path / "warm")
     fill(here, warm, everything(kind))
     company = [here.run(method, config=config) for method, config in METHODS]
-    assert reading(here, cold, *company) == len(cold.layout.batches)
+    assert train_cached(here, cold, *company) == len(cold.layout.batches)
     for run, (method, config) in zip(company, METHODS, strict=True):
         alone = here.run(method, config=config)
-        assert reading(here, warm, alone) == 0
+        assert train_cached(here, warm, alone) == 0
         assert_same(alone, bits(run))
 
 
@@ -331,38 +337,38 @@ def test_every_method_learns_the_same_alone_and_in_company_cold_and_warm(world, 
     st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=4),
     st.lists(st.sampled_from(sorted(everything("classification"))), max_size=3),
 )
-def test_bits_are_the_same_whoever_filled_it_and_in_any_order(world, tmp_path_factory, company, before):
+def test_bits_do_not_depend_on_which_runs_filled_the_cache(world, tmp_path_factory, company, before):
     here = world(epochs=0.4)
     folder = tmp_path_factory.mktemp("shelves")
-    shelf = shelf_of(here, folder / "together")
-    fill(here, shelf, before or ["logits"])
+    store = store_of(here, folder / "together")
+    fill(here, store, before or ["logits"])
     runs = [here.run(METHODS[index][0], config=METHODS[index][1], seed=seed) for index, seed in company]
-    reading(here, shelf, *runs)
+    train_cached(here, store, *runs)
     again = [here.run(METHODS[index][0], config=METHODS[index][1], seed=seed) for index, seed in reversed(company)]
-    assert reading(here, shelf, *again) == 0
+    assert train_cached(here, store, *again) == 0
     for run, first in zip(again, reversed(runs), strict=True):
         assert_same(run, bits(first))
     (index, seed), run = company[-1], runs[-1]
     alone = here.run(METHODS[index][0], config=METHODS[index][1], seed=seed)
-    reading(here, shelf_of(here, folder / "alone"), alone)
+    train_cached(here, store_of(here, folder / "alone"), alone)
     assert_same(alone, bits(run))
 
 
-def test_kept_and_fresh_train_side_by_side_and_differ_in_the_last_bits_alone(world, tmp_path):
+def test_cached_and_live_teachers_differ_in_the_last_bits_only(world, tmp_path):
     here = world("classification", epochs=0.7)
-    shelf = shelf_of(here, tmp_path)
-    fill(here, shelf, everything("classification"))
+    store = store_of(here, tmp_path)
+    fill(here, store, everything("classification"))
     one, other = here.run("tinybert"), here.run("tinybert", seed=1)
     other.teachers = ("base, kept",)
-    reader = CachedTeacher("base, kept", shelf, kept_for(everything("classification")))
-    cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": reader}, [one, other], CPU)
+    cached = CachedTeacher("base, kept", store, stored_for(everything("classification")))
+    cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": cached}, [one, other], CPU)
     train(cohort)
     assert cohort.forwards == {"base": one.steps, "base, kept": 0}
     mine, theirs = bits(other)[0], bits(one)[0]
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-3) for name in theirs)
 
 
-def test_a_full_disk_is_told_in_one_message(world, tmp_path, monkeypatch):
+def test_a_full_disk_raises_one_message(world, tmp_path, monkeypatch):
     from harness.api.errors import UserError
 
     def full(*args):
@@ -370,5 +376,5 @@ def test_a_full_disk_is_told_in_one_message(world, tmp_path, monkeypatch):
 
     here = world()
     monkeypatch.setattr(filling, "_sync", full)
-    with pytest.raises(UserError, match=r"no room is left .*teacher_cache\.max_gb"):
-        fill(here, shelf_of(here, tmp_path), ["hidden[1]"])
+    with pytest.raises(UserError, match=r"no space left .*teacher_cache\.max_gb"):
+        fill(here, store_of(here, tmp_path), ["hidden[1]"])

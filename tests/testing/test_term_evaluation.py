@@ -60,9 +60,9 @@ def test_needs_for_one_of_two_teachers_are_an_error():
 @pytest.mark.parametrize(
     ("needs", "words"),
     [
-        (Needs(student=layers("hidden", [3])), r"hidden\[3\] is asked for, but student has 2 layers"),
-        (Needs(student=["logits"], teachers=[layers("values", [5])]), r"values\[5\] is asked for, but teacher 1 has 4"),
-        (Needs(student=["logit"]), "there is no tensor 'logit'; did you mean 'logits'"),
+        (Needs(student=layers("hidden", [3])), r"hidden\[3\] is requested, but student has 2 layers"),
+        (Needs(student=["logits"], teachers=[layers("values", [5])]), r"values\[5\] is requested, but teacher 1 has 4"),
+        (Needs(student=["logit"]), "unknown output 'logit'; did you mean 'logits'"),
     ],
 )
 def test_needs_that_the_models_cannot_provide_are_an_error(needs, words):
@@ -77,7 +77,7 @@ def test_needs_that_the_models_cannot_provide_are_an_error(needs, words):
         (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
         (
             lambda student, batch: {"loss": task_loss(student.logits, batch)},
-            "names a term 'loss', as the weighted total",
+            "names a term 'loss', which is reserved for the weighted total",
         ),
     ],
 )

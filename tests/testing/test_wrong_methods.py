@@ -207,8 +207,8 @@ MISTAKES = [
     (BecomesNaN, "terms", "distance is nan"),
     (HasNoTerms, "terms", r"losses\(\) returned no terms"),
     (HasAVector, "terms", r"loss term 'distance' has shape \(4,\)"),
-    (TakesTheTotalsName, "terms", "names a term 'loss', as the weighted total is called"),
-    (WeighsNoTerm, "training", r"weights\(\) names distanze, and losses\(\) gave no such term"),
+    (TakesTheTotalsName, "terms", "names a term 'loss', which is reserved for the weighted total"),
+    (WeighsNoTerm, "training", r"weights\(\) names distanze, but losses\(\) returned no such term"),
     (CannotBeTrained, "training", r"step 1 \(only\): ZeroDivisionError: a mistake"),
 ]
 

@@ -1,4 +1,4 @@
-"""The best epoch of a run: which it is, and that choosing it changes nothing else."""
+"""Selection of the best epoch: which epoch is chosen, and that the selection does not change training."""
 
 import math
 
@@ -12,14 +12,14 @@ from harness.training.scoring import score
 from tests.support.training_world import CPU
 
 EPOCH = 6
-"""Steps of it, in the small world: 44 examples by 8."""
+"""Steps of an epoch of the small task: 44 examples in batches of 8."""
 
 MOST = 0
-"""Class of most of the examples that it holds out."""
+"""The majority class of its held-out split."""
 
 
 class Spoils(Method):
-    """Says for an epoch that all is of the class that most are of, and then that all is of the other."""
+    """Learns to predict the majority class for one epoch, and then the other class."""
 
     name = "spoils"
     min_teachers = max_teachers = 0
@@ -33,7 +33,7 @@ class Spoils(Method):
 
 
 class Scripted:
-    """Scores as it is told, and keeps what it saw."""
+    """Returns the scripted scores, and keeps the weights at each call."""
 
     def __init__(self, *scores):
         self.scores, self.seen = list(scores), []
@@ -47,8 +47,10 @@ def weights(student):
     return {name: tensor.clone() for name, tensor in student.state_dict().items()}
 
 
-def same(some, others):
-    return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
+def same(weights_a, weights_b):
+    return weights_a.keys() == weights_b.keys() and all(
+        torch.equal(weights_a[name], weights_b[name]) for name in weights_a
+    )
 
 
 def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
@@ -75,23 +77,23 @@ def trained(here, method, best, **options):
         ((math.nan, math.nan, math.nan), 3),
     ],
 )
-def test_the_best_is_kept_and_of_equal_ones_the_earliest(world, scores, chosen):
-    here, told = world(epochs=3), Scripted(*scores)
-    run = trained(here, "finetune", BestEpoch(told))
+def test_the_earliest_of_the_best_epochs_is_chosen(world, scores, chosen):
+    here, scorer = world(epochs=3), Scripted(*scores)
+    run = trained(here, "finetune", BestEpoch(scorer))
     assert [(point.step, point.epoch) for point in run.best.epochs] == [(EPOCH * n, n) for n in (1, 2, 3)]
     assert run.best.chosen.step == EPOCH * chosen
-    assert same(weights(run.student), told.seen[chosen - 1])
-    assert not same(told.seen[0], told.seen[1])
+    assert same(weights(run.student), scorer.seen[chosen - 1])
+    assert not same(scorer.seen[0], scorer.seen[1])
 
 
-def test_where_less_is_better_the_least_is_kept(world):
-    here, told = world(epochs=3), Scripted(0.4, math.nan, 0.2)
-    run = trained(here, "finetune", BestEpoch(told, higher_is_better=False))
+def test_the_lowest_score_is_chosen_if_lower_is_better(world):
+    here, scorer = world(epochs=3), Scripted(0.4, math.nan, 0.2)
+    run = trained(here, "finetune", BestEpoch(scorer, higher_is_better=False))
     assert run.best.chosen.step == EPOCH * 3
-    assert same(weights(run.student), told.seen[2])
+    assert same(weights(run.student), scorer.seen[2])
 
 
-def test_a_student_that_is_spoilt_keeps_an_epoch_before(world):
+def test_weights_of_an_earlier_epoch_are_loaded_if_it_was_better(world):
     here = world(epochs=4, lr=3e-3)
     run, last = trained(here, Spoils, here.best()), trained(here, Spoils, None)
     scores = [point.score for point in run.best.epochs]
@@ -112,7 +114,7 @@ def test_a_student_that_is_spoilt_keeps_an_epoch_before(world):
         ("mlkd_bert", 3, [15, 18]),  # 1:1
     ],
 )
-def test_epochs_of_the_last_stage_are_scored_and_its_end(world, method, epochs, steps):
+def test_epochs_and_the_end_of_the_last_stage_are_scored(world, method, epochs, steps):
     here = world(epochs=epochs)
     run = trained(here, method, here.best())
     begins = sum(run.lengths[:-1])
@@ -121,7 +123,7 @@ def test_epochs_of_the_last_stage_are_scored_and_its_end(world, method, epochs, 
 
 
 @pytest.mark.parametrize("method", ["finetune", "tinybert", "mlkd_bert", "logit_kd"])
-def test_scoring_changes_nothing_of_the_training(world, method):
+def test_scoring_does_not_change_training(world, method):
     here, unseen = world(epochs=3), Scripted(*range(9))
     plain, run = trained(here, method, None), trained(here, method, BestEpoch(unseen))
     assert same(weights(plain.student), unseen.seen[-1])
@@ -165,18 +167,18 @@ def test_scoring_is_charged_to_evaluation(world, tmp_path):
     run = here.run("finetune", best=here.best())
     cohort = here.cohort(run)
     train(cohort, stop=lambda: run.position == EPOCH, checkpoint=lambda each: run_checkpoints.save(each, saved))
-    before = run.spent.evaluation_seconds
+    before = run.cost.evaluation_seconds
     assert before > 0
     again = here.run("finetune", best=here.best())
     run_checkpoints.restore(again, saved)
     train(here.cohort(again))
     cost = run_records.cost(again, cohort_size=1, evaluation_seconds=100.0)
-    assert cost.evaluation_seconds == 100.0 + again.spent.evaluation_seconds
-    assert again.spent.evaluation_seconds > before
-    assert cost.student_seconds + again.spent.evaluation_seconds < cost.wall_seconds
+    assert cost.evaluation_seconds == 100.0 + again.cost.evaluation_seconds
+    assert again.cost.evaluation_seconds > before
+    assert cost.student_seconds + again.cost.evaluation_seconds < cost.wall_seconds
 
 
-def test_who_cannot_be_scored_fails_alone(world):
+def test_an_error_while_scoring_fails_only_that_run(world):
     here = world(epochs=2)
 
     def broken(capture):

@@ -1,4 +1,4 @@
-"""The laws of the cohort: a run's result is its own, whoever trains beside it."""
+"""The guarantees of a cohort: the result of a run does not depend on the other runs."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ METHODS = [*((name, {}) for name in Host.create().methods), *VARIANTS]
 
 
 class FailsAtStep(Method):
-    """A method with a mistake in it that shows at its fourth step."""
+    """A method that raises in its fourth step."""
 
     name = "fails"
 
@@ -47,7 +47,7 @@ class BecomesNaN(FailsAtStep):
 
 
 class FailsToBuild(FailsAtStep):
-    """A method whose mistake shows before its first step."""
+    """A method that raises before its first step."""
 
     name = "cannot be built"
 
@@ -63,7 +63,7 @@ class FailsToNote(FailsAtStep):
 
 
 class Meddles(FailsAtStep):
-    """A method that writes into what it shares with others."""
+    """A method that changes a shared tensor in place."""
 
     name = "meddles"
 
@@ -86,7 +86,7 @@ def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
 
 
 def bits(run):
-    """Everything that a run has learnt, and what it said on the way."""
+    """All weights and buffers of a run, and its logged losses."""
     tensors = {**run.student.state_dict(), **{f"module.{k}": v for k, v in run.modules.state_dict().items()}}
     return {name: tensor.clone() for name, tensor in tensors.items()}, [point.terms for point in run.history]
 
@@ -109,7 +109,7 @@ def alone(world, method, config, seed):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=5))
-def test_any_company_in_any_order(world, company):
+def test_results_do_not_depend_on_the_cohort_or_its_order(world, company):
     here = world("classification", epochs=0.7)
     cache = {}
     runs = []
@@ -124,7 +124,7 @@ def test_any_company_in_any_order(world, company):
 
 
 @pytest.mark.parametrize("broken", [FailsAtStep, BecomesNaN, FailsToBuild, FailsToNote])
-def test_a_fault_ends_its_own_run_alone(world, broken):
+def test_an_error_ends_only_its_own_run(world, broken):
     here = world()
     expected = alone(here, "tinybert", {}, 1)
     bad, good = here.run(broken), here.run("tinybert")
@@ -138,7 +138,7 @@ def test_a_fault_ends_its_own_run_alone(world, broken):
 
 
 @pytest.mark.parametrize("meddler", [Meddles, MeddlesWithBatches])
-def test_who_changes_what_is_shared_fails_and_harms_nobody(world, meddler):
+def test_a_run_that_changes_shared_tensors_fails_alone(world, meddler):
     here = world()
     expected = alone(here, "tinybert", {}, 1)
     bad, good = here.run(meddler), here.run("tinybert")
@@ -148,7 +148,7 @@ def test_who_changes_what_is_shared_fails_and_harms_nobody(world, meddler):
     assert_same(good, expected)
 
 
-def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):
+def test_each_teacher_runs_once_per_batch(world):
     here = world()
     runs = [here.run(m, config=c, seed=s) for m, c in METHODS for s in (1, 2)]
     cohort = here.cohort(*runs)
@@ -156,10 +156,10 @@ def test_each_teacher_runs_once_a_batch_whatever_the_number_of_runs(world):
     batches = 2 * here.stream().batches_per_epoch
     assert {run.position for run in runs} == {batches}
     assert cohort.forwards == {"base": batches}
-    assert {run.spent.teacher_forwards for run in runs} == {batches}
+    assert {run.cost.teacher_forwards for run in runs} == {batches}
 
 
-def test_no_teacher_runs_for_those_who_need_none(world):
+def test_no_teacher_runs_if_no_run_needs_it(world):
     here = world()
     cohort = here.cohort(here.run("finetune"))
     train(cohort)
@@ -206,7 +206,7 @@ def test_a_resumed_run_waits_for_the_others(world, tmp_path):
     assert cohort.forwards["base"] == fresh.steps
 
 
-def test_a_broken_checkpoint_means_a_new_start(world, tmp_path):
+def test_a_run_with_a_damaged_checkpoint_starts_again(world, tmp_path):
     saved = tmp_path / "run.pt"
     saved.write_bytes(b"not a checkpoint")
     run = world().run("finetune")
@@ -214,7 +214,7 @@ def test_a_broken_checkpoint_means_a_new_start(world, tmp_path):
     assert run.position == 0
 
 
-def test_checkpoints_are_made_as_often_as_asked(world):
+def test_checkpoints_are_saved_every_checkpoint_every_steps(world):
     here = world(checkpoint_every=4)
     run = here.run("finetune")
     places = []

@@ -1,4 +1,4 @@
-"""Stages that leave some of the student's parameters as they are."""
+"""Stages that freeze parameters of the student."""
 
 import pytest
 import torch
@@ -25,16 +25,16 @@ class Freezing(Method):
         return {"task": task_loss(student.logits, batch)}
 
 
-def test_frozen_parameters_stay_in_their_stage_and_are_trained_after_it(world):
+def test_frozen_parameters_are_constant_in_their_stage_and_trained_after_it(world):
     here = world()
     run = here.run(Freezing)
     seen = [positions(run).clone()]
     words = run.student.bert.embeddings.word_embeddings.weight.detach().clone()
 
     class Watched(Cohort):
-        def _teach(self, position, *given):
+        def _teacher_outputs(self, position, *args):
             seen.append(positions(run).clone())
-            return super()._teach(position, *given)
+            return super()._teacher_outputs(position, *args)
 
     list(Watched(here.stream(), {}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
     assert run.error is None
@@ -47,20 +47,20 @@ def positions(run):
     return run.student.bert.embeddings.position_embeddings.weight.detach()
 
 
-def test_a_name_that_matches_nothing_is_an_error():
+def test_a_frozen_name_without_a_match_raises():
     with pytest.raises(ValueError, match="no parameter named positions, which the stage freezes"):
         freeze(tiny_model(), {"positions", "position_embeddings"})
 
 
-def test_what_the_model_itself_does_not_train_stays_so(world):
+def test_parameters_that_the_model_froze_stay_frozen(world):
     here = world()
     run = here.run(Freezing)
     assert not positions_parameter(run).requires_grad
-    own = run.student.bert.embeddings.token_type_embeddings.weight.requires_grad_(False)
+    frozen = run.student.bert.embeddings.token_type_embeddings.weight.requires_grad_(False)
     list(here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
     assert run.error is None
     assert positions_parameter(run).requires_grad
-    assert not own.requires_grad
+    assert not frozen.requires_grad
 
 
 def positions_parameter(run):

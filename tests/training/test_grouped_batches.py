@@ -1,4 +1,4 @@
-"""Grouped batching: the steps of random batches, with less padding, and results that depend on nothing else."""
+"""Grouped batching: the gradients of random batches with less padding, independent of the other runs."""
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ def without_dropout(run):
 
 
 def gradients_of_first_steps(world, kind, method, config, batching, dtype):
-    """Those of every weight, in float32 or float64, at each of the first step of each stage; and the logged terms."""
+    """Gradients of all weights in the first step of each stage, in float32 or float64, with the logged terms."""
     here = world(kind, batching=batching, log_every=1, max_grad_norm=None)
     run = without_dropout(here.run(method, config=config))
     run.student.to(dtype)
     run.modules.to(dtype)
     cohort = here.cohort(run)
     cohort.teachers["base"].model.to(dtype)
-    found: list = []
+    actual: list = []
     for number in range(len(run.stages)):
         run.stage_number, run.stage_step = number, 0
         run.optimizer = run._new_optimizer()
@@ -41,10 +41,10 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
         for group in run.optimizer.param_groups:
             group["lr"] = 0.0
         data = cohort.stream.at(0, CPU)
-        cohort._step(run, data, cohort._teach(0, data, [run]))
+        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
         assert run.error is None
-        found.append((grads, dict(run.history[-1].terms), len(data.cuts["reader"])))
-    return found
+        actual.append((grads, dict(run.history[-1].terms), len(data.group_slices["tokenizer"])))
+    return actual
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
@@ -57,11 +57,11 @@ def test_gradients_are_those_of_the_random_batch(world, method, config, kind, dt
     whole, split = (
         gradients_of_first_steps(world, kind, method, config, batching, dtype) for batching in ("random", "grouped")
     )
-    for (expected, terms, one), (found, other_terms, several) in zip(whole, split, strict=True):
+    for (expected, terms, one), (actual, other_terms, several) in zip(whole, split, strict=True):
         assert one == 1
         assert several > 1
         largest = max(float(grad.abs().max()) for grad in expected if grad is not None)
-        for mine, theirs in zip(found, expected, strict=True):
+        for mine, theirs in zip(actual, expected, strict=True):
             assert (mine is None) == (theirs is None)
             if theirs is not None:
                 assert float((mine - theirs).abs().max()) <= tolerance * largest
@@ -78,14 +78,14 @@ def test_groups_hold_the_same_rows_with_less_padding(world):
     tokens = {"grouped": 0, "random": 0}
     for position in range(2 * random.batches_per_epoch):
         mine, theirs = grouped.at(position, CPU), random.at(position, CPU)
-        assert mine.whole("reader").ids == theirs.whole("reader").ids
-        groups = mine.groups("reader")
-        assert tuple(id for group in groups for id in group.ids) == mine.whole("reader").ids
+        assert mine.whole("tokenizer").ids == theirs.whole("tokenizer").ids
+        groups = mine.groups("tokenizer")
+        assert tuple(id for group in groups for id in group.ids) == mine.whole("tokenizer").ids
         for group in groups:
             assert group.inputs["input_ids"].shape[1] == int(group.lengths.max())
             assert all(len(tensor) == len(group.ids) for tensor in group.tensors())
         tokens["grouped"] += sum(group.inputs["input_ids"].numel() for group in groups)
-        tokens["random"] += sum(group.inputs["input_ids"].numel() for group in theirs.groups("reader"))
+        tokens["random"] += sum(group.inputs["input_ids"].numel() for group in theirs.groups("tokenizer"))
     assert tokens["grouped"] < 0.9 * tokens["random"]
 
 
@@ -93,21 +93,21 @@ def test_groups_hold_the_same_rows_with_less_padding(world):
 def test_joined_outputs_are_those_of_the_whole_batch(world, kind):
     here = world(kind, batching="grouped")
     data, teacher = here.stream().at(0, CPU), teacher_of(here)
-    groups = data.groups("reader")
+    groups = data.groups("tokenizer")
     assert len(groups) > 1
-    batch, needs = data.whole("reader"), everything(kind)
+    batch, needs = data.whole("tokenizer"), everything(kind)
     whole = teacher.forward(batch, needs, here.training)
     parts = [teacher.forward(group, needs, here.training) for group in groups]
     joined = join_groups(parts, batch.inputs["input_ids"].shape[1], batch.kind)
     real = batch.mask
     for name in ("hidden", "context"):
         for layer, tensor in getattr(whole, name).items():
-            found = getattr(joined, name)[layer]
-            assert torch.allclose(found[real], tensor[real], atol=1e-5)
+            actual = getattr(joined, name)[layer]
+            assert torch.allclose(actual[real], tensor[real], atol=1e-5)
     for name in ("queries", "keys", "values"):
         for layer, tensor in getattr(whole, name).items():
-            found = getattr(joined, name)[layer].transpose(1, 2)
-            assert torch.allclose(found[real], tensor.transpose(1, 2)[real], atol=1e-5)
+            actual = getattr(joined, name)[layer].transpose(1, 2)
+            assert torch.allclose(actual[real], tensor.transpose(1, 2)[real], atol=1e-5)
     pairs = (real[:, :, None] & real[:, None, :])[:, None].expand_as(whole.scores[1])
     for layer, tensor in whole.scores.items():
         assert torch.allclose(joined.scores[layer][pairs], tensor[pairs], atol=1e-5)
@@ -115,7 +115,7 @@ def test_joined_outputs_are_those_of_the_whole_batch(world, kind):
     assert torch.allclose(joined.embeddings[real], whole.embeddings[real], atol=1e-5)
 
 
-def test_a_run_that_needs_the_whole_batch_sees_the_same_in_any_company(world):
+def test_batch_dependent_runs_do_not_depend_on_the_cohort(world):
     here = world("classification", epochs=0.7, batching="grouped")
     batch_dependent = [
         (method, config)
@@ -139,17 +139,17 @@ def test_padding_is_counted(world):
         stream = here.stream()
         steps = [stream.at(position, CPU) for position in range(run.steps)]
         assert run.tokens == sum(step.tokens for step in steps) == int(here.data.train.lengths.sum())
-        assert run.padded_tokens == sum(g.inputs["input_ids"].numel() for s in steps for g in s.groups("reader"))
+        assert run.padded_tokens == sum(g.inputs["input_ids"].numel() for s in steps for g in s.groups("tokenizer"))
         shares[batching] = run.padded_tokens / run.tokens
     assert 1 <= shares["grouped"] < shares["random"]
 
 
-def test_a_part_of_a_batch_is_cut_to_its_longest_row(world):
+def test_a_group_is_truncated_to_its_longest_row(world):
     for kind in KINDS:
         data = world(kind, batching="grouped").stream().at(0, CPU)
-        whole = data.whole("reader")
+        whole = data.whole("tokenizer")
         first = 0
-        for group in data.groups("reader"):
+        for group in data.groups("tokenizer"):
             rows = slice(first, first + len(group.ids))
             first += len(group.ids)
             tokens = group.inputs["input_ids"].shape[1]

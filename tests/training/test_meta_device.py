@@ -1,6 +1,6 @@
-"""A step on another device than the CPU: torch's meta device, on which nothing is computed, stands in for one.
+"""A training step on torch's meta device, in place of a GPU.
 
-What would be looked at from the host, or would meet a tensor of the CPU, is an error there as it is on a GPU.
+Reading a value on the host, or mixing in a tensor of the CPU, is an error on both.
 """
 
 from contextlib import nullcontext
@@ -17,7 +17,7 @@ META = torch.device("meta")
 
 @pytest.fixture
 def elsewhere(world, monkeypatch):
-    """A world there. The optimiser and autocast, which know real devices alone, do nothing."""
+    """A world on that device. The optimizer and autocast, which support real devices only, do nothing."""
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
 
@@ -30,18 +30,18 @@ def elsewhere(world, monkeypatch):
 
 
 def stepped(here, run):
-    """The run after a step in each of its stages, of which no loss was read."""
+    """The run after a step in each of its stages, without reading a loss."""
     cohort = here.cohort(run)
     data = here.stream().at(0, META)
     for number in range(len(run.stages)):
         run.stage_number, run.stage_step = number, 0
-        cohort._step(run, data, cohort._teach(0, data, [run]))
+        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
     return run
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("method", "config"), METHODS, ids=[f"{method}-{config}" for method, config in METHODS])
-def test_all_of_a_step_is_computed_where_the_batch_is(elsewhere, kind, method, config):
+def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, kind, method, config):
     here = elsewhere(kind)
     run = stepped(here, here.run(method, config=config))
     assert run.error is None
@@ -49,7 +49,7 @@ def test_all_of_a_step_is_computed_where_the_batch_is(elsewhere, kind, method, c
 
 
 class Looks(Method):
-    """Its loss is taken apart on the host."""
+    """Its loss reads values on the host."""
 
     name = "looks"
 
@@ -62,7 +62,7 @@ class Looks(Method):
 
 
 class Mixes(Looks):
-    """Its loss meets a tensor that it made on the CPU."""
+    """Its loss uses a tensor that it created on the CPU."""
 
     name = "mixes"
 
@@ -72,6 +72,6 @@ class Mixes(Looks):
 
 
 @pytest.mark.parametrize("method", [Looks, Mixes])
-def test_what_is_computed_elsewhere_is_found(elsewhere, method):
+def test_computation_on_another_device_fails(elsewhere, method):
     here = elsewhere("classification")
     assert stepped(here, here.run(method)).error is not None

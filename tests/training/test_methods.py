@@ -1,4 +1,4 @@
-"""Every method that is installed learns, on every kind of task, in students of every family."""
+"""Every installed method trains students of every family on every kind of task."""
 
 import math
 from itertools import groupby
@@ -56,5 +56,5 @@ def test_every_method_trains_students_of_other_families(world, teacher, student,
 
 
 def weight_of_last_layer(run):
-    """The last matrix of the encoder: only what comes back from the losses through all of it changes it."""
+    """The last matrix of the encoder: it changes only if gradients of the losses reach it."""
     return [parameter for parameter in run.student.base_model.parameters() if parameter.ndim == 2][-1]

@@ -4,7 +4,7 @@ import torch
 from harness.training.metrics_log import MetricsLog, NonFiniteLoss
 
 
-def test_means_since_the_last_reading():
+def test_read_returns_means_since_the_last_read():
     log = MetricsLog()
     log.add("loss", torch.tensor(1.0))
     log.add("kd", 4.0)
@@ -13,7 +13,7 @@ def test_means_since_the_last_reading():
     assert log.read() == {}
 
 
-def test_parts_of_a_step_count_by_their_weights():
+def test_means_are_weighted():
     log = MetricsLog()
     log.add("loss", torch.tensor(1.0), 0.75)
     log.add("loss", torch.tensor(5.0), 0.25)
@@ -22,7 +22,7 @@ def test_parts_of_a_step_count_by_their_weights():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_named(value):
+def test_a_loss_that_is_not_finite_is_named(value):
     log = MetricsLog()
     log.add("loss", torch.tensor(1.0))
     log.add("kd", torch.tensor(value))
@@ -31,7 +31,7 @@ def test_what_is_not_finite_is_named(value):
         log.read()
 
 
-def test_a_log_goes_on_from_its_state():
+def test_a_log_resumes_from_its_state():
     log, other = MetricsLog(), MetricsLog()
     log.add("loss", torch.tensor(1.0))
     other.load_state_dict(log.state_dict(), torch.device("cpu"))

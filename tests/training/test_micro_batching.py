@@ -1,4 +1,4 @@
-"""A step in parts: the gradients of the whole. What memory does not suffice for is split, set apart, or told."""
+"""Micro-batches: they have the gradients of the whole batch; a batch that does not fit in memory is split."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
 
 @pytest.fixture
 def world(world):
-    """Batches are one group unless a test says otherwise, so that the sizes of their parts are known."""
+    """Batches are one group by default, so that the sizes of micro-batches are known."""
     return lambda kind="classification", **training: world(kind, **{"batching": "random", **training})
 
 
@@ -31,7 +31,7 @@ def cuda_runs_out():
 
 
 class Hungry(Method):
-    """Its memory suffices for no more than `most` examples at once. It draws, logs and counts on the way."""
+    """Runs out of memory with more than `most` examples. It draws random numbers, logs and counts examples."""
 
     name = "hungry"
     most = 3
@@ -55,7 +55,7 @@ class Hungry(Method):
 
 
 class HungryWithAverage(Hungry):
-    """Its average is written in the usual way, which puts another tensor in the buffer's place."""
+    """Updates its average by assignment, which replaces the buffer by another tensor."""
 
     def modules(self, student, teachers):
         bank = torch.nn.Module()
@@ -98,8 +98,8 @@ def weights(run):
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "qa"])
 @pytest.mark.parametrize("method", ["finetune", "logit_kd", "pkd", "tinybert", "minilm", "mt_bert"])
-def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
-    """Whole batches, and groups of them that are split further."""
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(world, method, kind):
+    """For whole batches, and for groups that are split further."""
     whole, split = (
         without_dropout(world(kind, micro_batch_size=size, batching=batching, epochs=0.5).run(method))
         for size, batching in ((None, "random"), (3, "grouped"))
@@ -122,7 +122,7 @@ def test_the_gradients_of_a_batch_are_those_of_its_parts(world, method, kind):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-4)
 
 
-def test_coupled_terms_are_never_split(world):
+def test_batch_dependent_terms_are_never_split(world):
     here = world(micro_batch_size=2)
     sizes: dict = {}
     run = here.run("mlkd_bert")
@@ -140,21 +140,21 @@ def test_coupled_terms_are_never_split(world):
 
 @pytest.mark.parametrize("runs_out", [cuda_runs_out, cpu_runs_out])
 @pytest.mark.parametrize("method", [Hungry, HungryWithAverage])
-def test_memory_that_does_not_suffice_halves_the_parts(world, monkeypatch, method, runs_out):
+def test_out_of_memory_halves_the_micro_batches(world, monkeypatch, method, runs_out):
     monkeypatch.setattr(Hungry, "runs_out", staticmethod(runs_out))
     here = world()
-    found, chosen = here.run(method), world(micro_batch_size=2).run(method)
-    train(here.cohort(found))
+    retried, chosen = here.run(method), world(micro_batch_size=2).run(method)
+    train(here.cohort(retried))
     train(here.cohort(chosen))
-    assert found.error is None
-    assert found.micro_batch_size == 2
-    for (name, mine), theirs in zip(weights(found).items(), weights(chosen).values(), strict=True):
+    assert retried.error is None
+    assert retried.micro_batch_size == 2
+    for (name, mine), theirs in zip(weights(retried).items(), weights(chosen).values(), strict=True):
         assert torch.equal(mine, theirs), name
-    assert found.history == chosen.history
-    assert found.modules["counter"].seen == 2 * 44
+    assert retried.history == chosen.history
+    assert retried.modules["counter"].seen == 2 * 44
 
 
-def test_a_part_that_was_found_is_kept_in_the_checkpoint(world, tmp_path):
+def test_the_micro_batch_size_is_saved_in_the_checkpoint(world, tmp_path):
     here = world()
     first, expected = here.run(Hungry), here.run(Hungry)
     train(here.cohort(expected))
@@ -172,7 +172,7 @@ def test_a_part_that_was_found_is_kept_in_the_checkpoint(world, tmp_path):
     ("method", "words"),
     [(HungryForOne, ["one example"]), (HungryWithCoupledTerms, ["8 examples, which sc, ss compare with each other"])],
 )
-def test_a_run_that_cannot_be_split_goes_on_by_itself_and_fails_there(world, tmp_path, method, words):
+def test_a_run_that_cannot_be_split_is_deferred_and_fails_alone(world, tmp_path, method, words):
     here = world()
     expected = here.run("tinybert")
     train(here.cohort(expected))
@@ -182,7 +182,7 @@ def test_a_run_that_cannot_be_split_goes_on_by_itself_and_fails_there(world, tmp
     assert train(cohort, checkpoint=lambda run: run_checkpoints.save(run, saved)) == [good]
     assert good.error is None
     assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(good).items())
-    assert cohort.apart == [bad]
+    assert cohort.deferred == [bad]
     assert bad.error is None
     assert {p.device.type for p in bad.student.parameters()} == {"meta"}
     alone = here.run(method)
@@ -197,7 +197,7 @@ def test_a_run_that_cannot_be_split_goes_on_by_itself_and_fails_there(world, tmp
 
 
 def starve(teacher: Teacher, most: int, monkeypatch):
-    """Its memory suffices for `most` examples."""
+    """Make `teacher` run out of memory with more than `most` examples."""
     run, sizes = teacher.capture.run, []
 
     def hungry(inputs, needs, **options):
@@ -210,7 +210,7 @@ def starve(teacher: Teacher, most: int, monkeypatch):
     return sizes
 
 
-def test_a_teacher_reads_a_batch_in_parts(world, monkeypatch):
+def test_a_teacher_splits_a_batch_into_micro_batches(world, monkeypatch):
     here = world("qa")
     expected = without_dropout(here.run("tinybert"))
     train(here.cohort(expected))
@@ -225,22 +225,22 @@ def test_a_teacher_reads_a_batch_in_parts(world, monkeypatch):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-4)
 
 
-def test_a_teacher_without_room_for_one_example_splits_the_cohort(world, monkeypatch):
+def test_a_teacher_without_memory_for_one_example_splits_the_cohort(world, monkeypatch):
     here = world()
     runs = [here.run("logit_kd", seed=seed) for seed in (1, 2, 3)]
     cohort = here.cohort(*runs)
     starve(cohort.teachers["base"], 0, monkeypatch)
     assert train(cohort) == [runs[0]]
-    assert cohort.apart == [runs[2], runs[1]]
+    assert cohort.deferred == [runs[2], runs[1]]
     assert "one example in teacher base" in runs[0].error
     assert "\n" not in runs[0].error
 
 
-def test_tensors_in_parts_and_joined_are_the_same():
+def test_joined_parts_equal_the_original_outputs():
     batch = Batch.from_mapping(tiny_batch("qa", batch=5))
     tensors = ModelOutputs(_logits=torch.randn(5, 2, 12))
     tensors.scores[2] = torch.randn(5, 4, 12, 12)
-    parts = list(micro_batching.parts(5, 2))
+    parts = list(micro_batching.slices(5, 2))
     again = ModelOutputs.joined([tensors.part(rows) for rows in parts])
     assert torch.equal(again.logits, tensors.logits)
     assert torch.equal(again.scores[2], tensors.scores[2])
@@ -251,6 +251,8 @@ def test_tensors_in_parts_and_joined_are_the_same():
         assert token_mse(again.scores[2][rows, 0], tensors.scores[2][rows, 0], part.mask) == 0
 
 
-def test_other_errors_are_no_lack_of_memory():
-    with pytest.raises(RuntimeError, match="shapes"):
-        micro_batching.fitting(lambda size: (_ for _ in ()).throw(RuntimeError("shapes do not fit")), 8)
+def test_other_errors_propagate_from_a_retry():
+    retry = micro_batching.MemoryRetry(8)
+    assert next(iter(retry)) == 8
+    with pytest.raises(RuntimeError, match="shapes"), retry:
+        raise RuntimeError("shapes do not fit")

@@ -1,4 +1,4 @@
-"""Of a step, no more than it needs: nothing waits for the device, and nothing is run or kept that nobody asked for."""
+"""A step does no extra work: no synchronization with the device, no unneeded computation, no retained outputs."""
 
 import gc
 import weakref
@@ -21,11 +21,11 @@ LOOKS = {
     *(ATEN._local_scalar_dense, ATEN.is_nonzero, ATEN.equal, ATEN.nonzero, ATEN.masked_select),
     *(ATEN._unique2, ATEN.unique_dim, ATEN.unique_consecutive, ATEN.bincount),
 }
-"""What gives the host a number, or a shape that depends on numbers: on a GPU it waits until they are there."""
+"""Operators that return a value to the host, or have a data-dependent shape: on a GPU they synchronize."""
 
 
 class Looks(TorchDispatchMode):
-    """Notes whatever would wait for a device, but for what is said to be on the CPU wherever one trains."""
+    """Records operators that would synchronize with a GPU."""
 
     def __init__(self):
         super().__init__()
@@ -42,10 +42,10 @@ class Looks(TorchDispatchMode):
 
 
 def quiet(monkeypatch):
-    """As on a GPU: masks are not looked at; AdamW's count of steps, which is on the CPU there, is not our affair; nor
-    are copies to the host hidden from view."""
+    """Behave as on a GPU: always build attention masks, skip AdamW, whose step count is on the CPU there, and record
+    copies to the host."""
     seen = []
-    monkeypatch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+    monkeypatch.setattr(attention, "SYNCHRONOUS_DEVICES", frozenset())
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)
     for name in ("tolist", "numpy", "cpu"):
         monkeypatch.setattr(torch.Tensor, name, lambda self, *a, name=name: seen.append(name))
@@ -63,15 +63,15 @@ def test_no_step_waits_for_the_device(world, kind, monkeypatch):
         for run in cohort.runs:
             run.stage_number, run.stage_step = min(number, len(run.stages) - 1), 0
         with Looks() as looks:
-            teachers = cohort._teach(0, data, cohort.runs)
+            teachers = cohort._teacher_outputs(0, data, cohort.runs)
             for run in cohort.runs:
                 cohort._step(run, data, teachers)
         assert [run.error for run in cohort.runs if run.error] == []
         assert looks.seen + seen == []
 
 
-def test_a_look_is_seen():
-    """The test above can fail."""
+def test_a_synchronization_is_noticed():
+    """Checks that the test above can fail."""
     values = torch.arange(4.0)
     with Looks() as looks:
         values.sum().item()
@@ -85,7 +85,7 @@ def test_a_look_is_seen():
     assert looks.seen == []
 
 
-def test_a_mask_that_is_not_looked_at_changes_nothing(world, monkeypatch):
+def test_an_unconditional_attention_mask_changes_nothing(world, monkeypatch):
     here = world()
     capture, encoded = Capture(here.teacher().eval()), here.data.train
     same_length = [row for row in range(len(encoded)) if encoded.lengths[row] == encoded.lengths[0]][:3]
@@ -94,12 +94,12 @@ def test_a_mask_that_is_not_looked_at_changes_nothing(world, monkeypatch):
         with torch.no_grad():
             seen = capture.run(inputs, {"logits"}).logits
             with monkeypatch.context() as patch:
-                patch.setattr(attention, "SEEN_AT_ONCE", frozenset())
+                patch.setattr(attention, "SYNCHRONOUS_DEVICES", frozenset())
                 unseen = capture.run(inputs, {"logits"}).logits
         torch.testing.assert_close(seen, unseen, rtol=1e-5, atol=1e-6)
 
 
-def test_losses_are_read_every_log_every_steps_alone(world, monkeypatch):
+def test_losses_are_read_only_every_log_every_steps(world, monkeypatch):
     here = world(log_every=4, epochs=2)
     run = here.run("finetune")
     reads, real = [], type(run._log).read
@@ -112,29 +112,31 @@ def test_losses_are_read_every_log_every_steps_alone(world, monkeypatch):
     ("needs", "kernels"),
     [({"embeddings"}, 0), ({"queries[2]"}, 1), ({"hidden[2]"}, 2), ({"scores[3]", "hidden[1]"}, 2), ({"logits"}, 4)],
 )
-def test_a_teacher_stops_where_nobody_asks_for_more(world, needs, kernels, monkeypatch):
+def test_a_teacher_stops_at_the_deepest_requested_output(world, needs, kernels, monkeypatch):
     here, run = world(), []
     cohort = here.cohort(here.run("finetune"))
     fused = attention.sdpa_attention_forward
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: run.append(1) or fused(*a, **k))
-    batch = here.stream().at(0, CPU).whole("reader")
+    batch = here.stream().at(0, CPU).whole("tokenizer")
     cohort.teachers["base"].forward(batch, frozenset(needs), here.training)
     assert len(run) == kernels
 
 
-def test_layers_that_nobody_asks_for_keep_nothing(world):
-    """Of a student in training, a layer that is asked for nothing saves as much for its backward pass as one of a model
-    that nobody looks into, and no map of pairs."""
+def test_layers_without_requested_outputs_save_no_additional_tensors(world):
+    """A layer of a student in training without requested outputs saves the same tensors for its backward pass as
+    without capture, and no attention scores."""
     here = world()
-    batch = here.stream().at(0, CPU).whole("reader")
+    batch = here.stream().at(0, CPU).whole("tokenizer")
     tokens = batch.inputs["input_ids"].shape[1]
 
     def saved(needs):
-        found = []
+        actual = []
         model = here.model(layers=3).train()
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor) or tensor, lambda kept: kept):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: actual.append(tensor) or tensor, lambda kept: kept
+        ):
             Capture(model).run(batch.inputs, needs)
-        return [tensor for tensor in found if tensor.is_floating_point()]
+        return [tensor for tensor in actual if tensor.is_floating_point()]
 
     def maps(tensors):
         return sum(tensor.dim() == 4 and tensor.shape[-2:] == (tokens, tokens) for tensor in tensors)
@@ -144,10 +146,10 @@ def test_layers_that_nobody_asks_for_keep_nothing(world):
     assert maps(saved({"scores[2]", "logits"})) == maps(saved({"logits"}))
 
 
-def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
+def test_teacher_outputs_are_freed_after_the_step(world, monkeypatch):
     here = world(epochs=1)
     cohort, alive, kept = here.cohort(here.run("tinybert"), here.run("minilm")), [], []
-    teach = Cohort._teach
+    teach = Cohort._teacher_outputs
 
     def watched(self, position, batches, due):
         gc.collect()
@@ -157,20 +159,20 @@ def test_no_teacher_tensor_outlives_its_step(world, monkeypatch):
         kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.tensors())
         return tensors
 
-    monkeypatch.setattr(Cohort, "_teach", watched)
+    monkeypatch.setattr(Cohort, "_teacher_outputs", watched)
     train(cohort)
     assert len(alive) > 4
     assert set(alive) == {0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_made_ahead_are_the_same_bits(world, kind, monkeypatch):
+def test_prefetched_batches_are_bit_identical(world, kind, monkeypatch):
     here = world(kind)
     chosen = [("finetune", {}), ("tinybert", {}), ("mlkd_bert", {"one_stage": True, "views": "dropout"})]
     before = [here.run(method, config=config) for method, config in chosen]
     train(here.cohort(*before))
     expected = [bits(run) for run in before]
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     runs = [here.run(method, config=config) for method, config in chosen]
     train(here.cohort(*runs))
     for run, theirs in zip(runs, expected, strict=True):
@@ -179,31 +181,31 @@ def test_batches_made_ahead_are_the_same_bits(world, kind, monkeypatch):
     assert [run.tokens for run in runs] == [run.tokens for run in before]
 
 
-def test_the_next_batch_is_begun_while_this_one_is_used(world, monkeypatch):
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+def test_the_next_batch_is_built_while_the_current_one_is_used(world, monkeypatch):
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     here = world()
     stream = here.stream()
-    real, made = stream.made, []
-    monkeypatch.setattr(stream, "made", lambda position: made.append(position) or real(position))
-    with prefetcher.Prefetcher(stream, CPU) as ahead:
+    real, built = stream.build, []
+    monkeypatch.setattr(stream, "build", lambda position: built.append(position) or real(position))
+    with prefetcher.Prefetcher(stream, CPU) as batches:
         for position in (0, 1, 2, 2, 7, 8, 3):  # in order, the same again, and from a checkpoint further on
-            found, expected = ahead.at(position), real(position)
-            assert found.whole("reader").ids == expected.whole("reader").ids
-            assert found.tokens == expected.tokens
-    assert made[:4] == [0, 1, 2, 3]
-    assert set(made) <= {0, 1, 2, 3, 4, 7, 8, 9}
+            actual, expected = batches.at(position), real(position)
+            assert actual.whole("tokenizer").ids == expected.whole("tokenizer").ids
+            assert actual.tokens == expected.tokens
+    assert built[:4] == [0, 1, 2, 3]
+    assert set(built) <= {0, 1, 2, 3, 4, 7, 8, 9}
 
 
-def test_a_batch_that_cannot_be_made_is_told(world, monkeypatch):
-    monkeypatch.setattr(prefetcher, "pays", lambda device: True)
+def test_an_error_while_building_a_batch_is_raised(world, monkeypatch):
+    monkeypatch.setattr(prefetcher, "uses_thread", lambda device: True)
     stream = world().stream()
 
-    def made(position):
+    def build(position):
         raise ValueError("no such batch")
 
-    monkeypatch.setattr(stream, "made", made)
-    with prefetcher.Prefetcher(stream, CPU) as ahead, pytest.raises(ValueError, match="no such batch"):
-        ahead.at(0)
+    monkeypatch.setattr(stream, "build", build)
+    with prefetcher.Prefetcher(stream, CPU) as batches, pytest.raises(ValueError, match="no such batch"):
+        batches.at(0)
 
 
 def budgeted(here, budget):
@@ -218,10 +220,10 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     for _ in range(6):
         seen, begin = [], position
         while len(seen) < len(rows):
-            made = stream.made(position)
-            batch = made.whole("reader")
+            built = stream.build(position)
+            batch = built.whole("tokenizer")
             assert batch.inputs["input_ids"].numel() <= budget
-            assert made.tokens == int(batch.lengths.sum())
+            assert built.tokens == int(batch.lengths.sum())
             seen += batch.ids
             position += 1
         assert sorted(seen) == rows
@@ -229,15 +231,15 @@ def test_with_a_token_budget_every_epoch_has_all_rows_once(world, budget):
     assert stream.batches_per_epoch == epochs[0]
     again = budgeted(here, budget)  # as from a checkpoint: any place at once, and back
     for place in (position - 1, 0, epochs[0], position // 2):
-        assert again.made(place).whole("reader").ids == stream.made(place).whole("reader").ids
+        assert again.build(place).whole("tokenizer").ids == stream.build(place).whole("tokenizer").ids
 
 
 def test_a_suite_with_a_token_budget(small):
-    """Its runs end, steps are those of the budget, and only its keys are others."""
+    """Its runs end, its steps have the tokens of the budget, and it changes the keys that it should."""
     plain, budget = small.plan(), small.plan("training.token_budget=64")
     assert {job.planned.key for job in plain.runs}.isdisjoint(job.planned.key for job in budget.runs)
-    own = small.plan("training.token_budget=64", "teachers.base.batch_size=16")
-    assert [job.key for job in own.teachers] == [job.key for job in plain.teachers]
+    other_teacher = small.plan("training.token_budget=64", "teachers.base.batch_size=16")
+    assert [job.key for job in other_teacher.teachers] == [job.key for job in plain.teachers]
     assert [job.key for job in budget.teachers] != [job.key for job in plain.teachers]
     other = small.plan("training.token_budget=64", "training.batch_size=8")
     assert [job.planned.key for job in other.runs] == [job.planned.key for job in budget.runs]

@@ -1,4 +1,4 @@
-"""Half precision trains as float32 does; fp16 scales its loss, and says which steps came to nothing."""
+"""Half precision trains like float32; fp16 scales the loss and counts skipped steps."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 class Overflows(Method):
-    """Its fourth step has gradients that no half-precision number holds, while its loss is a small one."""
+    """Its fourth step has a small loss whose gradients overflow in half precision."""
 
     name = "overflows"
     max_teachers = min_teachers = 0
@@ -32,7 +32,7 @@ def train(cohort, **options):
 
 @pytest.mark.parametrize("half", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", ["finetune", "tinybert", "minilm", "mlkd_bert"])
-def test_half_precision_comes_near_float32(world, method, half):
+def test_half_precision_is_close_to_float32(world, method, half):
     seen = []
     full, halved = world().run(method), world(precision=half).run(method)
     run = halved.capture.run
@@ -49,7 +49,7 @@ def test_half_precision_comes_near_float32(world, method, half):
 
 
 @pytest.mark.parametrize("max_grad_norm", [1.0, None])
-def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, max_grad_norm, tmp_path):
+def test_a_step_with_overflowing_gradients_is_skipped_and_counted(world, max_grad_norm, tmp_path):
     here = world(precision="fp16", max_grad_norm=max_grad_norm)
     run, saved, seen = here.run(Overflows), tmp_path / "run.pt", {}
     scale = run.scaler.get_scale()
@@ -73,7 +73,7 @@ def test_a_step_whose_gradients_overflow_changes_nothing_and_is_counted(world, m
     assert all(torch.equal(mine, again.student.state_dict()[n]) for n, mine in whole.student.state_dict().items())
 
 
-def test_tf32_is_for_training_on_a_gpu_alone():
+def test_tf32_is_set_for_training_on_a_gpu_only():
     before = torch.get_float32_matmul_precision()
     for device, tf32, expected in [(CUDA, True, "high"), (CUDA, False, "highest"), (CPU, True, before)]:
         with precision.matmuls(TrainingSpec(tf32=tf32), device):

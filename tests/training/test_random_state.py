@@ -13,7 +13,7 @@ def draws(state, count):
     return values
 
 
-def test_a_runs_draws_do_not_depend_on_what_others_draw():
+def test_draws_of_a_run_do_not_depend_on_other_draws():
     alone = draws(RandomState(1, CPU), 4)
     first, second = RandomState(1, CPU), RandomState(2, CPU)
     mixed = []
@@ -24,7 +24,7 @@ def test_a_runs_draws_do_not_depend_on_what_others_draw():
     assert mixed == alone
 
 
-def test_the_global_state_is_left_alone():
+def test_the_global_state_is_restored():
     torch.manual_seed(7)
     expected = torch.rand(2)
     torch.manual_seed(7)
@@ -33,7 +33,7 @@ def test_the_global_state_is_left_alone():
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_it_goes_on_from_its_state():
+def test_a_random_state_resumes_from_its_state_dict():
     state = RandomState(3, CPU)
     draws(state, 2)
     state.generator.seed()

@@ -14,24 +14,24 @@ def stage(name, **values):
     return Stage(name, Needs(), **values)
 
 
-def test_shares_split_the_runs_steps():
+def test_steps_are_split_by_shares():
     stages = [stage("intermediate", share=2), stage("prediction", share=1)]
     assert stage_steps(stages, {}, epochs=3, batches_per_epoch=10) == [20, 10]
 
 
-def test_a_stage_with_a_length_of_its_own_is_outside_the_split():
+def test_a_stage_with_an_explicit_length_is_not_part_of_the_split():
     stages = [stage("a", steps=7), stage("b", share=1), stage("c", share=1)]
     assert stage_steps(stages, {}, epochs=1, batches_per_epoch=10) == [7, 5, 5]
 
 
-def test_the_suite_has_the_last_word():
+def test_the_suites_length_overrides_the_methods():
     stages = [stage("a", steps=7), stage("b")]
     overrides = {"a": StageOverride(epochs=2), "b": StageOverride(steps=3)}
     assert stage_steps(stages, overrides, epochs=1, batches_per_epoch=10) == [20, 3]
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50))
-def test_every_stage_gets_a_step_and_no_step_is_lost(shares, epochs, batches):
+def test_every_stage_has_a_step_and_the_sum_is_kept(shares, epochs, batches):
     steps = stage_steps(
         [stage(str(i), share=s) for i, s in enumerate(shares)], {}, epochs=epochs, batches_per_epoch=batches
     )
@@ -78,7 +78,7 @@ def test_a_stage_trains_on_augmented_data_unless_the_method_or_the_suite_says_ot
         ({"warmup_ratio": True}, "warmup_ratio is True"),
     ],
 )
-def test_a_stage_with_an_unknown_value_is_refused(values, words):
+def test_a_stage_with_an_unknown_value_raises(values, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         stage("a", **values)
 

@@ -1,4 +1,4 @@
-"""Names of terms, weights and logged values: one that would make a false history, or a wrong loss, fails its run."""
+"""Names of terms, weights and logged values: duplicates and weights without a term fail the run."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from harness.execution import run_checkpoints
 
 
 class Named(Method):
-    """Two stages, `first` of the labels and `second` of them twice; a test says what else is named."""
+    """Two stages with a loss on the labels; tests set the names of terms, weights and logged values."""
 
     name = "named"
     terms: ClassVar = {"first": "task", "second": "again"}
@@ -43,21 +43,21 @@ def train(here, **names):
         ({"logged": ["task"]}, ["log() names a value 'task'", "a term of losses()", "another name"]),
     ],
 )
-def test_a_name_of_two_things_fails_the_run_at_once(world, names, words):
+def test_a_duplicate_name_fails_the_run_at_once(world, names, words):
     run = train(world(), **names)
     assert [word for word in [*words, "step 1 (first)"] if word not in run.error] == []
     assert run.history == []
 
 
 @pytest.mark.parametrize("weighed", [{"taks": 2.0}, {"task": 2.0, "taks": 0.5}])
-def test_a_weight_of_no_term_fails_the_run_at_its_end(world, weighed):
+def test_a_weight_without_a_term_fails_the_run_at_its_end(world, weighed):
     run = train(world(), weighed=weighed)
     last = f"step {run.steps} (second)"
-    words = [last, "weights() names taks", "no such term in any stage: again, task"]
+    words = [last, "weights() names taks", "no such term in any stage; terms: again, task"]
     assert [word for word in words if word not in run.error] == []
 
 
-def test_a_weight_may_be_that_of_another_stage_or_nothing(world):
+def test_weights_of_other_stages_and_of_zero_are_allowed(world):
     run = train(world(), weighed={"task": 2.0, "again": 3.0, "off": 0.0}, logged=["norm"])
     assert run.error is None
     for point in run.history:
@@ -67,7 +67,7 @@ def test_a_weight_may_be_that_of_another_stage_or_nothing(world):
         assert point.terms["loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_a_run_that_goes_on_in_its_last_stage_remembers_the_terms_of_the_first(world, tmp_path):
+def test_a_resumed_run_remembers_terms_of_earlier_stages(world, tmp_path):
     here = world()
     method = type("Named", (Named,), {"weighed": {"task": 2.0}})
     first, again = here.run(method), here.run(method)

@@ -1,4 +1,4 @@
-"""Batches of unlabelled text: what is masked, and that it is the same wherever a run goes on."""
+"""Batches of unlabelled text: which tokens are masked, and that a batch depends on its position only."""
 
 import math
 from collections import Counter
@@ -29,15 +29,15 @@ def stream(masking=0.15, seed=1, rows=400, smoothing=0.0, skewed=False):
     lines = [" ".join(WORDS[word] for word in row) for row in picked]
     texts = Dataset.from_dict({"text": lines})
     encoded = concatenate(encode_text(TextCorpus(texts, "x"), tokenizer, 24, rows))
-    task = TokenizedTask(TEXT_TASK, Splits(texts, {}), "reader", int(tokenizer.pad_token_id), encoded, {})
+    task = TokenizedTask(TEXT_TASK, Splits(texts, {}), "tokenizer", int(tokenizer.pad_token_id), encoded, {})
     return TextBatchStream(task, tokenizer, batch_size=16, masking=masking, seed=seed, smoothing=smoothing), tokenizer
 
 
 def batches(made, count=25):
-    return [made.at(position, CPU).whole("reader") for position in range(count)]
+    return [made.at(position, CPU).whole("tokenizer") for position in range(count)]
 
 
-def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
+def test_labels_are_the_original_tokens_and_other_tokens_are_unchanged():
     masked, tokenizer = stream()
     plain, _ = stream(masking=0.0)
     for shown, original in zip(batches(masked), batches(plain), strict=True):
@@ -54,7 +54,7 @@ def test_labels_are_the_tokens_that_were_there_and_the_rest_is_untouched():
 
 
 def test_shares_are_those_of_bert():
-    """Of long enough texts 15 % are chosen; 80 % of those are masks, 10 % other tokens, 10 % as they were."""
+    """15 % of the tokens of long texts are chosen: 80 % become [MASK], 10 % random tokens, 10 % are unchanged."""
     masked, tokenizer = stream(rows=3000)
     made = batches(masked, 180)
     words = torch.cat([batch.word_ids[batch.lengths > 12].flatten() for batch in made]) >= 0
@@ -70,11 +70,11 @@ def test_shares_are_those_of_bert():
     assert as_it_was == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_anew():
+def test_a_batch_depends_on_its_position_only_and_each_epoch_is_masked_again():
     one, _ = stream()
     other, _ = stream()
     forward = batches(one, 60)
-    backward = [other.at(position, CPU).whole("reader") for position in reversed(range(60))][::-1]
+    backward = [other.at(position, CPU).whole("tokenizer") for position in reversed(range(60))][::-1]
     for a, b in zip(forward, backward, strict=True):
         assert a.ids == b.ids
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
@@ -86,17 +86,17 @@ def test_a_place_of_the_sequence_is_always_the_same_and_every_epoch_is_masked_an
     assert sum(same) < len(same)
 
 
-def test_tokens_counted_are_the_real_ones():
+def test_only_real_tokens_are_counted():
     made, _ = stream()
     placed = made.at(3, CPU)
-    assert placed.tokens == int(placed.whole("reader").inputs["attention_mask"].sum())
+    assert placed.tokens == int(placed.whole("tokenizer").inputs["attention_mask"].sum())
 
 
 def test_with_smoothing_rare_tokens_are_masked_more_often():
-    """`multinomial` draws by the weights count^-0.7: so does a plain loop over the same counts."""
+    """Sampling by the weights count^-0.7 agrees with a plain loop over the same counts."""
     plain, _ = stream(masking=0.0, rows=3000, skewed=True)
     made, _ = stream(rows=3000, smoothing=0.7, skewed=True)
-    counts = Counter(plain.encoded["reader"].train.input_ids.values.tolist())
+    counts = Counter(plain.encoded["tokenizer"].train.input_ids.values.tolist())
     shown: Counter[int] = Counter()
     chosen: Counter[int] = Counter()
     expected: Counter[int] = Counter()
@@ -115,9 +115,9 @@ def test_with_smoothing_rare_tokens_are_masked_more_often():
     assert 0.6 * expected[rare] < chosen[rare] <= 1.05 * expected[rare], "drawn without replacement: a little less"
 
 
-def test_smoothing_is_the_same_at_a_place_of_the_sequence():
+def test_a_smoothed_batch_depends_on_its_position_only():
     one, other = stream(smoothing=0.7)[0], stream(smoothing=0.7)[0]
     for position in (7, 3):
-        a, b = (made.at(position, CPU).whole("reader") for made in (one, other))
+        a, b = (made.at(position, CPU).whole("tokenizer") for made in (one, other))
         assert torch.equal(a.labels, b.labels)
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])

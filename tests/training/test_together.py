@@ -1,4 +1,4 @@
-"""Teachers that learn their task together, in the very loop that trains students."""
+"""Joint fine-tuning of teachers, in the training loop of students."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def state(members):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_of_them_learn(world, kind):
+def test_all_members_are_trained(world, kind):
     here = world(kind, epochs=20, lr=3e-3)
     members, run = members_and_run(here)
     before = state(members)
@@ -75,8 +75,8 @@ def test_all_of_them_learn(world, kind):
     assert torch.equal(after["0.head.output.weight"], after["1.head.output.weight"])
 
 
-def test_the_head_is_stepped_once(world):
-    """Though two models share it: every parameter stands once in the optimiser, and once in a checkpoint."""
+def test_the_shared_head_is_updated_once(world):
+    """The head that two models share occurs once in the optimizer and once in a checkpoint."""
     _, run = members_and_run(world())
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     assert len({id(p) for p in parameters}) == len(parameters)

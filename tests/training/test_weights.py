@@ -1,4 +1,4 @@
-"""What each method minimises is the sum that its README documents: of the terms of every stage, each by its weight."""
+"""Each method minimizes the weighted sum of terms that its README documents, in every stage."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ OPTIONS = {
     "mlkd_bert": {"temperature": 2.0},
     "mt_bert": {"temperature": 2.0},
 }
-"""Of every method such options as tell its weights from each other, and from 1."""
+"""For every method, options with which its weights differ from each other and from 1."""
 
 WEIGHTS = {
     ("finetune", "finetune"): {"task": 1},
@@ -32,11 +32,11 @@ WEIGHTS = {
     ("mlkd_bert", "stage2"): {"ss": 1, "sc": 1, "kd": 1},
     ("mt_bert", "distill"): {"hidden": 1, "distillation": 1, "task": 1},
 }
-"""By method and stage, with those options."""
+"""The expected weights by method and stage, with those options."""
 
 
 def sharpened(model):
-    """With larger weights, so that no term is so small that its weight would not show in the sum."""
+    """The model with larger weights, so that every term is large enough to show in the sum."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embeddings" not in name:
@@ -44,7 +44,7 @@ def sharpened(model):
     return model
 
 
-def test_every_method_is_here():
+def test_every_method_is_covered():
     assert OPTIONS.keys() == Host.create().methods.keys()
 
 
@@ -53,7 +53,7 @@ def test_the_total_is_the_sum_of_the_terms_by_their_weights(world, method):
     here = world(epochs=1)
     run = here.run(method, config=OPTIONS[method])
     sharpened(run.student)
-    teacher = Teacher("base", sharpened(here.teacher()), "reader", CPU)
+    teacher = Teacher("base", sharpened(here.teacher()), "tokenizer", CPU)
     list(Cohort(here.stream(), {"base": teacher}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
     assert run.error is None
     assert {(method, point.stage) for point in run.history} == {place for place in WEIGHTS if place[0] == method}

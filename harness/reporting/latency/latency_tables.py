@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
 from harness.reporting.latency.latency_facts import measurement_facts, procedure
-from harness.storage.latency_records import LatencyRecord, MeasuredModel, Preparation, Ratio, Shape, Timing
+from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, Ratio, Timing
 
 COLUMNS = ("batch", "tokens", "model", "n", "p50 (ms)", "IQR (ms)", "p90 (ms)", "p99 (ms)", "time ratio",
            "95 % interval", "speed-up")  # fmt: skip
@@ -103,7 +103,7 @@ def _table(record: LatencyRecord, backend: str) -> str:
     return _aligned(rows, titles, left=("model",))
 
 
-def _cells(record: LatencyRecord, backend: str, shape: Shape) -> Iterator[dict[str, str]]:
+def _cells(record: LatencyRecord, backend: str, shape: InputShape) -> Iterator[dict[str, str]]:
     """Yield the rows of a shape: for each model, title -> cell."""
     for timing in record.at(backend, shape):
         model = _model(record, timing.model)

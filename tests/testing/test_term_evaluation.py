@@ -74,7 +74,7 @@ def test_needs_that_the_models_cannot_provide_are_an_error(needs, words):
     ("losses", "words"),
     [
         (lambda student, batch: {}, r"plain, stage 'only': the method's losses\(\) returned no terms"),
-        (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); a scalar is needed"),
+        (lambda student, batch: {"far": student.logits}, r"loss term 'far' has shape \(4, 2\); expected a scalar"),
         (
             lambda student, batch: {"loss": task_loss(student.logits, batch)},
             "names a term 'loss', which is reserved for the weighted total",
@@ -98,7 +98,7 @@ def test_a_logged_value_with_the_name_of_a_term_is_an_error():
             step.log("task", 1.0)
             return super().losses(step, batch, student, teachers)
 
-    with pytest.raises(UserError, match="names a value 'task', as a term"):
+    with pytest.raises(UserError, match="names a value 'task', which is a term"):
         terms(Logs)
 
 

@@ -225,7 +225,9 @@ def test_a_teacher_aligned_to_its_own_tokenizer_gives_the_same_training(world, m
     list(here.cohort(native).train(stop=lambda: False, checkpoint=lambda run: None))
     students = encode_task(here.data.task, here.data.splits, tokenizer, "tokenizer", 24, places=True)
     teachers = encode_with_other_tokenizer(students, tokenizer, "tokenizer/24", 24)
-    stream = BatchStream(students, batch_size=8, data_seed=5, others={"tokenizer/24": teachers})
+    stream = BatchStream(
+        students, batch_size=8, batching=here.training.batching, data_seed=5, others={"tokenizer/24": teachers}
+    )
     run = here.run(method)
     teacher = cohort.Teacher("base", here.teacher(), "tokenizer/24", CPU)
     list(cohort.Cohort(stream, {"base": teacher}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))

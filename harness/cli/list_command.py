@@ -88,7 +88,7 @@ def _print_published(host: Host) -> None:
 
 def _published_sources(host: Host) -> list[Published]:
     """The sources of published figures, sorted by name. An invalid file is a warning, so that the others are listed."""
-    from harness.config.published_figures import read_registered
+    from harness.plugin_host.published_sources import read_registered
 
     sources = []
     for name in sorted(host.published):

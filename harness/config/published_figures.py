@@ -21,7 +21,6 @@ from harness.config.yaml_tree import display_path, read_file
 
 if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape
-    from harness.plugin_host.host import Host
 
 Item = TypeVar("Item")
 
@@ -177,20 +176,6 @@ def read(path: Path) -> Published:
         diagnostics.add_validation_error(error, Source)
         diagnostics.raise_if_any()
         raise UserError(Problem("invalid file of published figures", display_path(path))) from error
-
-
-def read_registered(name: str, host: Host) -> Published:
-    """Read the file that a plugin registered under this name.
-
-    Raises:
-        UserError: with all problems of the file, each with the plugin that registered it.
-    """
-    try:
-        return read(host.published[name])
-    except UserError as error:
-        origin = f"(registered by {host.origin_of('published source', name)})"
-        problems = [Problem(f"{problem.message} {origin}", problem.where) for problem in error.problems]
-        raise UserError(*problems) from error
 
 
 def as_list(value: Item | list[Item]) -> list[Item]:

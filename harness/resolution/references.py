@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from harness.api.errors import Problem, UserError, nearest
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.paths import expand_path, folder_or_hub, search_folders, text_files
-from harness.config.published_figures import Published, read_registered
+from harness.config.published_figures import Published
 from harness.config.schema import StudentSpec, SuiteSpec, TrainingSpec
 from harness.config.yaml_tree import KeyPath
 from harness.models.students import KEYWORDS, check
+from harness.plugin_host.published_sources import read_registered
 
 if TYPE_CHECKING:
     from harness.api.task import Task

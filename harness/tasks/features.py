@@ -17,7 +17,7 @@ TEXT_COLUMNS = ("text", "text_pair", "question", "context")
 CHUNK = 1000
 """Number of examples in one call of the tokenizer."""
 
-DROPPED = ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
+DROPPED = ("Mn", "Me", "Cf", "Cc", "Co", "Zs", "Zl", "Zp")
 """Unicode categories (marks, controls, white space) that some tokenizers drop."""
 
 

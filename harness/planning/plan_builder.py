@@ -302,13 +302,8 @@ class _Builder:
 
     def _method(self, cell: Cell, seed: int) -> Method:
         variant, shapes = cell.variant, self.resolved.shapes
-        return variant.method(
-            variant.config,
-            task=task_info(cell.task),
-            student=shapes[cell.student],
-            teachers=[shapes[name] for name in variant.teachers],
-            seed=seed,
-        )
+        teachers = [shapes[name] for name in variant.teachers]
+        return variant.bind(task_info(cell.task), shapes[cell.student], teachers, seed)
 
 
 def _refuse_longer(tokens: int, where: str, name: str, most: int | None) -> None:

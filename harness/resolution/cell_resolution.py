@@ -166,9 +166,7 @@ def _obstacle(
     stages: Sequence[Stage] = ()
     on_text: Sequence[text_stages.TextStage] = ()
     try:
-        method = variant.method(
-            variant.config, task=info, student=student_shape, teachers=teachers, seed=suite.spec.seeds[0]
-        )
+        method = variant.bind(info, student_shape, teachers, suite.spec.seeds[0])
         problems = list(method.check(info, student_shape, teachers))
         if not problems:
             stages, on_text = list(method.stages()), _text_stages(suite, variant, student_shape, teachers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.config.schema import StageOverride, SuiteSpec
 
 if TYPE_CHECKING:  # torch, through the method interface
-    from harness.api.method import Method, MethodConfig
+    from harness.api.method import Method, MethodConfig, TaskInfo
     from harness.api.model_outputs import ModelShape
     from harness.api.task import Task
     from harness.config.published_figures import Published
@@ -48,6 +48,10 @@ class MethodVariant:
     path: tuple[str | int, ...] = ("methods",)
     general: bool = False
     per_task: Mapping[str, TaskOverride] = field(default_factory=dict)
+
+    def bind(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape], seed: int) -> Method:
+        """Create the method with these options for one task, student and seed."""
+        return self.method(self.config, task=task, student=student, teachers=teachers, seed=seed)
 
     def on(self, task: str) -> MethodVariant:
         """Return the row with the options and stages of that task."""

@@ -29,7 +29,7 @@ class TextStage:
 
 def bind_method(variant: MethodVariant, student: ModelShape, teacher: ModelShape, seed: int) -> Method:
     """Instantiate the method of a row for its text stage."""
-    return variant.method(variant.config, task=TASK_INFO, student=student, teachers=[teacher], seed=seed)
+    return variant.bind(TASK_INFO, student, [teacher], seed)
 
 
 def assistant_shape(general: General, student: ModelShape) -> ModelShape:

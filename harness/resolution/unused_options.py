@@ -66,13 +66,8 @@ def _unused_reason(
 def _preparation(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> tuple[object, ...]:
     """The method's augmentation and co-finetuning for a cell, as far as they are part of its keys."""
     task, teachers = cell.task, [shapes[name] for name in variant.teachers]
-    method = variant.method(
-        variant.config,
-        task=TaskInfo(task.name, task.kind, task.num_labels),
-        student=shapes[cell.student],
-        teachers=teachers,
-        seed=suite.spec.seeds[0],
-    )
+    info = TaskInfo(task.name, task.kind, task.num_labels)
+    method = variant.bind(info, shapes[cell.student], teachers, suite.spec.seeds[0])
     data, group = method.augmentation(), method.cofinetuning() if teachers else None
     return data and (data.options, data.model, list(data.files)), group and group.options
 

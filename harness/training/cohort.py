@@ -102,10 +102,6 @@ class Cohort:
     """Runs that did not fit in memory together with the others. They were checkpointed and released; train them again,
     in a cohort of their own."""
 
-    @property
-    def teacher_forwards(self) -> int:
-        return sum(self.forwards.values())
-
     def train(self, *, stop: Callable[[], bool], checkpoint: Callable[[Run], None]) -> Iterator[Run]:
         """Train all runs, and yield each one when it ends, finished or failed.
 

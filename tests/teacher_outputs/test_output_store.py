@@ -314,7 +314,7 @@ def train_cached(here, store, *runs):
         fill(here, store, names, teacher)
     cohort = Cohort(here.stream(), {"base": CachedTeacher("base", store, names)}, runs, CPU)
     train(cohort)
-    assert cohort.teacher_forwards == 0
+    assert cohort.forwards.total() == 0
     assert all(run.error is None and run.cost.teacher_forwards == 0 for run in runs)
     return teacher.calls
 

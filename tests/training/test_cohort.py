@@ -163,7 +163,7 @@ def test_no_teacher_runs_if_no_run_needs_it(world):
     here = world()
     cohort = here.cohort(here.run("finetune"))
     train(cohort)
-    assert cohort.teacher_forwards == 0
+    assert cohort.forwards.total() == 0
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])

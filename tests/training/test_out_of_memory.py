@@ -91,7 +91,7 @@ def test_a_teacher_that_fails_fails_its_students_only(world, monkeypatch):
     assert student.error == "step 1 (intermediate): RuntimeError: an illegal instruction"
     assert student.tokens == 0
     assert_same(other, expected)
-    assert cohort.teacher_forwards == 0
+    assert cohort.forwards.total() == 0
 
 
 def test_a_teacher_does_not_run_in_stages_without_needs(world):
@@ -102,7 +102,7 @@ def test_a_teacher_does_not_run_in_stages_without_needs(world):
     cohort = here.cohort(run)
     train(cohort)
     assert run.error is None
-    assert cohort.teacher_forwards == run.lengths[0]
+    assert cohort.forwards.total() == run.lengths[0]
     again = here.run("mlkd_bert", config=options)
     train(here.cohort(again, student))
     assert student.cost.teacher_seconds == pytest.approx(  # shared in the first stage alone

@@ -1,4 +1,4 @@
-"""What a run pays: its own steps, its share of its teachers, and how much that is undivided."""
+"""Cost of a run: its steps, its share of the teachers' time, and the undivided teachers' time."""
 
 import pytest
 
@@ -9,7 +9,7 @@ def train(cohort, **options):
     return list(cohort.train(**{"stop": lambda: False, "checkpoint": lambda run: None, **options}))
 
 
-def test_teachers_are_paid_evenly_by_those_that_read_them(world):
+def test_runs_share_the_cost_of_their_teachers_equally(world):
     here = world()
     runs = [here.run("logit_kd", seed=seed) for seed in (1, 2, 3)] + [here.run("finetune")]
     cohort = here.cohort(*runs)
@@ -31,7 +31,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
     assert all(cost.micro_batch_size is None and cost.skipped_steps == 0 for cost in costs)
 
 
-def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):
+def test_costs_before_an_interruption_are_preserved(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
     train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved))

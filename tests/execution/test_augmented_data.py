@@ -152,8 +152,8 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
 
 def test_an_incomplete_write_is_ignored(lm):
     lm.run(ALONE, "seeds=[1]")
-    expected, kept = weights(lm, "more"), augmented_data.folder(job(lm))
-    left = kept.rename(kept.with_name(f"{kept.name}.partial"))
+    expected, cached = weights(lm, "more"), augmented_data.folder(job(lm))
+    left = cached.rename(cached.with_name(f"{cached.name}.partial"))
     (left / "rows.arrow").write_bytes(b"half")
     for path in (left, *left.iterdir()):
         os.utime(path, (0, 0))
@@ -161,7 +161,7 @@ def test_an_incomplete_write_is_ignored(lm):
     assert not augmented_data.is_kept(job(lm))
     lm.run(ALONE, "seeds=[1]")
     assert_same(weights(lm, "more"), expected)
-    assert not list(kept.parent.glob("*.partial"))
+    assert not list(cached.parent.glob("*.partial"))
 
 
 def test_an_interruption_caches_nothing_and_the_next_run_completes(lm):

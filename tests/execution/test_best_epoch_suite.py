@@ -42,10 +42,10 @@ def outcome(small):
 
 def assert_same(results, others):
     assert results.keys() == others.keys()
-    for label, (selection, kept) in results.items():
+    for label, (selection, exported) in results.items():
         expected, tensors = others[label]
         assert (selection.epochs, selection.step) == (expected.epochs, expected.step)
-        assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
+        assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
 
 
 def afresh(small, name):

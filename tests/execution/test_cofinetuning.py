@@ -61,14 +61,14 @@ def test_a_suite_end_to_end(small):
     assert record.teachers == ["base (mt_bert)", "other (mt_bert)"]
     assert record.notes == {"layer_maps": [[2], [4]]}
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
-    kept = {teacher.name: teacher for teacher in small.store().teachers()}
-    assert list(kept) == ["base", "base (mt_bert)", "other", "other (mt_bert)"]
-    assert set(kept["base (mt_bert)"].losses[-1].terms) == {"loss", "task_1", "task_2"}
-    assert kept["base (mt_bert)"].cost == kept["other (mt_bert)"].cost
-    assert [kept[name].size.layers for name in ("base (mt_bert)", "other (mt_bert)")] == [2, 4]
+    teacher_records = {teacher.name: teacher for teacher in small.store().teachers()}
+    assert list(teacher_records) == ["base", "base (mt_bert)", "other", "other (mt_bert)"]
+    assert set(teacher_records["base (mt_bert)"].losses[-1].terms) == {"loss", "task_1", "task_2"}
+    assert teacher_records["base (mt_bert)"].cost == teacher_records["other (mt_bert)"].cost
+    assert [teacher_records[name].size.layers for name in ("base (mt_bert)", "other (mt_bert)")] == [2, 4]
     report_files.write(small.store().folder)
     board = (small.folder / "results" / "small" / "leaderboard.md").read_text()
-    for name in kept:
+    for name in teacher_records:
         assert f"_{name}_" in board or f"*{name}*" in board
 
 
@@ -83,12 +83,12 @@ def test_teachers_share_a_head_train_the_projection_and_have_their_own_scores(sm
     (other_body,) = start.method.modules(start.method.student, ()).values()
     assert not torch.equal(other.body.bridge.weight, other_body.bridge.weight)
     assert not torch.equal(base.head.output.weight, start.model.head.output.weight)
-    kept = {teacher.name: teacher for teacher in small.store().teachers()}
+    teacher_records = {teacher.name: teacher for teacher in small.store().teachers()}
     engine_metrics = small.load().host.metrics
     for name, job in jobs.items():
         model = teacher_runs.load(job)
         scored = score(Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))
-        assert kept[name].score == scored.score
+        assert teacher_records[name].score == scored.score
 
 
 def encoded(job):

@@ -15,11 +15,11 @@ def test_runs_share_the_cost_of_their_teachers_equally(world):
     cohort = here.cohort(*runs)
     train(cohort)
     costs = [run_records.cost(run, cohort_size=4, evaluation_seconds=1.5) for run in runs]
-    *readers, alone = costs
+    *sharing, alone = costs
     assert alone.teacher_seconds == alone.teacher_seconds_whole == 0
-    for cost in readers:
+    for cost in sharing:
         assert cost.teacher_seconds == pytest.approx(cost.teacher_seconds_whole / 3)
-        assert cost.teacher_seconds_whole == readers[0].teacher_seconds_whole > 0
+        assert cost.teacher_seconds_whole == sharing[0].teacher_seconds_whole > 0
         assert cost.teacher_forwards == cost.steps
     assert all(cost.student_seconds > 0 for cost in costs)
     steps = [here.stream().at(position, here.device) for position in range(costs[0].steps)]

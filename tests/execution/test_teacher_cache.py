@@ -135,8 +135,8 @@ def test_waiting_for_another_process_can_be_stopped(small):
     plan = small.plan("methods=[logit_kd]", "seeds=[1]")
     small.run("methods=[finetune]", "seeds=[1]")
     (job,) = plan.teachers
-    (reading,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
-    outputs = teacher_cache.output_store(job, reading, plan.spec, CPU)
+    (tokenized,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
+    outputs = teacher_cache.output_store(job, tokenized, plan.spec, CPU)
     outputs.folder.parent.mkdir(parents=True)
     context = small.context(lambda: True)
     with FileLock(f"{outputs.folder}.lock"), pytest.raises(Interrupted):

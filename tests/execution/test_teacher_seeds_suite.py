@@ -16,7 +16,7 @@ OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32
 
 
 class Watcher:
-    """Records which runs start, and the size of their cohorts."""
+    """Records the label and the seed of each run that starts."""
 
     def __init__(self):
         self.started = []

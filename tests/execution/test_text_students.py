@@ -121,7 +121,7 @@ def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monk
     listener = Listener()
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
-    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is kept"
+    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is stored"
 
 
 WEIGHTS = {
@@ -170,7 +170,7 @@ def test_rows_that_share_a_stage_are_all_named(suite):
 
 
 def test_runs_start_from_the_result(suite):
-    """With a learning rate of 0, a run ends with its initial weights."""
+    """With a learning rate near 0, a run ends with its initial weights."""
     suite.run("training.lr=1e-30", "methods=[tinybert]", "seeds=[1, 2]")
     store = suite.store()
     (planned,) = store.plan().generals

@@ -112,8 +112,8 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
     assert record.parts["alignment"]["read"][1].endswith("/198")
     names = ["base (mt_bert)", "other (mt_bert)"] if cofinetune else ["base", "other"]
     assert record.teachers == names
-    kept = {teacher.name: teacher for teacher in mixed.store().teachers()}
-    assert {*names} <= kept.keys()
+    teacher_records = {teacher.name: teacher for teacher in mixed.store().teachers()}
+    assert {*names} <= teacher_records.keys()
     for job in mixed.plan(*overrides).teachers:  # each is scored in its own tokens
         encoded = encode_task(
             job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
@@ -122,7 +122,7 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
         model = Capture(teachers.load(job))
         batch_size = job.training.batch_size
         scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))
-        assert kept[job.name].score == pytest.approx(scored.score, nan_ok=True)
+        assert teacher_records[job.name].score == pytest.approx(scored.score, nan_ok=True)
         folder = teachers.folder(job) / str(job.index) if job.group else teachers.folder(job)
         assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.reader.fingerprint
 
@@ -164,14 +164,14 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
 def test_cached_outputs_equal_those_of_running_teachers(mixed, task):
     overrides = settings(mixed, task)
     mixed.run(*overrides)
-    kept, weights = student(mixed)
-    assert (kept.parts["numeric"]["teacher_tensors"], "alignment" in kept.parts) == ("kept", True)
-    assert kept.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
+    cached, weights = student(mixed)
+    assert (cached.parts["numeric"]["teacher_tensors"], "alignment" in cached.parts) == ("kept", True)
+    assert cached.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
     (mixed.folder / "results").rename(mixed.folder / "results before")
     mixed.run(*overrides, "teacher_cache.max_gb=0")
     fresh, others = student(mixed)
-    assert fresh.key != kept.key
-    for mine, theirs in zip(kept.losses, fresh.losses, strict=True):
+    assert fresh.key != cached.key
+    for mine, theirs in zip(cached.losses, fresh.losses, strict=True):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-3)
     assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in others.items())
 

@@ -1,1 +1,1 @@
-"""Executes a plan: teachers, text stages, cohorts, tuning."""
+"""Executes a plan: text stages, augmented data, teachers, cohorts of students and tuning."""

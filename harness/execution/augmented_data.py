@@ -1,4 +1,4 @@
-"""Training data that a method has made: once for each (task, data, model, options), kept in the cache, found by key."""
+"""Augmented training data of methods, made once for each (task, data, model, options) and cached by key."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint
 
 CHUNK = 1000
-"""Rows that are written at once."""
+"""Rows per written chunk."""
 
 
 class AugmentedData(FrozenModel):
-    """What came of it, kept beside the rows: how many, and the fingerprint of exactly these."""
+    """Description of cached augmented rows, stored with them as `made.json`.
+
+    Attributes:
+        rows: number of rows.
+        fingerprint: fingerprint of exactly these rows.
+        seconds: time that making them took.
+        parts: the parts of the job's key.
+    """
 
     rows: int
     fingerprint: str
@@ -37,26 +44,26 @@ class AugmentedData(FrozenModel):
 
 
 def folder(job: AugmentationJob) -> Path:
-    """Where the rows are kept."""
+    """The cache folder of the rows."""
     return cache_dir.root() / "augmented" / job.key
 
 
 def is_kept(job: AugmentationJob) -> bool:
-    """Whether the cache has them, and its files match their checksums."""
+    """Whether the cache has the rows and its files match their checksums."""
     return checksums.is_intact(folder(job))
 
 
 def load(job: AugmentationJob) -> Dataset:
-    """The rows, which stay on disk until they are read."""
+    """Load the cached rows as a memory-mapped data set."""
     return Dataset.from_file(str(folder(job) / "rows.arrow"))
 
 
 def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
-    """Make the augmented rows, unless the cache has them.
+    """Make the augmented rows, unless the cache has them, and return their description.
 
     Raises:
         Interrupted: the process was asked to stop; nothing is stored.
-        UserError: there is no such model, or the method failed.
+        UserError: the model does not exist, or the method failed.
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +79,7 @@ def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
 
 
 def about(job: AugmentationJob) -> AugmentedData:
-    """What came of it; the cache has the rows."""
+    """Read the description of the rows, which must be cached."""
     return AugmentedData.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
 
 
@@ -82,44 +89,44 @@ def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Cal
     originals = job.data.splits.train
     schema = originals.features.arrow_schema
     with pa.ipc.new_stream(str(path / "rows.arrow"), schema) as writer:
-        for rows in _chunks(_told(_rows(job, model), tell), stop):
+        for rows in _chunks(_report_progress(_rows(job, model), tell), stop):
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    made = Dataset.from_file(str(path / "rows.arrow"))
-    about = AugmentedData(
-        rows=len(made),
-        fingerprint=fingerprint(made),
+    augmented = Dataset.from_file(str(path / "rows.arrow"))
+    description = AugmentedData(
+        rows=len(augmented),
+        fingerprint=fingerprint(augmented),
         seconds=time.perf_counter() - began,
         parts=dict(job.parts),
     )
-    (path / "made.json").write_text(about.model_dump_json(indent=1), encoding="utf-8")
+    (path / "made.json").write_text(description.model_dump_json(indent=1), encoding="utf-8")
     checksums.seal(path)
 
 
 def _rows(job: AugmentationJob, model: masked_lm.MaskedLM) -> Iterator[dict[str, Any]]:
-    """What the method makes; whatever goes wrong in it is told in one line."""
+    """Yield the rows that the method makes. Any exception in it is raised as a one-line `UserError`."""
     originals, columns = job.data.splits.train, set(job.data.splits.train.column_names)
     try:
         for row in job.augmentation.make(originals, model, job.files):
             if row.keys() != columns:
-                found, wanted = (", ".join(sorted(names)) for names in (row.keys(), columns))
-                raise ValueError(f"made a row with the columns {found}; those of the data are {wanted}")
+                actual, expected = (", ".join(sorted(names)) for names in (row.keys(), columns))
+                raise ValueError(f"made a row with the columns {actual}; those of the data are {expected}")
             yield dict(row)
     except UserError:
         raise
     except Exception as error:
-        what = f"the training data of {job.data.task.name} cannot be augmented for {job.label}"
-        raise UserError(f"{what}: {describe(error)}") from error
+        failure = f"the training data of {job.data.task.name} cannot be augmented for {job.label}"
+        raise UserError(f"{failure}: {describe(error)}") from error
 
 
-def _told(rows: Iterable[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
+def _report_progress(rows: Iterable[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
     for done, row in enumerate(rows, start=1):
         yield row
         tell(done)
 
 
 def _chunks(rows: Iterable[dict[str, Any]], stop: Callable[[], bool]) -> Iterator[list[dict[str, Any]]]:
-    each = iter(rows)
-    while chunk := list(islice(each, CHUNK)):
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK)):
         if stop():
             raise Interrupted
         yield chunk

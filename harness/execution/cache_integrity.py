@@ -1,4 +1,4 @@
-"""Cached folders are verified before they are used; one that is damaged is reported and made again."""
+"""Verifies the checksums of cached folders before they are used."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from harness.storage import checksums
 log = logging.getLogger("harness")
 
 
-def found_intact(folder: Path, what: str) -> bool:
-    """Whether the cache holds `folder` as it was written. A damaged one is reported: the caller makes it again."""
+def found_intact(folder: Path, description: str) -> bool:
+    """Whether `folder` exists and matches its checksums.
+
+    A damaged folder is logged as a warning with its `description`; the caller must build it again.
+    """
     if not folder.exists():
         return False
     try:
         checksums.verify(folder)
     except checksums.CorruptFileError as damage:
-        log.warning("the cached %s is damaged and is made again: %s", what, damage)
+        log.warning("the cached %s is damaged and is made again: %s", description, damage)
         return False
     return True

@@ -1,4 +1,4 @@
-"""Drives a cohort from its checkpoints to the end: students, teachers and students on text all go through here."""
+"""Trains a cohort from its checkpoints to the end; used for students, teachers and text stages."""
 
 from __future__ import annotations
 
@@ -23,32 +23,41 @@ from harness.training.run import Run
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has ended, finished or failed; its cohort had `cohort_size` runs and began at `started` (ISO 8601)."""
+    """A run that has completed or failed.
+
+    Attributes:
+        run: the run.
+        cohort_size: number of runs in its cohort.
+        started: when the training of the cohort began (ISO 8601).
+    """
 
     run: Run
     cohort_size: int
     started: str
 
     def cost(self, evaluation_seconds: float = 0.0) -> Cost:
-        """What the run took; `evaluation_seconds` are those of scoring it after its last step."""
+        """The cost of the run. `evaluation_seconds` is the time of scoring it after its last step."""
         return run_records.cost(self.run, cohort_size=self.cohort_size, evaluation_seconds=evaluation_seconds)
 
     def provenance(self) -> Provenance:
-        """Where the result comes from; the run ends now."""
+        """The provenance of the result, with the current time as its end."""
         return run_records.provenance_of(self.run.device, self.started)
 
     def scored(self, score: Callable[[], TaskScores]) -> tuple[TaskScores | None, Cost]:
-        """Score the run unless it has failed, and its cost. An exception in `score` fails this run and no other."""
-        began, found = time.perf_counter(), None
+        """Score the run unless it has failed. Returns the scores, or None, and the cost of the run.
+
+        An exception in `score` fails this run only.
+        """
+        began, scores = time.perf_counter(), None
         if self.run.error is None:
             try:
-                found = score()
+                scores = score()
             except Exception as error:
                 self.run.fail(error, f"scoring after step {self.run.position}")
-        return found, self.cost(time.perf_counter() - began)
+        return scores, self.cost(time.perf_counter() - began)
 
     def notify(self, host: Host, scored: TaskScores | None, seconds: float) -> None:
-        """Send observers the score, or the failure."""
+        """Notify observers of the score or the failure."""
         if scored:
             event = RunFinished(self.run.id, scored.score, dict(scored.metrics), seconds)
             host.notify("harness_run_finished", event)
@@ -63,7 +72,7 @@ def batch_stream(
     data_seed: int,
     others: Mapping[str, TokenizedTask] | None = None,
 ) -> BatchStream:
-    """The batches that the settings ask for; `others`: see `BatchStream`."""
+    """Create the batch stream of the training settings. `others`: see `BatchStream`."""
     return BatchStream(
         tokenized,
         batch_size=settings.batch_size,
@@ -75,7 +84,7 @@ def batch_stream(
 
 
 def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host) -> list[Run]:
-    """Restore each run from its checkpoint, if it has one, and send observers its start."""
+    """Restore each run from its checkpoint, if it has one, and notify observers of its start."""
     runs = list(runs)
     for run in runs:
         if not run.ended:
@@ -85,9 +94,9 @@ def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host
 
 
 def train(cohort: Cohort, checkpoint_of: Callable[[Run], Path], context: JobContext) -> Iterator[FinishedRun]:
-    """Train resumed runs to the end, and yield each as it ends. It is released when the next one is requested.
+    """Train resumed runs to the end and yield each as it ends. A run is released when the next one is requested.
 
-    Runs for which memory does not suffice next to the others have a checkpoint afterwards and are in `cohort.deferred`.
+    Runs that do not fit into memory together with the others are checkpointed and listed in `cohort.deferred`.
 
     Raises:
         Interrupted: the process was asked to stop; every unfinished run has a checkpoint.

@@ -1,4 +1,4 @@
-"""What jobs need of the process that executes them."""
+"""The environment in which jobs are executed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.storage.store import Store
 
 @dataclass(frozen=True)
 class JobContext:
-    """Where a job is executed.
+    """The environment in which a job is executed.
 
     Attributes:
         store: the results folder.
-        host: plugins: metrics, and observers that receive events.
-        device: where models run.
-        trust_remote_code: whether checkpoints may bring code of their own.
-        stop: whether the process was asked to stop. A job then saves its state and raises `Interrupted`.
+        host: the plugin host, which has the metrics and the observers that receive events.
+        device: device on which models run.
+        trust_remote_code: whether code from checkpoints may be executed.
+        stop: returns whether the process was asked to stop. A job then saves its state and raises `Interrupted`.
     """
 
     store: Store

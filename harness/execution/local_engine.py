@@ -1,5 +1,4 @@
-"""The local engine: what comes before all tasks, then the teachers, then the cohorts, one after another in this
-process."""
+"""The local engine: executes text stages, augmentations, teachers and cohorts one after another in this process."""
 
 from __future__ import annotations
 
@@ -31,17 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """What came of it. `failed` holds the records of runs that failed now."""
+    """The outcome of an execution. `failed` holds the records of the runs that failed during it."""
 
     failed: list[RunRecord] = field(default_factory=list)
     interrupted: bool = False
 
 
 def execute(plan: Plan, store: Store, host: Host) -> Outcome:
-    """Train what is missing, and store each result as it comes.
+    """Train all missing teachers and runs of a plan, and store each result as soon as it is available.
 
     Raises:
-        UserError: a teacher failed, or is below its floor.
+        UserError: a teacher failed, or its score does not reach its floor.
     """
     device = torch.device(plan.device)
     if device.type == "cuda":
@@ -63,14 +62,14 @@ class _Engine:
         needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
         try:
             text_students.make(self.plan.generals(missing), self.context)
-            # Before the teachers: a model that is no language model ends the suite.
+            # Before the teachers: a model that is no language model raises an error, before any time is spent on them.
             augmented = {job.key: augmented_data.make(job, self.context) for job in self.plan.augmentations(missing)}
             for job in self.plan.teachers:
                 self._teacher(job, needed=job.key in needed)
             cohorts = StudentCohorts(self.plan, self.context, self.tokenized, augmented, missing)
-            settled = self._settling(cohorts)
+            with_tuned_values = self._tuning(cohorts)
             for jobs in self.plan.cohorts(missing):
-                for student in cohorts.train(settled(jobs)):
+                for student in cohorts.train(with_tuned_values(jobs)):
                     record = finish(student, self.plan, self.context)
                     if record.status == "failed":
                         self.outcome.failed.append(record)
@@ -78,35 +77,35 @@ class _Engine:
             self.outcome.interrupted = True
         return self.outcome
 
-    def _settling(self, cohorts: StudentCohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
-        """Gives the runs of a task as they are to be trained: with the values that were chosen for their rows."""
+    def _tuning(self, cohorts: StudentCohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
+        """Return a function that gives runs of a task the tuned values of their rows."""
         if self.plan.spec.tuning is None:
             return lambda jobs: jobs
-        from harness.execution.tuning import Tuning  # with Optuna, which most suites do without
+        from harness.execution.tuning import Tuning  # imports Optuna, which only suites with tuning need
 
         return Tuning(cohorts).settled
 
     def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
-        """Fine-tune and score a teacher, unless that is done; and hold it to its floor."""
+        """Fine-tune and score a teacher unless the store has its record, and check its score against its floor."""
         record = self.store.teacher(job.key)
-        answers: DataFrame | None = None
+        predictions: DataFrame | None = None
         scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
         if record is None or not scored or (needed and not teacher_runs.is_kept(job)):
-            record, answers = self._train_teacher(job)
+            record, predictions = self._train_teacher(job)
         limit = self.plan.spec.training.limit
         floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
         self.store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
-        if answers is not None or record.floor != floor:
-            self.store.save_teacher(record.model_copy(update={"floor": floor}), answers)
+        if predictions is not None or record.floor != floor:
+            self.store.save_teacher(record.model_copy(update={"floor": floor}), predictions)
         if floor is not None and record.score is not None:
-            _hold_to(floor, record.score, job)
+            _check_floor(floor, record.score, job)
 
     def _train_teacher(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
-        """Its record, and what it predicts."""
+        """Fine-tune and score a teacher. Returns its record and its predictions."""
         spec, data = self.plan.spec, job.data
-        readers = [member.reader for member in job.group.members] if job.group else [job.reader]
+        tokenizers = [member.reader for member in job.group.members] if job.group else [job.reader]
         fit = teacher_runs.fine_tune(
-            job, lambda: self.tokenized.of(data, readers, job.training.max_length), self.context
+            job, lambda: self.tokenized.of(data, tokenizers, job.training.max_length), self.context
         )
         device, host = self.context.device, self.context.host
         teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, device)
@@ -133,10 +132,10 @@ class _Engine:
         return record, scored.frame
 
 
-def _hold_to(floor: float, score: float, job: TeacherJob) -> None:
-    """Raises `UserError` for a teacher's score on the wrong side of its floor."""
+def _check_floor(floor: float, score: float, job: TeacherJob) -> None:
+    """Raise `UserError` if a teacher's score is worse than its floor."""
     task = job.data.task
-    if not (score >= floor if task.higher_is_better else score <= floor):  # also where it is undefined, NaN
+    if not (score >= floor if task.higher_is_better else score <= floor):  # true for NaN as well
         side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
         raise UserError(
             f"teacher {job.name} scores {score:.4f} ({task.score}) on {task.name}, {side} its floor of"

@@ -1,4 +1,4 @@
-"""The trials of a study in Optuna's form: what is proposed next, and the journal that survives a kill."""
+"""Optuna integration of tuning: proposes trials, and stores them in a journal file that survives a kill."""
 
 from __future__ import annotations
 
@@ -20,29 +20,34 @@ from harness.storage.tuning_records import Trial
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 SEEDS = 2**32
-"""Of numpy, from which Optuna draws."""
+"""Number of seeds that numpy's random generator, which Optuna uses, accepts."""
 
 
 def propose(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
-    """The values of the next trial: a function of the study and of the trials that have ended, and of nothing else. The
-    first has the defaults; the next ones are drawn, and later ones are those that Optuna's TPE expects most of."""
+    """Return the values of the next trial, which depend only on the study and on the finished trials.
+
+    The first trial has the defaults. The others come from Optuna's TPE sampler, which draws its first trials at random.
+    """
     if not trials:
         return dict(study.defaults)
     seed = derive(study.spec.seed, study.key, str(len(trials))) % SEEDS
     sampler = optuna.samplers.TPESampler(seed=seed)
     history = optuna.create_study(direction=_direction(study), sampler=sampler)
-    history.add_trials([_frozen(study, trial) for trial in trials])
+    history.add_trials([_to_optuna(study, trial) for trial in trials])
     return dict(history.ask(_distributions(study.space)).params)
 
 
 class Journal:
-    """The trials that have ended, in a file that `optuna` reads and that nobody else writes to meanwhile. Each is one
-    line, written at once: a trial is there or it is not, and what a kill cut short is dropped."""
+    """The finished trials of a study, in a journal file that `optuna` can read.
+
+    No other process may write to the file at the same time. Each trial is one line; an incomplete last line, which a
+    kill can leave, is dropped.
+    """
 
     def __init__(self, path: Path, study: Study) -> None:
         self.study = study
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend(path)
+        _repair(path)
         storage = JournalStorage(JournalFileBackend(str(path)))
         self._study = optuna.create_study(
             study_name=study.key, storage=storage, direction=_direction(study), load_if_exists=True
@@ -50,30 +55,30 @@ class Journal:
 
     @property
     def trials(self) -> list[Trial]:
-        """In their order."""
-        return [_thawed(trial) for trial in self._study.get_trials(deepcopy=False)]
+        """The finished trials, in the order of their numbers."""
+        return [_from_optuna(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial that has ended."""
-        self._study.add_trial(_frozen(self.study, trial))
+        """Store a finished trial."""
+        self._study.add_trial(_to_optuna(self.study, trial))
 
 
-def _mend(path: Path) -> None:
-    """Undo what a kill left: half a line, and the lock of whoever was writing it."""
+def _repair(path: Path) -> None:
+    """Remove what a killed process leaves: its lock, and an incomplete last line."""
     Path(f"{path}.lock").unlink(missing_ok=True)
     if path.exists():
         written = path.read_bytes()
-        whole = written[: written.rfind(b"\n") + 1]
-        if whole != written:
+        complete = written[: written.rfind(b"\n") + 1]
+        if complete != written:
             with path.open("r+b") as file:
-                file.truncate(len(whole))
+                file.truncate(len(complete))
 
 
 def _direction(study: Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.higher_is_better else "minimize"
 
 
-def _frozen(study: Study, trial: Trial) -> FrozenTrial:
+def _to_optuna(study: Study, trial: Trial) -> FrozenTrial:
     return create_trial(
         state=TrialState.FAIL if trial.score is None else TrialState.COMPLETE,
         value=trial.score,
@@ -83,7 +88,7 @@ def _frozen(study: Study, trial: Trial) -> FrozenTrial:
     )
 
 
-def _thawed(trial: FrozenTrial) -> Trial:
+def _from_optuna(trial: FrozenTrial) -> Trial:
     score = trial.value if trial.state == TrialState.COMPLETE else None
     return Trial(number=trial.number, values=trial.params, score=score, **trial.user_attrs)
 

@@ -1,4 +1,4 @@
-"""Tells observers of long work that runs wait for."""
+"""Progress events of long preparations, such as augmenting data or computing teacher outputs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ from harness.api.events import Preparing
 from harness.plugin_host.host import Host
 
 TOLD_EVERY = 1.0
-"""Seconds between two reports, at least."""
+"""Minimum seconds between two progress events."""
 
 Tell = Callable[[int], None]
-"""Takes how much is done."""
+"""Reports progress; takes the number of units done."""
 
 
 @contextmanager
-def preparing(host: Host, what: str, unit: str, total: int | None = None) -> Iterator[Tell]:
-    """Tell of the beginning of `what`, of how many `unit` are done whenever the function given is called, but not more
-    often than people read, and of the end, whichever it is."""
-    began = told = time.monotonic()
+def preparing(host: Host, description: str, unit: str, total: int | None = None) -> Iterator[Tell]:
+    """Send observers a `Preparing` event at the start, at most every `TOLD_EVERY` seconds, and at the end.
+
+    The yielded function takes the number of units done. The last event is sent after an exception as well.
+
+    Args:
+        host: has the observers.
+        description: what is prepared.
+        unit: name of the unit, in the plural.
+        total: number of units, if it is known.
+    """
+    began = reported = time.monotonic()
     latest = 0
 
     def tell(done: int) -> None:
-        nonlocal told, latest
+        nonlocal reported, latest
         latest = done
-        if time.monotonic() - told >= TOLD_EVERY:
-            told = time.monotonic()
-            host.notify("harness_preparing", Preparing(what, unit, done, total, told - began))
+        if time.monotonic() - reported >= TOLD_EVERY:
+            reported = time.monotonic()
+            host.notify("harness_preparing", Preparing(description, unit, done, total, reported - began))
 
-    host.notify("harness_preparing", Preparing(what, unit, 0, total, 0.0))
+    host.notify("harness_preparing", Preparing(description, unit, 0, total, 0.0))
     try:
         yield tell
     finally:
         seconds = time.monotonic() - began
-        host.notify("harness_preparing", Preparing(what, unit, latest, total, seconds, ended=True))
+        host.notify("harness_preparing", Preparing(description, unit, latest, total, seconds, ended=True))

@@ -1,4 +1,4 @@
-"""Checkpoints of unfinished runs: a run goes on as if it had never stopped."""
+"""Saves and restores checkpoints of unfinished runs. A restored run gives the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("harness")
 
 
 def save(run: Run, path: Path) -> None:
-    """Write the run's state, whole or not at all."""
+    """Write the run's state atomically, with a checksum."""
 
     def write(temporary: Path) -> None:
         torch.save(run.state_dict(), temporary)
@@ -25,13 +25,15 @@ def save(run: Run, path: Path) -> None:
 
 
 def restore(run: Run, path: Path) -> bool:
-    """Continue the run from its checkpoint. False if there is none, or if it is damaged or of another version: that is
-    logged, and the run starts from its first step."""
+    """Restore the run from its checkpoint. Returns whether it was restored.
+
+    A checkpoint that is damaged or of another version is logged as a warning, and the run starts from its first step.
+    """
     if not path.exists():
         return False
     try:
         checksums.verify_appended(path)
-        # Onto the CPU, where random states must be; whatever belongs elsewhere is copied there as it is put in place.
+        # Random states must be on the CPU; load_state_dict copies the other tensors to their devices.
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not run.can_load(state):
             raise checksums.CorruptFileError(f"{path} is of another version of the method or of kd-harness")

@@ -1,4 +1,4 @@
-"""What a run tells of itself: its cost, its size, its origin, and what observers hear."""
+"""Cost, model size and provenance of a run for its record, and the events of a run for observers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from harness.training.run import Run
 
 
 def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
-    """What the run took so far, with its part of the teachers' time. `evaluation_seconds` are those of scoring it after
-    its last step."""
+    """The cost of the run so far, with its share of the teachers' time.
+
+    `evaluation_seconds` is the time of scoring the run after its last step.
+    """
     return Cost(
         wall_seconds=run.cost.wall_seconds,
         student_seconds=run.cost.student_seconds,
@@ -40,7 +42,7 @@ def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Of the process so far, in bytes: on a GPU what torch took of it, else resident memory."""
+    """Peak memory of the process so far, in bytes: memory allocated by torch on a GPU, resident memory on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -48,22 +50,23 @@ def peak_memory(device: torch.device) -> int:
 
 
 def size(model: PreTrainedModel, name: str, *, tokens: int) -> ModelSize:
-    """A model in numbers; FLOPs of one example of that many tokens, as torch counts them (a multiplication and an
-    addition are two)."""
-    numbers = shape(model.config, name)
+    """Parameters, dimensions and FLOPs of a model. FLOPs: see `flops`."""
+    dimensions = shape(model.config, name)
     return ModelSize(
         parameters=sum(p.numel() for p in model.parameters()),
-        layers=numbers.layers,
-        hidden=numbers.hidden,
-        heads=numbers.heads,
-        ffn=numbers.ffn,
+        layers=dimensions.layers,
+        hidden=dimensions.hidden,
+        heads=dimensions.heads,
+        ffn=dimensions.ffn,
         flops=flops(model, tokens),
     )
 
 
 def flops(model: PreTrainedModel, tokens: int) -> int:
-    """Of one forward pass of one example. Attention is counted as the products that it is: torch does not count the
-    fused kernel of the CPU."""
+    """FLOPs of one forward pass of one example with `tokens` tokens; a multiply-add counts as two.
+
+    Runs the math kernel of attention, because torch does not count the fused kernel of the CPU.
+    """
     ids = torch.ones(1, tokens, dtype=torch.long, device=model.device)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
@@ -71,7 +74,7 @@ def flops(model: PreTrainedModel, tokens: int) -> int:
 
 
 def provenance_of(device: torch.device, started: str) -> Provenance:
-    """The machine, the packages and the commit; ends now."""
+    """The hardware, the packages and the commit of a result, with the current time as its end."""
     commit, dirty = provenance.git()
     return Provenance(
         hardware=provenance.hardware(str(device)),
@@ -84,12 +87,12 @@ def provenance_of(device: torch.device, started: str) -> Provenance:
 
 
 def announce(host: Host, run: Run, *, cohort: int) -> None:
-    """Tell observers that a run begins, or goes on."""
+    """Notify observers that a run starts or resumes."""
     host.notify("harness_run_started", RunStarted(run=run.id, step=run.position, steps=run.steps, cohort=cohort))
 
 
 def reporter(host: Host) -> Callable[[Run, LossPoint], None]:
-    """Tells observers of a run's losses."""
+    """Return a function that notifies observers of a run's losses."""
 
     def report(run: Run, point: LossPoint) -> None:
         event = StepLogged(
@@ -101,5 +104,5 @@ def reporter(host: Host) -> Callable[[Run, LossPoint], None]:
 
 
 def announce_failure(host: Host, run: Run) -> None:
-    """Tell observers that a run has failed."""
+    """Notify observers that a run has failed."""
     host.notify("harness_run_failed", RunFailed(run=run.id, step=run.position, error=run.error or ""))

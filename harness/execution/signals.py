@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on; whoever waits for another process waits no more."""
+"""Handles Ctrl-C and SIGTERM, and locks whose waiting can be stopped by them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from filelock import FileLock, Timeout
 
 
 class Interrupted(Exception):
-    """Work was asked to stop, and its state is saved."""
+    """A signal stopped the work. All state that is needed to continue is saved."""
 
 
 @contextmanager
 def locked(target: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Whoever makes `target` has it alone; waiting for that can take long, and can be stopped: `Interrupted`."""
+    """Hold the lock file of `target`, so that only one process builds it.
+
+    Raises:
+        Interrupted: `stop` returned true while another process held the lock.
+    """
     lock = FileLock(f"{target}.lock")
     while True:
         try:
@@ -36,25 +40,25 @@ def locked(target: Path, stop: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether a signal asked to stop. A second signal takes its usual effect at once."""
-    asked = threading.Event()
+    """Yield a function that returns whether SIGINT or SIGTERM was received. A second signal has its default effect."""
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield asked.is_set
+        yield stop_requested.is_set
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        stop_requested.set()
         restore()
         print("stopping: the step is finished and saved first; once more stops at once", file=sys.stderr, flush=True)
 
-    for number in before:
-        signal.signal(number, ask)
+    for number in previous:
+        signal.signal(number, request_stop)
     try:
-        yield asked.is_set
+        yield stop_requested.is_set
     finally:
         restore()

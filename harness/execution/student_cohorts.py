@@ -1,4 +1,4 @@
-"""Cohorts of students: their batches, their teachers, and their training side by side."""
+"""Builds cohorts of students, with their batches and teachers, and trains them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class StudentCohorts:
     """Trains the runs of a plan.
 
     Attributes:
-        augmented: what each augmentation made, by the key of its job.
-        missing: all runs that are still to be trained: their teachers' outputs are computed in one pass.
+        plan: the plan.
+        context: the environment of the jobs.
+        tokenized: tokenized tasks, shared with the training of teachers.
+        augmented: descriptions of the augmented training data, by the key of the augmentation job.
+        missing: all runs that still have to be trained. Their teachers' outputs are computed in one pass.
     """
 
     plan: Plan
@@ -44,14 +47,14 @@ class StudentCohorts:
         return self.context.device
 
     def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedStudent]:
-        """Train runs side by side, and yield each as it ends.
+        """Train runs as cohorts and yield each run as it ends.
 
-        Where memory does not suffice for all models at once, half of the runs are trained after the others; a run for
-        which it does not suffice next to others continues alone.
+        If the models of all runs do not fit into memory together, the runs are split in half. Runs that the cohort
+        defers for lack of memory continue in a cohort of their own.
 
         Raises:
             Interrupted: the process was asked to stop; unfinished runs have checkpoints.
-            UserError: memory does not suffice for the models of a single run.
+            UserError: the models of a single run do not fit into memory.
         """
         parts = [list(jobs)]
         while parts:
@@ -67,20 +70,22 @@ class StudentCohorts:
                 yield FinishedStudent(finished, by_key[finished.run.id.key], data)
             if cohort.deferred:
                 parts.insert(0, [by_key[run.id.key] for run in cohort.deferred])
-            del cohort  # with all of its models, before those of the next one are loaded
+            del cohort  # frees its models before those of the next cohort are loaded
 
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
-        """The cohort of runs that see the same batches, and the task as the students' tokenizer reads it."""
+        """Build the cohort of runs with the same batches. Returns it and the task in the students' tokens."""
         first, teachers = jobs[0], _teachers(jobs)
         tokenizers = [first.reader, *(teacher.reader for teacher in teachers.values())]
         stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
-        # An epoch is one pass over the task's own examples, whatever data a run trains on.
-        several = len(set(first.stage_data)) > 1
-        own = self._stream(first, tokenizers if several else tokenizers[:1])[0] if first.augmented else stream
-        runs = self._runs(jobs, own.batches_per_epoch, data)
+        # An epoch is one pass over the task's own examples, also for runs that train on augmented data.
+        mixed_stages = len(set(first.stage_data)) > 1
+        task_stream = stream
+        if first.augmented:
+            task_stream, *_ = self._stream(first, tokenizers if mixed_stages else tokenizers[:1])
+        runs = self._runs(jobs, task_stream.batches_per_epoch, data)
         batches: BatchSource = stream
-        if several:
-            streams: dict[StageData, BatchStream] = {"task": own, "augmented": stream}
+        if mixed_stages:
+            streams: dict[StageData, BatchStream] = {"task": task_stream, "augmented": stream}
             batches = StagedStream([streams[stage] for stage in first.stage_data], runs[0].lengths)
         sources = {
             name: self._teacher(name, job, tokenized, jobs, runs)
@@ -91,7 +96,7 @@ class StudentCohorts:
     def _stream(
         self, job: RunJob, tokenizers: Sequence[TokenizerRef], *, augmented: bool = False
     ) -> tuple[BatchStream, TokenizedTask, list[TokenizedTask]]:
-        """The batches of runs like `job`, and the task as the students' and each teacher's tokenizer reads it."""
+        """The batch stream of runs like `job`, and the task in the students' and in each teacher's tokens."""
         rows = job.augmented if augmented else None
         students, *teachers = self.tokenized.of(job.data, tokenizers, job.training.max_length, rows)
         others = {teacher.tokenizer_id: teacher for teacher in teachers}
@@ -99,13 +104,13 @@ class StudentCohorts:
         return stream, students, teachers
 
     def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, data: TokenizedTask) -> list[Run]:
-        """Each run at its first step, or where its checkpoint continues."""
+        """Build the runs, and restore those that have checkpoints."""
         sources = SourceModels(self.plan)
         runs = [prepare(job, self.plan, self.context, sources, data, batches_per_epoch) for job in jobs]
         if job := jobs[0].augmented:
-            made = self.augmented[job.key].model_dump(include={"rows", "fingerprint"})
+            summary = self.augmented[job.key].model_dump(include={"rows", "fingerprint"})
             for run in runs:
-                run.notes["augmentation"] = made
+                run.notes["augmentation"] = summary
         return cohort_driver.resume(runs, self._checkpoint, self.context.host)
 
     def _checkpoint(self, run: Run) -> Path:
@@ -114,8 +119,7 @@ class StudentCohorts:
     def _teacher(
         self, name: str, job: TeacherJob, data: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
     ) -> Teacher | CachedTeacher:
-        """A teacher by the name that the runs have for it: the model, or its cached outputs where that is another name
-        than the job's."""
+        """The teacher that the runs call `name`: the model if that is the name of its job, else its cached outputs."""
 
         def load() -> Teacher:
             return Teacher(job.name, teacher_runs.load(job), data.tokenizer_id, self.device)
@@ -131,8 +135,10 @@ class StudentCohorts:
         jobs: Sequence[RunJob],
         runs: Sequence[Run],
     ) -> CachedTeacher:
-        """A teacher's cached outputs. All that is missing for any run of the suite is computed in one pass, whose cost
-        the runs of this cohort that read it share."""
+        """Open a teacher's cached outputs, after one pass that computes all outputs that runs of the suite need.
+
+        The runs of this cohort that use the teacher share the cost of the pass.
+        """
         spec = self.plan.spec
         source, filled = teacher_cache.open_outputs(
             teacher_cache.output_store(job, data, spec, self.device),
@@ -143,11 +149,11 @@ class StudentCohorts:
             context=self.context,
         )
         if filled.forwards:
-            waiting = [run for run in runs if not run.ended]
-            readers = [run for run in waiting if name in run.teachers]
-            for run in readers:
-                run.cost.charge_filling(filled.seconds, among=len(readers))
-            for run in waiting:
+            unfinished = [run for run in runs if not run.ended]
+            users = [run for run in unfinished if name in run.teachers]
+            for run in users:
+                run.cost.charge_filling(filled.seconds, among=len(users))
+            for run in unfinished:
                 run.cost.teacher_forwards += filled.forwards
                 # Without this checkpoint, a kill before the first regular one would lose the cost of the pass.
                 run_checkpoints.save(run, self._checkpoint(run))
@@ -155,7 +161,7 @@ class StudentCohorts:
 
 
 def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
-    """Runs for which memory does not suffice together, in two parts."""
+    """Split runs that do not fit into memory together in two parts. Raises `UserError` for a single run."""
     if len(jobs) == 1:
         (job,) = jobs
         raise UserError(
@@ -168,5 +174,5 @@ def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
 
 
 def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:
-    """The teachers of all runs, by the name that the runs have for them."""
+    """The teachers of all runs, by the name that the runs use for them."""
     return {name: teacher for job in jobs for name, teacher in zip(job.sources, job.teachers, strict=True)}

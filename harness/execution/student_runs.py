@@ -1,4 +1,4 @@
-"""A student before its training, and after it."""
+"""Builds the run of a student, and scores, records and exports it after its training."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ from harness.training.scoring import Part, score
 
 
 class SourceModels:
-    """The models that students copy layers or take their family from, each loaded once for a cohort."""
+    """Models from which students copy layers or take their model family, each loaded once per cohort."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._loaded: dict[tuple[str, bool], Any] = {}
 
     def model(self, job: RunJob) -> Any:
-        """Of a student that starts from no checkpoint of its own: the suite's first teacher, before or after its
-        fine-tuning, as the student's `init_from` says (after, for a teacher that was trained from scratch)."""
+        """The source model of a job's student, or None for a student that starts from a checkpoint.
+
+        It is the suite's first teacher: before fine-tuning for `init: random`, else before or after it as the student's
+        `init_from` says. A teacher that is trained from scratch gives its layers after fine-tuning only.
+        """
         if _checkpoint(job) is not None or job.source is None:
             return None
         spec = self.plan.spec.students[job.cell.student]
@@ -51,7 +54,7 @@ class SourceModels:
 
 
 def _checkpoint(job: RunJob) -> Path | None:
-    """What the student begins with, if that is a checkpoint."""
+    """The checkpoint from which the student starts, if any."""
     return text_students.folder(job.general) if job.general else job.checkpoint
 
 
@@ -63,8 +66,16 @@ def prepare(
     data: TokenizedTask,
     batches_per_epoch: int,
 ) -> Run:
-    """The run at its first step. `batches_per_epoch` counts the task's own training data, whatever the run trains on;
-    `data` has the examples on which its best epoch is chosen."""
+    """Build the run of a job, at its first step.
+
+    Args:
+        job: the job.
+        plan: the plan of the job.
+        context: the environment of the job.
+        sources: models from which students are initialized.
+        data: the tokenized task, with the examples on which the best epoch is chosen.
+        batches_per_epoch: batches in one pass over the task's own training data, also for augmented data.
+    """
     planned, variant = job.planned, job.cell.variant
     student = students.build(
         plan.spec.students[planned.student],
@@ -100,20 +111,20 @@ def _best_epoch(data: TokenizedTask, context: JobContext) -> BestEpoch:
 
 @dataclass(frozen=True)
 class FinishedStudent:
-    """A run of a student that has ended, its job, and the task as its tokenizer reads it."""
+    """A student's run that has completed or failed, its job, and the task in the student's tokens."""
 
     finished: FinishedRun
     job: RunJob
     data: TokenizedTask
 
     def scored(self, context: JobContext, part: Part = "validation") -> TaskScores:
-        """The score on the validation splits, or on what is held out for selection."""
+        """Score the student on the validation splits or on the held-out split of selection."""
         capture = self.finished.run.capture
         return score(capture, self.data, context.host.metrics, device=context.device, part=part)
 
 
 def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunRecord:
-    """Score a run that has ended, store its result, and send observers the outcome."""
+    """Score a run that has ended, store its record, and notify observers of the score or the failure."""
     run, job, store = student.finished.run, student.job, context.store
     planned = job.planned
     scored, cost = student.finished.scored(lambda: student.scored(context))
@@ -154,17 +165,17 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
 
 
 def _selected(run: Run, job: RunJob, plan: Plan) -> SelectionRecord | None:
-    """On what something was chosen, if anything was."""
+    """The data on which the best epoch or the tuned values were chosen; None without such data."""
     spec, data = plan.spec.effective_selection, job.data
     if spec is None or data.selection_fingerprint is None:
         return None
-    held, chosen = data.splits.selection, run.best and run.best.chosen
+    held_out, best = data.splits.selection, run.best and run.best.chosen
     return SelectionRecord(
         on=spec.on,
-        share=spec.share if held is not None else None,
-        seed=spec.seed if held is not None else None,
-        examples=sum(map(len, data.splits.validation.values() if held is None else [held])),
+        share=spec.share if held_out is not None else None,
+        seed=spec.seed if held_out is not None else None,
+        examples=sum(map(len, data.splits.validation.values() if held_out is None else [held_out])),
         fingerprint=data.selection_fingerprint,
         epochs=run.best.epochs if run.best else [],
-        step=chosen.step if chosen else None,
+        step=best.step if best else None,
     )

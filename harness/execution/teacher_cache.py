@@ -1,4 +1,4 @@
-"""The teacher tensors that the cache keeps: who fills them, and what makes room for them."""
+"""Cached teacher outputs: computes missing outputs, and removes the least recently used to limit the disk usage."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ LoadTeacher = Callable[[], Teacher]
 
 
 def root() -> Path:
-    """Where they are kept."""
+    """The cache folder of teacher outputs."""
     return cache_dir.root() / "tensors"
 
 
 def output_store(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.device) -> TeacherOutputStore:
-    """The cached outputs of that teacher on the training rows of `data`."""
+    """The store of the teacher's outputs on the training rows of `data`."""
     numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
     del numeric["teacher_tensors"]
     return TeacherOutputStore.of(root(), job.key, data, numeric)
 
 
-def needed_outputs(job: TeacherJob, runs: Collection[RunJob], reader: str) -> frozenset[str]:
-    """The outputs of the teacher that those of `runs` need which read cached outputs, with the tokenizer `reader`."""
+def needed_outputs(job: TeacherJob, runs: Collection[RunJob], tokenizer_id: str) -> frozenset[str]:
+    """Names of the teacher's outputs, in the tokens of `tokenizer_id`, that runs with cached teacher outputs need."""
     return stored_for(
         name
         for run in runs
         for index, teacher in enumerate(run.teachers)
-        if run.kept and teacher.key == job.key and teacher.reader.beside(run.reader.fingerprint) == reader
+        if run.kept and teacher.key == job.key and teacher.reader.beside(run.reader.fingerprint) == tokenizer_id
         for name in run.needs(index)
     )
 
@@ -66,19 +66,22 @@ def open_outputs(
 ) -> tuple[CachedTeacher, FillResult]:
     """Open cached teacher outputs, and compute those of `names` that are missing.
 
+    Logits, and for sentences the pooled state, are always computed together with other outputs: they are small.
+
     Args:
-        outputs: where they are stored.
-        names: outputs that runs need.
-        name: what the runs call the teacher.
+        outputs: the store of the outputs.
+        names: names of the outputs that runs need.
+        name: the name that the runs use for the teacher.
         load: loads the teacher; called only if outputs are missing.
+        spec: the suite.
+        context: the environment of the job.
 
     Returns:
-        The teacher that reads them, and what it took to compute the missing ones. Logits, and for sentences the pooled
-        state, are always computed together with others: they take little space.
+        The cached teacher, and the cost of computing the missing outputs.
 
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
-        InsufficientMemory: memory does not suffice for a batch of the pass.
+        InsufficientMemory: a batch of the pass does not fit into memory.
         UserError: the disk is full.
     """
     outputs.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +92,10 @@ def open_outputs(
                 log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
             missing = outputs.missing(names | {"logits"} | (set() if outputs.qa else {"pooled"}))
             teacher = load()
-            _make_room(_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb)
-            what = f"outputs of {teacher.name} on {outputs.data.task.name}"
+            _evict(_required_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb)
+            description = f"outputs of {teacher.name} on {outputs.data.task.name}"
             try:
-                with preparing(context.host, what, "batches", len(outputs.layout.batches)) as tell:
+                with preparing(context.host, description, "batches", len(outputs.layout.batches)) as tell:
                     filled = fill.fill(
                         outputs,
                         missing,
@@ -108,12 +111,14 @@ def open_outputs(
         return CachedTeacher(name, outputs, names), filled
 
 
-def _make_room(needed: float, mine: Path, max_gb: float) -> None:
-    """Remove tensors that were not used for longest, so that those to come fit. None that somebody is at; and whoever
-    reads some already goes on doing so."""
-    sizes = {folder: _size(folder) for folder in root().iterdir() if folder.is_dir()}
-    free = max_gb * GB - sum(sizes.values()) - needed
-    for folder in sorted(sizes.keys() - {mine}, key=_used):
+def _evict(required: float, current: Path, max_gb: float) -> None:
+    """Remove least recently used folders, except `current`, until `required` bytes fit below `max_gb`.
+
+    Folders that another process has locked are skipped. Processes that have the files open can continue to read them.
+    """
+    sizes = {folder: _folder_size(folder) for folder in root().iterdir() if folder.is_dir()}
+    free = max_gb * GB - sum(sizes.values()) - required
+    for folder in sorted(sizes.keys() - {current}, key=_last_used):
         if free >= 0:
             return
         try:
@@ -124,14 +129,14 @@ def _make_room(needed: float, mine: Path, max_gb: float) -> None:
             continue
 
 
-def _bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
-    """What the tensors will take, at most."""
+def _required_bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
+    """Upper bound of the bytes that the outputs will take on disk."""
     width = shape(teacher.model.config, teacher.name).hidden
     return sum(4.0 * width * outputs.layout.entries(name, outputs.qa) for name in names if name != "logits")
 
 
-def _size(folder: Path) -> int:
-    """Bytes in the folder, or in what is left of it where another process is removing it."""
+def _folder_size(folder: Path) -> int:
+    """Bytes in the folder, or in its remaining files while another process removes it."""
     size = 0
     with suppress(FileNotFoundError):
         for file in folder.iterdir():
@@ -139,8 +144,8 @@ def _size(folder: Path) -> int:
     return size
 
 
-def _used(folder: Path) -> float:
-    """When it was last read; long ago if it is gone."""
+def _last_used(folder: Path) -> float:
+    """Time of the last use (seconds since the epoch); 0 if the folder was removed."""
     try:
         return folder.stat().st_mtime
     except FileNotFoundError:

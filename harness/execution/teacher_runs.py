@@ -1,4 +1,4 @@
-"""Teachers: fine-tuned once for each (model, task, settings), kept in the cache, found again by key."""
+"""Fine-tunes teachers, once for each (model, task, settings), and caches them by key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from harness.training.run import Run
 
 
 class FineTuneResult(FrozenModel):
-    """What the fine-tuning took; kept beside the weights, so that every suite that finds them can tell."""
+    """Losses, cost and provenance of a fine-tuning, cached with the weights as `fit.json`."""
 
     losses: list[LossPoint]
     cost: Cost
@@ -42,17 +42,17 @@ class FineTuneResult(FrozenModel):
 
 
 def folder(job: TeacherJob) -> Path:
-    """Where the fine-tuned teacher is kept; teachers that were trained together are kept together."""
+    """The cache folder of the fine-tuned teacher. Jointly trained teachers share a folder."""
     return cache_dir.root() / "teachers" / (job.group.key if job.group else job.key)
 
 
 def is_kept(job: TeacherJob) -> bool:
-    """Whether the cache has the fine-tuned teacher, and its files match their checksums."""
+    """Whether the cache has the fine-tuned teacher and its files match their checksums."""
     return checksums.is_intact(folder(job))
 
 
 def load(job: TeacherJob) -> PreTrainedModel | joint_teachers.Member:
-    """The fine-tuned teacher, on the CPU."""
+    """Load the fine-tuned teacher from the cache, on the CPU."""
     if job.group:
         return joint_teachers.load(folder(job), job.index, job.data.task)
     return heads.load(folder(job), job.data.task, seed=0)
@@ -61,26 +61,26 @@ def load(job: TeacherJob) -> PreTrainedModel | joint_teachers.Member:
 def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], context: JobContext) -> FineTuneResult:
     """Fine-tune a teacher, with its group, unless the cache has it.
 
-    `data` tokenizes the task for this teacher, or for each teacher of its group, in their order; it is called only
-    where the teacher must be trained.
+    `data` tokenizes the task for this teacher, or for each teacher of its group in order. It is called only if the
+    teacher must be trained.
 
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
-        UserError: its training failed.
+        UserError: the training failed, or its weights are not finite.
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target, context.stop):  # another process may be training the same teacher
         if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
             tokenized = data()
-            others = {i: own for i, own in enumerate(tokenized) if own.tokenizer_id != tokenized[0].tokenizer_id}
+            others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
             trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
             _train(job, trainee, tokenized[0], target, context)
         return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
-    """The teacher before fine-tuning: its checkpoint under a new head, or random weights."""
+    """Build the teacher before fine-tuning: its checkpoint with a new head, or random weights."""
     seed = derive(job.spec.seed, "teacher")
     if job.spec.architecture is not None:
         return heads.from_config(_bert(job.spec.architecture, job), job.data.task, seed=seed)
@@ -99,7 +99,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         hidden_dropout_prob=architecture.dropout,
         attention_probs_dropout_prob=architecture.dropout,
         max_position_embeddings=scratch_positions(job.training.max_length),
-        # BERT's 0.02 is right for its width of 768; a narrow model that starts so low takes long to begin to learn.
+        # BERT's 0.02 suits its hidden size of 768; with it, narrow models learn very slowly at first.
         initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
         pad_token_id=job.reader.tokenizer.pad_token_id,
     )
@@ -107,7 +107,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
 
 @dataclass(frozen=True)
 class Trainee:
-    """What is trained: a model by a method, and how its result is written to a folder."""
+    """A model to train, the method that trains it, and a function that saves the result to a folder."""
 
     method: Method
     model: PreTrainedModel | joint_teachers.Member
@@ -115,22 +115,24 @@ class Trainee:
 
 
 def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, TokenizedTask] | None = None) -> Trainee:
-    """What `fine_tune` trains, before its first step. `readings`: see `JointFineTuning`."""
+    """Build the model and the method of a fine-tuning. `readings`: `tokenizations` of `JointFineTuning`."""
     task, seed = task_info(job.data.task), job.seed
     if job.group is None:
         model = untrained(job, trust_remote_code=trust_remote_code)
-        own = shape(model.config, job.name)
-        method: Method = SupervisedFineTuning(MethodConfig(), task=task, student=own, teachers=(), seed=seed)
+        dimensions = shape(model.config, job.name)
+        method: Method = SupervisedFineTuning(MethodConfig(), task=task, student=dimensions, teachers=(), seed=seed)
         return Trainee(method, model, model.save_pretrained)
-    models = [untrained(each, trust_remote_code=trust_remote_code) for each in job.group.members]
+    models = [untrained(member, trust_remote_code=trust_remote_code) for member in job.group.members]
     members = joint_teachers.build(models, job.data.task, seed=derive(seed, "shared head"))
-    own = shape(members[0].config, job.name)
-    method = JointFineTuning(job.group.cofinetuning, members, task=task, student=own, seed=seed, tokenizations=readings)
+    dimensions = shape(members[0].config, job.name)
+    method = JointFineTuning(
+        job.group.cofinetuning, members, task=task, student=dimensions, seed=seed, tokenizations=readings
+    )
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 
 def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path, context: JobContext) -> None:
-    """Train a cohort of one run, and store what it made in `target`."""
+    """Train the teacher as a cohort of one run, and store the result in `target`."""
     stream = cohort_driver.batch_stream(data, job.training, data_seed=job.seed)
     run = Run(
         RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher"),
@@ -148,7 +150,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
     for finished in cohort_driver.train(Cohort(stream, {}, runs, context.device), lambda run: checkpoint, context):
         if run.error is not None:
             raise UserError(f"teacher {job.name} on {data.task.name} failed: {run.error}")
-        _refuse_not_finite(run, job)
+        _check_weights(run, job)
         _store(trainee, job, finished, target)
         atomic_writes.forget(checkpoint)
 
@@ -159,8 +161,8 @@ def _store(trainee: Trainee, job: TeacherJob, finished: FinishedRun, target: Pat
     atomic_writes.write(target, lambda path: _export(trainee, job, fit, path))
 
 
-def _refuse_not_finite(run: Run, job: TeacherJob) -> None:
-    """Raises `UserError` for weights that would be stored with NaN or infinite values, also those of other members."""
+def _check_weights(run: Run, job: TeacherJob) -> None:
+    """Raise `UserError` if weights of the teacher, or of a member of its group, are not finite."""
     try:
         for trained in (run.student, run.modules):
             finite_checks.check_weights(trained, f"after the last step, {run.position}")
@@ -172,7 +174,7 @@ def _refuse_not_finite(run: Run, job: TeacherJob) -> None:
 
 
 def _share(cost: Cost, job: TeacherJob) -> Cost:
-    """One teacher's part: those that are trained together bear the time evenly."""
+    """The cost of one teacher: jointly trained teachers share the time equally."""
     among = len(job.group.members) if job.group else 1
     times = {"wall_seconds": cost.wall_seconds / among, "student_seconds": cost.student_seconds / among}
     return cost.model_copy(update=times)

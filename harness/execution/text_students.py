@@ -1,4 +1,4 @@
-"""The stages on unlabelled text: each student is distilled once, kept in the cache, and shown in the store."""
+"""Text stages: distils each student on unlabelled text once, caches it, and copies it to the store."""
 
 from __future__ import annotations
 
@@ -37,23 +37,24 @@ RECORD = "record.json"
 
 
 def folder(job: GeneralJob) -> Path:
-    """Where the cache keeps the student: its record, and a checkpoint that plain transformers load."""
+    """The cache folder of the student: its record, and a checkpoint that plain transformers can load."""
     return cache_dir.root() / "general" / job.key
 
 
 def is_kept(job: GeneralJob) -> bool:
-    """Whether the cache has the student, and its files match their checksums."""
+    """Whether the cache has the student and its files match their checksums."""
     return checksums.is_intact(folder(job))
 
 
 def make(jobs: Sequence[GeneralJob], context: JobContext) -> None:
     """Distil the students of `jobs` on text, unless the cache has them, and copy them to the store.
 
-    `jobs` name an assistant before its students. Those with the same teacher and batches train side by side.
+    Assistants are trained before the students that learn from them. Jobs with the same teacher and batches train in
+    one cohort.
 
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
-        UserError: a model cannot be read, or the training of one failed.
+        UserError: a model cannot be loaded, or a training failed.
     """
     groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
     for job in sorted(jobs, key=lambda job: job.assistant is not None):
@@ -65,20 +66,20 @@ def make(jobs: Sequence[GeneralJob], context: JobContext) -> None:
             for target in sorted(folder(job) for job in group):
                 stack.enter_context(locked(target, context.stop))
             missing = [job for job in group if not found_intact(folder(job), f"student {job.student} of {job.label}")]
-            room = memory_estimate.room(device, group[0].training.max_memory_gb)
-            for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), room):
+            available = memory_estimate.room(device, group[0].training.max_memory_gb)
+            for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), available):
                 while part:
                     part = _TextCohort(part, context).train()
         for job in group:
-            _show(job, context.store)
+            _copy_to_store(job, context.store)
 
 
-def _show(job: GeneralJob, store: Store) -> None:
-    """A copy in the store, so that the student can be used when the cache is gone."""
-    text = (folder(job) / RECORD).read_text(encoding="utf-8")
-    without = shutil.ignore_patterns(RECORD, checksums.NAME)
+def _copy_to_store(job: GeneralJob, store: Store) -> None:
+    """Copy the student to the store, where it remains if the cache is deleted."""
+    record = (folder(job) / RECORD).read_text(encoding="utf-8")
+    ignored = shutil.ignore_patterns(RECORD, checksums.NAME)
     store.save_general(
-        GeneralRecord.model_validate_json(text), lambda path: shutil.copytree(folder(job), path, ignore=without)
+        GeneralRecord.model_validate_json(record), lambda path: shutil.copytree(folder(job), path, ignore=ignored)
     )
 
 
@@ -92,7 +93,7 @@ class _TextCohort:
         self.trust = context.trust_remote_code
 
     def train(self) -> list[GeneralJob]:
-        """Train and store the students. Returns those for which memory does not suffice next to the others."""
+        """Train and store the students. Returns the jobs that did not fit into memory together with the others."""
         stream, device = self._stream(), self.context.device
         teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, device)
         runs = [self._run(job, stream) for job in self.jobs.values()]
@@ -104,7 +105,7 @@ class _TextCohort:
             if run.error is None:
                 _fail_if_not_finite(run)
             if run.error is None:
-                self._keep(finished)
+                self._store(finished)
             else:
                 failed.append(f"the stage on text of {run.id} failed: {run.error}")
         if failed:  # raised once the others are stored
@@ -114,15 +115,17 @@ class _TextCohort:
     def _stream(self) -> TextBatchStream:
         first = self.first
         rows = first.steps * first.training.batch_size
-        text, reader, longest = first.text, first.reader, first.training.max_length
+        text, tokenizer, max_length = first.text, first.reader, first.training.max_length
         encoded = load_or_build(
-            cache_key_parts(text.fingerprint, reader.fingerprint, reader.tokenizer, longest, kind="text", rows=rows),
-            lambda: encode_text(text, reader.tokenizer, longest, rows),
+            cache_key_parts(
+                text.fingerprint, tokenizer.fingerprint, tokenizer.tokenizer, max_length, kind="text", rows=rows
+            ),
+            lambda: encode_text(text, tokenizer.tokenizer, max_length, rows),
         )
-        pad = int(reader.tokenizer.pad_token_id)
+        pad = int(tokenizer.tokenizer.pad_token_id)
         return TextBatchStream(
-            TokenizedTask(TEXT_TASK, Splits(text.texts, {}), reader.fingerprint, pad, encoded, {}),
-            reader.tokenizer,
+            TokenizedTask(TEXT_TASK, Splits(text.texts, {}), tokenizer.fingerprint, pad, encoded, {}),
+            tokenizer.tokenizer,
             batch_size=first.training.batch_size,
             masking=first.general.masking,
             smoothing=first.general.smoothing,
@@ -134,11 +137,11 @@ class _TextCohort:
         first = self.first
         if first.assistant is not None:
             return heads.load(folder(first.assistant), TEXT_TASK, seed=0)
-        asks = [
+        needs_logits = [
             job for job in self.jobs.values() if any("logits" in names for names in job.general.stage.needs.teachers)
         ]
-        if asks:  # for its predictions: it must have been trained to make them
-            remedy = f"set `general: false` to train {asks[0].label} without its text stage"
+        if needs_logits:  # the teacher must then have a trained language-model head
+            remedy = f"set `general: false` to train {needs_logits[0].label} without its text stage"
             return masked_lm.load(first.teacher, self.context.device, remedy=remedy, trust_remote_code=self.trust).model
         return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=self.trust)
 
@@ -168,7 +171,7 @@ class _TextCohort:
     def _checkpoint(self, run: Run) -> Path:
         return folder(self.jobs[run.id.key]).with_name(f"{run.id.key}.pt")
 
-    def _keep(self, finished: FinishedRun) -> None:
+    def _store(self, finished: FinishedRun) -> None:
         run = finished.run
         job = self.jobs[run.id.key]
         record = GeneralRecord(
@@ -197,7 +200,7 @@ class _TextCohort:
 
 
 def _fail_if_not_finite(run: Run) -> None:
-    """A student with NaN or infinite weights is not stored: its run fails."""
+    """Fail the run of a student whose weights are not finite, so that it is not stored."""
     try:
         finite_checks.check_weights(run.student, "when the student is stored")
     except finite_checks.NotFinite as error:

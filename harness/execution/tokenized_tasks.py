@@ -1,4 +1,4 @@
-"""A task's examples as tokenizers read them, each reading made once."""
+"""Tokenized tasks, each made once for every tokenizer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from harness.training.batch_stream import TokenizedTask, encode_task, encode_wit
 
 
 class TokenizedTasks:
-    """Tasks come one after another, so only the last one's readings are kept."""
+    """Tokenizes tasks on first use. Only the last task stays in memory: tasks are executed one after another."""
 
     def __init__(self) -> None:
         self._task = ""
-        self._kept: dict[tuple[str | int, ...], TokenizedTask] = {}
+        self._tokenized: dict[tuple[str | int, ...], TokenizedTask] = {}
 
     def of(
-        self, data: TaskData, readers: Sequence[TokenizerRef], max_length: int, augmented: AugmentationJob | None = None
+        self,
+        data: TaskData,
+        tokenizers: Sequence[TokenizerRef],
+        max_length: int,
+        augmented: AugmentationJob | None = None,
     ) -> list[TokenizedTask]:
-        """One for each reader: the first makes the rows, of at most `max_length` tokens; those with another tokenizer
-        read the training rows along. `augmented` takes the place of the task's own training data."""
+        """Tokenize a task with each of `tokenizers`.
+
+        The first one defines the rows, of at most `max_length` tokens. The others tokenize the same training rows.
+        `augmented` replaces the task's own training data.
+        """
         if data.task.name != self._task:
-            self._task, self._kept = data.task.name, {}
-        first = readers[0]
-        places = any(reader.fingerprint != first.fingerprint for reader in readers)
+            self._task, self._tokenized = data.task.name, {}
+        first = tokenizers[0]
+        places = any(tokenizer.fingerprint != first.fingerprint for tokenizer in tokenizers)
         key = (first.fingerprint, max_length, places, augmented.key if augmented else "")
 
         def make() -> TokenizedTask:
@@ -46,22 +53,22 @@ class TokenizedTasks:
             )
 
         train = augmented_data.about(augmented).fingerprint if augmented else data.train_fingerprint
-        own = self._once(key, make)
-        return [self._beside(own, reader, key, f"{train}/{max_length}") for reader in readers]
+        base = self._once(key, make)
+        return [self._with_tokenizer(base, tokenizer, key, f"{train}/{max_length}") for tokenizer in tokenizers]
 
-    def _beside(
-        self, own: TokenizedTask, reader: TokenizerRef, key: tuple[str | int, ...], shown: str
+    def _with_tokenizer(
+        self, base: TokenizedTask, tokenizer: TokenizerRef, key: tuple[str | int, ...], fingerprint: str
     ) -> TokenizedTask:
-        name = reader.beside(own.tokenizer_id)
-        if name == own.tokenizer_id:
-            return own
+        name = tokenizer.beside(base.tokenizer_id)
+        if name == base.tokenizer_id:
+            return base
 
         def make() -> TokenizedTask:
-            return encode_with_other_tokenizer(own, reader.tokenizer, name, reader.most, fingerprint=shown)
+            return encode_with_other_tokenizer(base, tokenizer.tokenizer, name, tokenizer.most, fingerprint=fingerprint)
 
         return self._once((*key, name), make)
 
     def _once(self, key: tuple[str | int, ...], make: Callable[[], TokenizedTask]) -> TokenizedTask:
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        if key not in self._tokenized:
+            self._tokenized[key] = make()
+        return self._tokenized[key]

@@ -1,4 +1,4 @@
-"""Tuning: before the runs of a task are trained, the trials of all rows, side by side, one of each row at a time."""
+"""Tunes options of methods: runs the trials of all rows of a task in rounds, one trial of each row per round."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ from harness.storage.tuning_records import Trial, TuningRecord
 
 @dataclass
 class Tuning:
-    """Chooses the values that runs take over. The records of the studies are in the store, and what ends is kept trial
-    by trial: whoever is stopped goes on with the very same trials."""
+    """Tunes the rows of a task before its runs are trained.
+
+    The store has the records of finished studies, and a journal of each unfinished study: an interrupted tuning
+    resumes with the same trials.
+    """
 
     cohorts: StudentCohorts
     _tasks: set[str] = field(default_factory=set)
 
     def settled(self, jobs: Sequence[RunJob]) -> list[RunJob]:
-        """The runs of a task, with what was chosen for their rows; all rows of that task that have runs to train are
-        tuned first, if they are not yet.
+        """Return the runs of a task with the tuned values of their rows.
+
+        The first call for a task tunes all rows of the task that have runs to train.
 
         Raises:
-            Interrupted: it was told to stop.
+            Interrupted: the process was asked to stop; the next call continues.
         """
         task = jobs[0].planned.task
         if task not in self._tasks:
             rows = [job for job in self.cohorts.missing if job.planned.task == task]
             self._tune(tuning_studies.every(rows, self.cohorts.plan.spec))
             self._tasks.add(task)
-        return [self._settled(job) for job in jobs]
+        return [self._with_tuned_values(job) for job in jobs]
 
-    def _settled(self, job: RunJob) -> RunJob:
+    def _with_tuned_values(self, job: RunJob) -> RunJob:
         study = tuning_studies.of(job, self.cohorts.plan.spec)
         if study is None:
             return job
@@ -50,24 +54,23 @@ class Tuning:
         assert record is not None  # all rows of the task were tuned
         return study.settled(job, record)
 
-    def _tune(self, asked: Sequence[Study]) -> None:
-        """See that the store has the record of every study."""
+    def _tune(self, studies: Sequence[Study]) -> None:
+        """Run the remaining trials of all studies without a record, and store their records."""
         store, started = self.cohorts.context.store, provenance.now()
-        missing = [study for study in asked if store.tuning(study.key) is None]
+        missing = [study for study in studies if store.tuning(study.key) is None]
         if not missing:
             return
-        with locked(
-            store.folder / "tuning" / "journals", self.cohorts.context.stop
-        ):  # another process may be at the same rows
+        # Another process may be tuning the same rows.
+        with locked(store.folder / "tuning" / "journals", self.cohorts.context.stop):
             journals = [Journal(store.journal(study.key), study) for study in missing]
-            while waiting := [each for each in journals if len(each.trials) < each.study.spec.trials]:
-                self._round(waiting)
+            while unfinished := [journal for journal in journals if len(journal.trials) < journal.study.spec.trials]:
+                self._round(unfinished)
             for journal in journals:
                 store.save_tuning(self._record(journal, started))
 
     def _round(self, journals: Sequence[Journal]) -> None:
-        """The next trial of each."""
-        asked: dict[str, _Asked] = {}
+        """Run the next trial of each study, and add it to its journal."""
+        proposed: dict[str, _ProposedTrial] = {}
         for journal in journals:
             number, values = len(journal.trials), propose(journal.study, journal.trials)
             try:
@@ -75,15 +78,15 @@ class Tuning:
             except UserError as error:
                 journal.add(Trial(number=number, values=values, score=None, error=str(error), steps=0, seconds=0.0))
             else:
-                asked[job.planned.key] = _Asked(journal, values, job)
-        for cohort in self.cohorts.plan.cohorts([each.job for each in asked.values()]):
+                proposed[job.planned.key] = _ProposedTrial(journal, values, job)
+        for cohort in self.cohorts.plan.cohorts([trial.job for trial in proposed.values()]):
             for student in self.cohorts.train(cohort):
                 key = student.finished.run.id.key
-                asked[key].journal.add(self._trial(student, asked[key].values))
+                proposed[key].journal.add(self._trial(student, proposed[key].values))
                 atomic_writes.forget(self.cohorts.context.store.checkpoint(key))
 
     def _trial(self, student: FinishedStudent, values: Mapping[str, Any]) -> Trial:
-        """Score a run that has ended on the held-out examples; a failure in it is the trial's own."""
+        """Score a trial's run on the held-out split. An exception in it fails this trial only."""
         finished = student.finished
         scored, cost = finished.scored(lambda: self._scored(student))
         seconds = cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds
@@ -98,7 +101,7 @@ class Tuning:
         )
 
     def _scored(self, student: FinishedStudent) -> TaskScores:
-        """The score on the held-out examples. Raises `ValueError` if it is not finite."""
+        """Score a student on the held-out split. Raises `ValueError` if the score is not finite."""
         scored = student.scored(self.cohorts.context, "selection")
         if scored.score is None or not math.isfinite(scored.score):
             raise ValueError(f"its {student.data.task.score} is {scored.score}, which is not finite")
@@ -125,8 +128,8 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A trial that is to be run."""
+class _ProposedTrial:
+    """A trial that is to be run, and the journal of its study."""
 
     journal: Journal
     values: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Training data that a method makes: in a suite, from the plan to the record."""
+"""Augmented training data of methods in a suite, from the plan to the record."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ALONE = "methods=[{tinybert: {label: more, augment: {variants: 4, model: languag
 
 
 class Watcher:
-    """Notes who starts to train, and sends a signal at a step if asked to."""
+    """Records which runs start, and can send a signal at a step."""
 
     def __init__(self, signal_at=None):
         self.started, self.signal_at = [], signal_at
@@ -52,7 +52,7 @@ def save_language_model(folder, cls=BertForMaskedLM):
 
 @pytest.fixture
 def lm(small):
-    """The small suite, beside it a masked language model."""
+    """The small suite, with a masked language model in its folder."""
     save_language_model(small.folder / "language")
     return small
 
@@ -70,8 +70,8 @@ def assert_same(one, two):
 
 def job(small, *overrides):
     plan = small.plan(*(overrides or (ALONE,)))
-    (found,) = plan.augmentations(plan.runs)
-    return found
+    (augmentation,) = plan.augmentations(plan.runs)
+    return augmentation
 
 
 def test_a_suite_end_to_end(lm):
@@ -80,7 +80,7 @@ def test_a_suite_end_to_end(lm):
     keys = {r.label: r.key for r in lm.store().records()}
     watcher = Watcher()
     assert not lm.run(METHODS, "seeds=[1]", observers=(watcher,)).failed
-    assert watcher.started == ["more"], "what learns from the task's own data is done already"
+    assert watcher.started == ["more"], "the run on the task's own data was finished before"
     records = {r.label: r for r in lm.store().records()}
     more, before = records["more"], records["tinybert"]
     assert {label: records[label].key for label in keys} == keys
@@ -99,11 +99,11 @@ def test_a_suite_end_to_end(lm):
         assert_same(weights(lm, label), expected)
 
 
-def test_nothing_is_made_of_what_is_held_out_to_choose_on(lm):
+def test_held_out_examples_are_not_augmented(lm):
     chosen = (ALONE, "seeds=[1]", "selection=train", "training.epochs=2")
     assert not lm.run(*chosen).failed
-    splits, made = job(lm, *chosen).data.splits, augmented_data.load(job(lm, *chosen))
-    originals = {row.split("~")[0] for row in made["id"]}
+    splits, augmented = job(lm, *chosen).data.splits, augmented_data.load(job(lm, *chosen))
+    originals = {row.split("~")[0] for row in augmented["id"]}
     assert originals == set(splits.train["id"])
     assert not originals & set(splits.selection["id"])
     (record,) = lm.store().records()
@@ -112,9 +112,9 @@ def test_nothing_is_made_of_what_is_held_out_to_choose_on(lm):
 
 
 def test_the_rows_are_the_originals_and_their_variants(lm):
-    made = augmented_data.make(job(lm), lm.context())
+    description = augmented_data.make(job(lm), lm.context())
     rows, originals = augmented_data.load(job(lm)), job(lm).data.splits.train
-    assert made.rows == len(rows)
+    assert description.rows == len(rows)
     assert rows.features == originals.features
     by_id = {row["id"]: row for row in originals}
     assert [row for row in rows if "~" not in row["id"]] == list(originals)
@@ -125,7 +125,7 @@ def test_the_rows_are_the_originals_and_their_variants(lm):
         assert len(row["text"].split()) == len(original["text"].split())
 
 
-def test_what_is_kept_is_not_made_again(lm, monkeypatch):
+def test_cached_rows_are_not_made_again(lm, monkeypatch):
     lm.run(ALONE, "seeds=[1]")
     first = {path: path.stat().st_mtime_ns for path in augmented_data.folder(job(lm)).iterdir()}
     monkeypatch.setattr(masked_lm, "load", lambda *args, **options: pytest.fail("the model is not needed"))
@@ -134,7 +134,7 @@ def test_what_is_kept_is_not_made_again(lm, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in first} == first
 
 
-def test_alone_and_in_a_cohort_of_its_kind_the_student_is_the_same(lm):
+def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
     lm.run(ALONE, "seeds=[1]")
     expected = weights(lm, "more")
     shutil.rmtree(lm.folder / "results")
@@ -150,10 +150,10 @@ def test_alone_and_in_a_cohort_of_its_kind_the_student_is_the_same(lm):
     assert_same(weights(lm, "more"), expected)
 
 
-def test_a_write_that_was_cut_off_counts_for_nothing(lm):
+def test_an_incomplete_write_is_ignored(lm):
     lm.run(ALONE, "seeds=[1]")
-    expected, kept = weights(lm, "more"), augmented_data.folder(job(lm))
-    left = kept.rename(kept.with_name(f"{kept.name}.partial"))
+    expected, cached = weights(lm, "more"), augmented_data.folder(job(lm))
+    left = cached.rename(cached.with_name(f"{cached.name}.partial"))
     (left / "rows.arrow").write_bytes(b"half")
     for path in (left, *left.iterdir()):
         os.utime(path, (0, 0))
@@ -161,10 +161,10 @@ def test_a_write_that_was_cut_off_counts_for_nothing(lm):
     assert not augmented_data.is_kept(job(lm))
     lm.run(ALONE, "seeds=[1]")
     assert_same(weights(lm, "more"), expected)
-    assert not list(kept.parent.glob("*.partial"))
+    assert not list(cached.parent.glob("*.partial"))
 
 
-def test_an_interruption_keeps_nothing_and_the_next_run_goes_on(lm):
+def test_an_interruption_caches_nothing_and_the_next_run_completes(lm):
     with pytest.raises(augmented_data.Interrupted):
         augmented_data.make(job(lm), lm.context(lambda: True))
     assert not augmented_data.is_kept(job(lm))
@@ -193,20 +193,20 @@ def test_what_changes_the_key(lm):
     assert job(lm, ALONE.replace("model: language", "model: elsewhere")).key == before
 
 
-def test_the_plan_tells_what_is_to_be_made(lm, capsys):
+def test_the_plan_lists_augmented_data(lm, capsys):
     def planned(*, as_json):
         plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", as_json=as_json)
         return capsys.readouterr().out
 
-    told = "Training data augmented before these runs: order (more, 120 examples)."
-    assert told in planned(as_json=False)
+    message = "Training data augmented before these runs: order (more, 120 examples)."
+    assert message in planned(as_json=False)
     assert json.loads(planned(as_json=True))["data_to_make"] == [{"task": "order", "label": "more", "key": job(lm).key}]
     augmented_data.make(job(lm), lm.context())
-    assert told not in planned(as_json=False)
+    assert message not in planned(as_json=False)
     assert "data_to_make" not in json.loads(planned(as_json=True))
 
 
-def test_by_default_the_teachers_own_checkpoint_makes_them(lm):
+def test_the_default_model_is_the_teachers_checkpoint(lm):
     teacher = "teachers={base: {model: language, epochs: 1, lr: 0.001}}"
     student = "students={1x16: {layers: 1, init: uniform}}"
     true = "methods=[{tinybert: {label: more, augment: true}}]"
@@ -216,13 +216,13 @@ def test_by_default_the_teachers_own_checkpoint_makes_them(lm):
     assert record.notes["augmentation"]["rows"] > 120 * 15
 
 
-def test_a_teacher_from_nothing_has_no_language_model(lm):
+def test_a_teacher_from_scratch_has_no_language_model(lm):
     loaded = load(lm.path, overrides=["methods=[finetune, {tinybert: {augment: true}}]"])
     with pytest.raises(UserError, match=r"teacher base is trained from scratch; set `augment: \{model: "):
         resolve(loaded, online=False)
 
 
-def test_files_that_are_not_there_are_told_before_training(lm):
+def test_missing_files_are_reported_before_training(lm):
     for option, message in (
         ("vectors: none.txt, model: language", "file not found: .*none.txt"),
         ("model: ./gone", "folder not found"),
@@ -232,7 +232,7 @@ def test_files_that_are_not_there_are_told_before_training(lm):
             resolve(loaded, online=False)
 
 
-def test_a_model_without_a_trained_head_is_told_before_training(lm):
+def test_a_model_without_a_trained_head_is_reported_before_training(lm):
     save_language_model(lm.folder / "bare", cls=BertModel)
     watcher = Watcher()
     with pytest.raises(UserError, match=r"bare holds no trained masked language model.*`augment: \{model: "):
@@ -263,7 +263,7 @@ def harness_register_methods(register):
 """
 
 
-def test_a_method_that_makes_other_columns_is_told(lm):
+def test_rows_with_other_columns_are_reported(lm):
     (lm.folder / "broken.py").write_text(BROKEN)
     with pytest.raises(UserError, match=r"order cannot be augmented for broken: .*columns text; .* id, label, text"):
         lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
@@ -292,8 +292,8 @@ def test_a_stage_trains_on_the_tasks_own_data_where_the_suite_says_so(lm, monkey
     steps = [step for step in seen if step[0] in ("intermediate", "prediction")]
     assert [name for name, _ in steps] == ["intermediate"] * 16 + ["prediction"] * 8
     assert any("~" in id for name, ids in steps for id in ids if name == "intermediate")
-    own = [id for name, ids in steps for id in ids if name == "prediction"]
-    assert sorted(own) == sorted(job(lm, STAGED).data.splits.train["id"]), "one epoch of the task's own examples"
+    task_ids = [id for name, ids in steps for id in ids if name == "prediction"]
+    assert sorted(task_ids) == sorted(job(lm, STAGED).data.splits.train["id"]), "one epoch of the task's own examples"
 
 
 def test_the_data_of_a_stage_are_part_of_the_key_and_decide_the_cohort(lm):

@@ -1,4 +1,4 @@
-"""A suite in which each run keeps its best epoch."""
+"""Selection of the best epoch in a suite."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ BEST = ("selection={on: train, seed: 3}", "training.epochs=4", "seeds=[1]", "tra
 
 
 class Stops:
-    """Asks for an end once, when a student logs the step."""
+    """Sends a signal once, when a student logs the step."""
 
     def __init__(self, step):
         self.step = step
@@ -34,26 +34,26 @@ def weights(small, key):
 
 
 def outcome(small):
-    """Of each run: which epoch, what each scored, and the weights that were kept."""
+    """Label -> the selection record and the exported weights of a run."""
     records = small.store().records()
     assert {record.status for record in records} == {"completed"}
     return {record.label: (record.selection, weights(small, record.key)) for record in records}
 
 
-def assert_same(some, others):
-    assert some.keys() == others.keys()
-    for label, (selection, kept) in some.items():
+def assert_same(results, others):
+    assert results.keys() == others.keys()
+    for label, (selection, exported) in results.items():
         expected, tensors = others[label]
         assert (selection.epochs, selection.step) == (expected.epochs, expected.step)
-        assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
+        assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
 
 
 def afresh(small, name):
-    """Puts the results aside."""
+    """Renames the results folder, so that all runs are trained again."""
     (small.folder / "results").rename(small.folder / name)
 
 
-def test_the_record_says_what_was_chosen_on_what(small):
+def test_the_record_has_the_chosen_epoch_and_its_data(small):
     assert not small.run(*BEST).failed
     plan = small.plan(*BEST)
     (data,) = {id(job.data): job.data for job in plan.runs}.values()
@@ -73,7 +73,7 @@ def test_the_record_says_what_was_chosen_on_what(small):
     assert [point.step for point in records["tinybert"].selection.epochs] == [22, 24]  # its last stage has 8
 
 
-def test_what_is_exported_is_what_is_scored(small):
+def test_the_exported_student_is_the_scored_one(small):
     small.run(*BEST, "methods=[finetune]")
     plan = small.plan(*BEST, "methods=[finetune]")
     (record,) = small.store().records()
@@ -82,11 +82,11 @@ def test_what_is_exported_is_what_is_scored(small):
     tokenizer = plan.runs[0].reader.tokenizer
     texts = plan.runs[0].data.splits.validation["validation"]["text"][:]
     with torch.no_grad():
-        said = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits.argmax(-1).tolist()
-    assert said == frame["prediction"].tolist()
+        predictions = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits.argmax(-1).tolist()
+    assert predictions == frame["prediction"].tolist()
 
 
-def test_the_validation_labels_are_no_part_of_what_is_chosen(small):
+def test_validation_labels_do_not_influence_the_choice(small):
     small.run(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
@@ -101,7 +101,7 @@ def test_the_validation_labels_are_no_part_of_what_is_chosen(small):
     assert_same(outcome(small), expected)
 
 
-def test_alone_is_as_in_a_cohort(small):
+def test_alone_equals_in_a_cohort(small):
     small.run(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
@@ -111,7 +111,7 @@ def test_alone_is_as_in_a_cohort(small):
 
 
 @pytest.mark.parametrize("step", [5, 15])
-def test_interrupted_is_as_uninterrupted(small, step):
+def test_interrupted_equals_uninterrupted(small, step):
     small.run(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
@@ -121,7 +121,7 @@ def test_interrupted_is_as_uninterrupted(small, step):
     assert_same(outcome(small), expected)
 
 
-def test_on_the_validation_split_the_best_is_what_is_reported(small):
+def test_selection_on_the_validation_split_reports_the_best_epoch(small):
     small.run(*BEST[1:], "selection=validation")
     for record in small.store().records():
         assert (record.selection.on, record.selection.share, record.selection.seed) == ("validation", None, None)
@@ -130,7 +130,7 @@ def test_on_the_validation_split_the_best_is_what_is_reported(small):
         assert record.score == max(point.score for point in record.selection.epochs)
 
 
-def test_the_last_epoch_of_a_run_that_holds_out_and_chooses_nothing(small):
+def test_a_held_out_split_with_the_last_epoch(small):
     small.run("selection={epoch: last}", "seeds=[1]", "methods=[finetune]")
     (record,) = small.store().records()
     assert "selection" not in record.parts
@@ -146,7 +146,7 @@ def test_records_of_earlier_versions_are_read(small):
     assert RunRecord.model_validate(earlier).selection is None
 
 
-def test_labels_that_are_hidden_cannot_be_chosen_on(small):
+def test_selection_on_hidden_labels_is_an_error(small):
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
     plugin.write_text(text.replace("examples(60, 2)", 'examples(60, 2).map(lambda r: {"label": -1})'), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Teachers that a method has trained together: in a suite, from the plan to the board."""
+"""Jointly fine-tuned teachers in a suite, from the plan to the leaderboard."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ ALONE = (OTHER, "methods=[mt_bert]", "seeds=[1]")
 
 
 class Watcher:
-    """Notes who starts to train, and sends a signal at a step of one of them if asked to."""
+    """Records which runs start, and can send a signal at a step of one of them."""
 
     def __init__(self, signal_at=None):
         self.started = []
@@ -61,18 +61,18 @@ def test_a_suite_end_to_end(small):
     assert record.teachers == ["base (mt_bert)", "other (mt_bert)"]
     assert record.notes == {"layer_maps": [[2], [4]]}
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
-    kept = {teacher.name: teacher for teacher in small.store().teachers()}
-    assert list(kept) == ["base", "base (mt_bert)", "other", "other (mt_bert)"]
-    assert set(kept["base (mt_bert)"].losses[-1].terms) == {"loss", "task_1", "task_2"}
-    assert kept["base (mt_bert)"].cost == kept["other (mt_bert)"].cost
-    assert [kept[name].size.layers for name in ("base (mt_bert)", "other (mt_bert)")] == [2, 4]
+    teacher_records = {teacher.name: teacher for teacher in small.store().teachers()}
+    assert list(teacher_records) == ["base", "base (mt_bert)", "other", "other (mt_bert)"]
+    assert set(teacher_records["base (mt_bert)"].losses[-1].terms) == {"loss", "task_1", "task_2"}
+    assert teacher_records["base (mt_bert)"].cost == teacher_records["other (mt_bert)"].cost
+    assert [teacher_records[name].size.layers for name in ("base (mt_bert)", "other (mt_bert)")] == [2, 4]
     report_files.write(small.store().folder)
     board = (small.folder / "results" / "small" / "leaderboard.md").read_text()
-    for name in kept:
+    for name in teacher_records:
         assert f"_{name}_" in board or f"*{name}*" in board
 
 
-def test_the_head_is_one_the_map_is_trained_and_the_scores_are_theirs(small):
+def test_teachers_share_a_head_train_the_projection_and_have_their_own_scores(small):
     small.run(*ALONE)
     jobs = members(small, *ALONE)
     base, other = (teacher_runs.load(jobs[f"{name} (mt_bert)"]) for name in ("base", "other"))
@@ -83,12 +83,12 @@ def test_the_head_is_one_the_map_is_trained_and_the_scores_are_theirs(small):
     (other_body,) = start.method.modules(start.method.student, ()).values()
     assert not torch.equal(other.body.bridge.weight, other_body.bridge.weight)
     assert not torch.equal(base.head.output.weight, start.model.head.output.weight)
-    kept = {teacher.name: teacher for teacher in small.store().teachers()}
+    teacher_records = {teacher.name: teacher for teacher in small.store().teachers()}
     engine_metrics = small.load().host.metrics
     for name, job in jobs.items():
         model = teacher_runs.load(job)
         scored = score(Capture(model), encoded(job), engine_metrics, batch_size=7, device=torch.device("cpu"))
-        assert kept[name].score == scored.score
+        assert teacher_records[name].score == scored.score
 
 
 def encoded(job):
@@ -99,7 +99,7 @@ def encoded(job):
     )
 
 
-def test_they_are_found_again_by_another_row_seed_and_suite(small):
+def test_cached_teachers_are_reused_by_another_row_seed_and_suite(small):
     small.run(*ALONE)
     watcher = Watcher()
     rows = "methods=[{mt_bert: {label: mt_bert}}, {mt_bert: {label: hot, temperature: 2}}]"
@@ -111,7 +111,7 @@ def test_they_are_found_again_by_another_row_seed_and_suite(small):
     assert again.started == []
 
 
-def test_interrupted_while_they_are_trained_gives_the_same_bits(small):
+def test_an_interruption_of_their_training_gives_the_same_bits(small):
     small.run(*ALONE)
     record, expected = student(small)
     scores = [teacher.score for teacher in small.store().teachers()]
@@ -128,8 +128,8 @@ def test_interrupted_while_they_are_trained_gives_the_same_bits(small):
     assert_same(weights, expected)
 
 
-def test_alone_and_in_company_the_bits_are_the_same(small):
-    """In company the same teacher is there in both forms."""
+def test_a_student_is_bit_identical_alone_and_in_a_cohort(small):
+    """The cohort has the same teacher both jointly and separately fine-tuned."""
     small.run(*ALONE)
     record, expected = student(small)
     (small.store().run_folder(record.key) / "record.json").unlink()
@@ -159,14 +159,14 @@ def test_two_groups_of_one_method_have_names_of_their_own(small):
 
 
 @pytest.mark.parametrize("change", ["lr=0.002", "seed=3", "architecture.ffn=64", "max_length=12"])
-def test_what_changes_the_second_teacher_changes_its_method_alone(small, change):
+def test_a_change_of_the_second_teacher_changes_only_the_keys_of_its_method(small, change):
     rows = "methods=[finetune, logit_kd, tinybert, mt_bert]"
     before, after = (
         {(job.planned.label, job.planned.seed): job.planned.key for job in small.plan(*overrides).runs}
         for overrides in ((OTHER, rows), (OTHER, rows, f"teachers.other.{change}"))
     )
     changed = {label for (label, seed), key in before.items() if after[label, seed] != key}
-    # Together they are trained with the first one's rate: the second one's own changes nothing.
+    # Joint fine-tuning uses the learning rate of the first teacher.
     assert changed == (set() if change.startswith("lr") else {"mt_bert"})
 
 
@@ -183,7 +183,7 @@ def test_the_floor_names_the_suites_teacher(small):
         small.run(*ALONE, floor)
     small.run(*ALONE)
     store = small.store()
-    (apart,) = (each for each in store.teachers() if each.name == "other")
+    (apart,) = (teacher for teacher in store.teachers() if teacher.name == "other")
     store.save_teacher(apart.model_copy(update={"score": 2.0}))
     with pytest.raises(UserError, match=r"teacher other \(mt_bert\) scores .*teachers\.other\.floor\.order"):
         small.run(*ALONE, floor)
@@ -195,4 +195,9 @@ def test_question_answering_end_to_end(small):
     (record,) = small.store().records()
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
     assert 0 <= record.score <= 100
-    assert {each.name for each in small.store().teachers()} == {"base", "other", "base (mt_bert)", "other (mt_bert)"}
+    assert {teacher.name for teacher in small.store().teachers()} == {
+        "base",
+        "other",
+        "base (mt_bert)",
+        "other (mt_bert)",
+    }

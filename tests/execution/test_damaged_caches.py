@@ -36,7 +36,7 @@ def cut(file):
 
 
 def unseal(file):
-    """As an older version, which knew no checksums, wrote the folder."""
+    """Removes the checksums, like a folder of an older version without them."""
     manifest = file.parent / "manifest.json"
     if file.parent.parent.name == "tensors":
         manifest.write_text(json.dumps(json.loads(manifest.read_text())["content"]))
@@ -58,20 +58,20 @@ def damage_largest(cache, kind, how):
 
 
 def outcome(suite):
-    """All bits that the runs came to."""
+    """Label -> key, metrics, weights and predictions of the completed runs."""
     store = suite.store()
-    found = {}
+    results = {}
     for record in store.records():
         assert record.status == "completed", record.error
         folder = store.run_folder(record.key)
         weights = (folder / "student" / "model.safetensors").read_bytes()
-        found[record.label] = (record.key, record.metrics, weights, (folder / "predictions.parquet").read_bytes())
-    return found
+        results[record.label] = (record.key, record.metrics, weights, (folder / "predictions.parquet").read_bytes())
+    return results
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A suite that uses every kind of cached data and has been run; and its results."""
+    """A finished suite that uses every kind of cached data, and its results."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(folder / "cache"))
@@ -110,10 +110,10 @@ def test_a_flipped_bit(finished, again, caplog, kind):
     damage_largest(again.folder / "cache", kind, flip_a_bit)
     assert not again.run().failed
     assert outcome(again) == finished[1]
-    said = reports(caplog)
-    assert said
-    assert all("checksum" in line for line in said)
-    assert len(said) == len(set(said))
+    messages = reports(caplog)
+    assert messages
+    assert all("checksum" in line for line in messages)
+    assert len(messages) == len(set(messages))
     caplog.clear()
     shutil.rmtree(again.folder / "results")
     again.run()

@@ -1,4 +1,4 @@
-"""A plugin that fails on purpose at its third step: its own run fails, and those beside it keep their bits."""
+"""A plugin that fails at its third step: only its run fails, and the other runs stay bit-identical."""
 
 import pandas as pd
 import pytest
@@ -69,7 +69,7 @@ WORDS = {
 
 @pytest.fixture
 def suite(small):
-    """The suite's file with faulty methods among sound ones."""
+    """The suite with faulty methods in addition to working ones."""
     (small.folder / "faulty.py").write_text(PLUGIN, encoding="utf-8")
 
     def write(methods):
@@ -81,23 +81,29 @@ def suite(small):
     return small
 
 
-def said(store):
-    """All that the sound runs came to, by their rows."""
-    found = {}
+def results(store):
+    """Label -> the complete results of the runs of working methods."""
+    outcomes = {}
     for record in store.records():
         if record.label in SOUND:
             assert record.status == "completed"
             predictions = pd.read_parquet(store.run_folder(record.key) / "predictions.parquet")
             weights = (store.run_folder(record.key) / "student" / "model.safetensors").read_bytes()
             terms = [point.terms for point in record.losses]
-            found[record.label] = (record.key, record.metrics, terms, predictions.to_json(double_precision=15), weights)
-    return found
+            outcomes[record.label] = (
+                record.key,
+                record.metrics,
+                terms,
+                predictions.to_json(double_precision=15),
+                weights,
+            )
+    return outcomes
 
 
-def test_faults_end_their_own_runs_alone(suite):
+def test_a_fault_fails_only_its_own_run(suite):
     suite.write(SOUND)
     suite.run()
-    expected = said(suite.store())
+    expected = results(suite.store())
     for key, *_ in expected.values():
         (suite.store().run_folder(key) / "record.json").unlink()
     suite.write([{"faulty": FAULTS[0]}, SOUND[0], *({"faulty": fault} for fault in FAULTS[1:]), *SOUND[1:]])
@@ -109,7 +115,7 @@ def test_faults_end_their_own_runs_alone(suite):
         assert record.score is None
         assert record.cost.steps >= 2 if record.label == "nan" else record.cost.steps == 2
         assert not suite.store().checkpoint(record.key).exists()
-    assert said(suite.store()) == expected
+    assert results(suite.store()) == expected
     assert {r.label for r in suite.store().records() if r.status == "failed"} == set(WORDS)
 
 

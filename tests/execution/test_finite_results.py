@@ -85,7 +85,7 @@ def test_a_teacher_with_nan_weights_is_not_stored(suite, monkeypatch):
     assert suite.store().teachers() == []
 
 
-def test_a_student_with_nan_weights_is_not_kept_after_its_stage_on_text(suite, monkeypatch):
+def test_a_student_with_nan_weights_is_not_stored_after_its_text_stage(suite, monkeypatch):
     from tests.execution.test_text_students import pretrained
 
     (suite.folder / "corpus.txt").write_text("sun lamp fire\nnight cave coal\n" * 40, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""MNLI and the diagnostic set, from a folder in the hub's layout to the board, on a model of one layer."""
+"""MNLI and the diagnostic set with a one-layer model, from a folder in the hub's layout to the leaderboard."""
 
 import pandas as pd
 import pytest
@@ -13,24 +13,24 @@ from tests.support.hub_layout import write_dataset
 TEXTS = {0: ("a cat sat", "a cat"), 1: ("a cat sat", "a dog ran"), 2: ("a cat sat", "no cat")}
 
 
-def rows(labels, shown=None) -> pd.DataFrame:
+def rows(labels, visible=None) -> pd.DataFrame:
     premises, hypotheses = zip(*(TEXTS[label] for label in labels), strict=True)
-    shown = labels if shown is None else shown
-    return pd.DataFrame({"premise": premises, "hypothesis": hypotheses, "label": shown, "idx": range(len(labels))})
+    visible = labels if visible is None else visible
+    return pd.DataFrame({"premise": premises, "hypothesis": hypotheses, "label": visible, "idx": range(len(labels))})
 
 
 @pytest.fixture
 def run(small, monkeypatch):
-    """Runs mnli and ax; `shown` are the labels that the diagnostic set tells."""
+    """Runs mnli and ax; `visible` holds the labels of the diagnostic set."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", small.folder / "datasets")
 
-    def run(shown):
+    def run(visible):
         mnli = {
             "train": rows([0, 1, 2] * 20),
             "validation_matched": rows([0, 1, 2, 2]),
             "validation_mismatched": rows([2, 1, 0, 0, 1]),
         }
-        folder = write_dataset(small.folder / "glue", {"mnli": mnli, "ax": {"test": rows([0, 1, 2, 0], shown)}})
+        folder = write_dataset(small.folder / "glue", {"mnli": mnli, "ax": {"test": rows([0, 1, 2, 0], visible)}})
         suite = yaml.safe_load(small.path.read_text(encoding="utf-8"))
         suite |= {"tasks": ["mnli", "ax"], "sources": {"glue": str(folder)}, "methods": ["finetune"], "seeds": [1]}
         small.path.write_text(yaml.safe_dump(suite), encoding="utf-8")
@@ -54,7 +54,7 @@ def test_mnli_is_one_record_of_both_validation_sets(small, run):
     assert f"{100 * record.score:.1f}" in report.markdown
 
 
-def test_hidden_labels_give_predictions_of_an_mnli_student_and_no_score(small, run):
+def test_hidden_labels_give_predictions_without_a_score(small, run):
     records, report = run([-1] * 4)
     record = records["ax"]
     assert (record.status, record.score, record.metrics) == ("completed", None, {})
@@ -70,7 +70,7 @@ def test_hidden_labels_give_predictions_of_an_mnli_student_and_no_score(small, r
     assert any(cell.startswith(f"{100 * records['mnli'].score:.1f} ±") for cell in line.cells)
 
 
-def test_labels_that_are_there_are_scored(run):
+def test_visible_labels_are_scored(run):
     records, report = run([0, 1, 2, 0])
     assert set(records["ax"].metrics) == {"matthews_correlation"}
     assert records["ax"].score == records["ax"].metrics["matthews_correlation"]

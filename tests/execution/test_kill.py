@@ -1,4 +1,4 @@
-"""A process that dies loses no more than the steps since its last checkpoint."""
+"""A killed process loses only the steps since its last checkpoint."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ LONG = ("seeds=[1]", "training.epochs=40", "training.checkpoint_every=10")
 
 
 class Starts:
-    """Where each student begins."""
+    """Records the first step of each student."""
 
     def __init__(self):
         self.steps = {}
@@ -31,11 +31,11 @@ def weights(small):
 
 
 def begun(checkpoint):
-    """Whether it is of a run that has made a step; the first one is saved before that."""
+    """Whether the checkpoint is of a run after its first step; one is saved before it as well."""
     return torch.load(checkpoint, weights_only=True)["place"] > (0, 0)
 
 
-def test_a_killed_suite_goes_on_from_its_checkpoints(small):
+def test_a_killed_suite_resumes_from_its_checkpoints(small):
     sets = [argument for override in LONG for argument in ("--set", override)]
     command = [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", *sets]
     process = subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""A plugin's task that is scored by an error: from the suite to the board, what has less of it is better."""
+"""A task of a plugin whose metric is an error, from the suite to the leaderboard: lower is better."""
 
 import pytest
 
@@ -90,7 +90,7 @@ def bright(small):
     return small
 
 
-def test_ranks_the_best_epoch_and_the_tuning_go_by_what_is_less(bright):
+def test_ranks_best_epochs_and_tuning_minimize_the_error(bright):
     assert not bright.run(*SUITE).failed
     store = bright.store()
     records = {record.label: record for record in store.records()}

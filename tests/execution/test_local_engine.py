@@ -1,4 +1,4 @@
-"""A suite from its first step to its records."""
+"""The execution of a suite by the local engine."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def harness_register_methods(register):
 
 
 class Watcher:
-    """Counts what it is told, and sends a signal at a step if asked to."""
+    """Records the events of runs, and can send a signal at a step."""
 
     def __init__(self, signal_at=None):
         self.started, self.finished, self.failed, self.steps = [], [], [], []
@@ -91,7 +91,7 @@ def test_a_suite_end_to_end(small):
     assert tinybert.provenance.hardware.device == "cpu"
 
 
-def test_what_was_scored_can_be_scored_again_with_plain_transformers(small):
+def test_scores_are_reproducible_with_plain_transformers(small):
     small.run("methods=[logit_kd]", "seeds=[1]")
     store = small.store()
     (record,) = store.records()
@@ -114,12 +114,12 @@ def test_what_was_scored_can_be_scored_again_with_plain_transformers(small):
 
 
 def results(store):
-    """Each file of runs, teachers and examples, with what tells whether it was written again."""
-    found = [path for name in ("runs", "teachers", "examples") for path in (store.folder / name).rglob("*")]
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found if path.is_file()}
+    """Inode and modification time of each file of runs, teachers and examples: they change if it is written again."""
+    paths = [path for name in ("runs", "teachers", "examples") for path in (store.folder / name).rglob("*")]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths if path.is_file()}
 
 
-def test_the_same_again_does_nothing_and_more_does_what_is_missing(small):
+def test_a_second_run_trains_only_missing_runs(small):
     small.run("methods=[finetune]", "seeds=[1]")
     before, written = small.store().records(), results(small.store())
     again = Watcher()
@@ -132,14 +132,14 @@ def test_the_same_again_does_nothing_and_more_does_what_is_missing(small):
     assert [r for r in small.store().records() if r.label == "finetune"] == before
 
 
-def test_teachers_are_found_again_by_another_suite(small):
+def test_cached_teachers_are_reused_by_another_suite(small):
     small.run("methods=[finetune]", "seeds=[1]")
     watcher = Watcher()
     small.run("methods=[logit_kd]", "seeds=[2]", "name=other", observers=(watcher,))
     assert [run.role for run in watcher.started] == ["student"]
 
 
-def test_a_lost_cache_costs_nothing_where_nothing_is_missing(small):
+def test_a_deleted_cache_is_not_rebuilt_if_no_run_is_missing(small):
     small.run("methods=[finetune]", "seeds=[1]")
     shutil.rmtree(small.folder / "cache")
     watcher = Watcher()
@@ -149,7 +149,7 @@ def test_a_lost_cache_costs_nothing_where_nothing_is_missing(small):
     assert [run.role for run in watcher.started] == ["teacher", "student"]
 
 
-def test_alone_and_in_a_suite_the_student_is_the_same(small):
+def test_a_student_is_bit_identical_alone_and_in_a_suite(small):
     small.run("methods=[logit_kd]", "seeds=[2]")
     (record,) = small.store().records()
     expected = weights(small.store(), record.key)
@@ -159,7 +159,7 @@ def test_alone_and_in_a_suite_the_student_is_the_same(small):
     assert all(torch.equal(again[name], tensor) for name, tensor in expected.items())
 
 
-def test_a_run_that_fails_is_recorded_and_tried_again(small):
+def test_a_failed_run_is_recorded_and_retried(small):
     plugin = small.folder / "fails.py"
     plugin.write_text(FAILS)
     outcome = small.run("methods=[fails, logit_kd]", "seeds=[1]", plugins=(str(plugin),))
@@ -196,7 +196,7 @@ def test_interrupted_and_run_again_gives_the_same_bits(small, role, step):
         assert all(torch.equal(mine[name], tensor) for name, tensor in tensors.items())
 
 
-def test_signals_are_as_before_afterwards(small):
+def test_signal_handlers_are_restored(small):
     before = signal.getsignal(signal.SIGINT)
     small.run("methods=[finetune]", "seeds=[1]")
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,4 +1,4 @@
-"""What is proposed follows from the trials before it, and the journal survives whatever ends a process."""
+"""Proposals depend only on the earlier trials, and the journal survives a kill."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +23,8 @@ DEFAULTS = {"training.lr": 1e-4, "layers": 2, "view": None, "on": True}
 
 
 @dataclass
-class Asked:
-    """What the two read of a study."""
+class StudyStub:
+    """The attributes of a study that `propose` and `Journal` use."""
 
     key: str = "study"
     space: dict[str, Any] = field(default_factory=lambda: SPACE)
@@ -38,15 +38,15 @@ def ended(number, values, score):
 
 
 def scored(values, salt):
-    """Like a run: a function of the values; some fail."""
+    """A deterministic score of the values, like that of a run; None for a failed trial."""
     score = -abs(values["layers"] - 4) + 0.1 * values["on"] + 1e3 * values["training.lr"]
     return None if (values["layers"] + salt) % 5 == 0 else score
 
 
-def test_the_first_has_the_defaults_and_the_others_lie_in_the_space():
+def test_the_first_trial_has_the_defaults_and_the_others_are_in_the_space():
     trials = []
     for number in range(16):
-        values = propose(Asked(), trials)
+        values = propose(StudyStub(), trials)
         assert values == DEFAULTS if number == 0 else all(values[name] in SPACE[name] for name in SPACE)
         trials.append(ended(number, values, scored(values, 1)))
     assert all(isinstance(trial.values["layers"], int) for trial in trials)
@@ -56,28 +56,28 @@ def test_the_first_has_the_defaults_and_the_others_lie_in_the_space():
 @settings(max_examples=8, deadline=None)
 @given(salt=st.integers(0, 4), cuts=st.sets(st.integers(1, 13), max_size=3))
 def test_an_interruption_anywhere_leads_to_the_same_trials(tmp_path_factory, salt, cuts):
-    folder, study, whole = tmp_path_factory.mktemp("study"), Asked(), []
+    folder, study, uninterrupted = tmp_path_factory.mktemp("study"), StudyStub(), []
     for number in range(14):  # past the ten that are drawn
-        values = propose(study, whole)
-        whole.append(ended(number, values, scored(values, salt)))
+        values = propose(study, uninterrupted)
+        uninterrupted.append(ended(number, values, scored(values, salt)))
     journal = Journal(folder / "a.log", study)
     for number in range(14):
         if number in cuts:
             journal = Journal(folder / "a.log", study)
         values = propose(study, journal.trials)
         journal.add(ended(number, values, scored(values, salt)))
-    assert journal.trials == whole
+    assert journal.trials == uninterrupted
 
 
-def test_another_seed_or_row_is_proposed_something_else():
+def test_proposals_depend_on_seed_and_row():
     first = [ended(0, DEFAULTS, 0.5)]
-    values = propose(Asked(), first)
-    assert propose(Asked(spec=TuningSpec(trials=20, seed=4)), first) != values
-    assert propose(Asked(key="other"), first) != values
+    values = propose(StudyStub(), first)
+    assert propose(StudyStub(spec=TuningSpec(trials=20, seed=4)), first) != values
+    assert propose(StudyStub(key="other"), first) != values
 
 
-def test_what_a_kill_cut_short_is_dropped(tmp_path):
-    path, study = tmp_path / "deep" / "a.log", Asked()
+def test_an_incomplete_line_is_dropped(tmp_path):
+    path, study = tmp_path / "deep" / "a.log", StudyStub()
     journal = Journal(path, study)
     journal.add(ended(0, DEFAULTS, 0.5))
     before = path.read_bytes()
@@ -95,7 +95,7 @@ def test_what_a_kill_cut_short_is_dropped(tmp_path):
 
 
 def test_optuna_reads_the_journal(tmp_path, capfd):
-    journal = Journal(tmp_path / "a.log", Asked())
+    journal = Journal(tmp_path / "a.log", StudyStub())
     journal.add(ended(0, DEFAULTS, 0.5))
     journal.add(ended(1, {**DEFAULTS, "layers": 3}, None))
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "a.log")))
@@ -109,15 +109,15 @@ def test_optuna_reads_the_journal(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("scores", "chosen"), [([0.5, 0.7, 0.6], 1), ([0.7, 0.7], 0), ([None, 0.1], 1), ([None, None], 0), ([0.0, -1.0], 0)]
 )
-def test_the_best_is_chosen_and_of_equals_the_first(scores, chosen):
+def test_the_best_trial_is_chosen_and_the_first_among_equals(scores, chosen):
     assert best([ended(i, DEFAULTS, score) for i, score in enumerate(scores)]).number == chosen
     errors = [ended(i, DEFAULTS, None if score is None else -score) for i, score in enumerate(scores)]
     assert best(errors, higher_is_better=False).number == chosen
 
 
 @pytest.mark.parametrize(("higher", "direction"), [(True, "MAXIMIZE"), (False, "MINIMIZE")])
-def test_optuna_is_told_which_way_is_better(tmp_path, higher, direction):
-    study, worst = Asked(higher_is_better=higher), 0 if higher else 1
+def test_the_study_has_the_direction_of_the_metric(tmp_path, higher, direction):
+    study, worst = StudyStub(higher_is_better=higher), 0 if higher else 1
     journal = Journal(tmp_path / "a.log", study)
     for number, layers in enumerate((2, 3)):
         journal.add(ended(number, {**DEFAULTS, "layers": layers}, 0.1 + number))

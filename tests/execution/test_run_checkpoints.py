@@ -12,15 +12,15 @@ from tests.training.test_cohort import assert_same, bits, train
 
 @pytest.fixture
 def interrupted(world, tmp_path):
-    """The checkpoint of a run in its fourth step, and the world it ran in."""
+    """A checkpoint of a run in its fourth step, and the fixture that built the run."""
     here, saved = world(epochs=1), tmp_path / "run.pt"
     run = here.run("finetune")
     stop = lambda: run.position >= 3  # noqa: E731
-    train(here.cohort(run), stop=stop, checkpoint=lambda each: run_checkpoints.save(each, saved))
+    train(here.cohort(run), stop=stop, checkpoint=lambda run: run_checkpoints.save(run, saved))
     return here, saved
 
 
-def test_a_sound_checkpoint_is_used(interrupted, caplog):
+def test_an_intact_checkpoint_is_used(interrupted, caplog):
     here, saved = interrupted
     again = here.run("finetune")
     assert run_checkpoints.restore(again, saved)
@@ -38,7 +38,7 @@ def test_a_flipped_bit(interrupted, caplog, seed):
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, -1, -30])
-def test_cut_short(interrupted, caplog, size):
+def test_a_truncated_checkpoint(interrupted, caplog, size):
     here, saved = interrupted
     saved.write_bytes(saved.read_bytes()[:size])
     refused(here, saved, caplog, "does not match its checksum")

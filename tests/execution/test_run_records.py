@@ -1,4 +1,4 @@
-"""What a run pays: its own steps, its share of its teachers, and how much that is undivided."""
+"""Cost of a run: its steps, its share of the teachers' time, and the undivided teachers' time."""
 
 import pytest
 
@@ -9,17 +9,17 @@ def train(cohort, **options):
     return list(cohort.train(**{"stop": lambda: False, "checkpoint": lambda run: None, **options}))
 
 
-def test_teachers_are_paid_evenly_by_those_that_read_them(world):
+def test_runs_share_the_cost_of_their_teachers_equally(world):
     here = world()
     runs = [here.run("logit_kd", seed=seed) for seed in (1, 2, 3)] + [here.run("finetune")]
     cohort = here.cohort(*runs)
     train(cohort)
     costs = [run_records.cost(run, cohort_size=4, evaluation_seconds=1.5) for run in runs]
-    *readers, alone = costs
+    *sharing, alone = costs
     assert alone.teacher_seconds == alone.teacher_seconds_whole == 0
-    for cost in readers:
+    for cost in sharing:
         assert cost.teacher_seconds == pytest.approx(cost.teacher_seconds_whole / 3)
-        assert cost.teacher_seconds_whole == readers[0].teacher_seconds_whole > 0
+        assert cost.teacher_seconds_whole == sharing[0].teacher_seconds_whole > 0
         assert cost.teacher_forwards == cost.steps
     assert all(cost.student_seconds > 0 for cost in costs)
     steps = [here.stream().at(position, here.device) for position in range(costs[0].steps)]
@@ -31,7 +31,7 @@ def test_teachers_are_paid_evenly_by_those_that_read_them(world):
     assert all(cost.micro_batch_size is None and cost.skipped_steps == 0 for cost in costs)
 
 
-def test_what_was_paid_before_an_interruption_is_kept(world, tmp_path):
+def test_costs_before_an_interruption_are_preserved(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
     train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved))

@@ -1,4 +1,4 @@
-"""Waiting for another process ends when one is told to stop, whatever is waited for."""
+"""Waiting for the lock of another process ends when the process is asked to stop."""
 
 import threading
 
@@ -9,7 +9,7 @@ from harness.execution import teacher_runs
 from harness.execution.signals import Interrupted, locked
 
 
-def test_who_waits_is_let_in_when_the_other_is_done(tmp_path):
+def test_a_lock_is_acquired_when_the_other_holder_releases_it(tmp_path):
     other, entered = FileLock(f"{tmp_path / 'target'}.lock", thread_local=False), []
     other.acquire()
     threading.Timer(0.2, lambda: other.release()).start()
@@ -20,7 +20,7 @@ def test_who_waits_is_let_in_when_the_other_is_done(tmp_path):
     assert entered == [True]
 
 
-def test_a_teacher_that_another_process_trains_is_not_waited_for_after_a_stop(small):
+def test_a_stop_ends_the_wait_for_a_teacher_of_another_process(small):
     (job,) = small.plan().teachers
     target = teacher_runs.folder(job)
     target.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Studies in small, from the suite to the sections of their report."""
+"""Small grid and ablation studies, from the suite to the sections of the report."""
 
 import re
 import subprocess
@@ -29,11 +29,11 @@ def sections(markdown):
 
 
 def scores(small):
-    """(label, student) -> seed -> score of the board."""
-    found = {}
+    """(label, student) -> seed -> score on the leaderboard, in percent."""
+    results = {}
     for record in small.store().records():
-        found.setdefault((record.label, record.student), {})[record.seed] = 100 * record.score
-    return found
+        results.setdefault((record.label, record.student), {})[record.seed] = 100 * record.score
+    return results
 
 
 def test_a_grid_end_to_end(small):
@@ -43,12 +43,12 @@ def test_a_grid_end_to_end(small):
     written = report(folder)
     text = sections(written.markdown)["Study of tinybert, student 1x32"]
     assert "| attention_loss" in text
-    found = {label: by_seed for (label, _), by_seed in scores(small).items() if label != "finetune"}
-    assert len(found) == 6
+    results = {label: by_seed for (label, _), by_seed in scores(small).items() if label != "finetune"}
+    assert len(results) == 6
     frame = pd.read_csv(folder / "sections" / "study.csv").set_index(["option", "value", "scope"])
     values = {
         value: [
-            found[f"tb-attention_loss={value},mapping={m}"][s] for m in ("uniform", "last", "random") for s in (1, 2)
+            results[f"tb-attention_loss={value},mapping={m}"][s] for m in ("uniform", "last", "random") for s in (1, 2)
         ]
         for value in ("mse", "kl")
     }
@@ -68,11 +68,11 @@ def test_an_ablation_end_to_end(small):
     )
     assert not small.run(methods, "seeds=[1]", "training.limit.train=32").failed
     text = sections(report(small.store().folder).markdown)["Variants of mlkd_bert, student 1x32"]
-    found = {label: by_seed[1] for (label, _), by_seed in scores(small).items()}
+    results = {label: by_seed[1] for (label, _), by_seed in scores(small).items()}
     for label, differs in (("no-emb", "emb: false"), ("one", "one_stage: true")):
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {label} ")]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        difference = found[label] - found["mlkd_bert"]
+        difference = results[label] - results["mlkd_bert"]
         assert cells[:2] == [label, differs]
         middle, low, high = (float(number.strip("],")) for number in cells[3].replace("[", "").split())
         assert middle == pytest.approx(difference, abs=0.05)
@@ -85,7 +85,9 @@ def test_fewer_heads_end_to_end(small, monkeypatch):
     monkeypatch.chdir(small.folder)
     methods = "methods=[mlkd_bert, {minilm: {version: 2}}]"
     settings = [HEADS, STUDENTS, LATENCY, methods, "seeds=[1]", "training.limit.train=32"]
-    monkeypatch.setattr("sys.argv", ["harness", "run", "small.yaml", "-q", *(f"--set={each}" for each in settings)])
+    monkeypatch.setattr(
+        "sys.argv", ["harness", "run", "small.yaml", "-q", *(f"--set={setting}" for setting in settings)]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (0, None)
@@ -106,7 +108,7 @@ def test_fewer_heads_end_to_end(small, monkeypatch):
 
 @pytest.fixture
 def rehearse(tmp_path, monkeypatch):
-    """Plans a shipped suite as its header says of a rehearsal, with 16 examples and encoders of the same depths."""
+    """Plans a shipped suite as a rehearsal: with 16 examples and small encoders of the same depths."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     tokenizer = tokenizers.whole_word(["one", "two", "three", "four"])
@@ -144,7 +146,7 @@ def rehearse(tmp_path, monkeypatch):
         ("heads", 12, ["Number of heads: 6 layers, hidden 24"]),
     ],
 )
-def test_a_shipped_study_comes_to_its_section(rehearse, tmp_path, name, runs, titles):
+def test_a_shipped_study_gives_its_report_section(rehearse, tmp_path, name, runs, titles):
     planned = rehearse(name)
     assert len({job.planned.key for job in planned.runs}) == len(planned.runs) == runs
     store = Store(tmp_path / "results")
@@ -168,7 +170,7 @@ def test_the_shipped_grid_has_a_key_for_every_combination(rehearse, tmp_path):
     assert "and 52 more." in section.text
 
 
-def test_a_report_is_made_without_torch(small):
+def test_a_report_is_written_without_torch(small):
     assert not small.run("methods=[finetune, {tinybert: {grid: {attention_loss: [mse, kl]}}}]", "seeds=[1]").failed
     code = (
         "import sys; from pathlib import Path; from harness.reporting import report; "

@@ -1,4 +1,4 @@
-"""What a suite holds in memory, and what it does where that does not suffice before a step is made."""
+"""Memory of a suite: models that are freed, and lack of memory before the first step."""
 
 import gc
 import weakref
@@ -17,7 +17,7 @@ def results(small):
     return {(r.label, r.seed): (r.score, r.losses) for r in small.store().records() if r.status == "completed"}
 
 
-def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, monkeypatch):
+def test_students_of_a_cohort_are_freed_before_the_next(small, monkeypatch):
     held, alive, prepare = [], [], student_cohorts.prepare
 
     def watched(job, *args):
@@ -33,16 +33,16 @@ def test_no_student_of_one_cohort_is_in_memory_beside_those_of_the_next(small, m
     assert len(results(small)) == 6
 
 
-def test_without_room_for_all_models_the_runs_are_halved(small, monkeypatch):
+def test_cohorts_are_halved_if_their_models_do_not_fit(small, monkeypatch):
     small.run("seeds=[1]")
     expected, runs = results(small), StudentCohorts._runs
     for record in small.store().records():
         (small.store().run_folder(record.key) / "record.json").unlink()
 
-    def starved(self, jobs, stream, reading):
+    def starved(self, jobs, batches_per_epoch, data):
         if len(jobs) > 1:
             raise torch.OutOfMemoryError(SAYS)
-        return runs(self, jobs, stream, reading)
+        return runs(self, jobs, batches_per_epoch, data)
 
     monkeypatch.setattr(StudentCohorts, "_runs", starved)
     assert small.run("seeds=[1]").failed == []
@@ -50,7 +50,7 @@ def test_without_room_for_all_models_the_runs_are_halved(small, monkeypatch):
     assert results(small) == expected
 
 
-def test_without_room_for_the_models_of_one_run_it_is_told(small, monkeypatch):
+def test_models_of_one_run_that_do_not_fit_are_reported(small, monkeypatch):
     def starved(*args):
         raise torch.OutOfMemoryError(SAYS)
 
@@ -60,8 +60,8 @@ def test_without_room_for_the_models_of_one_run_it_is_told(small, monkeypatch):
         small.run("seeds=[1]")
 
 
-def test_a_pass_that_a_kill_follows_is_still_paid_for(small, monkeypatch):
-    """Its cost is in the first checkpoint, before any step."""
+def test_the_cost_of_a_pass_survives_a_kill(small, monkeypatch):
+    """The checkpoint before the first step contains the cost."""
 
     def killed(self, batch, teachers):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Kept teacher tensors in suites: filled once, read by all, whoever comes first and whatever happens to them."""
+"""Cached teacher outputs in suites: computed once, and used by all runs with the same bits."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ ALL = "methods=[logit_kd, tinybert, {minilm: {version: 2}}, mlkd_bert, mt_bert]"
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Rows of each batch that a teacher is run on for students."""
+    """Number of rows of each batch on which a teacher is run for students."""
     seen = []
     forward = Teacher.forward
 
@@ -36,17 +36,17 @@ def passes(monkeypatch):
 
 def bits(small):
     store = small.store()
-    found = {}
+    results = {}
     for record in store.records():
         assert record.status == "completed", record.error
         model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
-        found[record.label, record.seed] = (model.state_dict(), record.score)
-    return found
+        results[record.label, record.seed] = (model.state_dict(), record.score)
+    return results
 
 
-def assert_same(found, expected):
-    assert found.keys() <= expected.keys()
-    for run, (tensors, score) in found.items():
+def assert_same(results, expected):
+    assert results.keys() <= expected.keys()
+    for run, (tensors, score) in results.items():
         assert score == expected[run][1]
         assert all(torch.equal(expected[run][0][name], tensor) for name, tensor in tensors.items()), run
 
@@ -56,7 +56,7 @@ def forget(small, *names):
         shutil.rmtree(small.folder / name, ignore_errors=True)
 
 
-def test_with_a_warm_cache_no_teacher_runs_or_is_even_loaded(small, passes, monkeypatch):
+def test_with_a_warm_cache_no_teacher_is_loaded(small, passes, monkeypatch):
     small.run("students.1x32.init=random")
     assert sorted(passes) == [24, 32, 32, 32]
     first = {record.label: record for record in small.store().records() if record.seed == 1}
@@ -74,7 +74,7 @@ def test_with_a_warm_cache_no_teacher_runs_or_is_even_loaded(small, passes, monk
     assert {r.cost.teacher_forwards for r in small.store().records() if r.seed == 3} == {0}
 
 
-def test_bits_do_not_depend_on_who_filled_the_cache_nor_on_the_company(small):
+def test_bits_do_not_depend_on_the_filling_run_or_the_cohort(small):
     small.run(ALL)
     expected = bits(small)
     forget(small, "results")
@@ -82,7 +82,7 @@ def test_bits_do_not_depend_on_who_filled_the_cache_nor_on_the_company(small):
     assert_same(bits(small), expected)
     for methods in ("[mt_bert]", "[tinybert]", "[mlkd_bert, logit_kd]"):
         forget(small, "results", "cache/tensors")
-        small.run(f"methods={methods}", "seeds=[2]")  # filled by others, and each in other company
+        small.run(f"methods={methods}", "seeds=[2]")  # filled by other runs, and each in another cohort
         assert_same(bits(small), expected)
         small.run(ALL, "seeds=[1]")
         assert_same(bits(small), expected)
@@ -92,27 +92,27 @@ def test_one_pass_serves_the_needs_of_all_seeds_and_methods(small, passes):
     small.run("methods=[logit_kd, tinybert]")
     assert sum(passes) == 120
     small.run("methods=[logit_kd, tinybert, {minilm: {version: 2}}]")
-    assert sum(passes) == 2 * 120  # for the values that are new; nothing else is computed again
+    assert sum(passes) == 2 * 120  # only for the new outputs
 
 
-def test_what_does_not_fit_has_its_teacher_run(small, passes):
+def test_the_teacher_is_run_for_outputs_that_do_not_fit(small, passes):
     small.run("methods=[logit_kd, tinybert]", "seeds=[1]", "teacher_cache.max_gb=0.0001")
-    assert sum(passes) == 120 + 120  # a pass for the logits that are kept, and tinybert's own epoch
+    assert sum(passes) == 120 + 120  # a pass for the cached logits, and the epoch of tinybert
     assert {record.cost.teacher_forwards for record in small.store().records()} == {4 + 8}
     assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1e5
 
 
-def test_with_no_room_at_all_nothing_is_kept(small):
+def test_a_limit_of_zero_disables_the_cache(small):
     small.run("methods=[logit_kd, tinybert]", "seeds=[1]", "teacher_cache.max_gb=0")
     assert not teacher_cache.root().exists()
     assert {record.cost.teacher_forwards for record in small.store().records()} == {8}
 
 
-def test_room_is_made_for_new_tensors_by_removing_the_oldest(small):
-    room = "teacher_cache.max_gb=0.0012"
+def test_the_oldest_outputs_are_removed_for_new_ones(small):
+    limit = "teacher_cache.max_gb=0.0012"
     folders = []
     for lr in (1e-3, 2e-3, 3e-3):
-        small.run("methods=[tinybert]", "seeds=[1]", f"teachers.base.lr={lr}", room)
+        small.run("methods=[tinybert]", "seeds=[1]", f"teachers.base.lr={lr}", limit)
         folders.append({folder for folder in teacher_cache.root().iterdir() if folder.is_dir()})
         time.sleep(0.02)
     first, second, third = folders
@@ -122,21 +122,21 @@ def test_room_is_made_for_new_tensors_by_removing_the_oldest(small):
     assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1.2e6
 
 
-def test_tensors_that_somebody_is_at_are_not_removed(small):
-    room = "teacher_cache.max_gb=0.0006"
-    small.run("methods=[tinybert]", "seeds=[1]", room)
+def test_locked_outputs_are_not_removed(small):
+    limit = "teacher_cache.max_gb=0.0006"
+    small.run("methods=[tinybert]", "seeds=[1]", limit)
     (first,) = (f for f in teacher_cache.root().iterdir() if f.is_dir())
     with FileLock(f"{first}.lock"):
-        small.run("methods=[tinybert]", "seeds=[1]", "teachers.base.lr=0.002", room)
+        small.run("methods=[tinybert]", "seeds=[1]", "teachers.base.lr=0.002", limit)
     assert first.exists()
 
 
-def test_who_waits_for_another_process_can_be_stopped(small):
+def test_waiting_for_another_process_can_be_stopped(small):
     plan = small.plan("methods=[logit_kd]", "seeds=[1]")
     small.run("methods=[finetune]", "seeds=[1]")
     (job,) = plan.teachers
-    (reading,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
-    outputs = teacher_cache.output_store(job, reading, plan.spec, CPU)
+    (tokenized,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
+    outputs = teacher_cache.output_store(job, tokenized, plan.spec, CPU)
     outputs.folder.parent.mkdir(parents=True)
     context = small.context(lambda: True)
     with FileLock(f"{outputs.folder}.lock"), pytest.raises(Interrupted):
@@ -169,12 +169,12 @@ def arguments(*overrides):
     return ["run", "small.yaml", "--quiet", *(argument for override in overrides for argument in ("--set", override))]
 
 
-def test_a_process_that_is_killed_as_it_fills_leaves_nothing_wrong(small, passes, monkeypatch):
+def test_a_kill_during_the_filling_leaves_a_valid_cache(small, passes, monkeypatch):
     monkeypatch.setattr(output_store, "BATCH_SIZE", 8)
     suite = ("methods=[tinybert, logit_kd]", "seeds=[1]")
     small.run(*suite)
-    expected, whole = bits(small), len(passes)
-    assert whole == 15
+    expected, total = bits(small), len(passes)
+    assert total == 15
     forget(small, "results", "cache/tensors")
     passes.clear()
     process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments(*suite)], cwd=small.folder)
@@ -187,9 +187,9 @@ def test_a_process_that_is_killed_as_it_fills_leaves_nothing_wrong(small, passes
     process.wait()
     assert not list(teacher_cache.root().glob("*/manifest.json"))
     small.run(*suite)
-    assert 0 < len(passes) < whole
+    assert 0 < len(passes) < total
     assert_same(bits(small), expected)
-    assert {record.cost.teacher_forwards for record in small.store().records()} == {whole}
+    assert {record.cost.teacher_forwards for record in small.store().records()} == {total}
 
 
 def start(small, *overrides):
@@ -198,7 +198,7 @@ def start(small, *overrides):
 
 
 def test_two_processes_at_once_share_one_pass(small):
-    """Two suites with the same teacher, which is there already: one of them fills, and both read the same bits."""
+    """Two suites with the same cached teacher: one fills the cache of outputs, and both use the same bits."""
     small.run("methods=[finetune]", "seeds=[1]")
     started = [
         start(small, "methods=[tinybert, logit_kd]", "seeds=[1]", f"name={name}", "training.epochs=3")
@@ -209,11 +209,11 @@ def test_two_processes_at_once_share_one_pass(small):
         assert process.returncode == 0, errors
     stores = [Store(small.folder / "results" / name) for name in ("one", "two")]
     records = [{record.label: record for record in store.records()} for store in stores]
-    assert sorted(each["tinybert"].cost.teacher_forwards for each in records) == [0, 4]
+    assert sorted(by_label["tinybert"].cost.teacher_forwards for by_label in records) == [0, 4]
     for label in ("tinybert", "logit_kd"):
         models = [
-            AutoModelForSequenceClassification.from_pretrained(store.run_folder(each[label].key) / "student")
-            for store, each in zip(stores, records, strict=True)
+            AutoModelForSequenceClassification.from_pretrained(store.run_folder(by_label[label].key) / "student")
+            for store, by_label in zip(stores, records, strict=True)
         ]
         one, two = (model.state_dict() for model in models)
         assert all(torch.equal(one[name], tensor) for name, tensor in two.items())

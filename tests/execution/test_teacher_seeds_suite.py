@@ -1,4 +1,4 @@
-"""One teacher per seed: in a suite, from the plan to the board."""
+"""One teacher per seed in a suite, from the plan to the leaderboard."""
 
 import pandas as pd
 import pytest
@@ -16,7 +16,7 @@ OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32
 
 
 class Watcher:
-    """Notes who starts to train, and in whose company."""
+    """Records the label and the seed of each run that starts."""
 
     def __init__(self):
         self.started = []
@@ -41,7 +41,7 @@ def trained(small, label):
 
 
 def test_each_run_is_bit_identical_to_that_of_a_suite_with_its_teacher_alone(small):
-    """The weights are trained anew: with another results folder and another cache."""
+    """All weights are trained again, with another results folder and another cache."""
     watcher = Watcher()
     assert not small.run(SEEDS, ROWS, observers=(watcher,)).failed
     assert watcher.started[:2] == [("base", 4), ("base", 9)]
@@ -66,7 +66,7 @@ def test_each_run_is_bit_identical_to_that_of_a_suite_with_its_teacher_alone(sma
         assert several[3 - place][0].key != alone[3 - place][0].key, "the other seed learned from another teacher"
 
 
-def test_more_seeds_leave_what_is_there(small):
+def test_more_seeds_leave_existing_results_unchanged(small):
     small.run("teachers.base.seeds=[4]", "seeds=[1]", ROWS)
     watcher = Watcher()
     small.run(SEEDS, ROWS, observers=(watcher,))
@@ -75,11 +75,11 @@ def test_more_seeds_leave_what_is_there(small):
 
 def test_one_order_of_the_data_and_teachers_of_two_seeds(small):
     small.run(SEEDS, "methods=[logit_kd]", "training.data_seed=1")
-    together = {seed: found[2] for seed, found in trained(small, "logit_kd").items()}
+    together = {seed: results[2] for seed, results in trained(small, "logit_kd").items()}
     for name in ("results", "cache"):
         (small.folder / name).rename(small.folder / f"{name} before")
     small.run("teachers.base.seed=9", "methods=[logit_kd]", "training.data_seed=1")
-    alone = {seed: found[2] for seed, found in trained(small, "logit_kd").items()}
+    alone = {seed: results[2] for seed, results in trained(small, "logit_kd").items()}
     assert all(torch.equal(together[2][name], tensor) for name, tensor in alone[2].items())
     assert not all(torch.equal(together[1][name], tensor) for name, tensor in alone[1].items())
 
@@ -137,8 +137,8 @@ def test_floors_hold_for_each_seed(small):
 
 def test_rows_are_tuned_with_the_first_teacher(small):
     small.run(SEEDS, "methods=[logit_kd]", "tuning={trials: 2}")
-    found = trained(small, "logit_kd")
-    (first, *_), (second, *_) = found[1], found[2]
+    results = trained(small, "logit_kd")
+    (first, *_), (second, *_) = results[1], results[2]
     assert first.tuning == second.tuning
     teachers = {teacher.seed: teacher.key for teacher in small.store().teachers()}
     study = small.store().tuning(first.tuning.study)

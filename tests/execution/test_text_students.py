@@ -1,4 +1,4 @@
-"""Stages on unlabelled text: made once, before all tasks, and used by every run that begins with them."""
+"""Text stages: executed once, before all tasks, and used by every run that starts from their result."""
 
 import random
 import shutil
@@ -64,7 +64,7 @@ def weights(store, record):
     return load_file(store.run_folder(record.key) / "student" / "model.safetensors")
 
 
-def test_each_stage_is_made_once_before_all_tasks(suite):
+def test_each_text_stage_is_executed_once_before_all_tasks(suite):
     listener = Listener()
     outcome = suite.run(observers=(listener,))
     assert outcome.failed == []
@@ -86,14 +86,14 @@ def test_records_students_and_the_board(suite):
 
     suite.run()
     store = suite.store()
-    planned = {(*each.labels, each.student): each for each in store.plan().generals}
+    planned = {(*job.labels, job.student): job for job in store.plan().generals}
     assistant, student = planned["minilm", "assistant of 1x32"], planned["minilm", "1x32"]
-    records = {place: store.general(each.key) for place, each in planned.items()}
+    records = {place: store.general(job.key) for place, job in planned.items()}
     assert records["minilm", "assistant of 1x32"].size.layers == 2  # as deep as the teacher
     assert records["minilm", "1x32"].size.layers == 1
     assert records["minilm", "1x32"].parts["teacher"] == assistant.key
     assert {point.stage for point in records["tinybert", "1x32"].losses} == {"general"}
-    # tinybert and the assistant read unmasked text under one teacher: side by side, and it ran once a batch.
+    # tinybert and the assistant use unmasked text and the same teacher: one cohort, one teacher forward per batch.
     costs = [records[place].cost for place in (("tinybert", "1x32"), ("minilm", "assistant of 1x32"))]
     assert [(cost.cohort_size, cost.teacher_forwards) for cost in costs] == [(2, 12), (2, 12)]
     folder = store.general_folder(student.key) / "student"
@@ -105,7 +105,7 @@ def test_records_students_and_the_board(suite):
     assert f"general/{student.key}/student" in text
 
 
-def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeypatch):
+def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monkeypatch):
     losses = TextStageMethod.losses
 
     def faulty(self, *args):
@@ -121,7 +121,7 @@ def test_a_stage_that_fails_is_told_when_those_beside_it_are_kept(suite, monkeyp
     listener = Listener()
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
-    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is kept"
+    assert sorted(general) == [("minilm", "1x32"), ("tinybert", "1x32")], "the assistant is stored"
 
 
 WEIGHTS = {
@@ -155,12 +155,12 @@ def test_tuning_leaves_the_stage_as_it_is(suite):
     assert suite.run(*tuned, observers=(listener,)).failed == []
     roles = [role for role, *_ in listener.started]
     assert (roles.count("general"), roles.count("trial")) == (2, 6), "one stage for all trials"
-    found = {record.label: suite.store().tuning(record.tuning.study) for record in suite.store().records()}
-    spaces = {label: set(record.space) for label, record in found.items()}
+    tuning_records = {record.label: suite.store().tuning(record.tuning.study) for record in suite.store().records()}
+    spaces = {label: set(record.space) for label, record in tuning_records.items()}
     assert spaces == {"distilbert": {"training.lr", "alpha"}, "tinybert": {"training.lr", "temperature"}}
-    # With its default, alpha 0, distilbert reads no teacher: the trials do.
-    assert [trial.error for trial in found["distilbert"].trials] == [None] * 3
-    assert found["distilbert"].trials[1].values["alpha"] > 0
+    # With its default, alpha 0, distilbert needs no teacher, but the trials do.
+    assert [trial.error for trial in tuning_records["distilbert"].trials] == [None] * 3
+    assert tuning_records["distilbert"].trials[1].values["alpha"] > 0
 
 
 def test_rows_that_share_a_stage_are_all_named(suite):
@@ -169,22 +169,22 @@ def test_rows_that_share_a_stage_are_all_named(suite):
     assert planned.labels == ["tinybert", "soft"]
 
 
-def test_runs_begin_with_the_result(suite):
-    """At a learning rate of nothing a run ends with the weights that it began with."""
+def test_runs_start_from_the_result(suite):
+    """With a learning rate near 0, a run ends with its initial weights."""
     suite.run("training.lr=1e-30", "methods=[tinybert]", "seeds=[1, 2]")
     store = suite.store()
     (planned,) = store.plan().generals
-    made = load_file(store.general_folder(planned.key) / "student" / "model.safetensors")
+    distilled = load_file(store.general_folder(planned.key) / "student" / "model.safetensors")
     for record in store.records():
         assert record.parts["student"]["init"] == "general"
         assert record.parts["student"]["source"] == planned.key
-        own = weights(store, record)
-        shared = [name for name in own if name in made]
+        weights_of_run = weights(store, record)
+        shared = [name for name in weights_of_run if name in distilled]
         assert len(shared) > 15
-        assert all(torch.equal(own[name], made[name]) for name in shared)
+        assert all(torch.equal(weights_of_run[name], distilled[name]) for name in shared)
     from_teacher = load_file(suite.folder / "base" / "model.safetensors")
     name = "bert.encoder.layer.0.output.dense.weight"
-    assert not torch.equal(made[name], from_teacher["bert.encoder.layer.1.output.dense.weight"])
+    assert not torch.equal(distilled[name], from_teacher["bert.encoder.layer.1.output.dense.weight"])
 
 
 def test_general_false_and_methods_without_one_keep_their_keys(suite):
@@ -212,7 +212,7 @@ def test_general_false_and_methods_without_one_keep_their_keys(suite):
         ("tasks=[order]", True),
     ],
 )
-def test_the_stages_key_holds_what_decides_it_and_nothing_else(suite, change, same):
+def test_the_key_of_a_text_stage_depends_only_on_its_settings(suite, change, same):
     def key(*overrides):
         plan = suite.plan("methods=[tinybert]", *overrides)
         (job,) = plan.generals(plan.runs)
@@ -221,7 +221,7 @@ def test_the_stages_key_holds_what_decides_it_and_nothing_else(suite, change, sa
     assert (key(change) == key()) is same
 
 
-def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
+def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
     from harness.execution import text_students as general
     from harness.execution.signals import Interrupted
 
@@ -231,28 +231,28 @@ def test_interrupted_it_goes_on_to_the_same_bits(suite, monkeypatch):
         general.make(jobs, suite.context(stop))
         return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
 
-    whole = make(lambda: False)
+    uninterrupted = make(lambda: False)
     shutil.rmtree(suite.folder / "cache" / "general")
-    asked = iter(range(100))
+    stop_checks = iter(range(100))
     with pytest.raises(Interrupted):
-        make(lambda: next(asked) > 5)
+        make(lambda: next(stop_checks) > 5)
     assert list((suite.folder / "cache" / "general").glob("*.pt"))
     after = make(lambda: False)
     assert not list((suite.folder / "cache" / "general").glob("*.pt"))
-    for label, tensors in whole.items():
+    for label, tensors in uninterrupted.items():
         assert all(torch.equal(tensor, after[label][name]) for name, tensor in tensors.items())
 
 
-def test_alone_and_side_by_side_make_the_same_bits(suite):
+def test_a_student_is_bit_identical_alone_and_in_a_cohort(suite):
     from harness.execution import text_students as general
 
     def make(methods):
         plan = suite.plan(f"methods={methods}")
         jobs = plan.generals(plan.runs)
         general.make(jobs, suite.context())
-        made = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
+        students = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
         shutil.rmtree(suite.folder / "cache" / "general")
-        return made
+        return students
 
     both = make("[tinybert, minilm]")
     for alone in (make("[tinybert]"), make("[minilm]")):
@@ -268,7 +268,7 @@ def test_the_result_alone_as_init(suite):
     assert outcome.failed == []
 
 
-def test_a_teacher_from_scratch_has_nothing_to_teach_before_the_tasks(suite):
+def test_a_teacher_from_scratch_cannot_have_a_text_stage(suite):
     scratch = "teachers={base: {architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}}}"
     reasons = {cell.label: cell.reason for cell in suite.plan(scratch).not_applicable}
     assert reasons.keys() == {"distilbert", "tinybert", "minilm"}
@@ -276,9 +276,9 @@ def test_a_teacher_from_scratch_has_nothing_to_teach_before_the_tasks(suite):
     assert "`general: false`" in reasons["tinybert"]
 
 
-def test_predictions_are_learnt_only_from_a_trained_head(suite):
+def test_predictions_need_a_teacher_with_a_trained_head(suite):
     shutil.rmtree(suite.folder / "base")
     pretrained(suite.folder / "base", head=False)
     with pytest.raises(UserError, match=r"no trained masked language model.*`general: false`.*distilbert"):
         suite.run("methods=[distilbert]")
-    assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it reads nothing of the head
+    assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it does not use the head

@@ -1,4 +1,4 @@
-"""A BERT and a RoBERTa, each with its kind of tokenizer, teach one student: in suites, from the plan to the board."""
+"""One student of a BERT and a RoBERTa with different tokenizers, in suites from the plan to the leaderboard."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class Watcher:
 
 @pytest.fixture(name="mixed")
 def _mixed(small):
-    """The small suite with two pretrained teachers, of other depths, widths and tokenizers."""
+    """The small suite with two pretrained teachers of different depths, widths and tokenizers."""
     (small.folder / "bright.py").write_text(REGRESSION, encoding="utf-8")
     save(small.folder / "bert", "bert", layers=2, hidden=32)
     save(small.folder / "roberta", "roberta", layers=4, hidden=16)
@@ -102,41 +102,41 @@ def assert_same(one, two):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cofinetune", [True, False])
-def test_they_teach_one_student(mixed, task, cofinetune):
+def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetune):
     method = f"{{mt_bert: {{label: mt_bert, cofinetune: {str(cofinetune).lower()}}}}}"
-    asked = settings(mixed, task, method)
-    assert not mixed.run(*asked).failed
+    overrides = settings(mixed, task, method)
+    assert not mixed.run(*overrides).failed
     record, _ = student(mixed)
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
     assert record.notes == {"layer_maps": [[2], [4]]}
     assert record.parts["alignment"]["read"][1].endswith("/198")
     names = ["base (mt_bert)", "other (mt_bert)"] if cofinetune else ["base", "other"]
     assert record.teachers == names
-    kept = {teacher.name: teacher for teacher in mixed.store().teachers()}
-    assert {*names} <= kept.keys()
-    for job in mixed.plan(*asked).teachers:  # each is scored in its own tokens
+    teacher_records = {teacher.name: teacher for teacher in mixed.store().teachers()}
+    assert {*names} <= teacher_records.keys()
+    for job in mixed.plan(*overrides).teachers:  # each is scored in its own tokens
         encoded = encode_task(
             job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
         )
-        metrics = mixed.load(*asked).host.metrics
+        metrics = mixed.load(*overrides).host.metrics
         model = Capture(teachers.load(job))
         batch_size = job.training.batch_size
         scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))
-        assert kept[job.name].score == pytest.approx(scored.score, nan_ok=True)
+        assert teacher_records[job.name].score == pytest.approx(scored.score, nan_ok=True)
         folder = teachers.folder(job) / str(job.index) if job.group else teachers.folder(job)
         assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.reader.fingerprint
 
 
-def test_the_student_may_read_with_the_byte_level_tokenizer(mixed):
-    asked = settings(mixed, "synthetic_qa", base="roberta", other="bert")
-    assert not mixed.run(*asked).failed
+def test_the_student_can_use_the_byte_level_tokenizer(mixed):
+    overrides = settings(mixed, "synthetic_qa", base="roberta", other="bert")
+    assert not mixed.run(*overrides).failed
     folder = mixed.store().run_folder(student(mixed)[0].key) / "student"
     assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == tokenizers.fingerprint(bytelevel())
 
 
 @pytest.mark.parametrize("method", ["logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert"])
-def test_a_method_of_one_teacher_takes_what_can_be_carried_over(mixed, method):
-    """pkd and logit_kd need states and predictions alone; the others ask for attention, and say so."""
+def test_methods_with_one_teacher_of_another_tokenizer(mixed, method):
+    """pkd and logit_kd need only states and predictions; the others need attention, which is an error."""
     save(mixed.folder / "twin", "roberta", layers=4, hidden=32)
     row = f"{{{method}: {{teachers: [other]}}}}"
     plan = mixed.plan(*settings(mixed, method=row, other="twin"), "students={two: {layers: 2}}")
@@ -147,13 +147,13 @@ def test_a_method_of_one_teacher_takes_what_can_be_carried_over(mixed, method):
         assert "of teacher other, whose tokenizer is not the student's" in cell.reason
 
 
-def test_alone_and_in_company_the_bits_are_the_same(mixed):
-    asked = settings(mixed, "synthetic_qa")
-    mixed.run(*asked)
+def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
+    overrides = settings(mixed, "synthetic_qa")
+    mixed.run(*overrides)
     record, expected = student(mixed)
     (mixed.store().run_folder(record.key) / "record.json").unlink()
     rows = "[finetune, logit_kd, {mt_bert: {label: apart, cofinetune: false}}, mt_bert]"
-    assert not mixed.run(*asked, f"methods={rows}").failed
+    assert not mixed.run(*overrides, f"methods={rows}").failed
     again, weights = student(mixed)
     assert again.cost.cohort_size == 4
     assert again.key == record.key
@@ -161,44 +161,44 @@ def test_alone_and_in_company_the_bits_are_the_same(mixed):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_kept_in_their_own_tokens_they_teach_what_they_teach_when_they_are_run(mixed, task):
-    asked = settings(mixed, task)
-    mixed.run(*asked)
-    kept, weights = student(mixed)
-    assert (kept.parts["numeric"]["teacher_tensors"], "alignment" in kept.parts) == ("kept", True)
-    assert kept.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
+def test_cached_outputs_equal_those_of_running_teachers(mixed, task):
+    overrides = settings(mixed, task)
+    mixed.run(*overrides)
+    cached, weights = student(mixed)
+    assert (cached.parts["numeric"]["teacher_tensors"], "alignment" in cached.parts) == ("kept", True)
+    assert cached.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
     (mixed.folder / "results").rename(mixed.folder / "results before")
-    mixed.run(*asked, "teacher_cache.max_gb=0")
+    mixed.run(*overrides, "teacher_cache.max_gb=0")
     fresh, others = student(mixed)
-    assert fresh.key != kept.key
-    for mine, theirs in zip(kept.losses, fresh.losses, strict=True):
+    assert fresh.key != cached.key
+    for mine, theirs in zip(cached.losses, fresh.losses, strict=True):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-3)
     assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in others.items())
 
 
-def test_company_changes_nothing_for_those_whose_teacher_reads_as_they_do(mixed):
-    asked = settings(mixed, method="logit_kd")
-    mixed.run(*asked)
+def test_runs_with_one_tokenizer_do_not_depend_on_the_cohort(mixed):
+    overrides = settings(mixed, method="logit_kd")
+    mixed.run(*overrides)
     record, expected = student(mixed, "logit_kd")
     assert "alignment" not in record.parts
     (mixed.store().run_folder(record.key) / "record.json").unlink()
-    assert not mixed.run(*asked, "methods=[logit_kd, mt_bert]").failed
+    assert not mixed.run(*overrides, "methods=[logit_kd, mt_bert]").failed
     assert_same(student(mixed, "logit_kd")[1], expected)
 
 
 @pytest.mark.parametrize("label", ["base (mt_bert)", "mt_bert"])
 def test_interrupted_equals_uninterrupted(mixed, label):
-    asked = settings(mixed, "synthetic_qa")
-    mixed.run(*asked)
+    overrides = settings(mixed, "synthetic_qa")
+    mixed.run(*overrides)
     _, expected = student(mixed)
     for name in ("results", "cache"):
         shutil.rmtree(mixed.folder / name)
-    assert mixed.run(*asked, observers=(Watcher(label, 1),)).interrupted
-    assert not mixed.run(*asked).interrupted
+    assert mixed.run(*overrides, observers=(Watcher(label, 1),)).interrupted
+    assert not mixed.run(*overrides).interrupted
     assert_same(student(mixed)[1], expected)
 
 
-def test_what_a_teacher_reads_is_part_of_the_keys(mixed):
+def test_the_tokenizer_of_a_teacher_is_part_of_the_keys(mixed):
     def keys(method):
         plan = mixed.plan(*settings(mixed, method=method))
         return {job.key for job in plan.teachers if job.group}, {job.planned.key for job in plan.runs}
@@ -216,7 +216,7 @@ def test_what_a_teacher_reads_is_part_of_the_keys(mixed):
         assert not groups & changed_groups
 
 
-def test_how_many_tokens_a_model_takes(tmp_path):
+def test_the_maximum_length_of_a_model(tmp_path):
     for family, tokenizer, most in (("bert", wordpiece(), 200), ("roberta", bytelevel(), 198)):
         folder = save(tmp_path / family, family)
         config = AutoModelForSequenceClassification.from_pretrained(folder).config

@@ -1,4 +1,4 @@
-"""Tuning from the suite to the record: the same trials whatever happens, chosen on held-out examples alone."""
+"""Tuning from the suite to the record: reproducible trials, chosen on the held-out split only."""
 
 import json
 import subprocess
@@ -65,7 +65,7 @@ def suite(small):
 
 
 class Trials:
-    """Which trials began, and which runs."""
+    """Records which trials and runs start."""
 
     def __init__(self):
         self.started = []
@@ -79,13 +79,13 @@ class Trials:
 
 
 def tunings(store):
-    """label -> its record."""
+    """Label -> tuning record."""
     studies = {record.label: record.tuning.study for record in store.records() if record.tuning}
     return {label: store.tuning(study) for label, study in studies.items()}
 
 
 def trials(store, *, without=()):
-    """label -> what was tried and scored; times are never the same."""
+    """Label -> values and scores of the trials, without times, which always differ."""
     dropped = {"seconds", *without}
     return {
         label: [trial.model_dump(exclude=dropped) for trial in record.trials]
@@ -107,45 +107,45 @@ def test_every_row_has_its_trials_and_runs_with_the_best(suite):
     watcher = Trials()
     store = suite(observers=(watcher,))
     records = {record.label: record for record in store.records()}
-    found = tunings(store)
-    assert {label: len(record.trials) for label, record in found.items()} == dict.fromkeys(records, 4)
+    records_by_label = tunings(store)
+    assert {label: len(record.trials) for label, record in records_by_label.items()} == dict.fromkeys(records, 4)
     assert watcher.of("trial") == [(label, n) for n in range(4) for label in ("finetune", "leans", "logit_kd")]
-    assert found["leans"].default.values == {"training.lr": 1e-2, "side": 0.0}
-    assert found["logit_kd"].default.values == {"training.lr": 1e-2, "temperature": 4.0, "alpha": 0.5}
-    leans = found["leans"]
+    assert records_by_label["leans"].default.values == {"training.lr": 1e-2, "side": 0.0}
+    assert records_by_label["logit_kd"].default.values == {"training.lr": 1e-2, "temperature": 4.0, "alpha": 0.5}
+    leans = records_by_label["leans"]
     assert leans.chosen.number != 0, "the default says the class that is rarer"
     assert leans.chosen.score == max(trial.score for trial in leans.trials) > leans.default.score
     tuned = records["leans"].tuning
     assert (tuned.values, tuned.score, tuned.trials) == (leans.chosen.values, leans.chosen.score, 4)
     assert tuned.seconds == pytest.approx(sum(trial.seconds for trial in leans.trials))
     assert all(trial.steps == records["leans"].cost.steps and trial.seconds > 0 for trial in leans.trials)
-    assert {record.data_fingerprint for record in found.values()} == {records["leans"].selection.fingerprint}
+    assert {record.data_fingerprint for record in records_by_label.values()} == {records["leans"].selection.fingerprint}
     assert leans.data_fingerprint != records["leans"].data_fingerprint
     assert not list((store.folder / "checkpoints").glob("*"))
     assert len(list((store.folder / "runs").iterdir())) == 3, "trials export nothing"
 
 
-def test_the_run_is_that_of_a_suite_that_says_the_values(suite):
+def test_a_tuned_run_equals_a_run_with_the_values_in_the_suite(suite):
     store = suite("methods=[leans]")
     (record,) = store.records()
     chosen, expected = record.tuning.values, weights(store, "leans")
     (store.folder).rename(store.folder.with_name("tuned"))
-    said = ("tuning=null", "selection={epoch: last}", f"training.lr={chosen['training.lr']!r}")
-    again = suite(f"methods=[{{leans: {{side: {chosen['side']!r}}}}}]", *said)
+    chosen_settings = ("tuning=null", "selection={epoch: last}", f"training.lr={chosen['training.lr']!r}")
+    again = suite(f"methods=[{{leans: {{side: {chosen['side']!r}}}}}]", *chosen_settings)
     (plain,) = again.records()
     assert plain.tuning is None
     assert plain.score == record.score
     assert same(weights(again, "leans"), expected)
 
 
-def test_alone_and_beside_others_the_trials_are_the_same(suite):
+def test_trials_do_not_depend_on_the_cohort(suite):
     together = trials(suite())
     for label in ("leans", "logit_kd"):
         suite.small.store().folder.rename(suite.small.store().folder.with_name(f"before {label}"))
         assert trials(suite(f"methods=[{label}]")) == {label: together[label]}
 
 
-def test_the_validation_labels_decide_nothing(suite):
+def test_validation_labels_do_not_influence_the_choice(suite):
     before = trials(suite())
     scores = {record.label: record.score for record in suite.small.store().records()}
     suite.small.store().folder.rename(suite.small.store().folder.with_name("honest"))
@@ -168,7 +168,7 @@ FLIPPED = """def flipped(rows):
 def load(source):"""
 
 
-def test_more_seeds_take_over_what_was_chosen(suite):
+def test_more_seeds_use_the_same_chosen_values(suite):
     store = suite()
     before = trials(store)
     watcher = Trials()
@@ -180,7 +180,7 @@ def test_more_seeds_take_over_what_was_chosen(suite):
     assert len(values) == 3, "one choice for all seeds of a row"
 
 
-def test_a_trial_that_fails_counts_as_one(suite):
+def test_a_failed_trial_counts_as_a_trial(suite):
     store = suite("methods=[{leans: {fails_above: 0.0}}]")
     (record,) = tunings(store).values()
     failed = [trial for trial in record.trials if trial.values["side"] > 0]
@@ -192,7 +192,7 @@ def test_a_trial_that_fails_counts_as_one(suite):
     assert f"{len(failed)} of 4" in text.partition("## Tuning")[2]
 
 
-def test_a_row_with_nothing_to_tune_says_so(suite):
+def test_a_row_without_tunable_options_is_reported(suite):
     store = suite("tuning={trials: 2, lr: null}")
     records = {record.label: record for record in store.records()}
     assert records["finetune"].tuning is None
@@ -205,25 +205,25 @@ def test_a_row_with_nothing_to_tune_says_so(suite):
 def test_the_board_has_the_choices_and_their_cost(suite):
     store = suite()
     folder, text = store.folder, report(store.folder).markdown
-    found = tunings(store)
+    records_by_label = tunings(store)
     (line,) = [line for line in text.partition("## Tuning")[2].splitlines() if line.startswith("| leans ")]
-    assert f"side: {found['leans'].chosen.values['side']:.3g}" in line
-    assert f"{100 * found['leans'].chosen.score:.1f}" in line
+    assert f"side: {records_by_label['leans'].chosen.values['side']:.3g}" in line
+    assert f"{100 * records_by_label['leans'].chosen.score:.1f}" in line
     assert "tuning cost" in text
     frame = pd.read_csv(folder / "sections" / "tuning.csv")
-    assert frame.groupby("label").size().to_dict() == dict.fromkeys(found, 4)
+    assert frame.groupby("label").size().to_dict() == dict.fromkeys(records_by_label, 4)
     chosen = frame[frame["chosen"]].set_index("label")
     assert {label: json.loads(values) for label, values in chosen["values"].items()} == {
-        label: record.chosen.values for label, record in found.items()
+        label: record.chosen.values for label, record in records_by_label.items()
     }
     board = pd.read_csv(folder / "leaderboard.csv").set_index("label")
-    assert board.loc["leans", "tuning_seconds"] == pytest.approx(found["leans"].seconds)
-    told = {each["label"]: each for each in json.loads((folder / "leaderboard.json").read_text())["tuning"]}
-    assert {label: len(each["trials"]) for label, each in told.items()} == dict.fromkeys(found, 4)
-    assert told["leans"]["chosen"] == found["leans"].chosen.number
+    assert board.loc["leans", "tuning_seconds"] == pytest.approx(records_by_label["leans"].seconds)
+    tuning = {row["label"]: row for row in json.loads((folder / "leaderboard.json").read_text())["tuning"]}
+    assert {label: len(row["trials"]) for label, row in tuning.items()} == dict.fromkeys(records_by_label, 4)
+    assert tuning["leans"]["chosen"] == records_by_label["leans"].chosen.number
 
 
-def test_a_killed_tuning_goes_on_with_the_same_trials(suite):
+def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     small = suite.small
     longer = (*SUITE, "training.epochs=20", "training.checkpoint_every=10")
     sets = [argument for override in longer for argument in ("--set", override)]
@@ -247,5 +247,5 @@ def test_a_killed_tuning_goes_on_with_the_same_trials(suite):
 
 
 def ended(store):
-    """Trials in the journals."""
+    """Number of trials in the journals."""
     return sum(path.read_text().count('"state"') for path in (store.folder / "tuning").glob("*.log"))

@@ -117,11 +117,11 @@ def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def augmentation(
-    asked: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
+    request: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
 ) -> dict[str, Any]:
     """Return the parts for augmented training data. `model` is the fingerprint of the masked language model."""
     return {
-        "method": {"name": method.name, "version": method.version, "options": dict(asked.options)},
+        "method": {"name": method.name, "version": method.version, "options": dict(request.options)},
         "model": model,
         "files": [_file_digest(path) for path in files],
         "data": {"task": task.task.name, "train": task.train_fingerprint},

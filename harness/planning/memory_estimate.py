@@ -93,9 +93,9 @@ def load(
     for requested, splits in stages:
         concatenated |= training.batching == "grouped" and not splits
         examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
-        batch_shape = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
-        saved = activations(student, batch_shape, half=half, fused=fused) + 2 * captured(
-            requested, student, batch_shape, half
+        micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
+        saved = activations(student, micro_batch, half=half, fused=fused) + 2 * captured(
+            requested, student, micro_batch, half
         )
         backward = (
             2 * FLOAT * examples * reading.tokens * max(student.ffn, student.heads * reading.tokens * (not fused))

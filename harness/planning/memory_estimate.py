@@ -94,17 +94,14 @@ def load(
         concatenated |= training.batching == "grouped" and not splits
         examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
         micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
-        saved = activations(student, micro_batch, half=half, fused=fused) + 2 * captured(
-            requested, student, micro_batch, half
-        )
-        backward = (
-            2 * FLOAT * examples * reading.tokens * max(student.ffn, student.heads * reading.tokens * (not fused))
-        )
+        saved = activations(student, micro_batch, half=half, fused=fused)
+        saved += 2 * captured(requested, student, micro_batch, half)
+        widest = max(student.ffn, student.heads * reading.tokens * (not fused))
+        backward = 2 * FLOAT * examples * reading.tokens * widest
         step = max(step, saved + backward)
     teacher_outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
-    step += (
-        FLOAT * parameter_count + (2 + concatenated) * teacher_outputs
-    )  # concatenated: a stage reads the outputs of all groups as one batch
+    # A batch-dependent stage also concatenates the outputs of all groups to one batch.
+    step += FLOAT * parameter_count + (2 + concatenated) * teacher_outputs
     if half:
         step += 2 * parameter_count  # autocast keeps a copy of the weights for the step
     return Load((3 + copied) * FLOAT * parameter_count, step, teachers, reading, half)

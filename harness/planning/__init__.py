@@ -1,4 +1,4 @@
-"""Suite -> runs with keys -> cohorts."""
+"""Plan a suite: compute the keys of its runs, group runs into cohorts, and estimate their cost."""
 
 from harness.planning.cost_estimate import Estimate, estimate
 from harness.planning.devices import refuse_absent

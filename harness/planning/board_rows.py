@@ -1,4 +1,4 @@
-"""What the rows and the students of a board stand for, as the store keeps it."""
+"""Describe the rows and the model shapes of a board, as stored in the plan file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.storage.records import EncoderShape, PlannedRow
 
 
 def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedRow]:
-    """Of each label; `protocols` are those of labels that have runs."""
+    """Return the row of each label. `protocols` holds the training protocol of each label that has runs."""
     return {
         variant.label: _row(variant, resolved.suite.spec, protocols.get(variant.label, ""))
         for variant in resolved.suite.variants
@@ -20,7 +20,7 @@ def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedR
 
 
 def shapes(resolved: Resolved) -> dict[str, EncoderShape]:
-    """Of each teacher and student whose shape is known."""
+    """Return the encoder shape of each teacher and student whose shape is known."""
     students = resolved.suite.spec.students
     return {
         name: EncoderShape(
@@ -35,28 +35,32 @@ def shapes(resolved: Resolved) -> dict[str, EncoderShape]:
 
 
 def _row(variant: MethodVariant, suite: SuiteSpec, protocol: str) -> PlannedRow:
-    """A method takes the first of the suite's teachers, and its stage on text, unless its entry says otherwise."""
+    """Return the row of one variant.
+
+    It is `plain` if its entry changes nothing: default options, no stage or task settings, the suite's first teachers,
+    and the text stage if both the suite and the method have one.
+    """
     method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
-    begins = suite.general is not None and has_text_stage(method)
-    as_usual = list(variant.teachers) == teachers and variant.general == begins
+    default_general = suite.general is not None and has_text_stage(method)
+    defaults_elsewhere = list(variant.teachers) == teachers and variant.general == default_general
     options = variant.config.model_dump(mode="json")
-    usual = options == method.Config().model_dump(mode="json")
+    default_options = options == method.Config().model_dump(mode="json")
     return PlannedRow(
         method=method.name,
         entry=int(variant.path[1]),
-        plain=usual and not variant.stages and not variant.per_task and as_usual,
+        plain=default_options and not variant.stages and not variant.per_task and defaults_elsewhere,
         options=options,
-        stages=_plain(variant.stages),
+        stages=_dump_stages(variant.stages),
         teachers=list(variant.teachers),
         general=variant.general,
         per_task={
-            task: {"options": own.config.model_dump(mode="json"), "stages": _plain(own.stages)}
-            for task, own in variant.per_task.items()
+            task: {"options": settings.config.model_dump(mode="json"), "stages": _dump_stages(settings.stages)}
+            for task, settings in variant.per_task.items()
             if task in suite.tasks
         },
         protocol=protocol,
     )
 
 
-def _plain(stages: Mapping[str, StageOverride]) -> dict[str, dict[str, Any]]:
+def _dump_stages(stages: Mapping[str, StageOverride]) -> dict[str, dict[str, Any]]:
     return {name: stage.model_dump(exclude_none=True) for name, stage in stages.items()}

@@ -1,4 +1,4 @@
-"""What is to be done, in steps and in memory: known before any training."""
+"""Estimate the steps, teacher passes and memory of a plan before any training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,24 @@ from harness.training.schedule import stage_steps
 
 @dataclass(frozen=True)
 class Estimate:
-    """`teacher_passes` are forward passes of a teacher over one batch, to fill the cache among them where tensors are
-    kept, which it may be already; `teacher_passes_apart`, what they would be if every run had its teachers to itself.
-    QA is counted with one window a question, and where there is a token budget all examples are taken to be as long as
-    they may be. `memory_gb` is what the largest cohort takes, of the `room_gb` that there is: cohorts are split to fit,
-    and only a run that does not fit by itself goes beyond it. Tuning comes before that: `trials` runs of each of
-    `tuned_rows` (on a task, with a student), with `trial_steps` of students and `trial_passes` of teachers in all; what
-    fills the cache is counted with the runs."""
+    """Estimated cost of runs and of the tuning before them.
+
+    QA counts one window per question. With a token budget, every example counts as `max_length` tokens.
+
+    Attributes:
+        runs: number of distinct runs.
+        cohorts: number of cohorts. They are split to fit in memory.
+        student_steps: optimizer steps of all students.
+        teacher_passes: forward passes of teachers over one batch, including those that fill the cache of teacher
+            outputs (which may be filled already).
+        teacher_passes_apart: the same number if no two runs shared a teacher's passes.
+        memory_gb: peak memory of the largest cohort, in GB (1e9 bytes). It exceeds `room_gb` only if a single run does.
+        room_gb: memory that a cohort may use, in GB.
+        trials: trials per study.
+        tuned_rows: number of studies; each tunes one row on one task and student.
+        trial_steps: student steps of all trials.
+        trial_passes: teacher passes of all trials, without those that fill the cache: `teacher_passes` has them.
+    """
 
     runs: int
     cohorts: int
@@ -39,58 +50,63 @@ class Estimate:
 
 @dataclass
 class _Passes:
-    """Of runs, by cohorts: steps of students, passes of teachers that run for a cohort or would for each run, and of
-    those that fill the cache."""
+    """Counts of student steps and teacher passes, added cohort by cohort.
+
+    `fresh` counts passes shared within a cohort, `apart` passes if no run shared them, and `cache_fills` the passes
+    that cache one teacher's outputs for one tokenizer.
+    """
 
     steps: int = 0
     fresh: int = 0
     apart: int = 0
-    shelves: dict[tuple[str, str], int] = field(default_factory=dict)
+    cache_fills: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, cohort: Sequence[RunJob]) -> None:
-        read: dict[str, set[int]] = {}
+        steps_with_teacher: dict[str, set[int]] = {}
         for job in cohort:
-            begin = 0
+            start = 0
             for needs, length in _stages(job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
                     if names and job.kept:
-                        self.shelves[teacher.key, job.reader.fingerprint] = _batches(job.data, output_store.BATCH_SIZE)
+                        self.cache_fills[teacher.key, job.reader.fingerprint] = _batches(
+                            job.data, output_store.BATCH_SIZE
+                        )
                     elif names:
-                        read.setdefault(teacher.key, set()).update(range(begin, begin + length))
+                        steps_with_teacher.setdefault(teacher.key, set()).update(range(start, start + length))
                     self.apart += length if names else 0
-                begin += length
-            self.steps += begin
-        self.fresh += sum(len(places) for places in read.values())
+                start += length
+            self.steps += start
+        self.fresh += sum(len(steps) for steps in steps_with_teacher.values())
 
 
 def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -> Estimate:
-    """Of the runs given, and of the studies that come before them."""
+    """Estimate the cost of the runs `jobs` and of the studies `tuning` that precede them."""
     cohorts, passes = plan.cohorts(jobs), _Passes()
     for cohort in cohorts:
         passes.add(cohort)
-    # Every trial takes what the one with the defaults does.
-    first, of_trials = plan.cohorts([study.trial(0, study.defaults) for study in tuning]), _Passes()
-    for cohort in first:
-        of_trials.add(cohort)
+    # Every trial costs as much as the one with the default values.
+    trial_cohorts, trial_passes = plan.cohorts([study.trial(0, study.defaults) for study in tuning]), _Passes()
+    for cohort in trial_cohorts:
+        trial_passes.add(cohort)
     trials = tuning[0].spec.trials if tuning else 0
-    most = max((memory_estimate.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *first]), default=0)
+    peak = max((memory_estimate.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *trial_cohorts]), default=0)
     return Estimate(
         runs=sum(len(cohort) for cohort in cohorts),
         cohorts=len(cohorts),
         student_steps=passes.steps,
-        teacher_passes=passes.fresh + sum(passes.shelves.values()),
+        teacher_passes=passes.fresh + sum(passes.cache_fills.values()),
         teacher_passes_apart=passes.apart,
-        memory_gb=most / 1e9,
+        memory_gb=peak / 1e9,
         room_gb=plan.room / 1e9,
         trials=trials,
         tuned_rows=len(tuning),
-        trial_steps=trials * of_trials.steps,
-        trial_passes=trials * of_trials.fresh,
+        trial_steps=trials * trial_passes.steps,
+        trial_passes=trials * trial_passes.fresh,
     )
 
 
 def _stages(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
-    """What each stage reads of its teachers, and how many steps it has."""
+    """Return, for each stage, the outputs that it needs of each teacher, and its number of steps."""
     stages = job.method.stages()
     lengths = stage_steps(
         stages,

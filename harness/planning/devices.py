@@ -1,4 +1,4 @@
-"""The devices of this machine."""
+"""List and check the devices of this machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from harness.api.errors import Problem, UserError
 
 
 def best_device() -> str:
-    """What a suite takes that names none."""
+    """Return the device that is used if the suite names none."""
     return there()[-1]
 
 
 def there() -> list[str]:
-    """Their names, as suites write them; the best last."""
-    found = ["cpu"]
+    """Return the names of the available devices, as written in suites, the preferred one last."""
+    names = ["cpu"]
     if torch.backends.mps.is_available():
-        found.append("mps")
+        names.append("mps")
     if torch.cuda.is_available():
-        found += [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cuda"]
-    return found
+        names += [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cuda"]
+    return names
 
 
 def refuse_absent(device: str | None) -> None:
-    """Raise `UserError` for a device that this machine has not; None: what it has."""
-    if device is not None and device not in (found := there()):
-        raise UserError(Problem(f"there is no {device} here; there is {', '.join(found)}", "device"))
+    """Raise `UserError` if `device` is not available on this machine. None stands for the default device."""
+    if device is not None and device not in (available := there()):
+        raise UserError(Problem(f"there is no {device} here; there is {', '.join(available)}", "device"))

@@ -1,4 +1,4 @@
-"""Published figures that belong beside a suite's results: of the same method and student, or of the same teacher."""
+"""Match published figures to the rows of a suite: the same method and student shape, or the same teacher."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from harness.storage.records import PublishedFigure
 
 
 def beside(resolved: Resolved) -> list[PublishedFigure]:
-    """The figures for each row of the board, teachers first, on the suite's tasks; sources as the suite chooses them.
+    """Return the published figures of each row of the board, teachers first, on the suite's tasks.
 
-    A row whose shape is not known has none; nor has a teacher that is trained together with others.
+    The sources are those that the suite selects. Rows of unknown shape and teachers that are trained as a group have no
+    published figures.
     """
     suite = resolved.suite
     sources = suite.published
     tasks = [task.name for task in suite.tasks if not task.synthetic]
     return [
         _figure(source, table, row, task=task, label=label, student=student)
-        for label, student, source, table, row in [*_of_teachers(resolved, sources), *_of_students(resolved, sources)]
+        for label, student, source, table, row in [
+            *_teacher_figures(resolved, sources),
+            *_student_figures(resolved, sources),
+        ]
         for task in tasks
         if task in row.scores
     ]
 
 
 Found = tuple[str, str, Published, Table, PublishedRow]
-"""Label and student of a row of the board, and what is printed for it."""
+"""Label and student of a row of the board, and the published source, table and row that match it."""
 
 
-def _of_teachers(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
+def _teacher_figures(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
     for name in resolved.suite.spec.teachers:
         model, shape = resolved.suite.models.get(name), resolved.shapes.get(name)
         if model is not None and shape is not None:
@@ -38,7 +42,7 @@ def _of_teachers(resolved: Resolved, sources: Sequence[Published]) -> Iterator[F
                     yield name, "", source, table, row
 
 
-def _of_students(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
+def _student_figures(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
     for variant in resolved.suite.variants:
         options = variant.config.model_dump(mode="json")
         for student in variant.students:
@@ -52,7 +56,7 @@ def _of_students(resolved: Resolved, sources: Sequence[Published]) -> Iterator[F
 def _figure(
     published: Published, table: Table, row: PublishedRow, *, task: str, label: str, student: str
 ) -> PublishedFigure:
-    """What a plan keeps of one task's figure, for a row of its board; `student` is empty for a teacher."""
+    """Return one task's figure as stored in the plan file. `student` is empty for a teacher."""
     where = f"{table.where}, {table.split}" if table.where else table.split
     return PublishedFigure(
         task=task,

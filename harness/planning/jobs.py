@@ -1,4 +1,4 @@
-"""What there is to do: teachers to fine-tune, students to train."""
+"""Define the jobs of a plan: teachers to fine-tune, data to augment, students to pretrain or train."""
 
 from __future__ import annotations
 
@@ -21,24 +21,30 @@ from harness.training.schedule import stage_data
 
 @dataclass(frozen=True)
 class TokenizerRef:
-    """A tokenizer, by the fingerprint of what it does to a text; `most` tokens are what its model takes, None: any
-    number."""
+    """A tokenizer, identified by the fingerprint of its behaviour.
+
+    `most` is the maximum sequence length of its model in tokens, None if there is no limit.
+    """
 
     fingerprint: str
     tokenizer: PreTrainedTokenizerBase
     most: int | None = None
 
     def beside(self, reader: str) -> str:
-        """Says how it reads the rows that the tokenizer with the fingerprint `reader` makes: as that one does, or along
-        with it."""
+        """Return an id of how this tokenizer encodes rows that are split by the tokenizer with fingerprint `reader`.
+
+        It is `reader` itself if both are the same; otherwise the rows are aligned, and the id holds the length limit.
+        """
         return reader if reader == self.fingerprint else f"{self.fingerprint}/{self.most}"
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's examples, as limited by the suite, and their fingerprints. `selection_fingerprint` is that of the
-    examples on which something is chosen, be they held out of the training split or those of the validation splits;
-    None where nothing is."""
+    """A task's examples, as limited by the suite, and their fingerprints.
+
+    `selection_fingerprint` identifies the examples that select the best epoch or tuned values: a held-out split or the
+    validation splits. It is None if nothing is selected.
+    """
 
     task: Task
     splits: Splits
@@ -49,9 +55,11 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Group:
-    """Teachers to fine-tune together on a task: `members`, each as it would be trained by itself, and what their
-    method says of the whole. `label` is the row of the board that asks for them. The first member's seed and settings
-    are the group's."""
+    """Teachers to fine-tune together on a task.
+
+    `members` are the teachers as they would be trained alone; `cofinetuning` is the method's request. `label` is the
+    row of the board that requests the group. The group uses the first member's seed and settings.
+    """
 
     label: str
     members: tuple[TeacherJob, ...]
@@ -61,12 +69,16 @@ class Group:
 
 @dataclass(frozen=True)
 class TeacherJob:
-    """A teacher to fine-tune on a task. `checkpoint` is None for one that starts from nothing.
+    """A teacher to fine-tune on a task. `checkpoint` is None for a teacher that is trained from scratch.
 
-    `row` is its row of the board: the suite's name, with the group's label if the teacher is the `index`-th member of a
-    `group`. `name` is unique among a plan's teachers of a task: where a row has one teacher per seed, it adds the seed.
-    `spec` has the teacher's own seed. `place` is the position of the seed whose runs learn from it, None if all do.
-    `training` are the suite's settings with the teacher's own put in, or the group's.
+    Attributes:
+        row: row of the board: the teacher's name in the suite, followed by the group's label for a member of a group.
+        name: name that is unique among the plan's teachers of a task. It includes the seed if a row has one teacher per
+            seed.
+        spec: the teacher's entry, with a single seed.
+        training: the suite's settings, overridden by the teacher's or the group's.
+        group: the group that it is fine-tuned in, if any; `index` is its position there.
+        place: position of the seed whose runs learn from it, None if all do.
     """
 
     row: str
@@ -84,7 +96,7 @@ class TeacherJob:
 
     @property
     def alone(self) -> TeacherJob:
-        """The teacher as the suite names it, trained by itself."""
+        """The same teacher, trained alone."""
         return self.group.members[self.index] if self.group else self
 
     @property
@@ -94,8 +106,8 @@ class TeacherJob:
 
 @dataclass(frozen=True)
 class AugmentationJob:
-    """Training data to make from a task's: by the masked language model in the folder `model`, with `files`. `label` is
-    the row of the board that asks for them."""
+    """Augmented training data to generate for a task, with the masked language model in the folder `model` and `files`.
+    `label` is the row of the board that requests them."""
 
     label: str
     data: TaskData
@@ -108,12 +120,12 @@ class AugmentationJob:
 
 @dataclass(frozen=True)
 class GeneralJob:
-    """A student to distil on unlabelled text, before any task and for all of them.
+    """A student to distil on unlabelled text, once for all tasks (text stage).
 
-    `label` and `student` are the row of the board that asks for it. `method` is bound to the text and to the shapes of
-    this stage. The student begins as `spec` says: from `checkpoint`, or with layers of the model in the folder
-    `source`. Its teacher is `assistant`, or the pretrained model in the folder `teacher`. `data` is where the suite has
-    the text from.
+    `label` and `student` are the row of the board that requests it. `method` is bound to the text and to the shapes of
+    this stage. The student is initialized according to `spec`: from `checkpoint`, or with layers of the model in the
+    folder `source`. Its teacher is `assistant` or, without one, the pretrained model in the folder `teacher`. `data` is
+    the source of the text as written in the suite.
     """
 
     label: str
@@ -136,13 +148,13 @@ class GeneralJob:
 
     @property
     def cohort(self) -> tuple[str, str, float, float]:
-        """Jobs that agree in this see the same batches, and learn from the same teacher."""
+        """Cohort id: jobs with equal ids train on the same batches and learn from the same teacher."""
         teacher = self.assistant.key if self.assistant else str(self.teacher)
         return teacher, self.reader.fingerprint, self.general.masking, self.general.smoothing
 
     @property
     def chain(self) -> tuple[GeneralJob, ...]:
-        """The assistant, if there is one, and then the student."""
+        """The jobs in training order: the assistant, if there is one, then the student."""
         return (self.assistant, self) if self.assistant else (self,)
 
     @property
@@ -152,8 +164,11 @@ class GeneralJob:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The fine-tuned models that a run depends on: its `teachers`, and the `source` of its student, which is the
-    suite's first teacher. `parts` is what the run's key has of them."""
+    """The fine-tuned models that a run depends on.
+
+    `source`, the suite's first teacher, gives the student its family or weights. `parts` are the run's key parts that
+    depend on these models.
+    """
 
     teachers: tuple[TeacherJob, ...]
     source: TeacherJob | None
@@ -161,7 +176,7 @@ class Lineage:
 
     @property
     def place(self) -> int:
-        """The position of the seed whose teachers these are; 0 where all runs share them."""
+        """Position of the seed that these teachers belong to; 0 if all runs share them."""
         return max((teacher.place or 0 for teacher in self.teachers), default=0)
 
 
@@ -170,15 +185,15 @@ class RunJob:
     """A student to train.
 
     Attributes:
-        checkpoint: where the student starts from, if the suite says so; otherwise it starts from `source`.
+        checkpoint: the checkpoint that the suite initializes the student from; without one it starts from `source`.
         lineage: the teachers that this run depends on.
-        first: the teachers of the first seed's run, with which the row is tuned.
-        training: the suite's settings on the task, with the learning rate that was tuned.
-        augmented: what it learns from in place of the task's own training data, in the stages that `stage_data` names.
-        general: the stage on unlabelled text that makes the student it begins with.
-        kept: it reads its teachers' tensors from the cache.
-        trial: which of its row's trials it is, if it is one.
-        tuned: what it took over from them.
+        first: the lineage of the first seed's run, with which the row is tuned.
+        training: the suite's settings for the task, with the tuned learning rate if there is one.
+        augmented: the data that replace the task's training data in the stages given by `stage_data`.
+        general: the text stage whose student it starts from.
+        kept: whether it reads cached teacher outputs.
+        trial: number of the tuning trial, None for a run of the suite.
+        tuned: the tuned values that it uses.
     """
 
     planned: PlannedRun
@@ -204,61 +219,61 @@ class RunJob:
 
     @property
     def source(self) -> TeacherJob | None:
-        """Of the weights and the family of a student that starts from no checkpoint of its own."""
+        """The teacher that gives a student without a checkpoint its family, and its weights if `init` copies them."""
         return self.lineage.source
 
     @property
     def best_epoch(self) -> bool:
-        """Whether it keeps the weights of its best epoch, not of its last."""
+        """Whether the run ends with the weights of its best epoch instead of its last."""
         return "selection" in self.parts
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What its teachers are called in a cohort, in which they may be run for others."""
+        """Names of its teachers in a cohort, which distinguish cached teachers from those that other runs compute."""
         return tuple(f"{teacher.name}, kept" if self.kept else teacher.name for teacher in self.teachers)
 
     def needs(self, index: int) -> frozenset[str]:
-        """All that its stages read of a teacher."""
+        """Return the outputs of the teacher at `index` that any stage needs."""
         stages = (stage.needs.teachers[index : index + 1] for stage in self.method.stages())
-        return frozenset(name for names in stages for each in names for name in each)
+        return frozenset(name for needs in stages for names in needs for name in names)
 
     @property
     def stage_data(self) -> tuple[StageData, ...]:
-        """What each of its stages trains on."""
+        """The data set that each stage trains on."""
         return stage_data(self.method.stages(), self.cell.variant.stages, augmented=self.augmented is not None)
 
     @property
     def cohort(self) -> tuple[str, str, int, str]:
-        """Runs that agree in this see the same batches."""
+        """Cohort id: runs with equal ids train on the same batches."""
         augmented = self.augmented.key if self.augmented else ""
-        if len(set(self.stage_data)) > 1:  # the step at which the data change is part of what a run sees
+        if len(set(self.stage_data)) > 1:  # the step at which the data change decides which batches a run sees
             augmented += f" {self._stage_lengths}"
         return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
 
     @property
     def _stage_lengths(self) -> tuple[object, ...]:
-        """What decides at which steps its stages begin, and their data."""
-        own = self.cell.variant.stages
+        """The settings that decide the first step of each stage, and the data of each."""
+        overrides = self.cell.variant.stages
         lengths = [
-            (each.steps, each.epochs)
+            (source.steps, source.epochs)
             for stage in self.method.stages()
-            for given in [own.get(stage.name)]
-            for each in [given if given and (given.steps or given.epochs) else stage]
+            for override in [overrides.get(stage.name)]
+            for source in [override if override and (override.steps or override.epochs) else stage]
         ]
         return (*zip(lengths, (stage.share for stage in self.method.stages()), self.stage_data, strict=True),)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Whether one teacher's tensors on one task are kept by example.
+    """The decision whether one teacher's outputs on one task are cached.
 
     Attributes:
-        kept: rows of the board that read kept tensors.
-        gb: what those take.
-        epochs: passes over the data of the row that makes most, for one order of the examples; `orders`, how many
-            orders there are over all seeds.
-        teachers: how many there are, one per seed; each has `gb` and is read in `orders`.
-        fresh: why other rows have the teacher run for them -> those rows.
+        kept: rows of the board that read cached teacher outputs.
+        gb: size of the cached outputs of one teacher, in GB (1e9 bytes).
+        epochs: the largest number of passes over the data that any row makes in one order of the examples.
+        orders: number of orders over all seeds.
+        teachers: number of teachers, one per seed; `gb` and `orders` hold for each.
+        fresh: reason -> the rows that run the teacher instead of reading the cache.
     """
 
     task: str
@@ -272,5 +287,5 @@ class Choice:
 
 
 def task_info(task: Task) -> TaskInfo:
-    """What a method may know of a task."""
+    """Return the description of a task that methods receive."""
     return TaskInfo(task.name, task.kind, task.num_labels)

@@ -1,4 +1,7 @@
-"""The parts of keys: all that determines a result, and nothing else. Names and paths of files are not among it."""
+"""Build the parts of keys: everything that determines a result, and nothing else.
+
+Files count by their contents, not by their names or paths.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from harness.training import ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
 
 
 def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
-    """What decides the last bits. Threads count on a CPU only: they order its sums; TF32 on a GPU only."""
+    """Return the settings that decide the last bits of a result.
+
+    The number of threads counts only on a CPU, where it orders sums; TF32 counts only on CUDA.
+    """
     kind = torch.device(device).type
     threads = {"threads": torch.get_num_threads()} if kind == "cpu" else {}
     products = {"tf32": True} if kind == "cuda" and tf32 else {}
@@ -35,7 +41,7 @@ def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any
 
 
 def training(settings: TrainingSpec) -> dict[str, Any]:
-    """The training settings, without those that have no effect next to others."""
+    """Return the training settings, without those that other settings disable."""
     fields = settings.key_fields()
     micro_batch_size, token_budget = settings.micro_batch_size, settings.token_budget
     if micro_batch_size is None or (token_budget is None and micro_batch_size >= settings.batch_size):
@@ -45,7 +51,7 @@ def training(settings: TrainingSpec) -> dict[str, Any]:
 
 
 def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any]:
-    """Exact examples, their order, and how they are tokenised."""
+    """Return the parts for a tokenized training set: the examples in order, and how they are tokenized."""
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,
@@ -57,7 +63,7 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
 def teacher(
     spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: TokenizerRef, settings: TrainingSpec, device: str
 ) -> dict[str, Any]:
-    """Of a fine-tuned teacher. What it is scored on is no part of it: the weights do not depend on that."""
+    """Return the parts for a fine-tuned teacher. They omit the validation data, on which its weights do not depend."""
     return {
         "model": {"checkpoint": checkpoint} if spec.architecture is None else spec.architecture.model_dump(),
         "data": data(task, reader, settings.max_length),
@@ -71,7 +77,7 @@ def teacher(
 def group(
     members: Sequence[TeacherJob], method: type[Method], options: Mapping[str, Any], settings: TrainingSpec
 ) -> dict[str, Any]:
-    """Of teachers that are trained together, in their order: where each begins, and what they share."""
+    """Return the parts for a group of teachers: the initial model of each in order, and the shared settings."""
     first = members[0].parts
     return {
         "members": [{"model": member.parts["model"], **member.spec.key_fields()} for member in members],
@@ -85,24 +91,24 @@ def group(
 
 
 def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef]) -> dict[str, Any]:
-    """How teachers with other tokenizers than `reader` read its rows along; no part of a key where there are none."""
-    read = [teacher.beside(reader.fingerprint) for teacher in teachers]
-    foreign = any(name != reader.fingerprint for name in read)
-    return {"alignment": {"version": ALIGNMENT_VERSION, "read": read}} if foreign else {}
+    """Return the parts for the alignment of teachers whose tokenizer is not `reader`; empty if there are none."""
+    encodings = [teacher.beside(reader.fingerprint) for teacher in teachers]
+    foreign = any(encoding != reader.fingerprint for encoding in encodings)
+    return {"alignment": {"version": ALIGNMENT_VERSION, "read": encodings}} if foreign else {}
 
 
 def selection(task: TaskData, spec: SelectionSpec) -> dict[str, Any]:
-    """Of a run that keeps its best epoch: on which examples. No part of the key of one that keeps its last."""
+    """Return the parts for a run that ends with its best epoch: the examples that decide. Other runs have none."""
     return {**spec.key_fields(), "examples": task.selection_fingerprint, **better(task)}
 
 
 def better(task: TaskData) -> dict[str, Any]:
-    """Of whatever is chosen by the task's score: which way, where less is better."""
+    """Return the direction of the task's score; empty if higher is better."""
     return {} if task.task.higher_is_better else {"better": "less"}
 
 
 def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a run that reads its teachers' tensors from the cache."""
+    """Return the parts of a run, changed to those of the same run with cached teacher outputs."""
     return {
         **parts,
         "numeric": {**parts["numeric"], "teacher_tensors": "kept"},
@@ -111,20 +117,20 @@ def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def augmentation(
-    asked: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
+    request: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
 ) -> dict[str, Any]:
-    """Of training data made from a task's. `model` is the fingerprint of the masked language model."""
+    """Return the parts for augmented training data. `model` is the fingerprint of the masked language model."""
     return {
-        "method": {"name": method.name, "version": method.version, "options": dict(asked.options)},
+        "method": {"name": method.name, "version": method.version, "options": dict(request.options)},
         "model": model,
-        "files": [_contents(path) for path in files],
+        "files": [_file_digest(path) for path in files],
         "data": {"task": task.task.name, "train": task.train_fingerprint},
         "numeric": numeric(device, "fp32"),
         "code": VERSION,
     }
 
 
-def _contents(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
@@ -137,13 +143,13 @@ def student(
     pretrained: str | None,
     general: str | None = None,
 ) -> dict[str, Any]:
-    """Of a student's initial weights: its shape and where they come from.
+    """Return the parts for a student's initial weights: its shape and their source.
 
     Args:
         checkpoint: fingerprint of the checkpoint that the student itself starts from.
-        source: the teacher whose family it takes, and its layers, if `init` says so.
+        source: the teacher whose family it has, and whose layers are copied if `init` says so.
         pretrained: fingerprint of that teacher's pretrained checkpoint; None if it has none.
-        general: key of the stage on unlabelled text that it begins with.
+        general: key of the text stage whose student it starts from.
     """
     sizes = {"layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "ffn": shape.ffn}
     numbers = {**sizes, **spec.key_fields()}
@@ -155,15 +161,15 @@ def student(
     if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
         origin = source.key
     elif source is not None and pretrained is None:
-        origin = _drawn_like(source)
+        origin = _inherited_config(source)
     return {**numbers, "family": shape.model_type, "init": spec.init, "source": origin}
 
 
-def _drawn_like(teacher: TeacherJob) -> dict[str, Any]:
-    """What a student with random weights takes over from a teacher that has no checkpoint: its configuration, but for
-    the numbers that are the student's own."""
+def _inherited_config(teacher: TeacherJob) -> dict[str, Any]:
+    """Return the configuration that a randomly initialized student inherits from a teacher without a checkpoint: all
+    but the sizes that the student sets itself."""
     architecture = teacher.spec.architecture
-    assert architecture is not None  # there is no checkpoint
+    assert architecture is not None  # set for every teacher without a checkpoint
     return {
         "dropout": architecture.dropout,
         "width of initial weights": architecture.hidden,
@@ -182,7 +188,7 @@ def general(
     settings: TrainingSpec,
     device: str,
 ) -> dict[str, Any]:
-    """Of a stage on unlabelled text. `teacher` is the fingerprint of the pretrained model, or the assistant's key."""
+    """Return the parts for a text stage. `teacher` is a pretrained model's fingerprint or the assistant's key."""
     return {
         "method": {"name": method.name, "version": method.version, "options": dict(job.options)},
         "masking": job.masking,
@@ -209,7 +215,7 @@ def run(
     settings: TrainingSpec,
     device: str,
 ) -> dict[str, Any]:
-    """Of a student's training and score. `lineage` are the parts of a `Lineage`: its student and its teachers."""
+    """Return the parts for a student's training and score. `lineage` are the parts of its `Lineage`."""
     method, entry = variant.method, suite.methods[int(variant.path[1])]
     return {
         **suite.key_fields(),

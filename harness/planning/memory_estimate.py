@@ -1,16 +1,16 @@
-"""What training takes of a device's memory: an estimate from numbers that are known before it begins.
+"""Estimate the device memory that training takes, from sizes that are known before it starts.
 
-Of a cohort, whose students take their steps one after another:
+The students of a cohort take their steps one after another, so for a cohort:
 
     peak      = resident + max(teacher pass, largest step)
-    resident  = of each run its weights and AdamW's two moments, 3 x 4 bytes a parameter, and the weights of its best
-                epoch, if it keeps them and the device has no memory of its own; of each teacher its weights
-    pass      = what a teacher's layer works on, and the tensors that are asked for
-    step      = these tensors, the student's gradients (4 bytes a parameter), its activations, what its losses keep, and
-                what the backward pass works on
+    resident  = for each run its weights and AdamW's two moments, 3 x 4 bytes a parameter, and the weights of its best
+                epoch, if it stores them and the device shares the machine's memory; for each teacher its weights
+    pass      = the working memory of a teacher's layer, and the requested outputs
+    step      = these outputs, the student's gradients (4 bytes a parameter), its activations, the tensors that its
+                losses save for the backward pass, and the working memory of the backward pass
 
-Batches are taken as full: `batch_size` examples of `max_length` tokens, or `token_budget` tokens. Encoders are counted
-as BERT's; one that shares its layers (ALBERT) takes less. What the process itself takes is not counted.
+All batches count as full: `batch_size` examples of `max_length` tokens, or `token_budget` tokens. Every encoder counts
+as BERT; one that shares its layers (ALBERT) takes less. The memory of the process itself is not counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.config.schema import TrainingSpec
 from harness.models.output_names import parse
 
 MARGIN = 0.1
-"""Of the memory, for all that is not counted: the process, fragments, what kernels borrow."""
+"""Fraction of the memory reserved for what is not counted: the process, fragmentation, workspaces of kernels."""
 
 POSITIONS = 512
 FLOAT = 4
@@ -35,8 +35,14 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Reading:
-    """The batches that a cohort sees: their shape, and how many numbers a model's logits are for one example.
-    `vocabulary` is that of whoever reads them."""
+    """The shape of a cohort's batches.
+
+    Attributes:
+        batch: examples per batch.
+        tokens: tokens per example.
+        vocabulary: size of the tokenizer's vocabulary.
+        outputs: elements of the logits for one example.
+    """
 
     batch: int
     tokens: int
@@ -46,8 +52,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Load:
-    """What one run brings into a cohort, in bytes: all the time, and while it takes a step. `teachers` are those it
-    reads, by key, with what it asks of them."""
+    """The memory that one run adds to a cohort.
+
+    Attributes:
+        resident: bytes that it takes at all times.
+        step: additional bytes while it takes a step.
+        teachers: key -> shape of each of its teachers, and the outputs it requests.
+        reading: the shape of its batches.
+        half: whether it computes in half precision.
+    """
 
     resident: int
     step: int
@@ -66,47 +79,53 @@ def load(
     fused: bool,
     copied: bool = False,
 ) -> Load:
-    """Of a run.
+    """Return the load of a run.
 
     Args:
-        stages: what each asks of the student, and whether its batches may be split.
-        teachers: by key, with all that any stage asks of them.
-        fused: whether attention with dropout keeps no N x N map, as on a GPU.
-        copied: whether a copy of its weights is kept in the same memory.
+        stages: for each stage the student outputs it requests, and whether its batches may be split.
+        teachers: key -> shape of each teacher, and the outputs that any stage requests.
+        fused: whether attention with dropout saves no N x N map, as on a GPU.
+        copied: whether a copy of the student's weights is stored in the same memory.
     """
     half = training.precision != "fp32"
-    count = parameters(student, reading.vocabulary)
-    step, joined = 0, False
-    for asked, splits in stages:
-        joined |= training.batching == "grouped" and not splits
-        part = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
-        seen = Reading(part, reading.tokens, reading.vocabulary, reading.outputs)
-        kept = activations(student, seen, half=half, fused=fused) + 2 * captured(asked, student, seen, half)
-        backward = 2 * FLOAT * part * reading.tokens * max(student.ffn, student.heads * reading.tokens * (not fused))
-        step = max(step, kept + backward)
-    taught = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
-    step += FLOAT * count + (2 + joined) * taught  # joined: a stage reads the outputs of all groups as one batch
+    parameter_count = parameters(student, reading.vocabulary)
+    step, concatenated = 0, False
+    for requested, splits in stages:
+        concatenated |= training.batching == "grouped" and not splits
+        examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
+        micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
+        saved = activations(student, micro_batch, half=half, fused=fused)
+        saved += 2 * captured(requested, student, micro_batch, half)
+        widest = max(student.ffn, student.heads * reading.tokens * (not fused))
+        backward = 2 * FLOAT * examples * reading.tokens * widest
+        step = max(step, saved + backward)
+    teacher_outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
+    # A batch-dependent stage also concatenates the outputs of all groups to one batch.
+    step += FLOAT * parameter_count + (2 + concatenated) * teacher_outputs
     if half:
-        step += 2 * count  # autocast keeps a copy of the weights for the step
-    return Load((3 + copied) * FLOAT * count, step, teachers, reading, half)
+        step += 2 * parameter_count  # autocast keeps a copy of the weights for the step
+    return Load((3 + copied) * FLOAT * parameter_count, step, teachers, reading, half)
 
 
 def peak(loads: Sequence[Load]) -> int:
-    """Bytes that the runs take together, with their teachers."""
+    """Return the peak memory in bytes of runs that train together, with their teachers."""
     teachers: dict[str, tuple[ModelShape, frozenset[str]]] = {}
     for load in loads:
         for key, (shape, names) in load.teachers.items():
             teachers[key] = shape, names | teachers.get(key, (shape, frozenset()))[1]
     reading, half = loads[0].reading, loads[0].half
     weights = sum(FLOAT * parameters(shape, reading.vocabulary) for shape, _ in teachers.values())
-    asked = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
-    working = max((_working(shape, reading) for shape, _ in teachers.values()), default=0)
-    return sum(load.resident for load in loads) + weights + asked + max(working, *(load.step for load in loads))
+    outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
+    working = max((_working_bytes(shape, reading) for shape, _ in teachers.values()), default=0)
+    return sum(load.resident for load in loads) + weights + outputs + max(working, *(load.step for load in loads))
 
 
 def parameters(shape: ModelShape, vocabulary: int) -> int:
-    """Of a BERT encoder with its pooler: embeddings, then for each layer four products of the width, two with the FFN,
-    their biases and two norms."""
+    """Return the number of parameters of a BERT encoder with its pooler.
+
+    These are the embeddings and, in each layer, four matrices of hidden x hidden, two of the FFN, their biases and two
+    norms.
+    """
     hidden, ffn = shape.hidden, shape.ffn
     embeddings = (vocabulary + POSITIONS + 2 + 2) * hidden
     layer = 4 * hidden * (hidden + 1) + 2 * hidden * ffn + ffn + hidden + 4 * hidden
@@ -114,13 +133,13 @@ def parameters(shape: ModelShape, vocabulary: int) -> int:
 
 
 def activations(shape: ModelShape, reading: Reading, *, half: bool, fused: bool) -> int:
-    """What the forward pass keeps for the backward pass, in bytes.
+    """Return the bytes of activations that the forward pass saves for the backward pass.
 
-    A token of a layer: queries, keys, values, context and its copy, two dropout masks (7 H) and the FFN before and
+    Per token and layer: queries, keys, values, context and its copy, two dropout masks (7 H) and the FFN before and
     after its activation (2 F) in the precision of the products, in half precision with copies of their two inputs
     (2 H); the inputs and outputs of two norms and two residual sums (6 H) in float32. Attention that is not fused
-    also keeps scaled queries and keys, and three maps of A x N a token: the softmax, its dropout mask and their
-    product, in float32. The embeddings keep about five tensors.
+    also saves scaled queries and keys, and three maps of A x N per token: the softmax, its dropout mask and their
+    product, in float32. The embeddings save about five tensors.
     """
     hidden, ffn, tokens = shape.hidden, shape.ffn, reading.batch * reading.tokens
     products = (9 * hidden + 2 * ffn) * 2 if half else (7 * hidden + 2 * ffn) * FLOAT
@@ -130,7 +149,7 @@ def activations(shape: ModelShape, reading: Reading, *, half: bool, fused: bool)
 
 
 def captured(needs: Collection[str], shape: ModelShape, reading: Reading, half: bool) -> int:
-    """The tensors named, in bytes."""
+    """Return the bytes of the outputs named in `needs`."""
     tokens = reading.batch * reading.tokens
     sizes = {"logits": reading.batch * reading.outputs, "pooled": reading.batch * shape.hidden}
     sizes |= {"scores": tokens * shape.heads * reading.tokens}
@@ -138,33 +157,35 @@ def captured(needs: Collection[str], shape: ModelShape, reading: Reading, half: 
     return numbers * (2 if half else FLOAT)
 
 
-def _working(shape: ModelShape, reading: Reading) -> int:
-    """Of a layer without gradients: about eight tensors of the width, and the FFN twice."""
+def _working_bytes(shape: ModelShape, reading: Reading) -> int:
+    """Return the bytes of a layer without gradients: about eight tensors of the hidden size, and two of the FFN's."""
     return reading.batch * reading.tokens * (8 * shape.hidden + 2 * shape.ffn) * FLOAT
 
 
 def room(device: str, max_gb: float | None) -> int:
-    """Bytes that a cohort may take: what the suite says, or what the device has free, less a margin."""
+    """Return the bytes that a cohort may take: the suite's limit, or the device's free memory less a margin."""
     if max_gb is not None:
         return int(max_gb * 1e9)
     kind = torch.device(device).type
     if kind == "cuda":
-        there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     elif kind == "mps":
-        there = torch.mps.recommended_max_memory()
+        free = torch.mps.recommended_max_memory()
     else:
-        there = available()
-    return int(there * (1 - MARGIN))
+        free = available()
+    return int(free * (1 - MARGIN))
 
 
 def available() -> int:
-    """Bytes of the machine's memory that a process can have without swapping, as far as the system tells; no more than
-    its container may have."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Return the bytes of memory that a process can use without swapping, at most the limit of its container.
+
+    Where the system does not report available memory, this is all physical memory.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        there = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else there
+        memory = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else memory
     if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        there = min(there, int(text))
-    return there
+        memory = min(memory, int(text))
+    return memory

@@ -1,4 +1,4 @@
-"""A suite with every key known: what there is to do, in which company, and what of it the store keeps."""
+"""Define `Plan`: the jobs of a suite with their keys, their cohorts, and the plan file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from harness.storage.records import DataReport, NotApplicable, PlanFile, Planned
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite with every key known. `device` is where it will train; `choices` say which teachers' tensors are kept;
-    `data` is what was found in the examples of each task."""
+    """The jobs of a suite, with their keys.
+
+    Attributes:
+        device: the device to train on.
+        choices: the decisions which teacher outputs are cached.
+        data: task -> report on its examples.
+    """
 
     resolved: Resolved
     device: str
@@ -34,40 +39,42 @@ class Plan:
 
     @cached_property
     def room(self) -> int:
-        """Bytes that a cohort may take."""
+        """Memory that a cohort may take, in bytes."""
         return memory_estimate.room(self.device, self.spec.training.max_memory_gb)
 
     def cohorts(self, jobs: Sequence[RunJob]) -> list[list[RunJob]]:
-        """The jobs in groups that train side by side, in the suite's order: as many as have room in memory. Where they
-        have not, runs with teachers of one seed stay together."""
+        """Group jobs that train together, in the suite's order.
+
+        A cohort that does not fit in memory is split; runs with teachers of the same seed are adjacent then.
+        """
         groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
         for job in jobs:
-            # Two labels of one key are one run: the board shows its record under both.
+            # Runs with equal keys are trained once: the board shows the record under each label.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
         ordered = [sorted(group.values(), key=lambda job: job.lineage.place) for group in groups.values()]
         return [part for group in ordered for part in memory_packing.split(group, self.load, self.room)]
 
     def load(self, job: RunJob) -> memory_estimate.Load:
-        """What a run takes of the memory."""
+        """Return the memory that a run adds to its cohort."""
         return memory_packing.of_run(job, job.training, self.device)
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
-        """The general stages that the jobs begin with, each once, an assistant before its students."""
-        found = [each for job in jobs if job.general for each in job.general.chain]
-        return list({each.key: each for each in found}.values())
+        """Return the distinct text stages that the jobs start from, an assistant before its students."""
+        stages = [stage for job in jobs if job.general for stage in job.general.chain]
+        return list({stage.key: stage for stage in stages}.values())
 
     def augmentations(self, jobs: Sequence[RunJob]) -> list[AugmentationJob]:
-        """The training data that the jobs ask to be made, each once."""
+        """Return the distinct augmented data sets that the jobs request."""
         return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
 
-    def _planned(self, job: GeneralJob) -> PlannedGeneral:
-        """A general stage, with every row of the board that begins with it."""
-        rows = (run for run in self.runs if run.general and job.key in {each.key for each in run.general.chain})
-        labels = list(dict.fromkeys(run.planned.label for run in rows))
+    def _planned_general(self, job: GeneralJob) -> PlannedGeneral:
+        """Return a text stage as stored in the plan file, with the label of every row that starts from it."""
+        runs = (run for run in self.runs if run.general and job.key in {stage.key for stage in run.general.chain})
+        labels = list(dict.fromkeys(run.planned.label for run in runs))
         return PlannedGeneral(key=job.key, labels=labels, student=job.student, data=job.data, steps=job.steps)
 
     def file(self, command: str) -> PlanFile:
-        """What the suite asks for, as the store keeps it."""
+        """Return the plan file that is stored with the results. `command` is the command line that made it."""
         suite, limit = self.resolved.suite, self.spec.training.limit
         labels = dict.fromkeys(variant.label for variant in suite.variants)
         teachers: dict[str, dict[str, list[str]]] = {}
@@ -97,7 +104,7 @@ class Plan:
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
-            generals=[self._planned(job) for job in self.generals(self.runs)],
+            generals=[self._planned_general(job) for job in self.generals(self.runs)],
             latency=self.spec.latency,
             published=figure_matching.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},

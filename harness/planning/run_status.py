@@ -1,4 +1,4 @@
-"""Which runs are done, and why one is not."""
+"""Report which runs are done, and why others are not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.storage.store import Store
 
 @dataclass(frozen=True)
 class RunStatus:
-    """`reason` says why a run is not done; for one that is, it is ``done``."""
+    """The state of a run. `reason` says why it is not done; it is ``done`` for a completed run."""
 
     run: PlannedRun
     job: RunJob
@@ -23,13 +23,13 @@ class RunStatus:
 
 
 def status(plan: Plan, store: Store) -> list[RunStatus]:
-    """Of every run of the plan, in its order."""
+    """Return the status of every run of the plan, in order."""
     records = store.records()
     return [_status(job, records, store) for job in plan.runs]
 
 
 def pending(plan: Plan, store: Store) -> list[RunJob]:
-    """The runs that are not done."""
+    """Return the runs that are not done."""
     return [run.job for run in status(plan, store) if not run.done]
 
 
@@ -42,21 +42,21 @@ def _status(job: RunJob, records: Sequence[RunRecord], store: Store) -> RunStatu
     elif record is not None:
         reason = f"failed, and will be tried again: {record.error}"
     else:
-        reason = _what_changed(job, records)
+        reason = _changed_parts(job, records)
     return RunStatus(job.planned, job, False, reason)
 
 
-def _what_changed(job: RunJob, records: Sequence[RunRecord]) -> str:
-    """Against the completed run that is most like this one."""
+def _changed_parts(job: RunJob, records: Sequence[RunRecord]) -> str:
+    """Describe how the key differs from that of the most similar completed run of the same row and seed."""
     planned = job.planned
-    alike = [
+    changes = [
         differences(record.parts, job.parts)
         for record in records
         if (record.task, record.method, record.student, record.seed)
         == (planned.task, planned.method, planned.student, planned.seed)
         and record.status == "completed"
     ]
-    if not alike:
+    if not changes:
         return "not run yet"
-    fewest = min(alike, key=len)
+    fewest = min(changes, key=len)
     return f"changed: {'; '.join(fewest)}"

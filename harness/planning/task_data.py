@@ -1,4 +1,4 @@
-"""A task's examples as a suite asks for them: loaded, checked, limited, and described."""
+"""Load, validate, limit and describe the examples of a suite's tasks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def splits_of(task: Task, suite: Suite) -> Splits:
-    """The examples that `suite` trains and scores on.
+    """Return the examples that `suite` trains and scores on.
 
     Raises:
-        UserError: they cannot be had, are not what a task's examples must be, or are too few to hold some out.
+        UserError: the data cannot be loaded, are invalid, or are too few for a held-out split.
     """
     limit = suite.spec.training.limit
-    whole = task.load(suite.sources.get(task.source) if task.source else None)
-    refuse_invalid(task, whole)
+    examples = task.load(suite.sources.get(task.source) if task.source else None)
+    refuse_invalid(task, examples)
     selection = suite.spec.effective_selection
-    return limit_splits(hold_out(task, whole, selection), train=limit.train, validation=limit.validation)
+    return limit_splits(hold_out(task, examples, selection), train=limit.train, validation=limit.validation)
 
 
 def report_on(splits: Splits) -> DataReport:
-    """What a user should know of the examples."""
+    """Report counts of examples, their overlap with the training split, and repaired examples."""
     return DataReport(
         examples={name: len(rows) for name, rows in splits.validation.items()},
         overlap=overlap(splits),
@@ -41,21 +41,25 @@ def report_on(splits: Splits) -> DataReport:
 
 
 def reports(suite: Suite) -> dict[str, DataReport]:
-    """Of each task whose data are in a local folder, or generated. Raises `UserError` with the problems of all."""
-    found: dict[str, DataReport] = {}
+    """Report on each task whose data are in a local folder or generated.
+
+    Raises:
+        UserError: some data are invalid. It lists the problems of all these tasks.
+    """
+    reports_by_task: dict[str, DataReport] = {}
     problems: list[Problem] = []
-    for task in _at_hand(suite):
+    for task in _local_tasks(suite):
         try:
-            found[task.name] = report_on(splits_of(task, suite))
+            reports_by_task[task.name] = report_on(splits_of(task, suite))
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(*problems)
-    return found
+    return reports_by_task
 
 
-def _at_hand(suite: Suite) -> Iterable[Task]:
-    """The tasks whose data take no network."""
+def _local_tasks(suite: Suite) -> Iterable[Task]:
+    """Yield the tasks whose data need no network."""
     for task in suite.tasks:
         if task.source is None or Path(suite.sources[task.source]).is_absolute():
             yield task

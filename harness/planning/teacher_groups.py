@@ -1,4 +1,4 @@
-"""Teachers that a method wants trained together: one group for all runs that ask for the same."""
+"""Group the teachers that a method fine-tunes together. Runs with equal requests share a group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.storage.hashing import key
 
 
 class TeacherGroups:
-    """The groups of a plan. One that two rows of the board share is named for the first of them, on every task."""
+    """The groups of a plan. A group that several rows share has the label of the first row, on every task."""
 
     def __init__(self) -> None:
         self._labels: dict[tuple[object, ...], str] = {}
@@ -23,22 +23,24 @@ class TeacherGroups:
     def together(
         self, alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning
     ) -> tuple[TeacherJob, ...]:
-        """The teachers `alone` of one task, as members of a group. One that has a single seed is a member of the group
-        of each seed."""
+        """Return the teachers `alone` of one task as members of a group.
+
+        A teacher with a single seed is a member of the group of each seed.
+        """
         method, options = variant.method, json.dumps(dict(cofinetuning.options), sort_keys=True)
-        asked = (method.name, variant.teachers, options)
-        label = self._labels.setdefault(asked, variant.label)
+        request = (method.name, variant.teachers, options)
+        label = self._labels.setdefault(request, variant.label)
         position = next((job.place for job in alone if job.place is not None), None)
-        place = alone[0].data.task.name, label, position
-        if place not in self._members:
-            self._members[place] = _members(alone, variant, cofinetuning, label, position)
-        return self._members[place]
+        group_id = alone[0].data.task.name, label, position
+        if group_id not in self._members:
+            self._members[group_id] = _members(alone, variant, cofinetuning, label, position)
+        return self._members[group_id]
 
 
 def _members(
     alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning, label: str, position: int | None
 ) -> tuple[TeacherJob, ...]:
-    shortest = min(job.training.max_length for job in alone)  # what every encoder can read
+    shortest = min(job.training.max_length for job in alone)  # every member can encode this many tokens
     settings = alone[0].training.model_copy(update={"max_length": shortest})
     parts = keys.group(alone, variant.method, cofinetuning.options, settings)
     group = Group(label, tuple(alone), cofinetuning, key(parts))

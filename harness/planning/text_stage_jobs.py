@@ -1,4 +1,4 @@
-"""The stages on unlabelled text that a suite's runs begin with: one for all tasks and seeds that ask for the same."""
+"""Create the text stages that a suite's runs start from. Tasks and seeds with equal requests share a stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.tasks.corpus import TextCorpus, load_text
 
 @dataclass(frozen=True)
 class StudentInit:
-    """What a run's student begins with where the suite has no general stage: `checkpoint`, or layers of `source`."""
+    """The initialization of a student before any text stage: from `checkpoint`, or else from `source`."""
 
     reader: TokenizerRef
     checkpoint: Path | None
@@ -28,8 +28,8 @@ class StudentInit:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Which cell asks, what its student begins with before that stage, and its pretrained teacher."""
+class _StageRequest:
+    """A cell that requests a text stage, the initialization of its student, and its pretrained teacher."""
 
     cell: Cell
     beginning: StudentInit
@@ -37,7 +37,7 @@ class _Asked:
 
 
 class TextStageJobs:
-    """The general stages of a plan."""
+    """The text stages of a plan."""
 
     def __init__(self, resolved: Resolved, device: str) -> None:
         self.resolved = resolved
@@ -47,91 +47,93 @@ class TextStageJobs:
     @property
     def spec(self) -> GeneralSpec:
         spec = self.resolved.suite.spec.general
-        assert spec is not None  # or no row of the board asks for it
+        assert spec is not None  # rows request a text stage only if the suite has one
         return spec
 
     @cached_property
     def text(self) -> TextCorpus:
-        """Read once, by the first row of the board that asks for it."""
-        place = self.resolved.suite.text
-        assert place is not None  # the suite was checked
-        return load_text(self.spec, place)
+        """The unlabelled text, loaded on first use."""
+        source = self.resolved.suite.text
+        assert source is not None  # the suite was validated
+        return load_text(self.spec, source)
 
     @cached_property
     def settings(self) -> TrainingSpec:
         names = {"batch_size", "lr", "schedule", "warmup_ratio", "max_length"}
-        own = self.spec.model_dump(include=names, exclude_none=True)
-        return self.resolved.suite.spec.training.model_copy(update={**own, "token_budget": None, "limit": Limit()})
+        overrides = self.spec.model_dump(include=names, exclude_none=True)
+        return self.resolved.suite.spec.training.model_copy(
+            update={**overrides, "token_budget": None, "limit": Limit()}
+        )
 
     def obstacle(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> str | None:
-        """Why the cell cannot begin with its general stage."""
+        """Return why the cell cannot start with its text stage, None if it can."""
         spec = self.resolved.suite.spec.students[cell.student]
-        without = on_text.OPT_OUT
-        for each in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
-            if each.checkpoint is None:
-                return f"teacher {each.row} is trained from scratch, and knows nothing before the tasks; {without}"
+        remedy = on_text.OPT_OUT
+        for model in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
+            if model.checkpoint is None:
+                return f"teacher {model.row} is trained from scratch, and knows nothing before the tasks; {remedy}"
         if teacher.reader.fingerprint != beginning.reader.fingerprint:
-            return f"teacher {teacher.row} reads text with another tokenizer than the student; {without}"
+            return f"teacher {teacher.row} reads text with another tokenizer than the student; {remedy}"
         if spec.init_from == "teacher" and spec.init != "random" and beginning.checkpoint is None:
-            return f"init_from: teacher begins with weights of one task, a stage on text comes before all; {without}"
+            return f"init_from: teacher begins with weights of one task, a stage on text comes before all; {remedy}"
         if getattr(beginning.reader.tokenizer, "mask_token_id", None) is None:
-            return f"the tokenizer of teacher {teacher.row} has no mask token; {without}"
+            return f"the tokenizer of teacher {teacher.row} has no mask token; {remedy}"
         return None
 
     def job(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> GeneralJob | None:
-        """The stage that the cell's student begins with; None for a method that has none with these options."""
-        options = cell.variant.config.model_dump_json()  # which may differ by task
-        place = cell.variant.label, cell.student, teacher.row, beginning.reader.fingerprint, options
-        if place not in self._jobs:
-            self._jobs[place] = self._chain(_Asked(cell, beginning, teacher))
-        return self._jobs[place]
+        """Return the text stage that the cell's student starts from, None if its method has none with these options."""
+        options = cell.variant.config.model_dump_json()  # they may differ by task
+        job_id = cell.variant.label, cell.student, teacher.row, beginning.reader.fingerprint, options
+        if job_id not in self._jobs:
+            self._jobs[job_id] = self._chain(_StageRequest(cell, beginning, teacher))
+        return self._jobs[job_id]
 
-    def _chain(self, asked: _Asked) -> GeneralJob | None:
-        """The student's stage, and before it that of the assistant, if the method wants one."""
-        shapes, name = self.resolved.shapes, asked.cell.student
-        student, teacher = shapes[name], shapes[asked.teacher.row]
+    def _chain(self, request: _StageRequest) -> GeneralJob | None:
+        """Create the student's text stage, preceded by that of an assistant if the method requests one."""
+        shapes, name = self.resolved.shapes, request.cell.student
+        student, teacher = shapes[name], shapes[request.teacher.row]
         spec = self.resolved.suite.spec.students[name]
-        general = self._method(asked, student, teacher).general()
+        general = self._method(request, student, teacher).general()
         if general is None or general.assistant is None:
-            return self._job(asked, spec, student, teacher) if general else None
-        between = on_text.assistant_shape(general, student)
-        sizes = {number: getattr(between, number) for number in ("layers", "hidden", "heads", "ffn")}
-        from_nothing = replace(asked, beginning=replace(asked.beginning, checkpoint=None))
-        assistant = self._job(from_nothing, StudentSpec(**sizes), between, teacher)
-        return self._job(asked, spec, student, between, assistant)
+            return self._job(request, spec, student, teacher) if general else None
+        assistant_shape = on_text.assistant_shape(general, student)
+        sizes = {number: getattr(assistant_shape, number) for number in ("layers", "hidden", "heads", "ffn")}
+        without_checkpoint = replace(request, beginning=replace(request.beginning, checkpoint=None))
+        assistant = self._job(without_checkpoint, StudentSpec(**sizes), assistant_shape, teacher)
+        return self._job(request, spec, student, assistant_shape, assistant)
 
-    def _method(self, asked: _Asked, student: ModelShape, teacher: ModelShape) -> Method:
-        return on_text.bind_method(asked.cell.variant, student, teacher, self.spec.seed)
+    def _method(self, request: _StageRequest, student: ModelShape, teacher: ModelShape) -> Method:
+        return on_text.bind_method(request.cell.variant, student, teacher, self.spec.seed)
 
     def _job(
         self,
-        asked: _Asked,
+        request: _StageRequest,
         spec: StudentSpec,
         student: ModelShape,
         teacher: ModelShape,
         assistant: GeneralJob | None = None,
     ) -> GeneralJob:
-        method = self._method(asked, student, teacher)
-        general, start, pretrained = method.general(), asked.beginning, asked.teacher.checkpoint
-        assert general is not None  # as it was before, whatever its sizes
-        assert pretrained is not None  # or there was an obstacle
-        source = start.source.checkpoint if start.source else None
-        begins = keys.student(spec, student, _mark(start.checkpoint), start.source, _mark(source))
-        taught_by = assistant.key if assistant else _mark(pretrained)
+        method = self._method(request, student, teacher)
+        general, init, pretrained = method.general(), request.beginning, request.teacher.checkpoint
+        assert general is not None  # the method has a text stage for shapes of any size
+        assert pretrained is not None  # otherwise `obstacle` rejected the cell
+        source = init.source.checkpoint if init.source else None
+        student_parts = keys.student(spec, student, _fingerprint(init.checkpoint), init.source, _fingerprint(source))
+        teacher_id = assistant.key if assistant else _fingerprint(pretrained)
         parts = keys.general(
-            general, method, begins, taught_by, self.text, start.reader, self.spec, self.settings, self.device
+            general, method, student_parts, teacher_id, self.text, init.reader, self.spec, self.settings, self.device
         )
         return GeneralJob(
-            label=asked.cell.variant.label,
+            label=request.cell.variant.label,
             student=student.name,
             method=method,
             general=general,
             spec=spec,
-            checkpoint=start.checkpoint,
-            source=None if start.checkpoint else source or pretrained,
+            checkpoint=init.checkpoint,
+            source=None if init.checkpoint else source or pretrained,
             teacher=pretrained,
             assistant=assistant,
-            reader=start.reader,
+            reader=init.reader,
             data=self.spec.data,
             text=self.text,
             training=self.settings,
@@ -142,5 +144,5 @@ class TextStageJobs:
         )
 
 
-def _mark(checkpoint: Path | None) -> str | None:
+def _fingerprint(checkpoint: Path | None) -> str | None:
     return checkpoints.fingerprint(checkpoint) if checkpoint is not None else None

@@ -1,4 +1,7 @@
-"""A row's training protocol in a few words: a paper's own may have more stages, data or epochs."""
+"""Describe the training protocol of a row in a few words.
+
+Readers need it to compare with a paper, whose protocol may have more stages, data or epochs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from harness.training.schedule import stage_steps
 
 
 def protocols(jobs: Iterable[RunJob]) -> dict[str, str]:
-    """Of each label: "task only, no augmentation, 3 epochs"."""
+    """Return the protocol of each label, such as "task only, no augmentation, 3 epochs"."""
     rows: dict[str, list[RunJob]] = {}
     for job in jobs:
         rows.setdefault(job.planned.label, []).append(job)
@@ -17,11 +20,11 @@ def protocols(jobs: Iterable[RunJob]) -> dict[str, str]:
 
 
 def protocol(row: list[RunJob]) -> str:
-    """Of one row's runs, on all tasks: what comes before the task, what it trains on, its stages and its length."""
+    """Describe the runs of one row on all tasks: its text stage, training data, stages and epochs."""
     stages = [stage.name for stage in row[0].method.stages()]
     parts = [
-        _some(["stage on text, then the task" if job.general else "task only" for job in row]),
-        _some([_data(job) for job in row]),
+        _join_distinct(["stage on text, then the task" if job.general else "task only" for job in row]),
+        _join_distinct([_data(job) for job in row]),
         *([f"stages {' + '.join(stages)}"] if len(stages) > 1 else []),
         _epochs(row),
     ]
@@ -29,27 +32,27 @@ def protocol(row: list[RunJob]) -> str:
 
 
 def _data(job: RunJob) -> str:
-    used = set(job.stage_data)
-    if used == {"task"}:
+    sources = set(job.stage_data)
+    if sources == {"task"}:
         return "no augmentation"
-    return "augmented data" if used == {"augmented"} else "augmented data in some stages"
+    return "augmented data" if sources == {"augmented"} else "augmented data in some stages"
 
 
-def _some(found: list[str]) -> str:
-    """What holds on all tasks, or what there is on one or another."""
-    return " or ".join(dict.fromkeys(found))
+def _join_distinct(descriptions: list[str]) -> str:
+    """Join the distinct descriptions of a row's runs with "or"."""
+    return " or ".join(dict.fromkeys(descriptions))
 
 
 def _epochs(row: list[RunJob]) -> str:
-    """Passes over the task's own examples, of all stages together; the least and the most over the tasks."""
-    counts = [_length(job) for job in row]
+    """Describe the epochs of all stages together, as a range if tasks differ. They count the task's own examples."""
+    counts = [_epoch_count(job) for job in row]
     least, most = f"{min(counts):.4g}", f"{max(counts):.4g}"
     if least == most:
         return f"{least} epoch{'' if least == '1' else 's'}"
     return f"{least} to {most} epochs"
 
 
-def _length(job: RunJob) -> float:
+def _epoch_count(job: RunJob) -> float:
     batches = -(-len(job.data.splits.train) // job.training.max_batch_size)
     lengths = stage_steps(
         job.method.stages(), job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches

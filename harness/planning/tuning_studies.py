@@ -1,7 +1,7 @@
-"""The tuning of rows: over which options, under which keys, and the runs that it is made of.
+"""Plan the tuning of rows: search spaces, keys of studies, and the runs of trials.
 
-A run's key cannot hold what will be chosen. It holds all that determines it: the space, the budget, the seed, and the
-examples that decide.
+The key of a tuned run cannot hold the chosen values. It holds everything that determines them: the search space, the
+budget, the seed, and the examples that decide.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from harness.storage.records import PlannedStudy, PlannedTuning, TuningSummary
 from harness.storage.tuning_records import LEARNING_RATE, TuningRecord
 
 VERSION = 1
-"""Of what is proposed and chosen. Raise it when that changes: it is part of the keys of tuned runs."""
+"""Version of how values are proposed and chosen, part of the keys of tuned runs. Increase it when that changes."""
 
 TUNED_WITH = "models"
-"""The part of a tuned run's key that names the teachers its row was tuned with, where they are not its own."""
+"""Key part with the models that the row was tuned with, present if they are not the run's own."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """The tuning of one row on one task and student. `job` is one of the runs that will take over what it chooses;
-    `defaults` are the values of the options in `space` as the row has them without tuning."""
+    """The tuning of one row on one task and student.
+
+    `job` is one of the runs that will use the chosen values. `defaults` are the values that the options in `space` have
+    without tuning.
+    """
 
     key: str
     parts: Mapping[str, Any]
@@ -45,27 +48,27 @@ class Study:
 
     @property
     def higher_is_better(self) -> bool:
-        """Of the scores that decide."""
+        """Whether a higher score of the task is better."""
         return self.job.data.task.higher_is_better
 
     def trial(self, number: int, values: Mapping[str, Any]) -> RunJob:
-        """The run of a trial, with `values`.
+        """Return the run of trial `number` with `values`.
 
         Raises:
-            UserError: the method does not take these values together.
+            UserError: the method rejects this combination of values.
         """
         seed, data_seed = self.spec.seed, self.job.training.data_seed
-        own = key({"study": self.key, "trial": number, "values": dict(values)})
-        job = _with(self.job, values, seed)
+        trial_key = key({"study": self.key, "trial": number, "values": dict(values)})
+        job = _with_values(self.job, values, seed)
         return replace(
             job,
-            planned=job.planned.model_copy(update={"key": own, "seed": seed}),
+            planned=job.planned.model_copy(update={"key": trial_key, "seed": seed}),
             data_seed=seed if data_seed is None else data_seed,
             trial=number,
         )
 
     def settled(self, job: RunJob, record: TuningRecord) -> RunJob:
-        """A run of the row, with what was chosen."""
+        """Return a run of the row with the chosen values."""
         chosen = record.chosen
         tuned = TuningSummary(
             study=self.key,
@@ -74,17 +77,17 @@ class Study:
             score=chosen.score,
             seconds=record.seconds,
         )
-        return replace(_with(job, chosen.values, job.planned.seed), tuned=tuned)
+        return replace(_with_values(job, chosen.values, job.planned.seed), tuned=tuned)
 
 
 def decide(jobs: Sequence[RunJob], spec: SuiteSpec) -> list[RunJob]:
-    """The same jobs, under keys that say how their row is tuned, if it is."""
+    """Return the jobs in order. The keys of those whose row is tuned include the tuning."""
     if spec.tuning is None:
         return list(jobs)
-    return [_tuned(job, spec, spec.tuning) for job in jobs]
+    return [_with_tuned_key(job, spec, spec.tuning) for job in jobs]
 
 
-def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
+def _with_tuned_key(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
     space = space_of(job, spec)
     if not space:
         return job
@@ -104,8 +107,10 @@ def _tuned(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
 
 
 def of(job: RunJob, spec: SuiteSpec) -> Study | None:
-    """The tuning of the job's row, with the teachers of the row's first seed; None for one that is not tuned. Its key
-    does not depend on the job's seed, nor on what the run is scored on."""
+    """Return the study of the job's row, with the teachers of the row's first seed; None if the row is not tuned.
+
+    Its key depends neither on the job's seed nor on the validation data.
+    """
     if spec.tuning is None or "tuning" not in job.parts:
         return None
     data = {name: part for name, part in job.parts["data"].items() if name != "validation"}
@@ -117,26 +122,26 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
     space = space_of(job, spec)
     config = job.cell.variant.config
     defaults = {name: job.training.lr if name == LEARNING_RATE else getattr(config, name) for name in space}
-    return Study(key(parts), parts, _of_first_teachers(job), space, defaults, spec.tuning)
+    return Study(key(parts), parts, _with_first_teachers(job), space, defaults, spec.tuning)
 
 
-def _of_first_teachers(job: RunJob) -> RunJob:
-    """The job as it is with the teachers of its row's first seed."""
+def _with_first_teachers(job: RunJob) -> RunJob:
+    """Return the job with the teachers of its row's first seed."""
     seeds = [teacher.spec.seed for teacher in job.first.teachers]
     return replace(job, lineage=job.first, planned=job.planned.model_copy(update={"teacher_seeds": seeds}))
 
 
 def every(jobs: Iterable[RunJob], spec: SuiteSpec) -> list[Study]:
-    """Those of all jobs, each once, in their order."""
-    found: dict[str, Study] = {}
+    """Return the distinct studies of the jobs, in order."""
+    studies: dict[str, Study] = {}
     for job in jobs:
         if study := of(job, spec):
-            found.setdefault(study.key, study)
-    return list(found.values())
+            studies.setdefault(study.key, study)
+    return list(studies.values())
 
 
 def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
-    """As the store keeps it: an entry for each task, label and student."""
+    """Return the tuning as stored in the plan file, with an entry for each task, label and student."""
     if spec.tuning is None:
         return None
     entries: dict[tuple[str, str, str], PlannedStudy] = {}
@@ -150,9 +155,11 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
 
 
 def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
-    """Over what the job's row is tuned: the learning rate, and the options that its method marks. Not those that its
-    entry sets or that its grid varies, and not what decides how teachers, data or the student are made before the task:
-    that serves more than one run."""
+    """Return the search space of the job's row: the learning rate, and the options that its method marks as tunable.
+
+    It excludes options that the row's entry sets or its grid varies, and options that change a group of teachers,
+    augmented data or a text stage: several runs share these.
+    """
     variant = job.cell.variant
     space: dict[str, Dimension] = {}
     rates = spec.tuning.lr_range(job.training.lr) if spec.tuning else None
@@ -160,26 +167,26 @@ def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
     if rates and any(stage.name not in fixed for stage in job.method.stages()):
         space[LEARNING_RATE] = Search(*rates, log=True)
     for name, dimension in search_space.space(variant.method.Config).items():
-        if name not in variant.config.model_fields_set and not _decides_before(job, name, dimension):
+        if name not in variant.config.model_fields_set and not _changes_pre_task_requests(job, name, dimension):
             space[name] = dimension
     return space
 
 
-def _decides_before(job: RunJob, name: str, dimension: Dimension) -> bool:
-    ends = (dimension.low, dimension.high) if isinstance(dimension, Search) else dimension.values
-    usual = _before(job, job.method)
-    for value in ends:
+def _changes_pre_task_requests(job: RunJob, name: str, dimension: Dimension) -> bool:
+    candidates = (dimension.low, dimension.high) if isinstance(dimension, Search) else dimension.values
+    current = _pre_task_requests(job, job.method)
+    for value in candidates:
         try:
-            other = _bound(job.method, _config(job.cell.variant.config, {name: value}), job.method.seed)
-        except ValidationError:  # another option of the entry rules this value out: a trial with it will say so
+            other = _bind_method(job.method, _validate_config(job.cell.variant.config, {name: value}), job.method.seed)
+        except ValidationError:  # another option of the entry excludes this value: a trial with it reports that
             continue
-        if _before(job, other) != usual:
+        if _pre_task_requests(job, other) != current:
             return True
     return False
 
 
-def _before(job: RunJob, method: Method) -> tuple[Any, ...]:
-    """What the method asks for before the stages on a task."""
+def _pre_task_requests(job: RunJob, method: Method) -> tuple[Any, ...]:
+    """Return what the method requests before its stages on a task: text stage, cofinetuning and augmentation."""
     together, augmentation = method.cofinetuning() if job.teachers else None, method.augmentation()
     return (
         method.general() if job.general else None,
@@ -188,39 +195,43 @@ def _before(job: RunJob, method: Method) -> tuple[Any, ...]:
     )
 
 
-def _with(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
-    """The job with these values of its options, and of the learning rate."""
+def _with_values(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
+    """Return the job with `values` for its options and learning rate."""
     options = {name: value for name, value in values.items() if name != LEARNING_RATE}
     try:
-        config = _config(job.cell.variant.config, options)
+        config = _validate_config(job.cell.variant.config, options)
     except ValidationError as error:
         raise UserError(f"{job.planned.method}: {error.errors()[0]['msg']}") from error
-    method = _bound(job.method, config, seed)
+    method = _bind_method(job.method, config, seed)
     problems = method.check(method.task, method.student, method.teachers)
     if problems:
         raise UserError(*problems)
     variant = replace(job.cell.variant, config=config)
     rate, training = values.get(LEARNING_RATE), job.training
     if rate is not None:
-        variant = replace(variant, stages=_in_proportion(method, variant.stages, rate / training.lr))
+        variant = replace(variant, stages=_scale_stage_rates(method, variant.stages, rate / training.lr))
         training = training.model_copy(update={"lr": rate})
     return replace(job, cell=replace(job.cell, variant=variant), method=method, training=training)
 
 
-def _in_proportion(method: Method, own: Mapping[str, StageOverride], factor: float) -> dict[str, StageOverride]:
-    """A stage to which the method gives a rate of its own keeps it in proportion; one to which the suite gives one
-    keeps that."""
-    stages = dict(own)
+def _scale_stage_rates(
+    method: Method, overrides: Mapping[str, StageOverride], factor: float
+) -> dict[str, StageOverride]:
+    """Return the stage overrides with the learning rates that the method sets multiplied by `factor`.
+
+    Learning rates that the suite sets are unchanged.
+    """
+    stages = dict(overrides)
     for stage in method.stages():
-        given = stages.get(stage.name, StageOverride())
-        if stage.lr is not None and given.lr is None:
-            stages[stage.name] = given.model_copy(update={"lr": stage.lr * factor})
+        override = stages.get(stage.name, StageOverride())
+        if stage.lr is not None and override.lr is None:
+            stages[stage.name] = override.model_copy(update={"lr": stage.lr * factor})
     return stages
 
 
-def _config(config: MethodConfig, values: Mapping[str, Any]) -> MethodConfig:
+def _validate_config(config: MethodConfig, values: Mapping[str, Any]) -> MethodConfig:
     return type(config).model_validate({**dict(config), **values})
 
 
-def _bound(method: Method, config: MethodConfig, seed: int) -> Method:
+def _bind_method(method: Method, config: MethodConfig, seed: int) -> Method:
     return type(method)(config, task=method.task, student=method.student, teachers=method.teachers, seed=seed)

@@ -1,4 +1,4 @@
-"""Run as a script: trains a cohort for two steps, and prints its estimated and its real peak in bytes."""
+"""Train a cohort for two steps, and print its estimated and its measured peak memory in bytes. Run as a script."""
 
 import json
 import sys
@@ -25,13 +25,13 @@ VOCABULARY, TOKENS = 2000, 128
 
 
 class OneBatch:
-    """Full batches, as the estimate takes them."""
+    """A stream of full batches, as the estimate assumes."""
 
     tokenizer_id = "tokenizer"
 
     def __init__(self, size):
-        made = tiny_batch("classification", batch=size, length=TOKENS, vocab=VOCABULARY)
-        self.batch = Batch.from_mapping({**made, "attention_mask": torch.ones_like(made["attention_mask"])})
+        inputs = tiny_batch("classification", batch=size, length=TOKENS, vocab=VOCABULARY)
+        self.batch = Batch.from_mapping({**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])})
 
     def at(self, position, device):
         cut = (slice(0, len(self.batch.ids)), TOKENS)
@@ -51,40 +51,42 @@ def model(layers, hidden, attention_heads, ffn):
 
 def cohort(methods, teacher, student, batch, precision):
     training = TrainingSpec(epochs=1, batch_size=batch, max_length=TOKENS, precision=precision)
-    taught, runs, loads = model(*teacher), [], []
-    base = families.shape(taught.config, "base")
+    teacher_model, runs, loads = model(*teacher), [], []
+    teacher_shape = families.shape(teacher_model.config, "base")
     reading = memory_estimate.Reading(batch, TOKENS, VOCABULARY, 2)
     for name in methods:
         cls, learner = Host.create().methods[name], model(*student)
-        own = families.shape(learner.config, "student")
-        bases = [base] if cls.max_teachers != 0 else []
-        made = cls(cls.Config(), task=TaskInfo("full", "classification", 2), student=own, teachers=bases, seed=1)
+        student_shape = families.shape(learner.config, "student")
+        bases = [teacher_shape] if cls.max_teachers != 0 else []
+        method = cls(
+            cls.Config(), task=TaskInfo("full", "classification", 2), student=student_shape, teachers=bases, seed=1
+        )
         settings = {"training": training, "overrides": {}, "batches_per_epoch": 2, "device": CPU}
         names = ["base"] if bases else []
-        runs.append(Run(RunId(name, "full", name, "student", 1), made, learner, teachers=names, **settings))
-        stages = made.stages()
-        asked = frozenset(need for stage in stages for needs in stage.needs.teachers for need in needs)
-        teachers = {"base": (base, asked)} if bases else {}
+        runs.append(Run(RunId(name, "full", name, "student", 1), method, learner, teachers=names, **settings))
+        stages = method.stages()
+        outputs = frozenset(name for stage in stages for names in stage.needs.teachers for name in names)
+        teachers = {"base": (teacher_shape, outputs)} if bases else {}
         split = [(stage.needs.student, not stage.batch_dependent) for stage in stages]
-        loads.append(memory_estimate.load(own, split, teachers, reading, training, fused=False))
-    return Cohort(OneBatch(batch), {"base": Teacher("base", taught, "tokenizer", CPU)}, runs, CPU), loads
+        loads.append(memory_estimate.load(student_shape, split, teachers, reading, training, fused=False))
+    return Cohort(OneBatch(batch), {"base": Teacher("base", teacher_model, "tokenizer", CPU)}, runs, CPU), loads
 
 
-def train(asked):
-    made, loads = cohort(**asked)
-    for run in made.train(stop=lambda: False, checkpoint=lambda run: None):
+def train(arguments):
+    trained, loads = cohort(**arguments)
+    for run in trained.train(stop=lambda: False, checkpoint=lambda run: None):
         assert run.error is None, run.error
     return loads
 
 
 def resident():
-    """Bytes of its own: files that are mapped come and go as other processes need the memory."""
+    """Return the anonymous resident bytes. Mapped files are excluded: the system evicts them as needed."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["RssAnon"].split()[0]) * 1024
 
 
 class Peak(threading.Thread):
-    """The most that was resident while it ran."""
+    """A thread that records the maximum resident memory while it runs."""
 
     def __init__(self):
         super().__init__()
@@ -96,12 +98,12 @@ class Peak(threading.Thread):
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     tiny = {"teacher": [2, 16, 2, 32], "student": [2, 16, 2, 32], "batch": 2}
-    train({**asked, **tiny})  # what the process takes by itself
+    train({**arguments, **tiny})  # warm up: memory of the process itself
     before, peak = resident(), Peak()
     peak.start()
-    loads = train(asked)
+    loads = train(arguments)
     peak.over.set()
     peak.join()
     print(json.dumps({"estimated": memory_estimate.peak(loads), "measured": peak.most - before}))

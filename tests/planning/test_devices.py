@@ -1,4 +1,4 @@
-"""Which devices there are."""
+"""Available devices, and the error for one that is not available."""
 
 import pytest
 import torch
@@ -14,22 +14,22 @@ def machine(monkeypatch, *, cuda=0, mps=False):
 
 
 @pytest.mark.parametrize(
-    ("has", "names"),
+    ("hardware", "names"),
     [
         ({}, ["cpu"]),
         ({"mps": True}, ["cpu", "mps"]),
         ({"cuda": 2}, ["cpu", "cuda:0", "cuda:1", "cuda"]),
     ],
 )
-def test_what_there_is_and_what_is_best(monkeypatch, has, names):
-    machine(monkeypatch, **has)
+def test_available_devices_and_the_default(monkeypatch, hardware, names):
+    machine(monkeypatch, **hardware)
     assert there() == names
     assert best_device() == names[-1]
     for name in (None, *names):
         refuse_absent(name)
 
 
-def test_what_is_not_there_is_told(monkeypatch):
+def test_an_unavailable_device_raises_an_error(monkeypatch):
     machine(monkeypatch, cuda=2)
     with pytest.raises(UserError, match="device: there is no cuda:2 here; there is cpu, cuda:0, cuda:1, cuda"):
         refuse_absent("cuda:2")

@@ -1,4 +1,4 @@
-"""Which published figures a suite's plan holds."""
+"""Published figures that are matched to the rows of a suite."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ methods:
 
 
 @pytest.fixture
-def found(tmp_path, monkeypatch):
-    """The figures of a suite whose teacher's numbers are known from a folder, without a network."""
+def match_figures(tmp_path, monkeypatch):
+    """Match the figures of a suite whose teacher's shape is read from a local folder, without a network."""
     from transformers import BertConfig
 
     monkeypatch.chdir(tmp_path)
     save_without_values(BertConfig(), Path("bert-base-uncased"))
     Path("matched.yaml").write_text(SUITE)
 
-    def found(*overrides: str, plugins: tuple[str, ...] = ()) -> list:
+    def match_figures(*overrides: str, plugins: tuple[str, ...] = ()) -> list:
         loaded = load("matched.yaml", overrides=overrides, plugins=plugins)
         return figure_matching.beside(resolve(loaded, online=False))
 
-    return found
+    return match_figures
 
 
-def test_figures_of_the_same_method_version_and_shape(found):
-    printed = {(f.label, f.student, f.model, f.source) for f in found()}
+def test_figures_of_the_same_method_version_and_shape(match_figures):
+    printed = {(f.label, f.student, f.model, f.source) for f in match_figures()}
     assert printed == {
         ("base", "", "BERT-base (teacher)", "tinybert-paper"),
         ("base", "", "BERT-base", "tinybert-paper"),
@@ -61,28 +61,28 @@ def test_figures_of_the_same_method_version_and_shape(found):
     }
 
 
-def test_a_figure_holds_what_was_printed(found):
-    (mnli,) = [f for f in found() if (f.task, f.model) == ("mnli", "TinyBERT 4x312")]
+def test_a_figure_has_the_published_values_and_source(match_figures):
+    (mnli,) = [f for f in match_figures() if (f.task, f.model) == ("mnli", "TinyBERT 4x312")]
     assert (mnli.values, mnli.metrics) == ([82.5, 81.8], ["accuracy_m", "accuracy_mm"])
     assert (mnli.split, mnli.where) == ("GLUE test server", "table 1, GLUE test server")
     assert (mnli.teacher, mnli.url) == ("BERT-base", "https://arxiv.org/abs/1909.10351")
-    (teacher,) = [f for f in found() if (f.task, f.label) == ("squad", "base")]
+    (teacher,) = [f for f in match_figures() if (f.task, f.label) == ("squad", "base")]
     assert (teacher.values, teacher.metrics, teacher.teacher) == ([80.7, 88.4], ["exact", "f1"], None)
 
 
-def test_a_teacher_of_the_same_shape_is_not_the_same_teacher(found):
-    assert not [f for f in found() if f.label == "other"]
+def test_a_teacher_from_scratch_of_the_same_shape_does_not_match(match_figures):
+    assert not [f for f in match_figures() if f.label == "other"]
 
 
-def test_only_tasks_of_the_suite(found):
-    assert {f.task for f in found("tasks=[sst2]")} == {"sst2"}
-    assert not found("tasks=[synthetic_sentiment, wnli]")
+def test_only_tasks_of_the_suite_have_figures(match_figures):
+    assert {f.task for f in match_figures("tasks=[sst2]")} == {"sst2"}
+    assert not match_figures("tasks=[synthetic_sentiment, wnli]")
 
 
-def test_a_suite_turns_them_off_or_chooses(found):
-    assert not found("published=false")
-    assert found("published=true") == found()
-    chosen = found("published=[minilmv2-readme]")
+def test_a_suite_can_disable_or_select_sources(match_figures):
+    assert not match_figures("published=false")
+    assert match_figures("published=true") == match_figures()
+    chosen = match_figures("published=[minilmv2-readme]")
     assert {(f.label, f.source) for f in chosen} == {("second", "minilmv2-readme")}
 
 
@@ -94,9 +94,9 @@ def test_a_suite_turns_them_off_or_chooses(found):
         ("some", "published: expected true or false, found 'some'"),
     ],
 )
-def test_a_bad_choice_is_told(found, value, words):
+def test_an_invalid_selection_raises_an_error(match_figures, value, words):
     with pytest.raises(UserError) as caught:
-        found(f"published={value}")
+        match_figures(f"published={value}")
     assert words in str(caught.value)
 
 
@@ -120,29 +120,29 @@ tables:
 """
 
 
-def test_a_plugin_brings_figures(found):
+def test_a_plugin_registers_figures(match_figures):
     Path("plugin.py").write_text(PLUGIN)
     Path("mine.yaml").write_text(MINE)
-    (mine,) = [f for f in found(plugins=("plugin.py",)) if f.source == "mine"]
-    assert (mine.label, mine.student, mine.task, mine.values) == ("finetune", "6x768", "sst2", [90.1])
+    (figure,) = [f for f in match_figures(plugins=("plugin.py",)) if f.source == "mine"]
+    assert (figure.label, figure.student, figure.task, figure.values) == ("finetune", "6x768", "sst2", [90.1])
 
 
-def test_a_plugins_bad_file_is_told_with_its_line(found):
+def test_an_invalid_file_of_a_plugin_is_reported_with_its_line(match_figures):
     Path("plugin.py").write_text(PLUGIN)
     Path("mine.yaml").write_text(MINE.replace("accuracy", "accuracy in percent"))
     with pytest.raises(UserError, match=r"mine\.yaml:6: tables\.0\.metrics\.sst2: .*'accuracy in percent'"):
-        found(plugins=("plugin.py",))
+        match_figures(plugins=("plugin.py",))
 
 
-def test_a_name_that_is_taken_is_told(found):
+def test_a_duplicate_source_name_raises_an_error(match_figures):
     Path("plugin.py").write_text(PLUGIN.replace("mine.yaml", "tinybert-paper.yaml"))
     Path("tinybert-paper.yaml").write_text(MINE)
     with pytest.raises(UserError, match="duplicate published source 'tinybert-paper'"):
-        found(plugins=("plugin.py",))
+        match_figures(plugins=("plugin.py",))
 
 
-def test_the_plan_of_a_real_suite_keeps_them(small):
-    """Generated tasks have none, and the plan says so in so many words."""
+def test_the_plan_file_lists_published_figures(small):
+    """Generated tasks have no published figures: the plan lists none."""
     file = small.plan().file("harness run small.yaml")
     assert file.published == []
     assert small.plan("published=false").file("harness run small.yaml") == file

@@ -1,4 +1,4 @@
-"""Keys of a small suite, pinned: a change of a key discards results, so it must be made on purpose.
+"""Keys of a small suite, pinned: a changed key discards results, so it must be intentional.
 
 If a change is meant to alter results, raise a VERSION in `harness.training` or of the method, and write the file anew:
 ``UPDATE_GOLDEN=1 python -m pytest tests/planning/test_golden_keys.py``.
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).with_name("golden_keys.json")
 SETTINGS = ("methods=[finetune, logit_kd, tinybert, minilm, mlkd_bert, mt_bert]", "seeds=[1, 2]")
 
 
-def test_keys_of_a_small_suite_are_as_they_were(small):
+def test_keys_of_a_small_suite_are_unchanged(small):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the number of threads orders sums on a CPU, so it is part of keys
     try:

@@ -1,4 +1,4 @@
-"""Every setting is part of keys, unless the schema says why it is not."""
+"""Every setting is part of keys, unless the schema gives a reason."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -35,7 +35,7 @@ def test_a_reason_for_a_field_that_does_not_exist_is_an_error():
 
 
 def extended(settings):
-    """The same settings with one more field, at its default."""
+    """Return the same settings with one additional field at its default."""
     kind = type(settings)
     more = type(f"More{kind.__name__}", (kind,), {"__annotations__": {"new_setting": float}, "new_setting": 0.0})
     return more.model_construct(
@@ -44,7 +44,7 @@ def extended(settings):
 
 
 def keys_of(loaded, spec):
-    """Keys of the runs and of the teachers of a suite whose specification is `spec`."""
+    """Return the keys of the runs and of the teachers of a suite with specification `spec`."""
     resolved = resolve(replace(loaded, suite=replace(loaded.suite, spec=spec)), online=False)
     plan = plan_builder.build(resolved)
     return {job.planned.key for job in plan.runs}, {job.key for job in plan.teachers}

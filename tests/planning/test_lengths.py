@@ -1,4 +1,4 @@
-"""Rows that are longer than a model has positions for, told before any training."""
+"""Errors, before any training, for a `max_length` that exceeds a model's maximum sequence length."""
 
 import re
 
@@ -13,7 +13,7 @@ from harness.models import tokenizers
 
 @pytest.fixture
 def short(small):
-    """The small suite with a teacher that reads 24 tokens at most."""
+    """Return the small suite with a teacher whose maximum sequence length is 24."""
     folder = small.folder / "short"
     tokenizer = tokenizers.whole_word(["sun lamp fire night cave coal tree road hand song"])
     sizes = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
@@ -26,12 +26,12 @@ def short(small):
     return small
 
 
-def test_as_many_as_the_model_has(short):
+def test_the_maximum_length_of_the_model_is_valid(short):
     assert len(short.plan("training.max_length=24").runs) == 6
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["training.max_length=25"], "training.max_length: it is 25, but base reads at most 24 tokens; lower it"),
         (["teachers.base.max_length=40"], "teachers.base.max_length: it is 40, but base reads at most 24 tokens"),
@@ -47,12 +47,12 @@ def test_as_many_as_the_model_has(short):
         ),
     ],
 )
-def test_one_more_is_told(short, overrides, told):
-    with pytest.raises(UserError, match=re.escape(told)):
+def test_a_longer_max_length_raises_an_error(short, overrides, message):
+    with pytest.raises(UserError, match=re.escape(message)):
         short.plan(*overrides)
 
 
-def test_a_teacher_from_scratch_has_what_its_own_rows_take(small):
+def test_a_teacher_from_scratch_has_positions_for_its_max_length(small):
     assert small.plan("training.max_length=600").runs
     with pytest.raises(UserError, match=r"training\.max_length: it is 600, but base reads at most 512 tokens"):
         small.plan("training.max_length=600", "teachers.base.max_length=16")

@@ -1,4 +1,4 @@
-"""The estimate of what training takes, against formulas by hand, real models, and the real peak of a process."""
+"""The memory estimate, compared to manual formulas, real models, and the measured peak of a process."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def load(*, training=None, student=SMALL, stages=((frozenset({"logits"}), True),
     return memory_estimate.load(student, stages, teachers or {}, READING, training or TrainingSpec(), fused=fused)
 
 
-def test_parameters_are_those_of_bert():
+def test_parameter_count_of_bert():
     model = tiny_model("bert", layers=3, hidden=32, heads=4, ffn=48, vocab=90, num_labels=2)
     shape = ModelShape("tiny", 3, 32, 4, 48)
     positions = (memory_estimate.POSITIONS - model.config.max_position_embeddings) * 32
@@ -30,7 +30,7 @@ def test_parameters_are_those_of_bert():
     assert memory_estimate.parameters(shape, 90) == sum(p.numel() for p in model.parameters()) + positions - head
 
 
-def test_tensors_are_counted_by_their_shapes():
+def test_bytes_of_outputs_follow_from_their_shapes():
     def numbers(*needs, half=False):
         return memory_estimate.captured(frozenset(needs), SMALL, READING, half)
 
@@ -40,7 +40,7 @@ def test_tensors_are_counted_by_their_shapes():
     assert numbers("queries[1]", half=True) == 4 * 16 * 8 * 2
 
 
-def test_what_makes_a_step_larger_and_smaller():
+def test_settings_that_change_the_memory_of_a_step():
     plain = load().step
     assert load(fused=False).step > plain
     assert load(training=TrainingSpec(micro_batch_size=1)).step < plain
@@ -55,7 +55,7 @@ def test_what_makes_a_step_larger_and_smaller():
     assert load(teachers=teacher).step == plain + 2 * 4 * 2 * 16 * 16 * 4
 
 
-def test_a_cohort_shares_its_teachers_and_takes_steps_one_after_another():
+def test_a_cohort_shares_teachers_and_the_memory_of_steps():
     first = load(teachers={"t": (SMALL, frozenset({"hidden[1]"}))})
     second = load(teachers={"t": (SMALL, frozenset({"hidden[1]", "hidden[2]"}))})
     both = memory_estimate.peak([first, second])
@@ -63,16 +63,16 @@ def test_a_cohort_shares_its_teachers_and_takes_steps_one_after_another():
     assert both < memory_estimate.peak([first]) + memory_estimate.peak([second])
 
 
-def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
+def test_available_memory_is_the_suites_limit_or_the_free_memory(monkeypatch):
     assert memory_estimate.room("cpu", 1.5) == 1_500_000_000
     assert memory_estimate.room("cpu", None) == pytest.approx(0.9 * memory_estimate.available(), rel=0.1)
     assert 0 < memory_estimate.available() <= 2**50
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7_000, 20_000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3_000)  # is this process's own already
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3_000)  # memory that this process holds already
     assert memory_estimate.room("cuda:1", None) == 9_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere resident memory is told otherwise")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads resident memory from /proc")
 @pytest.mark.parametrize(
     ("methods", "teacher", "student", "precision"),
     [
@@ -81,8 +81,10 @@ def test_the_room_is_what_the_suite_says_or_what_is_free(monkeypatch):
     ],
 )
 def test_the_estimate_is_near_the_real_peak(methods, teacher, student, precision):
-    asked = {"methods": methods, "teacher": teacher, "student": student, "precision": precision, "batch": 16}
-    done = subprocess.run([sys.executable, MEASURE, json.dumps(asked)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert 0.7 < found["estimated"] / found["measured"] < 1.5, found
+    arguments = {"methods": methods, "teacher": teacher, "student": student, "precision": precision, "batch": 16}
+    process = subprocess.run(
+        [sys.executable, MEASURE, json.dumps(arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr
+    peaks = json.loads(process.stdout.splitlines()[-1])
+    assert 0.7 < peaks["estimated"] / peaks["measured"] < 1.5, peaks

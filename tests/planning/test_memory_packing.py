@@ -1,4 +1,4 @@
-"""A cohort that has no room in memory is trained in parts; nothing but the cost of it changes."""
+"""A cohort that does not fit in memory is trained in split, with the same results."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ FRESH = "teacher_cache.max_gb=0"
 
 @dataclass
 class TextStage:
-    """As much of a general job as its load reads."""
+    """The attributes of a text stage's job that its memory estimate uses."""
 
     method: Method
     general: General
@@ -26,7 +26,7 @@ class TextStage:
 
 
 def gigabytes(planned, runs):
-    """Room for those runs of the first cohort."""
+    """Return the peak memory, in GB, of the slice `runs` of the first cohort."""
     return memory_estimate.peak([planned.load(job) for job in planned.cohorts(planned.runs)[0][runs]]) / 1e9
 
 
@@ -43,39 +43,39 @@ def results(small):
     return tables
 
 
-def test_cohorts_are_split_in_their_order_and_pay_their_teachers_each(small):
-    whole = small.plan(METHODS, FRESH)
-    room = gigabytes(whole, slice(3))
-    parted = small.plan(METHODS, FRESH, f"training.max_memory_gb={room}")
-    (first, second), parts = whole.cohorts(whole.runs), parted.cohorts(parted.runs)
-    assert [len(part) for part in parts] == [3, 1, 3, 1]
-    assert [job.planned.key for part in parts for job in part] == [job.planned.key for job in [*first, *second]]
-    before, after = planning.estimate(whole, whole.runs), planning.estimate(parted, parted.runs)
+def test_cohorts_are_split_in_order_and_each_part_runs_its_teachers(small):
+    unlimited = small.plan(METHODS, FRESH)
+    max_gb = gigabytes(unlimited, slice(3))
+    limited = small.plan(METHODS, FRESH, f"training.max_memory_gb={max_gb}")
+    (first, second), split = unlimited.cohorts(unlimited.runs), limited.cohorts(limited.runs)
+    assert [len(part) for part in split] == [3, 1, 3, 1]
+    assert [job.planned.key for part in split for job in part] == [job.planned.key for job in [*first, *second]]
+    before, after = planning.estimate(unlimited, unlimited.runs), planning.estimate(limited, limited.runs)
     assert (before.cohorts, after.cohorts) == (2, 4)
     assert before.teacher_passes < after.teacher_passes <= before.teacher_passes_apart
-    assert after.memory_gb <= after.room_gb == pytest.approx(room)
+    assert after.memory_gb <= after.room_gb == pytest.approx(max_gb)
     assert before.memory_gb > after.memory_gb
 
 
-def test_a_run_without_room_stands_alone(small):
+def test_a_run_that_exceeds_the_memory_has_its_own_cohort(small):
     planned = small.plan(METHODS, "training.max_memory_gb=1.0e-6")
     assert [len(part) for part in planned.cohorts(planned.runs)] == [1] * 8
     assert planning.estimate(planned, planned.runs).memory_gb > 1e-6
 
 
-def test_the_results_of_a_split_cohort_are_the_same_bits(small):
+def test_results_of_a_split_cohort_are_bit_identical(small):
     settings = ("seeds=[1]", METHODS, FRESH)
     small.run(*settings)
     expected = results(small)
     for record in small.store().records():
         (small.store().run_folder(record.key) / "record.json").unlink()
-    room = gigabytes(small.plan(*settings), slice(2, 4))
-    small.run(*settings, f"training.max_memory_gb={room}")
+    max_gb = gigabytes(small.plan(*settings), slice(2, 4))
+    small.run(*settings, f"training.max_memory_gb={max_gb}")
     assert {record.cost.cohort_size for record in small.store().records()} == {2}
     assert results(small) == expected
 
 
-def test_logits_over_a_vocabulary_weigh_in_a_stage_on_text(small):
+def test_logits_of_a_text_stage_count_the_vocabulary(small):
     run = small.plan("methods=[logit_kd]").runs[0]
     training = small.plan().spec.training
     sizes = {}

@@ -13,14 +13,14 @@ def test_default_settings_add_nothing():
 
 
 @pytest.mark.parametrize(("size", "counts"), [(8, True), (31, True), (32, False), (64, False)])
-def test_parts_count_where_they_are_parts(size, counts):
+def test_a_micro_batch_size_is_in_the_key_if_it_splits_batches(size, counts):
     assert ("micro_batch_size" in keys.training(TrainingSpec(batch_size=32, micro_batch_size=size))) == counts
 
 
-def test_how_runs_share_the_memory_is_no_part():
+def test_memory_limits_are_not_in_the_key():
     assert keys.training(TrainingSpec(max_memory_gb=1.0)) == keys.training(TrainingSpec())
 
 
 @pytest.mark.parametrize(("device", "counts"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
-def test_tf32_counts_on_a_gpu_alone(device, counts):
+def test_tf32_is_in_the_key_only_on_cuda(device, counts):
     assert (keys.numeric(device, "fp32", tf32=True) != keys.numeric(device, "fp32")) == counts

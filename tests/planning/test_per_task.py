@@ -1,4 +1,4 @@
-"""Settings of single tasks: in the task's teachers, runs, keys and estimates, and in no other task's."""
+"""Settings of single tasks affect the teachers, runs, keys and estimates of that task only."""
 
 import pytest
 
@@ -18,7 +18,7 @@ TASKS = "tasks=[order, again]"
 
 @pytest.fixture
 def two(small):
-    """The small suite with a second task."""
+    """Return the small suite with a second task."""
     plugin = small.folder / "order.py"
     plugin.write_text(plugin.read_text(encoding="utf-8").split("\n\n@hookimpl")[0] + SECOND, encoding="utf-8")
     return small
@@ -38,11 +38,11 @@ def keys(plan, task):
         ("schedule: cosine", True),
         ("warmup_ratio: 0.3", True),
         ("max_grad_norm: null", True),
-        ("epochs: 2", False),  # which a teacher has of its own, like its rate
+        ("epochs: 2", False),  # teachers set their own epochs and learning rate
         ("lr: 0.01", False),
     ],
 )
-def test_a_setting_of_a_task_is_in_its_keys_and_in_no_other(two, setting, teacher_too):
+def test_a_setting_of_a_task_changes_the_keys_of_that_task_only(two, setting, teacher_too):
     usual, changed = two.plan(TASKS), two.plan(TASKS, f"training.per_task={{again: {{{setting}}}}}")
     assert keys(changed, "order") == keys(usual, "order")
     before, after = keys(usual, "again"), keys(changed, "again")
@@ -50,12 +50,12 @@ def test_a_setting_of_a_task_is_in_its_keys_and_in_no_other(two, setting, teache
     assert (after["base"] != before["base"]) == teacher_too
 
 
-def test_a_setting_of_one_task_gives_the_keys_of_the_same_setting_of_all(two):
+def test_a_setting_of_one_task_gives_the_keys_of_the_global_setting(two):
     alone = two.plan("training.epochs=2", "training.max_length=12")
     assert keys(two.plan("training.per_task={order: {epochs: 2, max_length: 12}}"), "order") == keys(alone, "order")
 
 
-def test_estimates_and_jobs_go_by_the_tasks_own_settings(two):
+def test_estimates_and_jobs_use_the_settings_of_the_task(two):
     plan = two.plan(TASKS, "methods=[finetune]", "seeds=[1]", "training.per_task={again: {epochs: 2, batch_size: 8}}")
     settings = {job.planned.task: (job.training.epochs, job.training.batch_size) for job in plan.runs}
     assert settings == {"order": (1, 16), "again": (2, 8)}
@@ -63,7 +63,7 @@ def test_estimates_and_jobs_go_by_the_tasks_own_settings(two):
     assert {job.data.task.name: job.training.batch_size for job in plan.teachers} == {"order": 16, "again": 8}
 
 
-def test_runs_train_with_the_tasks_own_settings(two):
+def test_runs_train_with_the_settings_of_the_task(two):
     sets = (TASKS, "methods=[finetune]", "seeds=[1]", "training.per_task={again: {epochs: 2, batch_size: 8}}")
     assert not two.run(*sets).failed
     assert {record.task: record.cost.steps for record in two.store().records()} == {"order": 8, "again": 30}
@@ -88,17 +88,17 @@ def test_options_and_stages_of_a_task(two):
     assert not row.plain
 
 
-def test_a_learning_rate_of_a_task_is_what_tuning_begins_with(two):
+def test_tuning_starts_from_the_learning_rate_of_the_task(two):
     sets = (TASKS, "methods=[finetune]", "seeds=[1]", "tuning={trials: 2}", "training.per_task={again: {lr: 0.01}}")
     from harness.planning import tuning_studies
 
     plan = two.plan(*sets)
-    found = {study.job.planned.task: study for study in tuning_studies.every(plan.runs, plan.spec)}
-    assert {task: study.defaults["training.lr"] for task, study in found.items()} == {"order": 1e-3, "again": 0.01}
-    assert (found["again"].space["training.lr"].low, found["again"].space["training.lr"].high) == (0.0025, 0.04)
+    studies = {study.job.planned.task: study for study in tuning_studies.every(plan.runs, plan.spec)}
+    assert {task: study.defaults["training.lr"] for task, study in studies.items()} == {"order": 1e-3, "again": 0.01}
+    assert (studies["again"].space["training.lr"].low, studies["again"].space["training.lr"].high) == (0.0025, 0.04)
 
 
-def test_a_batch_size_of_a_task_takes_the_place_of_a_token_budget():
+def test_a_batch_size_of_a_task_replaces_a_token_budget():
     spec = TrainingSpec(token_budget=512, per_task={"rte": TaskTraining(batch_size=4)})
     assert (spec.on("rte").batch_size, spec.on("rte").token_budget) == (4, None)
     assert spec.on("sst2").token_budget == 512

@@ -1,4 +1,4 @@
-"""Keys: what changes one, and what does not."""
+"""Keys of runs, cohorts, the plan file, and the status of runs."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def keys(plan):
     return {(job.planned.label, job.planned.seed): job.planned.key for job in plan.runs}
 
 
-def test_every_run_has_a_key_of_its_own_and_the_same_again(small):
+def test_keys_are_unique_and_reproducible(small):
     first = keys(small.plan())
     assert len(set(first.values())) == len(first) == 6
     assert keys(small.plan()) == first
@@ -32,7 +32,7 @@ def test_every_run_has_a_key_of_its_own_and_the_same_again(small):
         "teachers.base.architecture.ffn=32",
     ],
 )
-def test_what_changes_every_run(small, override):
+def test_settings_that_change_every_key(small, override):
     before, after = keys(small.plan()), keys(small.plan(override))
     assert before.keys() == after.keys()
     assert not set(before.values()) & set(after.values())
@@ -41,11 +41,11 @@ def test_what_changes_every_run(small, override):
 @pytest.mark.parametrize(
     "override", ["training.log_every=7", "training.checkpoint_every=3", "teachers.base.floor={order: 0.1}"]
 )
-def test_what_changes_no_run(small, override):
+def test_settings_that_change_no_key(small, override):
     assert keys(small.plan(override)) == keys(small.plan())
 
 
-def test_a_teachers_settings_change_those_who_learn_from_it(small):
+def test_settings_of_a_teacher_change_the_keys_of_its_students(small):
     random = "students.1x32.init=random"
     before, after = keys(small.plan(random)), keys(small.plan(random, "teachers.base.lr=0.002"))
     changed = {label for (label, seed), key in before.items() if after[label, seed] != key}
@@ -56,52 +56,52 @@ def test_a_teachers_settings_change_those_who_learn_from_it(small):
     ("override", "same"),
     [
         ("dropout=0", False),
-        ("hidden=64", False),  # by which the width of initial weights goes
+        ("hidden=64", False),  # scales the initial weights
         ("layers=1", True),
         ("ffn=32", True),
     ],
 )
-def test_random_weights_depend_on_what_they_take_over_from_a_teacher_from_scratch(small, override, same):
+def test_random_weights_depend_on_the_configuration_of_a_teacher_from_scratch(small, override, same):
     random = ("methods=[finetune]", "students={own: {layers: 1, hidden: 32, heads: 2, ffn: 64, init: random}}")
     before, after = keys(small.plan(*random)), keys(small.plan(*random, f"teachers.base.architecture.{override}"))
     assert (before == after) == same
 
 
-def test_a_methods_options_change_its_runs_alone(small):
+def test_options_of_a_method_change_only_its_keys(small):
     before, after = keys(small.plan()), keys(small.plan("methods=[finetune, {logit_kd: {temperature: 2}}, tinybert]"))
     assert {label for (label, _), key in before.items() if key not in after.values()} == {"logit_kd"}
 
 
-def test_a_label_is_no_part_of_a_key(small):
+def test_a_label_is_not_part_of_the_key(small):
     plan = small.plan("methods=[{logit_kd: {label: soft}}]")
     assert {key for (_, seed), key in keys(plan).items() if seed == 1} == {keys(small.plan())["logit_kd", 1]}
 
 
-def test_the_data_order_makes_cohorts(small):
+def test_runs_with_one_data_order_form_a_cohort(small):
     plan = small.plan()
     assert [len(cohort) for cohort in plan.cohorts(plan.runs)] == [3, 3]
     shared = small.plan("training.data_seed=1")
     assert [len(cohort) for cohort in shared.cohorts(shared.runs)] == [6]
 
 
-def test_two_labels_of_one_key_are_trained_once(small):
+def test_labels_with_the_same_key_are_trained_once(small):
     plan = small.plan("methods=[logit_kd, {logit_kd: {label: again}}]")
     assert len(plan.runs) == 4
     assert [len(cohort) for cohort in plan.cohorts(plan.runs)] == [1, 1]
 
 
-def test_rows_that_stand_for_the_same_runs_are_told_by_the_plan_and_on_the_board(small, capsys):
+def test_rows_with_the_same_runs_are_reported_in_the_plan_and_on_the_board(small, capsys):
     methods = "methods=[logit_kd, finetune, {logit_kd: {label: again}}]"
-    (told,) = same_runs(small.plan(methods).file("").runs)
-    assert told.startswith("Rows logit_kd and again of 1x32 have the same runs on order: the settings")
+    (message,) = same_runs(small.plan(methods).file("").runs)
+    assert message.startswith("Rows logit_kd and again of 1x32 have the same runs on order: the settings")
     assert list(same_runs(small.plan().file("").runs)) == []
     plan_suite(str(small.path), [methods], [], small.folder / "results", as_json=False)
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     small.run(methods, "seeds=[1]")
-    assert told in report(small.store().folder).markdown
+    assert message in report(small.store().folder).markdown
 
 
-def test_the_plan_file_says_what_was_asked_for(small):
+def test_the_plan_file_records_the_suite(small):
     file = small.plan("training.limit.train=50").file("harness run small.yaml")
     assert file.labels == ["finetune", "logit_kd", "tinybert"]
     assert file.limits == {"train": 50}
@@ -110,14 +110,14 @@ def test_the_plan_file_says_what_was_asked_for(small):
     assert set(file.teachers["base"]) == {"order"}
 
 
-def test_cells_that_cannot_be_are_kept_with_their_reason(small):
+def test_cells_that_are_not_applicable_have_a_reason(small):
     plan = small.plan("students.odd={layers: 1, heads: 4, init: random}")
     (cell,) = plan.not_applicable
     assert (cell.label, cell.student) == ("tinybert", "odd")
     assert "odd has 4, base has 2" in cell.reason
 
 
-def test_status_says_what_changed(small):
+def test_status_reports_the_changed_settings(small):
     assert {state.reason for state in run_status.status(small.plan(), small.store())} == {"not run yet"}
     small.run("methods=[finetune]", "seeds=[1]")
     states = {s.run.label: s for s in run_status.status(small.plan("seeds=[1]"), small.store())}

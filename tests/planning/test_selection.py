@@ -1,4 +1,4 @@
-"""What `selection` makes of a suite's data and keys."""
+"""Effect of `selection` on a suite's data and keys."""
 
 import pytest
 
@@ -25,11 +25,11 @@ def test_by_default_nothing_is_held_out(small):
     assert all(job.parts.keys() | {"kept"} == names for job in plan.runs)
 
 
-def test_a_part_of_the_training_split_is_held_out_from_teachers_and_students(small):
+def test_teachers_and_students_do_not_train_on_the_held_out_split(small):
     plan, plain = small.plan("selection=train"), small.plan()
-    splits, whole = data(plan).splits, data(plain).splits.train
+    splits, full = data(plan).splits, data(plain).splits.train
     assert len(splits.selection) == 24
-    assert sorted([*splits.train["id"], *splits.selection["id"]]) == sorted(whole["id"])
+    assert sorted([*splits.train["id"], *splits.selection["id"]]) == sorted(full["id"])
     assert data(plan).selection_fingerprint not in (None, data(plan).train_fingerprint)
     assert data(plan).validation_fingerprint == data(plain).validation_fingerprint
     assert {job.parts["data"]["train"] for job in (*plan.runs, *plan.teachers)} == {data(plan).train_fingerprint}
@@ -37,20 +37,20 @@ def test_a_part_of_the_training_split_is_held_out_from_teachers_and_students(sma
 
 
 @pytest.mark.parametrize("override", ["selection={share: 0.15}", "selection={seed: 2}"])
-def test_which_part_is_in_the_keys(small, override):
-    # 15 % of 120 is less than the 20 % that stand for a hundred examples.
+def test_the_held_out_split_is_part_of_the_keys(small, override):
+    # At least 100 examples are held out, but at most 20 %: 24 of 120 for any share.
     same = "share" in override
     assert (keys(small.plan(override)) == keys(small.plan("selection=train"))) == same
 
 
-def test_a_limit_does_not_change_what_is_held_out(small):
+def test_a_limit_does_not_change_the_held_out_split(small):
     plan, limited = small.plan("selection=train"), small.plan("selection=train", "training.limit.train=50")
     assert data(limited).selection_fingerprint == data(plan).selection_fingerprint
     assert len(data(limited).splits.train) == 50
     assert set(data(limited).splits.train["id"]) < set(data(plan).splits.train["id"])
 
 
-def test_on_the_validation_splits_nothing_is_held_out(small):
+def test_selection_on_the_validation_splits_holds_nothing_out(small):
     plan, plain = small.plan("selection=validation"), small.plan()
     assert data(plan).splits.selection is None
     assert data(plan).selection_fingerprint == data(plan).validation_fingerprint
@@ -58,7 +58,7 @@ def test_on_the_validation_splits_nothing_is_held_out(small):
     assert [job.key for job in plan.teachers] == [job.key for job in plain.teachers]
 
 
-def test_a_split_that_is_too_small_is_told_with_its_key(small):
+def test_a_training_split_that_is_too_small_raises_an_error(small):
     text = (small.folder / "order.py").read_text(encoding="utf-8")
     (small.folder / "order.py").write_text(text.replace("examples(120, 1)", "examples(40, 1)"), encoding="utf-8")
     with pytest.raises(UserError, match="task 'order' has 40 training examples") as caught:
@@ -66,7 +66,7 @@ def test_a_split_that_is_too_small_is_told_with_its_key(small):
     assert caught.value.problems[0].where == "selection"
 
 
-def test_the_weights_of_a_best_epoch_take_room_where_the_device_has_no_memory_of_its_own(small):
+def test_weights_of_the_best_epoch_count_on_a_device_without_its_own_memory(small):
     (best, *_), (last, *_) = (small.plan(f"selection={{epoch: {epoch}}}").runs for epoch in ("best", "last"))
     assert best.best_epoch
     assert not last.best_epoch
@@ -84,7 +84,7 @@ def test_the_weights_of_a_best_epoch_take_room_where_the_device_has_no_memory_of
     }
 
 
-def test_only_a_run_that_chooses_its_epoch_says_so_in_its_key(small):
+def test_selection_is_in_the_key_only_if_a_run_uses_its_best_epoch(small):
     best, last = small.plan("selection=train"), small.plan("selection={epoch: last}")
     assert {"selection"} == set(best.runs[0].parts) - set(last.runs[0].parts)
     assert best.runs[0].parts["selection"] == {"epoch": "best", "examples": data(best).selection_fingerprint}

@@ -1,4 +1,4 @@
-"""Where kept teacher tensors are read, and why not: decided before any training, and from the suite alone."""
+"""Decisions which runs read cached teacher outputs. They depend on the suite alone."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from harness.planning import cost_estimate
 from harness.planning.teacher_cache_policy import told
 
 TOKENS, ROWS = 1043, 120
-"""Of the small suite's training set, special tokens and all."""
+"""Size of the small suite's training set, including special tokens."""
 
 
-def kept(plan):
+def cached_labels(plan):
     return {run.planned.label for run in plan.runs if run.kept}
 
 
-def told_of(plan):
+def decisions(plan):
     return [told(choice) for choice in plan.choices]
 
 
@@ -21,24 +21,24 @@ def keys(plan):
     return {(run.planned.label, run.planned.seed): run.planned.key for run in plan.runs}
 
 
-def test_what_pays_is_kept_and_the_plan_says_so(small):
+def test_outputs_that_save_time_are_cached_and_the_plan_shows_it(small):
     plan = small.plan()
-    assert kept(plan) == {"logit_kd", "tinybert"}
+    assert cached_labels(plan) == {"logit_kd", "tinybert"}
     (choice,) = plan.choices
     assert (choice.task, choice.teacher, choice.epochs, choice.orders) == ("order", "base", 1, 2)
     # Embeddings, a hidden state, queries and keys of one layer; logits.
     assert choice.gb * 1e9 == pytest.approx(4 * (4 * 32 * TOKENS + 2 * ROWS))
-    assert told_of(plan) == [
+    assert decisions(plan) == [
         "base on order: 1 epoch x 2 orders; 0.5 MB kept for logit_kd, tinybert, 1 pass instead of 2"
     ]
 
 
-def test_a_shared_order_counts_once(small):
+def test_a_shared_data_order_counts_once(small):
     (choice,) = small.plan("training.epochs=3", "training.data_seed=1").choices
     assert (choice.epochs, choice.orders) == (3, 1)
 
 
-def test_it_is_part_of_the_key_where_it_is_read_and_nowhere_else(small):
+def test_only_keys_of_runs_that_read_the_cache_change(small):
     plan, off = small.plan(), small.plan("teacher_cache.max_gb=0")
     for run, fresh in zip(plan.runs, off.runs, strict=True):
         assert run.kept == (run.planned.key != fresh.planned.key)
@@ -57,32 +57,32 @@ def test_it_is_part_of_the_key_where_it_is_read_and_nowhere_else(small):
         (("device=cuda", "training.batch_size=120"), "on cuda they are computed about as fast as they are read"),
     ],
 )
-def test_what_does_not_pay_is_fresh(small, overrides, reason):
+def test_outputs_that_save_no_time_are_not_cached(small, overrides, reason):
     plan = small.plan("methods=[tinybert]", *overrides)
-    assert kept(plan) == set()
-    assert told_of(plan) == [f"base on order: fresh for tinybert: {reason}"]
+    assert cached_labels(plan) == set()
+    assert decisions(plan) == [f"base on order: fresh for tinybert: {reason}"]
 
 
-def test_what_takes_next_to_nothing_is_kept_for_those_who_read_it_once(small):
-    assert kept(small.plan("training.epochs=1", "training.data_seed=1")) == {"logit_kd"}
-    assert kept(small.plan("training.epochs=0.5", "training.data_seed=1")) == set()
+def test_small_outputs_are_cached_for_a_single_pass(small):
+    assert cached_labels(small.plan("training.epochs=1", "training.data_seed=1")) == {"logit_kd"}
+    assert cached_labels(small.plan("training.epochs=0.5", "training.data_seed=1")) == set()
 
 
-def test_logits_pay_where_states_do_not(small):
-    assert kept(small.plan("device=cuda", "training.batch_size=120")) == {"logit_kd"}
+def test_logits_are_cached_where_hidden_states_are_not(small):
+    assert cached_labels(small.plan("device=cuda", "training.batch_size=120")) == {"logit_kd"}
 
 
-def test_what_does_not_fit_is_fresh_and_takes_no_room_from_what_does(small):
+def test_outputs_that_do_not_fit_leave_the_cache_to_later_rows(small):
     methods = "methods=[logit_kd, tinybert, minilm, {logit_kd: {label: again}}]"
     plan = small.plan(methods, "teacher_cache.max_gb=0.00045")
-    assert kept(plan) == {"logit_kd", "minilm", "again"}
-    (line,) = told_of(plan)
+    assert cached_labels(plan) == {"logit_kd", "minilm", "again"}
+    (line,) = decisions(plan)
     assert "for logit_kd, minilm, again, " in line
     assert line.endswith("fresh for tinybert: 0.5 MB more do not fit teacher_cache.max_gb, 0.4 MB of which are free")
-    assert kept(small.plan(methods)) == {"logit_kd", "tinybert", "minilm", "again"}
+    assert cached_labels(small.plan(methods)) == {"logit_kd", "tinybert", "minilm", "again"}
 
 
-def test_what_two_rows_need_is_counted_once(small):
+def test_outputs_shared_by_two_rows_are_counted_once(small):
     one, two = (
         small.plan(f"methods=[{methods}]").choices[0] for methods in ("tinybert", "tinybert, tinybert: {label: b}")
     )
@@ -91,33 +91,34 @@ def test_what_two_rows_need_is_counted_once(small):
 
 
 @pytest.mark.parametrize(
-    "more", [("seeds=[1, 2, 3, 4, 5]",), ("methods=[finetune, logit_kd, tinybert, minilm]",), ("methods=[tinybert]",)]
+    "additions",
+    [("seeds=[1, 2, 3, 4, 5]",), ("methods=[finetune, logit_kd, tinybert, minilm]",), ("methods=[tinybert]",)],
 )
-def test_what_is_added_later_leaves_the_keys_of_what_is_there(small, more):
+def test_added_seeds_and_methods_do_not_change_existing_keys(small, additions):
     tight = "teacher_cache.max_gb=0.0006"
-    for room in ((), (tight,)):
-        before, after = keys(small.plan(*room)), keys(small.plan(*room, *more))
+    for limit in ((), (tight,)):
+        before, after = keys(small.plan(*limit)), keys(small.plan(*limit, *additions))
         shared = before.keys() & after.keys()
         assert shared
         assert {run: before[run] for run in shared} == {run: after[run] for run in shared}
 
 
-def test_one_seed_now_and_others_later_are_the_runs_of_all_at_once(small):
+def test_a_single_seed_has_the_key_that_it_has_among_all_seeds(small):
     alone, all_seeds = keys(small.plan("seeds=[2]")), keys(small.plan())
     assert alone.items() <= all_seeds.items()
 
 
-def test_the_choice_does_not_depend_on_what_is_done(small):
+def test_decisions_do_not_depend_on_completed_runs(small):
     before = keys(small.plan())
     small.run("methods=[logit_kd]", "seeds=[1]")
     assert keys(small.plan()) == before
 
 
-def test_augmented_data_and_rows_without_a_teacher_are_fresh(small):
+def test_rows_without_a_teacher_have_no_choice(small):
     assert small.plan("methods=[finetune]").choices == ()
 
 
-def test_in_bf16_half_is_kept(small):
+def test_bf16_halves_the_cached_bytes(small):
     (full,), (half,) = (small.plan("methods=[tinybert]", f"training.precision={p}").choices for p in ("fp32", "bf16"))
     assert half.gb == full.gb / 2
 

@@ -1,4 +1,4 @@
-"""One teacher per seed: who learns from whom, under which keys, in which cohorts, and what the plan says of it."""
+"""One teacher per seed: pairing with runs, keys, cohorts, groups, tuning, and the output of `plan`."""
 
 import json
 
@@ -16,7 +16,7 @@ def keys(plan):
     return {(job.planned.label, job.planned.seed): job.planned.key for job in plan.runs}
 
 
-def test_the_kth_run_has_the_key_that_it_has_with_the_kth_teacher_alone(small):
+def test_a_run_has_the_same_key_with_its_teacher_as_the_only_one(small):
     both = keys(small.plan(SEEDS))
     alone = [keys(small.plan(f"teachers.base.seed={seed}")) for seed in (4, 9)]
     assert both == {place: alone[place[1] - 1][place] for place in both}
@@ -40,10 +40,10 @@ def test_one_teacher_is_shared_by_all_runs(small):
     assert {file.teacher_key("base", "order", run.seed) for run in file.runs} == {key}
     assert {tuple(run.teacher_seeds) for run in file.runs} == {(), (9,)}
     older = json.loads(file.model_dump_json()) | {"teachers": {"base": {"order": key}}}
-    assert type(file).model_validate(older) == file, "as older versions wrote it"
+    assert type(file).model_validate(older) == file, "the format of older versions"
 
 
-def test_a_single_seed_in_a_list_is_that_seed(small):
+def test_a_list_with_one_seed_equals_that_seed(small):
     one = ("seeds=[1]", "teachers.base.seeds=[9]")
     assert keys(small.plan(*one)) == keys(small.plan("seeds=[1]", "teachers.base.seed=9"))
     assert [job.name for job in small.plan(*one).teachers] == ["base"]
@@ -61,13 +61,13 @@ def test_cohorts_share_batches_and_teachers(small):
     plan = small.plan(SEEDS, rows)
     assert [[job.planned.seed for job in cohort] for cohort in plan.cohorts(plan.runs)] == [[1, 1, 1], [2, 2, 2]]
     shared = small.plan(SEEDS, rows, "training.data_seed=1")
-    cohorts = [[(job.planned.label, job.planned.seed) for job in each] for each in shared.cohorts(shared.runs)]
+    cohorts = [[(job.planned.label, job.planned.seed) for job in cohort] for cohort in shared.cohorts(shared.runs)]
     first = [("finetune", 1), ("finetune", 2), ("logit_kd", 1), ("tinybert", 1)]
     second = [("logit_kd", 2), ("tinybert", 2)]
-    assert cohorts == [[*first, *second]], "those of one teacher stand together, for where memory parts them"
+    assert cohorts == [[*first, *second]], "runs with the same teacher are adjacent, in case memory splits the cohort"
 
 
-def test_a_group_has_the_kth_teacher_of_each_member_and_shares_one_with_a_single_seed(small):
+def test_groups_pair_teachers_by_seed_and_share_one_with_a_single_seed(small):
     rows = "methods=[logit_kd, mt_bert]"
     plan = small.plan(SEEDS, OTHER, rows)
     runs = [job for job in plan.runs if job.planned.label == "mt_bert"]
@@ -93,13 +93,13 @@ def test_a_group_has_the_kth_teacher_of_each_member_and_shares_one_with_a_single
         assert job.planned.key == alone["mt_bert", job.planned.seed]
 
 
-def test_kept_tensors_are_those_of_each_teacher(small):
+def test_cached_outputs_are_counted_per_teacher(small):
     (one,), (several,) = small.plan().choices, small.plan(SEEDS).choices
     assert (one.teacher, one.teachers, one.orders) == ("base", 1, 2)
     assert (several.teacher, several.teachers, several.orders) == ("base", 2, 1)
     assert several.gb == one.gb > 0
-    shared, own = (small.plan("training.data_seed=1", *more).choices[0] for more in ((), (SEEDS,)))
-    assert (own.gb, own.kept, own.teachers) == (shared.gb, shared.kept, 2)
+    shared, per_seed = (small.plan("training.data_seed=1", *more).choices[0] for more in ((), (SEEDS,)))
+    assert (per_seed.gb, per_seed.kept, per_seed.teachers) == (shared.gb, shared.kept, 2)
     assert "of each of 2 teachers kept for" in planning.teacher_cache_policy.told(several)
 
 
@@ -109,18 +109,18 @@ TUNED = ("tuning={trials: 2}", "methods=[finetune, logit_kd]")
 def test_a_row_is_tuned_with_the_first_teacher(small):
     plan = small.plan(SEEDS, *TUNED)
     first, second = (job for job in plan.runs if job.planned.label == "logit_kd")
-    study, again = tuning_studies.of(first, plan.spec), tuning_studies.of(second, plan.spec)
-    assert study.key == again.key
-    for each in (study, again):
-        trial = each.trial(0, each.defaults)
+    study, second_study = tuning_studies.of(first, plan.spec), tuning_studies.of(second, plan.spec)
+    assert study.key == second_study.key
+    for candidate in (study, second_study):
+        trial = candidate.trial(0, candidate.defaults)
         assert [teacher.spec.seed for teacher in (*trial.teachers, trial.source)] == [4, 4]
         assert trial.planned.teacher_seeds == [4]
-    assert study.trial(1, study.defaults).planned.key == again.trial(1, study.defaults).planned.key
+    assert study.trial(1, study.defaults).planned.key == second_study.trial(1, study.defaults).planned.key
     assert [teacher.spec.seed for teacher in second.teachers] == [9]
 
 
-def test_what_a_run_took_over_is_part_of_its_key(small):
-    """The second run's values are chosen with the first teacher, so another first teacher makes it another run."""
+def test_the_teacher_that_a_run_was_tuned_with_is_in_its_key(small):
+    """The second run's values are tuned with the first teacher, so its key depends on that teacher."""
     before, after = keys(small.plan(SEEDS, *TUNED)), keys(small.plan("teachers.base.seeds=[5, 9]", *TUNED))
     assert not set(before.values()) & set(after.values())
     alone = keys(small.plan("teachers.base.seed=4", *TUNED))
@@ -128,12 +128,12 @@ def test_what_a_run_took_over_is_part_of_its_key(small):
     assert before["logit_kd", 2] != keys(small.plan("teachers.base.seed=9", *TUNED))["logit_kd", 2]
 
 
-@pytest.mark.parametrize(("override", "told"), [(SEEDS, "seed 4 on order; seed 9 on order"), ("seeds=[1]", "seed 1")])
-def test_the_plan_shows_the_teachers(small, capsys, override, told):
+@pytest.mark.parametrize(("override", "seeds"), [(SEEDS, "seed 4 on order; seed 9 on order"), ("seeds=[1]", "seed 1")])
+def test_the_plan_shows_the_teachers(small, capsys, override, seeds):
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=False)
-    shown = capsys.readouterr().out
-    assert f"Teacher base will be fine-tuned unless it is in the cache: {told}" in shown
-    assert "base (seed 9)" in shown or override != SEEDS
+    output = capsys.readouterr().out
+    assert f"Teacher base will be fine-tuned unless it is in the cache: {seeds}" in output
+    assert "base (seed 9)" in output or override != SEEDS
     plan_suite(str(small.path), [override], [], small.folder / "results", as_json=True)
     (*_, last) = json.loads(capsys.readouterr().out)["teachers"]
     assert (last["name"], last["task"], last["done"]) == ("base", "order", False)

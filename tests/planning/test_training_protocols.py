@@ -29,11 +29,11 @@ def protocol(plan, label):
         ),
     ],
 )
-def test_it_follows_from_the_plan(small, sets, label, expected):
+def test_the_protocol_is_derived_from_the_plan(small, sets, label, expected):
     assert protocol(small.plan(*sets), label) == expected
 
 
-def test_the_board_and_its_json_show_it(small):
+def test_the_board_and_its_json_show_the_protocol(small):
     assert not small.run("methods=[finetune]", "seeds=[1]").failed
     report = write(small.folder / "results" / "small")
     (table,) = [table for table in report.board.tables if table.title == "Training protocol"]

@@ -1,4 +1,4 @@
-"""Over what a row is tuned, under which key, and what its trials are."""
+"""Search spaces, keys and trials of tuned rows."""
 
 import pytest
 
@@ -44,19 +44,19 @@ def harness_register_methods(register):
 
 @pytest.fixture
 def staged(small):
-    """Plans the suite with a method that has stages of its own rates, and options that cannot be tuned."""
+    """Plan the suite with a method whose stages set learning rates, and which has options that cannot be tuned."""
     (small.folder / "staged.py").write_text(PLUGIN)
     plugins = (str(small.folder / "staged.py"),)
     return lambda *overrides: small.plan(*TUNED, *overrides, plugins=plugins)
 
 
 def spaces(planned):
-    """label -> names."""
-    found = {job.planned.label: tuning_studies.of(job, planned.spec) for job in planned.runs}
-    return {label: list(study.space) if study else [] for label, study in found.items()}
+    """Return label -> names of the tuned options."""
+    studies = {job.planned.label: tuning_studies.of(job, planned.spec) for job in planned.runs}
+    return {label: list(study.space) if study else [] for label, study in studies.items()}
 
 
-def test_the_rate_and_what_a_method_marks_but_not_what_the_suite_sets(small):
+def test_the_space_has_the_learning_rate_and_tunable_options_that_are_not_set(small):
     methods = (
         "methods=[finetune, logit_kd, {logit_kd: {label: set, temperature: 4}},"
         " {logit_kd: {label: all, temperature: 2, alpha: 0.5}}, {logit_kd: {label: g, grid: {alpha: [0.2, 0.5]}}}]"
@@ -75,7 +75,7 @@ def test_the_rate_and_what_a_method_marks_but_not_what_the_suite_sets(small):
     assert [label for label, key in keys.items() if key is None] == ["finetune", "all"]
 
 
-def test_the_rate_is_around_the_suites_or_as_the_suite_says(small):
+def test_the_learning_rate_range_is_around_the_suites_rate_or_configured(small):
     (study, *_) = tuning_studies.every(small.plan(*TUNED).runs, small.plan(*TUNED).spec)
     assert study.space["training.lr"].plain == {"low": 2.5e-4, "high": 4e-3, "log": True}
     planned = small.plan(*TUNED, "tuning.lr=[1e-4, 2e-3]")
@@ -84,7 +84,7 @@ def test_the_rate_is_around_the_suites_or_as_the_suite_says(small):
     assert study.defaults["training.lr"] == 1e-3
 
 
-def test_stages_keep_their_rates_in_proportion_unless_the_entry_sets_them(staged):
+def test_learning_rates_of_stages_scale_unless_the_entry_sets_them(staged):
     planned = staged("methods=[{staged: {stages: {third: {lr: 7e-4}}}}]")
     (study,) = tuning_studies.every(planned.runs, planned.spec)
     job = study.trial(1, {"training.lr": 5e-4, "weight": 2.0})
@@ -95,36 +95,36 @@ def test_stages_keep_their_rates_in_proportion_unless_the_entry_sets_them(staged
     assert spaces(staged(fixed)) == {"staged": []}, "no rate is left to tune"
 
 
-def test_what_decides_before_the_task_is_not_tuned(staged):
+def test_options_that_change_jobs_before_the_task_are_not_tuned(staged):
     assert spaces(staged("methods=[staged]")) == {"staged": ["training.lr", "weight"]}
 
 
-def test_values_that_the_entry_rules_out_together_are_told(staged):
+def test_values_that_the_method_rejects_raise_an_error(staged):
     planned = staged("methods=[{staged: {bound: 1}}]")
     (study,) = tuning_studies.every(planned.runs, planned.spec)
     with pytest.raises(UserError, match="weight is beyond bound"):
         study.trial(1, {"training.lr": 1e-3, "weight": 1.5})
 
 
-def test_a_study_is_one_for_all_seeds_and_the_key_says_what_determines_it(small):
+def test_all_seeds_share_a_study_whose_key_holds_its_settings(small):
     def keys(*overrides):
         planned = small.plan(*TUNED, *overrides)
         runs = {(job.planned.label, job.planned.seed): job.planned.key for job in planned.runs}
         return runs, {job.planned.label: tuning_studies.of(job, planned.spec).key for job in planned.runs}
 
-    runs, found = keys()
+    runs, studies = keys()
     assert len(set(runs.values())) == 6
-    assert len(set(found.values())) == 3
-    assert keys("seeds=[2, 3]")[1] == found
+    assert len(set(studies.values())) == 3
+    assert keys("seeds=[2, 3]")[1] == studies
     assert keys("seeds=[2, 3]")[0]["finetune", 2] == runs["finetune", 2]
     changes = ("tuning.trials=4", "tuning.seed=2", "tuning.lr=[1e-4, 2e-3]", "selection={seed: 2}", "training.epochs=2")
     for change in changes:
         other_runs, other = keys(change)
-        assert not set(other.values()) & set(found.values()), change
+        assert not set(other.values()) & set(studies.values()), change
         assert not set(other_runs.values()) & set(runs.values()), change
 
 
-def test_without_tuning_no_key_speaks_of_it(small):
+def test_keys_without_tuning_do_not_mention_it(small):
     assert all("tuning" not in job.parts for job in small.plan().runs)
     assert small.plan().file("harness run small").tuning is None
     nothing = [job.planned.key for job in small.plan("selection={epoch: last}", "methods=[finetune]").runs]
@@ -132,10 +132,10 @@ def test_without_tuning_no_key_speaks_of_it(small):
     assert idle == nothing, "a row with nothing to tune is the same run"
 
 
-def test_a_trial_is_a_run_of_the_row_with_the_tunings_seed(small):
+def test_a_trial_is_a_run_with_the_seed_of_the_tuning(small):
     planned = small.plan(*TUNED, "tuning.seed=7")
     study = next(
-        each for each in tuning_studies.every(planned.runs, planned.spec) if each.job.planned.label == "logit_kd"
+        study for study in tuning_studies.every(planned.runs, planned.spec) if study.job.planned.label == "logit_kd"
     )
     job = study.trial(2, {"training.lr": 2e-3, "temperature": 9.0, "alpha": 0.25})
     assert (job.planned.seed, job.method.seed, job.data_seed, job.trial) == (7, 7, 7, 2)

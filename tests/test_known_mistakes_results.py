@@ -106,7 +106,7 @@ def test_every_option_changes_key_and_student(small):
 TRAINING = {
     "epochs": 2, "batch_size": 8, "lr": 5e-4, "max_length": 8, "warmup_ratio": 0.5, "weight_decay": 0.9,
     "max_grad_norm": 0.01,
-    "schedule": "constant", "per_task": "{order: {lr: 5e-4}}",
+    "batching": "bucketed", "schedule": "constant", "per_task": "{order: {lr: 5e-4}}",
     "limit.train": 60, "data_seed": 9, "precision": "bf16", "token_budget": 64,
 }  # fmt: skip
 

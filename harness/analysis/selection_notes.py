@@ -42,7 +42,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
         on = of_task[0][1]
         held_out = f"{on.examples} examples held out of the training split (share {on.share}, seed {on.seed})"
         examples = held_out if on.on == "train" else f"the {on.examples} validation examples"
-        yield f"SelectionRecord on, {task}", f"{examples}, `{on.fingerprint}`: {_selected(of_task)}"
+        yield f"Selected on, {task}", f"{examples}, `{on.fingerprint}`: {_selected(of_task)}"
 
 
 def _selections(summary: Summary) -> list[Selection]:

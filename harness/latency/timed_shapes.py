@@ -34,7 +34,7 @@ def task_lengths(examples: EvaluationData) -> NDArray[np.int64]:
 def batches(
     models: Sequence[PreTrainedModel], settings: LatencySpec, lengths: NDArray[np.int64] | None
 ) -> dict[InputShape, list[Inputs]]:
-    """InputShape -> its batches, the longest last: one for a fixed shape, `POOL` for the task's lengths.
+    """shape -> its batches, the longest last: one for a fixed shape, `POOL` for the task's lengths.
 
     Args:
         lengths: the result of `task_lengths`; needed if the settings contain the length ``task``.

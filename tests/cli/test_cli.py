@@ -176,8 +176,8 @@ def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
     assert row_of_option.keys() == config.model_fields.keys()
     for name, field in config.model_fields.items():
         assert field.description in row_of_option[name]
-    assert re.match(r"temperature +1\.0 +1 to 10, log +of the prediction stage", row_of_option["temperature"])
-    assert re.match(r"augment +false +learn from", row_of_option["augment"])
+    assert re.match(r"temperature +1\.0 +1 to 10, log +temperature of the prediction stage", row_of_option["temperature"])
+    assert re.match(r"augment +false +train on", row_of_option["augment"])
 
 
 def test_list_says_that_a_method_has_no_options(monkeypatch, capsys):

@@ -124,7 +124,8 @@ def test_the_board_has_one_row_of_teachers_with_their_spread(small):
 
 
 def test_floors_hold_for_each_seed(small):
-    small.run(SEEDS, "methods=[finetune]")
+    settings = (SEEDS, "methods=[finetune]", "teachers.base.epochs=4")
+    small.run(*settings)
     scores = {teacher.seed: teacher.score for teacher in small.store().teachers()}
     worse = min(scores, key=scores.get)
     assert scores[4] != scores[9]
@@ -132,7 +133,7 @@ def test_floors_hold_for_each_seed(small):
     with pytest.raises(
         UserError, match=rf"teacher base \(seed {worse}\) scores .* below .*teachers\.base\.floor\.order"
     ):
-        small.run(SEEDS, "methods=[finetune]", f"teachers.base.floor={{order: {between}}}")
+        small.run(*settings, f"teachers.base.floor={{order: {between}}}")
 
 
 def test_rows_are_tuned_with_the_first_teacher(small):

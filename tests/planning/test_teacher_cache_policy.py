@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.planning import cost_estimate
+from harness.planning import estimate
 from harness.planning.teacher_cache_policy import told
 
 TOKENS, ROWS = 1043, 120
@@ -125,7 +125,7 @@ def test_bf16_halves_the_cached_bytes(small):
 
 def test_the_estimate_counts_one_pass_for_all_seeds_and_methods(small):
     plan = small.plan()
-    cost = cost_estimate(plan, plan.runs)
+    cost = estimate(plan, plan.runs)
     assert cost.teacher_passes == 4  # of 32 examples each
     assert cost.teacher_passes_apart == 4 * 8
     small.run()

@@ -42,7 +42,7 @@ def test_main_effects_by_hand(tmp_path):
         ["map", "last", "61.9", "-9.8 [-10.9, -8.7]", "-10.2 [-12.8, -7.6]", "-9.5 [-10.7, -8.3]"],
     ]
     assert "average over sst2, rte, its difference from that of the option's first value" in study(tmp_path)
-    assert "the 95 % interval of the difference over seeds and examples" in study(tmp_path)
+    assert "the 95 % interval of the paired difference over seeds and examples" in study(tmp_path)
 
 
 def test_the_best_combination(tmp_path):
@@ -131,7 +131,7 @@ def test_one_seed_without_predictions_has_no_intervals(tmp_path):
     made(tmp_path, ROWS, {cell: scores[:1] for cell, scores in SCORES.items()})
     shown = study(tmp_path)
     assert table(shown)[2][2:4] == ["66.5", "+1.5"]
-    assert "does not say what other seeds would do" in shown
+    assert "says nothing about other seeds" in shown
     assert "One seed does not show how certain this is." in shown
     assert "[" not in shown
 

@@ -119,7 +119,7 @@ def harness_register_reporters(register):
 def test_unloadable_plugin_is_refused_with_the_remedy(install, source):
     install(source, group="harness")
     host = Host.create()
-    assert "under entry-point group 'harness.report'" in host.broken["third"]
+    assert "of the entry-point group 'harness.report'" in host.broken["third"]
 
 
 def test_report_loads_a_plugin_by_path(tmp_path, monkeypatch, capsys):

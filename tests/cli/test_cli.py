@@ -176,7 +176,8 @@ def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
     assert row_of_option.keys() == config.model_fields.keys()
     for name, field in config.model_fields.items():
         assert field.description in row_of_option[name]
-    assert re.match(r"temperature +1\.0 +1 to 10, log +temperature of the prediction stage", row_of_option["temperature"])
+    pattern = r"temperature +1\.0 +1 to 10, log +temperature of the prediction stage"
+    assert re.match(pattern, row_of_option["temperature"])
     assert re.match(r"augment +false +train on", row_of_option["augment"])
 
 

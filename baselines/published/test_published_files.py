@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.published_figures import NOT_STATED, PublishedRow, Source, Table, read
+from harness.config.published_figures import NOT_STATED, PublishedRow, PublishedTable, Source, read
 from harness.plugin_host.host import Host
 
 FILES = sorted(Path(__file__).parent.glob("*.yaml"))
@@ -93,6 +93,6 @@ def test_the_readme_documents_every_field_and_file(tmp_path):
     (tmp_path / "example.yaml").write_text(README.split("```yaml\n")[1].split("```")[0])
     example = read(tmp_path / "example.yaml").source
     assert [row.model for row in example.tables[0].rows] == ["Student-6", "BERT-base"]
-    fields = {*Source.model_fields, *Table.model_fields, *PublishedRow.model_fields}
+    fields = {*Source.model_fields, *PublishedTable.model_fields, *PublishedRow.model_fields}
     assert {field for field in fields if f"{field}:" not in README} == {"average"}
     assert [file.name for file in FILES if f"`{file.name}`" not in README] == []

@@ -14,7 +14,7 @@ from harness.analysis.bootstrap import BootstrapResult
 from harness.analysis.compatibility import Result, refuse_mixes, refuse_other_teachers, refuse_unequal_budgets
 from harness.analysis.inference import Sample
 from harness.analysis.speed_up import requested_records, speed_ups
-from harness.analysis.summary import Cell, Row, State, Statistic, Summary, Unsampled, scale
+from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summary, Unsampled, scale
 from harness.api.errors import Problem, UserError
 from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
 from harness.storage.store import Store
@@ -79,8 +79,8 @@ def _bootstrap(store: Store, task: PlannedTask, results: Sequence[Result]) -> Bo
     return bootstrap.bootstrap_scores(task, results[0].data_fingerprint, scored) if scored else BootstrapResult()
 
 
-def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> Cell:
-    return Cell("complete", sample, Statistic.on_task(sample), notes)
+def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> ScoreCell:
+    return ScoreCell("complete", sample, Statistic.on_task(sample), notes)
 
 
 def _hardware(result: Result) -> str:
@@ -145,33 +145,33 @@ class _RowBuilder:
             self.runs.setdefault((run.label, run.student), []).append(run)
         self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
 
-    def teacher(self, name: str) -> Row:
+    def teacher(self, name: str) -> BoardRow:
         by_task = self.plan.teachers[name]
         keys = [key for task_keys in by_task.values() for key in task_keys]
         cells = {
             task.name: self._teacher_cell(task, self.plan.teacher_keys(name, task.name)) for task in self.plan.tasks
         }
-        return self._row(Row("teacher", name, "", cells, len(keys), 0), keys)
+        return self._row(BoardRow("teacher", name, "", cells, len(keys), 0), keys)
 
-    def constant(self) -> Row | None:
+    def constant(self) -> BoardRow | None:
         """The row of the constant answer; None if it has a score on no task."""
         cells = {task.name: self._constant_cell(task) for task in self.plan.tasks}
         scored = any(cell.sample for cell in cells.values())
-        return self._row(Row("constant", CONSTANT, "", cells, 0, 0), []) if scored else None
+        return self._row(BoardRow("constant", CONSTANT, "", cells, 0, 0), []) if scored else None
 
-    def _constant_cell(self, task: PlannedTask) -> Cell:
+    def _constant_cell(self, task: PlannedTask) -> ScoreCell:
         score = self.bootstraps[task.name].constant
         if score is None:
-            return Cell("not applicable", notes=("the score of a constant answer is not known",))
+            return ScoreCell("not applicable", notes=("the score of a constant answer is not known",))
         return _complete(Sample((0,), np.array([score * scale(task)])))
 
-    def students(self) -> list[Row]:
+    def students(self) -> list[BoardRow]:
         """One row per planned (label, student), in the suite's order."""
         planned = {*self.runs, *((label, student) for label, student, _ in self.reasons)}
         pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in planned]
         return [self._student(label, name) for label, name in pairs]
 
-    def _student(self, label: str, student: str) -> Row:
+    def _student(self, label: str, student: str) -> BoardRow:
         runs = self.runs.get((label, student), [])
         cells = {
             task.name: self._student_cell(
@@ -181,9 +181,9 @@ class _RowBuilder:
             )
             for task in self.plan.tasks
         }
-        return self._row(Row("student", label, student, cells, len(runs), 0), [run.key for run in runs])
+        return self._row(BoardRow("student", label, student, cells, len(runs), 0), [run.key for run in runs])
 
-    def _row(self, row: Row, keys: Sequence[str]) -> Row:
+    def _row(self, row: BoardRow, keys: Sequence[str]) -> BoardRow:
         """Add average, sizes and costs to the row."""
         counts = {task.name: not task.diagnostic for task in self.plan.tasks}
         row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
@@ -210,32 +210,32 @@ class _RowBuilder:
         parameters = sum(sizes[task].parameters for task in keys)
         return sum(self.done[key].size.parameters for key in keys.values()) / parameters if parameters else None
 
-    def _teacher_cell(self, task: PlannedTask, keys: Mapping[int | None, str]) -> Cell:
+    def _teacher_cell(self, task: PlannedTask, keys: Mapping[int | None, str]) -> ScoreCell:
         """The cell of a teacher. `keys` has one entry, or one per seed of the runs, with which it is then paired."""
         if not keys:
-            return Cell("not applicable", notes=("this teacher is not trained on this task",))
+            return ScoreCell("not applicable", notes=("this teacher is not trained on this task",))
         if missing := [seed for seed, key in keys.items() if key not in self.done]:
             which = "" if None in keys else f"the teacher of seed{'s' * (len(missing) > 1)} {_listed(missing)} is "
-            return Cell("missing", notes=(f"{which}not trained yet; {self.remedy}",))
+            return ScoreCell("missing", notes=(f"{which}not trained yet; {self.remedy}",))
         results = {seed or 0: self.done[key] for seed, key in keys.items()}
         if all(map(_hidden, results.values())):
-            return Cell("not applicable", notes=(HIDDEN,))
+            return ScoreCell("not applicable", notes=(HIDDEN,))
         for result in results.values():
             if result.score is None or not math.isfinite(result.score):
-                return Cell("undefined", notes=(f"{_undefined(task)} (teachers/{result.key}/record.json)",))
+                return ScoreCell("undefined", notes=(f"{_undefined(task)} (teachers/{result.key}/record.json)",))
         return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 
-    def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> Cell:
+    def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> ScoreCell:
         if not runs:
-            return Cell("not applicable", notes=(" ".join(reason.split()),))
+            return ScoreCell("not applicable", notes=(" ".join(reason.split()),))
         if all(_hidden(self.done.get(run.key)) for run in runs):
-            return Cell("not applicable", notes=(HIDDEN,))
+            return ScoreCell("not applicable", notes=(HIDDEN,))
         missing = tuple(self._missing_notes(runs))
         failed = tuple(self._failed_note(run) for run in runs if run.key in self.failed)
         undefined = tuple(note for run in runs if (note := self._undefined_note(task, run)))
         if missing or failed or undefined:
             state: State = "failed" if failed else "missing" if missing else "undefined"
-            return Cell(state, notes=(*missing, *failed, *undefined))
+            return ScoreCell(state, notes=(*missing, *failed, *undefined))
         results = {run.seed: self.done[run.key] for run in runs}
         return _complete(self._sample(task, results), self._hardware_notes(results.values()))
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from harness.analysis import collapsed_seeds, suite_level, top_groups
 from harness.analysis.inference import estimate
-from harness.analysis.summary import BeatenTeacher, Row, Statistic
+from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic
 from harness.analysis.top_groups import Comparison
 from harness.storage.records import PlanFile, PlannedTask
 
 
-def average(plan: PlanFile, row: Row) -> Statistic | None:
+def average(plan: PlanFile, row: BoardRow) -> Statistic | None:
     """The average score of a row over all tasks but diagnostic ones.
 
     None if the row is not complete, its tasks have different seeds, or only some metrics are higher-is-better.
@@ -28,7 +28,7 @@ def average(plan: PlanFile, row: Row) -> Statistic | None:
     return Statistic.from_values(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
 
 
-def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
+def comparisons(plan: PlanFile, rows: Sequence[BoardRow]) -> list[Comparison]:
     """Compare the averages of all pairs of rows of each student. Rows without an average are left out."""
     pairs: list[Comparison] = []
     for student in plan.students:
@@ -38,7 +38,7 @@ def comparisons(plan: PlanFile, rows: Sequence[Row]) -> list[Comparison]:
     return pairs
 
 
-def mark_collapsed_seeds(plan: PlanFile, rows: Sequence[Row], constant: Row | None) -> list[Row]:
+def mark_collapsed_seeds(plan: PlanFile, rows: Sequence[BoardRow], constant: BoardRow | None) -> list[BoardRow]:
     """Add the collapsed seeds of each cell to the rows. A cell is compared with those of the same student."""
     marked = list(rows)
     for student, task in product(plan.students, plan.tasks):
@@ -55,7 +55,7 @@ def mark_collapsed_seeds(plan: PlanFile, rows: Sequence[Row], constant: Row | No
     return marked
 
 
-def mark_top_groups(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
+def mark_top_groups(plan: PlanFile, rows: Sequence[BoardRow], comparisons: Sequence[Comparison]) -> list[BoardRow]:
     """Set `Row.top`: whether the row is in the top group of its student."""
     best = best_of(plan, rows)
     top = {
@@ -67,17 +67,17 @@ def mark_top_groups(plan: PlanFile, rows: Sequence[Row], comparisons: Sequence[C
     ]
 
 
-def best_of(plan: PlanFile, rows: Sequence[Row]) -> dict[str, Row]:
+def best_of(plan: PlanFile, rows: Sequence[BoardRow]) -> dict[str, BoardRow]:
     """Student -> the row with the best average, the first one of equals. Students without an average are left out."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
-    best: dict[str, tuple[float, Row]] = {}
+    best: dict[str, tuple[float, BoardRow]] = {}
     for row in rows:
         if row.average and (row.student not in best or sign * row.average.mean > best[row.student][0]):
             best[row.student] = sign * row.average.mean, row
     return {student: row for student, (_, row) in best.items()}
 
 
-def add_suite_statistics(plan: PlanFile, teachers: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+def add_suite_statistics(plan: PlanFile, teachers: Sequence[BoardRow], rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Add the interquartile mean relative to the suite's first teacher, and the gap closed, to the rows."""
     first = next((row for row in teachers if row.average), None)
     if first is None or first.label != next(iter(plan.teachers)):
@@ -105,7 +105,7 @@ def _comparable(plan: PlanFile) -> bool:
     return len({task.higher_is_better for task in plan.tasks}) == 1
 
 
-def add_ranks(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
+def add_ranks(plan: PlanFile, rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Rank all rows with an average. Averages that are equal as printed share a rank."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
     averages = [sign * round(row.average.mean, 1) for row in rows if row.average]
@@ -117,7 +117,7 @@ def add_ranks(plan: PlanFile, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def sort_rows(plan: PlanFile, rows: Sequence[Row]) -> tuple[Row, ...]:
+def sort_rows(plan: PlanFile, rows: Sequence[BoardRow]) -> tuple[BoardRow, ...]:
     """Sort rows by size of the student, largest first, then by rank. Rows without a rank come last."""
     size = {
         name: max((r.parameters[1] for r in rows if r.student == name and r.parameters), default=0)
@@ -132,7 +132,7 @@ def lead(score: Statistic, other: Statistic, task: PlannedTask) -> float:
     return difference if task.higher_is_better else -difference
 
 
-def beaten(plan: PlanFile, teachers: Sequence[Row], students: Sequence[Row]) -> Iterable[BeatenTeacher]:
+def beaten(plan: PlanFile, teachers: Sequence[BoardRow], students: Sequence[BoardRow]) -> Iterable[BeatenTeacher]:
     """Students without a teacher whose printed score is better than that of a teacher."""
     baselines = labels_without_teacher(plan)
     for task, row, teacher in product(plan.tasks, students, teachers):

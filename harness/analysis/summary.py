@@ -65,7 +65,7 @@ class Statistic:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScoreCell:
     """One task in one row.
 
     Attributes:
@@ -89,7 +89,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """A teacher, a method on a student, or the constant answer. Unknown values, and those of incomplete rows, are None.
 
     Attributes:
@@ -105,7 +105,7 @@ class Row:
     role: Literal["teacher", "constant", "student"]
     label: str
     student: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, ScoreCell]
     runs: int
     completed: int
     average: Statistic | None = None
@@ -175,8 +175,8 @@ class Summary:
     """
 
     plan: PlanFile
-    teachers: tuple[Row, ...]
-    students: tuple[Row, ...]
+    teachers: tuple[BoardRow, ...]
+    students: tuple[BoardRow, ...]
     beaten: tuple[BeatenTeacher, ...]
     results: tuple[Result, ...]
     others: int
@@ -186,10 +186,10 @@ class Summary:
     comparisons: tuple[Comparison, ...] = ()
     unsampled: tuple[Unsampled, ...] = ()
     tunings: Mapping[str, TuningRecord] = field(default_factory=dict)
-    constant: Row | None = None
+    constant: BoardRow | None = None
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[BoardRow, ...]:
         """All rows in the order of the board."""
         return (*self.teachers, *([self.constant] if self.constant else []), *self.students)
 

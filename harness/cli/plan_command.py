@@ -16,7 +16,7 @@ from harness.cli.terminal_tables import print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.planning import Estimate, Plan, RunStatus, TeacherJob
+    from harness.planning import CostEstimate, Plan, RunStatus, TeacherJob
     from harness.planning.jobs import AugmentationJob, GeneralJob
     from harness.storage.records import PlannedRun
     from harness.storage.store import Store
@@ -49,7 +49,7 @@ class RemainingWork:
     """The status of every run of a plan, and what is missing in the results folder and the cache."""
 
     statuses: list[RunStatus]
-    cost: Estimate
+    cost: CostEstimate
     augmentations: list[AugmentationJob]
     text_stages: list[GeneralJob]
 
@@ -136,7 +136,7 @@ def _teachers(run: PlannedRun) -> str:
     return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
 
 
-def _training_lines(cost: Estimate) -> Iterator[str]:
+def _training_lines(cost: CostEstimate) -> Iterator[str]:
     if cost.runs:
         yield (
             f"To do: {cost.runs} runs in {cost.cohorts} cohorts: {cost.student_steps} student steps, "
@@ -154,7 +154,7 @@ def _teacher_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
         yield f"Teacher {row} will be fine-tuned unless it is in the cache: {trainings}."
 
 
-def _tuning_lines(cost: Estimate) -> Iterator[str]:
+def _tuning_lines(cost: CostEstimate) -> Iterator[str]:
     if cost.trials:
         yield (
             f"Tuning before these runs: {cost.trials} trials x {cost.tuned_rows} rows: {cost.trial_steps} student "
@@ -162,7 +162,7 @@ def _tuning_lines(cost: Estimate) -> Iterator[str]:
         )
 
 
-def _memory_lines(cost: Estimate) -> Iterator[str]:
+def _memory_lines(cost: CostEstimate) -> Iterator[str]:
     if cost.runs:
         yield f"Memory: up to {cost.memory_gb:.1f} GB for one cohort; {cost.room_gb:.1f} GB are available."
     if cost.memory_gb > cost.room_gb:

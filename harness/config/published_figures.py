@@ -72,7 +72,7 @@ class PublishedRow(Strict):
         return self
 
 
-class Table(Strict):
+class PublishedTable(Strict):
     """Figures of one split, with the metrics of its tasks."""
 
     where: Text | None = Field(None, description="location in the source, such as `table 1`")
@@ -110,7 +110,7 @@ class Source(Strict):
 
     title: Text
     url: Text
-    tables: list[Table] = Field(default_factory=list)
+    tables: list[PublishedTable] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -142,14 +142,14 @@ class Published:
 
     def figures_of(
         self, *, method: str, options: Mapping[str, Any], shape: ModelShape
-    ) -> Iterator[tuple[Table, PublishedRow]]:
+    ) -> Iterator[tuple[PublishedTable, PublishedRow]]:
         """Yield the rows for a student of that shape, trained with that method and options."""
         for table in self.source.tables:
             for row in table.rows:
                 if row.method == method and row.options.items() <= options.items() and row.shape.matches(shape):
                     yield table, row
 
-    def figures_of_teacher(self, model: str, shape: ModelShape) -> Iterator[tuple[Table, PublishedRow]]:
+    def figures_of_teacher(self, model: str, shape: ModelShape) -> Iterator[tuple[PublishedTable, PublishedRow]]:
         """Yield the rows for a teacher fine-tuned from `model`, a hub id or folder."""
         for table in self.source.tables:
             for row in table.rows:

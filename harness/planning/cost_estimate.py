@@ -15,7 +15,7 @@ from harness.training.schedule import stage_steps
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """Estimated cost of runs and of the tuning before them.
 
     QA counts one window per question. With a token budget, every example counts as `max_length` tokens.
@@ -79,7 +79,7 @@ class _Passes:
         self.fresh += sum(len(steps) for steps in steps_with_teacher.values())
 
 
-def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -> Estimate:
+def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -> CostEstimate:
     """Estimate the cost of the runs `jobs` and of the studies `tuning` that precede them."""
     cohorts, passes = plan.cohorts(jobs), _Passes()
     for cohort in cohorts:
@@ -90,7 +90,7 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
         trial_passes.add(cohort)
     trials = tuning[0].spec.trials if tuning else 0
     peak = max((memory_estimate.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *trial_cohorts]), default=0)
-    return Estimate(
+    return CostEstimate(
         runs=sum(len(cohort) for cohort in cohorts),
         cohorts=len(cohorts),
         student_steps=passes.steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.config.published_figures import Published, PublishedRow, Table, as_list
+from harness.config.published_figures import Published, PublishedRow, PublishedTable, as_list
 from harness.resolution.suite import Resolved
 from harness.storage.records import PublishedFigure
 
@@ -29,7 +29,7 @@ def beside(resolved: Resolved) -> list[PublishedFigure]:
     ]
 
 
-Found = tuple[str, str, Published, Table, PublishedRow]
+Found = tuple[str, str, Published, PublishedTable, PublishedRow]
 """Label and student of a row of the board, and the published source, table and row that match it."""
 
 
@@ -54,7 +54,7 @@ def _student_figures(resolved: Resolved, sources: Sequence[Published]) -> Iterat
 
 
 def _figure(
-    published: Published, table: Table, row: PublishedRow, *, task: str, label: str, student: str
+    published: Published, table: PublishedTable, row: PublishedRow, *, task: str, label: str, student: str
 ) -> PublishedFigure:
     """Return one task's figure as stored in the plan file. `student` is empty for a teacher."""
     where = f"{table.where}, {table.split}" if table.where else table.split

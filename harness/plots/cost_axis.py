@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from harness.analysis.pareto_front import Loss
 from harness.analysis.speed_up import SpeedUp
-from harness.analysis.summary import Row, Statistic, Summary
+from harness.analysis.summary import BoardRow, Statistic, Summary
 
 Interval = tuple[float, float, float]
 """A value and the ends of its interval; without an interval both ends equal the value."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostAxis:
     """A cost of rows.
 
     Attributes:
@@ -34,27 +34,27 @@ class Cost:
     more_is_better: bool
     better: str
     lacking: str
-    of: Callable[[Row], Interval | None]
+    of: Callable[[BoardRow], Interval | None]
 
     def loss(self, cost: Interval, score: Statistic, higher_is_better: bool) -> Loss:
         """Return cost and average score as numbers to minimise."""
         return -cost[0] if self.more_is_better else cost[0], -score.mean if higher_is_better else score.mean
 
 
-def costs(summary: Summary) -> list[Cost]:
+def costs(summary: Summary) -> list[CostAxis]:
     """Return a cost for each machine with speed-ups; without any, the number of parameters."""
     return [_speed_up(column) for column in summary.speed_ups] or [PARAMETERS]
 
 
-def _speed_up(column: SpeedUp) -> Cost:
-    def of(row: Row) -> Interval | None:
+def _speed_up(column: SpeedUp) -> CostAxis:
+    def of(row: BoardRow) -> Interval | None:
         ratio = column.of.get((row.role, row.student or row.label))
         if ratio is None:
             return None
         low, high = (ratio.median if end is None else end for end in (ratio.low, ratio.high))
         return ratio.median, low, high
 
-    return Cost(
+    return CostAxis(
         title=f"average score against speed-up ({column.label}, {column.hardware.name})",
         axis=f"speed-up over {column.reference} ({column.backend}, {column.batch}; logarithmic)",
         unit="×",
@@ -65,7 +65,7 @@ def _speed_up(column: SpeedUp) -> Cost:
     )
 
 
-def _millions(row: Row) -> Interval | None:
+def _millions(row: BoardRow) -> Interval | None:
     """Return the parameters in millions: the geometric mean and range over the tasks, whose heads differ in size."""
     if row.parameters is None:
         return None
@@ -73,7 +73,7 @@ def _millions(row: Row) -> Interval | None:
     return math.sqrt(least * most), least, most
 
 
-PARAMETERS = Cost(
+PARAMETERS = CostAxis(
     title="average score against parameters (latency was not measured)",
     axis="parameters in millions, including the head (logarithmic)",
     unit="",

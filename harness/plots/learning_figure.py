@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 from harness.api.events import LossPoint
 from harness.plots.loss_curves import Curve, curve
 from harness.plots.plot_style import (
@@ -93,7 +93,7 @@ def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
     return sheet
 
 
-def _caption(summary: Summary, rows: Sequence[Row], panels: Panels) -> str:
+def _caption(summary: Summary, rows: Sequence[BoardRow], panels: Panels) -> str:
     several = len(summary.plan.seeds) > 1
     seeds = ", the mean over the seeds; shaded: the range over the seeds" if several else " of the only seed"
     text = (
@@ -127,7 +127,7 @@ def _small_marker(style: RowStyle) -> dict[str, Any]:
     return {**style.dot, "markersize": 4, "markeredgewidth": 0}
 
 
-def _legend(sheet: Sheet, summary: Summary, rows: Sequence[Row], columns: int, top: float) -> None:
+def _legend(sheet: Sheet, summary: Summary, rows: Sequence[BoardRow], columns: int, top: float) -> None:
     """Draw the legend `top` inches down, ordered to read row by row although matplotlib fills column by column."""
     rows = [row for column in range(columns) for row in rows[column::columns]]
     styles = [row_style(row, summary) for row in rows]

@@ -19,7 +19,7 @@ MAX_POINTS = 60
 class Curve:
     """The total loss of a row on one task, stage by stage. Stages may minimise different losses."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[StageCurve, ...]
 
     @property
     def positive(self) -> bool:
@@ -28,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageCurve:
     """A stage of a curve: `steps` of shape [points], `losses` of shape [seeds, points]."""
 
     steps: Floats
@@ -50,12 +50,12 @@ def curve(seeds: Sequence[Sequence[LossPoint]]) -> Curve | None:
         keys = list(group)
         steps = np.array([step for _, step in keys], dtype=np.float64)
         losses = np.array([[seed_losses[key] for key in keys] for seed_losses in by_seed])
-        stages.append(_thinned(Stage(steps, losses)))
+        stages.append(_thinned(StageCurve(steps, losses)))
     return Curve(tuple(stages)) if stages else None
 
 
-def _thinned(stage: Stage) -> Stage:
+def _thinned(stage: StageCurve) -> StageCurve:
     """Average neighbouring points, so that at most `MAX_POINTS` are left."""
     parts = np.array_split(np.arange(len(stage.steps)), min(MAX_POINTS, len(stage.steps)))
     losses = np.stack([stage.losses[:, part].mean(axis=1) for part in parts], axis=1)
-    return Stage(np.array([stage.steps[part[-1]] for part in parts]), losses)
+    return StageCurve(np.array([stage.steps[part[-1]] for part in parts]), losses)

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
-from harness.analysis.summary import Row, Statistic, Summary
-from harness.plots.cost_axis import Cost, Interval, costs
+from harness.analysis.summary import BoardRow, Statistic, Summary
+from harness.plots.cost_axis import CostAxis, Interval, costs
 from harness.plots.label_placement import PlacedPoint, label_columns, place_points, spread_labels
 from harness.plots.plot_style import (
     FAINT,
@@ -54,7 +54,7 @@ class Scatter:
     """All points of a plot, the best score first."""
 
     points: Sequence[Point]
-    cost: Cost
+    cost: CostAxis
     higher_is_better: bool
 
     @cached_property
@@ -76,10 +76,10 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
             yield _sheet(summary, name, _caption(summary, scatter) + rows_left_out(out), scatter)
 
 
-def _scatter(summary: Summary, cost: Cost) -> tuple[Scatter, list[tuple[Row, str]]]:
+def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[BoardRow, str]]]:
     """Return the plot's points, and the rows that are not shown, each with the reason."""
     points: list[Point] = []
-    out: list[tuple[Row, str]] = []
+    out: list[tuple[BoardRow, str]] = []
     for row in (*summary.teachers, *summary.students):
         x = cost.of(row)
         if row.average and x:

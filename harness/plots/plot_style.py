@@ -20,7 +20,7 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from harness.analysis import board_marks
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 
 WIDTH = 9.0
 """Width of a figure in inches; GitHub shows 100 pixels per inch."""
@@ -88,7 +88,7 @@ class RowStyle:
                 "markeredgewidth": 0.4}  # fmt: skip
 
 
-def row_style(row: Row, summary: Summary) -> RowStyle:
+def row_style(row: BoardRow, summary: Summary) -> RowStyle:
     """Return the style of a row: by a method's position in the suite; a black star for a teacher."""
     if row.role == "teacher":
         return RowStyle(TEACHER, "*")
@@ -174,7 +174,7 @@ def shorten(text: str, most: int = 52, head: int = 15) -> str:
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def rows_left_out(rows: Sequence[tuple[Row, str]], most: int = 6) -> str:
+def rows_left_out(rows: Sequence[tuple[BoardRow, str]], most: int = 6) -> str:
     """Return the sentence of a caption that lists the rows not shown, each with the reason."""
     if not rows:
         return ""

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.analysis import board_marks
 from harness.analysis.interval_coverage import covers, teacher_condition
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 from harness.plots.plot_style import (
     FAINT,
     GREY,
@@ -32,7 +32,7 @@ LINE = 0.17
 TITLE, TICKS = 0.28, 0.35
 """Space above and below a panel's rows in inches."""
 
-Slot = Row | str
+Slot = BoardRow | str
 """A row, or the name of the group that follows."""
 
 
@@ -44,7 +44,7 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
         yield _sheet(summary, tasks, rows)
 
 
-def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) -> Sheet:
+def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[BoardRow]) -> Sheet:
     slots = list(_slots(rows))
     height = LINE * len(slots)
     across, down = grid(len(tasks))
@@ -64,7 +64,7 @@ def _sheet(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) 
     return sheet
 
 
-def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]) -> str:
+def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[BoardRow]) -> str:
     seeds = len(summary.plan.seeds)
     parts = [f"Means over {seeds} seed{'s' * (seeds > 1)}; rows in the board's order."]
     if summary.teachers:
@@ -85,11 +85,11 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Row]
     return " ".join(parts) + rows_left_out(incomplete)
 
 
-def _has_interval(row: Row) -> bool:
+def _has_interval(row: BoardRow) -> bool:
     return any(cell.score is not None and cell.score.margin is not None for cell in row.cells.values())
 
 
-def _slots(rows: Sequence[Row]) -> Iterator[Slot]:
+def _slots(rows: Sequence[BoardRow]) -> Iterator[Slot]:
     """Yield the teachers, then the rows of each student, each group after its name."""
     for name, members in groupby(rows, key=lambda row: row.student):
         yield name or "teachers"
@@ -128,7 +128,7 @@ def _teacher_line(axes: Axes, summary: Summary, task: PlannedTask) -> None:
             axes.axvspan(score.low, score.high, color=GREY, alpha=0.12, linewidth=0, zorder=0)
 
 
-def _draw(axes: Axes, summary: Summary, task: PlannedTask, row: Row, y: float) -> None:
+def _draw(axes: Axes, summary: Summary, task: PlannedTask, row: BoardRow, y: float) -> None:
     score, style = row.cells[task.name].score, row_style(row, summary)
     if score is None:
         return

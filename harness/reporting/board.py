@@ -10,7 +10,7 @@ from string import ascii_lowercase
 from harness.analysis import board_marks, published_rows
 from harness.analysis.citations import BibEntry, entries
 from harness.analysis.ranking import lead
-from harness.analysis.summary import Cell, Row, Statistic, Summary
+from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
 from harness.reporting import captions, secondary_tables
 from harness.reporting.formatting import NOTHING, millions, score, speed_up
 from harness.reporting.table_model import Column, Line, Table
@@ -113,7 +113,7 @@ def _columns(summary: Summary) -> Iterator[Column]:
         yield Column(("speed-up", column.label))
 
 
-def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
+def _strings(row: BoardRow, summary: Summary, notes: _Notes) -> tuple[str, ...]:
     return (
         "teacher" if row.role == "teacher" else _rank(row),
         row.label,
@@ -124,7 +124,7 @@ def _strings(row: Row, summary: Summary, notes: _Notes) -> tuple[str, ...]:
     )
 
 
-def _scores(row: Row, summary: Summary, notes: _Notes) -> Iterator[str]:
+def _scores(row: BoardRow, summary: Summary, notes: _Notes) -> Iterator[str]:
     """Yield the scores on each task, then the average."""
     constant = summary.constant
     if row is constant:
@@ -164,12 +164,12 @@ def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> It
         yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *empty))
 
 
-def _rank(row: Row) -> str:
+def _rank(row: BoardRow) -> str:
     text = str(row.rank) if row.rank else row.status if row.status == "incomplete" else NOTHING
     return f"{text} {TOP}" if row.top else text
 
 
-def _cell(cell: Cell, notes: _Notes, mark: str) -> str:
+def _cell(cell: ScoreCell, notes: _Notes, mark: str) -> str:
     text = {"complete": score(cell.score), "not applicable": "n/a"}.get(cell.state, cell.state)
     return text + mark + notes.mark(cell.notes)
 
@@ -188,7 +188,7 @@ def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
     return best
 
 
-def _leaders(column: Sequence[tuple[Row, Statistic | None]], task: PlannedTask) -> list[Row]:
+def _leaders(column: Sequence[tuple[BoardRow, Statistic | None]], task: PlannedTask) -> list[BoardRow]:
     scores = [(row, round(value.mean, 1)) for row, value in column if value]
     top = (max if task.higher_is_better else min)((value for _, value in scores), default=None)
     return [row for row, value in scores if value == top]

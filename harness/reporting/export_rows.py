@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.analysis import published_rows
 from harness.analysis.speed_up import SpeedUp, machine
-from harness.analysis.summary import Row, Statistic, Summary
+from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.storage.records import PlannedTask, PublishedFigure
 
 
@@ -33,7 +33,7 @@ def csv_rows(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _identity(row: Row) -> dict[str, Any]:
+def _identity(row: BoardRow) -> dict[str, Any]:
     return {
         "role": row.role,
         "rank": row.rank,
@@ -45,7 +45,7 @@ def _identity(row: Row) -> dict[str, Any]:
 
 
 def _task_columns(
-    row: Row,
+    row: BoardRow,
     tasks: Sequence[PlannedTask],
     published: Mapping[published_rows.CellKey, Sequence[PublishedFigure]],
     empty: Mapping[str, Mapping[str, None]],
@@ -63,7 +63,7 @@ def _task_columns(
     return values
 
 
-def _row_columns(row: Row, summary: Summary) -> dict[str, Any]:
+def _row_columns(row: BoardRow, summary: Summary) -> dict[str, Any]:
     """Return the columns over all tasks. No task may have their prefixes: `contribution_checks.TASKS_RESERVED`."""
     least, most = row.parameters or (None, None)
     gap = row.gap
@@ -87,7 +87,7 @@ def _row_columns(row: Row, summary: Summary) -> dict[str, Any]:
     }
 
 
-def json_row(row: Row, summary: Summary) -> dict[str, Any]:
+def json_row(row: BoardRow, summary: Summary) -> dict[str, Any]:
     """Return a row of leaderboard.json: the columns of `csv_rows`, nested by task, with the score of every seed."""
     tasks = {task.name: task for task in summary.plan.tasks}
     cells = {
@@ -153,7 +153,7 @@ def _statistic(name: str, value: Statistic | None) -> Mapping[str, Any]:
     }
 
 
-def _speed_ups(row: Row, columns: Sequence[SpeedUp]) -> dict[str, Any]:
+def _speed_ups(row: BoardRow, columns: Sequence[SpeedUp]) -> dict[str, Any]:
     """Return ``speed_up``, its interval and its machine; columns of a second machine start with ``speed_up_2``, ..."""
     values: dict[str, Any] = {}
     for number, column in enumerate(columns, start=1):

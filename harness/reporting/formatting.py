@@ -8,7 +8,7 @@ from typing import Any
 from harness.analysis.inference import Estimate
 from harness.analysis.speed_up import SpeedUp
 from harness.analysis.suite_level import Gap
-from harness.analysis.summary import Row, Statistic
+from harness.analysis.summary import BoardRow, Statistic
 
 NOTHING = "–"
 """Printed where there is no value."""
@@ -84,7 +84,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def speed_up(row: Row, column: SpeedUp) -> str:
+def speed_up(row: BoardRow, column: SpeedUp) -> str:
     """Format a speed-up, as ``3.2× [3.1, 3.3]``; without an interval for the reference teacher itself."""
     ratio = column.of.get((row.role, row.student or row.label))
     if ratio is None:

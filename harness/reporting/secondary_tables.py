@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.ranking import best_of
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import Comparison
 from harness.reporting.formatting import (
     NOTHING,
@@ -48,7 +48,7 @@ def _suite(summary: Summary) -> Table:
     return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))
 
 
-def _difference(row: Row, pair: Comparison) -> str:
+def _difference(row: BoardRow, pair: Comparison) -> str:
     """Format the row's score minus the other row's, in whichever order the pair was compared."""
     return difference(pair.difference if pair.labels[0] == row.label else -pair.difference)
 
@@ -72,7 +72,7 @@ def _spread(summary: Summary) -> Table:
     return Table("Standard deviation over seeds", columns, tuple(lines))
 
 
-def _varies(row: Row) -> bool:
+def _varies(row: BoardRow) -> bool:
     """Return whether the row has several seeds."""
     return any(cell.score and cell.score.std is not None for cell in row.cells.values())
 

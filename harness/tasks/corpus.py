@@ -15,7 +15,7 @@ from harness.api.task import Splits, Task
 from harness.config.paths import text_files
 from harness.config.schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
-from harness.tasks.features import CHUNK, Row, word_ids_of
+from harness.tasks.features import CHUNK, TokenRow, word_ids_of
 from harness.tasks.fingerprints import fingerprint
 from harness.tasks.tokenization import TokenizedExamples, chunked
 
@@ -73,7 +73,7 @@ def encode_text(text: TextCorpus, tokenizer: Any, max_length: int, rows: int) ->
     return chunked("text", islice(_rows(text, tokenizer, max_length), rows))
 
 
-def _rows(text: TextCorpus, tokenizer: Any, max_length: int) -> Iterator[Row]:
+def _rows(text: TextCorpus, tokenizer: Any, max_length: int) -> Iterator[TokenRow]:
     number = -1
     for first in range(0, len(text.texts), CHUNK):
         texts = text.texts[first : first + CHUNK][COLUMN]
@@ -83,7 +83,7 @@ def _rows(text: TextCorpus, tokenizer: Any, max_length: int) -> Iterator[Row]:
             word_ids = word_ids_of(tokens, row)
             if max(word_ids) >= 0:  # a row of special tokens alone has nothing to learn from
                 number += 1
-                yield Row(
+                yield TokenRow(
                     id=f"{first + example}#{number}",
                     example=first + example,
                     input_ids=tokens["input_ids"][row],

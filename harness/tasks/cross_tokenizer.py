@@ -11,7 +11,7 @@ from unicodedata import category
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.features import CHUNK, DROPPED, Row, word_ids_of
+from harness.tasks.features import CHUNK, DROPPED, TokenRow, word_ids_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import answer_span
 from harness.tasks.token_offsets import token_places
@@ -49,7 +49,7 @@ def retokenize(
 
 def _rows(
     encoded: TokenizedExamples, dataset: Dataset, names: Sequence[str], tokenizer: Any, max_length: int | None
-) -> Iterator[Row]:
+) -> Iterator[TokenRow]:
     assert encoded.places is not None
     for first in range(0, len(encoded), CHUNK):
         rows = range(first, min(first + CHUNK, len(encoded)))
@@ -79,7 +79,7 @@ def _row(
     index: int,
     places: NDArray[np.int32],
     examples: Mapping[str, Sequence[Any]],
-) -> Row:
+) -> TokenRow:
     types = tokens.get("token_type_ids")
     label, answer_mask = encoded.labels[row], None
     if encoded.kind == "qa":
@@ -87,7 +87,7 @@ def _row(
         label = answer_span(examples["answers"][index], in_context, places[:, 1:])
         answer_mask = in_context
         answer_mask[0] = True  # [CLS]: no answer in this window
-    return Row(
+    return TokenRow(
         id=encoded.ids[row],
         example=int(encoded.examples[row]),
         input_ids=tokens["input_ids"][index],

@@ -22,7 +22,7 @@ DROPPED = ("Mn", "Me", "Cf", "Cc", "Co", "Zs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One tokenized example, or one window of it. Fields as in `harness.tasks.tokenization.TokenizedExamples`."""
 
     id: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.features import CHUNK, DROPPED, Row, word_ids_of
+from harness.tasks.features import CHUNK, DROPPED, TokenRow, word_ids_of
 from harness.tasks.token_offsets import token_places
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ OVERLAP = 128
 """Maximum overlap of neighbouring windows, in tokens; never more than half of the shortest window."""
 
 
-def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool = False) -> Iterator[Row]:
+def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool = False) -> Iterator[TokenRow]:
     """Yield one row for each window: the question and a part of the context. Every token of the context is in a row.
 
     Args:
@@ -47,7 +47,7 @@ def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool =
         yield from _rows(chunk, tokens, first, places=places)
 
 
-def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places: bool) -> Iterator[Row]:
+def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places: bool) -> Iterator[TokenRow]:
     types = tokens.get("token_type_ids")
     window = -1
     previous = -1
@@ -58,7 +58,7 @@ def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places
         offsets = np.where(in_context[:, None], np.array(tokens["offset_mapping"][index]), 0).astype(np.int32)
         answer_mask = in_context.copy()
         answer_mask[0] = True  # [CLS]: no answer in this window
-        yield Row(
+        yield TokenRow(
             id=f"{chunk['id'][example]}#{window}",
             example=first + example,
             input_ids=tokens["input_ids"][index],

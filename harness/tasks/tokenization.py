@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.errors import UserError
-from harness.tasks.features import CHUNK, Row, word_ids_of
+from harness.tasks.features import CHUNK, TokenRow, word_ids_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import windows
 from harness.tasks.ragged_arrays import Ragged, Strings
@@ -170,7 +170,7 @@ def collate(
     )
 
 
-def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[Row]:
+def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[TokenRow]:
     pairs = "text_pair" in dataset.column_names
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
@@ -178,7 +178,7 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
         tokens = tokenizer(*texts, truncation=True, max_length=max_length, return_offsets_mapping=places)
         types = tokens.get("token_type_ids")
         for index, (id, label) in enumerate(zip(chunk["id"], chunk["label"], strict=True)):
-            yield Row(
+            yield TokenRow(
                 id=id,
                 example=first + index,
                 input_ids=tokens["input_ids"][index],
@@ -189,7 +189,7 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
             )
 
 
-def chunked(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
+def chunked(kind: TaskKind, rows: Iterable[TokenRow]) -> Iterator[TokenizedExamples]:
     """Convert rows to `TokenizedExamples` of `CHUNK` rows each; without rows, to one empty chunk."""
     iterator = iter(rows)
     chunk = list(islice(iterator, CHUNK))
@@ -198,7 +198,7 @@ def chunked(kind: TaskKind, rows: Iterable[Row]) -> Iterator[TokenizedExamples]:
         yield _columns(kind, chunk)
 
 
-def _columns(kind: TaskKind, rows: Sequence[Row]) -> TokenizedExamples:
+def _columns(kind: TaskKind, rows: Sequence[TokenRow]) -> TokenizedExamples:
     dtype = np.float32 if kind == "regression" else np.int64
     shape = (-1, 2) if kind == "qa" else (-1,)
     return TokenizedExamples(

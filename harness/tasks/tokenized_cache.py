@@ -29,19 +29,19 @@ ENCODING_VERSION = 1
 """Version of the tokenization. Increment it when the tokenization changes, to invalidate the cache."""
 
 
-class Column(FrozenModel):
+class StoredColumn(FrozenModel):
     """Dtype and shape of one array."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
-class Manifest(FrozenModel):
+class TokenizedManifest(FrozenModel):
     """Contents of a cached folder: the parts of its cache key, the kind of task, and the arrays."""
 
     parts: dict[str, Any]
     kind: TaskKind
-    columns: dict[str, Column]
+    columns: dict[str, StoredColumn]
 
 
 def cache_key_parts(
@@ -100,8 +100,8 @@ def _write(folder: Path, parts: Mapping[str, Any], chunks: Iterable[TokenizedExa
                     file = stack.enter_context(_file(folder, name).open("wb"))
                     writers[name] = _Writer(file, starts=name.endswith(STARTS))
                 writers[name].append(array)
-    columns = {name: Column(dtype=writer.dtype, shape=writer.shape) for name, writer in writers.items()}
-    manifest = Manifest(parts=dict(parts), kind=kind, columns=columns)
+    columns = {name: StoredColumn(dtype=writer.dtype, shape=writer.shape) for name, writer in writers.items()}
+    manifest = TokenizedManifest(parts=dict(parts), kind=kind, columns=columns)
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     checksums.seal(folder)
 
@@ -130,7 +130,7 @@ def _open(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
         return None
     try:
         checksums.verify(folder)
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = TokenizedManifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
         arrays = {name: _memmap(_file(folder, name), column) for name, column in manifest.columns.items()}
     except (OSError, ValueError, ValidationError, checksums.CorruptFileError) as error:
         if report:
@@ -139,7 +139,7 @@ def _open(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
     return TokenizedExamples.of_arrays(manifest.kind, arrays)
 
 
-def _memmap(file: Path, column: Column) -> NDArray[Any]:
+def _memmap(file: Path, column: StoredColumn) -> NDArray[Any]:
     dtype = np.dtype(column.dtype)
     expected = dtype.itemsize * int(np.prod(column.shape))
     if file.stat().st_size != expected:

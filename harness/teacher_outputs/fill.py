@@ -27,7 +27,14 @@ from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
-from harness.teacher_outputs.output_store import BY_HEAD, Manifest, StoredTensor, TeacherOutputStore, by_token, dtype
+from harness.teacher_outputs.output_store import (
+    BY_HEAD,
+    OutputManifest,
+    StoredTensor,
+    TeacherOutputStore,
+    by_token,
+    dtype,
+)
 from harness.training import finite_checks
 from harness.training.cohort import Teacher
 
@@ -50,7 +57,7 @@ class Stopped(Exception):
     """The pass was stopped. The next pass for the same outputs resumes it."""
 
 
-class Progress(FrozenModel):
+class FillProgress(FrozenModel):
     """State of an unfinished pass: batches that are safely on disk, and the outputs, bytes and checksums written."""
 
     done: int
@@ -60,7 +67,7 @@ class Progress(FrozenModel):
     seconds: float
 
 
-NO_PROGRESS = Progress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
+NO_PROGRESS = FillProgress(done=0, tensors={}, bytes={}, checksums={}, seconds=0.0)
 
 
 def fill(
@@ -167,10 +174,10 @@ class _Pass:
                 f" {example!r}; the batch is not cached. Set training.precision to fp32 or bf16, or use another teacher"
             ) from None
 
-    def _load_progress(self) -> Progress:
+    def _load_progress(self) -> FillProgress:
         """The progress of an interrupted pass for the same outputs, if its files are undamaged."""
         try:
-            progress = checksums.read_json(self.store.folder / "progress.json", Progress)
+            progress = checksums.read_json(self.store.folder / "progress.json", FillProgress)
             if sorted(progress.tensors) != self.names:
                 return NO_PROGRESS
             self._verify(progress)
@@ -181,7 +188,7 @@ class _Pass:
             return NO_PROGRESS
         return progress
 
-    def _verify(self, progress: Progress) -> None:
+    def _verify(self, progress: FillProgress) -> None:
         """Raise `CorruptFileError` if a file does not have the checksum that the interrupted pass recorded."""
         for name, size in progress.bytes.items():
             file = self.store.file(name)
@@ -203,7 +210,9 @@ class _Pass:
     def _save(self, files: Mapping[str, IO[bytes]], done: int, seconds: float) -> None:
         _sync(files)
         sizes = {name: file.tell() for name, file in files.items()}
-        progress = Progress(done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds)
+        progress = FillProgress(
+            done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds
+        )
         checksums.write_json(self.store.folder / "progress.json", progress)
 
     def _checksums(self) -> dict[str, str]:
@@ -216,7 +225,9 @@ class _Pass:
         tensors = {**(old.tensors if old else {}), **self.entries}
         sums = {**(old.checksums if old else {}), **self._checksums()}
         scalings = self.teacher.capture.scalings
-        self.store.write(Manifest(parts=dict(self.store.parts), scalings=scalings, tensors=tensors, checksums=sums))
+        self.store.write(
+            OutputManifest(parts=dict(self.store.parts), scalings=scalings, tensors=tensors, checksums=sums)
+        )
         atomic_writes.forget(self.store.folder / "progress.json")
 
 

@@ -59,7 +59,7 @@ class StoredTensor(FrozenModel):
         return math.prod(self.shape)
 
 
-class Manifest(FrozenModel):
+class OutputManifest(FrozenModel):
     """The contents of a store. `scalings` are of the scores of each layer, `checksums` of each output's file."""
 
     parts: dict[str, Any]
@@ -143,21 +143,21 @@ class TeacherOutputStore:
         return self.folder / f"{name.replace('[', '.').rstrip(']')}.bin"
 
     @property
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> OutputManifest | None:
         """The manifest; None if there is none, or if it is damaged."""
         try:
             return self._read_manifest()
         except (FileNotFoundError, checksums.CorruptFileError):
             return None
 
-    def _read_manifest(self) -> Manifest:
+    def _read_manifest(self) -> OutputManifest:
         path = self.folder / "manifest.json"
-        manifest = checksums.read_json(path, Manifest)
+        manifest = checksums.read_json(path, OutputManifest)
         if manifest.parts != dict(self.parts):
             raise checksums.CorruptFileError(f"{path} describes other teacher outputs")
         return manifest
 
-    def write(self, manifest: Manifest) -> None:
+    def write(self, manifest: OutputManifest) -> None:
         """Write the manifest; the outputs that it lists are valid from now on."""
         checksums.write_json(self.folder / "manifest.json", manifest)
 
@@ -181,7 +181,7 @@ class TeacherOutputStore:
         messages = (self._damage_of(name, manifest) for name in sorted(names) if name in manifest.tensors)
         return next(filter(None, messages), None)
 
-    def _damage_of(self, name: str, manifest: Manifest) -> str | None:
+    def _damage_of(self, name: str, manifest: OutputManifest) -> str | None:
         file, expected = self.file(name), self.bytes(name, manifest.tensors[name])
         try:
             if file.stat().st_size != expected:
@@ -215,7 +215,7 @@ class CachedTeacher:
         self.name = name
         self.tokenizer_id = store.data.tokenizer_id
         self._store = store
-        self._manifest = store.manifest or Manifest(parts={}, scalings=(), tensors={}, checksums={})
+        self._manifest = store.manifest or OutputManifest(parts={}, scalings=(), tensors={}, checksums={})
         self._files = {name: _memory_mapped(store, name, self._manifest.tensors[name]) for name in names}
 
     def forward(self, batch: Batch, needs: frozenset[str], training: TrainingSpec) -> ModelOutputs:

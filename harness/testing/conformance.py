@@ -141,7 +141,7 @@ class Check:
 
     Attributes:
         name: as `harness check` prints it.
-        run: returns a remark or None; raises `CheckFailed` or `NotApplicable`.
+        run: returns a remark or None; raises `CheckFailed` or `CheckNotApplicable`.
         requires: names of checks that have to pass first; otherwise their failure would be reported twice.
     """
 
@@ -175,12 +175,12 @@ def checks() -> list[Check]:
 
 
 def _results(subject: Subject) -> Iterator[Result]:
-    from harness.testing.method_cases import NotApplicable
+    from harness.testing.method_cases import CheckNotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:
         subject.cases  # noqa: B018
-    except NotApplicable as reason:
+    except CheckNotApplicable as reason:
         yield Result(name, ALL_CHECKS, kind, "n/a", str(reason))
         return
     except Exception:  # the first check reports it
@@ -198,12 +198,12 @@ def _results(subject: Subject) -> Iterator[Result]:
 
 
 def _result(check: Check, subject: Subject) -> Result:
-    from harness.testing.method_cases import CheckFailed, NotApplicable
+    from harness.testing.method_cases import CheckFailed, CheckNotApplicable
 
     name, kind = subject.method.name, subject.kind
     try:
         return Result(name, check.name, kind, "passed", check.run(subject) or "")
-    except NotApplicable as reason:
+    except CheckNotApplicable as reason:
         return Result(name, check.name, kind, "n/a", str(reason))
     except (CheckFailed, UserError) as reason:
         return Result(name, check.name, kind, "failed", str(reason))

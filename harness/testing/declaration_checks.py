@@ -10,7 +10,7 @@ from typing import Any
 from harness.api.method import Needs
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.plugin_host.discovery import describe
-from harness.testing.method_cases import FIRST_STEP, LATER_STEPS, Case, CheckFailed, NotApplicable, Subject
+from harness.testing.method_cases import FIRST_STEP, LATER_STEPS, Case, CheckFailed, CheckNotApplicable, Subject
 
 DRAWS = 4
 """Random seeds tried at each step of a stage, for methods that choose at random which outputs they read."""
@@ -61,7 +61,7 @@ def _read(case: Case, draws: int) -> set[str]:
     except Undeclared as error:
         raise CheckFailed(f"{case}: {error.args[0]} is read but not declared") from error
     except Exception as error:  # the check `terms` reports it
-        raise NotApplicable(f"{case}: no terms") from error
+        raise CheckNotApplicable(f"{case}: no terms") from error
     return read
 
 
@@ -108,7 +108,7 @@ def terms(subject: Subject) -> None:
                 values = replace(case, progress=progress).values()
             except KeyError as error:
                 if "not declared" in str(error):
-                    raise NotApplicable(f"{case}: it reads undeclared outputs") from error
+                    raise CheckNotApplicable(f"{case}: it reads undeclared outputs") from error
                 raise CheckFailed(f"{case}: {describe(error)}") from error
             for name, value in values.items():
                 if not math.isfinite(value):

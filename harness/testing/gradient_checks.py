@@ -18,7 +18,7 @@ from harness.testing.method_cases import (
     LATER_STEPS,
     Case,
     CheckFailed,
-    NotApplicable,
+    CheckNotApplicable,
     Sizes,
     Subject,
     gradient_norm,
@@ -107,7 +107,7 @@ def identity(subject: Subject) -> str:
                 raise CheckFailed(f"{case}: where the student equals its teacher, {name} {messages[0]}")
     exemptions = [f"{name} {reason}" for name, reason in exempt.items()]
     if not zero_terms:
-        raise NotApplicable("; ".join(exemptions) or "no term compares with a teacher")
+        raise CheckNotApplicable("; ".join(exemptions) or "no term compares with a teacher")
     return "; ".join([f"zero: {', '.join(sorted(zero_terms))}", *exemptions])
 
 
@@ -121,7 +121,7 @@ def _identical_cases(subject: Subject) -> list[Case]:
         except UserError:
             continue
         return [case for case in cases if case.teachers]
-    raise NotApplicable("it refuses a student of its teacher's sizes")
+    raise CheckNotApplicable("it refuses a student of its teacher's sizes")
 
 
 def _nonzero(identical: Case) -> dict[str, str | None]:

@@ -19,7 +19,7 @@ from harness.models.initialization import seeded
 from harness.testing.term_evaluation import (
     EvaluatedTerms,
     OutputHook,
-    Progress,
+    StepPosition,
     bind,
     evaluate_terms,
     keep_outputs,
@@ -31,14 +31,14 @@ CLASSES = 3
 SHARPNESS = 14
 """Factor on the weight matrices of random models, so that their attention is far from uniform."""
 
-FIRST_STEP, *LATER_STEPS = (Progress(index, 10, 2.0) for index in (0, 5, 9))
+FIRST_STEP, *LATER_STEPS = (StepPosition(index, 10, 2.0) for index in (0, 5, 9))
 
 
 class CheckFailed(Exception):
     """The method fails a check; the message gives the reason, with numbers."""
 
 
-class NotApplicable(Exception):
+class CheckNotApplicable(Exception):
     """The check does not apply to the method; the message gives the reason."""
 
 
@@ -80,7 +80,7 @@ class Case:
     batch: Batch
     student: Capture
     teachers: tuple[Capture, ...]
-    progress: Progress = FIRST_STEP
+    progress: StepPosition = FIRST_STEP
 
     def __str__(self) -> str:
         count = len(self.teachers)
@@ -155,7 +155,7 @@ class Subject:
                 reasons.append(str(error))
             else:
                 return student, teacher
-        raise NotApplicable(reasons[0])
+        raise CheckNotApplicable(reasons[0])
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -199,7 +199,7 @@ class Subject:
         least, most = self.method.min_teachers, self.method.max_teachers
         if self.kind == "text":
             if most == 0:
-                raise NotApplicable("it has no teacher, so no stage on unlabelled text")
+                raise CheckNotApplicable("it has no teacher, so no stage on unlabelled text")
             return (1,)
         return tuple(sorted({least, max(2, least + 1) if most is None else most}))
 
@@ -208,10 +208,10 @@ class Subject:
         return [self.general(method).stage] if self.kind == "text" else method.stages()
 
     def general(self, method: Method) -> General:
-        """The text stage. Raises `NotApplicable` if the method has none."""
+        """The text stage. Raises `CheckNotApplicable` if the method has none."""
         general = method.general()
         if general is None:
-            raise NotApplicable("it has no stage on unlabelled text")
+            raise CheckNotApplicable("it has no stage on unlabelled text")
         return general
 
 
@@ -245,6 +245,6 @@ def deterministic_terms(
 
 
 def check_cases(cases: Sequence[Case], check: Callable[[Case], bool], otherwise: str) -> None:
-    """Run `check` on every case. Raises `NotApplicable` with the message `otherwise` if it compared no term in any."""
+    """Run `check` on every case. Raises `CheckNotApplicable`, with the message `otherwise`, if it compared no term."""
     if not [case for case in cases if check(case)]:
-        raise NotApplicable(otherwise)
+        raise CheckNotApplicable(otherwise)

@@ -31,7 +31,7 @@ def keep_outputs(model: str, outputs: ModelOutputs) -> ModelOutputs:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepPosition:
     """The position of a step in its stage: step `index`, counted from 0, of `steps`, which take `epochs`.
 
     Raises:
@@ -98,7 +98,7 @@ def loss_terms(
         examples,
         Capture(student),
         [Capture(teacher) for teacher in teachers],
-        progress=Progress(index, steps, epochs),
+        progress=StepPosition(index, steps, epochs),
         generator=torch.Generator().manual_seed(seed),
     )
     return dict(evaluated.terms)
@@ -169,7 +169,7 @@ def evaluate_terms(
     student: Capture,
     teachers: Sequence[Capture],
     *,
-    progress: Progress,
+    progress: StepPosition,
     generator: torch.Generator,
     hook: OutputHook = keep_outputs,
 ) -> EvaluatedTerms:

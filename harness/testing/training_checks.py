@@ -26,7 +26,7 @@ from harness.api.task import Splits
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.execution import run_checkpoints
 from harness.models.quiet_transformers import quiet_transformers
-from harness.tasks.features import Row
+from harness.tasks.features import TokenRow
 from harness.tasks.tokenization import chunked, concatenate
 from harness.testing.method_cases import CLASSES, CheckFailed, Sizes, Subject
 from harness.testing.term_evaluation import bind
@@ -150,11 +150,11 @@ def encoded(kind: TaskKind) -> TokenizedTask:
     return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
 
 
-def _rows(batch: Batch) -> Iterator[Row]:
+def _rows(batch: Batch) -> Iterator[TokenRow]:
     assert batch.word_ids is not None  # every tiny batch has them
     labels = [0] * len(batch.ids) if batch.kind == "text" else batch.labels.tolist()
     for i, length in enumerate(batch.lengths.tolist()):
-        yield Row(
+        yield TokenRow(
             id=batch.ids[i],
             example=i,
             input_ids=batch.inputs["input_ids"][i, :length].tolist(),

@@ -22,7 +22,7 @@ from harness.api.errors import Problem, UserError
 from harness.api.events import RunFinished, RunId
 from harness.cli import app
 from harness.execution.local_engine import Outcome
-from harness.planning import Estimate, RunStatus
+from harness.planning import CostEstimate, RunStatus
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
 from harness.reporting.report_files import Report
@@ -103,7 +103,7 @@ def suite(monkeypatch, tmp_path):
     monkeypatch.setattr(
         harness.planning,
         "estimate",
-        lambda plan, jobs, tuning: Estimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
+        lambda plan, jobs, tuning: CostEstimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
     )
     monkeypatch.setattr(harness.execution.local_engine, "execute", execute)
     monkeypatch.setattr(

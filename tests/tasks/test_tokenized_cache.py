@@ -9,7 +9,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.tasks import tokenized_cache
-from harness.tasks.features import CHUNK, Row
+from harness.tasks.features import CHUNK, TokenRow
 from harness.tasks.tokenization import chunked, concatenate
 
 PARTS = {"data": "d", "tokenizer": "t"}
@@ -24,7 +24,7 @@ def rows(count, length=7):
     """Rows with all columns."""
     for index in range(count):
         n = 1 + (index * 5) % length
-        yield Row(
+        yield TokenRow(
             id=f"é{index}",
             example=index // 2,
             input_ids=list(range(n)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.analysis.summary import Row, Statistic, Summary
+from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
 from harness.reporting.page.html_tables import measured_rows
@@ -27,7 +27,7 @@ def panels(summary: Summary) -> Safe:
     return el("div", plots or el("p", "Nothing is complete yet.", class_="note"), class_="panels")
 
 
-def _panel(title: str, unit: str, table_rows: Sequence[Row], scores: Sequence[Statistic | None]) -> Safe:
+def _panel(title: str, unit: str, table_rows: Sequence[BoardRow], scores: Sequence[Statistic | None]) -> Safe:
     known = [score for score in scores if score]
     ends = [v for score in known for v in (score.mean, score.low, score.high) if v is not None]
     scale = around(ends, 6, WIDTH - 6, margin=0.03)
@@ -50,7 +50,7 @@ def _panel(title: str, unit: str, table_rows: Sequence[Row], scores: Sequence[St
     return el("table", caption, el("tbody", body, axis), class_="forest long" if long else "forest")
 
 
-def _row(index: int, row: Row, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:
+def _row(index: int, row: BoardRow, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:
     name = el("th", row.label, el("small", f" {student}") if student else None, scope="row")
     drawing = _svg(list(_shapes(row, score, scale, ticks)), hidden=True)
     numbers = el("td", _split_interval(interval(score)), class_="num")
@@ -63,7 +63,7 @@ def _split_interval(text: str) -> list[Safe | str]:
     return [mean, el("small", space + rest) if rest else ""]
 
 
-def _shapes(row: Row, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Iterator[Safe]:
+def _shapes(row: BoardRow, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Iterator[Safe]:
     middle = HEIGHT / 2
     yield from (el("line", x1=scale(t), x2=scale(t), y1=0, y2=HEIGHT, class_="grid") for t in ticks)
     if score.low is not None and score.high is not None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 from harness.reporting.board import Board
 from harness.reporting.page.markup import Safe, el
 from harness.reporting.table_model import Column, Line, Table
@@ -15,7 +15,7 @@ FIRST_TASK = 3
 """Columns before the tasks: rank, method, student."""
 
 
-def measured_rows(summary: Summary) -> tuple[Row, ...]:
+def measured_rows(summary: Summary) -> tuple[BoardRow, ...]:
     """Return the measured rows of a board in its order. Their indices identify them in the page."""
     return (*summary.teachers, *summary.students)
 
@@ -60,7 +60,7 @@ def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
 def _row(
     row_index: int,
     line: Line,
-    row: Row | None,
+    row: BoardRow | None,
     values: Sequence[float | str | None],
     keys: Sequence[str | None],
     first: bool,
@@ -94,7 +94,7 @@ def _cell(text: str) -> Safe | str:
     return el("span", match[1], el("small", match[2])) if match else text
 
 
-def _values(row: Row | None, line: Line, summary: Summary) -> list[float | str | None]:
+def _values(row: BoardRow | None, line: Line, summary: Summary) -> list[float | str | None]:
     """Return the value that each column is sorted by."""
     if row is None:  # not measured here: only the printed numbers are known
         numbers = [re.match(r"-?\d+(\.\d+)?", cell) for cell in line.cells]

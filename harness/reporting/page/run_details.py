@@ -12,7 +12,7 @@ from typing import Any
 from harness.analysis import prediction_tables
 from harness.analysis.compatibility import Result
 from harness.analysis.prediction_tables import PredictionTable
-from harness.analysis.summary import Row, Summary, scale
+from harness.analysis.summary import BoardRow, Summary, scale
 from harness.api.events import LossPoint
 from harness.reporting.page.example_errors import MAX_CLASSES, Errors, class_name, errors
 from harness.reporting.page.html_tables import measured_rows
@@ -39,7 +39,7 @@ class RunOnPage:
 
     id: str
     place: int
-    row: Row
+    row: BoardRow
     task: PlannedTask
     key: str
     seed: int | None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
-from harness.analysis.summary import Row, Statistic, Summary
-from harness.plots.cost_axis import Cost, Interval, costs
+from harness.analysis.summary import BoardRow, Statistic, Summary
+from harness.plots.cost_axis import CostAxis, Interval, costs
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
 from harness.reporting.page.html_tables import measured_rows
@@ -25,11 +25,11 @@ LETTER, LINE = 6.7, 13
 
 
 @dataclass(frozen=True)
-class Point:
+class TradeoffPoint:
     """A row with its cost and score; `place` is its index on the page, `description` its tooltip."""
 
     place: int
-    row: Row
+    row: BoardRow
     name: str
     cost: Interval
     score: Statistic
@@ -37,10 +37,10 @@ class Point:
 
 
 @dataclass(frozen=True)
-class PlacedPoint:
+class ChartPoint:
     """Coordinates of a point and of its name. `first` if it is drawn at its cost, not to the right of it."""
 
-    point: Point
+    point: TradeoffPoint
     across: float
     up: float
     name_across: float
@@ -49,25 +49,25 @@ class PlacedPoint:
 
 
 @dataclass(frozen=True)
-class Plot:
+class ChartArea:
     """The points of a chart. `higher`: whether a higher score is better."""
 
-    cost: Cost
+    cost: CostAxis
     higher: bool
-    points: Sequence[Point]
+    points: Sequence[TradeoffPoint]
 
-    def front(self) -> list[Point]:
+    def front(self) -> list[TradeoffPoint]:
         """Return the Pareto front, the cheapest point first."""
         return pareto_front.front(self.points, self._loss)
 
-    def groups(self) -> list[list[Point]]:
+    def groups(self) -> list[list[TradeoffPoint]]:
         """Return the groups of points with the same cost, the best point of each first."""
-        groups: dict[float, list[Point]] = {}
+        groups: dict[float, list[TradeoffPoint]] = {}
         for point in sorted(self.points, key=self._loss):
             groups.setdefault(round(point.cost[0], 6), []).append(point)
         return list(groups.values())
 
-    def _loss(self, point: Point) -> pareto_front.Loss:
+    def _loss(self, point: TradeoffPoint) -> pareto_front.Loss:
         return self.cost.loss(point.cost, point.score, self.higher)
 
 
@@ -79,7 +79,7 @@ def plots(summary: Summary) -> list[Safe]:
     ]
 
 
-def _plot(summary: Summary, cost: Cost) -> Plot:
+def _plot(summary: Summary, cost: CostAxis) -> ChartArea:
     points = []
     several = len(summary.plan.students) > 1
     for place, row in enumerate(measured_rows(summary)):
@@ -88,11 +88,11 @@ def _plot(summary: Summary, cost: Cost) -> Plot:
             name = " · ".join([row.label, row.student] if row.student and several else [row.label])
             cost_text = f"{x[0]:.3g}" + (f" [{x[1]:.3g}, {x[2]:.3g}]" if x[1] != x[2] else "")
             description = f"{name}: average {interval(row.average)}, {cost.axis.partition(' (')[0]} {cost_text}"
-            points.append(Point(place, row, name, x, row.average, description))
-    return Plot(cost, summary.plan.tasks[0].higher_is_better, points)
+            points.append(TradeoffPoint(place, row, name, x, row.average, description))
+    return ChartArea(cost, summary.plan.tasks[0].higher_is_better, points)
 
 
-def _caption(summary: Summary, plot: Plot) -> str:
+def _caption(summary: Summary, plot: ChartArea) -> str:
     missing = len(measured_rows(summary)) - len(plot.points)
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
@@ -107,7 +107,7 @@ def _caption(summary: Summary, plot: Plot) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _figure(plot: Plot, caption: str) -> Safe:
+def _figure(plot: ChartArea, caption: str) -> Safe:
     widest = max(len(group) for group in plot.groups()) * OFFSET
     right = WIDTH - min(WIDTH / 2, widest + 30 + LETTER * max(len(point.name) for point in plot.points))
     x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
@@ -131,7 +131,7 @@ def _figure(plot: Plot, caption: str) -> Safe:
     return el("figure", el("figcaption", el("b", title), el("span", caption)), scroll)
 
 
-def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
+def _axes(cost: CostAxis, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
     for value in y.ticks():
         yield el("line", x1=LEFT, x2=right, y1=y(value), y2=y(value), class_="grid")
         yield el("text", label(value), x=LEFT - 8, y=y(value) + 4, class_="tick end")
@@ -143,9 +143,9 @@ def _axes(cost: Cost, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
     yield el("text", "average score", x=-middle, y=13, transform="rotate(-90)", class_="axis middle")
 
 
-def _place(plot: Plot, x: Scale, y: Scale) -> list[PlacedPoint]:
+def _place(plot: ChartArea, x: Scale, y: Scale) -> list[ChartPoint]:
     """Place points and names from the top; a name moves down until it overlaps no other."""
-    placed: list[PlacedPoint] = []
+    placed: list[ChartPoint] = []
     candidates = [
         (y(point.score.mean), point, x(point.cost[0]) + OFFSET * index, x(point.cost[0]) + _name_after(len(group)))
         for group in plot.groups()
@@ -156,7 +156,7 @@ def _place(plot: Plot, x: Scale, y: Scale) -> list[PlacedPoint]:
         overlapping = [spot for spot in placed if _overlap(point.name, name_across, spot.point.name, spot.name_across)]
         for other in sorted(spot.name_up for spot in overlapping):
             name_up = other + LINE if abs(other - name_up) < LINE else name_up
-        placed.append(PlacedPoint(point, across, up, name_across, name_up, across == x(point.cost[0])))
+        placed.append(ChartPoint(point, across, up, name_across, name_up, across == x(point.cost[0])))
     return placed
 
 
@@ -170,7 +170,7 @@ def _overlap(name: str, x: float, other: str, other_x: float) -> bool:
     return x < other_x + LETTER * len(other) + 12 and other_x < x + LETTER * len(name) + 12
 
 
-def _whiskers(spot: PlacedPoint, x: Scale, y: Scale) -> Safe:
+def _whiskers(spot: ChartPoint, x: Scale, y: Scale) -> Safe:
     """Draw a point's intervals; that of the cost only if the point is drawn at its cost."""
     (_, low, high), score = spot.point.cost, spot.point.score
     lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
@@ -179,7 +179,7 @@ def _whiskers(spot: PlacedPoint, x: Scale, y: Scale) -> Safe:
     return el("g", lines, class_="whisker", data_row=str(spot.point.place))
 
 
-def _mark(spot: PlacedPoint, on_front: bool) -> Safe:
+def _mark(spot: ChartPoint, on_front: bool) -> Safe:
     point, (across, up) = spot.point, (spot.across, spot.up)
     ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
     with_leader = spot.name_across - across > 12 or spot.name_up - up > 4

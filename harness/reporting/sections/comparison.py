@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from harness.analysis.interval_coverage import covers
 from harness.analysis.paired_effects import INTERVAL_NOTE, ONE_SEED_NOTE, Effect, Scores, effect, mean
-from harness.analysis.summary import INCOMPLETE, Row, Summary
+from harness.analysis.summary import INCOMPLETE, BoardRow, Summary
 from harness.reporting.export_rows import exact
 from harness.reporting.formatting import NOTHING, signed_interval
 
@@ -27,13 +27,13 @@ class Scope:
     tasks: tuple[str, ...]
     higher_is_better: bool = True
 
-    def scores(self, row: Row) -> Scores | None:
+    def scores(self, row: BoardRow) -> Scores | None:
         """Return the row's scores, one element for each task; None unless all tasks are complete."""
         samples = [sample for task in self.tasks if (sample := row.cells[task].sample)]
         return samples if len(samples) == len(self.tasks) else None
 
 
-def compared_scopes(results: Summary, rows: Sequence[Row]) -> list[Scope]:
+def compared_scopes(results: Summary, rows: Sequence[BoardRow]) -> list[Scope]:
     """Return the average, if there is one, then each task: without diagnostic tasks and those that apply to no row.
 
     There is no average of a single task, or of tasks that differ in whether higher is better.
@@ -145,7 +145,7 @@ def paired_once(scores: Scores | None) -> list[Scores]:
     return [] if scores is None else [scores]
 
 
-def missing_word(rows: Collection[Row], scope: Scope) -> str:
+def missing_word(rows: Collection[BoardRow], scope: Scope) -> str:
     """Return the word for why the rows have no score to compare."""
     if any(scope.scores(row) for row in rows):
         return NOTHING
@@ -155,7 +155,7 @@ def missing_word(rows: Collection[Row], scope: Scope) -> str:
     return next((word for word in ("missing", "failed", "undefined") if word in states), NOTHING)
 
 
-def incomplete_rows(rows: Mapping[str, Row], scope: Scope) -> str:
+def incomplete_rows(rows: Mapping[str, BoardRow], scope: Scope) -> str:
     """Return a sentence that names the rows with missing results, by their keys; empty if all are complete."""
     incomplete = [
         f"`{name}` ({', '.join(_missing(row, scope))})" for name, row in rows.items() if scope.scores(row) is None
@@ -163,7 +163,7 @@ def incomplete_rows(rows: Mapping[str, Row], scope: Scope) -> str:
     return f"Rows with missing results: {join_names(incomplete)}." if incomplete else ""
 
 
-def _missing(row: Row, scope: Scope) -> list[str]:
+def _missing(row: BoardRow, scope: Scope) -> list[str]:
     cells = {task: row.cells[task].state for task in scope.tasks}
     words = {"not applicable": "n/a"}
     missing = {task: words.get(state, state) for task, state in cells.items() if state != "complete"}

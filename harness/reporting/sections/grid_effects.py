@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness import hookimpl
 from harness.analysis.paired_effects import Scores, effect, mean
-from harness.analysis.summary import Row, Summary
+from harness.analysis.summary import BoardRow, Summary
 from harness.api.report import Section
 from harness.reporting.formatting import format_value
 from harness.reporting.sections.comparison import (
@@ -56,7 +56,7 @@ def _grids(plan: PlanFile) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
 class _Grid:
     """A grid of one student: its `rows`, and their `settings` of the varied options, by label."""
 
-    rows: Mapping[str, Row]
+    rows: Mapping[str, BoardRow]
     settings: Mapping[str, Mapping[str, str]]
     scopes: Sequence[Scope]
 
@@ -64,9 +64,9 @@ class _Grid:
     def options(self) -> list[str]:
         return list(next(iter(self.settings.values())))
 
-    def crossed(self, option: str) -> dict[str, dict[tuple[str, ...], Row]]:
+    def crossed(self, option: str) -> dict[str, dict[tuple[str, ...], BoardRow]]:
         """Return value of `option` -> values of all other options -> row."""
-        values: dict[str, dict[tuple[str, ...], Row]] = {}
+        values: dict[str, dict[tuple[str, ...], BoardRow]] = {}
         for label, row in self.rows.items():
             others = tuple(value for name, value in self.settings[label].items() if name != option)
             values.setdefault(self.settings[label][option], {})[others] = row
@@ -117,7 +117,7 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
     return Section(f"Study of {method}, student {student}", "\n\n".join(filter(None, text)), "study", data)
 
 
-def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], Row]], scope: Scope) -> _Balanced:
+def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], BoardRow]], scope: Scope) -> _Balanced:
     known = {
         value: {others: row_scores for others, row in cells.items() if (row_scores := scope.scores(row))}
         for value, cells in crossed.items()

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from harness.analysis.summary import Row, Statistic
+from harness.analysis.summary import BoardRow, Statistic
 from harness.api.events import LossPoint
 from harness.plots.cost_axis import PARAMETERS
 from harness.reporting import report
 from harness.reporting.page.run_details import EXAMPLES_PER_RUN, curve
-from harness.reporting.page.tradeoff_chart import Plot, Point
+from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint
 from harness.storage.records import NotApplicable
 from harness.storage.store import Store
 from tests.support.page_factory import HOSTILE, losses, made
@@ -186,10 +186,10 @@ def test_front_contains_the_points_that_no_other_dominates(higher, front):
         "twin": (5.0, 80.0),
     }
     points = [
-        Point(place, Row("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")
+        TradeoffPoint(place, BoardRow("student", name, "", {}, 1, 1), name, (x, x, x), Statistic(y, None, 1), "")
         for place, (name, (x, y)) in enumerate(coordinates.items())
     ]
-    assert [point.name for point in Plot(PARAMETERS, higher, points).front()] == front
+    assert [point.name for point in ChartArea(PARAMETERS, higher, points).front()] == front
 
 
 def test_report_does_not_import_torch(tmp_path):

@@ -18,7 +18,7 @@ def packages() -> list[str]:
 
 
 class BuildWithoutTests(build_py):
-    """Leaves out the tests that lie beside the code they test."""
+    """Leaves out the tests in the folders of the code they test."""
 
     def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
         modules = super().find_package_modules(package, package_dir)

@@ -83,10 +83,11 @@ class SmallSuite:
         """What jobs need of this process, without plugins."""
         import torch
 
+        from harness.execution.claims import Claims
         from harness.execution.context import JobContext
         from harness.plugin_host.host import Host
 
-        return JobContext(self.store(), Host(), torch.device("cpu"), False, stop)
+        return JobContext(self.store(), Host(), torch.device("cpu"), False, Claims(), stop)
 
     def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
         from harness import planning

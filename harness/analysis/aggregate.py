@@ -188,7 +188,7 @@ class _RowBuilder:
         counts = {task.name: not task.diagnostic for task in self.plan.tasks}
         row = replace(row, cells={name: replace(cell, counts=counts[name]) for name, cell in row.cells.items()})
         done = [self.done[key] for key in keys if key in self.done]
-        sizes = {result.task: result.size for result in done}
+        sizes = {result.task: result.model_size for result in done}
         parameters = [size.parameters for size in sizes.values()]
         known = bool(done) and row.status != "incomplete"
         return replace(
@@ -208,7 +208,7 @@ class _RowBuilder:
         # All seeds of a teacher have the same shape.
         keys = {task: key for task in sizes for key in teachers.get(task, [])[:1] if key in self.done}
         parameters = sum(sizes[task].parameters for task in keys)
-        return sum(self.done[key].size.parameters for key in keys.values()) / parameters if parameters else None
+        return sum(self.done[key].model_size.parameters for key in keys.values()) / parameters if parameters else None
 
     def _teacher_cell(self, task: PlannedTask, keys: Mapping[int | None, str]) -> ScoreCell:
         """The cell of a teacher. `keys` has one entry, or one per seed of the runs, with which it is then paired."""

@@ -106,7 +106,7 @@ def _sizes(results: Iterable[RunRecord | TeacherRecord]) -> dict[tuple[str | Non
     by_model: dict[tuple[str | None, str, str], list[dict[str, Any]]] = {}
     for result in results:
         model = ("student", result.student) if isinstance(result, RunRecord) else ("teacher", result.name)
-        sizes, size = by_model.setdefault((result.task, *model), []), result.size.model_dump()
+        sizes, size = by_model.setdefault((result.task, *model), []), result.model_size.model_dump()
         if size not in sizes:
             sizes.append(size)
     return by_model

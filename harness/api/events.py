@@ -51,6 +51,15 @@ class Preparing:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The execution may wait for another process: `owner_process` (a process id) on `owner_host` builds `what`."""
+
+    what: str
+    owner_host: str
+    owner_process: int
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run starts at `step`: 0, or the step of its checkpoint. `cohort` is the number of runs in its cohort."""
 

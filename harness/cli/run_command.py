@@ -16,7 +16,7 @@ from harness.cli.progress_observers import JsonLines, observer
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
-    from harness.execution.local_engine import Outcome
+    from harness.execution.engine import Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
     from harness.reporting.report_files import Report

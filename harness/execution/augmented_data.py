@@ -15,7 +15,7 @@ from harness.api.errors import UserError
 from harness.execution.cache_integrity import found_intact
 from harness.execution.context import JobContext
 from harness.execution.progress_events import Tell, preparing
-from harness.execution.signals import Interrupted, locked
+from harness.execution.signals import Interrupted
 from harness.models import masked_lm
 from harness.planning.jobs import AugmentationJob
 from harness.plugin_host.discovery import describe
@@ -67,15 +67,12 @@ def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target, context.stop):  # another process may be making the same rows
-        if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
-            remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
-            model = masked_lm.load(
-                job.model, context.device, remedy=remedy, trust_remote_code=context.trust_remote_code
-            )
-            with preparing(context.host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
-                atomic_writes.write(target, lambda path: _fill(path, job, model, context.stop, tell))
-        return about(job)
+    if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
+        remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
+        model = masked_lm.load(job.model, context.device, remedy=remedy, trust_remote_code=context.trust_remote_code)
+        with preparing(context.host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
+            atomic_writes.write(target, lambda path: _fill(path, job, model, context.stop, tell))
+    return about(job)
 
 
 def about(job: AugmentationJob) -> AugmentedData:
@@ -114,8 +111,7 @@ def _rows(job: AugmentationJob, model: masked_lm.MaskedLM) -> Iterator[dict[str,
     except UserError:
         raise
     except Exception as error:
-        failure = f"the training data of {job.data.task.name} cannot be augmented for {job.label}"
-        raise UserError(f"{failure}: {describe(error)}") from error
+        raise UserError(describe(error)) from error
 
 
 def _report_progress(rows: Iterable[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:

@@ -1,144 +1,175 @@
-"""The local engine: executes text stages, augmentations, teachers and cohorts one after another in this process."""
+"""The local engine: executes a job graph in this process, and shares it with other processes by claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from harness.api.errors import UserError
-from harness.api.events import RunFinished, RunId
-from harness.execution import augmented_data, run_records, teacher_runs, text_students
+from harness.api.events import Waiting
+from harness.execution.artifact_builders import ArtifactBuilder, builders
+from harness.execution.claims import Claims, Owner
 from harness.execution.context import JobContext
+from harness.execution.engine import ExecutionOptions, Outcome
+from harness.execution.failure_log import FailureLog
 from harness.execution.signals import Interrupted, stop_on_signals
-from harness.execution.student_cohorts import StudentCohorts
-from harness.execution.student_runs import finish
-from harness.execution.tokenized_tasks import TokenizedTasks
-from harness.planning import Plan, RunJob, TeacherJob, pending
+from harness.planning import Plan, graph_builder, pending, run_selection, scheduling
+from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
+from harness.plugin_host.discovery import describe
 from harness.plugin_host.host import Host
-from harness.storage.records import RunRecord, TeacherRecord
+from harness.storage.disk_errors import DiskError
 from harness.storage.store import Store
-from harness.tasks.example_texts import validation_texts
-from harness.training.cohort import Teacher
-from harness.training.scoring import score
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+log = logging.getLogger("harness")
 
-
-@dataclass
-class Outcome:
-    """The outcome of an execution. `failed` holds the records of the runs that failed during it."""
-
-    failed: list[RunRecord] = field(default_factory=list)
-    interrupted: bool = False
+POLL_SECONDS = 1.0
+"""Time between two looks at jobs that other processes have claimed."""
 
 
-def execute(plan: Plan, store: Store, host: Host) -> Outcome:
-    """Train all missing teachers and runs of a plan, and store each result as soon as it is available.
+def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | None = None) -> Outcome:
+    """Execute the jobs of a plan in this process. See `engine.Engine`.
 
-    Raises:
-        UserError: a teacher failed, or its score does not reach its floor.
+    Processes with the same results folder or cache share the jobs: each job is claimed before it runs, and a process
+    waits for jobs that others have claimed.
     """
+    options = options or ExecutionOptions()
     device = torch.device(plan.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and pinned memory use the current device
-    with stop_on_signals() as stop:
-        return _Engine(plan, JobContext(store, host, device, plan.spec.trust_remote_code, stop)).execute()
+    missing = run_selection.select(pending(plan, store), options.only)
+    graph = graph_builder.build(plan, missing, workers=options.workers)
+    with stop_on_signals() as stop, Claims() as claims:
+        context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
+        execution = GraphExecution(graph, context, options, lambda context: builders(plan, context, missing))
+        return execution.execute()
 
 
-class _Engine:
-    def __init__(self, plan: Plan, context: JobContext) -> None:
-        self.plan = plan
-        self.context = context
-        self.store = context.store
-        self.outcome = Outcome()
-        self.tokenized = TokenizedTasks()
+class GraphExecution:
+    """Executes a job graph in topological order, or longest job first if several workers share it.
+
+    Args:
+        graph: the graph. Latency and report are left to the caller.
+        context: the environment of the jobs.
+        options: how it is executed.
+        make_builders: makes the builders of artifacts from the context of the jobs.
+    """
+
+    def __init__(
+        self,
+        graph: JobGraph,
+        context: JobContext,
+        options: ExecutionOptions,
+        make_builders: Callable[[JobContext], Mapping[JobKind, ArtifactBuilder]],
+    ) -> None:
+        self.graph = graph
+        # A job whose claim was lost, because this process was suspended, stops: another process builds its artifacts.
+        self.context = replace(context, stop=lambda: context.stop() or self._lost_a_claim())
+        self.stop = context.stop
+        self.builders = make_builders(self.context)
+        self.options = options
+        executable = [job for job in graph.jobs if job.kind in self.builders]
+        self.failures = FailureLog(
+            (artifact for job in executable for artifact in job.artifacts), context, retry_failed=options.retry_failed
+        )
+        self.ended = {job.key for job in graph.jobs if job.kind not in self.builders}
+        self.done: set[str] = set()
+        self._claimed: dict[str, Path] = {}
+        self._announced: dict[str, Owner] = {}
 
     def execute(self) -> Outcome:
-        missing = pending(self.plan, self.store)
-        needed = {teacher.key for job in missing for teacher in (job.source, *job.teachers) if teacher is not None}
+        """Execute all jobs. Returns when each artifact has been built or has failed, here or elsewhere."""
+        outcome = self.failures.outcome
         try:
-            text_students.make(self.plan.generals(missing), self.context)
-            # Before the teachers: a model that is no language model raises an error, before any time is spent on them.
-            augmented = {job.key: augmented_data.make(job, self.context) for job in self.plan.augmentations(missing)}
-            for job in self.plan.teachers:
-                self._teacher(job, needed=job.key in needed)
-            cohorts = StudentCohorts(self.plan, self.context, self.tokenized, augmented, missing)
-            with_tuned_values = self._tuning(cohorts)
-            for jobs in self.plan.cohorts(missing):
-                for student in cohorts.train(with_tuned_values(jobs)):
-                    record = finish(student, self.plan, self.context)
-                    if record.status == "failed":
-                        self.outcome.failed.append(record)
+            while ready := self._ready():
+                if self.stop():
+                    raise Interrupted
+                if not any(self._attempt(job) for job in ready):  # stops at the first job that makes progress
+                    time.sleep(POLL_SECONDS)
         except Interrupted:
-            self.outcome.interrupted = True
-        return self.outcome
+            outcome.interrupted = True
+        return outcome
 
-    def _tuning(self, cohorts: StudentCohorts) -> Callable[[Sequence[RunJob]], Sequence[RunJob]]:
-        """Return a function that gives runs of a task the tuned values of their rows."""
-        if self.plan.spec.tuning is None:
-            return lambda jobs: jobs
-        from harness.execution.tuning import Tuning  # imports Optuna, which only suites with tuning need
+    def _ready(self) -> Sequence[Job]:
+        jobs = list(self.graph.ready(self.ended))
+        return sorted(jobs, key=scheduling.priority) if self.options.workers > 1 else jobs
 
-        return Tuning(cohorts).settled
+    def _attempt(self, job: Job) -> bool:
+        """Build what is missing of a job, except what other processes have claimed. Returns whether that changed
+        anything: false means that the job waits for other processes."""
+        builder = self.builders[job.kind]
+        missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
+        if not missing:
+            self.ended.add(job.key)
+            return True
+        claimed = [artifact for artifact in missing if self._claim(artifact, builder)]
+        if claimed:
+            self._build(builder, claimed)
+        return len(claimed) > 0
 
-    def _teacher(self, job: TeacherJob, *, needed: bool) -> None:
-        """Fine-tune and score a teacher unless the store has its record, and check its score against its floor."""
-        record = self.store.teacher(job.key)
-        predictions: DataFrame | None = None
-        scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
-        if record is None or not scored or (needed and not teacher_runs.is_kept(job)):
-            record, predictions = self._train_teacher(job)
-        limit = self.plan.spec.training.limit
-        floor = None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
-        self.store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
-        if predictions is not None or record.floor != floor:
-            self.store.save_teacher(record.model_copy(update={"floor": floor}), predictions)
-        if floor is not None and record.score is not None:
-            _check_floor(floor, record.score, job)
+    def _has_ended(self, artifact: Artifact, builder: ArtifactBuilder) -> bool:
+        """Whether the artifact is built or has failed. One that needs a failed artifact fails now."""
+        if artifact.key in self.done or self.failures.cause(artifact) is not None:
+            return True
+        if cause := self.failures.inherited(artifact):
+            self.failures.add(artifact, cause, cause)
+            return True
+        if builder.is_done(artifact):
+            self.done.add(artifact.key)
+            return True
+        return False
 
-    def _train_teacher(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
-        """Fine-tune and score a teacher. Returns its record and its predictions."""
-        spec, data = self.plan.spec, job.data
-        tokenizers = [member.reader for member in job.group.members] if job.group else [job.reader]
-        fit = teacher_runs.fine_tune(
-            job, lambda: self.tokenized.of(data, tokenizers, job.training.max_length), self.context
-        )
-        device, host = self.context.device, self.context.host
-        teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, device)
-        (encoded,) = self.tokenized.of(data, [job.reader], job.training.max_length)
-        scored = score(teacher.capture, encoded, host.metrics, device=device)
-        record = TeacherRecord(
-            key=job.key,
-            name=job.row,
-            model=job.spec.model or "from scratch",
-            task=data.task.name,
-            seed=job.spec.seed,
-            data_fingerprint=data.validation_fingerprint,
-            score=scored.score,
-            metrics=scored.metrics,
-            parts=dict(job.parts),
-            losses=fit.losses,
-            cost=fit.cost,
-            size=run_records.size(teacher.model, job.name, tokens=spec.training.on(data.task.name).max_length),
-            provenance=fit.provenance,
-        )
-        run_id = RunId(job.key, data.task.name, job.row, "", job.spec.seed, role="teacher")
-        event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
-        host.notify("harness_run_finished", event)
-        return record, scored.frame
+    def _claim(self, artifact: Artifact, builder: ArtifactBuilder) -> bool:
+        """Claim an artifact. False: another process has claimed it, or has built it in the meantime."""
+        claims, target = self.context.claims, builder.target(artifact)
+        if not claims.take(target, artifact.title):
+            owner = claims.owner(target)
+            if owner is not None and self._announced.get(artifact.key) != owner:
+                self._announced[artifact.key] = owner
+                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.pid))
+            return False
+        if self._has_ended(artifact, builder):
+            claims.release(target)
+            return False
+        self._claimed[artifact.key] = target
+        return True
+
+    def _build(self, builder: ArtifactBuilder, artifacts: Sequence[Artifact]) -> None:
+        """Build claimed artifacts. An exception fails those that had not ended before it."""
+        remaining = {artifact.key: artifact for artifact in artifacts}
+        try:
+            for artifact, error in builder.build(artifacts):
+                del remaining[artifact.key]
+                self._finish(artifact, error)
+        except Interrupted:
+            if self.stop():
+                raise
+        except (DiskError, MemoryError):  # faults of the machine, not of what was built
+            raise
+        except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
+            log.debug("%s failed", artifacts[0].title, exc_info=True)
+            for artifact in remaining.values():
+                self._finish(artifact, one_line(error))
+        finally:
+            for key in list(self._claimed):
+                self.context.claims.release(self._claimed.pop(key))
+
+    def _finish(self, artifact: Artifact, error: str | None) -> None:
+        if error is None:
+            self.done.add(artifact.key)
+            self.failures.built(artifact)
+        elif self.failures.cause(artifact) is None:  # else its record is stored
+            self.failures.add(artifact, error)
+        self.context.claims.release(self._claimed.pop(artifact.key))
+
+    def _lost_a_claim(self) -> bool:
+        return any(self.context.claims.lost(target) for target in self._claimed.values())
 
 
-def _check_floor(floor: float, score: float, job: TeacherJob) -> None:
-    """Raise `UserError` if a teacher's score is worse than its floor."""
-    task = job.data.task
-    if not (score >= floor if task.higher_is_better else score <= floor):  # true for NaN as well
-        side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
-        raise UserError(
-            f"teacher {job.name} scores {score:.4f} ({task.score}) on {task.name}, {side} its floor of"
-            f" {floor:g}: train it better (teachers.{job.alone.row}.epochs, .lr), or {remedy}"
-            f" teachers.{job.alone.row}.floor.{task.name}"
-        )
+def one_line(error: BaseException) -> str:
+    """An exception in one line. A `UserError` is its message."""
+    return " ".join(str(error).split()) if isinstance(error, UserError) else describe(error)

@@ -11,11 +11,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from harness.api.events import LossPoint, RunFailed, RunStarted, StepLogged
+from harness.api.events import LossPoint, RunFailed, RunId, RunStarted, StepLogged
 from harness.models.families import shape
+from harness.planning.jobs import RunJob
 from harness.plugin_host.host import Host
 from harness.storage import provenance
-from harness.storage.records import Cost, ModelSize, Provenance
+from harness.storage.records import Cost, ModelSize, Provenance, RunRecord
 from harness.training.run import Run
 
 
@@ -106,3 +107,10 @@ def reporter(host: Host) -> Callable[[Run, LossPoint], None]:
 def announce_failure(host: Host, run: Run) -> None:
     """Notify observers that a run has failed."""
     host.notify("harness_run_failed", RunFailed(run=run.id, step=run.position, error=run.error or ""))
+
+
+def announce_unstarted(host: Host, job: RunJob, record: RunRecord) -> None:
+    """Notify observers that a run failed before its student existed."""
+    planned = job.planned
+    run = RunId(planned.key, planned.task, planned.label, planned.student, planned.seed)
+    host.notify("harness_run_failed", RunFailed(run=run, step=0, error=record.error or ""))

@@ -1,4 +1,4 @@
-"""Handles Ctrl-C and SIGTERM, and locks whose waiting can be stopped by them."""
+"""Handles Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,35 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-
-from filelock import FileLock, Timeout
 
 
 class Interrupted(Exception):
     """A signal stopped the work. All state that is needed to continue is saved."""
-
-
-@contextmanager
-def locked(target: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock file of `target`, so that only one process builds it.
-
-    Raises:
-        Interrupted: `stop` returned true while another process held the lock.
-    """
-    lock = FileLock(f"{target}.lock")
-    while True:
-        try:
-            lock.acquire(timeout=1)
-            break
-        except Timeout:
-            if stop():
-                raise Interrupted from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

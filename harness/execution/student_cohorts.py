@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from harness.api.errors import UserError
 from harness.api.stage_settings import StageData
 from harness.execution import augmented_data, cohort_driver, run_checkpoints, teacher_cache, teacher_runs
 from harness.execution.context import JobContext
@@ -16,12 +16,24 @@ from harness.execution.student_runs import FinishedStudent, SourceModels, prepar
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.jobs import TokenizerRef
+from harness.plugin_host.discovery import describe
+from harness.storage.disk_errors import DiskError
 from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training import micro_batching
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
 from harness.training.staged_stream import BatchSource, StagedStream
+
+log = logging.getLogger("harness")
+
+
+@dataclass(frozen=True)
+class UnbuiltStudent:
+    """A run that failed before its first step, because its student or its method could not be built."""
+
+    job: RunJob
+    error: str
 
 
 @dataclass(frozen=True)
@@ -32,48 +44,53 @@ class StudentCohorts:
         plan: the plan.
         context: the environment of the jobs.
         tokenized: tokenized tasks, shared with the training of teachers.
-        augmented: descriptions of the augmented training data, by the key of the augmentation job.
         missing: all runs that still have to be trained. Their teachers' outputs are computed in one pass.
     """
 
     plan: Plan
     context: JobContext
     tokenized: TokenizedTasks
-    augmented: Mapping[str, augmented_data.AugmentedData]
     missing: Sequence[RunJob]
 
     @property
     def device(self) -> torch.device:
         return self.context.device
 
-    def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedStudent]:
-        """Train runs as cohorts and yield each run as it ends.
+    def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedStudent | UnbuiltStudent]:
+        """Train runs as cohorts and yield each run as it ends, or fails to start.
 
         If the models of all runs do not fit into memory together, the runs are split in half. Runs that the cohort
         defers for lack of memory continue in a cohort of their own.
 
         Raises:
             Interrupted: the process was asked to stop; unfinished runs have checkpoints.
-            UserError: the models of a single run do not fit into memory.
         """
-        parts = [list(jobs)]
+        parts = [list(jobs)] if jobs else []
         while parts:
             part = parts.pop(0)
             by_key = {job.planned.key: job for job in part}
+            unbuilt: list[UnbuiltStudent] = []
             try:
                 with micro_batching.convert_memory_errors():
-                    cohort, data = self._cohort(part)
+                    cohort, data = self._cohort(part, unbuilt)
             except micro_batching.InsufficientMemory as error:
-                parts[:0] = _halves(part, str(error))
+                if len(part) == 1:
+                    yield UnbuiltStudent(part[0], _memory_message(part[0], str(error)))
+                else:
+                    parts[:0] = _halves(part)
                 continue
+            yield from unbuilt
             for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
                 yield FinishedStudent(finished, by_key[finished.run.id.key], data)
             if cohort.deferred:
                 parts.insert(0, [by_key[run.id.key] for run in cohort.deferred])
             del cohort  # frees its models before those of the next cohort are loaded
 
-    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, TokenizedTask]:
-        """Build the cohort of runs with the same batches. Returns it and the task in the students' tokens."""
+    def _cohort(self, jobs: Sequence[RunJob], unbuilt: list[UnbuiltStudent]) -> tuple[Cohort, TokenizedTask]:
+        """Build the cohort of runs with the same batches. Returns it and the task in the students' tokens.
+
+        Runs that cannot be built are appended to `unbuilt`.
+        """
         first, teachers = jobs[0], _teachers(jobs)
         tokenizers = [first.reader, *(teacher.reader for teacher in teachers.values())]
         stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
@@ -82,7 +99,9 @@ class StudentCohorts:
         task_stream = stream
         if first.augmented:
             task_stream, *_ = self._stream(first, tokenizers if mixed_stages else tokenizers[:1])
-        runs = self._runs(jobs, task_stream.batches_per_epoch, data)
+        runs = self._runs(jobs, task_stream.batches_per_epoch, data, unbuilt)
+        if not runs:
+            return Cohort(stream, {}, [], self.device), data
         batches: BatchSource = stream
         if mixed_stages:
             streams: dict[StageData, BatchStream] = {"task": task_stream, "augmented": stream}
@@ -103,15 +122,43 @@ class StudentCohorts:
         stream = cohort_driver.batch_stream(students, job.training, data_seed=job.data_seed, others=others)
         return stream, students, teachers
 
-    def _runs(self, jobs: Sequence[RunJob], batches_per_epoch: int, data: TokenizedTask) -> list[Run]:
-        """Build the runs, and restore those that have checkpoints."""
-        sources = SourceModels(self.plan)
-        runs = [prepare(job, self.plan, self.context, sources, data, batches_per_epoch) for job in jobs]
-        if job := jobs[0].augmented:
-            summary = self.augmented[job.key].model_dump(include={"rows", "fingerprint"})
+    def _runs(
+        self, jobs: Sequence[RunJob], batches_per_epoch: int, data: TokenizedTask, unbuilt: list[UnbuiltStudent]
+    ) -> list[Run]:
+        """Build the runs, and restore those that have checkpoints. One that cannot be built is private, too."""
+        sources, runs = SourceModels(self.plan), list[Run]()
+        for job in jobs:
+            try:
+                runs.append(prepare(job, self.plan, self.context, sources, data, batches_per_epoch))
+            except (Exception, SystemExit) as error:
+                if isinstance(error, DiskError) or micro_batching.ran_out_of_memory(error):
+                    raise
+                log.debug("%s could not be built", job.planned.label, exc_info=True)
+                unbuilt.append(UnbuiltStudent(job, f"before step 1: {describe(error)}"))
+        if augmented := jobs[0].augmented:
+            summary = augmented_data.about(augmented).model_dump(include={"rows", "fingerprint"})
             for run in runs:
                 run.notes["augmentation"] = summary
         return cohort_driver.resume(runs, self._checkpoint, self.context.host)
+
+    def cache_outputs(self, teacher: TeacherJob, users: Sequence[RunJob]) -> None:
+        """Compute the missing cached outputs of a teacher that the runs `users` need, in one pass.
+
+        The first cohort that reads them is charged for the pass.
+        """
+        first = users[0]
+        tokenizers = [first.reader, teacher.reader]
+        _, data = self.tokenized.of(first.data, tokenizers, first.training.max_length)
+        teacher_cache.complete(
+            teacher_cache.output_store(teacher, data, self.plan.spec, self.device),
+            teacher_cache.needed_outputs(teacher, [*self.missing, *users], data.tokenizer_id),
+            lambda: self._loaded(teacher, data),
+            spec=self.plan.spec,
+            context=self.context,
+        )
+
+    def _loaded(self, job: TeacherJob, data: TokenizedTask) -> Teacher:
+        return Teacher(job.name, teacher_runs.load(job), data.tokenizer_id, self.device)
 
     def _checkpoint(self, run: Run) -> Path:
         return self.context.store.checkpoint(run.id.key)
@@ -120,18 +167,13 @@ class StudentCohorts:
         self, name: str, job: TeacherJob, data: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]
     ) -> Teacher | CachedTeacher:
         """The teacher that the runs call `name`: the model if that is the name of its job, else its cached outputs."""
-
-        def load() -> Teacher:
-            return Teacher(job.name, teacher_runs.load(job), data.tokenizer_id, self.device)
-
-        return load() if name == job.name else self._cached(name, job, data, load, jobs, runs)
+        return self._loaded(job, data) if name == job.name else self._cached(name, job, data, jobs, runs)
 
     def _cached(
         self,
         name: str,
         job: TeacherJob,
         data: TokenizedTask,
-        load: teacher_cache.LoadTeacher,
         jobs: Sequence[RunJob],
         runs: Sequence[Run],
     ) -> CachedTeacher:
@@ -144,7 +186,7 @@ class StudentCohorts:
             teacher_cache.output_store(job, data, spec, self.device),
             teacher_cache.needed_outputs(job, [*self.missing, *jobs], data.tokenizer_id),
             name,
-            load,
+            lambda: self._loaded(job, data),
             spec=spec,
             context=self.context,
         )
@@ -160,17 +202,17 @@ class StudentCohorts:
         return source
 
 
-def _halves(jobs: list[RunJob], reason: str) -> list[list[RunJob]]:
-    """Split runs that do not fit into memory together in two parts. Raises `UserError` for a single run."""
-    if len(jobs) == 1:
-        (job,) = jobs
-        raise UserError(
-            f"out of memory before the first step of {job.planned.label} on {job.planned.student}, {job.planned.task}:"
-            f" the models of the student and its teachers do not fit. Use smaller models, or set teacher_cache.max_gb"
-            f" to 0 if cached teacher outputs take the memory ({reason})"
-        )
+def _halves(jobs: list[RunJob]) -> list[list[RunJob]]:
     middle = len(jobs) // 2
     return [jobs[:middle], jobs[middle:]]
+
+
+def _memory_message(job: RunJob, reason: str) -> str:
+    return (
+        f"out of memory before the first step of {job.planned.label} on {job.planned.student}, {job.planned.task}:"
+        f" the models of the student and its teachers do not fit. Use smaller models, or set teacher_cache.max_gb"
+        f" to 0 if cached teacher outputs take the memory ({reason})"
+    )
 
 
 def _teachers(jobs: Sequence[RunJob]) -> dict[str, TeacherJob]:

@@ -36,13 +36,11 @@ class SourceModels:
     def model(self, job: RunJob) -> Any:
         """The source model of a job's student, or None for a student that starts from a checkpoint.
 
-        It is the suite's first teacher: before fine-tuning for `init: random`, else before or after it as the student's
-        `init_from` says. A teacher that is trained from scratch gives its layers after fine-tuning only.
+        It is the suite's first teacher, before or after its fine-tuning.
         """
         if _checkpoint(job) is not None or job.source is None:
             return None
-        spec = self.plan.spec.students[job.cell.student]
-        fine_tuned = spec.init != "random" and (spec.init_from == "teacher" or job.source.checkpoint is None)
+        fine_tuned = job.copies_fine_tuned(self.plan.spec.students[job.cell.student])
         key = (job.source.key, fine_tuned)
         if key not in self._loaded:
             self._loaded[key] = (

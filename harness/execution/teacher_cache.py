@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from harness.config.schema import SuiteSpec
+from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
-from harness.execution.signals import Interrupted, locked
+from harness.execution.signals import Interrupted
 from harness.models.families import shape
 from harness.planning import keys
 from harness.planning.jobs import RunJob, TeacherJob
 from harness.storage import atomic_writes, cache_dir
+from harness.storage.frozen_model import FrozenModel
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
@@ -29,7 +30,17 @@ log = logging.getLogger("harness")
 
 GB = 10**9
 
+PASS_COST = "pass_cost.json"
+"""File in the folder of cached outputs: the cost of passes that no cohort has been charged for yet."""
+
 LoadTeacher = Callable[[], Teacher]
+
+
+class PassCost(FrozenModel):
+    """Cost of passes of a teacher: its forward passes, and seconds."""
+
+    forwards: int
+    seconds: float
 
 
 def root() -> Path:
@@ -55,6 +66,29 @@ def needed_outputs(job: TeacherJob, runs: Collection[RunJob], tokenizer_id: str)
     )
 
 
+def complete(
+    outputs: TeacherOutputStore, names: frozenset[str], load: LoadTeacher, *, spec: SuiteSpec, context: JobContext
+) -> None:
+    """Compute the outputs of `names` that are missing, and store the cost of the pass for the cohort that reads them.
+
+    Logits, and for sentences the pooled state, are always computed together with other outputs: they are small.
+
+    Args:
+        outputs: the store of the outputs.
+        names: names of the outputs that runs need.
+        load: loads the teacher; called only if outputs are missing.
+        spec: the suite.
+        context: the environment of the job.
+
+    Raises:
+        Interrupted: the process was asked to stop; the next call continues.
+        InsufficientMemory: a batch of the pass does not fit into memory.
+        UserError: the disk is full.
+    """
+    with _claimed(outputs, context):
+        _complete(outputs, names, load, spec, context)
+
+
 def open_outputs(
     outputs: TeacherOutputStore,
     names: frozenset[str],
@@ -64,69 +98,80 @@ def open_outputs(
     spec: SuiteSpec,
     context: JobContext,
 ) -> tuple[CachedTeacher, FillResult]:
-    """Open cached teacher outputs, and compute those of `names` that are missing.
-
-    Logits, and for sentences the pooled state, are always computed together with other outputs: they are small.
-
-    Args:
-        outputs: the store of the outputs.
-        names: names of the outputs that runs need.
-        name: the name that the runs use for the teacher.
-        load: loads the teacher; called only if outputs are missing.
-        spec: the suite.
-        context: the environment of the job.
+    """Open cached teacher outputs, after computing those that are missing. See `complete`.
 
     Returns:
-        The cached teacher, and the cost of computing the missing outputs.
-
-    Raises:
-        Interrupted: the process was asked to stop; the next call continues.
-        InsufficientMemory: a batch of the pass does not fit into memory.
-        UserError: the disk is full.
+        The cached teacher, named `name`, and the cost of the passes that no cohort has been charged for yet.
     """
+    with _claimed(outputs, context):
+        _complete(outputs, names, load, spec, context)
+        cost = _take_cost(outputs)
+    os.utime(outputs.folder)
+    return CachedTeacher(name, outputs, names), cost
+
+
+def _claimed(outputs: TeacherOutputStore, context: JobContext) -> AbstractContextManager[None]:
+    """Claim the outputs, so that no other process computes or evicts them."""
     outputs.folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(outputs.folder, context.stop):  # another process may be computing the same outputs
-        filled = FillResult()
-        if outputs.missing(names):
-            if damage := outputs.damage(names):
-                log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
-            missing = outputs.missing(names | {"logits"} | (set() if outputs.qa else {"pooled"}))
-            teacher = load()
-            _evict(_required_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb)
-            description = f"outputs of {teacher.name} on {outputs.data.task.name}"
-            try:
-                with preparing(context.host, description, "batches", len(outputs.layout.batches)) as tell:
-                    filled = fill.fill(
-                        outputs,
-                        missing,
-                        teacher,
-                        training=spec.training,
-                        device=context.device,
-                        stop=context.stop,
-                        on_progress=tell,
-                    )
-            except fill.Stopped:
-                raise Interrupted from None
-        os.utime(outputs.folder)
-        return CachedTeacher(name, outputs, names), filled
+    return context.claims.held(outputs.folder, "cached outputs of a teacher", context.stop)
 
 
-def _evict(required: float, current: Path, max_gb: float) -> None:
+def _complete(
+    outputs: TeacherOutputStore, names: frozenset[str], load: LoadTeacher, spec: SuiteSpec, context: JobContext
+) -> None:
+    if not outputs.missing(names):
+        return
+    if damage := outputs.damage(names):
+        log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
+    missing = outputs.missing(names | {"logits"} | (set() if outputs.qa else {"pooled"}))
+    teacher = load()
+    _evict(_required_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb, context.claims)
+    description = f"outputs of {teacher.name} on {outputs.data.task.name}"
+    try:
+        with preparing(context.host, description, "batches", len(outputs.layout.batches)) as tell:
+            filled = fill.fill(
+                outputs,
+                missing,
+                teacher,
+                training=spec.training,
+                device=context.device,
+                stop=context.stop,
+                on_progress=tell,
+            )
+    except fill.Stopped:
+        raise Interrupted from None
+    charged = _take_cost(outputs)
+    total = PassCost(forwards=charged.forwards + filled.forwards, seconds=charged.seconds + filled.seconds)
+    atomic_writes.write_text(outputs.folder / PASS_COST, total.model_dump_json())
+
+
+def _take_cost(outputs: TeacherOutputStore) -> FillResult:
+    """Return the cost of the passes that no cohort has been charged for, and remove it."""
+    path = outputs.folder / PASS_COST
+    try:
+        cost = PassCost.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # a damaged file loses the cost of a pass, not a result
+        return FillResult()
+    path.unlink()
+    return FillResult(cost.forwards, cost.seconds)
+
+
+def _evict(required: float, current: Path, max_gb: float, claims: Claims) -> None:
     """Remove least recently used folders, except `current`, until `required` bytes fit below `max_gb`.
 
-    Folders that another process has locked are skipped. Processes that have the files open can continue to read them.
+    Folders that another process has claimed are skipped. Processes that have the files open can continue to read them.
     """
     sizes = {folder: _folder_size(folder) for folder in root().iterdir() if folder.is_dir()}
     free = max_gb * GB - sum(sizes.values()) - required
     for folder in sorted(sizes.keys() - {current}, key=_last_used):
         if free >= 0:
             return
-        try:
-            with FileLock(f"{folder}.lock", timeout=0):
+        if claims.take(folder, "eviction of cached outputs"):
+            try:
                 atomic_writes.remove(folder)
                 free += sizes[folder]
-        except Timeout:
-            continue
+            finally:
+                claims.release(folder)
 
 
 def _required_bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:

@@ -18,7 +18,6 @@ from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
-from harness.execution.signals import locked
 from harness.models import heads, joint_teachers
 from harness.models.families import scratch_positions, shape
 from harness.models.quiet_transformers import quiet_transformers
@@ -70,13 +69,12 @@ def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], cont
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target, context.stop):  # another process may be training the same teacher
-        if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
-            tokenized = data()
-            others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
-            trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
-            _train(job, trainee, tokenized[0], target, context)
-        return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
+    if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
+        tokenized = data()
+        others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
+        trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
+        _train(job, trainee, tokenized[0], target, context)
+    return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
@@ -149,7 +147,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
     runs = cohort_driver.resume([run], lambda run: checkpoint, context.host)
     for finished in cohort_driver.train(Cohort(stream, {}, runs, context.device), lambda run: checkpoint, context):
         if run.error is not None:
-            raise UserError(f"teacher {job.name} on {data.task.name} failed: {run.error}")
+            raise UserError(run.error)
         _check_weights(run, job)
         _store(trainee, job, finished, target)
         atomic_writes.forget(checkpoint)
@@ -168,8 +166,7 @@ def _check_weights(run: Run, job: TeacherJob) -> None:
             finite_checks.check_weights(trained, f"after the last step, {run.position}")
     except finite_checks.NotFinite as error:
         raise UserError(
-            f"teacher {job.name} on {job.data.task.name} failed: {error}; it is not stored. Lower"
-            f" teachers.{job.alone.name}.lr, or take training.precision fp32"
+            f"{error}; it is not stored. Lower teachers.{job.alone.name}.lr, or take training.precision fp32"
         ) from None
 
 

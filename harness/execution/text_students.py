@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from harness.api.errors import UserError
 from harness.api.events import RunId
 from harness.api.seeds import derive
 from harness.api.task import Splits
@@ -17,7 +15,6 @@ from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
-from harness.execution.signals import locked
 from harness.models import heads, masked_lm, students
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
@@ -46,32 +43,29 @@ def is_kept(job: GeneralJob) -> bool:
     return checksums.is_intact(folder(job))
 
 
-def make(jobs: Sequence[GeneralJob], context: JobContext) -> None:
-    """Distil the students of `jobs` on text, unless the cache has them, and copy them to the store.
+def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[GeneralJob, str | None]]:
+    """Distil the students of a cohort on text, unless the cache has them, and copy them to the store.
 
-    Assistants are trained before the students that learn from them. Jobs with the same teacher and batches train in
-    one cohort.
+    Yields:
+        Each job as it ends, with its error or None.
 
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
-        UserError: a model cannot be loaded, or a training failed.
+        UserError: the teacher cannot be loaded.
     """
-    groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
-    for job in sorted(jobs, key=lambda job: job.assistant is not None):
-        groups.setdefault(job.cohort, []).append(job)
     device = str(context.device)
-    for group in groups.values():
-        cache_dir.root().joinpath("general").mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:  # another process may be training the same students
-            for target in sorted(folder(job) for job in group):
-                stack.enter_context(locked(target, context.stop))
-            missing = [job for job in group if not found_intact(folder(job), f"student {job.student} of {job.label}")]
-            available = memory_estimate.room(device, group[0].training.max_memory_gb)
-            for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), available):
-                while part:
-                    part = _TextCohort(part, context).train()
-        for job in group:
+    cache_dir.root().joinpath("general").mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if not found_intact(folder(job), f"student {job.student} of {job.label}")]
+    for job in jobs:
+        if job not in missing:
             _copy_to_store(job, context.store)
+            yield job, None
+    available = memory_estimate.room(device, jobs[0].training.max_memory_gb)
+    for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), available):
+        while part:
+            cohort = _TextCohort(part, context)
+            yield from cohort.train()
+            part = cohort.deferred
 
 
 def _copy_to_store(job: GeneralJob, store: Store) -> None:
@@ -91,26 +85,25 @@ class _TextCohort:
         self.first = jobs[0]
         self.context = context
         self.trust = context.trust_remote_code
+        self.deferred: list[GeneralJob] = []
+        """Jobs that did not fit into memory together with the others; train them in a cohort of their own."""
 
-    def train(self) -> list[GeneralJob]:
-        """Train and store the students. Returns the jobs that did not fit into memory together with the others."""
+    def train(self) -> Iterator[tuple[GeneralJob, str | None]]:
+        """Train and store the students, and yield each job as it ends, with its error or None."""
         stream, device = self._stream(), self.context.device
         teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, device)
         runs = [self._run(job, stream) for job in self.jobs.values()]
         cohort_driver.resume(runs, self._checkpoint, self.context.host)
         cohort = Cohort(stream, {"teacher": teacher}, runs, device)
-        failed = []
         for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
-            run = finished.run
+            run, job = finished.run, self.jobs[finished.run.id.key]
             if run.error is None:
                 _fail_if_not_finite(run)
             if run.error is None:
                 self._store(finished)
-            else:
-                failed.append(f"the stage on text of {run.id} failed: {run.error}")
-        if failed:  # raised once the others are stored
-            raise UserError(*failed)
-        return [self.jobs[run.id.key] for run in cohort.deferred]
+                _copy_to_store(job, self.context.store)
+            yield job, run.error
+        self.deferred = [self.jobs[run.id.key] for run in cohort.deferred]
 
     def _stream(self) -> TextBatchStream:
         first = self.first

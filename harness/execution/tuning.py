@@ -4,69 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from harness.api.errors import UserError
 from harness.execution import run_records
 from harness.execution.optuna_trials import Journal, propose
-from harness.execution.signals import locked
-from harness.execution.student_cohorts import StudentCohorts
+from harness.execution.student_cohorts import StudentCohorts, UnbuiltStudent
 from harness.execution.student_runs import FinishedStudent
 from harness.metrics.task_scores import TaskScores
-from harness.planning import RunJob, tuning_studies
+from harness.planning import RunJob
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
 from harness.storage.tuning_records import Trial, TuningRecord
 
 
-@dataclass
-class Tuning:
-    """Tunes the rows of a task before its runs are trained.
+def tune(studies: Sequence[Study], cohorts: StudentCohorts) -> None:
+    """Run the remaining trials of studies of a task, and store the records of the studies.
 
-    The store has the records of finished studies, and a journal of each unfinished study: an interrupted tuning
-    resumes with the same trials.
+    Each unfinished study has a journal in the store: an interrupted tuning resumes with the same trials.
+
+    Raises:
+        Interrupted: the process was asked to stop; the next call continues.
     """
+    _Tuning(cohorts).tune(studies)
 
+
+@dataclass(frozen=True)
+class _Tuning:
     cohorts: StudentCohorts
-    _tasks: set[str] = field(default_factory=set)
 
-    def settled(self, jobs: Sequence[RunJob]) -> list[RunJob]:
-        """Return the runs of a task with the tuned values of their rows.
-
-        The first call for a task tunes all rows of the task that have runs to train.
-
-        Raises:
-            Interrupted: the process was asked to stop; the next call continues.
-        """
-        task = jobs[0].planned.task
-        if task not in self._tasks:
-            rows = [job for job in self.cohorts.missing if job.planned.task == task]
-            self._tune(tuning_studies.every(rows, self.cohorts.plan.spec))
-            self._tasks.add(task)
-        return [self._with_tuned_values(job) for job in jobs]
-
-    def _with_tuned_values(self, job: RunJob) -> RunJob:
-        study = tuning_studies.of(job, self.cohorts.plan.spec)
-        if study is None:
-            return job
-        record = self.cohorts.context.store.tuning(study.key)
-        assert record is not None  # all rows of the task were tuned
-        return study.settled(job, record)
-
-    def _tune(self, studies: Sequence[Study]) -> None:
-        """Run the remaining trials of all studies without a record, and store their records."""
+    def tune(self, studies: Sequence[Study]) -> None:
         store, started = self.cohorts.context.store, provenance.now()
-        missing = [study for study in studies if store.tuning(study.key) is None]
-        if not missing:
-            return
-        # Another process may be tuning the same rows.
-        with locked(store.folder / "tuning" / "journals", self.cohorts.context.stop):
-            journals = [Journal(store.journal(study.key), study) for study in missing]
-            while unfinished := [journal for journal in journals if len(journal.trials) < journal.study.spec.trials]:
-                self._round(unfinished)
-            for journal in journals:
-                store.save_tuning(self._record(journal, started))
+        journals = [Journal(store.journal(study.key), study) for study in studies]
+        while unfinished := [journal for journal in journals if len(journal.trials) < journal.study.spec.trials]:
+            self._round(unfinished)
+        for journal in journals:
+            store.save_tuning(self._record(journal, started))
 
     def _round(self, journals: Sequence[Journal]) -> None:
         """Run the next trial of each study, and add it to its journal."""
@@ -76,13 +50,17 @@ class Tuning:
             try:
                 job = journal.study.trial(number, values)
             except UserError as error:
-                journal.add(Trial(number=number, values=values, score=None, error=str(error), steps=0, seconds=0.0))
+                journal.add(_failed_trial(number, values, str(error)))
             else:
                 proposed[job.planned.key] = _ProposedTrial(journal, values, job)
         for cohort in self.cohorts.plan.cohorts([trial.job for trial in proposed.values()]):
             for student in self.cohorts.train(cohort):
-                key = student.finished.run.id.key
-                proposed[key].journal.add(self._trial(student, proposed[key].values))
+                key = student.job.planned.key
+                journal, values = proposed[key].journal, proposed[key].values
+                if isinstance(student, UnbuiltStudent):
+                    journal.add(_failed_trial(len(journal.trials), values, student.error))
+                else:
+                    journal.add(self._trial(student, values))
                 atomic_writes.forget(self.cohorts.context.store.checkpoint(key))
 
     def _trial(self, student: FinishedStudent, values: Mapping[str, Any]) -> Trial:
@@ -125,6 +103,11 @@ class Tuning:
             parts=dict(study.parts),
             provenance=run_records.provenance_of(self.cohorts.device, started),
         )
+
+
+def _failed_trial(number: int, values: dict[str, Any], error: str) -> Trial:
+    """A trial that failed before its first step."""
+    return Trial(number=number, values=values, score=None, error=error, steps=0, seconds=0.0)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candida
         name=run.student,
         role="student",
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
-        identity=record.size.model_dump(),
+        identity=record.model_size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
         examples=EvaluationData(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
     )

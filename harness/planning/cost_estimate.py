@@ -65,7 +65,7 @@ class _Passes:
         steps_with_teacher: dict[str, set[int]] = {}
         for job in cohort:
             start = 0
-            for needs, length in _stages(job):
+            for needs, length in stages_of(job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
                     if names and job.kept:
                         self.cache_fills[teacher.key, job.reader.fingerprint] = _batches(
@@ -105,7 +105,7 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
     )
 
 
-def _stages(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
+def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
     """Return, for each stage, the outputs that it needs of each teacher, and its number of steps."""
     stages = job.method.stages()
     lengths = stage_steps(

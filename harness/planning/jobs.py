@@ -222,6 +222,16 @@ class RunJob:
         """The teacher that gives a student without a checkpoint its family, and its weights if `init` copies them."""
         return self.lineage.source
 
+    def copies_fine_tuned(self, student: StudentSpec) -> bool:
+        """Whether the student copies layers of `source` after its fine-tuning.
+
+        A teacher that is trained from scratch gives its layers after fine-tuning only. With `init: random` only the
+        model family matters, and a student with a checkpoint or a text stage starts from that.
+        """
+        if self.general or self.checkpoint is not None or self.source is None or student.init == "random":
+            return False
+        return student.init_from == "teacher" or self.source.checkpoint is None
+
     @property
     def best_epoch(self) -> bool:
         """Whether the run ends with the weights of its best epoch instead of its last."""

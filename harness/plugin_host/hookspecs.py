@@ -15,7 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from harness.analysis.summary import Summary
     from harness.api.errors import Problem
-    from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
+    from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged, Waiting
     from harness.api.latency_backend import Backend
     from harness.api.method import Method
     from harness.api.report import Reporter, Section
@@ -87,6 +87,11 @@ def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[
 @hookspec
 def harness_preparing(event: Preparing) -> None:
     """Observe the progress of work that runs wait for: its start, its end, and at most one update per second."""
+
+
+@hookspec
+def harness_waiting(event: Waiting) -> None:
+    """Observe that another process builds something that this execution needs. Sent once for each owner."""
 
 
 @hookspec

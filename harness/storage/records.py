@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.api.events import EpochScore, LossPoint
 from harness.config.schema import LatencySpec
@@ -124,8 +124,21 @@ class RunRecord(FrozenModel):
     )
     tuning: TuningSummary | None = Field(None, description="none: the row was not tuned")
     cost: Cost
-    size: ModelSize
+    size: ModelSize | None = Field(description="none: it failed before its student was built")
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _completed_runs_have_a_size(self) -> RunRecord:
+        if self.status == "completed" and self.size is None:
+            raise ValueError("a completed run has a size")
+        return self
+
+    @property
+    def model_size(self) -> ModelSize:
+        """Size of the student. Raises `ValueError` for a run that failed before its student was built."""
+        if self.size is None:
+            raise ValueError(f"run {self.key} failed before its student was built")
+        return self.size
 
 
 class TeacherRecord(FrozenModel):
@@ -146,6 +159,11 @@ class TeacherRecord(FrozenModel):
     cost: Cost
     size: ModelSize
     provenance: Provenance
+
+    @property
+    def model_size(self) -> ModelSize:
+        """Size of the teacher."""
+        return self.size
 
 
 class GeneralRecord(FrozenModel):

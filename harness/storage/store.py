@@ -16,6 +16,7 @@
     DIR/<suite>/tuning/<key>.log                Optuna's journal of the trials
     DIR/<suite>/examples/<fingerprint>.parquet  the texts of a task's scored examples
     DIR/<suite>/checkpoints/<key>.pt            checkpoint of an unfinished run
+    DIR/<suite>/failures/<key>.json             why a teacher, a text stage, ... could not be built
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
+from harness.storage.failure_records import FailureRecord
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, TeacherRecord
@@ -210,6 +212,19 @@ class Store:
     def journal(self, key: str) -> Path:
         """Path of Optuna's journal of a tuning. Its folder may not exist."""
         return self.folder / "tuning" / f"{key}.log"
+
+    def failure(self, key: str) -> FailureRecord | None:
+        """Return why an artifact could not be built in the last attempt; None if it has not failed."""
+        path = self.folder / "failures" / f"{key}.json"
+        return _keyed(_read(path, FailureRecord), path, key)
+
+    def save_failure(self, record: FailureRecord) -> None:
+        """Save the failure of an artifact, which replaces an older one."""
+        _write(self.folder / "failures" / f"{record.key}.json", record)
+
+    def remove_failure(self, key: str) -> None:
+        """Remove the failure of an artifact, if there is one."""
+        (self.folder / "failures" / f"{key}.json").unlink(missing_ok=True)
 
     def plan(self) -> PlanFile | None:
         """Return the plan of the suite; None if there is none."""

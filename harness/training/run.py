@@ -87,7 +87,7 @@ class Run:
             with self.random.active():
                 self.modules = method.modules(method.student, method.teachers).to(device)
             self.notes = dict(method.notes())
-        except Exception as error:  # an error of the method fails this run, not the others of the cohort
+        except (Exception, SystemExit) as error:  # an error of the method fails this run, not the others of the cohort
             self.fail(error)
         self._frozen: list[nn.Parameter] = []
         self.optimizer = self._new_optimizer()
@@ -145,10 +145,10 @@ class Run:
                 self._score_epoch(self.best)
         except micro_batching.InsufficientMemory:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.fail(error)
 
-    def fail(self, error: Exception, during: str | None = None) -> None:
+    def fail(self, error: BaseException, during: str | None = None) -> None:
         """End the run with `error`: its first line, after `during` (default: the current step and stage)."""
         message = next(iter(str(error).splitlines()), "")
         during = during or f"step {self.position + 1} ({self.stage.name})"

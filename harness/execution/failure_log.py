@@ -1,0 +1,113 @@
+"""Keeps track of failed artifacts, so that a failure fails what depends on it, and is not repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.execution import run_records
+from harness.execution.context import JobContext
+from harness.execution.engine import Outcome
+from harness.planning.job_graph import Artifact
+from harness.planning.jobs import RunJob
+from harness.storage import provenance
+from harness.storage.failure_records import FailureRecord
+from harness.storage.records import Cost, RunRecord
+
+NO_COST = Cost(
+    wall_seconds=0.0,
+    student_seconds=0.0,
+    teacher_seconds=0.0,
+    evaluation_seconds=0.0,
+    steps=0,
+    tokens=0,
+    teacher_forwards=0,
+    cohort_size=0,
+)
+
+
+class FailureLog:
+    """The failures of an execution, of this and of other processes.
+
+    Failures that were stored before the execution are tried again once, unless `retry_failed` is false.
+    """
+
+    def __init__(self, artifacts: Iterable[Artifact], context: JobContext, *, retry_failed: bool) -> None:
+        self.context = context
+        self.outcome = Outcome()
+        self._causes: dict[str, str] = {}
+        self._earlier = {artifact.key: self._stored(artifact) for artifact in artifacts} if retry_failed else {}
+
+    def cause(self, artifact: Artifact) -> str | None:
+        """Why the artifact has failed: title and error of the first failure that led to it; None if it has not."""
+        if artifact.key not in self._causes:
+            stored = self._stored(artifact)
+            if stored is None or stored == self._earlier.get(artifact.key):
+                return None
+            self._note(artifact, stored)
+        return self._causes[artifact.key]
+
+    def inherited(self, artifact: Artifact) -> str | None:
+        """Why the artifact cannot be built: the cause of a failed artifact that it needs; None if none has failed."""
+        return next((self._causes[need] for need in artifact.needs if need in self._causes), None)
+
+    def add(self, artifact: Artifact, error: str, cause: str | None = None) -> None:
+        """Store the failure of an artifact. `cause`: the first failure that led to it, if it is not this one."""
+        store, work, now = self.context.store, artifact.work, provenance.now()
+        if isinstance(work, RunJob):
+            record = _unstarted(work, cause or error, self.context)
+            store.save(record)
+            run_records.announce_unstarted(self.context.host, work, record)
+            self._note(artifact, record)
+            return
+        failure = FailureRecord(
+            key=artifact.key,
+            title=artifact.title,
+            error=error,
+            cause=cause or f"{artifact.title} failed: {error}",
+            provenance=run_records.provenance_of(self.context.device, now),
+        )
+        store.save_failure(failure)
+        self._note(artifact, failure)
+
+    def built(self, artifact: Artifact) -> None:
+        """Remove the stored failure of an artifact that was built after all."""
+        if not isinstance(artifact.work, RunJob):
+            self.context.store.remove_failure(artifact.key)
+
+    def _note(self, artifact: Artifact, record: RunRecord | FailureRecord) -> None:
+        if isinstance(record, RunRecord):
+            self.outcome.failed.append(record)
+            self._causes[artifact.key] = record.error or ""
+        else:
+            self.outcome.failures.append(record)
+            self._causes[artifact.key] = record.cause
+
+    def _stored(self, artifact: Artifact) -> RunRecord | FailureRecord | None:
+        """The stored failure of the artifact."""
+        store = self.context.store
+        if isinstance(artifact.work, RunJob):
+            record = store.record(artifact.key)
+            return record if record is not None and record.status == "failed" else None
+        return store.failure(artifact.key)
+
+
+def _unstarted(job: RunJob, error: str, context: JobContext) -> RunRecord:
+    """The record of a run that failed before its student existed."""
+    planned = job.planned
+    return RunRecord(
+        key=planned.key,
+        status="failed",
+        task=planned.task,
+        method=planned.method,
+        label=planned.label,
+        student=planned.student,
+        teachers=planned.teachers,
+        teacher_seeds=planned.teacher_seeds,
+        seed=planned.seed,
+        data_fingerprint=job.data.validation_fingerprint,
+        error=error,
+        parts=dict(job.parts),
+        cost=NO_COST,
+        size=None,
+        provenance=run_records.provenance_of(context.device, provenance.now()),
+    )

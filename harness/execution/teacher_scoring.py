@@ -1,0 +1,111 @@
+"""Fine-tunes and scores the teachers of the board, and stores their records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.api.errors import UserError
+from harness.api.events import RunFinished, RunId
+from harness.execution import run_records, teacher_runs
+from harness.execution.context import JobContext
+from harness.execution.tokenized_tasks import TokenizedTasks
+from harness.planning import Plan, TeacherJob
+from harness.storage.records import TeacherRecord
+from harness.tasks.example_texts import validation_texts
+from harness.training.cohort import Teacher
+from harness.training.scoring import score
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class TeacherScoring:
+    """Completes teachers: weights in the cache, record and predictions in the store."""
+
+    plan: Plan
+    context: JobContext
+    tokenized: TokenizedTasks
+
+    def is_complete(self, job: TeacherJob) -> bool:
+        """Whether the store has the teacher's record on these examples, and its score reaches its floor."""
+        record = self._record(job)
+        return record is not None and record.floor == self._floor(job) and self._shortfall(record, job) is None
+
+    def complete(self, job: TeacherJob, *, weights_needed: bool) -> None:
+        """Fine-tune and score a teacher unless the store has its record, and check its score against its floor.
+
+        Args:
+            job: the teacher.
+            weights_needed: whether its weights must be in the cache, even if the store has its record.
+
+        Raises:
+            Interrupted: the process was asked to stop; the next call continues.
+            UserError: the training failed, or the score does not reach the floor.
+        """
+        store, record = self.context.store, self._record(job)
+        predictions: DataFrame | None = None
+        if record is None or (weights_needed and not teacher_runs.is_kept(job)):
+            record, predictions = self._train(job)
+        floor = self._floor(job)
+        store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
+        if predictions is not None or record.floor != floor:
+            record = record.model_copy(update={"floor": floor})
+            store.save_teacher(record, predictions)
+        if shortfall := self._shortfall(record, job):
+            raise UserError(shortfall)
+
+    def _record(self, job: TeacherJob) -> TeacherRecord | None:
+        """The teacher's record, if it was scored on these examples."""
+        record = self.context.store.teacher(job.key)
+        scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
+        return record if scored else None
+
+    def _floor(self, job: TeacherJob) -> float | None:
+        limit = self.plan.spec.training.limit
+        return None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
+
+    def _train(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
+        """Fine-tune and score a teacher. Returns its record and its predictions."""
+        spec, data = self.plan.spec, job.data
+        tokenizers = [member.reader for member in job.group.members] if job.group else [job.reader]
+        fit = teacher_runs.fine_tune(
+            job, lambda: self.tokenized.of(data, tokenizers, job.training.max_length), self.context
+        )
+        device, host = self.context.device, self.context.host
+        teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, device)
+        (encoded,) = self.tokenized.of(data, [job.reader], job.training.max_length)
+        scored = score(teacher.capture, encoded, host.metrics, device=device)
+        record = TeacherRecord(
+            key=job.key,
+            name=job.row,
+            model=job.spec.model or "from scratch",
+            task=data.task.name,
+            seed=job.spec.seed,
+            data_fingerprint=data.validation_fingerprint,
+            score=scored.score,
+            metrics=scored.metrics,
+            parts=dict(job.parts),
+            losses=fit.losses,
+            cost=fit.cost,
+            size=run_records.size(teacher.model, job.name, tokens=spec.training.on(data.task.name).max_length),
+            provenance=fit.provenance,
+        )
+        run_id = RunId(job.key, data.task.name, job.row, "", job.spec.seed, role="teacher")
+        event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
+        host.notify("harness_run_finished", event)
+        return record, scored.frame
+
+    def _shortfall(self, record: TeacherRecord, job: TeacherJob) -> str | None:
+        """Why the teacher's score does not suffice; None if it does or there is no floor."""
+        task, floor, score = job.data.task, self._floor(job), record.score
+        if floor is None or score is None:
+            return None
+        if score >= floor if task.higher_is_better else score <= floor:  # neither is true for NaN
+            return None
+        side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
+        return (
+            f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: train it better"
+            f" (teachers.{job.alone.row}.epochs, .lr), or {remedy} teachers.{job.alone.row}.floor.{task.name}"
+        )

@@ -1,0 +1,206 @@
+"""Build the job graph of a plan for the runs that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from harness.planning import memory_packing, scheduling, tuning_studies
+from harness.planning.job_graph import (
+    Artifact,
+    Job,
+    JobGraph,
+    JobKind,
+    Resources,
+    TeacherOutputs,
+    TeacherTraining,
+)
+from harness.planning.jobs import GeneralJob, RunJob, TeacherJob
+from harness.planning.memory_estimate import peak
+from harness.planning.plan import Plan
+from harness.planning.time_estimate import START_SECONDS, TimeEstimate
+from harness.storage.hashing import key
+
+
+def build(plan: Plan, missing: Sequence[RunJob], *, workers: int = 1, threads: int | None = None) -> JobGraph:
+    """Build the graph of the jobs that train `missing`, the teachers of the board, latency and report.
+
+    Args:
+        plan: the plan.
+        missing: the runs to train.
+        workers: number of workers that share the jobs; cohorts are split if that saves time.
+        threads: CPU threads of each worker; default: those of this process.
+    """
+    builder = _GraphBuilder(plan, missing, threads or torch.get_num_threads())
+    return scheduling.share(builder.graph(), workers, builder.cohort)
+
+
+def teacher_key(job: TeacherJob) -> str:
+    """Key of the artifact of a teacher: jointly trained teachers are one artifact."""
+    return job.group.key if job.group else job.key
+
+
+def outputs_key(teacher: TeacherJob, run: RunJob) -> str:
+    """Key of a teacher's cached outputs for the run's tokenizer and lengths."""
+    parts = {
+        "outputs of": teacher.key,
+        "reader": run.reader.fingerprint,
+        "places": teacher.reader.beside(run.reader.fingerprint),
+        "max_length": run.training.max_length,
+    }
+    return key(parts)
+
+
+class _GraphBuilder:
+    def __init__(self, plan: Plan, missing: Sequence[RunJob], threads: int) -> None:
+        self.plan = plan
+        self.missing = list({job.planned.key: job for job in missing}.values())  # two labels with one key are one run
+        self.threads = threads
+        self.estimate = TimeEstimate(plan.device, threads, plan.resolved.shapes)
+        self.studies = tuning_studies.every(self.missing, plan.spec)
+
+    def graph(self) -> JobGraph:
+        before = [*self._text_stages(), *self._augmentations(), *self._teachers()]
+        per_task = list(self._per_task())
+        return JobGraph((*before, *per_task, *self._latency_and_report([*before, *per_task])))
+
+    def _per_task(self) -> Iterator[Job]:
+        """Cached outputs, tuning and cohorts, task by task: a task's data are then tokenized once."""
+        for task in dict.fromkeys(job.planned.task for job in self.missing):
+            runs = [job for job in self.missing if job.planned.task == task]
+            studies = [study for study in self.studies if study.job.planned.task == task]
+            yield from self._outputs([*runs, *(study.job for study in studies)])
+            yield from self._tuning(studies)
+            for cohort in self.plan.cohorts(runs):
+                yield self.cohort(cohort)
+
+    def _text_stages(self) -> Iterator[Job]:
+        groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
+        stages = self.plan.generals(self.missing)
+        for stage in sorted(stages, key=lambda job: job.assistant is not None):
+            groups.setdefault(stage.cohort, []).append(stage)
+        for group in groups.values():
+            artifacts = [
+                Artifact(
+                    stage.key,
+                    f"student {stage.student} of {stage.label} on text",
+                    (stage.assistant.key,) if stage.assistant else (),
+                    stage,
+                    self.estimate.text_stage(stage),
+                )
+                for stage in group
+            ]
+            memory = peak([memory_packing.of_general(stage, self.plan.device) for stage in group])
+            yield self._job("text stage", artifacts, memory)
+
+    def _augmentations(self) -> Iterator[Job]:
+        for job in self.plan.augmentations(self.missing):
+            title = f"augmented data of {job.data.task.name} for {job.label}"
+            artifact = Artifact(job.key, title, (), job, self.estimate.augmentation(job))
+            yield self._job("augmentation", [artifact], 0, job.data.task.name)
+
+    def _teachers(self) -> Iterator[Job]:
+        runs = [*self.missing, *(study.job for study in self.studies)]
+        needed = {model.key for run in runs for model in self._fine_tuned_models(run)}
+        groups: dict[str, list[TeacherJob]] = {}
+        for job in self.plan.teachers:
+            groups.setdefault(teacher_key(job), []).append(job)
+        for artifact_key, members in groups.items():
+            task = members[0].data.task.name
+            work = TeacherTraining(tuple(members), any(member.key in needed for member in members))
+            names = " and ".join(member.name for member in members)
+            plural = "s" * (len(members) > 1)
+            seconds = sum(map(self.estimate.teacher, members))
+            artifact = Artifact(artifact_key, f"teacher{plural} {names} on {task}", (), work, seconds)
+            yield self._job("teacher", [artifact], 0, task)
+
+    def _outputs(self, runs: Sequence[RunJob]) -> Iterator[Job]:
+        users: dict[str, list[RunJob]] = {}
+        artifacts: dict[str, Artifact] = {}
+        for run, index, teacher in _cached_teachers(runs):
+            artifact_key = outputs_key(teacher, run)
+            users.setdefault(artifact_key, []).append(run)
+            if artifact_key not in artifacts:
+                task = teacher.data.task.name
+                artifacts[artifact_key] = Artifact(
+                    artifact_key,
+                    f"outputs of teacher {teacher.name} on {task}",
+                    (teacher_key(teacher),),
+                    TeacherOutputs(teacher, run.reader, ()),
+                    self.estimate.outputs(run, index),
+                )
+        for artifact_key, artifact in artifacts.items():
+            work = artifact.work
+            assert isinstance(work, TeacherOutputs)
+            complete = replace(artifact, work=replace(work, users=tuple(users[artifact_key])))
+            yield self._job("teacher outputs", [complete], 0, work.teacher.data.task.name)
+
+    def _tuning(self, studies: Sequence[tuning_studies.Study]) -> Iterator[Job]:
+        groups: dict[tuple[str, str, int, str], list[tuning_studies.Study]] = {}
+        for study in studies:
+            groups.setdefault(study.trial(0, study.defaults).cohort, []).append(study)
+        for group in groups.values():
+            artifacts = [
+                Artifact(
+                    study.key,
+                    f"tuning of {study.job.planned.label} on {study.job.planned.student}, {study.job.planned.task}",
+                    self._needs(study.job),
+                    study,
+                    self.estimate.study(study),
+                )
+                for study in group
+            ]
+            memory = peak([self.plan.load(study.job) for study in group])
+            yield self._job("tuning", artifacts, min(memory, self.plan.room), group[0].job.planned.task)
+
+    def cohort(self, runs: Sequence[RunJob]) -> Job:
+        """The job that trains `runs` as a cohort."""
+        artifacts = []
+        for run in runs:
+            study = tuning_studies.of(run, self.plan.spec)
+            needs = (*self._needs(run), *((study.key,) if study else ()))
+            planned = run.planned
+            title = f"{planned.label} on {planned.student}, {planned.task}, seed {planned.seed}"
+            artifacts.append(Artifact(planned.key, title, needs, run, self.estimate.run(run)))
+        memory = peak([self.plan.load(run) for run in runs])
+        job = self._job("cohort", artifacts, memory, runs[0].planned.task)
+        return replace(job, seconds=self.estimate.cohort(tuple(runs)))
+
+    def _latency_and_report(self, jobs: Sequence[Job]) -> Iterator[Job]:
+        built = tuple(artifact.key for job in jobs for artifact in job.artifacts)
+        latency = self.plan.spec.latency
+        if latency is not None:
+            artifact = Artifact("latency", "latency of students and teachers", built, None, latency.max_seconds)
+            job = self._job("latency", [artifact], 0)
+            yield replace(job, resources=replace(job.resources, exclusive=True))
+        needs = (*built, *(("latency",) if latency is not None else ()))
+        yield self._job("report", [Artifact("report", "report", needs, None)], 0)
+
+    def _fine_tuned_models(self, run: RunJob) -> list[TeacherJob]:
+        """The fine-tuned models whose weights a run reads: its teachers, and the model that its student copies."""
+        spec = self.plan.spec.students[run.cell.student]
+        return [*run.teachers, *([run.source] if run.source and run.copies_fine_tuned(spec) else [])]
+
+    def _needs(self, run: RunJob) -> tuple[str, ...]:
+        """Keys of the artifacts that a run is built from, without its tuning."""
+        needs = [teacher_key(model) for model in self._fine_tuned_models(run)]
+        needs += [run.general.key] if run.general else []
+        needs += [run.augmented.key] if run.augmented else []
+        needs += [outputs_key(teacher, run) for _, _, teacher in _cached_teachers([run])]
+        return tuple(dict.fromkeys(needs))
+
+    def _job(self, kind: JobKind, artifacts: Sequence[Artifact], memory: int, task: str = "") -> Job:
+        resources = Resources(self.plan.device, self.threads, memory)
+        seconds = START_SECONDS + sum(artifact.seconds for artifact in artifacts)
+        return Job(kind, tuple(artifacts), resources, seconds, task)
+
+
+def _cached_teachers(runs: Iterable[RunJob]) -> Iterator[tuple[RunJob, int, TeacherJob]]:
+    """Yield each run with the index of each teacher whose outputs it reads from the cache, and the teacher."""
+    for run in runs:
+        if run.kept:
+            for index, teacher in enumerate(run.teachers):
+                if run.needs(index):
+                    yield run, index, teacher

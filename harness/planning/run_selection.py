@@ -1,0 +1,45 @@
+"""Select a part of a suite's runs: `--only task=sst2 --only seed=1`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.api.errors import Problem, UserError, nearest
+from harness.planning.jobs import RunJob
+from harness.storage.records import PlannedRun
+
+COLUMNS = ("task", "label", "method", "student", "seed")
+
+Selection = Mapping[str, frozenset[str]]
+"""Column -> allowed values. A run is selected if it has an allowed value in each column."""
+
+
+def parse(conditions: Iterable[str], runs: Sequence[RunJob]) -> dict[str, frozenset[str]]:
+    """Parse conditions of the form ``column=value``. Several values of one column are alternatives.
+
+    Raises:
+        UserError: a column does not exist, or no run has the value.
+    """
+    selection: dict[str, frozenset[str]] = {}
+    problems = []
+    for condition in conditions:
+        column, equals, value = condition.partition("=")
+        values = {_value(job.planned, column) for job in runs} if column in COLUMNS else set()
+        if not equals or column not in COLUMNS:
+            problems.append(Problem(f"{condition!r} is not COLUMN=VALUE; {nearest(column, COLUMNS)}", "--only"))
+        elif value not in values:
+            problems.append(Problem(f"no run of the suite has {column} {value!r}; {nearest(value, values)}", "--only"))
+        else:
+            selection[column] = selection.get(column, frozenset()) | {value}
+    if problems:
+        raise UserError(*problems)
+    return selection
+
+
+def select(runs: Iterable[RunJob], selection: Selection) -> list[RunJob]:
+    """Return the selected runs, in order; all if `selection` is empty."""
+    return [job for job in runs if all(_value(job.planned, column) in allowed for column, allowed in selection.items())]
+
+
+def _value(run: PlannedRun, column: str) -> str:
+    return str(getattr(run, column))

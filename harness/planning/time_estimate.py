@@ -1,0 +1,104 @@
+"""Estimate how long jobs take, to decide their order and how to share them among workers.
+
+The rates are orders of magnitude. Decisions compare estimates with each other; no result depends on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from harness.api.model_outputs import ModelShape
+from harness.config.schema import TrainingSpec
+from harness.planning.cost_estimate import stages_of
+from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob
+from harness.planning.tuning_studies import Study
+
+FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
+"""Assumed FLOP/s of training: of one thread on a CPU, of the whole device otherwise."""
+
+LAYER_SECONDS = 5e-4
+"""Minimum time of one layer in an optimization step, in seconds: launching its kernels."""
+
+FILL = 0.4
+"""Assumed share of real tokens in a batch padded to max_length."""
+
+START_SECONDS = 5.0
+"""Time of loading data and models for a job."""
+
+AUGMENTED_ROW_SECONDS = 0.05
+"""Time to augment one training example."""
+
+
+class TimeEstimate:
+    """Estimates times in seconds on one device.
+
+    Args:
+        device: the device, as in a plan.
+        threads: CPU threads of a worker.
+        shapes: name of a teacher in the suite -> its shape.
+    """
+
+    def __init__(self, device: str, threads: int, shapes: Mapping[str, ModelShape]) -> None:
+        kind = torch.device(device).type
+        self.rate = FLOPS.get(kind, FLOPS["cuda"]) * (threads if kind == "cpu" else 1)
+        self.shapes = shapes
+
+    def run(self, job: RunJob) -> float:
+        """Time to train a student, without its teachers' forward passes."""
+        steps = sum(length for _, length in stages_of(job))
+        return steps * self._step(job.method.student, job.training)
+
+    def teacher_passes(self, job: RunJob) -> Mapping[str, float]:
+        """Key of a teacher -> time of its forward passes for the run; empty if the run reads cached outputs."""
+        if job.kept:
+            return {}
+        times: dict[str, float] = {}
+        for needs, length in stages_of(job):
+            for teacher, shape, names in zip(job.teachers, job.method.teachers, needs, strict=False):
+                if names:
+                    seconds = length * self._pass(shape, job.training)
+                    times[teacher.key] = times.get(teacher.key, 0.0) + seconds
+        return times
+
+    def cohort(self, jobs: tuple[RunJob, ...]) -> float:
+        """Time of a cohort: its students one after another, and each teacher once per batch."""
+        passes: dict[str, float] = {}
+        for job in jobs:
+            for key, seconds in self.teacher_passes(job).items():
+                passes[key] = max(seconds, passes.get(key, 0.0))
+        return START_SECONDS + sum(map(self.run, jobs)) + sum(passes.values())
+
+    def study(self, study: Study) -> float:
+        """Time of all trials of a study."""
+        return study.spec.trials * (self.run(study.job) + sum(self.teacher_passes(study.job).values()))
+
+    def teacher(self, job: TeacherJob) -> float:
+        """Time to fine-tune a teacher."""
+        batches = math.ceil(len(job.data.splits.train) / job.training.max_batch_size)
+        return job.training.epochs * batches * self._step(self.shapes[job.alone.row], job.training)
+
+    def outputs(self, job: RunJob, index: int) -> float:
+        """Time of one pass of a run's teacher over the training set."""
+        batches = math.ceil(len(job.data.splits.train) / job.training.max_batch_size)
+        return batches * self._pass(job.method.teachers[index], job.training)
+
+    def text_stage(self, job: GeneralJob) -> float:
+        """Time to distil a student on text."""
+        (teacher,) = job.method.teachers
+        step = self._step(job.method.student, job.training) + self._pass(teacher, job.training)
+        return job.steps * step
+
+    def augmentation(self, job: AugmentationJob) -> float:
+        """Time to augment a training set."""
+        return AUGMENTED_ROW_SECONDS * len(job.data.splits.train)
+
+    def _step(self, shape: ModelShape, training: TrainingSpec) -> float:
+        return 3 * self._pass(shape, training)  # the backward pass takes twice the time of the forward pass
+
+    def _pass(self, shape: ModelShape, training: TrainingSpec) -> float:
+        tokens = training.max_batch_size * training.max_length * FILL
+        weights = shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.ffn)
+        return shape.layers * LAYER_SECONDS + 2 * weights * tokens / self.rate

@@ -52,7 +52,7 @@ class FinishedRun:
         if self.run.error is None:
             try:
                 scores = score()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.run.fail(error, f"scoring after step {self.run.position}")
         return scores, self.cost(time.perf_counter() - began)
 

@@ -18,7 +18,8 @@ from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
 from harness.storage import atomic_writes
-from harness.storage.records import RunRecord, SelectionRecord
+from harness.storage.disk_errors import DiskError
+from harness.storage.records import Cost, RunRecord, SelectionRecord
 from harness.tasks.example_texts import validation_texts
 from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
@@ -122,10 +123,34 @@ class FinishedStudent:
 
 
 def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunRecord:
-    """Score a run that has ended, store its record, and notify observers of the score or the failure."""
-    run, job, store = student.finished.run, student.job, context.store
-    planned = job.planned
+    """Score a run that has ended, store its record, and notify observers of the score or the failure.
+
+    An exception while it is stored, such as notes that are not JSON, fails this run only.
+
+    Raises:
+        DiskError: the disk is full or failing.
+    """
+    run, store, data = student.finished.run, context.store, student.job.data
     scored, cost = student.finished.scored(lambda: student.scored(context))
+    store.save_examples(data.validation_fingerprint, lambda: validation_texts(data.splits))
+    try:
+        record = _store(student, plan, context, scored, cost)
+    except DiskError:
+        raise
+    except (Exception, SystemExit) as error:
+        run.fail(error, f"storing after step {run.position}")
+        run.notes, scored = {}, None  # they may be what cannot be stored
+        record = _store(student, plan, context, scored, cost)
+    atomic_writes.forget(store.checkpoint(record.key))
+    student.finished.notify(context.host, scored, cost.wall_seconds)
+    return record
+
+
+def _store(
+    student: FinishedStudent, plan: Plan, context: JobContext, scored: TaskScores | None, cost: Cost
+) -> RunRecord:
+    run, job = student.finished.run, student.job
+    planned = job.planned
     record = RunRecord(
         key=planned.key,
         status="completed" if scored else "failed",
@@ -155,10 +180,7 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
             run.student.save_pretrained(path)
         job.reader.tokenizer.save_pretrained(path)
 
-    store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
-    store.save(record, scored.frame if scored else None, export if scored else None)
-    atomic_writes.forget(store.checkpoint(planned.key))
-    student.finished.notify(context.host, scored, cost.wall_seconds)
+    context.store.save(record, scored.frame if scored else None, export if scored else None)
     return record
 
 

@@ -50,6 +50,15 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="PATH", help="load a plugin: a .py file or a folder; repeatable"),
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        envvar="SLURM_NTASKS",
+        help="number of processes that share the suite; cohorts are split among them if that saves time",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
@@ -87,14 +96,49 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="print no progress, only the board and failures")
     ] = False,
+    workers: Workers = 1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed/--no-retry", help="whether to try what failed before again")
+    ] = True,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="COLUMN=VALUE",
+            help="train only a part of the runs: task=, label=, method=, student= or seed=; values of one column are "
+            "alternatives; repeatable",
+        ),
+    ] = None,
 ) -> None:
     """Train and score the missing runs of a suite, then print the board.
 
-    Finished runs are not repeated. Runs on the same task and batches train together and share their teachers.
+    Finished runs are not repeated. Runs on the same task and batches train together and share their teachers. Several
+    processes may run the same suite at the same time: they share the work, and the last one writes the board.
     """
-    from harness.cli.run_command import run_suite
+    from harness.cli.run_command import RunSettings, run_suite
 
-    raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, json_logs=json_logs, quiet=quiet))
+    settings = RunSettings(json_logs, quiet, workers, retry_failed, only or ())
+    raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, settings))
+
+
+@app.command()
+def rerun(
+    suite: SuiteArgument,
+    keys: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY...", help="keys of runs, as in `harness plan --json`, or their beginnings"),
+    ],
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print no progress, only the board and failures")
+    ] = False,
+) -> None:
+    """Train single runs of a suite again. Their old results are set aside in the results folder, not deleted."""
+    from harness.cli.rerun_command import rerun_runs
+
+    raise typer.Exit(rerun_runs(suite, keys, overrides or [], plugins or [], results, quiet=quiet))
 
 
 @app.command()
@@ -103,12 +147,13 @@ def plan(
     overrides: Overrides = None,
     results: Results = Path("results"),
     plugins: Plugins = None,
+    workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show which runs of a suite are done, why the others are not, and what they would cost. Trains nothing."""
+    """Show which runs of a suite are done, why the others are not, and the jobs that remain. Trains nothing."""
     from harness.cli.plan_command import plan_suite
 
-    plan_suite(suite, overrides or [], plugins or [], results, as_json=as_json)
+    plan_suite(suite, overrides or [], plugins or [], results, workers=workers, as_json=as_json)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from rich.table import Column
 from rich.text import Text
 
 from harness import hookimpl
-from harness.api.events import Preparing, RunFailed, RunFinished, RunId, RunStarted, StepLogged
-from harness.cli.text_lines import failed_line, finished_line, prepared_line
+from harness.api.events import Preparing, RunFailed, RunFinished, RunId, RunStarted, StepLogged, Waiting
+from harness.cli.text_lines import failed_line, finished_line, prepared_line, waiting_line
 from harness.reporting.formatting import duration
 
 SHOWN_TERMS = 3
@@ -57,6 +57,10 @@ class LiveProgress:
         if event.ended:
             self._progress.remove_task(self._preparing.pop(event.what))
             self._progress.console.print(Text(prepared_line(event), style="dim"))
+
+    @hookimpl
+    def harness_waiting(self, event: Waiting) -> None:
+        self._progress.console.print(Text(waiting_line(event), style="dim"))
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.cli.command_setup import load_suite
+from harness.cli.job_table import HEADER, JobPlan
 from harness.cli.stderr_warnings import warn_of_overlapping_splits
 from harness.cli.terminal_tables import print_table
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.planning import CostEstimate, Plan, RunStatus, TeacherJob
-    from harness.planning.jobs import AugmentationJob, GeneralJob
+    from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
+    from harness.plugin_host.host import Host
     from harness.storage.records import PlannedRun
     from harness.storage.store import Store
 
 
-def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, as_json: bool) -> None:
+def plan_suite(
+    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, workers: int, as_json: bool
+) -> None:
     """Print the runs of a suite, their status, and the work that remains, as text or JSON. Trains nothing.
 
     Raises:
@@ -37,7 +41,7 @@ def plan_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resu
     store = Store(results / spec.name)
     planning.refuse_absent(spec.device)
     plan = planning.build(resolve(loaded, online=True))
-    work = _remaining_work(plan, store)
+    work = _remaining_work(plan, store, loaded.host, workers)
     if as_json:
         typer.echo(json.dumps(_to_json(plan, store, work), indent=1))
     else:
@@ -52,9 +56,10 @@ class RemainingWork:
     cost: CostEstimate
     augmentations: list[AugmentationJob]
     text_stages: list[GeneralJob]
+    jobs: JobPlan
 
 
-def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
+def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> RemainingWork:
     from harness import planning
     from harness.execution import augmented_data, text_students
     from harness.planning import tuning_studies
@@ -67,7 +72,18 @@ def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
         cost=planning.estimate(plan, missing, studies),
         augmentations=[job for job in plan.augmentations(missing) if not augmented_data.is_kept(job)],
         text_stages=[job for job in plan.generals(missing) if not text_students.is_kept(job)],
+        jobs=_jobs(plan, missing, store, host, workers),
     )
+
+
+def _jobs(plan: Plan, missing: Sequence[RunJob], store: Store, host: Host, workers: int) -> JobPlan:
+    from harness.execution.job_states import job_states
+    from harness.planning import graph_builder, scheduling
+
+    graph = graph_builder.build(plan, missing, workers=workers)
+    states = job_states(plan, graph, store, host)
+    done = {state.job.key for state in states if state.state == "done"}
+    return JobPlan(states, scheduling.schedule(graph, workers, done=done), workers)
 
 
 def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
@@ -88,6 +104,7 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
         ]
     content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
     content["teacher_tensors"] = [asdict(choice) for choice in plan.choices]
+    content["jobs"] = work.jobs.to_json()
     content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
     return content
 
@@ -110,6 +127,11 @@ def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
     typer.echo(f"\n{done} of {len(work.statuses)} runs are done in {store.folder}. `harness run` trains the others.")
     for line in _work_lines(plan, store, work):
         typer.echo(line)
+    if rows := list(work.jobs.rows()):
+        typer.echo("\nJobs:")
+        print_table(HEADER, rows)
+        for line in work.jobs.lines():
+            typer.echo(line)
 
 
 def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from harness import hookimpl
-from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged
-from harness.cli.text_lines import failed_line, finished_line, prepared_line
+from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged, Waiting
+from harness.cli.text_lines import failed_line, finished_line, prepared_line, waiting_line
 
 
 def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManager[object]:
@@ -63,6 +63,10 @@ class PlainLines:
             self._print(f"preparing {event.what}")
 
     @hookimpl
+    def harness_waiting(self, event: Waiting) -> None:
+        self._print(waiting_line(event))
+
+    @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
         resumed = f", resumed at step {event.step}" if event.step else ""
         cohort = f", in a cohort of {event.cohort}" if event.cohort > 1 else ""
@@ -98,6 +102,10 @@ class JsonLines:
     @hookimpl
     def harness_preparing(self, event: Preparing) -> None:
         self.write("preparing", asdict(event))
+
+    @hookimpl
+    def harness_waiting(self, event: Waiting) -> None:
+        self.write("waiting", asdict(event))
 
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:

@@ -6,6 +6,7 @@ import gc
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,21 +15,33 @@ from harness.cli.command_setup import load_suite
 from harness.cli.latency_command import check_latency_section, measure_latency_section
 from harness.cli.progress_observers import JsonLines, observer
 from harness.cli.terminal_tables import print_table
+from harness.execution.claims import Claims
+from harness.storage.hashing import key
+from harness.storage.store import Store
 
 if TYPE_CHECKING:
     from harness.execution.engine import Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
     from harness.reporting.report_files import Report
-    from harness.storage.store import Store
+    from harness.storage.records import PlanFile
 
 SUCCESS, RUN_FAILED, INVALID_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
 
-def run_suite(
-    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, json_logs: bool, quiet: bool
-) -> int:
+@dataclass(frozen=True)
+class RunSettings:
+    """How `harness run` executes a suite, and what it prints."""
+
+    json_logs: bool = False
+    quiet: bool = False
+    workers: int = 1
+    retry_failed: bool = True
+    only: Sequence[str] = ()
+
+
+def run_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, settings: RunSettings) -> int:
     """Train and measure what is missing, write the report files, and print the board. Returns the exit code.
 
     Raises:
@@ -36,51 +49,96 @@ def run_suite(
             measured. In the last case the runs are trained and their board is written first.
     """
     gc.enable()
+    plan, host = build_plan(name, overrides, plugins)
+    check_latency_section(plan, host)
+    return train_and_report(plan, Store(results / plan.spec.name), host, settings)
+
+
+def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> tuple[Plan, Host]:
+    """Load a suite and build its plan.
+
+    Raises:
+        UserError: the suite or its data are invalid, or the device is missing.
+    """
     loaded = load_suite(name, overrides, plugins)
     from harness import planning
     from harness.resolution import resolve
-    from harness.storage.store import Store
 
-    spec = loaded.suite.spec
-    planning.refuse_absent(spec.device)
-    plan = planning.build(resolve(loaded, online=True))
-    check_latency_section(plan, loaded.host)
-    return _train_and_report(plan, Store(results / spec.name), loaded.host, json_logs=json_logs, quiet=quiet)
+    planning.refuse_absent(loaded.suite.spec.device)
+    return planning.build(resolve(loaded, online=True)), loaded.host
 
 
-def _train_and_report(plan: Plan, store: Store, host: Host, *, json_logs: bool, quiet: bool) -> int:
+def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> int:
+    """Execute the plan, then write and print the board. Returns the exit code."""
     from harness import planning
     from harness.execution import local_engine
+    from harness.execution.engine import ExecutionOptions
+    from harness.planning import run_selection
 
     suite = plan.spec.name
+    only = run_selection.parse(settings.only, plan.runs)
     # Two labels with one key are one run.
     done = {status.run.key: status.done for status in planning.status(plan, store)}
-    missing = list(done.values()).count(False)
-    store.save_plan(plan.file(command_line()))
+    selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
+    missing = sum(not is_done for key, is_done in done.items() if key in selected)
+    file = plan.file(command_line())
+    with Claims() as claims, claims.held(_board(store), _definition(file), lambda: False):
+        store.save_plan(file)
     fields = {"suite": suite, "folder": str(store.folder), "runs": missing}
-    if json_logs:
-        JsonLines().write("suite_started", {**fields, "done": len(done) - missing})
-    elif not quiet:
+    if settings.json_logs:
+        JsonLines().write("suite_started", {**fields, "done": list(done.values()).count(True)})
+    elif not settings.quiet:
         print(f"{suite}: {missing} of {len(done)} runs to train; results in {store.folder}", file=sys.stderr)
-    with observer(missing, json_logs=json_logs, quiet=quiet) as progress:
+    with observer(missing, json_logs=settings.json_logs, quiet=settings.quiet) as progress:
         host.add_observer(progress)
-        outcome = local_engine.execute(plan, store, host)
+        options = ExecutionOptions(settings.workers, settings.retry_failed, only)
+        outcome = local_engine.execute(plan, store, host, options)
     code = exit_code(outcome)
-    written, latency_error = None, None
+    latency_error = None
     if code != INTERRUPTED:
-        written, latency_error = _write_report(plan, store, host, quiet=quiet or json_logs)
+        latency_error = _report(plan, store, host, settings)
     if latency_error:
         code = INVALID_INPUT
-    if json_logs:
-        JsonLines().write("suite_ended", {**fields, "failed": len(outcome.failed), "exit_code": code})
-    elif written:
-        from harness.cli.board_view import print_report
-
-        print_report(written)
+    if settings.json_logs:
+        JsonLines().write(
+            "suite_ended", {**fields, "failed": len(outcome.failed) + len(outcome.failures), "exit_code": code}
+        )
     print_failures(outcome)
     if latency_error:
         raise latency_error
     return code
+
+
+def _board(store: Store) -> Path:
+    """The target that a process claims to write `plan.json` and the board, which belong together."""
+    return store.folder / "leaderboard"
+
+
+def _definition(file: PlanFile) -> str:
+    """A description of the suite's definition: processes with the same one write the same board."""
+    return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"
+
+
+def _report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> UserError | None:
+    """Write and print the board of this suite definition. Returns the error of a latency measurement that failed.
+
+    If several processes with the same definition end together, the first one writes the board. If another process has
+    replaced the plan by that of another definition, the plan of this one is stored again.
+    """
+    file = plan.file(command_line())
+    with Claims() as claims:
+        owner = claims.owner(_board(store))
+        if owner is not None and owner.description == _definition(file):
+            print(f"the board is written by process {owner.pid} on {owner.host}", file=sys.stderr)
+            return None
+        with claims.held(_board(store), _definition(file), lambda: False):
+            store.save_plan(file)
+            written, latency_error = _write_report(plan, store, host, quiet=settings.quiet or settings.json_logs)
+    if not settings.json_logs:
+        from harness.cli.board_view import print_report
+
+        print_report(written)
+    return latency_error
 
 
 def _write_report(plan: Plan, store: Store, host: Host, *, quiet: bool) -> tuple[Report, UserError | None]:
@@ -100,14 +158,17 @@ def _write_report(plan: Plan, store: Store, host: Host, *, quiet: bool) -> tuple
 
 
 def exit_code(outcome: Outcome) -> int:
-    """130 for an interrupted suite, 1 if a run failed, else 0."""
+    """130 for an interrupted suite, 1 if anything failed, else 0."""
     if outcome.interrupted:
         return INTERRUPTED
-    return RUN_FAILED if outcome.failed else SUCCESS
+    return RUN_FAILED if outcome.failed or outcome.failures else SUCCESS
 
 
 def print_failures(outcome: Outcome) -> None:
-    """Print a table of the failed runs, and how to resume an interrupted suite, on stderr."""
+    """Print tables of what failed, and how to resume an interrupted suite, on stderr."""
+    if outcome.failures:
+        print("\nfailed before the runs that need it:", file=sys.stderr)
+        print_table(["what", "error"], ((record.title, record.error) for record in outcome.failures), err=True)
     if outcome.failed:
         count = len(outcome.failed)
         print(f"\n{count} run{'s' * (count > 1)} failed:", file=sys.stderr)

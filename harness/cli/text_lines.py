@@ -1,10 +1,10 @@
-"""Formats progress events as lines: a run finished or failed, or its data were prepared."""
+"""Formats progress events as lines: runs that finished or failed, prepared data, work of other processes."""
 
 from __future__ import annotations
 
 import math
 
-from harness.api.events import Preparing, RunFailed, RunFinished
+from harness.api.events import Preparing, RunFailed, RunFinished, Waiting
 from harness.reporting.formatting import duration
 
 
@@ -24,3 +24,8 @@ def prepared_line(event: Preparing) -> str:
     if event.total is not None and event.done < event.total:
         return f"stopped  {event.what}: {event.done} of {event.total} {event.unit}"
     return f"prepared {event.what} in {duration(event.seconds)}"
+
+
+def waiting_line(event: Waiting) -> str:
+    """``waiting  for teacher base on sst2: process 4711 on node2 builds it``."""
+    return f"waiting  for {event.what}: process {event.owner_process} on {event.owner_host} builds it"

@@ -12,6 +12,7 @@ from pathlib import Path
 class Owner:
     host: str = ""
     pid: int = 0
+    description: str = ""
 
 
 class Claims:

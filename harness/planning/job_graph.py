@@ -149,21 +149,3 @@ class JobGraph:
         for job in self.jobs:
             if job.key not in ended and ended.issuperset(self.dependencies(job)):
                 yield job
-
-    def describe(self) -> list[dict[str, object]]:
-        """The graph as JSON values, one object per job."""
-        return [
-            {
-                "key": job.key,
-                "kind": job.kind,
-                "title": job.title,
-                "needs": list(self.dependencies(job)),
-                "artifacts": [artifact.key for artifact in job.artifacts],
-                "device": job.resources.device,
-                "threads": job.resources.threads,
-                "memory_gb": round(job.resources.memory_bytes / 1e9, 3),
-                "exclusive": job.resources.exclusive,
-                "estimated_seconds": round(job.seconds, 1),
-            }
-            for job in self.jobs
-        ]

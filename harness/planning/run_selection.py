@@ -8,7 +8,7 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.planning.jobs import RunJob
 from harness.storage.records import PlannedRun
 
-COLUMNS = ("task", "label", "method", "student", "seed")
+COLUMNS = ("task", "label", "method", "student", "seed", "key")
 
 Selection = Mapping[str, frozenset[str]]
 """Column -> allowed values. A run is selected if it has an allowed value in each column."""

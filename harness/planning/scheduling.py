@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -32,18 +32,24 @@ def priority(job: Job) -> tuple[float, str]:
     return -job.seconds, job.key
 
 
-def schedule(graph: JobGraph, workers: int) -> list[Slot]:
+def schedule(graph: JobGraph, workers: int, *, done: Collection[str] = ()) -> list[Slot]:
     """Simulate the execution by `workers` equal workers, each of which takes the longest ready job.
 
+    Args:
+        graph: the graph.
+        workers: number of workers.
+        done: keys of jobs that are done.
+
     Returns:
-        The jobs in the order in which they start.
+        The jobs that are not done, in the order in which they start.
     """
-    waiting = {job.key: len(graph.dependencies(job)) for job in graph.jobs}
+    jobs = [job for job in graph.jobs if job.key not in done]
+    waiting = {job.key: len(set(graph.dependencies(job)).difference(done)) for job in jobs}
     dependents: dict[str, list[Job]] = {}
-    for job in graph.jobs:
+    for job in jobs:
         for key in graph.dependencies(job):
             dependents.setdefault(key, []).append(job)
-    ready = [(*priority(job), job) for job in graph.jobs if not waiting[job.key]]
+    ready = [(*priority(job), job) for job in jobs if not waiting[job.key]]
     heapq.heapify(ready)
     idle = list(range(workers))
     running: list[tuple[float, int, Job]] = []

@@ -16,6 +16,7 @@
     DIR/<suite>/tuning/<key>.log                Optuna's journal of the trials
     DIR/<suite>/examples/<fingerprint>.parquet  the texts of a task's scored examples
     DIR/<suite>/checkpoints/<key>.pt            checkpoint of an unfinished run
+    DIR/<suite>/set-aside/<time>/               results that `harness rerun` replaced
     DIR/<suite>/failures/<key>.json             why a teacher, a text stage, ... could not be built
 """
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -95,6 +97,16 @@ class Store:
         """Return all records, sorted by task, label, student, seed and key."""
         records = [record for key in self.run_keys() if (record := self.record(key))]
         return sorted(records, key=lambda r: (r.task, r.label, r.student, r.seed, r.key))
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Move a file or folder of the store to ``set-aside/<time>/``. Returns its new path; None if it is missing."""
+        if not path.exists():
+            return None
+        time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        target = self.folder / "set-aside" / time / path.relative_to(self.folder)
+        target.parent.mkdir(parents=True)
+        path.rename(target)
+        return target
 
     def run_keys(self) -> list[str]:
         """Return the keys of all runs that have a record, sorted, without reading the records."""

@@ -21,7 +21,7 @@ from harness import __version__
 from harness.api.errors import Problem, UserError
 from harness.api.events import RunFinished, RunId
 from harness.cli import app
-from harness.execution.local_engine import Outcome
+from harness.execution.engine import Outcome
 from harness.planning import CostEstimate, RunStatus
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
@@ -88,7 +88,7 @@ def suite(monkeypatch, tmp_path):
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
-    def execute(plan: object, store: object, host: object) -> Outcome:
+    def execute(plan: object, store: object, host: object, options: object) -> Outcome:
         state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
         return state.outcome
 

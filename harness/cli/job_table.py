@@ -1,0 +1,102 @@
+"""The jobs of a plan for `harness plan`: what is ready, what waits for what, and how workers would share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.reporting.formatting import duration
+
+if TYPE_CHECKING:
+    from harness.execution.job_states import JobState
+    from harness.planning.job_graph import Job
+    from harness.planning.scheduling import Slot
+
+SHOWN = 40
+"""Rows of the table; `--json` lists all jobs."""
+
+HEADER = ["job", "state", "estimate", "memory"]
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """The unfinished jobs of a suite and their schedule for `workers` workers."""
+
+    states: Sequence[JobState]
+    slots: Sequence[Slot]
+    workers: int
+
+    @property
+    def unfinished(self) -> list[JobState]:
+        return [state for state in self.states if state.state != "done"]
+
+    def rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """The rows of the table. With several workers, a row says which worker would execute the job, and when."""
+        slots = {slot.job.key: slot for slot in self.slots}
+        for state in self.unfinished[:SHOWN]:
+            job = state.job
+            estimate = f"~{duration(job.seconds)}"
+            if self.workers > 1 and job.key in slots:
+                slot = slots[job.key]
+                estimate += f", worker {slot.worker + 1} after {duration(slot.start)}"
+            memory = f"{job.resources.memory_bytes / 1e9:.1f} GB" if job.resources.memory_bytes else ""
+            yield _title(job), _describe(state), estimate, memory
+
+    def lines(self) -> Iterator[str]:
+        """Sentences below the table."""
+        hidden = len(self.unfinished) - SHOWN
+        if hidden > 0:
+            yield f"... and {hidden} more jobs; `harness plan --json` lists all."
+        if self.unfinished and self.slots:
+            total = sum(slot.job.seconds for slot in self.slots)
+            end = max(slot.end for slot in self.slots)
+            one = f"{self.workers} workers" if self.workers > 1 else "one worker"
+            yield (
+                f"Estimate: {duration(total)} of work in {len(self.unfinished)} jobs, {duration(end)} with {one}."
+                " It is an order of magnitude, made to compare jobs."
+            )
+
+    def to_json(self) -> list[dict[str, object]]:
+        """All jobs, the finished ones included."""
+        slots = {slot.job.key: slot for slot in self.slots}
+        return [{**_to_json(state), **_slot_to_json(slots.get(state.job.key))} for state in self.states]
+
+
+def _title(job: Job) -> str:
+    return f"cohort: {job.title}" if job.kind == "cohort" else job.title
+
+
+def _describe(state: JobState) -> str:
+    if state.state == "waiting":
+        return f"waits for {_summary(state.waits_for)}"
+    if state.state == "claimed":
+        return f"claimed by {', '.join(f'process {owner.pid} on {owner.host}' for owner in state.owners)}"
+    return state.state
+
+
+def _summary(jobs: Sequence[Job]) -> str:
+    first, *others = jobs
+    return f"{first.title} and {len(others)} more" if others else first.title
+
+
+def _to_json(state: JobState) -> dict[str, object]:
+    job = state.job
+    return {
+        "key": job.key,
+        "kind": job.kind,
+        "title": job.title,
+        "state": state.state,
+        "waits_for": [needed.key for needed in state.waits_for],
+        "claimed_by": [f"{owner.host}:{owner.pid}" for owner in state.owners],
+        "artifacts": [artifact.key for artifact in job.artifacts],
+        "device": job.resources.device,
+        "threads": job.resources.threads,
+        "memory_gb": round(job.resources.memory_bytes / 1e9, 3),
+        "exclusive": job.resources.exclusive,
+        "estimated_seconds": round(job.seconds, 1),
+    }
+
+
+def _slot_to_json(slot: Slot | None) -> dict[str, object]:
+    return {} if slot is None else {"worker": slot.worker, "estimated_start": round(slot.start, 1)}

@@ -1,0 +1,51 @@
+"""`harness rerun`: train single runs again, after setting their old results aside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.api.errors import Problem, UserError, nearest
+from harness.cli.run_command import RunSettings, build_plan, train_and_report
+from harness.storage.store import Store
+
+
+def rerun_runs(
+    name: str, prefixes: Sequence[str], overrides: Sequence[str], plugins: Sequence[str], results: Path, *, quiet: bool
+) -> int:
+    """Set the results of runs aside and train these runs again. Returns the exit code of `harness run`.
+
+    Raises:
+        UserError: the suite is invalid, or a key does not identify one of its runs.
+    """
+    plan, host = build_plan(name, overrides, plugins)
+    keys = matching(prefixes, [job.planned.key for job in plan.runs])
+    store = Store(results / plan.spec.name)
+    for key in keys:
+        aside = store.set_aside(store.run_folder(key))
+        if aside is not None and not quiet:
+            print(f"the old result is in {aside}", file=sys.stderr)
+    return train_and_report(plan, store, host, RunSettings(quiet=quiet, only=[f"key={key}" for key in keys]))
+
+
+def matching(prefixes: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the keys that the prefixes identify, in order.
+
+    Raises:
+        UserError: a prefix is the beginning of no key, or of several.
+    """
+    found, problems = [], []
+    for prefix in prefixes:
+        matches = sorted({key for key in keys if key.startswith(prefix)})
+        if len(matches) == 1:
+            found += matches
+        elif matches:
+            problems.append(Problem(f"{prefix!r} is the beginning of {len(matches)} keys; use a longer one", "rerun"))
+        else:
+            problems.append(
+                Problem(f"no run of the suite has a key {prefix!r}; {nearest(prefix, keys[:1000])}", "rerun")
+            )
+    if problems:
+        raise UserError(*problems)
+    return list(dict.fromkeys(found))

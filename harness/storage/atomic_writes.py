@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import errno
 import glob
-import hashlib
 import os
-import platform
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
+
+from harness.storage import process_identity
 
 SUFFIX = ".partial"
 
@@ -35,7 +34,7 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
-    partial = _partial_path(target)
+    partial = partial_path(target)
     try:
         fill(partial)
         _sync(partial)
@@ -80,24 +79,15 @@ def _replace(partial: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-        aside = _partial_path(target)
+        aside = partial_path(target)
         with suppress(FileNotFoundError):  # another process may have replaced it meanwhile
             target.replace(aside)
             remove(aside)
 
 
-def _partial_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
-
-
-@cache
-def _machine() -> str:
-    """Return an id of the scope in which process ids are unique: the machine and its PID namespace."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # not Linux
-        namespace = ""
-    return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
+def partial_path(target: Path) -> Path:
+    """Return a new temporary path next to `target`. The next write of `target` removes it if this process has died."""
+    return target.with_name(f"{target.name}.{process_identity.machine()}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
 
 
 def _sweep(target: Path) -> None:
@@ -110,20 +100,10 @@ def _sweep(target: Path) -> None:
 
 def _is_leftover(partial: Path) -> bool:
     """Whether the process that wrote it has ended, or, if that is unknown, it has not changed for `MAX_AGE`."""
-    match = re.search(rf"\.{_machine()}-(\d+)-[0-9a-f]+{re.escape(SUFFIX)}$", partial.name)
-    if match and not _is_running(int(match[1])):
+    match = re.search(rf"\.{process_identity.machine()}-(\d+)-[0-9a-f]+{re.escape(SUFFIX)}$", partial.name)
+    if match and not process_identity.is_running(int(match[1])):
         return True
     return time.time() - max(path.lstat().st_mtime for path in (partial, *partial.rglob("*"))) > MAX_AGE
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # signal 0 only checks that the process exists
-    except ProcessLookupError:
-        return False
-    except OSError:  # the process of another user
-        return True
-    return True
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -126,19 +127,15 @@ def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(smal
     assert not list((small.store().folder / "checkpoints").glob("*"))
 
 
-def holder(node_cache):
-    """The worker processes that have a cache folder in their environment."""
-    found = []
-    for process in os.listdir("/proc"):
-        if process.isdigit() and int(process) != os.getpid():
-            try:
-                environment = open(f"/proc/{process}/environ", "rb").read()
-                command = open(f"/proc/{process}/cmdline", "rb").read()
-            except OSError:
-                continue
-            if f"HARNESS_CACHE={node_cache}".encode() in environment and command.startswith(b"ray::"):
-                found.append((int(process), command.rstrip(b"\0").decode()))
-    return found
+def workers(cache):
+    """The processes of workers on the node with this cache folder: id and title, which is that of the job."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, title = ((process / name).read_bytes() for name in ("environ", "cmdline"))
+        except OSError:  # it has ended
+            continue
+        if f"HARNESS_CACHE={cache}".encode() in environment and title.startswith(b"ray::"):
+            yield int(process.name), title.decode()
 
 
 def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, nodes):
@@ -148,10 +145,10 @@ def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, no
 
     def kill():
         for node in ("node0", "node1"):
-            for process, command in holder(folder / node):
-                if "tinybert" in command or "finetune" in command or "logit_kd" in command:
+            for process, title in workers(folder / node):
+                if " on 1x32, order, seed 1" in title:
                     os.kill(process, signal.SIGKILL)
-                    killed.append(command)
+                    killed.append(title)
 
     watcher = Watcher(kill)
     outcome = on_ray(small, address, *LONG, watcher=watcher)
@@ -161,6 +158,54 @@ def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, no
     resumed = [event.step for event in watcher.started if event.run.role == "student" and event.step]
     assert resumed
     assert all(step % 10 == 0 for step in resumed)
+
+
+KILLER = """
+import os
+import signal
+
+from harness import Method, Needs, Stage, hookimpl
+from harness.api.losses import task_loss
+
+
+class Killer(Method):
+    name = "killer"
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]))]
+
+    def losses(self, step, batch, student, teachers):
+        if step.index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"task": task_loss(student.logits, batch)}
+
+
+@hookimpl
+def harness_register_methods(register):
+    register(Killer)
+"""
+
+
+def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(small, address):
+    (plugin := small.folder / "killer.py").write_text(KILLER)
+    net = "architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}, epochs: 1, lr: 1e-3"
+    outcome = on_ray(
+        small,
+        address,
+        f"teachers={{base: {{{net}}}, weak: {{{net}, seed: 7, floor: {{order: 1.0}}}}}}",
+        "methods=[finetune, {name: logit_kd, teachers: [base]}, {name: logit_kd, label: weak_kd, teachers: [weak]}, "
+        "{name: killer, teachers: [base]}]",
+        "seeds=[1]",
+        plugins=(str(plugin),),
+    )
+    errors = {record.label: record.error for record in outcome.failed}
+    assert errors.keys() == {"killer", "weak_kd"}
+    assert errors["killer"].startswith("its worker died 3 times; the last time: ")
+    assert errors["weak_kd"].startswith("teacher weak on order failed: it scores ")
+    (failure,) = outcome.failures
+    assert failure.title == "teacher weak on order"
+    completed = {record.label for record in small.store().records() if record.status == "completed"}
+    assert completed == {"finetune", "logit_kd"}
 
 
 def test_a_killed_driver_is_continued_by_the_next_one(small, address):

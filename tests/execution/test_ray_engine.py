@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
-from harness.api.errors import UserError
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
 
 pytest.importorskip("ray")

@@ -54,8 +54,8 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             Problem(
-                f"cannot connect to the Ray cluster: {reason}. Start it with `ray start --head`, and run harness on one of "
-                "its nodes",
+                f"cannot connect to the Ray cluster: {reason}. Start it with `ray start --head`, and run harness on one "
+                "of its nodes",
                 f"--address {address}",
             )
         ) from None

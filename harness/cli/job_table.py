@@ -71,7 +71,7 @@ def _describe(state: JobState) -> str:
     if state.state == "waiting":
         return f"waits for {_summary(state.waits_for)}"
     if state.state == "claimed":
-        return f"claimed by {', '.join(f'process {owner.pid} on {owner.host}' for owner in state.owners)}"
+        return f"claimed by {', '.join(map(str, state.owners))}"
     return state.state
 
 
@@ -88,7 +88,7 @@ def _to_json(state: JobState) -> dict[str, object]:
         "title": job.title,
         "state": state.state,
         "waits_for": [needed.key for needed in state.waits_for],
-        "claimed_by": [f"{owner.host}:{owner.pid}" for owner in state.owners],
+        "claimed_by": [f"{owner.host}:{owner.process}" for owner in state.owners],
         "artifacts": [artifact.key for artifact in job.artifacts],
         "device": job.resources.device,
         "threads": job.resources.threads,

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 
 from harness.execution.artifact_builders import ArtifactBuilder, builders
-from harness.execution.claims import Claims, Owner
+from harness.execution.claim_files import Owner
+from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.planning import Plan
 from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind

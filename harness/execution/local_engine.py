@@ -13,7 +13,8 @@ import torch
 from harness.api.errors import UserError
 from harness.api.events import Waiting
 from harness.execution.artifact_builders import ArtifactBuilder, builders
-from harness.execution.claims import Claims, Owner
+from harness.execution.claim_files import Owner
+from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.failure_log import FailureLog
@@ -67,8 +68,8 @@ class GraphExecution:
         make_builders: Callable[[JobContext], Mapping[JobKind, ArtifactBuilder]],
     ) -> None:
         self.graph = graph
-        # A job whose claim was lost, because this process was suspended, stops: another process builds its artifacts.
-        self.context = replace(context, stop=lambda: context.stop() or self._lost_a_claim())
+        # A job that lost a claim, because this process was suspended, stops: another process builds its artifacts.
+        self.context = replace(context, stop=lambda: context.stop() or self._has_lost_claim())
         self.stop = context.stop
         self.builders = make_builders(self.context)
         self.options = options
@@ -80,6 +81,7 @@ class GraphExecution:
         self.done: set[str] = set()
         self._claimed: dict[str, Path] = {}
         self._announced: dict[str, Owner] = {}
+        self._next_look, self._lost = 0.0, False
 
     def execute(self) -> Outcome:
         """Execute all jobs. Returns when each artifact has been built or has failed, here or elsewhere."""
@@ -130,7 +132,7 @@ class GraphExecution:
             owner = claims.owner(target)
             if owner is not None and self._announced.get(artifact.key) != owner:
                 self._announced[artifact.key] = owner
-                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.pid))
+                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.process))
             return False
         if self._has_ended(artifact, builder):
             claims.release(target)
@@ -141,6 +143,7 @@ class GraphExecution:
     def _build(self, builder: ArtifactBuilder, artifacts: Sequence[Artifact]) -> None:
         """Build claimed artifacts. An exception fails those that had not ended before it."""
         remaining = {artifact.key: artifact for artifact in artifacts}
+        self._lost = False
         try:
             for artifact, error in builder.build(artifacts):
                 del remaining[artifact.key]
@@ -166,8 +169,13 @@ class GraphExecution:
             self.failures.add(artifact, error)
         self.context.claims.release(self._claimed.pop(artifact.key))
 
-    def _lost_a_claim(self) -> bool:
-        return any(self.context.claims.lost(target) for target in self._claimed.values())
+    def _has_lost_claim(self) -> bool:
+        """Whether another process took a claim of the current job. Looks at the files every `POLL_SECONDS` only."""
+        now = time.monotonic()
+        if now >= self._next_look and self._claimed:
+            self._next_look = now + POLL_SECONDS
+            self._lost = any(self.context.claims.lost(target) for target in self._claimed.values())
+        return self._lost
 
 
 def one_line(error: BaseException) -> str:

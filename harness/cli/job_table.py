@@ -29,7 +29,9 @@ class JobPlan:
 
     @property
     def unfinished(self) -> list[JobState]:
-        return [state for state in self.states if state.state != "done"]
+        """The jobs that remain; none if only latency and report do, which `harness run` makes anew."""
+        states = [state for state in self.states if state.state != "done"]
+        return states if any(state.job.kind not in ("latency", "report") for state in states) else []
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """The rows of the table. With several workers, a row says which worker would execute the job, and when."""

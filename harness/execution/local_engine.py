@@ -90,7 +90,9 @@ class GraphExecution:
             while ready := self._ready():
                 if self.stop():
                     raise Interrupted
-                if not any(self._attempt(job) for job in ready):  # stops at the first job that makes progress
+                # Stops at the first job that makes progress. Another process may be claiming the runs of a cohort one
+                # by one: other jobs come first, before this process takes a part of them.
+                if not any(self._attempt(job, shared=shared) for shared in (False, True) for job in ready):
                     time.sleep(POLL_SECONDS)
         except Interrupted:
             outcome.interrupted = True
@@ -100,15 +102,22 @@ class GraphExecution:
         jobs = list(self.graph.ready(self.ended))
         return sorted(jobs, key=scheduling.priority) if self.options.workers > 1 else jobs
 
-    def _attempt(self, job: Job) -> bool:
-        """Build what is missing of a job, except what other processes have claimed. Returns whether that changed
-        anything: false means that the job waits for other processes."""
+    def _attempt(self, job: Job, *, shared: bool) -> bool:
+        """Build what is missing of a job, except what other processes have claimed.
+
+        Unless `shared`, nothing is built of which another process builds the first artifact.
+
+        Returns:
+            Whether that changed anything; if not, the job waits for other processes.
+        """
         builder = self.builders[job.kind]
         missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
         if not missing:
             self.ended.add(job.key)
             return True
-        claimed = [artifact for artifact in missing if self._claim(artifact, builder)]
+        claimed = [missing[0]] if self._claim(missing[0], builder) else []
+        if claimed or shared:
+            claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
         if claimed:
             self._build(builder, claimed)
         return len(claimed) > 0
@@ -151,7 +160,7 @@ class GraphExecution:
         except Interrupted:
             if self.stop():
                 raise
-        except (DiskError, MemoryError):  # faults of the machine, not of what was built
+        except DiskError:  # a fault of the machine, not of what was built
             raise
         except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
             log.debug("%s failed", artifacts[0].title, exc_info=True)

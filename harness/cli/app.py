@@ -5,7 +5,6 @@ A command imports its module (`harness.cli.run_command`, ...) when it is called,
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 from enum import StrEnum
@@ -29,9 +28,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin failed; "
     "2 invalid input, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
-
-UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
-"""Error numbers of a path that the user named and that cannot be used; any other `OSError` is a bug of the harness."""
 
 SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]
 Overrides = Annotated[
@@ -200,7 +196,10 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """The `harness` command. Prints a `UserError` on stderr, one message for each problem, and exits with 2."""
+    """The `harness` command. Prints a `UserError` on stderr, one message for each problem, and exits with 2.
+
+    It does the same for errors of the disk that nothing else has explained.
+    """
     # Importing torch creates a million objects, and each garbage collection would visit them again: without it `list`
     # takes half as long. `run` and `check` turn it on again.
     gc.disable()
@@ -210,10 +209,13 @@ def main() -> None:
         for problem in error.problems:
             _print_error(str(problem))
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in UNUSABLE_PATH:
+    except Exception as error:
+        from harness.storage.disk_errors import problem_of
+
+        problem = problem_of(error)
+        if problem is None:  # a bug: its traceback helps to find it
             raise
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _print_error(str(problem))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,6 +12,8 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from harness.storage.disk_errors import explained
+
 
 class Interrupted(Exception):
     """A signal stopped the work. All state that is needed to continue is saved."""
@@ -23,11 +25,13 @@ def locked(target: Path, stop: Callable[[], bool]) -> Iterator[None]:
 
     Raises:
         Interrupted: `stop` returned true while another process held the lock.
+        DiskError: the lock file cannot be written.
     """
     lock = FileLock(f"{target}.lock")
     while True:
         try:
-            lock.acquire(timeout=1)
+            with explained(target):
+                lock.acquire(timeout=1)
             break
         except Timeout:
             if stop():

@@ -82,7 +82,7 @@ def open_outputs(
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
         InsufficientMemory: a batch of the pass does not fit into memory.
-        UserError: the disk is full.
+        DiskError: the disk is full or failing.
     """
     outputs.folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(outputs.folder, context.stop):  # another process may be computing the same outputs

@@ -15,6 +15,7 @@ import xxhash
 from pydantic import BaseModel, ValidationError
 
 from harness.storage import atomic_writes
+from harness.storage.disk_errors import explained
 
 NAME = "checksums.json"
 """Name of the file with the checksums of a folder's files."""
@@ -71,7 +72,10 @@ def seal(folder: Path, *files: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Raise `CorruptFileError` if a file of a folder differs from its checksum, or the folder has no checksums."""
+    """Raise `CorruptFileError` if a file of a folder differs from its checksum, or the folder has no checksums.
+
+    Like all functions that read, it raises `DiskError` if the disk cannot be read: the file itself may be intact.
+    """
     for name, entry in _entries(folder).items():
         _compare(folder / name, entry)
 
@@ -110,13 +114,12 @@ def read_json(path: Path, model: type[Model]) -> Model:
         CorruptFileError: it cannot be read, or does not match its checksum.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with explained(path, can_be_missing=True):
+            document = json.loads(path.read_text(encoding="utf-8"))
         if _of_json(document["content"]) != document["xxh3"]:
             raise CorruptFileError(f"{path} does not match its checksum")
         return model.model_validate_json(json.dumps(document["content"]))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorruptFileError(f"{path} cannot be read, or was written by another version") from error
 
 
@@ -129,38 +132,37 @@ def append(path: Path) -> None:
 
 def verify_appended(path: Path) -> None:
     """Raise `CorruptFileError` if a file does not match the checksum that `append` added."""
-    try:
+    with explained(path):
         size = path.stat().st_size - _TRAILER
         with path.open("rb") as file:
             file.seek(max(size, 0))
             trailer = file.read()
         matches = size >= 0 and trailer == _MARK + _digest(path, size).hexdigest().encode() + b"\n"
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}") from error
     if not matches:
         raise CorruptFileError(f"{path} does not match its checksum")
 
 
 def _entries(folder: Path) -> dict[str, _Entry]:
     try:
-        return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
+        with explained(folder / NAME, can_be_missing=True):
+            return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
     except FileNotFoundError:
         raise CorruptFileError(f"{folder} has no {NAME}: it is incomplete, or an older version wrote it") from None
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
         raise CorruptFileError(f"{folder / NAME} cannot be read") from error
 
 
 def _compare(file: Path, entry: _Entry) -> None:
     try:
-        size = file.stat().st_size
-        if size != entry.size:
-            raise CorruptFileError(f"{file} has {size} bytes, expected {entry.size}")
-        if of_file(file) != entry.xxh3:
-            raise CorruptFileError(f"{file} does not match its checksum")
+        with explained(file, can_be_missing=True):
+            size = file.stat().st_size
+            matches = size == entry.size and of_file(file) == entry.xxh3
     except FileNotFoundError:
         raise CorruptFileError(f"{file} is missing") from None
-    except OSError as error:
-        raise CorruptFileError(f"{file} cannot be read: {error}") from error
+    if size != entry.size:
+        raise CorruptFileError(f"{file} has {size} bytes, expected {entry.size}")
+    if not matches:
+        raise CorruptFileError(f"{file} does not match its checksum")
 
 
 def _digest(path: Path, size: int) -> xxhash.xxh3_64:

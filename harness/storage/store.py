@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, TeacherRecord
@@ -152,7 +153,8 @@ class Store:
 
         path = self._examples_path(fingerprint)
         try:
-            return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+            with explained(path, can_be_missing=True):
+                return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
@@ -252,10 +254,11 @@ def _keyed(record: Model | None, path: Path, expected: str) -> Model | None:
 def _read(path: Path, model: type[Model]) -> Model | None:
     """Read and validate a file; None if it does not exist."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with explained(path, can_be_missing=True):
+            text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error
     try:
         content = json.loads(text)

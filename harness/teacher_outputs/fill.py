@@ -6,7 +6,6 @@ batches in a fixed order, padded to multiples of 16, whichever outputs are missi
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs.output_store import (
@@ -43,6 +43,9 @@ log = logging.getLogger("harness")
 PADDED_TO = 16
 SAVED_EVERY = 64
 """Batches after which progress is saved; an interrupted pass resumes there."""
+
+ELSEWHERE = "set HARNESS_CACHE to a folder on a larger disk, or lower teacher_cache.max_gb"
+"""What helps if the disk of the cached outputs is full, apart from freeing space."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,11 @@ def fill(
     Raises:
         Stopped: `stop` returned true.
         InsufficientMemory: memory does not suffice for a batch of the pass.
-        UserError: the disk is full, or outputs are not finite.
+        DiskError: the disk is full or failing.
+        UserError: outputs are not finite.
     """
-    try:
+    with explained(store.folder, elsewhere=ELSEWHERE):
         return _Pass(store, sorted(names), teacher, training, device).run(stop, on_progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"no space left on the disk for cached teacher outputs in {store.folder.parent}: free some space, set"
-            " HARNESS_CACHE to a larger disk, or lower teacher_cache.max_gb"
-        ) from error
 
 
 class _Pass:

@@ -26,6 +26,7 @@ from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.output_names import Need, parse
 from harness.storage import checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.batching import eval_batches
@@ -184,13 +185,14 @@ class TeacherOutputStore:
     def _damage_of(self, name: str, manifest: OutputManifest) -> str | None:
         file, expected = self.file(name), self.bytes(name, manifest.tensors[name])
         try:
-            if file.stat().st_size != expected:
-                return f"{file} has {file.stat().st_size} bytes, expected {expected}"
-            if checksums.of_file(file) != manifest.checksums.get(name):
-                return f"{file} does not match its checksum"
-        except OSError as error:
-            return f"{file} cannot be read: {error.strerror}"
-        return None
+            with explained(file, can_be_missing=True):
+                size = file.stat().st_size
+                matches = size == expected and checksums.of_file(file) == manifest.checksums.get(name)
+        except FileNotFoundError:
+            return f"{file} is missing"
+        if size != expected:
+            return f"{file} has {size} bytes, expected {expected}"
+        return None if matches else f"{file} does not match its checksum"
 
     def bytes(self, name: str, entry: StoredTensor) -> int:
         """Size of the output's file."""

@@ -103,7 +103,7 @@ def is_intact(folder: Path) -> bool:
 def write_json(path: Path, model: BaseModel) -> None:
     """Write `model` with its checksum, atomically."""
     content = json.loads(model.model_dump_json())
-    atomic_writes.write_text(path, json.dumps({"xxh3": _of_json(content), "content": content}, indent=1) + "\n")
+    atomic_writes.write_text(path, json.dumps({"xxh3": of_json(content), "content": content}, indent=1) + "\n")
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
@@ -116,7 +116,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
     try:
         with explained(path, can_be_missing=True):
             document = json.loads(path.read_text(encoding="utf-8"))
-        if _of_json(document["content"]) != document["xxh3"]:
+        if of_json(document["content"]) != document["xxh3"]:
             raise CorruptFileError(f"{path} does not match its checksum")
         return model.model_validate_json(json.dumps(document["content"]))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
@@ -174,5 +174,6 @@ def _digest(path: Path, size: int) -> xxhash.xxh3_64:
     return digest
 
 
-def _of_json(content: object) -> str:
+def of_json(content: object) -> str:
+    """Return the checksum of a JSON document as 16 hex digits."""
     return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())

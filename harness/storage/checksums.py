@@ -1,13 +1,14 @@
 """Checksums (XXH3, 64 bits) of stored files, to detect corruption.
 
-`seal` writes a file with the checksums of a folder's files; `write_json` stores a JSON document with its checksum;
-`append` appends the checksum of a file to it.
+`seal` writes a file with the checksums of a folder's files, which `add` and `discard` change; `write_json` stores a
+JSON document with its checksum; `append` appends the checksum of a file to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,12 +64,27 @@ def digest_of_prefix(path: Path, size: int) -> xxhash.xxh3_64:
 
 def seal(folder: Path, *files: Path) -> None:
     """Write the checksums of `files`, by default of all files below `folder`, after they are complete."""
-    sealed = files or tuple(file for file in folder.rglob("*") if file.is_file() and file != folder / NAME)
-    entries = {
-        file.relative_to(folder).as_posix(): _Entry(size=file.stat().st_size, xxh3=of_file(file))
-        for file in sorted(sealed)
+    _write(folder, _of(folder, files or (file for file in files_at(folder) if file != folder / NAME)))
+
+
+def files_at(path: Path) -> list[Path]:
+    """List the files below a folder, or the file itself."""
+    return [file for file in (path, *path.rglob("*")) if file.is_file()]
+
+
+def add(folder: Path, *files: Path) -> None:
+    """Add or replace the checksums of complete `files` in `folder`. Other files keep theirs."""
+    _write(folder, {**_readable(folder), **_of(folder, files)})
+
+
+def discard(folder: Path, *paths: Path) -> None:
+    """Remove the checksums of `paths`, and of the files below them, before these are written again."""
+    known = _readable(folder)
+    remaining = {
+        name: entry for name, entry in known.items() if not any((folder / name).is_relative_to(path) for path in paths)
     }
-    atomic_writes.write_text(folder / NAME, _Checksums(files=entries).model_dump_json(indent=1) + "\n")
+    if remaining != known:
+        _write(folder, remaining)
 
 
 def verify(folder: Path) -> None:
@@ -85,10 +101,20 @@ def verify_file(file: Path) -> None:
 
     A folder without checksums was written by an older version; its files are not checked.
     """
-    if file.exists() and (file.parent / NAME).exists():
-        entry = _entries(file.parent).get(file.name)
-        if entry is not None:
-            _compare(file, entry)
+    entry = _known(file.parent).get(file.name)
+    if entry is not None and file.exists():
+        _compare(file, entry)
+
+
+def verify_content(file: Path, content: bytes) -> None:
+    """Raise `CorruptFileError` if `content`, which was read from `file`, differs from its entry, if it has one."""
+    if (entry := _known(file.parent).get(file.name)) and xxhash.xxh3_64_hexdigest(content) != entry.xxh3:
+        raise CorruptFileError(f"{file} does not match its checksum")
+
+
+def missing(folder: Path) -> list[str]:
+    """List the files that have checksums but do not exist."""
+    return [name for name in _known(folder) if not (folder / name).exists()]
 
 
 def is_intact(folder: Path) -> bool:
@@ -140,6 +166,28 @@ def verify_appended(path: Path) -> None:
         matches = size >= 0 and trailer == _MARK + _digest(path, size).hexdigest().encode() + b"\n"
     if not matches:
         raise CorruptFileError(f"{path} does not match its checksum")
+
+
+def _of(folder: Path, files: Iterable[Path]) -> dict[str, _Entry]:
+    return {file.relative_to(folder).as_posix(): _Entry(size=file.stat().st_size, xxh3=of_file(file)) for file in files}
+
+
+def _write(folder: Path, entries: Mapping[str, _Entry]) -> None:
+    content = _Checksums(files=dict(sorted(entries.items())))
+    atomic_writes.write_text(folder / NAME, content.model_dump_json(indent=1) + "\n")
+
+
+def _known(folder: Path) -> dict[str, _Entry]:
+    """The checksums of a folder; empty if it has none."""
+    return _entries(folder) if (folder / NAME).exists() else {}
+
+
+def _readable(folder: Path) -> dict[str, _Entry]:
+    """Like `_known`, but also empty if the checksums are damaged: the caller replaces them."""
+    try:
+        return _known(folder)
+    except CorruptFileError:
+        return {}
 
 
 def _entries(folder: Path) -> dict[str, _Entry]:

@@ -25,8 +25,8 @@ app = typer.Typer(
     "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks it, "
     "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
     "[bold]report[/] rebuilds the board from stored results. Start with: harness run suites/quick.yaml",
-    epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin failed; "
-    "2 invalid input, explained on stderr; 130 interrupted (run the same command again to resume).",
+    epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin or folder failed; "
+    "2 invalid input or a full or failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
 
 SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]
@@ -188,11 +188,30 @@ def check(
 
 
 @app.command()
-def doctor() -> None:
-    """Describe the environment: versions, device, cache, network, broken plugins."""
-    from harness.cli.doctor_command import print_environment
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="a results folder or a cache to check; without it: the environment"),
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="move what is damaged to DIR/set-aside; the next run makes it again"),
+    ] = False,
+) -> None:
+    """Describe the environment: versions, device, cache, network, broken plugins. With DIR, check its files instead.
 
-    print_environment()
+    The check reads every file and compares it with its checksum. Exit code 1: something is damaged.
+    """
+    if folder is None:
+        from harness.cli.doctor_command import print_environment
+
+        if repair:
+            raise UserError("--repair needs a folder: harness doctor DIR --repair")
+        print_environment()
+    else:
+        from harness.cli.folder_check import check_folder
+
+        raise typer.Exit(check_folder(folder, repair=repair))
 
 
 def main() -> None:

@@ -96,6 +96,13 @@ def verify(folder: Path) -> None:
         _compare(folder / name, entry)
 
 
+def verify_existing(folder: Path) -> None:
+    """Raise `CorruptFileError` if a file that exists in a folder differs from its checksum, if it has one."""
+    for name, entry in _known(folder).items():
+        if (folder / name).exists():
+            _compare(folder / name, entry)
+
+
 def verify_file(file: Path) -> None:
     """Raise `CorruptFileError` if `file` exists and differs from its entry in the folder's checksums.
 

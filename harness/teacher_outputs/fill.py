@@ -41,6 +41,9 @@ from harness.training.cohort import Teacher
 log = logging.getLogger("harness")
 
 PADDED_TO = 16
+PROGRESS = "progress.json"
+"""File of a store's folder that describes an unfinished pass."""
+
 SAVED_EVERY = 64
 """Batches after which progress is saved; an interrupted pass resumes there."""
 
@@ -174,7 +177,7 @@ class _Pass:
     def _load_progress(self) -> FillProgress:
         """The progress of an interrupted pass for the same outputs, if its files are undamaged."""
         try:
-            progress = checksums.read_json(self.store.folder / "progress.json", FillProgress)
+            progress = checksums.read_json(self.store.folder / PROGRESS, FillProgress)
             if sorted(progress.tensors) != self.names:
                 return NO_PROGRESS
             self._verify(progress)
@@ -210,7 +213,7 @@ class _Pass:
         progress = FillProgress(
             done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds
         )
-        checksums.write_json(self.store.folder / "progress.json", progress)
+        checksums.write_json(self.store.folder / PROGRESS, progress)
 
     def _checksums(self) -> dict[str, str]:
         """Checksum of what is written of each output."""
@@ -225,7 +228,7 @@ class _Pass:
         self.store.write(
             OutputManifest(parts=dict(self.store.parts), scalings=scalings, tensors=tensors, checksums=sums)
         )
-        atomic_writes.forget(self.store.folder / "progress.json")
+        atomic_writes.forget(self.store.folder / PROGRESS)
 
 
 def _rows(name: str, outputs: ModelOutputs, batch: Batch, qa: bool) -> Tensor:

@@ -26,7 +26,7 @@ app = typer.Typer(
     "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
     "[bold]report[/] rebuilds the board from stored results. Start with: harness run suites/quick.yaml",
     epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin or folder failed; "
-    "2 invalid input or a full or failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
+    "2 invalid input or a failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
 
 SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]

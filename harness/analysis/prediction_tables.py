@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.api.errors import Problem, UserError
 from harness.storage import checksums
+from harness.storage.disk_errors import explained
 
 COLUMNS = ["id", "prediction", "label", "split"]
 
@@ -73,7 +74,7 @@ def read(path: Path, *, scores: bool = False) -> PredictionTable | None:
     """
     try:
         checksums.verify_file(path)
-        with parquet.ParquetFile(path) as file:
+        with explained(path, can_be_missing=True), parquet.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             columns = [*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS
             table = file.read(columns, use_threads=False) if set(COLUMNS) <= names else None

@@ -84,7 +84,7 @@ def complete(
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
         InsufficientMemory: a batch of the pass does not fit into memory.
-        UserError: the disk is full.
+        DiskError: the disk is full or failing.
     """
     with _claimed(outputs, context):
         _complete(outputs, names, load, spec, context)

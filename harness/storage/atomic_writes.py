@@ -26,6 +26,9 @@ SUFFIX = ".partial"
 MAX_AGE = 24 * 3600
 """Seconds without a change after which a temporary path of an unknown process is removed."""
 
+_WRITER = re.compile(rf"(\.[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}})?{re.escape(SUFFIX)}")
+"""What follows the target's name in a temporary path; older versions append the suffix only."""
+
 
 def write(target: Path, fill: Callable[[Path], object]) -> None:
     """Write a file or a folder: ``fill(path)`` creates it at a temporary path, which is synced and renamed to `target`.
@@ -105,7 +108,7 @@ def _sweep(target: Path) -> None:
     """Remove the leftovers of killed writes of the target."""
     for path in target.parent.glob(f"{glob.escape(target.name)}.*partial"):
         with suppress(OSError):  # another process may remove it, too
-            if is_leftover(path):
+            if _WRITER.fullmatch(path.name.removeprefix(target.name)) and is_leftover(path):
                 _remove(path)
 
 

@@ -148,18 +148,23 @@ class Store:
 
         Columns: ``split``, ``id``, and one for each text.
         """
-        import pandas as pd  # slow to import
+        from pyarrow import ArrowException, parquet  # slow to import
 
         path = self._examples_path(fingerprint)
         try:
             with explained(path, can_be_missing=True):
-                return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+                table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+            table.validate(full=True)
+            frame: DataFrame = table.to_pandas(ignore_metadata=True)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        except (OSError, ValueError, ArrowException) as error:
             raise UserError(
                 Problem(f"cannot be read ({' '.join(str(error).split()):.200}); {REMEDY}", str(path))
             ) from error
+        if missing := [name for name in ("split", "id") if table.column_names.count(name) != 1]:
+            raise UserError(Problem(f"does not have a column {missing[0]!r}; {REMEDY}", str(path)))
+        return frame
 
     def save_examples(self, fingerprint: str, load_texts: Callable[[], DataFrame]) -> None:
         """Save the texts of scored examples, which `load_texts` returns, unless they are stored."""
@@ -305,7 +310,7 @@ def _parse(content: bytes, path: Path, model: type[Model]) -> Model:
         document = json.loads(content.decode())
     except UnicodeDecodeError as error:
         raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(Problem(f"is not valid JSON ({error}); {REMEDY}", str(path))) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:

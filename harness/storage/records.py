@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from harness.api.events import EpochScore, LossPoint
 from harness.config.schema import LatencySpec
@@ -126,6 +126,22 @@ class RunRecord(FrozenModel):
     cost: Cost
     size: ModelSize
     provenance: Provenance
+
+
+class RunSummary(FrozenModel):
+    """The fields of a `RunRecord` that tell whether the run is done. Reading them takes a third of the time."""
+
+    model_config = ConfigDict(extra="ignore", title="RunRecord")
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    status: Literal["completed", "failed"]
+    task: str
+    method: str
+    label: str
+    student: str
+    seed: int
+    error: str | None = None
 
 
 class TeacherRecord(FrozenModel):

@@ -89,7 +89,8 @@ def _refuse_obstacles(folder: Path, names: Collection[str]) -> None:
 
 
 def _obstacles(folder: Path, name: str) -> list[tuple[Path, str]]:
-    *parents, target = (folder / path for path in (*reversed(PurePosixPath(name).parents[:-1]), name))
+    relative = PurePosixPath(name)
+    *parents, target = [folder / part for part in (*reversed(relative.parents[:-1]), relative)]
     for path in (*parents, target):
         if path.is_symlink():
             return [(path, f"is a symbolic link to {path.readlink()}, which reports do not follow")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.api.events import EpochScore, LossPoint
 from harness.config.schema import LatencySpec
@@ -140,6 +140,22 @@ class RunRecord(FrozenModel):
         if self.size is None:
             raise ValueError(f"run {self.key} failed before its student was built")
         return self.size
+
+
+class RunSummary(FrozenModel):
+    """The fields of a `RunRecord` that tell whether the run is done. Reading them takes a third of the time."""
+
+    model_config = ConfigDict(extra="ignore", title="RunRecord")
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    status: Literal["completed", "failed"]
+    task: str
+    method: str
+    label: str
+    student: str
+    seed: int
+    error: str | None = None
 
 
 class TeacherRecord(FrozenModel):
@@ -351,7 +367,12 @@ class PlanFile(FrozenModel):
     def _check(self) -> Self:
         """Check that its parts refer to each other, so that a report of an edited plan does not fail halfway."""
         tasks = [task.name for task in self.tasks]
-        allowed = {"task": {*tasks}, "label": {*self.labels}, "student": {*self.students}, "seed": {*self.seeds}}
+        allowed: dict[str, set[Any]] = {
+            "task": {*tasks},
+            "label": {*self.labels},
+            "student": {*self.students},
+            "seed": {*self.seeds},
+        }
         if len({*tasks}) < len(tasks) or len({*self.seeds}) < len(self.seeds):
             raise ValueError("duplicate task or seed")
         cells = [*self.runs, *self.not_applicable, *(self.tuning.studies if self.tuning else ())]

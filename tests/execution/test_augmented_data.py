@@ -196,7 +196,7 @@ def test_what_changes_the_key(lm):
 
 def test_the_plan_lists_augmented_data(lm, capsys):
     def planned(*, as_json):
-        plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", workers=1, as_json=as_json)
+        plan_suite(str(lm.path), [ALONE, "seeds=[1, 2]"], [], lm.folder / "results", as_json=as_json)
         return capsys.readouterr().out
 
     message = "Training data augmented before these runs: order (more, 120 examples)."

@@ -56,7 +56,7 @@ def _state(
     claims: Claims,
 ) -> JobState:
     builder = makers.get(job.kind)
-    missing = [artifact for artifact in job.artifacts if builder is None or not builder.is_done(artifact)]
+    missing = [artifact for artifact in job.artifacts if builder is None or not builder.is_done(artifact, verify=False)]
     if not missing:
         return JobState(job, "done")
     unfinished = tuple(graph.by_key[key] for key in graph.dependencies(job) if states[key].state != "done")

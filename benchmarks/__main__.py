@@ -20,6 +20,7 @@ class Name(StrEnum):
     COHORT = "cohort"
     CACHED = "cached"
     BATCHING = "batching"
+    WORKERS = "workers"
     TEXTBREWER = "textbrewer"
 
 
@@ -43,6 +44,9 @@ def run(
     data: Annotated[str, typer.Option(help="hub id or folder of GLUE, for SST-2")] = "nyu-mll/glue",
     tokenizer: Annotated[
         str | None, typer.Option(help="tokenizer for SST-2: hub id or folder; default: words of the training texts")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="`workers`: the teacher, a hub id or folder; default: that of suites/laptop.yaml")
     ] = None,
     out: Annotated[Path, typer.Option(help="output folder")] = HERE / "results",
 ) -> None:

@@ -32,6 +32,7 @@ class Options(BaseModel):
     precision: Literal["fp32", "bf16"] = "fp32"
     data: str
     tokenizer: str | None
+    model: str | None = None
 
     @property
     def expected(self) -> bool:

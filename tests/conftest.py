@@ -89,7 +89,7 @@ class SmallSuite:
 
         return JobContext(self.store(), Host(), torch.device("cpu"), False, Claims(), stop)
 
-    def run(self, *overrides: str, plugins: tuple = (), observers: tuple = ()):
+    def run(self, *overrides: str, plugins: tuple = (), observers: tuple = (), options=None):
         from harness import planning
         from harness.execution import local_engine
         from harness.resolution import resolve
@@ -99,7 +99,7 @@ class SmallSuite:
         for observer in observers:
             loaded.host.add_observer(observer)
         self.store().save_plan(planned.file("harness run small.yaml"))
-        return local_engine.execute(planned, self.store(), loaded.host)
+        return local_engine.execute(planned, self.store(), loaded.host, options)
 
 
 @pytest.fixture

@@ -77,7 +77,9 @@ def bootstrap_scores(task: PlannedTask, fingerprint: str, results: Sequence[Reco
     if not variants:
         return BootstrapResult(reason=f"the metric {task.score} cannot be computed on resamples")
     tables = {
-        result.key: table for result in results if (table := prediction_tables.read(result.predictions)) is not None
+        result.key: table
+        for result in results
+        if (table := prediction_tables.read(result.predictions, task)) is not None
     }
     if not tables:
         return BootstrapResult(reason="no predictions were stored")

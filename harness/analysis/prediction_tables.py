@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
+from harness.analysis import prediction_checks
+from harness.analysis.prediction_checks import SCORES
 from harness.api.errors import Problem, UserError
 from harness.storage import checksums
+from harness.storage.disk_errors import explained
+from harness.storage.records import PlannedTask
 
 COLUMNS = ["id", "prediction", "label", "split"]
-
-SCORES = "scores"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Predictions:
 class PredictionTable:
     """The contents of one predictions.parquet."""
 
-    table: pa.PredictionTable
+    table: pa.Table
 
     def same_examples(self, other: PredictionTable) -> bool:
         """Whether both contain the same examples in the same order."""
@@ -59,28 +61,35 @@ def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
     return splits
 
 
-def read(path: Path, *, scores: bool = False) -> PredictionTable | None:
-    """Read the file at `path`.
+def read(path: Path, task: PlannedTask, *, scores: bool = False) -> PredictionTable | None:
+    """Read the predictions of a run on `task` from the file at `path`.
 
     Args:
         scores: whether to read the model outputs behind the predictions, if the file contains them.
 
     Returns:
-        None if the file does not exist or lacks the columns of a scored run.
+        None if the file does not exist.
 
     Raises:
-        UserError: the file cannot be read, or does not match its checksum.
+        UserError: the file cannot be read, does not match its checksum, or has not the contents of a scored run.
     """
     try:
         checksums.verify_file(path)
-        with parquet.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
-            columns = [*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS
-            table = file.read(columns, use_threads=False) if set(COLUMNS) <= names else None
+        with explained(path, can_be_missing=True), parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if missing := [name for name in COLUMNS if names.count(name) != 1]:
+                raise _unusable(path, f"does not have a column {missing[0]!r}")
+            table = file.read([*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS, use_threads=False)
+        table.validate(full=True)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, checksums.CorruptFileError) as error:
-        text = " ".join(str(error).split())
-        remedy = "delete its folder and run the suite again, which runs only what is missing"
-        raise UserError(Problem(f"cannot be read ({text:.200}); {remedy}", str(path))) from error
-    return None if table is None else PredictionTable(table)
+        raise _unusable(path, f"cannot be read ({' '.join(str(error).split()):.200})") from error
+    if fault := prediction_checks.fault(table, task):
+        raise _unusable(path, f"does not hold the predictions of a run on {task.name}: {fault}")
+    return PredictionTable(table)
+
+
+def _unusable(path: Path, found: str) -> UserError:
+    remedy = "delete its folder and run the suite again, which runs only what is missing"
+    return UserError(Problem(f"{found}; {remedy}", str(path)))

@@ -5,7 +5,6 @@ A command imports its module (`harness.cli.run_command`, ...) when it is called,
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 from enum import StrEnum
@@ -26,12 +25,9 @@ app = typer.Typer(
     "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks it, "
     "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
     "[bold]report[/] rebuilds the board from stored results. Start with: harness run suites/quick.yaml",
-    epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin failed; "
-    "2 invalid input, explained on stderr; 130 interrupted (run the same command again to resume).",
+    epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin or folder failed; "
+    "2 invalid input or a failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
-
-UNUSABLE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
-"""Error numbers of a path that the user named and that cannot be used; any other `OSError` is a bug of the harness."""
 
 SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]
 Overrides = Annotated[
@@ -263,15 +259,37 @@ def check(
 
 
 @app.command()
-def doctor() -> None:
-    """Describe the environment: versions, device, cache, network, broken plugins."""
-    from harness.cli.doctor_command import print_environment
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="a results folder or a cache to check; without it: the environment"),
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="move what is damaged to DIR/set-aside; the next run makes it again"),
+    ] = False,
+) -> None:
+    """Describe the environment: versions, device, cache, network, broken plugins. With DIR, check its files instead.
 
-    print_environment()
+    The check reads every file and compares it with its checksum. Exit code 1: something is damaged.
+    """
+    if folder is None:
+        from harness.cli.doctor_command import print_environment
+
+        if repair:
+            raise UserError("--repair needs a folder: harness doctor DIR --repair")
+        print_environment()
+    else:
+        from harness.cli.folder_check import check_folder
+
+        raise typer.Exit(check_folder(folder, repair=repair))
 
 
 def main() -> None:
-    """The `harness` command. Prints a `UserError` on stderr, one message for each problem, and exits with 2."""
+    """The `harness` command. Prints a `UserError` on stderr, one message for each problem, and exits with 2.
+
+    It does the same for errors of the disk that nothing else has explained.
+    """
     # Importing torch creates a million objects, and each garbage collection would visit them again: without it `list`
     # takes half as long. `run` and `check` turn it on again.
     gc.disable()
@@ -281,10 +299,13 @@ def main() -> None:
         for problem in error.problems:
             _print_error(str(problem))
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in UNUSABLE_PATH:
+    except Exception as error:
+        from harness.storage.disk_errors import problem_of
+
+        explanation = problem_of(error)
+        if explanation is None:  # a bug: its traceback helps to find it
             raise
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _print_error(str(explanation))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

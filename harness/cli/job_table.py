@@ -29,7 +29,9 @@ class JobPlan:
 
     @property
     def unfinished(self) -> list[JobState]:
-        return [state for state in self.states if state.state != "done"]
+        """The jobs that remain; none if only latency and report do, which `harness run` makes anew."""
+        states = [state for state in self.states if state.state != "done"]
+        return states if any(state.job.kind not in ("latency", "report") for state in states) else []
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """The rows of the table. With several workers, a row says which worker would execute the job, and when."""
@@ -71,7 +73,7 @@ def _describe(state: JobState) -> str:
     if state.state == "waiting":
         return f"waits for {_summary(state.waits_for)}"
     if state.state == "claimed":
-        return f"claimed by {', '.join(f'process {owner.pid} on {owner.host}' for owner in state.owners)}"
+        return f"claimed by {', '.join(map(str, state.owners))}"
     return state.state
 
 
@@ -88,7 +90,7 @@ def _to_json(state: JobState) -> dict[str, object]:
         "title": job.title,
         "state": state.state,
         "waits_for": [needed.key for needed in state.waits_for],
-        "claimed_by": [f"{owner.host}:{owner.pid}" for owner in state.owners],
+        "claimed_by": [f"{owner.host}:{owner.process}" for owner in state.owners],
         "artifacts": [artifact.key for artifact in job.artifacts],
         "device": job.resources.device,
         "threads": job.resources.threads,

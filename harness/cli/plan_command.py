@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def plan_suite(
-    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, workers: int, as_json: bool
+    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, *, workers: int = 1, as_json: bool
 ) -> None:
     """Print the runs of a suite, their status, and the work that remains, as text or JSON. Trains nothing.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.cli.run_command import RunSettings, build_plan, train_and_report
+from harness.storage import set_aside
 from harness.storage.store import Store
 
 
@@ -22,10 +23,10 @@ def rerun_runs(
     plan, host = build_plan(name, overrides, plugins)
     keys = matching(prefixes, [job.planned.key for job in plan.runs])
     store = Store(results / plan.spec.name)
-    for key in keys:
-        aside = store.set_aside(store.run_folder(key))
-        if aside is not None and not quiet:
-            print(f"the old result is in {aside}", file=sys.stderr)
+    if old := [folder for key in keys if (folder := store.run_folder(key)).exists()]:
+        aside = set_aside.move(store.folder, old)
+        if not quiet:
+            print(f"the old results are in {aside}", file=sys.stderr)
     return train_and_report(plan, store, host, RunSettings(quiet=quiet, only=[f"key={key}" for key in keys]))
 
 

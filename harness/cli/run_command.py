@@ -159,7 +159,7 @@ def _report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> User
     with Claims() as claims:
         owner = claims.owner(_board(store))
         if owner is not None and owner.description == _definition(file):
-            print(f"the board is written by process {owner.pid} on {owner.host}", file=sys.stderr)
+            print(f"the board is written by {owner}", file=sys.stderr)
             return None
         with claims.held(_board(store), _definition(file), lambda: False):
             store.save_plan(file)

@@ -32,8 +32,8 @@ class ArtifactBuilder(Protocol):
     def target(self, artifact: Artifact) -> Path:
         """The path that a process claims before it builds the artifact."""
 
-    def is_done(self, artifact: Artifact) -> bool:
-        """Whether the artifact exists and is intact."""
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
+        """Whether the artifact exists and, with `verify`, matches its checksums."""
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         """Build the artifacts of a job together, and yield each as it ends.
@@ -71,10 +71,9 @@ class _TextStages:
     def target(self, artifact: Artifact) -> Path:
         return text_students.folder(_work(artifact, GeneralJob))
 
-    def is_done(self, artifact: Artifact) -> bool:
-        return (
-            text_students.is_kept(_work(artifact, GeneralJob)) and self.context.store.general(artifact.key) is not None
-        )
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
+        kept = text_students.is_kept(_work(artifact, GeneralJob)) if verify else self.target(artifact).exists()
+        return kept and self.context.store.general(artifact.key) is not None
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         by_key = {artifact.key: artifact for artifact in artifacts}
@@ -89,8 +88,8 @@ class _Augmentations:
     def target(self, artifact: Artifact) -> Path:
         return augmented_data.folder(_work(artifact, AugmentationJob))
 
-    def is_done(self, artifact: Artifact) -> bool:
-        return augmented_data.is_kept(_work(artifact, AugmentationJob))
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
+        return augmented_data.is_kept(_work(artifact, AugmentationJob)) if verify else self.target(artifact).exists()
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
@@ -105,11 +104,12 @@ class _Teachers:
     def target(self, artifact: Artifact) -> Path:
         return teacher_runs.folder(_work(artifact, TeacherTraining).members[0])
 
-    def is_done(self, artifact: Artifact) -> bool:
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         training = _work(artifact, TeacherTraining)
-        return all(map(self.scoring.is_complete, training.members)) and (
-            not training.weights_needed or teacher_runs.is_kept(training.members[0])
-        )
+        if not all(map(self.scoring.is_complete, training.members)):
+            return False
+        kept = teacher_runs.is_kept(training.members[0]) if verify else self.target(artifact).exists()
+        return kept or not training.weights_needed
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
@@ -126,7 +126,7 @@ class _Outputs:
     def target(self, artifact: Artifact) -> Path:
         return teacher_cache.root() / f"{artifact.key}.pass"
 
-    def is_done(self, artifact: Artifact) -> bool:
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         return False  # only the tokenized task tells which outputs are missing: `build` finds out
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
@@ -143,7 +143,7 @@ class _Tunings:
     def target(self, artifact: Artifact) -> Path:
         return self.cohorts.context.store.journal(artifact.key)
 
-    def is_done(self, artifact: Artifact) -> bool:
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         return self.cohorts.context.store.tuning(artifact.key) is not None
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
@@ -161,7 +161,7 @@ class _Cohorts:
     def target(self, artifact: Artifact) -> Path:
         return self.cohorts.context.store.run_folder(artifact.key)
 
-    def is_done(self, artifact: Artifact) -> bool:
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         record = self.cohorts.context.store.record(artifact.key)
         return record is not None and record.status == "completed"
 

@@ -38,7 +38,8 @@ class Outcome:
 
     Attributes:
         failed: records of the runs that failed, also of those that failed because a teacher did.
-        failures: the other artifacts that failed: teachers, text stages, augmented data, cached outputs, tunings.
+        failures: the other artifacts that failed (teachers, text stages, augmented data, cached outputs, tunings),
+            without those that failed because another one did.
         interrupted: whether a signal stopped the execution.
     """
 

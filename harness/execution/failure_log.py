@@ -63,7 +63,7 @@ class FailureLog:
             key=artifact.key,
             title=artifact.title,
             error=error,
-            cause=cause or f"{artifact.title} failed: {error}",
+            cause=cause or _cause(artifact, error),
             provenance=run_records.provenance_of(self.context.device, now),
         )
         store.save_failure(failure)
@@ -79,7 +79,8 @@ class FailureLog:
             self.outcome.failed.append(record)
             self._causes[artifact.key] = record.error or ""
         else:
-            self.outcome.failures.append(record)
+            if record.cause == _cause(artifact, record.error):  # else that of which it is a consequence is listed
+                self.outcome.failures.append(record)
             self._causes[artifact.key] = record.cause
 
     def _stored(self, artifact: Artifact) -> RunRecord | FailureRecord | None:
@@ -89,6 +90,10 @@ class FailureLog:
             record = store.record(artifact.key)
             return record if record is not None and record.status == "failed" else None
         return store.failure(artifact.key)
+
+
+def _cause(artifact: Artifact, error: str) -> str:
+    return f"{artifact.title} failed: {error}"
 
 
 def _unstarted(job: RunJob, error: str, context: JobContext) -> RunRecord:

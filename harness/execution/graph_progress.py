@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from harness.api.errors import UserError
 from harness.api.events import Waiting
 from harness.execution.artifact_builders import ArtifactBuilder
-from harness.execution.claims import Owner
+from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.failure_log import FailureLog
@@ -21,6 +22,9 @@ from harness.plugin_host.discovery import describe
 from harness.storage.disk_errors import DiskError
 
 log = logging.getLogger("harness")
+
+POLL_SECONDS = 1.0
+"""Time between two looks at the claims of other processes."""
 
 
 class GraphProgress:
@@ -41,8 +45,8 @@ class GraphProgress:
         make_builders: Callable[[JobContext], Mapping[JobKind, ArtifactBuilder]],
     ) -> None:
         self.graph = graph
-        # A job whose claim was lost, because this process was suspended, stops: another process builds its artifacts.
-        self.context = replace(context, stop=lambda: context.stop() or self.lost_a_claim(self._claimed))
+        # A job that lost a claim, because this process was suspended, stops: another process builds its artifacts.
+        self.context = replace(context, stop=lambda: context.stop() or self._has_lost_claim())
         self.builders = make_builders(self.context)
         self.options = options
         executable = [job for job in graph.jobs if job.kind in self.builders]
@@ -53,6 +57,7 @@ class GraphProgress:
         self._done: set[str] = set()
         self._claimed: dict[str, Path] = {}
         self._announced: dict[str, Owner] = {}
+        self._next_look, self._lost = 0.0, False
 
     @property
     def outcome(self) -> Outcome:
@@ -64,16 +69,21 @@ class GraphProgress:
         jobs = list(self.graph.ready(self.ended))
         return sorted(jobs, key=scheduling.priority) if (self.options.workers or 1) > 1 else jobs
 
-    def take(self, job: Job) -> list[Artifact]:
+    def take(self, job: Job, *, shared: bool) -> list[Artifact]:
         """Claim what is missing of a job, except what other processes have claimed, and return it.
 
-        The job has ended, and is in `ended`, if nothing is missing.
+        Unless `shared`, nothing is claimed of which another process builds the first artifact. The job has ended, and
+        is in `ended`, if nothing is missing.
         """
         builder = self.builders[job.kind]
         missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
         if not missing:
             self.ended.add(job.key)
-        return [artifact for artifact in missing if self._claim(artifact, builder)]
+            return []
+        claimed = [missing[0]] if self._claim(missing[0], builder) else []
+        if claimed or shared:
+            claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
+        return claimed
 
     def finish(self, artifact: Artifact, error: str | None) -> None:
         """Note that a claimed artifact is built, or has failed with `error`, and release its claim."""
@@ -94,11 +104,20 @@ class GraphProgress:
     def release_all(self) -> None:
         """Release all claims."""
         self.release(self._claimed)
+        self._lost = False
 
     def lost_a_claim(self, keys: Iterable[str]) -> bool:
         """Whether another process has taken the claim of one of these artifacts."""
         targets = [self._claimed[key] for key in keys if key in self._claimed]
         return any(self.context.claims.lost(target) for target in targets)
+
+    def _has_lost_claim(self) -> bool:
+        """Whether another process took a claim. Looks at the files every `POLL_SECONDS` only."""
+        now = time.monotonic()
+        if now >= self._next_look and self._claimed:
+            self._next_look = now + POLL_SECONDS
+            self._lost = self.lost_a_claim(self._claimed)
+        return self._lost
 
     def _has_ended(self, artifact: Artifact, builder: ArtifactBuilder) -> bool:
         """Whether the artifact is built or has failed. One that needs a failed artifact fails now."""
@@ -119,7 +138,7 @@ class GraphProgress:
             owner = claims.owner(target)
             if owner is not None and self._announced.get(artifact.key) != owner:
                 self._announced[artifact.key] = owner
-                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.pid))
+                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.process))
             return False
         if self._has_ended(artifact, builder):
             claims.release(target)
@@ -137,14 +156,14 @@ def build(
 
     Raises:
         Interrupted: the process was asked to stop.
-        DiskError, MemoryError: faults of the machine, not of what was built.
+        DiskError: a fault of the machine, not of what was built.
     """
     remaining = {artifact.key: artifact for artifact in artifacts}
     try:
         for artifact, error in builder.build(artifacts):
             del remaining[artifact.key]
             finish(artifact, error)
-    except (Interrupted, DiskError, MemoryError):
+    except (Interrupted, DiskError):
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
         log.debug("%s failed", artifacts[0].title, exc_info=True)

@@ -10,15 +10,12 @@ from harness.execution.artifact_builders import builders
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
-from harness.execution.graph_progress import GraphProgress, build
+from harness.execution.graph_progress import POLL_SECONDS, GraphProgress, build
 from harness.execution.signals import Interrupted, stop_on_signals
 from harness.planning import Plan, graph_builder, pending, run_selection
 from harness.planning.job_graph import Job
 from harness.plugin_host.host import Host
 from harness.storage.store import Store
-
-POLL_SECONDS = 1.0
-"""Time between two looks at jobs that other processes have claimed."""
 
 
 def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | None = None) -> Outcome:
@@ -45,20 +42,22 @@ def _execute(progress: GraphProgress, context: JobContext) -> Outcome:
         while ready := progress.ready():
             if context.stop():
                 raise Interrupted
-            if not any(_attempt(job, progress, context) for job in ready):  # stops at the first that makes progress
+            # Stops at the first job that makes progress. Another process may be claiming the runs of a cohort one by
+            # one: other jobs come first, before this process takes a part of them.
+            if not any(_attempt(job, progress, context, shared=shared) for shared in (False, True) for job in ready):
                 time.sleep(POLL_SECONDS)
     except Interrupted:
         progress.outcome.interrupted = True
     return progress.outcome
 
 
-def _attempt(job: Job, progress: GraphProgress, context: JobContext) -> bool:
-    """Build what is missing of a job, except what other processes have claimed.
+def _attempt(job: Job, progress: GraphProgress, context: JobContext, *, shared: bool) -> bool:
+    """Build what is missing of a job, except what other processes have claimed. `shared`: see `GraphProgress.take`.
 
     Returns:
         Whether that changed anything: false means that the job waits for other processes.
     """
-    claimed = progress.take(job)
+    claimed = progress.take(job, shared=shared)
     if claimed:
         try:
             build(progress.builders[job.kind], claimed, progress.finish)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from harness.storage import atomic_writes, checksums
+from harness.storage.disk_errors import explained
 from harness.training.run import Run
 
 log = logging.getLogger("harness")
@@ -18,7 +19,8 @@ def save(run: Run, path: Path) -> None:
     """Write the run's state atomically, with a checksum."""
 
     def write(temporary: Path) -> None:
-        torch.save(run.state_dict(), temporary)
+        with temporary.open("wb") as file:  # given a path, torch.save would not say why it cannot write
+            torch.save(run.state_dict(), file)
         checksums.append(temporary)
 
     atomic_writes.write(path, write)
@@ -28,16 +30,20 @@ def restore(run: Run, path: Path) -> bool:
     """Restore the run from its checkpoint. Returns whether it was restored.
 
     A checkpoint that is damaged or of another version is logged as a warning, and the run starts from its first step.
+
+    Raises:
+        DiskError: the disk cannot be read.
     """
     if not path.exists():
         return False
     try:
         checksums.verify_appended(path)
         # Random states must be on the CPU; load_state_dict copies the other tensors to their devices.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with explained(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
         if not run.can_load(state):
             raise checksums.CorruptFileError(f"{path} is of another version of the method or of kd-harness")
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, checksums.CorruptFileError) as damage:
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, checksums.CorruptFileError) as damage:
         log.warning("%s starts again from its first step, its checkpoint cannot be used: %s", run.id, damage)
         return False
     run.load_state_dict(state)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from harness.config.schema import SuiteSpec
+from harness.execution import claim_files
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
@@ -83,7 +84,7 @@ def complete(
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
         InsufficientMemory: a batch of the pass does not fit into memory.
-        UserError: the disk is full.
+        DiskError: the disk is full or failing.
     """
     with _claimed(outputs, context):
         _complete(outputs, names, load, spec, context)
@@ -161,7 +162,11 @@ def _evict(required: float, current: Path, max_gb: float, claims: Claims) -> Non
 
     Folders that another process has claimed are skipped. Processes that have the files open can continue to read them.
     """
-    sizes = {folder: _folder_size(folder) for folder in root().iterdir() if folder.is_dir()}
+    sizes = {
+        folder: _folder_size(folder)
+        for folder in root().iterdir()
+        if folder.is_dir() and folder.suffix != claim_files.SUFFIX
+    }
     free = max_gb * GB - sum(sizes.values()) - required
     for folder in sorted(sizes.keys() - {current}, key=_last_used):
         if free >= 0:

@@ -9,9 +9,10 @@ from typing import Any
 
 from harness.api.errors import UserError
 from harness.execution import run_records
-from harness.execution.optuna_trials import Journal, propose
+from harness.execution.optuna_trials import propose
 from harness.execution.student_cohorts import StudentCohorts, UnbuiltStudent
 from harness.execution.student_runs import FinishedStudent
+from harness.execution.trial_journal import Journal
 from harness.metrics.task_scores import TaskScores
 from harness.planning import RunJob
 from harness.planning.tuning_studies import Study

@@ -140,7 +140,8 @@ def save(members: Sequence[Member], folder: Path) -> None:
         with quiet_transformers():
             one.body.encoder.save_pretrained(folder / str(index))
     bridges = [one.body.bridge.state_dict() for one in members]
-    torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, folder / WEIGHTS)
+    with (folder / WEIGHTS).open("wb") as file:  # given a path, torch.save would not say why it cannot write
+        torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, file)
 
 
 def load(folder: Path, index: int, task: Task) -> Member:

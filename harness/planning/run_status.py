@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from harness.planning.jobs import RunJob
 from harness.planning.plan import Plan
-from harness.storage.hashing import differences
-from harness.storage.records import PlannedRun, RunRecord
+from harness.storage.hashing import leaf_differences, leaves
+from harness.storage.records import PlannedRun, RunSummary
 from harness.storage.store import Store
+
+MAX_COMPARED = 20
+"""Number of stored runs that a run is compared with, if none has its label: bounds the time for a large grid."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class RunStatus:
 
 def status(plan: Plan, store: Store) -> list[RunStatus]:
     """Return the status of every run of the plan, in order."""
-    records = store.records()
-    return [_status(job, records, store) for job in plan.runs]
+    summaries = store.summaries()
+    changes = _Changes(summaries.values(), store)
+    return [_status(job, summaries.get(job.planned.key), changes, store) for job in plan.runs]
 
 
 def pending(plan: Plan, store: Store) -> list[RunJob]:
@@ -33,30 +38,47 @@ def pending(plan: Plan, store: Store) -> list[RunJob]:
     return [run.job for run in status(plan, store) if not run.done]
 
 
-def _status(job: RunJob, records: Sequence[RunRecord], store: Store) -> RunStatus:
-    record = next((r for r in records if r.key == job.planned.key), None)
-    if record is not None and record.status == "completed":
+def _status(job: RunJob, stored: RunSummary | None, changes: _Changes, store: Store) -> RunStatus:
+    if stored is not None and stored.status == "completed":
         return RunStatus(job.planned, job, True, "done")
     if store.checkpoint(job.planned.key).exists():
         reason = "interrupted: it goes on from its checkpoint"
-    elif record is not None:
-        reason = f"failed, and will be tried again: {record.error}"
+    elif stored is not None:
+        reason = f"failed, and will be tried again: {stored.error}"
     else:
-        reason = _changed_parts(job, records)
+        reason = changes.of(job)
     return RunStatus(job.planned, job, False, reason)
 
 
-def _changed_parts(job: RunJob, records: Sequence[RunRecord]) -> str:
-    """Describe how the key differs from that of the most similar completed run of the same row and seed."""
-    planned = job.planned
-    changes = [
-        differences(record.parts, job.parts)
-        for record in records
-        if (record.task, record.method, record.student, record.seed)
-        == (planned.task, planned.method, planned.student, planned.seed)
-        and record.status == "completed"
-    ]
-    if not changes:
-        return "not run yet"
-    fewest = min(changes, key=len)
-    return f"changed: {'; '.join(fewest)}"
+class _Changes:
+    """The completed runs of a store by row and seed, to find the key parts in which a missing run differs."""
+
+    def __init__(self, summaries: Iterable[RunSummary], store: Store) -> None:
+        self.store = store
+        self.completed: dict[tuple[str, str, str, int], list[RunSummary]] = {}
+        for summary in summaries:
+            if summary.status == "completed":
+                self.completed.setdefault(_row_and_seed(summary), []).append(summary)
+        self._leaves = cache(self._read_leaves)
+
+    def of(self, job: RunJob) -> str:
+        """Describe how the key differs from that of the most similar completed run of the same row and seed.
+
+        Runs with the label of the job come first; without one, runs of the same method.
+        """
+        candidates = self.completed.get(_row_and_seed(job.planned), [])
+        same_label = [summary for summary in candidates if summary.label == job.planned.label]
+        if not candidates:
+            return "not run yet"
+        parts = leaves(job.parts)
+        chosen = (same_label or candidates)[:MAX_COMPARED]
+        fewest = min((leaf_differences(self._leaves(summary.key), parts) for summary in chosen), key=len)
+        return f"changed: {'; '.join(fewest)}"
+
+    def _read_leaves(self, key: str) -> Mapping[str, str]:
+        record = self.store.record(key)
+        return leaves(record.parts if record else {})
+
+
+def _row_and_seed(run: PlannedRun | RunSummary) -> tuple[str, str, str, int]:
+    return run.task, run.method, run.student, run.seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,8 +14,8 @@ from harness.planning.jobs import RunJob
 GAIN = 0.02
 """Minimum fraction by which splitting a cohort must shorten the schedule."""
 
-WORTH_SPLITTING = 0.25
-"""A cohort is split only if it takes more than this fraction of the mean time of a worker."""
+DIVISORS = (1, 2, 4)
+"""Cohorts are split into parts of the mean time of a worker, or of a fraction of it."""
 
 
 @dataclass(frozen=True)
@@ -85,33 +86,25 @@ def share(graph: JobGraph, workers: int, cohort: Callable[[Sequence[RunJob]], Jo
         workers: number of workers.
         cohort: makes the job of a cohort from its runs.
     """
-    if workers == 1:
-        return graph
-    best = makespan(graph, workers)
-    while True:
-        mean = sum(job.seconds for job in graph.jobs) / workers
-        candidates = [job for job in graph.jobs if job.kind == "cohort" and len(job.artifacts) > 1]
-        for job in sorted(candidates, key=priority):
-            if job.seconds < WORTH_SPLITTING * mean:
-                return graph
-            split = _replace(graph, job, [cohort(part) for part in _halves(job)])
-            shorter = makespan(split, workers)
-            if shorter < best * (1 - GAIN):
-                graph, best = split, shorter
-                break
-        else:
-            return graph
+    best, shortest = graph, makespan(graph, workers) * (1 - GAIN)
+    mean = sum(job.seconds for job in graph.jobs) / workers
+    for divisor in DIVISORS if workers > 1 else ():
+        split = JobGraph(tuple(part for job in graph.jobs for part in _split(job, mean / divisor, cohort)))
+        seconds = makespan(split, workers)
+        if seconds < shortest:
+            best, shortest = split, seconds * (1 - GAIN)
+    return best
 
 
-def _halves(job: Job) -> tuple[list[RunJob], list[RunJob]]:
-    """Split the runs of a cohort, in order, into two parts of about the same estimated time."""
+def _split(job: Job, seconds: float, cohort: Callable[[Sequence[RunJob]], Job]) -> list[Job]:
+    """Split the runs of a cohort, in order, into parts of about the estimated time `seconds`."""
     runs = [artifact.work for artifact in job.artifacts if isinstance(artifact.work, RunJob)]
-    elapsed = list(accumulate(artifact.seconds for artifact in job.artifacts))
-    middle = next(index for index, seconds in enumerate(elapsed, start=1) if seconds >= elapsed[-1] / 2)
-    middle = min(middle, len(runs) - 1)
-    return runs[:middle], runs[middle:]
-
-
-def _replace(graph: JobGraph, job: Job, parts: Sequence[Job]) -> JobGraph:
-    position = graph.jobs.index(job)
-    return JobGraph((*graph.jobs[:position], *parts, *graph.jobs[position + 1 :]))
+    count = min(math.ceil(job.seconds / seconds), len(runs))
+    if job.kind != "cohort" or count < 2:
+        return [job]
+    ends = list(accumulate(artifact.seconds for artifact in job.artifacts))
+    parts: list[list[RunJob]] = [[] for _ in range(count)]
+    for run, artifact, end in zip(runs, job.artifacts, ends, strict=True):
+        middle = end - artifact.seconds / 2
+        parts[min(count - 1, int(middle / ends[-1] * count))].append(run)
+    return [cohort(part) for part in parts if part]

@@ -5,9 +5,8 @@ matplotlib is imported only when plots are drawn, and its global settings are re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 FOLDER = "plots"
 """Folder of the plots, relative to the results."""
-
-ENDINGS = ("png", "svg")
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,6 @@ def draw(summary: Summary) -> tuple[Plot, ...]:
         return tuple(Plot(sheet.name, sheet.title, sheet.marks, sheet.caption, sheet.files()) for sheet in sheets)
 
 
-def existing_files(folder: Path) -> Iterator[Path]:
-    """Yield the plots in the results `folder`, of any earlier report."""
-    for ending in ENDINGS:
-        yield from (folder / FOLDER).glob(f"*.{ending}")
-
-
-def files(plots: Sequence[Plot]) -> dict[Path, bytes]:
+def files(plots: Sequence[Plot]) -> dict[str, bytes]:
     """Return the files to write: path relative to the results -> bytes."""
-    return {Path(FOLDER) / f"{plot.name}.{ending}": content for plot in plots for ending, content in plot.files.items()}
+    return {f"{FOLDER}/{plot.name}.{ending}": content for plot in plots for ending, content in plot.files.items()}

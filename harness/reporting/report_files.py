@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import plots
 from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
-from harness.api.report import FORMAT_NAME, Content, Section
+from harness.api.report import Content, Section
 from harness.plugin_host.host import Host
-from harness.reporting import sections
+from harness.reporting import file_manifest, sections
 from harness.reporting.board import Board, build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
 from harness.reporting.page import page
-from harness.storage import atomic_writes
 from harness.storage.store import Store
+
+LATENCY_FILES = ("latency.md", "latency.csv")
 
 
 @dataclass(frozen=True)
@@ -38,67 +38,37 @@ def write(folder: Path, host: Host | None = None) -> Report:
     `host` provides the plugins' formats and sections; by default the installed plugins.
 
     Raises:
-        UserError: `folder` has no results, a file cannot be read, or the results cannot share one board. The existing
-            files are then left unchanged.
+        UserError: `folder` has no results, a file cannot be read, the results cannot share one board, or a symbolic
+            link is in the way. The existing files are then left unchanged.
     """
     store, host = Store.existing(folder), host or Host.reporting()
     summary, reporters = summarize(store), host.reporters
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
-    texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
-    texts[store.folder / "index.html"] = page(content, store)
-    texts |= _latency_texts(store, summary.plan.suite)
-    texts |= {
-        store.folder / sections.FOLDER / f"{name}.csv": table_csv(rows)
-        for name, rows in sections.data(content.sections).items()
+    files: dict[str, str | bytes] = {f"leaderboard.{name}": text for name, text in formats.items()}
+    files["index.html"] = page(content, store)
+    files |= _latency_texts(store, summary.plan.suite)
+    files |= {
+        f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()
     }
-    images = {store.folder / path: image for path, image in plots.files(content.plots).items()}
-    stale = set(_replaceable_files(store)) - {*texts, *images}
-    for path, text in texts.items():
-        atomic_writes.write_text(path, text)
-    for path, image in images.items():
-        atomic_writes.write_bytes(path, image)
-    for path in stale:
-        atomic_writes.remove(path)
-    return Report(content.board, formats["md"], (*texts, *images), tuple(content.sections), formats)
-
-
-def _replaceable_files(store: Store) -> Iterator[Path]:
-    """Yield existing files that an earlier report wrote and the new one may omit. Other files are never removed."""
-    yield from store.folder.glob(f"{sections.FOLDER}/*.csv")
-    yield from plots.existing_files(store.folder)
-    yield from _latency_files(store)
-    yield from (store.folder / f"leaderboard.{name}" for name in _previous_formats(store.folder / "leaderboard.json"))
-
-
-def _previous_formats(path: Path) -> list[str]:
-    """Return the formats that the last leaderboard.json lists. Only these files are known to come from a report."""
-    try:
-        formats = json.loads(path.read_text(encoding="utf-8"))["formats"]
-        return [name for name in formats if FORMAT_NAME.fullmatch(name)]
-    except (OSError, ValueError, LookupError, TypeError):  # no report yet, an older version, or an edited file
-        return []
+    files |= plots.files(content.plots)
+    file_manifest.replace(store.folder, files)
+    paths = tuple(store.folder / name for name in files)
+    return Report(content.board, formats["md"], paths, tuple(content.sections), formats)
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:
     """Write only the latency tables of `folder`; return their paths. Raises `UserError` as `write` does."""
     store = Store(folder)
     texts = _latency_texts(store, folder.name)
-    for path, text in texts.items():
-        atomic_writes.write_text(path, text)
-    for path in set(_latency_files(store)) - set(texts):
-        atomic_writes.remove(path)
-    return tuple(texts)
+    file_manifest.replace(store.folder, texts, removable=LATENCY_FILES)
+    return tuple(store.folder / name for name in texts)
 
 
-def _latency_files(store: Store) -> tuple[Path, Path]:
-    return store.folder / "latency.md", store.folder / "latency.csv"
-
-
-def _latency_texts(store: Store, title: str) -> dict[Path, str]:
-    """Return path -> text of latency.md and latency.csv; empty if there are no measurements."""
+def _latency_texts(store: Store, title: str) -> dict[str, str]:
+    """Return name -> text of latency.md and latency.csv; empty if there are no measurements."""
     records = store.latencies()
     if not records:
         return {}
     texts = latency_tables.markdown(title, records), table_csv(speed_up.csv_rows(records))
-    return dict(zip(_latency_files(store), texts, strict=True))
+    return dict(zip(LATENCY_FILES, texts, strict=True))

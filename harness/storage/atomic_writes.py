@@ -19,11 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.storage import process_identity
+from harness.storage.disk_errors import explained
 
 SUFFIX = ".partial"
 
 MAX_AGE = 24 * 3600
 """Seconds without a change after which a temporary path of an unknown process is removed."""
+
+_WRITER = re.compile(rf"(\.[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}})?{re.escape(SUFFIX)}")
+"""What follows the target's name in a temporary path; older versions append the suffix only."""
 
 
 def write(target: Path, fill: Callable[[Path], object]) -> None:
@@ -31,19 +35,24 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
 
     An existing file is replaced atomically. An existing folder is moved away first, so there is a moment without it:
     write a folder before the file that refers to it. Of several concurrent writes, the last to finish wins.
+
+    Raises:
+        DiskError: the disk is full or failing, or refuses access. An existing target is then unchanged.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    partial = partial_path(target)
-    try:
-        fill(partial)
-        _sync(partial)
-        _replace(partial, target)
-    except BaseException:
-        with suppress(OSError):  # report the original error, not that of the clean-up
-            remove(partial)
-        raise
-    _sync_one(target.parent)
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        partial = partial_path(target)
+        try:
+            with explained(target):  # reports the free space before the clean-up
+                fill(partial)
+                _sync(partial)
+                _replace(partial, target)
+        except BaseException:
+            with suppress(OSError):  # report the original error, not that of the clean-up
+                _remove(partial)
+            raise
+        _sync_one(target.parent)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -57,7 +66,12 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with its contents, if it exists."""
+    """Remove a file, or a folder with its contents, if it exists. Raises `DiskError` as `write` does."""
+    with explained(path):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -82,7 +96,7 @@ def _replace(partial: Path, target: Path) -> None:
         aside = partial_path(target)
         with suppress(FileNotFoundError):  # another process may have replaced it meanwhile
             target.replace(aside)
-            remove(aside)
+            _remove(aside)
 
 
 def partial_path(target: Path) -> Path:
@@ -94,11 +108,11 @@ def _sweep(target: Path) -> None:
     """Remove the leftovers of killed writes of the target."""
     for path in target.parent.glob(f"{glob.escape(target.name)}.*partial"):
         with suppress(OSError):  # another process may remove it, too
-            if _is_leftover(path):
-                remove(path)
+            if _WRITER.fullmatch(path.name.removeprefix(target.name)) and is_leftover(path):
+                _remove(path)
 
 
-def _is_leftover(partial: Path) -> bool:
+def is_leftover(partial: Path) -> bool:
     """Whether the process that wrote it has ended, or, if that is unknown, it has not changed for `MAX_AGE`."""
     match = re.search(rf"\.{process_identity.machine()}-(\d+)-[0-9a-f]+{re.escape(SUFFIX)}$", partial.name)
     if match and not process_identity.is_running(int(match[1])):

@@ -1,13 +1,14 @@
 """Checksums (XXH3, 64 bits) of stored files, to detect corruption.
 
-`seal` writes a file with the checksums of a folder's files; `write_json` stores a JSON document with its checksum;
-`append` appends the checksum of a file to it.
+`seal` writes a file with the checksums of a folder's files, which `add` and `discard` change; `write_json` stores a
+JSON document with its checksum; `append` appends the checksum of a file to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import xxhash
 from pydantic import BaseModel, ValidationError
 
 from harness.storage import atomic_writes
+from harness.storage.disk_errors import explained
 
 NAME = "checksums.json"
 """Name of the file with the checksums of a folder's files."""
@@ -62,18 +64,43 @@ def digest_of_prefix(path: Path, size: int) -> xxhash.xxh3_64:
 
 def seal(folder: Path, *files: Path) -> None:
     """Write the checksums of `files`, by default of all files below `folder`, after they are complete."""
-    sealed = files or tuple(file for file in folder.rglob("*") if file.is_file() and file != folder / NAME)
-    entries = {
-        file.relative_to(folder).as_posix(): _Entry(size=file.stat().st_size, xxh3=of_file(file))
-        for file in sorted(sealed)
+    _write(folder, _of(folder, files or (file for file in files_at(folder) if file != folder / NAME)))
+
+
+def files_at(path: Path) -> list[Path]:
+    """List the files below a folder, or the file itself."""
+    return [file for file in (path, *path.rglob("*")) if file.is_file()]
+
+
+def add(folder: Path, *files: Path) -> None:
+    """Add or replace the checksums of complete `files` in `folder`. Other files keep theirs."""
+    _write(folder, {**_readable(folder), **_of(folder, files)})
+
+
+def discard(folder: Path, *paths: Path) -> None:
+    """Remove the checksums of `paths`, and of the files below them, before these are written again."""
+    known = _readable(folder)
+    remaining = {
+        name: entry for name, entry in known.items() if not any((folder / name).is_relative_to(path) for path in paths)
     }
-    atomic_writes.write_text(folder / NAME, _Checksums(files=entries).model_dump_json(indent=1) + "\n")
+    if remaining != known:
+        _write(folder, remaining)
 
 
 def verify(folder: Path) -> None:
-    """Raise `CorruptFileError` if a file of a folder differs from its checksum, or the folder has no checksums."""
+    """Raise `CorruptFileError` if a file of a folder differs from its checksum, or the folder has no checksums.
+
+    Like all functions that read, it raises `DiskError` if the disk cannot be read: the file itself may be intact.
+    """
     for name, entry in _entries(folder).items():
         _compare(folder / name, entry)
+
+
+def verify_existing(folder: Path) -> None:
+    """Raise `CorruptFileError` if a file that exists in a folder differs from its checksum, if it has one."""
+    for name, entry in _known(folder).items():
+        if (folder / name).exists():
+            _compare(folder / name, entry)
 
 
 def verify_file(file: Path) -> None:
@@ -81,10 +108,20 @@ def verify_file(file: Path) -> None:
 
     A folder without checksums was written by an older version; its files are not checked.
     """
-    if file.exists() and (file.parent / NAME).exists():
-        entry = _entries(file.parent).get(file.name)
-        if entry is not None:
-            _compare(file, entry)
+    entry = _known(file.parent).get(file.name)
+    if entry is not None and file.exists():
+        _compare(file, entry)
+
+
+def verify_content(file: Path, content: bytes) -> None:
+    """Raise `CorruptFileError` if `content`, which was read from `file`, differs from its entry, if it has one."""
+    if (entry := _known(file.parent).get(file.name)) and xxhash.xxh3_64_hexdigest(content) != entry.xxh3:
+        raise CorruptFileError(f"{file} does not match its checksum")
+
+
+def missing(folder: Path) -> list[str]:
+    """List the files that have checksums but do not exist."""
+    return [name for name in _known(folder) if not (folder / name).exists()]
 
 
 def is_intact(folder: Path) -> bool:
@@ -99,7 +136,7 @@ def is_intact(folder: Path) -> bool:
 def write_json(path: Path, model: BaseModel) -> None:
     """Write `model` with its checksum, atomically."""
     content = json.loads(model.model_dump_json())
-    atomic_writes.write_text(path, json.dumps({"xxh3": _of_json(content), "content": content}, indent=1) + "\n")
+    atomic_writes.write_text(path, json.dumps({"xxh3": of_json(content), "content": content}, indent=1) + "\n")
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
@@ -110,13 +147,12 @@ def read_json(path: Path, model: type[Model]) -> Model:
         CorruptFileError: it cannot be read, or does not match its checksum.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if _of_json(document["content"]) != document["xxh3"]:
+        with explained(path, can_be_missing=True):
+            document = json.loads(path.read_text(encoding="utf-8"))
+        if of_json(document["content"]) != document["xxh3"]:
             raise CorruptFileError(f"{path} does not match its checksum")
         return model.model_validate_json(json.dumps(document["content"]))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorruptFileError(f"{path} cannot be read, or was written by another version") from error
 
 
@@ -129,38 +165,59 @@ def append(path: Path) -> None:
 
 def verify_appended(path: Path) -> None:
     """Raise `CorruptFileError` if a file does not match the checksum that `append` added."""
-    try:
+    with explained(path):
         size = path.stat().st_size - _TRAILER
         with path.open("rb") as file:
             file.seek(max(size, 0))
             trailer = file.read()
         matches = size >= 0 and trailer == _MARK + _digest(path, size).hexdigest().encode() + b"\n"
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}") from error
     if not matches:
         raise CorruptFileError(f"{path} does not match its checksum")
 
 
+def _of(folder: Path, files: Iterable[Path]) -> dict[str, _Entry]:
+    return {file.relative_to(folder).as_posix(): _Entry(size=file.stat().st_size, xxh3=of_file(file)) for file in files}
+
+
+def _write(folder: Path, entries: Mapping[str, _Entry]) -> None:
+    content = _Checksums(files=dict(sorted(entries.items())))
+    atomic_writes.write_text(folder / NAME, content.model_dump_json(indent=1) + "\n")
+
+
+def _known(folder: Path) -> dict[str, _Entry]:
+    """The checksums of a folder; empty if it has none."""
+    return _entries(folder) if (folder / NAME).exists() else {}
+
+
+def _readable(folder: Path) -> dict[str, _Entry]:
+    """Like `_known`, but also empty if the checksums are damaged: the caller replaces them."""
+    try:
+        return _known(folder)
+    except CorruptFileError:
+        return {}
+
+
 def _entries(folder: Path) -> dict[str, _Entry]:
     try:
-        return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
+        with explained(folder / NAME, can_be_missing=True):
+            return _Checksums.model_validate_json((folder / NAME).read_bytes()).files
     except FileNotFoundError:
         raise CorruptFileError(f"{folder} has no {NAME}: it is incomplete, or an older version wrote it") from None
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
         raise CorruptFileError(f"{folder / NAME} cannot be read") from error
 
 
 def _compare(file: Path, entry: _Entry) -> None:
     try:
-        size = file.stat().st_size
-        if size != entry.size:
-            raise CorruptFileError(f"{file} has {size} bytes, expected {entry.size}")
-        if of_file(file) != entry.xxh3:
-            raise CorruptFileError(f"{file} does not match its checksum")
+        with explained(file, can_be_missing=True):
+            size = file.stat().st_size
+            matches = size == entry.size and of_file(file) == entry.xxh3
     except FileNotFoundError:
         raise CorruptFileError(f"{file} is missing") from None
-    except OSError as error:
-        raise CorruptFileError(f"{file} cannot be read: {error}") from error
+    if size != entry.size:
+        raise CorruptFileError(f"{file} has {size} bytes, expected {entry.size}")
+    if not matches:
+        raise CorruptFileError(f"{file} does not match its checksum")
 
 
 def _digest(path: Path, size: int) -> xxhash.xxh3_64:
@@ -172,5 +229,6 @@ def _digest(path: Path, size: int) -> xxhash.xxh3_64:
     return digest
 
 
-def _of_json(content: object) -> str:
+def of_json(content: object) -> str:
+    """Return the checksum of a JSON document as 16 hex digits."""
     return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())

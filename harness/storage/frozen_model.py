@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LARGEST = 10**15
+"""Upper bound of counts and seconds: sums of larger numbers overflow or lose digits."""
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Seconds = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+PathName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._=+,-]*$", max_length=200)]
+"""A key or fingerprint, which is part of a file's name."""
 
 
 class FrozenModel(BaseModel):

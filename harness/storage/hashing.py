@@ -16,12 +16,18 @@ def key(parts: Mapping[str, Any]) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between the parts of two keys as ``path: old -> new``, sorted by path."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
-    return [
-        f"{path}: {_format_leaf(before, path)} -> {_format_leaf(after, path)}"
-        for path in sorted(before.keys() | after.keys())
-        if _format_leaf(before, path) != _format_leaf(after, path)
-    ]
+    return leaf_differences(leaves(old), leaves(new))
+
+
+def leaf_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return the same differences as `differences`, from the `leaves` of both."""
+    paths = {path for path, _ in old.items() ^ new.items()}
+    return [f"{path}: {old.get(path, 'absent')} -> {new.get(path, 'absent')}" for path in sorted(paths)]
+
+
+def leaves(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values in nested mappings as JSON, by their dotted path."""
+    return {path: json.dumps(value, sort_keys=True) for path, value in _leaves(parts)}
 
 
 def _leaves(parts: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,7 +36,3 @@ def _leaves(parts: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{name}" if path else str(name))
     else:
         yield path, parts
-
-
-def _format_leaf(leaves: Mapping[str, Any], path: str) -> str:
-    return json.dumps(leaves[path], sort_keys=True) if path in leaves else "absent"

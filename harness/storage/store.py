@@ -5,8 +5,8 @@
     DIR/<suite>/plan.json                       the jobs of the suite
     DIR/<suite>/runs/<key>/record.json          a run's result; written last, after its data
     DIR/<suite>/runs/<key>/predictions.parquet
-    DIR/<suite>/runs/<key>/checksums.json       checksum of the predictions
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
+    DIR/<suite>/runs/<key>/checksums.json       checksums of these files; those of older versions have some or none
     DIR/<suite>/teachers/<key>/record.json
     DIR/<suite>/teachers/<key>/predictions.parquet
     DIR/<suite>/general/<key>/record.json       a student distilled on unlabelled text, before any task
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,10 +31,11 @@ from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
+from harness.storage.disk_errors import explained
 from harness.storage.failure_records import FailureRecord
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, TeacherRecord
+from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, RunSummary, TeacherRecord
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=FrozenModel)
 
-REMEDY = "delete it and run the suite again; only missing results are computed"
+REMEDY = (
+    "delete it and run the suite again; only missing results are computed (`harness doctor DIR --repair` sets aside"
+    " everything that is damaged)"
+)
 
 
 class Store:
@@ -54,6 +57,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self._summaries: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(Problem("is a file, expected a results folder", str(folder)))
 
@@ -98,15 +102,28 @@ class Store:
         records = [record for key in self.run_keys() if (record := self.record(key))]
         return sorted(records, key=lambda r: (r.task, r.label, r.student, r.seed, r.key))
 
-    def set_aside(self, path: Path) -> Path | None:
-        """Move a file or folder of the store to ``set-aside/<time>/``. Returns its new path; None if it is missing."""
-        if not path.exists():
-            return None
-        time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target = self.folder / "set-aside" / time / path.relative_to(self.folder)
-        target.parent.mkdir(parents=True)
-        path.rename(target)
-        return target
+    def summaries(self) -> dict[str, RunSummary]:
+        """Return a summary of every record by its key, in the order of `records`.
+
+        A record is read again only if its file has changed since the last call.
+        """
+        found = [summary for key in self.run_keys() if (summary := self._summary(key))]
+        return {s.key: s for s in sorted(found, key=lambda s: (s.task, s.label, s.student, s.seed, s.key))}
+
+    def _summary(self, key: str) -> RunSummary | None:
+        path = self.run_folder(key) / "record.json"
+        try:
+            stat = path.stat()
+        except OSError:  # reading it reports the problem
+            stat = None
+        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat else ()
+        known = self._summaries.get(key)
+        if known and version and known[0] == version:
+            return known[1]
+        summary = _read_keyed(path, RunSummary)
+        if summary:
+            self._summaries[key] = version, summary
+        return summary
 
     def run_keys(self) -> list[str]:
         """Return the keys of all runs that have a record, sorted, without reading the records."""
@@ -133,12 +150,7 @@ class Store:
         existing = self.record(record.key)
         if existing is not None and existing.status == "completed":
             return False
-        folder = self.run_folder(record.key)
-        if predictions is not None:
-            _write_predictions(folder, predictions)
-        if export is not None:
-            atomic_writes.write(folder / "student", export)
-        _write(folder / "record.json", record)
+        _write_result(self.run_folder(record.key), record, predictions, export)
         return True
 
     def teacher(self, key: str) -> TeacherRecord | None:
@@ -153,26 +165,30 @@ class Store:
 
     def save_teacher(self, record: TeacherRecord, predictions: DataFrame | None = None) -> None:
         """Save a teacher's predictions and then its record, which replaces one with the same key."""
-        if predictions is not None:
-            _write_predictions(self.teacher_folder(record.key), predictions)
-        _write(self.teacher_folder(record.key) / "record.json", record)
+        _write_result(self.teacher_folder(record.key), record, predictions)
 
     def examples(self, fingerprint: str) -> DataFrame | None:
         """Return the texts of the examples with that `data_fingerprint`; None if they are not stored.
 
         Columns: ``split``, ``id``, and one for each text.
         """
-        import pandas as pd  # slow to import
+        from pyarrow import ArrowException, parquet  # slow to import
 
         path = self._examples_path(fingerprint)
         try:
-            return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+            with explained(path, can_be_missing=True):
+                table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+            table.validate(full=True)
+            frame: DataFrame = table.to_pandas(ignore_metadata=True)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        except (OSError, ValueError, ArrowException) as error:
             raise UserError(
                 Problem(f"cannot be read ({' '.join(str(error).split()):.200}); {REMEDY}", str(path))
             ) from error
+        if missing := [name for name in ("split", "id") if table.column_names.count(name) != 1]:
+            raise UserError(Problem(f"does not have a column {missing[0]!r}; {REMEDY}", str(path)))
+        return frame
 
     def save_examples(self, fingerprint: str, load_texts: Callable[[], DataFrame]) -> None:
         """Save the texts of scored examples, which `load_texts` returns, unless they are stored."""
@@ -194,8 +210,7 @@ class Store:
         """Save a student distilled on unlabelled text, unless it is stored. `export` creates the student's folder."""
         folder = self.general_folder(record.key)
         if not (folder / "record.json").exists():
-            atomic_writes.write(folder / "student", export)
-            _write(folder / "record.json", record)
+            _write_result(folder, record, export=export)
 
     def latency(self, key: str) -> LatencyRecord | None:
         """Return a latency measurement; None if there is none."""
@@ -251,12 +266,26 @@ def _write_table(path: Path, table: DataFrame) -> None:
     atomic_writes.write(path, lambda partial: table.to_parquet(partial, index=False, write_page_checksum=True))
 
 
-def _write_predictions(folder: Path, predictions: DataFrame) -> None:
-    """Write predictions and then their checksum. After a kill in between, they have no checksum, never a wrong one."""
-    path = folder / "predictions.parquet"
-    (folder / checksums.NAME).unlink(missing_ok=True)
-    _write_table(path, predictions)
-    checksums.seal(folder, path)
+def _write_result(
+    folder: Path,
+    record: FrozenModel,
+    predictions: DataFrame | None = None,
+    export: Callable[[Path], object] | None = None,
+) -> None:
+    """Write the data of a result, then its record, and their checksums.
+
+    A file loses its checksum before it is replaced: after a kill at any point it has none or the right one.
+    """
+    path, table, student = folder / "record.json", folder / "predictions.parquet", folder / "student"
+    replaced = [*([table] if predictions is not None else ()), *([student] if export is not None else ())]
+    checksums.discard(folder, path, *replaced)
+    if predictions is not None:
+        _write_table(table, predictions)
+    if export is not None:
+        atomic_writes.write(student, export)
+    checksums.add(folder, *(file for data in replaced for file in checksums.files_at(data)))
+    _write(path, record)
+    checksums.add(folder, path)
 
 
 def _write(path: Path, model: FrozenModel) -> None:
@@ -264,8 +293,16 @@ def _write(path: Path, model: FrozenModel) -> None:
 
 
 def _read_keyed(path: Path, model: type[Model]) -> Model | None:
-    """Read a record, and check that its key is the name of its folder."""
-    return _keyed(_read(path, model), path, path.parent.name)
+    """Read a record, and check that its key is the name of its folder, and that it matches its checksum."""
+    content = _content(path)
+    if content is None:
+        return None
+    record = _keyed(_parse(content, path, model), path, path.parent.name)
+    try:
+        checksums.verify_content(path, content)
+    except checksums.CorruptFileError as error:
+        raise UserError(Problem(f"{error}; {REMEDY}")) from error
+    return record
 
 
 def _keyed(record: Model | None, path: Path, expected: str) -> Model | None:
@@ -278,17 +315,45 @@ def _keyed(record: Model | None, path: Path, expected: str) -> Model | None:
 
 def _read(path: Path, model: type[Model]) -> Model | None:
     """Read and validate a file; None if it does not exist."""
+    content = _content(path)
+    return None if content is None else _parse(content, path, model)
+
+
+def _content(path: Path) -> bytes | None:
+    """Read a file; None if it does not exist."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with explained(path, can_be_missing=True):
+            return path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error
+
+
+def _parse(content: bytes, path: Path, model: type[Model]) -> Model:
+    """Validate the content of the file at `path`. A valid file is parsed once: that halves the time of large stores."""
     try:
-        content = json.loads(text)
-    except ValueError as error:
+        text = content.decode()
+        parsed = model.model_validate_json(text)
+    except UnicodeDecodeError as error:
+        raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error
+    except ValidationError as error:
+        _check_version(_document(text, path), path)
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        name = model.model_config.get("title") or model.__name__
+        raise UserError(Problem(f"is not a valid {name}: {key}: {first['msg']}; {REMEDY}", str(path))) from error
+    _check_version(parsed.model_dump(include={"schema_version"}, exclude_unset=True), path)
+    return parsed
+
+
+def _document(text: str, path: Path) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(Problem(f"is not valid JSON ({error}); {REMEDY}", str(path))) from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
+
+
+def _check_version(document: object, path: Path) -> None:
+    version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
             Problem(
@@ -297,11 +362,3 @@ def _read(path: Path, model: type[Model]) -> Model | None:
                 str(path),
             )
         )
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(
-            Problem(f"is not a valid {model.__name__}: {key}: {first['msg']}; {REMEDY}", str(path))
-        ) from error

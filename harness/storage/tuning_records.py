@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.storage.frozen_model import FrozenModel
+from harness.storage.frozen_model import Count, FrozenModel, Seconds
 from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEARNING_RATE = "training.lr"
@@ -22,8 +22,8 @@ class Trial(FrozenModel):
     values: dict[str, Any]
     score: float | None = Field(description="none: the trial failed")
     error: str | None = None
-    steps: int
-    seconds: float = Field(description="training, its share of the teachers' forward passes, and scoring")
+    steps: Count
+    seconds: Seconds = Field(description="training, its share of the teachers' forward passes, and scoring")
 
 
 class TuningRecord(FrozenModel):
@@ -40,7 +40,7 @@ class TuningRecord(FrozenModel):
     higher_is_better: bool = Field(True, description="whether a higher metric is better")
     data_fingerprint: str = Field(description="fingerprint of the examples that trials were scored on")
     space: dict[str, Any] = Field(description="option -> its values, or low, high and log")
-    trials: list[Trial]
+    trials: list[Trial] = Field(min_length=1)
     parts: dict[str, Any] = Field(description="parts of the key")
     provenance: Provenance
 
@@ -64,4 +64,4 @@ def best(trials: Sequence[Trial], *, higher_is_better: bool = True) -> Trial:
     """Return the trial with the best score; the first of equal ones; the first trial if all failed."""
     sign = 1 if higher_is_better else -1
     scored = [(sign * trial.score, -trial.number, trial) for trial in trials if trial.score is not None]
-    return max(scored)[-1] if scored else trials[0]
+    return max(scored, key=lambda entry: entry[:2])[-1] if scored else trials[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.tokenization import STARTS, TokenizedExamples
@@ -67,7 +67,9 @@ def load_or_build(parts: Mapping[str, Any], build: Callable[[], Iterable[Tokeniz
     `build` returns the rows in chunks, so that they are never in memory together. If it fails, nothing is cached.
 
     Raises:
-        UserError: the disk is full; and any error of `build`.
+        DiskError: the disk is full or failing.
+
+    It raises any error of `build`, too.
     """
     folder = cache_dir.root() / "encoded" / key(parts)
     examples = _open(folder)
@@ -77,13 +79,7 @@ def load_or_build(parts: Mapping[str, Any], build: Callable[[], Iterable[Tokeniz
     with FileLock(f"{folder}.lock"):  # another process may build the same rows
         if (examples := _open(folder, report=True)) is not None:
             return examples
-        try:
-            atomic_writes.write(folder, lambda path: _write(path, parts, build()))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            remedy = "free some, or set HARNESS_CACHE to another disk"
-            raise UserError(f"no disk space left for tokenized data in {folder.parent}: {remedy}") from error
+        atomic_writes.write(folder, lambda path: _write(path, parts, build()))
     if (examples := _open(folder)) is None:
         raise UserError(f"{folder} cannot be read right after it was written: does another process delete it?")
     return examples
@@ -130,12 +126,17 @@ def _open(folder: Path, *, report: bool = False) -> TokenizedExamples | None:
         return None
     try:
         checksums.verify(folder)
-        manifest = TokenizedManifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
-        arrays = {name: _memmap(_file(folder, name), column) for name, column in manifest.columns.items()}
-    except (OSError, ValueError, ValidationError, checksums.CorruptFileError) as error:
+        with explained(folder):
+            return _read(folder)
+    except (ValueError, ValidationError, checksums.CorruptFileError) as error:
         if report:
             log.warning("the tokenized data in %s are corrupt and are tokenized again: %s", folder, error)
         return None
+
+
+def _read(folder: Path) -> TokenizedExamples:
+    manifest = TokenizedManifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
+    arrays = {name: _memmap(_file(folder, name), column) for name, column in manifest.columns.items()}
     return TokenizedExamples.of_arrays(manifest.kind, arrays)
 
 

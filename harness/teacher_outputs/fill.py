@@ -6,7 +6,6 @@ batches in a fixed order, padded to multiples of 16, whichever outputs are missi
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs.output_store import (
@@ -41,8 +41,14 @@ from harness.training.cohort import Teacher
 log = logging.getLogger("harness")
 
 PADDED_TO = 16
+PROGRESS = "progress.json"
+"""File of a store's folder that describes an unfinished pass."""
+
 SAVED_EVERY = 64
 """Batches after which progress is saved; an interrupted pass resumes there."""
+
+ELSEWHERE = "set HARNESS_CACHE to a folder on a larger disk, or lower teacher_cache.max_gb"
+"""What helps if the disk of the cached outputs is full, apart from freeing space."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +93,11 @@ def fill(
     Raises:
         Stopped: `stop` returned true.
         InsufficientMemory: memory does not suffice for a batch of the pass.
-        UserError: the disk is full, or outputs are not finite.
+        DiskError: the disk is full or failing.
+        UserError: outputs are not finite.
     """
-    try:
+    with explained(store.folder, elsewhere=ELSEWHERE):
         return _Pass(store, sorted(names), teacher, training, device).run(stop, on_progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"no space left on the disk for cached teacher outputs in {store.folder.parent}: free some space, set"
-            " HARNESS_CACHE to a larger disk, or lower teacher_cache.max_gb"
-        ) from error
 
 
 class _Pass:
@@ -177,7 +177,7 @@ class _Pass:
     def _load_progress(self) -> FillProgress:
         """The progress of an interrupted pass for the same outputs, if its files are undamaged."""
         try:
-            progress = checksums.read_json(self.store.folder / "progress.json", FillProgress)
+            progress = checksums.read_json(self.store.folder / PROGRESS, FillProgress)
             if sorted(progress.tensors) != self.names:
                 return NO_PROGRESS
             self._verify(progress)
@@ -213,7 +213,7 @@ class _Pass:
         progress = FillProgress(
             done=done, tensors=self.entries, bytes=sizes, checksums=self._checksums(), seconds=seconds
         )
-        checksums.write_json(self.store.folder / "progress.json", progress)
+        checksums.write_json(self.store.folder / PROGRESS, progress)
 
     def _checksums(self) -> dict[str, str]:
         """Checksum of what is written of each output."""
@@ -228,7 +228,7 @@ class _Pass:
         self.store.write(
             OutputManifest(parts=dict(self.store.parts), scalings=scalings, tensors=tensors, checksums=sums)
         )
-        atomic_writes.forget(self.store.folder / "progress.json")
+        atomic_writes.forget(self.store.folder / PROGRESS)
 
 
 def _rows(name: str, outputs: ModelOutputs, batch: Batch, qa: bool) -> Tensor:

@@ -26,6 +26,7 @@ from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.output_names import Need, parse
 from harness.storage import checksums
+from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.batching import eval_batches
@@ -38,6 +39,9 @@ BATCH_SIZE = 32
 """Batch size of the canonical pass. A change of it, or of the padding, needs a new `TEACHER_OUTPUTS_VERSION`."""
 
 BY_HEAD = ("queries", "keys", "values")
+
+MANIFEST = "manifest.json"
+"""File of a store's folder that lists the outputs with their checksums."""
 
 
 class StoredTensor(FrozenModel):
@@ -140,7 +144,7 @@ class TeacherOutputStore:
 
     def file(self, name: str) -> Path:
         """The file of the output `name`."""
-        return self.folder / f"{name.replace('[', '.').rstrip(']')}.bin"
+        return _file(self.folder, name)
 
     @property
     def manifest(self) -> OutputManifest | None:
@@ -151,7 +155,7 @@ class TeacherOutputStore:
             return None
 
     def _read_manifest(self) -> OutputManifest:
-        path = self.folder / "manifest.json"
+        path = self.folder / MANIFEST
         manifest = checksums.read_json(path, OutputManifest)
         if manifest.parts != dict(self.parts):
             raise checksums.CorruptFileError(f"{path} describes other teacher outputs")
@@ -159,7 +163,7 @@ class TeacherOutputStore:
 
     def write(self, manifest: OutputManifest) -> None:
         """Write the manifest; the outputs that it lists are valid from now on."""
-        checksums.write_json(self.folder / "manifest.json", manifest)
+        checksums.write_json(self.folder / MANIFEST, manifest)
 
     def missing(self, names: Collection[str]) -> frozenset[str]:
         """Those of `names` that are not stored, or damaged."""
@@ -184,13 +188,14 @@ class TeacherOutputStore:
     def _damage_of(self, name: str, manifest: OutputManifest) -> str | None:
         file, expected = self.file(name), self.bytes(name, manifest.tensors[name])
         try:
-            if file.stat().st_size != expected:
-                return f"{file} has {file.stat().st_size} bytes, expected {expected}"
-            if checksums.of_file(file) != manifest.checksums.get(name):
-                return f"{file} does not match its checksum"
-        except OSError as error:
-            return f"{file} cannot be read: {error.strerror}"
-        return None
+            with explained(file, can_be_missing=True):
+                size = file.stat().st_size
+                matches = size == expected and checksums.of_file(file) == manifest.checksums.get(name)
+        except FileNotFoundError:
+            return f"{file} is missing"
+        if size != expected:
+            return f"{file} has {size} bytes, expected {expected}"
+        return None if matches else f"{file} does not match its checksum"
 
     def bytes(self, name: str, entry: StoredTensor) -> int:
         """Size of the output's file."""
@@ -257,6 +262,24 @@ class CachedTeacher:
         assert need.layer is not None
         queries, keys = stored[f"queries[{need.layer}]"], stored[f"keys[{need.layer}]"]
         return torch.matmul(queries, keys.transpose(-1, -2)) * self._manifest.scalings[need.layer - 1]
+
+
+def verify(folder: Path) -> None:
+    """Raise `CorruptFileError` if the manifest in `folder`, or an output that it lists, is damaged or missing."""
+    manifest = checksums.read_json(folder / MANIFEST, OutputManifest)
+    for name in manifest.tensors:
+        file = _file(folder, name)
+        try:
+            with explained(file, can_be_missing=True):
+                matches = checksums.of_file(file) == manifest.checksums.get(name)
+        except FileNotFoundError:
+            raise checksums.CorruptFileError(f"{file} is missing") from None
+        if not matches:
+            raise checksums.CorruptFileError(f"{file} does not match its checksum")
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('[', '.').rstrip(']')}.bin"
 
 
 def dtype(name: str) -> torch.dtype:

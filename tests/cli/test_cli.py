@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +20,10 @@ from harness import __version__
 from harness.api.errors import Problem, UserError
 from harness.api.events import RunFinished, RunId
 from harness.cli import app
+from harness.execution import job_states
 from harness.execution.engine import Outcome
-from harness.planning import CostEstimate, RunStatus
+from harness.planning import CostEstimate, RunStatus, graph_builder
+from harness.planning.job_graph import JobGraph
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
 from harness.reporting.report_files import Report
@@ -70,9 +71,9 @@ def suite(monkeypatch, tmp_path):
     loaded = SimpleNamespace(suite=SimpleNamespace(spec=spec, path=tmp_path / "tiny.yaml"), host=state.host)
     plan_file = {
         "suite": "tiny",
-        "tasks": [],
-        "students": [],
-        "labels": [],
+        "tasks": [{"name": "sst2", "kind": "classification", "score": "accuracy", "synthetic": False}],
+        "students": ["small"],
+        "labels": ["kd"],
         "teachers": {},
         "seeds": [1],
         "runs": [RUN],
@@ -85,6 +86,7 @@ def suite(monkeypatch, tmp_path):
         choices=(),
         teachers=(),
         data={},
+        runs=[SimpleNamespace(planned=RUN)],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
@@ -105,6 +107,8 @@ def suite(monkeypatch, tmp_path):
         "estimate",
         lambda plan, jobs, tuning: CostEstimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
     )
+    monkeypatch.setattr(graph_builder, "build", lambda *a, **k: JobGraph(()))
+    monkeypatch.setattr(job_states, "job_states", lambda *a: [])
     monkeypatch.setattr(harness.execution.local_engine, "execute", execute)
     monkeypatch.setattr(
         harness.reporting, "report", lambda folder, host: Report(board, "# the board\n", (folder / "leaderboard.md",))
@@ -119,13 +123,16 @@ def test_help_is_fast_and_imports_no_heavy_package():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "harness.cli.app" in imported
     assert not imported & HEAVY
-    started = time.perf_counter()
+    before = os.times()
     call("--help")
-    assert time.perf_counter() - started < 1.5  # about 0.15 s on an idle machine
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    assert seconds < 1.5  # of CPU: about 0.15 s on an idle machine
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["plan"], ["validate"], ["report"], ["latency"], ["list"], ["check"], ["doctor"]]
+    "command",
+    [[], ["run"], ["plan"], ["rerun"], ["validate"], ["report"], ["latency"], ["list"], ["check"], ["doctor"]],
 )
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -232,12 +233,14 @@ def test_missing_files_are_reported_before_training(lm):
             resolve(loaded, online=False)
 
 
-def test_a_model_without_a_trained_head_is_reported_before_training(lm):
+def test_a_model_without_a_trained_head_fails_the_runs_that_need_it(lm):
     save_language_model(lm.folder / "bare", cls=BertModel)
     watcher = Watcher()
-    with pytest.raises(UserError, match=r"bare holds no trained masked language model.*`augment: \{model: "):
-        lm.run(ALONE.replace("model: language", "model: bare"), observers=(watcher,))
-    assert watcher.started == []
+    outcome = lm.run(ALONE.replace("model: language", "model: bare"), observers=(watcher,))
+    (failure,) = outcome.failures
+    assert re.search(r"bare holds no trained masked language model.*`augment: \{model: ", failure.error)
+    assert {record.error for record in outcome.failed} == {failure.cause}
+    assert {run.role for run in watcher.started} == {"teacher"}
 
 
 BROKEN = """
@@ -265,8 +268,9 @@ def harness_register_methods(register):
 
 def test_rows_with_other_columns_are_reported(lm):
     (lm.folder / "broken.py").write_text(BROKEN)
-    with pytest.raises(UserError, match=r"order cannot be augmented for broken: .*columns text; .* id, label, text"):
-        lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
+    outcome = lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
+    (failure,) = outcome.failures
+    assert re.match(r"augmented data of order for broken failed: .*columns text; .* id, label, text", failure.cause)
     assert not augmented_data.is_kept(job_of(lm, "broken"))
 
 

@@ -134,5 +134,5 @@ def test_suspended_and_killed_processes_of_two_machines(tmp_path, workers):
     assert group.done()
     assert not found.overlaps
     assert found.taken_over["killed"] >= 5
-    assert found.taken_over["suspended"] >= 5
+    assert found.taken_over["suspended"] >= 3
     assert group.owners_of_remaining_claims() <= group.killed

@@ -12,7 +12,6 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import hookimpl
-from harness.api.errors import UserError
 from harness.planning import run_status
 
 FAILS = """
@@ -200,17 +199,6 @@ def test_signal_handlers_are_restored(small):
     before = signal.getsignal(signal.SIGINT)
     small.run("methods=[finetune]", "seeds=[1]")
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_a_teacher_below_its_floor_stops_the_suite(small):
-    floor = "teachers.base.floor={order: 1.0}"
-    with pytest.raises(UserError, match=r"teacher base scores .* below its floor of 1: "):
-        small.run(floor)
-    assert small.store().records() == []
-    assert not small.run("teachers.base.floor={order: 0.01}", "methods=[finetune]", "seeds=[1]").failed
-    with pytest.raises(UserError, match=r"below its floor of 1: "):
-        small.run(floor)
-    assert not small.run(floor, "training.limit.train=40", "methods=[finetune]", "seeds=[1]").failed
 
 
 def test_a_fine_tuned_teacher_can_start_a_student(small):

@@ -1,5 +1,9 @@
-"""Proposals depend only on the earlier trials, and the journal survives a kill."""
+"""Proposals depend only on the earlier trials; the journal survives kills, damage and full disks."""
 
+import errno
+import os
+import random
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +14,9 @@ from hypothesis import strategies as st
 
 from harness import Choices, Search
 from harness.config.schema import TuningSpec
-from harness.execution.optuna_trials import Journal, propose
+from harness.execution.optuna_trials import propose
+from harness.execution.trial_journal import Journal
+from harness.storage.disk_errors import DiskError
 from harness.storage.tuning_records import Trial, best
 
 SPACE = {
@@ -102,8 +108,70 @@ def test_optuna_reads_the_journal(tmp_path, capfd):
     study = optuna.load_study(study_name="study", storage=storage)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
     assert study.best_params == DEFAULTS
-    assert study.best_trial.user_attrs == {"error": None, "steps": 9, "seconds": 0.5}
+    attributes = dict(study.best_trial.user_attrs)
+    assert len(attributes.pop("xxh3")) == 16
+    assert attributes == {"error": None, "steps": 9, "seconds": 0.5}
     assert capfd.readouterr() == ("", ""), "Optuna says nothing"
+
+
+def three_trials(path):
+    journal = Journal(path, StudyStub(key=path.stem))
+    for number, score in enumerate((0.5, None, 0.7)):
+        journal.add(ended(number, {**DEFAULTS, "layers": 2 + number}, score))
+    return journal.trials
+
+
+def test_a_damaged_journal_keeps_the_trials_before_the_damage(tmp_path, caplog):
+    path = tmp_path / "study.log"
+    expected, content = three_trials(path), path.read_bytes()
+    starts = [0, *(i + 1 for i, byte in enumerate(content) if byte == ord("\n"))]
+    draw = random.Random(4)
+    for case in range(150):
+        position = draw.randrange(len(content) - 1)
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        caplog.clear()
+        trials = Journal(path, StudyStub(key="study")).trials
+        line = sum(start <= position for start in starts)
+        # Dates, names of processes, and ranges of options are not read, so damage to them has no effect.
+        assert trials == expected or trials == expected[: max(0, line - 2)], case
+        if trials != expected:
+            (warning,) = caplog.records
+            assert f"line {max(line, 1)} of the journal {path} is damaged" in warning.getMessage()
+            kept = path.with_name(warning.getMessage().rsplit(maxsplit=1)[-1])
+            assert kept.read_bytes() == damaged, "nothing is lost"
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"[]\n", b"{}\n", b"null\n", bytes(500), b"\n\n"])
+def test_a_journal_of_other_content_starts_again(tmp_path, content):
+    path = tmp_path / "study.log"
+    path.write_bytes(content)
+    assert Journal(path, StudyStub()).trials == []
+    path.unlink()
+    assert len(three_trials(path)) == 3
+
+
+def test_a_journal_without_checksums_is_read(tmp_path):
+    path = tmp_path / "study.log"
+    expected = three_trials(path)
+    path.write_text(re.sub(r',"xxh3":"[0-9a-f]{16}"', "", path.read_text()))
+    assert "xxh3" not in path.read_text()
+    assert Journal(path, StudyStub()).trials == expected
+
+
+def test_a_full_disk_while_a_trial_is_stored(tmp_path, monkeypatch):
+    path = tmp_path / "study.log"
+    expected, journal = three_trials(path), Journal(path, StudyStub())
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DiskError, match=r"study\.log: No space left on device"):
+            journal.add(ended(3, DEFAULTS, 0.9))
+    assert Journal(path, StudyStub()).trials[:3] == expected
 
 
 @pytest.mark.parametrize(

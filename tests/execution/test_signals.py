@@ -1,29 +1,33 @@
-"""Waiting for the lock of another process ends when the process is asked to stop."""
+"""A signal ends the wait for another process."""
 
-import threading
+import os
+import signal
 
-import pytest
-from filelock import FileLock
-
+from harness import hookimpl
 from harness.execution import teacher_runs
-from harness.execution.signals import Interrupted, locked
+from harness.execution.claims import Claims
 
 
-def test_a_lock_is_acquired_when_the_other_holder_releases_it(tmp_path):
-    other, entered = FileLock(f"{tmp_path / 'target'}.lock", thread_local=False), []
-    other.acquire()
-    threading.Timer(0.2, lambda: other.release()).start()
-    with locked(tmp_path / "target", lambda: False):
-        entered.append(True)
-        with pytest.raises(Interrupted), locked(tmp_path / "target", lambda: True):
-            entered.append(True)
-    assert entered == [True]
+class StopsWaiting:
+    """Sends SIGTERM to this process when it begins to wait, and records what it waits for."""
+
+    def __init__(self):
+        self.events = []
+
+    @hookimpl
+    def harness_waiting(self, event):
+        self.events.append(event)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_stop_ends_the_wait_for_a_teacher_of_another_process(small):
+def test_a_signal_ends_the_wait_for_another_process(small):
     (job,) = small.plan().teachers
-    target = teacher_runs.folder(job)
-    target.parent.mkdir(parents=True)
-    with FileLock(f"{target}.lock"), pytest.raises(Interrupted):
-        teacher_runs.fine_tune(job, lambda: [], small.context(lambda: True))
-    assert not teacher_runs.is_kept(job)
+    observer = StopsWaiting()
+    with Claims() as other:
+        assert other.take(teacher_runs.folder(job), "teacher base on order")
+        outcome = small.run("seeds=[1]", observers=(observer,))
+    assert outcome.interrupted
+    ((what, process),) = [(event.what, event.owner_process) for event in observer.events]
+    assert (what, process) == ("teacher base on order", os.getpid())
+    assert small.store().teachers() == []
+    assert not small.run("seeds=[1]").failed

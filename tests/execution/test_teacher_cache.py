@@ -7,11 +7,12 @@ import time
 
 import pytest
 import torch
-from filelock import FileLock
 from transformers import AutoModelForSequenceClassification
 
-from harness.execution import local_engine, student_cohorts, teacher_cache
+from harness.execution import student_cohorts, teacher_cache
+from harness.execution.claims import Claims
 from harness.execution.signals import Interrupted
+from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.storage.store import Store
 from harness.teacher_outputs import output_store
 from harness.training.cohort import Teacher
@@ -122,11 +123,12 @@ def test_the_oldest_outputs_are_removed_for_new_ones(small):
     assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1.2e6
 
 
-def test_locked_outputs_are_not_removed(small):
+def test_claimed_outputs_are_not_removed(small):
     limit = "teacher_cache.max_gb=0.0006"
     small.run("methods=[tinybert]", "seeds=[1]", limit)
     (first,) = (f for f in teacher_cache.root().iterdir() if f.is_dir())
-    with FileLock(f"{first}.lock"):
+    with Claims() as other:
+        assert other.take(first, "outputs")
         small.run("methods=[tinybert]", "seeds=[1]", "teachers.base.lr=0.002", limit)
     assert first.exists()
 
@@ -135,11 +137,11 @@ def test_waiting_for_another_process_can_be_stopped(small):
     plan = small.plan("methods=[logit_kd]", "seeds=[1]")
     small.run("methods=[finetune]", "seeds=[1]")
     (job,) = plan.teachers
-    (tokenized,) = local_engine.TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
+    (tokenized,) = TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
     outputs = teacher_cache.output_store(job, tokenized, plan.spec, CPU)
     outputs.folder.parent.mkdir(parents=True)
     context = small.context(lambda: True)
-    with FileLock(f"{outputs.folder}.lock"), pytest.raises(Interrupted):
+    with Claims() as other, other.held(outputs.folder, "outputs", lambda: False), pytest.raises(Interrupted):
         teacher_cache.open_outputs(
             outputs, frozenset(["logits"]), "base", lambda: None, spec=plan.spec, context=context
         )

@@ -1,6 +1,8 @@
 """Text stages: executed once, before all tasks, and used by every run that starts from their result."""
 
+import itertools
 import random
+import re
 import shutil
 
 import pytest
@@ -10,7 +12,6 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
-from harness.api.errors import UserError
 from harness.models import tokenizers
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
@@ -116,8 +117,11 @@ def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monk
     methods = "methods=[tinybert, {minilm: {assistant: true}}]"
     with monkeypatch.context() as patch:
         patch.setattr(TextStageMethod, "losses", faulty)
-        with pytest.raises(UserError, match=r"the stage on text of .*tinybert.* failed: step 1 .*on purpose"):
-            suite.run(methods, "seeds=[1]")
+        outcome = suite.run(methods, "seeds=[1]")
+    (failure,) = outcome.failures
+    assert failure.title == "student 1x32 of tinybert on text"
+    assert re.match(r"step 1 .*on purpose", failure.error)
+    assert {(record.label, record.error) for record in outcome.failed} == {("tinybert", failure.cause)}
     listener = Listener()
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
@@ -221,6 +225,14 @@ def test_the_key_of_a_text_stage_depends_only_on_its_settings(suite, change, sam
     assert (key(change) == key()) is same
 
 
+def distil(jobs, context):
+    """Run the text stages of jobs, cohort by cohort."""
+    from harness.execution import text_students
+
+    for _, group in itertools.groupby(jobs, key=lambda job: job.cohort):
+        assert [error for _, error in text_students.make(list(group), context) if error] == []
+
+
 def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
     from harness.execution import text_students as general
     from harness.execution.signals import Interrupted
@@ -228,7 +240,7 @@ def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")
         jobs = plan.generals(plan.runs)
-        general.make(jobs, suite.context(stop))
+        distil(jobs, suite.context(stop))
         return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
 
     uninterrupted = make(lambda: False)
@@ -249,7 +261,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(suite):
     def make(methods):
         plan = suite.plan(f"methods={methods}")
         jobs = plan.generals(plan.runs)
-        general.make(jobs, suite.context())
+        distil(jobs, suite.context())
         students = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
         shutil.rmtree(suite.folder / "cache" / "general")
         return students
@@ -279,6 +291,6 @@ def test_a_teacher_from_scratch_cannot_have_a_text_stage(suite):
 def test_predictions_need_a_teacher_with_a_trained_head(suite):
     shutil.rmtree(suite.folder / "base")
     pretrained(suite.folder / "base", head=False)
-    with pytest.raises(UserError, match=r"no trained masked language model.*`general: false`.*distilbert"):
-        suite.run("methods=[distilbert]")
+    (failure,) = suite.run("methods=[distilbert]").failures
+    assert re.search(r"no trained masked language model.*`general: false`.*distilbert", failure.error)
     assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it does not use the head

@@ -7,6 +7,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.api.events import LossPoint
+from harness.storage import checksums
 from harness.storage.store import Store
 from tests.support.results_factory import failed, fill, plan, run_record, teacher_record
 
@@ -76,7 +77,7 @@ def test_a_kill_leaves_no_run_or_a_complete_one(tmp_path, monkeypatch, step):
     assert not [name for name in files(tmp_path) if "partial" in name]
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
 def test_a_kill_in_a_retry_leaves_the_failed_record(tmp_path, monkeypatch, step):
     store, record = Store(tmp_path), run_record()
     failure = failed("sst2", "kd", "big", 1)
@@ -88,6 +89,57 @@ def test_a_kill_in_a_retry_leaves_the_failed_record(tmp_path, monkeypatch, step)
     assert store.record(record.key) == failure
     store.save(record, PREDICTIONS, export)
     assert store.records() == [record]
+
+
+def test_a_kill_between_a_record_and_its_checksum_leaves_a_complete_run(tmp_path, monkeypatch):
+    store, record = Store(tmp_path), run_record()
+    with monkeypatch.context() as patch:
+        kill_at(patch, 4)
+        with pytest.raises(Killed):
+            store.save(record, PREDICTIONS, export)
+    assert store.record(record.key) == record
+
+
+def test_all_files_of_a_run_have_checksums(tmp_path):
+    store, record = Store(tmp_path), run_record()
+    store.save(record, PREDICTIONS, export)
+    folder = store.run_folder(record.key)
+    for name in files(folder) - {"checksums.json"}:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        with pytest.raises(checksums.CorruptFileError, match=name):
+            checksums.verify(folder)
+        (folder / name).write_bytes(content)
+    checksums.verify(folder)
+
+
+def test_a_changed_score_is_refused(tmp_path):
+    store, record = Store(tmp_path), run_record()
+    store.save(record, PREDICTIONS)
+    path = store.run_folder(record.key) / "record.json"
+    path.write_text(path.read_text().replace(f'"score": {record.score}', '"score": 99.0'))
+    with pytest.raises(UserError, match=r"record\.json does not match its checksum; .*harness doctor DIR --repair"):
+        store.record(record.key)
+
+
+def test_results_of_older_versions_have_no_checksums_and_are_read(tmp_path):
+    store, record = Store(tmp_path), run_record()
+    store.save(record, PREDICTIONS, export)
+    (store.run_folder(record.key) / "checksums.json").unlink()
+    assert store.record(record.key) == record
+
+
+def test_damaged_checksums_are_replaced_with_the_result(tmp_path):
+    store, record = Store(tmp_path), run_record()
+    store.save_teacher(teacher_record("sst2"), PREDICTIONS)
+    folder = store.teacher_folder("base-sst2")
+    (folder / "checksums.json").write_text("{")
+    store.save_teacher(teacher_record("sst2"), PREDICTIONS)
+    checksums.verify(folder)
+    store.save_teacher(teacher_record("sst2", 0.5))
+    assert store.teacher("base-sst2").score == 0.5
+    assert "predictions.parquet" in (folder / "checksums.json").read_text(), "a new record keeps other checksums"
+    store.save(record)
 
 
 def test_a_partly_exported_student_is_exported_again(tmp_path):

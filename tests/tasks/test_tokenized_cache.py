@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from harness.api.errors import UserError
+from harness.storage.disk_errors import DiskError
 from harness.tasks import tokenized_cache
 from harness.tasks.features import CHUNK, TokenRow
 from harness.tasks.tokenization import chunked, concatenate
@@ -71,7 +71,7 @@ def test_an_interrupted_build_caches_nothing():
 
 
 def test_a_full_disk_is_an_error():
-    with pytest.raises(UserError, match="no disk space left for tokenized data"):
+    with pytest.raises(DiskError, match=r"encoded.*No space left on device \(.* MiB free\).*set HARNESS_CACHE"):
         tokenized_cache.load_or_build(PARTS, lambda: broken(OSError(28, "No space left on device")))
 
 

@@ -369,12 +369,12 @@ def test_cached_and_live_teachers_differ_in_the_last_bits_only(world, tmp_path):
 
 
 def test_a_full_disk_raises_one_message(world, tmp_path, monkeypatch):
-    from harness.api.errors import UserError
+    from harness.storage.disk_errors import DiskError
 
     def full(*args):
         raise OSError(28, "No space left on device")
 
     here = world()
     monkeypatch.setattr(filling, "_sync", full)
-    with pytest.raises(UserError, match=r"no space left .*teacher_cache\.max_gb"):
+    with pytest.raises(DiskError, match=r"No space left .*teacher_cache\.max_gb"):
         fill(here, store_of(here, tmp_path), ["hidden[1]"])

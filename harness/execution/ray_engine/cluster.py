@@ -54,8 +54,8 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             Problem(
-                f"cannot connect to the Ray cluster: {reason}. Start it with `ray start --head`, and run harness on one "
-                "of its nodes",
+                f"cannot connect to the Ray cluster: {reason}. Start it with `ray start --head`, and run harness on "
+                "one of its nodes",
                 f"--address {address}",
             )
         ) from None
@@ -84,8 +84,8 @@ def room(ray: Any, resources: WorkerResources) -> int:
         raise UserError(
             Problem(
                 f"no node of the Ray cluster has room for a worker of {resources.cpus} CPU threads and "
-                f"{resources.gpus:g} GPUs; its nodes have {found}. Set OMP_NUM_THREADS to fewer threads (they are part of the key of a "
-                "result on a CPU), or use a smaller --gpus-per-worker",
+                f"{resources.gpus:g} GPUs; its nodes have {found}. Set OMP_NUM_THREADS to fewer "
+                "threads (they are part of the key of a result on a CPU), or use a smaller --gpus-per-worker",
                 "--engine ray",
             )
         )

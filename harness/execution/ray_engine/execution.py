@@ -89,11 +89,11 @@ class Execution:
     def _start(self, ready: Sequence[Job]) -> bool:
         """Start as many jobs as there are idle workers. Returns whether a job has ended because nothing is missing."""
         ended = len(self.progress.ended)
-        for job in ready:
+        for shared, job in itertools.product((False, True), ready):  # see `local_engine`
             if len(self._running) >= self.workers:
                 break
             if not any(attempt.job.key == job.key for attempt in self._running.values()):
-                for part in self._parts(self.progress.take(job)):
+                for part in self._parts(self.progress.take(job, shared=shared)):
                     self._submit(job, part)
         return len(self.progress.ended) > ended
 

@@ -124,11 +124,11 @@ class _RunEntries:
     def _errors(self, run: RunOnPage) -> dict[str, Any]:
         if isinstance(run.result, RunRecord) and run.result.status == "failed":
             return {"why": "The run failed, so it has no predictions."}
-        predictions = self._table(run.result)
+        predictions = self._table(run.result, run.task)
         if predictions is None:
             return {"why": "Its predictions.parquet is missing, so its errors are not known."}
         teacher = self._teacher(run)
-        teacher_predictions = self._table(teacher) if teacher else None
+        teacher_predictions = self._table(teacher, run.task) if teacher else None
         exact = run.result.metrics.get("exact")
         run_errors = errors(run.task, predictions, teacher_predictions, self.examples, exact=exact)
         if run_errors is None:
@@ -168,10 +168,10 @@ class _RunEntries:
             "many": f"There are more than {MAX_CLASSES} classes, too many for a table." if many else None,
         }
 
-    def _table(self, result: Result) -> PredictionTable | None:
+    def _table(self, result: Result, task: PlannedTask) -> PredictionTable | None:
         if result.key not in self._read:
             path = self.store.folder_of(result) / "predictions.parquet"
-            self._read[result.key] = prediction_tables.read(path, scores=True)
+            self._read[result.key] = prediction_tables.read(path, task, scores=True)
         return self._read[result.key]
 
     def _teacher(self, run: RunOnPage) -> Result | None:

@@ -69,13 +69,15 @@ def test_installed_plugin_adds_section_and_csv(install, tmp_path):
     assert [section.title for section in written.sections] == ["Cost"]
 
 
-def test_csv_of_a_removed_section_is_removed(install, tmp_path):
-    old = tmp_path / "r" / "sections" / "old.csv"
+def test_only_the_csv_of_a_removed_section_is_removed(tmp_path):
+    old, mine = (tmp_path / "r" / "sections" / f"{name}.csv" for name in ("old", "mine"))
     fill(tmp_path / "r")
-    old.parent.mkdir()
-    old.write_text("left over")
+    report(tmp_path / "r", host_of(lambda results: [Section("Old", "text", "old", [{"n": 1}])]))
+    assert old.exists()
+    mine.write_text("a file of the user")
     report(tmp_path / "r")
     assert not old.exists()
+    assert mine.read_text() == "a file of the user"
 
 
 def test_sections_with_the_same_file_share_it(tmp_path):

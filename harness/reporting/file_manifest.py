@@ -1,0 +1,124 @@
+"""Writes the files of a report, and remembers them in a manifest, so that later reports remove only these.
+
+The manifest ``report-files.json`` lists every file with the checksum of what was written. A file that someone else
+wrote or edited is never removed and never overwritten, and nothing is written or removed through a symbolic link.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import xxhash
+from pydantic import AfterValidator, BaseModel
+
+from harness.api.errors import Problem, UserError
+from harness.storage import atomic_writes, checksums
+
+log = logging.getLogger("harness")
+
+NAME = "report-files.json"
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts:
+        raise ValueError(f"{name!r} is not a path below the results folder")
+    return name
+
+
+class _Manifest(BaseModel, extra="forbid", strict=True):
+    version: int = 1
+    files: dict[Annotated[str, AfterValidator(_inside)], list[str]] = {}
+    """Path relative to the results folder -> checksums. There are several if a report was interrupted: the file can
+    have the content of that report or of the one before."""
+
+
+def replace(folder: Path, files: Mapping[str, str | bytes], removable: Collection[str] | None = None) -> None:
+    """Write the files of a report, and remove the files of earlier reports that are no longer among them.
+
+    A file that was edited since the last report is kept: where it is, or, if the new report has a file of that name,
+    under another name. The log says so. Without a manifest, files of the same name are replaced and none is removed.
+
+    Args:
+        folder: the results folder.
+        files: path relative to `folder` -> content.
+        removable: remove only files with these names; None: any file of the manifest.
+
+    Raises:
+        UserError: a symbolic link, or a folder or file of another kind, is in the way. Nothing is changed then.
+    """
+    known = _read(folder)
+    if not files and not known:
+        return
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
+    new = {name: [xxhash.xxh3_64_hexdigest(content)] for name, content in contents.items()}
+    stale = {name for name in known or {} if name not in new and (removable is None or name in removable)}
+    _refuse_obstacles(folder, (NAME, *contents))
+    others = {name: sums for name, sums in (known or {}).items() if name not in new}
+    _write(folder, others | {name: sorted({*(known or {}).get(name, ()), *sums}) for name, sums in new.items()})
+    for name, content in contents.items():
+        if known is not None:
+            _set_aside_if_edited(folder / name, {*known.get(name, ()), *new[name]})
+        atomic_writes.write_bytes(folder / name, content)
+    for name in stale:
+        _remove_unless_edited(folder, name, others[name])
+    _write(folder, {name: sums for name, sums in others.items() if name not in stale} | new)
+
+
+def _read(folder: Path) -> dict[str, list[str]] | None:
+    """Return file -> checksums. None: no report wrote a manifest yet, or it is damaged."""
+    try:
+        return checksums.read_json(folder / NAME, _Manifest).files
+    except (FileNotFoundError, checksums.CorruptFileError):
+        return None
+
+
+def _write(folder: Path, files: Mapping[str, list[str]]) -> None:
+    checksums.write_json(folder / NAME, _Manifest(files=dict(sorted(files.items()))))
+
+
+def _refuse_obstacles(folder: Path, names: Collection[str]) -> None:
+    """Raise `UserError` if a file cannot be written at its path below `folder`, or only through a symbolic link."""
+    problems = {path: found for name in names for path, found in _obstacles(folder, name)}
+    if problems:
+        remedy = "the report has to be written there: move it away, then run `harness report` again"
+        raise UserError(*(Problem(f"{found}; {remedy}", str(path)) for path, found in problems.items()))
+
+
+def _obstacles(folder: Path, name: str) -> list[tuple[Path, str]]:
+    relative = PurePosixPath(name)
+    *parents, target = [folder / part for part in (*reversed(relative.parents[:-1]), relative)]
+    for path in (*parents, target):
+        if path.is_symlink():
+            return [(path, f"is a symbolic link to {path.readlink()}, which reports do not follow")]
+        if path.exists() and path.is_dir() is (path == target):
+            return [(path, "is a folder, expected a file" if path == target else "is a file, expected a folder")]
+    return []
+
+
+def _set_aside_if_edited(path: Path, written: Collection[str]) -> None:
+    """Rename a file that no report wrote, since a report is about to replace it."""
+    if path.exists() and not _is_one_of(path, written):
+        aside = next(free for n in range(1, 10**6) if not (free := path.with_name(f"{path.name}.edited-{n}")).exists())
+        path.rename(aside)
+        log.warning("%s was edited or is not of a report; it is now %s", path, aside.name)
+
+
+def _remove_unless_edited(folder: Path, name: str, written: Collection[str]) -> None:
+    path = folder / name
+    if _obstacles(folder, name) or not path.exists():
+        return
+    if _is_one_of(path, written):
+        atomic_writes.remove(path)
+    else:
+        log.warning("%s is not in the report any more; it was edited and is kept", path)
+
+
+def _is_one_of(path: Path, sums: Collection[str]) -> bool:
+    try:
+        return checksums.of_file(path) in sums
+    except OSError:  # cannot be read: it may be anything
+        return False

@@ -1,0 +1,147 @@
+"""Checks a results folder: records, predictions, students, checkpoints, and what processes have left behind."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from harness.api.errors import UserError
+from harness.storage import atomic_writes, checksums, set_aside
+from harness.storage.disk_errors import DiskError
+from harness.storage.store import Store
+
+CLAIMS = "*.claim"
+"""Files by which processes that share a folder claim a job."""
+
+
+class State(StrEnum):
+    """What is wrong with a path."""
+
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    LEFTOVER = "leftover"
+    UNFINISHED = "unfinished"
+    CLAIMED = "claimed"
+    REMOVED = "removed"
+
+
+BROKEN = {State.DAMAGED, State.UNREADABLE}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a part of a folder, or that a user may want to know.
+
+    Attributes:
+        path: what has to be set aside so that it is made again.
+        state: whether it is broken or harmless.
+        detail: the file and what is wrong with it, or what happens next.
+        is_movable: whether setting it aside helps.
+    """
+
+    path: Path
+    state: State
+    detail: str
+    is_movable: bool = True
+
+    @property
+    def to_set_aside(self) -> bool:
+        """Whether a repair sets the path aside."""
+        return self.is_movable and self.state in {*BROKEN, State.LEFTOVER}
+
+
+class Findings(list[Finding]):
+    """The findings of a folder, and `checked`, the number of parts that were checked."""
+
+    checked = 0
+
+    @contextmanager
+    def part(self, path: Path) -> Iterator[None]:
+        """Check a part of the folder. Errors that reading it raises become a finding."""
+        self.checked += 1
+        try:
+            yield
+        except DiskError as error:
+            cause = error.__cause__
+            # Moving a file that this user may not read, or that no descriptor is left for, would repair nothing.
+            is_movable = isinstance(cause, OSError) and cause.errno == errno.EIO
+            self.append(Finding(path, State.UNREADABLE, str(error), is_movable))
+        except (UserError, checksums.CorruptFileError) as error:
+            self.append(Finding(path, State.DAMAGED, str(error)))
+
+    @property
+    def broken(self) -> list[Finding]:
+        """What the next run cannot use."""
+        return [finding for finding in self if finding.state in BROKEN]
+
+
+def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
+    """Check the results folder of a suite. `check_journal` raises `CorruptFileError` for a damaged tuning journal."""
+    findings, folder = Findings(), store.folder
+    with findings.part(folder / "plan.json"):
+        if store.plan() is None:
+            findings.append(Finding(folder / "plan.json", State.UNFINISHED, "does not exist; the next run writes it"))
+    for kind, read in {"runs": store.record, "teachers": store.teacher, "general": store.general}.items():
+        for path in folders(folder / kind):
+            with findings.part(path):
+                _check_result(path, findings, read)
+    for kind, read_key in {"latency": store.latency, "tuning": store.tuning, "examples": store.examples}.items():
+        for path in sorted((folder / kind).glob("*.parquet" if kind == "examples" else "*.json")):
+            with findings.part(path):
+                read_key(path.stem)
+    for path in sorted(folder.glob("tuning/*.log")):
+        with findings.part(path):
+            check_journal(path)
+    check_checkpoints(folder / "checkpoints", findings)
+    check_leftovers(folder, findings)
+    return findings
+
+
+def _check_result(path: Path, findings: Findings, read: Callable[[str], object | None]) -> None:
+    """Check the record and the data of a run, a teacher or a text stage."""
+    if read(path.name) is None:
+        findings.append(Finding(path, State.UNFINISHED, "has no record; the next run writes it"))
+        return
+    missing = checksums.missing(path)
+    for data in ("predictions.parquet", "student"):
+        if not (path / data).exists() and any(Path(name).parts[0] == data for name in missing):
+            findings.append(Finding(path, State.REMOVED, f"{data} was removed"))
+            missing = [name for name in missing if Path(name).parts[0] != data]
+    if missing:
+        raise checksums.CorruptFileError(f"{path / missing[0]} is missing")
+    checksums.verify_existing(path)
+
+
+def check_checkpoints(folder: Path, findings: Findings) -> None:
+    """Check the checkpoints of unfinished trainings in `folder`."""
+    for path in sorted(folder.glob("*.pt")):
+        with findings.part(path):
+            checksums.verify_appended(path)
+
+
+def check_leftovers(folder: Path, findings: Findings) -> None:
+    """List temporary files and claims below `folder`."""
+    aside = folder / set_aside.NAME
+    for path in sorted(folder.rglob(f"*{atomic_writes.SUFFIX}")):
+        if not path.is_relative_to(aside):
+            with suppress(FileNotFoundError):  # its process has renamed it
+                leftover = atomic_writes.is_leftover(path)
+                detail = "of a process that has ended" if leftover else "of a process that may still be writing it"
+                findings.append(Finding(path, State.LEFTOVER if leftover else State.UNFINISHED, detail))
+    for path in sorted(folder.rglob(CLAIMS)):
+        if not path.is_relative_to(aside):
+            with suppress(FileNotFoundError):  # its process has ended
+                seconds = time.time() - path.stat().st_mtime
+                findings.append(Finding(path, State.CLAIMED, f"by a process; renewed {seconds:.0f} s ago"))
+
+
+def folders(parent: Path) -> list[Path]:
+    """List the folders in `parent`, without temporary ones. Empty if it does not exist."""
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if path.is_dir() and path.suffix != atomic_writes.SUFFIX)

@@ -1,0 +1,88 @@
+"""Commands that train a part of a suite, and the jobs that `harness plan` shows."""
+
+import json
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.cli.plan_command import plan_suite
+from harness.cli.rerun_command import matching, rerun_runs
+from harness.cli.run_command import RunSettings, run_suite
+from harness.execution import teacher_runs
+from harness.execution.claims import Claims
+
+ONE = ("seeds=[1]", "methods=[finetune, logit_kd]")
+
+
+def run(small, *overrides, **settings):
+    return run_suite(str(small.path), overrides, [], small.folder / "results", RunSettings(quiet=True, **settings))
+
+
+def test_only_trains_the_selected_runs_and_what_they_need(small):
+    assert run(small, *ONE, only=["label=logit_kd"]) == 0
+    assert [record.label for record in small.store().records()] == ["logit_kd"]
+    board = (small.store().folder / "leaderboard.md").read_text()
+    assert "finetune" in board, "the board shows what is missing"
+    with pytest.raises(UserError, match="no run of the suite has label 'pkd'"):
+        run(small, *ONE, only=["label=pkd"])
+
+
+def test_rerun_sets_the_old_result_aside(small, capsys):
+    run(small, *ONE)
+    before = {record.label: record for record in small.store().records()}
+    key = before["finetune"].key
+    results = small.folder / "results"
+    assert rerun_runs(str(small.path), [key[:10]], ONE, [], results, quiet=False) == 0
+    after = {record.label: record for record in small.store().records()}
+    assert after["logit_kd"] == before["logit_kd"]
+    assert after["finetune"].provenance.ended >= before["finetune"].provenance.ended
+    assert after["finetune"].score == before["finetune"].score
+    (old,) = (small.store().folder / "set-aside").glob(f"*/runs/{key}/record.json")
+    assert json.loads(old.read_text())["provenance"]["ended"] == before["finetune"].provenance.ended
+    assert f"the old results are in {old.parents[2]}" in capsys.readouterr().err
+
+
+def test_keys_of_rerun_must_identify_a_run():
+    keys = ["abc1", "abd2", "xyz3"]
+    assert matching(["x", "abd", "xyz3"], keys) == ["xyz3", "abd2"]
+    with pytest.raises(UserError) as caught:
+        matching(["ab", "q"], keys)
+    first, second = str(caught.value).splitlines()
+    assert "'ab' is the beginning of 2 keys" in first
+    assert "no run of the suite has a key 'q'" in second
+
+
+def planned(small, capsys, *overrides, as_json=True, workers=1):
+    results = small.folder / "results"
+    plan_suite(str(small.path), overrides, [], results, workers=workers, as_json=as_json)
+    output = capsys.readouterr().out
+    return {job["title"]: job for job in json.loads(output)["jobs"]} if as_json else output
+
+
+def test_plan_shows_jobs_with_their_states(small, capsys):
+    jobs = planned(small, capsys, *ONE)
+    teacher, outputs = jobs["teacher base on order"], jobs["outputs of teacher base on order"]
+    (cohort,) = [job for job in jobs.values() if job["kind"] == "cohort"]
+    assert (teacher["state"], outputs["state"], cohort["state"]) == ("ready", "waiting", "waiting")
+    assert outputs["waits_for"] == [teacher["key"]]
+    assert set(cohort["waits_for"]) == {teacher["key"], outputs["key"]}
+    assert cohort["memory_gb"] > 0
+    assert cohort["estimated_seconds"] > 0
+    text = planned(small, capsys, *ONE, as_json=False)
+    assert "waits for teacher base on order" in text
+    (job,) = small.plan(*ONE).teachers
+    with Claims() as other:
+        other.take(teacher_runs.folder(job), "teacher")
+        assert planned(small, capsys, *ONE)["teacher base on order"]["state"] == "claimed"
+        assert "claimed by process" in planned(small, capsys, *ONE, as_json=False)
+    run(small, *ONE)
+    capsys.readouterr()
+    assert planned(small, capsys, *ONE)["teacher base on order"]["state"] == "done"
+    assert "Jobs:" not in planned(small, capsys, *ONE, as_json=False)
+
+
+def test_plan_shows_how_workers_would_share_the_jobs(small, capsys):
+    jobs = planned(small, capsys, "training.epochs=100", workers=2)
+    cohorts = [job for job in jobs.values() if job["kind"] == "cohort"]
+    assert {job["worker"] for job in cohorts} == {0, 1}
+    assert "2 workers" in planned(small, capsys, "training.epochs=100", as_json=False, workers=2)

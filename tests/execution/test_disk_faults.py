@@ -1,0 +1,155 @@
+"""A disk that fails at any time: one message, exit code 2, and the same command continues to the same bits."""
+
+import errno
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from harness.cli import app
+from tests.conftest import SmallSuite
+from tests.support.disk_faults import DiskFaults
+
+OVERRIDES = ("seeds=[1]", "methods=[finetune, logit_kd]", "training.checkpoint_every=4")
+
+
+class Command:
+    """`harness run` of the small suite in a folder, with its cache in the folder, too."""
+
+    def __init__(self, folder, monkeypatch, capsys):
+        folder.mkdir(exist_ok=True)
+        self.suite = SmallSuite(folder)
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        monkeypatch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        # `main` turns the garbage collector off for the rest of its process, which here runs the tests.
+        monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
+
+    def __call__(self):
+        """Run the command in this process. Returns its exit code and what it printed on stderr."""
+        sets = [argument for override in OVERRIDES for argument in ("--set", override)]
+        folder = str(self.suite.folder / "results")
+        command = ["harness", "run", str(self.suite.path), "--quiet", "--results", folder, *sets]
+        self.monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as exited:
+            app.main()
+        return exited.value.code or 0, self.capsys.readouterr().err
+
+    def results(self):
+        """Label -> key, metrics, weights and predictions of the completed runs."""
+        results, store = {}, self.suite.store()
+        for record in store.records():
+            assert record.status == "completed", record.error
+            folder = store.run_folder(record.key)
+            weights = (folder / "student" / "model.safetensors").read_bytes()
+            results[record.label] = (record.key, record.metrics, weights, (folder / "predictions.parquet").read_bytes())
+        return results
+
+    def clear(self):
+        for name in ("results", "cache"):
+            shutil.rmtree(self.suite.folder / name, ignore_errors=True)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    return Command(tmp_path / "suite", monkeypatch, capsys)
+
+
+@pytest.fixture
+def undisturbed(command):
+    """The results of a run without faults, and how often it writes and reads."""
+    with DiskFaults(command.suite.folder).injected(command.monkeypatch) as faults:
+        code, err = command()
+    assert code == 0, err
+    expected = command.results()
+    assert expected.keys() == {"finetune", "logit_kd"}
+    command.clear()
+    return expected, faults.counts
+
+
+def check_failure(code, err, command):
+    """An interrupted command ends with one message that names a path and says what to do."""
+    assert code == 2, err
+    assert [line.startswith("error: ") for line in err.splitlines()].count(True) == 1, err
+    assert "Traceback" not in err
+    assert str(command.suite.folder) in err
+    assert "run the same command again" in err
+
+
+def check_continues(command, expected):
+    """The same command continues: nothing has failed, and the results are those of the undisturbed run."""
+    code, err = command()
+    assert code == 0, err
+    assert command.results() == expected
+    folders = (command.suite.folder / "results", command.suite.folder / "cache")
+    assert [path for folder in folders for path in folder.rglob("*.partial")] == []
+
+
+def check_faults(command, undisturbed, kind, number, count, seed):
+    expected, counts = undisturbed
+    accesses, ended = range(1, counts[kind] + 1), 0
+    for chosen in sorted(random.Random(seed).sample(accesses, min(count, len(accesses)))):
+        faults = DiskFaults(command.suite.folder, number, **{f"fail_{kind}": chosen})
+        with faults.injected(command.monkeypatch):
+            code, err = command()
+        if code:
+            check_failure(code, err, command)
+            ended += 1
+        check_continues(command, expected)
+        command.clear()
+    assert ended, "no fault had an effect"
+
+
+@pytest.mark.parametrize(("kind", "number"), [("write", errno.ENOSPC), ("write", errno.EIO), ("read", errno.EIO)])
+def test_a_fault_at_any_access(command, undisturbed, kind, number):
+    check_faults(command, undisturbed, kind, number, count=4, seed=number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["write", "read"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_many_faults(command, undisturbed, kind, number, seed):
+    check_faults(command, undisturbed, kind, number, count=10, seed=seed)
+
+
+def test_files_that_the_kernel_refuses_to_extend(command, undisturbed):
+    """Unlike the faults above, this reaches the files that libraries write in C++ and Rust."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (500, 4_000, 100_000, 130_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            code, err = command()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        check_failure(code, err, command)
+    check_continues(command, undisturbed[0])
+
+
+def test_a_disk_that_is_full(command, undisturbed):
+    """Results and cache are on a disk that is too small, and grows: each time the same command comes further."""
+    folder = command.suite.folder
+    for name in ("results", "cache"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    disk = folder / "cache"
+    disk.mkdir()
+    (disk / "results").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a file system")
+    try:
+        (disk / "results").mkdir()
+        (folder / "results").symlink_to(disk / "results")
+        for size in ("16k", "100k", "300k", "500k", "700k"):
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+            code, err = command()
+            check_failure(code, err, command)
+            assert "No space left on device" in err
+            assert "MiB free" in err
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        check_continues(command, undisturbed[0])
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -1,0 +1,135 @@
+"""Processes that share a results folder and a cache share the work, also if some of them are killed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+LONG = ("seeds=[1, 2, 3]", "training.epochs=12", "training.checkpoint_every=10")
+TIMEOUT = 600
+
+
+class Shell:
+    """A `harness run` process. Its JSON lines are written to a file."""
+
+    def __init__(self, small, number, *overrides):
+        self.log = small.folder / f"log {number}.jsonl"
+        sets = [argument for override in overrides for argument in ("--set", override)]
+        command = [sys.executable, "-m", "harness", "run", "small.yaml", "--json-logs", *sets]
+        self.errors = (small.folder / f"errors {number}.txt").open("w+")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=small.folder, stdout=log, stderr=self.errors)
+
+    def wait(self):
+        code = self.process.wait(TIMEOUT)
+        self.errors.seek(0)
+        return code, self.errors.read()
+
+    def events(self):
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]  # a kill can cut the last line
+
+
+def finished(shells, role="student"):
+    """How often each run was completed, over all processes."""
+    events = [event for shell in shells for event in shell.events() if event["event"] == "run_finished"]
+    return Counter(event["run"]["key"] for event in events if event["run"]["role"] == role)
+
+
+def weights(store):
+    found = {}
+    for record in store.records():
+        model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
+        found[record.key] = record.score, model.state_dict()
+    return found
+
+
+def assert_same(actual, expected):
+    assert actual.keys() == expected.keys()
+    for key, (score, tensors) in expected.items():
+        assert actual[key][0] == score
+        assert all(torch.equal(actual[key][1][name], tensor) for name, tensor in tensors.items())
+
+
+def move_away(small):
+    for name in ("results", "cache"):
+        (small.folder / name).rename(small.folder / f"{name} before")
+
+
+def test_two_processes_train_each_run_once(small):
+    small.run("seeds=[1, 2]")
+    expected = weights(small.store())
+    move_away(small)
+    shells = [Shell(small, number, "seeds=[1, 2]") for number in range(2)]
+    assert [shell.wait()[0] for shell in shells] == [0, 0]
+    assert_same(weights(small.store()), expected)
+    assert finished(shells) == Counter(dict.fromkeys(expected, 1))
+    assert list(finished(shells, "teacher").values()) == [1]
+    assert (small.store().folder / "leaderboard.md").exists()
+    assert not list(small.folder.rglob("*.claim"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_four_processes_under_random_kills_train_each_run_once(small, seed):
+    small.run(*LONG)
+    expected = weights(small.store())
+    move_away(small)
+    rng = random.Random(seed)
+    running = [Shell(small, number, *LONG) for number in range(4)]
+    shells, kills = list(running), 0
+    deadline = time.monotonic() + TIMEOUT
+    while kills < 6 and time.monotonic() < deadline:
+        time.sleep(rng.uniform(1, 6))
+        alive = [shell for shell in running if shell.process.poll() is None]
+        if not alive:
+            break
+        victim = rng.choice(alive)
+        victim.process.send_signal(signal.SIGKILL)
+        victim.process.wait()
+        running[running.index(victim)] = shell = Shell(small, len(shells), *LONG)
+        shells.append(shell)
+        kills += 1
+    ends = [shell.wait() for shell in running]
+    assert [code for code, _ in ends] == [0] * 4, ends
+    assert kills > 0
+    assert_same(weights(small.store()), expected)
+    # A process that is killed between storing a result and reporting it does not report it.
+    assert set(finished(shells).values()) <= {1}
+    assert not list((small.folder / "results").rglob("*.pt"))
+
+
+def test_a_process_continues_the_run_of_a_suspended_one(small):
+    """Its claim is not taken while it may still run on this machine."""
+    first = Shell(small, 0, *LONG, "seeds=[1]")
+    deadline = time.monotonic() + TIMEOUT
+    while not any(event["event"] == "step" for event in first.events()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    first.process.send_signal(signal.SIGSTOP)
+    second = Shell(small, 1, *LONG, "seeds=[1]")
+    while not any(event["event"] == "waiting" for event in second.events()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (waiting, *_) = [event for event in second.events() if event["event"] == "waiting"]
+    assert waiting["owner_process"] == first.process.pid
+    first.process.send_signal(signal.SIGCONT)
+    assert (first.wait()[0], second.wait()[0]) == (0, 0)
+    assert set(finished([first, second]).values()) == {1}
+
+
+def test_variants_of_a_suite_do_not_print_each_others_board(small):
+    shells = [
+        Shell(small, 0, "methods=[finetune]", "seeds=[1]"),
+        Shell(small, 1, "methods=[logit_kd]", "seeds=[2]", "training.epochs=2"),
+    ]
+    assert [shell.wait()[0] for shell in shells] == [0, 0]
+    board, plan = (small.store().folder / "leaderboard.md").read_text(), small.store().plan()
+    (label,) = plan.labels
+    assert label in board
+    assert ({"finetune", "logit_kd"} - {label}).pop() not in board

@@ -13,9 +13,10 @@ INSTALLED := .venv/.ready
 quickstart: $(INSTALLED)
 	$(BIN)/harness run suites/quick.yaml
 
-# One thread per worker: workers that each use all cores slow each other down.
+# One thread per worker: workers that each use all cores slow each other down. loadgroup: tests with one expensive fixture
+# run in one worker.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The Ray engine, on a cluster of two nodes on this machine that share no folder."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from tests.conftest import SmallSuite
+from tests.execution.test_text_students import WORDS, pretrained
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster
 
 LONG = ("seeds=[1]", "training.epochs=20", "training.checkpoint_every=10")
 """A suite of one cohort of three runs, with checkpoints."""
@@ -108,28 +111,69 @@ def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
     return loaded.host.engines["ray"](plan, small.store(), loaded.host, options)
 
 
+def set_aside(small):
+    """Move the results and the cache of the local engine away."""
+    for name in ("results", "cache"):
+        (small.folder / name).rename(small.folder / f"local {name}")
+
+
 def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes):
     """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference."""
     folder, address = nodes
-    assert not small.run().failed
+    own_teacher = "teachers.base.lr=2e-3"  # which no other test has put into the caches of the nodes
+    assert not small.run(own_teacher).failed
     expected = results(small.store())
-    for name in ("results", "cache"):
-        (small.folder / name).rename(small.folder / f"local {name}")
+    set_aside(small)
     watcher = Watcher()
     with ray_cluster.occupied(address, "node1"):
-        assert not on_ray(small, address, "seeds=[1]", watcher=watcher).failed
-    assert sum(event.run.role == "teacher" for event in watcher.started) == 1
-    assert not (folder / "node1").exists()
+        assert not on_ray(small, address, own_teacher, "seeds=[1]", watcher=watcher).failed
+    (teacher,) = (small.folder / "cache" / "teachers").iterdir()
+    copies = [folder / node / "teachers" / teacher.name / "model.safetensors" for node in ("node0", "node1")]
+    assert [copy.exists() for copy in copies] == [True, False]
     with ray_cluster.occupied(address, "node0"):
-        outcome = on_ray(small, address, watcher=watcher)
+        outcome = on_ray(small, address, own_teacher, watcher=watcher)
     assert not outcome.failed
     assert not outcome.failures
     assert_same_bits(results(small.store()), expected)
     assert len(watcher.finished) == 7  # a teacher and six students: nothing was trained twice
-    (teacher,) = (small.folder / "cache" / "teachers").iterdir()
-    weights = (teacher / "model.safetensors").read_bytes()
-    assert (folder / "node1" / "teachers" / teacher.name / "model.safetensors").read_bytes() == weights
+    assert copies[1].read_bytes() == (teacher / "model.safetensors").read_bytes()
     assert not list((small.store().folder / "checkpoints").glob("*"))
+
+
+def test_text_stages_augmented_data_and_tuning_return_to_the_driver(small, address):
+    pretrained(small.folder / "base")
+    rng = random.Random(1)
+    (small.folder / "corpus.txt").write_text("\n".join(" ".join(rng.choices(WORDS, k=9)) for _ in range(60)) + "\n")
+    settings = (
+        "teachers={base: {model: ./base, epochs: 1, lr: 1e-3}}",
+        "general={data: corpus.txt, steps: 8, batch_size: 8, max_length: 12, lr: 1e-3}",
+        "methods=[{minilm: {assistant: true}}, {tinybert: {augment: {variants: 2, model: ./base}}}, logit_kd]",
+        "tuning={trials: 3}",
+        "seeds=[1]",
+    )
+    assert not small.run(*settings).failed
+    expected = results(small.store())
+    tunings = [small.store().tuning(path.stem) for path in (small.store().folder / "tuning").glob("*.json")]
+    texts = {path.parent.name for path in (small.store().folder / "general").glob("*/record.json")}
+    assert tunings
+    assert len(texts) == 3
+    set_aside(small)
+    outcome = on_ray(small, address, *settings)
+    assert not outcome.failed
+    assert not outcome.failures
+    assert_same_bits(results(small.store()), expected)
+    for tuning in tunings:
+        here = small.store().tuning(tuning.key)
+        assert [(trial.values, trial.score) for trial in here.trials] == [
+            (trial.values, trial.score) for trial in tuning.trials
+        ]
+        assert small.store().journal(tuning.key).exists()
+    for key in texts:
+        weights = "student/model.safetensors"
+        here, there = small.store().general_folder(key), small.folder / "local results" / "small" / "general" / key
+        assert (here / weights).read_bytes() == (there / weights).read_bytes()
+    assert not list((small.store().folder / "checkpoints").glob("*"))
+    assert len(list((small.folder / "cache" / "augmented").iterdir())) == 1
 
 
 def workers(cache):

@@ -37,7 +37,7 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
         workers: number of workers that a new cluster must have room for; default: as many as there are CPUs for.
 
     Raises:
-        UserError: ray is not installed, or there is no cluster at the address.
+        UserError: ray is not installed, there is no cluster at the address, or it was lost.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address not in ("local", "auto"):
@@ -56,11 +56,19 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
             Problem(
                 f"cannot connect to the Ray cluster: {reason}. Start it with `ray start --head`, and run harness on "
                 "one of its nodes",
-                f"--address {address}",
+                "--engine ray" if address == "local" else f"--address {address}",
             )
         ) from None
     try:
         yield ray
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            Problem(
+                f"the connection to the Ray cluster is lost: {reason}. What is done is kept: run the same command again",
+                "--engine ray",
+            )
+        ) from error
     finally:
         ray.shutdown()
 

@@ -191,7 +191,6 @@ class Execution:
         if self.stop():
             return
         log.warning("a worker died and is replaced (%s): %s", attempt.job.title, reason)
-        self.tasks.send_again()
         for key, artifact in list(attempt.artifacts.items()):
             self._deaths[key, attempt.step] += 1
             if (deaths := self._deaths[key, attempt.step]) >= MOST_DEATHS:

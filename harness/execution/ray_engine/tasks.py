@@ -86,7 +86,3 @@ class Tasks:
         for name in names:
             path = Path(name) if name in self.digests else self.roots.path(name)
             self._sent[name] = self.ray.put(transport.read_folder(path))
-
-    def send_again(self) -> None:
-        """Forget what was sent: a node that had it may be lost."""
-        self._sent.clear()

@@ -65,7 +65,7 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             Problem(
-                f"the connection to the Ray cluster is lost: {reason}. What is done is kept: run the same command again",
+                f"lost the Ray cluster: {reason}. Run the same command again: what is done is kept",
                 "--engine ray",
             )
         ) from error

@@ -18,6 +18,7 @@ from harness.metrics.task_scores import TaskScores
 from harness.planning import RunJob, tuning_studies
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
+from harness.storage.disk_errors import DiskError
 from harness.storage.tuning_records import Trial, TuningRecord
 
 
@@ -76,6 +77,8 @@ class Tuning:
             number, values = len(journal.trials), propose(journal.study, journal.trials)
             try:
                 job = journal.study.trial(number, values)
+            except DiskError:
+                raise
             except UserError as error:
                 journal.add(Trial(number=number, values=values, score=None, error=str(error), steps=0, seconds=0.0))
             else:

@@ -35,7 +35,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
 
     config = config_in(path, trust_remote_code=trust_remote_code)
     try:
-        with explained(path), quiet_transformers(), seeded(seed):
+        with explained(path, can_be_missing=True), quiet_transformers(), seeded(seed):
             model, info = _auto_class(task).from_pretrained(
                 path,
                 config=_for_task(config, task),

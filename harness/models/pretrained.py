@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
+from harness.storage import cache_dir
 from harness.storage.disk_errors import explained
 from harness.storage.hub import GATED, download_errors, unavailable_reason
 
@@ -81,7 +82,7 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
     from transformers import AutoConfig, BertConfig
 
     try:
-        with explained(folder, can_be_missing=True):
+        with explained(folder, can_be_missing=not cache_dir.contains(folder)):
             fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             if "model_type" not in fields and fields.keys() >= _BERT_FIELDS and fields["type_vocab_size"] == 2:
                 return BertConfig.from_dict(fields)

@@ -15,6 +15,7 @@ from harness.execution.signals import Interrupted
 from harness.metrics.task_scores import TaskScores
 from harness.plugin_host.host import Host
 from harness.storage import provenance
+from harness.storage.disk_errors import DiskError
 from harness.storage.records import Cost, Provenance
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort
@@ -46,12 +47,14 @@ class FinishedRun:
     def scored(self, score: Callable[[], TaskScores]) -> tuple[TaskScores | None, Cost]:
         """Score the run unless it has failed. Returns the scores, or None, and the cost of the run.
 
-        An exception in `score` fails this run only.
+        An exception in `score` fails this run only, unless the disk causes it: then it stops the suite.
         """
         began, scores = time.perf_counter(), None
         if self.run.error is None:
             try:
                 scores = score()
+            except DiskError:
+                raise
             except (Exception, SystemExit) as error:
                 self.run.fail(error, f"scoring after step {self.run.position}")
         return scores, self.cost(time.perf_counter() - began)

@@ -16,6 +16,7 @@ from harness.api.method import LossTerms, Method, Stage, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.models.capture import Capture
+from harness.storage.disk_errors import DiskError
 from harness.training import micro_batching, precision, term_names
 from harness.training.best_epoch import BestEpoch
 from harness.training.metrics_log import MetricsLog
@@ -136,6 +137,7 @@ class Run:
 
         Raises:
             InsufficientMemory: the batch cannot be split further. The run is as it was before the step.
+            DiskError: the data on which the epoch is scored cannot be read or stored.
         """
         try:
             with self.cost.student.running():
@@ -143,7 +145,7 @@ class Run:
             self._advance()
             if self.best is not None:
                 self._score_epoch(self.best)
-        except micro_batching.InsufficientMemory:
+        except (micro_batching.InsufficientMemory, DiskError):
             raise
         except (Exception, SystemExit) as error:
             self.fail(error)

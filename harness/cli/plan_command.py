@@ -56,7 +56,6 @@ class RemainingWork:
 
 def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
     from harness import planning
-    from harness.execution import augmented_data, text_students
     from harness.planning import tuning_studies
 
     statuses = planning.status(plan, store)
@@ -65,9 +64,25 @@ def _remaining_work(plan: Plan, store: Store) -> RemainingWork:
     return RemainingWork(
         statuses=statuses,
         cost=planning.estimate(plan, missing, studies),
-        augmentations=[job for job in plan.augmentations(missing) if not augmented_data.is_kept(job)],
-        text_stages=[job for job in plan.generals(missing) if not text_students.is_kept(job)],
+        augmentations=_missing_augmentations(plan.augmentations(missing)),
+        text_stages=_missing_text_stages(plan.generals(missing)),
     )
+
+
+def _missing_augmentations(jobs: Sequence[AugmentationJob]) -> list[AugmentationJob]:
+    if not jobs:
+        return []
+    from harness.execution import augmented_data  # slow to import
+
+    return [job for job in jobs if not augmented_data.is_kept(job)]
+
+
+def _missing_text_stages(jobs: Sequence[GeneralJob]) -> list[GeneralJob]:
+    if not jobs:
+        return []
+    from harness.execution import text_students  # slow to import
+
+    return [job for job in jobs if not text_students.is_kept(job)]
 
 
 def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:

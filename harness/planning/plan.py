@@ -74,7 +74,9 @@ class Plan:
             for stage in run.general.chain if run.general else ():
                 labels.setdefault(stage.key, {})[run.planned.label] = None
         return [
-            PlannedGeneral(key=job.key, labels=list(labels[job.key]), student=job.student, data=job.data, steps=job.steps)
+            PlannedGeneral(
+                key=job.key, labels=list(labels[job.key]), student=job.student, data=job.data, steps=job.steps
+            )
             for job in self.generals(self.runs)
         ]
 

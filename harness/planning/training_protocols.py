@@ -54,7 +54,5 @@ def _epochs(row: list[RunJob]) -> str:
 
 def _epoch_count(job: RunJob) -> float:
     batches = -(-len(job.data.splits.train) // job.training.max_batch_size)
-    lengths = stage_steps(
-        job.stages, job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches
-    )
+    lengths = stage_steps(job.stages, job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches)
     return round(sum(lengths) / batches, 2)

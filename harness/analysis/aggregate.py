@@ -11,7 +11,13 @@ import numpy as np
 
 from harness.analysis import bootstrap, ranking
 from harness.analysis.bootstrap import BootstrapResult
-from harness.analysis.compatibility import Result, refuse_mixes, refuse_other_teachers, refuse_unequal_budgets
+from harness.analysis.compatibility import (
+    Result,
+    refuse_mixes,
+    refuse_other_tasks,
+    refuse_other_teachers,
+    refuse_unequal_budgets,
+)
 from harness.analysis.inference import Sample
 from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summary, Unsampled, scale
@@ -40,6 +46,7 @@ def summarize(store: Store) -> Summary:
     teacher_records = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(teacher_records)
+    refuse_other_tasks(store, plan, list(done.values()))
     refuse_mixes(store, plan, list(done.values()))
     refuse_unequal_budgets(store, plan, list(done.values()))
     refuse_other_teachers(store, plan, list(done.values()))

@@ -28,7 +28,7 @@ class FinishedRun:
 
     Attributes:
         run: the run.
-        cohort_size: number of runs in its cohort.
+        cohort_size: number of runs in its cohort, without those that completed before an interruption.
         started: when the training of the cohort began (ISO 8601).
     """
 
@@ -38,7 +38,9 @@ class FinishedRun:
 
     def cost(self, evaluation_seconds: float = 0.0) -> Cost:
         """The cost of the run. `evaluation_seconds` is the time of scoring it after its last step."""
-        return run_records.cost(self.run, cohort_size=self.cohort_size, evaluation_seconds=evaluation_seconds)
+        return run_records.cost(
+            self.run, cohort_size=self.run.cost.cohort_size or self.cohort_size, evaluation_seconds=evaluation_seconds
+        )
 
     def provenance(self) -> Provenance:
         """The provenance of the result, with the current time as its end."""
@@ -92,6 +94,7 @@ def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host
     for run in runs:
         if not run.ended:
             run_checkpoints.restore(run, checkpoint_of(run))
+        run.cost.cohort_size = run.cost.cohort_size or len(runs)
         run_records.announce(host, run, cohort=len(runs))
     return runs
 

@@ -345,6 +345,7 @@ class Run:
                 "tokens": self.tokens,
                 "padded_tokens": self.padded_tokens,
                 "teacher_forwards": self.cost.teacher_forwards,
+                "cohort_size": self.cost.cohort_size,
                 "micro_batch_size": self.micro_batch_size,
                 "skipped": self.skipped_steps,
             },
@@ -380,7 +381,7 @@ class Run:
         self.padded_tokens = counts["padded_tokens"]
         self.micro_batch_size = counts["micro_batch_size"]
         self._skipped.fill_(counts["skipped"])
-        self.cost.resume(state["seconds"], counts["teacher_forwards"])
+        self.cost.resume(state["seconds"], counts["teacher_forwards"], counts.get("cohort_size"))
 
 
 class _StepState:

@@ -20,7 +20,7 @@ from harness.storage import atomic_writes
 from tests.support import damaged_results
 
 CASES, BATCH = 1000, 100
-WITH_PAGE, WITH_PLOTS = 2, 100
+WITH_PAGE, WITH_PLOTS = 3, 250
 """One case of so many writes the page, or draws the plots, which take most of the time."""
 
 MINE = {"notes.md": "mine", "plots/mine.png": "mine", "sections/mine.csv": "mine", "runs/notes.txt": "mine"}

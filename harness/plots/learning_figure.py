@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.summary import BoardRow, Summary
-from harness.api.events import LossPoint
 from harness.plots.loss_curves import Curve, curve
 from harness.plots.plot_style import (
     FAINT,
@@ -24,7 +24,6 @@ from harness.plots.plot_style import (
     shorten,
     text_widths,
 )
-from harness.storage.records import RunRecord
 
 LEFT, APART = 0.5, 0.5
 """Inches left of the first panel, and between two panels."""
@@ -52,17 +51,17 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
             yield _sheet(summary, "learning" if drawn == 1 else f"learning-{drawn}", student, panels)
 
 
-def _losses(summary: Summary) -> Mapping[Cell, list[list[LossPoint]]]:
+def _losses(summary: Summary) -> Mapping[Cell, list[LoggedLosses]]:
     """Return the losses of the planned runs that are completed, by cell, seed by seed."""
-    completed = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
-    losses: dict[Cell, list[list[LossPoint]]] = {}
+    completed = {result.key for result in summary.results}
+    losses: dict[Cell, list[LoggedLosses]] = {}
     for run in summary.plan.runs:
         if run.key in completed:
-            losses.setdefault((run.task, run.label, run.student), []).append(completed[run.key])
+            losses.setdefault((run.task, run.label, run.student), []).append(summary.losses[run.key])
     return losses
 
 
-def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[LossPoint]]]) -> Panels:
+def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]]) -> Panels:
     """Return the curves of complete cells only, so that every curve covers all seeds."""
     rows = {row.label: row for row in summary.students if row.student == student}
     panels: dict[str, dict[str, Curve]] = {}

@@ -12,11 +12,10 @@ from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
 from harness.api.report import FORMAT_NAME, Content, Section
 from harness.plugin_host.host import Host
-from harness.reporting import sections
+from harness.reporting import page, sections
 from harness.reporting.board import Board, build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
-from harness.reporting.page import page
 from harness.storage import atomic_writes
 from harness.storage.store import Store
 
@@ -46,29 +45,43 @@ def write(folder: Path, host: Host | None = None) -> Report:
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
     texts = {store.folder / f"leaderboard.{name}": text for name, text in formats.items()}
-    texts[store.folder / "index.html"] = page(content, store)
+    texts[store.folder / "index.html"], details = page.page(content, store)
     texts |= _latency_texts(store, summary.plan.suite)
     texts |= {
         store.folder / sections.FOLDER / f"{name}.csv": table_csv(rows)
         for name, rows in sections.data(content.sections).items()
     }
     images = {store.folder / path: image for path, image in plots.files(content.plots).items()}
-    stale = set(_replaceable_files(store)) - {*texts, *images}
+    detail_paths = {store.folder / page.FOLDER / name: name for name in details.names}
+    stale = set(_replaceable_files(store)) - {*texts, *images, *detail_paths}
+    for path, name in detail_paths.items():  # before the page that loads them
+        _write_if_changed(path, details.text(name))
     for path, text in texts.items():
         atomic_writes.write_text(path, text)
     for path, image in images.items():
         atomic_writes.write_bytes(path, image)
     for path in stale:
         atomic_writes.remove(path)
-    return Report(content.board, formats["md"], (*texts, *images), tuple(content.sections), formats)
+    return Report(content.board, formats["md"], (*texts, *images, *detail_paths), tuple(content.sections), formats)
 
 
 def _replaceable_files(store: Store) -> Iterator[Path]:
     """Yield existing files that an earlier report wrote and the new one may omit. Other files are never removed."""
     yield from store.folder.glob(f"{sections.FOLDER}/*.csv")
     yield from plots.existing_files(store.folder)
+    yield from page.existing_files(store.folder)
     yield from _latency_files(store)
     yield from (store.folder / f"leaderboard.{name}" for name in _previous_formats(store.folder / "leaderboard.json"))
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Write a file unless it has this text already: replacing and syncing thousands of files takes minutes."""
+    try:
+        unchanged = path.read_bytes() == text.encode()
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        atomic_writes.write_text(path, text)
 
 
 def _previous_formats(path: Path) -> list[str]:

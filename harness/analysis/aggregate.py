@@ -92,9 +92,7 @@ def _without_losses(records: Iterable[R | None], losses: dict[str, LoggedLosses]
             yield record.key, record.model_copy(update={"losses": []})
 
 
-def _bootstrap(
-    task: PlannedTask, results: Sequence[Result], tables: Mapping[str, PredictionTable]
-) -> BootstrapResult:
+def _bootstrap(task: PlannedTask, results: Sequence[Result], tables: Mapping[str, PredictionTable]) -> BootstrapResult:
     """Bootstrap the task's examples for all results that have a finite score."""
     scored = [
         bootstrap.RecordedScore(result.key, tables.get(result.key), result.score)

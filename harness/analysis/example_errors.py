@@ -109,10 +109,11 @@ def errors(
 
 def _chosen(order: NDArray[Any], differs: NDArray[np.bool_], most: int) -> list[int]:
     """Return the first `most` of `order`, up to half of them reserved for examples that differ, in the same order."""
-    first = order[differs[order]][: most // 2]
-    rest = order[~np.isin(order, first)][: most - len(first)]
-    chosen: list[int] = order[np.isin(order, np.concatenate([first, rest]))].tolist()
-    return chosen
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[np.flatnonzero(differs[order])[: most // 2]] = True
+    chosen[np.flatnonzero(~chosen)[: most - int(chosen.sum())]] = True
+    rows: list[int] = order[chosen].tolist()
+    return rows
 
 
 def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
@@ -123,9 +124,7 @@ def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArr
     return np.asarray(one != other, dtype=bool)
 
 
-def _wrong_classes(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None
-) -> Floats:
+def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     """Return 0 for a right class, otherwise the probability of the wrong class (1 if scores are not stored)."""
     wrong = np.asarray(gold != predicted, dtype=float)
     if scores is None or not len(gold):
@@ -135,9 +134,7 @@ def _wrong_classes(
     return confidence
 
 
-def _wrong_texts(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None
-) -> Floats:
+def _wrong_texts(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     """Return 0 for an exact match, otherwise 2 - F1 plus up to 0.002 for the confidence in the span."""
     sizes = np.zeros(len(gold))
     for at, (right, f1) in enumerate(_matches(gold, predicted, exact)):
@@ -161,9 +158,7 @@ def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -
     return results[0]
 
 
-def _residuals(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None
-) -> Floats:
+def _residuals(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     residuals: Floats = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
     return residuals
 

@@ -43,7 +43,8 @@ class LoggedLosses:
     def of(cls, points: Sequence[LossPoint]) -> LoggedLosses:
         """Convert the points of a record."""
         names = dict.fromkeys(name for point in points for name in point.terms)
-        absent = {name: np.array([name not in point.terms for point in points]) for name in names}
+        uneven = any(len(point.terms) != len(names) for point in points)
+        absent = {name: np.array([name not in point.terms for point in points]) for name in names if uneven}
         return cls(
             stages=[(stage, len(list(group))) for stage, group in groupby(points, key=lambda point: point.stage)],
             steps=np.array([point.step for point in points], dtype=np.int64),

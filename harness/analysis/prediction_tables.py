@@ -119,7 +119,8 @@ def _scores(table: pa.Table) -> NDArray[np.float64] | None:
     lists = table[SCORES].combine_chunks()
     flat: NDArray[np.float64] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     width = len(flat) // len(table)
-    return flat.reshape(-1, width) if width and set(lists.value_lengths().to_pylist()) == {width} else None
+    regular = bool((np.diff(lists.offsets.to_numpy()) == width).all())
+    return flat.reshape(-1, width) if width and regular else None
 
 
 def _read(path: Path) -> pa.Table | None:

@@ -47,6 +47,15 @@ class Resamples:
         return self.counts @ np.add.reduceat(parts[order], starts, axis=0)
 
 
+def _sums_of_distinct(resamples: Resamples, parts: Floats) -> Floats:
+    """`Resamples.sums`, with equal columns summed once: parts of the labels are the same for all runs."""
+    known: dict[bytes, int] = {}
+    places = [known.setdefault(column.tobytes(), len(known)) for column in parts.T]
+    _, first = np.unique(places, return_index=True)
+    sums: Floats = resamples.sums(parts[:, first])[:, places]
+    return sums
+
+
 class ResampledMetric(Protocol):
     """A metric that can be computed on resamples. `lowest`: its least value, 0 for a share, -1 for a correlation."""
 
@@ -74,7 +83,7 @@ class SumMetric:
         scores = np.empty((len(resamples.counts), len(runs)))
         for first in range(0, len(runs), RUNS):
             parts = [self.parts(run) for run in runs[first : first + RUNS]]
-            sums = resamples.sums(np.concatenate(parts, axis=1))
+            sums = _sums_of_distinct(resamples, np.concatenate(parts, axis=1))
             ends = np.cumsum([part.shape[1] for part in parts])
             for run, run_sums in enumerate(np.split(sums, ends[:-1], axis=1), start=first):
                 scores[:, run] = self.value(run_sums)

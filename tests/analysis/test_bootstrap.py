@@ -8,8 +8,8 @@ import pytest
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.bootstrap import BLOCKS, RecordedScore, bootstrap_scores, resamples
-from harness.analysis.prediction_tables import TaskExamples
 from harness.analysis.inference import Sample
+from harness.analysis.prediction_tables import TaskExamples
 from harness.analysis.suite_level import interquartile_mean, iqm
 from harness.analysis.summary import Unsampled
 from harness.api.errors import UserError

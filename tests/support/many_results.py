@@ -47,7 +47,7 @@ PARTS: dict[str, Any] = {
 }
 """The rest of a record's `parts`."""
 
-WORDS = np.array("a the of red green blue house garden river small old new on under over very not is was".split())
+WORDS = np.array(["the", "of", "red", "green", "blue", "house", "garden", "river", "small", "old", "new", "on", "very"])
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def _names(classes: int) -> list[str]:
 def _losses(skill: float, count: int) -> Iterator[LossPoint]:
     for step in range(1, count + 1):
         loss = (1.1 - skill) * (1 + 20 / step)
-        yield LossPoint(stage="distill", step=50 * step, lr=1e-4 / step, terms={"loss": loss, "kd": loss / 3, "ce": 1.0})
+        yield LossPoint(
+            stage="distill", step=50 * step, lr=1e-4 / step, terms={"loss": loss, "kd": loss / 3, "ce": 1.0}
+        )
 
 
 class _Task:

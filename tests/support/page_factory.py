@@ -55,7 +55,7 @@ def texts(task, text, examples=100):
 
 
 def page_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Id -> what the page shows of a run: its row, task and seed from index.html, the rest from its file, and its texts."""
+    """Id -> what the page shows of a run: row, task, seed and score from index.html, the rest from its file."""
     page = (folder / "index.html").read_text(encoding="utf-8")
     runs = {}
     for cell in json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["cells"]:

@@ -74,7 +74,10 @@ def opened(chromium, url):
         browser_context.close()
     assert messages == []
     others = {request for request in requests if request != url}
-    assert all(re.fullmatch(r"details/[0-9a-f]{16}\.js", request.removeprefix(url.removesuffix("index.html"))) for request in others)
+    assert all(
+        re.fullmatch(r"details/[0-9a-f]{16}\.js", request.removeprefix(url.removesuffix("index.html")))
+        for request in others
+    )
 
 
 def column(page, index):

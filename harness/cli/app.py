@@ -47,7 +47,7 @@ Plugins = Annotated[
     typer.Option("--plugin", metavar="PATH", help="load a plugin: a .py file or a folder; repeatable"),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--workers",
         min=1,
@@ -92,7 +92,7 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="print no progress, only the board and failures")
     ] = False,
-    workers: Workers = 1,
+    workers: Workers = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed/--no-retry", help="whether to try what failed before again")
     ] = True,
@@ -105,15 +105,41 @@ def run(
             "alternatives; repeatable",
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="what executes the jobs: local (this process), ray (workers on a Ray cluster), or one of a plugin",
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="the Ray cluster: its head node, or auto for that of this machine; by default one is started here",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            metavar="F",
+            min=0.01,
+            help="GPUs of each Ray worker, 1 by default; with 0.25, four workers share a GPU",
+        ),
+    ] = None,
 ) -> None:
     """Train and score the missing runs of a suite, then print the board.
 
     Finished runs are not repeated. Runs on the same task and batches train together and share their teachers. Several
     processes may run the same suite at the same time: they share the work, and the last one writes the board.
     """
-    from harness.cli.run_command import RunSettings, run_suite
+    from harness.cli.run_command import ClusterSettings, RunSettings, run_suite
 
-    settings = RunSettings(json_logs, quiet, workers, retry_failed, only or ())
+    cluster = ClusterSettings(engine, address, gpus_per_worker)
+    settings = RunSettings(json_logs, quiet, workers, retry_failed, only or (), cluster)
     raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, settings))
 
 
@@ -143,13 +169,13 @@ def plan(
     overrides: Overrides = None,
     results: Results = Path("results"),
     plugins: Plugins = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a suite are done, why the others are not, and the jobs that remain. Trains nothing."""
     from harness.cli.plan_command import plan_suite
 
-    plan_suite(suite, overrides or [], plugins or [], results, workers=workers, as_json=as_json)
+    plan_suite(suite, overrides or [], plugins or [], results, workers=workers or 1, as_json=as_json)
 
 
 @app.command()

@@ -69,7 +69,9 @@ def _contributions(plugin: PluginInfo) -> list[str]:
     sections = ["report sections"] if plugin.sections else []
     formats = [f"leaderboard.{name}" for name in plugin.reporters]
     backends = [f"latency backend {name}" for name in plugin.latency_backends]
-    return [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published, *formats, *backends, *sections]
+    engines = [f"engine {name}" for name in plugin.engines]
+    registered = [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published]
+    return [*registered, *formats, *backends, *engines, *sections]
 
 
 def _print_published(host: Host) -> None:

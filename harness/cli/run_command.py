@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import UserError
+from harness.api.errors import Problem, UserError, nearest
 from harness.cli.command_setup import load_suite
 from harness.cli.latency_command import check_latency_section, measure_latency_section
 from harness.cli.progress_observers import JsonLines, observer
@@ -20,7 +20,7 @@ from harness.storage.hashing import key
 from harness.storage.store import Store
 
 if TYPE_CHECKING:
-    from harness.execution.engine import Outcome
+    from harness.execution.engine import Engine, Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
     from harness.reporting.report_files import Report
@@ -31,14 +31,24 @@ SUCCESS, RUN_FAILED, INVALID_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
+class ClusterSettings:
+    """Which engine executes a suite, and the settings of those that start workers."""
+
+    engine: str = "local"
+    address: str | None = None
+    gpus_per_worker: float | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How `harness run` executes a suite, and what it prints."""
 
     json_logs: bool = False
     quiet: bool = False
-    workers: int = 1
+    workers: int | None = None
     retry_failed: bool = True
     only: Sequence[str] = ()
+    cluster: ClusterSettings = ClusterSettings()
 
 
 def run_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, settings: RunSettings) -> int:
@@ -71,11 +81,11 @@ def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> t
 def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> int:
     """Execute the plan, then write and print the board. Returns the exit code."""
     from harness import planning
-    from harness.execution import local_engine
     from harness.execution.engine import ExecutionOptions
     from harness.planning import run_selection
 
     suite = plan.spec.name
+    engine = _engine(settings.cluster, host)
     only = run_selection.parse(settings.only, plan.runs)
     # Two labels with one key are one run.
     done = {status.run.key: status.done for status in planning.status(plan, store)}
@@ -91,8 +101,11 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
         print(f"{suite}: {missing} of {len(done)} runs to train; results in {store.folder}", file=sys.stderr)
     with observer(missing, json_logs=settings.json_logs, quiet=settings.quiet) as progress:
         host.add_observer(progress)
-        options = ExecutionOptions(settings.workers, settings.retry_failed, only)
-        outcome = local_engine.execute(plan, store, host, options)
+        cluster = settings.cluster
+        options = ExecutionOptions(
+            settings.workers, settings.retry_failed, only, cluster.address, cluster.gpus_per_worker or 1.0
+        )
+        outcome = engine(plan, store, host, options)
     code = exit_code(outcome)
     latency_error = None
     if code != INTERRUPTED:
@@ -107,6 +120,23 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
     if latency_error:
         raise latency_error
     return code
+
+
+def _engine(settings: ClusterSettings, host: Host) -> Engine:
+    """The engine with the given name. Raises `UserError` if there is none, or an option is not for it."""
+    if settings.engine not in host.engines:
+        message = f"unknown engine {settings.engine!r}; {nearest(settings.engine, host.engines)}"
+        raise UserError(Problem(message, "--engine"))
+    if settings.engine == "local":
+        options = {"--address": settings.address, "--gpus-per-worker": settings.gpus_per_worker}
+        problems = [
+            Problem("the local engine has no such option; add --engine ray", name)
+            for name, value in options.items()
+            if value is not None
+        ]
+        if problems:
+            raise UserError(*problems)
+    return host.engines[settings.engine]
 
 
 def _board(store: Store) -> Path:

@@ -17,14 +17,19 @@ class ExecutionOptions:
     """How a plan is executed. None of these options changes a result.
 
     Attributes:
-        workers: number of workers that share the jobs; cohorts are split where that saves time.
+        workers: number of workers that share the jobs; cohorts are split where that saves time. None: one, or as
+            many as fit into the cluster of an engine that starts workers.
         retry_failed: whether to try runs and teachers again that failed in an earlier execution.
         only: column -> allowed values; only runs that match all columns are trained. See `planning.run_selection`.
+        address: address of the cluster, for engines that use one. None: the engine starts one on this machine.
+        gpus_per_worker: number of GPUs that a worker uses, for engines that start workers. Below 1, workers share one.
     """
 
-    workers: int = 1
+    workers: int | None = None
     retry_failed: bool = True
     only: dict[str, frozenset[str]] = field(default_factory=dict)
+    address: str | None = None
+    gpus_per_worker: float = 1.0
 
 
 @dataclass

@@ -141,6 +141,13 @@ def backend_faults(name: Any, backend: Any) -> Iterator[str]:
         )
 
 
+def engine_faults(name: Any, engine: Any) -> Iterator[str]:
+    """Yield the problems of a name and an object registered as an engine."""
+    yield from _name_faults("an engine", name)
+    if inspect.isclass(engine) or not callable(engine):
+        yield f"engine {name!r}: found {_format(engine)}; register a function like harness.execution.engine.Engine"
+
+
 def _name_faults(title: str, name: Any) -> Iterator[str]:
     if not is_name(name):
         yield f"{title}: invalid name {name!r}; allowed: {NAME_RULE}"

@@ -98,6 +98,29 @@ def at_paths(paths: Iterable[str | Path]) -> Iterator[DiscoveredPlugin]:
                 yield _load_path(path)
 
 
+def module_names(path: Path) -> dict[str, str]:
+    """Return the names of the modules of the plugins at `path`, by their place relative to it.
+
+    Raises:
+        UserError: there is no plugin.
+    """
+    origins = [_origin(file) for file in _plugin_files(path)]
+    return {origin.relative_to(path.resolve()).as_posix(): _module_name(origin) for origin in origins}
+
+
+def _origin(file: Path) -> Path:
+    """Return the plugin that `file` belongs to: the file, or its folder if it is a package."""
+    return file.parent if file.name == "__init__.py" else file
+
+
+def _module_name(origin: Path) -> str:
+    """Return the name of a plugin's module.
+
+    The hash keeps files of the same name apart, and the prefix avoids shadowing installed modules.
+    """
+    return f"harness_plugin_{origin.stem}_{hashlib.sha256(str(origin).encode()).hexdigest()[:8]}"
+
+
 def _plugin_files(path: Path) -> list[Path]:
     """Return the absolute path of the file to import for each plugin at `path`. Raises `UserError` if there is none."""
     if not path.exists():
@@ -121,10 +144,9 @@ def _plugin_files(path: Path) -> list[Path]:
 
 def _load_path(file: Path) -> DiscoveredPlugin:
     package = file.name == "__init__.py"
-    origin = str(file.parent if package else file)
+    origin = str(_origin(file))
     name = Path(origin).stem
-    # The hash keeps files of the same name apart, and the prefix avoids shadowing installed modules.
-    module_name = f"harness_plugin_{name}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
+    module_name = _module_name(_origin(file))
     _forget(module_name)
     if package:
         for folder in {path.parent for path in file.parent.rglob("*.py")}:

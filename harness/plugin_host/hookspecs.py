@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.api.method import Method
     from harness.api.report import Reporter, Section
     from harness.api.task import Task
+    from harness.execution.engine import Engine
     from harness.resolution.suite import Suite
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -48,6 +49,15 @@ def harness_register_latency_backends(register: Callable[[str, Backend], None]) 
     """Register latency backends: call ``register(name, backend)`` for each `harness.api.latency_backend.Backend`.
 
     Suites list them in ``latency.backends``. A duplicate name is an error.
+    """
+
+
+@hookspec
+def harness_register_engines(register: Callable[[str, Engine], None]) -> None:
+    """Register engines, which execute a plan: call ``register(name, engine)`` for each.
+
+    `harness.execution.engine.Engine` is the function that an engine is; ``harness run --engine name`` selects it. A
+    duplicate name is an error.
     """
 
 

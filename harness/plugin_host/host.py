@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these import torch
     from harness.api.method import Method
     from harness.api.report import Reporter
     from harness.api.task import Task
+    from harness.execution.engine import Engine
 
 log = logging.getLogger("harness")
 
@@ -46,6 +47,7 @@ class PluginInfo:
     published: list[str] = field(default_factory=list)
     reporters: list[str] = field(default_factory=list)
     latency_backends: list[str] = field(default_factory=list)
+    engines: list[str] = field(default_factory=list)
     sections: bool = False
 
 
@@ -59,13 +61,14 @@ class _Contributions:
     published: list[Path] = field(default_factory=list)
     reporters: list[tuple[Any, Any]] = field(default_factory=list)
     latency_backends: list[tuple[Any, Any]] = field(default_factory=list)
+    engines: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class Host:
     """The loaded plugins and what they register, by name, in a fixed order.
 
     Attributes:
-        methods, tasks, metrics, reporters, latency_backends: registered objects by name.
+        methods, tasks, metrics, reporters, latency_backends, engines: registered objects by name.
         published: paths of files of published figures by source name. The files have not been read.
         plugins: all plugins, including those that could not be loaded.
         broken: why an installed plugin could not be loaded, by plugin. An error only if a suite needs the plugin.
@@ -79,6 +82,7 @@ class Host:
         self.published: dict[str, Path] = {}
         self.reporters: dict[str, Reporter] = {}
         self.latency_backends: dict[str, Backend] = {}
+        self.engines: dict[str, Engine] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
@@ -86,6 +90,7 @@ class Host:
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[tuple[str, str], str] = {}
         self._failed_observers: set[int] = set()
+        self._receiver: Callable[[str, object], None] | None = None
 
     @classmethod
     def create(cls, paths: Sequence[str | Path] = ()) -> Host:
@@ -132,8 +137,15 @@ class Host:
             raise UserError(*problems)
         self._manager.register(observer)
 
+    def redirect(self, receiver: Callable[[str, object], None]) -> None:
+        """Pass events to `receiver` instead of the observers: a worker sends them to its driver, which has those."""
+        self._receiver = receiver
+
     def notify(self, hook: str, event: object) -> None:
         """Call an observer hook of all plugins. Exceptions are logged, once per plugin, and not raised."""
+        if self._receiver is not None:
+            self._receiver(hook, event)
+            return
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
                 implementation.function(*([event] if implementation.argnames else []))
@@ -230,6 +242,7 @@ class Host:
             "harness_register_latency_backends": lambda name, backend: contributions.latency_backends.append(
                 (name, backend)
             ),
+            "harness_register_engines": lambda name, engine: contributions.engines.append((name, engine)),
         }
         for name, function in _hooks(self._manager, discovered.plugin):
             if name in registers:
@@ -258,12 +271,14 @@ class Host:
         self.published |= {path.stem: path for path in contributions.published}
         self.reporters |= dict(contributions.reporters)
         self.latency_backends |= dict(contributions.latency_backends)
+        self.engines |= dict(contributions.engines)
         info.methods = [method.name for method in contributions.methods]
         info.tasks = [task.name for task in contributions.tasks]
         info.metrics = [name for name, _ in contributions.metrics]
         info.published = [path.stem for path in contributions.published]
         info.reporters = [name for name, _ in contributions.reporters]
         info.latency_backends = [name for name, _ in contributions.latency_backends]
+        info.engines = [name for name, _ in contributions.engines]
 
 
 def _faults(contributions: _Contributions) -> Iterator[str]:
@@ -280,6 +295,8 @@ def _faults(contributions: _Contributions) -> Iterator[str]:
         yield from contribution_checks.reporter_faults(name, reporter)
     for name, backend in contributions.latency_backends:
         yield from contribution_checks.backend_faults(name, backend)
+    for name, engine in contributions.engines:
+        yield from contribution_checks.engine_faults(name, engine)
 
 
 def _names(contributions: _Contributions) -> list[tuple[str, str]]:
@@ -291,6 +308,7 @@ def _names(contributions: _Contributions) -> list[tuple[str, str]]:
         *(("published source", path.stem) for path in contributions.published),
         *(("format", name) for name, _ in contributions.reporters),
         *(("latency backend", name) for name, _ in contributions.latency_backends),
+        *(("engine", name) for name, _ in contributions.engines),
     ]
 
 

@@ -1,0 +1,176 @@
+"""Which jobs of a graph have ended, are ready, or are claimed by this process; used by every engine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.api.errors import UserError
+from harness.api.events import Waiting
+from harness.execution.artifact_builders import ArtifactBuilder
+from harness.execution.claim_files import Owner
+from harness.execution.context import JobContext
+from harness.execution.engine import ExecutionOptions, Outcome
+from harness.execution.failure_log import FailureLog
+from harness.execution.signals import Interrupted
+from harness.planning import scheduling
+from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
+from harness.plugin_host.discovery import describe
+from harness.storage.disk_errors import DiskError
+
+log = logging.getLogger("harness")
+
+POLL_SECONDS = 1.0
+"""Time between two looks at the claims of other processes."""
+
+
+class GraphProgress:
+    """The progress of the execution of a job graph. Latency and report are left to the caller.
+
+    Args:
+        graph: the graph.
+        context: the environment of the jobs.
+        options: how it is executed.
+        make_builders: makes the builders of artifacts from the context of the jobs.
+    """
+
+    def __init__(
+        self,
+        graph: JobGraph,
+        context: JobContext,
+        options: ExecutionOptions,
+        make_builders: Callable[[JobContext], Mapping[JobKind, ArtifactBuilder]],
+    ) -> None:
+        self.graph = graph
+        # A job that lost a claim, because this process was suspended, stops: another process builds its artifacts.
+        self.context = replace(context, stop=lambda: context.stop() or self._has_lost_claim())
+        self.builders = make_builders(self.context)
+        self.options = options
+        executable = [job for job in graph.jobs if job.kind in self.builders]
+        self._failures = FailureLog(
+            (artifact for job in executable for artifact in job.artifacts), context, retry_failed=options.retry_failed
+        )
+        self.ended = {job.key for job in graph.jobs if job.kind not in self.builders}
+        self._done: set[str] = set()
+        self._claimed: dict[str, Path] = {}
+        self._announced: dict[str, Owner] = {}
+        self._next_look, self._lost = 0.0, False
+
+    @property
+    def outcome(self) -> Outcome:
+        """The failures so far."""
+        return self._failures.outcome
+
+    def ready(self) -> Sequence[Job]:
+        """The jobs that have not ended and whose dependencies have, in the order in which they should start."""
+        jobs = list(self.graph.ready(self.ended))
+        return sorted(jobs, key=scheduling.priority) if (self.options.workers or 1) > 1 else jobs
+
+    def take(self, job: Job, *, shared: bool) -> list[Artifact]:
+        """Claim what is missing of a job, except what other processes have claimed, and return it.
+
+        Unless `shared`, nothing is claimed of which another process builds the first artifact. The job has ended, and
+        is in `ended`, if nothing is missing.
+        """
+        builder = self.builders[job.kind]
+        missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
+        if not missing:
+            self.ended.add(job.key)
+            return []
+        claimed = [missing[0]] if self._claim(missing[0], builder) else []
+        if claimed or shared:
+            claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
+        return claimed
+
+    def finish(self, artifact: Artifact, error: str | None) -> None:
+        """Note that a claimed artifact is built, or has failed with `error`, and release its claim."""
+        if error is None:
+            self._done.add(artifact.key)
+            self._failures.built(artifact)
+        elif self._failures.cause(artifact) is None:  # else its record is stored
+            self._failures.add(artifact, error)
+        self.release([artifact.key])
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Release the claims of artifacts that are not being built any more."""
+        for key in list(keys):
+            target = self._claimed.pop(key, None)
+            if target is not None:
+                self.context.claims.release(target)
+
+    def release_all(self) -> None:
+        """Release all claims."""
+        self.release(self._claimed)
+        self._lost = False
+
+    def lost_a_claim(self, keys: Iterable[str]) -> bool:
+        """Whether another process has taken the claim of one of these artifacts."""
+        targets = [self._claimed[key] for key in keys if key in self._claimed]
+        return any(self.context.claims.lost(target) for target in targets)
+
+    def _has_lost_claim(self) -> bool:
+        """Whether another process took a claim. Looks at the files every `POLL_SECONDS` only."""
+        now = time.monotonic()
+        if now >= self._next_look and self._claimed:
+            self._next_look = now + POLL_SECONDS
+            self._lost = self.lost_a_claim(self._claimed)
+        return self._lost
+
+    def _has_ended(self, artifact: Artifact, builder: ArtifactBuilder) -> bool:
+        """Whether the artifact is built or has failed. One that needs a failed artifact fails now."""
+        if artifact.key in self._done or self._failures.cause(artifact) is not None:
+            return True
+        if cause := self._failures.inherited(artifact):
+            self._failures.add(artifact, cause, cause)
+            return True
+        if builder.is_done(artifact):
+            self._done.add(artifact.key)
+            return True
+        return False
+
+    def _claim(self, artifact: Artifact, builder: ArtifactBuilder) -> bool:
+        """Claim an artifact. False: another process has claimed it, or has built it in the meantime."""
+        claims, target = self.context.claims, builder.target(artifact)
+        if not claims.take(target, artifact.title):
+            owner = claims.owner(target)
+            if owner is not None and self._announced.get(artifact.key) != owner:
+                self._announced[artifact.key] = owner
+                self.context.host.notify("harness_waiting", Waiting(artifact.title, owner.host, owner.process))
+            return False
+        if self._has_ended(artifact, builder):
+            claims.release(target)
+            return False
+        self._claimed[artifact.key] = target
+        return True
+
+
+def build(
+    builder: ArtifactBuilder, artifacts: Sequence[Artifact], finish: Callable[[Artifact, str | None], object]
+) -> None:
+    """Build artifacts, and pass each to `finish` as it ends, with its error or None.
+
+    An exception fails the artifacts that had not ended before it.
+
+    Raises:
+        Interrupted: the process was asked to stop.
+        DiskError: a fault of the machine, not of what was built.
+    """
+    remaining = {artifact.key: artifact for artifact in artifacts}
+    try:
+        for artifact, error in builder.build(artifacts):
+            del remaining[artifact.key]
+            finish(artifact, error)
+    except (Interrupted, DiskError):
+        raise
+    except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
+        log.debug("%s failed", artifacts[0].title, exc_info=True)
+        for artifact in remaining.values():
+            finish(artifact, one_line(error))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line. A `UserError` is its message."""
+    return " ".join(str(error).split()) if isinstance(error, UserError) else describe(error)

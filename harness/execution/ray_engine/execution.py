@@ -1,0 +1,215 @@
+"""The loop of the driver: starts tasks, stores what workers report, and continues the jobs of workers that died."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.api.errors import UserError
+from harness.api.events import RunStarted
+from harness.execution.engine import Outcome
+from harness.execution.graph_progress import GraphProgress
+from harness.execution.ray_engine import transport
+from harness.execution.ray_engine.artifact_files import files_of
+from harness.execution.ray_engine.messages import Ended, Event, Message, Reply
+from harness.execution.ray_engine.tasks import Tasks
+from harness.execution.signals import Interrupted
+from harness.planning.job_graph import Artifact, Job
+from harness.planning.jobs import RunJob
+from harness.storage import atomic_writes
+
+log = logging.getLogger("harness")
+
+POLL_SECONDS = 0.2
+"""Time between two looks at messages and signals."""
+
+MOST_DEATHS = 3
+"""An artifact fails if its workers died this often without saving a later checkpoint in between."""
+
+
+@dataclass
+class _Attempt:
+    """A task that runs.
+
+    Attributes:
+        job: its job.
+        reply: reference to its reply.
+        artifacts: the artifacts that have not ended, by key.
+        started: whether the worker has reported.
+        step: the latest step at which one of its runs started: 0, or that of a checkpoint.
+    """
+
+    job: Job
+    reply: Any
+    artifacts: dict[str, Artifact]
+    started: bool = False
+    step: int = 0
+
+
+@dataclass
+class Execution:
+    """Executes the jobs of a graph by tasks.
+
+    Attributes:
+        progress: the progress of the graph.
+        tasks: starts tasks.
+        workers: the most tasks that run at the same time.
+        stop: returns whether the process was asked to stop.
+    """
+
+    progress: GraphProgress
+    tasks: Tasks
+    workers: int
+    stop: Callable[[], bool]
+    _running: dict[int, _Attempt] = field(default_factory=dict)
+    _numbers: Any = field(default_factory=itertools.count)
+    _checkpoints: dict[str, set[str]] = field(default_factory=dict)
+    """Job -> names of the checkpoints that its workers have sent."""
+    _deaths: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Artifact, and step from which its worker continued -> number of workers that died."""
+
+    def execute(self) -> Outcome:
+        """Execute all jobs. Returns when each artifact has been built or has failed, here or elsewhere."""
+        try:
+            while ready := self.progress.ready():
+                if self.stop():
+                    raise Interrupted
+                if not self._start(ready):
+                    self._wait()
+        except Interrupted:
+            self._interrupt()
+            self.progress.outcome.interrupted = True
+        return self.progress.outcome
+
+    def _start(self, ready: Sequence[Job]) -> bool:
+        """Start as many jobs as there are idle workers. Returns whether a job has ended because nothing is missing."""
+        ended = len(self.progress.ended)
+        for shared, job in itertools.product((False, True), ready):  # see `local_engine`
+            if len(self._running) >= self.workers:
+                break
+            if not any(attempt.job.key == job.key for attempt in self._running.values()):
+                for part in self._parts(self.progress.take(job, shared=shared)):
+                    self._submit(job, part)
+        return len(self.progress.ended) > ended
+
+    def _parts(self, artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
+        """All artifacts together; each alone after two deaths, so that one that kills its worker fails alone."""
+        if any(self._deaths_of(artifact.key) > 1 for artifact in artifacts):
+            return [[artifact] for artifact in artifacts]
+        return [list(artifacts)] if artifacts else []
+
+    def _deaths_of(self, key: str) -> int:
+        return sum(count for (artifact, _), count in self._deaths.items() if artifact == key)
+
+    def _submit(self, job: Job, artifacts: Sequence[Artifact]) -> None:
+        number = next(self._numbers)
+        reply = self.tasks.start(number, job, artifacts, self._checkpoints.get(job.key, ()))
+        self._running[number] = _Attempt(job, reply, {artifact.key: artifact for artifact in artifacts})
+
+    def _wait(self) -> None:
+        """Wait for a moment, then handle messages and tasks that have ended."""
+        ray = self.tasks.ray
+        replies = {attempt.reply: number for number, attempt in self._running.items()}
+        ended = []
+        if replies:
+            ended, _ = ray.wait(list(replies), num_returns=len(replies), timeout=POLL_SECONDS)
+        else:  # other processes have claimed what is ready
+            time.sleep(POLL_SECONDS)
+        for message in ray.get(self.tasks.mailbox.take.remote()):
+            self._receive(message)
+        for reply in ended:
+            self._end(self._running.pop(replies[reply]))
+        for attempt in self._running.values():
+            if self.progress.lost_a_claim(attempt.artifacts):  # another process builds them
+                ray.cancel(attempt.reply, force=True)
+
+    def _receive(self, message: Message) -> None:
+        attempt = self._running.get(message.attempt)
+        if attempt is None or self.progress.lost_a_claim(attempt.artifacts):
+            return
+        attempt.started = True
+        if message.checkpoints:
+            transport.write(message.checkpoints, self.tasks.roots)
+            self._checkpoints.setdefault(attempt.job.key, set()).update(message.checkpoints)
+        if message.ended is not None:
+            self._store(attempt.artifacts.pop(message.ended.artifact), message.ended, attempt.job)
+        for event in message.events:
+            self._notify(event, attempt)
+
+    def _store(self, artifact: Artifact, ended: Ended, job: Job) -> None:
+        """Store the files of an artifact that has ended. A completed run is not replaced."""
+        builder = self.progress.builders[job.kind]
+        if not (isinstance(artifact.work, RunJob) and builder.is_done(artifact)):
+            transport.write(ended.files, self.tasks.roots)
+        self.progress.finish(artifact, ended.error)
+        if ended.error is None or isinstance(artifact.work, RunJob):
+            self._forget(set(files_of(artifact).checkpoints))
+
+    def _forget(self, checkpoints: set[str]) -> None:
+        for name in checkpoints:
+            if name.endswith(".pt"):  # the journal of a tuning stays
+                atomic_writes.forget(self.tasks.roots.path(name))
+
+    def _notify(self, event: Event, attempt: _Attempt) -> None:
+        hook, content = event
+        if isinstance(content, RunStarted):
+            attempt.step = max(attempt.step, content.step)
+        if isinstance(content, tuple):
+            log.log(*content)
+        else:
+            self.progress.context.host.notify(hook, content)
+
+    def _end(self, attempt: _Attempt) -> None:
+        """Handle the reply of a task. What it has not built is ready again."""
+        ray = self.tasks.ray
+        try:
+            reply: Reply = ray.get(attempt.reply)
+        except ray.exceptions.TaskCancelledError:
+            reply = Reply()
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(
+                cause, MemoryError | ray.exceptions.RayError
+            ):
+                raise UserError(f"a worker failed: {_reason(error)}; is the same kd-harness on every node?") from error
+            self._died(attempt, _reason(error))
+        else:
+            if reply.errors:
+                raise UserError(*(f"on a node of the Ray cluster: {error}" for error in reply.errors))
+            self.tasks.send(reply.lacks)
+            if not attempt.artifacts:
+                self._forget(self._checkpoints.pop(attempt.job.key, set()))
+        self.progress.release(attempt.artifacts)
+
+    def _died(self, attempt: _Attempt, reason: str) -> None:
+        """Count a death. Artifacts whose workers died too often fail; the others continue from their checkpoints."""
+        if self.stop():
+            return
+        log.warning("a worker died and is replaced (%s): %s", attempt.job.title, reason)
+        self.tasks.send_again()
+        for key, artifact in list(attempt.artifacts.items()):
+            self._deaths[key, attempt.step] += 1
+            if (deaths := self._deaths[key, attempt.step]) >= MOST_DEATHS:
+                self.progress.finish(artifact, f"its worker died {deaths} times; the last time: {reason}")
+                del attempt.artifacts[key]
+
+    def _interrupt(self) -> None:
+        """Ask the workers to save their states, and wait until they have."""
+        ray = self.tasks.ray
+        ray.get(self.tasks.mailbox.stop.remote())
+        for attempt in self._running.values():
+            if not attempt.started:
+                ray.cancel(attempt.reply)
+        while self._running:
+            self._wait()
+
+
+def _reason(error: Exception) -> str:
+    """The exception in one line; of a traceback, the last line."""
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,30 @@
+"""The mailbox: a Ray actor on the driver's machine through which workers report to the driver.
+
+What a worker has posted survives the worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Mailbox:
+    """Messages of the workers, and whether they should stop."""
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._stopped = False
+
+    def post(self, message: Any) -> bool:
+        """Add a message. Returns whether the worker should save its state and stop."""
+        self._messages.append(message)
+        return self._stopped
+
+    def take(self) -> list[Any]:
+        """Return the messages that have arrived since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
+
+    def stop(self) -> None:
+        """Ask all workers to stop."""
+        self._stopped = True

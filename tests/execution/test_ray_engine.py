@@ -1,0 +1,268 @@
+"""The Ray engine, on a cluster of two nodes on this machine that share no folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from harness import hookimpl
+from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
+
+pytest.importorskip("ray")
+
+LONG = ("seeds=[1]", "training.epochs=40", "training.checkpoint_every=10")
+"""A suite of one cohort of three runs, with checkpoints."""
+
+PATIENCE = 180
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    """Folder with the caches of the two nodes, and the address of their cluster."""
+    folder = tmp_path_factory.mktemp("nodes")
+    with ray_cluster.two_nodes(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture
+def address(nodes):
+    return nodes[1]
+
+
+class Watcher:
+    """Records the events of runs, and calls `at_step` once, when a student reports a step."""
+
+    def __init__(self, at_step=None):
+        self.started, self.finished, self.failed = [], [], []
+        self.at_step = at_step
+
+    @hookimpl
+    def harness_run_started(self, event):
+        self.started.append(event)
+
+    @hookimpl
+    def harness_step(self, event):
+        if self.at_step and event.run.role == "student" and event.step >= 20:
+            action, self.at_step = self.at_step, None
+            action()
+
+    @hookimpl
+    def harness_run_finished(self, event):
+        self.finished.append(event.run)
+
+    @hookimpl
+    def harness_run_failed(self, event):
+        self.failed.append(event.run)
+
+
+def results(store):
+    """What must be the same bits on every engine: losses, scores, predictions and weights of each run."""
+    found = {}
+    for record in store.records():
+        folder = store.run_folder(record.key)
+        model = AutoModelForSequenceClassification.from_pretrained(folder / "student")
+        predictions = pd.read_parquet(folder / "predictions.parquet")
+        found[record.key] = (record.losses, record.metrics, predictions, model.state_dict())
+    return found
+
+
+def assert_same_bits(found, expected):
+    assert found.keys() == expected.keys()
+    for key, (losses, metrics, predictions, weights) in expected.items():
+        assert found[key][0] == losses
+        assert found[key][1] == metrics
+        pd.testing.assert_frame_equal(found[key][2], predictions, check_exact=True)
+        assert all(torch.equal(found[key][3][name], tensor) for name, tensor in weights.items())
+
+
+def locally(small, *settings):
+    """Results of the local engine, which are moved away, with an empty cache."""
+    assert not small.run(*settings).failed
+    expected = results(small.store())
+    for name in ("results", "cache"):
+        (small.folder / name).rename(small.folder / f"local {name}")
+    return expected
+
+
+def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
+    """Execute the suite on the cluster, in this process."""
+    from harness import planning
+    from harness.execution.engine import ExecutionOptions
+    from harness.resolution import resolve
+
+    loaded = small.load(*settings, plugins=plugins)
+    plan = planning.build(resolve(loaded, online=False))
+    if watcher:
+        loaded.host.add_observer(watcher)
+    options = ExecutionOptions(workers=workers, address=address)
+    return loaded.host.engines["ray"](plan, small.store(), loaded.host, options)
+
+
+def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes):
+    """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference."""
+    folder, address = nodes
+    expected = locally(small)
+    watcher = Watcher()
+    with ray_cluster.occupied(address, "node1"):
+        assert not on_ray(small, address, "seeds=[1]", watcher=watcher).failed
+    assert sum(event.run.role == "teacher" for event in watcher.started) == 1
+    assert not (folder / "node1").exists()
+    with ray_cluster.occupied(address, "node0"):
+        outcome = on_ray(small, address, watcher=watcher)
+    assert not outcome.failed
+    assert not outcome.failures
+    assert_same_bits(results(small.store()), expected)
+    assert len(watcher.finished) == 7  # a teacher and six students: nothing was trained twice
+    (teacher,) = (small.folder / "cache" / "teachers").iterdir()
+    weights = (teacher / "model.safetensors").read_bytes()
+    assert (folder / "node1" / "teachers" / teacher.name / "model.safetensors").read_bytes() == weights
+    assert not list((small.store().folder / "checkpoints").glob("*"))
+
+
+def workers(cache):
+    """The processes of workers on the node with this cache folder: id and title, which is that of the job."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, title = ((process / name).read_bytes() for name in ("environ", "cmdline"))
+        except OSError:  # it has ended
+            continue
+        if f"HARNESS_CACHE={cache}".encode() in environment and title.startswith(b"ray::"):
+            yield int(process.name), title.decode()
+
+
+def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, nodes):
+    folder, address = nodes
+    expected = locally(small, *LONG)
+    killed = []
+
+    def kill():
+        for node in ("node0", "node1"):
+            for process, title in workers(folder / node):
+                if " on 1x32, order, seed 1" in title:
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(title)
+
+    watcher = Watcher(kill)
+    outcome = on_ray(small, address, *LONG, watcher=watcher)
+    assert killed
+    assert not outcome.failed
+    assert_same_bits(results(small.store()), expected)
+    resumed = [event.step for event in watcher.started if event.run.role == "student" and event.step]
+    assert resumed
+    assert all(step % 10 == 0 for step in resumed)
+
+
+KILLER = """
+import os
+import signal
+
+from harness import Method, Needs, Stage, hookimpl
+from harness.api.losses import task_loss
+
+
+class Killer(Method):
+    name = "killer"
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"], teachers=[["logits"]]))]
+
+    def losses(self, step, batch, student, teachers):
+        if step.index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"task": task_loss(student.logits, batch)}
+
+
+@hookimpl
+def harness_register_methods(register):
+    register(Killer)
+"""
+
+
+def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(small, address):
+    (plugin := small.folder / "killer.py").write_text(KILLER)
+    net = "architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}, epochs: 1, lr: 1e-3"
+    outcome = on_ray(
+        small,
+        address,
+        f"teachers={{base: {{{net}}}, weak: {{{net}, seed: 7, floor: {{order: 1.0}}}}}}",
+        "methods=[finetune, {name: logit_kd, teachers: [base]}, {name: logit_kd, label: weak_kd, teachers: [weak]}, "
+        "{name: killer, teachers: [base]}]",
+        "seeds=[1]",
+        plugins=(str(plugin),),
+    )
+    errors = {record.label: record.error for record in outcome.failed}
+    assert errors.keys() == {"killer", "weak_kd"}
+    assert errors["killer"].startswith("its worker died 3 times; the last time: ")
+    assert errors["weak_kd"].startswith("teacher weak on order failed: it scores ")
+    (failure,) = outcome.failures
+    assert failure.title == "teacher weak on order"
+    completed = {record.label for record in small.store().records() if record.status == "completed"}
+    assert completed == {"finetune", "logit_kd"}
+
+
+def test_a_killed_driver_is_continued_by_the_next_one(small, address):
+    expected = locally(small, *LONG)
+    process = command(small, address, *LONG)
+    checkpoints = small.store().folder / "checkpoints"
+    wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
+    process.kill()
+    process.communicate()
+    watcher = Watcher()
+    assert not on_ray(small, address, *LONG, watcher=watcher).failed
+    assert any(event.step >= 10 for event in watcher.started if event.run.role == "student")
+    assert_same_bits(results(small.store()), expected)
+
+
+def test_ctrl_c_saves_checkpoints_and_the_same_command_resumes(small, address):
+    expected = locally(small, *LONG)
+    process = command(small, address, *LONG)
+    checkpoints = small.store().folder / "checkpoints"
+    wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "to resume, run the same command again" in errors
+    assert "Traceback" not in errors
+    places = {torch.load(path, weights_only=True)["place"] for path in checkpoints.glob("*.pt")}
+    assert places
+    watcher = Watcher()
+    assert not on_ray(small, address, *LONG, watcher=watcher).failed
+    assert any(event.step > 0 for event in watcher.started if event.run.role == "student")
+    assert_same_bits(results(small.store()), expected)
+
+
+def command(small, address, *settings):
+    """`harness run --engine ray` in a process group of its own."""
+    sets = [argument for override in settings for argument in ("--set", override)]
+    engine = ["--engine", "ray", "--address", address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", *engine, *sets],
+        cwd=small.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def begun(checkpoint):
+    """Whether the checkpoint is of a run after its first step."""
+    try:
+        return torch.load(checkpoint, weights_only=True)["place"] > (0, 0)
+    except FileNotFoundError:  # a later one replaces it, or the run has ended
+        return False
+
+
+def wait_until(condition, process):
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -1,0 +1,253 @@
+"""What the Ray engine carries between machines: files, plans with data and plugins, progress. Needs no Ray."""
+
+import logging
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, load_from_disk
+
+from harness.api.errors import UserError
+from harness.api.events import RunFinished, RunId, StepLogged
+from harness.execution import portable_plan
+from harness.execution.ray_engine import cluster, input_files, transport
+from harness.execution.ray_engine.cluster import WorkerResources
+from harness.execution.ray_engine.mailbox import Mailbox
+from harness.execution.ray_engine.outbox import Outbox
+from harness.execution.ray_engine.transport import Roots
+from harness.execution.ray_engine.worker import check_versions, versions
+from harness.plugin_host.host import Host
+from harness.storage import checksums
+
+
+@pytest.fixture
+def roots(tmp_path):
+    return Roots(tmp_path / "here" / "results", tmp_path / "here" / "cache")
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    return Roots(tmp_path / "there" / "results", tmp_path / "there" / "cache")
+
+
+def write_run(roots, predictions=b"predictions"):
+    folder = roots.path("store/runs/k")
+    (folder / "student").mkdir(parents=True)
+    (folder / "student" / "model.safetensors").write_bytes(b"weights")
+    (folder / "student" / "config.json").write_bytes(b"{}")
+    (folder / "predictions.parquet").write_bytes(predictions)
+    checksums.seal(folder, folder / "predictions.parquet")
+    (folder / "record.json").write_bytes(b"record")
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_arrive_unchanged_and_checksums_stay_valid(roots, elsewhere):
+    write_run(roots)
+    teacher = roots.path("cache/teachers/t")
+    teacher.mkdir(parents=True)
+    (teacher / "model.safetensors").write_bytes(bytes(range(256)))
+    checksums.seal(teacher)
+    files = transport.read(["store/runs/k", "cache/teachers/t", "store/runs/missing"], roots)
+    transport.write(pickle.loads(pickle.dumps(files)), elsewhere)
+    assert contents(elsewhere.store) == contents(roots.store)
+    assert contents(elsewhere.cache) == contents(roots.cache)
+    assert checksums.is_intact(elsewhere.path("cache/teachers/t"))
+    checksums.verify_file(elsewhere.path("store/runs/k/predictions.parquet"))
+
+
+def test_a_record_is_written_after_its_data(roots, elsewhere, monkeypatch):
+    write_run(roots)
+    order = []
+    write = transport.atomic_writes.write
+    monkeypatch.setattr(
+        transport.atomic_writes, "write", lambda target, fill: (order.append(target.name), write(target, fill))
+    )
+    transport.write(transport.read(["store/runs/k"], roots), elsewhere)
+    assert set(order[:2]) == {"student", "predictions.parquet"}
+    assert order[2:] == ["checksums.json", "record.json"]
+
+
+def test_new_predictions_are_never_beside_checksums_of_old_ones(roots, elsewhere, monkeypatch):
+    write_run(roots)
+    write_run(elsewhere, predictions=b"older")
+    write = transport.atomic_writes.write
+
+    def killed(target, fill):
+        if target.name == "checksums.json":
+            raise KeyboardInterrupt
+        write(target, fill)
+
+    monkeypatch.setattr(transport.atomic_writes, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        transport.write(transport.read(["store/runs/k"], roots), elsewhere)
+    checksums.verify_file(elsewhere.path("store/runs/k/predictions.parquet"))
+
+
+def test_folders_that_are_replaced_lose_their_old_files(roots, elsewhere):
+    (old := elsewhere.path("cache/general/g")).mkdir(parents=True)
+    (old / "old").write_bytes(b"old")
+    transport.write({"cache/general/g/new": np.frombuffer(b"new", dtype=np.uint8)}, elsewhere)
+    assert contents(old) == {"new": b"new"}
+
+
+def test_the_checksum_of_a_folder_depends_on_names_and_contents_only(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_bytes(b"x")
+    first = transport.digest(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert transport.digest(tmp_path / "copy") == first
+    (tmp_path / "copy" / "b" / "file").write_bytes(b"y")
+    assert transport.digest(tmp_path / "copy") != first
+    assert transport.digest(tmp_path / "missing") is None
+
+
+def test_a_sent_file_and_a_sent_folder_are_sealed(tmp_path):
+    file = tmp_path / "plugin.py"
+    file.write_text("text")
+    transport.write_folder(tmp_path / "sent", transport.read_folder(file), sealed=True)
+    assert (tmp_path / "sent" / "plugin.py").read_text() == "text"
+    assert checksums.is_intact(tmp_path / "sent")
+
+
+def test_a_plan_is_restored_without_the_files_of_its_data_and_plugins(small, tmp_path, monkeypatch):
+    loaded, plan = small.load(), small.plan()
+    stored = tmp_path / "stored"
+    plan.runs[0].data.splits.train.save_to_disk(stored)
+    model = tmp_path / "model"
+    content = (plan.runs, load_from_disk(stored).select([3, 1]), model)
+    payload = portable_plan.dump(content, loaded.host, [model])
+    (moved := tmp_path / "moved").mkdir()
+    (small.folder / "order.py").rename(moved / "order.py")
+    shutil.rmtree(stored)
+    places = {loaded.host.paths[0]: moved / "order.py", str(model): moved / "model"}
+    (runs, rows, path), host = portable_plan.load(payload, places)
+    assert [run.planned.key for run in runs] == [run.planned.key for run in plan.runs]
+    assert rows.to_dict() == plan.runs[0].data.splits.train.select([3, 1]).to_dict()
+    assert rows.features == plan.runs[0].data.splits.train.features
+    assert path == moved / "model"
+    assert runs[0].data.task.load.__module__ == host.tasks["order"].load.__module__
+    assert isinstance(runs[0].data.splits.train, Dataset)
+
+
+def test_the_input_files_of_a_plan_are_its_models(small, tmp_path):
+    from harness.planning import graph_builder
+
+    plan = small.plan()
+    works = [artifact.work for job in graph_builder.build(plan, plan.runs).jobs for artifact in job.artifacts]
+    assert input_files.paths(works) == set()  # its teacher is trained from scratch
+    checkpoint = tmp_path / "bert"
+    teacher = replace(plan.teachers[0], checkpoint=checkpoint)
+    run = replace(plan.runs[0], lineage=replace(plan.runs[0].lineage, teachers=(teacher,)), checkpoint=tmp_path / "s")
+    assert input_files.paths([run]) == {checkpoint, tmp_path / "s"}
+
+
+RUN = RunId("k", "order", "finetune", "1x32", 1)
+
+
+def outbox(mailbox, roots, attempt=1):
+    def checkpoints():
+        return list(roots.store.glob("checkpoints/*.pt"))
+
+    return Outbox(mailbox.post, attempt, checkpoints, roots)
+
+
+def test_checkpoints_are_reported_when_they_change(roots):
+    mailbox = Mailbox()
+    box = outbox(mailbox, roots)
+    path = roots.path("store/checkpoints/k.pt")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"first")
+    with box.reporting():
+        pass
+    path.write_bytes(b"second state")
+    with outbox(mailbox, roots).reporting():  # of the next attempt: it got the file from the driver
+        pass
+    sent = [message.checkpoints for message in mailbox.take()]
+    assert [bytes(files["store/checkpoints/k.pt"]) for files in sent if files] == [b"first"]
+
+
+def test_the_end_of_a_run_is_reported_with_its_results(roots):
+    mailbox = Mailbox()
+    box = outbox(mailbox, roots)
+    write_run(roots)
+    box.event("harness_step", StepLogged(RUN, "train", 5, 10, {}, 0.1))
+    box.event("harness_run_finished", RunFinished(RUN, 1.0, {}, 1.0))
+    with box.reporting():
+        box.finish("k", None, ("store/runs/k",))
+    step, end = [message for message in mailbox.take() if message.events]
+    assert [hook for hook, _ in step.events] == ["harness_step"]
+    assert [hook for hook, _ in end.events] == ["harness_run_finished"]
+    assert end.ended.artifact == "k"
+    assert "store/runs/k/record.json" in end.ended.files
+
+
+def test_warnings_are_reported_and_the_worker_learns_that_it_should_stop(roots):
+    mailbox = Mailbox()
+    box = outbox(mailbox, roots)
+    with box.reporting():
+        assert not box.stopped()
+        logging.getLogger("harness").warning("the %s is damaged", "cache")
+        mailbox.stop()
+    assert box.stopped()
+    events = [event for message in mailbox.take() for event in message.events]
+    assert events == [("log", (logging.WARNING, "the cache is damaged"))]
+
+
+def test_other_versions_of_packages_are_refused():
+    check_versions(versions())
+    with pytest.raises(UserError, match=r"torch .* \(the driver has 1\.0\)"):
+        check_versions({**versions(), "torch": "1.0"})
+
+
+@pytest.mark.parametrize("address", ["somewhere", "ray://localhost:10001", "host:port", "http://host:1"])
+def test_an_invalid_address_is_refused(address):
+    with (
+        pytest.raises(UserError, match="expected HOST:PORT of the head node"),
+        cluster.connected(address, WorkerResources(1, 0), None),
+    ):
+        pass
+
+
+def test_an_address_without_a_cluster_is_refused():
+    with (
+        pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:9"),
+        cluster.connected("127.0.0.1:9", WorkerResources(1, 0), None),
+    ):
+        pass
+
+
+class Nodes:
+    def __init__(self, *resources):
+        self.resources = resources
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": node} for node in self.resources]
+
+
+def test_the_number_of_workers_that_fit():
+    assert cluster.room(Nodes({"CPU": 8.0}, {"CPU": 3.0}), WorkerResources(2, 0)) == 5
+    assert cluster.room(Nodes({"CPU": 16.0, "GPU": 2.0}), WorkerResources(1, 0.25)) == 8
+    assert cluster.room(Nodes({"CPU": 16.0, "GPU": 1.0}), WorkerResources(1, 0.1)) == 10
+    with pytest.raises(UserError, match="no node of the Ray cluster has room for a worker of 4 CPU threads"):
+        cluster.room(Nodes({"CPU": 2.0}), WorkerResources(4, 0))
+
+
+def test_the_built_in_engines_are_registered():
+    assert list(Host.create().engines) == ["local", "ray"]
+
+
+def test_a_class_is_no_engine(tmp_path):
+    plugin = tmp_path / "engine.py"
+    plugin.write_text(
+        "from harness import hookimpl\n\n\nclass Slow: ...\n\n\n"
+        "@hookimpl\ndef harness_register_engines(register):\n    register('slow', Slow)\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match=r"register a function like harness\.execution\.engine\.Engine"):
+        Host.at([Path(plugin)])

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 

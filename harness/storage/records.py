@@ -158,6 +158,16 @@ class RunSummary(FrozenModel):
     error: str | None = None
 
 
+class RunParts(FrozenModel):
+    """The parts of the key in a `RunRecord`."""
+
+    model_config = ConfigDict(extra="ignore", title="RunRecord")
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    parts: dict[str, Any]
+
+
 class TeacherRecord(FrozenModel):
     """Record of a teacher that was fine-tuned on one task and scored like its students."""
 

@@ -333,7 +333,12 @@ class PlanFile(FrozenModel):
     def _check(self) -> Self:
         """Check that its parts refer to each other, so that a report of an edited plan does not fail halfway."""
         tasks = [task.name for task in self.tasks]
-        allowed = {"task": {*tasks}, "label": {*self.labels}, "student": {*self.students}, "seed": {*self.seeds}}
+        allowed: dict[str, set[Any]] = {
+            "task": {*tasks},
+            "label": {*self.labels},
+            "student": {*self.students},
+            "seed": {*self.seeds},
+        }
         if len({*tasks}) < len(tasks) or len({*self.seeds}) < len(self.seeds):
             raise ValueError("duplicate task or seed")
         cells = [*self.runs, *self.not_applicable, *(self.tuning.studies if self.tuning else ())]

@@ -40,9 +40,9 @@ class ExampleTexts:
 
     def _read(self, fingerprint: str) -> dict[tuple[str, str], dict[str, str]]:
         frame = self.store.examples(fingerprint)
-        if frame is None:
+        names = [] if frame is None else [name for name in NAMES if name in frame]
+        if frame is None or not names:
             return {}
-        names = [name for name in NAMES if name in frame]
         columns = zip(*(frame[name] for name in names), strict=True)
         texts = (dict(zip(names, map(str, row), strict=True)) for row in columns)
         return dict(zip(zip(frame["split"].map(str), frame["id"].map(str), strict=True), texts, strict=True))

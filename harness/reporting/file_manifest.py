@@ -116,13 +116,13 @@ def _refuse_obstacles(folder: Path, names: Collection[str]) -> None:
 
 
 def _obstacles(folder: Path, name: str) -> list[tuple[Path, str]]:
-    relative = PurePosixPath(name)
-    *parents, target = [folder / part for part in (*reversed(relative.parents[:-1]), relative)]
-    for path in (*parents, target):
-        if path.is_symlink():
-            return [(path, f"is a symbolic link to {path.readlink()}, which reports do not follow")]
-        if path.exists() and path.is_dir() is (path == target):
-            return [(path, "is a folder, expected a file" if path == target else "is a file, expected a folder")]
+    path = PurePosixPath(name)
+    parents, target = [folder / parent for parent in reversed(path.parents[:-1])], folder / path
+    for place in (*parents, target):
+        if place.is_symlink():
+            return [(place, f"is a symbolic link to {place.readlink()}, which reports do not follow")]
+        if place.exists() and place.is_dir() is (place == target):
+            return [(place, "is a folder, expected a file" if place == target else "is a file, expected a folder")]
     return []
 
 

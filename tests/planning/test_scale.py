@@ -210,4 +210,6 @@ def test_ten_thousand_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
         put(store, run_record().model_copy(update={**planned, "parts": job.parts}))
     assert cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results")) < 12
     changed = ("--set", "training.lr=0.002")
-    assert cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results"), *changed) < 18  # compares 10,000 keys
+    assert (
+        cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results"), *changed) < 18
+    )  # compares 10,000 keys

@@ -106,7 +106,8 @@ def _on_most_common_examples(tables: Mapping[str, PredictionTable]) -> dict[str,
 
 def _reproduced(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set[str]:
     """The keys whose computed score equals the recorded one."""
-    return {key for key, score in computed.items() if np.isclose(score, recorded[key], rtol=1e-6)}
+    equal = np.isclose(list(computed.values()), [recorded[key] for key in computed], rtol=1e-6)
+    return {key for key, close in zip(computed, equal, strict=True) if close}
 
 
 def _scores(metric: ResampledMetric, splits: Iterable[Sequence[Predictions]]) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import PredictionTable
-from harness.analysis.resampled_metrics import matched
+from harness.analysis.resampled_metrics import matches
 from harness.analysis.student_t import Floats
 from harness.metrics.squad_matching import match, match_v2
 from harness.storage.records import PlannedTask
@@ -136,24 +136,23 @@ def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats |
 
 def _wrong_texts(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     """Return 0 for an exact match, otherwise 2 - F1 plus up to 0.002 for the confidence in the span."""
-    sizes = np.zeros(len(gold))
-    for at, (right, f1) in enumerate(_matches(gold, predicted, exact)):
-        if not right:
-            margin = 0.0 if scores is None else float(np.tanh((scores[at][0] - scores[at][1]) / 20))
-            sizes[at] = 1 + (1 - f1) + 1e-3 * (1 + margin)
+    right, f1 = _matches(gold, predicted, exact).T
+    margin = np.zeros(len(gold)) if scores is None else np.tanh((scores[:, 0] - scores[:, 1]) / 20)
+    sizes: Floats = np.where(right > 0, 0.0, 1 + (1 - f1) + 1e-3 * (1 + margin))
     return sizes
 
 
-def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> list[tuple[float, float]]:
-    """Return exact match and F1 of each answer, by the version of SQuAD that reproduces the record's `exact`.
+def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> Floats:
+    """Return [examples, 2], exact match and F1 of each answer, by the version of SQuAD that reproduces the record's
+    `exact`.
 
     If neither version does, it is version 2 if some question has no answer, else version 1.
     """
     versions = (match, match_v2) if all(len(answers) for answers in gold) else (match_v2, match)
     results = []
     for version in versions:
-        results.append([matched(version, text, answers) for text, answers in zip(predicted, gold, strict=True)])
-        if exact is None or np.isclose(100 * np.mean([right for right, _ in results[-1]]), exact, rtol=1e-6):
+        results.append(matches(version, predicted, gold))
+        if exact is None or np.isclose(100 * results[-1][:, 0].mean(), exact, rtol=1e-6):
             return results[-1]
     return results[0]
 

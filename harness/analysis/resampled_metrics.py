@@ -7,9 +7,10 @@ that of the registered metric of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Protocol
 
 import numpy as np
@@ -187,6 +188,12 @@ def matched(how: Match, text: str, answers: tuple[str, ...]) -> tuple[float, flo
     return how(text, answers)
 
 
+def matches(how: Match, texts: Iterable[str], labels: Iterable[Sequence[str]]) -> Floats:
+    """[examples, 2]: exact match and F1 of each answer."""
+    pairs = map(matched, repeat(how), texts, map(tuple, labels))
+    return np.fromiter(chain.from_iterable(pairs), dtype=np.float64).reshape(-1, 2)
+
+
 def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
     """A SQuAD metric in percent.
 
@@ -196,12 +203,9 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
     """
 
     def parts(run: Predictions) -> Floats:
-        pairs = zip(run.predictions, map(tuple, run.labels), strict=True)
-        rows = [
-            (100 * matched(how, text, answers)[index], 1.0) if answerable in (None, bool(answers)) else (0.0, 0.0)
-            for text, answers in pairs
-        ]
-        return np.array(rows)
+        counted = np.array([answerable in (None, len(answers) > 0) for answers in run.labels], dtype=float)
+        scores = 100 * matches(how, run.predictions, run.labels)[:, index]
+        return np.stack([scores * counted, counted], axis=1)
 
     return SumMetric(parts, _mean)
 

@@ -50,11 +50,11 @@ Cell = tuple[str, str, str]
 def sheets(summary: Summary) -> Iterator[Sheet]:
     """Yield a sheet for each student whose runs have logged losses."""
     losses = _losses(summary)
-    panels = {student: _panels(summary, student, losses) for student in summary.plan.students}
-    with_losses = [student for student, by_task in panels.items() if by_task]
-    for number, student in enumerate(with_losses[:MAX_STUDENTS], start=1):
-        hidden = hidden_note(MAX_STUDENTS, len(with_losses), "students", "the first students of the suite")
-        yield _sheet(summary, "learning" if number == 1 else f"learning-{number}", student, panels[student], hidden)
+    students = [name for name in summary.plan.students if _panels(summary, name, losses, first=True)]
+    hidden = hidden_note(MAX_STUDENTS, len(students), "students", "the first students of the suite")
+    for number, student in enumerate(students[:MAX_STUDENTS], start=1):
+        panels = _panels(summary, student, losses)
+        yield _sheet(summary, "learning" if number == 1 else f"learning-{number}", student, panels, hidden)
 
 
 def _losses(summary: Summary) -> Mapping[Cell, list[LoggedLosses]]:
@@ -67,8 +67,10 @@ def _losses(summary: Summary) -> Mapping[Cell, list[LoggedLosses]]:
     return losses
 
 
-def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]]) -> Panels:
-    """Return the curves of complete cells only, so that every curve covers all seeds."""
+def _panels(
+    summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]], *, first: bool = False
+) -> Panels:
+    """Return the curves of complete cells only, so that every curve covers all seeds. `first`: return one at most."""
     rows = {row.label: row for row in summary.students if row.student == student}
     panels: dict[str, dict[str, Curve]] = {}
     for task in summary.plan.tasks:
@@ -77,6 +79,8 @@ def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLos
                 averaged = curve(losses.get((task.name, label, student), []))
                 if averaged:
                     panels.setdefault(task.name, {})[label] = averaged
+                    if first:
+                        return panels
     return panels
 
 

@@ -13,11 +13,12 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
+from tests.conftest import SmallSuite
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
 
 pytest.importorskip("ray")
 
-LONG = ("seeds=[1]", "training.epochs=40", "training.checkpoint_every=10")
+LONG = ("seeds=[1]", "training.epochs=20", "training.checkpoint_every=10")
 """A suite of one cohort of three runs, with checkpoints."""
 
 PATIENCE = 180
@@ -34,6 +35,17 @@ def nodes(tmp_path_factory):
 @pytest.fixture
 def address(nodes):
     return nodes[1]
+
+
+@pytest.fixture(scope="module")
+def long_results(tmp_path_factory):
+    """What the local engine makes of the suite `LONG`."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("local")
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        suite = SmallSuite(folder)
+        assert not suite.run(*LONG).failed
+        return results(suite.store())
 
 
 class Watcher:
@@ -82,15 +94,6 @@ def assert_same_bits(found, expected):
         assert all(torch.equal(found[key][3][name], tensor) for name, tensor in weights.items())
 
 
-def locally(small, *settings):
-    """Results of the local engine, which are moved away, with an empty cache."""
-    assert not small.run(*settings).failed
-    expected = results(small.store())
-    for name in ("results", "cache"):
-        (small.folder / name).rename(small.folder / f"local {name}")
-    return expected
-
-
 def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
     """Execute the suite on the cluster, in this process."""
     from harness import planning
@@ -108,7 +111,10 @@ def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
 def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes):
     """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference."""
     folder, address = nodes
-    expected = locally(small)
+    assert not small.run().failed
+    expected = results(small.store())
+    for name in ("results", "cache"):
+        (small.folder / name).rename(small.folder / f"local {name}")
     watcher = Watcher()
     with ray_cluster.occupied(address, "node1"):
         assert not on_ray(small, address, "seeds=[1]", watcher=watcher).failed
@@ -137,9 +143,8 @@ def workers(cache):
             yield int(process.name), title.decode()
 
 
-def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, nodes):
+def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, nodes, long_results):
     folder, address = nodes
-    expected = locally(small, *LONG)
     killed = []
 
     def kill():
@@ -153,7 +158,7 @@ def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, no
     outcome = on_ray(small, address, *LONG, watcher=watcher)
     assert killed
     assert not outcome.failed
-    assert_same_bits(results(small.store()), expected)
+    assert_same_bits(results(small.store()), long_results)
     resumed = [event.step for event in watcher.started if event.run.role == "student" and event.step]
     assert resumed
     assert all(step % 10 == 0 for step in resumed)
@@ -192,8 +197,8 @@ def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(s
         small,
         address,
         f"teachers={{base: {{{net}}}, weak: {{{net}, seed: 7, floor: {{order: 1.0}}}}}}",
-        "methods=[finetune, {name: logit_kd, teachers: [base]}, {name: logit_kd, label: weak_kd, teachers: [weak]}, "
-        "{name: killer, teachers: [base]}]",
+        "methods=[finetune, {logit_kd: {teachers: [base]}}, {logit_kd: {label: weak_kd, teachers: [weak]}}, "
+        "{killer: {teachers: [base]}}]",
         "seeds=[1]",
         plugins=(str(plugin),),
     )
@@ -207,8 +212,7 @@ def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(s
     assert completed == {"finetune", "logit_kd"}
 
 
-def test_a_killed_driver_is_continued_by_the_next_one(small, address):
-    expected = locally(small, *LONG)
+def test_a_killed_driver_is_continued_by_the_next_one(small, address, long_results):
     process = command(small, address, *LONG)
     checkpoints = small.store().folder / "checkpoints"
     wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
@@ -217,11 +221,10 @@ def test_a_killed_driver_is_continued_by_the_next_one(small, address):
     watcher = Watcher()
     assert not on_ray(small, address, *LONG, watcher=watcher).failed
     assert any(event.step >= 10 for event in watcher.started if event.run.role == "student")
-    assert_same_bits(results(small.store()), expected)
+    assert_same_bits(results(small.store()), long_results)
 
 
-def test_ctrl_c_saves_checkpoints_and_the_same_command_resumes(small, address):
-    expected = locally(small, *LONG)
+def test_ctrl_c_saves_checkpoints_and_the_same_command_resumes(small, address, long_results):
     process = command(small, address, *LONG)
     checkpoints = small.store().folder / "checkpoints"
     wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
@@ -235,7 +238,7 @@ def test_ctrl_c_saves_checkpoints_and_the_same_command_resumes(small, address):
     watcher = Watcher()
     assert not on_ray(small, address, *LONG, watcher=watcher).failed
     assert any(event.step > 0 for event in watcher.started if event.run.role == "student")
-    assert_same_bits(results(small.store()), expected)
+    assert_same_bits(results(small.store()), long_results)
 
 
 def command(small, address, *settings):

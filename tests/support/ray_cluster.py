@@ -7,8 +7,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-# With this, Ray listens on 127.0.0.1 only. It reads it when it is imported.
-os.environ.update({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"})
+# Ray reads these when it is imported. With the first, it listens on 127.0.0.1 only; with the last, workers have the
+# priority of the tests.
+os.environ.update(
+    {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+)
 
 
 @contextmanager

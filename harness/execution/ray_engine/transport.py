@@ -68,7 +68,7 @@ def write_folder(target: Path, contents: Files, *, sealed: bool = False) -> None
         for place, content in contents.items():
             file = folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            file.write_bytes(content.data)
         if sealed and checksums.NAME not in contents:
             checksums.seal(folder)
 

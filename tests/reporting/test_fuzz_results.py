@@ -8,6 +8,7 @@ a folder, or changed in its values. Every seed is a case of its own; to repeat o
 import logging
 import random
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import xxhash
@@ -66,7 +67,7 @@ def check(folder, outside, host, *, seed, page, drawn):
     try:
         with pytest.MonkeyPatch.context() as patch:
             if not page:
-                patch.setattr(report_files, "page", lambda content, store: "")
+                patch.setattr(report_files.page, "page", lambda content, store: ("", SimpleNamespace(names=[])))
             if not drawn:
                 patch.setattr(plots, "draw", lambda summary: ())
             report_files.write(folder, host)

@@ -6,21 +6,34 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from harness.analysis import bootstrap, ranking
 from harness.analysis.bootstrap import BootstrapResult
-from harness.analysis.compatibility import Result, refuse_mixes, refuse_other_teachers, refuse_unequal_budgets
+from harness.analysis.compatibility import (
+    Result,
+    refuse_mixes,
+    refuse_other_tasks,
+    refuse_other_teachers,
+    refuse_unequal_budgets,
+)
+from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Sample
+from harness.analysis.logged_losses import LoggedLosses
+from harness.analysis.prediction_tables import PredictionTable
 from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summary, Unsampled, scale
+from harness.analysis.task_predictions import read_predictions
 from harness.api.errors import Problem, UserError
-from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord
+from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 CONSTANT = "constant answer"
 """Label of the row that predicts one class for every example."""
+
+R = TypeVar("R", RunRecord, TeacherRecord)
 
 HIDDEN = "the labels are hidden, so there is no score; predictions.parquet is in the folder of the record"
 
@@ -35,19 +48,25 @@ def summarize(store: Store) -> Summary:
     plan = store.plan()
     if plan is None:
         raise UserError(Problem("contains no plan.json; `harness run SUITE` writes it", str(store.folder)))
-    records = {run.key: record for run in plan.runs if (record := store.record(run.key))}
+    losses: dict[str, LoggedLosses] = {}
+    records = dict(_without_losses(map(store.record, dict.fromkeys(run.key for run in plan.runs)), losses))
     teacher_keys = {key for by_task in plan.teachers.values() for keys in by_task.values() for key in keys}
-    teacher_records = {key: teacher for key in sorted(teacher_keys) if (teacher := store.teacher(key))}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
-    done.update(teacher_records)
+    done.update(_without_losses(map(store.teacher, sorted(teacher_keys)), losses))
+    refuse_other_tasks(store, plan, list(done.values()))
     refuse_mixes(store, plan, list(done.values()))
     refuse_unequal_budgets(store, plan, list(done.values()))
     refuse_other_teachers(store, plan, list(done.values()))
     latencies = requested_records(plan, store.latencies(), done.values())
-    bootstraps = {
-        task.name: _bootstrap(store, task, [r for r in done.values() if r.task == task.name]) for task in plan.tasks
-    }
-    rows = _RowBuilder(plan, done, {key: r for key, r in records.items() if r.status == "failed"}, bootstraps)
+    errors: dict[str, Errors | None] = {}
+    bootstraps: dict[str, BootstrapResult] = {}
+    for task in plan.tasks:
+        results = [result for result in done.values() if result.task == task.name]
+        tables, task_errors = read_predictions(store, plan, task, results)
+        bootstraps[task.name] = _bootstrap(task, results, tables)
+        errors |= task_errors
+    failed = {key: record for key, record in records.items() if record.status == "failed"}
+    rows = _RowBuilder(plan, done, failed, bootstraps)
     teachers, constant = tuple(rows.teacher(name) for name in plan.teachers), rows.constant()
     students = ranking.mark_collapsed_seeds(plan, rows.students(), constant)
     comparisons = ranking.comparisons(plan, students)
@@ -66,13 +85,24 @@ def summarize(store: Store) -> Summary:
         unsampled=tuple(_unsampled(plan, bootstraps)),
         constant=constant,
         tunings={key: tuning for key in _studies(plan) if (tuning := store.tuning(key))},
+        failures=tuple(failed.values()),
+        losses=losses,
+        errors=errors,
     )
 
 
-def _bootstrap(store: Store, task: PlannedTask, results: Sequence[Result]) -> BootstrapResult:
+def _without_losses(records: Iterable[R | None], losses: dict[str, LoggedLosses]) -> Iterator[tuple[str, R]]:
+    """Yield (key, record) of existing records, and move their losses to `losses`, which needs less memory."""
+    for record in records:
+        if record is not None:
+            losses[record.key] = LoggedLosses.of(record.losses)
+            yield record.key, record.model_copy(update={"losses": []})
+
+
+def _bootstrap(task: PlannedTask, results: Sequence[Result], tables: Mapping[str, PredictionTable]) -> BootstrapResult:
     """Bootstrap the task's examples for all results that have a finite score."""
     scored = [
-        bootstrap.RecordedScore(result.key, store.folder_of(result) / "predictions.parquet", result.score)
+        bootstrap.RecordedScore(result.key, tables.get(result.key), result.score)
         for result in results
         if result.score is not None and math.isfinite(result.score)
     ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -54,10 +53,10 @@ class BootstrapResult:
 
 @dataclass(frozen=True)
 class RecordedScore:
-    """A result to bootstrap: the path of its predictions, and its score, which they must reproduce."""
+    """A result to bootstrap: its predictions if they are stored, and its score, which they must reproduce."""
 
     key: str
-    predictions: Path
+    predictions: PredictionTable | None
     score: float
 
 
@@ -67,20 +66,12 @@ def bootstrap_scores(task: PlannedTask, fingerprint: str, results: Sequence[Reco
     Only results with predictions on the same examples as most results are used, and only if these predictions
     reproduce the score of the record. If a metric has several variants, the one that reproduces most scores is used.
 
-    Args:
-        fingerprint: of the examples; seeds the resamples.
-
-    Raises:
-        UserError: predictions cannot be read.
+    `fingerprint`, of the examples, seeds the resamples.
     """
     variants = RESAMPLED_METRICS.get((task.kind, task.score), ())
     if not variants:
         return BootstrapResult(reason=f"the metric {task.score} cannot be computed on resamples")
-    tables = {
-        result.key: table
-        for result in results
-        if (table := prediction_tables.read(result.predictions, task)) is not None
-    }
+    tables = {result.key: result.predictions for result in results if result.predictions is not None}
     if not tables:
         return BootstrapResult(reason="no predictions were stored")
     same, recorded = _on_most_common_examples(tables), {result.key: result.score for result in results}
@@ -107,20 +98,16 @@ def _reason(key: str, tables: Mapping[str, PredictionTable], same: Mapping[str, 
 
 def _on_most_common_examples(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]:
     """The largest group of tables that contain the same examples."""
-    groups: list[dict[str, PredictionTable]] = []
+    groups: dict[int, dict[str, PredictionTable]] = {}
     for key, table in tables.items():
-        matching = (group for group in groups if table.same_examples(next(iter(group.values()))))
-        group = next(matching, None)
-        if group is None:
-            groups.append({key: table})
-        else:
-            group[key] = table
-    return max(groups, key=len)
+        groups.setdefault(id(table.examples), {})[key] = table
+    return max(groups.values(), key=len)
 
 
 def _reproduced(recorded: Mapping[str, float], computed: Mapping[str, float]) -> set[str]:
     """The keys whose computed score equals the recorded one."""
-    return {key for key, score in computed.items() if np.isclose(score, recorded[key], rtol=1e-6)}
+    equal = np.isclose(list(computed.values()), [recorded[key] for key in computed], rtol=1e-6)
+    return {key for key, close in zip(computed, equal, strict=True) if close}
 
 
 def _scores(metric: ResampledMetric, splits: Iterable[Sequence[Predictions]]) -> Floats:

@@ -41,6 +41,18 @@ def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> Non
         raise UserError(*problems)
 
 
+def refuse_other_tasks(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+    """Check that every result is on the task that the plan names for its key.
+
+    Raises:
+        UserError: a result is not; the message lists the records.
+    """
+    planned = {key: task for by_task in plan.teachers.values() for task, keys in by_task.items() for key in keys}
+    planned |= {run.key: run.task for run in plan.runs}
+    if wrong := [result for result in results if result.task != planned[result.key]]:
+        raise UserError(_problem(store, "results are on other tasks than the plan names", {"other tasks": wrong}))
+
+
 def _scored_by(task: PlannedTask, result: Result) -> str:
     """``score accuracy`` if the score is the task's metric or its mean over the validation splits, else `OTHER_METRIC`.
 

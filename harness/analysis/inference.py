@@ -108,6 +108,10 @@ class Sample:
 
     def variances(self) -> Variances:
         """The variance components of the mean over the seeds. Without draws, only `seeds` is not 0."""
+        return self._variances
+
+    @cached_property
+    def _variances(self) -> Variances:
         n = len(self.values)
         between, zero = self.values.var(ddof=1) if n > 1 else np.array(0.0), np.array(0.0)
         if self.draws is None:

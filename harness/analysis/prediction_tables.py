@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
@@ -30,56 +31,109 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
+class Examples:
+    """The examples of predictions. All runs that scored the same examples in the same order share one object.
+
+    Attributes:
+        labels: correct answers; for a question a tuple of answers.
+    """
+
+    ids: NDArray[Any]
+    splits: NDArray[Any]
+    labels: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
 class PredictionTable:
-    """The contents of one predictions.parquet."""
+    """The contents of one predictions.parquet.
 
-    table: pa.Table
+    Attributes:
+        scores: [examples, k], the model outputs behind each prediction (see `harness.metrics.task_scores.TaskScores`);
+            None if they are not stored.
+    """
 
-    def same_examples(self, other: PredictionTable) -> bool:
-        """Whether both contain the same examples in the same order."""
-        return all(self.table[name].equals(other.table[name]) for name in ("id", "split", "label"))
+    examples: Examples
+    predictions: NDArray[Any]
+    scores: NDArray[np.float64] | None = None
 
-    def column(self, name: str) -> NDArray[Any]:
-        """The values of a column, in the order of the file."""
-        values: NDArray[Any] = self.table[name].to_numpy()
-        return values
+    def without_scores(self) -> PredictionTable:
+        return replace(self, scores=None)
 
-    def scores(self) -> list[Any] | None:
-        """The model outputs behind each prediction (see `harness.metrics.task_scores.TaskScores`); None if not read."""
-        return list(self.column(SCORES)) if SCORES in self.table.column_names else None
+
+@dataclass
+class TaskExamples:
+    """Reads the predictions of many runs on one task. What they have in common is kept once."""
+
+    task: PlannedTask
+    _known: list[tuple[pa.Table, Examples]] = field(default_factory=list)
+    _texts: dict[Any, Any] = field(default_factory=dict)
+
+    def read(self, path: Path) -> PredictionTable | None:
+        """Read the file at `path`.
+
+        Returns:
+            None if the file does not exist.
+
+        Raises:
+            UserError: the file cannot be read, does not match its checksum, or has not the contents of a scored run.
+        """
+        table = _read(path, self.task)
+        return None if table is None else self.predictions(table)
+
+    def predictions(self, table: pa.Table) -> PredictionTable:
+        """Convert a table with the columns of predictions.parquet."""
+        predictions = table["prediction"].to_numpy()
+        if predictions.dtype == object:  # runs often give the same texts
+            predictions = _objects([self._texts.setdefault(text, text) for text in predictions])
+        return PredictionTable(self._examples(table.select(["id", "split", "label"])), predictions, _scores(table))
+
+    def _examples(self, table: pa.Table) -> Examples:
+        for known, examples in self._known:
+            if all(known[name].equals(table[name]) for name in known.column_names):
+                return examples
+        ids, splits, labels = (table[name].to_numpy() for name in table.column_names)
+        if pa.types.is_list(table["label"].type) or pa.types.is_large_list(table["label"].type):
+            labels = _objects([tuple(answers) for answers in table["label"].to_pylist()])
+        self._known.append((table, Examples(ids, splits, labels)))
+        return self._known[-1][1]
 
 
 def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
     """Split -> the predictions of each table. All tables must contain the same examples."""
-    names, labels = tables[0].column("split"), tables[0].column("label")
-    predictions = [table.column("prediction") for table in tables]
+    names, labels = tables[0].examples.splits, tables[0].examples.labels
     splits: dict[str, list[Predictions]] = {}
     for split in dict.fromkeys(names.tolist()):
         rows = names == split
         split_labels = labels[rows]
-        splits[str(split)] = [Predictions(column[rows], split_labels) for column in predictions]
+        splits[str(split)] = [Predictions(table.predictions[rows], split_labels) for table in tables]
     return splits
 
 
-def read(path: Path, task: PlannedTask, *, scores: bool = False) -> PredictionTable | None:
-    """Read the predictions of a run on `task` from the file at `path`.
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    """An array of the values as they are; `np.array` would make a matrix of tuples of equal length."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
-    Args:
-        scores: whether to read the model outputs behind the predictions, if the file contains them.
 
-    Returns:
-        None if the file does not exist.
+def _scores(table: pa.Table) -> NDArray[np.float64] | None:
+    if SCORES not in table.column_names or not len(table):
+        return None
+    lists = table[SCORES].combine_chunks()
+    flat: NDArray[np.float64] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    width = len(flat) // len(table)
+    regular = bool((np.diff(lists.offsets.to_numpy()) == width).all())
+    return flat.reshape(-1, width) if width and regular else None
 
-    Raises:
-        UserError: the file cannot be read, does not match its checksum, or has not the contents of a scored run.
-    """
+
+def _read(path: Path, task: PlannedTask) -> pa.Table | None:
     try:
         checksums.verify_file(path)
         with explained(path, can_be_missing=True), parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if missing := [name for name in COLUMNS if names.count(name) != 1]:
                 raise _unusable(path, f"does not have a column {missing[0]!r}")
-            table = file.read([*COLUMNS, SCORES] if scores and SCORES in names else COLUMNS, use_threads=False)
+            table = file.read([*COLUMNS, SCORES] if SCORES in names else COLUMNS, use_threads=False)
         table.validate(full=True)
     except FileNotFoundError:
         return None
@@ -87,7 +141,7 @@ def read(path: Path, task: PlannedTask, *, scores: bool = False) -> PredictionTa
         raise _unusable(path, f"cannot be read ({' '.join(str(error).split()):.200})") from error
     if fault := prediction_checks.fault(table, task):
         raise _unusable(path, f"does not hold the predictions of a run on {task.name}: {fault}")
-    return PredictionTable(table)
+    return table
 
 
 def _unusable(path: Path, found: str) -> UserError:

@@ -7,9 +7,10 @@ that of the registered metric of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from itertools import chain, repeat
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from harness.metrics.squad_matching import match, match_v2
 
 CHUNK = 128
 """Number of resamples that `SpearmanMetric` computes at once, to bound memory."""
+
+RUNS = 64
+"""Number of runs whose sums `SumMetric` computes at once, to bound memory."""
 
 Match = Callable[[str, Sequence[str]], tuple[float, float]]
 
@@ -42,6 +46,15 @@ class Resamples:
         order = np.argsort(self.block, kind="stable")
         starts = np.searchsorted(self.block[order], np.arange(self.counts.shape[1]))
         return self.counts @ np.add.reduceat(parts[order], starts, axis=0)
+
+
+def _sums_of_distinct(resamples: Resamples, parts: Floats) -> Floats:
+    """`Resamples.sums`, with equal columns summed once: parts of the labels are the same for all runs."""
+    known: dict[bytes, int] = {}
+    places = [known.setdefault(column.tobytes(), len(known)) for column in parts.T]
+    _, first = np.unique(places, return_index=True)
+    sums: Floats = resamples.sums(parts[:, first])[:, places]
+    return sums
 
 
 class ResampledMetric(Protocol):
@@ -68,10 +81,14 @@ class SumMetric:
     lowest: float = 0.0
 
     def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
-        parts = [self.parts(run) for run in runs]
-        sums = resamples.sums(np.concatenate(parts, axis=1))
-        widths = np.cumsum([part.shape[1] for part in parts])
-        return np.stack([self.value(run_sums) for run_sums in np.split(sums, widths[:-1], axis=1)], axis=1)
+        scores = np.empty((len(resamples.counts), len(runs)))
+        for first in range(0, len(runs), RUNS):
+            parts = [self.parts(run) for run in runs[first : first + RUNS]]
+            sums = _sums_of_distinct(resamples, np.concatenate(parts, axis=1))
+            ends = np.cumsum([part.shape[1] for part in parts])
+            for run, run_sums in enumerate(np.split(sums, ends[:-1], axis=1), start=first):
+                scores[:, run] = self.value(run_sums)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -165,6 +182,18 @@ def _pearson(sums: Floats) -> Floats:
     return _ratio(xy - x * y / n, np.where(left > least, left, 0), np.where(right > least, right, 0))
 
 
+@lru_cache(maxsize=1 << 17)
+def matched(how: Match, text: str, answers: tuple[str, ...]) -> tuple[float, float]:
+    """Exact match and F1 of an answer. Cached, because many runs predict the same texts."""
+    return how(text, answers)
+
+
+def matches(how: Match, texts: Iterable[str], labels: Iterable[Sequence[str]]) -> Floats:
+    """[examples, 2]: exact match and F1 of each answer."""
+    pairs = map(matched, repeat(how), texts, map(tuple, labels))
+    return np.fromiter(chain.from_iterable(pairs), dtype=np.float64).reshape(-1, 2)
+
+
 def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
     """A SQuAD metric in percent.
 
@@ -173,16 +202,10 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
         answerable: restrict to questions with (True) or without (False) an answer; None for all questions.
     """
 
-    @cache
-    def score(text: str, answers: tuple[str, ...]) -> float:
-        """Cached, because many runs predict the same texts."""
-        return 100 * how(text, answers)[index]
-
     def parts(run: Predictions) -> Floats:
-        pairs = [(text, tuple(answers)) for text, answers in zip(run.predictions, run.labels, strict=True)]
-        counted = [answerable in (None, bool(answers)) for _, answers in pairs]
-        rows = [(score(*pair), 1.0) if counts else (0.0, 0.0) for pair, counts in zip(pairs, counted, strict=True)]
-        return np.array(rows)
+        counted = np.array([answerable in (None, len(answers) > 0) for answers in run.labels], dtype=float)
+        scores = 100 * matches(how, run.predictions, run.labels)[:, index]
+        return np.stack([scores * counted, counted], axis=1)
 
     return SumMetric(parts, _mean)
 

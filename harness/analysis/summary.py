@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.analysis.compatibility import Result
+from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Estimate, Over, Sample, estimate
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.score_intervals import interval
 from harness.analysis.speed_up import SpeedUp
 from harness.analysis.student_t import Floats
 from harness.analysis.suite_level import Gap
 from harness.analysis.top_groups import Comparison
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import GeneralRecord, PlanFile, PlannedTask
+from harness.storage.records import GeneralRecord, PlanFile, PlannedTask, RunRecord
 from harness.storage.tuning_records import TuningRecord
 
 State = Literal["complete", "missing", "failed", "undefined", "not applicable"]
@@ -163,7 +165,11 @@ class Summary:
     """The numbers of a board.
 
     Attributes:
-        results: the completed results that the board is computed from.
+        results: the completed results that the board is computed from. Their `losses` are empty: see `losses`.
+        failures: the failed runs.
+        losses: key -> the logged losses of a completed or failed result.
+        errors: key -> the wrong examples of a result; None if labels are hidden. Results without predictions are left
+            out.
         others: number of stored records that are not part of the plan.
         speed_ups: one column per machine.
         latencies: the measurements with the plan's settings, one per machine and number of threads.
@@ -187,6 +193,9 @@ class Summary:
     unsampled: tuple[Unsampled, ...] = ()
     tunings: Mapping[str, TuningRecord] = field(default_factory=dict)
     constant: BoardRow | None = None
+    failures: tuple[RunRecord, ...] = ()
+    losses: Mapping[str, LoggedLosses] = field(default_factory=dict)
+    errors: Mapping[str, Errors | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[BoardRow, ...]:

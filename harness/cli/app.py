@@ -302,10 +302,10 @@ def main() -> None:
     except Exception as error:
         from harness.storage.disk_errors import problem_of
 
-        explanation = problem_of(error)
-        if explanation is None:  # a bug: its traceback helps to find it
+        disk_problem = problem_of(error)
+        if disk_problem is None:  # a bug: its traceback helps to find it
             raise
-        _print_error(str(explanation))
+        _print_error(str(disk_problem))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -57,9 +57,9 @@ def _check_results(folder: Path) -> Findings:
 
 def _report(folder: Path, findings: Findings, *, repair: bool) -> bool:
     """Print the findings, and set aside what can be. Returns whether the folder is sound then."""
-    if findings:
-        print_table(["path", "state", "detail"], [_row(folder, finding) for finding in findings])
-    movable = list({finding.path: None for finding in findings if finding.to_set_aside})
+    if findings.items:
+        print_table(["path", "state", "detail"], [_row(folder, finding) for finding in findings.items])
+    movable = list({finding.path: None for finding in findings.items if finding.to_set_aside})
     remaining = findings.broken
     if repair and movable:
         target = set_aside.move(folder, movable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.reporting.formatting import duration
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from harness.execution.job_states import JobState
     from harness.planning.job_graph import Job
     from harness.planning.scheduling import Slot
+
+W = TypeVar("W")
 
 SHOWN = 40
 """Rows of the table; `--json` lists all jobs."""
@@ -32,6 +34,11 @@ class JobPlan:
         """The jobs that remain; none if only latency and report do, which `harness run` makes anew."""
         states = [state for state in self.states if state.state != "done"]
         return states if any(state.job.kind not in ("latency", "report") for state in states) else []
+
+    def missing(self, kind: type[W]) -> list[W]:
+        """The work of this kind that is not done, such as every `AugmentationJob`."""
+        works = (artifact.work for state in self.unfinished for artifact in state.job.artifacts)
+        return [work for work in works if isinstance(work, kind)]
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """The rows of the table. With several workers, a row says which worker would execute the job, and when."""

@@ -54,25 +54,26 @@ class RemainingWork:
 
     statuses: list[RunStatus]
     cost: CostEstimate
+    jobs: JobPlan
     augmentations: list[AugmentationJob]
     text_stages: list[GeneralJob]
-    jobs: JobPlan
 
 
 def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> RemainingWork:
     from harness import planning
-    from harness.execution import augmented_data, text_students
     from harness.planning import tuning_studies
+    from harness.planning.jobs import AugmentationJob, GeneralJob
 
     statuses = planning.status(plan, store)
     missing = [status.job for status in statuses if not status.done]
     studies = [study for study in tuning_studies.every(missing, plan.spec) if store.tuning(study.key) is None]
+    jobs = _jobs(plan, missing, store, host, workers)
     return RemainingWork(
         statuses=statuses,
         cost=planning.estimate(plan, missing, studies),
-        augmentations=[job for job in plan.augmentations(missing) if not augmented_data.is_kept(job)],
-        text_stages=[job for job in plan.generals(missing) if not text_students.is_kept(job)],
-        jobs=_jobs(plan, missing, store, host, workers),
+        jobs=jobs,
+        augmentations=jobs.missing(AugmentationJob),
+        text_stages=jobs.missing(GeneralJob),
     )
 
 

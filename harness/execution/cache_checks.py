@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.storage import checksums
-from harness.storage.folder_checks import Finding, Findings, State, check_checkpoints, check_leftovers, folders
+from harness.storage.folder_checks import Findings, State, check_checkpoints, check_leftovers, folders
 from harness.teacher_outputs import output_store
 from harness.teacher_outputs.fill import PROGRESS, FillProgress
 
@@ -42,4 +42,4 @@ def _check_outputs(folder: Path, findings: Findings) -> None:
     if progress.exists():
         checksums.read_json(progress, FillProgress)
     if progress.exists() or not manifest.exists():
-        findings.append(Finding(folder, State.UNFINISHED, "the outputs are incomplete; the next run completes them"))
+        findings.add(folder, State.UNFINISHED, "the outputs are incomplete; the next run completes them")

@@ -15,6 +15,7 @@ from harness.execution.signals import Interrupted
 from harness.metrics.task_scores import TaskScores
 from harness.plugin_host.host import Host
 from harness.storage import provenance
+from harness.storage.disk_errors import DiskError
 from harness.storage.records import Cost, Provenance
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort
@@ -27,7 +28,7 @@ class FinishedRun:
 
     Attributes:
         run: the run.
-        cohort_size: number of runs in its cohort.
+        cohort_size: number of runs in its cohort, without those that completed before an interruption.
         started: when the training of the cohort began (ISO 8601).
     """
 
@@ -37,7 +38,9 @@ class FinishedRun:
 
     def cost(self, evaluation_seconds: float = 0.0) -> Cost:
         """The cost of the run. `evaluation_seconds` is the time of scoring it after its last step."""
-        return run_records.cost(self.run, cohort_size=self.cohort_size, evaluation_seconds=evaluation_seconds)
+        return run_records.cost(
+            self.run, cohort_size=self.run.cost.cohort_size or self.cohort_size, evaluation_seconds=evaluation_seconds
+        )
 
     def provenance(self) -> Provenance:
         """The provenance of the result, with the current time as its end."""
@@ -46,12 +49,14 @@ class FinishedRun:
     def scored(self, score: Callable[[], TaskScores]) -> tuple[TaskScores | None, Cost]:
         """Score the run unless it has failed. Returns the scores, or None, and the cost of the run.
 
-        An exception in `score` fails this run only.
+        An exception in `score` fails this run only, unless the disk causes it: then it stops the suite.
         """
         began, scores = time.perf_counter(), None
         if self.run.error is None:
             try:
                 scores = score()
+            except DiskError:
+                raise
             except (Exception, SystemExit) as error:
                 self.run.fail(error, f"scoring after step {self.run.position}")
         return scores, self.cost(time.perf_counter() - began)
@@ -89,6 +94,7 @@ def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host
     for run in runs:
         if not run.ended:
             run_checkpoints.restore(run, checkpoint_of(run))
+        run.cost.cohort_size = run.cost.cohort_size or len(runs)
         run_records.announce(host, run, cohort=len(runs))
     return runs
 

@@ -19,7 +19,7 @@ from harness.execution.signals import Interrupted
 from harness.planning import scheduling
 from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
 from harness.plugin_host.discovery import describe
-from harness.storage.disk_errors import DiskError
+from harness.storage.disk_errors import DiskError, problem_of
 
 log = logging.getLogger("harness")
 
@@ -156,7 +156,7 @@ def build(
 
     Raises:
         Interrupted: the process was asked to stop.
-        DiskError: a fault of the machine, not of what was built.
+        DiskError, OSError: a fault of the machine, not of what was built.
     """
     remaining = {artifact.key: artifact for artifact in artifacts}
     try:
@@ -166,6 +166,8 @@ def build(
     except (Interrupted, DiskError):
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
+        if isinstance(error, OSError) and problem_of(error) is not None:
+            raise
         log.debug("%s failed", artifacts[0].title, exc_info=True)
         for artifact in remaining.values():
             finish(artifact, one_line(error))

@@ -191,12 +191,9 @@ class StudentCohorts:
             context=self.context,
         )
         if filled.forwards:
-            unfinished = [run for run in runs if not run.ended]
-            users = [run for run in unfinished if name in run.teachers]
+            users = [run for run in runs if not run.ended and name in run.teachers]
             for run in users:
-                run.cost.charge_filling(filled.seconds, among=len(users))
-            for run in unfinished:
-                run.cost.teacher_forwards += filled.forwards
+                run.cost.charge_filling(filled.seconds, passes=filled.forwards, among=len(users))
                 # Without this checkpoint, a kill before the first regular one would lose the cost of the pass.
                 run_checkpoints.save(run, self._checkpoint(run))
         return source

@@ -17,6 +17,7 @@ from harness.metrics.task_scores import TaskScores
 from harness.planning import RunJob
 from harness.planning.tuning_studies import Study
 from harness.storage import atomic_writes, provenance
+from harness.storage.disk_errors import DiskError
 from harness.storage.tuning_records import Trial, TuningRecord
 
 
@@ -50,6 +51,8 @@ class _Tuning:
             number, values = len(journal.trials), propose(journal.study, journal.trials)
             try:
                 job = journal.study.trial(number, values)
+            except DiskError:
+                raise
             except UserError as error:
                 journal.add(_failed_trial(number, values, str(error)))
             else:

@@ -7,11 +7,14 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
 
 def words(text: str) -> list[str]:
     """Return the words after SQuAD's normalization: lower case, no punctuation, no articles."""
-    letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return re.sub(r"\b(a|an|the)\b", " ", letters).split()
+    return ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split()
 
 
 def match(text: str, answers: Sequence[str]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ import torch
 
 from harness.api.errors import Problem, UserError
 from harness.models import families, pretrained, tokenizers
+from harness.storage.disk_errors import explained
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -142,7 +143,8 @@ def _weight_files(folder: Path) -> list[Path]:
         indices = sorted(folder.glob(index_pattern))
         if indices:
             try:
-                names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
+                with explained(indices[0], can_be_missing=True):
+                    names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
             except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
                 raise UserError(f"{indices[0]} cannot be read: {error}") from error
             missing = sorted(name for name in names if not (folder / name).is_file())
@@ -158,10 +160,11 @@ def _shapes_in(file: Path) -> dict[str, Shape]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, "pt") as header:
-                return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
-        weights = torch.load(file, map_location="meta", weights_only=True)
+        with explained(file, can_be_missing=True):
+            if file.suffix == ".safetensors":
+                with safe_open(file, "pt") as header:
+                    return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+            weights = torch.load(file, map_location="meta", weights_only=True)
         return {name: tuple(tensor.shape) for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

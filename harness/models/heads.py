@@ -11,6 +11,7 @@ from harness.api.errors import UserError
 from harness.models.initialization import seeded
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
+from harness.storage import cache_dir
 from harness.storage.disk_errors import explained
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
 
     config = config_in(path, trust_remote_code=trust_remote_code)
     try:
-        with explained(path), quiet_transformers(), seeded(seed):
+        with explained(path, can_be_missing=not cache_dir.contains(path)), quiet_transformers(), seeded(seed):
             model, info = _auto_class(task).from_pretrained(
                 path,
                 config=_for_task(config, task),

@@ -13,6 +13,7 @@ from harness.api.errors import UserError
 from harness.models import checkpoint_inspection, families, tokenizers
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
+from harness.storage.disk_errors import explained
 from harness.tasks.batching import eval_batches
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
     if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
         raise UserError(f"{path}: its tokenizer has no mask token, so it is not a masked language model; {remedy}")
     try:
-        with quiet_transformers():
+        with explained(path, can_be_missing=True), quiet_transformers():
             model, info = AutoModelForMaskedLM.from_pretrained(
                 path,
                 config=config_in(path, trust_remote_code=trust_remote_code),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
+from harness.storage import cache_dir
+from harness.storage.disk_errors import explained
 from harness.storage.hub import GATED, download_errors, unavailable_reason
 
 if TYPE_CHECKING:
@@ -80,10 +82,11 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
     from transformers import AutoConfig, BertConfig
 
     try:
-        fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if "model_type" not in fields and fields.keys() >= _BERT_FIELDS and fields["type_vocab_size"] == 2:
-            return BertConfig.from_dict(fields)
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        with explained(folder, can_be_missing=not cache_dir.contains(folder)):
+            fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            if "model_type" not in fields and fields.keys() >= _BERT_FIELDS and fields["type_vocab_size"] == 2:
+                return BertConfig.from_dict(fields)
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / CONFIG} cannot be read: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
 from harness.models.pretrained import CONFIG, VOCABULARY_FILES, config_in
+from harness.storage.disk_errors import explained
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -36,7 +37,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
     if (path / CONFIG).is_file():
         options["config"] = config_in(path, trust_remote_code=trust_remote_code)
     try:
-        with quiet_transformers():
+        with explained(path, can_be_missing=True), quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error

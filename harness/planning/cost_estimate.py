@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from harness.planning import memory_estimate
@@ -62,7 +62,7 @@ class _Passes:
     cache_fills: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, cohort: Sequence[RunJob]) -> None:
-        steps_with_teacher: dict[str, set[int]] = {}
+        steps_with_teacher: dict[str, set[tuple[int, int]]] = {}
         for job in cohort:
             start = 0
             for needs, length in stages_of(job):
@@ -72,11 +72,11 @@ class _Passes:
                             job.data, output_store.BATCH_SIZE
                         )
                     elif names:
-                        steps_with_teacher.setdefault(teacher.key, set()).update(range(start, start + length))
+                        steps_with_teacher.setdefault(teacher.key, set()).add((start, start + length))
                     self.apart += length if names else 0
                 start += length
             self.steps += start
-        self.fresh += sum(len(steps) for steps in steps_with_teacher.values())
+        self.fresh += sum(map(_union_length, steps_with_teacher.values()))
 
 
 def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -> CostEstimate:
@@ -107,7 +107,7 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
 
 def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
     """Return, for each stage, the outputs that it needs of each teacher, and its number of steps."""
-    stages = job.method.stages()
+    stages = job.stages
     lengths = stage_steps(
         stages,
         job.cell.variant.stages,
@@ -115,6 +115,15 @@ def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
         batches_per_epoch=_batches(job.data, job.training.max_batch_size),
     )
     return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
+
+
+def _union_length(intervals: Collection[tuple[int, int]]) -> int:
+    """Return the number of steps in at least one interval (start, end)."""
+    length, covered = 0, 0
+    for start, end in sorted(intervals):
+        length += max(0, end - max(start, covered))
+        covered = max(covered, end)
+    return length
 
 
 def _batches(data: TaskData, batch_size: int) -> int:

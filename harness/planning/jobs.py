@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from harness.api.method import Augmentation, Cofinetuning, General, Method, TaskInfo
+from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage, TaskInfo
 from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
 from harness.config.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
@@ -213,6 +214,11 @@ class RunJob:
     trial: int | None = None
     tuned: TuningSummary | None = None
 
+    @cached_property
+    def stages(self) -> Sequence[Stage]:
+        """The stages of its method: a pure function, which plugins may compute slowly."""
+        return self.method.stages()
+
     @property
     def teachers(self) -> tuple[TeacherJob, ...]:
         return self.lineage.teachers
@@ -244,13 +250,13 @@ class RunJob:
 
     def needs(self, index: int) -> frozenset[str]:
         """Return the outputs of the teacher at `index` that any stage needs."""
-        stages = (stage.needs.teachers[index : index + 1] for stage in self.method.stages())
+        stages = (stage.needs.teachers[index : index + 1] for stage in self.stages)
         return frozenset(name for needs in stages for names in needs for name in names)
 
     @property
     def stage_data(self) -> tuple[StageData, ...]:
         """The data set that each stage trains on."""
-        return stage_data(self.method.stages(), self.cell.variant.stages, augmented=self.augmented is not None)
+        return stage_data(self.stages, self.cell.variant.stages, augmented=self.augmented is not None)
 
     @property
     def cohort(self) -> tuple[str, str, int, str]:
@@ -266,11 +272,11 @@ class RunJob:
         overrides = self.cell.variant.stages
         lengths = [
             (source.steps, source.epochs)
-            for stage in self.method.stages()
+            for stage in self.stages
             for override in [overrides.get(stage.name)]
             for source in [override if override and (override.steps or override.epochs) else stage]
         ]
-        return (*zip(lengths, (stage.share for stage in self.method.stages()), self.stage_data, strict=True),)
+        return (*zip(lengths, (stage.share for stage in self.stages), self.stage_data, strict=True),)
 
 
 @dataclass(frozen=True)

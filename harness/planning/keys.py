@@ -203,34 +203,42 @@ def general(
     }
 
 
-def run(
-    variant: MethodVariant,
-    lineage: Mapping[str, Any],
-    data_parts: dict[str, Any],
-    validation: str,
-    *,
-    seed: int,
-    data_seed: int,
-    suite: SuiteSpec,
-    settings: TrainingSpec,
-    device: str,
-) -> dict[str, Any]:
-    """Return the parts for a student's training and score. `lineage` are the parts of its `Lineage`."""
-    method, entry = variant.method, suite.methods[int(variant.path[1])]
+def on_task(suite: SuiteSpec, settings: TrainingSpec, device: str) -> dict[str, Any]:
+    """Return the parts that all runs of a task have in common. `settings` are those of the task."""
     return {
         **suite.key_fields(),
-        "method": {
-            **entry.key_fields(),
-            "name": method.name,
-            "version": method.version,
-            "config": variant.config.model_dump(mode="json", exclude=set(variant.config.keyed_separately)),
-            "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
-        },
-        **lineage,
-        "data": {**data_parts, "validation": validation},
-        "seed": seed,
-        "data_seed": data_seed,
         "training": training(settings),
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }
+
+
+def method(variant: MethodVariant, suite: SuiteSpec) -> dict[str, Any]:
+    """Return the parts for a row's method, its options and stages."""
+    return {
+        **suite.methods[int(variant.path[1])].key_fields(),
+        "name": variant.method.name,
+        "version": variant.method.version,
+        "config": variant.config.model_dump(mode="json", exclude=set(variant.config.keyed_separately)),
+        "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
+    }
+
+
+def run(
+    shared: Mapping[str, Any],
+    method: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    seed: int,
+    data_seed: int,
+) -> dict[str, Any]:
+    """Return the parts for a student's training and score.
+
+    Args:
+        shared: the parts of `on_task`.
+        method: the parts of `method`.
+        lineage: the parts of its `Lineage`.
+        data: the parts of the tokenized training set and the fingerprint of the validation data.
+    """
+    return {"method": method, **lineage, "data": data, "seed": seed, "data_seed": data_seed, **shared}

@@ -107,17 +107,59 @@ def load(
     return Load((3 + copied) * FLOAT * parameter_count, step, teachers, reading, half)
 
 
+class CohortLoad:
+    """The memory of runs that train together, with their teachers. Runs are added one by one."""
+
+    def __init__(self, first: Load) -> None:
+        self._reading, self._half = first.reading, first.half
+        self._teachers: dict[str, tuple[ModelShape, frozenset[str]]] = {}
+        self._resident = self._step = self._shared = self._working = 0
+        self.add(first)
+
+    @property
+    def peak(self) -> int:
+        """The peak memory in bytes."""
+        return self._resident + self._shared + max(self._working, self._step)
+
+    def peak_with(self, load: Load) -> int:
+        """Return the peak memory in bytes with one more run."""
+        shared, working = self._teacher_bytes(self._teachers_with(load))
+        return self._resident + load.resident + shared + max(working, self._step, load.step)
+
+    def add(self, load: Load) -> None:
+        """Add a run."""
+        teachers = self._teachers_with(load)
+        self._shared, self._working = self._teacher_bytes(teachers)
+        self._teachers = teachers
+        self._resident += load.resident
+        self._step = max(self._step, load.step)
+
+    def _teachers_with(self, load: Load) -> dict[str, tuple[ModelShape, frozenset[str]]]:
+        """Return shape and requested outputs of all teachers; the same object if the run requests nothing new."""
+        known = self._teachers
+        added = {
+            key: (shape, names | known[key][1] if key in known else names)
+            for key, (shape, names) in load.teachers.items()
+            if key not in known or not names <= known[key][1]
+        }
+        return known | added if added else known
+
+    def _teacher_bytes(self, teachers: dict[str, tuple[ModelShape, frozenset[str]]]) -> tuple[int, int]:
+        """Return the bytes of weights and outputs of all teachers, and the working memory of their largest layer."""
+        if teachers is self._teachers:
+            return self._shared, self._working
+        weights = sum(FLOAT * parameters(shape, self._reading.vocabulary) for shape, _ in teachers.values())
+        outputs = sum(captured(names, shape, self._reading, self._half) for shape, names in teachers.values())
+        working = max((_working_bytes(shape, self._reading) for shape, _ in teachers.values()), default=0)
+        return weights + outputs, working
+
+
 def peak(loads: Sequence[Load]) -> int:
     """Return the peak memory in bytes of runs that train together, with their teachers."""
-    teachers: dict[str, tuple[ModelShape, frozenset[str]]] = {}
-    for load in loads:
-        for key, (shape, names) in load.teachers.items():
-            teachers[key] = shape, names | teachers.get(key, (shape, frozenset()))[1]
-    reading, half = loads[0].reading, loads[0].half
-    weights = sum(FLOAT * parameters(shape, reading.vocabulary) for shape, _ in teachers.values())
-    outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
-    working = max((_working_bytes(shape, reading) for shape, _ in teachers.values()), default=0)
-    return sum(load.resident for load in loads) + weights + outputs + max(working, *(load.step for load in loads))
+    cohort = CohortLoad(loads[0])
+    for load in loads[1:]:
+        cohort.add(load)
+    return cohort.peak
 
 
 def parameters(shape: ModelShape, vocabulary: int) -> int:

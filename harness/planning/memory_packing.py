@@ -23,7 +23,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
     task, tokens = job.data.task, training.max_length
     outputs = 2 * tokens if task.kind == "qa" else task.num_labels
     reading = memory_estimate.Reading(training.max_batch_size, tokens, len(job.reader.tokenizer), outputs)
-    stages = job.method.stages()
+    stages = job.stages
     teachers = {
         teacher.key: (shape, _teacher_needs(stages, index))
         for index, (teacher, shape) in enumerate(zip(job.teachers, job.method.teachers, strict=True))
@@ -56,14 +56,15 @@ def of_general(job: GeneralJob, device: str) -> memory_estimate.Load:
 def split(jobs: Sequence[Job], load: Callable[[Job], memory_estimate.Load], room: int) -> list[list[Job]]:
     """Split the jobs, in order, into parts whose peak is at most `room` bytes. A larger job gets its own part."""
     parts: list[list[Job]] = []
-    loads: list[memory_estimate.Load] = []
+    cohort: memory_estimate.CohortLoad | None = None
     for job in jobs:
         job_load = load(job)
-        if not parts or memory_estimate.peak([*loads, job_load]) > room:
+        if cohort is None or cohort.peak_with(job_load) > room:
             parts.append([])
-            loads = []
+            cohort = memory_estimate.CohortLoad(job_load)
+        else:
+            cohort.add(job_load)
         parts[-1].append(job)
-        loads.append(job_load)
     return parts
 
 

@@ -67,11 +67,18 @@ class Plan:
         """Return the distinct augmented data sets that the jobs request."""
         return list({job.augmented.key: job.augmented for job in jobs if job.augmented}.values())
 
-    def _planned_general(self, job: GeneralJob) -> PlannedGeneral:
-        """Return a text stage as stored in the plan file, with the label of every row that starts from it."""
-        runs = (run for run in self.runs if run.general and job.key in {stage.key for stage in run.general.chain})
-        labels = list(dict.fromkeys(run.planned.label for run in runs))
-        return PlannedGeneral(key=job.key, labels=labels, student=job.student, data=job.data, steps=job.steps)
+    def _planned_generals(self) -> list[PlannedGeneral]:
+        """Return the text stages as stored in the plan file, each with the label of every row that starts from it."""
+        labels: dict[str, dict[str, None]] = {}
+        for run in self.runs:
+            for stage in run.general.chain if run.general else ():
+                labels.setdefault(stage.key, {})[run.planned.label] = None
+        return [
+            PlannedGeneral(
+                key=job.key, labels=list(labels[job.key]), student=job.student, data=job.data, steps=job.steps
+            )
+            for job in self.generals(self.runs)
+        ]
 
     def file(self, command: str) -> PlanFile:
         """Return the plan file that is stored with the results. `command` is the command line that made it."""
@@ -104,7 +111,7 @@ class Plan:
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
-            generals=[self._planned_general(job) for job in self.generals(self.runs)],
+            generals=self._planned_generals(),
             latency=self.spec.latency,
             published=figure_matching.beside(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.api.errors import Problem, UserError
 from harness.api.method import Augmentation, Method
 from harness.api.task import Splits, Task
-from harness.config.schema import TeacherSpec
+from harness.config.schema import TeacherSpec, TrainingSpec
 from harness.models import checkpoint_inspection, families, pretrained, tokenizers
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.devices import best_device
@@ -59,6 +60,9 @@ class _Builder:
         self.spec = resolved.suite.spec
         self.device = self.spec.device or best_device()
         self.paths: dict[str, Path] = {}
+        self.checkpoints: dict[str, Path | None] = {}
+        self.positions: dict[Path, int | None] = {}
+        self.on_task: dict[str, tuple[TrainingSpec, dict[str, Any]]] = {}
         self.tokenizer_refs: dict[Path, TokenizerRef] = {}
         self.teachers: dict[tuple[str, str], list[TeacherJob]] = {}
         self.groups = TeacherGroups()
@@ -117,6 +121,11 @@ class _Builder:
 
     def _checkpoint(self, name: str) -> Path | None:
         """Return the validated checkpoint of a teacher or student, None if it has none."""
+        if name not in self.checkpoints:
+            self.checkpoints[name] = self._validated_checkpoint(name)
+        return self.checkpoints[name]
+
+    def _validated_checkpoint(self, name: str) -> Path | None:
         model = self.suite.models.get(name)
         if model is None:
             return None
@@ -171,8 +180,10 @@ class _Builder:
         )
 
     def _positions(self, checkpoint: Path) -> int | None:
-        config = pretrained.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
-        return families.most_tokens(config)
+        if checkpoint not in self.positions:
+            config = pretrained.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
+            self.positions[checkpoint] = families.most_tokens(config)
+        return self.positions[checkpoint]
 
     def _max_tokens(self, teacher: TeacherJob) -> int | None:
         """Return the maximum sequence length of a teacher in tokens, None if there is no limit."""
@@ -180,9 +191,17 @@ class _Builder:
             return families.scratch_positions(teacher.training.max_length)
         return self._positions(teacher.checkpoint)
 
+    def _on_task(self, task: str) -> tuple[TrainingSpec, dict[str, Any]]:
+        """Return the training settings of a task, and the key parts that its runs have in common."""
+        if task not in self.on_task:
+            settings = self.spec.training.on(task)
+            self.on_task[task] = settings, keys.on_task(self.spec, settings, self.device)
+        return self.on_task[task]
+
     def _runs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """Yield the runs of a cell, one for each seed."""
-        task, variant, settings = cell.task, cell.variant, self.spec.training.on(cell.task.name)
+        task, variant = cell.task, cell.variant
+        settings, shared_parts = self._on_task(task.name)
         init = self._student_init(cell)
         reader, checkpoint, source = init.reader, init.checkpoint, init.source
         teachers = self._teachers_of(cell, 0)
@@ -195,20 +214,15 @@ class _Builder:
             _check_max_length(settings.max_length, self._max_length_key(task), name, most)
         augmented = self._augmentation_job(cell, data)
         general = self.generals.job(cell, init, teachers[0].alone) if variant.general else None
-        lineages = [self._lineage(cell, place, general) for place in range(len(self.spec.seeds))]
+        lineages = self._lineages(cell, general)
+        method_parts = keys.method(variant, self.spec)
+        data_parts = {
+            **keys.data(data, reader, settings.max_length),
+            "validation": data.validation_fingerprint,
+        }
         for seed, lineage in zip(self.spec.seeds, lineages, strict=True):
             data_seed = settings.data_seed if settings.data_seed is not None else seed
-            parts = keys.run(
-                variant,
-                lineage.parts,
-                keys.data(data, reader, settings.max_length),
-                data.validation_fingerprint,
-                seed=seed,
-                data_seed=data_seed,
-                suite=self.spec,
-                settings=settings,
-                device=self.device,
-            )
+            parts = keys.run(shared_parts, method_parts, lineage.parts, data_parts, seed=seed, data_seed=data_seed)
             parts |= keys.alignment(reader, [teacher.reader for teacher in lineage.teachers])
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
@@ -240,6 +254,14 @@ class _Builder:
                 augmented,
                 general,
             )
+
+    def _lineages(self, cell: Cell, general: GeneralJob | None) -> list[Lineage]:
+        """Return the models that the cell's run depends on, for each seed. Runs of all seeds share them if they can."""
+        seeds, task = len(self.spec.seeds), cell.task.name
+        names = {*cell.variant.teachers, *list(self.spec.teachers)[:1]}
+        if all(len(self.teachers[task, name]) == 1 for name in names):
+            return [self._lineage(cell, 0, general)] * seeds
+        return [self._lineage(cell, place, general) for place in range(seeds)]
 
     def _lineage(self, cell: Cell, place: int, general: GeneralJob | None) -> Lineage:
         """Return the models that the cell's run depends on, for the seed at position `place`."""
@@ -321,7 +343,7 @@ def _tokenizer_mismatch(job: RunJob) -> str | None:
 
     None if all requested outputs are available.
     """
-    for stage in job.method.stages():
+    for stage in job.stages:
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
             unavailable = sorted(name for name in names if name.split("[")[0] not in CARRIED)
             if unavailable and teacher.reader.fingerprint != job.reader.fingerprint:

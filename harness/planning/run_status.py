@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from harness.planning.jobs import RunJob
 from harness.planning.plan import Plan
-from harness.storage.hashing import leaf_differences, leaves
+from harness.storage.hashing import ComparedParts
 from harness.storage.records import PlannedRun, RunSummary
 from harness.storage.store import Store
 
 MAX_COMPARED = 20
 """Number of stored runs that a run is compared with, if none has its label: bounds the time for a large grid."""
+
+MAX_CACHED = 1000
+"""Number of stored runs whose key parts are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class _Changes:
         for summary in summaries:
             if summary.status == "completed":
                 self.completed.setdefault(_row_and_seed(summary), []).append(summary)
-        self._leaves = cache(self._read_leaves)
+        self._parts = lru_cache(maxsize=MAX_CACHED)(self._read_parts)
 
     def of(self, job: RunJob) -> str:
         """Describe how the key differs from that of the most similar completed run of the same row and seed.
@@ -70,14 +73,13 @@ class _Changes:
         same_label = [summary for summary in candidates if summary.label == job.planned.label]
         if not candidates:
             return "not run yet"
-        parts = leaves(job.parts)
+        parts = ComparedParts(job.parts)
         chosen = (same_label or candidates)[:MAX_COMPARED]
-        fewest = min((leaf_differences(self._leaves(summary.key), parts) for summary in chosen), key=len)
+        fewest = min((self._parts(summary.key).differences(parts) for summary in chosen), key=len)
         return f"changed: {'; '.join(fewest)}"
 
-    def _read_leaves(self, key: str) -> Mapping[str, str]:
-        record = self.store.record(key)
-        return leaves(record.parts if record else {})
+    def _read_parts(self, key: str) -> ComparedParts:
+        return ComparedParts(self.store.parts(key))
 
 
 def _row_and_seed(run: PlannedRun | RunSummary) -> tuple[str, str, str, int]:

@@ -219,7 +219,7 @@ def _cache_id(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:
 
 def _epochs(job: RunJob, training: TrainingSpec) -> float:
     """Return the passes over the data in which teacher outputs are needed."""
-    stages, batches = job.method.stages(), -(-len(job.data.splits.train) // training.max_batch_size)
+    stages, batches = job.stages, -(-len(job.data.splits.train) // training.max_batch_size)
     lengths = stage_steps(stages, job.cell.variant.stages, epochs=training.epochs, batches_per_epoch=batches)
     return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
 

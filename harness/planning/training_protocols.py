@@ -21,7 +21,7 @@ def protocols(jobs: Iterable[RunJob]) -> dict[str, str]:
 
 def protocol(row: list[RunJob]) -> str:
     """Describe the runs of one row on all tasks: its text stage, training data, stages and epochs."""
-    stages = [stage.name for stage in row[0].method.stages()]
+    stages = [stage.name for stage in row[0].stages]
     parts = [
         _join_distinct(["stage on text, then the task" if job.general else "task only" for job in row]),
         _join_distinct([_data(job) for job in row]),
@@ -54,7 +54,5 @@ def _epochs(row: list[RunJob]) -> str:
 
 def _epoch_count(job: RunJob) -> float:
     batches = -(-len(job.data.splits.train) // job.training.max_batch_size)
-    lengths = stage_steps(
-        job.method.stages(), job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches
-    )
+    lengths = stage_steps(job.stages, job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches)
     return round(sum(lengths) / batches, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -84,11 +85,25 @@ def decide(jobs: Sequence[RunJob], spec: SuiteSpec) -> list[RunJob]:
     """Return the jobs in order. The keys of those whose row is tuned include the tuning."""
     if spec.tuning is None:
         return list(jobs)
-    return [_with_tuned_key(job, spec, spec.tuning) for job in jobs]
+    spaces: dict[tuple[str, str, str], dict[str, Dimension]] = {}
+    for job in jobs:
+        if _row(job) not in spaces:
+            spaces[_row(job)] = space_of(job, spec)
+    return [_with_tuned_key(job, spaces[_row(job)], spec.tuning) for job in jobs]
 
 
-def _with_tuned_key(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
-    space = space_of(job, spec)
+def _row(job: RunJob) -> tuple[str, str, str]:
+    """Return the row of the board, task and student: its runs share a study."""
+    return job.planned.task, job.planned.label, job.planned.student
+
+
+@cache
+def _optuna_version() -> str:
+    """Return the version of Optuna. Its metadata are read once, not for every run."""
+    return version("optuna")
+
+
+def _with_tuned_key(job: RunJob, space: Mapping[str, Dimension], tuning: TuningSpec) -> RunJob:
     if not space:
         return job
     parts = {
@@ -99,7 +114,7 @@ def _with_tuned_key(job: RunJob, spec: SuiteSpec, tuning: TuningSpec) -> RunJob:
             "examples": job.data.selection_fingerprint,
             **keys.better(job.data),
             **({} if job.first.parts == job.lineage.parts else {TUNED_WITH: job.first.parts}),
-            "optuna": version("optuna"),
+            "optuna": _optuna_version(),
             "code": VERSION,
         },
     }
@@ -133,8 +148,11 @@ def _with_first_teachers(job: RunJob) -> RunJob:
 
 def every(jobs: Iterable[RunJob], spec: SuiteSpec) -> list[Study]:
     """Return the distinct studies of the jobs, in order."""
-    studies: dict[str, Study] = {}
+    first_of_row: dict[tuple[str, str, str], RunJob] = {}
     for job in jobs:
+        first_of_row.setdefault(_row(job), job)
+    studies: dict[str, Study] = {}
+    for job in first_of_row.values():
         if study := of(job, spec):
             studies.setdefault(study.key, study)
     return list(studies.values())
@@ -146,7 +164,7 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
         return None
     entries: dict[tuple[str, str, str], PlannedStudy] = {}
     for job in jobs:
-        row = job.planned.task, job.planned.label, job.planned.student
+        row = _row(job)
         if row not in entries:
             study = of(job, spec)
             entries[row] = PlannedStudy(key=study.key if study else None, task=row[0], label=row[1], student=row[2])

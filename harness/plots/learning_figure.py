@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.summary import BoardRow, Summary
-from harness.api.events import LossPoint
 from harness.plots.loss_curves import Curve, curve
 from harness.plots.plot_style import (
     FAINT,
@@ -24,7 +26,7 @@ from harness.plots.plot_style import (
     shorten,
     text_widths,
 )
-from harness.storage.records import RunRecord
+from harness.plots.shown_rows import hidden_note
 
 LEFT, APART = 0.5, 0.5
 """Inches left of the first panel, and between two panels."""
@@ -35,6 +37,9 @@ PANEL, ABOVE, BELOW = 1.75, 0.28, 0.4
 TYPE, ENTRY, HANDLE = 8, 0.18, 0.65
 """Of the legend: font size in points; height of an entry and width of its handle in inches."""
 
+MAX_LINES, MAX_STUDENTS = 16, 4
+"""Maximum number of lines in a panel, and of students with a figure."""
+
 Panels = Mapping[str, Mapping[str, Curve]]
 """Task -> label -> curve."""
 
@@ -44,26 +49,28 @@ Cell = tuple[str, str, str]
 
 def sheets(summary: Summary) -> Iterator[Sheet]:
     """Yield a sheet for each student whose runs have logged losses."""
-    drawn, losses = 0, _losses(summary)
-    for student in summary.plan.students:
+    losses = _losses(summary)
+    students = [name for name in summary.plan.students if _panels(summary, name, losses, first=True)]
+    hidden = hidden_note(MAX_STUDENTS, len(students), "students", "the first students of the suite")
+    for number, student in enumerate(students[:MAX_STUDENTS], start=1):
         panels = _panels(summary, student, losses)
-        if panels:
-            drawn += 1
-            yield _sheet(summary, "learning" if drawn == 1 else f"learning-{drawn}", student, panels)
+        yield _sheet(summary, "learning" if number == 1 else f"learning-{number}", student, panels, hidden)
 
 
-def _losses(summary: Summary) -> Mapping[Cell, list[list[LossPoint]]]:
+def _losses(summary: Summary) -> Mapping[Cell, list[LoggedLosses]]:
     """Return the losses of the planned runs that are completed, by cell, seed by seed."""
-    completed = {result.key: result.losses for result in summary.results if isinstance(result, RunRecord)}
-    losses: dict[Cell, list[list[LossPoint]]] = {}
+    completed = {result.key for result in summary.results}
+    losses: dict[Cell, list[LoggedLosses]] = {}
     for run in summary.plan.runs:
         if run.key in completed:
-            losses.setdefault((run.task, run.label, run.student), []).append(completed[run.key])
+            losses.setdefault((run.task, run.label, run.student), []).append(summary.losses[run.key])
     return losses
 
 
-def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[LossPoint]]]) -> Panels:
-    """Return the curves of complete cells only, so that every curve covers all seeds."""
+def _panels(
+    summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]], *, first: bool = False
+) -> Panels:
+    """Return the curves of complete cells only, so that every curve covers all seeds. `first`: return one at most."""
     rows = {row.label: row for row in summary.students if row.student == student}
     panels: dict[str, dict[str, Curve]] = {}
     for task in summary.plan.tasks:
@@ -72,18 +79,26 @@ def _panels(summary: Summary, student: str, losses: Mapping[Cell, list[list[Loss
                 averaged = curve(losses.get((task.name, label, student), []))
                 if averaged:
                     panels.setdefault(task.name, {})[label] = averaged
+                    if first:
+                        return panels
     return panels
 
 
-def _sheet(summary: Summary, name: str, student: str, panels: Panels) -> Sheet:
+def _sheet(summary: Summary, name: str, student: str, panels: Panels, hidden: str) -> Sheet:
     rows = [row for row in summary.students if row.student == student]
-    shown = [row for row in rows if any(row.label in curves for curves in panels.values())]
+    with_curves = [row for row in rows if any(row.label in curves for curves in panels.values())]
+    shown = with_curves[:MAX_LINES]
+    hidden = hidden_note(len(shown), len(with_curves), which="the best rows") + hidden
     across, down = grid(len(panels))
     panel = ABOVE + PANEL + BELOW
     columns = max(1, int((WIDTH - LEFT) / (max(text_widths([shorten(row.label) for row in shown], TYPE)) + HANDLE)))
     lines = -(-len(shown) // columns)
     sheet = Sheet(
-        summary, name, f"training loss of {student}", _caption(summary, rows, panels), down * panel + ENTRY * lines
+        summary,
+        name,
+        f"training loss of {student}",
+        _caption(summary, rows, panels) + hidden,
+        down * panel + ENTRY * lines,
     )
     width = (WIDTH - LEFT + APART - 0.15) / across
     for index, (task, curves) in enumerate(panels.items()):
@@ -110,17 +125,31 @@ def _panel(axes: Axes, task: str, curves: Sequence[tuple[RowStyle, Curve]]) -> N
     axes.grid(color=FAINT, linewidth=0.6)
     axes.tick_params(labelsize=7.5)
     axes.set_xlabel("step", fontsize=7.5, labelpad=2)
+    _draw_ranges(axes, curves)
     for style, line in curves:
         for stage in line.stages:
-            if len(stage.losses) > 1:
-                ends = stage.losses.min(axis=0), stage.losses.max(axis=0)
-                axes.fill_between(stage.steps, *ends, color=style.colour, linewidth=0, alpha=0.15)
             every = max(1, len(stage.steps) // 4)
             axes.plot(stage.steps, stage.mean, style.line, linewidth=1.2, markevery=every, **_small_marker(style))
     if all(line.positive for _, line in curves):
         axes.set_yscale("log")
         set_log_ticks(axes.yaxis, axes.get_ylim())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _draw_ranges(axes: Axes, curves: Sequence[tuple[RowStyle, Curve]]) -> None:
+    """Shade the ranges over the seeds. One artist for all without gaps, because artists take most of the time."""
+    shapes, colours = [], []
+    for style, line in curves:
+        for stage in line.stages:
+            low, high = stage.losses.min(axis=0), stage.losses.max(axis=0)
+            if len(stage.losses) > 1 and np.isfinite([low, high]).all():
+                steps = np.concatenate([stage.steps, stage.steps[::-1]])
+                shapes.append(np.stack([steps, np.concatenate([low, high[::-1]])], axis=1))
+                colours.append(style.colour)
+            elif len(stage.losses) > 1:
+                axes.fill_between(stage.steps, low, high, color=style.colour, linewidth=0, alpha=0.15)
+    if shapes:
+        axes.add_collection(PolyCollection(shapes, facecolors=colours, linewidths=0, alpha=0.15))
 
 
 def _small_marker(style: RowStyle) -> dict[str, Any]:

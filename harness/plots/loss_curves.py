@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 
 import numpy as np
 
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.student_t import Floats
-from harness.api.events import LossPoint
 
 MAX_POINTS = 60
 """Maximum number of points of a stage; of more, neighbouring points are averaged."""
@@ -41,9 +41,9 @@ class StageCurve:
         return mean
 
 
-def curve(seeds: Sequence[Sequence[LossPoint]]) -> Curve | None:
+def curve(seeds: Sequence[LoggedLosses]) -> Curve | None:
     """Build the curve from the losses of each seed, at the steps that all seeds logged; None if there are none."""
-    by_seed = [{(p.stage, p.step): p.terms["loss"] for p in points if "loss" in p.terms} for points in seeds]
+    by_seed = [_total_losses(losses) for losses in seeds]
     shared = [key for key in by_seed[0] if all(key in losses for losses in by_seed)] if by_seed else []
     stages = []
     for _, group in groupby(shared, key=lambda key: key[0]):
@@ -52,6 +52,15 @@ def curve(seeds: Sequence[Sequence[LossPoint]]) -> Curve | None:
         losses = np.array([[seed_losses[key] for key in keys] for seed_losses in by_seed])
         stages.append(_thinned(StageCurve(steps, losses)))
     return Curve(tuple(stages)) if stages else None
+
+
+def _total_losses(losses: LoggedLosses) -> dict[tuple[str, int], float]:
+    """Return (stage, step) -> total loss, where it was logged."""
+    if "loss" not in losses.terms:
+        return {}
+    points = zip(losses.stage_of, losses.steps.tolist(), losses.terms["loss"].tolist(), strict=True)
+    logged = ~losses.absent["loss"] if "loss" in losses.absent else repeat(True)
+    return {(stage, step): total for (stage, step, total), known in zip(points, logged, strict=False) if known}
 
 
 def _thinned(stage: StageCurve) -> StageCurve:

@@ -21,12 +21,17 @@ from harness.plots.plot_style import (
     WIDTH,
     RowStyle,
     Sheet,
+    draw_points,
     row_style,
     rows_left_out,
     set_log_ticks,
     shorten,
     text_widths,
 )
+from harness.plots.shown_rows import best_rows, hidden_note
+
+MAX_POINTS = 60
+"""Maximum number of students' points, without those of the front."""
 
 LEFT, BOTTOM = 0.65, 0.45
 BREADTH = WIDTH - LEFT - 0.15
@@ -47,6 +52,7 @@ class Point:
     cost: Interval
     score: Statistic
     style: RowStyle
+    row: BoardRow | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,19 @@ def sheets(summary: Summary) -> Iterator[Sheet]:
         if scatter.points:
             drawn += 1
             name = "pareto" if drawn == 1 else f"pareto-{drawn}"
-            yield _sheet(summary, name, _caption(summary, scatter) + rows_left_out(out), scatter)
+            shown = _shown(scatter)
+            hidden = hidden_note(
+                len(shown.points), len(scatter.points), which="the front and the best rows of each student"
+            )
+            yield _sheet(summary, name, _caption(summary, scatter) + rows_left_out(out) + hidden, shown)
+
+
+def _shown(scatter: Scatter) -> Scatter:
+    """Leave out points if there are too many for their labels, but none of the front."""
+    students = [point.row for point in scatter.points if point.row and point.row.role == "student"]
+    front, chosen = scatter.front, {id(row) for row in best_rows(students, MAX_POINTS)}
+    kept = [p for p in scatter.points if id(p.row) in chosen or p in front or (p.row and p.row.role == "teacher")]
+    return Scatter(kept, scatter.cost, scatter.higher_is_better)
 
 
 def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[BoardRow, str]]]:
@@ -84,7 +102,7 @@ def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[Boar
         x = cost.of(row)
         if row.average and x:
             student = f" ({row.student})" if row.student and len(summary.plan.students) > 1 else ""
-            points.append(Point(shorten(row.label) + student, x, row.average, row_style(row, summary)))
+            points.append(Point(shorten(row.label) + student, x, row.average, row_style(row, summary), row))
         else:
             unknown = "no average" if row.status == "complete" else row.status
             out.append((row, cost.lacking if row.average else unknown))
@@ -122,8 +140,7 @@ def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet
     set_log_ticks(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
     _draw_front(axes, scatter)
     inch = (limits[1] - limits[0]) / BREADTH
-    for point, place in zip(scatter.points, placed, strict=True):
-        _draw(axes, point, 10 ** (limits[0] + place.at * inch), with_cost=not place.shifted)
+    _draw_points(axes, scatter, [10 ** (limits[0] + place.at * inch) for place in placed], placed)
     _draw_labels(axes, scatter, placed, lengths)
     return sheet
 
@@ -136,15 +153,22 @@ def _heights(points: Sequence[Point]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw(axes: Axes, point: Point, x: float, *, with_cost: bool) -> None:
-    """Draw the point at `x` with its intervals; that of its cost only if `with_cost`."""
-    score = point.score
-    bar: dict[str, Any] = {"color": point.style.colour, "linewidth": 1.0, "alpha": 0.6, "zorder": 3}
-    if with_cost:
-        axes.plot(point.cost[1:], [score.mean] * 2, **bar)
-    if score.low is not None and score.high is not None:
-        axes.plot([x, x], [score.low, score.high], **bar)
-    axes.plot([x], [score.mean], zorder=4, **point.style.dot)
+def _draw_points(axes: Axes, scatter: Scatter, xs: Sequence[float], placed: Sequence[PlacedPoint]) -> None:
+    """Draw the points at `xs` with their intervals; that of the cost only of points that are at their cost."""
+    bar: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "zorder": 3}
+    points = list(zip(scatter.points, xs, placed, strict=True))
+    costs = [(p.score.mean, *p.cost[1:], p.style.colour) for p, _, place in points if not place.shifted]
+    if costs:
+        ys, lows, highs, colours = zip(*costs, strict=True)
+        axes.hlines(ys, lows, highs, colors=colours, **bar)
+    scores = [(x, p.score.low, p.score.high, p.style.colour) for p, x, _ in points if p.score.low is not None]
+    if scores:
+        places, lows, highs, colours = zip(*scores, strict=True)
+        axes.vlines(places, lows, highs, colors=colours, **bar)
+    by_style: dict[RowStyle, list[tuple[float, float]]] = {}
+    for point, x, _ in points:
+        by_style.setdefault(point.style, []).append((x, point.score.mean))
+    draw_points(axes, by_style)
 
 
 def _draw_front(axes: Axes, scatter: Scatter) -> None:

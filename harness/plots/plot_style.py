@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -95,6 +95,13 @@ def row_style(row: BoardRow, summary: Summary) -> RowStyle:
     position = summary.plan.labels.index(row.label)
     colour, line = COLOURS[position % len(COLOURS)], LINES[position // len(COLOURS) % len(LINES)]
     return RowStyle(colour, MARKERS[position % len(MARKERS)], line)
+
+
+def draw_points(axes: Axes, points: Mapping[RowStyle, Sequence[tuple[float, float]]]) -> None:
+    """Draw points (x, y), one artist for each style."""
+    for style, places in points.items():
+        xs, ys = zip(*places, strict=True)
+        axes.plot(xs, ys, linestyle="none", zorder=4, **style.dot)
 
 
 class Sheet:

@@ -7,7 +7,7 @@ wrote or edited is never removed and never overwritten, and nothing is written o
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -36,8 +36,15 @@ class _Manifest(BaseModel, extra="forbid", strict=True):
     have the content of that report or of the one before."""
 
 
-def replace(folder: Path, files: Mapping[str, str | bytes], removable: Collection[str] | None = None) -> None:
-    """Write the files of a report, and remove the files of earlier reports that are no longer among them.
+Content = str | bytes | Callable[[], str]
+"""The content of a file. A function makes it when the file is written, so that not all are in memory at once."""
+
+CHUNK = 200
+"""Files that are written between two updates of the manifest."""
+
+
+def replace(folder: Path, files: Mapping[str, Content], removable: Collection[str] | None = None) -> None:
+    """Write the files of a report, in order, and remove the files of earlier reports that are no longer among them.
 
     A file that was edited since the last report is kept: where it is, or, if the new report has a file of that name,
     under another name. The log says so. Without a manifest, files of the same name are replaced and none is removed.
@@ -53,19 +60,39 @@ def replace(folder: Path, files: Mapping[str, str | bytes], removable: Collectio
     known = _read(folder)
     if not files and not known:
         return
-    contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
-    new = {name: [xxhash.xxh3_64_hexdigest(content)] for name, content in contents.items()}
-    stale = {name for name in known or {} if name not in new and (removable is None or name in removable)}
-    _refuse_obstacles(folder, (NAME, *contents))
-    others = {name: sums for name, sums in (known or {}).items() if name not in new}
-    _write(folder, others | {name: sorted({*(known or {}).get(name, ()), *sums}) for name, sums in new.items()})
+    _refuse_obstacles(folder, (NAME, *files))
+    entries, names = dict(known or {}), list(files)
+    for start in range(0, len(names), CHUNK):
+        contents = {name: _bytes(files[name]) for name in names[start : start + CHUNK]}
+        entries |= _write_files(folder, contents, entries, is_first=known is None)
+    for name in entries.keys() - files.keys():
+        if removable is None or name in removable:
+            _remove_unless_edited(folder, name, entries.pop(name))
+    _write(folder, entries)
+
+
+def _bytes(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    return (content if isinstance(content, str) else content()).encode()
+
+
+def _write_files(
+    folder: Path, contents: Mapping[str, bytes], entries: Mapping[str, list[str]], *, is_first: bool
+) -> dict[str, list[str]]:
+    """Write files whose content has changed; replacing thousands of files takes minutes. Returns their checksums.
+
+    The manifest lists the old and the new checksum of each before it is written, so that an interruption does no harm.
+    """
+    new = {name: xxhash.xxh3_64_hexdigest(content) for name, content in contents.items()}
+    _write(folder, {**entries, **{name: sorted({*entries.get(name, ()), digest}) for name, digest in new.items()}})
     for name, content in contents.items():
-        if known is not None:
-            _set_aside_if_edited(folder / name, {*known.get(name, ()), *new[name]})
-        atomic_writes.write_bytes(folder / name, content)
-    for name in stale:
-        _remove_unless_edited(folder, name, others[name])
-    _write(folder, {name: sums for name, sums in others.items() if name not in stale} | new)
+        path = folder / name
+        if not is_first:
+            _set_aside_if_edited(path, {*entries.get(name, ()), new[name]})
+        if not (path.exists() and _is_one_of(path, {new[name]})):
+            atomic_writes.write_bytes(path, content)
+    return {name: [digest] for name, digest in new.items()}
 
 
 def _read(folder: Path) -> dict[str, list[str]] | None:
@@ -89,13 +116,13 @@ def _refuse_obstacles(folder: Path, names: Collection[str]) -> None:
 
 
 def _obstacles(folder: Path, name: str) -> list[tuple[Path, str]]:
-    relative = PurePosixPath(name)
-    *parents, target = [folder / part for part in (*reversed(relative.parents[:-1]), relative)]
-    for path in (*parents, target):
-        if path.is_symlink():
-            return [(path, f"is a symbolic link to {path.readlink()}, which reports do not follow")]
-        if path.exists() and path.is_dir() is (path == target):
-            return [(path, "is a folder, expected a file" if path == target else "is a file, expected a folder")]
+    path = PurePosixPath(name)
+    parents, target = [folder / parent for parent in reversed(path.parents[:-1])], folder / path
+    for place in (*parents, target):
+        if place.is_symlink():
+            return [(place, f"is a symbolic link to {place.readlink()}, which reports do not follow")]
+        if place.exists() and place.is_dir() is (place == target):
+            return [(place, "is a folder, expected a file" if place == target else "is a file, expected a folder")]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness import plots
@@ -11,11 +12,10 @@ from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
 from harness.api.report import Content, Section
 from harness.plugin_host.host import Host
-from harness.reporting import file_manifest, sections
+from harness.reporting import file_manifest, page, sections
 from harness.reporting.board import Board, build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
-from harness.reporting.page import page
 from harness.storage.store import Store
 
 LATENCY_FILES = ("latency.md", "latency.csv")
@@ -45,8 +45,13 @@ def write(folder: Path, host: Host | None = None) -> Report:
     summary, reporters = summarize(store), host.reporters
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
-    files: dict[str, str | bytes] = {f"leaderboard.{name}": text for name, text in formats.items()}
-    files["index.html"] = page(content, store)
+    index, details = page.page(content, store)
+    # The details come before the page that loads them.
+    files: dict[str, file_manifest.Content] = {
+        f"{page.FOLDER}/{name}": partial(details.text, name) for name in details.names
+    }
+    files |= {f"leaderboard.{name}": text for name, text in formats.items()}
+    files["index.html"] = index
     files |= _latency_texts(store, summary.plan.suite)
     files |= {
         f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()

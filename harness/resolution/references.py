@@ -5,6 +5,7 @@ The functions read the raw data, not the validated `SuiteSpec`, so that an inval
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,12 @@ def get_list(data: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _check_duplicates(values: Sequence[Any], path: KeyPath, diagnostics: Diagnostics) -> None:
+    seen: set[str] = set()
     for index, value in enumerate(values):
-        if value in values[:index]:
+        text = json.dumps(value, sort_keys=True)  # hashable, for a nested value too
+        if text in seen:
             diagnostics.add((*path, index), f"duplicate value {format_value(value)}")
+        seen.add(text)
 
 
 def find_tasks(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> list[str]:

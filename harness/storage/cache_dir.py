@@ -12,3 +12,8 @@ def root() -> Path:
     """Return ``$HARNESS_CACHE``, or else the platform's cache folder."""
     folder = os.environ.get("HARNESS_CACHE")
     return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("kd-harness"))
+
+
+def contains(path: Path) -> bool:
+    """Whether `path` is in the cache folder, so that the harness has made it."""
+    return path.absolute().is_relative_to(root().absolute())

@@ -128,7 +128,7 @@ def _named_file(error: BaseException) -> Path | None:
 
 
 def _elsewhere(path: Path | None) -> str:
-    if path is not None and path.is_absolute() and path.is_relative_to(cache_dir.root().absolute()):
+    if path is not None and cache_dir.contains(path):
         return "set HARNESS_CACHE to a folder on another disk"
     return "choose another folder with --results (HARNESS_CACHE for the cache, TMPDIR for temporary files)"
 

@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -55,10 +55,16 @@ class Finding:
         return self.is_movable and self.state in {*BROKEN, State.LEFTOVER}
 
 
-class Findings(list[Finding]):
-    """The findings of a folder, and `checked`, the number of parts that were checked."""
+@dataclass
+class Findings:
+    """The findings of a folder, and the number of parts that were checked."""
 
-    checked = 0
+    items: list[Finding] = field(default_factory=list)
+    checked: int = 0
+
+    def add(self, path: Path, state: State, detail: str) -> None:
+        """Add a finding."""
+        self.items.append(Finding(path, state, detail))
 
     @contextmanager
     def part(self, path: Path) -> Iterator[None]:
@@ -70,14 +76,14 @@ class Findings(list[Finding]):
             cause = error.__cause__
             # Moving a file that this user may not read, or that no descriptor is left for, would repair nothing.
             is_movable = isinstance(cause, OSError) and cause.errno == errno.EIO
-            self.append(Finding(path, State.UNREADABLE, str(error), is_movable))
+            self.items.append(Finding(path, State.UNREADABLE, str(error), is_movable))
         except (UserError, checksums.CorruptFileError) as error:
-            self.append(Finding(path, State.DAMAGED, str(error)))
+            self.items.append(Finding(path, State.DAMAGED, str(error)))
 
     @property
     def broken(self) -> list[Finding]:
         """What the next run cannot use."""
-        return [finding for finding in self if finding.state in BROKEN]
+        return [finding for finding in self.items if finding.state in BROKEN]
 
 
 def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
@@ -85,7 +91,7 @@ def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
     findings, folder = Findings(), store.folder
     with findings.part(folder / "plan.json"):
         if store.plan() is None:
-            findings.append(Finding(folder / "plan.json", State.UNFINISHED, "does not exist; the next run writes it"))
+            findings.add(folder / "plan.json", State.UNFINISHED, "does not exist; the next run writes it")
     for kind, read in {"runs": store.record, "teachers": store.teacher, "general": store.general}.items():
         for path in folders(folder / kind):
             with findings.part(path):
@@ -105,12 +111,12 @@ def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
 def _check_result(path: Path, findings: Findings, read: Callable[[str], object | None]) -> None:
     """Check the record and the data of a run, a teacher or a text stage."""
     if read(path.name) is None:
-        findings.append(Finding(path, State.UNFINISHED, "has no record; the next run writes it"))
+        findings.add(path, State.UNFINISHED, "has no record; the next run writes it")
         return
     missing = checksums.missing(path)
     for data in ("predictions.parquet", "student"):
         if not (path / data).exists() and any(Path(name).parts[0] == data for name in missing):
-            findings.append(Finding(path, State.REMOVED, f"{data} was removed"))
+            findings.add(path, State.REMOVED, f"{data} was removed")
             missing = [name for name in missing if Path(name).parts[0] != data]
     if missing:
         raise checksums.CorruptFileError(f"{path / missing[0]} is missing")
@@ -132,12 +138,12 @@ def check_leftovers(folder: Path, findings: Findings) -> None:
             with suppress(FileNotFoundError):  # its process has renamed it
                 leftover = atomic_writes.is_leftover(path)
                 detail = "of a process that has ended" if leftover else "of a process that may still be writing it"
-                findings.append(Finding(path, State.LEFTOVER if leftover else State.UNFINISHED, detail))
+                findings.add(path, State.LEFTOVER if leftover else State.UNFINISHED, detail)
     for path in sorted(folder.rglob(CLAIMS)):
         if not path.is_relative_to(aside):
             with suppress(FileNotFoundError):  # its process has ended
                 seconds = time.time() - path.stat().st_mtime
-                findings.append(Finding(path, State.CLAIMED, f"by a process; renewed {seconds:.0f} s ago"))
+                findings.add(path, State.CLAIMED, f"by a process; renewed {seconds:.0f} s ago")
 
 
 def folders(parent: Path) -> list[Path]:

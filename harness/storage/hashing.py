@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
 
 def key(parts: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of the parts as canonical JSON."""
@@ -14,25 +16,38 @@ def key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class ComparedParts:
+    """The parts of a key, prepared for many comparisons: parts with equal JSON are not compared value by value."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self._parts = parts
+        self._texts = {name: _encode(value) for name, value in parts.items()}
+        self._leaves: dict[str, dict[str, str]] = {}
+
+    def differences(self, new: ComparedParts) -> list[str]:
+        """Return the differences from these parts to `new` as ``path: old -> new``, sorted by path."""
+        names = {name for name, _ in self._texts.items() ^ new._texts.items()}
+        before = {path: text for name in names for path, text in self._leaves_of(name).items()}
+        after = {path: text for name in names for path, text in new._leaves_of(name).items()}
+        paths = {path for path, _ in before.items() ^ after.items()}
+        return [f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}" for path in sorted(paths)]
+
+    def _leaves_of(self, name: str) -> dict[str, str]:
+        """Return the values of one part as JSON, by their dotted path; empty if there is no such part."""
+        if name not in self._leaves and name in self._parts:
+            leaves = _leaves(self._parts[name], name)
+            self._leaves[name] = {path: _encode(value) for path, value in leaves}
+        return self._leaves.get(name, {})
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between the parts of two keys as ``path: old -> new``, sorted by path."""
-    return leaf_differences(leaves(old), leaves(new))
+    return ComparedParts(old).differences(ComparedParts(new))
 
 
-def leaf_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return the same differences as `differences`, from the `leaves` of both."""
-    paths = {path for path, _ in old.items() ^ new.items()}
-    return [f"{path}: {old.get(path, 'absent')} -> {new.get(path, 'absent')}" for path in sorted(paths)]
-
-
-def leaves(parts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values in nested mappings as JSON, by their dotted path."""
-    return {path: json.dumps(value, sort_keys=True) for path, value in _leaves(parts)}
-
-
-def _leaves(parts: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(parts: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(parts, Mapping) and parts:
         for name, value in parts.items():
-            yield from _leaves(value, f"{path}.{name}" if path else str(name))
+            yield from _leaves(value, f"{path}.{name}")
     else:
         yield path, parts

@@ -6,12 +6,12 @@ import math
 import statistics
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from harness.config.schema import LatencySpec
-from harness.storage.frozen_model import FrozenModel
+from harness.storage.frozen_model import LARGEST, Count, FrozenModel
 from harness.storage.records import SCHEMA_VERSION, Provenance
 
 LEVEL = 0.95
@@ -28,6 +28,10 @@ above the true percentile, so that it does not depend on a single call (Wilks, 1
 TASK: Literal["task"] = "task"
 """Used as a length: the lengths of the task's validation examples."""
 
+Nanoseconds = Annotated[int, Field(gt=0, le=LARGEST)]
+
+BeforeAndAfter = Annotated[list[float], Field(min_length=2, max_length=2)]
+
 InputShape = tuple[int, int | Literal["task"]]
 """Batch size, and tokens of an example."""
 
@@ -42,9 +46,9 @@ class MeasuredModel(FrozenModel):
     of: str | None = None
     source: str = Field(description="the checkpoint that was measured")
     kind: str = Field(description="class of the model, such as BertForSequenceClassification")
-    parameters: int
+    parameters: Count
     dtype: str
-    peak_memory_bytes: int | None = Field(
+    peak_memory_bytes: Count | None = Field(
         None, description="of inference at the largest shape in eager, in a separate process; none: not measured"
     )
 
@@ -85,7 +89,7 @@ class Timing(FrozenModel):
     length: int | Literal["task"]
     warmup: int = Field(description="calls before the first timed one")
     settled: bool = Field(description="whether the median was stable after the warm-up")
-    nanoseconds: list[int] = Field(min_length=1)
+    nanoseconds: list[Nanoseconds] = Field(min_length=1)
     flops: int | None = Field(
         None, description="of one call, as torch counts them in eager; for the task's lengths, a mean over the batches"
     )
@@ -134,8 +138,10 @@ class LatencyRecord(FrozenModel):
     memory_shape: tuple[int, int] | None = Field(
         None, description="examples and tokens at which peak memory was measured"
     )
-    clocks: dict[str, list[float]] = Field(description="MHz before and after, if the machine reports them")
-    temperatures: dict[str, list[float]] = Field(default_factory=dict, description="degrees Celsius before and after")
+    clocks: dict[str, BeforeAndAfter] = Field(description="MHz before and after, if the machine reports them")
+    temperatures: dict[str, BeforeAndAfter] = Field(
+        default_factory=dict, description="degrees Celsius before and after"
+    )
     foreign: list[str] = Field(default_factory=list, description="other processes on the accelerator")
     load: float | None = Field(description="load average over the minute before the start")
     provenance: Provenance
@@ -148,10 +154,21 @@ class LatencyRecord(FrozenModel):
             raise ValueError(f"duplicate model in {names}, or the reference {self.reference!r} is not one of them")
         if len(set(cells)) != len(cells) or {model for *_, model in cells} - set(names):
             raise ValueError("duplicate timing, or a timing of an unknown model")
-        for backend, shape in {cell[:2] for cell in cells}:
+        if {model.of for model in self.models} - {None, *names}:
+            raise ValueError("a control of an unknown model")
+        described = self.parts.get("models", [])
+        if not isinstance(described, list) or not all(_has_identity(model) for model in described):
+            raise ValueError("parts.models: expected a list of models with their name and identity")
+        measured = {cell[:2] for cell in cells}
+        for backend, shape in measured:
             group = self.at(backend, shape)
             if len({len(t.nanoseconds) for t in group}) > 1 or len(group) != len(names):
                 raise ValueError(f"{backend} at {shape}: expected a time of every model in every round")
+        shapes = [(size, length) for size in self.settings.batch_sizes for length in self.settings.lengths]
+        planned = {(backend, shape) for backend in self.settings.backends for shape in shapes}
+        if different := planned ^ measured:
+            backend, shape = min(different, key=str)
+            raise ValueError(f"{backend} at {shape}: in the settings but not measured, or the reverse")
         return self
 
     @property
@@ -184,6 +201,10 @@ class LatencyRecord(FrozenModel):
         of = next(model.of for model in self.models if model.name == timing.model)
         other = next(t for t in self.at(timing.backend, timing.shape) if t.model == (of or self.reference))
         return paired_ratio(timing.nanoseconds, other.nanoseconds)
+
+
+def _has_identity(model: object) -> bool:
+    return isinstance(model, dict) and isinstance(model.get("name"), str) and "identity" in model
 
 
 @dataclass(frozen=True)

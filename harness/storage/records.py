@@ -44,9 +44,9 @@ class Cost(FrozenModel):
     tokens: Count = Field(description="tokens that the student was trained on, without padding")
     padding: float | None = Field(None, description="share of padding in all tokens processed in training")
     teacher_forwards: Count = Field(
-        description="forward passes of all teachers of the cohort, counted once; 0 if their outputs were cached"
+        description="forward passes of teachers whose outputs the run used; 0 if they were cached"
     )
-    cohort_size: Count
+    cohort_size: Count = Field(description="number of runs in its cohort, as it first started")
     peak_memory_bytes: Count | None = None
     micro_batch_size: Count | None = Field(
         None, description="examples of one forward and backward pass in the last step; none: steps were not split"
@@ -156,6 +156,16 @@ class RunSummary(FrozenModel):
     student: str
     seed: int
     error: str | None = None
+
+
+class RunParts(FrozenModel):
+    """The parts of the key in a `RunRecord`."""
+
+    model_config = ConfigDict(extra="ignore", title="RunRecord")
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    parts: dict[str, Any]
 
 
 class TeacherRecord(FrozenModel):

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -35,7 +35,15 @@ from harness.storage.disk_errors import explained
 from harness.storage.failure_records import FailureRecord
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import SCHEMA_VERSION, GeneralRecord, PlanFile, RunRecord, RunSummary, TeacherRecord
+from harness.storage.records import (
+    SCHEMA_VERSION,
+    GeneralRecord,
+    PlanFile,
+    RunParts,
+    RunRecord,
+    RunSummary,
+    TeacherRecord,
+)
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:
@@ -109,6 +117,11 @@ class Store:
         """
         found = [summary for key in self.run_keys() if (summary := self._summary(key))]
         return {s.key: s for s in sorted(found, key=lambda s: (s.task, s.label, s.student, s.seed, s.key))}
+
+    def parts(self, key: str) -> dict[str, Any]:
+        """Return the parts of a run's key, without reading the rest of its record; empty if there is no record."""
+        found = _read_keyed(self.run_folder(key) / "record.json", RunParts)
+        return found.parts if found else {}
 
     def _summary(self, key: str) -> RunSummary | None:
         path = self.run_folder(key) / "record.json"

@@ -212,9 +212,7 @@ class Cohort:
             lap.end()
             self.forwards[name] += teacher.passes
             for run in students[name]:
-                run.cost.charge(lap, among=len(students[name]))
-            for run in due:
-                run.cost.teacher_forwards += teacher.passes
+                run.cost.charge(lap, passes=teacher.passes, among=len(students[name]))
         return outputs
 
     def _forward(

@@ -16,6 +16,7 @@ from harness.api.method import LossTerms, Method, Stage, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.models.capture import Capture
+from harness.storage.disk_errors import DiskError
 from harness.training import micro_batching, precision, term_names
 from harness.training.best_epoch import BestEpoch
 from harness.training.metrics_log import MetricsLog
@@ -136,6 +137,7 @@ class Run:
 
         Raises:
             InsufficientMemory: the batch cannot be split further. The run is as it was before the step.
+            DiskError: the data on which the epoch is scored cannot be read or stored.
         """
         try:
             with self.cost.student.running():
@@ -143,7 +145,7 @@ class Run:
             self._advance()
             if self.best is not None:
                 self._score_epoch(self.best)
-        except micro_batching.InsufficientMemory:
+        except (micro_batching.InsufficientMemory, DiskError):
             raise
         except (Exception, SystemExit) as error:
             self.fail(error)
@@ -343,6 +345,7 @@ class Run:
                 "tokens": self.tokens,
                 "padded_tokens": self.padded_tokens,
                 "teacher_forwards": self.cost.teacher_forwards,
+                "cohort_size": self.cost.cohort_size,
                 "micro_batch_size": self.micro_batch_size,
                 "skipped": self.skipped_steps,
             },
@@ -378,7 +381,7 @@ class Run:
         self.padded_tokens = counts["padded_tokens"]
         self.micro_batch_size = counts["micro_batch_size"]
         self._skipped.fill_(counts["skipped"])
-        self.cost.resume(state["seconds"], counts["teacher_forwards"])
+        self.cost.resume(state["seconds"], counts["teacher_forwards"], counts.get("cohort_size"))
 
 
 class _StepState:

@@ -19,7 +19,9 @@ class RunCost:
     def __init__(self, device: torch.device) -> None:
         self.student, self.evaluation = Stopwatch(device), Stopwatch(device)
         self.teacher_forwards = 0
-        """Forward passes of all teachers of the cohort while the run was trained; not divided by the number of runs."""
+        """Forward passes of teachers that the run used; not divided by the number of runs."""
+        self.cohort_size: int | None = None
+        """Number of runs in its first cohort; None before it starts. After an interruption it can be smaller."""
         self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
         self._started = time.perf_counter()
         self._before = dict.fromkeys(("student", "wall", "teacher", "teacher_whole", "evaluation"), 0.0)
@@ -47,15 +49,17 @@ class RunCost:
         """Time of the same passes, undivided: what the run would have cost without a cohort."""
         return self._before["teacher_whole"] + self._teacher_whole.seconds()
 
-    def charge(self, lap: Lap, *, among: int) -> None:
-        """Add a teacher's forward pass that `among` runs used, this one included."""
+    def charge(self, lap: Lap, *, passes: int, among: int) -> None:
+        """Add a teacher's forward passes that `among` runs used, this one included."""
         self._teacher_shared.add(lap, 1 / among)
         self._teacher_whole.add(lap)
+        self.teacher_forwards += passes
 
-    def charge_filling(self, seconds: float, *, among: int) -> None:
-        """Add the time of computing cached teacher outputs, which `among` runs use."""
+    def charge_filling(self, seconds: float, *, passes: int, among: int) -> None:
+        """Add the cost of computing cached teacher outputs, which `among` runs use."""
         self._before["teacher"] += seconds / among
         self._before["teacher_whole"] += seconds
+        self.teacher_forwards += passes
 
     def read_timers(self) -> None:
         """Read all pending device events, which frees them. Call this when the device is synchronized anyway."""
@@ -72,7 +76,8 @@ class RunCost:
             "evaluation": self.evaluation_seconds,
         }
 
-    def resume(self, seconds: Mapping[str, float], teacher_forwards: int) -> None:
+    def resume(self, seconds: Mapping[str, float], teacher_forwards: int, cohort_size: int | None) -> None:
         """Continue from the values of a checkpoint."""
         self._before |= seconds
         self.teacher_forwards = teacher_forwards
+        self.cohort_size = cohort_size

@@ -8,6 +8,7 @@ import pytest
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.bootstrap import RecordedScore, bootstrap_scores
+from harness.analysis.prediction_tables import TaskExamples
 from harness.reporting import report
 from harness.storage.records import PlannedTask
 from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_record
@@ -22,7 +23,7 @@ def constant(tmp_path, score, recorded, frame=None, *, kind="classification", **
     path = tmp_path / "k.parquet"
     frame.assign(**({} if "split" in frame else {"split": "validation"})).to_parquet(path, index=False)
     task = PlannedTask(name="t", kind=kind, score=score, synthetic=False, **changes)
-    return bootstrap_scores(task, "print", [RecordedScore("k", path, recorded)]).constant
+    return bootstrap_scores(task, "print", [RecordedScore("k", TaskExamples().read(path), recorded)]).constant
 
 
 @pytest.mark.parametrize(

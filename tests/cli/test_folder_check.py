@@ -1,5 +1,6 @@
 """`harness doctor DIR` finds what is damaged; after `--repair`, the same command makes it again with the same bits."""
 
+import errno
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ import yaml
 
 from harness.cli import app
 from harness.cli.folder_check import check_folder
-from harness.storage import atomic_writes, set_aside
+from harness.storage import atomic_writes, checksums, set_aside
 from tests.conftest import SmallSuite
 from tests.execution.test_augmented_data import save_language_model
 from tests.execution.test_damaged_caches import KINDS, METHODS, damage_largest, flip_a_bit, outcome
@@ -147,6 +148,23 @@ def test_leftovers_and_claims_are_listed(suite, capsys):
     assert not leftover.exists()
     assert mine.exists()
     assert (folder / "0123.claim").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, 0), (errno.EACCES, 1)])
+def test_a_file_that_cannot_be_read(suite, monkeypatch, capsys, number, code):
+    """An unreadable sector is set aside. A file that this user may not read is not: that would repair nothing."""
+    file, real = next(results(suite).glob("runs/*/predictions.parquet")), checksums.of_file
+
+    def of_file(path):
+        if path == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path)
+
+    monkeypatch.setattr(checksums, "of_file", of_file)
+    assert check_folder(results(suite), repair=False) == 1
+    assert check_folder(results(suite), repair=True) == code
+    assert "unreadable" in capsys.readouterr().out
+    assert file.exists() == bool(code)
 
 
 def test_removed_data_is_no_damage(suite, capsys):

@@ -1,16 +1,23 @@
 """A disk that fails at any time: one message, exit code 2, and the same command continues to the same bits."""
 
 import errno
+import itertools
 import random
 import resource
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
 from harness.cli import app
+from harness.execution import student_runs
+from harness.execution.cohort_driver import FinishedRun
+from harness.storage import provenance
+from harness.storage.disk_errors import DiskError
 from tests.conftest import SmallSuite
 from tests.support.disk_faults import DiskFaults
 
@@ -28,11 +35,11 @@ class Command:
         # `main` turns the garbage collector off for the rest of its process, which here runs the tests.
         monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
 
-    def __call__(self):
+    def __call__(self, *options):
         """Run the command in this process. Returns its exit code and what it printed on stderr."""
         sets = [argument for override in OVERRIDES for argument in ("--set", override)]
         folder = str(self.suite.folder / "results")
-        command = ["harness", "run", str(self.suite.path), "--quiet", "--results", folder, *sets]
+        command = ["harness", "run", str(self.suite.path), "--quiet", "--results", folder, *sets, *options]
         self.monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as exited:
             app.main()
@@ -114,6 +121,113 @@ def test_a_fault_at_any_access(command, undisturbed, kind, number):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT])
 def test_many_faults(command, undisturbed, kind, number, seed):
     check_faults(command, undisturbed, kind, number, count=10, seed=seed)
+
+
+def test_a_disk_error_while_a_run_is_scored_is_not_a_failure_of_the_run():
+    run = SimpleNamespace(error=None, position=3)
+    error = DiskError("disk full")
+
+    def score():
+        raise error
+
+    with pytest.raises(DiskError) as raised:
+        FinishedRun(run, cohort_size=1, started="").scored(score)
+    assert raised.value is error
+    assert run.error is None
+
+
+def test_a_disk_error_in_the_held_out_score_of_an_epoch_stops_the_suite(command, undisturbed, monkeypatch):
+    """Tokenized data are made when they are first needed: here in a step, when the first epoch is scored."""
+    real = student_runs.score
+
+    def score(capture, data, *args, **options):
+        if options["part"] == "selection":
+            raise DiskError("No space left on device")
+        return real(capture, data, *args, **options)
+
+    best_epoch = ("--set", "selection={epoch: best}")
+    with monkeypatch.context() as patch:
+        patch.setattr(student_runs, "score", score)
+        code, err = command(*best_epoch)
+    assert code == 2
+    assert "No space left on device" in err
+    assert command.suite.store().records() == [], "no run is marked as failed"
+    code, err = command(*best_epoch)
+    assert code == 0, err
+
+
+def test_a_results_folder_that_vanishes(command, undisturbed):
+    """Somebody deletes the results while the suite trains: the next run makes them again."""
+    deleted = command.suite.folder / "deleted"
+
+    class Vandal(DiskFaults):
+        def access(self, kind, path):
+            if "checkpoints" in str(path) and not deleted.exists():
+                (command.suite.folder / "results").rename(deleted)
+
+    with Vandal(command.suite.folder).injected(command.monkeypatch):
+        code, err = command()
+    assert deleted.exists()
+    assert code == 2, "the report lacks the plan, which was deleted"
+    assert "harness run" in err
+    assert "Traceback" not in err
+    check_continues(command, undisturbed[0])
+
+
+def test_a_cache_that_vanishes(command, undisturbed):
+    deleted = command.suite.folder / "deleted"
+
+    class Vandal(DiskFaults):
+        def access(self, kind, path):
+            if "predictions" in str(path) and not deleted.exists():
+                (command.suite.folder / "cache").rename(deleted)
+
+    with Vandal(command.suite.folder).injected(command.monkeypatch):
+        code, err = command()
+    assert deleted.exists()
+    check_failure(code, err, command)
+    assert "was it deleted, moved or unmounted?" in err
+    check_continues(command, undisturbed[0])
+
+
+def test_a_clock_that_jumps(command, undisturbed, monkeypatch):
+    """The clock goes back a day, and forward two: results are the same, and nobody's temporary file is removed."""
+    clock, jumps = time.time, itertools.cycle((0, -86_400, 172_800))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: clock() + next(jumps))
+        patch.setattr(provenance, "now", lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"))
+        check_continues(command, undisturbed[0])
+
+
+@pytest.mark.parametrize("folder", ["results", "cache"])
+def test_a_read_only_disk(command, undisturbed, folder):
+    place = command.suite.folder / folder
+    place.mkdir(exist_ok=True)
+    if subprocess.run(["mount", "--bind", "-o", "ro", str(place), str(place)], capture_output=True).returncode:
+        pytest.skip("this user cannot mount a file system")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        code, err = command()
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+    check_failure(code, err, command)
+    assert "Read-only file system" in err
+    check_continues(command, undisturbed[0])
+
+
+def test_a_broken_link_in_place_of_the_results(command):
+    (command.suite.folder / "results").symlink_to(command.suite.folder / "disk that is not mounted")
+    code, err = command()
+    check_failure(code, err, command)
+    assert "a broken link is in the place of a folder" in err
+
+
+def test_a_results_folder_with_a_name_that_is_too_long(command):
+    code, err = command("--results", "x" * 300)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "File name too long; use a shorter name or path" in err
+    assert "Traceback" not in err
 
 
 def test_files_that_the_kernel_refuses_to_extend(command, undisturbed):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.aggregate import summarize
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.summary import Statistic
 from harness.api.errors import UserError
 from harness.api.events import LossPoint
@@ -37,6 +38,10 @@ NAMES = ["learning.png", "learning.svg", "pareto.png", "pareto.svg", "tasks.png"
 def losses(*totals, stage="distill", first=1):
     points = enumerate(totals, start=first)
     return [LossPoint(stage=stage, step=50 * step, lr=1e-4, terms={"loss": total, "kd": 1.0}) for step, total in points]
+
+
+def logged(*seeds):
+    return [LoggedLosses.of(points) for points in seeds]
 
 
 def store_with_losses(folder, planned=None, **changes):
@@ -239,19 +244,19 @@ def test_each_student_has_its_own_learning_curves(tmp_path):
 def test_curve_is_the_mean_over_seeds_by_stage():
     one = [*losses(4.0, 2.0, stage="a"), *losses(8.0, stage="b", first=3)]
     two = [*losses(2.0, 1.0, stage="a"), *losses(6.0, stage="b", first=3)]
-    first, second = curve([one, two]).stages
+    first, second = curve(logged(one, two)).stages
     assert first.steps.tolist() == [50, 100]
     assert first.mean.tolist() == [3.0, 1.5]
     assert first.losses.tolist() == [[4.0, 2.0], [2.0, 1.0]]
     assert (second.steps.tolist(), second.mean.tolist()) == ([150], [7.0])
-    assert [stage.steps.tolist() for stage in curve([one, two[:1]]).stages] == [[50]], "what all seeds tell of"
-    assert curve([[], []]) is None
+    assert [stage.steps.tolist() for stage in curve(logged(one, two[:1])).stages] == [[50]], "what all seeds tell of"
+    assert curve(logged([], [])) is None
     assert curve([]) is None
 
 
 def test_long_curve_is_averaged():
     totals = np.arange(1000, dtype=float) + 1
-    [stage] = curve([losses(*totals)]).stages
+    [stage] = curve(logged(losses(*totals))).stages
     assert len(stage.steps) == MAX_POINTS
     parts = np.array_split(totals, MAX_POINTS)
     assert stage.losses[0].tolist() == pytest.approx([part.mean() for part in parts], rel=1e-12)

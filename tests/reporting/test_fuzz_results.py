@@ -8,6 +8,7 @@ a folder, or changed in its values. Every seed is a case of its own; to repeat o
 import logging
 import random
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import xxhash
@@ -20,7 +21,7 @@ from harness.storage import atomic_writes
 from tests.support import damaged_results
 
 CASES, BATCH = 1000, 100
-WITH_PAGE, WITH_PLOTS = 2, 100
+WITH_PAGE, WITH_PLOTS = 3, 250
 """One case of so many writes the page, or draws the plots, which take most of the time."""
 
 MINE = {"notes.md": "mine", "plots/mine.png": "mine", "sections/mine.csv": "mine", "runs/notes.txt": "mine"}
@@ -66,7 +67,7 @@ def check(folder, outside, host, *, seed, page, drawn):
     try:
         with pytest.MonkeyPatch.context() as patch:
             if not page:
-                patch.setattr(report_files, "page", lambda content, store: "")
+                patch.setattr(report_files.page, "page", lambda content, store: ("", SimpleNamespace(names=[])))
             if not drawn:
                 patch.setattr(plots, "draw", lambda summary: ())
             report_files.write(folder, host)

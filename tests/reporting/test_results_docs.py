@@ -16,8 +16,8 @@ def test_docs_snippet_runs(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "results" / "quick"
     first = run_key("squad", "finetune", "big", 1)
     fill(folder, leave_out=[first])
-    predictions = pd.DataFrame({"id": ["q1"], "prediction": ["an answer"], "label": ["another"]})
-    Store(folder).save(run_record("squad", "finetune", "big", 1, 70.0), predictions)
+    columns = {"id": ["q1"], "prediction": ["an answer"], "label": [["another"]], "split": ["validation"]}
+    Store(folder).save(run_record("squad", "finetune", "big", 1, 70.0), pd.DataFrame(columns))
     report(folder)
     monkeypatch.chdir(tmp_path)
     [snippet] = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

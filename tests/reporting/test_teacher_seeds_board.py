@@ -93,12 +93,11 @@ def test_captions_on_teacher_seeds(tmp_path):
 def test_page_shows_teachers_by_their_own_seeds(tmp_path):
     from harness.reporting.page.run_details import runs_on_page
 
-    store = filled(tmp_path)
-    summary = summarize(store)
-    of_teachers = [(run.task.name, run.seed) for run in runs_on_page(summary, store) if run.row.role == "teacher"]
+    summary = summarize(filled(tmp_path))
+    of_teachers = [(run.task.name, run.seed) for run in runs_on_page(summary) if run.row.role == "teacher"]
     assert of_teachers == [(task, seed) for task in ("sst2", "squad") for seed in (11, 12, 13)]
     fill(tmp_path / "one")
-    alone = runs_on_page(summarize(Store(tmp_path / "one")), Store(tmp_path / "one"))
+    alone = runs_on_page(summarize(Store(tmp_path / "one")))
     assert {run.seed for run in alone if run.row.role == "teacher"} == {None}
 
 

@@ -276,6 +276,11 @@ def test_invalid_suites_report_one_problem_with_line_key_and_remedy(suite_proble
     assert re.match(r"suite\.yaml:\d+: ", reported[0])
 
 
+def test_a_name_that_is_too_long_for_a_folder_is_reported(suite_problems):
+    (problem,) = suite_problems(GOOD.replace("name: ", "name: " + 300 * "x", 1))
+    assert problem.startswith("suite.yaml:1: name: should have at most 80 characters")
+
+
 def test_valid_suite_has_no_problems(suite_problems):
     assert suite_problems(GOOD) == []
 

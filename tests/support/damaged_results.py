@@ -175,7 +175,11 @@ def damage(folder: Path, rng: random.Random, outside: Path) -> str:
         ways += [damage_json] * 6
     if path.suffix == ".parquet":
         ways += [damage_table] * 6
-    return f"{path.relative_to(folder)}: {rng.choice(ways)(path, rng, outside)}"
+    try:
+        done = rng.choice(ways)(path, rng, outside)
+    except (ValueError, RecursionError, pa.ArrowException):  # it is damaged already
+        done = damage_file(path, rng, outside)
+    return f"{path.relative_to(folder)}: {done}"
 
 
 def damage_file(path: Path, rng: random.Random, outside: Path) -> str:

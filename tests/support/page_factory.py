@@ -1,6 +1,9 @@
 """A store with all that a page can show: a failed run, errors with their texts, losses, hostile names."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +52,25 @@ def texts(task, text, examples=100):
     if task == "squad":
         return frame.assign(question=[f"which {n}? {text}" for n in ids], context=f"a green one. {text}")
     return frame.assign(text=[f"sentence {n} {text}" for n in ids])
+
+
+def page_runs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Id -> what the page shows of a run: row, task, seed and score from index.html, the rest from its file."""
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    runs = {}
+    for cell in json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["cells"]:
+        details = read_details(folder / "details" / f"{cell['file']}.js")
+        for id, seed, score, *_ in cell["runs"]:
+            known = {"row": cell["row"], "task": cell["task"], "seed": seed, "score": score, "texts": details["texts"]}
+            runs[id] = known | details["runs"][id]
+    return runs
+
+
+def read_details(path: Path) -> dict[str, Any]:
+    """The JSON in a file of details, which is a call with two strings."""
+    name, text = re.fullmatch(r"details\('([0-9a-f]{16})','(.*)'\);\n", path.read_text(encoding="utf-8")).groups()
+    assert name == path.stem
+    return json.loads(re.sub(r"\\(.)", r"\1", text))
 
 
 def made(folder: Path, *, text: str = "", seeds: int = 3, with_texts: bool = True, examples: int = 100) -> Store:

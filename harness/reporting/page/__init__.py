@@ -1,13 +1,14 @@
-"""Writes index.html: the results as one self-contained file that loads nothing from elsewhere.
+"""Writes index.html and the files in details/ that it loads when a run or a loss curve is shown.
 
-Tables and charts are rendered in Python, so they work without JavaScript. The scripts in this folder sort and filter
-the tables and show loss curves and single runs from data embedded in the page. All numbers are computed in Python.
+Tables and charts are rendered in Python, so they work without JavaScript and without the other files. The scripts in
+this folder sort and filter the tables and show loss curves and single runs. All numbers are computed in Python.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
@@ -17,20 +18,29 @@ from harness.api.report import Content
 from harness.reporting.page import forest_plot, html_tables, run_details, tradeoff_chart
 from harness.reporting.page.markdown_html import prose
 from harness.reporting.page.markup import Safe, code, el, embedded, join
+from harness.reporting.page.run_details import Cell, DetailFiles
 from harness.storage.store import Store
 
-SCRIPTS = ("dom.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
+SCRIPTS = ("dom.js", "runs.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
 """Files that are joined to one script, in this order."""
 
 
-def page(content: Content, store: Store) -> str:
-    """Return the text of index.html, which depends on the results only.
+FOLDER = "details"
+"""Folder of the files with the details of runs, relative to the results."""
+
+
+def page(content: Content, store: Store) -> tuple[str, DetailFiles]:
+    """Return the text of index.html, and the files in `FOLDER`. Both depend on the results only.
 
     Raises:
         UserError: a file of the store cannot be read.
     """
+    cells = run_details.cells_of(run_details.runs_on_page(content.summary))
+    return _index(content, cells), DetailFiles(content.summary, store, cells)
+
+
+def _index(content: Content, cells: Sequence[Cell]) -> str:
     summary, board = content.summary, content.board
-    runs = run_details.runs_on_page(summary, store)
     style = _file("page.css")
     script = "\n".join(_file(name) for name in SCRIPTS)
     return Template(_file("template.html")).substitute(
@@ -40,7 +50,7 @@ def page(content: Content, store: Store) -> str:
         script=script,
         heading=el("h1", summary.plan.suite),
         marks=_marks(content),
-        leaderboard=html_tables.leaderboard(summary, board, run_details.first_run_ids(runs)),
+        leaderboard=html_tables.leaderboard(summary, board, run_details.first_run_ids(cells)),
         notes=el("ul", [el("li", f"{mark} ", code(text)) for mark, text in board.footnotes], class_="notes"),
         further="".join(html_tables.secondary_tables(board.tables)),
         tradeoff="".join(tradeoff_chart.plots(summary)),
@@ -50,7 +60,7 @@ def page(content: Content, store: Store) -> str:
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", name), el("dd", code(text))] for name, text in board.provenance]),
         citations=_citations(content),
-        data=embedded(run_details.page_data(summary, store, runs)),
+        data=embedded(run_details.page_data(summary, cells)),
     )
 
 
@@ -59,9 +69,13 @@ def _file(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy that loads nothing and allows only this style and this script."""
+    """Return a Content-Security-Policy that allows only this style, this script, and scripts that this script loads.
+
+    'strict-dynamic' is the only source that allows scripts next to a page which was opened from disk.
+    """
     return (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}' 'strict-dynamic'; "
+        "img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 

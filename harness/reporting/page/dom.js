@@ -19,13 +19,6 @@ const h = (name, attributes, ...children) => filled(document.createElement(name)
 const svg = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
-
-const rowName = (place) => {
-  const { label, student } = DATA.rows[place];
-  return student ? `${label} · ${student}` : label;
-};
-
 function choice(label, options, change) {
   const select = h("select", { change: () => change(select.value) }, options.map(([value, text]) => h("option", { value }, text)));
   return h("label", {}, h("span", {}, label), select);

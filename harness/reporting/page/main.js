@@ -12,8 +12,7 @@ function route() {
   board.hidden = key !== null;
   view.hidden = key === null;
   if (key !== null) {
-    view.replaceChildren();
-    added(view, runView(key));
+    showRun(view, key);
     scrollTo(0, 0);
     view.querySelector("h2").focus({ preventScroll: true });
   } else if (wasOpen) {

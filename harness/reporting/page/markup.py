@@ -63,6 +63,12 @@ def embedded(data: Any) -> Safe:
     return Safe(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
+def script_call(function: str, *texts: str) -> str:
+    """Return a script that calls a function with texts. Single quotes, because JSON has many double quotes."""
+    literals = ("'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" for text in texts)
+    return f"{function}({','.join(literals)});\n"
+
+
 def _text(value: str | float) -> str:
     """Format a value; numbers have at most two decimals, enough for SVG."""
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,4 +1,8 @@
-"""Data of the page about each run: record, losses and errors. The scripts only display it."""
+"""The runs of the page: an index of all runs, embedded in the page, and a file with the details of each cell.
+
+A cell is a row on a task. Its file has the records, loss curves and wrong examples of its runs, and the page loads it
+when they are shown.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,26 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import cached_property
+from itertools import accumulate, groupby
 from typing import Any
 
-from harness.analysis import prediction_tables
+import numpy as np
+
 from harness.analysis.compatibility import Result
-from harness.analysis.prediction_tables import PredictionTable
+from harness.analysis.example_errors import MAX_CLASSES, Errors, class_name
+from harness.analysis.logged_losses import LoggedLosses
+from harness.analysis.student_t import Floats
 from harness.analysis.summary import BoardRow, Summary, scale
-from harness.api.events import LossPoint
-from harness.reporting.page.example_errors import MAX_CLASSES, Errors, class_name, errors
+from harness.analysis.task_predictions import shown_teacher
 from harness.reporting.page.html_tables import measured_rows
-from harness.reporting.page.shown_texts import ExampleTexts
+from harness.reporting.page.markup import embedded, script_call
+from harness.reporting.page.shown_texts import CellTexts, ExampleTexts
+from harness.storage.hashing import key
 from harness.storage.records import PlanFile, PlannedTask, RunRecord
 from harness.storage.store import Store
 
-EXAMPLES_PER_RUN, TOTAL_EXAMPLES = 50, 4000
-"""Maximum number of wrong examples for each run, and for all runs together."""
-
-POINTS_PER_RUN, TOTAL_POINTS = 200, 20_000
+POINTS_PER_RUN, TOTAL_POINTS = 200, 500_000
 """Maximum number of points of a loss curve, for each run and for all runs together."""
 
 
@@ -45,20 +51,43 @@ class RunOnPage:
     seed: int | None
     result: Result
 
+    @property
+    def failed(self) -> bool:
+        return isinstance(self.result, RunRecord) and self.result.status == "failed"
 
-def runs_on_page(summary: Summary, store: Store) -> list[RunOnPage]:
+    @property
+    def score(self) -> str | None:
+        """The score on the board's scale; None if there is none."""
+        score = self.result.score
+        return None if score is None or not math.isfinite(score) else f"{score * scale(self.task):.1f}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of a row on a task, at least one."""
+
+    runs: Sequence[RunOnPage]
+
+    @cached_property
+    def name(self) -> str:
+        """Name of the file with the details. It stays the same if ranks change."""
+        first = self.runs[0]
+        row = first.row
+        return key({"role": row.role, "label": row.label, "student": row.student, "task": first.task.name})
+
+
+def runs_on_page(summary: Summary) -> list[RunOnPage]:
     """Return all results of the board, including failed runs, ordered by row, task and seed."""
-    results = {result.key: result for result in summary.results}
+    results: dict[str, Result] = {result.key: result for result in (*summary.results, *summary.failures)}
     keys = _keys(summary.plan)
     runs: dict[str, RunOnPage] = {}
     for place, row in enumerate(measured_rows(summary)):
         for task in summary.plan.tasks:
-            for key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
-                result = results.get(key) or (None if seed is None else store.record(key))
-                if result is not None:
-                    id = f"{key}.{place}" if key in runs else key
+            for run_key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
+                if run_key in results:
+                    id, result = f"{run_key}.{place}" if run_key in runs else run_key, results[run_key]
                     own_seed = result.seed if seed is not None else None  # for one of several teachers: its own seed
-                    runs[id] = RunOnPage(id, place, row, task, key, own_seed, result)
+                    runs[id] = RunOnPage(id, place, row, task, run_key, own_seed, result)
     return list(runs.values())
 
 
@@ -70,117 +99,112 @@ def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int
     cells: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
     for label, by_task in plan.teachers.items():
         for task in by_task:
-            keys = plan.teacher_keys(label, task)
-            cells["teacher", label, "", task] = [(key, seed) for seed, key in keys.items()]
+            by_seed = plan.teacher_keys(label, task)
+            cells["teacher", label, "", task] = [(teacher_key, seed) for seed, teacher_key in by_seed.items()]
     for run in sorted(plan.runs, key=lambda run: run.seed):
         cells.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
     return cells
 
 
-def first_run_ids(runs: Sequence[RunOnPage]) -> dict[tuple[int, str], str]:
+def cells_of(runs: Sequence[RunOnPage]) -> list[Cell]:
+    """Return the cells of the runs, in their order."""
+    return [Cell(list(group)) for _, group in groupby(runs, key=lambda run: (run.place, run.task.name))]
+
+
+def first_run_ids(cells: Sequence[Cell]) -> dict[tuple[int, str], str]:
     """Return (row index, task) -> the id of its first run."""
-    ids: dict[tuple[int, str], str] = {}
-    for run in runs:
-        ids.setdefault((run.place, run.task.name), run.id)
-    return ids
+    return {(cell.runs[0].place, cell.runs[0].task.name): cell.runs[0].id for cell in cells}
 
 
-def page_data(summary: Summary, store: Store, runs: Sequence[RunOnPage]) -> dict[str, Any]:
+def page_data(summary: Summary, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return the data that the page embeds as JSON."""
-    texts = ExampleTexts(store)
-    entries = _RunEntries(summary, store, texts, max(1, len(runs)))
     return {
         "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in measured_rows(summary)],
         "tasks": {task.name: {"kind": task.kind, "score": task.score} for task in summary.plan.tasks},
-        "runs": {run.id: entries(run) for run in runs},
-        "texts": texts.data,
+        "cells": [
+            {
+                "row": cell.runs[0].place,
+                "task": cell.runs[0].task.name,
+                "file": cell.name,
+                "logged": any(len(summary.losses[run.key]) for run in cell.runs),
+                "runs": [[run.id, run.seed, run.score, *([1] if run.failed else [])] for run in cell.runs],
+            }
+            for cell in cells
+        ],
     }
 
 
-class _RunEntries:
-    """Builds the entry of each run; a predictions file is read once."""
+class DetailFiles:
+    """The files with the details of cells. Each text is built on request, so that memory holds one of them.
 
-    def __init__(self, summary: Summary, store: Store, texts: ExampleTexts, count: int) -> None:
-        self.summary, self.store, self.texts = summary, store, texts
-        self.examples = min(EXAMPLES_PER_RUN, max(1, TOTAL_EXAMPLES // count))
-        self.points = min(POINTS_PER_RUN, max(10, TOTAL_POINTS // count))
+    Raises:
+        UserError: the texts of the examples cannot be read.
+    """
+
+    def __init__(self, summary: Summary, store: Store, cells: Sequence[Cell]) -> None:
+        self.summary = summary
+        self.cells = {f"{cell.name}.js": cell for cell in cells}
         self.results = {result.key: result for result in summary.results}
-        self._read: dict[str, PredictionTable | None] = {}
+        self.texts = ExampleTexts(store, summary)
+        self.points = min(POINTS_PER_RUN, max(10, TOTAL_POINTS // max(1, len(summary.plan.runs))))
 
-    def __call__(self, run: RunOnPage) -> dict[str, Any]:
-        record = json.loads(run.result.model_dump_json(exclude={"losses"}))
-        score = run.result.score
-        finite = score is not None and math.isfinite(score)
+    @property
+    def names(self) -> list[str]:
+        return list(self.cells)
+
+    def text(self, name: str) -> str:
+        """Return the content of a file: a script that passes JSON to the page, because a page from disk cannot fetch
+        files."""
+        cell, texts = self.cells[name], CellTexts(self.texts)
+        runs = {run.id: self._entry(run, texts) for run in cell.runs}
+        return script_call("details", cell.name, embedded({"runs": runs, "texts": texts.data}))
+
+    def _entry(self, run: RunOnPage, texts: CellTexts) -> dict[str, Any]:
         return {
-            "row": run.place,
-            "task": run.task.name,
-            "seed": run.seed,
-            "score": f"{score * scale(run.task):.1f}" if finite and score is not None else None,
-            "record": record,
-            "curve": curve(run.result.losses, self.points),
-            **self._errors(run),
+            "record": json.loads(run.result.model_dump_json(exclude={"losses"})),
+            "curve": curve(self.summary.losses[run.key], self.points),
+            **self._errors(run, texts),
         }
 
-    def _errors(self, run: RunOnPage) -> dict[str, Any]:
-        if isinstance(run.result, RunRecord) and run.result.status == "failed":
+    def _errors(self, run: RunOnPage, texts: CellTexts) -> dict[str, Any]:
+        if run.failed:
             return {"why": "The run failed, so it has no predictions."}
-        predictions = self._table(run.result, run.task)
-        if predictions is None:
+        if run.key not in self.summary.errors:
             return {"why": "Its predictions.parquet is missing, so its errors are not known."}
-        teacher = self._teacher(run)
-        teacher_predictions = self._table(teacher, run.task) if teacher else None
-        exact = run.result.metrics.get("exact")
-        run_errors = errors(run.task, predictions, teacher_predictions, self.examples, exact=exact)
+        run_errors = self.summary.errors[run.key]
         if run_errors is None:
             return {"why": "The labels of its examples are hidden, so its errors are not known."}
-        name = getattr(teacher, "name", None) if run_errors.differs is not None else None
-        return {"errors": self._error_entry(run, run_errors, predictions, name)}
+        teacher = shown_teacher(self.summary.plan, run.result, self.results)
+        name = teacher.name if teacher and run_errors.differs is not None else None
+        return {"errors": _error_entry(run, run_errors, texts, name)}
 
-    def _error_entry(
-        self, run: RunOnPage, run_errors: Errors, predictions: PredictionTable, teacher: str | None
-    ) -> dict[str, Any]:
-        ids, splits = predictions.column("id"), predictions.column("split")
-        shown = [
-            {
-                "gold": example.gold,
-                "predicted": example.predicted,
-                "teacher": example.teacher,
-                "differs": example.differs,
-                "size": _size(run.task, example.size),
-                "id": str(ids[example.at]),
-                "text": self.texts.index(
-                    run.result.data_fingerprint, splits[example.at], ids[example.at], example.gold
-                ),
-            }
-            for example in run_errors.shown
-        ]
-        many = run.task.kind == "classification" and run_errors.confusion is None
-        classes = range(len(run_errors.confusion)) if run_errors.confusion else ()
-        return {
-            "examples": run_errors.examples,
-            "wrong": run_errors.wrong,
-            "differs": run_errors.differs,
-            "teacher": teacher,
-            "own": isinstance(run.result, RunRecord) and teacher in run.result.teachers,
-            "shown": shown,
-            "confusion": run_errors.confusion,
-            "classes": [class_name(run.task, index) for index in classes],
-            "many": f"There are more than {MAX_CLASSES} classes, too many for a table." if many else None,
+
+def _error_entry(run: RunOnPage, run_errors: Errors, texts: CellTexts, teacher: str | None) -> dict[str, Any]:
+    shown = [
+        {
+            "gold": example.gold,
+            "predicted": example.predicted,
+            "teacher": example.teacher,
+            "differs": example.differs,
+            "size": _size(run.task, example.size),
+            "id": example.id,
+            "text": texts.index(run.result.data_fingerprint, example),
         }
-
-    def _table(self, result: Result, task: PlannedTask) -> PredictionTable | None:
-        if result.key not in self._read:
-            path = self.store.folder_of(result) / "predictions.parquet"
-            self._read[result.key] = prediction_tables.read(path, task, scores=True)
-        return self._read[result.key]
-
-    def _teacher(self, run: RunOnPage) -> Result | None:
-        """Return the teacher whose answers are shown: the first of the run's teachers, otherwise of the suite's."""
-        if not isinstance(run.result, RunRecord):
-            return None
-        names = [*run.result.teachers, *self.summary.plan.teachers]
-        keys = [self.summary.plan.teacher_key(name, run.task.name, run.seed) for name in names]
-        return next((self.results[key] for key in keys if key in self.results), None)
+        for example in run_errors.shown
+    ]
+    many = run.task.kind == "classification" and run_errors.confusion is None
+    classes = range(len(run_errors.confusion)) if run_errors.confusion else ()
+    return {
+        "examples": run_errors.examples,
+        "wrong": run_errors.wrong,
+        "differs": run_errors.differs,
+        "teacher": teacher,
+        "own": isinstance(run.result, RunRecord) and teacher in run.result.teachers,
+        "shown": shown,
+        "confusion": run_errors.confusion,
+        "classes": [class_name(run.task, index) for index in classes],
+        "many": f"There are more than {MAX_CLASSES} classes, too many for a table." if many else None,
+    }
 
 
 def _size(task: PlannedTask, size: float) -> str | None:
@@ -190,28 +214,35 @@ def _size(task: PlannedTask, size: float) -> str | None:
     return f"{size:.2f} off" if task.kind == "regression" else None
 
 
-def curve(losses: Sequence[LossPoint], most: int) -> dict[str, Any]:
+def curve(losses: LoggedLosses, most: int) -> dict[str, Any]:
     """Return the steps of a loss curve, the last step of each stage, and the values of each term.
 
     Values have four significant digits; missing and non-finite ones are None. Of more than `most` points, every n-th
     and the last are returned.
     """
-    stride = math.ceil(len(losses) / most) if losses else 1
-    points = [point for index, point in enumerate(losses, start=1) if index % stride == 0 or index == len(losses)]
-    names = dict.fromkeys(name for point in points for name in point.terms) | {"lr": None}
+    count = len(losses)
+    stride = math.ceil(count / most) if count else 1
+    chosen = np.arange(stride - 1, count, stride)
+    if count and (not len(chosen) or chosen[-1] != count - 1):
+        chosen = np.append(chosen, count - 1)
+    terms = {name: values for name, values in losses.terms.items() if _logged(losses, name)[chosen].any()}
     return {
-        "steps": [point.step for point in points],
+        "steps": losses.steps[chosen].tolist(),
         "stages": list(_stages(losses)),
-        "terms": {name: [_value(point, name) for point in points] for name in names},
+        "terms": {name: _rounded(values[chosen]) for name, values in {**terms, "lr": losses.lr}.items()},
     }
 
 
-def _stages(losses: Sequence[LossPoint]) -> Iterator[tuple[str, int]]:
-    for point, following in zip_longest(losses, losses[1:]):
-        if following is None or following.stage != point.stage:
-            yield point.stage, point.step
+def _logged(losses: LoggedLosses, name: str) -> Any:
+    """[points]: whether each point has the term."""
+    return ~losses.absent[name] if name in losses.absent else np.ones(len(losses), dtype=bool)
 
 
-def _value(point: LossPoint, name: str) -> float | None:
-    value = point.lr if name == "lr" else point.terms.get(name)
-    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+def _stages(losses: LoggedLosses) -> Iterator[tuple[str, int]]:
+    ends = accumulate(count for _, count in losses.stages)
+    for (stage, _), end in zip(losses.stages, ends, strict=True):
+        yield stage, int(losses.steps[end - 1])
+
+
+def _rounded(values: Floats) -> list[float | None]:
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.tolist()]

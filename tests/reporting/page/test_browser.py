@@ -1,10 +1,13 @@
 """The page in a browser: it loads, sorts, filters, opens a run; by keyboard, on a phone, in the dark, printed."""
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from harness.reporting import report
 from tests.support.page_factory import HOSTILE, made
@@ -48,7 +51,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture
 def opened(chromium, url):
-    """Open the page; afterwards assert that nothing was logged and only the page was requested."""
+    """Open the page; afterwards assert that nothing was logged and only the page and its details were requested."""
     messages, requests, contexts = [], [], []
 
     @contextmanager
@@ -70,7 +73,11 @@ def opened(chromium, url):
     for browser_context in contexts:
         browser_context.close()
     assert messages == []
-    assert set(requests) == {url}
+    others = {request for request in requests if request != url}
+    assert all(
+        re.fullmatch(r"details/[0-9a-f]{16}\.js", request.removeprefix(url.removesuffix("index.html")))
+        for request in others
+    )
 
 
 def column(page, index):
@@ -85,7 +92,7 @@ def names(page):
 
 def test_page_executes_no_code_from_data(opened):
     page = opened(f"#run={KEY}")
-    assert page.locator("ol.errors li").count()
+    page.locator("ol.errors li").first.wait_for()
     assert HOSTILE in page.locator("ol.errors li").first.inner_text()
     assert page.evaluate("window.hurt") is None
     assert page.locator("img").count() == 0
@@ -142,6 +149,7 @@ def test_run_view_and_back_button(opened):
     assert page.locator("#board").is_hidden()
     assert page.locator("#run h2").inner_text() == "kd · big"
     assert "85.0 accuracy, seed 1" in page.locator("#run .lead").inner_text()
+    page.locator(".confusion").wait_for()
     assert page.locator(".confusion td.num").all_inner_texts()[0].isdigit()
     assert page.evaluate("document.activeElement.localName") == "h2"
     page.get_by_role("link", name="3", exact=True).click()
@@ -155,6 +163,7 @@ def test_run_view_and_back_button(opened):
 def test_errors_filter_by_different_teacher_answer(opened):
     page = opened(f"#run={KEY}")
     items = page.locator("ol.errors > li")
+    items.first.wait_for()
     every = items.count()
     assert page.locator("ol.errors > li:visible").count() == 10 < every
     page.get_by_role("button", name=f"Show {every - 10} more").click()
@@ -168,6 +177,7 @@ def test_errors_filter_by_different_teacher_answer(opened):
 
 def test_failed_and_unknown_runs_show_a_message(opened):
     page = opened("#run=" + run_key("squad", "kd", "small", 3))
+    page.locator("pre.failure").wait_for()
     assert "RuntimeError" in page.locator("pre.failure").inner_text()
     assert "failed" in page.locator(".lead").inner_text()
     page = opened("#run=nothing")
@@ -177,16 +187,39 @@ def test_failed_and_unknown_runs_show_a_message(opened):
 def test_curves_follow_the_controls(opened):
     page = opened()
     lines = page.locator("#curves .series")
-    assert lines.count() == 12
-    assert "on sst2" in page.locator("#curves svg").get_attribute("aria-label")
+    assert lines.count() == 0, "not loaded before they are visible"
+    page.locator("#curves").scroll_into_view_if_needed()
+    expect(lines).to_have_count(12)
+    drawn = page.locator("#curves svg")
+    assert "on sst2" in drawn.get_attribute("aria-label")
     page.locator("#curves").get_by_label("Task").select_option("squad")
-    assert lines.count() == 12 - 1, "one failed before it logged anything"
+    expect(lines).to_have_count(12 - 1)  # one failed before it logged anything
     page.locator("#curves").get_by_label("Term").select_option("kd")
-    assert page.locator("#curves svg").get_attribute("aria-label") == "kd on squad"
+    assert drawn.get_attribute("aria-label") == "kd on squad"
     page.locator("#curves").get_by_role("checkbox", name="finetune · big").uncheck()
-    assert lines.count() == 8
+    expect(lines).to_have_count(8)
     page.locator("#curves").get_by_label("logarithmic").check()
-    assert lines.count() == 8
+    expect(lines).to_have_count(8)
+
+
+def test_page_without_its_details_shows_a_message(chromium, url, tmp_path):
+    alone = tmp_path / "index.html"
+    alone.write_bytes(Path(url.removeprefix("file://")).read_bytes())
+    page = chromium.new_page()
+    page.goto(f"{alone.as_uri()}#run={KEY}")
+    expect(page.get_by_role("alert")).to_contain_text("details belongs next to this page")
+    assert page.locator("#run h2").inner_text() == "kd · big"
+    page.close()
+
+
+def test_details_of_another_report_show_a_message(chromium, url, tmp_path):
+    folder = Path(shutil.copytree(Path(url.removeprefix("file://")).parent, tmp_path / "copy"))
+    for path in (folder / "details").iterdir():
+        path.write_text(f"details('{path.stem}','{{\"runs\":{{}},\"texts\":[]}}');")
+    page = chromium.new_page()
+    page.goto(f"{(folder / 'index.html').as_uri()}#run={KEY}")
+    expect(page.get_by_role("alert")).to_contain_text("another report")
+    page.close()
 
 
 def test_keyboard_navigation(opened):

@@ -9,15 +9,17 @@ import sys
 
 import pytest
 
+from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.summary import BoardRow, Statistic
+from harness.analysis.task_predictions import EXAMPLES_PER_RUN
 from harness.api.events import LossPoint
 from harness.plots.cost_axis import PARAMETERS
 from harness.reporting import report
-from harness.reporting.page.run_details import EXAMPLES_PER_RUN, curve
+from harness.reporting.page.run_details import curve
 from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint
 from harness.storage.records import NotApplicable
 from harness.storage.store import Store
-from tests.support.page_factory import HOSTILE, losses, made
+from tests.support.page_factory import HOSTILE, losses, made, page_runs, read_details
 from tests.support.results_factory import fill, plan, run_key, run_record
 
 
@@ -55,6 +57,7 @@ def test_content_security_policy_blocks_everything_else(tmp_path):
     assert policy.startswith("default-src &#x27;none&#x27;;")
     assert "unsafe" not in policy
     assert not re.search(r"https?:", policy)
+    assert "strict-dynamic" in policy, "scripts in details/ are loaded by the page's script"
     for tag in ("style", 'script type="module"'):
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", page, re.S)
         assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
@@ -68,9 +71,11 @@ def test_hostile_names_and_texts_are_escaped(tmp_path):
     assert page.count("<script") == 2
     assert page.count("</script>") == 2
     assert "<!--" not in page
-    texts = [text for entry in data_of(page)["texts"] for text in entry.values()]
+    texts = [text for run in page_runs(tmp_path).values() for entry in run["texts"] for text in entry.values()]
     assert texts
     assert all(HOSTILE in text for text in texts)
+    for path in (tmp_path / "details").iterdir():
+        assert not re.search("[<>&\n]", path.read_text(encoding="utf-8").removesuffix("\n"))
 
 
 def test_hostile_label_is_escaped_everywhere(tmp_path):
@@ -92,17 +97,18 @@ def test_hostile_label_is_escaped_everywhere(tmp_path):
 
 def test_errors_of_a_run_include_teacher_answers(tmp_path):
     made(tmp_path)
-    data = data_of(page_of(tmp_path))
-    run = data["runs"][run_key("sst2", "kd", "big", 1)]
+    report(tmp_path)
+    runs = page_runs(tmp_path)
+    run = runs[run_key("sst2", "kd", "big", 1)]
     errors = run["errors"]
     assert (errors["examples"], errors["wrong"], errors["teacher"], errors["own"]) == (100, 15, "base", True)
     assert errors["classes"] == ["bad", "good"]
     assert sum(map(sum, errors["confusion"])) == 100
     first = errors["shown"][0]
-    assert data["texts"][first["text"]]["text"] == f"sentence {first['id']} "
+    assert run["texts"][first["text"]]["text"] == f"sentence {first['id']} "
     assert run["score"] == "85.0"
     assert run["record"]["cost"]["student_seconds"] == 60
-    without = data["runs"][run_key("sst2", "finetune", "big", 1)]["errors"]
+    without = runs[run_key("sst2", "finetune", "big", 1)]["errors"]
     assert (without["teacher"], without["own"]) == ("base", False)
 
 
@@ -114,28 +120,29 @@ def test_shared_run_has_an_id_for_each_row(tmp_path):
     runs = [*planned.runs, *twins]
     store.save_plan(planned.model_copy(update={"runs": runs, "labels": [*planned.labels, "twin"]}))
     page = page_of(tmp_path)
-    data = data_of(page)
+    data, runs = data_of(page), page_runs(tmp_path)
     body = re.search(r'<tbody class="student">(.*?)</tbody>', page, re.S)[1]
     for place, row in re.findall(r'<tr id="row-(\d+)"(.*?)</tr>', body, re.S):
-        led_to = [data["runs"][id] for id in re.findall(r'data-run="([^"]*)"', row)]
+        led_to = [runs[id] for id in re.findall(r'data-run="([^"]*)"', row)]
         assert {run["row"] for run in led_to} == {int(place)}
         assert {run["task"] for run in led_to} == {"sst2", "squad"}
-    curves = {data["rows"][run["row"]]["label"] for run in data["runs"].values() if run["curve"]["steps"]}
+    curves = {data["rows"][run["row"]]["label"] for run in runs.values() if run["curve"]["steps"]}
     assert curves == {"base", "finetune", "kd", "twin"}
     key = run_key("sst2", "kd", "big", 1)
-    assert [run["record"]["key"] for id, run in data["runs"].items() if id.split(".")[0] == key] == [key, key]
+    assert [run["record"]["key"] for id, run in runs.items() if id.split(".")[0] == key] == [key, key]
 
 
 def test_missing_texts_and_predictions_are_reported(tmp_path):
     made(tmp_path, with_texts=False)
-    data = data_of(page_of(tmp_path))
-    assert data["runs"][run_key("sst2", "kd", "big", 1)]["errors"]["shown"][0]["text"] is None
-    broken = data["runs"][run_key("squad", "kd", "small", 3)]
+    report(tmp_path)
+    runs = page_runs(tmp_path)
+    assert runs[run_key("sst2", "kd", "big", 1)]["errors"]["shown"][0]["text"] is None
+    broken = runs[run_key("squad", "kd", "small", 3)]
     assert "failed" in broken["why"]
     assert broken["record"]["error"] == "RuntimeError: out of memory"
     fill(tmp_path / "old")
-    old = data_of(page_of(tmp_path / "old"))
-    assert all("predictions.parquet is missing" in run["why"] for run in old["runs"].values())
+    report(tmp_path / "old")
+    assert all("predictions.parquet is missing" in run["why"] for run in page_runs(tmp_path / "old").values())
 
 
 def test_page_of_an_empty_board(tmp_path):
@@ -145,34 +152,69 @@ def test_page_of_an_empty_board(tmp_path):
         path.unlink()
     page = page_of(tmp_path)
     assert "Nothing is complete yet." in page
-    assert data_of(page)["runs"] == {}
+    assert data_of(page)["cells"] == []
+    assert not (tmp_path / "details").exists()
 
 
-def test_page_of_many_runs_is_small(tmp_path):
+def test_details_of_runs_are_not_in_the_page(tmp_path):
     """120 runs with the maximum number and length of texts."""
     made(tmp_path, text="long words and more " * 200, seeds=15, examples=400)
     page = page_of(tmp_path)
-    runs = data_of(page)["runs"]
+    runs = page_runs(tmp_path)
     assert len(runs) == 122
-    shown = [len(run["errors"]["shown"]) for run in runs.values() if "errors" in run]
-    assert 0 < max(shown) <= 4000 // len(runs) < EXAMPLES_PER_RUN
-    assert len(page.encode()) < 3_000_000
+    assert max(len(run["errors"]["shown"]) for run in runs.values() if "errors" in run) == EXAMPLES_PER_RUN
+    assert "sentence 1 long words" not in page
+    assert len(page.encode()) < 150_000
+
+
+def test_details_that_the_page_does_not_load_are_removed(tmp_path):
+    store = made(tmp_path)
+    written = report(tmp_path)
+    details = set((tmp_path / "details").iterdir())
+    assert details <= set(written.files)
+    mine = tmp_path / "details" / "mine.js"
+    mine.write_text("a file of somebody's own stays")
+    planned = store.plan()
+    store.save_plan(planned.model_copy(update={"runs": [r for r in planned.runs if r.label == "kd"], "labels": ["kd"]}))
+    report(tmp_path)
+    left = set((tmp_path / "details").iterdir())
+    assert left - details == {mine}
+    assert len(details - left) == 4, "the cells of finetune"
+
+
+def test_details_that_did_not_change_are_not_written_again(tmp_path):
+    made(tmp_path)
+    report(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "details").iterdir()}
+    first = next(iter(before))
+    first.write_text("changed")
+    report(tmp_path)
+    assert {path for path, time in before.items() if path.stat().st_mtime_ns != time} == {first}
+    assert read_details(first)
 
 
 def test_curve_is_subsampled_and_keeps_the_last_point():
-    points = losses(0, steps=1000)
+    points = LoggedLosses.of(losses(0, steps=1000))
     thin = curve(points, 100)
     assert len(thin["steps"]) == 100
     assert thin["steps"][-1] == 10_000
     assert thin["stages"] == [("distill", 5000), ("finetune", 10_000)]
     assert list(thin["terms"]) == ["loss", "kd", "lr"]
-    assert curve([], 10)["steps"] == []
+    assert curve(LoggedLosses.of([]), 10)["steps"] == []
     assert len(curve(points, 7)["steps"]) <= 8
+
+
+def test_terms_of_some_points_only_have_gaps():
+    points = [
+        LossPoint(stage="s", step=step, lr=0.1, terms={"loss": 1.0, **({"late": 2.0} if step > 2 else {})})
+        for step in (1, 2, 3)
+    ]
+    assert curve(LoggedLosses.of(points), 10)["terms"]["late"] == [None, None, 2.0]
 
 
 def test_non_finite_losses_are_gaps():
     point = LossPoint(stage="s", step=1, lr=0.1, terms={"loss": float("nan")})
-    assert curve([point], 10)["terms"] == {"loss": [None], "lr": [0.1]}
+    assert curve(LoggedLosses.of([point]), 10)["terms"] == {"loss": [None], "lr": [0.1]}
 
 
 @pytest.mark.parametrize(("higher", "front"), [(True, ["small", "middle", "twin", "large"]), (False, ["small"])])

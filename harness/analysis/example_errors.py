@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import PredictionTable
+from harness.analysis.resampled_metrics import matches
+from harness.analysis.student_t import Floats
 from harness.metrics.squad_matching import match, match_v2
 from harness.storage.records import PlannedTask
 
@@ -20,18 +22,19 @@ MAX_ANSWER_LENGTH = 200
 """Maximum number of characters of an answer on the page."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WrongExample:
     """A wrongly predicted example on the page.
 
     Attributes:
-        at: row number in the predictions.
+        split, id: identify the example.
         gold, predicted, teacher: answers as display texts; `teacher` is None without a teacher.
         differs: whether the teacher's answer differs from the model's.
         size: size of the error, by which examples are ordered; its unit depends on the kind of task.
     """
 
-    at: int
+    split: str
+    id: str
     gold: str
     predicted: str
     teacher: str | None
@@ -74,11 +77,12 @@ def errors(
     right answer, then the most confident; the largest residuals of a regression. Half of the examples are ones for
     which the teacher's answer differs, if there are enough of them.
     """
-    gold, predicted = predictions.column("label"), predictions.column("prediction")
+    examples, predicted = predictions.examples, predictions.predictions
+    gold = examples.labels
     if task.kind == "classification" and len(gold) and gold.min() < 0:
         return None
-    other = teacher.column("prediction") if teacher is not None and predictions.same_examples(teacher) else None
-    sizes = _SIZES[task.kind](gold, predicted, predictions.scores(), exact)
+    other = teacher.predictions if teacher is not None and teacher.examples is examples else None
+    sizes = _SIZES[task.kind](gold, predicted, predictions.scores, exact)
     wrong = np.flatnonzero(sizes > 0)
     differs = np.zeros(len(gold), bool) if other is None else _differs(task, predicted, other)
     order = wrong[np.argsort(-sizes[wrong], kind="stable")]
@@ -89,7 +93,8 @@ def errors(
         differs=None if other is None else int(differs[wrong].sum()),
         shown=[
             WrongExample(
-                int(at),
+                str(examples.splits[at]),
+                str(examples.ids[at]),
                 text(gold[at]),
                 text(predicted[at]),
                 None if other is None else text(other[at]),
@@ -104,10 +109,11 @@ def errors(
 
 def _chosen(order: NDArray[Any], differs: NDArray[np.bool_], most: int) -> list[int]:
     """Return the first `most` of `order`, up to half of them reserved for examples that differ, in the same order."""
-    reserved = [at for at in order if differs[at]][: most // 2]
-    rest = [at for at in order if at not in set(reserved)][: most - len(reserved)]
-    chosen = {*reserved, *rest}
-    return [at for at in order if at in chosen]
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[np.flatnonzero(differs[order])[: most // 2]] = True
+    chosen[np.flatnonzero(~chosen)[: most - int(chosen.sum())]] = True
+    rows: list[int] = order[chosen].tolist()
+    return rows
 
 
 def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
@@ -115,56 +121,48 @@ def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArr
     if task.kind == "regression":
         far: NDArray[np.bool_] = np.abs(one - other) > 0.1 * (float(np.std(other)) or 1.0)
         return far
-    return np.array([a != b for a, b in zip(one, other, strict=True)], dtype=bool)
+    return np.asarray(one != other, dtype=bool)
 
 
-def _wrong_classes(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
-) -> NDArray[np.float64]:
+def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     """Return 0 for a right class, otherwise the probability of the wrong class (1 if scores are not stored)."""
     wrong = np.asarray(gold != predicted, dtype=float)
     if scores is None or not len(gold):
         return wrong
-    logits = np.stack(scores).astype(float)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    confidence: NDArray[np.float64] = wrong * odds.max(axis=1) / odds.sum(axis=1)
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    confidence: Floats = wrong * odds.max(axis=1) / odds.sum(axis=1)
     return confidence
 
 
-def _wrong_texts(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
-) -> NDArray[np.float64]:
+def _wrong_texts(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
     """Return 0 for an exact match, otherwise 2 - F1 plus up to 0.002 for the confidence in the span."""
-    sizes = np.zeros(len(gold))
-    for at, (right, f1) in enumerate(_matches(gold, predicted, exact)):
-        if not right:
-            margin = 0.0 if scores is None else float(np.tanh((scores[at][0] - scores[at][1]) / 20))
-            sizes[at] = 1 + (1 - f1) + 1e-3 * (1 + margin)
+    right, f1 = _matches(gold, predicted, exact).T
+    margin = np.zeros(len(gold)) if scores is None else np.tanh((scores[:, 0] - scores[:, 1]) / 20)
+    sizes: Floats = np.where(right > 0, 0.0, 1 + (1 - f1) + 1e-3 * (1 + margin))
     return sizes
 
 
-def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> list[tuple[float, float]]:
-    """Return exact match and F1 of each answer, by the version of SQuAD that reproduces the record's `exact`.
+def _matches(gold: NDArray[Any], predicted: NDArray[Any], exact: float | None) -> Floats:
+    """Return [examples, 2], exact match and F1 of each answer, by the version of SQuAD that reproduces the record's
+    `exact`.
 
     If neither version does, it is version 2 if some question has no answer, else version 1.
     """
     versions = (match, match_v2) if all(len(answers) for answers in gold) else (match_v2, match)
     results = []
     for version in versions:
-        results.append([version(text, list(answers)) for text, answers in zip(predicted, gold, strict=True)])
-        if exact is None or np.isclose(100 * np.mean([right for right, _ in results[-1]]), exact, rtol=1e-6):
+        results.append(matches(version, predicted, gold))
+        if exact is None or np.isclose(100 * results[-1][:, 0].mean(), exact, rtol=1e-6):
             return results[-1]
     return results[0]
 
 
-def _residuals(
-    gold: NDArray[Any], predicted: NDArray[Any], scores: list[Any] | None, exact: float | None
-) -> NDArray[np.float64]:
-    residuals: NDArray[np.float64] = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
+def _residuals(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
+    residuals: Floats = np.abs(np.asarray(predicted, float) - np.asarray(gold, float))
     return residuals
 
 
-_SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], list[Any] | None, float | None], NDArray[np.float64]]] = {
+_SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], Floats | None, float | None], Floats]] = {
     "classification": _wrong_classes,
     "qa": _wrong_texts,
     "regression": _residuals,
@@ -204,4 +202,5 @@ def _confusion(task: PlannedTask, gold: NDArray[Any], predicted: NDArray[Any]) -
         return None
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (gold.astype(int), predicted.astype(int)), 1)
-    return [[int(n) for n in row] for row in counts]
+    matrix: list[list[int]] = counts.tolist()
+    return matrix

@@ -3,8 +3,8 @@ import math
 import pyarrow as pa
 import pytest
 
-from harness.analysis.prediction_tables import PredictionTable
-from harness.reporting.page.example_errors import errors
+from harness.analysis.example_errors import errors
+from harness.analysis.prediction_tables import TaskExamples
 from harness.storage.records import PlannedTask
 from tests.support.results_factory import SQUAD, SST2
 
@@ -12,59 +12,65 @@ NAMED = SST2.model_copy(update={"labels": ["bad", "good"]})
 STSB = PlannedTask(name="stsb", kind="regression", score="pearson", synthetic=False)
 
 
-def table(labels, predictions, scores=None):
-    ids = [str(n) for n in range(len(labels))]
-    columns = {"id": ids, "prediction": predictions, "label": labels, "split": ["validation"] * len(ids)}
-    return PredictionTable(pa.table(columns | ({"scores": scores} if scores else {})))
+@pytest.fixture
+def table():
+    examples = TaskExamples()
+
+    def made(labels, predictions, scores=None):
+        ids = [str(n) for n in range(len(labels))]
+        columns = {"id": ids, "prediction": predictions, "label": labels, "split": ["validation"] * len(ids)}
+        return examples.predictions(pa.table(columns | ({"scores": scores} if scores else {})))
+
+    return made
 
 
-def test_wrong_classes_are_ordered_by_confidence():
+def test_wrong_classes_are_ordered_by_confidence(table):
     predictions = table([0, 0, 1, 1, 0], [1, 0, 0, 1, 1], [[0.0, 1.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
     result = errors(NAMED, predictions, None, 10)
     assert (result.examples, result.wrong, result.differs) == (5, 3, None)
     assert result.confusion == [[1, 2], [1, 1]]
-    assert [(e.at, e.gold, e.predicted, e.teacher) for e in result.shown] == [
-        (2, "good", "bad", None),
-        (4, "bad", "good", None),
-        (0, "bad", "good", None),
+    assert [(e.id, e.gold, e.predicted, e.teacher) for e in result.shown] == [
+        ("2", "good", "bad", None),
+        ("4", "bad", "good", None),
+        ("0", "bad", "good", None),
     ]
     assert result.shown[0].size == pytest.approx(1 / (1 + math.exp(-3)))
 
 
-def test_half_of_the_examples_differ_from_the_teacher():
+def test_half_of_the_examples_differ_from_the_teacher(table):
     labels = [0] * 8
     predictions = table(labels, [1] * 8, [[0.0, 8.0 - n] for n in range(8)])
     teacher = table(labels, [1] * 6 + [0] * 2)
     result = errors(NAMED, predictions, teacher, 4)
-    assert [e.at for e in result.shown] == [0, 1, 6, 7]
+    assert [e.id for e in result.shown] == ["0", "1", "6", "7"]
     assert [e.differs for e in result.shown] == [False, False, True, True]
     assert (result.wrong, result.differs) == (8, 2)
 
 
-def test_teacher_with_other_examples_is_ignored():
+def test_teacher_with_other_examples_is_ignored(table):
     result = errors(NAMED, table([0, 1], [1, 1]), table([0, 0], [0, 0]), 5)
     assert result.differs is None
     assert result.shown[0].teacher is None
 
 
-def test_answer_texts_are_ordered_by_f1():
+def test_answer_texts_are_ordered_by_f1(table):
     predictions = table([["green house"], ["green", "a green one"], ["red"]], ["green", "The green!", "blue"])
     result = errors(
         SQUAD, predictions, table([["green house"], ["green", "a green one"], ["red"]], ["green", "", "red"]), 5
     )
-    assert [(e.at, e.gold, e.predicted, e.teacher) for e in result.shown] == [
-        (2, "red", "blue", "red"),
-        (0, "green house", "green", "green"),
+    assert [(e.id, e.gold, e.predicted, e.teacher) for e in result.shown] == [
+        ("2", "red", "blue", "red"),
+        ("0", "green house", "green", "green"),
     ]
     assert (result.wrong, result.differs, result.confusion) == (2, 1, None)
 
 
-def test_empty_prediction_is_right_for_unanswerable_question():
+def test_empty_prediction_is_right_for_unanswerable_question(table):
     result = errors(SQUAD, table([[], []], ["", "x"]), None, 5)
-    assert [(e.at, e.gold, e.predicted) for e in result.shown] == [(1, "no answer", "x")]
+    assert [(e.id, e.gold, e.predicted) for e in result.shown] == [("1", "no answer", "x")]
 
 
-def test_squad_version_follows_the_recorded_exact_match():
+def test_squad_version_follows_the_recorded_exact_match(table):
     """Version 1 accepts an empty answer as exact if a right answer has no words; version 2 does not."""
     predictions = table([[".", "word"], ["red"]], ["", "red"])
     assert [errors(SQUAD, predictions, None, 5, exact=exact).wrong for exact in (100.0, 50.0, None)] == [0, 1, 0]
@@ -73,19 +79,19 @@ def test_squad_version_follows_the_recorded_exact_match():
     assert errors(SQUAD, with_none, None, 5).wrong == 2
 
 
-def test_regression_shows_largest_residuals():
+def test_regression_shows_largest_residuals(table):
     result = errors(STSB, table([1.0, 2.0, 3.0], [1.5, 2.0, 0.0]), table([1.0, 2.0, 3.0], [1.5, 2.1, 3.0]), 5)
-    assert [(e.at, e.gold, e.predicted, e.teacher, e.differs) for e in result.shown] == [
-        (2, "3.00", "0.00", "3.00", True),
-        (0, "1.00", "1.50", "1.50", False),
+    assert [(e.id, e.gold, e.predicted, e.teacher, e.differs) for e in result.shown] == [
+        ("2", "3.00", "0.00", "3.00", True),
+        ("0", "1.00", "1.50", "1.50", False),
     ]
     assert result.wrong is None
 
 
-def test_hidden_labels_give_no_errors():
+def test_hidden_labels_give_no_errors(table):
     assert errors(NAMED, table([-1, -1], [0, 1]), None, 5) is None
 
 
-def test_no_confusion_matrix_for_many_classes():
+def test_no_confusion_matrix_for_many_classes(table):
     many = list(range(30))
     assert errors(SST2, table(many, many), None, 5).confusion is None

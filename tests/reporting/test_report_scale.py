@@ -1,0 +1,59 @@
+"""Budgets of a report of many runs: CPU time, memory, and the size of the page."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.many_results import Shape, write_many
+
+MEASURED = """
+import json, resource, sys
+from pathlib import Path
+from harness.reporting import report
+
+written = report(Path(sys.argv[1]))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1024,
+                  "rows": len(written.board.lines), "files": len(written.files)}))
+"""
+
+
+def measured(folder):
+    """CPU seconds and peak memory of a report in a process of its own, imports included."""
+    command = [sys.executable, "-c", MEASURED, str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def page_size(folder):
+    return (folder / "index.html").stat().st_size
+
+
+def test_report_of_1000_runs_is_within_its_budget(tmp_path):
+    shape = Shape(labels=5, students=5, seeds=5, examples=200)
+    assert shape.runs == 1000
+    write_many(tmp_path, shape)
+    used = measured(tmp_path)
+    assert used["rows"] == 1 + 1 + 25, "the teacher, the constant answer and the students"
+    assert used["seconds"] < 30
+    assert used["megabytes"] < 500
+    assert page_size(tmp_path) < 500_000
+    assert len(list((tmp_path / "details").iterdir())) == 8 * (1 + 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shape",
+    [Shape(labels=25, students=10, seeds=5), Shape(labels=10, students=5, seeds=25)],
+    ids=["250 rows of 5 seeds", "50 rows of 25 seeds"],
+)
+def test_report_of_10000_runs_is_within_its_budget(tmp_path, shape):
+    assert shape.runs == 10_000
+    write_many(tmp_path, shape)
+    used = measured(tmp_path)
+    print(used)
+    assert used["seconds"] < 60
+    assert used["megabytes"] < 1000
+    assert page_size(tmp_path) < 5_000_000

@@ -85,7 +85,7 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
     from harness.planning import run_selection
 
     suite = plan.spec.name
-    engine = _engine(settings.cluster, host)
+    engine = engine_of(settings.cluster, host)
     only = run_selection.parse(settings.only, plan.runs)
     # Two labels with one key are one run.
     done = {status.run.key: status.done for status in planning.status(plan, store)}
@@ -122,7 +122,7 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
     return code
 
 
-def _engine(settings: ClusterSettings, host: Host) -> Engine:
+def engine_of(settings: ClusterSettings, host: Host) -> Engine:
     """The engine with the given name. Raises `UserError` if there is none, or an option is not for it."""
     if settings.engine not in host.engines:
         message = f"unknown engine {settings.engine!r}; {nearest(settings.engine, host.engines)}"

@@ -3,6 +3,7 @@
 import logging
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from datasets import Dataset, load_from_disk
 
 from harness.api.errors import UserError
 from harness.api.events import RunFinished, RunId, StepLogged
+from harness.cli.run_command import ClusterSettings, engine_of
 from harness.execution import portable_plan
+from harness.execution.claims import Claims
 from harness.execution.ray_engine import cluster, input_files, transport
 from harness.execution.ray_engine.cluster import WorkerResources
 from harness.execution.ray_engine.mailbox import Mailbox
+from harness.execution.ray_engine.messages import Assignment
 from harness.execution.ray_engine.outbox import Outbox
 from harness.execution.ray_engine.transport import Roots
-from harness.execution.ray_engine.worker import check_versions, versions
+from harness.execution.ray_engine.worker import check_versions, place_of, versions, work
 from harness.plugin_host.host import Host
 from harness.storage import checksums
 
@@ -251,3 +255,53 @@ def test_a_class_is_no_engine(tmp_path):
     )
     with pytest.raises(UserError, match=r"register a function like harness\.execution\.engine\.Engine"):
         Host.at([Path(plugin)])
+
+
+def assignment(**fields):
+    values = {"attempt": 1, "kind": "cohort", "artifacts": (), "threads": 1, "gpus": 0.0, "cache_mark": "mark"}
+    return Assignment(**{**values, "files": {}, "needs": (), "digests": {}, "sent": {}, **fields})
+
+
+def test_a_worker_names_what_it_lacks_and_has_done_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    (same := tmp_path / "same").write_text("model")
+    (other := tmp_path / "other").write_text("another model")
+    digests = {str(same): transport.digest(same), str(other): "0" * 32, str(tmp_path / "missing"): "1" * 32}
+    given = assignment(needs=("cache/teachers/t",), digests=digests)
+    assert work(b"", versions(), given, None).lacks == ("cache/teachers/t", str(other), str(tmp_path / "missing"))
+
+
+def test_a_worker_finds_what_was_sent_before_in_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    (model := tmp_path / "model").mkdir()
+    (model / "config.json").write_text("{}")
+    (plugin := tmp_path / "plugin.py").write_text("text")
+    digests = {str(path): transport.digest(path) for path in (model, plugin)}
+    for path in (model, plugin):
+        copy = tmp_path / "cache" / "inputs" / digests[str(path)] / path.name
+        transport.write_folder(copy, transport.read_folder(path), sealed=True)
+    shutil.rmtree(model)
+    plugin.unlink()
+    with Claims() as claims:
+        places = [place_of(path, digest, assignment(), claims) for path, digest in digests.items()]
+    assert (places[0] / "config.json").read_text() == "{}"
+    assert places[1].name == "plugin.py"
+    assert places[1].read_text() == "text"
+
+
+def test_an_engine_that_does_not_exist_and_options_of_another_are_refused():
+    host = Host.create()
+    with pytest.raises(UserError, match="--engine: unknown engine 'rya'; did you mean 'ray'"):
+        engine_of(ClusterSettings("rya"), host)
+    with pytest.raises(UserError, match="--address: the local engine has no such option; add --engine ray"):
+        engine_of(ClusterSettings("local", "127.0.0.1:1"), host)
+
+
+def test_without_ray_the_engine_names_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with (
+        pytest.raises(UserError, match=r"pip install 'kd-harness\[ray\]'"),
+        cluster.connected(None, WorkerResources(1, 0), None),
+    ):
+        pass

@@ -53,7 +53,7 @@ def work(payload: bytes, versions: Mapping[str, str], assignment: Assignment, ma
         check_versions(versions)
         with Claims() as claims:
             lacks = [name for name in assignment.needs if not _is_here(name, assignment, claims)]
-            places = {path: _place(path, digest, assignment, claims) for path, digest in assignment.digests.items()}
+            places = {path: place_of(path, digest, assignment, claims) for path, digest in assignment.digests.items()}
             lacks += [path for path, place in places.items() if place is None]
             if lacks:
                 return Reply(lacks=tuple(lacks))
@@ -154,7 +154,7 @@ def _is_here(name: str, assignment: Assignment, claims: Claims) -> bool:
     return _write_sent(Roots(Path(), cache_dir.root()).path(name), name, assignment, claims)
 
 
-def _place(path: str, digest: str, assignment: Assignment, claims: Claims) -> Path | None:
+def place_of(path: str, digest: str, assignment: Assignment, claims: Claims) -> Path | None:
     """Where the contents of a path of the driver's machine are here: at the same path, or in the cache."""
     if transport.digest(Path(path)) == digest:
         return Path(path)

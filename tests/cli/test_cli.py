@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import harness.execution.local_engine
 import harness.planning
 import harness.reporting
 import harness.resolution
@@ -109,7 +108,7 @@ def suite(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(graph_builder, "build", lambda *a, **k: JobGraph(()))
     monkeypatch.setattr(job_states, "job_states", lambda *a: [])
-    monkeypatch.setattr(harness.execution.local_engine, "execute", execute)
+    state.host.engines = {"local": execute}
     monkeypatch.setattr(
         harness.reporting, "report", lambda folder, host: Report(board, "# the board\n", (folder / "leaderboard.md",))
     )

@@ -28,6 +28,7 @@ from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob
 from harness.plugin_host.host import Host
 from harness.storage import cache_dir, checksums, provenance
+from harness.storage.disk_errors import problem_of
 from harness.storage.store import Store
 
 Content = tuple[Plan, Mapping[str, Artifact], Sequence[RunJob]]
@@ -64,6 +65,10 @@ def work(payload: bytes, versions: Mapping[str, str], assignment: Assignment, ma
             _execute(plan, [artifacts[key] for key in assignment.artifacts], missing, host, assignment, mailbox, claims)
     except UserError as error:
         return Reply(errors=tuple(str(problem) for problem in error.problems))
+    except OSError as error:
+        if (problem := problem_of(error)) is None:
+            raise
+        return Reply(errors=(str(problem),))
     return Reply()
 
 

@@ -99,7 +99,7 @@ def suite(monkeypatch, tmp_path):
     monkeypatch.setattr(
         harness.planning,
         "status",
-        lambda *a: [RunStatus(RUN, None, state.done, "done" if state.done else "not run yet")],
+        lambda *a: [RunStatus(RUN, SimpleNamespace(planned=RUN), state.done, "done" if state.done else "not run yet")],
     )
     monkeypatch.setattr(
         harness.planning,

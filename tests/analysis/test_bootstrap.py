@@ -40,7 +40,7 @@ def test_blocks_have_the_variance_of_single_examples():
 def test_draws_are_centred_on_the_score_and_equal_for_equal_rows(tmp_path):
     for key, score in (("a", 0.8), ("b", 0.8)):
         answers("sst2", "same", score).to_parquet(tmp_path / f"{key}.parquet")
-    examples = TaskExamples()
+    examples = TaskExamples(SST2)
     results = [RecordedScore(key, examples.read(tmp_path / f"{key}.parquet"), 0.8) for key in "ab"]
     bootstrapped = bootstrap_scores(SST2, "print", results)
     assert bootstrapped.examples == 100
@@ -57,7 +57,7 @@ def test_scores_are_averaged_over_splits(tmp_path):
     second["id"] = "m" + second["id"]
     path = tmp_path / "both.parquet"
     pd.concat([first, second]).to_parquet(path, index=False)
-    bootstrapped = bootstrap_scores(SST2, "print", [RecordedScore("k", TaskExamples().read(path), 0.7)])
+    bootstrapped = bootstrap_scores(SST2, "print", [RecordedScore("k", TaskExamples(SST2).read(path), 0.7)])
     assert bootstrapped.draws["k"].mean() == pytest.approx(0.7, abs=0.005)
     assert bootstrapped.draws["k"].std() == pytest.approx((0.8 * 0.2 + 0.6 * 0.4) ** 0.5 / 20, rel=0.1)
 

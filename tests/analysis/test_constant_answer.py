@@ -23,7 +23,7 @@ def constant(tmp_path, score, recorded, frame=None, *, kind="classification", **
     path = tmp_path / "k.parquet"
     frame.assign(**({} if "split" in frame else {"split": "validation"})).to_parquet(path, index=False)
     task = PlannedTask(name="t", kind=kind, score=score, synthetic=False, **changes)
-    return bootstrap_scores(task, "print", [RecordedScore("k", TaskExamples().read(path), recorded)]).constant
+    return bootstrap_scores(task, "print", [RecordedScore("k", TaskExamples(task).read(path), recorded)]).constant
 
 
 @pytest.mark.parametrize(

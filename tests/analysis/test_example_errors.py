@@ -14,7 +14,7 @@ STSB = PlannedTask(name="stsb", kind="regression", score="pearson", synthetic=Fa
 
 @pytest.fixture
 def table():
-    examples = TaskExamples()
+    examples = TaskExamples(SST2)
 
     def made(labels, predictions, scores=None):
         ids = [str(n) for n in range(len(labels))]

@@ -15,8 +15,8 @@ from harness.storage import atomic_writes, checksums, set_aside
 from harness.storage.disk_errors import DiskError
 from harness.storage.store import Store
 
-CLAIMS = "*.claim"
-"""Files by which processes that share a folder claim a job."""
+CLAIM = ".claim"
+"""Suffix of folders by which processes that share a folder claim an artifact."""
 
 
 class State(StrEnum):
@@ -139,15 +139,17 @@ def check_leftovers(folder: Path, findings: Findings) -> None:
                 leftover = atomic_writes.is_leftover(path)
                 detail = "of a process that has ended" if leftover else "of a process that may still be writing it"
                 findings.add(path, State.LEFTOVER if leftover else State.UNFINISHED, detail)
-    for path in sorted(folder.rglob(CLAIMS)):
+    for path in sorted(folder.rglob(f"*{CLAIM}")):
         if not path.is_relative_to(aside):
             with suppress(FileNotFoundError):  # its process has ended
-                seconds = time.time() - path.stat().st_mtime
+                seconds = time.time() - max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
                 findings.add(path, State.CLAIMED, f"by a process; renewed {seconds:.0f} s ago")
 
 
 def folders(parent: Path) -> list[Path]:
-    """List the folders in `parent`, without temporary ones. Empty if it does not exist."""
+    """List the folders in `parent`, without temporary ones and claims. Empty if it does not exist."""
     if not parent.is_dir():
         return []
-    return sorted(path for path in parent.iterdir() if path.is_dir() and path.suffix != atomic_writes.SUFFIX)
+    return sorted(
+        path for path in parent.iterdir() if path.is_dir() and path.suffix not in (atomic_writes.SUFFIX, CLAIM)
+    )

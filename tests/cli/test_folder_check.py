@@ -11,7 +11,7 @@ import yaml
 
 from harness.cli import app
 from harness.cli.folder_check import check_folder
-from harness.storage import atomic_writes, checksums, set_aside
+from harness.storage import atomic_writes, checksums, process_identity, set_aside
 from tests.conftest import SmallSuite
 from tests.execution.test_augmented_data import save_language_model
 from tests.execution.test_damaged_caches import KINDS, METHODS, damage_largest, flip_a_bit, outcome
@@ -134,11 +134,11 @@ def test_a_damaged_checkpoint_and_journal(suite, capsys):
 
 def test_leftovers_and_claims_are_listed(suite, capsys):
     folder = results(suite) / "runs"
-    leftover = folder / f"student.{atomic_writes._machine()}-{2**22 + 1}-00{atomic_writes.SUFFIX}"
+    leftover = folder / f"student.{process_identity.machine()}-{2**22 + 1}-00{atomic_writes.SUFFIX}"
     leftover.mkdir()
-    mine = folder / f"student.{atomic_writes._machine()}-{os.getpid()}-00{atomic_writes.SUFFIX}"
+    mine = folder / f"student.{process_identity.machine()}-{os.getpid()}-00{atomic_writes.SUFFIX}"
     mine.touch()
-    (folder / "0123.claim").touch()
+    (folder / "0123.claim").mkdir()
     assert check_folder(results(suite), repair=False) == 0, "they do no harm"
     lines = capsys.readouterr().out.splitlines()
     assert any(leftover.name in line and "leftover" in line for line in lines)

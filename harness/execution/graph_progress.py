@@ -19,7 +19,7 @@ from harness.execution.signals import Interrupted
 from harness.planning import scheduling
 from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
 from harness.plugin_host.discovery import describe
-from harness.storage.disk_errors import DiskError, problem_of
+from harness.storage.disk_errors import is_disk_error
 
 log = logging.getLogger("harness")
 
@@ -163,10 +163,10 @@ def build(
         for artifact, error in builder.build(artifacts):
             del remaining[artifact.key]
             finish(artifact, error)
-    except (Interrupted, DiskError):
+    except Interrupted:
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
-        if isinstance(error, OSError) and problem_of(error) is not None:
+        if is_disk_error(error):
             raise
         log.debug("%s failed", artifacts[0].title, exc_info=True)
         for artifact in remaining.values():

@@ -17,7 +17,7 @@ from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.jobs import TokenizerRef
 from harness.plugin_host.discovery import describe
-from harness.storage.disk_errors import DiskError
+from harness.storage.disk_errors import is_disk_error
 from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training import micro_batching
 from harness.training.batch_stream import BatchStream, TokenizedTask
@@ -131,7 +131,7 @@ class StudentCohorts:
             try:
                 runs.append(prepare(job, self.plan, self.context, sources, data, batches_per_epoch))
             except (Exception, SystemExit) as error:
-                if isinstance(error, DiskError) or micro_batching.ran_out_of_memory(error):
+                if is_disk_error(error) or micro_batching.ran_out_of_memory(error):
                     raise
                 log.debug("%s could not be built", job.planned.label, exc_info=True)
                 unbuilt.append(UnbuiltStudent(job, f"before step 1: {describe(error)}"))

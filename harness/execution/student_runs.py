@@ -18,7 +18,7 @@ from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
 from harness.storage import atomic_writes
-from harness.storage.disk_errors import DiskError
+from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import Cost, RunRecord, SelectionRecord
 from harness.tasks.example_texts import validation_texts
 from harness.training.batch_stream import TokenizedTask
@@ -135,9 +135,9 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
     store.save_examples(data.validation_fingerprint, lambda: validation_texts(data.splits))
     try:
         record = _store(student, plan, context, scored, cost)
-    except DiskError:
-        raise
     except (Exception, SystemExit) as error:
+        if is_disk_error(error):
+            raise
         run.fail(error, f"storing after step {run.position}")
         run.notes, scored = {}, None  # they may be what cannot be stored
         record = _store(student, plan, context, scored, cost)

@@ -80,6 +80,11 @@ def explained(path: Path, *, elsewhere: str | None = None, can_be_missing: bool 
         raise DiskError(problem) from error
 
 
+def is_disk_error(error: BaseException) -> bool:
+    """Whether a disk causes the error, whether it was converted where it was raised or not."""
+    return isinstance(error, DiskError) or (isinstance(error, OSError) and problem_of(error) is not None)
+
+
 def problem_of(error: Exception) -> Problem | None:
     """Explain an error that was not converted where it was raised; None if no disk causes it.
 

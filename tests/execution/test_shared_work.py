@@ -1,6 +1,7 @@
 """Processes that share a results folder and a cache share the work, also if some of them are killed."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -19,13 +20,15 @@ TIMEOUT = 600
 class Shell:
     """A `harness run` process. Its JSON lines are written to a file."""
 
-    def __init__(self, small, number, *overrides):
+    def __init__(self, small, number, *overrides, **environment):
         self.log = small.folder / f"log {number}.jsonl"
         sets = [argument for override in overrides for argument in ("--set", override)]
         command = [sys.executable, "-m", "harness", "run", "small.yaml", "--json-logs", *sets]
         self.errors = (small.folder / f"errors {number}.txt").open("w+")
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=small.folder, stdout=log, stderr=self.errors)
+            self.process = subprocess.Popen(
+                command, cwd=small.folder, stdout=log, stderr=self.errors, env={**os.environ, **environment}
+            )
 
     def wait(self):
         code = self.process.wait(TIMEOUT)
@@ -64,10 +67,11 @@ def move_away(small):
 
 
 def test_two_processes_train_each_run_once(small):
+    """Started as `srun -n 2` starts them: `--workers` is SLURM_NTASKS."""
     small.run("seeds=[1, 2]")
     expected = weights(small.store())
     move_away(small)
-    shells = [Shell(small, number, "seeds=[1, 2]") for number in range(2)]
+    shells = [Shell(small, number, "seeds=[1, 2]", SLURM_NTASKS="2", SLURM_PROCID=str(number)) for number in range(2)]
     assert [shell.wait()[0] for shell in shells] == [0, 0]
     assert_same(weights(small.store()), expected)
     assert finished(shells) == Counter(dict.fromkeys(expected, 1))

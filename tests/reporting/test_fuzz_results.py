@@ -6,6 +6,7 @@ a folder, or changed in its values. Every seed is a case of its own; to repeat o
 """
 
 import logging
+import os
 import random
 import shutil
 from types import SimpleNamespace
@@ -20,7 +21,9 @@ from harness.reporting import file_manifest, report_files
 from harness.storage import atomic_writes
 from tests.support import damaged_results
 
-CASES, BATCH = 1000, 100
+CASES, BATCH = int(os.environ.get("HARNESS_FUZZ_FOLDERS", "300")), 100
+"""Number of damaged folders. Try 1,000 after a change of what a report reads."""
+
 WITH_PAGE, WITH_PLOTS = 3, 250
 """One case of so many writes the page, or draws the plots, which take most of the time."""
 

@@ -32,6 +32,7 @@ class Plan:
     not_applicable: tuple[NotApplicable, ...]
     choices: tuple[Choice, ...] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
+    _loads: dict[str, memory_estimate.Load] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def spec(self) -> SuiteSpec:
@@ -56,7 +57,10 @@ class Plan:
 
     def load(self, job: RunJob) -> memory_estimate.Load:
         """Return the memory that a run adds to its cohort."""
-        return memory_packing.of_run(job, job.training, self.device)
+        key = job.planned.key
+        if key not in self._loads:
+            self._loads[key] = memory_packing.of_run(job, job.training, self.device)
+        return self._loads[key]
 
     def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
         """Return the distinct text stages that the jobs start from, an assistant before its students."""

@@ -23,7 +23,10 @@ LATENCY_FILES = ("latency.md", "latency.csv")
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: its board, Markdown text, file paths and sections. `texts` maps each format to its text."""
+    """A written report: its board, Markdown text, file paths and sections. `texts` maps each format to its text.
+
+    `files` does not list the files in `page.FOLDER`, of which there can be thousands.
+    """
 
     board: Board
     markdown: str
@@ -46,18 +49,15 @@ def write(folder: Path, host: Host | None = None) -> Report:
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
     index, details = page.page(content, store)
-    # The details come before the page that loads them.
-    files: dict[str, file_manifest.Content] = {
-        f"{page.FOLDER}/{name}": partial(details.text, name) for name in details.names
-    }
-    files |= {f"leaderboard.{name}": text for name, text in formats.items()}
+    detail_files = {f"{page.FOLDER}/{name}": partial(details.text, name) for name in details.names}
+    files: dict[str, file_manifest.Content] = {f"leaderboard.{name}": text for name, text in formats.items()}
     files["index.html"] = index
     files |= _latency_texts(store, summary.plan.suite)
     files |= {
         f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()
     }
     files |= plots.files(content.plots)
-    file_manifest.replace(store.folder, files)
+    file_manifest.replace(store.folder, {**detail_files, **files})  # the page loads the details
     paths = tuple(store.folder / name for name in files)
     return Report(content.board, formats["md"], paths, tuple(content.sections), formats)
 

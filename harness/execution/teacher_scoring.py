@@ -29,8 +29,11 @@ class TeacherScoring:
     tokenized: TokenizedTasks
 
     def is_complete(self, job: TeacherJob) -> bool:
-        """Whether the store has the teacher's record on these examples, and its score reaches its floor."""
+        """Whether the store has the teacher's record on these examples and their texts, and its score reaches its
+        floor."""
         record = self._record(job)
+        if not self.context.store.has_examples(job.data.validation_fingerprint):
+            return False
         return record is not None and record.floor == self._floor(job) and self._shortfall(record, job) is None
 
     def complete(self, job: TeacherJob, *, weights_needed: bool) -> None:

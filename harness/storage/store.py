@@ -203,9 +203,13 @@ class Store:
             raise UserError(Problem(f"does not have a column {missing[0]!r}; {REMEDY}", str(path)))
         return frame
 
+    def has_examples(self, fingerprint: str) -> bool:
+        """Whether the texts of the examples with that `data_fingerprint` are stored."""
+        return self._examples_path(fingerprint).exists()
+
     def save_examples(self, fingerprint: str, load_texts: Callable[[], DataFrame]) -> None:
         """Save the texts of scored examples, which `load_texts` returns, unless they are stored."""
-        if not self._examples_path(fingerprint).exists():
+        if not self.has_examples(fingerprint):
             _write_table(self._examples_path(fingerprint), load_texts())
 
     def _examples_path(self, fingerprint: str) -> Path:

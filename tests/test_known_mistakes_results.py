@@ -237,7 +237,7 @@ def test_no_mean_skips_a_task_that_is_missing(tmp_path):
     assert "seed 2 not run yet" in write(store.folder).markdown
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """Simulates the end of the process during a write."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
@@ -44,13 +45,13 @@ def teacher_key(job: TeacherJob) -> str:
 
 def outputs_key(teacher: TeacherJob, run: RunJob) -> str:
     """Key of a teacher's cached outputs for the run's tokenizer and lengths."""
-    parts = {
-        "outputs of": teacher.key,
-        "reader": run.reader.fingerprint,
-        "places": teacher.reader.beside(run.reader.fingerprint),
-        "max_length": run.training.max_length,
-    }
-    return key(parts)
+    places = teacher.reader.beside(run.reader.fingerprint)
+    return _outputs_key(teacher.key, run.reader.fingerprint, places, run.training.max_length)
+
+
+@lru_cache(maxsize=4096)  # the runs of a task share a few keys
+def _outputs_key(teacher: str, reader: str, places: str, max_length: int) -> str:
+    return key({"outputs of": teacher, "reader": reader, "places": places, "max_length": max_length})
 
 
 class _GraphBuilder:

@@ -197,7 +197,9 @@ def test_ten_thousand_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
     one, many = write_suite(tmp_path / "one", 1, 1, 1, 1), write_suite(tmp_path / "many", 4, 5, 10, 25)
     start = cpu_seconds(one.parent, "validate", str(one))
     assert cpu_seconds(many.parent, "validate", str(many)) - start < 1.5
-    assert cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "none")) < 12
+    assert (
+        cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "none")) < 20
+    )  # 10 on an idle machine
 
     from harness import planning
     from harness.resolution import resolve
@@ -208,8 +210,8 @@ def test_ten_thousand_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
     for job in plan.runs:
         planned = job.planned.model_dump()
         put(store, run_record().model_copy(update={**planned, "parts": job.parts}))
-    assert cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results")) < 12
+    assert cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results")) < 20
     changed = ("--set", "training.lr=0.002")
     assert (
-        cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results"), *changed) < 18
+        cpu_seconds(many.parent, "plan", str(many), "--results", str(many.parent / "results"), *changed) < 25
     )  # compares 10,000 keys

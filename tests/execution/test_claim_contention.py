@@ -115,11 +115,11 @@ def test_killed_processes_are_replaced_and_no_two_hold_one_claim(tmp_path, worke
 def test_suspended_and_killed_processes_of_two_machines(tmp_path, workers):
     """Claims of the other machine expire without a heartbeat, those of a suspended process as well."""
     # A busy machine can keep a process from renewing its claims for a second, which counts as a suspension.
-    expiry, targets, chance = 4.0, ["a", "b", "c", "d"], random.Random(2)
+    expiry, targets, chance = 2.0, ["a", "b", "c", "d"], random.Random(2)
     group = workers(expiry=expiry, interval=0.05, rounds=300, targets=targets)
     for number in range(8):
         group.start("here" if number % 2 else "there")
-    end = time.monotonic() + 25
+    end = time.monotonic() + 15
     while time.monotonic() < end:
         time.sleep(chance.uniform(0, 0.15))
         group.resume(time.monotonic())

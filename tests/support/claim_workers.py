@@ -7,7 +7,6 @@ never waits for the workers: a killed one stays a zombie.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import sys
@@ -99,18 +98,18 @@ def check(lines: list[Line], suspension: float) -> Findings:
     found = Findings()
     inside: dict[tuple[str, int], Line] = {}
     killed: set[int] = set()
-    stopped: dict[int, float] = {}
+    stopped: dict[int, list[float]] = {}
 
     def suspended(entered: Line, now: float) -> bool:
-        stop = stopped.get(entered.process, -math.inf)
-        return stop > entered.since and now - stop > suspension
+        # A process that was stopped several times since its claim may have lost it in the first of them.
+        return any(stop > entered.since and now - stop > suspension for stop in stopped.get(entered.process, ()))
 
     for line in lines:
         match line.event:
             case "kill":
                 killed.add(line.process)
             case "stop":
-                stopped[line.process] = line.at
+                stopped.setdefault(line.process, []).append(line.at)
             case "leave":
                 inside.pop((line.target, line.process), None)
             case "enter" if not suspended(line, line.at):

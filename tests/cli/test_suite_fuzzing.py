@@ -19,7 +19,7 @@ from harness.plugin_host.host import Host
 from tests.conftest import PLUGIN
 from tests.support import suite_fuzzer
 
-CASES = int(os.environ.get("HARNESS_FUZZ_CASES", "2000"))
+CASES = int(os.environ.get("HARNESS_FUZZ_CASES", "1000"))
 """Number of mutated suites of the slow test. Try 10,000 after a change of the schema or the YAML parser."""
 
 FIRST_CASES = 300

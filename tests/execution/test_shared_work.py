@@ -81,7 +81,7 @@ def test_two_processes_train_each_run_once(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_four_processes_under_random_kills_train_each_run_once(small, seed):
     small.run(*LONG)
     expected = weights(small.store())

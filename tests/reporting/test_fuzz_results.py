@@ -21,7 +21,7 @@ from harness.reporting import file_manifest, report_files
 from harness.storage import atomic_writes
 from tests.support import damaged_results
 
-CASES, BATCH = int(os.environ.get("HARNESS_FUZZ_FOLDERS", "300")), 100
+CASES, BATCH = int(os.environ.get("HARNESS_FUZZ_FOLDERS", "200")), 100
 """Number of damaged folders. Try 1,000 after a change of what a report reads."""
 
 WITH_PAGE, WITH_PLOTS = 3, 250

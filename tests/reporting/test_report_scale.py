@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from tests.support.many_results import Shape, write_many
 
 MEASURED = """
@@ -15,7 +13,9 @@ from harness.reporting import report
 
 written = report(Path(sys.argv[1]))
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1024,
+# Not ru_maxrss, which a process inherits from the one that started it.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps({"seconds": used.ru_utime + used.ru_stime, "megabytes": int(peak.split()[1]) / 1024,
                   "rows": len(written.board.lines), "files": len(written.files)}))
 """
 
@@ -41,16 +41,3 @@ def test_report_of_1000_runs_is_within_its_budget(tmp_path):
     assert used["megabytes"] < 500
     assert page_size(tmp_path) < 500_000
     assert len(list((tmp_path / "details").iterdir())) == 8 * (1 + 25)
-
-
-@pytest.mark.slow
-def test_report_of_many_runs_is_within_its_budget(tmp_path):
-    """A fifth of 10,000 runs, with a fifth of their CPU time: writing the store takes longer than the report."""
-    shape = Shape(labels=10, students=5, seeds=5)
-    assert shape.runs == 2000
-    write_many(tmp_path, shape)
-    used = measured(tmp_path)
-    print(used)
-    assert used["seconds"] < 30
-    assert used["megabytes"] < 600
-    assert page_size(tmp_path) < 1_000_000

@@ -20,6 +20,7 @@ from harness.storage.hashing import key
 from harness.storage.store import Store
 
 if TYPE_CHECKING:
+    from harness.execution.claim_files import Owner
     from harness.execution.engine import Engine, Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
@@ -92,7 +93,7 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
     selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
     missing = sum(not is_done for key, is_done in done.items() if key in selected)
     file = plan.file(command_line())
-    with Claims() as claims, claims.held(_board(store), _definition(file), lambda: False):
+    with Claims() as claims, claims.held(_board(store), _definition(file), lambda: False, _say_that_it_waits):
         store.save_plan(file)
     fields = {"suite": suite, "folder": str(store.folder), "runs": missing}
     if settings.json_logs:
@@ -109,7 +110,7 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
     code = exit_code(outcome)
     latency_error = None
     if code != INTERRUPTED:
-        latency_error = _report(plan, store, host, settings)
+        latency_error = _report(plan, file, store, host, settings)
     if latency_error:
         code = INVALID_INPUT
     if settings.json_logs:
@@ -149,19 +150,23 @@ def _definition(file: PlanFile) -> str:
     return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"
 
 
-def _report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> UserError | None:
+def _say_that_it_waits(owner: Owner) -> None:
+    print(f"waiting for {owner}, which writes the {owner.description}", file=sys.stderr, flush=True)
+
+
+def _report(plan: Plan, file: PlanFile, store: Store, host: Host, settings: RunSettings) -> UserError | None:
     """Write and print the board of this suite definition. Returns the error of a latency measurement that failed.
 
     If several processes with the same definition end together, the first one writes the board. If another process has
     replaced the plan by that of another definition, the plan of this one is stored again.
     """
-    file = plan.file(command_line())
+    definition = _definition(file)
     with Claims() as claims:
         owner = claims.owner(_board(store))
-        if owner is not None and owner.description == _definition(file):
+        if owner is not None and owner.description == definition:
             print(f"the board is written by {owner}", file=sys.stderr)
             return None
-        with claims.held(_board(store), _definition(file), lambda: False):
+        with claims.held(_board(store), definition, lambda: False, _say_that_it_waits):
             store.save_plan(file)
             written, latency_error = _write_report(plan, store, host, quiet=settings.quiet or settings.json_logs)
     if not settings.json_logs:

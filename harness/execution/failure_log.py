@@ -98,20 +98,10 @@ def _cause(artifact: Artifact, error: str) -> str:
 
 def _unstarted(job: RunJob, error: str, context: JobContext) -> RunRecord:
     """The record of a run that failed before its student existed."""
-    planned = job.planned
     return RunRecord(
-        key=planned.key,
+        **run_records.identity(job),
         status="failed",
-        task=planned.task,
-        method=planned.method,
-        label=planned.label,
-        student=planned.student,
-        teachers=planned.teachers,
-        teacher_seeds=planned.teacher_seeds,
-        seed=planned.seed,
-        data_fingerprint=job.data.validation_fingerprint,
         error=error,
-        parts=dict(job.parts),
         cost=NO_COST,
         size=None,
         provenance=run_records.provenance_of(context.device, provenance.now()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,6 +19,15 @@ from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.records import Cost, ModelSize, Provenance, RunRecord
 from harness.training.run import Run
+
+
+def identity(job: RunJob) -> dict[str, Any]:
+    """The fields of a `RunRecord` that say which run it is: known before the run starts, the same if it fails."""
+    return {
+        **job.planned.model_dump(),
+        "data_fingerprint": job.data.validation_fingerprint,
+        "parts": dict(job.parts),
+    }
 
 
 def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:

@@ -152,20 +152,11 @@ def _store(
     run, job = student.finished.run, student.job
     planned = job.planned
     record = RunRecord(
-        key=planned.key,
+        **run_records.identity(job),
         status="completed" if scored else "failed",
-        task=planned.task,
-        method=planned.method,
-        label=planned.label,
-        student=planned.student,
-        teachers=planned.teachers,
-        teacher_seeds=planned.teacher_seeds,
-        seed=planned.seed,
-        data_fingerprint=job.data.validation_fingerprint,
         score=scored.score if scored else None,
         metrics=scored.metrics if scored else {},
         error=run.error,
-        parts=dict(job.parts),
         losses=run.history,
         notes=run.notes,
         selection=_selected(run, job, plan),

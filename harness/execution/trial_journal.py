@@ -27,7 +27,7 @@ class Journal:
 
     No other process may write to the file at the same time. Each trial is one line, with a checksum. An
     incomplete last line, which a kill can leave, is dropped. If a line is damaged, the trials from there on run again,
-    with the same values; the damaged file is kept beside the journal.
+    with the same values; the damaged file is renamed, not deleted.
 
     All methods raise `DiskError` if the disk is full or failing.
     """

@@ -1,7 +1,8 @@
 """kd-harness: a plugin-based benchmark harness for knowledge distillation of BERT-like models.
 
-Plugins import from here: ``from harness import Method, MethodConfig, Needs, Stage, hookimpl``. Names are imported on
-first use, so that commands which do not train start without torch.
+Plugins import from here: ``from harness import Method, MethodConfig, Needs, Stage, hookimpl``. Programs and notebooks
+run suites from here: ``harness.run("suites/quick.yaml")``. Names are imported on first use, so that commands which do
+not train start without torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from harness.api.batch import Batch as Batch
     from harness.api.errors import Problem as Problem
+    from harness.api.errors import UserError as UserError
     from harness.api.method import Augmentation as Augmentation
     from harness.api.method import Cofinetuning as Cofinetuning
     from harness.api.method import General as General
@@ -29,36 +31,53 @@ if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape as ModelShape
     from harness.api.search_space import Choices as Choices
     from harness.api.search_space import Search as Search
+    from harness.workflow.latency_measurement import measure_latency as measure_latency
+    from harness.workflow.results_reading import Results as Results
+    from harness.workflow.results_reading import load_results as load_results
+    from harness.workflow.suite_execution import RunOptions as RunOptions
+    from harness.workflow.suite_execution import SuiteResult as SuiteResult
+    from harness.workflow.suite_execution import run as run
+    from harness.workflow.suite_loading import load_suite as load_suite
+    from harness.workflow.suite_loading import plan as plan
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("harness")
 """Marks a function of a plugin as a hook implementation (see `harness.plugin_host.hookspecs`)."""
 
-_API_MODULES = {
-    "Augmentation": "method",
-    "Batch": "batch",
-    "Choices": "search_space",
-    "Cofinetuning": "method",
-    "General": "method",
-    "LossTerms": "method",
-    "Method": "method",
-    "MethodConfig": "method",
-    "ModelShape": "model_outputs",
-    "Needs": "method",
-    "Problem": "errors",
-    "Search": "search_space",
-    "Stage": "method",
-    "Step": "method",
-    "TaskInfo": "method",
-    "ModelOutputs": "model_outputs",
-    "layers": "method",
+_MODULES = {
+    "Augmentation": "api.method",
+    "Batch": "api.batch",
+    "Choices": "api.search_space",
+    "Cofinetuning": "api.method",
+    "General": "api.method",
+    "LossTerms": "api.method",
+    "Method": "api.method",
+    "MethodConfig": "api.method",
+    "ModelOutputs": "api.model_outputs",
+    "ModelShape": "api.model_outputs",
+    "Needs": "api.method",
+    "Problem": "api.errors",
+    "Results": "workflow.results_reading",
+    "RunOptions": "workflow.suite_execution",
+    "Search": "api.search_space",
+    "Stage": "api.method",
+    "Step": "api.method",
+    "SuiteResult": "workflow.suite_execution",
+    "TaskInfo": "api.method",
+    "UserError": "api.errors",
+    "layers": "api.method",
+    "load_results": "workflow.results_reading",
+    "load_suite": "workflow.suite_loading",
+    "measure_latency": "workflow.latency_measurement",
+    "plan": "workflow.suite_loading",
+    "run": "workflow.suite_execution",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_API_MODULES)]
+__all__ = ["__version__", "hookimpl", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _API_MODULES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"harness.api.{_API_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f"harness.{_MODULES[name]}"), name)

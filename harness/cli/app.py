@@ -136,11 +136,11 @@ def run(
     Finished runs are not repeated. Runs on the same task and batches train together and share their teachers. Several
     processes may run the same suite at the same time: they share the work, and the last one writes the board.
     """
-    from harness.cli.run_command import ClusterSettings, RunSettings, run_suite
+    from harness.cli.run_command import Output, run_suite
+    from harness.workflow.suite_execution import RunOptions
 
-    cluster = ClusterSettings(engine, address, gpus_per_worker)
-    settings = RunSettings(json_logs, quiet, workers, retry_failed, only or (), cluster)
-    raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, settings))
+    options = RunOptions(engine, workers, retry_failed, only or (), address, gpus_per_worker)
+    raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, options, Output(json_logs, quiet)))
 
 
 @app.command()

@@ -33,14 +33,11 @@ def plan_suite(
         UserError: the suite or its data are invalid, or this machine lacks the suite's device.
     """
     loaded = load_suite(name, overrides, plugins)
-    from harness import planning
-    from harness.resolution import resolve
     from harness.storage.store import Store
+    from harness.workflow.suite_loading import plan_loaded
 
-    spec = loaded.suite.spec
-    store = Store(results / spec.name)
-    planning.refuse_absent(spec.device)
-    plan = planning.build(resolve(loaded, online=True))
+    store = Store(results / loaded.suite.spec.name)
+    plan = plan_loaded(loaded)
     work = _remaining_work(plan, store, loaded.host, workers)
     if as_json:
         typer.echo(json.dumps(_to_json(plan, store, work), indent=1))

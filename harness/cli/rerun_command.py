@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.cli.run_command import RunSettings, build_plan, train_and_report
+from harness.cli.run_command import Output, build_plan, train_and_report
 from harness.storage import set_aside
 from harness.storage.store import Store
+from harness.workflow.suite_execution import RunOptions
 
 
 def rerun_runs(
@@ -27,7 +28,8 @@ def rerun_runs(
         aside = set_aside.move(store.folder, old)
         if not quiet:
             print(f"the old results are in {aside}", file=sys.stderr)
-    return train_and_report(plan, store, host, RunSettings(quiet=quiet, only=[f"key={key}" for key in keys]))
+    options = RunOptions(only=[f"key={key}" for key in keys])
+    return train_and_report(plan, store, host, options, Output(quiet=quiet))
 
 
 def matching(prefixes: Sequence[str], keys: Sequence[str]) -> list[str]:

@@ -10,49 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import UserError
 from harness.cli.command_setup import load_suite
-from harness.cli.latency_command import check_latency_section, measure_latency_section
 from harness.cli.progress_observers import JsonLines, observer
 from harness.cli.terminal_tables import print_table
-from harness.execution.claims import Claims
-from harness.storage.hashing import key
+from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
+from harness.workflow import latency_measurement
+from harness.workflow.suite_execution import RunOptions, SuiteExecution
+from harness.workflow.suite_loading import plan_loaded
 
 if TYPE_CHECKING:
-    from harness.execution.claim_files import Owner
-    from harness.execution.engine import Engine, Outcome
+    from harness.execution.engine import Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
-    from harness.reporting.report_files import Report
-    from harness.storage.records import PlanFile
 
 SUCCESS, RUN_FAILED, INVALID_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
 
 @dataclass(frozen=True)
-class ClusterSettings:
-    """Which engine executes a suite, and the settings of those that start workers."""
-
-    engine: str = "local"
-    address: str | None = None
-    gpus_per_worker: float | None = None
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How `harness run` executes a suite, and what it prints."""
+class Output:
+    """What `harness run` prints besides the board and failures."""
 
     json_logs: bool = False
     quiet: bool = False
-    workers: int | None = None
-    retry_failed: bool = True
-    only: Sequence[str] = ()
-    cluster: ClusterSettings = ClusterSettings()
 
 
-def run_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, settings: RunSettings) -> int:
+def run_suite(
+    name: str, overrides: Sequence[str], plugins: Sequence[str], results: Path, options: RunOptions, output: Output
+) -> int:
     """Train and measure what is missing, write the report files, and print the board. Returns the exit code.
 
     Raises:
@@ -61,8 +48,8 @@ def run_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resul
     """
     gc.enable()
     plan, host = build_plan(name, overrides, plugins)
-    check_latency_section(plan, host)
-    return train_and_report(plan, Store(results / plan.spec.name), host, settings)
+    latency_measurement.check_section(plan, host)
+    return train_and_report(plan, Store(results / plan.spec.name), host, options, output)
 
 
 def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> tuple[Plan, Host]:
@@ -72,124 +59,44 @@ def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> t
         UserError: the suite or its data are invalid, or the device is missing.
     """
     loaded = load_suite(name, overrides, plugins)
-    from harness import planning
-    from harness.resolution import resolve
-
-    planning.refuse_absent(loaded.suite.spec.device)
-    return planning.build(resolve(loaded, online=True)), loaded.host
+    return plan_loaded(loaded), loaded.host
 
 
-def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings) -> int:
+def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, output: Output) -> int:
     """Execute the plan, then write and print the board. Returns the exit code."""
-    from harness import planning
-    from harness.execution.engine import ExecutionOptions
-    from harness.planning import run_selection
-
-    suite = plan.spec.name
-    engine = engine_of(settings.cluster, host)
-    only = run_selection.parse(settings.only, plan.runs)
-    # Two labels with one key are one run.
-    done = {status.run.key: status.done for status in planning.status(plan, store)}
-    selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
-    missing = sum(not is_done for key, is_done in done.items() if key in selected)
-    file = plan.file(command_line())
-    with Claims() as claims, claims.held(_board(store), _definition(file), lambda: False, _say_that_it_waits):
-        store.save_plan(file)
-    fields = {"suite": suite, "folder": str(store.folder), "runs": missing}
-    if settings.json_logs:
-        JsonLines().write("suite_started", {**fields, "done": list(done.values()).count(True)})
-    elif not settings.quiet:
-        print(f"{suite}: {missing} of {len(done)} runs to train; results in {store.folder}", file=sys.stderr)
-    with observer(missing, json_logs=settings.json_logs, quiet=settings.quiet) as progress:
-        host.add_observer(progress)
-        cluster = settings.cluster
-        options = ExecutionOptions(
-            settings.workers, settings.retry_failed, only, cluster.address, cluster.gpus_per_worker or 1.0
+    execution = SuiteExecution(plan, store, host, options, command_line())
+    fields = {"suite": plan.spec.name, "folder": str(store.folder), "runs": execution.missing}
+    if output.json_logs:
+        JsonLines().write("suite_started", {**fields, "done": execution.done})
+    elif not output.quiet:
+        print_status(
+            f"{plan.spec.name}: {execution.missing} of {execution.total} runs to train; results in {store.folder}"
         )
-        outcome = engine(plan, store, host, options)
-    code = exit_code(outcome)
-    latency_error = None
+    with observer(execution.missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
+        outcome = execution.train([progress], print_status)
+    code, latency_error = exit_code(outcome), None
     if code != INTERRUPTED:
-        latency_error = _report(plan, file, store, host, settings)
+        latency_error = _report(execution, output)
     if latency_error:
         code = INVALID_INPUT
-    if settings.json_logs:
-        JsonLines().write(
-            "suite_ended", {**fields, "failed": len(outcome.failed) + len(outcome.failures), "exit_code": code}
-        )
+    if output.json_logs:
+        failed = len(outcome.failed) + len(outcome.failures)
+        JsonLines().write("suite_ended", {**fields, "failed": failed, "exit_code": code})
     print_failures(outcome)
     if latency_error:
         raise latency_error
     return code
 
 
-def engine_of(settings: ClusterSettings, host: Host) -> Engine:
-    """The engine with the given name. Raises `UserError` if there is none, or an option is not for it."""
-    if settings.engine not in host.engines:
-        message = f"unknown engine {settings.engine!r}; {nearest(settings.engine, host.engines)}"
-        raise UserError(Problem(message, "--engine"))
-    if settings.engine == "local":
-        options = {"--address": settings.address, "--gpus-per-worker": settings.gpus_per_worker}
-        problems = [
-            Problem("the local engine has no such option; add --engine ray", name)
-            for name, value in options.items()
-            if value is not None
-        ]
-        if problems:
-            raise UserError(*problems)
-    return host.engines[settings.engine]
-
-
-def _board(store: Store) -> Path:
-    """The target that a process claims to write `plan.json` and the board, which belong together."""
-    return store.folder / "leaderboard"
-
-
-def _definition(file: PlanFile) -> str:
-    """A description of the suite's definition: processes with the same one write the same board."""
-    return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"
-
-
-def _say_that_it_waits(owner: Owner) -> None:
-    print(f"waiting for {owner}, which writes the {owner.description}", file=sys.stderr, flush=True)
-
-
-def _report(plan: Plan, file: PlanFile, store: Store, host: Host, settings: RunSettings) -> UserError | None:
-    """Write and print the board of this suite definition. Returns the error of a latency measurement that failed.
-
-    If several processes with the same definition end together, the first one writes the board. If another process has
-    replaced the plan by that of another definition, the plan of this one is stored again.
-    """
-    definition = _definition(file)
-    with Claims() as claims:
-        owner = claims.owner(_board(store))
-        if owner is not None and owner.description == definition:
-            print(f"the board is written by {owner}", file=sys.stderr)
-            return None
-        with claims.held(_board(store), definition, lambda: False, _say_that_it_waits):
-            store.save_plan(file)
-            written, latency_error = _write_report(plan, store, host, quiet=settings.quiet or settings.json_logs)
-    if not settings.json_logs:
+def _report(execution: SuiteExecution, output: Output) -> UserError | None:
+    """Write and print the board. Returns the error of a latency measurement that failed."""
+    silent = output.quiet or output.json_logs
+    report, latency_error = execution.report(print_nothing if silent else print_status)
+    if report is not None and not output.json_logs:
         from harness.cli.board_view import print_report
 
-        print_report(written)
+        print_report(report)
     return latency_error
-
-
-def _write_report(plan: Plan, store: Store, host: Host, *, quiet: bool) -> tuple[Report, UserError | None]:
-    """Write the report files, measure the suite's latency section, and write them again if it was measured.
-
-    An error of the measurement is returned, so that the board of the trained runs is printed nevertheless.
-    """
-    from harness.reporting import report
-
-    written = report(store.folder, host)
-    try:
-        if measure_latency_section(plan, store, host, quiet=quiet):
-            written = report(store.folder, host)
-    except UserError as error:
-        return written, error
-    return written, None
 
 
 def exit_code(outcome: Outcome) -> int:

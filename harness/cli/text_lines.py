@@ -1,8 +1,9 @@
-"""Formats progress events as lines: runs that finished or failed, prepared data, work of other processes."""
+"""Lines about the progress: runs that finished or failed, prepared data, work of other processes."""
 
 from __future__ import annotations
 
 import math
+import sys
 
 from harness.api.events import Preparing, RunFailed, RunFinished, Waiting
 from harness.reporting.formatting import duration
@@ -29,3 +30,12 @@ def prepared_line(event: Preparing) -> str:
 def waiting_line(event: Waiting) -> str:
     """``waiting  for teacher base on sst2: process 4711 on node2 builds it``."""
     return f"waiting  for {event.what}: process {event.owner_process} on {event.owner_host} builds it"
+
+
+def print_status(line: str) -> None:
+    """Print a line on stderr at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_nothing(line: str) -> None:
+    """What commands with `--quiet` use instead of `print_status`."""

@@ -1,6 +1,6 @@
 """Loads suite files and resolves them into the cells of the board.
 
-`load` reads and validates a suite; `resolve` decides which cells can run. Both report all problems at once.
+`load` and `load_mapping` read and validate a suite; `resolve` decides which cells can run. They report all problems.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.resolution.cell_resolution import resolve
-    from harness.resolution.suite_loader import load
+    from harness.resolution.suite_loader import load, load_mapping
 
-__all__ = ["load", "resolve"]
+__all__ = ["load", "load_mapping", "resolve"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `harness --help` imports neither pydantic nor torch."""
-    if name == "load":
-        from harness.resolution.suite_loader import load
+    if name in ("load", "load_mapping"):
+        from harness.resolution import suite_loader
 
-        return load
+        return getattr(suite_loader, name)
     if name == "resolve":
         from harness.resolution.cell_resolution import resolve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.config.diagnostics import Diagnostics
 from harness.config.includes import override, read_included
 from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
-from harness.config.yaml_tree import Node
+from harness.config.yaml_tree import Mark, Node, parse
 from harness.plugin_host.host import Host
 from harness.resolution import method_rows, references
 from harness.resolution.references import get_list, get_mapping
@@ -44,7 +45,30 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
         UserError: with all problems of the file, each with its file and line.
     """
     file = locate(path)
-    root = override(read_included(file), overrides)
+    return _load_tree(override(read_included(file), overrides), file.resolve(), plugins)
+
+
+def load_mapping(
+    content: Mapping[str, Any], *, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> LoadedSuite:
+    """Load a suite from the content of a suite file. Its paths are relative to the working directory.
+
+    Args:
+        content: the keys of a suite file with JSON-compatible values. Other objects, such as paths, become strings.
+        overrides, plugins: see `load`.
+
+    Raises:
+        UserError: with all problems of the suite.
+    """
+    folder = Path.cwd()
+    if "include" in content:
+        raise UserError("include: a suite given as a mapping cannot include a file; merge the mappings instead")
+    root = parse(json.dumps(dict(content), default=str), Mark("suite", 0, folder))
+    return _load_tree(override(root, overrides), folder / "suite.yaml", plugins)
+
+
+def _load_tree(root: Node, file: Path, plugins: Sequence[str]) -> LoadedSuite:
+    """Validate the tree of a suite. `file` is its file, or the path that a suite without a file would have."""
     diagnostics = Diagnostics(root)
     root = diagnostics.root = _drop_nulls(method_rows.normalize(root, diagnostics))
     data = root.plain()
@@ -61,7 +85,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     diagnostics.raise_if_any()
     assert spec is not None  # otherwise raise_if_any has raised
     assert host is not None
-    suite = Suite(spec, file.resolve(), tasks, variants, sources, models, text, root, published)
+    suite = Suite(spec, file, tasks, variants, sources, models, text, root, published)
     return LoadedSuite(suite, host)
 
 

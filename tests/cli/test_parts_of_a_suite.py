@@ -7,15 +7,18 @@ import pytest
 from harness.api.errors import UserError
 from harness.cli.plan_command import plan_suite
 from harness.cli.rerun_command import matching, rerun_runs
-from harness.cli.run_command import RunSettings, run_suite
+from harness.cli.run_command import Output, run_suite
 from harness.execution import teacher_runs
 from harness.execution.claims import Claims
+from harness.workflow.suite_execution import RunOptions
 
 ONE = ("seeds=[1]", "methods=[finetune, logit_kd]")
 
 
 def run(small, *overrides, **settings):
-    return run_suite(str(small.path), overrides, [], small.folder / "results", RunSettings(quiet=True, **settings))
+    return run_suite(
+        str(small.path), overrides, [], small.folder / "results", RunOptions(**settings), Output(quiet=True)
+    )
 
 
 def test_only_trains_the_selected_runs_and_what_they_need(small):

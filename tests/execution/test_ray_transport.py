@@ -13,7 +13,6 @@ from datasets import Dataset, load_from_disk
 
 from harness.api.errors import UserError
 from harness.api.events import RunFinished, RunId, StepLogged
-from harness.cli.run_command import ClusterSettings, engine_of
 from harness.execution import portable_plan
 from harness.execution.claims import Claims
 from harness.execution.ray_engine import cluster, input_files, transport
@@ -25,6 +24,7 @@ from harness.execution.ray_engine.transport import Roots
 from harness.execution.ray_engine.worker import check_versions, place_of, versions, work
 from harness.plugin_host.host import Host
 from harness.storage import checksums
+from harness.workflow.suite_execution import RunOptions, engine_of
 
 
 @pytest.fixture
@@ -292,9 +292,9 @@ def test_a_worker_finds_what_was_sent_before_in_its_cache(tmp_path, monkeypatch)
 def test_an_engine_that_does_not_exist_and_options_of_another_are_refused():
     host = Host.create()
     with pytest.raises(UserError, match="--engine: unknown engine 'rya'; did you mean 'ray'"):
-        engine_of(ClusterSettings("rya"), host)
+        engine_of(RunOptions("rya"), host)
     with pytest.raises(UserError, match="--address: the local engine has no such option; add --engine ray"):
-        engine_of(ClusterSettings("local", "127.0.0.1:1"), host)
+        engine_of(RunOptions("local", address="127.0.0.1:1"), host)
 
 
 def test_without_ray_the_engine_names_the_command_that_installs_it(monkeypatch):

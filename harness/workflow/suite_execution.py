@@ -1,0 +1,221 @@
+"""Executes a suite: trains what is missing, measures latency, and writes the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.errors import Problem, UserError, nearest
+from harness.config.yaml_tree import display_path
+from harness.execution.claims import Claims
+from harness.execution.engine import ExecutionOptions, Outcome
+from harness.planning import run_selection
+from harness.storage.hashing import key
+from harness.storage.store import Store
+from harness.workflow import latency_measurement
+from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
+
+if TYPE_CHECKING:
+    from harness.execution.claim_files import Owner
+    from harness.execution.engine import Engine
+    from harness.planning import Plan
+    from harness.plugin_host.host import Host
+    from harness.reporting.report_files import Report
+    from harness.storage.failure_records import FailureRecord
+    from harness.storage.records import PlanFile, RunRecord
+    from harness.workflow.suite_loading import SuiteLike
+
+Say = Callable[[str], None]
+"""Receives a line about the progress, for people to read."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a suite is executed. None of these options changes a result.
+
+    Attributes:
+        engine: what executes the jobs: ``local`` (this process), ``ray``, or an engine of a plugin.
+        workers: number of workers that share the suite; None: one, or as many as fit into the engine's cluster.
+        retry_failed: whether to try what failed before again.
+        only: ``COLUMN=VALUE``: train only runs that match; values of one column are alternatives. Columns: task,
+            label, method, student, seed, key.
+        address, gpus_per_worker: of the Ray cluster, see `harness run --help`.
+    """
+
+    engine: str = "local"
+    workers: int | None = None
+    retry_failed: bool = True
+    only: Sequence[str] = ()
+    address: str | None = None
+    gpus_per_worker: float | None = None
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What is known after a suite was executed.
+
+    Attributes:
+        folder: the results folder of the suite; `harness.load_results` reads it.
+        failed: records of the runs that failed.
+        failures: the teachers and other artifacts that failed, and whose runs therefore failed, too.
+        interrupted: whether a signal stopped the execution. Run the suite again to resume.
+        report: the written report; None if another process writes it, or the execution was interrupted.
+    """
+
+    folder: Path
+    failed: Sequence[RunRecord] = ()
+    failures: Sequence[FailureRecord] = ()
+    interrupted: bool = False
+    report: Report | None = field(default=None, repr=False)
+
+    @property
+    def successful(self) -> bool:
+        """Whether every run of the suite was trained or is done."""
+        return not (self.failed or self.failures or self.interrupted)
+
+
+def run(
+    suite: SuiteLike,
+    *,
+    overrides: Overrides = (),
+    plugins: Sequence[str | Path] = (),
+    results: str | Path = "results",
+    observers: Sequence[object] = (),
+    options: RunOptions = RunOptions(),
+) -> SuiteResult:
+    """Train and score the missing runs of a suite, measure its latency section, and write its report.
+
+    Finished runs are not repeated. Failed runs do not raise: see `SuiteResult.failed`.
+
+    Args:
+        suite, overrides, plugins: see `harness.load_suite`.
+        results: the results folder; the suite writes to a folder in it with the suite's name.
+        observers: objects with methods marked with `harness.hookimpl`, such as ``harness_step``. They receive the
+            events of all runs; see `harness.plugin_host.hookspecs`.
+        options: how to execute the suite.
+
+    Raises:
+        harness.UserError: the suite or its data are invalid, the device is missing, or the latency section cannot be
+            measured. In the last case the runs are trained and the report is written first.
+    """
+    loaded = load_suite(suite, overrides=overrides, plugins=plugins)
+    planned = plan_loaded(loaded)
+    latency_measurement.check_section(planned, loaded.host)
+    command = "harness.run(...)" if isinstance(suite, Mapping) else f"harness run {display_path(loaded.suite.path)}"
+    execution = SuiteExecution(planned, Store(Path(results) / planned.spec.name), loaded.host, options, command)
+    outcome = execution.train(observers)
+    report = None
+    if not outcome.interrupted:
+        report, latency_error = execution.report()
+        if latency_error is not None:
+            raise latency_error
+    return SuiteResult(execution.store.folder, outcome.failed, outcome.failures, outcome.interrupted, report)
+
+
+class SuiteExecution:
+    """A planned suite that is about to be executed.
+
+    Args:
+        plan, store, host: the suite.
+        options: how to execute it.
+        command: the command to repeat it, for the report.
+
+    Attributes:
+        total: number of runs of the suite.
+        done: number of runs that are done.
+        missing: number of runs to train, with the options' selection.
+
+    Raises:
+        UserError: there is no such engine, an option is not for it, or the selection is invalid.
+    """
+
+    def __init__(self, plan: Plan, store: Store, host: Host, options: RunOptions, command: str) -> None:
+        from harness import planning
+
+        self.plan, self.store, self.host = plan, store, host
+        self.engine = engine_of(options, host)
+        self.file = plan.file(command)
+        only = run_selection.parse(options.only, plan.runs)
+        self.options = ExecutionOptions(
+            options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
+        )
+        # Two labels with one key are one run.
+        done = {status.run.key: status.done for status in planning.status(plan, store)}
+        selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
+        self.total, self.done = len(done), sum(done.values())
+        self.missing = sum(not is_done for key, is_done in done.items() if key in selected)
+
+    def train(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Outcome:
+        """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
+        with Claims() as claims, claims.held(self._board, self._definition, lambda: False, _waiting(say)):
+            self.store.save_plan(self.file)
+        for observer in observers:
+            self.host.add_observer(observer)
+        return self.engine(self.plan, self.store, self.host, self.options)
+
+    def report(self, say: Say = lambda line: None) -> tuple[Report | None, UserError | None]:
+        """Write the report of this suite definition, with its latency section.
+
+        If several processes with the same definition end together, the first one writes the report. If another process
+        has replaced the plan by that of another definition, the plan of this one is stored again.
+
+        Returns:
+            the report, None if another process writes it; and the error of a latency measurement that failed.
+        """
+        with Claims() as claims:
+            owner = claims.owner(self._board)
+            if owner is not None and owner.description == self._definition:
+                say(f"the board is written by {owner}")
+                return None, None
+            with claims.held(self._board, self._definition, lambda: False, _waiting(say)):
+                self.store.save_plan(self.file)
+                return self._write_report(say)
+
+    def _write_report(self, say: Say) -> tuple[Report, UserError | None]:
+        """Write the report, measure the latency section, and write the report again if it was measured."""
+        from harness.reporting import report
+
+        written = report(self.store.folder, self.host)
+        try:
+            if latency_measurement.measure_section(self.plan, self.store, self.host, say):
+                written = report(self.store.folder, self.host)
+        except UserError as error:
+            return written, error
+        return written, None
+
+    @property
+    def _board(self) -> Path:
+        """The target that a process claims to write `plan.json` and the board, which belong together."""
+        return self.store.folder / "leaderboard"
+
+    @property
+    def _definition(self) -> str:
+        """A description of the suite's definition: processes with the same one write the same board."""
+        return _definition_of(self.file)
+
+
+def engine_of(options: RunOptions, host: Host) -> Engine:
+    """The engine with the given name. Raises `UserError` if there is none, or an option is not for it."""
+    if options.engine not in host.engines:
+        message = f"unknown engine {options.engine!r}; {nearest(options.engine, host.engines)}"
+        raise UserError(Problem(message, "--engine"))
+    if options.engine == "local":
+        cluster = {"--address": options.address, "--gpus-per-worker": options.gpus_per_worker}
+        problems = [
+            Problem("the local engine has no such option; add --engine ray", name)
+            for name, value in cluster.items()
+            if value is not None
+        ]
+        if problems:
+            raise UserError(*problems)
+    return host.engines[options.engine]
+
+
+def _definition_of(file: PlanFile) -> str:
+    return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"
+
+
+def _waiting(say: Say) -> Callable[[Owner], None]:
+    return lambda owner: say(f"waiting for {owner}, which writes the {owner.description}")

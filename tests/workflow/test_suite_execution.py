@@ -1,0 +1,139 @@
+"""Running a suite from Python, and reading its results as data frames."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import harness
+from harness import hookimpl
+
+METHODS = {"methods": ["finetune", "logit_kd"]}
+
+
+class Recorder:
+    def __init__(self):
+        self.finished, self.steps = [], 0
+
+    @hookimpl
+    def harness_step(self, event):
+        self.steps += 1
+
+    @hookimpl
+    def harness_run_finished(self, event):
+        self.finished.append((event.run.role, event.run.label, event.run.seed))
+
+
+@pytest.fixture
+def executed(small):
+    recorder = Recorder()
+    results = small.folder / "results"
+    return harness.run(small.path, overrides=METHODS, results=results, observers=[recorder]), recorder
+
+
+def test_run_trains_what_is_missing_and_reports_it(small, executed):
+    result, recorder = executed
+    assert result.successful
+    assert result.folder == small.folder / "results" / "small"
+    assert (result.folder / "leaderboard.md").read_text() == result.report.markdown
+    students = [(label, seed) for role, label, seed in recorder.finished if role == "student"]
+    assert sorted(students) == [(label, seed) for label in ("finetune", "logit_kd") for seed in (1, 2)]
+    assert recorder.steps > 0
+
+    again = Recorder()
+    assert harness.run(small.path, overrides=METHODS, results=small.folder / "results", observers=[again]).successful
+    assert not again.finished
+
+    check_results(small, harness.load_results(result.folder))
+
+
+def check_results(small, results):
+    runs = results.runs
+    assert len(runs) == 4
+    for run, record in zip(runs.to_dict("records"), (small.store().record(key) for key in runs.key), strict=True):
+        assert (run["label"], run["seed"], run["score"]) == (record.label, record.seed, record.score)
+        assert run["metric_accuracy"] == record.metrics["accuracy"]
+        assert run["parameters"] == record.size.parameters
+        assert pd.read_parquet(f"{run['folder']}/predictions.parquet").shape[0] > 0
+    assert results.teachers.teacher.tolist() == ["base"]
+
+    predictions = results.predictions(label="logit_kd", seed=2)
+    assert set(predictions.label) == {"logit_kd"}
+    (score,) = runs[(runs.label == "logit_kd") & (runs.seed == 2)].score
+    assert np.isclose((predictions.prediction == predictions.answer).mean(), score)
+    assert predictions.scores.map(len).eq(2).all()
+    assert len(results.predictions()) == 4 * len(predictions)
+
+    (pair,) = results.comparisons.to_dict("records")
+    means = 100 * runs.groupby("label").score.mean()
+    assert np.isclose(pair["difference"], means[pair["label"]] - means[pair["other_label"]])
+    assert pair["low"] <= pair["difference"] <= pair["high"]
+    assert set(results.board[results.board.role == "student"].label) == {"finetune", "logit_kd"}
+    assert results.latency.empty
+
+    with pytest.raises(harness.UserError, match="unknown column 'labels'"):
+        results.predictions(labels="finetune")
+    with pytest.raises(harness.UserError, match="no completed run matches label='pkd'"):
+        results.predictions(label="pkd")
+
+
+def test_a_failed_run_is_a_result_not_an_exception(small):
+    broken = "from harness import hookimpl\n" + BROKEN
+    (small.folder / "broken.py").write_text(broken)
+    overrides = {"methods": ["finetune", "broken"], "seeds": [1]}
+    result = harness.run(
+        small.path, overrides=overrides, plugins=[small.folder / "broken.py"], results=small.folder / "results"
+    )
+    assert not result.successful
+    (failure,) = result.failed
+    assert "no loss today" in failure.error
+    runs = harness.load_results(result.folder).runs
+    assert dict(zip(runs.label, runs.status, strict=True)) == {"finetune": "completed", "broken": "failed"}
+
+
+BROKEN = """
+from harness import Method, MethodConfig, Needs, Stage
+
+
+class Broken(Method):
+    name = "broken"
+    teachers = 0
+
+    class Config(MethodConfig):
+        pass
+
+    def stages(self):
+        return [Stage("train", needs=Needs())]
+
+    def losses(self, step, batch, student, teachers):
+        raise ValueError("no loss today")
+
+
+@hookimpl
+def harness_register_methods(register):
+    register(Broken)
+"""
+
+
+def test_options_are_checked_before_anything_is_trained(small):
+    with pytest.raises(harness.UserError, match="unknown engine 'locl'"):
+        harness.run(small.path, results=small.folder / "results", options=harness.RunOptions(engine="locl"))
+    assert not (small.folder / "results").exists()
+
+
+def test_latency_of_checkpoints_is_a_data_frame(small, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    for layers in (1, 2):
+        config = BertConfig(
+            vocab_size=50, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32
+        )
+        BertForSequenceClassification(config).save_pretrained(tmp_path / f"layers-{layers}")
+    settings = {"batch_sizes": [1], "lengths": [8], "backends": ["eager"], "threads": 1, "rounds": 2, "memory": False}
+    frame = harness.measure_latency(
+        [tmp_path / "layers-2", tmp_path / "layers-1"],
+        overrides={"latency": settings, "device": "cpu"},
+        results=tmp_path / "results",
+    )
+    assert {str(tmp_path / "layers-2"), str(tmp_path / "layers-1")} <= set(frame.model)
+    assert (frame.p50 > 0).all()
+    assert frame.parameters.nunique() == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from harness.cli.latency_command import check_latency_section, measure_latency_s
 from harness.cli.progress_observers import JsonLines, observer
 from harness.cli.terminal_tables import print_table
 from harness.execution.claims import Claims
+from harness.storage.disk_errors import VANISHED, DiskError
 from harness.storage.hashing import key
 from harness.storage.store import Store
 
@@ -56,8 +57,8 @@ def run_suite(name: str, overrides: Sequence[str], plugins: Sequence[str], resul
     """Train and measure what is missing, write the report files, and print the board. Returns the exit code.
 
     Raises:
-        UserError: the suite or its data are invalid, the device is missing, or the suite's latency section cannot be
-            measured. In the last case the runs are trained and their board is written first.
+        UserError: the suite or its data are invalid, the device is missing, the suite's latency section cannot be
+            measured, or results vanished. In the last two cases the runs are trained and their board is written first.
     """
     gc.enable()
     plan, host = build_plan(name, overrides, plugins)
@@ -108,19 +109,37 @@ def train_and_report(plan: Plan, store: Store, host: Host, settings: RunSettings
         )
         outcome = engine(plan, store, host, options)
     code = exit_code(outcome)
-    latency_error = None
+    error: UserError | None = None
     if code != INTERRUPTED:
-        latency_error = _report(plan, file, store, host, settings)
-    if latency_error:
+        vanished = _vanished(plan, store, selected)  # before the report, which creates the folder again
+        error = _report(plan, file, store, host, settings)
+        error = vanished or error
+    if error:
         code = INVALID_INPUT
     if settings.json_logs:
         JsonLines().write(
             "suite_ended", {**fields, "failed": len(outcome.failed) + len(outcome.failures), "exit_code": code}
         )
     print_failures(outcome)
-    if latency_error:
-        raise latency_error
+    if error:
+        raise error
     return code
+
+
+def _vanished(plan: Plan, store: Store, selected: Set[str]) -> DiskError | None:
+    """The error if executed runs or teachers have no result, neither a record nor a failure: the store was deleted."""
+    from harness.planning.graph_builder import teacher_key
+
+    runs = selected.difference(store.run_keys())
+    teachers = [
+        job for job in plan.teachers if store.teacher(job.key) is None and store.failure(teacher_key(job)) is None
+    ]
+    lost = len(runs) + len(teachers)
+    if not lost:
+        return None
+    total = len(selected) + len(plan.teachers)
+    message = f"the results of {lost} of {total} runs and teachers vanished while the command ran; {VANISHED}"
+    return DiskError(Problem(message, str(store.folder)))
 
 
 def engine_of(settings: ClusterSettings, host: Host) -> Engine:

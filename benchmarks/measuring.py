@@ -124,10 +124,11 @@ def interleaved(
     contestants: Mapping[str, Contestant],
     options: Options,
     *,
+    warm_up: bool = True,
     say: Callable[[str], None] = lambda line: None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, list[int]]:
-    """Time every contestant once per repetition, in random order, after a warm-up round.
+    """Time every contestant once per repetition, in random order, after a warm-up round unless `warm_up` is false.
 
     So disturbances of the machine affect all contestants alike. Garbage is collected before each call, not during it.
     """
@@ -139,7 +140,7 @@ def interleaved(
     generator = random.Random(options.seed)
     times: dict[str, list[int]] = {name: [] for name in contestants}
     with _frozen_objects():
-        for number in range(options.repetitions + 1):
+        for number in range(0 if warm_up else 1, options.repetitions + 1):
             say(f"repetition {number} of {options.repetitions}" if number else "warm-up")
             for name in generator.sample(list(contestants), len(contestants)):
                 call = contestants[name]()

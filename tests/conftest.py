@@ -1,5 +1,6 @@
 """A small suite: a task from a plugin, a teacher trained from scratch, students of one layer."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ class SmallSuite:
 
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> SmallSuite:
-    """The small suite in a temporary folder, with an empty cache."""
+    """The small suite in a temporary folder, with an empty cache. It does not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     return SmallSuite(tmp_path)

@@ -45,6 +45,7 @@ def run_suite(
     Raises:
         UserError: the suite or its data are invalid, the device is missing, or the suite's latency section cannot be
             measured. In the last case the runs are trained and their board is written first.
+        DiskError: results vanished while the suite ran.
     """
     gc.enable()
     plan, host = build_plan(name, overrides, plugins)
@@ -74,17 +75,20 @@ def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, 
         )
     with observer(execution.missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
         outcome = execution.train([progress], print_status)
-    code, latency_error = exit_code(outcome), None
+    code = exit_code(outcome)
+    error: UserError | None = None
     if code != INTERRUPTED:
-        latency_error = _report(execution, output)
-    if latency_error:
+        lost = execution.lost_results()  # before the report, which creates the folder again
+        error = _report(execution, output)
+        error = lost or error
+    if error:
         code = INVALID_INPUT
     if output.json_logs:
         failed = len(outcome.failed) + len(outcome.failures)
         JsonLines().write("suite_ended", {**fields, "failed": failed, "exit_code": code})
     print_failures(outcome)
-    if latency_error:
-        raise latency_error
+    if error:
+        raise error
     return code
 
 

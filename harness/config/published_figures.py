@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
@@ -158,11 +159,21 @@ class Published:
 
 
 def read(path: Path) -> Published:
-    """Read and validate the file at `path`. Its stem is the name of the source.
+    """Read and validate the file at `path`. Its stem is the name of the source. A file is parsed once.
 
     Raises:
         UserError: with all problems of the file, each with its line.
     """
+    try:
+        stat = path.stat()
+    except OSError:  # parsing reports the problem
+        return _parse(path, None)
+    return _parse(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=64)
+def _parse(path: Path, version: tuple[int, ...] | None) -> Published:
+    """Read the file at `path`. `version` changes when the file does."""
     try:
         TypeAdapter(Name).validate_python(path.stem)
     except ValidationError as error:

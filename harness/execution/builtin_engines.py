@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from harness import hookimpl
 from harness.execution.engine import Engine, ExecutionOptions, Outcome
-from harness.planning import Plan
-from harness.plugin_host.host import Host
-from harness.storage.store import Store
+
+if TYPE_CHECKING:
+    from harness.planning import Plan
+    from harness.plugin_host.host import Host
+    from harness.storage.store import Store
 
 
 @hookimpl

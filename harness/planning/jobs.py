@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage, TaskInfo
 from harness.api.stage_settings import StageData
@@ -18,6 +16,9 @@ from harness.resolution.suite import Cell
 from harness.storage.records import PlannedRun, TuningSummary
 from harness.tasks.corpus import TextCorpus
 from harness.training.schedule import stage_data
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ MIB = 2**20
 
 AGAIN = "then run the same command again: it continues, and finished results are kept"
 
+VANISHED = f"was it deleted, moved or unmounted? Make sure that it is available, {AGAIN}"
+
 _FAILING = (
     "check the disk or the network drive, {again}. If it stays so, `harness doctor DIR --repair` sets aside files that"
     " cannot be read"
@@ -44,7 +46,7 @@ _REMEDIES = {
     errno.ENOTEMPTY: _OCCUPIED,
     errno.ELOOP: "a symbolic link refers to itself: remove it, {again}",
     errno.ENAMETOOLONG: "use a shorter name or path",
-    errno.ENOENT: "was it deleted, moved or unmounted? Make sure that it is available, {again}",
+    errno.ENOENT: VANISHED,
     errno.EBUSY: "another process uses it: wait for its end, {again}",
     errno.ENOLCK: "the file system has no locks left: {elsewhere}; {again}",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`), {again}",

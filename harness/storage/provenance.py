@@ -38,6 +38,11 @@ def hardware(device: str) -> Hardware:
 
 def packages() -> dict[str, str]:
     """Return the versions of the packages that can change a result, without those not installed."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     versions = {"harness": harness.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -12,6 +12,7 @@ from harness.config.yaml_tree import display_path
 from harness.execution.claims import Claims
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.planning import run_selection
+from harness.storage.disk_errors import VANISHED, DiskError
 from harness.storage.hashing import key
 from harness.storage.store import Store
 from harness.workflow import latency_measurement
@@ -99,6 +100,7 @@ def run(
     Raises:
         harness.UserError: the suite or its data are invalid, the device is missing, or the latency section cannot be
             measured. In the last case the runs are trained and the report is written first.
+        harness.storage.disk_errors.DiskError: the disk is full or failing, or results vanished. What is done is kept.
     """
     loaded = load_suite(suite, overrides=overrides, plugins=plugins)
     planned = plan_loaded(loaded)
@@ -108,9 +110,10 @@ def run(
     outcome = execution.train(observers)
     report = None
     if not outcome.interrupted:
+        lost = execution.lost_results()
         report, latency_error = execution.report()
-        if latency_error is not None:
-            raise latency_error
+        if error := lost or latency_error:
+            raise error
     return SuiteResult(execution.store.folder, outcome.failed, outcome.failures, outcome.interrupted, report)
 
 
@@ -143,9 +146,9 @@ class SuiteExecution:
         )
         # Two labels with one key are one run.
         done = {status.run.key: status.done for status in planning.status(plan, store)}
-        selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
+        self._selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
         self.total, self.done = len(done), sum(done.values())
-        self.missing = sum(not is_done for key, is_done in done.items() if key in selected)
+        self.missing = sum(not is_done for key, is_done in done.items() if key in self._selected)
 
     def train(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
@@ -154,6 +157,26 @@ class SuiteExecution:
         for observer in observers:
             self.host.add_observer(observer)
         return self.engine(self.plan, self.store, self.host, self.options)
+
+    def lost_results(self) -> DiskError | None:
+        """The error if executed runs or teachers have no result, neither a record nor a failure: the store was deleted.
+
+        Call it after `train` and before `report`, which creates the folder again.
+        """
+        from harness.planning.graph_builder import teacher_key
+
+        runs = self._selected.difference(self.store.run_keys())
+        teachers = [
+            job
+            for job in self.plan.teachers
+            if self.store.teacher(job.key) is None and self.store.failure(teacher_key(job)) is None
+        ]
+        lost = len(runs) + len(teachers)
+        if not lost:
+            return None
+        total = len(self._selected) + len(self.plan.teachers)
+        message = f"the results of {lost} of {total} runs and teachers vanished while the command ran; {VANISHED}"
+        return DiskError(Problem(message, str(self.store.folder)))
 
     def report(self, say: Say = lambda line: None) -> tuple[Report | None, UserError | None]:
         """Write the report of this suite definition, with its latency section.

@@ -1,15 +1,14 @@
 """A killed process loses only the steps since its last checkpoint."""
 
-import subprocess
-import sys
 import time
 
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
+from tests.support.forked_commands import ForkedCommand, set_options
 
-LONG = ("seeds=[1]", "training.epochs=40", "training.checkpoint_every=10")
+LONG = ("seeds=[1]", "training.epochs=20", "training.checkpoint_every=10")
 
 
 class Starts:
@@ -36,17 +35,14 @@ def begun(checkpoint):
 
 
 def test_a_killed_suite_resumes_from_its_checkpoints(small):
-    sets = [argument for override in LONG for argument in ("--set", override)]
-    command = [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", *sets]
-    process = subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = ForkedCommand(["run", "small.yaml", "--quiet", *set_options(LONG)], small.folder)
     checkpoints = small.folder / "results" / "small" / "checkpoints"
     limit = time.monotonic() + 120
     while sum(begun(path) for path in checkpoints.glob("*.pt")) < 3:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.errors
         assert time.monotonic() < limit
         time.sleep(0.02)
     process.kill()
-    process.communicate()
     starts = Starts()
     assert not small.run(*LONG, observers=(starts,)).failed
     assert set(starts.steps) == {"finetune", "logit_kd", "tinybert"}

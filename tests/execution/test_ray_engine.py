@@ -3,9 +3,8 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,11 +16,12 @@ from harness import hookimpl
 from tests.conftest import SmallSuite
 from tests.execution.test_text_students import WORDS, pretrained
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
+from tests.support.forked_commands import ForkedCommand, set_options
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster
 
-LONG = ("seeds=[1]", "training.epochs=20", "training.checkpoint_every=10")
+LONG = ("seeds=[1]", "training.epochs=12", "training.checkpoint_every=10")
 """A suite of one cohort of three runs, with checkpoints."""
 
 PATIENCE = 180
@@ -256,60 +256,42 @@ def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(s
     assert completed == {"finetune", "logit_kd"}
 
 
-def test_a_killed_driver_is_continued_by_the_next_one(small, address, long_results):
+def test_an_interrupted_and_then_killed_driver_is_continued(small, address, long_results):
     process = command(small, address, *LONG)
-    checkpoints = small.store().folder / "checkpoints"
-    wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
+    wait_until(lambda: len(begun(small)) >= 2, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(PATIENCE) == 130
+    assert "to resume, run the same command again" in process.errors
+    assert "Traceback" not in process.errors
+    interrupted = begun(small)
+    assert interrupted, "Ctrl-C saves checkpoints"
+    process = command(small, address, *LONG)
+    wait_until(lambda: any(place > interrupted.get(name, place) for name, place in begun(small).items()), process)
     process.kill()
-    process.communicate()
     watcher = Watcher()
     assert not on_ray(small, address, *LONG, watcher=watcher).failed
     assert any(event.step >= 10 for event in watcher.started if event.run.role == "student")
     assert_same_bits(results(small.store()), long_results)
 
 
-def test_ctrl_c_saves_checkpoints_and_the_same_command_resumes(small, address, long_results):
-    process = command(small, address, *LONG)
-    checkpoints = small.store().folder / "checkpoints"
-    wait_until(lambda: sum(begun(path) for path in checkpoints.glob("*.pt")) >= 2, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert "to resume, run the same command again" in errors
-    assert "Traceback" not in errors
-    places = {torch.load(path, weights_only=True)["place"] for path in checkpoints.glob("*.pt")}
-    assert places
-    watcher = Watcher()
-    assert not on_ray(small, address, *LONG, watcher=watcher).failed
-    assert any(event.step > 0 for event in watcher.started if event.run.role == "student")
-    assert_same_bits(results(small.store()), long_results)
-
-
 def command(small, address, *settings):
     """`harness run --engine ray` in a process group of its own."""
-    sets = [argument for override in settings for argument in ("--set", override)]
-    engine = ["--engine", "ray", "--address", address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", *engine, *sets],
-        cwd=small.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    arguments = ["run", "small.yaml", "--quiet", "--engine", "ray", "--address", address, *set_options(settings)]
+    return ForkedCommand(arguments, small.folder, new_group=True)
 
 
-def begun(checkpoint):
-    """Whether the checkpoint is of a run after its first step."""
-    try:
-        return torch.load(checkpoint, weights_only=True)["place"] > (0, 0)
-    except FileNotFoundError:  # a later one replaces it, or the run has ended
-        return False
+def begun(small):
+    """Name -> stage and step of each checkpoint of a run after its first step."""
+    places = {}
+    for path in (small.store().folder / "checkpoints").glob("*.pt"):
+        with suppress(FileNotFoundError):  # a later one replaces it, or the run has ended
+            places[path.name] = torch.load(path, weights_only=True)["place"]
+    return {name: place for name, place in places.items() if place > (0, 0)}
 
 
 def wait_until(condition, process):
     limit = time.monotonic() + PATIENCE
     while not condition():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.errors
         assert time.monotonic() < limit
         time.sleep(0.05)

@@ -1,11 +1,8 @@
 """Processes that share a results folder and a cache share the work, also if some of them are killed."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -13,7 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-LONG = ("seeds=[1, 2, 3]", "training.epochs=12", "training.checkpoint_every=10")
+from tests.support.forked_commands import ForkedCommand, set_options
+
+LONG = ("seeds=[1, 2, 3]", "training.epochs=8", "training.checkpoint_every=10")
 TIMEOUT = 600
 
 
@@ -22,21 +21,14 @@ class Shell:
 
     def __init__(self, small, number, *overrides, **environment):
         self.log = small.folder / f"log {number}.jsonl"
-        sets = [argument for override in overrides for argument in ("--set", override)]
-        command = [sys.executable, "-m", "harness", "run", "small.yaml", "--json-logs", *sets]
-        self.errors = (small.folder / f"errors {number}.txt").open("w+")
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=small.folder, stdout=log, stderr=self.errors, env={**os.environ, **environment}
-            )
+        arguments = ["run", "small.yaml", "--json-logs", *set_options(overrides)]
+        self.process = ForkedCommand(arguments, small.folder, environment=environment, stdout=self.log)
 
     def wait(self):
-        code = self.process.wait(TIMEOUT)
-        self.errors.seek(0)
-        return code, self.errors.read()
+        return self.process.wait(TIMEOUT), self.process.errors
 
     def events(self):
-        lines = self.log.read_text().splitlines()
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]  # a kill can cut the last line
 
 
@@ -91,13 +83,12 @@ def test_four_processes_under_random_kills_train_each_run_once(small, seed):
     shells, kills = list(running), 0
     deadline = time.monotonic() + TIMEOUT
     while kills < 6 and time.monotonic() < deadline:
-        time.sleep(rng.uniform(1, 6))
+        time.sleep(rng.uniform(0.5, 3))
         alive = [shell for shell in running if shell.process.poll() is None]
         if not alive:
             break
         victim = rng.choice(alive)
-        victim.process.send_signal(signal.SIGKILL)
-        victim.process.wait()
+        victim.process.kill()
         running[running.index(victim)] = shell = Shell(small, len(shells), *LONG)
         shells.append(shell)
         kills += 1

@@ -19,7 +19,10 @@ from tests.support.hub_layout import write_dataset
 
 HEADS = "teachers.base.architecture={layers: 2, hidden: 24, heads: 12, ffn: 32}"
 STUDENTS = "students={" + ", ".join(f"h{n}: {{layers: 1, heads: {n}, init: uniform}}" for n in (12, 6, 3, 2)) + "}"
-LATENCY = "latency={batch_sizes: [4, 1], lengths: [8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20}"
+LATENCY = (
+    "latency={batch_sizes: [4, 1], lengths: [8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20, "
+    "memory: false}"
+)
 
 
 def sections(markdown):

@@ -1,8 +1,6 @@
 """Tuning from the suite to the record: reproducible trials, chosen on the held-out split only."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -12,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from harness.reporting import report
+from tests.support.forked_commands import ForkedCommand, set_options
 
 LEANS = '''
 """Learns to say one class, as its option says: so the option decides the score."""
@@ -225,23 +224,21 @@ def test_the_board_has_the_choices_and_their_cost(suite):
 
 def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     small = suite.small
-    longer = (*SUITE, "training.epochs=20", "training.checkpoint_every=10")
-    sets = [argument for override in longer for argument in ("--set", override)]
-    command = [sys.executable, "-m", "harness", "run", "small.yaml", "--quiet", "--plugin", "leans.py", *sets]
-    process = subprocess.Popen(command, cwd=small.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    longer = (*SUITE, "training.epochs=10", "training.checkpoint_every=10")
+    arguments = ["run", "small.yaml", "--quiet", "--plugin", "leans.py", *set_options(longer)]
+    process = ForkedCommand(arguments, small.folder)
     store, limit = small.store(), time.monotonic() + 120
     while len(list((store.folder / "checkpoints").glob("*.pt"))) < 3 or ended(store) < 3:
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.errors
         assert time.monotonic() < limit
         time.sleep(0.05)
     process.kill()
-    process.communicate()
     watcher = Trials()
-    suite("training.epochs=20", "training.checkpoint_every=10", observers=(watcher,))
+    suite("training.epochs=10", "training.checkpoint_every=10", observers=(watcher,))
     assert 0 < len(watcher.of("trial")) < 12, "some trials were done before"
     resumed, tensors = trials(store), weights(store, "leans")
     store.folder.rename(store.folder.with_name("killed"))
-    suite("training.epochs=20", "training.checkpoint_every=10")
+    suite("training.epochs=10", "training.checkpoint_every=10")
     assert trials(store) == resumed
     assert same(weights(store, "leans"), tensors)
 

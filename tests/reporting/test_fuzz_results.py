@@ -21,10 +21,13 @@ from harness.reporting import file_manifest, report_files
 from harness.storage import atomic_writes
 from tests.support import damaged_results
 
-CASES, BATCH = int(os.environ.get("HARNESS_FUZZ_FOLDERS", "200")), 100
+CASES, BATCH = int(os.environ.get("HARNESS_FUZZ_FOLDERS", "100")), 50
 """Number of damaged folders. Try 1,000 after a change of what a report reads."""
 
-WITH_PAGE, WITH_PLOTS = 3, 250
+FIRST = int(os.environ.get("HARNESS_FUZZ_SEED", "0"))
+"""Seed of the first case."""
+
+WITH_PAGE, WITH_PLOTS = 3, 50
 """One case of so many writes the page, or draws the plots, which take most of the time."""
 
 MINE = {"notes.md": "mine", "plots/mine.png": "mine", "sections/mine.csv": "mine", "runs/notes.txt": "mine"}
@@ -105,7 +108,7 @@ def lost_files(folder, before, after, known):
     ]
 
 
-@pytest.mark.parametrize("first", range(0, CASES, BATCH))
+@pytest.mark.parametrize("first", range(FIRST, FIRST + CASES, BATCH))
 def test_damaged_folders_are_reported_or_refused(whole, host, quick, tmp_path, caplog, first):
     caplog.set_level(logging.WARNING)
     faults = []

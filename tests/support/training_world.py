@@ -1,5 +1,7 @@
 """A small task in memory, and runs on it."""
 
+from functools import cache
+
 import pytest
 import torch
 from datasets import Dataset
@@ -37,6 +39,12 @@ def examples(count, seed, kind):
     return Dataset.from_dict({"id": ids, "text": texts, "label": labels})
 
 
+@cache
+def _host():
+    """The installed plugins, discovered once."""
+    return Host.create()
+
+
 class World:
     """A small task, with factories of runs and cohorts on it. `teacher` and `student` are encoder families."""
 
@@ -45,7 +53,7 @@ class World:
         self.families = {"teacher": teacher, "student": student}
         self.training = training
         self.device = CPU
-        host = Host.create()
+        host = _host()
         self.methods, self.metrics = host.methods, host.metrics
         metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
         score = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
+from harness.analysis.inference import estimate
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary
+from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
 from harness.storage.records import PlannedTask, TeacherRecord
 
@@ -16,15 +18,12 @@ def why(choice: Choice, limits: Limits) -> Iterator[str]:
     best, task = choice.best, choice.task
     rank = "highest" if task.higher_is_better else "lowest"
     others = len(choice.considered)
-    of = (
-        f"the only row{within(limits)}"
-        if others == 1
-        else f"the {rank} mean {task.score} of {others} rows{within(limits)}"
-    )
-    yield f"{best.name} has {of}: {scored(best.score)}."
-    if others > 1:
+    if others == 1:
+        yield f"{best.name} is the only row{within(limits)}: mean {task.score} {scored(best.score)}."
+    else:
         second = choice.considered[1]
-        yield f"The next is {second.name} with {scored(second.score)}{_overlap(best.score, second.score)}."
+        yield f"{best.name} has the {rank} mean {task.score} of {others} rows{within(limits)}: {scored(best.score)}."
+        yield f"The next is {second.name} with {scored(second.score)}{_chance(best, second, task)}."
     if choice.excluded:
         yield f"{choice.excluded} other row{'s' * (choice.excluded > 1)} with complete scores did not qualify."
     seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
@@ -56,8 +55,9 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
 
 
 def within(limits: Limits) -> str:
-    """`` of tinybert with at most 20,000,000 parameters``; empty without limits."""
-    parts = [f" of {name}" for name in (limits.label, limits.student) if name]
+    """`` of the method tinybert with at most 20,000,000 parameters``; empty without limits."""
+    parts = [f" of the method {limits.label}"] if limits.label else []
+    parts += [f" on the student {limits.student}"] if limits.student else []
     allowed = []
     if limits.parameters is not None:
         allowed.append(f"at most {limits.parameters:,} parameters")
@@ -73,12 +73,15 @@ def scored(score: Statistic) -> str:
     return f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}]"
 
 
-def _overlap(best: Statistic, second: Statistic) -> str:
-    """A warning if the difference between two rows may be chance."""
-    if best.low is None or best.high is None or second.low is None or second.high is None:
+def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
+    """A note if the difference of two rows, paired by seed and example, may be chance."""
+    ours, theirs = (candidate.row.cells[task.name].sample for candidate in (best, second))
+    if ours is None or theirs is None:
         return ""
-    overlaps = best.low <= second.high and second.low <= best.high
-    return "; their intervals overlap, so the order may be chance" if overlaps else ""
+    difference = estimate([ours - theirs])
+    if difference.low is None or difference.high is None or not difference.low <= 0 <= difference.high:
+        return ""
+    return f"; the difference, {formatting.difference(difference)}, may be chance"
 
 
 def _times(ratio: Ratio) -> str:

@@ -127,7 +127,7 @@ def test_the_card_says_what_the_model_is(exported):
     assert "distilled with the method `kd` from `base` (some/model)" in text
     assert "| accuracy, the row of kd on small | 75.0 [" in text
     assert "| accuracy, teacher base | 92.0 [" in text
-    assert "kd on small has the only row of kd of small: 75.0" in text
+    assert "kd on small is the only row of the method kd on the student small: mean accuracy 75.0" in text
     assert "17.0 points worse, 81.5 % of its score" in text
     assert "`trained-on` (training), `fingerprint-of-sst2` (scored examples)" in text
     assert "@article{someone2020," in text

@@ -16,6 +16,7 @@ from tests.support.tokenizer_factory import bytelevel, wordpiece
 
 HEADS = {
     "classification": AutoModelForSequenceClassification,
+    "two": AutoModelForSequenceClassification,
     "multilabel": AutoModelForSequenceClassification,
     "regression": AutoModelForSequenceClassification,
     "qa": AutoModelForQuestionAnswering,
@@ -25,6 +26,7 @@ LABELS = {
     "classification": ("negative", "neutral", "positive"),
     "multilabel": ("cheap", "fast", "loud"),
     "regression": ("value",),
+    "two": ("no", "yes"),
     "token_classification": ("O", "B-PER", "I-PER", "B-LOC"),
 }
 PROBLEM_TYPES = {

@@ -99,7 +99,8 @@ def test_printed_run_with_the_plugin_is_valid(folder):
 
 def test_the_readme_names_every_command():
     text = README.read_text(encoding="utf-8")
-    for name in ("run", "plan", "validate", "report", "latency", "list", "check", "doctor"):
+    names = ("run", "plan", "validate", "report", "latency", "export", "predict", "submit", "list", "check", "doctor")
+    for name in names:
         assert f"`harness {name}" in text
 
 

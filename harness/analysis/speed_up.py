@@ -122,16 +122,25 @@ def speed_ups(plan: PlanFile, records: Sequence[LatencyRecord]) -> tuple[SpeedUp
     """
     if plan.latency is None:
         return ()
-    length = max(plan.latency.fixed_lengths, default=TASK)
-    backend, shape = plan.latency.backends[0], (plan.latency.batch_sizes[0], length)
+    backend, shape = plan.latency.backends[0], board_shape(plan.latency)
+    chosen = one_per_machine(records)
+    labels = numbered(record.provenance.hardware.device for record in chosen)
+    return tuple(_speed_up(label, record, backend, shape) for label, record in zip(labels, chosen, strict=True))
+
+
+def board_shape(settings: LatencySpec) -> InputShape:
+    """The shape of a board's speed-ups: the first batch size at the longest numeric length."""
+    return settings.batch_sizes[0], max(settings.fixed_lengths, default=TASK)
+
+
+def one_per_machine(records: Sequence[LatencyRecord]) -> list[LatencyRecord]:
+    """The measurement of each machine with the largest thread count. `records` are those of `requested_records`."""
     by_machine: dict[tuple[Any, ...], LatencyRecord] = {}
     for record in records:
         identity = tuple(machine_key(record.provenance.hardware).values())
         other = by_machine.get(identity, record)
         by_machine[identity] = max(other, record, key=lambda r: r.provenance.hardware.threads)
-    labels = numbered(record.provenance.hardware.device for record in by_machine.values())
-    columns = zip(labels, by_machine.values(), strict=True)
-    return tuple(_speed_up(label, record, backend, shape) for label, record in columns)
+    return list(by_machine.values())
 
 
 def numbered(names: Iterable[str]) -> Iterator[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
 from harness.latency.agreement import EvaluationData
-from harness.models import heads, pretrained
-from harness.models.quiet_transformers import quiet_transformers
+from harness.models import heads, own_head, pretrained
 from harness.planning import Plan, TeacherJob
 from harness.planning.jobs import RunJob
 from harness.storage.store import Store
@@ -163,31 +161,5 @@ def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:
         role="model",
         source=f"checkpoint `{pretrained.fingerprint(folder)}`",
         identity={"checkpoint": pretrained.fingerprint(folder)},
-        load=lambda: _with_own_head(folder, trust_remote_code),
+        load=lambda: own_head.load(folder, trust_remote_code=trust_remote_code),
     )
-
-
-def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
-    import torch
-    import transformers
-
-    config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
-    name = (config.architectures or [""])[0]
-    auto = next((kind for suffix, kind in _heads(transformers) if name.endswith(suffix)), transformers.AutoModel)
-    try:
-        with quiet_transformers():
-            model: PreTrainedModel = auto.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=trust_remote_code,
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: cannot load a model from this folder: {error}") from error
-    return model.eval()
-
-
-def _heads(transformers: Any) -> Iterator[tuple[str, Any]]:
-    yield "ForSequenceClassification", transformers.AutoModelForSequenceClassification
-    yield "ForQuestionAnswering", transformers.AutoModelForQuestionAnswering

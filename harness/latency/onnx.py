@@ -54,10 +54,7 @@ class Onnx:
 
 
 class OnnxInt8:
-    """ONNX Runtime with dynamic quantization: weights in int8 per channel, activations in uint8 per call.
-
-    It is not exact. Weights use 7 bits, because products of 8 bits saturate on processors without VNNI.
-    """
+    """ONNX Runtime with dynamic quantization, see `quantize`. It is not exact."""
 
     exact = False
     packages: tuple[str, ...] = RUNTIMES
@@ -71,20 +68,20 @@ class OnnxInt8:
         return _missing("onnx-int8")
 
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> OnnxProgram:
-        import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        with tempfile.TemporaryDirectory() as folder, _silent():
+        with tempfile.TemporaryDirectory() as folder:
             float32, int8 = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
             export(model, example, float32)
-            exported = onnx.load(float32)
-            del exported.graph.value_info[:]  # contains shapes of weights, which quantization transposes
-            quantize_dynamic(exported, int8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+            quantize(float32, int8)
             return OnnxProgram(int8, device)
 
 
+def missing_packages() -> list[str]:
+    """The packages that ONNX needs and that are not installed."""
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
 def _missing(backend: str) -> str | None:
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = missing_packages()
     remedy = f"install it with `pip install 'kd-harness[onnx]'`, or leave {backend!r} out of latency.backends"
     return f"the backend {backend} needs {', '.join(missing)}; {remedy}" if missing else None
 
@@ -143,7 +140,7 @@ class _Plain(nn.Module):
 
 
 def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
-    """Export `model` to `path` with dynamic batch size and length.
+    """Export `model` to `path` with dynamic batch size and length. Outputs have transformers' names, such as logits.
 
     Args:
         example: inputs of at least two examples, because a batch size of one would be specialized.
@@ -155,6 +152,7 @@ def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
             _Plain(model).eval(),
             tuple(inputs.values()),
             input_names=list(inputs),
+            output_names=list(model(**inputs).keys()),
             dynamo=True,
             dynamic_shapes=tuple(dynamic for _ in inputs),
             optimize=True,
@@ -163,6 +161,20 @@ def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
     if program is None:
         raise AssertionError("torch.onnx.export(dynamo=True) returned no program")
     program.save(path)
+
+
+def quantize(float32: Path, int8: Path) -> None:
+    """Write the ONNX model `float32` with weights in int8 per channel and activations in uint8 per call to `int8`.
+
+    Weights use 7 bits, because products of 8 bits saturate on processors without VNNI.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _silent():
+        exported = onnx.load(float32)
+        del exported.graph.value_info[:]  # contains shapes of weights, which quantization transposes
+        quantize_dynamic(exported, int8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
 
 
 @contextmanager

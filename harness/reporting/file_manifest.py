@@ -2,12 +2,17 @@
 
 The manifest ``report-files.json`` lists every file with the checksum of what was written. A file that someone else
 wrote or edited is never removed and never overwritten, and nothing is written or removed through a symbolic link.
+
+A report may also write relative symbolic links, which the manifest lists with the checksum of their target's path. They
+are conveniences: where links cannot be created, or something else is at their place, they are left out.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -36,8 +41,19 @@ class _Manifest(BaseModel, extra="forbid", strict=True):
     have the content of that report or of the one before."""
 
 
-Content = str | bytes | Callable[[], str]
-"""The content of a file. A function makes it when the file is written, so that not all are in memory at once."""
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link to `target`, a path relative to the folder of the link."""
+
+    target: str
+
+
+Content = str | bytes | Callable[[], str] | Link
+"""The content of a file, or a link. A function makes it when the file is written, so that not all are in memory at
+once."""
+
+_LINK = b"symbolic link to "
+"""Precedes the target of a link in what its checksum is computed from."""
 
 CHUNK = 200
 """Files that are written between two updates of the manifest."""
@@ -60,11 +76,14 @@ def replace(folder: Path, files: Mapping[str, Content], removable: Collection[st
     known = _read(folder)
     if not files and not known:
         return
-    _refuse_obstacles(folder, (NAME, *files))
-    entries, names = dict(known or {}), list(files)
+    links = {name: content for name, content in files.items() if isinstance(content, Link)}
+    names = [name for name in files if name not in links]
+    _refuse_obstacles(folder, (NAME, *names), known or {})
+    entries = dict(known or {})
     for start in range(0, len(names), CHUNK):
         contents = {name: _bytes(files[name]) for name in names[start : start + CHUNK]}
         entries |= _write_files(folder, contents, entries, is_first=known is None)
+    entries |= _write_links(folder, links, entries)
     for name in entries.keys() - files.keys():
         if removable is None or name in removable:
             _remove_unless_edited(folder, name, entries.pop(name))
@@ -74,6 +93,8 @@ def replace(folder: Path, files: Mapping[str, Content], removable: Collection[st
 def _bytes(content: Content) -> bytes:
     if isinstance(content, bytes):
         return content
+    if isinstance(content, Link):
+        return _LINK + content.target.encode()
     return (content if isinstance(content, str) else content()).encode()
 
 
@@ -95,6 +116,32 @@ def _write_files(
     return {name: [digest] for name, digest in new.items()}
 
 
+def _write_links(folder: Path, links: Mapping[str, Link], entries: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Write the links that can be written. Returns their checksums."""
+    written = {}
+    for name, link in links.items():
+        digest, path = xxhash.xxh3_64_hexdigest(_bytes(link)), folder / name
+        if obstacles := _obstacles(folder, name, {*entries.get(name, ()), digest}):
+            log.warning("%s is not written: %s %s", path, *obstacles[0])
+        elif _is_one_of(path, {digest}) or _write_link(path, link):
+            written[name] = [digest]
+    return written
+
+
+def _write_link(path: Path, link: Link) -> bool:
+    """Create or replace a link. Returns False if the file system, or the rights on it, do not allow links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = atomic_writes.partial_path(path)
+    try:
+        partial.symlink_to(link.target)
+        partial.replace(path)
+    except OSError as error:
+        atomic_writes.remove(partial)
+        log.info("no link %s: %s", path, error)
+        return False
+    return True
+
+
 def _read(folder: Path) -> dict[str, list[str]] | None:
     """Return file -> checksums. None: no report wrote a manifest yet, or it is damaged."""
     try:
@@ -107,18 +154,21 @@ def _write(folder: Path, files: Mapping[str, list[str]]) -> None:
     checksums.write_json(folder / NAME, _Manifest(files=dict(sorted(files.items()))))
 
 
-def _refuse_obstacles(folder: Path, names: Collection[str]) -> None:
+def _refuse_obstacles(folder: Path, names: Collection[str], known: Mapping[str, list[str]]) -> None:
     """Raise `UserError` if a file cannot be written at its path below `folder`, or only through a symbolic link."""
-    problems = {path: found for name in names for path, found in _obstacles(folder, name)}
+    problems = {path: found for name in names for path, found in _obstacles(folder, name, known.get(name, ()))}
     if problems:
         remedy = "the report has to be written there: move it away, then run `harness report` again"
         raise UserError(*(Problem(f"{found}; {remedy}", str(path)) for path, found in problems.items()))
 
 
-def _obstacles(folder: Path, name: str) -> list[tuple[Path, str]]:
+def _obstacles(folder: Path, name: str, written: Collection[str]) -> list[tuple[Path, str]]:
+    """What prevents writing to a path. A link at the path itself with a checksum in `written` is a report's own."""
     path = PurePosixPath(name)
     parents, target = [folder / parent for parent in reversed(path.parents[:-1])], folder / path
     for place in (*parents, target):
+        if place == target and place.is_symlink() and _is_one_of(place, written):
+            return []
         if place.is_symlink():
             return [(place, f"is a symbolic link to {place.readlink()}, which reports do not follow")]
         if place.exists() and place.is_dir() is (place == target):
@@ -136,7 +186,7 @@ def _set_aside_if_edited(path: Path, written: Collection[str]) -> None:
 
 def _remove_unless_edited(folder: Path, name: str, written: Collection[str]) -> None:
     path = folder / name
-    if _obstacles(folder, name) or not path.exists():
+    if _obstacles(folder, name, written) or not os.path.lexists(path):
         return
     if _is_one_of(path, written):
         atomic_writes.remove(path)
@@ -146,6 +196,8 @@ def _remove_unless_edited(folder: Path, name: str, written: Collection[str]) -> 
 
 def _is_one_of(path: Path, sums: Collection[str]) -> bool:
     try:
+        if path.is_symlink():
+            return xxhash.xxh3_64_hexdigest(_LINK + os.fsencode(path.readlink())) in sums
         return checksums.of_file(path) in sums
     except OSError:  # cannot be read: it may be anything
         return False

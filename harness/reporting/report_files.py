@@ -12,7 +12,7 @@ from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
 from harness.api.report import Content, Section
 from harness.plugin_host.host import Host
-from harness.reporting import file_manifest, page, sections
+from harness.reporting import best_models, file_manifest, page, sections
 from harness.reporting.board import Board, build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
@@ -57,8 +57,9 @@ def write(folder: Path, host: Host | None = None) -> Report:
         f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()
     }
     files |= plots.files(content.plots)
+    files |= best_models.files(store, summary)
     file_manifest.replace(store.folder, {**detail_files, **files})  # the page loads the details
-    paths = tuple(store.folder / name for name in files)
+    paths = tuple(store.folder / name for name, content in files.items() if not isinstance(content, file_manifest.Link))
     return Report(content.board, formats["md"], paths, tuple(content.sections), formats)
 
 

@@ -3,6 +3,9 @@
 Data is written to a temporary path next to the target, with a unique name that ends in ``.partial``, and then renamed.
 A failed write removes the temporary path; a killed process can leave it behind. The next write of the same target
 removes such leftovers, unless their process may still be running.
+
+Files get the permissions that the umask allows, also those whose writer makes them readable by the owner alone
+(safetensors, `tempfile`): results folders are shared, and exported models are served by other users.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,6 +50,7 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
         try:
             with explained(target):  # reports the free space before the clean-up
                 fill(partial)
+                _apply_umask(partial, partial_path(target))
                 _sync(partial)
                 _replace(partial, target)
         except BaseException:
@@ -118,6 +123,21 @@ def is_leftover(partial: Path) -> bool:
     if match and not process_identity.is_running(int(match[1])):
         return True
     return time.time() - max(path.lstat().st_mtime for path in (partial, *partial.rglob("*"))) > MAX_AGE
+
+
+def _apply_umask(path: Path, probe: Path) -> None:
+    """Give private files and folders at `path` the permissions of new ones, those of the file `probe`."""
+    private = [
+        entry for entry in (path, *path.rglob("*")) if not entry.is_symlink() and not entry.stat().st_mode & 0o77
+    ]
+    if not private:
+        return
+    probe.touch(exist_ok=False)  # the umask itself can only be read by changing it, for all threads
+    allowed = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for entry in private:
+        search = (allowed & 0o44) >> 2 if entry.is_dir() else 0
+        entry.chmod(stat.S_IMODE(entry.stat().st_mode) | allowed | search)
 
 
 def _sync(path: Path) -> None:

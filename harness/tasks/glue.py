@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
+from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, refuse_invalid_split
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 SOURCE = "nyu-mll/glue"
 
 SENTENCE, PAIR, INFERENCE = ("sentence",), ("sentence1", "sentence2"), ("premise", "hypothesis")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "cola": SENTENCE,
+    "sst2": SENTENCE,
+    "mrpc": PAIR,
+    "stsb": PAIR,
+    "qqp": ("question1", "question2"),
+    "mnli": INFERENCE,
+    "qnli": ("question", "sentence"),
+    "rte": PAIR,
+    "wnli": PAIR,
+    "ax": INFERENCE,
+}
+"""The text columns of each data set, in the order in which models read them."""
+
 VALIDATION = ("validation",)
 MATCHED_AND_MISMATCHED = ("validation_matched", "validation_mismatched")
 
@@ -28,14 +43,14 @@ STSB_RANGE = (0.0, 5.0)
 
 def _task(
     name: str,
-    columns: tuple[str, ...],
     labels: tuple[str, ...],
     metrics: tuple[str, ...],
     score: str,
     summary: str,
     splits: Sequence[str] = VALIDATION,
 ) -> Task:
-    """Return a task of GLUE with one or two text `columns`; without `labels` it is a regression."""
+    """Return a task of GLUE; without `labels` it is a regression."""
+    columns = COLUMNS[name]
     return Task(
         name=name,
         kind="classification" if labels else "regression",
@@ -63,6 +78,25 @@ def _load_ax(source: str | None) -> Splits:
     where = source or SOURCE
     train = _load_splits(where, "mnli", INFERENCE, NLI, ["train"])
     return Splits(train["train"], _load_splits(where, "ax", INFERENCE, NLI, ["test"], may_hide=True))
+
+
+def load_test_texts(config: str, split: str, source: str | None) -> list[list[str]]:
+    """Return the texts of a test split, one list for each text column, in the order of the data set.
+
+    Raises:
+        UserError: the data set, the split or a column does not exist, or a text is missing.
+    """
+    from harness.tasks.data_sources import get_split, load_source
+
+    where = source or SOURCE
+    title = f"data set {where!r}, config {config!r}"
+    rows = get_split(load_source(where, config), split, COLUMNS[config], title)
+    texts = [rows[name][:] for name in COLUMNS[config]]
+    for name, values in zip(COLUMNS[config], texts, strict=True):
+        missing = [number for number, value in enumerate(values) if not isinstance(value, str)]
+        if missing:
+            raise UserError(f"{title}, split {split!r}, column {name!r}: row {missing[0]} has no text")
+    return texts
 
 
 def _load_splits(
@@ -142,37 +176,22 @@ AX = Task(
 )
 
 TASKS = (
-    _task("cola", SENTENCE, ("unacceptable", "acceptable"), MATTHEWS, MATTHEWS[0], "is a sentence grammatical"),
-    _task("sst2", SENTENCE, ("negative", "positive"), ACCURACY, "accuracy", "sentiment of film reviews"),
-    _task("mrpc", PAIR, ("not_equivalent", "equivalent"), ACCURACY_AND_F1, "f1", "do two sentences say the same"),
-    _task("stsb", PAIR, (), ("pearson_spearman",), "pearson", "how alike two sentences are, from 0 to 5"),
-    _task(
-        "qqp",
-        ("question1", "question2"),
-        ("not_duplicate", "duplicate"),
-        ACCURACY_AND_F1,
-        "f1",
-        "do two questions ask the same",
-    ),
+    _task("cola", ("unacceptable", "acceptable"), MATTHEWS, MATTHEWS[0], "is a sentence grammatical"),
+    _task("sst2", ("negative", "positive"), ACCURACY, "accuracy", "sentiment of film reviews"),
+    _task("mrpc", ("not_equivalent", "equivalent"), ACCURACY_AND_F1, "f1", "do two sentences say the same"),
+    _task("stsb", (), ("pearson_spearman",), "pearson", "how alike two sentences are, from 0 to 5"),
+    _task("qqp", ("not_duplicate", "duplicate"), ACCURACY_AND_F1, "f1", "do two questions ask the same"),
     _task(
         "mnli",
-        INFERENCE,
         NLI,
         ACCURACY,
         "accuracy",
         "does a sentence follow from another, contradict it, or neither",
         MATCHED_AND_MISMATCHED,
     ),
-    _task(
-        "qnli",
-        ("question", "sentence"),
-        ("entailment", "not_entailment"),
-        ACCURACY,
-        "accuracy",
-        "does a sentence answer a question",
-    ),
-    _task("rte", PAIR, ("entailment", "not_entailment"), ACCURACY, "accuracy", "does a sentence follow from another"),
-    _task("wnli", PAIR, ("not_entailment", "entailment"), ACCURACY, "accuracy", "what does a pronoun stand for"),
+    _task("qnli", ("entailment", "not_entailment"), ACCURACY, "accuracy", "does a sentence answer a question"),
+    _task("rte", ("entailment", "not_entailment"), ACCURACY, "accuracy", "does a sentence follow from another"),
+    _task("wnli", ("not_entailment", "entailment"), ACCURACY, "accuracy", "what does a pronoun stand for"),
     AX,
 )
 

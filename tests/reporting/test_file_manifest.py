@@ -177,3 +177,72 @@ def test_files_and_folders_in_the_way_are_refused_before_anything_changes(tmp_pa
         file_manifest.replace(tmp_path, FIRST)
     assert error.value.problems[0].where == str(path)
     assert [child.name for child in tmp_path.iterdir()] == [path.name]
+
+
+def linked(folder, target="../runs/a", **files):
+    (folder / "runs" / "a").mkdir(parents=True, exist_ok=True)
+    file_manifest.replace(folder, {"board.md": "board", "best/small": file_manifest.Link(target), **files})
+    return folder / "best" / "small"
+
+
+def test_a_link_is_relative_and_survives_moving_the_folder(tmp_path):
+    link = linked(tmp_path / "results")
+    assert str(link.readlink()) == "../runs/a"
+    (tmp_path / "results").rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / "best" / "small"
+    assert moved.resolve() == (tmp_path / "moved" / "runs" / "a").resolve()
+
+
+def test_a_link_is_replaced_and_removed_with_its_report(tmp_path):
+    linked(tmp_path)
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "runs" / "b" / "weights").write_text("weights")
+    assert str(linked(tmp_path, "../runs/b").readlink()) == "../runs/b"
+    file_manifest.replace(tmp_path, {"board.md": "board"})
+    assert not os.path.lexists(tmp_path / "best" / "small")
+    assert (tmp_path / "runs" / "b" / "weights").read_text() == "weights"
+
+
+def test_a_link_whose_target_is_gone_is_replaced(tmp_path):
+    link = linked(tmp_path)
+    (tmp_path / "runs" / "a").rmdir()
+    file_manifest.replace(tmp_path, {"best/small": file_manifest.Link("../runs/b")})
+    assert str(link.readlink()) == "../runs/b"
+
+
+@pytest.mark.parametrize("other", ["link", "folder", "file", "parent"])
+def test_what_is_at_the_place_of_a_link_stays(tmp_path, caplog, other):
+    (tmp_path / "mine").mkdir()
+    place = tmp_path / "best" / "small"
+    if other == "parent":
+        (tmp_path / "best").symlink_to(tmp_path / "mine")
+    else:
+        place.parent.mkdir()
+        {"link": lambda: place.symlink_to("../mine"), "folder": place.mkdir, "file": lambda: place.write_text("mine")}[
+            other
+        ]()
+    before = contents(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        linked(tmp_path)
+    assert {name: content for name, content in contents(tmp_path).items() if name != "board.md"} == before
+    assert "is not written" in caplog.text
+    assert (tmp_path / "board.md").read_text() == "board"
+    file_manifest.replace(tmp_path, {"board.md": "board"})
+    assert os.path.lexists(place) is (other != "parent")
+
+
+def test_a_file_takes_the_place_of_an_own_link(tmp_path):
+    link = linked(tmp_path)
+    file_manifest.replace(tmp_path, {"best/small": "text"})
+    assert not link.is_symlink()
+    assert link.read_text() == "text"
+    assert list((tmp_path / "runs" / "a").iterdir()) == []
+
+
+def test_without_rights_to_link_the_report_is_written(tmp_path, monkeypatch):
+    def refuse(self, target, target_is_directory=False):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    assert not os.path.lexists(linked(tmp_path))
+    assert contents(tmp_path) == {"board.md": b"board"}

@@ -138,3 +138,36 @@ def test_two_processes_write_to_one_folder(tmp_path):
     assert len({path.read_text() for path in (tmp_path / "student").iterdir()}) == 1
     assert names(tmp_path / "student") == ["a", "b"]
     assert names(tmp_path) == ["plan.json", "student"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o600, 0o700)]
+)
+def test_files_of_private_writers_get_the_permissions_of_the_umask(tmp_path, umask, file, folder):
+    def fill(path):
+        path.mkdir()
+        (path / "inner").mkdir(mode=0o700)
+        for name in ("weights", "inner/more"):
+            (path / name).touch()
+            (path / name).chmod(0o600)
+
+    before = os.umask(umask)
+    try:
+        atomic_writes.write(tmp_path / "student", fill)
+    finally:
+        os.umask(before)
+    found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "student").rglob("*")}
+    assert found == {"weights": file, "inner": folder, "more": file}
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_a_checkpoint_of_safetensors_is_readable_by_others(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    before = os.umask(0o022)
+    try:
+        atomic_writes.write(tmp_path / "model.safetensors", lambda path: save_file({"a": torch.zeros(2)}, path))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644

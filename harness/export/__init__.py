@@ -1,0 +1,1 @@
+"""Exports students as folders that work without the harness: model, tokenizer, ONNX, model card."""

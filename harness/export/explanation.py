@@ -1,0 +1,89 @@
+"""Sentences that say why a model was selected, and what it costs and gains against its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
+from harness.analysis.inference import estimate
+from harness.analysis.ranking import lead
+from harness.analysis.summary import Statistic, Summary
+from harness.reporting import formatting
+from harness.storage.latency_records import Ratio
+from harness.storage.records import PlannedTask, TeacherRecord
+
+
+def why(choice: Choice, limits: Limits) -> Iterator[str]:
+    """Yield why the row and the run were selected."""
+    best, task = choice.best, choice.task
+    rank = "highest" if task.higher_is_better else "lowest"
+    others = len(choice.considered)
+    if others == 1:
+        yield f"{best.name} is the only row{within(limits)}: mean {task.score} {scored(best.score)}."
+    else:
+        second = choice.considered[1]
+        yield f"{best.name} has the {rank} mean {task.score} of {others} rows{within(limits)}: {scored(best.score)}."
+        yield f"The next is {second.name} with {scored(second.score)}{_chance(best, second, task)}."
+    if choice.excluded:
+        yield f"{choice.excluded} other row{'s' * (choice.excluded > 1)} with complete scores did not qualify."
+    seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
+    yield f"Of its {seeds}, this is seed {choice.run.seed}: {choice.run_reason}."
+
+
+def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -> Iterator[str]:
+    """Yield how score, speed and size of a row compare with those of its teacher."""
+    teacher = teacher_of(summary, candidate, task)
+    if teacher is None or (score := teacher.cells[task.name].score) is None:
+        return
+    difference = lead(candidate.score, score, task)
+    direction = "better" if difference > 0 else "worse"
+    points = "the same score" if not difference else f"{abs(difference):.1f} points {direction}"
+    kept = f", {100 * candidate.score.mean / score.mean:.1f} % of its score" if score.mean > 0 else ""
+    yield f"Against the teacher {teacher.label} ({scored(score)}): {points}{kept}."
+    for latency in candidate.latencies:
+        yield f"{_times(latency.speed_up)} as fast as {latency.reference}: {latency.median} ({latency.where})."
+    if candidate.parameters:
+        of_teacher = next(
+            record.size.parameters
+            for record in summary.results
+            if isinstance(record, TeacherRecord) and (record.task, record.name) == (task.name, teacher.label)
+        )
+        yield (
+            f"{candidate.parameters / 1e6:.1f} M parameters, {of_teacher / candidate.parameters:.1f} times fewer than"
+            f" the teacher's {of_teacher / 1e6:.1f} M."
+        )
+
+
+def within(limits: Limits) -> str:
+    """`` of the method tinybert with at most 20,000,000 parameters``; empty without limits."""
+    parts = [f" of the method {limits.label}"] if limits.label else []
+    parts += [f" on the student {limits.student}"] if limits.student else []
+    allowed = []
+    if limits.parameters is not None:
+        allowed.append(f"at most {limits.parameters:,} parameters")
+    if limits.seconds is not None:
+        allowed.append(f"at most {limits.seconds * 1e3:g} ms")
+    return "".join(parts) + (f" with {' and '.join(allowed)}" if allowed else "")
+
+
+def scored(score: Statistic) -> str:
+    """``91.2 [90.4, 91.9]``: a mean with its 95 % interval."""
+    if score.low is None or score.high is None:
+        return f"{score.mean:.1f}"
+    return f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}]"
+
+
+def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
+    """A note if the difference of two rows, paired by seed and example, may be chance."""
+    ours, theirs = (candidate.row.cells[task.name].sample for candidate in (best, second))
+    if ours is None or theirs is None:
+        return ""
+    difference = estimate([ours - theirs])
+    if difference.low is None or difference.high is None or not difference.low <= 0 <= difference.high:
+        return ""
+    return f"; the difference, {formatting.difference(difference)}, may be chance"
+
+
+def _times(ratio: Ratio) -> str:
+    ends = "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.1f}, {ratio.high:.1f}]"
+    return f"{ratio.median:.1f} times{ends}"

@@ -1,0 +1,260 @@
+"""The model card of an exported student: README.md with the hub's metadata."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.analysis import citations
+from harness.analysis.best_students import Candidate, Choice, Limits
+from harness.analysis.model_latency import ModelLatency, model_latencies
+from harness.analysis.speed_up import milliseconds
+from harness.analysis.summary import Summary, scale
+from harness.export import explanation
+from harness.export.model_folder import ModelFiles
+from harness.storage.records import PlannedTask, RunRecord, TeacherRecord
+from harness.storage.run_lookup import StoredRun
+
+PIPELINES = {
+    "classification": "text-classification",
+    "multilabel": "text-classification",
+    "regression": "text-classification",
+    "qa": "question-answering",
+    "token_classification": "token-classification",
+}
+"""Kind of the head -> pipeline of transformers."""
+
+HARNESS_CITATION = "@software{kd_harness, title = {kd-harness}, author = {The kd-harness authors}, version = {VERSION}}"
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a model card is made from.
+
+    Attributes:
+        run: the exported run.
+        task: its task.
+        row: its row of the board; None if that is incomplete.
+        choice: why it was selected; None if the user named the run.
+        limits: the limits of the selection.
+    """
+
+    summary: Summary
+    run: StoredRun
+    task: PlannedTask
+    row: Candidate | None = None
+    choice: Choice | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def record(self) -> RunRecord:
+        return self.run.record
+
+    @property
+    def teachers(self) -> list[TeacherRecord]:
+        """The records of its teachers, each once."""
+        found = {
+            record.name: record
+            for record in self.summary.results
+            if isinstance(record, TeacherRecord) and record.task == self.task.name
+        }
+        return [found[name] for name in dict.fromkeys(self.record.teachers) if name in found]
+
+    @property
+    def latencies(self) -> list[ModelLatency]:
+        """Its measured latencies, in every backend."""
+        settings = self.summary.plan.latency
+        backends = settings.backends if settings else []
+        return [
+            one for backend in backends for one in model_latencies(self.summary, self.record.student, backend=backend)
+        ]
+
+
+def text(facts: CardFacts, files: ModelFiles) -> str:
+    """The text of README.md."""
+    sections = [
+        f"# {facts.record.label} student for {facts.task.name}",
+        " ".join(_introduction(facts)),
+        "## Use",
+        *_usage(facts, files),
+        "## Scores",
+        *_scores(facts),
+        "## Why this model",
+        _items(
+            [
+                *(explanation.why(facts.choice, facts.limits) if facts.choice else ["It was named by its key."]),
+                *(explanation.against_teacher(facts.summary, facts.row, facts.task) if facts.row else []),
+            ]
+        ),
+        *_latency(facts),
+        "## Training",
+        _items(_training(facts)),
+        *_onnx(files),
+        "## Citation",
+        f"```bibtex\n{_bibtex(facts)}\n```",
+    ]
+    return f"---\n{_metadata(facts, files)}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _metadata(facts: CardFacts, files: ModelFiles) -> str:
+    """The YAML header. The section `kd_harness` tells `harness predict` how the model reads texts."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    record, model = facts.record, files.model
+    hub_ids = [teacher.model for teacher in facts.teachers if _HUB_ID.fullmatch(teacher.model)]
+    pipeline = PIPELINES[model.kind]
+    results = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=facts.task.name,
+            dataset_name=facts.task.name,
+            dataset_split="validation",
+            metric_type=name,
+            metric_value=value,
+        )
+        for name, value in record.metrics.items()
+        if value == value  # undefined metrics are NaN
+    ]
+    usage: dict[str, Any] = {"task": facts.task.name, "kind": model.kind, "max_length": model.max_length}
+    if model.paired is not None:
+        usage["paired"] = model.paired
+    if model.kind == "qa":
+        usage["unanswerable"] = model.unanswerable
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        base_model=hub_ids or None,
+        tags=["knowledge-distillation" if record.teachers else "fine-tuning", "kd-harness", record.method],
+        model_name=f"{facts.summary.plan.suite}-{facts.task.name}-{record.label}-{record.student}",
+        eval_results=results or None,
+        kd_harness=usage,
+    )
+    return str(data.to_yaml()).strip()
+
+
+def _introduction(facts: CardFacts) -> Iterator[str]:
+    record, task = facts.record, facts.task
+    size = record.model_size
+    shape = f"{size.layers} layers of width {size.hidden}, {size.parameters / 1e6:.1f} M parameters"
+    if facts.teachers:
+        names = " and ".join(f"`{teacher.name}` ({teacher.model})" for teacher in facts.teachers)
+        yield f"An encoder with {shape}, distilled with the method `{record.method}` from {names}."
+    else:
+        yield f"An encoder with {shape}, trained with the method `{record.method}`, without a teacher."
+    yield f"It solves the task `{task.name}` ({task.kind})."
+    if task.labels:
+        yield f"Its classes are {', '.join(f'`{name}`' for name in task.labels)}."
+    if task.synthetic:
+        yield "**The task is generated: its scores say nothing about natural language.**"
+    if facts.summary.plan.limits:
+        limits = ", ".join(f"{count:,} of {split}" for split, count in facts.summary.plan.limits.items())
+        yield f"**It was trained or scored on a part of the data ({limits} examples): a rehearsal.**"
+
+
+def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:
+    model = files.model
+    pipeline = PIPELINES[model.kind]
+    call = {
+        "qa": 'model(question="Where is it?", context="It is in the garden.")',
+        "token_classification": 'model("Ada Lovelace lived in London.")',
+    }.get(model.kind, 'model({"text": "A text", "text_pair": "Another text"})' if model.paired else 'model("A text")')
+    options = ', truncation=True, function_to_apply="none"' if model.kind == "regression" else ", truncation=True"
+    extra = {"qa": "", "token_classification": ', aggregation_strategy="first"'}.get(model.kind, options)
+    if model.kind == "multilabel":
+        call = call.replace('")', '", top_k=None)')
+    yield (
+        "```python\nfrom transformers import pipeline\n\n"
+        f'model = pipeline("{pipeline}", "PATH_OR_HUB_ID"{extra})\nprint({call})\n```'
+    )
+    long = "are split into windows" if model.kind in ("qa", "token_classification") else "are truncated"
+    yield (
+        f"Texts of more than {model.max_length} tokens, the length of the training, {long}: `model_max_length` of the"
+        " tokenizer. tokenizer.json truncates by itself when it is used without transformers."
+    )
+
+
+def _scores(facts: CardFacts) -> Iterator[str]:
+    record, factor = facts.record, scale(facts.task)
+    examples = facts.task.data.examples if facts.task.data else {}
+    on = ", ".join(f"{count:,} examples of {split}" for split, count in examples.items()) or "the validation split"
+    lines = ["| score | value |", "|:--|--:|"]
+    lines += [f"| {name}, this model | {value * factor:.1f} |" for name, value in record.metrics.items()]
+    if facts.row:
+        count = len(facts.row.runs)
+        seeds = f"mean of {count} seeds" if count > 1 else "the row"
+        lines.append(f"| {facts.task.score}, {seeds} of {facts.row.name} | {explanation.scored(facts.row.score)} |")
+    for row in facts.summary.teachers:
+        if score := row.cells[facts.task.name].score:
+            lines.append(f"| {facts.task.score}, teacher {row.label} | {explanation.scored(score)} |")
+    yield "\n".join(lines)
+    over = facts.row.score.over if facts.row else None
+    intervals = f" Brackets are 95 % intervals over {over}." if over else ""
+    if not record.metrics:
+        yield "The labels of the examples are hidden, so there is no score."
+    else:
+        yield f"In percent, on {on}, on which nothing was trained.{intervals}"
+
+
+def _latency(facts: CardFacts) -> Iterator[str]:
+    measured = facts.latencies
+    if not measured:
+        return
+    lines = ["| what | median (ms) | p90 (ms) | speed-up |", "|:--|--:|--:|--:|"]
+    for one in measured:
+        p90 = milliseconds(one.p90) if one.p90 is not None else "–"
+        ratio = f"{one.speed_up.median:.1f}× {one.reference}"
+        lines.append(f"| {one.where} | {milliseconds(one.seconds)} | {p90} | {ratio} |")
+    yield "## Latency"
+    yield "\n".join(lines)
+    yield "Measured on a model of this shape; tokenization is not included."
+
+
+def _training(facts: CardFacts) -> Iterator[str]:
+    record, plan = facts.record, facts.summary.plan
+    yield f"Suite `{plan.suite}` (`{plan.command}`), run `{record.key}`, seed {record.seed}."
+    row = plan.rows.get(record.label)
+    if row and row.options:
+        yield f"Options of {record.method}: `{json.dumps(row.options)}`."
+    training = record.parts.get("training")
+    if isinstance(training, dict):
+        yield f"Training: `{json.dumps(training)}`, maximum length {facts.run.max_length}."
+    data = record.parts.get("data")
+    if isinstance(data, dict):
+        yield f"Data: fingerprint `{data.get('train')}` (training), `{record.data_fingerprint}` (scored examples)."
+    for teacher in facts.teachers:
+        yield f"Teacher `{teacher.name}`: {teacher.model}, key `{teacher.key}`."
+    hardware, packages = record.provenance.hardware, record.provenance.packages
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
+    yield f"Hardware: {hardware.device}, {hardware.name}. Packages: {versions}."
+    if record.provenance.git_commit:
+        yield f"Commit of the harness: `{record.provenance.git_commit}`."
+
+
+def _onnx(files: ModelFiles) -> Iterator[str]:
+    if not files.onnx:
+        return
+    lines = []
+    for file in files.onnx:
+        line = f"`{file.path}`: its outputs differ from PyTorch by at most {file.deviation:.1e}"
+        if file.agreement is not None:
+            line += f"; {100 * file.agreement:.1f} % of {file.examples} validation examples have the same prediction"
+        lines.append(f"{line}.")
+    yield "## ONNX"
+    yield _items(lines)
+    yield "Inputs: those of the tokenizer, int64 [batch, tokens], both dynamic. Outputs have the names of transformers."
+
+
+def _bibtex(facts: CardFacts) -> str:
+    bibtex = facts.summary.plan.citations.get(facts.record.method)
+    entries = citations.bibtex(citations.entries({facts.record.method: bibtex})) if bibtex else ""
+    version = facts.record.provenance.packages.get("harness", "")
+    return "\n\n".join(filter(None, [entries, HARNESS_CITATION.replace("VERSION", version)]))

@@ -1,0 +1,1 @@
+"""Predictions of trained models on files and on test sets."""

@@ -1,0 +1,116 @@
+"""Finds the columns of a table that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.api.errors import Problem, UserError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PAIRS = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
+)
+"""Usual names of the two texts of a pair, in the order in which a model reads them."""
+
+SINGLE = ("text", "sentence", "review", "content", "tokens", "words")
+"""Usual names of a single text."""
+
+Columns = tuple[str, ...]
+
+
+def find(table: pa.Table, *, text: str | None, text_pair: str | None, paired: bool | None) -> Columns:
+    """Return the name of the text column, or of both columns of a pair.
+
+    Without `text`, columns with usual names are taken, or the only column of texts.
+
+    Args:
+        text, text_pair: the names that the user gave, if any.
+        paired: whether the model reads pairs; None: unknown.
+
+    Raises:
+        UserError: a column does not exist, or the columns cannot be guessed.
+    """
+    given = {option: name for option, name in (("--text", text), ("--text-pair", text_pair)) if name is not None}
+    for option, name in given.items():
+        if name not in table.column_names:
+            raise UserError(Problem(f"there is no column {name!r}; {nearest(name, table.column_names)}", option))
+    if text is None and text_pair is not None:
+        raise UserError(
+            Problem("--text-pair is the second text of a pair; name the first one with --text", "--text-pair")
+        )
+    columns = tuple(given.values()) or _guess(table, paired)
+    if paired is not None and len(columns) != 1 + paired:
+        reads = (
+            "pairs of texts; name both with --text and --text-pair" if paired else "single texts; leave --text-pair out"
+        )
+        raise UserError(Problem(f"the model reads {reads}", "--text-pair"))
+    return columns
+
+
+def _guess(table: pa.Table, paired: bool | None) -> Columns:
+    names = set(table.column_names)
+    pairs = [pair for pair in PAIRS if names.issuperset(pair)]
+    if paired is not False and pairs:
+        return pairs[0]
+    if not paired:
+        usual = [name for name in SINGLE if name in names]
+        texts = usual or text_columns(table)
+        if len(texts) == 1 or usual:
+            return (texts[0],)
+    listed = ", ".join(table.column_names)
+    options = "--text and --text-pair" if paired else "--text"
+    raise UserError(
+        Problem(
+            f"cannot guess which column holds the text; name it with {options}; columns: {listed}",
+            "--text",
+        )
+    )
+
+
+def text_columns(table: pa.Table) -> list[str]:
+    """The columns of strings that are no numbers."""
+    import pyarrow as pa
+
+    strings = [
+        name
+        for name in table.column_names
+        if pa.types.is_string(table.schema.field(name).type) or pa.types.is_large_string(table.schema.field(name).type)
+    ]
+    return [name for name in strings if not all(map(_is_number, table[name].slice(0, 100).to_pylist()))]
+
+
+def texts_of(table: pa.Table, name: str, *, words: bool = False) -> Sequence[Any]:
+    """The texts of a column: strings or, with `words`, strings or lists of strings. Raises `UserError` for others."""
+    values = table[name].to_pylist()
+    is_text = _is_words if words and any(isinstance(value, list) for value in values) else _is_string
+    wrong = [row for row, value in enumerate(values, start=1) if not is_text(value)]
+    if wrong:
+        value = values[wrong[0] - 1]
+        found = "is missing" if value is None else f"is {value!r}, expected a text"
+        count = f" ({len(wrong)} rows are like that)" if len(wrong) > 1 else ""
+        raise UserError(Problem(f"the value of row {wrong[0]} {found}{count}", f"column {name!r}"))
+    return values
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_string, value))
+
+
+def _is_number(value: str | None) -> bool:
+    try:
+        float(value or "0")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Why a model was selected, and what it costs against its teacher."""
+
+import re
+
+from harness.analysis.aggregate import summarize
+from harness.analysis.best_students import Limits, choose
+from harness.export import explanation
+from tests.support.latency_factory import SETTINGS, latency_record
+from tests.support.results_factory import SST2, fill, plan
+
+
+def told(folder, *latencies, answered=False, **limits):
+    store = fill(folder, plan(latency=SETTINGS if latencies else None), answered=answered)
+    for record in latencies:
+        store.save_latency(record)
+    summary = summarize(store)
+    choice = choose(summary, SST2, Limits(**limits))
+    return (
+        list(explanation.why(choice, Limits(**limits))),
+        list(explanation.against_teacher(summary, choice.best, SST2)),
+    )
+
+
+def test_the_reasons(tmp_path):
+    why, _ = told(tmp_path, parameters=20_000_000)
+    assert (
+        why[0]
+        == "kd on small has the highest mean accuracy of 2 rows with at most 20,000,000 parameters: 75.0 [75.0, 75.0]."
+    )
+    assert why[1].startswith("The next is finetune on small with 72.0 [")
+    assert why[2] == "2 other rows with complete scores did not qualify."
+    assert why[3].startswith("Of its 3 seeds, this is seed 1: the first one: no training data are held out")
+
+
+def test_a_difference_that_may_be_chance_is_told(tmp_path):
+    why, _ = told(tmp_path, answered=True)
+    assert re.search(r"; the difference, \+4\.0 \[-[\d.]+, \+[\d.]+\], may be chance\.$", why[1])
+
+
+def test_the_costs(tmp_path):
+    _, costs = told(tmp_path, latency_record(), student="small", label="kd")
+    assert costs == [
+        "Against the teacher base (92.0): 17.0 points worse, 81.5 % of its score.",
+        "4.0 times [4.0, 4.0] as fast as base: 2.00 ms (eager, batch 1 of 32 tokens, on cpu, Test CPU, 2 cores,"
+        " 2 threads).",
+        "10.0 M parameters, 10.0 times fewer than the teacher's 100.0 M.",
+    ]
+
+
+def test_the_limits_in_words():
+    assert explanation.within(Limits()) == ""
+    assert explanation.within(Limits(label="kd", student="small", seconds=0.005, parameters=5)) == (
+        " of the method kd on the student small with at most 5 parameters and at most 5 ms"
+    )

@@ -1,0 +1,64 @@
+"""The columns that a model reads are guessed by usual names, or are the only texts."""
+
+import pyarrow as pa
+import pytest
+
+from harness.api.errors import UserError
+from harness.inference import text_columns
+
+
+def table(*names):
+    return pa.table({name: ["a text"] for name in names} | {"id": [1], "price": ["12.5"]})
+
+
+def find(*names, text=None, text_pair=None, paired=None):
+    return text_columns.find(table(*names), text=text, text_pair=text_pair, paired=paired)
+
+
+@pytest.mark.parametrize(
+    ("names", "paired", "expected"),
+    [
+        (["text", "title"], None, ("text",)),
+        (["sentence", "comment"], False, ("sentence",)),
+        (["comment"], None, ("comment",)),
+        (["hypothesis", "premise"], None, ("premise", "hypothesis")),
+        (["sentence1", "sentence2"], True, ("sentence1", "sentence2")),
+        (["question", "context", "title"], True, ("question", "context")),
+        (["text", "text_pair"], False, ("text",)),
+    ],
+)
+def test_guessed_columns(names, paired, expected):
+    assert find(*names, paired=paired) == expected
+
+
+def test_given_columns():
+    assert find("a", "b", text="b") == ("b",)
+    assert find("a", "b", text="b", text_pair="a") == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["title", "body"], {}, "cannot guess which column holds the text; name it with --text; columns: title, body"),
+        (["title", "body"], {"paired": True}, "name it with --text and --text-pair"),
+        (["title"], {"text": "titel"}, "--text: there is no column 'titel'; did you mean 'title'"),
+        (["a", "b"], {"text_pair": "b"}, "name the first one with --text"),
+        (["a", "b"], {"text": "a", "paired": True}, "the model reads pairs of texts; name both"),
+        (["a", "b"], {"text": "a", "text_pair": "b", "paired": False}, "the model reads single texts; leave"),
+    ],
+)
+def test_columns_that_cannot_be_found(names, options, message):
+    with pytest.raises(UserError, match=message):
+        find(*names, **options)
+
+
+def test_values_that_are_no_texts():
+    values = pa.table({"text": ["a", None, None]})
+    with pytest.raises(UserError, match=r"column 'text': the value of row 2 is missing \(2 rows are like that\)"):
+        text_columns.texts_of(values, "text")
+    with pytest.raises(UserError, match="the value of row 1 is 5, expected a text"):
+        text_columns.texts_of(pa.table({"n": [5]}), "n")
+    words = pa.table({"tokens": [["a", "b"], []]})
+    assert text_columns.texts_of(words, "tokens", words=True) == [["a", "b"], []]
+    with pytest.raises(UserError, match="expected a text"):
+        text_columns.texts_of(words, "tokens")

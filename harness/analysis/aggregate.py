@@ -221,14 +221,15 @@ class _RowBuilder:
         sizes = {result.task: result.model_size for result in done}
         parameters = [size.parameters for size in sizes.values()]
         known = bool(done) and row.status != "incomplete"
+        trained = known and any(not isinstance(result, TeacherRecord) or result.finetune for result in done)
         return replace(
             row,
             completed=len(done),
             average=ranking.average(self.plan, row),
             parameters=(min(parameters), max(parameters)) if parameters else None,
             compression=self._compression(sizes),
-            student_seconds=math.fsum(r.cost.student_seconds for r in done) if known else None,
-            teacher_seconds=math.fsum(r.cost.teacher_seconds for r in done) if known else None,
+            student_seconds=math.fsum(r.cost.student_seconds for r in done) if trained else None,
+            teacher_seconds=math.fsum(r.cost.teacher_seconds for r in done) if trained else None,
             tuning_seconds=math.fsum(_tunings(done).values()) if known and _tunings(done) else None,
         )
 
@@ -253,7 +254,11 @@ class _RowBuilder:
         for result in results.values():
             if result.score is None or not math.isfinite(result.score):
                 return ScoreCell("undefined", notes=(f"{_undefined(task)} (teachers/{result.key}/record.json)",))
-        return _complete(self._sample(task, results), self._hardware_notes(results.values()))
+        warnings = [
+            text for result in results.values() if isinstance(result, TeacherRecord) for text in result.warnings
+        ]
+        notes = (*dict.fromkeys(warnings), *self._hardware_notes(results.values()))
+        return _complete(self._sample(task, results), notes)
 
     def _student_cell(self, task: PlannedTask, runs: Sequence[PlannedRun], reason: str) -> ScoreCell:
         if not runs:

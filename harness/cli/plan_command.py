@@ -109,7 +109,15 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
 
 def _teacher_to_json(job: TeacherJob, store: Store) -> dict[str, object]:
     done = store.teacher(job.key) is not None
-    return {"task": job.data.task.name, "name": job.row, "seed": job.spec.seed, "key": job.key, "done": done}
+    head = {"head": job.head} if job.head else {}
+    return {
+        "task": job.data.task.name,
+        "name": job.row,
+        "seed": job.fine_tuning_seed,
+        "key": job.key,
+        "done": done,
+        **head,
+    }
 
 
 def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
@@ -138,6 +146,7 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
 
     yield from _training_lines(work.cost)
     yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
+    yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost)
     yield from _memory_lines(work.cost)
     for choice in plan.choices:
@@ -151,9 +160,9 @@ def _status_row(status: RunStatus) -> tuple[str, str, str, int, str, str]:
 
 
 def _teachers(run: PlannedRun) -> str:
-    """The run's teachers with their seeds: ``base (seed 1), large (seed 1)``."""
+    """The run's teachers with their seeds: ``base (seed 1), large (seed 1)``; without one if they are not trained."""
     pairs = zip(run.teachers, run.teacher_seeds, strict=True)
-    return ", ".join(f"{name} (seed {seed})" for name, seed in pairs)
+    return ", ".join(name if seed is None else f"{name} (seed {seed})" for name, seed in pairs)
 
 
 def _training_lines(cost: CostEstimate) -> Iterator[str]:
@@ -168,10 +177,23 @@ def _teacher_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
     """A line for each teacher of the board that has no record. Its weights may still be in the cache."""
     rows: dict[str, dict[int, list[str]]] = {}
     for job in jobs:
+        if not job.spec.finetune:
+            yield f"Teacher {job.row} will be scored on {job.data.task.name}."
+            continue
         rows.setdefault(job.row, {}).setdefault(job.spec.seed, []).append(job.data.task.name)
     for row, seeds in rows.items():
         trainings = "; ".join(f"seed {seed} on {', '.join(dict.fromkeys(tasks))}" for seed, tasks in seeds.items())
         yield f"Teacher {row} will be fine-tuned unless it is in the cache: {trainings}."
+
+
+def _head_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
+    """A line for each head of a checkpoint: whether it is used as it is, fine-tuned further or replaced."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for job in jobs:
+        if job.head:
+            tasks.setdefault((job.alone.row, job.head), []).append(job.data.task.name)
+    for (row, head), names in tasks.items():
+        yield f"Teacher {row} on {', '.join(dict.fromkeys(names))}: {head}."
 
 
 def _tuning_lines(cost: CostEstimate) -> Iterator[str]:

@@ -75,7 +75,10 @@ def _choices(spec: SuiteSpec) -> Iterator[tuple[str, str]]:
 
 
 def _teacher(resolved: Resolved, name: str) -> str:
-    seeds = resolved.suite.spec.teachers[name].seeds
+    spec = resolved.suite.spec.teachers[name]
+    if not spec.finetune:
+        return f"{resolved.shapes.get(name, name)} (fine-tuned already)"
+    seeds = spec.seeds
     per_seed = f" (one per seed: {', '.join(map(str, seeds))})" if seeds else ""
     return f"{resolved.shapes.get(name, name)}{per_seed}"
 

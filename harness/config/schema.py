@@ -30,6 +30,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 Threads = Positive | Literal["all"]
+ClassNames = Annotated[list[str], Field(min_length=1)]
+
+FINE_TUNING = ("epochs", "lr", "batch_size", "seed", "seeds")
+"""Keys of a teacher that are settings of its fine-tuning."""
 
 Batching = Literal["random", "grouped", "bucketed"]
 """How examples are grouped into batches; see `harness.tasks.batching`."""
@@ -78,7 +82,7 @@ class Architecture(Strict):
 
 
 class TeacherSpec(Strict):
-    """A teacher, fine-tuned on every task. Exactly one of `model` and `architecture` is set."""
+    """A teacher: fine-tuned on every task, or before. Exactly one of `model` and `architecture` is set."""
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "model": "the fingerprint of the checkpoint is part of the key",
@@ -89,9 +93,13 @@ class TeacherSpec(Strict):
         "max_length": "part of the key with the data",
         "seeds": "each teacher's own `seed` is part of its key",
         "floor": "checked against the score; does not change it",
+        "finetune": "a teacher that is not fine-tuned has a key of other parts",
+        "labels": "part of the key as the order of the checkpoint's classes",
     }
 
-    model: str | None = Field(None, description="hub id or local folder of a pretrained encoder")
+    model: str | None = Field(
+        None, description="hub id or local folder of a pretrained encoder, or of a fine-tuned model (`finetune: false`)"
+    )
     architecture: Architecture | None = Field(None, description="an encoder to train from scratch")
     epochs: Epochs = 3.0
     lr: Rate = 2e-5
@@ -104,6 +112,18 @@ class TeacherSpec(Strict):
     floor: dict[str, float] = Field(
         default_factory=dict, description="task -> minimum score (maximum, if less is better)"
     )
+    finetune: bool = Field(
+        True, description="false: `model` is fine-tuned already; it is scored and used with its own head, not trained"
+    )
+    labels: ClassNames | dict[str, ClassNames] | None = Field(
+        None,
+        description="with `finetune: false`: names of the task's classes in the order of the checkpoint's outputs, or"
+        " task -> names; default: classes match by the names in config.json",
+    )
+
+    def labels_on(self, task: str) -> list[str] | None:
+        """The stated class names on a task, in the order of the checkpoint's outputs; None: not stated."""
+        return self.labels.get(task) if isinstance(self.labels, dict) else self.labels
 
     @property
     def per_seed(self) -> list[TeacherSpec]:
@@ -114,6 +134,21 @@ class TeacherSpec(Strict):
     def _check_seeds(self) -> Self:
         if self.seeds is not None and "seed" in self.model_fields_set:
             raise ValueError("give `seed` (one teacher for all runs) or `seeds` (one teacher per run), found both")
+        return self
+
+    @model_validator(mode="after")
+    def _check_finetune(self) -> Self:
+        if self.finetune:
+            if self.labels is not None:
+                raise ValueError("`labels` states the classes of a checkpoint with `finetune: false`; remove `labels`")
+            return self
+        if self.architecture is not None:
+            raise ValueError("`finetune: false` needs a fine-tuned `model`; an architecture has random weights")
+        if unused := [name for name in FINE_TUNING if name in self.model_fields_set]:
+            raise ValueError(
+                f"with `finetune: false` the teacher is not trained, so {', '.join(unused)} would have no effect;"
+                f" remove {'it' if len(unused) == 1 else 'them'}, or remove `finetune: false`"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,18 +11,7 @@ from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob
 from harness.storage import provenance
 from harness.storage.failure_records import FailureRecord
-from harness.storage.records import Cost, RunRecord
-
-NO_COST = Cost(
-    wall_seconds=0.0,
-    student_seconds=0.0,
-    teacher_seconds=0.0,
-    evaluation_seconds=0.0,
-    steps=0,
-    tokens=0,
-    teacher_forwards=0,
-    cohort_size=0,
-)
+from harness.storage.records import RunRecord
 
 
 class FailureLog:
@@ -102,7 +91,7 @@ def _unstarted(job: RunJob, error: str, context: JobContext) -> RunRecord:
         **run_records.identity(job),
         status="failed",
         error=error,
-        cost=NO_COST,
+        cost=run_records.NO_COST,
         size=None,
         provenance=run_records.provenance_of(context.device, provenance.now()),
     )

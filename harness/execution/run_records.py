@@ -20,6 +20,18 @@ from harness.storage import provenance
 from harness.storage.records import Cost, ModelSize, Provenance, RunRecord
 from harness.training.run import Run
 
+NO_COST = Cost(
+    wall_seconds=0.0,
+    student_seconds=0.0,
+    teacher_seconds=0.0,
+    evaluation_seconds=0.0,
+    steps=0,
+    tokens=0,
+    teacher_forwards=0,
+    cohort_size=0,
+)
+"""The cost of a result that nothing was trained for."""
+
 
 def identity(job: RunJob) -> dict[str, Any]:
     """The fields of a `RunRecord` that say which run it is: known before the run starts, the same if it fails."""

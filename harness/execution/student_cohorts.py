@@ -158,7 +158,8 @@ class StudentCohorts:
         )
 
     def _loaded(self, job: TeacherJob, data: TokenizedTask) -> Teacher:
-        return Teacher(job.name, teacher_runs.load(job), data.tokenizer_id, self.device)
+        model = teacher_runs.load(job, trust_remote_code=self.context.trust_remote_code)
+        return Teacher(job.name, model, data.tokenizer_id, self.device)
 
     def _checkpoint(self, run: Run) -> Path:
         return self.context.store.checkpoint(run.id.key)

@@ -42,12 +42,12 @@ class SourceModels:
         if _checkpoint(job) is not None or job.source is None:
             return None
         fine_tuned = job.copies_fine_tuned(self.plan.spec.students[job.cell.student])
-        key = (job.source.key, fine_tuned)
+        key, trust = (job.source.key, fine_tuned), self.plan.spec.trust_remote_code
         if key not in self._loaded:
             self._loaded[key] = (
-                teacher_runs.load(job.source)
+                teacher_runs.load(job.source, trust_remote_code=trust)
                 if fine_tuned
-                else teacher_runs.untrained(job.source, trust_remote_code=self.plan.spec.trust_remote_code)
+                else teacher_runs.untrained(job.source, trust_remote_code=trust)
             )
         return self._loaded[key]
 
@@ -83,6 +83,7 @@ def prepare(
         teacher=sources.model(job),
         checkpoint=_checkpoint(job),
         seed=derive(planned.seed, "student"),
+        trust_remote_code=plan.spec.trust_remote_code,
     )
     role = "student" if job.trial is None else "trial"
     return Run(

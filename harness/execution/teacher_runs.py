@@ -1,4 +1,7 @@
-"""Fine-tunes teachers, once for each (model, task, settings), and caches them by key."""
+"""Fine-tunes teachers, once for each (model, task, settings), and caches them by key.
+
+A checkpoint that is fine-tuned already is only copied to the cache, with its classes in the task's order.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
-from harness.models import heads, joint_teachers
+from harness.models import heads, joint_teachers, pretrained
 from harness.models.families import scratch_positions, shape
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning.jobs import TeacherJob, task_info
-from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage import atomic_writes, cache_dir, checksums, provenance
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import Cost, Provenance
 from harness.training import finite_checks
@@ -50,15 +53,15 @@ def is_kept(job: TeacherJob) -> bool:
     return checksums.is_intact(folder(job))
 
 
-def load(job: TeacherJob) -> PreTrainedModel | joint_teachers.Member:
+def load(job: TeacherJob, *, trust_remote_code: bool = False) -> PreTrainedModel | joint_teachers.Member:
     """Load the fine-tuned teacher from the cache, on the CPU."""
     if job.group:
         return joint_teachers.load(folder(job), job.index, job.data.task)
-    return heads.load(folder(job), job.data.task, seed=0)
+    return heads.load(folder(job), job.data.task, seed=0, trust_remote_code=trust_remote_code)
 
 
-def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], context: JobContext) -> FineTuneResult:
-    """Fine-tune a teacher, with its group, unless the cache has it.
+def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], context: JobContext) -> FineTuneResult:
+    """Fine-tune a teacher, with its group, or copy a fine-tuned checkpoint, unless the cache has it.
 
     `data` tokenizes the task for this teacher, or for each teacher of its group in order. It is called only if the
     teacher must be trained.
@@ -69,7 +72,10 @@ def fine_tune(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], cont
     """
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not found_intact(target, f"teacher {job.name} on {job.data.task.name}"):
+    found = found_intact(target, f"teacher {job.name} on {job.data.task.name}")
+    if not found and not job.spec.finetune:
+        _copy(job, target, context)
+    elif not found:
         tokenized = data()
         others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
         trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
@@ -129,6 +135,23 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 
+def _copy(job: TeacherJob, target: Path, context: JobContext) -> None:
+    """Store the fine-tuned checkpoint of a teacher in `target`, with its classes in the task's order."""
+    assert job.checkpoint is not None  # the schema allows `finetune: false` with `model` only
+    started = provenance.now()
+    if pretrained.fingerprint(job.checkpoint) != job.parts["model"]["checkpoint"]:
+        raise UserError(f"{job.checkpoint} has changed since the suite was planned; start the command again")
+    model = heads.load_finetuned(job.checkpoint, job.data.task, job.order, trust_remote_code=context.trust_remote_code)
+    try:
+        finite_checks.check_weights(model, "in the checkpoint")
+    except finite_checks.NotFinite as error:
+        raise UserError(f"{job.checkpoint}: {error}; give teachers.{job.row}.model another checkpoint") from None
+    fit = FineTuneResult(
+        losses=[], cost=run_records.NO_COST, provenance=run_records.provenance_of(context.device, started)
+    )
+    atomic_writes.write(target, lambda path: _export(model.save_pretrained, job, fit, path))
+
+
 def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path, context: JobContext) -> None:
     """Train the teacher as a cohort of one run, and store the result in `target`."""
     stream = cohort_driver.batch_stream(data, job.training, data_seed=job.seed)
@@ -156,7 +179,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
 def _store(trainee: Trainee, job: TeacherJob, finished: FinishedRun, target: Path) -> None:
     cost = _share(finished.cost(), job)
     fit = FineTuneResult(losses=finished.run.history, cost=cost, provenance=finished.provenance())
-    atomic_writes.write(target, lambda path: _export(trainee, job, fit, path))
+    atomic_writes.write(target, lambda path: _export(trainee.save, job, fit, path))
 
 
 def _check_weights(run: Run, job: TeacherJob) -> None:
@@ -177,9 +200,9 @@ def _share(cost: Cost, job: TeacherJob) -> Cost:
     return cost.model_copy(update=times)
 
 
-def _export(trainee: Trainee, job: TeacherJob, fit: FineTuneResult, path: Path) -> None:
+def _export(save: Callable[[Path], None], job: TeacherJob, fit: FineTuneResult, path: Path) -> None:
     with quiet_transformers():
-        trainee.save(path)
+        save(path)
     for index, member in enumerate(job.group.members if job.group else ()):
         member.reader.tokenizer.save_pretrained(path / str(index))
     if job.group is None:

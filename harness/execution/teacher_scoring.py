@@ -1,7 +1,11 @@
-"""Fine-tunes and scores the teachers of the board, and stores their records."""
+"""Fine-tunes and scores the teachers of the board, and stores their records.
+
+Teachers that are fine-tuned already are scored only.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +14,7 @@ from harness.api.events import RunFinished, RunId
 from harness.execution import run_records, teacher_runs
 from harness.execution.context import JobContext
 from harness.execution.tokenized_tasks import TokenizedTasks
+from harness.metrics import permuted_classes
 from harness.planning import Plan, TeacherJob
 from harness.storage.records import TeacherRecord
 from harness.tasks.example_texts import validation_texts
@@ -18,6 +23,8 @@ from harness.training.scoring import score
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+log = logging.getLogger("harness")
 
 
 @dataclass(frozen=True)
@@ -73,11 +80,12 @@ class TeacherScoring:
         """Fine-tune and score a teacher. Returns its record and its predictions."""
         spec, data = self.plan.spec, job.data
         tokenizers = [member.reader for member in job.group.members] if job.group else [job.reader]
-        fit = teacher_runs.fine_tune(
+        fit = teacher_runs.add_to_cache(
             job, lambda: self.tokenized.of(data, tokenizers, job.training.max_length), self.context
         )
         device, host = self.context.device, self.context.host
-        teacher = Teacher(job.name, teacher_runs.load(job), job.reader.fingerprint, device)
+        model = teacher_runs.load(job, trust_remote_code=self.context.trust_remote_code)
+        teacher = Teacher(job.name, model, job.reader.fingerprint, device)
         (encoded,) = self.tokenized.of(data, [job.reader], job.training.max_length)
         scored = score(teacher.capture, encoded, host.metrics, device=device)
         record = TeacherRecord(
@@ -85,7 +93,10 @@ class TeacherScoring:
             name=job.row,
             model=job.spec.model or "from scratch",
             task=data.task.name,
-            seed=job.spec.seed,
+            seed=job.fine_tuning_seed,
+            finetune=job.spec.finetune,
+            head=job.head,
+            warnings=self._warnings(job, scored.frame),
             data_fingerprint=data.validation_fingerprint,
             score=scored.score,
             metrics=scored.metrics,
@@ -100,6 +111,22 @@ class TeacherScoring:
         host.notify("harness_run_finished", event)
         return record, scored.frame
 
+    def _warnings(self, job: TeacherJob, predictions: DataFrame) -> list[str]:
+        """Return and log a warning if the classes of a fine-tuned checkpoint seem to be in another order."""
+        task = job.data.task
+        found = None if job.spec.finetune else permuted_classes.find(task.kind, predictions, task.num_labels)
+        if found is None:
+            return []
+        stated = [task.labels[found.meaning[job.order.index(output)]] for output in range(task.num_labels)]
+        warning = (
+            f"the head of teacher {job.row} seems to be permuted: its predictions on {task.name} agree with"
+            f" {found.found:.1%} of the labels, and with {found.agreement:.1%} if its outputs mean"
+            f" {', '.join(stated)}, in this order; check id2label in its config.json, or state the order in the suite:"
+            f" `teachers.{job.row}.labels: [{', '.join(stated)}]`"
+        )
+        log.warning("%s", warning)
+        return [warning]
+
     def _shortfall(self, record: TeacherRecord, job: TeacherJob) -> str | None:
         """Why the teacher's score does not suffice; None if it does or there is no floor."""
         task, floor, score = job.data.task, self._floor(job), record.score
@@ -108,7 +135,9 @@ class TeacherScoring:
         if score >= floor if task.higher_is_better else score <= floor:  # neither is true for NaN
             return None
         side, remedy = ("below", "lower") if task.higher_is_better else ("where less is better, above", "raise")
+        name = job.alone.row
+        better = f"train it better (teachers.{name}.epochs, .lr)" if job.spec.finetune else "give another checkpoint"
         return (
-            f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: train it better"
-            f" (teachers.{job.alone.row}.epochs, .lr), or {remedy} teachers.{job.alone.row}.floor.{task.name}"
+            f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: {better}, or {remedy}"
+            f" teachers.{name}.floor.{task.name}"
         )

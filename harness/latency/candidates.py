@@ -144,9 +144,10 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
         raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; run `harness run` first")
 
     def load() -> PreTrainedModel:
+        trust = plan.spec.trust_remote_code
         if teacher_runs.is_kept(job):
-            return teacher_runs.load(job)
-        return teacher_runs.untrained(job, trust_remote_code=plan.spec.trust_remote_code).eval()
+            return teacher_runs.load(job, trust_remote_code=trust)
+        return teacher_runs.untrained(job, trust_remote_code=trust).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
     cached = teacher_runs.is_kept(job)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from harness.api.errors import UserError
 from harness.models.initialization import seeded
@@ -32,12 +34,53 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
         UserError: the weights cannot be read, or do not fit config.json.
         DiskError: the disk cannot be read.
     """
+    config = config_in(path, trust_remote_code=trust_remote_code)
+    model, _ = _from_folder(path, config, task, seed, trust_remote_code)
+    _reorder_classes(model, config, task)
+    return model.eval()
+
+
+def load_finetuned(path: Path, task: Task, order: Sequence[int], *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Load a fine-tuned model with its own head: float32, on the CPU, in eval mode.
+
+    Args:
+        path: the folder of the checkpoint.
+        task: the task that it was fine-tuned on.
+        order: for each class of the task, its position among the outputs of the checkpoint; empty without classes. The
+            outputs of the loaded model are in the task's order.
+        trust_remote_code: whether to run the checkpoint's own code.
+
+    Raises:
+        UserError: the weights cannot be read, do not fit config.json, or lack tensors; or the classes cannot be
+            reordered.
+        DiskError: the disk cannot be read.
+    """
+    config = config_in(path, trust_remote_code=trust_remote_code)
+    model, info = _from_folder(path, config, task, 0, trust_remote_code)
+    names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
+    if new := sorted(names):
+        raise UserError(
+            f"{path}: this is not a fine-tuned {type(model).__name__}: {len(new)} of its tensors are missing or have"
+            f" another size, the first {new[0]!r}; remove `finetune: false`, so that the teacher is fine-tuned"
+        )
+    model.eval()
+    if list(order) != sorted(order):
+        _permute_outputs(model, order, path)
+    return model
+
+
+def _from_folder(
+    path: Path, config: PretrainedConfig, task: Task, seed: int, trust_remote_code: bool
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load the encoder in `path` with a head for `task`, initialized under `seed` if it is not in the folder.
+
+    Returns the model and transformers' loading info.
+    """
     from safetensors import SafetensorError
 
-    config = config_in(path, trust_remote_code=trust_remote_code)
     try:
         with explained(path, can_be_missing=not cache_dir.contains(path)), quiet_transformers(), seeded(seed):
-            model, info = _auto_class(task).from_pretrained(
+            model, info = auto_class(task).from_pretrained(
                 path,
                 config=_for_task(config, task),
                 dtype=torch.float32,
@@ -49,8 +92,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{path}: cannot load a {task.kind} model from this folder: {error}") from error
     _check_weights(path, model, info)
-    _reorder_classes(model, config, task)
-    return model.eval()
+    return model, info
 
 
 def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -60,13 +102,14 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
     """
     with quiet_transformers(), seeded(seed):
         return (
-            _auto_class(task)
+            auto_class(task)
             .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
             .eval()
         )
 
 
-def _auto_class(task: Task) -> Any:
+def auto_class(task: Task) -> Any:
+    """The transformers class that loads models with a head for the task's kind."""
     from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
@@ -99,10 +142,39 @@ def _reorder_classes(model: PreTrainedModel, config: PretrainedConfig, task: Tas
         return
     head = find_parts(model).head
     if head is not None:
-        order = [names.index(label) for label in task.labels]
-        with torch.no_grad():
-            for parameter in head.parameters():
-                parameter.copy_(parameter[order])
+        _permute_rows(head, [names.index(label) for label in task.labels])
+
+
+def _permute_rows(head: nn.Linear, order: Sequence[int]) -> None:
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(parameter[list(order)])
+
+
+def _permute_outputs(model: PreTrainedModel, order: Sequence[int], path: Path) -> None:
+    """Reorder the rows of the model's last linear layer, and check that its logits are reordered.
+
+    Raises:
+        UserError: the logits are not the outputs of a linear layer of this size, so that they cannot be reordered.
+    """
+    from harness.models.introspection import find_parts
+
+    head, before = find_parts(model).head, _logits_of_a_few_tokens(model)
+    if head is not None and head.out_features == len(order):
+        _permute_rows(head, order)
+        if torch.allclose(_logits_of_a_few_tokens(model), before[..., list(order)], rtol=1e-4, atol=1e-5):
+            return
+    raise UserError(
+        f"{path}: its classes are in another order than those of the task, and its head does not end with a linear"
+        " layer whose rows can be reordered; save the model with the classes in the task's order"
+    )
+
+
+def _logits_of_a_few_tokens(model: PreTrainedModel) -> torch.Tensor:
+    tokens = torch.arange(4).unsqueeze(0)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+    return logits
 
 
 def _check_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:

@@ -114,7 +114,8 @@ class _GraphBuilder:
             names = " and ".join(member.name for member in members)
             plural = "s" * (len(members) > 1)
             seconds = sum(map(self.estimate.teacher, members))
-            artifact = Artifact(artifact_key, f"teacher{plural} {names} on {task}", (), work, seconds)
+            title = f"teacher{plural} {names} on {task}" if members[0].spec.finetune else f"score of {names} on {task}"
+            artifact = Artifact(artifact_key, title, (), work, seconds)
             yield self._job("teacher", [artifact], 0, task)
 
     def _outputs(self, runs: Sequence[RunJob]) -> Iterator[Job]:

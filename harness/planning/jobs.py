@@ -71,7 +71,9 @@ class Group:
 
 @dataclass(frozen=True)
 class TeacherJob:
-    """A teacher to fine-tune on a task. `checkpoint` is None for a teacher that is trained from scratch.
+    """A teacher to fine-tune on a task, or a fine-tuned checkpoint to score on it (``spec.finetune`` is false).
+
+    `checkpoint` is None for a teacher that is trained from scratch.
 
     Attributes:
         row: row of the board: the teacher's name in the suite, followed by the group's label for a member of a group.
@@ -81,6 +83,8 @@ class TeacherJob:
         training: the suite's settings, overridden by the teacher's or the group's.
         group: the group that it is fine-tuned in, if any; `index` is its position there.
         place: position of the seed whose runs learn from it, None if all do.
+        order: of a fine-tuned checkpoint: the position of each class of the task among its outputs; empty: no classes.
+        head: where its head comes from; empty for a new one.
     """
 
     row: str
@@ -95,11 +99,18 @@ class TeacherJob:
     group: Group | None = None
     index: int = 0
     place: int | None = None
+    order: tuple[int, ...] = ()
+    head: str = ""
 
     @property
     def alone(self) -> TeacherJob:
         """The same teacher, trained alone."""
         return self.group.members[self.index] if self.group else self
+
+    @property
+    def fine_tuning_seed(self) -> int | None:
+        """The seed of its specification; None for a checkpoint that is fine-tuned already."""
+        return self.spec.seed if self.spec.finetune else None
 
     @property
     def seed(self) -> int:
@@ -237,6 +248,8 @@ class RunJob:
         """
         if self.general or self.checkpoint is not None or self.source is None or student.init == "random":
             return False
+        if not self.source.spec.finetune:
+            return False  # its checkpoint has the same layers
         return student.init_from == "teacher" or self.source.checkpoint is None
 
     @property

@@ -74,6 +74,23 @@ def teacher(
     }
 
 
+def finetuned_teacher(
+    checkpoint: str, order: Sequence[int], task: TaskData, reader: TokenizerRef, max_length: int, device: str
+) -> dict[str, Any]:
+    """Return the parts for a fine-tuned checkpoint that is used as it is: they determine its outputs and its score.
+
+    `order` is the position of each class of the task among the checkpoint's outputs.
+    """
+    return {
+        "model": {"checkpoint": checkpoint},
+        "finetune": False,
+        "classes": list(order),
+        "data": {"task": task.task.name, "tokenizer": reader.fingerprint, "max_length": max_length},
+        "numeric": numeric(device, "fp32"),
+        "code": VERSION,
+    }
+
+
 def group(
     members: Sequence[TeacherJob], method: type[Method], options: Mapping[str, Any], settings: TrainingSpec
 ) -> dict[str, Any]:
@@ -158,7 +175,8 @@ def student(
     if checkpoint is not None:
         return {**numbers, "init": "checkpoint", "source": checkpoint}
     origin: str | dict[str, Any] | None = pretrained
-    if source is not None and spec.init != "random" and (pretrained is None or spec.init_from == "teacher"):
+    copies_fine_tuned = pretrained is None or spec.init_from == "teacher"
+    if source is not None and source.spec.finetune and spec.init != "random" and copies_fine_tuned:
         origin = source.key
     elif source is not None and pretrained is None:
         origin = _inherited_config(source)

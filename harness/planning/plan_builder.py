@@ -14,7 +14,7 @@ from harness.api.errors import Problem, UserError
 from harness.api.method import Augmentation, Method
 from harness.api.task import Splits, Task
 from harness.config.schema import TeacherSpec, TrainingSpec
-from harness.models import checkpoint_inspection, families, pretrained, tokenizers
+from harness.models import checkpoint_inspection, families, finetuned_heads, pretrained, tokenizers
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.devices import best_device
 from harness.planning.jobs import (
@@ -153,6 +153,27 @@ class _Builder:
         ]
 
     def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
+        job = self._trained_teacher(name, spec, data) if spec.finetune else self._finetuned_teacher(name, spec, data)
+        where = f"teachers.{name}.max_length" if spec.max_length else self._max_length_key(data.task)
+        _check_max_length(job.training.max_length, where, name, self._max_tokens(job))
+        return job
+
+    def _finetuned_teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
+        """Return the job of a checkpoint that is used with its own head."""
+        checkpoint, task = self._checkpoint(name), data.task
+        assert checkpoint is not None  # the schema allows `finetune: false` with `model` only
+        settings = self.spec.training.on(task.name)
+        if spec.max_length is not None:
+            settings = settings.model_copy(update={"max_length": spec.max_length})
+        reader, trust = self._tokenizer_ref(checkpoint), self.spec.trust_remote_code
+        head = finetuned_heads.find(checkpoint, task, spec.labels_on(task.name), name, trust_remote_code=trust)
+        digest = pretrained.fingerprint(checkpoint)
+        parts = keys.finetuned_teacher(digest, head.order, data, reader, settings.max_length, self.device)
+        return TeacherJob(
+            name, name, spec, data, checkpoint, reader, settings, parts, key(parts), order=head.order, head=head.summary
+        )
+
+    def _trained_teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
         overrides = {"epochs": spec.epochs, "lr": spec.lr, "batch_size": spec.batch_size, "max_length": spec.max_length}
         update: dict[str, object] = {k: v for k, v in overrides.items() if v is not None}
         if "batch_size" in update:
@@ -167,10 +188,10 @@ class _Builder:
             reader = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)
         digest = pretrained.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
-        job = TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts))
-        where = f"teachers.{name}.max_length" if spec.max_length else self._max_length_key(data.task)
-        _check_max_length(settings.max_length, where, name, self._max_tokens(job))
-        return job
+        trust, head = self.spec.trust_remote_code, ""
+        if checkpoint is not None:
+            head = finetuned_heads.if_fine_tuned(checkpoint, data.task, trust_remote_code=trust)
+        return TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts), head=head)
 
     def _max_length_key(self, task: Task) -> str:
         """Return the suite's key that sets the task's `max_length`."""
@@ -236,7 +257,7 @@ class _Builder:
                 student=cell.student,
                 seed=seed,
                 teachers=[teacher.row for teacher in lineage.teachers],
-                teacher_seeds=[teacher.spec.seed for teacher in lineage.teachers],
+                teacher_seeds=[teacher.fine_tuning_seed for teacher in lineage.teachers],
             )
             method = self._method(cell, seed)
             yield RunJob(
@@ -308,6 +329,8 @@ class _Builder:
     def _teachers_of(self, cell: Cell, place: int) -> tuple[TeacherJob, ...]:
         """Return the cell's teachers for the seed at position `place`, as a group if its method requests one."""
         alone = tuple(self._teacher_for_seed(cell.task.name, name, place) for name in cell.variant.teachers)
+        if not all(job.spec.finetune for job in alone):
+            return alone  # teachers share a head only if all of them are trained
         cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
         return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
 

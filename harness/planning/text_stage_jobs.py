@@ -72,6 +72,11 @@ class TextStageJobs:
         for model in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
             if model.checkpoint is None:
                 return f"teacher {model.row} is trained from scratch, and knows nothing before the tasks; {remedy}"
+            if not model.spec.finetune:
+                return (
+                    f"teacher {model.row} is fine-tuned on a task already (finetune: false), and a stage on text comes"
+                    f" before all tasks; {remedy}"
+                )
         if teacher.reader.fingerprint != beginning.reader.fingerprint:
             return f"teacher {teacher.row} reads text with another tokenizer than the student; {remedy}"
         if spec.init_from == "teacher" and spec.init != "random" and beginning.checkpoint is None:

@@ -76,9 +76,13 @@ class TimeEstimate:
         return study.spec.trials * (self.run(study.job) + sum(self.teacher_passes(study.job).values()))
 
     def teacher(self, job: TeacherJob) -> float:
-        """Time to fine-tune a teacher."""
-        batches = math.ceil(len(job.data.splits.train) / job.training.max_batch_size)
-        return job.training.epochs * batches * self._step(self.shapes[job.alone.row], job.training)
+        """Time to fine-tune a teacher; of one that is fine-tuned already, to score it."""
+        shape, splits, size = self.shapes[job.alone.row], job.data.splits, job.training.max_batch_size
+        if not job.spec.finetune:
+            return sum(math.ceil(len(part) / size) for part in splits.validation.values()) * self._pass(
+                shape, job.training
+            )
+        return job.training.epochs * math.ceil(len(splits.train) / size) * self._step(shape, job.training)
 
     def outputs(self, job: RunJob, index: int) -> float:
         """Time of one pass of a run's teacher over the training set."""

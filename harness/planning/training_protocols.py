@@ -25,10 +25,18 @@ def protocol(row: list[RunJob]) -> str:
     parts = [
         _join_distinct(["stage on text, then the task" if job.general else "task only" for job in row]),
         _join_distinct([_data(job) for job in row]),
+        *(["teachers not fine-tuned together"] if any(map(_fine_tuned_before, row)) else []),
         *([f"stages {' + '.join(stages)}"] if len(stages) > 1 else []),
         _epochs(row),
     ]
     return ", ".join(parts)
+
+
+def _fine_tuned_before(job: RunJob) -> bool:
+    """Whether the method would fine-tune its teachers together, but some are fine-tuned already."""
+    if len(job.teachers) < 2 or all(teacher.spec.finetune for teacher in job.teachers):
+        return False
+    return job.method.cofinetuning() is not None
 
 
 def _data(job: RunJob) -> str:

@@ -142,7 +142,7 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
 
 def _with_first_teachers(job: RunJob) -> RunJob:
     """Return the job with the teachers of its row's first seed."""
-    seeds = [teacher.spec.seed for teacher in job.first.teachers]
+    seeds = [teacher.fine_tuning_seed for teacher in job.first.teachers]
     return replace(job, lineage=job.first, planned=job.planned.model_copy(update={"teacher_seeds": seeds}))
 
 

@@ -59,9 +59,14 @@ def reading(summary: Summary) -> Iterator[str]:
     yield (
         "Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks "
         "and seeds of the row. Fine-tuning a teacher counts in the teacher's row only"
+        + ("; a teacher without a cost was fine-tuned before" if _any_fine_tuned_before(summary) else "")
         + ("; a text stage counts in no row: see below." if plan.generals else ".")
         + (" Tuning cost: time of all trials of the row; no other cost includes it." if plan.tuning else "")
     )
+
+
+def _any_fine_tuned_before(summary: Summary) -> bool:
+    return any(isinstance(result, TeacherRecord) and not result.finetune for result in summary.results)
 
 
 def _average(summary: Summary) -> Iterator[str]:
@@ -201,6 +206,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "Seeds", ", ".join(map(str, plan.seeds))
     for name in interval_coverage.one_per_seed(plan):
         yield f"Seeds of teacher {name}", _teacher_seeds(summary, name)
+    yield from _teacher_heads(summary)
     for task in plan.tasks:
         of_task = [result for result in results if result.task == task.name]
         if of_task:
@@ -233,6 +239,17 @@ def _teacher_seeds(summary: Summary, name: str) -> str:
     seeds = {r.key: r.seed for r in summary.results if isinstance(r, TeacherRecord)}
     keys = next(keys for keys in summary.plan.teachers[name].values() if len(keys) > 1)
     return ", ".join("not trained yet" if seeds.get(key) is None else str(seeds[key]) for key in keys)
+
+
+def _teacher_heads(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield (title, text) for each teacher whose checkpoint had a head: whether it was used, trained or replaced."""
+    tasks: dict[str, dict[str, list[str]]] = {}
+    for result in summary.results:
+        if isinstance(result, TeacherRecord) and result.head:
+            tasks.setdefault(result.name, {}).setdefault(result.head, []).append(result.task)
+    for name, by_head in tasks.items():
+        heads = (f"{', '.join(dict.fromkeys(on))}: {head}" for head, on in by_head.items())
+        yield f"Head of teacher {name}", "; ".join(heads)
 
 
 def _machine(hardware: Hardware) -> str:

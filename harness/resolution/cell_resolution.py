@@ -14,7 +14,7 @@ from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import output_names
 from harness.plugin_host.discovery import describe
-from harness.resolution import augmentation_inputs, length_limits, text_stages, unused_options
+from harness.resolution import augmentation_inputs, finetuned_teachers, length_limits, text_stages, unused_options
 from harness.resolution.references import add_student
 from harness.resolution.suite import Cell, MethodVariant, Resolved, Suite
 from harness.resolution.suite_loader import LoadedSuite
@@ -42,6 +42,7 @@ def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
     shapes = _teacher_shapes(suite, models, unchecked)
     shapes |= _student_shapes(suite, models, shapes, diagnostics, unchecked)
     length_limits.check_lengths(suite, models.limits, diagnostics)
+    finetuned_teachers.check(suite, diagnostics)
     cells: list[Cell] = []
     for variant in suite.variants:
         row = [

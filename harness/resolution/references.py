@@ -60,6 +60,8 @@ def find_tasks(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) ->
                 known.append(name)
                 _known_metrics(name, ("tasks", index), host, diagnostics)
     for teacher, body in get_mapping(data, "teachers").items():
+        for name in get_mapping(body, "labels") if isinstance(body, dict) else ():
+            _known_task(name, ("teachers", teacher, "labels", name), host, diagnostics)
         for name, floor in (get_mapping(body, "floor") if isinstance(body, dict) else {}).items():
             path = ("teachers", teacher, "floor", name)
             _known_task(name, path, host, diagnostics)

@@ -107,7 +107,9 @@ class RunRecord(FrozenModel):
     label: str
     student: str
     teachers: list[str]
-    teacher_seeds: list[int] = Field(default_factory=list, description="seeds that `teachers` were fine-tuned with")
+    teacher_seeds: list[int | None] = Field(
+        default_factory=list, description="seeds that `teachers` were fine-tuned with; none: fine-tuned before"
+    )
     seed: int
     data_fingerprint: PathName = Field(description="fingerprint of the scored examples")
     score: float | None = Field(
@@ -169,14 +171,19 @@ class RunParts(FrozenModel):
 
 
 class TeacherRecord(FrozenModel):
-    """Record of a teacher that was fine-tuned on one task and scored like its students."""
+    """Record of a teacher that was fine-tuned on one task, or before, and scored like its students."""
 
     schema_version: int = SCHEMA_VERSION
     key: str
     name: str = Field(description="row of the board; shared by teachers of several seeds")
     model: str = Field(description="hub id, folder, or `from scratch`")
     task: str
-    seed: int | None = Field(None, description="seed of the fine-tuning; none: written by an older version")
+    seed: int | None = Field(
+        None, description="seed of the fine-tuning; none: not fine-tuned by the harness, or written by an older version"
+    )
+    finetune: bool = Field(True, description="false: a fine-tuned checkpoint, which was scored and not trained")
+    head: str = Field("", description="where its head comes from; empty: it was new")
+    warnings: list[str] = Field(default_factory=list, description="what is wrong with its predictions")
     data_fingerprint: PathName
     score: float | None = Field(description="none: the labels are hidden")
     metrics: dict[str, float]
@@ -256,7 +263,9 @@ class PlannedRun(FrozenModel):
     student: str
     seed: int
     teachers: list[str]
-    teacher_seeds: list[int] = Field(default_factory=list, description="seeds that `teachers` are fine-tuned with")
+    teacher_seeds: list[int | None] = Field(
+        default_factory=list, description="seeds that `teachers` are fine-tuned with; none: fine-tuned before"
+    )
 
 
 class PlannedRow(FrozenModel):

@@ -16,7 +16,7 @@ from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
 from harness.config.yaml_tree import Node
 from harness.plugin_host.host import Host
-from harness.resolution import method_rows, references
+from harness.resolution import method_rows, references, task_entries
 from harness.resolution.references import get_list, get_mapping
 from harness.resolution.suite import MethodVariant, Suite
 
@@ -46,7 +46,8 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
     file = locate(path)
     root = override(read_included(file), overrides)
     diagnostics = Diagnostics(root)
-    root = diagnostics.root = _drop_nulls(method_rows.normalize(root, diagnostics))
+    root = task_entries.check_form(method_rows.normalize(root, diagnostics), diagnostics)
+    root = diagnostics.root = _drop_nulls(root)
     data = root.plain()
     spec = _validate(data, diagnostics)
     host = _host(plugins, data, diagnostics)
@@ -66,10 +67,11 @@ def load(path: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[s
 
 
 def _look_up(
-    data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
+    data: dict[str, Any], host: Host, diagnostics: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """Return the tasks, sources and method variants of the suite."""
-    names = references.find_tasks(data, host, diagnostics)
+    tasks = {**host.tasks, **task_entries.declare(data, host, diagnostics)}
+    names = references.find_tasks(data, tasks, host, diagnostics)
     references.check_latency_backends(data, host, diagnostics)
     variants = method_rows.expand(
         [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
@@ -79,7 +81,8 @@ def _look_up(
         general=data.get("general") is not None,
         diagnostics=diagnostics,
     )
-    return tuple(host.tasks[name] for name in names), references.find_sources(data, names, host, diagnostics), variants
+    selected = tuple(tasks[name] for name in names)
+    return selected, references.find_sources(data, selected, tasks, diagnostics), variants
 
 
 def _drop_nulls(root: Node) -> Node:

@@ -148,6 +148,32 @@ def _f1_parts(run: Predictions) -> Floats:
     return np.stack([2.0 * (predicted & actual), predicted * 1.0 + actual], axis=1)
 
 
+def _f1_macro_parts(run: Predictions) -> Floats:
+    """[N, 2 C]: for each class, whether it is predicted correctly, and how often it is predicted or actual."""
+    predicted, actual = _classes(run)
+    one_hot = np.eye(int(max(predicted.max(), actual.max())) + 1)
+    right = one_hot[predicted] * (predicted == actual)[:, None]
+    return np.concatenate([right, one_hot[predicted] + one_hot[actual]], axis=1)
+
+
+def _f1_macro(sums: Floats) -> Floats:
+    """The mean F1 of the classes that are predicted or actual."""
+    right, total = np.split(sums, 2, axis=-1)
+    f1 = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
+    mean: Floats = f1.sum(-1) / np.maximum((total > 0).sum(-1), 1)
+    return mean
+
+
+def _error_parts(power: int) -> Callable[[Predictions], Floats]:
+    """Return the function of the summands of the mean absolute (1) or mean squared (2) error."""
+
+    def parts(run: Predictions) -> Floats:
+        difference = np.asarray(run.predictions, dtype=float) - np.asarray(run.labels, dtype=float)
+        return np.stack([np.abs(difference) ** power, np.ones(len(difference))], axis=1)
+
+    return parts
+
+
 def _matthews_parts(run: Predictions) -> Floats:
     """[N, 2 + 2 C]: correct, 1, and one-hot vectors of predicted and actual class."""
     predicted, actual = _classes(run)
@@ -213,9 +239,13 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
 RESAMPLED_METRICS: Mapping[tuple[str, str], Sequence[ResampledMetric]] = {
     ("classification", "accuracy"): [SumMetric(_accuracy_parts, _mean)],
     ("classification", "f1"): [SumMetric(_f1_parts, _mean)],
+    ("classification", "f1_macro"): [SumMetric(_f1_macro_parts, _f1_macro)],
+    ("classification", "f1_micro"): [SumMetric(_accuracy_parts, _mean)],
     ("classification", "matthews_correlation"): [SumMetric(_matthews_parts, _matthews, lowest=-1.0)],
     ("regression", "pearson"): [SumMetric(_pearson_parts, _pearson, lowest=-1.0)],
     ("regression", "spearmanr"): [SpearmanMetric()],
+    ("regression", "mse"): [SumMetric(_error_parts(2), _mean)],
+    ("regression", "mae"): [SumMetric(_error_parts(1), _mean)],
     **{
         ("qa", f"{prefix}{name}"): [_squad(index, how, answerable) for how in ways]
         for index, name in enumerate(("exact", "f1"))

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TaskKind = Literal["classification", "regression", "qa", "text"]
-"""Tasks are of the first three kinds; ``text`` is unlabelled text, for distillation before any task."""
+TaskKind = Literal["classification", "multilabel", "regression", "token_classification", "qa", "text"]
+"""``text`` is unlabelled text, for distillation before any task; the others are the kinds of tasks."""
 
 NOT_MASKED = -100
 """The label of a token of unlabelled text that is not masked, so that the loss ignores it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # datasets and torch take a second each to import; most commands need only the description
     from datasets import Dataset
@@ -23,6 +23,7 @@ class Splits:
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
       split, none if the question has no answer). The context contains each answer's text at its start.
 
+    The training split may have a column ``group`` (str): rows with equal values are held out together.
     `harness.tasks.data_checks` validates this before training.
 
     Attributes:
@@ -63,6 +64,12 @@ class Task:
             no rank.
         synthetic: whether the examples are generated; shown wherever scores of the task are shown.
         default_source: the hub id of `source` if the suite does not set it.
+        class_weights: weights of the classes in the task loss, in their order; ``balanced``: in inverse proportion to
+            the number of training examples of each class; None: all equal. See `harness.api.losses.task_loss`.
+        load_test: loads the examples to predict, by name of the split, from the same source as `load`: the columns of
+            `Splits` without label, tags and answers. None: there are none.
+        key_parts: further parts of the keys of the task's teachers and runs. The parts of a declared task are all that
+            a user may edit, such as names of labels and metrics.
         summary: a line for `harness list tasks`.
     """
 
@@ -81,6 +88,9 @@ class Task:
     unanswerable: bool = False
     diagnostic: bool = False
     synthetic: bool = False
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    load_test: Callable[[str | None], Mapping[str, Dataset]] | None = None
+    key_parts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     summary: str = field(default="", compare=False)
 
     @property
@@ -91,4 +101,4 @@ class Task:
     @property
     def num_labels(self) -> int:
         """Number of outputs of the head: the classes; 1 for regression; 2 (start, end) for QA; 0 for text."""
-        return {"classification": len(self.labels), "regression": 1, "qa": 2, "text": 0}[self.kind]
+        return {"regression": 1, "qa": 2, "text": 0}.get(self.kind, len(self.labels))

@@ -50,6 +50,7 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     """The lines below ``valid``, as titles and texts."""
     suite, spec = resolved.suite, resolved.suite.spec
     yield "tasks", _counted([task.name for task in suite.tasks])
+    yield from (("", f"{task.name}: {task.summary}") for task in suite.tasks if task.key_parts)
     yield "teachers", _counted([_teacher(resolved, teacher) for teacher in spec.teachers])
     yield "students", _counted([str(resolved.shapes.get(student, student)) for student in spec.students])
     yield "methods", _counted([variant.label for variant in suite.variants])

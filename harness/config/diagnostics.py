@@ -71,8 +71,9 @@ class Diagnostics:
         """
         grouped: dict[KeyPath, dict[str, str]] = {}
         for detail in error.errors():
-            path = to_suite_path(detail["loc"])
-            message = _message({**detail, "loc": path}, allowed_keys(model, detail["loc"][:-1]))
+            location = tuple(key for key in detail["loc"] if key not in (schema.NAMED, schema.DECLARED))
+            path = to_suite_path(location)
+            message = _message({**detail, "loc": path}, allowed_keys(model, location[:-1]))
             if detail["type"] == "missing":
                 self.add(path[:-1], message)
             else:
@@ -89,8 +90,10 @@ class Diagnostics:
             raise UserError(*(problem for _, problem in ordered))
 
     def dotted(self, path: KeyPath) -> str:
-        """`path` as a dotted key. Entries of `methods` are named by their method, not by their index."""
+        """`path` as a dotted key. Entries of `methods` and declared tasks are named, and have no index."""
         keys = list(path)
+        if len(keys) > 2 and keys[0] == "tasks":
+            del keys[1]
         if len(keys) > 1 and keys[0] == "methods":
             name = _at(self.root, (*path[:2], "name"))
             inner = [key for key in keys[2:3] if key not in ("name", "options")]

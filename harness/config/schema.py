@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from harness.api.names import Name
 from harness.api.stage_settings import Schedule, StageData
+from harness.config.strict_model import Strict
+from harness.config.task_schema import TaskSpec
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
@@ -37,32 +39,6 @@ FINE_TUNING = ("epochs", "lr", "batch_size", "seed", "seeds")
 
 Batching = Literal["random", "grouped", "bucketed"]
 """How examples are grouped into batches; see `harness.tasks.batching`."""
-
-
-class Strict(BaseModel):
-    """Base class: immutable, no unknown keys, no type coercion, no NaN or infinity.
-
-    Every field is part of the keys of the results that it applies to, unless `not_in_key` names it with a reason. So a
-    new field cannot be left out of keys by accident.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    not_in_key: ClassVar[Mapping[str, str]] = {}
-    """Field -> why it is not part of a key."""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if unknown := sorted(cls.not_in_key.keys() - cls.model_fields.keys()):
-            raise TypeError(f"{cls.__name__}.not_in_key names fields that do not exist: {', '.join(unknown)}")
-
-    def key_fields(self) -> dict[str, Any]:
-        """The fields that are part of a key, as JSON values; nested settings without any are left out."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_in_key}
-        dumped = self.model_dump(mode="json", include=set(fields))
-        nested = {name: value.key_fields() for name, value in fields.items() if isinstance(value, Strict)}
-        return {name: value for name, value in {**dumped, **nested}.items() if name not in nested or nested[name]}
 
 
 class Architecture(Strict):
@@ -392,7 +368,7 @@ class GeneralSpec(Strict):
 class LatencySpec(Strict):
     """Shapes, backends and time limit of the latency measurement."""
 
-    batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 8, 32]
+    batch_sizes: Annotated[list[Positive], Field(min_length=1)] = Field([1, 8, 32], description="examples of a call")
     lengths: Annotated[list[Positive | Literal["task"]], Field(min_length=1)] = Field(
         [32, 128], description="tokens of an example; `task`: the lengths of the task's validation examples"
     )
@@ -501,6 +477,16 @@ class TuningSpec(Strict):
         return (self.lr[0], self.lr[1]) if self.lr is not None else None
 
 
+NAMED, DECLARED = "<named task>", "<declared task>"
+"""Tags of the branches of `TaskEntry`, which pydantic adds to the locations of errors."""
+
+TaskEntry = Annotated[
+    Annotated[str, Tag(NAMED)] | Annotated[dict[Name, TaskSpec], Tag(DECLARED)],
+    Discriminator(lambda entry: DECLARED if isinstance(entry, dict) else NAMED),
+]
+"""An entry of `tasks`: the name of a registered task, or a name and its declaration."""
+
+
 class SuiteSpec(Strict):
     """A suite file."""
 
@@ -524,11 +510,13 @@ class SuiteSpec(Strict):
     }
 
     name: Name
-    tasks: Annotated[list[str], Field(min_length=1)]
+    tasks: Annotated[list[TaskEntry], Field(min_length=1)] = Field(
+        description="names of registered tasks, and tasks declared here: `name: {kind: ..., train: ...}`"
+    )
     teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
     students: Annotated[dict[Name, StudentSpec], Field(min_length=1)]
     methods: Annotated[list[MethodSpec], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([1, 2, 3], description="each cell runs once per seed")
     sources: dict[str, str] = Field(default_factory=dict, description="source -> hub id or local folder")
     training: TrainingSpec = TrainingSpec()
     general: GeneralSpec | None = None

@@ -24,6 +24,9 @@ MAX_VALUES = 50_000
 MAX_INTEGER = 2**63 - 1
 """Largest absolute value of an integer."""
 
+MAPPINGS_OF_VALUES = frozenset({"labels", "class_weights"})
+"""Keys whose mappings have values of a data set as keys: numbers and booleans too, as they are written."""
+
 KeyPath = tuple[str | int, ...]
 """Path of a value in the tree: keys of mappings and indices of lists."""
 
@@ -164,7 +167,8 @@ class _Builder:
         """Return the position of a line, counted from 0. All lines of a command-line option have the same position."""
         return replace(self.start, line=index + 1) if self.start.line else self.start
 
-    def build(self, node: yaml.Node, mark: Mark, parents: Sequence[yaml.Node]) -> Node:
+    def build(self, node: yaml.Node, mark: Mark, parents: Sequence[yaml.Node], key: str = "") -> Node:
+        """Convert the value of `key`; `parents` are the nodes around it, to detect recursion."""
         self.values += 1
         if self.values > MAX_VALUES:
             raise UserError(Problem(f"aliases (*name) expand to more than {MAX_VALUES} values", self.start.source))
@@ -174,17 +178,18 @@ class _Builder:
         chain = [*parents, node]
         if isinstance(node, yaml.MappingNode):
             self._plain_tag(node, "map")
-            return Node(self._mapping(node, chain), mark)
+            return Node(self._mapping(node, chain, of_values=key in MAPPINGS_OF_VALUES), mark)
         if isinstance(node, yaml.SequenceNode):
             self._plain_tag(node, "seq")
             return Node([self.build(item, self.at(item.start_mark), chain) for item in node.value], mark)
         return Node(self._scalar(node), mark)
 
-    def _mapping(self, node: yaml.MappingNode, chain: Sequence[yaml.Node]) -> dict[str, Node]:
+    def _mapping(self, node: yaml.MappingNode, chain: Sequence[yaml.Node], *, of_values: bool) -> dict[str, Node]:
+        allowed = {_CORE + kind for kind in (("str", "int", "float", "bool") if of_values else ("str",))}
         built: dict[str, Node] = {}
         for key_node, value_node in node.value:
             mark = self.at(key_node.start_mark)
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _CORE + "str":
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in allowed:
                 actual = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
                 self._problem(f"keys must be strings, found {actual}; put the key in quotes", mark)
                 continue
@@ -194,7 +199,7 @@ class _Builder:
             elif key == "<<":
                 self._problem("merge keys (<<) are not supported; repeat the keys, or use `include:`", mark)
             else:
-                built[key] = self.build(value_node, mark, chain)
+                built[key] = self.build(value_node, mark, chain, key)
         return built
 
     def _scalar(self, node: yaml.Node) -> Any:

@@ -52,6 +52,40 @@ class F1(LocalMetric):
         return {"f1": 2 * int((predicted & actual).sum()) / total if total else 0.0}
 
 
+class F1Macro(LocalMetric):
+    """Mean over the classes of their F1, of the classes that occur among predictions or labels, as in scikit-learn."""
+
+    description = "macro-averaged F1"
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        classes, codes = np.unique([predictions, references], return_inverse=True)
+        predicted, actual = codes.reshape(2, -1)
+        right = np.bincount(predicted[predicted == actual], minlength=len(classes))
+        total = np.bincount(codes.ravel(), minlength=len(classes))
+        return {"f1_macro": float(np.mean(2 * right / total))}
+
+
+class F1Micro(LocalMetric):
+    """F1 over the predictions of all classes together. With one class for each example it equals the accuracy."""
+
+    description = "micro-averaged F1"
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"f1_micro": float(np.mean(np.asarray(predictions) == np.asarray(references)))}
+
+
+class Errors(LocalMetric):
+    """Mean squared error and mean absolute error."""
+
+    description = "mean squared and mean absolute error"
+    predictions = datasets.Value("float64")
+    references = datasets.Value("float64")
+
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        difference = np.asarray(predictions, dtype=float) - np.asarray(references, dtype=float)
+        return {"mse": float(np.mean(difference**2)), "mae": float(np.mean(np.abs(difference)))}
+
+
 class MatthewsCorrelation(LocalMetric):
     """Matthews correlation coefficient of two or more classes: Pearson's between one-hot vectors (Gorodkin, 2004).
 

@@ -21,7 +21,10 @@ from harness import hookimpl
 
 METRICS = {
     "accuracy": "Accuracy",
+    "errors": "Errors",
     "f1": "F1",
+    "f1_macro": "F1Macro",
+    "f1_micro": "F1Micro",
     "matthews_correlation": "MatthewsCorrelation",
     "pearson_spearman": "PearsonSpearman",
     "squad": "Squad",

@@ -57,6 +57,7 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
         "train": task.train_fingerprint,
         "tokenizer": reader.fingerprint,
         "max_length": max_length,
+        **({"declaration": dict(task.task.key_parts)} if task.task.key_parts else {}),
     }
 
 

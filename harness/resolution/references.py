@@ -6,12 +6,13 @@ The functions read the raw data, not the validated `SuiteSpec`, so that an inval
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.api.names import is_name
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.paths import expand_path, folder_or_hub, search_folders, text_files
 from harness.config.published_figures import Published
@@ -19,6 +20,7 @@ from harness.config.schema import StudentSpec, SuiteSpec, TrainingSpec
 from harness.config.yaml_tree import KeyPath
 from harness.models.students import KEYWORDS, check
 from harness.plugin_host.published_sources import read_registered
+from harness.resolution.task_entries import HOW_TO_DECLARE
 
 if TYPE_CHECKING:
     from harness.api.task import Task
@@ -46,27 +48,35 @@ def _check_duplicates(values: Sequence[Any], path: KeyPath, diagnostics: Diagnos
         seen.add(text)
 
 
-def find_tasks(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> list[str]:
-    """Return the registered tasks of the suite, in its order. `floor` may name tasks that the suite does not run."""
+def find_tasks(data: Mapping[str, Any], tasks: Mapping[str, Task], host: Host, diagnostics: Diagnostics) -> list[str]:
+    """Return the names of the suite's tasks, in its order. `floor` may name tasks that the suite does not run.
+
+    `tasks` are the registered and the declared ones. A declared task that is invalid is not among them.
+    """
     _check_duplicates(get_list(data, "tasks"), ("tasks",), diagnostics)
     _check_duplicates(get_list(data, "seeds"), ("seeds",), diagnostics)
+    declared = {name for entry in get_list(data, "tasks") if isinstance(entry, dict) for name in entry}
     known: list[str] = []
+    names = {*tasks, *declared}
     for path in _per_task(data):
-        _known_task(str(path[-1]), path, host, diagnostics)
-    for index, name in enumerate(get_list(data, "tasks")):
+        _known_task(str(path[-1]), path, names, host, diagnostics)
+    for index, entry in enumerate(get_list(data, "tasks")):
+        name = next(iter(entry), None) if isinstance(entry, dict) else entry
         if isinstance(name, str):
-            _known_task(name, ("tasks", index), host, diagnostics)
-            if name in host.tasks:
+            _known_task(name, ("tasks", index), names, host, diagnostics)
+            if name in known:
+                diagnostics.add(("tasks", index), f"duplicate value {format_value(name)}")
+            elif name in tasks:
                 known.append(name)
-                _known_metrics(name, ("tasks", index), host, diagnostics)
+                _known_metrics(tasks[name], ("tasks", index), host, diagnostics)
     for teacher, body in get_mapping(data, "teachers").items():
         for name in get_mapping(body, "labels") if isinstance(body, dict) else ():
             _known_task(name, ("teachers", teacher, "labels", name), host, diagnostics)
         for name, floor in (get_mapping(body, "floor") if isinstance(body, dict) else {}).items():
             path = ("teachers", teacher, "floor", name)
-            _known_task(name, path, host, diagnostics)
-            if name in host.tasks and host.tasks[name].higher_is_better and isinstance(floor, int | float):
-                _check_scale(floor, host.tasks[name], path, diagnostics)
+            _known_task(name, path, names, host, diagnostics)
+            if name in tasks and tasks[name].higher_is_better and isinstance(floor, int | float):
+                _check_scale(floor, tasks[name], path, diagnostics)
     return known
 
 
@@ -87,15 +97,16 @@ def _check_scale(floor: float, task: Task, path: KeyPath, diagnostics: Diagnosti
         diagnostics.add(path, f"{task.score} of {task.name} is in percent, found {floor:g}; write {100 * floor:g}")
 
 
-def _known_task(name: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
-    if name not in host.tasks:
-        diagnostics.add(path, f"unknown task {name!r}; {nearest(name, host.tasks)}{broken_plugins(host)}")
+def _known_task(name: str, path: KeyPath, tasks: Collection[str], host: Host, diagnostics: Diagnostics) -> None:
+    if name not in tasks:
+        hint = f"; {HOW_TO_DECLARE.format(name=name if is_name(name) else 'reviews')}" if path[0] == "tasks" else ""
+        diagnostics.add(path, f"unknown task {name!r}; {nearest(name, tasks)}{hint}{broken_plugins(host)}")
 
 
-def _known_metrics(task: str, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
-    for name in host.tasks[task].metrics:
+def _known_metrics(task: Task, path: KeyPath, host: Host, diagnostics: Diagnostics) -> None:
+    for name in task.metrics:
         if name not in host.metrics:
-            message = f"unknown metric {name!r} of task {task!r}: no plugin registers it"
+            message = f"unknown metric {name!r} of task {task.name!r}: no plugin registers it"
             diagnostics.add(path, f"{message}; {nearest(name, host.metrics)}{broken_plugins(host)}")
 
 
@@ -105,9 +116,14 @@ def broken_plugins(host: Host) -> str:
     return f"; plugins that could not be loaded: {broken}" if broken else ""
 
 
-def find_sources(data: Mapping[str, Any], names: Sequence[str], host: Host, diagnostics: Diagnostics) -> dict[str, str]:
-    """Return the hub id or absolute folder of each data source in use."""
-    known = {task.source for task in host.tasks.values() if task.source}
+def find_sources(
+    data: Mapping[str, Any], selected: Sequence[Task], tasks: Mapping[str, Task], diagnostics: Diagnostics
+) -> dict[str, str]:
+    """Return the hub id or absolute folder of each data source in use, by the `selected` tasks of the suite.
+
+    `tasks` are all that are known: a suite may set sources that it does not use.
+    """
+    known = {task.source for task in tasks.values() if task.source}
     configured = get_mapping(data, "sources")
     locations: dict[str, str] = {}
     for source, value in configured.items():
@@ -117,14 +133,17 @@ def find_sources(data: Mapping[str, Any], names: Sequence[str], host: Host, diag
         elif isinstance(value, str):
             _add_location(source, value, path, locations, diagnostics)
     used: dict[str, str] = {}
-    for index, name in enumerate(get_list(data, "tasks")):
-        task = host.tasks[name] if name in names else None
-        if task and task.source:
+    names = [next(iter(entry), None) if isinstance(entry, dict) else entry for entry in get_list(data, "tasks")]
+    for task in selected:
+        if task.source:
             location = locations.get(task.source) if task.source in configured else task.default_source
             if location is not None:
                 used[task.source] = location
             elif task.source not in configured:
-                diagnostics.add(("tasks", index), f"task {name!r} needs `sources: {{{task.source}: hub id or folder}}`")
+                diagnostics.add(
+                    ("tasks", names.index(task.name)),
+                    f"task {task.name!r} needs `sources: {{{task.source}: hub id or folder}}`",
+                )
     return used
 
 

@@ -17,7 +17,7 @@ from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
 from harness.config.yaml_tree import Mark, Node, parse
 from harness.plugin_host.host import Host
-from harness.resolution import method_rows, references
+from harness.resolution import method_rows, references, task_entries
 from harness.resolution.references import get_list, get_mapping
 from harness.resolution.suite import MethodVariant, Suite
 
@@ -70,7 +70,8 @@ def load_mapping(
 def _load_tree(root: Node, file: Path, plugins: Sequence[str]) -> LoadedSuite:
     """Validate the tree of a suite. `file` is its file, or the path that a suite without a file would have."""
     diagnostics = Diagnostics(root)
-    root = diagnostics.root = _drop_nulls(method_rows.normalize(root, diagnostics))
+    root = task_entries.check_form(method_rows.normalize(root, diagnostics), diagnostics)
+    root = diagnostics.root = _drop_nulls(root)
     data = root.plain()
     spec = _validate(data, diagnostics)
     host = _host(plugins, data, diagnostics)
@@ -90,10 +91,11 @@ def _load_tree(root: Node, file: Path, plugins: Sequence[str]) -> LoadedSuite:
 
 
 def _look_up(
-    data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
+    data: dict[str, Any], host: Host, diagnostics: Diagnostics
 ) -> tuple[tuple[Task, ...], dict[str, str], tuple[MethodVariant, ...]]:
     """Return the tasks, sources and method variants of the suite."""
-    names = references.find_tasks(data, host, diagnostics)
+    tasks = {**host.tasks, **task_entries.declare(data, host, diagnostics)}
+    names = references.find_tasks(data, tasks, host, diagnostics)
     references.check_latency_backends(data, host, diagnostics)
     variants = method_rows.expand(
         [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
@@ -103,7 +105,8 @@ def _look_up(
         general=data.get("general") is not None,
         diagnostics=diagnostics,
     )
-    return tuple(host.tasks[name] for name in names), references.find_sources(data, names, host, diagnostics), variants
+    selected = tuple(tasks[name] for name in names)
+    return selected, references.find_sources(data, selected, tasks, diagnostics), variants
 
 
 def _drop_nulls(root: Node) -> Node:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError, nearest
 from harness.storage.hub import GATED, download_errors, unavailable_reason
@@ -19,15 +21,20 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from datasets.data_files import DataFilesDict
 
+log = logging.getLogger(__name__)
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 LAYOUT = (
     "a local folder in the hub's layout (a README.md that names the configs, or one folder of parquet files for each)"
 )
 
 
-def load_source(source: str, config: str | None) -> DatasetDict:
+def load_source(source: str, config: str | None, *, revision: str | None = None) -> DatasetDict:
     """Load all splits of `config` from `source`, a hub id or a local folder.
 
-    If the hub cannot be reached, the data set is loaded from the cache of `datasets`.
+    If the hub cannot be reached, the data set is loaded from the cache of `datasets`. `revision` is a branch, tag or
+    commit on the hub; None: the newest one.
 
     Raises:
         UserError: the folder or config does not exist, or the hub cannot be reached and the cache has no copy.
@@ -39,7 +46,7 @@ def load_source(source: str, config: str | None) -> DatasetDict:
     if _looks_local(source):
         return _from_folder(Path(source).expanduser(), config)
     reason = unavailable_reason(source, "dataset")
-    return _from_cache(source, config, reason) if reason else _from_hub(source, config)
+    return _from_cache(source, config, revision, reason) if reason else _from_hub(source, config, revision)
 
 
 def get_split(data: DatasetDict, split: str, columns: Iterable[str], where: str) -> Dataset:
@@ -107,7 +114,7 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "by_content" / _content_digest(builder.config.data_files)
     try:
         with _quiet():
-            return datasets.load_dataset(folder, config, data_dir=data_dir, cache_dir=str(cache))
+            return _load_trimmed(folder, config, data_dir=data_dir, cache_dir=str(cache))
     except DatasetGenerationError as error:
         with _quiet():
             mismatch = first_type_mismatch(builder)
@@ -115,6 +122,20 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
             raise
         where = f"data set {folder!r}, config {config or data_dir!r}"
         raise UserError(f"{where}, {mismatch}; correct these rows, or the types in README.md") from error
+
+
+def _load_trimmed(source: str, config: str | None, **options: Any) -> DatasetDict:
+    """Load a data set. Numbers of examples that differ from README.md are logged, since files may be trimmed."""
+    import datasets
+    from datasets.exceptions import NonMatchingSplitsSizesError
+
+    try:
+        return datasets.load_dataset(source, config, **options)
+    except NonMatchingSplitsSizesError:
+        data = datasets.load_dataset(source, config, verification_mode="no_checks", **options)
+        counts = ", ".join(f"{split} {len(rows)}" for split, rows in data.items())
+        log.warning("data set %r: the numbers of examples (%s) differ from those in README.md", source, counts)
+        return data
 
 
 @contextmanager
@@ -146,22 +167,29 @@ def _content_digest(data_files: DataFilesDict) -> str:
     return digest.hexdigest()[:32]
 
 
-def _from_hub(source: str, config: str | None) -> DatasetDict:
+def _from_hub(source: str, config: str | None, revision: str | None) -> DatasetDict:
     import datasets
 
     with _load_errors(source):
-        configs = datasets.get_dataset_config_names(source)
+        configs = datasets.get_dataset_config_names(source, revision=revision)
         if config is None or config in configs:
-            return datasets.load_dataset(source, config)
+            return _load_trimmed(source, config, revision=revision)
     raise UserError(f"data set {source!r} on the hub has no config {config!r}: {nearest(config, configs)}")
 
 
-def _from_cache(source: str, config: str | None, reason: str) -> DatasetDict:
+def _from_cache(source: str, config: str | None, revision: str | None, reason: str) -> DatasetDict:
+    """Load the newest copy in the cache, or that of `revision`, which must be a commit."""
     from datasets.packaged_modules.cache.cache import Cache
 
+    if revision is not None and not _COMMIT.fullmatch(revision):
+        raise UserError(f"cannot load revision {revision!r} of data set {source!r}: {reason}; give a commit instead")
     try:
         builder = Cache(
-            repo_id=source, dataset_name=source.split("/")[-1], config_name=config, version="auto", hash="auto"
+            repo_id=source,
+            dataset_name=source.split("/")[-1],
+            config_name=config,
+            version="auto",
+            hash=revision or "auto",
         )
     except ValueError as error:
         remedy = f"set `sources:` to {LAYOUT}"

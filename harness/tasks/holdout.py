@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.api.errors import Problem, UserError
 from harness.api.task import Splits, Task
 from harness.config.schema import SelectionSpec
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from harness.tasks.row_sampling import held_out_rows
 
 MIN_EXAMPLES = 100
 """Minimum number of held-out examples, unless that is more than `MAX_SHARE` of the split."""
@@ -23,9 +19,6 @@ MAX_SHARE = 0.2
 
 MIN_USABLE = 10
 """Minimum number of examples for a selection; a smaller held-out split is an error."""
-
-BINS = 10
-"""Number of quantile bins of a regression's labels, used as strata."""
 
 
 def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
@@ -53,16 +46,15 @@ def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
 def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:
     """Move a part of the training split to the held-out split. Depends on the split, `share` and `seed` alone.
 
-    Of n examples, round(share n) are held out, but at least `MIN_EXAMPLES`, and at most `MAX_SHARE` of n. The split is
-    stratified by class (regression: by decile of the labels), to within one example. For QA, paragraphs are held out
-    with all their questions, so there may be fewer examples. Both parts keep the order of the split.
+    Of n examples, round(share n) are held out, but at least `MIN_EXAMPLES`, and at most `MAX_SHARE` of n. How they are
+    sampled: see `harness.tasks.row_sampling`. Both parts keep the order of the split.
 
     Raises:
         UserError: the split is too small.
     """
     count = held_out_size(len(splits.train), share)
     if count >= MIN_USABLE:
-        held_out = (_paragraphs if task.kind == "qa" else _stratified)(task, splits.train, count, seed)
+        held_out = held_out_rows(task.kind, splits.train, count, seed)
     if count < MIN_USABLE or not held_out.any():
         raise UserError(
             Problem(
@@ -81,42 +73,3 @@ def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Sp
 def held_out_size(examples: int, share: float) -> int:
     """Return the number of held-out examples of a split of `examples`."""
     return min(max(round(share * examples), MIN_EXAMPLES), int(MAX_SHARE * examples))
-
-
-def _stratified(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np.bool_]:
-    """Return a mask [n] of held-out rows, sampled from each stratum."""
-    labels = np.asarray(train["label"][:])
-    if task.kind == "regression":
-        labels = np.searchsorted(np.quantile(labels, np.arange(1, BINS) / BINS), labels, side="right")
-    _, stratum = np.unique(labels, return_inverse=True)
-    order = _shuffled(len(train), seed)
-    held_out = np.zeros(len(train), dtype=bool)
-    for index, size in enumerate(_apportion(np.bincount(stratum), count)):
-        held_out[order[stratum[order] == index][:size]] = True
-    return held_out
-
-
-def _apportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Split `count` in proportion to `sizes`, by the largest-remainder method."""
-    exact = count * sizes / sizes.sum()
-    parts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-    largest = np.argsort(-(exact - parts), kind="stable")
-    parts[largest[: count - parts.sum()]] += 1
-    return parts
-
-
-def _paragraphs(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np.bool_]:
-    """Return a mask [n] of held-out rows: in random order, each paragraph whose questions still fit."""
-    _, paragraph = np.unique(np.asarray(train["context"][:], dtype=object), return_inverse=True)
-    questions = np.bincount(paragraph)
-    remaining, chosen = count, np.zeros(len(questions), dtype=bool)
-    for index in _shuffled(len(questions), seed):
-        if questions[index] <= remaining:
-            chosen[index] = True
-            remaining -= questions[index]
-    held_out: NDArray[np.bool_] = chosen[paragraph]
-    return held_out
-
-
-def _shuffled(count: int, seed: int) -> NDArray[np.int64]:
-    return np.random.Generator(np.random.PCG64(seed)).permutation(count)

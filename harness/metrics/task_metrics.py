@@ -1,0 +1,83 @@
+"""The metric values that a declared task can name, by kind of task, and the registered metrics that return them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.api.errors import Problem, UserError, nearest
+
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "classification": {name: name for name in ("accuracy", "f1", "f1_macro", "f1_micro", "matthews_correlation")},
+    "multilabel": {name: name for name in ("f1_micro", "f1_macro", "subset_accuracy")},
+    "regression": {"pearson": "pearson_spearman", "spearmanr": "pearson_spearman", "mse": "errors", "mae": "errors"},
+    "token_classification": {
+        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), "entity_f1"),
+        "token_accuracy": "token_accuracy",
+    },
+    "qa": {"f1": "squad", "exact": "squad"},
+}
+"""Kind of task -> value -> name of the registered metric that returns it."""
+
+DEFAULTS: Mapping[str, Sequence[str]] = {
+    "classification": ("accuracy", "f1_macro"),
+    "multilabel": ("f1_micro", "f1_macro"),
+    "token_classification": ("entity_f1",),
+    "regression": ("pearson", "spearmanr", "mse"),
+    "qa": ("f1", "exact"),
+}
+"""Kind of task -> the values that are computed if the declaration names none; the first one is the score."""
+
+ERRORS = frozenset({"mse", "mae"})
+"""Values of which less is better. They are no shares, and boards show them as they are."""
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """The metrics of a declared task: names of registered metrics, and the value that is its score."""
+
+    names: tuple[str, ...]
+    score: str
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.score not in ERRORS
+
+
+def choose(
+    kind: str,
+    classes: int,
+    metrics: Sequence[str] | None,
+    score: str | None,
+    *,
+    unanswerable: bool = False,
+    registered: Collection[str] = (),
+) -> TaskMetrics:
+    """Return the metrics of a task of that kind.
+
+    Args:
+        kind: kind of the task.
+        classes: number of its classes.
+        metrics: names of values, or of other registered metrics; None: the default ones.
+        score: the value that is the score; None: the first of `metrics`.
+        unanswerable: QA: whether questions may have no answer.
+        registered: names of all registered metrics; those that are no built-in value return a value of their own name.
+
+    Raises:
+        UserError: a name is unknown or does not suit the task.
+    """
+    values = VALUES.get(kind, {})
+    chosen = list(metrics or DEFAULTS[kind])
+    if score is not None and score not in chosen:
+        chosen.append(score)
+    for name in chosen:
+        if name not in values and name not in registered:
+            message = f"no metric {name!r} for a task of kind {kind}; {nearest(name, values)}"
+            raise UserError(Problem(message, "metrics" if metrics and name in metrics else "score"))
+    if kind == "classification" and classes != 2 and "f1" in chosen:
+        message = f"f1 is that of the second of two classes, found {classes} classes; use f1_macro"
+        raise UserError(Problem(message, "metrics"))
+    names = dict.fromkeys(values.get(name, name) for name in chosen)
+    if unanswerable:
+        names = {"squad_v2" if name == "squad" else name: None for name in names}
+    return TaskMetrics(tuple(names), score or chosen[0])

@@ -1,0 +1,1 @@
+"""Tasks that suites declare: their files, columns, labels and splits."""

@@ -1,0 +1,23 @@
+"""Splits of data sets on the hub, or in folders with the hub's layout, as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.tasks.data_sources import get_split, load_source
+from harness.tasks.tabular.table import Table
+
+
+def read_split(source: str, config: str | None, revision: str | None, split: str) -> Table:
+    """Return one split of `source`, a hub id or a folder, as a table. Raises `UserError` if it cannot be loaded."""
+    data = load_source(source, config, revision=revision)
+    title = f"data set {source!r}" + (f", config {config!r}" if config else "")
+    rows = get_split(data, split, (), title)
+    names = {column: found for column, feature in rows.features.items() if (found := _class_names(feature))}
+    columns = {column: rows[column][:] for column in rows.column_names}
+    return Table(f"{title}, split {split!r}", columns, class_names=names)
+
+
+def _class_names(feature: Any) -> list[str]:
+    """Return the class names of a column of class numbers, or of lists of them; empty if it has none."""
+    return list(getattr(getattr(feature, "feature", feature), "names", None) or ())

@@ -1,0 +1,252 @@
+"""Reading of CSV, TSV, JSON, JSON lines, parquet and CoNLL files, and of folders of them."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from harness.api.errors import UserError
+from harness.config.diagnostics import format_value
+from harness.config.paths import text_files
+from harness.config.task_schema import Format
+from harness.config.yaml_tree import display_path
+from harness.tasks.tabular.conll import read_conll
+from harness.tasks.tabular.table import Table
+
+FORMATS: Mapping[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".conll": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".bio": "conll",
+}
+"""Suffix of a file -> its format."""
+
+_CSV_LIMIT = Lock()
+"""Guards the maximum length of a cell, a global setting of the csv module."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to read files; fields as in `harness.config.task_schema.TaskSpec`.
+
+    `text_is_conll`: whether .txt files are in CoNLL format, as data sets of token classification often are.
+    """
+
+    format: Format | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    quoting: bool = True
+    tokens: str = "tokens"
+    tags: str = "tags"
+    text_is_conll: bool = False
+
+    def format_of(self, path: Path) -> Format | None:
+        """Return the format of a file, None if its suffix is unknown."""
+        if self.format is not None:
+            return self.format
+        suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+        return "conll" if suffix.lower() == ".txt" and self.text_is_conll else FORMATS.get(suffix.lower())
+
+
+def read_tables(path: str, options: FileOptions) -> list[Table]:
+    """Read the file, all files that match the pattern, or all files of the folder `path`, in the order of their names.
+
+    Raises:
+        UserError: there is no such file, or one cannot be read.
+    """
+    return [_read(file, options) for file in list_files(path, options)]
+
+
+def list_files(path: str, options: FileOptions) -> list[Path]:
+    """Return the files that `path` names: itself, those that match a pattern, or the known formats in a folder.
+
+    Raises:
+        UserError: there are none.
+    """
+    folder = Path(path)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        if matches := [Path(name) for name in text_files(path) if Path(name).is_file()]:
+            return matches
+        raise UserError(f"file not found: {display_path(folder)}")
+    visible = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith((".", "_"))]
+    files = [file for file in visible if options.format_of(file) and file.stem.lower() != "readme"]
+    if not files:
+        raise UserError(f"{display_path(folder)}: the folder has no files with a suffix of {', '.join(FORMATS)}")
+    return files
+
+
+def _read(path: Path, options: FileOptions) -> Table:
+    where, format = display_path(path), options.format_of(path)
+    if format is None:
+        raise UserError(
+            f"{where}: unknown suffix {path.suffix!r}; allowed: {', '.join(FORMATS)}; or set `format:` to csv, tsv,"
+            " json, jsonl, parquet or conll"
+        )
+    content = _bytes_of(path, where)
+    if format == "parquet":
+        return _parquet(content, where)
+    text = _decode(content, options.encoding, where)
+    if format == "conll":
+        return read_conll(text, options.tokens, options.tags, where)
+    if format in ("csv", "tsv"):
+        return _csv(text, options.delimiter or {"csv": ",", "tsv": "\t"}[format], options.quoting, where)
+    return (_json if format == "json" else _json_lines)(text, where)
+
+
+def _bytes_of(path: Path, where: str) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (OSError, EOFError) as error:
+        raise UserError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _decode(content: bytes, encoding: str, where: str) -> str:
+    """Decode a text file; a byte order mark is removed."""
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise UserError(f"encoding {encoding!r} is unknown; common ones are utf-8, latin-1, cp1252, utf-16") from error
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if content.startswith(mark) and codec == "utf-8":
+            raise UserError(f"{where}: the file is {name}, not utf-8; set `encoding: {name}`")
+    try:
+        return content.decode("utf-8-sig" if codec == "utf-8" else codec)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        before = content[max(0, error.start - 20) : error.start].decode("ascii", errors="ignore").split("\n")[-1]
+        near = f" after {before!r}" if before else ""
+        raise UserError(
+            f"{where}, line {line}: byte {content[error.start]:#04x} at position {error.start}{near} is not valid"
+            f" {encoding}; set `encoding:` to the file's encoding, such as latin-1 or cp1252, or convert the file"
+        ) from error
+
+
+@contextmanager
+def _unlimited_cells() -> Iterator[None]:
+    with _CSV_LIMIT:
+        before = csv.field_size_limit(sys.maxsize)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _csv(text: str, delimiter: str, quoting: bool, where: str) -> Table:
+    """Parse a file with a header. Every row must have as many cells as the header; blank lines are skipped."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
+        strict=quoting,
+    )
+    rows, lines = [], []
+    start = 1
+    with _unlimited_cells():
+        try:
+            for row in reader:
+                if row:
+                    rows.append(row)
+                    lines.append(start)
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(
+                f"{where}, line {start}: {error}; a cell with {delimiter!r}, line breaks or quotes is enclosed in"
+                ' "...", with "" for a quote in it; set `quoting: false` if quotes have no such meaning'
+            ) from error
+    if not rows:
+        raise UserError(f"{where}: the file is empty, expected a header and rows")
+    header, rows, lines = rows[0], rows[1:], lines[1:]
+    _check_header(header, where)
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(header):
+            raise UserError(
+                f"{where}, line {line}: found {len(row)} cells, expected {len(header)}, as in the header"
+                f" ({', '.join(header)}); enclose cells with {delimiter!r} in quotes, or set `delimiter:`"
+            )
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    return _not_empty(Table(where, dict(zip(header, columns, strict=True)), lines))
+
+
+def _check_header(header: Sequence[str], where: str) -> None:
+    duplicates = sorted({name for name in header if header.count(name) > 1})
+    if duplicates:
+        raise UserError(f"{where}: the header has column {duplicates[0]!r} more than once; rename one of them")
+
+
+def _json_lines(text: str, where: str) -> Table:
+    """Parse a file with one JSON object on each line; blank lines are skipped."""
+    rows, lines = [], []
+    for line, content in enumerate(io.StringIO(text, newline="\n"), start=1):
+        if content.strip():
+            rows.append(_object(_loads(content, where, first_line=line), f"{where}, line {line}"))
+            lines.append(line)
+    return _table(rows, where, lines)
+
+
+def _json(text: str, where: str) -> Table:
+    """Parse a file with a list of JSON objects."""
+    rows = _loads(text, where)
+    if not isinstance(rows, list):
+        raise UserError(
+            f"{where}: expected a list of objects, found {format_value(rows)}; one object per line is jsonl"
+        )
+    return _table([_object(row, f"{where}, row {index}") for index, row in enumerate(rows)], where, None)
+
+
+def _loads(text: str, where: str, first_line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}, line {first_line + error.lineno - 1}: invalid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: JSON is nested too deeply") from error
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected an object of columns, found {format_value(row)}")
+    return row
+
+
+def _table(rows: Sequence[Mapping[str, Any]], where: str, lines: Sequence[int] | None) -> Table:
+    """Return objects as a table; a key that an object lacks is null."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return _not_empty(Table(where, {name: [row.get(name) for row in rows] for name in names}, lines))
+
+
+def _parquet(content: bytes, where: str) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{where}: not a parquet file: {str(error).splitlines()[0]}") from error
+    _check_header(table.column_names, where)
+    return _not_empty(Table(where, {name: table[name].to_pylist() for name in table.column_names}))
+
+
+def _not_empty(table: Table) -> Table:
+    if not len(table):
+        raise UserError(f"{table.where}: the file has no rows")
+    return table

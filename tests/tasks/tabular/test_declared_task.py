@@ -1,0 +1,203 @@
+"""Declared tasks: examples, classes, splits, and messages about invalid data."""
+
+import json
+import pickle
+
+import pandas as pd
+import pytest
+
+from harness.api.errors import UserError
+
+STARS = "review,stars\n" + "".join(f"text {i},{1 if i % 4 else 5}\n" for i in range(40))
+REVIEWS = {"train": "reviews.csv", "validation": "reviews.csv", "text": "review", "label": "stars"}
+
+
+def test_a_csv_file_becomes_a_classification(files):
+    files.write("reviews.csv", STARS)
+    task = files.task(**REVIEWS, labels={"1": "negative", "5": "positive"})
+    assert (task.name, task.kind, task.labels) == ("reviews", "classification", ("negative", "positive"))
+    assert (task.metrics, task.score) == (("accuracy", "f1_macro"), "accuracy")
+    splits = task.load(None)
+    assert splits.train[:2] == {"id": ["0", "1"], "text": ["text 0", "text 1"], "label": [1, 0]}
+    assert splits.validation["validation"][39] == {"id": "39", "text": "text 39", "label": 0}
+
+
+def test_edited_files_are_read_again(files):
+    files.write("reviews.csv", STARS)
+    task = files.task(**REVIEWS)
+    before = task.load(None).train["text"][0]
+    files.write("reviews.csv", STARS.replace("text 0", "another"))
+    assert (before, task.load(None).train["text"][0]) == ("text 0", "another")
+
+
+def test_a_task_can_be_sent_to_another_process(files):
+    files.write("reviews.csv", STARS)
+    task = pickle.loads(pickle.dumps(files.task(**REVIEWS)))
+    assert task.load(None).train.num_rows == 40
+
+
+def test_labels_are_the_sorted_values_of_the_training_file_and_the_summary_says_so(files):
+    files.write("reviews.csv", STARS)
+    task = files.task(**REVIEWS)
+    assert task.labels == ("1", "5")
+    assert task.summary == "classification, 2 classes: 1, 5 (the sorted values of the training examples)"
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [(["true", "false"], [True, False]), (["True", "FALSE"], [True, False]), (["1.0", "2"], [1, 2])],
+)
+def test_values_of_yaml_and_of_files_agree(files, written, labels):
+    files.write("rows.csv", "text,label\n" + "".join(f"x{i},{value}\n" for i, value in enumerate(written * 3)))
+    assert files.load(train="rows.csv", validation="rows.csv", labels=labels).train["label"][:] == [0, 1] * 3
+
+
+def test_pairs_and_ids(files):
+    rows = [{"key": i, "a": f"a{i}", "b": f"b{i}", "same": i % 2 == 0} for i in range(4)]
+    files.write("pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    pairs = {"train": "pairs.jsonl", "validation": "pairs.jsonl"}
+    task = files.task(**pairs, id="key", text="a", text_pair="b", label="same")
+    assert (task.paired, task.labels) == (True, ("false", "true"))
+    assert task.load(None).train[1] == {"id": "1", "text": "a1", "text_pair": "b1", "label": 0}
+
+
+def test_regression(files):
+    files.write("scores.csv", "text,label\na,1\nb,2.5\nc,-3e-1\n")
+    declared = {"kind": "regression", "train": "scores.csv", "validation": "scores.csv"}
+    task = files.task(**declared)
+    assert (task.score, task.num_labels, task.higher_is_better) == ("pearson", 1, True)
+    assert task.load(None).train["label"][:] == pytest.approx([1, 2.5, -0.3])
+    error = files.task(**declared, metrics=["mae", "pearson"])
+    assert (error.metrics, error.higher_is_better, error.in_percent) == (("errors", "pearson_spearman"), False, True)
+    (problem,) = files.problems(**declared, label_range=[0, 2])
+    assert "scores.csv, line 3, column 'label': found '2.5', expected a number from 0 to 2 (2 of 3 rows" in problem
+
+
+def test_questions_with_and_without_starts(files):
+    rows = [
+        {"question": "who", "context": "the cat sat", "answers": "cat"},
+        {"question": "what", "context": "sat sat", "answers": {"text": ["sat"], "answer_start": [4]}},
+        {"question": "where", "context": "the cat sat", "answers": None},
+    ]
+    files.write("qa.json", json.dumps(rows))
+    task = files.task(kind="qa", train="qa.json", validation="qa.json", unanswerable=True)
+    assert (task.metrics, task.score, task.in_percent) == (("squad_v2",), "f1", True)
+    assert task.load(None).train["answers"][:] == [
+        [{"text": "cat", "start": 4}],
+        [{"text": "sat", "start": 4}],
+        [],
+    ]
+    assert "column 'answers': found no answer" in files.problems(kind="qa", train="qa.json", validation="qa.json")[0]
+
+
+def test_answers_in_csv_cells(files):
+    rows = pd.DataFrame({"question": ["a", "b"], "context": ["the cat", "sat sat"]})
+    rows["answers"] = ["cat", json.dumps([{"text": "sat", "answer_start": 4}])]
+    rows.to_csv(files.folder / "qa.csv", index=False)
+    starts = files.load(kind="qa", train="qa.csv", validation="qa.csv").train["answers"][:]
+    assert starts == [[{"text": "cat", "start": 4}], [{"text": "sat", "start": 4}]]
+
+
+INVALID = {
+    "missing column": ("text,stars\nx,1\n", ["no column 'review' (`text`)", "found text, stars"]),
+    "similar column": ("reviews,stars\nx,1\n", ["did you mean 'reviews'?"]),
+    "two missing columns": ("a,b\nx,1\n", ["no column 'review'", "no column 'stars'"]),
+    "other delimiter": ("review;stars\nx;1\n", ["delimiter: ';'"]),
+    "empty text": ("review,stars\nx,1\n,5\n  ,1\n", ["line 3, column 'review': found an empty text", "also lines 4"]),
+    "no label": ("review,stars\nx,1\ny,\n", ["line 3, column 'stars': found no label, expected one of 1, 5"]),
+    "other label": ("review,stars\nx,1\ny,3\nz,3\n", ["line 3", "found '3', expected one of 1, 5", "also lines 4"]),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_rows_are_named_by_file_line_and_column(files, case):
+    content, words = INVALID[case]
+    files.write("reviews.csv", content)
+    found = "\n".join(files.problems(**REVIEWS, labels=[1, 5]))
+    assert "task 'reviews': reviews.csv" in found
+    assert [word for word in words if word not in found] == []
+
+
+def test_problems_of_all_files_and_columns_are_reported_at_once(files):
+    files.write("a/1.csv", "review,stars\n,1\nx,7\n")
+    files.write("a/2.csv", "review,stars\nx,8\n")
+    files.write("b.csv", "review,stars\nx,9\n")
+    files.write("new.csv", "text\nx\n")
+    found = files.problems(**REVIEWS | {"train": "a", "validation": "b.csv"}, labels=[1, 5], test="new.csv")
+    starts = ["a/1.csv, line 2", "a/1.csv, line 3", "a/2.csv, line 2", "b.csv, line 2", "new.csv: no column 'review'"]
+    assert [
+        problem.removeprefix("task 'reviews': ").startswith(start) for problem, start in zip(found, starts, strict=True)
+    ] == [True] * 5
+
+
+def test_duplicate_ids_in_two_files_of_a_split(files):
+    files.write("a/1.csv", "id,text,label\n1,x,a\n2,y,b\n")
+    files.write("a/2.csv", "id,text,label\n3,x,a\n1,y,b\n")
+    (problem,) = files.problems(train="a", validation="a/1.csv", id="id")
+    assert "a/2.csv, line 3, column 'id': found the duplicate id '1', expected unique ids" in problem
+
+
+def test_json_texts_that_are_no_text(files):
+    files.write("rows.json", json.dumps([{"text": 5, "label": "a"}, {"text": None, "label": "b"}]))
+    (problem,) = files.problems(train="rows.json", validation="rows.json")
+    assert "rows.json, row 0, column 'text': found 5, expected text (2 of 2 rows, also rows 1)" in problem
+
+
+def test_a_validation_label_without_training_example(files):
+    files.write("train.csv", "text,label\nx,a\ny,b\n")
+    files.write("validation.csv", "text,label\nx,a\ny,c\n")
+    files_of = {"train": "train.csv", "validation": "validation.csv"}
+    assert "validation.csv, line 3, column 'label': found 'c', expected one of a, b" in files.problems(**files_of)[0]
+    (problem,) = files.problems(**files_of, labels=["a", "b", "c"])
+    assert "the validation examples have 'c', of which there is no training example" in problem
+
+
+def test_a_label_that_no_example_has_is_a_warning(files, caplog):
+    files.write("reviews.csv", STARS)
+    files.load(**REVIEWS, labels=[1, 5, 7])
+    assert "no example has label '7'" in caplog.text
+
+
+def test_unlabelled_test_files_are_checked_and_kept(files):
+    files.write("reviews.csv", STARS)
+    files.write("new.csv", "review\nfine\nemoji 🎬\n")
+    task = files.task(**REVIEWS, test="new.csv")
+    assert task.load_test(None)["test"].to_dict() == {"id": ["0", "1"], "text": ["fine", "emoji 🎬"]}
+    files.write("new.csv", 'review\nfine\n""\n')
+    with pytest.raises(UserError, match=r"new\.csv, line 3, column 'review': found an empty text"):
+        task.load(None)
+
+
+def test_metrics_and_score(files):
+    files.write("reviews.csv", STARS)
+    task = files.task(**REVIEWS, metrics=["f1_macro", "accuracy"])
+    assert (task.metrics, task.score) == (("f1_macro", "accuracy"), "f1_macro")
+    assert files.task(**REVIEWS, metrics=["accuracy"], score="f1").score == "f1"
+    with pytest.raises(
+        UserError, match="no metric 'f1_makro' for a task of kind classification; did you mean 'f1_macro'"
+    ):
+        files.task(**REVIEWS, metrics=["f1_makro"])
+    with pytest.raises(UserError, match="found 3 classes; use f1_macro"):
+        files.task(**REVIEWS, labels=[1, 2, 5], metrics=["f1"])
+
+
+def test_key_parts_hold_what_a_user_may_edit(files):
+    files.write("reviews.csv", STARS)
+    plain = files.task(**REVIEWS).key_parts
+    assert plain == {
+        "kind": "classification",
+        "labels": ["1", "5"],
+        "metrics": ["accuracy", "f1_macro"],
+        "score": "accuracy",
+    }
+    assert files.task(**REVIEWS, labels={"1": "bad", "5": "good"}).key_parts != plain
+    assert files.task(**REVIEWS, class_weights="balanced").key_parts == plain | {"class_weights": "balanced"}
+    assert files.task(**REVIEWS, test="reviews.csv", seed=7).key_parts == plain
+
+
+def test_class_weights_are_in_the_order_of_the_classes(files):
+    files.write("reviews.csv", STARS)
+    labels = {"1": "negative", "5": "positive"}
+    assert files.task(**REVIEWS, labels=labels, class_weights={"positive": 3}).class_weights == (1, 3)
+    with pytest.raises(UserError, match="no class 'positiv'; did you mean 'positive'"):
+        files.task(**REVIEWS, labels=labels, class_weights={"positiv": 3})

@@ -1,0 +1,108 @@
+"""All file formats give the same examples, and say what is wrong with a file."""
+
+import gzip
+import json
+
+import pandas as pd
+import pytest
+
+from harness.api.errors import UserError
+from harness.tasks.tabular.table_files import FileOptions, read_tables
+
+TEXTS = ["plain", "two\nlines", 'a "quote", and a comma', "tab\there", "emoji 🎬👩‍🎤 é", "x" * 300_000]
+LABELS = ["a", "b", "a", "b", "a", "b"]
+ROWS = pd.DataFrame({"text": TEXTS, "label": LABELS})
+
+WRITERS = {
+    "rows.csv": lambda path: ROWS.to_csv(path, index=False),
+    "rows.tsv": lambda path: ROWS.to_csv(path, index=False, sep="\t"),
+    "rows.json": lambda path: ROWS.to_json(path, orient="records", force_ascii=False),
+    "rows.jsonl": lambda path: ROWS.to_json(path, orient="records", lines=True),
+    "rows.parquet": lambda path: ROWS.to_parquet(path),
+    "rows.csv.gz": lambda path: path.write_bytes(gzip.compress(ROWS.to_csv(index=False).encode())),
+}
+
+
+def read(path, **options):
+    return read_tables(str(path), FileOptions(**options))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_all_formats_give_the_same_cells(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    (table,) = read(tmp_path / name)
+    assert {column: list(cells) for column, cells in table.columns.items()} == ROWS.to_dict("list")
+
+
+def test_a_folder_is_read_in_the_order_of_names_and_other_files_are_ignored(tmp_path):
+    for name in ("b.csv", "a.jsonl", "c.parquet"):
+        WRITERS[f"rows.{name[2:]}"](tmp_path / name)
+    for name in ("README.md", ".hidden.csv", "notes.docx"):
+        (tmp_path / name).write_text("x")
+    assert [table.where.rsplit("/")[-1] for table in read(tmp_path)] == ["a.jsonl", "b.csv", "c.parquet"]
+    assert [table.where.rsplit("/")[-1] for table in read(tmp_path / "[bc].*")] == ["b.csv", "c.parquet"]
+
+
+def test_rows_of_text_files_know_their_lines(tmp_path):
+    (tmp_path / "rows.csv").write_text('text,label\n"one\ntwo",a\n\nthree,b\n')
+    (tmp_path / "rows.jsonl").write_text('\n{"text": "one"}\n\n{"text": "two"}\n')
+    assert read(tmp_path / "rows.csv")[0].lines == [2, 5]
+    assert read(tmp_path / "rows.jsonl")[0].lines == [2, 4]
+
+
+def test_quotes_without_meaning(tmp_path):
+    (tmp_path / "rows.tsv").write_text('text\tlabel\n"open\ta\nclosed"\tb\n')
+    assert list(read(tmp_path / "rows.tsv", quoting=False)[0].columns["text"]) == ['"open', 'closed"']
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig", "cp1252"])
+def test_encodings(tmp_path, encoding):
+    (tmp_path / "rows.csv").write_bytes("text,label\ncafé,a\n".encode(encoding))
+    options = {} if encoding == "utf-8-sig" else {"encoding": encoding}
+    (table,) = read(tmp_path / "rows.csv", **options)
+    assert {name: list(cells) for name, cells in table.columns.items()} == {"text": ["café"], "label": ["a"]}
+
+
+INVALID = {
+    "latin-1": ("a.csv", "text,label\nok,a\ncafé au lait,b\n".encode("latin-1"), ["line 3", "0xe9", "latin-1"]),
+    "utf-16": ("a.csv", "text\nok\n".encode("utf-16"), ["utf-16", "encoding: utf-16"]),
+    "empty": ("a.csv", b"", ["a.csv", "the file is empty"]),
+    "header alone": ("a.csv", b"text,label\n", ["a.csv", "no rows"]),
+    "too few cells": ("a.csv", b"text,label\nx,a\nno comma\n", ["line 3", "found 1 cells, expected 2"]),
+    "too many cells": ("a.csv", b"text,label\na, b,c\n", ["line 2", "found 3 cells", "quotes"]),
+    "open quote": ("a.csv", b'text,label\n"never closed,a\nx,b\n', ["line 2", "quoting: false"]),
+    "duplicate column": ("a.csv", b"text,text\nx,a\n", ["'text' more than once"]),
+    "broken json line": ("a.jsonl", b'{"text": "x"}\n{"text": \n', ["a.jsonl, line 2", "invalid JSON"]),
+    "json line no object": ("a.jsonl", b'{"text": "x"}\n[1]\n', ["line 2", "expected an object", "a list"]),
+    "json of a mapping": ("a.json", b'{"text": ["x"]}', ["expected a list of objects", "jsonl"]),
+    "parquet": ("a.parquet", b"not parquet", ["a.parquet", "not a parquet file"]),
+    "suffix": ("a.xlsx", b"x", ["unknown suffix '.xlsx'", ".csv", "format:"]),
+    "gzip": ("a.csv.gz", b"x", ["cannot be read"]),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_files(tmp_path, case):
+    name, content, words = INVALID[case]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / name)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(("name", "words"), [("no.csv", "file not found"), ("empty", "no files with a suffix")])
+def test_missing_files(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=words):
+        read(tmp_path / name)
+
+
+def test_an_unknown_encoding(tmp_path):
+    (tmp_path / "a.csv").write_text("text\nx\n")
+    with pytest.raises(UserError, match="encoding 'utf-9' is unknown"):
+        read(tmp_path / "a.csv", encoding="utf-9")
+
+
+def test_json_keys_that_a_row_lacks_are_null(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "x"}, {"label": 1}]))
+    assert read(tmp_path / "a.json")[0].columns == {"text": ["x", None], "label": [None, 1]}

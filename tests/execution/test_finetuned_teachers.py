@@ -256,7 +256,7 @@ def test_validation_reports_a_checkpoint_without_a_head(small):
     assert "remove `finetune: false`" in str(problem)
 
 
-CODE = '''
+CODE = """
 from transformers import BertConfig, BertForSequenceClassification
 
 
@@ -269,7 +269,7 @@ class OwnForSequenceClassification(BertForSequenceClassification):
 
     def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-'''
+"""
 
 
 def test_a_checkpoint_with_code_of_its_own(small):

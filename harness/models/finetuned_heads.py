@@ -168,7 +168,9 @@ def _meta_model(config: PretrainedConfig, task: Task, trust_remote_code: bool) -
     """The model of the configuration with a head for the task, on the meta device; None if its code rejects that."""
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = heads.auto_class(task).from_config(config, trust_remote_code=trust_remote_code)
+            model: PreTrainedModel = heads.auto_class(task.kind).from_config(
+                config, trust_remote_code=trust_remote_code
+            )
         return model
     except NotImplementedError:  # then loading it reports problems
         return None

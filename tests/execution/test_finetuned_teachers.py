@@ -229,6 +229,12 @@ def test_settings_that_cannot_hold_are_errors(small, extra):
     assert MESSAGES[extra] in str(caught.value)
 
 
+def test_class_names_that_yaml_reads_as_numbers_are_texts(small):
+    save_classifier(small)
+    with pytest.raises(UserError, match="found 1, true"):
+        resolve(small.load(TEACHER.replace("false", "false, labels: [1, true]")), online=False)
+
+
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [

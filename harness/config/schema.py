@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from harness.api.names import Name
 from harness.api.stage_settings import Schedule, StageData
@@ -32,7 +32,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 Threads = Positive | Literal["all"]
-ClassNames = Annotated[list[str], Field(min_length=1)]
+
+
+def _class_name(value: Any) -> Any:
+    """Return a number or boolean as text, as YAML reads the names of classes such as 1 or true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+LabelNames = Annotated[list[Annotated[str, BeforeValidator(_class_name)]], Field(min_length=1)]
 
 FINE_TUNING = ("epochs", "lr", "batch_size", "seed", "seeds")
 """Keys of a teacher that are settings of its fine-tuning."""
@@ -91,7 +100,7 @@ class TeacherSpec(Strict):
     finetune: bool = Field(
         True, description="false: `model` is fine-tuned already; it is scored and used with its own head, not trained"
     )
-    labels: ClassNames | dict[str, ClassNames] | None = Field(
+    labels: LabelNames | dict[str, LabelNames] | None = Field(
         None,
         description="with `finetune: false`: names of the task's classes in the order of the checkpoint's outputs, or"
         " task -> names; default: classes match by the names in config.json",

@@ -114,7 +114,7 @@ class TeacherScoring:
     def _warnings(self, job: TeacherJob, predictions: DataFrame) -> list[str]:
         """Return and log a warning if the classes of a fine-tuned checkpoint seem to be in another order."""
         task = job.data.task
-        found = None if job.spec.finetune else permuted_classes.find(task.kind, predictions, task.num_labels)
+        found = None if job.spec.finetune else permuted_classes.find(task.kind, predictions, task.labels)
         if found is None:
             return []
         stated = [task.labels[found.meaning[job.order.index(output)]] for output in range(task.num_labels)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class Permutation:
     found: float
 
 
-def find(kind: str, predictions: pd.DataFrame, classes: int) -> Permutation | None:
+def find(kind: str, predictions: pd.DataFrame, names: Sequence[str]) -> Permutation | None:
     """Find the permutation of the classes with which `predictions` agree best; None unless it is significantly better.
 
     A sign test compares the permutation with the identity on the examples where they differ (Hoeffding's bound), and
@@ -41,13 +42,14 @@ def find(kind: str, predictions: pd.DataFrame, classes: int) -> Permutation | No
 
     Args:
         kind: the kind of the task; others than those with classes have no permutation.
-        predictions: `TaskScores.frame`, with class numbers in ``prediction`` and ``label``.
-        classes: the number of classes.
+        predictions: `TaskScores.frame`.
+        names: names of the classes.
     """
     from scipy.optimize import linear_sum_assignment
 
-    examples, predicted, labels = _pairs(kind, predictions["prediction"], predictions["label"]).T
-    counts = np.bincount(_flat(kind, predictions["label"]) + 1, minlength=1)
+    rows = [_numbers(kind, predictions[column], names) for column in ("prediction", "label")]
+    examples, predicted, labels = _pairs(kind, *rows).T
+    classes, counts = len(names), np.bincount([label + 1 for row in rows[1] for label in row], minlength=1)
     if not len(examples) or counts[0]:  # nothing to compare, or hidden labels (class -1)
         return None
     confusion = np.zeros((classes, classes), dtype=np.int64)
@@ -68,25 +70,26 @@ def _significant(better: int, worse: int, classes: int) -> bool:
     return log_p + math.lgamma(classes + 1) < math.log(ERROR)
 
 
-def _pairs(kind: str, predictions: Iterable[Any], labels: Iterable[Any]) -> NDArray[np.int64]:
-    """All (example, predicted class, label) [n, 3]: one for each example, each pair of its classes, or each word."""
-    rows: list[tuple[int, int, int]] = []
-    for example, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
-        match kind:
-            case "classification":
-                pairs: Iterable[tuple[Any, Any]] = [(predicted, label)]
-            case "multilabel":
-                pairs = product(predicted, label)
-            case "token_classification":
-                pairs = zip(predicted, label, strict=True)
-            case _:
-                pairs = ()
-        rows += [(example, int(one), int(other)) for one, other in pairs]
+def _numbers(kind: str, column: Iterable[Any], names: Sequence[str]) -> list[list[int]]:
+    """The class numbers of each example: of its class, its classes or its words. -1: hidden; empty: no classes."""
+    match kind:
+        case "classification":
+            return [[int(value)] for value in column]
+        case "multilabel":
+            return [[int(value) for value in values] for values in column]
+        case "token_classification":
+            number = {name: index for index, name in enumerate(names)}
+            return [[number.get(value, -1) for value in values] for values in column]
+        case _:
+            return [[] for _ in column]
+
+
+def _pairs(kind: str, predictions: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """All (example, predicted class, label) [n, 3]: of each word, or of each pair of an example's classes."""
+    pair = partial(zip, strict=True) if kind == "token_classification" else product
+    rows = [
+        (example, one, other)
+        for example, (predicted, label) in enumerate(zip(predictions, labels, strict=True))
+        for one, other in pair(predicted, label)
+    ]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def _flat(kind: str, labels: Iterable[Any]) -> NDArray[np.int64]:
-    """All labels, of all examples."""
-    if kind in ("multilabel", "token_classification"):
-        labels = [label for of_example in labels for label in of_example]
-    return np.array(list(labels), dtype=np.int64) if kind not in ("regression", "qa") else np.zeros(0, dtype=np.int64)

@@ -147,8 +147,9 @@ def _head_problem(folder: Path, config: PretrainedConfig, task: Task, trust_remo
     """Why the checkpoint's head does not suit the task; None if it does, as far as this is known without loading it."""
     try:
         model = _meta_model(config, task, trust_remote_code)
-    except (ValueError, KeyError) as error:  # transformers has no such head for this family
-        return f"transformers has no {task.kind} head for {config.model_type}: {str(error).splitlines()[0]}"
+    except Exception as error:  # the family has no such head, or the checkpoint's own code fails
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        return f"no {task.kind} model can be built for model type {config.model_type}: {reason}"
     own = [name for name in config.architectures or () if _HEAD.search(name)]
     wanted = _HEAD.search(type(model).__name__) if model is not None else None
     if own and wanted and not any(name.endswith(wanted.group()) for name in own):
@@ -168,7 +169,9 @@ def _meta_model(config: PretrainedConfig, task: Task, trust_remote_code: bool) -
     """The model of the configuration with a head for the task, on the meta device; None if its code rejects that."""
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = heads.auto_class(task).from_config(config, trust_remote_code=trust_remote_code)
+            model: PreTrainedModel = heads.auto_class(task.kind).from_config(
+                config, trust_remote_code=trust_remote_code
+            )
         return model
     except NotImplementedError:  # then loading it reports problems
         return None

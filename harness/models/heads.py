@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,13 @@ from harness.storage.disk_errors import explained
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from harness.api.batch import TaskKind
     from harness.api.task import Task
 
 PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+
+AUTO_CLASSES: Mapping[TaskKind, str] = {"qa": "AutoModelForQuestionAnswering", "text": "AutoModelForMaskedLM"}
+"""Kind of task -> transformers' class of models with its head; others: AutoModelForSequenceClassification."""
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -80,7 +84,7 @@ def _from_folder(
 
     try:
         with explained(path, can_be_missing=not cache_dir.contains(path)), quiet_transformers(), seeded(seed):
-            model, info = auto_class(task).from_pretrained(
+            model, info = auto_class(task.kind).from_pretrained(
                 path,
                 config=_for_task(config, task),
                 dtype=torch.float32,
@@ -102,18 +106,17 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
     """
     with quiet_transformers(), seeded(seed):
         return (
-            auto_class(task)
+            auto_class(task.kind)
             .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
             .eval()
         )
 
 
-def auto_class(task: Task) -> Any:
-    """The transformers class that loads models with a head for the task's kind."""
-    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+def auto_class(kind: TaskKind) -> Any:
+    """Transformers' auto class of the models with a head for this kind of task."""
+    import transformers
 
-    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
-    return special.get(task.kind, AutoModelForSequenceClassification)
+    return getattr(transformers, AUTO_CLASSES.get(kind, "AutoModelForSequenceClassification"))
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:

@@ -136,7 +136,7 @@ class _Builder:
 
     def _tokenizer_ref(self, checkpoint: Path) -> TokenizerRef:
         if checkpoint not in self.tokenizer_refs:
-            tokenizer = tokenizers.load(checkpoint)
+            tokenizer = tokenizers.load(checkpoint, trust_remote_code=self.spec.trust_remote_code)
             config = pretrained.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
             most = tokenizers.most_tokens(tokenizer, config)
             self.tokenizer_refs[checkpoint] = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from harness import hookimpl
+from harness.analysis.aggregate import summarize
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
 from harness.models import tokenizers
-from harness.reporting import report_files
+from harness.reporting import board, formats
 from harness.resolution import resolve
 
 TEACHER = "teachers={base: {model: ./classifier, finetune: false}}"
@@ -76,9 +77,8 @@ def configure(small, **fields):
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def board(small):
-    report_files.write(small.store().folder)
-    return (small.store().folder / "leaderboard.md").read_text(encoding="utf-8")
+def printed_board(small):
+    return formats.markdown(board.build(summarize(small.store())))
 
 
 def teacher_keys(small, *overrides):
@@ -99,7 +99,7 @@ def test_a_suite_end_to_end(small):
     assert (distilled.teachers, distilled.teacher_seeds) == (["base"], [None])
     student = small.store().run_folder(distilled.key) / "student"
     assert AutoModelForSequenceClassification.from_pretrained(student).config.id2label == {0: "dark", 1: "bright"}
-    text = board(small)
+    text = printed_board(small)
     (cost,) = [line for line in text.split("## Size and cost")[1].split("\n") if "*base*" in line]
     assert [cell.strip() for cell in cost.split("|")][5:7] == ["–", "1 of 1"]
     assert (
@@ -115,7 +115,7 @@ def test_a_suite_end_to_end(small):
 
 def test_the_wrong_order_of_classes_is_noticed_and_corrected(small, caplog):
     save_classifier(small, names=("bright", "dark"))  # the outputs mean dark, bright
-    methods = ("methods=[finetune]", "seeds=[1]")
+    methods = ("methods=[finetune]", "seeds=[1]", "training.epochs=0.2")
     small.run(TEACHER, *methods)
     (wrong,) = small.store().teachers()
     assert wrong.score == pytest.approx(1 - accuracy(small))
@@ -124,7 +124,7 @@ def test_the_wrong_order_of_classes_is_noticed_and_corrected(small, caplog):
     assert "`teachers.base.labels: [dark, bright]`" in warning
     assert f"{accuracy(small):.1%}" in warning
     assert warning in caplog.text
-    assert "the head of teacher base seems to be permuted" in board(small)
+    assert "the head of teacher base seems to be permuted" in printed_board(small)
 
     stated = TEACHER.replace("false", "false, labels: [dark, bright]")
     small.run(stated, *methods)
@@ -163,7 +163,7 @@ def test_teachers_that_are_fine_tuned_already_are_not_trained_together(small, ot
     assert not small.run(teachers, "methods=[mt_bert]", "seeds=[1]", observers=(watcher,)).failed
     assert watcher.started == [*trained, "mt_bert"]
     assert {teacher.name for teacher in small.store().teachers()} == {"base", "other"}
-    assert "task only, no augmentation, teachers not fine-tuned together, 1 epoch" in board(small)
+    assert "task only, no augmentation, teachers not fine-tuned together, 1 epoch" in printed_board(small)
 
 
 def test_a_head_of_another_task_is_replaced_and_this_is_said(small):
@@ -229,6 +229,12 @@ def test_settings_that_cannot_hold_are_errors(small, extra):
     assert MESSAGES[extra] in str(caught.value)
 
 
+def test_class_names_that_yaml_reads_as_numbers_are_texts(small):
+    save_classifier(small)
+    with pytest.raises(UserError, match="found 1, true"):
+        resolve(small.load(TEACHER.replace("false", "false, labels: [1, true]")), online=False)
+
+
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
@@ -256,7 +262,7 @@ def test_validation_reports_a_checkpoint_without_a_head(small):
     assert "remove `finetune: false`" in str(problem)
 
 
-CODE = '''
+CODE = """
 from transformers import BertConfig, BertForSequenceClassification
 
 
@@ -269,7 +275,7 @@ class OwnForSequenceClassification(BertForSequenceClassification):
 
     def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-'''
+"""
 
 
 def test_a_checkpoint_with_code_of_its_own(small):

@@ -94,3 +94,16 @@ def test_methods_example_is_valid(tmp_path):
     methods = DOCS.split("\n## Methods\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first.replace("methods: [finetune, logit_kd]\n", methods))
     assert len(load(tmp_path / "s.yaml").suite.variants) == 8
+
+
+def test_the_examples_of_fine_tuned_teachers_are_valid(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
+    suite, *others = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my-classifier").mkdir()
+    start, end = suite.index("teachers:"), suite.index("students:")
+    teachers = []
+    for example in (suite[start:end], *others):
+        (tmp_path / "s.yaml").write_text(suite[:start] + example + suite[end:])
+        teachers.append(load(tmp_path / "s.yaml").suite.spec.teachers["base"])
+    assert [teacher.finetune for teacher in teachers] == [False] * 3
+    assert [teacher.labels_on("sst2") for teacher in teachers] == [None, *[["negative", "positive"]] * 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from harness.api.errors import Problem, UserError
 
@@ -21,9 +22,9 @@ def count(value: str, option: str) -> int:
     return round(_quantity(value, option, COUNTS, "a number such as 20M, 500K or 20000000"))
 
 
-def _quantity(value: str, option: str, units: dict[str, float] | dict[str, int], expected: str) -> float:
+def _quantity(value: str, option: str, units: Mapping[str, float], expected: str) -> float:
     match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)\s*", value.lower())
-    unit = match[2].replace("µ", "u") if match else None
+    unit = match[2].replace("µ", "u") if match else ""
     if match is None or unit not in units or not math.isfinite(number := float(match[1])) or number <= 0:
         raise UserError(Problem(f"{value!r} is not {expected}", option))
     return number * units[unit]

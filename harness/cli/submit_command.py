@@ -53,7 +53,7 @@ def submit_suite(
     store = Store.existing(results / loaded.suite.spec.name)
     runs, absent = _runs(store, options)
     source, tasks = loaded.suite.spec.sources.get("glue"), loaded.host.tasks
-    texts, problems = _texts(runs, absent, source)
+    texts, problems = _texts(absent, source)
     if problems and not options.allow_missing:
         raise UserError(*problems, Problem(REFUSED, "submit"))
     for problem in problems:
@@ -116,9 +116,7 @@ def _row(plan: PlanFile, options: SubmitOptions) -> tuple[str, int]:
     return options.student or plan.students[0], plan.seeds[0] if options.seed is None else options.seed
 
 
-def _texts(
-    runs: Mapping[str, StoredRun], absent: Mapping[str, str], source: str | None
-) -> tuple[dict[str, list[list[str]]], list[Problem]]:
+def _texts(absent: Mapping[str, str], source: str | None) -> tuple[dict[str, list[list[str]]], list[Problem]]:
     """File -> the texts of its test set, and what the server would miss."""
     from harness.inference.glue_submission import TEST_SETS, shortfall
     from harness.tasks.glue import load_test_texts

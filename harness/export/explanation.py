@@ -31,7 +31,10 @@ def why(choice: Choice, limits: Limits) -> Iterator[str]:
 
 
 def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -> Iterator[str]:
-    """Yield how score, speed and size of a row compare with those of its teacher."""
+    """Yield how score, speed and size of a row compare with those of its teacher, and whether it learned anything."""
+    constant = summary.constant.cells[task.name].score if summary.constant else None
+    if constant is not None and lead(candidate.score, constant, task) <= 0:
+        yield f"WARNING: it is no better than a constant answer ({constant.mean:.1f}), which ignores the texts."
     teacher = teacher_of(summary, candidate, task)
     if teacher is None or (score := teacher.cells[task.name].score) is None:
         return
@@ -81,6 +84,8 @@ def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
     difference = estimate([ours - theirs])
     if difference.low is None or difference.high is None or not difference.low <= 0 <= difference.high:
         return ""
+    if difference.mean == 0:
+        return "; it wins as the smaller, or else the first one"
     return f"; the difference, {formatting.difference(difference)}, may be chance"
 
 

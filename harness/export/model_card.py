@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from harness.analysis import citations
@@ -122,7 +124,7 @@ def _metadata(facts: CardFacts, files: ModelFiles) -> str:
             metric_value=value,
         )
         for name, value in record.metrics.items()
-        if value == value  # undefined metrics are NaN
+        if math.isfinite(value)
     ]
     usage: dict[str, Any] = {"task": facts.task.name, "kind": model.kind, "max_length": model.max_length}
     if model.paired is not None:
@@ -146,7 +148,7 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
     size = record.model_size
     shape = f"{size.layers} layers of width {size.hidden}, {size.parameters / 1e6:.1f} M parameters"
     if facts.teachers:
-        names = " and ".join(f"`{teacher.name}` ({teacher.model})" for teacher in facts.teachers)
+        names = " and ".join(f"`{teacher.name}` ({_origin(teacher)})" for teacher in facts.teachers)
         yield f"An encoder with {shape}, distilled with the method `{record.method}` from {names}."
     else:
         yield f"An encoder with {shape}, trained with the method `{record.method}`, without a teacher."
@@ -187,7 +189,9 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     examples = facts.task.data.examples if facts.task.data else {}
     on = ", ".join(f"{count:,} examples of {split}" for split, count in examples.items()) or "the validation split"
     lines = ["| score | value |", "|:--|--:|"]
-    lines += [f"| {name}, this model | {value * factor:.1f} |" for name, value in record.metrics.items()]
+    for name, value in record.metrics.items():
+        shown = f"{value * factor:.1f}" if math.isfinite(value) else "undefined"
+        lines.append(f"| {name}, this model | {shown} |")
     if facts.row:
         count = len(facts.row.runs)
         seeds = f"mean of {count} seeds" if count > 1 else "the row"
@@ -201,7 +205,21 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if not record.metrics:
         yield "The labels of the examples are hidden, so there is no score."
     else:
-        yield f"In percent, on {on}, on which nothing was trained.{intervals}"
+        yield f"In percent, on {on}, on which nothing was trained.{intervals}{_selected_on(record)}"
+
+
+def _selected_on(record: RunRecord) -> str:
+    """A warning if the scored examples were also selected on."""
+    selection = record.selection
+    if selection is None or selection.on != "validation" or not (selection.epochs or record.tuning):
+        return ""
+    return " **The epoch or the options were selected on the same examples, so the scores are likely to be too high.**"
+
+
+def _origin(teacher: TeacherRecord) -> str:
+    """The hub id of a teacher, or the name of its folder: a card is published, and a path may not be."""
+    model = teacher.model
+    return model if _HUB_ID.fullmatch(model) or "/" not in model else f"a local checkpoint, {PurePath(model).name}"
 
 
 def _latency(facts: CardFacts) -> Iterator[str]:
@@ -220,7 +238,7 @@ def _latency(facts: CardFacts) -> Iterator[str]:
 
 def _training(facts: CardFacts) -> Iterator[str]:
     record, plan = facts.record, facts.summary.plan
-    yield f"Suite `{plan.suite}` (`{plan.command}`), run `{record.key}`, seed {record.seed}."
+    yield f"Suite `{plan.suite}`, run `{record.key}`, seed {record.seed}."
     row = plan.rows.get(record.label)
     if row and row.options:
         yield f"Options of {record.method}: `{json.dumps(row.options)}`."
@@ -231,7 +249,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     if isinstance(data, dict):
         yield f"Data: fingerprint `{data.get('train')}` (training), `{record.data_fingerprint}` (scored examples)."
     for teacher in facts.teachers:
-        yield f"Teacher `{teacher.name}`: {teacher.model}, key `{teacher.key}`."
+        yield f"Teacher `{teacher.name}`: {_origin(teacher)}, key `{teacher.key}`."
     hardware, packages = record.provenance.hardware, record.provenance.packages
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     yield f"Hardware: {hardware.device}, {hardware.name}. Packages: {versions}."

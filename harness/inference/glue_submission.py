@@ -76,7 +76,7 @@ def rows_of(test: TestSet, task: Task, predictions: Sequence[str] | Sequence[flo
 
 def placeholder(test: TestSet, task: Task) -> str:
     """The content of a file for a test set without predictions: its first class, or 0, for every example."""
-    return rows_of(test, task, [task.labels[0] if task.labels else 0.0] * test.rows)  # type: ignore[arg-type]
+    return rows_of(test, task, [task.labels[0]] * test.rows if task.labels else [0.0] * test.rows)
 
 
 def zipped(files: Mapping[str, str]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import Problem, UserError
 from harness.models import families, own_head, pretrained, tokenizers
@@ -99,7 +99,7 @@ def load(
     tokenizer = tokenizers.load(folder, trust_remote_code=trust_remote_code)
     model = own_head.load(folder, trust_remote_code=trust_remote_code)
     kind = _kind(model, folder)
-    named = () if kind in ("regression", "qa") else model.config.id2label
+    named: dict[int, str] = {} if kind in ("regression", "qa") else model.config.id2label
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -136,7 +136,7 @@ def _kind(model: PreTrainedModel, folder: Path) -> Kind:
     return "regression" if model.config.num_labels == 1 else "classification"
 
 
-def _usage(folder: Path) -> dict[str, object]:
+def _usage(folder: Path) -> dict[str, Any]:
     """The section `kd_harness` in the metadata of an exported model's card; empty for other models."""
     import yaml
 

@@ -1,6 +1,7 @@
 """Why a model was selected, and what it costs against its teacher."""
 
 import re
+from dataclasses import replace
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.best_students import Limits, choose
@@ -35,6 +36,18 @@ def test_the_reasons(tmp_path):
 def test_a_difference_that_may_be_chance_is_told(tmp_path):
     why, _ = told(tmp_path, answered=True)
     assert re.search(r"; the difference, \+4\.0 \[-[\d.]+, \+[\d.]+\], may be chance\.$", why[1])
+
+
+def test_a_model_that_learned_nothing_is_marked(tmp_path):
+    numbers = summarize(fill(tmp_path, plan(), answered=True))
+    constant = numbers.constant.cells["sst2"].score.mean
+    assert constant == 50
+    choice = choose(numbers, SST2, Limits(label="finetune", student="small"))
+    assert not any("WARNING" in line for line in explanation.against_teacher(numbers, choice.best, SST2))
+    worse = replace(choice.best, score=replace(choice.best.score, mean=50.04))
+    assert next(explanation.against_teacher(numbers, worse, SST2)) == (
+        "WARNING: it is no better than a constant answer (50.0), which ignores the texts."
+    )
 
 
 def test_the_costs(tmp_path):

@@ -1,0 +1,108 @@
+"""Sentences of the model card that depend on the run."""
+
+import re
+
+import pytest
+import yaml
+
+from harness.analysis.aggregate import summarize
+from harness.analysis.best_students import candidates
+from harness.config.schema import LatencySpec
+from harness.export import model_card
+from harness.export.model_card import CardFacts
+from harness.export.model_folder import ModelFiles
+from harness.export.onnx_files import OnnxFile
+from harness.inference import loaded_model
+from harness.storage.records import EpochScore, SelectionRecord
+from harness.storage.run_lookup import StoredRun
+from tests.support.latency_factory import latency_record
+from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record
+from tests.support.tiny_checkpoints import save_checkpoint
+
+KEY = run_key("sst2", "kd", "small", 1)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """kind -> a model with a head of that kind."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        kind: loaded_model.load(save_checkpoint(root / kind, kind), max_length=24)
+        for kind in ("classification", "multilabel", "regression", "qa", "token_classification")
+    }
+
+
+def card(folder, model, *, onnx=(), latency=None, teacher=None, **changes):
+    """The card of a run whose record has `changes`."""
+    planned = plan([SST2], seeds=1, latency=latency and latency.settings)
+    store = fill(folder, planned, instead={KEY: run_record("sst2", "kd", "small", 1, 0.75, **changes)})
+    if latency is not None:
+        store.save_latency(latency)
+    if teacher is not None:
+        store.save_teacher(teacher_record("sst2", model=teacher))
+    summary = summarize(store)
+    record = store.record(KEY)
+    row = next(row for row in candidates(summary, SST2) if row.name == "kd on small")
+    return model_card.text(CardFacts(summary, StoredRun(store, record), SST2, row), ModelFiles(model, onnx))
+
+
+def metadata(text):
+    return yaml.safe_load(text.split("---")[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "pipeline", "call"),
+    [
+        ("classification", "text-classification", 'model("A text")'),
+        ("multilabel", "text-classification", 'model("A text", top_k=None)'),
+        ("regression", "text-classification", 'model("A text")'),
+        ("qa", "question-answering", 'model(question="Where is it?", context="It is in the garden.")'),
+        ("token_classification", "token-classification", 'model("Ada Lovelace lived in London.")'),
+    ],
+)
+def test_the_printed_code_works(tmp_path, models, kind, pipeline, call):
+    text = card(tmp_path, models[kind])
+    assert metadata(text)["pipeline_tag"] == pipeline
+    assert call in text
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    folder = str(models[kind].model.config.name_or_path)
+    exec(compile(code.replace("PATH_OR_HUB_ID", folder), "card", "exec"), {})
+
+
+def test_a_local_teacher_is_named_without_its_path(tmp_path, models):
+    text = card(tmp_path, models["classification"], teacher="/home/me/secret/big-teacher")
+    assert "from `base` (a local checkpoint, big-teacher)" in text
+    assert "secret" not in text
+    assert "base_model" not in metadata(text)
+
+
+def test_latencies_of_every_backend(tmp_path, models):
+    settings = LatencySpec(batch_sizes=[1, 8], lengths=[32], backends=["eager", "onnx"], rounds=10)
+    text = card(tmp_path, models["classification"], latency=latency_record(settings=settings))
+    assert "| eager, batch 1 of 32 tokens, on cpu, Test CPU, 2 cores, 2 threads | 2.00 | 2.00 | 4.0× base |" in text
+    assert "| onnx, batch 1 of 32 tokens, on cpu" in text
+
+
+def test_without_measurements_there_is_no_latency(tmp_path, models):
+    assert "## Latency" not in card(tmp_path, models["classification"])
+
+
+def test_selection_on_the_scored_examples_is_said(tmp_path, models):
+    epochs = [EpochScore(step=10, epoch=1, score=0.75)]
+    on = SelectionRecord(on="validation", examples=100, fingerprint="f", epochs=epochs, step=10)
+    assert "so the scores are likely to be too high" in card(tmp_path, models["classification"], selection=on)
+
+
+def test_onnx_files_are_listed(tmp_path, models):
+    text = card(tmp_path, models["classification"], onnx=[OnnxFile("onnx/model_int8.onnx", 0.012, 0.99, 200)])
+    assert (
+        "`onnx/model_int8.onnx`: its outputs differ from PyTorch by at most 1.2e-02; 99.0 % of 200 validation examples"
+        " have the same prediction." in text
+    )
+
+
+def test_undefined_metrics_are_not_in_the_metadata(tmp_path, models):
+    text = card(tmp_path, models["classification"], metrics={"main": 0.75, "other": float("nan")})
+    metrics = metadata(text)["model-index"][0]["results"][0]["metrics"]
+    assert [metric["type"] for metric in metrics] == ["main"]
+    assert "| other, this model | undefined |" in text

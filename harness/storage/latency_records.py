@@ -159,6 +159,8 @@ class LatencyRecord(FrozenModel):
         described = self.parts.get("models", [])
         if not isinstance(described, list) or not all(_has_identity(model) for model in described):
             raise ValueError("parts.models: expected a list of models with their name and identity")
+        if not isinstance(self.packages, dict):
+            raise ValueError("parts.packages: expected a mapping of packages to versions")
         measured = {cell[:2] for cell in cells}
         for backend, shape in measured:
             group = self.at(backend, shape)
@@ -170,6 +172,12 @@ class LatencyRecord(FrozenModel):
             backend, shape = min(different, key=str)
             raise ValueError(f"{backend} at {shape}: in the settings but not measured, or the reverse")
         return self
+
+    @property
+    def packages(self) -> dict[str, str | None]:
+        """The versions of the packages that the backends use."""
+        packages: dict[str, str | None] = self.parts.get("packages", {})
+        return packages
 
     @property
     def identities(self) -> dict[str, Any]:

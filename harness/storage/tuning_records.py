@@ -20,7 +20,7 @@ class Trial(FrozenModel):
 
     number: int
     values: dict[str, Any]
-    score: float | None = Field(description="none: the trial failed")
+    score: float | None = Field(allow_inf_nan=False, description="none: the trial failed")
     error: str | None = None
     steps: Count
     seconds: Seconds = Field(description="training, its share of the teachers' forward passes, and scoring")

@@ -28,6 +28,8 @@ SEED = int(os.environ.get("HARNESS_SOAK_SEED", "1"))
 ROUNDS = 3 + RUNS // 10
 """Number of times that the suite is started with a fault, before it is started without one."""
 
+TIMEOUT = 1800
+
 FAULT = "HARNESS_TEST_FAULT"
 """Variable that tells a process which of its accesses to the disk fails."""
 
@@ -104,7 +106,7 @@ def endure(suite: Suite, faults: list[Fault]) -> None:
             time.sleep(max(0.0, started + fault.seconds - time.monotonic()))
             process.send_signal(fault.signal)
     for process, fault in processes:
-        code = process.wait()
+        code = process.wait(TIMEOUT)
         assert code in (0, *fault.codes), (fault, process.errors)
         assert "Traceback" not in process.errors, fault
 
@@ -120,7 +122,7 @@ def test_random_faults_change_no_bit(small):
     for _ in range(ROUNDS):
         endure(suite, [random_fault(chance) for _ in range(chance.choice([1, 1, 2]))])
     last = suite.start()
-    assert last.wait(1200) == 0, last.errors
+    assert last.wait(TIMEOUT) == 0, last.errors
     assert suite.results() == expected
     left = [path for name in ("results", "cache") for path in (small.folder / name).rglob("*")]
     assert [path for path in left if ".partial" in path.name or path.suffix in (".pt", ".claim")] == []

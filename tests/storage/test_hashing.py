@@ -1,3 +1,7 @@
+import json
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,3 +31,15 @@ def test_every_change_changes_the_key_and_is_listed():
         'teachers: ["a"] -> ["b"]',
         "training.lr: 5e-05 -> 0.0001",
     ]
+
+
+@pytest.mark.parametrize(
+    "value", [0, -5, 10**30, 1.0, 0.1, 1e22, -0.0, math.nan, math.inf, True, None, "é", [1, 2.0], {}]
+)
+def test_values_are_shown_as_json(value):
+    expected = json.dumps(value, sort_keys=True)
+    assert differences({}, {"part": {"leaf": value}}) == [f"part.leaf: absent -> {expected}"]
+
+
+def test_numbers_of_different_types_differ():
+    assert differences({"a": 1, "b": 1, "c": 0}, {"a": 1.0, "b": True, "c": 0}) == ["a: 1 -> 1.0", "b: 1 -> true"]

@@ -72,6 +72,7 @@ def test_a_control_is_compared_with_its_original():
     ("change", "message"),
     [
         ({"reference": "nobody"}, "the reference 'nobody' is not one of them"),
+        ({"parts": {"packages": ["torch"]}}, "parts.packages: expected a mapping"),
         ({"timings": [timing("base"), timing("base")]}, "duplicate timing"),
         ({"timings": [timing("stranger")]}, "unknown model"),
         ({"timings": [timing("base"), timing("small")]}, "expected a time of every model in every round"),

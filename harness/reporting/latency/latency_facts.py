@@ -31,9 +31,9 @@ def measurement_facts(record: LatencyRecord) -> Iterator[str]:
         yield f"Temperature, {name}: {before:.0f} °C before, {after:.0f} °C after"
     if record.load is not None:
         yield f"Load average at the start: {record.load:g} processes over the previous minute (training included)"
-    versions = ", ".join(f"{name} {version}" for name, version in record.parts["packages"].items() if version)
+    versions = ", ".join(f"{name} {version}" for name, version in record.packages.items() if version)
     when = f"{record.provenance.started} to {record.provenance.ended}"
-    yield f"Packages: {versions}; {when}; record `latency/{record.key}.json`"
+    yield f"Packages: {versions or 'not recorded'}; {when}; record `latency/{record.key}.json`"
 
 
 def procedure(record: LatencyRecord) -> Iterator[str]:

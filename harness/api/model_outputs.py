@@ -13,8 +13,12 @@ from torch import Tensor
 class ModelShape:
     """The sizes of an encoder.
 
-    `name` is its name in the suite. `opaque`: its intermediate outputs cannot be captured, because it does not use
-    transformers' attention interface.
+    Attributes:
+        name: its name in the suite.
+        heads: self-attention heads.
+        missing: names of outputs that cannot be captured from encoders of this family.
+        qkv_width: width of queries, keys and values, heads concatenated; default: `hidden`.
+        context_width: width of the attention output before its projection; default: `hidden`.
     """
 
     name: str
@@ -23,7 +27,13 @@ class ModelShape:
     heads: int
     ffn: int
     model_type: str = ""
-    opaque: bool = False
+    missing: frozenset[str] = frozenset()
+    qkv_width: int = 0
+    context_width: int = 0
+
+    def __post_init__(self) -> None:
+        for width in ("qkv_width", "context_width"):
+            object.__setattr__(self, width, getattr(self, width) or self.hidden)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"
@@ -48,18 +58,20 @@ class Layered(dict[int, Tensor]):
 class ModelOutputs:
     """Outputs of one model on one batch: those that the stage's `Needs` declare, and no others.
 
-    Shapes, for B examples of N tokens, A heads, H features, d = H / A:
+    Shapes, for B examples of N tokens, A heads, H features, d = H / A (ConvBERT, MobileBERT: see `ModelShape`):
 
     - `logits`: classification [B, C]; regression [B, 1]; QA [B, 2, N], start and end, with the dtype's
       lowest value at positions that are not allowed for an answer, so that a softmax over the last axis needs no mask;
     - `pooled` [B, H]: the input of the head's last linear layer (not for QA);
     - `embeddings` [B, N, H]: the embedding output after LayerNorm (and projection, for ELECTRA), which is the input of
       the first layer;
-    - `hidden[i]` [B, N, H]: the output of layer i;
+    - `hidden[i]` [B, N, H]: the output of layer i, of the last layer after the encoder's final norm if it has one: as
+      transformers' ``hidden_states``;
     - `context[i]` [B, N, H]: the attention output, heads concatenated, before the output projection;
     - `scores[i]` [B, A, N, N]: Q K^T times the model's scaling (1 / sqrt(d)), before mask and softmax, so columns of
       padding are not masked;
-    - `queries[i]`, `keys[i]`, `values[i]` [B, A, N, d].
+    - `queries[i]`, `keys[i]`, `values[i]` [B, A, N, d]: as they enter the dot product, so after rotary embeddings. In
+      families that compute attention themselves: the outputs of the projections.
 
     Raises:
         KeyError: an output was read that the stage's `Needs` do not declare.

@@ -56,11 +56,19 @@ def _attend(
     on_context = None
     if observer is not None:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        on_context = observer(module, AttentionInputs(query, key, value, scale))
+        on_context = observer(module, AttentionInputs(query, *_for_each_head(query, key, value), scale))
     context, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if on_context is not None:
         on_context(context)
     return context, None
+
+
+def _for_each_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of each head of the queries: in grouped-query attention (EuroBERT) several heads share them."""
+    groups = query.shape[1] // key.shape[1]
+    if groups == 1:
+        return key, value
+    return key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
 
 
 SYNCHRONOUS_DEVICES = frozenset({"cpu"})

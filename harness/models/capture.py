@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from harness.api.batch import TaskKind
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.models import attention
-from harness.models.introspection import find_parts
+from harness.models.introspection import ModelParts, find_parts, first_tensor
 from harness.models.output_names import Need, check, parse
+from harness.models.projections import SplitHeads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +28,7 @@ class Capture:
     """Runs a model and returns the requested outputs.
 
     All layers use the fused attention kernel, also those whose queries, keys, values, scores or context are requested.
+    In encoders that compute attention themselves, these outputs are taken from its projections.
     The forward pass ends at the deepest requested output. Hooks are installed for one `run` and removed after it, so
     that the model can be saved, copied or called between two runs.
 
@@ -32,7 +36,7 @@ class Capture:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Find the parts of `model` by one forward pass over four tokens."""
+        """Find the parts of `model` by one forward pass over a few tokens."""
         self.model = model
         self._parts = find_parts(model)
         self._configs = attention.configs_of(model)
@@ -60,7 +64,8 @@ class Capture:
         """Problems with requested outputs that the model does not have. `who` names the model in messages."""
         if self._parts.head is None and {"logits", "pooled"} & set(needs):
             return [Problem(f"{who} is a bare {type(self.model).__name__}: logits and pooled need a model with a head")]
-        return check(needs, layers=self.layers, kind=self.kind, who=who, opaque=not self.layers)
+        family = self.model.config.model_type
+        return check(needs, layers=self.layers, kind=self.kind, who=who, family=family, missing=self._parts.missing)
 
     def run(
         self, inputs: Mapping[str, Tensor], needs: Collection[str], *, answer_mask: Tensor | None = None
@@ -82,7 +87,7 @@ class Capture:
         requested = frozenset(cast(Need, parse(need)) for need in needs)
         if not requested:
             return ModelOutputs()
-        record = _Record(requested)
+        record = _Record(requested, self._parts, length=inputs["input_ids"].shape[1])
         with self._hooked(record):
             try:
                 outputs = self.model(**{k: v for k, v in inputs.items() if k in self._parts.inputs})
@@ -100,10 +105,13 @@ class Capture:
             if record.needs_layers:
                 for layer in set(parts.layers):
                     stack.callback(layer.register_forward_pre_hook(record.before_layer, with_kwargs=True).remove)
-                    stack.callback(layer.register_forward_hook(record.after_layer).remove)
+                last = parts.final or parts.layers[-1]
+                stack.callback(last.register_forward_hook(record.after_last).remove)
+                for hook in record.hook_projections():
+                    stack.callback(hook.remove)
             if parts.head is not None:
                 stack.callback(parts.head.register_forward_pre_hook(record.before_head).remove)
-            if parts.layers:
+            if parts.layers and not parts.projections:
                 stack.enter_context(attention.observe_attention(self._configs, record.before_attention))
             yield
 
@@ -115,11 +123,14 @@ class _StopForward(Exception):
 class _Record:
     """The outputs of one forward pass. Layers are counted as they run, because some share their weights."""
 
-    def __init__(self, requested: frozenset[Need]) -> None:
+    def __init__(self, requested: frozenset[Need], parts: ModelParts, *, length: int) -> None:
         self._requested = requested
+        self._parts = parts
+        self._length = length
         deepest = max(requested, key=lambda need: need.depth).depth
         self._missing_deepest = {need for need in requested if need.depth == deepest}
         self._tensors: dict[Need, Tensor] = {}
+        self._for_scores: dict[int, dict[str, Tensor]] = defaultdict(dict)
         self._layer = 0
 
     @property
@@ -128,8 +139,11 @@ class _Record:
         return any(need.name not in ("logits", "pooled") for need in self._requested)
 
     def put(self, need: Need, compute: Callable[[], Tensor]) -> None:
-        """Compute and keep the output if it is requested; end the forward pass after the deepest one."""
-        if need not in self._requested:
+        """Compute and keep the output if it is requested; end the forward pass after the deepest one.
+
+        An output that is there already is kept: DeBERTa projects its relative positions, too, after the tokens.
+        """
+        if need not in self._requested or need in self._tensors:
             return
         self._tensors[need] = compute()
         self._missing_deepest.discard(need)
@@ -137,12 +151,47 @@ class _Record:
             raise _StopForward
 
     def before_layer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # A layer's output is taken as the next one's input, as in transformers' hidden_states: DeBERTa-v2 adds a
+        # convolution between the first two.
+        need = Need("hidden", self._layer) if self._layer else Need("embeddings")
         self._layer += 1
-        if self._layer == 1:
-            self.put(Need("embeddings"), lambda: args[0] if args else kwargs["hidden_states"])
+        self.put(need, lambda: self._unpadded(args[0] if args else kwargs["hidden_states"]))
 
-    def after_layer(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.put(Need("hidden", self._layer), lambda: output[0] if isinstance(output, tuple) else output)
+    def after_last(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._layer == len(self._parts.layers):  # a shared layer runs several times
+            self.put(Need("hidden", self._layer), lambda: self._unpadded(first_tensor(output)))
+
+    def hook_projections(self) -> Iterator[RemovableHandle]:
+        """Install hooks on the projections of the layers whose attention outputs are requested."""
+        layers = {need.layer for need in self._requested if need.layer and need.name != "hidden"}
+        for layer in layers if self._parts.projections else ():
+            projections = self._parts.projections[layer - 1]
+            for module, outputs in projections.inputs:
+                yield module.register_forward_hook(partial(self._after_projection, layer, outputs))
+            yield projections.output.register_forward_pre_hook(partial(self._before_output, layer))
+
+    def _after_projection(
+        self, layer: int, outputs: Mapping[str, SplitHeads], module: nn.Module, args: tuple[Any, ...], output: Tensor
+    ) -> None:
+        for name, split in outputs.items():
+            vectors = partial(self._by_head, split, output)
+            self.put(Need(name, layer), vectors)
+            if name in ("queries", "keys") and Need("scores", layer) in self._requested:
+                self._for_scores[layer][name] = vectors()
+        if len(self._for_scores[layer]) == 2:
+            queries, keys = self._for_scores[layer]["queries"], self._for_scores[layer]["keys"]
+            scaling = self._parts.scalings[layer - 1]
+            self.put(Need("scores", layer), lambda: torch.matmul(queries, keys.transpose(-1, -2)) * scaling)
+
+    def _by_head(self, split: SplitHeads, projected: Tensor) -> Tensor:
+        return self._unpadded(split(projected), axis=2)
+
+    def _before_output(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self.put(Need("context", layer), lambda: self._unpadded(args[0]))
+
+    def _unpadded(self, tensor: Tensor, axis: int = 1) -> Tensor:
+        """The tensor without the padding that the encoder itself appends: Longformer's, to a multiple of its window."""
+        return tensor if tensor.shape[axis] == self._length else tensor.narrow(axis, 0, self._length)
 
     def before_attention(self, module: nn.Module, inputs: attention.AttentionInputs) -> Callable[[Tensor], None] | None:
         layer = self._layer

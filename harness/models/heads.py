@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from harness.api.errors import UserError
+from harness.models import families
 from harness.models.initialization import seeded
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
@@ -124,6 +125,8 @@ def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     fields = config.to_dict()
     for key in ("id2label", "label2id", "num_labels", "problem_type", "finetuning_task"):
         fields.pop(key, None)
+    if config.model_type in families.FULL_ATTENTION:
+        fields["attention_type"] = families.FULL_ATTENTION[config.model_type]
     config = type(config).from_dict(fields)
     if task.kind == "text":
         return config

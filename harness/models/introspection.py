@@ -1,12 +1,13 @@
 """Finds a model's layers, attention and head by observing one tiny forward pass.
 
-Layers are identified by module, not by index: DistilBERT's have none, and ALBERT's layers share one.
+Layers are identified by module, not by index: DistilBERT's have none, and ALBERT's layers share one. A layer is what
+holds an attention module or, if the encoder ignores transformers' attention interface, an element of the list of layers.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.models import attention, families
+from harness.api.errors import UserError
+from harness.api.model_outputs import LAYERED
+from harness.models import attention, families, projections, resizing
+from harness.models.projections import Projections
+from harness.models.quiet_transformers import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+TOKENS = 8
+"""Length of the sequence by which the parts of a model are found. Funnel fails on fewer than five tokens."""
 
 
 @dataclass(frozen=True)
@@ -26,66 +35,189 @@ class ModelParts:
 
     Attributes:
         layers: the encoder's layers in the order in which they run; a shared layer (ALBERT) occurs once for each time
-            it runs. Empty if the encoder ignores transformers' attention interface.
+            it runs. Empty if the encoder is not a sequence of layers with outputs of one shape (Funnel).
+        final: the module after the last layer whose output is the encoder's, such as a norm; None if there is none.
         head: the last linear layer outside the encoder; None for a bare encoder.
         inputs: names of the inputs that the model takes.
         scalings: the factor of Q K^T in each layer.
+        projections: by layer, if the encoder ignores transformers' attention interface and its projections have known
+            names; else empty.
+        missing: names of outputs that cannot be captured.
     """
 
     layers: tuple[nn.Module, ...]
+    final: nn.Module | None
     head: nn.Linear | None
     inputs: frozenset[str]
     scalings: tuple[float, ...]
+    projections: tuple[Projections, ...]
+    missing: frozenset[str]
 
 
 def find_parts(model: PreTrainedModel) -> ModelParts:
-    """Find the parts of `model` by one forward pass over four tokens. The model is not changed."""
-    encoder = set(model.base_model.modules()) if model.base_model is not model else set(model.modules())
-    attention_modules: list[nn.Module] = []
-    scalings: list[float] = []
-    heads: list[nn.Linear] = []
-
-    def on_attention(module: nn.Module, inputs: attention.AttentionInputs) -> None:
-        attention_modules.append(module)
-        scalings.append(inputs.scaling)
-
-    def on_linear(module: nn.Module, _: Any) -> None:
-        if isinstance(module, nn.Linear):
-            heads.append(module)
-
-    with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, nn.Linear) and module not in encoder:
-                stack.callback(module.register_forward_pre_hook(on_linear).remove)
-        stack.enter_context(_evaluating(model))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(attention.observe_attention(attention.configs_of(model), on_attention))
-        tokens = torch.zeros(1, 4, dtype=torch.long, device=model.device)
-        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-    owners = _list_elements(model)
-    layers = [owners.get(module) for module in attention_modules]
+    """Find the parts of `model` by one forward pass over a few tokens. The model is not changed."""
+    encoder = model.base_model
+    trace = _traced(model, encoder)
+    by_interface = bool(trace.attention_modules)
+    layers = _owners(encoder, trace.attention_modules) if by_interface else _sequence(encoder, trace)
+    hooked = () if by_interface else _projections(layers)
     return ModelParts(
-        layers=tuple(layer for layer in layers if layer is not None) if None not in layers else (),
-        head=heads[-1] if heads else None,
+        layers=layers,
+        final=_final(encoder, layers, trace),
+        head=trace.heads[-1] if trace.heads else None,
         inputs=_input_names(model),
-        scalings=tuple(scalings),
+        scalings=_own_scalings(encoder.config, len(layers)) if hooked else tuple(trace.scalings),
+        projections=hooked,
+        missing=_missing(encoder.config, layers, by_interface=by_interface, hooked=bool(hooked)),
     )
 
 
-def is_opaque(config: PretrainedConfig) -> bool:
-    """Whether no intermediate outputs can be captured from encoders of this configuration.
+def missing_outputs(config: PretrainedConfig, name: str, *, trust_remote_code: bool = False) -> frozenset[str]:
+    """Names of outputs that cannot be captured from encoders of this configuration, which messages call `name`.
 
-    Tried out on a model of one layer on the meta device; False if that model cannot be built or run.
+    Found by a forward pass of an encoder with one layer and meaningless weights, on the CPU. Cached in this process.
+
+    Raises:
+        UserError: the encoder cannot be built, or its forward pass fails.
     """
+    key = (config.to_json_string(), trust_remote_code)
+    if key not in _missing_by_config:
+        sizes = families.shape(config, name)
+        one = resizing.resized(config, layers=1, hidden=sizes.hidden, heads=sizes.heads, ffn=sizes.ffn)
+        try:
+            with quiet_transformers():
+                _missing_by_config[key] = find_parts(_empty_model(one, trust_remote_code)).missing
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), "")
+            raise UserError(
+                f"{name}: an encoder of type {config.model_type!r} with {sizes.heads} heads, hidden {sizes.hidden} and"
+                f" FFN {sizes.ffn} fails on {TOKENS} tokens: {type(error).__name__}: {reason}"
+            ) from error
+    return _missing_by_config[key]
+
+
+_missing_by_config: dict[tuple[str, bool], frozenset[str]] = {}
+
+
+def _empty_model(config: PretrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
+    """An encoder with meaningless weights, whose memory is not used before they are read."""
     from transformers import AutoModel
 
+    config.architectures = config.architectures or []  # None fails in families with several base models (Funnel)
+
+    def build() -> PreTrainedModel:
+        model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+        return model
+
     try:
-        shape = families.shape(config, config.model_type)
-        one = families.resized(config, layers=1, hidden=shape.hidden, heads=shape.heads, ffn=shape.ffn)
         with torch.device("meta"):
-            return not find_parts(AutoModel.from_config(one)).layers
-    except Exception:  # an unknown family may raise anything here; then its run fails with the message
-        return False
+            model = build()
+    except (NotImplementedError, RuntimeError):  # its code computes with values of tensors, which do not exist there
+        return build()
+    model.to_empty(device="cpu")
+    for buffer in model.buffers():  # such as position ids, which index embeddings
+        buffer.zero_()
+    return model
+
+
+class _Trace:
+    """What ran in one forward pass."""
+
+    def __init__(self) -> None:
+        self.attention_modules: list[nn.Module] = []
+        self.scalings: list[float] = []
+        self.heads: list[nn.Linear] = []
+        """Linear layers outside the encoder."""
+        self.outputs: list[tuple[nn.Module, Any]] = []
+        """Modules of the encoder in the order in which they end, with their outputs."""
+
+    def on_attention(self, module: nn.Module, inputs: attention.AttentionInputs) -> None:
+        self.attention_modules.append(module)
+        self.scalings.append(inputs.scaling)
+
+    def after_encoder_module(self, module: nn.Module, _: Any, output: Any) -> None:
+        self.outputs.append((module, output))
+
+    def after_other_module(self, module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, nn.Linear):
+            self.heads.append(module)
+
+
+def _traced(model: PreTrainedModel, encoder: nn.Module) -> _Trace:
+    """The trace of a forward pass of `model` in eval mode."""
+    trace, inside = _Trace(), set(encoder.modules())
+    with ExitStack() as stack:
+        for module in model.modules():
+            hook = trace.after_encoder_module if module in inside else trace.after_other_module
+            stack.callback(module.register_forward_hook(hook).remove)
+        stack.enter_context(_evaluating(model))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(attention.observe_attention(attention.configs_of(model), trace.on_attention))
+        tokens = torch.zeros(1, TOKENS, dtype=torch.long, device=model.device)
+        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    return trace
+
+
+def _owners(encoder: nn.Module, attention_modules: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+    """For each attention module the layer that holds it: the element of the innermost list; empty if one has none."""
+    owners = _list_elements(encoder)
+    layers = tuple(owners[module] for module in attention_modules if module in owners)
+    return layers if len(layers) == len(attention_modules) else ()
+
+
+def _sequence(encoder: PreTrainedModel, trace: _Trace) -> tuple[nn.Module, ...]:
+    """The elements of the outermost lists that ran, if there is one for each layer and their outputs have one shape."""
+    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
+    nested = {module for outer in lists for element in outer for module in element.modules()}
+    elements = {element for outer in lists if outer not in nested for element in outer}
+    ran = [(module, first_tensor(output)) for module, output in trace.outputs if module in elements]
+    widths = {tensor.shape[-1] for _, tensor in ran}
+    depth, hidden = (getattr(encoder.config, key, None) for key in (families.LAYERS, families.HIDDEN))
+    if len(ran) != depth or widths != {hidden} or len({tensor.shape for _, tensor in ran}) != 1:
+        return ()
+    return tuple(module for module, _ in ran)
+
+
+def _final(encoder: nn.Module, layers: Sequence[nn.Module], trace: _Trace) -> nn.Module | None:
+    """The module after the last layer whose output is the encoder's."""
+    if not layers:
+        return None
+    last = max(index for index, (module, _) in enumerate(trace.outputs) if module is layers[-1])
+    (encoder_output,) = (output for module, output in trace.outputs if module is encoder)
+    states = first_tensor(encoder_output)
+    if first_tensor(trace.outputs[last][1]) is states:
+        return None
+    return next((module for module, output in trace.outputs[last + 1 :] if output is states), None)
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The first tensor of a module's output: the hidden states, if the module is a layer or an encoder."""
+    tensor: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
+    return tensor
+
+
+def _projections(layers: Sequence[nn.Module]) -> tuple[Projections, ...]:
+    """The projections of each layer; empty if they are unknown in one of them."""
+    found = tuple(item for layer in layers if (item := projections.find(layer)) is not None)
+    return found if len(found) == len(layers) else ()
+
+
+def _own_scalings(config: PretrainedConfig, layers: int) -> tuple[float, ...]:
+    sizes = families.shape(config, config.model_type)
+    return (float(sizes.qkv_width // sizes.heads) ** -0.5,) * layers
+
+
+def _missing(
+    config: PretrainedConfig, layers: Sequence[nn.Module], *, by_interface: bool, hooked: bool
+) -> frozenset[str]:
+    """Names of outputs that cannot be captured."""
+    if not layers:
+        return frozenset({"embeddings", *LAYERED})
+    if by_interface:
+        return frozenset()
+    if not hooked:
+        return frozenset(LAYERED) - {"hidden"}
+    return frozenset() if config.model_type in families.OWN_SCORES else frozenset({"scores"})
 
 
 def _list_elements(model: nn.Module) -> dict[nn.Module, nn.Module]:

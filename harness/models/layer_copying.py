@@ -9,6 +9,7 @@ from harness.api.errors import UserError
 from harness.models.introspection import find_parts
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -23,8 +24,8 @@ def copy_encoder(source: PreTrainedModel, student: PreTrainedModel, chosen: Sequ
     source_layers, student_layers = find_parts(source).layers, find_parts(student).layers
     if not source_layers or not student_layers:
         raise UserError(
-            f"layers cannot be copied from a {type(source).__name__}: it ignores transformers' attention interface, by"
-            " which they are found; start from init: random or a checkpoint"
+            f"layers cannot be copied from a {type(source).__name__}: it has no sequence of layers with outputs of one"
+            " shape; start from init: random or a checkpoint"
         )
     inside = {id(parameter) for layer in student_layers for parameter in layer.parameters()}
     weights = source.base_model.state_dict()
@@ -35,7 +36,17 @@ def copy_encoder(source: PreTrainedModel, student: PreTrainedModel, chosen: Sequ
     }
     student.base_model.load_state_dict(outside, strict=False)
     for layer, index in zip(student_layers, chosen, strict=True):
-        layer.load_state_dict(source_layers[index - 1].state_dict())
+        _copy_layer(source_layers[index - 1], layer)
+
+
+def _copy_layer(source: nn.Module, layer: nn.Module) -> None:
+    """Copy all weights that both layers have.
+
+    In ModernBERT, whose embeddings end with a norm, the first layer begins without one. A copy in the first place loses
+    the norm; a copy of the first layer keeps the initial norm of its place.
+    """
+    weights, own = source.state_dict(), layer.state_dict()
+    layer.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
 
 
 def copy_head(source: PreTrainedModel, student: PreTrainedModel) -> None:

@@ -48,21 +48,31 @@ def parse(text: str) -> Need | None:
     return Need(name) if name in WHOLE and layer is None else None
 
 
-def check(needs: Collection[str], *, layers: int, kind: TaskKind, who: str, opaque: bool = False) -> list[Problem]:
+def check(
+    needs: Collection[str],
+    *,
+    layers: int,
+    kind: TaskKind,
+    who: str,
+    family: str = "",
+    missing: Collection[str] = (),
+) -> list[Problem]:
     """Problems with the outputs `needs` of a model with so many layers.
 
-    `who` names the model in messages. An `opaque` model has only the outputs ``pooled`` and ``logits``.
+    `who` names the model in messages; outputs with names in `missing` cannot be captured from encoders of its `family`.
     """
-    inside = sorted(need for need in needs if need not in ("logits", "pooled"))
-    if opaque and inside:
-        return [
-            Problem(
-                f"{', '.join(inside)} cannot be taken from {who}, which ignores transformers' attention interface; use"
-                " an encoder that supports it (bert, roberta, distilbert, electra, albert) or a method that needs only"
-                " logits"
-            )
-        ]
-    return [problem for need in sorted(needs) if (problem := _problem(need, layers, kind, who)) is not None]
+    impossible = sorted(text for text in needs if (need := parse(text)) is not None and need.name in missing)
+    problems = [_missing(impossible, who, family, missing)] if impossible else []
+    checked = sorted(set(needs) - set(impossible))
+    return problems + [problem for need in checked if (problem := _problem(need, layers, kind, who)) is not None]
+
+
+def _missing(needs: Collection[str], who: str, family: str, missing: Collection[str]) -> Problem:
+    available = [name for name in (*WHOLE, *LAYERED) if name not in missing]
+    return Problem(
+        f"{', '.join(needs)} cannot be captured from {who}: a {family} encoder gives only {', '.join(available)}; use"
+        " another encoder (docs/encoders.md), or a method or option that does not need them"
+    )
 
 
 def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None:

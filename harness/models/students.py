@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import StudentSpec
-from harness.models import pretrained
+from harness.models import families, pretrained
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -34,9 +35,16 @@ def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShap
     sizes = _sizes(spec, teacher)
     if sizes.keys() != set(_NUMBERS):
         return None
-    layers, hidden, heads, ffn = (sizes[number] for number in _NUMBERS)
-    family = (teacher.model_type, teacher.opaque) if teacher else ()
-    return ModelShape(name, layers, hidden, heads, ffn, *family)
+    student = ModelShape(name, **sizes)
+    return _of_family(student, teacher) if teacher else student
+
+
+def _of_family(student: ModelShape, teacher: ModelShape) -> ModelShape:
+    """The student's shape, with what `resizing.resized` takes over from the family of its teacher."""
+    width = teacher.qkv_width * student.hidden // (teacher.hidden * student.heads) * student.heads
+    context = student.hidden if teacher.context_width == teacher.hidden else width
+    family = {"model_type": teacher.model_type, "missing": teacher.missing}
+    return replace(student, qkv_width=width, context_width=context, **family)
 
 
 def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelShape | None) -> list[Problem]:
@@ -103,7 +111,7 @@ def build(
     """
     from transformers import PretrainedConfig
 
-    from harness.models import families, heads, layer_copying
+    from harness.models import heads, layer_copying
 
     if checkpoint is not None:
         own = families.shape(pretrained.config_in(checkpoint, trust_remote_code=trust_remote_code), name)
@@ -117,9 +125,9 @@ def build(
     config = teacher if isinstance(teacher, PretrainedConfig) else teacher.config
     source = families.shape(config, "the teacher")
     _raise(check(spec, name, source, None))
-    smaller = families.resized(config, **_sizes(spec, source))
-    student = heads.from_config(smaller, task, seed=seed, trust_remote_code=trust_remote_code)
     chosen = source_layers(spec, source.layers)
+    smaller = resized_config(spec, config)
+    student = heads.from_config(smaller, task, seed=seed, trust_remote_code=trust_remote_code)
     if chosen:
         if isinstance(teacher, PretrainedConfig):
             raise TypeError(f"init: {spec.init} copies weights, so it needs a model, not its configuration")
@@ -127,6 +135,14 @@ def build(
         if task.kind == "text":
             layer_copying.copy_head(teacher, student)
     return student
+
+
+def resized_config(spec: StudentSpec, config: PretrainedConfig) -> PretrainedConfig:
+    """The configuration of a student of the teacher's family; `config` is the teacher's."""
+    from harness.models import resizing
+
+    source = families.shape(config, "the teacher")
+    return resizing.resized(config, **_sizes(spec, source), copied=source_layers(spec, source.layers))
 
 
 def _sizes(spec: StudentSpec, teacher: ModelShape | None) -> dict[str, int]:
@@ -162,10 +178,10 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
     """Problems with copying layers. Sizes are compared only if both are known."""
     if spec.init == "random":
         return []
-    if teacher is not None and teacher.opaque:
+    if teacher is not None and "hidden" in teacher.missing:
         return [
-            f"layers of {teacher.name} cannot be copied: it ignores transformers' attention interface, by which they"
-            " are found; start from init: random or a checkpoint"
+            f"layers of {teacher.name} cannot be copied: in a {teacher.model_type} encoder there is no sequence of"
+            " layers with outputs of one shape; start from init: random or a checkpoint"
         ]
     messages = []
     if isinstance(spec.init, list) and len(spec.init) != spec.layers:
@@ -188,6 +204,11 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
         messages.append(
             f"'uniform' takes every k-th layer, but the {teacher.layers} layers of {teacher.name} cannot be divided by"
             f" {spec.layers}; use {divisors} layers, or list the layers: init: [1, ...]"
+        )
+    if student and student.heads != teacher.heads and teacher.model_type in families.FUSED_BY_HEAD:
+        messages.append(
+            f"heads is {student.heads} in the student and {teacher.heads} in {teacher.name}; a {teacher.model_type}"
+            " encoder stores queries, keys and values head by head, so its layers can be copied only with equal heads"
         )
     messages += [
         f"{number} is {getattr(student, number)} in the student and {getattr(teacher, number)} in {teacher.name}, so"

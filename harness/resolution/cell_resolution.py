@@ -20,7 +20,11 @@ from harness.resolution.suite import Cell, MethodVariant, Resolved, Suite
 from harness.resolution.suite_loader import LoadedSuite
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from harness.api.task import Task
+    from harness.config.schema import StudentSpec
+    from harness.models.checkpoint_inspection import Inspection
 
 
 def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
@@ -74,6 +78,7 @@ class _Models:
     diagnostics: Diagnostics
     unchecked: list[str]
     limits: dict[str, length_limits.InputLimits] = field(default_factory=dict)
+    configs: dict[str, PretrainedConfig] = field(default_factory=dict)
 
     def shape(self, name: str, path: KeyPath) -> ModelShape | None:
         """Return the shape of a teacher's model or of the model that a student starts from; None if it is unknown.
@@ -92,26 +97,44 @@ class _Models:
             if config is None:
                 return None
             shape = families.shape(config, name)
-            tokenizer = self._tokenizer(model, path)
-            self.limits[name] = length_limits.InputLimits(families.most_tokens(config), tokenizer)
-            return replace(shape, opaque=introspection.is_opaque(config))
+            checked = self._check_files(model, path)
+            self.limits[name] = length_limits.InputLimits(families.most_tokens(config), checked.tokenizer_fingerprint)
+            if checked.problems:
+                return shape
+            missing = introspection.missing_outputs(config, name, trust_remote_code=trust)
+            self.configs[name] = config
+            return replace(shape, missing=missing)
         except UserError as error:
             self.diagnostics.add(path, error.problems[0].message)
             return None
 
-    def _tokenizer(self, model: str, path: KeyPath) -> str | None:
-        """Check the local files of a model and return the fingerprint of its tokenizer; None if there are none."""
+    def student_problems(self, spec: StudentSpec, name: str, teacher: str | None) -> list[Problem]:
+        """Return the problem of a student whose architecture, of the teacher's family, fails with these sizes."""
+        from harness.models import introspection, students
+
+        if teacher not in self.configs:
+            return []
+        try:
+            config = students.resized_config(spec, self.configs[teacher])
+            trust = self.suite.spec.trust_remote_code
+            introspection.missing_outputs(config, name, trust_remote_code=trust)
+        except UserError as error:
+            return [Problem(error.problems[0].message, f"students.{name}")]
+        return []
+
+    def _check_files(self, model: str, path: KeyPath) -> Inspection:
+        """Check the local files of a model; without local files, nothing is known."""
         from harness.models import checkpoint_inspection, pretrained
 
         folder = pretrained.local_path(model)
         if folder is None:
             if not self.online:
                 self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
-            return None
+            return checkpoint_inspection.Inspection(())
         inspection = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
         for problem in inspection.problems:
             self.diagnostics.add(path, problem)
-        return inspection.tokenizer_fingerprint
+        return inspection
 
 
 def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:
@@ -139,6 +162,8 @@ def _student_shapes(
         starts_from_model = name in suite.models
         init_shape = models.shape(name, ("students", name, "init")) if starts_from_model else None
         problems = students.check(spec, name, teacher, init_shape)
+        if not problems and not starts_from_model:
+            problems = models.student_problems(spec, name, first)
         add_student(problems, name, diagnostics)
         # A student that starts from a model has the sizes of that model, never those of the teacher.
         shape = init_shape or students.shape(spec, name, None if starts_from_model else teacher)
@@ -245,7 +270,12 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
         problem
         for model, names in pairs
         for problem in output_names.check(
-            names, layers=model.layers, kind=task.kind, who=model.name, opaque=model.opaque
+            names,
+            layers=model.layers,
+            kind=task.kind,
+            who=model.name,
+            family=model.model_type,
+            missing=model.missing,
         )
     ]
 

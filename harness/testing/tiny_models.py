@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,21 +33,24 @@ def tiny_model(
     ffn: int = 64,
     vocab: int = 64,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Build a random encoder with a head, in eval mode, for up to 48 tokens; equal arguments give equal weights.
 
     `model_type` is any transformers encoder whose configuration has these sizes: bert, roberta, distilbert, electra,
-    albert, ... The head for ``text`` is a masked-language-model head. Does not change the global random state.
+    albert, ...; `settings` are further fields of the configuration. The head for ``text`` is a masked-language-model
+    head. Does not change the global random state.
     """
     from transformers import AutoConfig
 
-    from harness.models import families
     from harness.models import heads as task_heads
+    from harness.models import resizing
 
-    config = AutoConfig.for_model(model_type, vocab_size=vocab, max_position_embeddings=50, pad_token_id=PAD)
+    fields = {"vocab_size": vocab, "max_position_embeddings": 50, "pad_token_id": PAD, **(settings or {})}
+    config = AutoConfig.for_model(model_type, **fields)
     if hasattr(config, "embedding_size"):
         config.embedding_size = hidden // 2
-    config = families.resized(config, layers=layers, hidden=hidden, heads=heads, ffn=ffn)
+    config = resizing.resized(config, layers=layers, hidden=hidden, heads=heads, ffn=ffn)
     return task_heads.from_config(config, tiny_task(kind, num_labels), seed=seed).eval()
 
 

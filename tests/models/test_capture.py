@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from harness.api.errors import UserError
 from harness.api.method import layers
 from harness.models.capture import Capture
-from harness.models.introspection import is_opaque
 from harness.testing import tiny_batch, tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
@@ -268,22 +267,15 @@ def test_every_invalid_need_is_reported():
     assert len(Capture(model).check(["hidden[9]", "foo", "logits", "scores[7]"])) == 3
 
 
-@pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
-def test_encoders_without_the_attention_interface_have_logits_only(family):
-    model = tiny_model(family)
+def test_outputs_that_an_encoder_does_not_give_are_named():
+    model = tiny_model("funnel")
     inputs = inputs_of(tiny_batch("classification", token_type_ids=False))
     capture = Capture(model)
     torch.testing.assert_close(capture.run(inputs, {"logits"}).logits, model(**inputs).logits)
-    [problem] = capture.check({"logits", "hidden[1]"})
-    assert "hidden[1]" in problem.message
-    assert "attention interface" in problem.message
-
-
-def test_is_opaque_recognizes_encoders_without_the_attention_interface():
-    families = ("bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2")
-    opaque = [family for family in families if is_opaque(tiny_model(family).config)]
-    assert opaque == ["mpnet", "deberta-v2"]
-    assert not is_opaque(AutoConfig.for_model("t5"))  # no encoder of this kind: others tell
+    [problem] = capture.check({"logits", "hidden[1]"}, "big")
+    assert "hidden[1] cannot be captured from big: a funnel encoder gives only pooled, logits" in problem.message
+    [problem] = Capture(tiny_model("mpnet")).check({"hidden[1]", "queries[1]", "scores[2]"})
+    assert problem.message.startswith("scores[2] cannot be captured")
 
 
 def test_a_bare_encoder_has_no_logits():

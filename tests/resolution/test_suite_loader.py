@@ -210,17 +210,18 @@ def test_student_has_the_sizes_of_its_init_model(write, tmp_path):
 
 
 def test_teacher_without_internal_outputs_is_reported(write, tmp_path):
-    from transformers import DebertaV2Config
+    from transformers import FunnelConfig
 
-    numbers = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    save_without_values(DebertaV2Config(**numbers), tmp_path / "deaf")
+    save_without_values(
+        FunnelConfig(d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[2, 2]), tmp_path / "deaf"
+    )
     text = HEAD.replace("{architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "{model: ./deaf}")
     text = text.replace("init: uniform", "init: random")
     resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)
     assert all(cell.reason is None for cell in resolved.cells)
     (message,) = messages(lambda: resolve(load(write(text + "- tinybert\n")), online=False))
     assert "tinybert fits no student" in message
-    assert "cannot be taken from big, which ignores transformers' attention interface" in message
+    assert "cannot be captured from big: a funnel encoder gives only pooled, logits" in message
     (message, *_) = messages(
         lambda: resolve(load(write(text.replace("init: random", "init: first") + "- finetune\n")), online=False)
     )

@@ -86,11 +86,8 @@ def _numbers(kind: str, column: Iterable[Any], names: Sequence[str]) -> list[lis
 def _pairs(kind: str, predictions: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """All (example, predicted class, label) [n, 3]: of each word, or of each pair of an example's classes."""
     rows: list[tuple[int, int, int]] = []
+    words = kind == "token_classification"
     for example, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
-        pairs: Iterable[tuple[int, int]]
-        if kind == "token_classification":
-            pairs = zip(predicted, label, strict=True)
-        else:
-            pairs = product(predicted, label)
+        pairs: Iterable[tuple[int, int]] = zip(predicted, label, strict=True) if words else product(predicted, label)
         rows += [(example, one, other) for one, other in pairs]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)

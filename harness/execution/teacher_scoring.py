@@ -14,7 +14,7 @@ from harness.api.events import RunFinished, RunId
 from harness.execution import run_records, teacher_runs
 from harness.execution.context import JobContext
 from harness.execution.tokenized_tasks import TokenizedTasks
-from harness.metrics import permuted_classes
+from harness.metrics import permuted_classes, prediction_scale
 from harness.planning import Plan, TeacherJob
 from harness.storage.records import TeacherRecord
 from harness.tasks.example_texts import validation_texts
@@ -112,20 +112,12 @@ class TeacherScoring:
         return record, scored.frame
 
     def _warnings(self, job: TeacherJob, predictions: DataFrame) -> list[str]:
-        """Return and log a warning if the classes of a fine-tuned checkpoint seem to be in another order."""
-        task = job.data.task
-        found = None if job.spec.finetune else permuted_classes.find(task.kind, predictions, task.labels)
+        """Return and log what seems to be wrong with the head of a fine-tuned checkpoint."""
+        found = None if job.spec.finetune else _scale_warning(job, predictions) or _order_warning(job, predictions)
         if found is None:
             return []
-        stated = [task.labels[found.meaning[job.order.index(output)]] for output in range(task.num_labels)]
-        warning = (
-            f"the head of teacher {job.row} seems to be permuted: its predictions on {task.name} agree with"
-            f" {found.found:.1%} of the labels, and with {found.agreement:.1%} if its outputs mean"
-            f" {', '.join(stated)}, in this order; check id2label in its config.json, or state the order in the suite:"
-            f" `teachers.{job.row}.labels: [{', '.join(stated)}]`"
-        )
-        log.warning("%s", warning)
-        return [warning]
+        log.warning("%s", found)
+        return [found]
 
     def _shortfall(self, record: TeacherRecord, job: TeacherJob) -> str | None:
         """Why the teacher's score does not suffice; None if it does or there is no floor."""
@@ -141,3 +133,29 @@ class TeacherScoring:
             f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: {better}, or {remedy}"
             f" teachers.{name}.floor.{task.name}"
         )
+
+
+def _scale_warning(job: TeacherJob, predictions: DataFrame) -> str | None:
+    found = prediction_scale.find(predictions) if job.data.task.kind == "regression" else None
+    if found is None:
+        return None
+    return (
+        f"teacher {job.row} predicts on another scale than that of {job.data.task.name}: its predictions correlate with"
+        f" the labels ({found.pearson:.2f}), but their mean is {found.predicted:.3g}, that of the labels"
+        f" {found.labels:.3g}; students that learn its predictions learn this scale, so give a teacher that was"
+        " fine-tuned on labels of this scale"
+    )
+
+
+def _order_warning(job: TeacherJob, predictions: DataFrame) -> str | None:
+    task = job.data.task
+    found = permuted_classes.find(task.kind, predictions, task.labels)
+    if found is None:
+        return None
+    stated = [task.labels[found.meaning[job.order.index(output)]] for output in range(task.num_labels)]
+    return (
+        f"the head of teacher {job.row} seems to be permuted: its predictions on {task.name} agree with"
+        f" {found.found:.1%} of the labels, and with {found.agreement:.1%} if its outputs mean"
+        f" {', '.join(stated)}, in this order; check id2label in its config.json, or state the order in the suite:"
+        f" `teachers.{job.row}.labels: [{', '.join(stated)}]`"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +85,9 @@ def _numbers(kind: str, column: Iterable[Any], names: Sequence[str]) -> list[lis
 
 def _pairs(kind: str, predictions: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """All (example, predicted class, label) [n, 3]: of each word, or of each pair of an example's classes."""
-    pair = partial(zip, strict=True) if kind == "token_classification" else product
-    rows = [
-        (example, one, other)
-        for example, (predicted, label) in enumerate(zip(predictions, labels, strict=True))
-        for one, other in pair(predicted, label)
-    ]
+    rows: list[tuple[int, int, int]] = []
+    words = kind == "token_classification"
+    for example, (predicted, label) in enumerate(zip(predictions, labels, strict=True)):
+        pairs: Iterable[tuple[int, int]] = zip(predicted, label, strict=True) if words else product(predicted, label)
+        rows += [(example, one, other) for one, other in pairs]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)

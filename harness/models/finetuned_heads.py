@@ -6,7 +6,7 @@ Nothing is loaded: the head is described by config.json and by the headers of th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,8 @@ def class_order(names: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] 
 
     Names that are equal but for case or separators must be spelt exactly.
     """
-    for spelling in (str, _normalized):
+    spellings: tuple[Callable[[str], str], ...] = (str, _normalized)
+    for spelling in spellings:
         spelt = [spelling(name) for name in names]
         wanted = [spelling(label) for label in labels]
         if len(set(spelt)) == len(spelt) and sorted(spelt) == sorted(wanted):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.models import families
 from harness.models.initialization import seeded
@@ -20,13 +21,9 @@ from harness.storage.disk_errors import explained
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from harness.api.batch import TaskKind
     from harness.api.task import Task
 
 PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
-
-AUTO_CLASSES: Mapping[TaskKind, str] = {"qa": "AutoModelForQuestionAnswering", "text": "AutoModelForMaskedLM"}
-"""Kind of task -> transformers' class of models with its head; others: AutoModelForSequenceClassification."""
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -115,9 +112,10 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
 
 def auto_class(kind: TaskKind) -> Any:
     """Transformers' auto class of the models with a head for this kind of task."""
-    import transformers
+    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    return getattr(transformers, AUTO_CLASSES.get(kind, "AutoModelForSequenceClassification"))
+    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
+    return special.get(kind, AutoModelForSequenceClassification)
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:

@@ -73,7 +73,9 @@ class CardFacts:
         settings = self.summary.plan.latency
         backends = settings.backends if settings else []
         return [
-            one for backend in backends for one in model_latencies(self.summary, self.record.student, backend=backend)
+            one
+            for backend in backends
+            for one in model_latencies(self.summary, self.record.student, backends=[backend])
         ]
 
 
@@ -146,7 +148,7 @@ def _metadata(facts: CardFacts, files: ModelFiles) -> str:
 def _introduction(facts: CardFacts) -> Iterator[str]:
     record, task = facts.record, facts.task
     size = record.model_size
-    shape = f"{size.layers} layers of width {size.hidden}, {size.parameters / 1e6:.1f} M parameters"
+    shape = f"{size.layers} layers of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
     if facts.teachers:
         names = " and ".join(f"`{teacher.name}` ({_origin(teacher)})" for teacher in facts.teachers)
         yield f"An encoder with {shape}, distilled with the method `{record.method}` from {names}."

@@ -26,7 +26,7 @@ class Limits:
         seed: the run with this seed is taken.
         parameters: the largest number of parameters.
         seconds: the largest median latency on every machine on which latency was measured.
-        backend: the latency backend that counts, if it was measured; see `model_latencies`.
+        backends: the latency backends of which the first measured one counts; see `model_latencies`.
     """
 
     label: str | None = None
@@ -34,7 +34,7 @@ class Limits:
     seed: int | None = None
     parameters: int | None = None
     seconds: float | None = None
-    backend: str | None = None
+    backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def choose(summary: Summary, task: PlannedTask, limits: Limits) -> Choice:
             the limits.
     """
     _check_names(summary, limits)
-    rows = candidates(summary, task, backend=limits.backend)
+    rows = candidates(summary, task, backends=limits.backends)
     named = [c for c in rows if limits.label in (None, c.row.label) and limits.student in (None, c.row.student)]
     if not named:
         raise UserError(Problem(_nothing_complete(summary, task, limits), summary.plan.suite))
@@ -146,7 +146,7 @@ def best_of_each_student(summary: Summary, task: PlannedTask) -> list[Choice]:
     return choices
 
 
-def candidates(summary: Summary, task: PlannedTask, *, backend: str | None = None) -> list[Candidate]:
+def candidates(summary: Summary, task: PlannedTask, *, backends: Sequence[str] = ()) -> list[Candidate]:
     """The rows of students whose runs on the task are all completed and scored, in the order of the board."""
     records = {record.key: record for record in summary.results if isinstance(record, RunRecord)}
     found = []
@@ -158,7 +158,7 @@ def candidates(summary: Summary, task: PlannedTask, *, backend: str | None = Non
                 for run in summary.plan.runs
                 if (run.task, run.label, run.student) == (task.name, row.label, row.student)
             ]
-            latencies = model_latencies(summary, row.student, backend=backend)
+            latencies = model_latencies(summary, row.student, backends=backends)
             found.append(Candidate(row, score, tuple(sorted(runs, key=lambda run: run.seed)), latencies))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.speed_up import batch_of, board_shape, machine, milliseconds, one_per_machine
@@ -40,20 +40,20 @@ class ModelLatency:
         return f"{milliseconds(self.seconds)} ms"
 
 
-def model_latencies(summary: Summary, name: str, *, backend: str | None = None) -> tuple[ModelLatency, ...]:
+def model_latencies(summary: Summary, name: str, *, backends: Sequence[str] = ()) -> tuple[ModelLatency, ...]:
     """The latencies of the student or teacher `name`, one for each machine; empty if it was not measured.
 
     Args:
-        backend: its backend if that was measured; by default, and otherwise, the backend of the board's speed-ups.
+        backends: the first one of these that was measured is taken, else the backend of the board's speed-ups.
     """
-    return tuple(_latencies(summary, name, backend))
+    return tuple(_latencies(summary, name, backends))
 
 
-def _latencies(summary: Summary, name: str, backend: str | None) -> Iterator[ModelLatency]:
+def _latencies(summary: Summary, name: str, backends: Sequence[str]) -> Iterator[ModelLatency]:
     settings = summary.plan.latency
     if settings is None:
         return
-    chosen = backend if backend in settings.backends else settings.backends[0]
+    chosen = next((backend for backend in backends if backend in settings.backends), settings.backends[0])
     shape = board_shape(settings)
     for record in one_per_machine(summary.latencies):
         for timing in record.at(chosen, shape):

@@ -119,7 +119,7 @@ def limits_of(options: ExportOptions) -> Limits:
         seed=options.seed,
         parameters=None if options.max_params is None else count(options.max_params, "--max-params"),
         seconds=None if options.max_latency is None else seconds(options.max_latency, "--max-latency"),
-        backend="onnx-int8" if options.int8 else "onnx" if options.onnx else None,
+        backends=("onnx-int8", "onnx") if options.int8 else ("onnx",) if options.onnx else (),
     )
 
 

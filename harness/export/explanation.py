@@ -52,9 +52,14 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
             if isinstance(record, TeacherRecord) and (record.task, record.name) == (task.name, teacher.label)
         )
         yield (
-            f"{candidate.parameters / 1e6:.1f} M parameters, {of_teacher / candidate.parameters:.1f} times fewer than"
-            f" the teacher's {of_teacher / 1e6:.1f} M."
+            f"{millions(candidate.parameters)} parameters, {of_teacher / candidate.parameters:.1f} times fewer than the"
+            f" teacher's {millions(of_teacher)}."
         )
+
+
+def millions(parameters: int) -> str:
+    """``17.4 M``, ``0.012 M``."""
+    return f"{formatting.millions((parameters, parameters))} M"
 
 
 def within(limits: Limits) -> str:

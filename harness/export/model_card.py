@@ -17,6 +17,7 @@ from harness.analysis.speed_up import milliseconds
 from harness.analysis.summary import Summary, scale
 from harness.export import explanation
 from harness.export.model_folder import ModelFiles
+from harness.inference.loaded_model import LoadedModel
 from harness.storage.records import PlannedTask, RunRecord, TeacherRecord
 from harness.storage.run_lookup import StoredRun
 
@@ -30,6 +31,20 @@ PIPELINES = {
 """Kind of the head -> pipeline of transformers."""
 
 HARNESS_CITATION = "@software{kd_harness, title = {kd-harness}, author = {The kd-harness authors}, version = {VERSION}}"
+
+_QA_CODE = """\
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH_OR_HUB_ID")
+model = AutoModelForQuestionAnswering.from_pretrained("PATH_OR_HUB_ID")
+inputs = tokenizer("Where is it?", "It is in the garden.", return_tensors="pt", truncation="only_second")
+with torch.no_grad():
+    outputs = model(**inputs)
+start, end = outputs.start_logits.argmax().item(), outputs.end_logits.argmax().item()
+print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))
+"""
+"""For QA, of which transformers has no pipeline any more."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -73,7 +88,9 @@ class CardFacts:
         settings = self.summary.plan.latency
         backends = settings.backends if settings else []
         return [
-            one for backend in backends for one in model_latencies(self.summary, self.record.student, backend=backend)
+            one
+            for backend in backends
+            for one in model_latencies(self.summary, self.record.student, backends=[backend])
         ]
 
 
@@ -146,7 +163,7 @@ def _metadata(facts: CardFacts, files: ModelFiles) -> str:
 def _introduction(facts: CardFacts) -> Iterator[str]:
     record, task = facts.record, facts.task
     size = record.model_size
-    shape = f"{size.layers} layers of width {size.hidden}, {size.parameters / 1e6:.1f} M parameters"
+    shape = f"{size.layers} layers of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
     if facts.teachers:
         names = " and ".join(f"`{teacher.name}` ({_origin(teacher)})" for teacher in facts.teachers)
         yield f"An encoder with {shape}, distilled with the method `{record.method}` from {names}."
@@ -165,22 +182,27 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
 def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:
     model = files.model
     pipeline = PIPELINES[model.kind]
-    call = {
-        "qa": 'model(question="Where is it?", context="It is in the garden.")',
-        "token_classification": 'model("Ada Lovelace lived in London.")',
-    }.get(model.kind, 'model({"text": "A text", "text_pair": "Another text"})' if model.paired else 'model("A text")')
-    options = ', truncation=True, function_to_apply="none"' if model.kind == "regression" else ", truncation=True"
-    extra = {"qa": "", "token_classification": ', aggregation_strategy="first"'}.get(model.kind, options)
-    if model.kind == "multilabel":
-        call = call.replace('")', '", top_k=None)')
+    yield f"```python\n{_QA_CODE if model.kind == 'qa' else _pipeline_code(model, pipeline)}```"
     yield (
-        "```python\nfrom transformers import pipeline\n\n"
-        f'model = pipeline("{pipeline}", "PATH_OR_HUB_ID"{extra})\nprint({call})\n```'
+        f"The model was trained on texts of up to {model.max_length} tokens, the `model_max_length` of the tokenizer;"
+        " longer texts are truncated to it. tokenizer.json truncates by itself when it is used without transformers."
     )
-    long = "are split into windows" if model.kind in ("qa", "token_classification") else "are truncated"
-    yield (
-        f"Texts of more than {model.max_length} tokens, the length of the training, {long}: `model_max_length` of the"
-        " tokenizer. tokenizer.json truncates by itself when it is used without transformers."
+    if model.kind in ("qa", "token_classification"):
+        yield "`harness predict` splits longer texts into overlapping windows instead, so that nothing is left out."
+
+
+def _pipeline_code(model: LoadedModel, pipeline: str) -> str:
+    call = 'model({"text": "A text", "text_pair": "Another text"}' if model.paired else 'model("A text"'
+    options = ", truncation=True"
+    if model.kind == "token_classification":
+        call, options = 'model("Ada Lovelace lived in London."', ', aggregation_strategy="first"'
+    elif model.kind == "regression":
+        options += ', function_to_apply="none"'
+    elif model.kind == "multilabel":
+        call += ", top_k=None"
+    return (
+        "from transformers import pipeline\n\n"
+        f'model = pipeline("{pipeline}", "PATH_OR_HUB_ID"{options})\nprint({call}))\n'
     )
 
 

@@ -133,5 +133,5 @@ def _program_logits(program: onnx.OnnxProgram, rows: TokenizedExamples, model: L
 
 def _decision(logits: NDArray[Any], model: LoadedModel) -> NDArray[Any]:
     """What is predicted from the logits of a row: the class, the classes, or the tokens of start and end."""
-    decision: NDArray[Any] = logits >= 0 if model.kind == "multilabel" else logits.argmax(-1)
+    decision: NDArray[Any] = logits > 0 if model.kind == "multilabel" else logits.argmax(-1)
     return decision

@@ -7,8 +7,10 @@ are read as tags of one word each, of which equal neighbours are joined.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,15 +57,16 @@ def entities_of_texts(
 
     A text is a string, whose words the tokenizer finds, or a list of words, which are joined by blanks.
     """
-    windows = _windows(model, texts)
-    texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
+    joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
+    starts = [None if isinstance(text, str) else _starts(text) for text in texts]
+    windows = _windows(model, joined, starts)
     shares = _probabilities(model, windows, device, batch_size)
-    nearest: list[dict[int, tuple[int, int]]] = [{} for _ in texts]  # word -> (margin, window)
+    nearest: list[dict[int, tuple[int, int]]] = [{} for _ in joined]  # word -> (margin, window)
     for number, window in enumerate(windows):
         for word in window.words:
             nearest[window.text][word] = max(nearest[window.text].get(word, (-1, -1)), (window.margin(word), number))
     found = []
-    for text, words in zip(texts, nearest, strict=True):
+    for text, words in zip(joined, nearest, strict=True):
         tagged = []
         for word, (_, number) in sorted(words.items()):
             token, start, end = windows[number].words[word]
@@ -103,11 +106,10 @@ def _split(tag: str) -> tuple[str, str]:
     return (prefix, kind) if dash and prefix in ("B", "I") else ("I", tag)
 
 
-def _windows(model: LoadedModel, texts: Sequence[str] | Sequence[Sequence[str]]) -> list[_Window]:
-    split = bool(texts) and not isinstance(texts[0], str)
+def _windows(model: LoadedModel, texts: Sequence[str], starts: Sequence[Sequence[int] | None]) -> list[_Window]:
+    """The rows of the texts. `starts`: the first character of each word of a text; None: the tokenizer finds them."""
     tokens = model.tokenizer(
         list(texts),
-        is_split_into_words=split,
         truncation=True,
         max_length=model.max_length,
         stride=model.max_length // 4,
@@ -115,23 +117,30 @@ def _windows(model: LoadedModel, texts: Sequence[str] | Sequence[Sequence[str]])
         return_offsets_mapping=True,
     )
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
-    places = [_places(text) if split else [] for text in texts]
     windows = []
     for row, text in enumerate(tokens["overflow_to_sample_mapping"]):
         words: dict[int, tuple[int, int, int]] = {}
-        for token, word in enumerate(tokens.word_ids(row)):
-            if word is not None:
-                start, end = places[text][word] if split else tokens["offset_mapping"][row][token]
-                first = words.get(word, (token, start, end))
-                words[word] = first[0], first[1], max(first[2], end)
+        for token, found in enumerate(tokens.word_ids(row)):
+            start, end = _without_blanks(texts[text], *tokens["offset_mapping"][row][token])
+            if found is None or start >= end:  # special tokens, and tokens of white space alone
+                continue
+            known = starts[text]
+            word = found if known is None else bisect_right(known, start) - 1
+            first = words.get(word, (token, start, end))
+            words[word] = first[0], first[1], max(first[2], end)
         windows.append(_Window(text, {name: tokens[name][row] for name in names}, words))
     return windows
 
 
-def _places(words: Sequence[str]) -> list[tuple[int, int]]:
-    """The characters of each word in the words joined by blanks: the first, and the one after the last."""
-    ends = np.cumsum([len(word) + 1 for word in words])
-    return [(int(end) - len(word) - 1, int(end) - 1) for word, end in zip(words, ends, strict=True)]
+def _starts(words: Sequence[str]) -> list[int]:
+    """The first character of each word in the words joined by blanks."""
+    return [0, *accumulate(len(word) + 1 for word in words)][: len(words)]
+
+
+def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+    """The place of a token without white space at its ends, which byte-level tokenizers may include."""
+    inner = text[start:end]
+    return end - len(inner.lstrip()), start + len(inner.rstrip())
 
 
 def _probabilities(

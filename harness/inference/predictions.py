@@ -23,7 +23,7 @@ CHUNK = 1024
 """Texts that are tokenized and sorted by length at once."""
 
 THRESHOLD = 0.5
-"""Probability from which on a class of a multilabel model is predicted."""
+"""Probability above which a class of a multilabel model is predicted."""
 
 Texts = Sequence[str]
 Output = Mapping[str, list[Any]]
@@ -136,7 +136,7 @@ def _classes(model: LoadedModel, outputs: NDArray[np.float64]) -> dict[str, list
     if model.kind == "classification":
         best = outputs.argmax(-1)
         return {"label": [model.labels[index] for index in best], "score": shares[np.arange(len(best)), best].tolist()}
-    chosen = [np.flatnonzero(row >= THRESHOLD) for row in shares]
+    chosen = [np.flatnonzero(row > THRESHOLD) for row in shares]
     return {
         "labels": [[model.labels[index] for index in row] for row in chosen],
         "scores": [shares[number, row].tolist() for number, row in enumerate(chosen)],

@@ -121,8 +121,11 @@ def _write_links(folder: Path, links: Mapping[str, Link], entries: Mapping[str, 
     written = {}
     for name, link in links.items():
         digest, path = xxhash.xxh3_64_hexdigest(_bytes(link)), folder / name
-        if obstacles := _obstacles(folder, name, {*entries.get(name, ()), digest}):
+        own = {*entries.get(name, ()), digest}
+        if obstacles := _obstacles(folder, name, own):
             log.warning("%s is not written: %s %s", path, *obstacles[0])
+        elif os.path.lexists(path) and not _is_one_of(path, own):
+            log.warning("%s is not written: it was edited or is not of a report", path)
         elif _is_one_of(path, {digest}) or _write_link(path, link):
             written[name] = [digest]
     return written

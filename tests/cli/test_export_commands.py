@@ -151,8 +151,8 @@ class Glue:
             )
             for t in tasks
         ]
-        common = {"students": ["small"], "labels": ["finetune"], "teachers": {}, "seeds": [1]}
-        self.store.save_plan(plan(planned, runs=runs, **common))
+        common = {"students": ["small"], "labels": ["finetune"], "teachers": {}}
+        self.store.save_plan(plan(planned, seeds=1, runs=runs, **common))
         for task in tasks:
             self._save(task)
 

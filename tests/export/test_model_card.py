@@ -32,8 +32,8 @@ def models(tmp_path_factory):
     }
 
 
-def card(folder, model, *, onnx=(), latency=None, teacher=None, **changes):
-    """The card of a run whose record has `changes`."""
+def card(folder, model, *, onnx=(), latency=None, teacher=None, metrics=None, **changes):
+    """The card of a run whose record has `changes`, and those `metrics`."""
     planned = plan([SST2], seeds=1, latency=latency and latency.settings)
     store = fill(folder, planned, instead={KEY: run_record("sst2", "kd", "small", 1, 0.75, **changes)})
     if latency is not None:
@@ -42,6 +42,7 @@ def card(folder, model, *, onnx=(), latency=None, teacher=None, **changes):
         store.save_teacher(teacher_record("sst2", model=teacher))
     summary = summarize(store)
     record = store.record(KEY)
+    record = record if metrics is None else record.model_copy(update={"metrics": metrics})
     row = next(row for row in candidates(summary, SST2) if row.name == "kd on small")
     return model_card.text(CardFacts(summary, StoredRun(store, record), SST2, row), ModelFiles(model, onnx))
 
@@ -56,7 +57,7 @@ def metadata(text):
         ("classification", "text-classification", 'model("A text")'),
         ("multilabel", "text-classification", 'model("A text", top_k=None)'),
         ("regression", "text-classification", 'model("A text")'),
-        ("qa", "question-answering", 'model(question="Where is it?", context="It is in the garden.")'),
+        ("qa", "question-answering", 'tokenizer("Where is it?", "It is in the garden.", return_tensors="pt", '),
         ("token_classification", "token-classification", 'model("Ada Lovelace lived in London.")'),
     ],
 )

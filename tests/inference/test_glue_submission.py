@@ -72,7 +72,7 @@ def test_other_predictions_are_refused(file, prediction):
         glue_submission.rows_of(test, TASK[test.task], [prediction])
 
 
-@pytest.mark.parametrize("test", TEST_SETS, ids=lambda test: test.file)
+@pytest.mark.parametrize("test", [one for one in TEST_SETS if one.rows < 10_000], ids=lambda test: test.file)
 def test_placeholders_are_complete(test):
     check_official(test.file, glue_submission.placeholder(test, TASK[test.task]))
 

@@ -130,7 +130,7 @@ def _vanished(plan: Plan, store: Store, selected: Set[str]) -> DiskError | None:
     """The error if executed runs or teachers have no result, neither a record nor a failure: the store was deleted."""
     from harness.planning.graph_builder import teacher_key
 
-    runs = selected.difference(store.run_keys())
+    runs = selected - set(store.run_keys())
     teachers = [
         job for job in plan.teachers if store.teacher(job.key) is None and store.failure(teacher_key(job)) is None
     ]

@@ -165,7 +165,7 @@ class SuiteExecution:
         """
         from harness.planning.graph_builder import teacher_key
 
-        runs = self._selected.difference(self.store.run_keys())
+        runs = self._selected - set(self.store.run_keys())
         teachers = [
             job
             for job in self.plan.teachers

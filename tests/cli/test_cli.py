@@ -27,9 +27,11 @@ from harness.plugin_host.host import Host
 from harness.reporting.board import Board
 from harness.reporting.report_files import Report
 from harness.storage.records import PlanFile, PlannedRun
+from harness.storage.store import Store
 from harness.testing import conformance
 from harness.testing.conformance import Check
 from harness.testing.method_cases import CheckFailed
+from tests.support.results_factory import run_record
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
 RUN = PlannedRun(
@@ -89,7 +91,8 @@ def suite(monkeypatch, tmp_path):
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
-    def execute(plan: object, store: object, host: object, options: object) -> Outcome:
+    def execute(plan: object, store: Store, host: object, options: object) -> Outcome:
+        store.save(run_record(key=RUN.key))
         state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
         return state.outcome
 

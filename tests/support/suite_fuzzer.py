@@ -223,6 +223,7 @@ def _set_field(suite: dict[str, Any], rng: random.Random) -> None:
     inner: Any = suite
     for key in path[:-1]:
         if isinstance(inner, list):
+            inner += [{}] * (int(key) + 1 - len(inner))  # an earlier mutation may have emptied it
             inner = inner[int(key)]
             continue
         if not isinstance(inner.get(key), dict | list):

@@ -1,7 +1,7 @@
 """Finds a model's layers, attention and head by observing one tiny forward pass.
 
 Layers are identified by module, not by index: DistilBERT's have none, and ALBERT's layers share one. A layer is what
-holds an attention module or, if the encoder ignores transformers' attention interface, an element of the list of layers.
+holds an attention module or, if the encoder ignores transformers' attention interface, an element of its module list.
 """
 
 from __future__ import annotations

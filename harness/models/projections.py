@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -60,7 +61,7 @@ def _inputs(attention: nn.Module) -> tuple[tuple[nn.Module, Mapping[str, SplitHe
     """`Projections.inputs`; empty if the module has no projections with known names."""
     heads = _heads(attention)
     if isinstance(fused := getattr(attention, FUSED, None), nn.Linear) and hasattr(attention, "q_bias"):
-        biases = (attention.q_bias, None, attention.v_bias)
+        biases = (cast(Tensor, attention.q_bias), None, cast(Tensor, attention.v_bias))
         parts = enumerate(zip(OUTPUTS, biases, strict=True))
         return ((fused, {name: partial(_part, heads, index, bias) for index, (name, bias) in parts}),)
     for names in SEPARATE:
@@ -74,7 +75,7 @@ def _inputs(attention: nn.Module) -> tuple[tuple[nn.Module, Mapping[str, SplitHe
 
 def _split(heads: int, tensor: Tensor) -> Tensor:
     """[B, N, A * d] to [B, A, N, d]."""
-    return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return tensor.reshape(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def _split_transposed(heads: int, tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.api.errors import UserError
 from harness.models.families import FFN, HEAD_SIZE, HEADS, HIDDEN, LAYERS, attention_heads, ffn_name, shape
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def resized(
         heads: self-attention heads.
         copied: for each new layer the old one that it copies, counted from 1, whose kind it has. Empty: the kinds of
             the new layers continue the pattern of the old ones.
+
+    Raises:
+        UserError: the family has no encoder of these sizes.
     """
     old = shape(config, config.model_type)
     fields = copy.deepcopy(config.to_dict())
@@ -44,7 +48,11 @@ def resized(
         fields |= _blocks(len(fields["block_sizes"]), layers)
     else:
         fields[_stored_name(config, LAYERS)] = layers
-    return type(config).from_dict(fields)
+    try:
+        return type(config).from_dict(fields)
+    except Exception as error:  # configuration classes check their fields with exceptions of several kinds
+        sizes = f"{layers} layers, {heads} heads, hidden {hidden} and FFN {ffn}"
+        raise UserError(f"an encoder of type {config.model_type!r} cannot have {sizes}: {error}") from error
 
 
 def _widths(config: PretrainedConfig, hidden: int, heads: int) -> dict[str, Any]:
@@ -94,4 +102,5 @@ def _blocks(count: int, layers: int) -> dict[str, list[int]]:
 
 def _stored_name(config: PretrainedConfig, name: str) -> str:
     """The name under which the configuration stores a size."""
-    return config.attribute_map.get(name, name)
+    stored: str = config.attribute_map.get(name, name)
+    return stored

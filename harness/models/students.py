@@ -35,7 +35,8 @@ def shape(spec: StudentSpec, name: str, teacher: ModelShape | None) -> ModelShap
     sizes = _sizes(spec, teacher)
     if sizes.keys() != set(_NUMBERS):
         return None
-    student = ModelShape(name, **sizes)
+    layers, hidden, heads, ffn = (sizes[number] for number in _NUMBERS)
+    student = ModelShape(name, layers, hidden, heads, ffn)
     return _of_family(student, teacher) if teacher else student
 
 
@@ -43,8 +44,9 @@ def _of_family(student: ModelShape, teacher: ModelShape) -> ModelShape:
     """The student's shape, with what `resizing.resized` takes over from the family of its teacher."""
     width = teacher.qkv_width * student.hidden // (teacher.hidden * student.heads) * student.heads
     context = student.hidden if teacher.context_width == teacher.hidden else width
-    family = {"model_type": teacher.model_type, "missing": teacher.missing}
-    return replace(student, qkv_width=width, context_width=context, **family)
+    return replace(
+        student, model_type=teacher.model_type, missing=teacher.missing, qkv_width=width, context_width=context
+    )
 
 
 def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelShape | None) -> list[Problem]:

@@ -91,8 +91,8 @@ class MiniLM(Method):
             counts = f"{student.name} has {student.heads}, {teacher.name} has {teacher.heads}"
             problems.append(Problem(f"minilm version 1 needs equal numbers of heads (version 2 does not): {counts}"))
         heads = self.config.relation_heads
-        if heads is not None and (student.hidden % heads or teacher.hidden % heads):
-            widths = f"{student.name} has {student.hidden}, {teacher.name} has {teacher.hidden}"
+        if heads is not None and (student.qkv_width % heads or teacher.qkv_width % heads):
+            widths = f"{student.name} has {student.qkv_width}, {teacher.name} has {teacher.qkv_width}"
             problems.append(Problem(f"relation_heads {heads} does not divide both widths: {widths}"))
         if self.teacher_layer > teacher.layers:
             problems.append(
@@ -112,7 +112,8 @@ class MiniLM(Method):
         if self.config.version == 1:
             return None
         heads: int | None = self.config.relation_heads
-        return heads or _largest_divisor(math.gcd(self.student.hidden, self.teachers[0].hidden), MAX_RELATION_HEADS)
+        widths = self.student.qkv_width, self.teachers[0].qkv_width
+        return heads or _largest_divisor(math.gcd(*widths), MAX_RELATION_HEADS)
 
     def notes(self) -> Mapping[str, Any]:
         notes = {"teacher_layer": self.teacher_layer}

@@ -72,8 +72,8 @@ class MLKDBert(Method):
         problems = []
         if not self._enabled((*STAGE1, *STAGE2)):
             problems.append(Problem(f"every loss of mlkd_bert is off for {task.name}, which is {task.kind}"))
-        if self.config.mha and teacher.hidden % student.heads:
-            sizes = f"{student.name} has {student.heads} heads, {teacher.name} is {teacher.hidden} wide"
+        if self.config.mha and teacher.context_width % student.heads:
+            sizes = f"{student.name} has {student.heads} heads, {teacher.name} is {teacher.context_width} wide"
             problems.append(
                 Problem(f"mha splits the teacher's attention output by the number of student heads: {sizes}")
             )

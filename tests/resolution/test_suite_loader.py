@@ -212,9 +212,8 @@ def test_student_has_the_sizes_of_its_init_model(write, tmp_path):
 def test_teacher_without_internal_outputs_is_reported(write, tmp_path):
     from transformers import FunnelConfig
 
-    save_without_values(
-        FunnelConfig(d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[2, 2]), tmp_path / "deaf"
-    )
+    sizes = {"d_model": 64, "n_head": 4, "d_head": 16, "d_inner": 128, "block_sizes": [2, 2]}
+    save_without_values(FunnelConfig(**sizes, architectures=["FunnelModel"]), tmp_path / "deaf")
     text = HEAD.replace("{architecture: {layers: 4, hidden: 64, heads: 4, ffn: 128}}", "{model: ./deaf}")
     text = text.replace("init: uniform", "init: random")
     resolved = resolve(load(write(text + "- finetune\n- logit_kd\n- mt_bert: {hidden_loss: false}\n")), online=False)

@@ -29,36 +29,38 @@ if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape as ModelShape
     from harness.api.search_space import Choices as Choices
     from harness.api.search_space import Search as Search
+    from harness.tasks.tabular.plugin_tasks import tabular_task as tabular_task
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("harness")
 """Marks a function of a plugin as a hook implementation (see `harness.plugin_host.hookspecs`)."""
 
-_API_MODULES = {
-    "Augmentation": "method",
-    "Batch": "batch",
-    "Choices": "search_space",
-    "Cofinetuning": "method",
-    "General": "method",
-    "LossTerms": "method",
-    "Method": "method",
-    "MethodConfig": "method",
-    "ModelShape": "model_outputs",
-    "Needs": "method",
-    "Problem": "errors",
-    "Search": "search_space",
-    "Stage": "method",
-    "Step": "method",
-    "TaskInfo": "method",
-    "ModelOutputs": "model_outputs",
-    "layers": "method",
+_MODULES = {
+    "Augmentation": "api.method",
+    "Batch": "api.batch",
+    "Choices": "api.search_space",
+    "Cofinetuning": "api.method",
+    "General": "api.method",
+    "LossTerms": "api.method",
+    "Method": "api.method",
+    "MethodConfig": "api.method",
+    "ModelShape": "api.model_outputs",
+    "Needs": "api.method",
+    "Problem": "api.errors",
+    "Search": "api.search_space",
+    "Stage": "api.method",
+    "Step": "api.method",
+    "TaskInfo": "api.method",
+    "ModelOutputs": "api.model_outputs",
+    "layers": "api.method",
+    "tabular_task": "tasks.tabular.plugin_tasks",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_API_MODULES)]
+__all__ = ["__version__", "hookimpl", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _API_MODULES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"harness.api.{_API_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f"harness.{_MODULES[name]}"), name)

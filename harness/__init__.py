@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape as ModelShape
     from harness.api.search_space import Choices as Choices
     from harness.api.search_space import Search as Search
+    from harness.tasks.tabular.plugin_tasks import tabular_task as tabular_task
     from harness.workflow.latency_measurement import measure_latency as measure_latency
     from harness.workflow.results_reading import Results as Results
     from harness.workflow.results_reading import load_results as load_results
@@ -72,6 +73,7 @@ _MODULES = {
     "measure_latency": "workflow.latency_measurement",
     "plan": "workflow.suite_loading",
     "run": "workflow.suite_execution",
+    "tabular_task": "tasks.tabular.plugin_tasks",
 }
 
 __all__ = ["__version__", "hookimpl", *sorted(_MODULES)]

@@ -40,8 +40,10 @@ def commands() -> list[str]:
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the printed suite, plugins and tests, under the file names in their first lines."""
-    (suite,) = blocks(README, "yaml")
-    (tmp_path / "glue-small.yaml").write_text(suite)
+    for suite in blocks(README, "yaml"):
+        name = re.match(r"name: (\S+)", suite)[1]
+        (tmp_path / f"{name}.yaml").write_text(suite)
+    (tmp_path / "reviews.csv").write_bytes((ROOT / "suites" / "reviews.csv").read_bytes())
     for module in blocks(PLUGINS, "python"):
         name = re.match(r'"""(\w+\.py)"""', module)[1]
         (tmp_path / name).write_text(module)
@@ -88,6 +90,14 @@ def test_printed_suite_is_valid(folder):
     output = harness("harness validate glue-small.yaml", folder)
     assert "glue-small.yaml: valid" in output
     assert "finetune, logit_kd, " in output
+
+
+def test_printed_suite_on_own_data_is_valid_and_short(folder):
+    (suite,) = (block for block in blocks(README, "yaml") if "my-reviews" in block)
+    assert len(suite.splitlines()) == 12
+    assert "reviews: classification, 2 classes: negative, positive" in harness(
+        "harness validate my-reviews.yaml", folder
+    )
 
 
 def test_printed_run_with_the_plugin_is_valid(folder):

@@ -36,6 +36,8 @@ class Batch:
         rows: row numbers of the examples in the tokenized data set, B of them. An example has the same number in every
             epoch, so a method can keep state by example.
         word_ids: int64 [B, N]: index of the token's word in its sentence, -1 for special tokens and padding.
+        class_weights: classification, float [C]: weights of the classes in the task loss, whose mean over the training
+            examples is 1; None: all are 1.
     """
 
     kind: TaskKind
@@ -45,6 +47,7 @@ class Batch:
     answer_mask: Tensor | None = None
     word_ids: Tensor | None = None
     rows: tuple[int, ...] = ()
+    class_weights: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -62,7 +65,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return moved if self.class_weights is None else replace(moved, class_weights=self.class_weights.to(device))
 
     def pin_memory(self) -> Batch:
         """The batch in pinned memory, for asynchronous copies to a GPU."""

@@ -29,17 +29,24 @@ Attention = tuple[Tensor, Tensor]
 
 
 def task_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy with the labels, for regression the squared error: a scalar."""
+    """Cross-entropy with the labels, for regression the squared error: a scalar.
+
+    With class weights w (`Batch.class_weights`), the mean over the examples of w[label] times the cross-entropy. Their
+    mean over the training examples is 1, so it is not divided by the weights of the batch, and does not depend on how a
+    batch is split.
+    """
     return task_loss_by_example(logits, batch).mean()
 
 
 def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
     """`task_loss` of each example [B]."""
-    return task_losses(logits, batch).mean(-1)
+    losses = task_losses(logits, batch).mean(-1)
+    return losses if batch.class_weights is None else losses * batch.class_weights[batch.labels]
 
 
 def task_losses(logits: Tensor, batch: Batch) -> Tensor:
-    """`task_loss` of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
+    """Task loss without class weights, of each example and distribution [B, D]; D is 2 for QA (start and end), else
+    1."""
     if batch.kind == "regression":
         return ((full_precision(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
     log_p = F.log_softmax(full_precision(logits), dim=-1)

@@ -116,6 +116,18 @@ def _at(root: Node, path: KeyPath) -> Node | None:
     return node
 
 
+def validation_messages(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return the problems that pydantic reports for `model`, each with its dotted key."""
+    messages: dict[str, None] = {}
+    for detail in error.errors():
+        location = [key for key in detail["loc"] if isinstance(key, int) or key in model.model_fields]
+        keys = location[:-1] if detail["type"] == "missing" else detail["loc"][: max(len(location), 1)]
+        place = ".".join(map(str, keys))
+        text = _message(detail, allowed_keys(model, detail["loc"][:-1]))
+        messages[f"{place}: {text}" if place else text] = None
+    return list(messages)
+
+
 def allowed_keys(annotation: Any, path: KeyPath) -> list[str]:
     """List the keys that the model allows at `path` below `annotation`."""
     origin = get_origin(annotation)

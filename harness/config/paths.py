@@ -87,6 +87,22 @@ def text_files(pattern: str) -> list[str]:
         return []
 
 
+def find_files(value: str, folders: Iterable[Path]) -> str:
+    """Return the absolute path of the file, folder or pattern `value` in the first of `folders` that has it.
+
+    Raises:
+        UserError: none has it; the message names a similar file, if there is one.
+    """
+    candidates = list(dict.fromkeys(expand_path(value, folder).resolve() for folder in folders))
+    for path in candidates:
+        if path.exists() or text_files(str(path)):
+            return str(path)
+    places = " or ".join(map(str, candidates))
+    near = {sibling.name for path in candidates if path.parent.is_dir() for sibling in path.parent.iterdir()}
+    hint = nearest(candidates[0].name, near)
+    raise UserError(f"file not found: {places}" + (f"; {hint}" if hint.startswith("did you mean") else ""))
+
+
 def search_folders(file_folder: Path) -> Sequence[Path]:
     """Return the folders to search for a relative path: the working folder, then `file_folder`, that of the file."""
     return (Path.cwd(), file_folder)

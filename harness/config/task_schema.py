@@ -27,7 +27,7 @@ _KINDS_OF = {
     "separator": ("multilabel",),
     "labels": ("classification", "multilabel", "token_classification"),
     "label_range": ("regression",),
-    "class_weights": ("classification", "multilabel", "token_classification"),
+    "class_weights": ("classification",),
     "question": ("qa",),
     "context": ("qa",),
     "answers": ("qa",),
@@ -123,7 +123,7 @@ class TaskSpec(Strict):
     )
     seed: Number = Field(1, description="of the share of `train` that is held out as validation")
     class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
-        None, description="weights of the classes in the task loss: balanced, or class -> weight (default 1)"
+        None, description="classification: weights in the task loss: balanced, or class -> weight (default 1)"
     )
     metrics: Annotated[list[Cells], Field(min_length=1)] | None = Field(
         None, description="metrics to compute; default: the usual ones of the kind"
@@ -137,6 +137,8 @@ class TaskSpec(Strict):
                 raise ValueError(f"`{name}` is for {' and '.join(_KINDS_OF[name])}, found kind {self.kind}")
         if isinstance(self.label, list) and self.kind != "multilabel":
             raise ValueError("`label` is a list of columns, which only multilabel tasks have; give one column")
+        if self.kind == "token_classification" and isinstance(self.labels, dict):
+            raise ValueError("`labels` of token_classification is a list of types of entities, or of tags")
         if isinstance(self.label, list) and self.separator is not None:
             raise ValueError("`separator` splits one column of labels, but `label` lists one column for each class")
         return self

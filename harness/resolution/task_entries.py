@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import UserError
 from harness.config.diagnostics import Diagnostics, format_value
-from harness.config.paths import expand_path, folder_or_hub, search_folders, text_files
+from harness.config.paths import find_files, folder_or_hub, search_folders
 from harness.config.task_schema import TaskSpec
 from harness.config.yaml_tree import KeyPath, Node
 from harness.plugin_host.contribution_checks import task_faults
@@ -103,19 +102,3 @@ def _declare(name: str, spec: TaskSpec, host: Host, path: KeyPath, diagnostics: 
         return folder_or_hub(value, (suite, working)) if key == "data" else find_files(value, (suite, working))
 
     return declared_task(name, spec, locate, metrics=host.metrics)
-
-
-def find_files(value: str, folders: tuple[Path, ...]) -> str:
-    """Return the absolute path of the file, folder or pattern `value` in the first of `folders` that has it.
-
-    Raises:
-        UserError: none has it; the message names a similar file, if there is one.
-    """
-    candidates = list(dict.fromkeys(expand_path(value, folder).resolve() for folder in folders))
-    for path in candidates:
-        if path.exists() or text_files(str(path)):
-            return str(path)
-    places = " or ".join(map(str, candidates))
-    near = {sibling.name for path in candidates if path.parent.is_dir() for sibling in path.parent.iterdir()}
-    hint = nearest(candidates[0].name, near)
-    raise UserError(Problem(f"file not found: {places}" + (f"; {hint}" if hint.startswith("did you mean") else "")))

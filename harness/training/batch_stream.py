@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import accumulate
 from threading import Lock
@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.api.batch import Batch
 from harness.api.task import Splits, Task
 from harness.tasks.batching import epoch_batches
+from harness.tasks.class_weights import class_weights
 from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.length_groups import GROUP_COST, MAX_GROUPS, split_by_length
 from harness.tasks.tokenization import TokenizedExamples, collate, concatenate, encode_in_chunks
@@ -51,9 +52,17 @@ class TokenizedTask:
         """The held-out part of the training split, tokenized on first use; None: there is none."""
         return self.tokenize_selection() if self.tokenize_selection else None
 
+    @cached_property
+    def class_weights(self) -> torch.Tensor | None:
+        """Weights of the classes in the task loss, float32 [C], with a mean of 1 over the training examples."""
+        if self.task.class_weights is None:
+            return None
+        return torch.from_numpy(class_weights(self.task, self.train.labels)).float()
+
     def batch(self, rows: list[int]) -> Batch:
         """The training examples `rows`, padded to the longest."""
-        return collate(self.train, rows, self.pad_token_id)
+        batch = collate(self.train, rows, self.pad_token_id)
+        return batch if self.class_weights is None else replace(batch, class_weights=self.class_weights)
 
     def same_rows(self, batch: Batch) -> Batch:
         """The examples of another tokenizer's `batch`, in this tokenization, on the same device."""

@@ -90,7 +90,7 @@ def declared_task(
     spec: TaskSpec,
     locate: Callable[[str, str], str],
     *,
-    metrics: Collection[str] = (),
+    metrics: Collection[str] | None = None,
 ) -> Task:
     """Return the task that a declaration describes.
 
@@ -101,7 +101,7 @@ def declared_task(
         spec: the declaration.
         locate: returns the absolute path of a file, pattern or folder, or the hub id or absolute folder of `data`, from
             its key and its value. Raises `UserError` if there is none.
-        metrics: names of all registered metrics.
+        metrics: names of all registered metrics; None: they are not known yet.
 
     Raises:
         UserError: the declaration does not fit its files, or files are missing; it holds all problems.

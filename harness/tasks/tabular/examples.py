@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
-from harness.config.task_schema import TaskSpec
+from harness.config.task_schema import LabelValue, TaskSpec
 from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 from harness.tasks.squad import EXPECTED
 from harness.tasks.tabular import cell_values
 from harness.tasks.tabular.cell_values import InvalidCellError, convert
 from harness.tasks.tabular.class_names import ClassNames, declared_classes, sorted_classes
 from harness.tasks.tabular.table import Table
-from harness.tasks.tabular.tag_schemes import OUTSIDE, iob2_tags
+from harness.tasks.tabular.tag_schemes import OUTSIDE, invalid_tag, iob2_tags
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +44,7 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     if isinstance(spec.label, list) and spec.labels is None:
         return declared_classes(spec.label, fewest=fewest)
     if spec.labels is not None:
-        return declared_classes(spec.labels, fewest=fewest)
+        return declared_classes(_tags_of(spec), fewest=fewest)
     read = tables()
     where = f"{read[0].where}, column {_label_column(spec)!r}:"
     values = chain.from_iterable(_label_values(table, spec) for table in read)
@@ -52,6 +52,15 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
         return sorted_classes(values, where, fewest=fewest)
     kinds = sorted({tag.partition("-")[2] for tag in values if tag != OUTSIDE})
     return sorted_tags(kinds, where)
+
+
+def _tags_of(spec: TaskSpec) -> Sequence[LabelValue] | Mapping[str, str]:
+    """Return the labels of the declaration; of types of entities, their tags in IOB2."""
+    assert spec.labels is not None
+    kinds = [str(label) for label in spec.labels]
+    if spec.kind == "token_classification" and all(map(invalid_tag, kinds)):
+        return iob2_tags(kinds)
+    return spec.labels
 
 
 def sorted_tags(kinds: Sequence[str], where: str) -> ClassNames:

@@ -198,7 +198,7 @@ def _json_lines(text: str, where: str) -> Table:
     rows, lines = [], []
     for line, content in enumerate(io.StringIO(text, newline="\n"), start=1):
         if content.strip():
-            rows.append(_object(_loads(content, where, first_line=line), f"{where}, line {line}"))
+            rows.append(_object(_loads(content.strip(), where, first_line=line), f"{where}, line {line}"))
             lines.append(line)
     return _table(rows, where, lines)
 

@@ -1,0 +1,138 @@
+"""Examples of multilabel tasks and of token classification."""
+
+import json
+
+import pandas as pd
+import pytest
+
+MULTILABEL = {"kind": "multilabel", "train": "rows", "validation": "rows"}
+CONLL = "-DOCSTART- -X- O\n\nAda NNP B-PER\nLovelace NNP I-PER\nlives VBZ O\nin IN O\nLondon NNP B-LOC\n\n\nIt PRP O\n"
+NER = {"kind": "token_classification", "train": "rows.conll", "validation": "rows.conll"}
+
+
+def labels_of(files, **declaration):
+    task = files.task(**MULTILABEL, **declaration)
+    return task.labels, task.load(None).train["label"][:]
+
+
+def test_a_separator_splits_the_labels_of_a_cell(files):
+    files.write("rows/1.csv", "text,label\nx,b; a;b\ny,\nz,c\n")
+    assert labels_of(files, separator=";") == (("a", "b", "c"), [[0, 1], [], [2]])
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_lists_of_labels(files, form):
+    rows = pd.DataFrame({"text": ["x", "y", "z"], "label": [["b", "a"], [], ["c"]]})
+    (files.folder / "rows").mkdir()
+    if form == "json":
+        rows.to_json(files.folder / "rows" / "1.json", orient="records")
+    else:
+        rows.to_parquet(files.folder / "rows" / "1.parquet")
+    assert labels_of(files, labels=["c", "b", "a"]) == (("c", "b", "a"), [[1, 2], [], [0]])
+
+
+def test_one_column_for_each_class(files):
+    files.write("rows/1.csv", "text,sport,politics\nx,1,true\ny,0,False\nz,1,0\n")
+    assert labels_of(files, label=["sport", "politics"]) == (("sport", "politics"), [[0, 1], [], [0]])
+
+
+@pytest.mark.parametrize(
+    ("content", "declaration", "message"),
+    [
+        ("text,label\nx,a;d\n", {"separator": ";", "labels": ["a", "b"]}, "found 'd', expected one of a, b"),
+        (
+            "text,label\nx,a;b\n",
+            {"labels": ["a", "b"]},
+            "found 'a;b', expected a list of labels, or a text that `separator`",
+        ),
+        ("text,a,b\nx,1,2\n", {"label": ["a", "b"]}, "column 'b': found '2', expected 0, 1, true or false"),
+        ("text,a\nx,1\n", {"label": ["a", "b"]}, "no column 'b' (`label`)"),
+    ],
+)
+def test_invalid_labels_of_multilabel_tasks(files, content, declaration, message):
+    files.write("rows/1.csv", content)
+    assert message in files.problems(**MULTILABEL, **declaration)[0]
+
+
+def test_conll_files(files):
+    files.write("rows.conll", CONLL)
+    task = files.task(**NER)
+    assert task.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert task.load(None).train[:] == {
+        "id": ["0", "1"],
+        "tokens": [["Ada", "Lovelace", "lives", "in", "London"], ["It"]],
+        "tags": [[3, 4, 0, 0, 1], [0]],
+    }
+
+
+def test_another_column_has_the_tags(files):
+    files.write("rows.txt", "Ada\tB-PER\tNNP\r\nlives\tO\tVBZ\r\n\r\nIt\tO\tPRP\r\n")
+    splits = files.load(kind="token_classification", train="rows.txt", validation="rows.txt", tags="1")
+    assert splits.train["tags"][:] == [[1, 0], [0]]
+    assert (
+        "line 1: found 3 columns, expected one with number 5"
+        in files.problems(**NER | {"train": "rows.txt", "format": "conll"}, tags="5")[0]
+    )
+
+
+@pytest.mark.parametrize("labels", [["PER", "LOC"], ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]])
+def test_labels_are_types_of_entities_or_tags(files, labels):
+    files.write("rows.conll", CONLL)
+    assert files.task(**NER, labels=labels).labels == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def test_lists_of_words_and_tags(files):
+    rows = [{"tokens": ["Ada", "lives"], "tags": ["B-PER", "O"]}, {"tokens": "It rained", "tags": "O O"}]
+    files.write("rows.json", json.dumps(rows))
+    train = files.load(**NER | {"train": "rows.json", "validation": "rows.json"}).train
+    assert (train["tokens"][1], train["tags"][:]) == (["It", "rained"], [[1, 0], [0, 0]])
+
+
+SCHEMES = {
+    "iob1": ["I-PER", "I-PER", "O", "I-LOC", "B-LOC", "I-ORG"],
+    "iob2": ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "B-ORG"],
+    "iobes": ["B-PER", "E-PER", "O", "S-LOC", "S-LOC", "S-ORG"],
+    "bilou": ["B-PER", "L-PER", "O", "U-LOC", "U-LOC", "U-ORG"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_schemes_of_tags_are_converted_to_iob2(files, caplog, scheme):
+    files.write("rows.json", json.dumps([{"tokens": list("abcdef"), "tags": SCHEMES[scheme]}]))
+    task = files.task(**NER | {"train": "rows.json", "validation": "rows.json"})
+    (tags,) = task.load(None).train["tags"][:]
+    assert [task.labels[tag] for tag in tags] == SCHEMES["iob2"]
+    assert ("tags to IOB2" in caplog.text) == (scheme != "iob2")
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (["B-PER"], "found 1 tags for 2 words, expected one tag for each word"),
+        (["PER", "O"], "found 'PER', expected O, or a tag such as B-PER or I-PER"),
+        (["B-DOG", "O"], "found 'B-DOG', expected one of O, B-PER, I-PER"),
+        (5, "found 5, expected a list of tags"),
+    ],
+)
+def test_invalid_tags(files, tags, message):
+    files.write("rows.json", json.dumps([{"tokens": ["Ada", "lives"], "tags": tags}]))
+    declared = NER | {"train": "rows.json", "validation": "rows.json"}
+    assert message in files.problems(**declared, labels=["PER"])[0]
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "token_classification"])
+def test_shares_are_stratified_by_the_rarest_class(files, kind):
+    rare = [i % 10 == 0 for i in range(100)]
+    rows = [
+        {
+            "text": f"t{i}",
+            "label": ["a", "b"] if is_rare else ["a"],
+            "tokens": [f"t{i}"],
+            "tags": ["B-X" if is_rare else "O"],
+        }
+        for i, is_rare in enumerate(rare)
+    ]
+    files.write("rows.json", json.dumps(rows))
+    validation = files.load(kind=kind, train="rows.json", validation=0.2).validation["validation"]
+    column = validation["label" if kind == "multilabel" else "tags"][:]
+    assert (len(validation), sum(1 in row for row in column)) == (20, 2)

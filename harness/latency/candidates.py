@@ -190,4 +190,5 @@ def _with_own_head(folder: Path, trust_remote_code: bool) -> PreTrainedModel:
 
 def _heads(transformers: Any) -> Iterator[tuple[str, Any]]:
     yield "ForSequenceClassification", transformers.AutoModelForSequenceClassification
+    yield "ForTokenClassification", transformers.AutoModelForTokenClassification
     yield "ForQuestionAnswering", transformers.AutoModelForQuestionAnswering

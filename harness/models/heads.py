@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.models.initialization import seeded
 from harness.models.pretrained import config_in
@@ -19,7 +21,18 @@ if TYPE_CHECKING:
 
     from harness.api.task import Task
 
-PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+
+AUTO_CLASSES: Mapping[TaskKind, str] = {
+    "token_classification": "AutoModelForTokenClassification",
+    "qa": "AutoModelForQuestionAnswering",
+    "text": "AutoModelForMaskedLM",
+}
+"""Kind of task -> transformers' class of models with its head; others: AutoModelForSequenceClassification."""
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -37,7 +50,7 @@ def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) 
     config = config_in(path, trust_remote_code=trust_remote_code)
     try:
         with explained(path, can_be_missing=not cache_dir.contains(path)), quiet_transformers(), seeded(seed):
-            model, info = _auto_class(task).from_pretrained(
+            model, info = auto_class(task.kind).from_pretrained(
                 path,
                 config=_for_task(config, task),
                 dtype=torch.float32,
@@ -60,17 +73,17 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
     """
     with quiet_transformers(), seeded(seed):
         return (
-            _auto_class(task)
+            auto_class(task.kind)
             .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
             .eval()
         )
 
 
-def _auto_class(task: Task) -> Any:
-    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+def auto_class(kind: TaskKind) -> Any:
+    """Transformers' auto class of the models with a head for this kind of task."""
+    import transformers
 
-    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
-    return special.get(task.kind, AutoModelForSequenceClassification)
+    return getattr(transformers, AUTO_CLASSES.get(kind, "AutoModelForSequenceClassification"))
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:

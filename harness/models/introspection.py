@@ -29,12 +29,14 @@ class ModelParts:
             it runs. Empty if the encoder ignores transformers' attention interface.
         head: the last linear layer outside the encoder; None for a bare encoder.
         inputs: names of the inputs that the model takes.
+        by_token: whether the model computes logits for each token.
         scalings: the factor of Q K^T in each layer.
     """
 
     layers: tuple[nn.Module, ...]
     head: nn.Linear | None
     inputs: frozenset[str]
+    by_token: bool
     scalings: tuple[float, ...]
 
 
@@ -61,13 +63,14 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
         stack.enter_context(torch.no_grad())
         stack.enter_context(attention.observe_attention(attention.configs_of(model), on_attention))
         tokens = torch.zeros(1, 4, dtype=torch.long, device=model.device)
-        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        logits = getattr(model(input_ids=tokens, attention_mask=torch.ones_like(tokens)), "logits", None)
     owners = _list_elements(model)
     layers = [owners.get(module) for module in attention_modules]
     return ModelParts(
         layers=tuple(layer for layer in layers if layer is not None) if None not in layers else (),
         head=heads[-1] if heads else None,
         inputs=_input_names(model),
+        by_token=logits is not None and logits.ndim == 3,
         scalings=tuple(scalings),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,7 @@ def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
     if spec.on == "train":
         return split_training(task, splits, share=spec.share, seed=spec.seed)
     for name, split in splits.validation.items():
-        if task.kind == "classification" and min(split["label"], default=0) < 0:
+        if has_hidden_labels(task, split):
             raise UserError(
                 Problem(
                     f"task {task.name!r}: the labels of split {name!r} are hidden, so it cannot be used for selection;"
@@ -50,12 +52,22 @@ def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
     return splits
 
 
+def has_hidden_labels(task: Task, split: Dataset) -> bool:
+    """Whether the labels of a validation split are hidden, that is -1; only kinds with classes can hide them."""
+    if task.kind == "classification":
+        return bool(min(split["label"], default=0) < 0)
+    if task.kind == "multilabel":
+        return any(label == [-1] for label in split["label"])
+    return task.kind == "token_classification" and any(-1 in tags for tags in split["tags"])
+
+
 def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:
     """Move a part of the training split to the held-out split. Depends on the split, `share` and `seed` alone.
 
     Of n examples, round(share n) are held out, but at least `MIN_EXAMPLES`, and at most `MAX_SHARE` of n. The split is
-    stratified by class (regression: by decile of the labels), to within one example. For QA, paragraphs are held out
-    with all their questions, so there may be fewer examples. Both parts keep the order of the split.
+    stratified by class, to within one example (multilabel and token classification: by the rarest class of an example;
+    regression: by decile of the labels). For QA, paragraphs are held out with all their questions, so there may be
+    fewer examples. Both parts keep the order of the split.
 
     Raises:
         UserError: the split is too small.
@@ -85,7 +97,10 @@ def held_out_size(examples: int, share: float) -> int:
 
 def _stratified(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np.bool_]:
     """Return a mask [n] of held-out rows, sampled from each stratum."""
-    labels = np.asarray(train["label"][:])
+    if task.kind in ("multilabel", "token_classification"):
+        labels = _rarest_classes(train["label" if task.kind == "multilabel" else "tags"][:])
+    else:
+        labels = np.asarray(train["label"][:])
     if task.kind == "regression":
         labels = np.searchsorted(np.quantile(labels, np.arange(1, BINS) / BINS), labels, side="right")
     _, stratum = np.unique(labels, return_inverse=True)
@@ -94,6 +109,13 @@ def _stratified(task: Task, train: Dataset, count: int, seed: int) -> NDArray[np
     for index, size in enumerate(_apportion(np.bincount(stratum), count)):
         held_out[order[stratum[order] == index][:size]] = True
     return held_out
+
+
+def _rarest_classes(classes: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return the class of each example, int64 [n], that the fewest examples have; -1 for an example without classes."""
+    present = [set(row) for row in classes]
+    frequency = Counter(index for row in present for index in row)
+    return np.array([min(row, key=lambda index: (frequency[index], index), default=-1) for row in present])
 
 
 def _apportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 VALUES, STARTS = ".values", ".starts"
 
+WINDOWS: Mapping[TaskKind, Callable[..., Iterator[TokenRow]]] = {
+    "token_classification": word_windows.windows,
+    "qa": qa_windows.windows,
+}
+"""Kinds whose long texts are split into windows; texts of others are truncated."""
+
 
 @dataclass(frozen=True)
 class TokenizedExamples:
@@ -121,11 +127,9 @@ def encode_in_chunks(
         raise UserError(
             f"{type(tokenizer).__name__} is not a fast tokenizer and has no word ids; use a model with a tokenizer.json"
         )
-    if task.kind in ("token_classification", "qa") or places:
+    if task.kind in WINDOWS or places:
         refuse_wrong_offsets(dataset, sentence_columns(task.kind, dataset), tokenizer)
-    rows: Callable[..., Iterator[TokenRow]] = partial(_sentences, task=task)
-    if task.kind in ("token_classification", "qa"):
-        rows = word_windows.windows if task.kind == "token_classification" else qa_windows.windows
+    rows = WINDOWS.get(task.kind, partial(_sentences, task=task))
     return chunked(task.kind, rows(dataset, tokenizer=tokenizer, max_length=max_length, places=places))
 
 

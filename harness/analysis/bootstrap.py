@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.analysis import prediction_tables
+from harness.analysis.constant_answers import KINDS as CONSTANT_KINDS
+from harness.analysis.constant_answers import constant_predictions
 from harness.analysis.prediction_tables import Predictions, PredictionTable
 from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples, SpearmanMetric
 from harness.analysis.student_t import Floats
@@ -38,7 +40,7 @@ class BootstrapResult:
             are left out.
         examples: number of examples.
         bounds: least and greatest value of the metric, on its own scale; None without draws.
-        constant: the best score of one class for every example; None if it is not defined or cannot be computed.
+        constant: the best score of one answer for every example; None if it is not defined or cannot be computed.
         reason: why no result has draws; None if some have.
         missing: key of a result without draws -> the reason, if other results have draws.
     """
@@ -121,15 +123,14 @@ def _scores(metric: ResampledMetric, splits: Iterable[Sequence[Predictions]]) ->
 
 
 def _constant(task: PlannedTask, metric: ResampledMetric, splits: Sequence[Sequence[Predictions]]) -> float | None:
-    """The best score of one class for every example.
-
-    None except for classification: the correlation with a constant is undefined, and no text answers all questions.
-    """
-    if task.kind != "classification":
+    """The best score of one answer for every example; None if this kind of task has none."""
+    if task.kind not in CONSTANT_KINDS:
         return None
     labels = [runs[0].labels for runs in splits]
-    classes = np.unique(np.concatenate(labels))
-    constants = ([Predictions(np.full(len(split), label), split) for label in classes] for split in labels)
+    every = np.concatenate(labels)
+    constants = (
+        [Predictions(answer, split) for answer in constant_predictions(task.kind, every, split)] for split in labels
+    )
     scores = _scores(metric, constants)
     return float(scores.max() if task.higher_is_better else scores.min())
 

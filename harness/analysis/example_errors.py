@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.prediction_checks import HIDDEN_TAG
 from harness.analysis.prediction_tables import PredictionTable
-from harness.analysis.resampled_metrics import matches
+from harness.analysis.resampled_metrics import matches, words_right
 from harness.analysis.student_t import Floats
+from harness.metrics.entity_spans import entities
 from harness.metrics.squad_matching import match, match_v2
 from harness.storage.records import PlannedTask
 
@@ -73,13 +75,13 @@ def errors(
 
     `exact` is the record's share of exact answers in percent, if it has one.
 
-    The worst examples come first: the most confident wrong classes; answer texts with the lowest word overlap with a
-    right answer, then the most confident; the largest residuals of a regression. Half of the examples are ones for
-    which the teacher's answer differs, if there are enough of them.
+    The worst examples come first: the most confident wrong classes; the most words with a wrong tag; answer texts with
+    the lowest word overlap with a right answer, then the most confident; the largest residuals of a regression. Half of
+    the examples are ones for which the teacher's answer differs, if there are enough of them.
     """
     examples, predicted = predictions.examples, predictions.predictions
     gold = examples.labels
-    if task.kind == "classification" and len(gold) and gold.min() < 0:
+    if _is_hidden(task, gold):
         return None
     other = teacher.predictions if teacher is not None and teacher.examples is examples else None
     sizes = _SIZES[task.kind](gold, predicted, predictions.scores, exact)
@@ -107,6 +109,12 @@ def errors(
     )
 
 
+def _is_hidden(task: PlannedTask, gold: NDArray[Any]) -> bool:
+    if task.kind == "token_classification":
+        return any(HIDDEN_TAG in tags for tags in gold)
+    return task.kind in ("classification", "multilabel") and bool(len(gold) and gold.min() < 0)
+
+
 def _chosen(order: NDArray[Any], differs: NDArray[np.bool_], most: int) -> list[int]:
     """Return the first `most` of `order`, up to half of them reserved for examples that differ, in the same order."""
     chosen = np.zeros(len(order), dtype=bool)
@@ -121,7 +129,8 @@ def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArr
     if task.kind == "regression":
         far: NDArray[np.bool_] = np.abs(one - other) > 0.1 * (float(np.std(other)) or 1.0)
         return far
-    return np.asarray(one != other, dtype=bool)
+    unequal = np.asarray(one != other, dtype=bool)
+    return unequal.any(-1) if task.kind == "multilabel" else unequal
 
 
 def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
@@ -132,6 +141,22 @@ def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats |
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))
     confidence: Floats = wrong * odds.max(axis=1) / odds.sum(axis=1)
     return confidence
+
+
+def _wrong_class_sets(
+    gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None
+) -> Floats:
+    """Return the probabilities of the wrong decisions about classes, summed (their number if scores are not stored)."""
+    wrong = np.asarray(gold != predicted, dtype=float)
+    if scores is not None:
+        wrong *= 1 / (1 + np.exp(-np.abs(scores)))
+    total: Floats = wrong.sum(-1)
+    return total
+
+
+def _wrong_tags(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
+    """Return the number of words with a wrong tag."""
+    return np.array([len(tags) - words_right(tags, own) for tags, own in zip(gold, predicted, strict=True)], float)
 
 
 def _wrong_texts(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:
@@ -164,6 +189,8 @@ def _residuals(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | Non
 
 _SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], Floats | None, float | None], Floats]] = {
     "classification": _wrong_classes,
+    "multilabel": _wrong_class_sets,
+    "token_classification": _wrong_tags,
     "qa": _wrong_texts,
     "regression": _residuals,
 }
@@ -178,10 +205,24 @@ class _AnswerText:
     def __call__(self, value: Any) -> str:
         if self.task.kind == "classification":
             return class_name(self.task, int(value))
+        if self.task.kind == "multilabel":
+            names = ", ".join(class_name(self.task, int(index)) for index in np.flatnonzero(value))
+            return truncate(names or "none", MAX_ANSWER_LENGTH)
+        if self.task.kind == "token_classification":
+            return truncate(_tags_text(value), MAX_ANSWER_LENGTH)
         if self.task.kind == "regression":
             return f"{float(value):.2f}"
         texts = [value] if isinstance(value, str) else list(dict.fromkeys(value))
         return truncate(" / ".join(text or "no answer" for text in texts or [""]), MAX_ANSWER_LENGTH)
+
+
+def _tags_text(tags: Sequence[str]) -> str:
+    """Return the entities with their words, counted from 1, as in "PER 2-3, LOC 7"; tags without prefix as they are."""
+    if any(tag != "O" and tag[1:2] != "-" for tag in tags):
+        return " ".join(tags)
+    found = sorted(entities(tags), key=lambda entity: entity[1:])
+    texts = (f"{type} {first + 1}" + (f"-{last + 1}" if last > first else "") for type, first, last in found)
+    return ", ".join(texts) or "no entity"
 
 
 def class_name(task: PlannedTask, index: int) -> str:

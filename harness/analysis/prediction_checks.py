@@ -12,6 +12,9 @@ from harness.storage.records import PlannedTask
 
 SCORES = "scores"
 
+HIDDEN_TAG = ""
+"""The label of a word whose tag is hidden."""
+
 MAX_CLASSES = 1000
 """Upper bound of the number of classes of a task whose plan does not name them."""
 
@@ -22,7 +25,7 @@ def fault(table: pa.Table, task: PlannedTask) -> str | None:
     """Return what is wrong with the predictions of a run on `task`; None if nothing is. Columns may be left out."""
     if not table.num_rows:
         return "it has no rows"
-    return next(chain(_column_faults(table, task), _row_faults(table)), None)
+    return next(chain(_column_faults(table, task), _row_faults(table, task)), None)
 
 
 def _column_faults(table: pa.Table, task: PlannedTask) -> Iterator[str]:
@@ -35,13 +38,20 @@ def _column_faults(table: pa.Table, task: PlannedTask) -> Iterator[str]:
             yield f"column {name!r} {found}"
 
 
-def _row_faults(table: pa.Table) -> Iterator[str]:
+def _row_faults(table: pa.Table, task: PlannedTask) -> Iterator[str]:
+    if task.kind == "token_classification" and "label" in table.column_names and _lengths_differ(table):
+        yield "column 'prediction' has other numbers of tags than column 'label'"
     if "id" not in table.column_names:
         return
     if pc.count_distinct(table["id"]).as_py() < table.num_rows:  # an id may occur in several splits
         rows = table.select(["split", "id"]).group_by(["split", "id"], use_threads=False).aggregate([])
         if rows.num_rows < table.num_rows:
             yield "column 'id' has duplicate ids in one split"
+
+
+def _lengths_differ(table: pa.Table) -> bool:
+    lengths = [pc.list_value_length(table[name]) for name in ("prediction", "label")]
+    return not pc.all(pc.equal(*lengths)).as_py()
 
 
 def _text(column: pa.Array, task: PlannedTask) -> str | None:
@@ -55,6 +65,36 @@ def _class(column: pa.Array, task: PlannedTask) -> str | None:
     largest = max(len(task.labels), 2) - 1 if task.labels else MAX_CLASSES - 1
     outside = [value for value in bounds.values() if not -1 <= value <= largest]  # -1: the label is hidden
     return f"has class {outside[0]}, expected 0 to {largest}" if outside else None
+
+
+def _classes(column: pa.Array, task: PlannedTask) -> str | None:
+    if not _is_list(column.type):
+        return _unexpected(column, "lists of class numbers")
+    values = pc.list_flatten(column)
+    if not len(values):
+        return None
+    if values.null_count or not pa.types.is_integer(values.type):
+        return _unexpected(column, "lists of class numbers")
+    outside = [value for value in pc.min_max(values).as_py().values() if not -1 <= value < len(task.labels)]
+    return f"has class {outside[0]}, expected 0 to {len(task.labels) - 1}" if outside else None
+
+
+def _tags(column: pa.Array, task: PlannedTask) -> str | None:
+    if found := _texts(column, task):
+        return found
+    unknown = set(pc.unique(pc.list_flatten(column)).to_pylist()) - {*task.labels, HIDDEN_TAG}
+    return f"has the tag {min(unknown)!r}, which is none of the task's" if unknown else None
+
+
+def _probabilities(column: pa.Array, task: PlannedTask) -> str | None:
+    if not _is_list(column.type):
+        return _unexpected(column, "lists of numbers")
+    values = pc.list_flatten(column)
+    if not len(values):
+        return None
+    if not pa.types.is_floating(values.type):
+        return _unexpected(column, "lists of numbers")
+    return None if not values.null_count and pc.all(pc.is_finite(values)).as_py() else "has values that are not finite"
 
 
 def _number(column: pa.Array, task: PlannedTask) -> str | None:
@@ -95,12 +135,14 @@ def _unexpected(column: pa.Array, expected: str) -> str:
     return f"is of type {column.type}, expected {expected}"
 
 
-_OUTPUTS = {"classification": 2, "regression": 1, "qa": 2}
+_OUTPUTS = {"classification": 2, "multilabel": 2, "regression": 1, "qa": 2}
 """Kind of task -> least number of outputs of an example."""
 
 _CHECKS: dict[str, dict[str, Check]] = {
     "classification": {"prediction": _class, "label": _class, SCORES: _outputs},
+    "multilabel": {"prediction": _classes, "label": _classes, SCORES: _outputs},
     "regression": {"prediction": _number, "label": _number, SCORES: _outputs},
+    "token_classification": {"prediction": _tags, "label": _tags, SCORES: _probabilities},
     "qa": {"prediction": _text, "label": _texts, SCORES: _outputs},
 }
 """Kind of task -> column -> its check; other columns are text."""

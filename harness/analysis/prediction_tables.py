@@ -28,7 +28,11 @@ COLUMNS = (*SHARED, "prediction")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions of one run and the labels, aligned by example (see `harness.metrics.task_scores.TaskScores`)."""
+    """Predictions of one run and the labels, aligned by example (see `harness.metrics.task_scores.TaskScores`).
+
+    Of a multilabel task both are int8 [examples, C], 1 for the classes of the example, else 0; -1 for a hidden label;
+    of token classification, tuples of tag names.
+    """
 
     predictions: NDArray[Any]
     labels: NDArray[Any]
@@ -39,7 +43,7 @@ class Examples:
     """The examples of predictions. All runs that scored the same examples in the same order share one object.
 
     Attributes:
-        labels: correct answers; for a question a tuple of answers.
+        labels: correct answers; for a question a tuple of answers. Otherwise as in `Predictions`.
     """
 
     ids: NDArray[Any]
@@ -53,7 +57,7 @@ class PredictionTable:
 
     Attributes:
         scores: [examples, k], the model outputs behind each prediction (see `harness.metrics.task_scores.TaskScores`);
-            None if they are not stored.
+            None if they are not stored, and for token classification, where k differs between examples.
     """
 
     examples: Examples
@@ -98,20 +102,32 @@ class TaskExamples:
         return self._predictions(table, self._examples(table.select(SHARED)))
 
     def _predictions(self, table: pa.Table, examples: Examples) -> PredictionTable:
-        predictions = table["prediction"].to_numpy()
+        predictions = self._values(table["prediction"])
         if predictions.dtype == object:  # runs often give the same texts
-            predictions = _objects([self._texts.setdefault(text, text) for text in predictions])
-        return PredictionTable(examples, predictions, _scores(table))
+            predictions = objects([self._texts.setdefault(text, text) for text in predictions])
+        return PredictionTable(examples, predictions, _scores(table, self.task))
 
     def _examples(self, table: pa.Table) -> Examples:
         for known, examples in self._known:
             if all(known[name].equals(table[name]) for name in known.column_names):
                 return examples
-        ids, splits, labels = (table[name].to_numpy() for name in table.column_names)
-        if pa.types.is_list(table["label"].type) or pa.types.is_large_list(table["label"].type):
-            labels = _objects([tuple(answers) for answers in table["label"].to_pylist()])
+        ids, splits, labels = (self._values(table[name]) for name in table.column_names)
         self._known.append((table, Examples(ids, splits, labels)))
         return self._known[-1][1]
+
+    def _values(self, column: pa.ChunkedArray) -> NDArray[Any]:
+        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            values: NDArray[Any] = column.to_numpy()
+            return values
+        lists = column.to_pylist()
+        return self._indicators(lists) if self.task.kind == "multilabel" else objects([tuple(row) for row in lists])
+
+    def _indicators(self, lists: Sequence[Sequence[int]]) -> NDArray[np.int8]:
+        indicators = np.zeros((len(lists), len(self.task.labels)), dtype=np.int8)
+        for row, classes in zip(indicators, lists, strict=True):
+            row[:] = -1 if classes == [-1] else row
+            row[[index for index in classes if index >= 0]] = 1
+        return indicators
 
 
 def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
@@ -125,15 +141,15 @@ def by_split(tables: Sequence[PredictionTable]) -> dict[str, list[Predictions]]:
     return splits
 
 
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
+def objects(values: Sequence[Any]) -> NDArray[Any]:
     """An array of the values as they are; `np.array` would make a matrix of tuples of equal length."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def _scores(table: pa.Table) -> NDArray[np.float64] | None:
-    if SCORES not in table.column_names or not len(table):
+def _scores(table: pa.Table, task: PlannedTask) -> NDArray[np.float64] | None:
+    if SCORES not in table.column_names or not len(table) or task.kind == "token_classification":
         return None
     lists = table[SCORES].combine_chunks()
     flat: NDArray[np.float64] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from harness.analysis.prediction_tables import Predictions
 from harness.analysis.student_t import Floats
+from harness.metrics.entity_spans import entity_counts
 from harness.metrics.squad_matching import match, match_v2
 
 CHUNK = 128
 """Number of resamples that `SpearmanMetric` computes at once, to bound memory."""
 
-RUNS = 64
-"""Number of runs whose sums `SumMetric` computes at once, to bound memory."""
+RUNS, COLUMNS = 64, 1024
+"""Maximum numbers of runs, and of their parts together, that `SumMetric` sums at once, to bound memory."""
 
 Match = Callable[[str, Sequence[str]], tuple[float, float]]
 
@@ -82,8 +83,9 @@ class SumMetric:
 
     def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         scores = np.empty((len(resamples.counts), len(runs)))
-        for first in range(0, len(runs), RUNS):
-            parts = [self.parts(run) for run in runs[first : first + RUNS]]
+        at_once = max(1, min(RUNS, COLUMNS // self.parts(runs[0]).shape[1]))
+        for first in range(0, len(runs), at_once):
+            parts = [self.parts(run) for run in runs[first : first + at_once]]
             sums = _sums_of_distinct(resamples, np.concatenate(parts, axis=1))
             ends = np.cumsum([part.shape[1] for part in parts])
             for run, run_sums in enumerate(np.split(sums, ends[:-1], axis=1), start=first):
@@ -148,20 +150,75 @@ def _f1_parts(run: Predictions) -> Floats:
     return np.stack([2.0 * (predicted & actual), predicted * 1.0 + actual], axis=1)
 
 
-def _f1_macro_parts(run: Predictions) -> Floats:
-    """[N, 2 C]: for each class, whether it is predicted correctly, and how often it is predicted or actual."""
-    predicted, actual = _classes(run)
-    one_hot = np.eye(int(max(predicted.max(), actual.max())) + 1)
-    right = one_hot[predicted] * (predicted == actual)[:, None]
-    return np.concatenate([right, one_hot[predicted] + one_hot[actual]], axis=1)
+def _class_parts(run: Predictions) -> Floats:
+    """[N, 3 C]: one-hot or multi-hot vectors of right, predicted and actual classes."""
+    predicted, actual = run.predictions, run.labels
+    if predicted.ndim == 1:
+        predicted, actual = (classes[:, None] == np.unique(_classes(run)) for classes in _classes(run))
+    return np.concatenate([predicted & actual, predicted, actual], axis=1).astype(float)
+
+
+def _f1_of_classes(sums: Floats) -> tuple[Floats, Floats]:
+    """[..., C]: F1 of each class, 0 without predictions and labels; and the number of both."""
+    right, predicted, actual = np.split(sums, 3, axis=-1)
+    total = predicted + actual
+    return np.divide(2 * right, total, out=np.zeros(total.shape), where=total > 0), total
 
 
 def _f1_macro(sums: Floats) -> Floats:
-    """The mean F1 of the classes that are predicted or actual."""
-    right, total = np.split(sums, 2, axis=-1)
-    f1 = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
-    mean: Floats = f1.sum(-1) / np.maximum((total > 0).sum(-1), 1)
+    """The mean F1 of all classes of a multilabel task."""
+    mean: Floats = _f1_of_classes(sums)[0].mean(-1)
     return mean
+
+
+def _f1_macro_of_present(sums: Floats) -> Floats:
+    """The mean F1 of the classes of a classification that occur in the resample."""
+    f1, total = _f1_of_classes(sums)
+    mean: Floats = f1.sum(-1) / (total > 0).sum(-1)
+    return mean
+
+
+def _f1_micro_parts(run: Predictions) -> Floats:
+    parts = np.split(_class_parts(run), 3, axis=1)
+    right, predicted, actual = (part.sum(1) for part in parts)
+    return np.stack([2 * right, predicted + actual], axis=1)
+
+
+def _subset_parts(run: Predictions) -> Floats:
+    right = (run.predictions == run.labels).all(-1)
+    return np.stack([right, np.ones(len(right))], axis=1).astype(float)
+
+
+@lru_cache(maxsize=1 << 17)
+def counted(predicted: tuple[str, ...], actual: tuple[str, ...]) -> tuple[int, int, int]:
+    """`entity_counts`. Cached, because many runs predict the same tags."""
+    return entity_counts(predicted, actual)
+
+
+def entity_counts_of(run: Predictions) -> Floats:
+    """[examples, 3]: the numbers of correct, predicted and actual entities of each example."""
+    counts = chain.from_iterable(map(counted, run.predictions, run.labels))
+    return np.fromiter(counts, dtype=np.float64).reshape(-1, 3)
+
+
+def _entities(numerator: Sequence[int], denominator: Sequence[int]) -> SumMetric:
+    """A ratio of sums of counts, (0 correct, 1 predicted, 2 actual)."""
+
+    def parts(run: Predictions) -> Floats:
+        counts = entity_counts_of(run)
+        return np.stack([counts[:, list(columns)].sum(1) for columns in (numerator, denominator)], axis=1)
+
+    return SumMetric(parts, _mean)
+
+
+def words_right(predicted: Sequence[str], actual: Sequence[str]) -> int:
+    """The number of words with the right tag."""
+    return sum(ours == theirs for ours, theirs in zip(predicted, actual, strict=True))
+
+
+def _token_parts(run: Predictions) -> Floats:
+    right = [words_right(*pair) for pair in zip(run.predictions, run.labels, strict=True)]
+    return np.stack([right, [len(tags) for tags in run.labels]], axis=1).astype(float)
 
 
 def _error_parts(power: int) -> Callable[[Predictions], Floats]:
@@ -239,9 +296,16 @@ def _squad(index: int, how: Match, answerable: bool | None = None) -> SumMetric:
 RESAMPLED_METRICS: Mapping[tuple[str, str], Sequence[ResampledMetric]] = {
     ("classification", "accuracy"): [SumMetric(_accuracy_parts, _mean)],
     ("classification", "f1"): [SumMetric(_f1_parts, _mean)],
-    ("classification", "f1_macro"): [SumMetric(_f1_macro_parts, _f1_macro)],
-    ("classification", "f1_micro"): [SumMetric(_accuracy_parts, _mean)],
+    ("classification", "f1_micro"): [SumMetric(_f1_micro_parts, _mean)],
+    ("classification", "f1_macro"): [SumMetric(_class_parts, _f1_macro_of_present)],
     ("classification", "matthews_correlation"): [SumMetric(_matthews_parts, _matthews, lowest=-1.0)],
+    ("multilabel", "f1_micro"): [SumMetric(_f1_micro_parts, _mean)],
+    ("multilabel", "f1_macro"): [SumMetric(_class_parts, _f1_macro)],
+    ("multilabel", "subset_accuracy"): [SumMetric(_subset_parts, _mean)],
+    ("token_classification", "entity_precision"): [_entities([0], [1])],
+    ("token_classification", "entity_recall"): [_entities([0], [2])],
+    ("token_classification", "entity_f1"): [_entities([0, 0], [1, 2])],
+    ("token_classification", "token_accuracy"): [SumMetric(_token_parts, _mean)],
     ("regression", "pearson"): [SumMetric(_pearson_parts, _pearson, lowest=-1.0)],
     ("regression", "spearmanr"): [SpearmanMetric()],
     ("regression", "mse"): [SumMetric(_error_parts(2), _mean)],

@@ -12,9 +12,14 @@ from torch import Tensor
 TaskKind = Literal["classification", "multilabel", "regression", "token_classification", "qa", "text"]
 """``text`` is unlabelled text, for distillation before any task; the others are the kinds of tasks."""
 
-NOT_MASKED = -100
-"""The label of a token of unlabelled text that is not masked, so that the loss ignores it."""
+IGNORED = -100
+"""The label of a token that losses and scores ignore."""
 
+NOT_MASKED = IGNORED
+"""The label of a token of unlabelled text that is not masked."""
+
+TOKEN_LABELS: frozenset[TaskKind] = frozenset({"token_classification", "text"})
+"""Kinds whose labels, [B, N], and logits, [B, N, C], are per token."""
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Tensors of a batch that are passed to models."""
@@ -26,12 +31,14 @@ class Batch:
 
     Attributes:
         kind: the kind of task, which determines the meaning of `labels`.
-        ids: the ids of the B examples (for QA of the windows).
+        ids: the ids of the B examples (for token classification and QA of the windows).
         inputs: the model inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` if the model
             has them.
-        labels: classification int64 [B]; regression float [B]; QA int64 [B, 2], first and last token of the answer,
-            both 0 ([CLS]) in a window without the answer; text int64 [B, N], the original token at masked positions,
-            else `NOT_MASKED`.
+        labels: classification int64 [B]; multilabel float [B, C], 1 for the classes of the example, else 0; regression
+            float [B]; token classification int64 [B, N], the class of a word at its first token, else `IGNORED` (in
+            overlapping windows, a word has its label in one of them); QA int64 [B, 2], first and last token of the
+            answer, both 0 ([CLS]) in a window without the answer; text int64 [B, N], the original token at masked
+            positions, else `NOT_MASKED`.
         answer_mask: QA only, bool [B, N]: positions allowed for an answer ([CLS] and the context's tokens).
         rows: row numbers of the examples in the tokenized data set, B of them. An example has the same number in every
             epoch, so a method can keep state by example.
@@ -78,7 +85,7 @@ class Batch:
         if tokens is None or tokens == part.inputs["input_ids"].shape[1]:
             return part
         cut = part._map(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
-        return cut if self.kind == "text" else replace(cut, labels=part.labels)
+        return cut if self.kind in TOKEN_LABELS else replace(cut, labels=part.labels)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
@@ -90,11 +97,13 @@ class Batch:
         )
 
     @staticmethod
-    def from_mapping(batch: Mapping[str, Tensor]) -> Batch:
-        """Create a batch from tensors with the argument names of transformers; the labels determine the kind of task.
+    def from_mapping(batch: Mapping[str, Tensor], kind: TaskKind | None = None) -> Batch:
+        """Create a batch from tensors with the argument names of transformers.
 
-        `batch` holds the model inputs and either ``labels`` (integers [B]: classification, floats: regression, integers
-        [B, N]: text) or ``start_positions``, ``end_positions`` and ``answer_mask``. Without labels it is unmasked text.
+        `batch` holds the model inputs and either ``labels`` or ``start_positions``, ``end_positions`` and
+        ``answer_mask``. Without labels it is unmasked text. Without `kind`, the labels determine the kind of task:
+        integers [B]: classification; floats [B] or [B, 1]: regression; floats [B, C]: multilabel; integers [B, N]:
+        text. Token classification, whose labels have the form of those of text, must be named.
         """
         inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
         rows = tuple(range(len(batch["input_ids"])))
@@ -105,7 +114,9 @@ class Batch:
             return Batch("qa", ids, inputs, labels, batch["answer_mask"].bool(), word_ids, rows)
         labels = batch.get("labels", torch.full_like(batch["input_ids"], NOT_MASKED))
         if labels.shape == batch["input_ids"].shape and not labels.is_floating_point():
-            return Batch("text", ids, inputs, labels, word_ids=word_ids, rows=rows)
+            return Batch(kind or "text", ids, inputs, labels, word_ids=word_ids, rows=rows)
+        if kind == "multilabel" or (labels.is_floating_point() and labels.numel() > len(rows)):
+            return Batch("multilabel", ids, inputs, labels, word_ids=word_ids, rows=rows)
         if labels.is_floating_point():
             return Batch("regression", ids, inputs, labels.reshape(-1), word_ids=word_ids, rows=rows)
         return Batch("classification", ids, inputs, labels.reshape(-1), word_ids=word_ids, rows=rows)

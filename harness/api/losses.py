@@ -5,8 +5,11 @@ examples, so that they do not depend on the padding, order or split of a batch. 
 and the `Batch`. Half-precision inputs are reduced in float32; float64 stays float64. Losses on attention maps compute
 large batches in chunks: see `harness.api.chunked_attention`.
 
-Losses on logits depend on the kind of task. Classification: over the classes. Regression: the squared difference,
-without a temperature. QA: over the positions allowed for an answer, the mean of start and end.
+Losses on logits depend on the kind of task. Classification: over the classes. Multilabel: each class is a choice of
+its own between yes and no, with the probability sigmoid(z) of yes; the mean over the classes. Regression: the squared
+difference, without a temperature. Token classification: over the classes, the mean over the labelled tokens of an
+example, which are the first tokens of its words; other tokens are ignored, since the teacher's logits at them are not
+trained. QA: over the positions allowed for an answer, the mean of start and end.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.api.batch import NOT_MASKED, Batch
+from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.chunked_attention import mean_over_queries, mean_over_tokens
 
 Vectors = Tensor | tuple[Tensor, Tensor]
@@ -40,16 +43,33 @@ def task_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
     """`task_loss` of each example [B]."""
-    losses = task_losses(logits, batch).mean(-1)
-    return losses if batch.class_weights is None else losses * batch.class_weights[batch.labels]
+    losses = task_losses(logits, batch)
+    if batch.class_weights is not None:
+        losses = losses * _class_weights(batch, batch.class_weights)
+    return _mean_by_example(losses, batch)
+
+
+def _class_weights(batch: Batch, weights: Tensor) -> Tensor:
+    """The weights [C] of the classes as factors of losses [B, D]: of each class, or of the class of each label."""
+    if batch.kind == "multilabel":
+        return weights
+    of_labels = weights[batch.labels.clamp(min=0)]  # the clamp: an ignored label is no index
+    return of_labels if of_labels.ndim == 2 else of_labels.unsqueeze(-1)
 
 
 def task_losses(logits: Tensor, batch: Batch) -> Tensor:
-    """Task loss without class weights, of each example and distribution [B, D]; D is 2 for QA (start and end), else
-    1."""
+    """Task loss without class weights, of each example and distribution [B, D], see `mean_over_distributions`.
+
+    D is 2 for QA (start and end), the number of classes for multilabel, of tokens for token classification, else 1.
+    """
+    logits = full_precision(logits)
     if batch.kind == "regression":
-        return ((full_precision(logits)[:, 0] - batch.labels) ** 2).unsqueeze(-1)
-    log_p = F.log_softmax(full_precision(logits), dim=-1)
+        return ((logits[:, 0] - batch.labels) ** 2).unsqueeze(-1)
+    if batch.kind == "multilabel":
+        return F.binary_cross_entropy_with_logits(logits, batch.labels.to(logits.dtype), reduction="none")
+    log_p = F.log_softmax(logits, dim=-1)
+    if batch.kind == "token_classification":  # the clamp: an ignored label is no index
+        return -log_p.gather(-1, batch.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     picked = log_p.gather(-1, batch.labels.unsqueeze(-1)).squeeze(-1)  # [B], or [B, 2] for QA
     return -picked.reshape(len(picked), -1)
 
@@ -58,22 +78,30 @@ def kl_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float =
     """KL(softmax(teacher / t) || softmax(student / t)), without a factor t^2: a scalar."""
     if batch.kind == "regression":
         return _squared_difference(student, teacher)
-    log_s, log_t = _log_probabilities(student, teacher, temperature)
-    return F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1).mean()
+    log_s, log_t = _log_distributions(student, teacher, batch, temperature)
+    return mean_over_distributions(F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1), batch)
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
     """-sum softmax(teacher / t) log softmax(student / t): a scalar."""
-    return soft_cross_entropies(student, teacher, batch, temperature).mean()
+    return mean_over_distributions(soft_cross_entropies(student, teacher, batch, temperature), batch)
 
 
 def soft_cross_entropies(student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Tensor:
-    """`soft_cross_entropy` of each example and distribution [B, D]; D is 2 for QA (start and end), else 1."""
+    """`soft_cross_entropy` of each example and distribution [B, D], with D as in `task_losses`."""
     if batch.kind == "regression":
         return (full_precision(student) - full_precision(teacher)) ** 2
-    log_s, log_t = _log_probabilities(student, teacher, temperature)
-    cross_entropy = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, 2] for QA
+    log_s, log_t = _log_distributions(student, teacher, batch, temperature)
+    cross_entropy = -(log_t.exp() * log_s).sum(-1)  # [B], or [B, D] for several distributions
     return cross_entropy.reshape(len(cross_entropy), -1)
+
+
+def mean_over_distributions(losses: Tensor, batch: Batch) -> Tensor:
+    """The mean of losses [B, D] over the distributions of an example, then over examples: a scalar.
+
+    Of token classification, whose D are the tokens, over labelled tokens; an example without any counts as 0.
+    """
+    return _mean_by_example(losses, batch).mean() if batch.kind == "token_classification" else losses.mean()
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
@@ -188,6 +216,21 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 def _squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
     return ((full_precision(student) - full_precision(teacher)) ** 2).mean()
+
+
+def _mean_by_example(losses: Tensor, batch: Batch) -> Tensor:
+    """The mean of losses [B, D] of each example [B], of token classification over labelled tokens."""
+    if batch.kind != "token_classification":
+        return losses.mean(-1)
+    labelled = batch.labels != IGNORED
+    return losses.masked_fill(~labelled, 0).sum(-1) / labelled.sum(-1).clamp(min=1)
+
+
+def _log_distributions(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities over the last axis; of a multilabel task [B, C, 2], yes and no of each class."""
+    if batch.kind == "multilabel":
+        student, teacher = (torch.stack([z, torch.zeros_like(z)], dim=-1) for z in (student, teacher))
+    return _log_probabilities(student, teacher, temperature)
 
 
 def _log_probabilities(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

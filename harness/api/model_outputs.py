@@ -60,9 +60,10 @@ class ModelOutputs:
 
     Shapes, for B examples of N tokens, A heads, H features, d = H / A (ConvBERT, MobileBERT: see `ModelShape`):
 
-    - `logits`: classification [B, C]; regression [B, 1]; QA [B, 2, N], start and end, with the dtype's
-      lowest value at positions that are not allowed for an answer, so that a softmax over the last axis needs no mask;
-    - `pooled` [B, H]: the input of the head's last linear layer (not for QA);
+    - `logits`: classification and multilabel [B, C]; regression [B, 1]; token classification [B, N, C]; QA [B, 2, N],
+      start and end, with the dtype's lowest value at positions that are not allowed for an answer, so that a softmax
+      over the last axis needs no mask;
+    - `pooled` [B, H]: the input of the head's last linear layer (not for token classification and QA);
     - `embeddings` [B, N, H]: the embedding output after LayerNorm (and projection, for ELECTRA), which is the input of
       the first layer;
     - `hidden[i]` [B, N, H]: the output of layer i, of the last layer after the encoder's final norm if it has one: as

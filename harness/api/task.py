@@ -18,12 +18,16 @@ class Splits:
 
     Columns: ``id`` (str, unique in its split) and
 
-    - classification and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (int or float);
-      if all labels of a validation split are -1, its labels are hidden: it is predicted but not scored;
+    - classification, multilabel and regression: ``text`` (str), ``text_pair`` (str; only for pairs), ``label`` (a class
+      number; multilabel: a list of class numbers, ascending and unique, may be empty; regression: a number);
+    - token classification: ``tokens`` (list of str, the words), ``tags`` (list of int, the class number of each word);
     - QA: ``question``, ``context`` (str), ``answers`` (list of {"text": str, "start": int}; several in a validation
       split, none if the question has no answer). The context contains each answer's text at its start.
 
     The training split may have a column ``group`` (str): rows with equal values are held out together.
+    The labels of a validation split with classes may be hidden: it is predicted but not scored. Then every label is -1,
+    of a multilabel task [-1], and so is every tag.
+
     `harness.tasks.data_checks` validates this before training.
 
     Attributes:
@@ -46,13 +50,14 @@ class Task:
 
     Attributes:
         name: the name in suites.
-        kind: classification, regression or qa.
+        kind: classification, multilabel, regression, token_classification or qa.
         source: the key of the suite's `sources` that names the data; None for generated data.
         load: loads the splits from a source (hub id or folder; None for generated data). Raises `UserError` with the
             remedy if the source is not available.
         metrics: names of registered metrics to compute; the record has the values of all of them.
         score: the metric value that is the task's score on the board.
-        labels: names of the classes; empty for regression and QA.
+        labels: names of the classes; empty for regression and QA. For token classification the names of the tags, for
+            entities in IOB2: "O", "B-PER", "I-PER", ...
         label_range: regression: the smallest and largest possible label; None: any finite number.
         paired: whether examples are pairs of sentences.
         higher_is_better: False if a lower score is better, as for an error. Ranks, floors, best epoch and tuning

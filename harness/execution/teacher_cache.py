@@ -124,7 +124,9 @@ def _complete(
         return
     if damage := outputs.damage(names):
         log.warning("cached outputs of a teacher are damaged and are computed again: %s", damage)
-    missing = outputs.missing(names | {"logits"} | (set() if outputs.qa else {"pooled"}))
+    missing = outputs.missing(
+        names | {"logits"} | (set() if outputs.kind in ("token_classification", "qa") else {"pooled"})
+    )
     teacher = load()
     _evict(_required_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb, context.claims)
     description = f"outputs of {teacher.name} on {outputs.data.task.name}"
@@ -182,7 +184,7 @@ def _evict(required: float, current: Path, max_gb: float, claims: Claims) -> Non
 def _required_bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
     """Upper bound of the bytes that the outputs will take on disk."""
     width = shape(teacher.model.config, teacher.name).hidden
-    return sum(4.0 * width * outputs.layout.entries(name, outputs.qa) for name in names if name != "logits")
+    return sum(4.0 * width * outputs.layout.entries(name, outputs.kind) for name in names if name != "logits")
 
 
 def _folder_size(folder: Path) -> int:

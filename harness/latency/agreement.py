@@ -15,6 +15,7 @@ from harness.latency.model_inputs import SEED
 from harness.metrics.task_scores import TaskScores, evaluate_outputs
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples, collate, encode
+from harness.training.scoring import without_padding
 
 if TYPE_CHECKING:
     from harness.planning.jobs import TaskData, TokenizerRef
@@ -106,13 +107,13 @@ def agreement(program: Program, eager: Program, examples: EvaluationData) -> Agr
 
 
 def _logits(program: Program, encoded: TokenizedExamples, padding: int) -> list[NDArray[Any]]:
-    """The logits of each row: [C], [1], or for QA [2, tokens]."""
+    """The logits of each row, as of `harness.training.scoring.logits`."""
     logits: list[NDArray[Any]] = [np.empty(0)] * len(encoded)
     for rows in eval_batches(encoded.lengths, BATCH_SIZE):
         outputs = program.bind(collate(encoded, rows, padding).inputs)()
         values = np.stack(outputs[:2], axis=1) if encoded.kind == "qa" else outputs[0]
         for row, value in zip(rows, values, strict=True):
-            logits[row] = value[:, : encoded.lengths[row]] if encoded.kind == "qa" else value
+            logits[row] = without_padding(value, int(encoded.lengths[row]), encoded.kind)
     return logits
 
 

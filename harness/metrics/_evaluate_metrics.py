@@ -11,6 +11,7 @@ import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.metrics.entity_spans import entity_counts
 from harness.metrics.squad_matching import match, match_v2
 
 Floats = NDArray[np.float64]
@@ -52,26 +53,78 @@ class F1(LocalMetric):
         return {"f1": 2 * int((predicted & actual).sum()) / total if total else 0.0}
 
 
-class F1Macro(LocalMetric):
-    """Mean over the classes of their F1, of the classes that occur among predictions or labels, as in scikit-learn."""
+class _OfClasses(LocalMetric):
+    """Base class of metrics of classification (class indices) and multilabel (0 or 1 for each class)."""
 
-    description = "macro-averaged F1"
-
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        classes, codes = np.unique([predictions, references], return_inverse=True)
-        predicted, actual = codes.reshape(2, -1)
-        right = np.bincount(predicted[predicted == actual], minlength=len(classes))
-        total = np.bincount(codes.ravel(), minlength=len(classes))
-        return {"f1_macro": float(np.mean(2 * right / total))}
+    def _info(self) -> evaluate.MetricInfo:
+        index, indicators = datasets.Value("int64"), datasets.Sequence(datasets.Value("int64"))
+        features = [datasets.Features({"predictions": kind, "references": kind}) for kind in (index, indicators)]
+        return evaluate.MetricInfo(description=self.description, citation="", inputs_description="", features=features)
 
 
-class F1Micro(LocalMetric):
-    """F1 over the predictions of all classes together. With one class for each example it equals the accuracy."""
+class F1Micro(_OfClasses):
+    """F1 of all decisions "this class, yes or no" together; 0 without predictions and labels."""
 
     description = "micro-averaged F1"
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        return {"f1_micro": float(np.mean(np.asarray(predictions) == np.asarray(references)))}
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {"f1_micro": _f1(_class_counts(predictions, references).sum(0)).item()}
+
+
+class F1Macro(_OfClasses):
+    """Mean F1 of the classes; a class without predictions and labels has 0.
+
+    Of a multilabel task, the mean over all classes; of a classification, over those that occur, as in scikit-learn.
+    """
+
+    description = "macro-averaged F1"
+
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {"f1_macro": float(_f1(_class_counts(predictions, references)).mean())}
+
+
+class SubsetAccuracy(LocalMetric):
+    """Share of examples whose classes are all correct."""
+
+    description = "share of examples with exactly the right classes"
+    predictions = datasets.Sequence(datasets.Value("int64"))
+    references = datasets.Sequence(datasets.Value("int64"))
+
+    def _compute(self, predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> dict[str, float]:
+        return {"subset_accuracy": float((np.asarray(predictions) == np.asarray(references)).all(-1).mean())}
+
+
+class _OfTags(LocalMetric):
+    """Base class of metrics of token classification, whose inputs are lists of tag names."""
+
+    predictions = datasets.Sequence(datasets.Value("string"))
+    references = datasets.Sequence(datasets.Value("string"))
+
+
+class EntityF1(_OfTags):
+    """Precision, recall and F1 of entities over all sentences, as seqeval's default mode; 0 where undefined."""
+
+    description = "precision, recall and F1 of entities, micro-averaged"
+
+    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
+        pairs = zip(predictions, references, strict=True)
+        correct, predicted, actual = np.array([entity_counts(*pair) for pair in pairs]).sum(0).tolist()
+        return {
+            "entity_precision": correct / predicted if predicted else 0.0,
+            "entity_recall": correct / actual if actual else 0.0,
+            "entity_f1": 2 * correct / (predicted + actual) if predicted + actual else 0.0,
+        }
+
+
+class TokenAccuracy(_OfTags):
+    """Share of words with the right tag; 0 without words."""
+
+    description = "share of words with the right tag"
+
+    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
+        pairs = [pair for rows in zip(predictions, references, strict=True) for pair in zip(*rows, strict=True)]
+        right = sum(predicted == actual for predicted, actual in pairs)
+        return {"token_accuracy": right / len(pairs) if pairs else 0.0}
 
 
 class Errors(LocalMetric):
@@ -156,6 +209,23 @@ class SquadV2(Squad):
         return _percent(scores) | {
             f"{prefix}{key}": mean for prefix, pair in means.items() for key, mean in pair.items()
         }
+
+
+def _class_counts(predictions: Sequence[Any], references: Sequence[Any]) -> Floats:
+    """[C, 3]: for each class the numbers of right predictions, of predictions and of labels."""
+    predicted, actual = np.asarray(predictions), np.asarray(references)
+    if predicted.ndim == 1:
+        classes = np.unique([predicted, actual])
+        predicted, actual = (column[:, None] == classes for column in (predicted, actual))
+    counts: Floats = np.stack([(predicted * actual).sum(0), predicted.sum(0), actual.sum(0)], axis=-1).astype(float)
+    return counts
+
+
+def _f1(counts: Floats) -> Floats:
+    """F1 from the counts [..., (right, predicted, actual)]; 0 without predictions and labels."""
+    total = counts[..., 1] + counts[..., 2]
+    f1: Floats = np.divide(2 * counts[..., 0], total, out=np.zeros(total.shape), where=total > 0)
+    return f1
 
 
 def _correlation(left: Floats, right: Floats) -> float:

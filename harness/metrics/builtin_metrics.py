@@ -4,7 +4,9 @@ A metric is an `evaluate.Metric`. ``metric.compute(predictions=..., references=.
 examples:
 
 - classification: lists of class indices;
+- multilabel: for each example a list with 0 or 1 for each class;
 - regression: lists of floats;
+- token classification: for each example a list of tag names, one for each word;
 - QA: a list of answer texts, and for each a list of reference answers (empty if the question has no answer); the
   prediction "" means that there is no answer.
 
@@ -23,10 +25,13 @@ METRICS = {
     "accuracy": "Accuracy",
     "errors": "Errors",
     "f1": "F1",
-    "f1_macro": "F1Macro",
     "f1_micro": "F1Micro",
+    "f1_macro": "F1Macro",
+    "subset_accuracy": "SubsetAccuracy",
     "matthews_correlation": "MatthewsCorrelation",
     "pearson_spearman": "PearsonSpearman",
+    "entity_f1": "EntityF1",
+    "token_accuracy": "TokenAccuracy",
     "squad": "Squad",
     "squad_v2": "SquadV2",
 }

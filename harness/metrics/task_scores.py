@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UserError, nearest
 from harness.metrics.qa_spans import best_spans
+from harness.metrics.word_tags import predicted_tags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from harness.api.task import Task
     from harness.tasks.tokenization import TokenizedExamples
+
+HIDDEN_TAG = ""
+"""The label of a word whose tag is hidden."""
 
 Logits = Sequence[NDArray[np.floating[Any]]]
 
@@ -30,9 +34,16 @@ class TaskScores:
         metrics: values by name; NaN if undefined for these predictions, as a correlation with a constant. Empty if the
             labels are hidden (class -1).
         score: the value of the task's score; None if the labels are hidden.
-        frame: one row for each example, in the order of the data set: ``id``; ``prediction`` (class index, float, or
-            answer text); ``scores`` (logits of each class; the predicted value; or the scores of the best span and of
-            no answer); ``label`` (class index, float, or list of answer texts); ``split``.
+        frame: one row for each example, in the order of the data set: ``id``, ``prediction``, ``scores``, ``label``,
+            ``split``. By kind, prediction and label, and scores:
+
+            - classification: class index; the logits of the classes;
+            - multilabel: list of class indices, ascending; the logits of the classes;
+            - regression: float; list of the predicted value;
+            - token classification: list of tag names, one for each word; the probabilities of the predicted tags;
+            - QA: answer text (label: list of answer texts); the scores of the best span and of no answer.
+
+            Hidden labels are -1, [-1], and "" for each word.
     """
 
     metrics: dict[str, float]
@@ -55,8 +66,8 @@ def evaluate_outputs(
         task: names the metrics, and the value that is the score.
         examples: the split.
         encoded: its tokenized rows.
-        logits: one array for each row of `encoded`: classification [C]; regression [1]; QA [2, n], start and end
-            logits of the row's n tokens.
+        logits: one array for each row of `encoded`: classification and multilabel [C]; regression [1]; token
+            classification [n, C] of the row's n tokens; QA [2, n], start and end logits of these tokens.
         metrics: factories of `evaluate.Metric` by registered name.
         split: name of the split, for the frame.
 
@@ -101,21 +112,45 @@ def _predictions(
         spans = best_spans(examples, encoded, logits, unanswerable=task.unanswerable)
         references = [[answer["text"] for answer in answers] for answers in examples["answers"]]
         return [span.text for span in spans], [[span.score, span.null_score] for span in spans], references
+    if task.kind == "token_classification":
+        tags = [[task.labels[tag] if tag >= 0 else HIDDEN_TAG for tag in row] for row in examples["tags"]]
+        return *predicted_tags(encoded, logits, task.labels, [len(row) for row in tags]), tags
     outputs = np.stack(logits).astype(np.float64)
+    if task.kind == "multilabel":
+        chosen = [np.flatnonzero(row > 0).tolist() for row in outputs]
+        return chosen, outputs.tolist(), [list(label) for label in examples["label"]]
     predictions = outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]
     return predictions.tolist(), outputs.tolist(), list(examples["label"])
 
 
 def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:
-    hidden = sum(label < 0 for label in labels) if task.kind == "classification" else 0
+    is_hidden = {
+        "classification": lambda label: label < 0,
+        "multilabel": lambda label: label == [-1],
+        "token_classification": lambda label: HIDDEN_TAG in label,
+    }.get(task.kind, lambda label: False)
+    if task.kind == "token_classification":
+        labels = [tags for tags in labels if tags]  # without words, there is nothing to hide
+    hidden = sum(map(is_hidden, labels))
     if 0 < hidden < len(labels):
         raise UserError(f"task {task.name!r}, split {split!r}: {hidden} of {len(labels)} labels are hidden (negative)")
     return hidden > 0
 
 
+def _indicators(classes: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """Convert lists of class indices to 0 or 1 for each of `count` classes."""
+    matrix = np.zeros((len(classes), count), dtype=int)
+    for row, present in zip(matrix, classes, strict=True):
+        row[list(present)] = 1
+    indicators: list[list[int]] = matrix.tolist()
+    return indicators
+
+
 def _compute(
     task: Task, metrics: Mapping[str, Callable[[], Any]], predictions: list[Any], labels: list[Any]
 ) -> dict[str, float]:
+    if task.kind == "multilabel":
+        predictions, labels = (_indicators(classes, len(task.labels)) for classes in (predictions, labels))
     values: dict[str, float] = {}
     for name in task.metrics:
         if name not in metrics:

@@ -16,6 +16,7 @@ from harness.api.batch import TaskKind
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.models import attention
+from harness.models.heads import PROBLEM_TYPES
 from harness.models.introspection import ModelParts, find_parts, first_tensor
 from harness.models.output_names import Need, check, parse
 from harness.models.projections import SplitHeads
@@ -58,6 +59,10 @@ class Capture:
             return "qa"
         if getattr(self.model, "get_output_embeddings", lambda: None)() is not None:
             return "text"
+        if self._parts.by_token:
+            return "token_classification"
+        if self.model.config.problem_type == PROBLEM_TYPES["multilabel"]:
+            return "multilabel"
         return "regression" if self.model.config.num_labels == 1 else "classification"
 
     def check(self, needs: Collection[str], who: str = "the model") -> list[Problem]:
@@ -222,7 +227,7 @@ class _Record:
 
 
 def _logits(outputs: Any, answer_mask: Tensor) -> Tensor:
-    """[B, C]; for QA [B, 2, N], with the lowest finite value outside `answer_mask`."""
+    """[B, C], or [B, N, C]; for QA [B, 2, N], with the lowest finite value outside `answer_mask`."""
     if not hasattr(outputs, "start_logits"):
         return cast(Tensor, outputs.logits)
     logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     from harness.api.task import Task
 
-PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+
+AUTO_CLASSES: Mapping[TaskKind, str] = {
+    "token_classification": "AutoModelForTokenClassification",
+    "qa": "AutoModelForQuestionAnswering",
+    "text": "AutoModelForMaskedLM",
+}
+"""Kind of task -> transformers' class of models with its head; others: AutoModelForSequenceClassification."""
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -112,10 +123,9 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
 
 def auto_class(kind: TaskKind) -> Any:
     """Transformers' auto class of the models with a head for this kind of task."""
-    from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    import transformers
 
-    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
-    return special.get(kind, AutoModelForSequenceClassification)
+    return getattr(transformers, AUTO_CLASSES.get(kind, "AutoModelForSequenceClassification"))
 
 
 def _for_task(config: PretrainedConfig, task: Task) -> PretrainedConfig:

@@ -39,6 +39,7 @@ class ModelParts:
         final: the module after the last layer whose output is the encoder's, such as a norm; None if there is none.
         head: the last linear layer outside the encoder; None for a bare encoder.
         inputs: names of the inputs that the model takes.
+        by_token: whether the model computes logits for each token.
         scalings: the factor of Q K^T in each layer.
         projections: by layer, if the encoder ignores transformers' attention interface and its projections have known
             names; else empty.
@@ -49,6 +50,7 @@ class ModelParts:
     final: nn.Module | None
     head: nn.Linear | None
     inputs: frozenset[str]
+    by_token: bool
     scalings: tuple[float, ...]
     projections: tuple[Projections, ...]
     missing: frozenset[str]
@@ -66,6 +68,7 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
         final=_final(encoder, layers, trace),
         head=trace.heads[-1] if trace.heads else None,
         inputs=_input_names(model),
+        by_token=trace.by_token,
         scalings=_own_scalings(encoder.config, len(layers)) if hooked else tuple(trace.scalings),
         projections=hooked,
         missing=_missing(encoder.config, layers, by_interface=by_interface, hooked=bool(hooked)),
@@ -130,6 +133,8 @@ class _Trace:
         """Linear layers outside the encoder."""
         self.outputs: list[tuple[nn.Module, Any]] = []
         """Modules of the encoder in the order in which they end, with their outputs."""
+        self.by_token = False
+        """Whether the model computes logits for each token."""
 
     def on_attention(self, module: nn.Module, inputs: attention.AttentionInputs) -> None:
         self.attention_modules.append(module)
@@ -154,7 +159,8 @@ def _traced(model: PreTrainedModel, encoder: nn.Module) -> _Trace:
         stack.enter_context(torch.no_grad())
         stack.enter_context(attention.observe_attention(attention.configs_of(model), trace.on_attention))
         tokens = torch.zeros(1, TOKENS, dtype=torch.long, device=model.device)
-        model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        logits = getattr(model(input_ids=tokens, attention_mask=torch.ones_like(tokens)), "logits", None)
+    trace.by_token = logits is not None and logits.ndim == 3
     return trace
 
 

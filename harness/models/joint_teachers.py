@@ -27,18 +27,18 @@ WEIGHTS = "head.pt"
 class SharedHead(nn.Module):
     """A pooling and a prediction layer, like BERT's.
 
-    For sequences: tanh(W h + b) of the first token, dropout, and a linear map to the labels. For QA: a linear map of
-    every token.
+    For sequences: tanh(W h + b) of the first token, dropout, and a linear map to the labels. For token classification
+    and QA: a linear map of every token.
     """
 
     def __init__(self, width: int, task: Task, dropout: float) -> None:
         super().__init__()
-        self.pooler = None if task.kind == "qa" else nn.Linear(width, width)
+        self.pooler = None if task.kind in ("token_classification", "qa") else nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, task.num_labels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """From [B, N, H] to [B, C], or for QA [B, N, 2]."""
+        """From [B, N, H] to [B, C], or for token classification and QA [B, N, C]."""
         if self.pooler is None:
             logits: Tensor = self.output(hidden)
         else:

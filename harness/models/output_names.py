@@ -84,7 +84,7 @@ def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None
         return Problem(f"unknown output {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}")
     if need.layer is not None and not 1 <= need.layer <= layers:
         return Problem(f"{need} is requested, but {who} has {layers} layers, counted from 1 to {layers}")
-    if need.name == "pooled" and kind in ("qa", "text"):
-        purpose = "answers questions" if kind == "qa" else "predicts tokens"
+    purpose = {"qa": "answers questions", "text": "predicts tokens", "token_classification": "labels tokens"}.get(kind)
+    if need.name == "pooled" and purpose is not None:
         return Problem(f"pooled is requested, but {who} {purpose}: its head reads every token, so nothing is pooled")
     return None

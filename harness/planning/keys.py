@@ -52,12 +52,15 @@ def training(settings: TrainingSpec) -> dict[str, Any]:
 
 def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any]:
     """Return the parts for a tokenized training set: the examples in order, and how they are tokenized."""
+    # A multilabel task, or one with tags, may have classes that no example has, but the head has an output for them.
+    labelled = {"labels": list(task.task.labels)} if task.task.kind in ("multilabel", "token_classification") else {}
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,
         "tokenizer": reader.fingerprint,
         "max_length": max_length,
         **({"declaration": dict(task.task.key_parts)} if task.task.key_parts else {}),
+        **labelled,
     }
 
 

@@ -21,7 +21,7 @@ Job = TypeVar("Job")
 def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.Load:
     """Return the memory that a run adds to its cohort."""
     task, tokens = job.data.task, training.max_length
-    outputs = 2 * tokens if task.kind == "qa" else task.num_labels
+    outputs = task.num_labels * (tokens if task.kind in ("token_classification", "qa") else 1)
     reading = memory_estimate.Reading(training.max_batch_size, tokens, len(job.reader.tokenizer), outputs)
     stages = job.stages
     teachers = {

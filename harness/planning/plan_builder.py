@@ -35,6 +35,7 @@ from harness.resolution import augmentation_inputs
 from harness.resolution.suite import Cell, MethodVariant, Resolved
 from harness.storage.hashing import key
 from harness.storage.records import NotApplicable, PlannedRun
+from harness.tasks.features import text_columns, texts_of
 from harness.tasks.fingerprints import fingerprint
 from harness.training.schedule import stage_data
 
@@ -376,6 +377,5 @@ def _tokenizer_mismatch(job: RunJob) -> str | None:
 
 def _training_texts(splits: Splits) -> Iterator[str]:
     """Yield all training texts, column by column."""
-    for column in ("text", "text_pair", "question", "context"):
-        if column in splits.train.column_names:
-            yield from splits.train[column]
+    for column in text_columns(splits.train):
+        yield from texts_of(splits.train[column])

@@ -177,7 +177,7 @@ class _TaskPolicy:
 
     def _bytes(self, name: str, job: RunJob, index: int, teacher: TeacherJob) -> float:
         kind, hidden, size = job.data.task.kind, job.method.teachers[index].hidden, self._size(job.data, teacher.reader)
-        entries = size.tokens if by_token(name, kind == "qa") else size.rows
+        entries = size.tokens if by_token(name, kind) else size.rows
         width = job.method.task.num_labels if name == "logits" else hidden
         return entries * width * (2 if self.training.precision == "bf16" else 4)
 

@@ -7,6 +7,7 @@ Each check yields messages for the author of the plugin. Torch is imported only 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,9 @@ from harness.api.names import NAME_RULE, is_name
 from harness.api.report import FORMAT_NAME
 from harness.api.task import Task
 from harness.config.schema import RESERVED
+
+IOB2 = re.compile(r"O|[BI]-.+")
+"""A tag of words in IOB2."""
 
 TASKS_RESERVED = (
     "average",
@@ -97,8 +101,13 @@ def task_faults(task: Any) -> Iterator[str]:
     kinds = [kind for kind in get_args(TaskKind) if kind != "text"]  # text has no labels and so no score
     if task.kind not in kinds:
         yield f"{title}: unknown kind {task.kind!r}; allowed: {', '.join(kinds)}"
-    if task.kind == "classification" and len(task.labels) < 2:
-        yield f"{title}: a classification task needs at least two `labels`, found {len(task.labels)}"
+    if task.kind in ("classification", "multilabel", "token_classification") and len(task.labels) < 2:
+        yield f"{title}: a {task.kind} task needs at least two `labels`, found {len(task.labels)}"
+    if task.score.startswith("entity_") and (wrong := [tag for tag in task.labels if not IOB2.fullmatch(tag)]):
+        yield (
+            f"{title}: the score {task.score!r} needs `labels` in IOB2, such as 'O', 'B-PER', 'I-PER', found"
+            f" {wrong[0]!r}; for other tags use the metric 'token_accuracy'"
+        )
     if not task.metrics:
         yield f"{title}: `metrics` is empty"
 

@@ -243,7 +243,7 @@ class PlannedTask(FrozenModel):
     """A task of the suite: a column of the board."""
 
     name: str
-    kind: Literal["classification", "regression", "qa"]
+    kind: Literal["classification", "multilabel", "regression", "token_classification", "qa"]
     score: str = Field(description="name of the metric that is the score")
     synthetic: bool
     labels: list[str] = Field(default_factory=list, description="names of the classes")

@@ -11,11 +11,13 @@ from unicodedata import category
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.tasks.features import CHUNK, DROPPED, TokenRow, word_ids_of
+from harness.api.batch import IGNORED
+from harness.tasks.features import CHUNK, DROPPED, TokenRow, sentence_columns, texts_of, word_ids_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
 from harness.tasks.qa_windows import answer_span
 from harness.tasks.token_offsets import token_places
 from harness.tasks.tokenization import TokenizedExamples, chunked
+from harness.tasks.word_windows import labels_at_first_tokens, words_of_tokens
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,8 +31,8 @@ def retokenize(
 ) -> Iterator[TokenizedExamples]:
     """Tokenize the text of each row of `encoded` with another tokenizer, and yield the rows in chunks.
 
-    Row i of the result covers the same characters as row i of `encoded`: for QA the question and the window's part of
-    the context. Labels of QA refer to the new tokens; `places` refer to the complete texts.
+    Row i of the result covers the same characters as row i of `encoded`: for token classification and QA those of its
+    window. Labels that refer to tokens refer to the new ones; `places` refer to the complete texts.
 
     Args:
         encoded: rows that were encoded with ``places=True``.
@@ -41,8 +43,7 @@ def retokenize(
     Raises:
         UserError: the tokenizer's offsets are wrong.
     """
-    candidates = ("question", "context") if encoded.kind == "qa" else ("text", "text_pair")
-    names = [name for name in candidates if name in dataset.column_names]
+    names = sentence_columns(encoded.kind, dataset)
     refuse_wrong_offsets(dataset, names, tokenizer)
     return chunked(encoded.kind, _rows(encoded, dataset, names, tokenizer, max_length))
 
@@ -54,13 +55,14 @@ def _rows(
     for first in range(0, len(encoded), CHUNK):
         rows = range(first, min(first + CHUNK, len(encoded)))
         examples = dataset[encoded.examples[first : rows.stop].tolist()]
+        complete = [list(texts_of(examples[name])) for name in names]
         spans = [
-            [_covered_span(text, encoded.places[row], sentence) for row, text in zip(rows, examples[name], strict=True)]
-            for sentence, name in enumerate(names)
+            [_covered_span(text, encoded.places[row], sentence) for row, text in zip(rows, texts, strict=True)]
+            for sentence, texts in enumerate(complete)
         ]
         texts = [
-            [text[begin:end] for text, (begin, end) in zip(examples[name], column, strict=True)]
-            for name, column in zip(names, spans, strict=True)
+            [text[begin:end] for text, (begin, end) in zip(column, column_spans, strict=True)]
+            for column, column_spans in zip(complete, spans, strict=True)
         ]
         tokens = tokenizer(
             *texts, truncation=max_length is not None, max_length=max_length, return_offsets_mapping=True, verbose=False
@@ -81,7 +83,12 @@ def _row(
     examples: Mapping[str, Sequence[Any]],
 ) -> TokenRow:
     types = tokens.get("token_type_ids")
-    label, answer_mask = encoded.labels[row], None
+    label, answer_mask, word_ids = encoded.labels[row], None, word_ids_of(tokens, index)
+    if encoded.kind == "token_classification":
+        labelled = np.flatnonzero(label != IGNORED)
+        tags = dict(zip(encoded.word_ids[row][labelled].tolist(), label[labelled].tolist(), strict=True))
+        new_word_ids = words_of_tokens(examples["tokens"][index], places)
+        label, word_ids = labels_at_first_tokens(new_word_ids, places, tags), new_word_ids.tolist()
     if encoded.kind == "qa":
         in_context = places[:, 0] == 1
         label = answer_span(examples["answers"][index], in_context, places[:, 1:])
@@ -92,7 +99,7 @@ def _row(
         example=int(encoded.examples[row]),
         input_ids=tokens["input_ids"][index],
         token_type_ids=types and types[index],
-        word_ids=word_ids_of(tokens, index),
+        word_ids=word_ids,
         label=label,
         answer_mask=answer_mask,
         places=places,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.tasks.features import SENTENCES
 from harness.tasks.qa_answers import short_repr
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ class Columns:
 
     Attributes:
         kind: kind of the task, which determines the columns.
-        classes: classification: number of classes; labels are 0 to classes - 1.
+        classes: number of classes of a kind with classes; labels are 0 to classes - 1.
         label_range: regression: minimum and maximum label; None: any finite number.
-        paired: classification and regression: whether there is a column ``text_pair``.
+        paired: whether there is a column ``text_pair``; not for token classification and QA.
         unanswerable: QA: whether a question may have no answers.
         names: column name in `harness.api.task.Splits` -> name in the data set's files, where they differ.
     """
@@ -52,9 +54,14 @@ class Columns:
     @property
     def texts(self) -> tuple[str, ...]:
         """Names of the text columns."""
-        if self.kind == "qa":
-            return "question", "context"
+        if self.kind in SENTENCES:
+            return SENTENCES[self.kind]
         return ("text", "text_pair") if self.paired else ("text",)
+
+    @property
+    def target(self) -> str:
+        """Name of the column with the labels."""
+        return {"qa": "answers", "token_classification": "tags"}.get(self.kind, "label")
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def problems_of(
     """
     if not len(rows):
         return [Problem(f"{where}: the split has no examples")]
-    names = ("id", *columns.texts, "answers" if columns.kind == "qa" else "label")
+    names = ("id", *columns.texts, columns.target)
     if missing := [name for name in names if name not in rows.column_names]:
         clauses = (f"there is no column {name!r}; {nearest(name, rows.column_names)}" for name in missing)
         return [Problem(f"{where}: {clause}") for clause in clauses]
@@ -125,8 +132,15 @@ def problems_of(
     ids = table.column("id").to_pylist()
 
     faults = [("id", fault) for fault in _id_faults(table.column("id"))]
-    faults += [(name, fault) for name in columns.texts for fault in _text_faults(table.column(name))]
-    if columns.kind != "qa":
+    check_texts = _word_faults if columns.kind == "token_classification" else _text_faults
+    faults += [(name, fault) for name in columns.texts for fault in check_texts(table.column(name))]
+    if columns.kind == "multilabel":
+        faults += [("label", fault) for fault in _class_list_faults(columns, table.column("label"), may_hide)]
+    elif columns.kind == "token_classification":
+        if not faults:  # the check needs valid words
+            words = table.column("tokens").to_pylist()
+            faults += [("tags", fault) for fault in _tag_faults(columns, table.column("tags"), words, may_hide)]
+    elif columns.kind != "qa":
         faults += [("label", fault) for fault in _label_faults(columns, table.column("label"), may_hide)]
     elif answers and not faults:  # the check needs valid contexts
         contexts = table.column("context").to_pylist()
@@ -184,6 +198,61 @@ def _label_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> 
         rows = np.flatnonzero(wrong).tolist()
         hint = " (hidden labels are -1 in every row)" if classes and may_hide else ""
         yield Fault(rows, _short(values[rows[0]]), expected + hint)
+
+
+def _word_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
+    expected = "a list of words"
+    yield from _nulls(column, expected)
+    lists = column.to_pylist()
+    if wrong := [row for row, words in enumerate(lists) if words is not None and not _is_list_of(str, words)]:
+        yield Fault(wrong, _short(lists[wrong[0]]), expected)
+
+
+def _class_list_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> Iterator[Fault]:
+    expected = f"a list of classes from 0 to {columns.classes - 1}, ascending and without duplicates"
+    yield from _nulls(column, expected)
+    labels = column.to_pylist()
+    if all(label == [-1] for label in labels):
+        if not may_hide:
+            yield Fault(range(len(labels)), "[-1] in every row, which means hidden labels", expected)
+        return
+
+    def valid(label: Any) -> bool:
+        ordered = _is_list_of(int, label) and all(low < high for low, high in pairwise(label))
+        return ordered and all(0 <= index < columns.classes for index in label)
+
+    if wrong := [row for row, label in enumerate(labels) if label is not None and not valid(label)]:
+        hint = " (hidden labels are [-1] in every row)" if may_hide else ""
+        yield Fault(wrong, _short(labels[wrong[0]]), expected + hint)
+
+
+def _tag_faults(
+    columns: Columns, column: pa.ChunkedArray, words: Sequence[Sequence[str]], may_hide: bool
+) -> Iterator[Fault]:
+    expected = f"a list with one class from 0 to {columns.classes - 1} for each word"
+    yield from _nulls(column, expected)
+    rows = column.to_pylist()
+    lists = [row if _is_list_of(int, row) else None for row in rows]
+    hidden = any(lists) and all(tag == -1 for row in lists for tag in row or ())
+    if hidden and not may_hide:
+        yield Fault(range(len(rows)), "-1 at every word, which means hidden tags", expected)
+    lowest = -1 if hidden else 0
+    wrong = {}
+    for row, (tags, sentence) in enumerate(zip(lists, words, strict=True)):
+        if tags is None:
+            if rows[row] is not None:
+                wrong[row] = _short(rows[row])
+        elif len(tags) != len(sentence):
+            wrong[row] = f"{len(tags)} tags for {len(sentence)} words"
+        elif outside := [tag for tag in tags if not lowest <= tag < columns.classes]:
+            wrong[row] = f"the tag {outside[0]}"
+    if wrong:
+        hint = " (hidden tags are -1 at every word)" if may_hide else ""
+        yield Fault(list(wrong), next(iter(wrong.values())), expected + hint)
+
+
+def _is_list_of(type: type, values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, type) and not isinstance(v, bool) for v in values)
 
 
 def _answer_faults(columns: Columns, column: pa.ChunkedArray, contexts: Sequence[str]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from harness.api.errors import Problem, UserError
 from harness.api.task import Splits, Task
 from harness.config.schema import SelectionSpec
 from harness.tasks.row_sampling import held_out_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 MIN_EXAMPLES = 100
 """Minimum number of held-out examples, unless that is more than `MAX_SHARE` of the split."""
@@ -32,7 +36,7 @@ def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
     if spec.on == "train":
         return split_training(task, splits, share=spec.share, seed=spec.seed)
     for name, split in splits.validation.items():
-        if task.kind == "classification" and min(split["label"], default=0) < 0:
+        if has_hidden_labels(task, split):
             raise UserError(
                 Problem(
                     f"task {task.name!r}: the labels of split {name!r} are hidden, so it cannot be used for selection;"
@@ -41,6 +45,15 @@ def hold_out(task: Task, splits: Splits, spec: SelectionSpec | None) -> Splits:
                 )
             )
     return splits
+
+
+def has_hidden_labels(task: Task, split: Dataset) -> bool:
+    """Whether the labels of a validation split are hidden, that is -1; only kinds with classes can hide them."""
+    if task.kind == "classification":
+        return bool(min(split["label"], default=0) < 0)
+    if task.kind == "multilabel":
+        return any(label == [-1] for label in split["label"])
+    return task.kind == "token_classification" and any(-1 in tags for tags in split["tags"])
 
 
 def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Splits:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers.models import WordPiece
 
 from harness.api.errors import UserError
-from harness.tasks.features import DROPPED
+from harness.tasks.features import DROPPED, texts_of
 from harness.tasks.qa_answers import short_repr
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ def refuse_wrong_offsets(dataset: Dataset, columns: Iterable[str], tokenizer: An
         )
 
 
-def _sample(texts: Sequence[str]) -> Iterator[str]:
+def _sample(column: Sequence[Any]) -> Iterator[str]:
+    texts = texts_of(column)
     yield from islice(texts, EXAMPLES)
-    yield from islice((text for text in islice(texts, EXAMPLES, None) if not text.isascii()), EXAMPLES)
+    yield from islice((text for text in texts if not text.isascii()), EXAMPLES)
 
 
 def _pairs(text: str, tokenizer: Any, decoded: dict[int, str | None]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from harness.tasks.features import text_columns
+from harness.tasks.features import text_columns, texts_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,7 +31,7 @@ def overlap(splits: Splits) -> dict[str, int]:
 def _texts(rows: Dataset) -> Iterator[tuple[str, ...]]:
     names = text_columns(rows)
     for batch in rows.select_columns(names).iter(batch_size=1000):
-        yield from zip(*([normalized(text) for text in batch[name]] for name in names), strict=True)
+        yield from zip(*(map(normalized, texts_of(batch[name])) for name in names), strict=True)
 
 
 @lru_cache(1000)  # consecutive questions share a context

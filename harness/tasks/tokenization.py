@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.api.batch import IGNORED
 from harness.api.errors import UserError
-from harness.tasks.features import CHUNK, TokenRow, word_ids_of
+from harness.tasks import qa_windows, word_windows
+from harness.tasks.features import CHUNK, TokenRow, sentence_columns, word_ids_of
 from harness.tasks.offset_checks import refuse_wrong_offsets
-from harness.tasks.qa_windows import windows
 from harness.tasks.ragged_arrays import Ragged, Strings
 from harness.tasks.token_offsets import token_places
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
 
     from harness.api.batch import Batch, TaskKind
     from harness.api.task import Task
@@ -26,20 +29,30 @@ if TYPE_CHECKING:
 
 VALUES, STARTS = ".values", ".starts"
 
+WINDOWS: Mapping[TaskKind, Callable[..., Iterator[TokenRow]]] = {
+    "token_classification": word_windows.windows,
+    "qa": qa_windows.windows,
+}
+"""Kinds whose long texts are split into windows; texts of others are truncated."""
+
 
 @dataclass(frozen=True)
 class TokenizedExamples:
-    """A tokenized data set of R rows: one row for each example; for QA, one for each window over its context.
+    """A tokenized data set of R rows: one row for each example, or for each of its windows.
+
+    A window is a part of a QA context, or of a text whose words are labelled.
 
     Attributes:
         kind: kind of the task, which determines the labels.
-        ids: ids of the examples; for QA, ids of the windows, ``{example}#{window}``.
+        ids: ids of the examples; for token classification and QA, ids of the windows, ``{example}#{window}``.
         examples: int64 [R], the index of each row's example.
         input_ids: int32, unpadded, with special tokens.
         token_type_ids: int8; None if the model has none.
-        word_ids: int32, index of a token's word in its sentence, -1 for special tokens.
-        labels: classification int64 [R]; regression float32 [R]; QA int64 [R, 2], first and last token of the answer,
-            both 0 ([CLS]) in a window without it.
+        word_ids: int32, index of a token's word in its sentence, for token classification in the example's ``tokens``;
+            -1 for special tokens.
+        labels: classification int64 [R]; multilabel float32 [R, C], 1 for the example's classes, else 0; regression
+            float32 [R]; token classification int64, unpadded, a word's class at its first token, in one window only,
+            else `IGNORED`; QA int64 [R, 2], first and last token of the answer, both 0 ([CLS]) in a window without it.
         answer_mask: QA only, bool, tokens at which an answer may start or end ([CLS] and the context's tokens).
         offsets: QA only, int32 rows of [n, 2], a token's first character in the context and the one after its last.
         places: int32 rows of [n, 3], see `harness.tasks.token_offsets`; None unless requested.
@@ -51,7 +64,7 @@ class TokenizedExamples:
     input_ids: Ragged
     token_type_ids: Ragged | None
     word_ids: Ragged
-    labels: NDArray[Any]
+    labels: NDArray[Any] | Ragged
     answer_mask: Ragged | None = None
     offsets: Ragged | None = None
     places: Ragged | None = None
@@ -96,7 +109,8 @@ def encode(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, *, pla
         task: the task of the split.
         tokenizer: a fast tokenizer.
         max_length: maximum number of tokens of a row. Sentences are truncated at their end, of a pair the longer one
-            first. For QA, contexts are split into windows, see `harness.tasks.qa_windows`.
+            first. For token classification and QA, long texts are split into windows, see
+            `harness.tasks.word_windows` and `harness.tasks.qa_windows`.
         places: whether to return the tokens' `places`, which teachers with another tokenizer need.
 
     Raises:
@@ -113,12 +127,10 @@ def encode_in_chunks(
         raise UserError(
             f"{type(tokenizer).__name__} is not a fast tokenizer and has no word ids; use a model with a tokenizer.json"
         )
-    if task.kind == "qa" or places:
-        texts = ("question", "context") if task.kind == "qa" else ("text", "text_pair")
-        refuse_wrong_offsets(dataset, [name for name in texts if name in dataset.column_names], tokenizer)
-    if task.kind != "qa":
-        return chunked(task.kind, _sentences(dataset, tokenizer, max_length, places=places))
-    return chunked(task.kind, windows(dataset, tokenizer, max_length, places=places))
+    if task.kind in WINDOWS or places:
+        refuse_wrong_offsets(dataset, sentence_columns(task.kind, dataset), tokenizer)
+    rows = WINDOWS.get(task.kind, partial(_sentences, task=task))
+    return chunked(task.kind, rows(dataset, tokenizer=tokenizer, max_length=max_length, places=places))
 
 
 def concatenate(chunks: Iterable[TokenizedExamples]) -> TokenizedExamples:
@@ -163,14 +175,24 @@ def collate(
         kind=encoded.kind,
         ids=tuple(encoded.ids[row] for row in rows),
         inputs=inputs,
-        labels=torch.from_numpy(encoded.labels[list(rows)]),
+        labels=_batch_labels(encoded, rows, length),
         answer_mask=None if encoded.answer_mask is None else padded(encoded.answer_mask, 0).bool(),
         word_ids=padded(encoded.word_ids, -1),
         rows=tuple(map(int, rows)),
     )
 
 
-def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool) -> Iterator[TokenRow]:
+def _batch_labels(encoded: TokenizedExamples, rows: Sequence[int], length: int) -> Tensor:
+    """The labels of the given rows; labels per token are padded to `length` tokens."""
+    import torch
+
+    labels = encoded.labels
+    return torch.from_numpy(labels.padded(rows, length, IGNORED) if isinstance(labels, Ragged) else labels[list(rows)])
+
+
+def _sentences(
+    dataset: Dataset, tokenizer: Any, max_length: int, *, task: Task, places: bool = False
+) -> Iterator[TokenRow]:
     pairs = "text_pair" in dataset.column_names
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
@@ -184,9 +206,15 @@ def _sentences(dataset: Dataset, tokenizer: Any, max_length: int, *, places: boo
                 input_ids=tokens["input_ids"][index],
                 token_type_ids=types and types[index],
                 word_ids=word_ids_of(tokens, index),
-                label=label,
+                label=_indicators(label, len(task.labels)) if task.kind == "multilabel" else label,
                 places=token_places(tokens, index, [column[index] for column in texts]) if places else None,
             )
+
+
+def _indicators(classes: Iterable[int], count: int) -> list[float]:
+    """1 for each of the given classes and 0 for the others, `count` in all; hidden labels, [-1], have no class."""
+    present = set(classes)
+    return [float(index in present) for index in range(count)]
 
 
 def chunked(kind: TaskKind, rows: Iterable[TokenRow]) -> Iterator[TokenizedExamples]:
@@ -199,8 +227,6 @@ def chunked(kind: TaskKind, rows: Iterable[TokenRow]) -> Iterator[TokenizedExamp
 
 
 def _columns(kind: TaskKind, rows: Sequence[TokenRow]) -> TokenizedExamples:
-    dtype = np.float32 if kind == "regression" else np.int64
-    shape = (-1, 2) if kind == "qa" else (-1,)
     return TokenizedExamples(
         kind=kind,
         ids=Strings.of([row.id for row in rows]),
@@ -208,11 +234,20 @@ def _columns(kind: TaskKind, rows: Sequence[TokenRow]) -> TokenizedExamples:
         input_ids=Ragged.of([row.input_ids for row in rows], np.int32),
         token_type_ids=_optional([row.token_type_ids for row in rows], np.int8),
         word_ids=Ragged.of([row.word_ids for row in rows], np.int32),
-        labels=np.array([row.label for row in rows], dtype=dtype).reshape(shape),
+        labels=_labels(kind, [row.label for row in rows]),
         answer_mask=_optional([row.answer_mask for row in rows], np.bool_),
         offsets=_optional([row.offsets for row in rows], np.int32, (2,)),
         places=_optional([row.places for row in rows], np.int32, (3,)),
     )
+
+
+def _labels(kind: TaskKind, labels: Sequence[Any]) -> NDArray[Any] | Ragged:
+    if kind == "token_classification":
+        return Ragged.of(labels, np.int64)
+    dtype = np.float32 if kind in ("multilabel", "regression") else np.int64
+    if kind == "qa":
+        return np.array(labels, dtype=dtype).reshape(-1, 2)
+    return np.array(labels, dtype=dtype)
 
 
 def _optional(rows: Sequence[Any], dtype: type[np.generic], width: tuple[int, ...] = ()) -> Ragged | None:

@@ -28,12 +28,12 @@ from harness.storage.disk_errors import explained
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.tokenization import collate
 from harness.teacher_outputs.output_store import (
-    BY_HEAD,
     OutputManifest,
     StoredTensor,
     TeacherOutputStore,
     by_token,
     dtype,
+    tokens_last,
 )
 from harness.training import finite_checks
 from harness.training.cohort import Teacher
@@ -153,7 +153,7 @@ class _Pass:
         batch = collate(data.train, rows, data.pad_token_id, pad_to_multiple_of=multiple).to(self.device)
         # Never split: the last bits of an output depend on the batch that it is computed in.
         outputs = self.teacher.forward(batch, frozenset(self.names), self.training, can_split=False)
-        blocks = {name: _rows(name, outputs, batch, self.store.qa) for name in self.names}
+        blocks = {name: _rows(name, outputs, batch) for name in self.names}
         self._check_finite(blocks, rows)
         stored = {}
         for name, block in blocks.items():
@@ -231,17 +231,17 @@ class _Pass:
         atomic_writes.forget(self.store.folder / PROGRESS)
 
 
-def _rows(name: str, outputs: ModelOutputs, batch: Batch, qa: bool) -> Tensor:
+def _rows(name: str, outputs: ModelOutputs, batch: Batch) -> Tensor:
     """An output at the batch's real tokens, [tokens, ...], or per example, [B, ...]."""
     tensor: Tensor
     if "[" in name:
         kind, layer = name.rstrip("]").split("[")
         tensor = getattr(outputs, kind)[int(layer)]
     else:
-        kind, tensor = name, getattr(outputs, name)
-    if not by_token(name, qa):
+        tensor = getattr(outputs, name)
+    if not by_token(name, batch.kind):
         return tensor
-    return (tensor.transpose(1, 2) if kind in BY_HEAD or kind == "logits" else tensor)[batch.mask]
+    return (tensor.transpose(1, 2) if tokens_last(name, batch.kind) else tensor)[batch.mask]
 
 
 def _sync(files: Mapping[str, IO[bytes]]) -> None:

@@ -21,7 +21,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness.api.batch import Batch
+from harness.api.batch import Batch, TaskKind
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.schema import TrainingSpec
 from harness.models.output_names import Need, parse
@@ -90,14 +90,19 @@ class Layout:
         self.starts = np.empty_like(order)
         self.starts[order] = np.cumsum(lengths[order]) - lengths[order]
 
-    def entries(self, name: str, qa: bool) -> int:
+    def entries(self, name: str, kind: TaskKind) -> int:
         """Number of entries in the file of the output `name`."""
-        return int(self.lengths.sum()) if by_token(name, qa) else len(self.lengths)
+        return int(self.lengths.sum()) if by_token(name, kind) else len(self.lengths)
 
 
-def by_token(name: str, qa: bool) -> bool:
-    """Whether the output has one entry per token, instead of one per example."""
-    return name != "pooled" and (qa or name != "logits")
+def by_token(name: str, kind: TaskKind) -> bool:
+    """Whether the output has one entry per token, instead of one per example, on a task of this kind."""
+    return name != "pooled" and (name != "logits" or kind in ("token_classification", "qa"))
+
+
+def tokens_last(name: str, kind: TaskKind) -> bool:
+    """Whether the tokens of the output `name` are on axis 2, instead of axis 1."""
+    return name.split("[")[0] in BY_HEAD or (name == "logits" and kind == "qa")
 
 
 def stored_for(needs: Iterable[str]) -> frozenset[str]:
@@ -138,9 +143,9 @@ class TeacherOutputStore:
         return Layout(self.data.train.lengths)
 
     @property
-    def qa(self) -> bool:
-        """Whether the task is extractive QA, whose logits are per token."""
-        return self.data.train.kind == "qa"
+    def kind(self) -> TaskKind:
+        """The kind of the task, which decides the form of logits."""
+        return self.data.train.kind
 
     def file(self, name: str) -> Path:
         """The file of the output `name`."""
@@ -199,7 +204,7 @@ class TeacherOutputStore:
 
     def bytes(self, name: str, entry: StoredTensor) -> int:
         """Size of the output's file."""
-        return self.layout.entries(name, self.qa) * entry.elements * dtype(entry.kept).itemsize
+        return self.layout.entries(name, self.kind) * entry.elements * dtype(entry.kept).itemsize
 
 
 class CachedTeacher:
@@ -242,7 +247,7 @@ class CachedTeacher:
         """A stored output of `rows`, in the shape and dtype that a forward pass gives."""
         layout, device = self._store.layout, batch.labels.device
         given = dtype(self._manifest.tensors[name].given)
-        if not by_token(name, self._store.qa):
+        if not by_token(name, self._store.kind):
             return to_device(self._files[name].index_select(0, torch.from_numpy(layout.positions[rows])), device).to(
                 given
             )
@@ -252,10 +257,12 @@ class CachedTeacher:
         block = self._files[name].index_select(0, index.flatten())
         block.flatten(1).masked_fill_(torch.from_numpy(~real).reshape(-1, 1), 0)
         tensor = to_device(block.view(*index.shape, *block.shape[1:]), device).to(given)
-        if name == "logits":
+        if tokens_last(name, self._store.kind):
+            tensor = tensor.transpose(1, 2)
+        if name == "logits" and self._store.kind == "qa":
             answers = batch.mask if batch.answer_mask is None else batch.answer_mask
-            return tensor.transpose(1, 2).masked_fill(~answers[:, None], torch.finfo(given).min)
-        return tensor.transpose(1, 2) if name.split("[")[0] in BY_HEAD else tensor
+            return tensor.masked_fill(~answers[:, None], torch.finfo(given).min)
+        return tensor
 
     def _scores(self, need: Need, stored: Mapping[str, Tensor]) -> Tensor:
         """Attention scores before mask and softmax, [B, A, N, N], from queries and keys."""
@@ -290,7 +297,7 @@ def dtype(name: str) -> torch.dtype:
 
 
 def _memory_mapped(store: TeacherOutputStore, name: str, entry: StoredTensor) -> Tensor:
-    entries = store.layout.entries(name, store.qa)
+    entries = store.layout.entries(name, store.kind)
     flat = torch.from_file(str(store.file(name)), shared=False, size=entries * entry.elements, dtype=dtype(entry.kept))
     return flat.view(entries, *entry.shape)
 

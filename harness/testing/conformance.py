@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tabulate import tabulate
 
@@ -17,7 +17,7 @@ from harness.plugin_host.discovery import describe
 if TYPE_CHECKING:  # transformers
     from harness.testing.method_cases import Subject
 
-KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa", "text")
+KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 """Kinds of task that a method is checked on; ``text`` is unlabelled text, for methods with a text stage."""
 
 ALL_CHECKS = "every check"

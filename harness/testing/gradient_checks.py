@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from harness.api.batch import NOT_MASKED, Batch
+from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
 from harness.testing.method_cases import (
@@ -184,7 +184,9 @@ def _with_other_labels(batch: Batch) -> Batch:
     labels = batch.labels
     others = {
         "classification": lambda: (labels + 1) % CLASSES,
+        "multilabel": lambda: 1 - labels,
         "regression": lambda: labels + 1,
+        "token_classification": lambda: torch.where(labels == IGNORED, labels, (labels + 1) % CLASSES),
         "qa": lambda: torch.zeros_like(labels),
         "text": lambda: torch.where(labels == NOT_MASKED, labels, labels - 1),
     }

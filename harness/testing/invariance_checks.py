@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import pad
 
-from harness.api.batch import NOT_MASKED, Batch
+from harness.api.batch import IGNORED, TOKEN_LABELS, Batch
 from harness.testing.method_cases import (
     Case,
     CheckFailed,
@@ -55,7 +55,7 @@ def add_padding(batch: Batch, more: int) -> Batch:
     return replace(
         batch,
         inputs=inputs,
-        labels=pad(batch.labels, (0, more), value=NOT_MASKED) if batch.kind == "text" else batch.labels,
+        labels=pad(batch.labels, (0, more), value=IGNORED) if batch.kind in TOKEN_LABELS else batch.labels,
         answer_mask=None if batch.answer_mask is None else pad(batch.answer_mask, (0, more)),
         word_ids=None if batch.word_ids is None else pad(batch.word_ids, (0, more), value=-1),
     )

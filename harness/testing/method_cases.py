@@ -217,7 +217,7 @@ class Subject:
 
 def example_batch(kind: TaskKind, general: General | None = None) -> Batch:
     """Four examples of different lengths; text is masked only if the text stage masks tokens."""
-    batch = Batch.from_mapping(tiny_batch(kind, length=9, num_labels=CLASSES, seed=3))
+    batch = Batch.from_mapping(tiny_batch(kind, length=9, num_labels=CLASSES, seed=3), kind)
     if general is not None and not general.masking:
         return replace(batch, labels=torch.full_like(batch.labels, NOT_MASKED))
     return batch

@@ -75,7 +75,8 @@ def loss_terms(
         teachers: as many models as the method takes.
         batch: padded tensors; ``input_ids``, ``attention_mask``, ``token_type_ids`` if the model has them; ``labels``,
             or ``start_positions``, ``end_positions`` and ``answer_mask``; ``word_ids`` for methods that read them. The
-            kind of task is inferred from the labels; ``labels`` [B, N] are the masked tokens of unlabelled text.
+            kind of task is inferred from the labels; integer ``labels`` [B, N] are the tags of words if the student has
+            a head for token classification, else the masked tokens of unlabelled text.
         stage: a stage's name; None: the first stage, or for unlabelled text the text stage.
         config: the method's options; None or {}: the defaults.
         seed: the seed of the run.
@@ -88,7 +89,8 @@ def loss_terms(
     from harness.models.capture import Capture
 
     cls = find_method(method) if isinstance(method, str) else method
-    examples = Batch.from_mapping(batch)
+    captured = Capture(student)
+    examples = Batch.from_mapping(batch, "token_classification" if captured.kind == "token_classification" else None)
     bound = bind(cls, cls.Config.model_validate(config or {}), examples.kind, student, teachers, seed=seed)
     selected = _stage(bound, examples.kind, stage)
     require_supported_needs(bound, selected)
@@ -96,7 +98,7 @@ def loss_terms(
         bound,
         selected,
         examples,
-        Capture(student),
+        captured,
         [Capture(teacher) for teacher in teachers],
         progress=StepPosition(index, steps, epochs),
         generator=torch.Generator().manual_seed(seed),
@@ -134,7 +136,7 @@ def bind(
     if count < least or (most is not None and count > most):
         allowed = str(least) if least == most else f"{least} {'or more' if most is None else f'to {most}'}"
         raise UserError(f"teachers: {cls.name} takes {allowed}, found {count}")
-    labels = {"classification": student.config.num_labels, "regression": 1, "qa": 2, "text": 0}[kind]
+    labels = {"regression": 1, "qa": 2, "text": 0}.get(kind, student.config.num_labels)
     task = TaskInfo("tiny", kind, labels)
     student_shape = shape(student.config, "student")
     teacher_shapes = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from harness.api.batch import NOT_MASKED, TaskKind
+from harness.api.batch import IGNORED, NOT_MASKED, TaskKind
 from harness.api.task import Splits, Task
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def tiny_model(
 
 def tiny_task(kind: TaskKind, num_labels: int) -> Task:
     """A `Task` without data, for tests that use batches only."""
-    labels = tuple(f"class {i}" for i in range(num_labels)) if kind == "classification" else ()
+    classes = kind in ("classification", "multilabel", "token_classification")
+    labels = tuple(f"class {i}" for i in range(num_labels)) if classes else ()
     return Task("tiny", kind, _no_data, metrics=(), score="", labels=labels)
 
 
@@ -73,10 +75,10 @@ def tiny_batch(
     """Make `batch` random examples of different lengths, padded, with the argument names of transformers models.
 
     The first example has `length` tokens. Each is [CLS] first [SEP] second [SEP], in words of up to two tokens:
-    ``word_ids`` as in `Batch`, which models do not take. Labels are ``labels``, or for QA ``start_positions``,
-    ``end_positions`` and ``answer_mask`` ([CLS] and the second part's words); the last QA example has no answer. In
-    text at least one token of each example is masked: it is replaced by the last token of the vocabulary, and
-    ``labels`` holds the original tokens.
+    ``word_ids`` as in `Batch`, which models do not take. Labels are ``labels`` (token classification: at the first
+    token of each word), or for QA ``start_positions``, ``end_positions`` and ``answer_mask`` ([CLS] and the second
+    part's words); the last QA example has no answer. In text at least one token of each example is masked: it is
+    replaced by the last token of the vocabulary, and ``labels`` holds the original tokens.
 
     Raises:
         ValueError: `length` is below 6.
@@ -101,8 +103,14 @@ def tiny_batch(
         tensors["token_type_ids"] = ((positions > first_sep) & real).long()
     if kind == "classification":
         tensors["labels"] = torch.randint(num_labels, (batch,), generator=rng)
+    elif kind == "multilabel":
+        tensors["labels"] = torch.randint(2, (batch, num_labels), generator=rng).float()
     elif kind == "regression":
         tensors["labels"] = torch.rand(batch, generator=rng)
+    elif kind == "token_classification":
+        begins = (words >= 0) & (words != F.pad(words, (1, 0), value=-1)[:, :-1])
+        tags = torch.randint(num_labels, (batch, length), generator=rng)
+        tensors["labels"] = tags.masked_fill(~begins, IGNORED)
     elif kind == "text":
         tensors |= _masked(tensors["input_ids"], words >= 0, vocab - 1, rng)
     else:

@@ -10,12 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.events import RunId
@@ -25,6 +20,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.api.task import Splits
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.execution import run_checkpoints
+from harness.models.heads import auto_class
 from harness.models.quiet_transformers import quiet_transformers
 from harness.tasks.features import TokenRow
 from harness.tasks.tokenization import chunked, concatenate
@@ -145,14 +141,14 @@ class _Vocabulary:
 
 def encoded(kind: TaskKind) -> TokenizedTask:
     """A tokenized data set of random rows."""
-    batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5))
+    batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5), kind)
     train = concatenate(chunked(kind, _rows(batch)))
     return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
 
 
 def _rows(batch: Batch) -> Iterator[TokenRow]:
     assert batch.word_ids is not None  # every tiny batch has them
-    labels = [0] * len(batch.ids) if batch.kind == "text" else batch.labels.tolist()
+    labels = torch.zeros(len(batch.ids)) if batch.kind == "text" else batch.labels
     for i, length in enumerate(batch.lengths.tolist()):
         yield TokenRow(
             id=batch.ids[i],
@@ -160,7 +156,7 @@ def _rows(batch: Batch) -> Iterator[TokenRow]:
             input_ids=batch.inputs["input_ids"][i, :length].tolist(),
             token_type_ids=batch.inputs["token_type_ids"][i, :length].tolist(),
             word_ids=batch.word_ids[i, :length].tolist(),
-            label=labels[i],
+            label=labels[i, :length].numpy() if batch.kind == "token_classification" else labels[i].tolist(),
             answer_mask=None if batch.answer_mask is None else batch.answer_mask[i, :length].numpy(),
         )
 
@@ -237,11 +233,9 @@ def _state(run: Run) -> RunState:
 def export(subject: Subject) -> None:
     """The exported student loads with plain transformers, without missing or unexpected keys, and its outputs agree."""
     run = _run_factory(subject).finished
-    special = {"qa": AutoModelForQuestionAnswering, "text": AutoModelForMaskedLM}
-    auto_class = special.get(subject.kind, AutoModelForSequenceClassification)
     with TemporaryDirectory() as folder, quiet_transformers():
         run.student.save_pretrained(folder)
-        loaded, info = auto_class.from_pretrained(folder, output_loading_info=True)
+        loaded, info = auto_class(subject.kind).from_pretrained(folder, output_loading_info=True)
     mismatches = {kind: keys for kind, keys in info.items() if keys}
     if mismatches:
         raise CheckFailed(f"transformers loads the exported student with {mismatches}")

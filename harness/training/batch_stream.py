@@ -95,6 +95,8 @@ def encode_task(
         if fingerprints is None:
             return concatenate(encode())
         kind = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
+        if task.kind == "multilabel":  # the width of the labels
+            kind["classes"] = len(task.labels)
         return load_or_build(cache_key_parts(fingerprints[name], tokenizer_id, tokenizer, max_length, **kind), encode)
 
     validation = {name: encode_split(part, f"validation/{name}") for name, part in splits.validation.items()}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.api.batch import Batch
+from harness.api.batch import TOKEN_LABELS, Batch, TaskKind
 from harness.metrics.task_scores import TaskScores, combine_splits, evaluate_outputs
 from harness.models.capture import Capture
 from harness.tasks.batching import eval_batches
@@ -60,7 +60,8 @@ def logits(
     device: torch.device,
     batch_size: int = BATCH_SIZE,
 ) -> list[np.ndarray]:
-    """Logits of each row, in order: [C], [1] for regression, or [2, tokens] without padding for QA.
+    """Logits of each row, in order: [C], [1] for regression; per token, without padding, [tokens, C] for token
+    classification and [2, tokens] for QA.
 
     Batches that do not fit in memory are split.
     """
@@ -73,8 +74,15 @@ def logits(
             with retry:
                 values = _logits(capture, batch, device, batch_size)
         for row, value in zip(rows, values, strict=True):
-            outputs[row] = value[:, : encoded.lengths[row]] if batch.kind == "qa" else value
+            outputs[row] = without_padding(value, int(encoded.lengths[row]), batch.kind)
     return outputs
+
+
+def without_padding(logits: np.ndarray, tokens: int, kind: TaskKind) -> np.ndarray:
+    """The logits of one row, cut to its `tokens` tokens if they are per token."""
+    if kind in TOKEN_LABELS:
+        return logits[:tokens]
+    return logits[:, :tokens] if kind == "qa" else logits
 
 
 def _logits(capture: Capture, batch: Batch, device: torch.device, size: int) -> np.ndarray:

@@ -79,7 +79,7 @@ TOKEN_AXES: Mapping[str, Sequence[int]] = {
     "values": (2,),
     "scores": (2, 3),
 }
-LOGITS_AXES: Mapping[TaskKind, Sequence[int]] = {"qa": (2,), "text": (1,)}
+LOGITS_AXES: Mapping[TaskKind, Sequence[int]] = {"qa": (2,), "token_classification": (1,), "text": (1,)}
 
 
 def _padded(outputs: ModelOutputs, tokens: int, kind: TaskKind) -> ModelOutputs:

@@ -30,12 +30,16 @@ class Alignment:
         student: offsets of the student's tokens, int64 [B, N_S, 3] (`harness.tasks.token_offsets`); padding: `NOWHERE`.
         teacher: offsets of the teacher's tokens, int64 [B, N_T, 3].
         answer_mask: QA only, bool [B, N_S], the student's tokens that an answer may contain.
+        token_logits: whether logits are per token, [B, N, C], as in token classification.
     """
 
-    def __init__(self, student: Tensor, teacher: Tensor, answer_mask: Tensor | None = None) -> None:
+    def __init__(
+        self, student: Tensor, teacher: Tensor, answer_mask: Tensor | None = None, *, token_logits: bool = False
+    ) -> None:
         self._student = student.unsqueeze(2).unbind(-1)  # sentence, begin, end; each [B, N_S, 1]
         self._teacher = teacher.unsqueeze(1).unbind(-1)  # each [B, 1, N_T]
         self._answer_mask = answer_mask
+        self._token_logits = token_logits
 
     @staticmethod
     def of(
@@ -46,17 +50,18 @@ class Alignment:
         if student.answer_mask is not None:
             padded = student.answer_mask.padded(rows, int(student.lengths[list(rows)].max()), False)
             mask = to_device(torch.from_numpy(padded), device)
-        return Alignment(_offsets(student, rows, device), _offsets(teacher, rows, device), mask)
+        places = _offsets(student, rows, device), _offsets(teacher, rows, device)
+        return Alignment(*places, mask, token_logits=student.kind == "token_classification")
 
     def align(self, outputs: ModelOutputs) -> ModelOutputs:
-        """The teacher's outputs at the student's tokens: `embeddings`, `hidden`, and for QA `logits`.
+        """The teacher's outputs at the student's tokens: `embeddings`, `hidden`, and `logits` that are per token.
 
         Outputs per example, `pooled` and other logits, are unchanged. Other outputs per token cannot be aligned.
         """
         logits, embeddings = outputs._logits, outputs._embeddings
         return replace(
             outputs,
-            _logits=logits if logits is None or self._answer_mask is None else self.answers(logits),
+            _logits=None if logits is None else self._aligned_logits(logits),
             _embeddings=None if embeddings is None else self.states(embeddings),
             hidden=Layered("hidden", {layer: self.states(tensor) for layer, tensor in outputs.hidden.items()}),
         )
@@ -66,6 +71,19 @@ class Alignment:
         full = states.float() if states.dtype in (torch.float16, torch.bfloat16) else states
         matches = self._matches.to(full.dtype)
         return ((matches @ full) / matches.sum(-1, keepdim=True).clamp(min=1)).to(states.dtype)
+
+    def _aligned_logits(self, logits: Tensor) -> Tensor:
+        if self._answer_mask is not None:
+            return self.answers(logits)
+        return self.labels(logits) if self._token_logits else logits
+
+    def labels(self, logits: Tensor) -> Tensor:
+        """From [B, N_T, C] to [B, N_S, C]: the logits of the first matched teacher's token.
+
+        A word has its label at its first token, so there the student gets what the teacher predicts for the word.
+        """
+        first = self._matches.int().argmax(-1)  # argmax of booleans is not supported; of equal values the first
+        return logits.gather(1, first.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
 
     def answers(self, logits: Tensor) -> Tensor:
         """From [B, 2, N_T] to [B, 2, N_S]: log-probabilities of the answer's start and end at the student's tokens.

@@ -83,7 +83,7 @@ class MLKDBert(Method):
         return problems
 
     def _enabled(self, names: Sequence[str]) -> list[str]:
-        """The losses among `names` that are switched on; sc is off for tasks without classes."""
+        """The losses among `names` that are switched on; sc is off unless each example has one class."""
         return [n for n in names if getattr(self.config, n) and (n != "sc" or self.task.kind == "classification")]
 
     @property
@@ -98,7 +98,9 @@ class MLKDBert(Method):
         if self.layer_map:
             notes["layer_map"] = [list(sources) for sources in self.layer_map]
         if self.config.sc and not self._enabled(("sc",)):
-            notes["sc"] = f"off: a {self.task.kind} task has no classes"
+            many = self.task.kind in ("multilabel", "token_classification")
+            reason = "has no single class for an example" if many else "has no classes"
+            notes["sc"] = f"off: a {self.task.kind} task {reason}"
         if not self.config.kd:
             notes["kd"] = "off: the student's head stays as it was initialised"
         return notes

@@ -113,12 +113,13 @@ class MTBERT(Method):
     def _distillation(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """The loss of one teacher: CE(softmax(z_T / t), softmax(z_S / t)) / (1 + CE(z_T, y)), mean over examples.
 
-        For QA the quotient is computed for start and end separately.
+        The quotient is computed for each distribution: of QA for start and end, of multilabel for each class, of token
+        classification for each labelled token.
         """
         cross_entropy = shared.soft_cross_entropies(student.logits, teacher.logits, batch, self.config.temperature)
         if self.config.weighting:
             cross_entropy = cross_entropy / (1 + shared.task_losses(teacher.logits, batch))
-        return cross_entropy.mean()
+        return shared.mean_over_distributions(cross_entropy, batch)
 
 
 def _projection(teacher: int, layer: int) -> str:

@@ -58,7 +58,7 @@ class TinyBERTConfig(MethodConfig):
     augment: StrictBool | AugmentConfig = Field(
         False,
         description="train on augmented sentences, too (paper, appendix A); true: as in the paper; or a mapping of"
-        " variants, probability, candidates, model, vectors, seed; QA is not augmented",
+        " variants, probability, candidates, model, vectors, seed; QA and token classification are not augmented",
     )
 
     keyed_separately: ClassVar[frozenset[str]] = frozenset({"augment"})
@@ -95,12 +95,13 @@ class TinyBERT(Method):
     def notes(self) -> Mapping[str, Any]:
         notes: dict[str, Any] = {"layer_map": [list(sources) for sources in self.layer_map]}
         if self.config.augment is not False and self.augmentation() is None:
-            notes["augment"] = "off: the paper augments sentences and pairs of them, not questions and their contexts"
+            others = "questions and their contexts" if self.task.kind == "qa" else "words with tags"
+            notes["augment"] = f"off: the paper augments sentences and pairs of them, not {others}"
         return notes
 
     def augmentation(self) -> Augmentation | None:
         augment = self.config.augment
-        if augment is False or self.task.kind == "qa":
+        if augment is False or self.task.kind in ("token_classification", "qa"):
             return None
         return augmentation(AugmentConfig() if augment is True else augment)
 

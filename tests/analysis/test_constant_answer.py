@@ -45,6 +45,30 @@ def test_one_class_is_used_for_all_splits(tmp_path):
     assert constant(tmp_path, "accuracy", 1.0, frame) == pytest.approx(0.65)
 
 
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        ("f1_micro", 2 * 5 / (4 * 2 + 6)),  # classes 0 and 1 everywhere: 5 of 8 are right, of 6 labels
+        ("f1_macro", (2 * 3 / 7 + 2 * 2 / 6 + 2 * 1 / 5) / 3),  # all three classes everywhere
+        ("subset_accuracy", 0.5),  # the set {0}
+    ],
+)
+def test_the_best_set_of_classes_is_used(tmp_path, score, expected):
+    labels = [[0], [0], [0, 1], [1, 2]]
+    frame = pd.DataFrame({"id": list("abcd"), "prediction": labels, "label": labels})
+    labels = {"kind": "multilabel", "labels": ["x", "y", "z"]}
+    assert constant(tmp_path, score, 1.0, frame, **labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("score", "expected"), [("token_accuracy", 4 / 7), ("entity_f1", 2 * 1 / (2 + 2))])
+def test_the_best_tag_is_used(tmp_path, score, expected):
+    """Everywhere O has no entity; everywhere I-PER has one in each sentence, of which one is right."""
+    labels = [["O", "B-PER", "O", "O", "O"], ["I-PER", "I-PER"]]
+    frame = pd.DataFrame({"id": list("ab"), "prediction": labels, "label": labels})
+    tags = {"kind": "token_classification", "labels": ["O", "B-PER", "I-PER"]}
+    assert constant(tmp_path, score, 1.0, frame, **tags) == pytest.approx(expected)
+
+
 def test_correlations_have_no_constant_answer(tmp_path):
     frame = pd.DataFrame({"id": list("abc"), "prediction": [1.0, 2.0, 3.0], "label": [1.0, 2.0, 3.0]})
     assert constant(tmp_path, "pearson", 1.0, frame, kind="regression") is None

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from harness.analysis.example_errors import errors
+from harness.analysis.prediction_checks import fault
 from harness.analysis.prediction_tables import TaskExamples
 from harness.storage.records import PlannedTask
 from tests.support.results_factory import SQUAD, SST2
@@ -95,3 +96,48 @@ def test_hidden_labels_give_no_errors(table):
 def test_no_confusion_matrix_for_many_classes(table):
     many = list(range(30))
     assert errors(SST2, table(many, many), None, 5).confusion is None
+
+
+def read(kind, labels, predictions, scores=None, names=("a", "b", "c")):
+    task = PlannedTask(name="t", kind=kind, score="s", synthetic=False, labels=list(names))
+    ids = [str(n) for n in range(len(labels))]
+    columns = {"id": ids, "prediction": predictions, "label": labels, "split": ["validation"] * len(ids)}
+    table = pa.table(columns | ({"scores": scores} if scores else {}))
+    assert fault(table, task) is None
+    return task, TaskExamples(task).predictions(table)
+
+
+def test_wrong_sets_of_classes_are_ordered_by_the_probability_of_wrong_decisions():
+    scores = [[2.0, -1.0, -1.0], [3.0, 0.5, -1.0], [-1.0, -1.0, 1.0]]
+    task, table = read("multilabel", [[0], [], [0, 2]], [[0], [0, 1], [2]], scores)
+    result = errors(task, table, table, 5)
+    assert (result.examples, result.wrong, result.differs, result.confusion) == (3, 2, 0, None)
+    assert [(e.id, e.gold, e.predicted) for e in result.shown] == [("1", "none", "a, b"), ("2", "a, c", "c")]
+    sigmoid = [1 / (1 + math.exp(-z)) for z in (3.0, 0.5)]
+    assert result.shown[0].size == pytest.approx(sum(sigmoid))
+    assert errors(*read("multilabel", [[-1], [-1]], [[0], []]), None, 5) is None
+
+
+def test_wrong_tags_are_counted_and_shown_as_entities():
+    names = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    labels = [["O", "B-PER", "I-PER"], ["O", "O"], ["B-LOC"]]
+    task, table = read("token_classification", labels, [["B-LOC", "O", "O"], ["O", "O"], ["O"]], names=names)
+    result = errors(task, table, None, 5)
+    assert (result.examples, result.wrong) == (3, 2)
+    shown = [(e.id, e.gold, e.predicted, e.size) for e in result.shown]
+    assert shown == [("0", "PER 2-3", "LOC 1", 3), ("2", "LOC 1", "no entity", 1)]
+    assert errors(*read("token_classification", [["", ""]], [["O", "O"]], names=names), None, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "predictions", "found"),
+    [
+        ("multilabel", [[0]], [[3]], "column 'prediction' has class 3, expected 0 to 2"),
+        ("multilabel", [[0]], [["a"]], "expected lists of class numbers"),
+        ("token_classification", [["a"]], [["B"]], "has the tag 'B', which is none of the task's"),
+        ("token_classification", [["a"]], [["a", "a"]], "other numbers of tags than column 'label'"),
+    ],
+)
+def test_columns_of_lists_are_checked(kind, labels, predictions, found):
+    with pytest.raises(AssertionError, match=found):
+        read(kind, labels, predictions)

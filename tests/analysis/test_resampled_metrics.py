@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from harness.analysis.bootstrap import resamples
-from harness.analysis.prediction_tables import Predictions
+from harness.analysis.prediction_tables import Predictions, objects
 from harness.analysis.resampled_metrics import RESAMPLED_METRICS
 from harness.metrics.builtin_metrics import METRICS, _factory
 
 RANDOM = np.random.default_rng(5)
+TAGS = ["O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 TEXTS = ["the red house", "red house", "a house", "", "Green!", "blue and green"]
 
 
@@ -31,11 +32,31 @@ def texts(size: int = 60, *, unanswerable: bool) -> Predictions:
     return Predictions(RANDOM.choice(TEXTS, size=size).astype(object), labels)
 
 
+def class_sets(size: int = 60) -> Predictions:
+    labels = (RANDOM.random((size, 4)) < 0.3).astype(np.int8)
+    labels[:, 3] = 0  # a class that no example has
+    return Predictions(np.where(RANDOM.random((size, 4)) < 0.8, labels, 1 - labels).astype(np.int8), labels)
+
+
+def tags(size: int = 60) -> Predictions:
+    columns = []
+    right = [RANDOM.choice(TAGS, size=RANDOM.integers(1, 7)) for _ in range(size)]
+    for share in (0.7, 1.0):
+        rows = [np.where(RANDOM.random(len(row)) < share, row, RANDOM.choice(TAGS, size=len(row))) for row in right]
+        columns.append(objects([tuple(row.tolist()) for row in rows]))
+    return Predictions(*columns)
+
+
 CASES = [
     ("classification", "accuracy", "accuracy", classes(3)),
     ("classification", "f1", "f1", classes(2)),
     ("classification", "matthews_correlation", "matthews_correlation", classes(2)),
     ("classification", "matthews_correlation", "matthews_correlation", classes(3)),
+    ("classification", "f1_micro", "f1_micro", classes(3)),
+    ("classification", "f1_macro", "f1_macro", classes(4)),
+    *(("multilabel", name, name, class_sets()) for name in ("f1_micro", "f1_macro", "subset_accuracy")),
+    *(("token_classification", f"entity_{name}", "entity_f1", tags()) for name in ("precision", "recall", "f1")),
+    ("token_classification", "token_accuracy", "token_accuracy", tags()),
     ("regression", "pearson", "pearson_spearman", values()),
     ("regression", "spearmanr", "pearson_spearman", values()),
     ("qa", "exact", "squad", texts(unanswerable=False)),
@@ -56,7 +77,8 @@ def of_index(answers: Predictions, index) -> Predictions:
 @pytest.mark.parametrize(("kind", "score", "metric", "answers"), CASES, ids=lambda value: str(value)[:20])
 def test_resampled_scores_equal_the_registered_metric_on_the_drawn_examples(kind, score, metric, answers):
     """Two runs on the same examples, so that columns are not mixed up."""
-    other = Predictions(RANDOM.permutation(answers.predictions), answers.labels)
+    others = answers.labels if kind == "token_classification" else RANDOM.permutation(answers.predictions)
+    other = Predictions(others, answers.labels)
     metric_on_resamples = RESAMPLED_METRICS[kind, score][1 if metric == "squad_v2" and score in ("exact", "f1") else 0]
     drawn = resamples(60, 5, np.random.default_rng(0))
     scores = metric_on_resamples.scores([answers, other], drawn)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.api import losses
-from harness.api.batch import Batch
+from harness.api.batch import IGNORED, Batch
 
 LENGTHS = [5, 3, 1, 4]
 B, A, N, H, C = len(LENGTHS), 2, 6, 8, 3
@@ -100,6 +100,59 @@ def test_regression_compares_logits_without_temperature(numbers):
     expected = sum((s - t) ** 2 for s, t in zip(student[:, 0].tolist(), teacher[:, 0].tolist(), strict=True)) / B
     assert losses.kl_loss(student, teacher, batch, 7.0).item() == pytest.approx(expected, rel=1e-9)
     assert losses.soft_cross_entropy(student, teacher, batch, 7.0).item() == pytest.approx(expected, rel=1e-9)
+
+
+def log_sigmoid(z):
+    return -math.log1p(math.exp(-z))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_losses_of_several_labels_are_binary_for_each_class(temperature):
+    student, teacher = tensor(B, C, seed=1), tensor(B, C, seed=2)
+    labels = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    batch = make_batch("multilabel", labels)
+    cells = [(b, c) for b in range(B) for c in range(C)]
+    task = divergence = cross = 0.0
+    for b, c in cells:
+        s, t = student[b, c].item(), teacher[b, c].item()
+        task -= log_sigmoid(s) if labels[b, c] else log_sigmoid(-s)
+        for z_s, z_t in ((s / temperature, t / temperature), (-s / temperature, -t / temperature)):
+            p = 1 / (1 + math.exp(-z_t))
+            divergence += p * (math.log(p) - log_sigmoid(z_s))
+            cross -= p * log_sigmoid(z_s)
+    assert losses.task_loss(student, batch).item() == pytest.approx(task / len(cells), rel=1e-9)
+    assert losses.kl_loss(student, teacher, batch, temperature).item() == pytest.approx(
+        divergence / len(cells), rel=1e-9
+    )
+    soft = losses.soft_cross_entropy(student, teacher, batch, temperature)
+    assert soft.item() == pytest.approx(cross / len(cells), rel=1e-9)
+    hot = losses.soft_target_loss(student, teacher, batch, temperature)
+    assert hot.item() == pytest.approx(temperature**2 * divergence / len(cells), rel=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_losses_of_tokens_are_means_over_labelled_tokens_then_examples(temperature):
+    student, teacher = tensor(B, N, C, seed=1), tensor(B, N, C, seed=2)
+    labels = torch.full((B, N), IGNORED)
+    labels[0, 1], labels[0, 3], labels[1, 1], labels[3, 2] = 2, 0, 1, 2  # the third example has no labelled token
+    batch = make_batch("token_classification", labels)
+    task, divergence, cross = ([0.0] * B for _ in range(3))
+    for b in range(B):
+        places = [n for n in range(N) if labels[b, n] != IGNORED]
+        for n in places:
+            p = softmax([z / temperature for z in teacher[b, n].tolist()])
+            q = softmax([z / temperature for z in student[b, n].tolist()])
+            task[b] -= math.log(softmax(student[b, n].tolist())[labels[b, n]]) / len(places)
+            divergence[b] += kl(p, q) / len(places)
+            cross[b] -= sum(x * math.log(y) for x, y in zip(p, q, strict=True)) / len(places)
+    student.requires_grad_()
+    assert losses.task_loss(student, batch).item() == pytest.approx(sum(task) / B, rel=1e-9)
+    assert losses.task_loss_by_example(student, batch).tolist() == pytest.approx(task, rel=1e-9)
+    assert losses.kl_loss(student, teacher, batch, temperature).item() == pytest.approx(sum(divergence) / B, rel=1e-9)
+    soft = losses.soft_cross_entropy(student, teacher, batch, temperature)
+    assert soft.item() == pytest.approx(sum(cross) / B, rel=1e-9)
+    (gradient,) = torch.autograd.grad(soft + losses.task_loss(student, batch), student)
+    assert torch.equal(gradient.abs().sum(-1) > 0, labels != IGNORED)
 
 
 def mask():

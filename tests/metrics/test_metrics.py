@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
@@ -152,3 +152,25 @@ def test_metrics_use_neither_the_network_nor_the_users_cache(tmp_path):
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[{'accuracy': 0.5}, {'pearson': nan, 'spearmanr': nan}]", done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@settings(deadline=None)
+@given(pairs(st.integers(0, 3)))
+def test_averaged_f1_of_classes_agrees_with_scikit_learn(compute, columns):
+    predicted, actual = columns
+    for average in ("micro", "macro"):
+        ours = compute(f"f1_{average}", predicted, actual)[f"f1_{average}"]
+        expected = sklearn_metrics.f1_score(actual, predicted, average=average, zero_division=0)
+        assert ours == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(pairs(st.lists(st.integers(0, 1), min_size=3, max_size=3)))
+def test_multilabel_metrics_agree_with_scikit_learn(compute, columns):
+    predicted, actual = columns
+    for average in ("micro", "macro"):
+        ours = compute(f"f1_{average}", predicted, actual)[f"f1_{average}"]
+        expected = sklearn_metrics.f1_score(actual, predicted, average=average, zero_division=0)
+        assert ours == pytest.approx(expected, abs=1e-12)
+    subset = compute("subset_accuracy", predicted, actual)["subset_accuracy"]
+    assert subset == pytest.approx(sklearn_metrics.accuracy_score(actual, predicted))

@@ -6,17 +6,20 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.api.batch import IGNORED
 from harness.api.errors import UserError
 from harness.metrics.builtin_metrics import harness_register_metrics
 from harness.metrics.qa_spans import MAX_ANSWER, best_spans
 from harness.metrics.task_scores import combine_splits, evaluate_outputs
 from harness.tasks.ragged_arrays import Ragged
 from harness.tasks.tokenization import encode
+from tests.support.tiny_tasks import LABELS as TAGS
 from tests.support.tiny_tasks import questions, task, wordpiece
 
 METRICS = {}
 harness_register_metrics(METRICS.__setitem__)
 TOKENIZER = wordpiece()
+LABELS = TAGS["token_classification"]
 
 
 def score(kind, rows, logits, **options):
@@ -43,6 +46,65 @@ def test_regression():
     scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.0]]))
     assert scored.metrics == pytest.approx({"pearson": -1.0, "spearmanr": -1.0})
     assert scored.frame["prediction"].tolist() == [1.5, 1.0]
+
+
+def test_multilabel():
+    rows = sentences([[0, 2], []])
+    scored = score("multilabel", rows, lambda _: np.float32([[1, -1, -2], [-1, 0, -3]]))
+    assert scored.metrics == {"f1_micro": pytest.approx(2 / 3)}
+    assert scored.frame.to_dict("records") == [
+        {"id": "x", "prediction": [0], "scores": [1.0, -1.0, -2.0], "label": [0, 2], "split": "validation"},
+        {"id": "y", "prediction": [], "scores": [-1.0, 0.0, -3.0], "label": [], "split": "validation"},
+    ]
+    hidden = score("multilabel", sentences([[-1], [-1]]), lambda _: np.float32([[1, -1, -2], [-1, 0, -3]]))
+    assert (hidden.score, hidden.metrics) == (None, {})
+    assert hidden.frame["prediction"].tolist() == [[0], []]
+
+
+def words(*rows):
+    tags = [[[*LABELS].index(tag) if tag else -1 for _, tag in row] for row in rows]
+    ids = [f"w{index}" for index in range(len(rows))]
+    return Dataset.from_dict({"id": ids, "tokens": [[word for word, _ in row] for row in rows], "tags": tags})
+
+
+def tagged(encoded, answers):
+    """Logits that give word i of the only example the tag `answers[i]`, at its first token."""
+    outputs = []
+    for row in range(len(encoded)):
+        logits = np.zeros((encoded.lengths[row], len(LABELS)))
+        for token, (word, label) in enumerate(zip(encoded.word_ids[row], encoded.labels[row], strict=True)):
+            logits[token, [*LABELS].index(answers[word]) if label != IGNORED else 3] = 2.0
+        outputs.append(logits)
+    return outputs
+
+
+@pytest.mark.parametrize("max_length", [32, 7])
+def test_token_classification_reads_the_first_token_of_each_word_in_one_window(max_length):
+    row = [
+        ("cat", "B-PER"),
+        ("xyz", "I-PER"),
+        ("sat", "O"),
+        ("on", "O"),
+        ("abc", "B-LOC"),
+        ("", "O"),
+        ("mat", "O"),
+    ]
+    answers = ["B-PER", "I-PER", "O", "O", "B-PER", "B-PER", "O"]
+    scored = score("token_classification", words(row), lambda e: tagged(e, answers), max_length=max_length)
+    (record,) = scored.frame.to_dict("records")
+    assert record["prediction"] == ["B-PER", "I-PER", "O", "O", "B-PER", "O", "O"], "the word without a token is O"
+    assert record["label"] == [tag for _, tag in row]
+    confidence = np.exp(2) / (np.exp(2) + 4)
+    assert record["scores"] == pytest.approx([confidence] * 5 + [0.0, confidence])
+    assert scored.metrics == pytest.approx({"entity_precision": 0.5, "entity_recall": 0.5, "entity_f1": 0.5})
+
+
+def test_hidden_tags_are_predicted_and_not_scored():
+    rows = words([("cat", ""), ("sat", "")])
+    scored = score("token_classification", rows, lambda e: tagged(e, ["B-PER", "O"]))
+    assert scored.score is None
+    assert scored.frame["prediction"].tolist() == [["B-PER", "O"]]
+    assert scored.frame["label"].tolist() == [["", ""]]
 
 
 def test_equal_predictions_have_an_undefined_score():

@@ -250,6 +250,7 @@ def test_inputs_that_a_model_does_not_take_are_dropped():
         (["scores[4]"], "classification", ["scores[4]", "3 layers"]),
         (["keys[0]"], "classification", ["keys[0]", "counted from 1 to 3"]),
         (["pooled"], "qa", ["pooled", "questions"]),
+        (["pooled"], "token_classification", ["pooled", "labels tokens"]),
         (["attentions[1]"], "classification", ["unknown output 'attentions[1]'", "allowed:", "scores"]),
     ],
 )

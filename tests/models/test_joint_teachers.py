@@ -11,12 +11,12 @@ from harness.models import joint_teachers
 from harness.models.capture import Capture
 from harness.testing import tiny_batch, tiny_model
 
-KINDS = ["classification", "regression", "qa"]
+KINDS = ["classification", "regression", "token_classification", "qa"]
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert"]
 
 
 def task(kind):
-    labels = ("a", "b", "c") if kind == "classification" else ()
+    labels = ("a", "b", "c") if kind in ("classification", "token_classification") else ()
     return Task("tiny", kind, lambda source: None, metrics=(), score="", labels=labels)
 
 
@@ -42,7 +42,7 @@ def tensors(model, batch, needs=("logits",)):
 def test_outputs_of_a_member_are_those_of_its_encoder(kind, family):
     members = joint_teachers.build(models(kind, "bert", family), task(kind), seed=3)
     batch = tiny_batch(kind, num_labels=3)
-    shapes = {"classification": (4, 3), "regression": (4, 1), "qa": (4, 2, 12)}
+    shapes = {"classification": (4, 3), "regression": (4, 1), "token_classification": (4, 12, 3), "qa": (4, 2, 12)}
     for index, member in enumerate(members):
         plain = models(kind, "bert", family)[index].base_model.eval()
         accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._parts.inputs}

@@ -1,9 +1,12 @@
 """The tiny models and batches of the test kit."""
 
+from typing import get_args
+
 import pytest
 import torch
 
-from harness.api.batch import NOT_MASKED, Batch
+from harness.api.batch import NOT_MASKED, Batch, TaskKind
+from harness.models.capture import Capture
 from harness.testing import tiny_batch, tiny_model
 
 
@@ -17,10 +20,10 @@ def test_the_same_arguments_give_the_same_model_and_leave_the_random_state_alone
     assert not torch.equal(other["classifier.weight"], first["classifier.weight"])
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "qa", "text"])
+@pytest.mark.parametrize("kind", get_args(TaskKind))
 def test_a_batch_is_ragged_and_fits_its_model(kind):
     tensors = tiny_batch(kind, batch=6, length=40, num_labels=3)
-    batch = Batch.from_mapping(tensors)
+    batch = Batch.from_mapping(tensors, kind if kind == "token_classification" else None)
     assert batch.kind == kind
     assert batch.lengths.max() == 40
     assert len(set(batch.lengths.tolist())) > 1
@@ -29,6 +32,12 @@ def test_a_batch_is_ragged_and_fits_its_model(kind):
         **{k: v for k, v in tensors.items() if k not in ("answer_mask", "word_ids")}
     )
     assert torch.isfinite(outputs.loss)
+
+
+@pytest.mark.parametrize("kind", get_args(TaskKind))
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_the_kind_of_a_model_is_that_of_its_head(kind, family):
+    assert Capture(tiny_model(family, kind=kind, num_labels=3)).kind == kind
 
 
 def test_answers_are_inside_the_answer_mask():

@@ -31,8 +31,9 @@ class Case:
 
 
 def mean(values: Iterable[float]) -> float:
+    """The mean; 0 of nothing, as for an example without labelled tokens."""
     listed = list(values)
-    return math.fsum(listed) / len(listed)
+    return math.fsum(listed) / max(len(listed), 1)
 
 
 def dot(a: Vector, b: Vector) -> float:

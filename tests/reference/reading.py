@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from harness.api.batch import IGNORED
+
 Vector = list[float]
 Matrix = list[Vector]
 
@@ -30,7 +32,9 @@ AFTER_ATTENTION = ("attention.output.dense", "attention.out_lin")
 @dataclass(frozen=True)
 class Example:
     """What a model computed on one example; `hidden[m][token][feature]`, and likewise the others from layer 1 on (their
-    entry 0 is empty). `logits` has one vector for each distribution: one, for QA start and end, for text each token."""
+    entry 0 is empty). `logits` has one vector for each distribution: one, for QA start and end, for text each token,
+    for token classification each labelled token, for multilabel (z, 0) of each class: its softmax is the sigmoid of z.
+    """
 
     hidden: list[Matrix]
     queries: list[Matrix]
@@ -85,6 +89,10 @@ def _example(
     if "start_positions" in batch:
         places = _places(batch, i)
         logits = [out.start_logits[i, places].tolist(), out.end_logits[i, places].tolist()]
+    elif is_multilabel(batch):
+        logits = [[z, 0.0] for z in out.logits[i].tolist()]
+    elif type(model).__name__.endswith("ForTokenClassification"):
+        logits = out.logits[i, batch["labels"][i] != IGNORED].tolist()
     elif out.logits.dim() == 3:
         logits = out.logits[i, :length].tolist()
     else:
@@ -93,9 +101,17 @@ def _example(
     return Example(real(out.hidden_states), logits=logits, heads=model.config.num_attention_heads, **layered)
 
 
-def labels(batch: Mapping[str, torch.Tensor]) -> list[list[float]]:
+def is_multilabel(batch: Mapping[str, torch.Tensor]) -> bool:
+    return "labels" in batch and batch["labels"].is_floating_point() and batch["labels"].squeeze(-1).dim() == 2
+
+
+def labels(batch: Mapping[str, torch.Tensor], kind: str) -> list[list[float]]:
     """Of each example and distribution: a class, a number, for QA the place among those where an answer may lie, for
-    text the token that was masked or -100."""
+    text the token that was masked or -100, for multilabel the index of z where the class is present, else that of 0."""
+    if kind == "token_classification":
+        return [[label for label in row if label != IGNORED] for row in batch["labels"].tolist()]
+    if kind == "multilabel":
+        return [[1 - label for label in row] for row in batch["labels"].tolist()]
     if "start_positions" not in batch and batch["labels"].shape == batch["input_ids"].shape:
         lengths = batch["attention_mask"].sum(-1).tolist()
         return [row[:length] for row, length in zip(batch["labels"].tolist(), lengths, strict=True)]

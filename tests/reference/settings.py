@@ -15,6 +15,8 @@ from harness.api.batch import NOT_MASKED, TaskKind
 from harness.testing import tiny_batch, tiny_model
 
 KINDS: tuple[TaskKind, ...] = ("classification", "regression", "qa")
+DERIVED: tuple[TaskKind, ...] = ("multilabel", "token_classification")
+"""Kinds on which only losses on logits and labels differ from classification."""
 CLASSES = 3
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.api.batch import NOT_MASKED
+from harness.api.batch import IGNORED, NOT_MASKED
 from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.api.task import Task
@@ -18,9 +18,22 @@ from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
 from harness.testing import loss_terms, tiny_model
 from tests.reference import formulas, reading
-from tests.reference.settings import CLASSES, KINDS, ON_TEXT, ONE_EACH, SETTINGS, Setting, batch_of, copied, models
+from tests.reference.settings import (
+    CLASSES,
+    DERIVED,
+    KINDS,
+    ON_TEXT,
+    ONE_EACH,
+    SETTINGS,
+    Setting,
+    batch_of,
+    copied,
+    models,
+)
 
 METHODS = Host.create().methods
+MINILM_LABELS = Setting("minilm", "finetune")
+UNWEIGHTED = Setting("mt_bert", config={"weighting": False}, teachers=({}, {"hidden": 8}))
 
 
 def both(setting, kind, batch, student, teachers):
@@ -45,7 +58,7 @@ def both(setting, kind, batch, student, teachers):
         kind,
         reading.read(student, batch),
         [reading.read(teacher, batch) for teacher in teachers],
-        reading.labels(batch),
+        reading.labels(batch, kind),
         built["options"],
         built["maps"],
         built["notes"].get("layer_map", []),
@@ -76,6 +89,7 @@ def test_every_stage_of_every_method_is_held_to_formulas():
 
 
 CASES = [(setting, kind) for setting in SETTINGS for kind in KINDS] + [(setting, "text") for setting in ON_TEXT]
+CASES += [(setting, kind) for setting in (*ONE_EACH, MINILM_LABELS, UNWEIGHTED) for kind in DERIVED]
 
 
 @pytest.mark.parametrize(("setting", "kind"), CASES, ids=str)
@@ -128,6 +142,8 @@ def one_token(kind):
     for name in ("start_positions", "end_positions"):
         if name in batch:
             batch[name][1] = 0
+    if kind == "token_classification":
+        batch["labels"][1] = IGNORED
     return batch
 
 
@@ -154,6 +170,7 @@ def one_class(kind):
 
 
 ODD = [(odd, kind) for odd in (without_token_types, one_example, one_token, in_other_types) for kind in KINDS]
+ODD += [(odd, kind) for odd in (one_example, one_token) for kind in DERIVED]
 ODD += [(lonely_classes, "classification"), (one_class, "classification")]
 
 

@@ -8,6 +8,11 @@ from transformers import PreTrainedTokenizerFast
 
 from harness.api.task import Splits, Task
 
+LABELS = {
+    "classification": ("no", "yes"),
+    "multilabel": ("animal", "place", "action"),
+    "token_classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+}
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -63,12 +68,17 @@ def bytelevel() -> PreTrainedTokenizerFast:
 
 
 def task(kind: str, name: str = "tiny", **options) -> Task:
-    metrics = {"classification": "accuracy", "regression": "pearson_spearman"}
+    metrics = {
+        "classification": "accuracy",
+        "multilabel": "f1_micro",
+        "regression": "pearson_spearman",
+        "token_classification": "entity_f1",
+    }
     if kind == "qa":
         options = {"unanswerable": True} | options
         metrics["qa"] = "squad_v2" if options["unanswerable"] else "squad"
-    scores = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
-    labels = ("no", "yes") if kind == "classification" else ()
+    scores = {**metrics, "regression": "pearson", "qa": "f1"}
+    labels = LABELS.get(kind, ())
     return Task(name, kind, lambda source: Splits(None, {}), (metrics[kind],), scores[kind], labels, **options)
 
 

@@ -23,6 +23,15 @@ from harness.training.scoring import score
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
 WORDS = TEXT.split()
+LABELS = {"classification": ("no", "yes"), "multilabel": ("a", "b", "c"), "token_classification": ("O", "B-X", "I-X")}
+SCORES = {
+    "classification": ("accuracy", "accuracy"),
+    "multilabel": ("f1_micro", "f1_micro"),
+    "regression": ("pearson_spearman", "pearson"),
+    "token_classification": ("entity_f1", "entity_f1"),
+    "qa": ("squad", "f1"),
+}
+"""Kind -> registered metric, and the value that is the score."""
 WIDTHS = {"distilbert": 32, "pkd": 32}
 """Of students whose method needs the teacher's width."""
 
@@ -35,6 +44,13 @@ def examples(count, seed, kind):
     if kind == "qa":
         answers = [[{"text": text.split()[1], "start": text.index(" ") + 1}] for text in texts]
         return Dataset.from_dict({"id": ids, "question": ["which one"] * count, "context": texts, "answers": answers})
+    if kind == "token_classification":  # the tag of a word depends on the word
+        words = [text.split() for text in texts]
+        tags = [[WORDS.index(word) % 3 for word in row] for row in words]
+        return Dataset.from_dict({"id": ids, "tokens": words, "tags": tags})
+    if kind == "multilabel":
+        labels = [[index for index in range(3) if row[1 + index] % 2] for row in draws]
+        return Dataset.from_dict({"id": ids, "text": texts, "label": labels})
     labels = [row[1] % 2 for row in draws] if kind == "classification" else [row[1] / 8 for row in draws]
     return Dataset.from_dict({"id": ids, "text": texts, "label": labels})
 
@@ -55,10 +71,9 @@ class World:
         self.device = CPU
         host = _host()
         self.methods, self.metrics = host.methods, host.metrics
-        metrics = {"classification": "accuracy", "regression": "pearson_spearman", "qa": "squad"}
-        score = {"classification": "accuracy", "regression": "pearson", "qa": "f1"}
-        labels = ("no", "yes") if kind == "classification" else ()
-        task = Task("small", kind, lambda source: splits, metrics=(metrics[kind],), score=score[kind], labels=labels)
+        metric, score = SCORES[kind]
+        labels = LABELS.get(kind, ())
+        task = Task("small", kind, lambda source: splits, metrics=(metric,), score=score, labels=labels)
         splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
         tokenizer = tokenizers.whole_word([TEXT, "which one"])
         self.vocab = len(tokenizer)

@@ -236,3 +236,61 @@ def test_a_suite_is_refused_before_anything_is_trained(small, monkeypatch):
         UserError, match=r"task 'order', split 'train', column 'id', row 0: found the duplicate id '0' in 3 rows"
     ):
         small.plan()
+
+
+def lists(kind, column, values, **others):
+    """Problems of a task whose label column has these values; row 1 is the one that tests are about."""
+    columns = {"id": IDS.slice(0, 3), **others, column: pa.array(values)}
+    part = Dataset(pa.table(columns))
+    with pytest.raises(UserError) as error:
+        refuse_invalid(task(kind), Splits(part, {}))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [([0, 3], r"\[0, 3\]"), ([2, 1], r"\[2, 1\]"), ([1, 1], r"\[1, 1\]"), (None, "null"), ([None], r"\[None\]")],
+)
+def test_an_invalid_list_of_classes(label, found):
+    text = lists("multilabel", "label", [[0], label, []], text=TEXTS.slice(0, 3))
+    expected = "a list of classes from 0 to 2, ascending and without duplicates"
+    assert re.search(rf"column 'label', row 1 \(id 'b'\): found {found}, expected {expected} \(1 of 3 rows\)", text)
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ([0], "1 tags for 2 words"),
+        ([0, 5], "the tag 5"),
+        ([-1, 0], "the tag -1"),
+        (None, "null"),
+        ([0, None], r"\[0, None\]"),
+    ],
+)
+def test_invalid_tags(tags, found):
+    tokens = pa.array([["a"], ["b", "c"], ["d"]])
+    text = lists("token_classification", "tags", [[0], tags, [1]], tokens=tokens)
+    expected = "a list with one class from 0 to 4 for each word"
+    assert re.search(rf"column 'tags', row 1 \(id 'b'\): found {found}, expected {expected} \(1 of 3 rows\)", text)
+
+
+@pytest.mark.parametrize("tokens", [None, ["b", None]])
+def test_invalid_words(tokens):
+    text = lists("token_classification", "tags", [[0]] * 3, tokens=pa.array([["a"], tokens, ["d"]]))
+    assert re.search(r"column 'tokens', row 1 \(id 'b'\): found .*, expected a list of words \(1 of 3 rows\)", text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("multilabel", {"text": TEXTS, "label": pa.array([[-1]] * 6)}),
+        ("token_classification", {"tokens": pa.array([["a"]] * 6), "tags": pa.array([[-1]] * 6)}),
+    ],
+)
+def test_labels_in_lists_are_hidden_in_validation_splits_only(kind, columns):
+    hidden = Dataset(pa.table({"id": IDS, **columns}))
+    column = "label" if kind == "multilabel" else "tags"
+    labelled = Dataset(pa.table({"id": IDS, **columns, column: pa.array([[0]] * 6)}))
+    refuse_invalid(task(kind), Splits(labelled, {"test": hidden}))
+    with pytest.raises(UserError, match=r"split 'train', column '\w+', row 0 .*which means hidden"):
+        refuse_invalid(task(kind), Splits(hidden, {}))

@@ -164,3 +164,18 @@ def test_generated_tasks_have_a_held_out_split(generated):
     assert len(parts.train) == 3600
     if generated.kind == "classification":
         assert Counter(parts.selection["label"]) == {0: 200, 1: 200}
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "token_classification"])
+def test_rare_classes_are_held_out_in_proportion(kind):
+    """One example in ten has class 3, which most of the time is not alone."""
+    random = np.random.default_rng(3)
+    classes = [sorted({*random.choice(3, 2).tolist(), *([3] if n % 10 == 0 else [])}) for n in range(1000)]
+    columns = {"text": ["t"] * 1000, "label": classes}
+    if kind == "token_classification":
+        columns = {"tokens": [["w"] * len(row) for row in classes], "tags": classes}
+    train = Dataset.from_dict({"id": [str(n) for n in range(1000)], **columns})
+    task = Task("t", kind, lambda source: None, (), "", labels=tuple("abcd"))
+    held = split_training(task, splits(train), share=0.2, seed=1)
+    assert (len(held.selection), len(held.train)) == (200, 800)
+    assert sum(3 in row for row in held.selection["tags" if kind == "token_classification" else "label"]) == 20

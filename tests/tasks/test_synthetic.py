@@ -6,13 +6,14 @@ from itertools import combinations, product
 
 import pytest
 
+from harness.metrics.entity_spans import entities
 from harness.tasks.fingerprints import fingerprint
 from harness.tasks.synthetic.entailment import KINDS
 from harness.tasks.synthetic.fact_qa import KINDS as THINGS
-from harness.tasks.synthetic.generated_tasks import ENTAILMENT, QA, SENTIMENT, harness_register_tasks
+from harness.tasks.synthetic.generated_tasks import ENTAILMENT, NAMES, PRAISE, QA, SENTIMENT, harness_register_tasks
 from harness.tasks.synthetic.sentiment import BAD, GOOD
 
-TASKS = (SENTIMENT, ENTAILMENT, QA)
+TASKS = (SENTIMENT, ENTAILMENT, PRAISE, NAMES, QA)
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)
@@ -41,7 +42,7 @@ def test_examples_are_unique_across_splits(loaded):
 
 def test_classes_are_balanced(loaded):
     task, splits = loaded
-    if task.kind == "qa":
+    if task.kind != "classification":
         return
     for part in (splits.train, splits.validation["validation"]):
         assert set(Counter(part["label"]).values()) == {len(part) // 2}
@@ -52,6 +53,8 @@ def test_the_same_in_every_process_and_release(loaded):
     expected = {
         "synthetic_sentiment": "1a1f7504d77c3421",
         "synthetic_entailment": "05d4034b2966b864",
+        "synthetic_praise": "2876bf54926c57f0",
+        "synthetic_names": "71b5f43fbb37b80c",
         "synthetic_qa": "cbed9e5f1fd86d3c",
     }[task.name]
     assert fingerprint(splits.train) == expected
@@ -110,6 +113,36 @@ def test_answers_are_at_their_start_and_unique():
         assert [thing for who, thing in facts if who == person and thing in THINGS[kind]] == [answer["text"]]
         needs_person += sum(thing in THINGS[kind] for _, thing in facts) > 1
     assert needs_person > 2000
+
+
+def test_praised_aspects_match_an_independent_implementation():
+    for row in PRAISE.load(None).train:
+        praised = {clause.split()[1] for clause in row["text"].split(" , ") if sentiment(clause)}
+        assert {PRAISE.labels[index] for index in row["label"]} == praised, row
+
+
+def test_the_tag_of_a_name_depends_on_the_words_around_it():
+    persons, places = Counter(), Counter()
+    for row in NAMES.load(None).train:
+        tags = [NAMES.labels[tag] for tag in row["tags"]]
+        for type, first, last in entities(tags):
+            {"PER": persons, "LOC": places}[type][row["tokens"][last]] += 1
+            assert last - first <= 1
+    assert persons.keys() == places.keys(), "every name is both"
+    assert min(*persons.values(), *places.values()) > 100
+
+
+def test_types_of_names_match_what_is_said_of_the_former_and_the_latter():
+    counts = Counter()
+    for row in NAMES.load(None).train:
+        found = re.fullmatch(r"\w+ and \w+ : the (\w+) is (\w+) and the \w+ is (\w+) \.", " ".join(row["tokens"]))
+        if found:
+            first, *said = found.groups()
+            types = ["PER" if word in ("tired", "hungry", "late") else "LOC" for word in said]
+            former, latter = types if first == "former" else reversed(types)
+            assert [NAMES.labels[tag] for tag in row["tags"][:3]] == [f"B-{former}", "O", f"B-{latter}"], row
+            counts[former, latter] += 1
+    assert min(counts.values()) > 300
 
 
 def test_importing_generated_tasks_is_cheap():

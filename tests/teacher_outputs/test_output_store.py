@@ -19,7 +19,7 @@ from harness.training.cohort import Cohort, Teacher
 from tests.training.test_cohort import METHODS, assert_same, bits, train
 
 CPU = torch.device("cpu")
-KINDS = ["classification", "regression", "qa"]
+KINDS = ["classification", "regression", "token_classification", "qa"]
 NAMES = ("hidden", "scores", "queries", "keys", "values", "context")
 NUMERIC = {"device": "cpu", "precision": "fp32"}
 ROWS = [3, 17, 4, 40, 8]
@@ -27,7 +27,8 @@ ROWS = [3, 17, 4, 40, 8]
 
 def everything(kind):
     inside = {need for name in NAMES for need in layers(name, range(1, 5))}
-    return frozenset({"logits", "embeddings", *inside} | ({"pooled"} if kind != "qa" else set()))
+    pooled = {"pooled"} if kind in ("classification", "regression") else set()
+    return frozenset({"logits", "embeddings", *inside} | pooled)
 
 
 def store_of(here, folder, **numeric):
@@ -69,9 +70,17 @@ def at_real(tensors, batch, need, kind):
     """The output at real tokens, one example after another."""
     name, _, layer = need.rstrip("]").partition("[")
     tensor = getattr(tensors, name)[int(layer)] if layer else getattr(tensors, name)
-    if name == "pooled" or (name == "logits" and kind != "qa"):
+    if name == "pooled" or (name == "logits" and kind not in ("token_classification", "qa")):
         return tensor.flatten()
-    ends = {"hidden": 1, "embeddings": 1, "context": 1, "queries": 2, "keys": 2, "values": 2, "logits": 2}
+    ends = {
+        "hidden": 1,
+        "embeddings": 1,
+        "context": 1,
+        "queries": 2,
+        "keys": 2,
+        "values": 2,
+        "logits": 2 if kind == "qa" else 1,
+    }
     parts = []
     for example, length in zip(tensor, batch.lengths.tolist(), strict=True):
         if name == "scores":

@@ -39,7 +39,7 @@ def stepped(here, run):
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "multilabel", "token_classification"])
 @pytest.mark.parametrize(("method", "config"), METHODS, ids=[f"{method}-{config}" for method, config in METHODS])
 def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, kind, method, config):
     here = elsewhere(kind)

@@ -6,6 +6,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.api.batch import IGNORED
 from harness.api.model_outputs import Layered, ModelOutputs
 from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.token_offsets import NOWHERE
@@ -236,3 +237,21 @@ def test_a_teacher_aligned_to_its_own_tokenizer_gives_the_same_training(world, m
     assert len(run.history) == run.steps
     for aligned, expected in zip(run.history, native.history, strict=True):
         assert aligned.terms == pytest.approx(expected.terms, rel=1e-4)  # rounding grows with the steps
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_logits_of_words_are_those_at_the_teachers_first_token_of_the_word(student, teacher):
+    rows = [line.split() for line in corpus(6, seed=4)]
+    tags = [[0] * len(row) for row in rows]
+    data = Dataset.from_dict({"id": [str(i) for i in range(6)], "tokens": rows, "tags": tags})
+    students, teachers, alignment = read(data, student, teacher, kind="token_classification", max_length=20)
+    logits = numbers((len(teachers), int(teachers.lengths.max()), 5))
+    aligned = alignment.align(ModelOutputs(_logits=logits)).logits
+    assert aligned.shape == (len(students), int(students.lengths.max()), 5)
+    compared = 0
+    for row in range(len(students)):
+        first = {int(teachers.word_ids[row][at]): at for at in (teachers.labels[row] != IGNORED).nonzero()[0]}
+        for at in (students.labels[row] != IGNORED).nonzero()[0]:
+            assert torch.equal(aligned[row, at], logits[row, first[int(students.word_ids[row][at])]])
+            compared += 1
+    assert compared == sum(map(len, rows))

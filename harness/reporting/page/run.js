@@ -67,6 +67,12 @@ function example(item, errors, known) {
       h("div", { class: "id" }, h("dt", {}, "example"), h("dd", {}, item.id))));
 }
 
+const ORDER = {
+  regression: "the largest residuals",
+  qa: "lowest overlap with a correct answer first",
+  token_classification: "the most words with a wrong tag first",
+};
+
 function mistakes(run) {
   if (!run.errors) return [h("p", { class: "note" }, run.why)];
   const { errors } = run;
@@ -79,7 +85,7 @@ function mistakes(run) {
     list.children[FIRST].querySelector("dl").focus();
   } }, `Show ${hidden} more`);
   const total = regression ? `Scored on ${value(errors.examples)} examples.` : `Wrong on ${value(errors.wrong)} of ${value(errors.examples)} examples.`;
-  const order = regression ? "the largest residuals" : DATA.tasks[run.cell.task].kind === "qa" ? "lowest overlap with a correct answer first" : "most confident first";
+  const order = ORDER[DATA.tasks[run.cell.task].kind] ?? "most confident first";
   const differing = errors.teacher !== null && `The answers of teacher ${errors.teacher}${errors.own ? "" : " (which did not teach this model)"} differ on ${value(errors.differs)} of them.`;
   const without = errors.shown.some((item) => item.text === null) && "The results folder does not have the texts of these examples: an older version scored them without storing texts. The next run of the suite adds them.";
   const only = errors.shown.some((item) => item.differs) && tick("only where the student differs from the teacher", false, (on) => {

@@ -211,6 +211,8 @@ def _size(task: PlannedTask, size: float) -> str | None:
     """Format the size of an error; None if it says nothing."""
     if task.kind == "classification":
         return f"{100 * size:.0f} %" if size < 1 else None
+    if task.kind == "token_classification":
+        return f"{size:.0f} wrong word{'' if size == 1 else 's'}"
     return f"{size:.2f} off" if task.kind == "regression" else None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import hookimpl
 from harness.api.seeded_choice import SeededChoice
 from harness.api.task import Splits, Task
-from harness.tasks.synthetic import entailment, fact_qa, sentiment
+from harness.tasks.synthetic import entailment, fact_qa, names, praise, sentiment
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,7 +30,7 @@ def _load(example: Callable[[SeededChoice], Example], classes: int, source: str 
 
 
 def _distinct(example: Callable[[SeededChoice], Example], classes: int) -> Iterator[Example]:
-    """Yield distinct examples for all splits; the classes of each split are balanced."""
+    """Yield distinct examples for all splits; several `classes` are balanced in each split."""
     rng = SeededChoice(SEED)
     seen: set[str] = set()
     for size in (TRAIN, VALIDATION):
@@ -72,6 +72,26 @@ ENTAILMENT = Task(
     synthetic=True,
     summary="generated: entailment under quantifiers and negation",
 )
+PRAISE = Task(
+    name="synthetic_praise",
+    kind="multilabel",
+    load=partial(_load, praise.example, 1),
+    metrics=("f1_micro", "f1_macro", "subset_accuracy"),
+    score="f1_micro",
+    labels=praise.ASPECTS,
+    synthetic=True,
+    summary="generated: aspects that a review praises, under negation",
+)
+NAMES = Task(
+    name="synthetic_names",
+    kind="token_classification",
+    load=partial(_load, names.example, 1),
+    metrics=("entity_f1", "token_accuracy"),
+    score="entity_f1",
+    labels=names.TAGS,
+    synthetic=True,
+    summary="generated: persons and places with the same names",
+)
 QA = Task(
     name="synthetic_qa",
     kind="qa",
@@ -85,5 +105,5 @@ QA = Task(
 
 @hookimpl
 def harness_register_tasks(register: Callable[[Task], None]) -> None:
-    for task in (SENTIMENT, ENTAILMENT, QA):
+    for task in (SENTIMENT, ENTAILMENT, PRAISE, NAMES, QA):
         register(task)

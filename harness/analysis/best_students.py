@@ -149,17 +149,17 @@ def best_of_each_student(summary: Summary, task: PlannedTask) -> list[Choice]:
 def candidates(summary: Summary, task: PlannedTask, *, backends: Sequence[str] = ()) -> list[Candidate]:
     """The rows of students whose runs on the task are all completed and scored, in the order of the board."""
     records = {record.key: record for record in summary.results if isinstance(record, RunRecord)}
+    runs: dict[tuple[str, str], list[RunRecord]] = {}
+    for run in summary.plan.runs:
+        if run.task == task.name and run.key in records:
+            runs.setdefault((run.label, run.student), []).append(records[run.key])
+    latencies = {name: model_latencies(summary, name, backends=backends) for name in summary.plan.students}
     found = []
     for row in summary.students:
         score = row.cells[task.name].score
         if score is not None:
-            runs = [
-                records[run.key]
-                for run in summary.plan.runs
-                if (run.task, run.label, run.student) == (task.name, row.label, row.student)
-            ]
-            latencies = model_latencies(summary, row.student, backends=backends)
-            found.append(Candidate(row, score, tuple(sorted(runs, key=lambda run: run.seed)), latencies))
+            by_seed = sorted(runs[row.label, row.student], key=lambda run: run.seed)
+            found.append(Candidate(row, score, tuple(by_seed), latencies[row.student]))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -120,7 +120,7 @@ def text(facts: CardFacts, files: ModelFiles) -> str:
     return f"---\n{_metadata(facts, files)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _items(lines: Sequence[str]) -> str:
+def _items(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
+    from harness.api.batch import TaskKind
+
 CHUNK = 1024
 """Texts that are tokenized and sorted by length at once."""
 
@@ -104,12 +106,11 @@ def tokenized(model: LoadedModel, texts: Sequence[Texts]) -> tuple[Dataset, Toke
     from datasets import Dataset
 
     ids = [str(row) for row in range(len(texts[0]))]
-    if model.kind == "qa":
-        columns = {"question": texts[0], "context": texts[1], "answers": [[] for _ in ids]}
-    else:
-        columns = dict(zip(("text", "text_pair"), texts, strict=False)) | {"label": [0] * len(ids)}
-    examples = Dataset.from_dict({"id": ids, **{name: list(values) for name, values in columns.items()}})
-    kind = "qa" if model.kind == "qa" else "classification"
+    kind: TaskKind = "qa" if model.kind == "qa" else "classification"
+    names = ("question", "context") if kind == "qa" else ("text", "text_pair")
+    columns: dict[str, list[Any]] = dict(zip(names, map(list, texts), strict=False))
+    unknown: dict[str, list[Any]] = {"answers": [[] for _ in ids]} if kind == "qa" else {"label": [0] * len(ids)}
+    examples = Dataset.from_dict({"id": ids, **columns, **unknown})
     task = Task("file", kind, partial(Splits, examples, {}), (), "", labels=model.labels)
     return examples, encode(examples, task, model.tokenizer, model.max_length)
 

@@ -89,7 +89,7 @@ def text_columns(table: pa.Table) -> list[str]:
 
 def texts_of(table: pa.Table, name: str, *, words: bool = False) -> Sequence[Any]:
     """The texts of a column: strings or, with `words`, strings or lists of strings. Raises `UserError` for others."""
-    values = table[name].to_pylist()
+    values: list[Any] = table[name].to_pylist()
     is_text = _is_words if words and any(isinstance(value, list) for value in values) else _is_string
     wrong = [row for row, value in enumerate(values, start=1) if not is_text(value)]
     if wrong:

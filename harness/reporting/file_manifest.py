@@ -117,11 +117,14 @@ def _write_files(
 
 
 def _write_links(folder: Path, links: Mapping[str, Link], entries: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Write the links that can be written. Returns their checksums."""
+    """Write the links that can be written. Returns their checksums. The manifest lists them before, as of files."""
+    new = {name: xxhash.xxh3_64_hexdigest(_bytes(link)) for name, link in links.items()}
+    known = {name: sorted({*entries.get(name, ()), digest}) for name, digest in new.items()}
+    if known:
+        _write(folder, {**entries, **known})
     written = {}
     for name, link in links.items():
-        digest, path = xxhash.xxh3_64_hexdigest(_bytes(link)), folder / name
-        own = {*entries.get(name, ()), digest}
+        digest, path, own = new[name], folder / name, known[name]
         if obstacles := _obstacles(folder, name, own):
             log.warning("%s is not written: %s %s", path, *obstacles[0])
         elif os.path.lexists(path) and not _is_one_of(path, own):

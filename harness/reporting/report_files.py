@@ -25,7 +25,7 @@ LATENCY_FILES = ("latency.md", "latency.csv")
 class Report:
     """A written report: its board, Markdown text, file paths and sections. `texts` maps each format to its text.
 
-    `files` does not list the files in `page.FOLDER`, of which there can be thousands.
+    `files` does not list the files in `page.FOLDER` and `best_models.FOLDER`, of which there can be thousands.
     """
 
     board: Board
@@ -57,9 +57,9 @@ def write(folder: Path, host: Host | None = None) -> Report:
         f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()
     }
     files |= plots.files(content.plots)
-    files |= best_models.files(store, summary)
-    file_manifest.replace(store.folder, {**detail_files, **files})  # the page loads the details
-    paths = tuple(store.folder / name for name, content in files.items() if not isinstance(content, file_manifest.Link))
+    pointers = best_models.files(store, summary)
+    file_manifest.replace(store.folder, {**detail_files, **files, **pointers})  # the page loads the details
+    paths = tuple(store.folder / name for name in files)
     return Report(content.board, formats["md"], paths, tuple(content.sections), formats)
 
 

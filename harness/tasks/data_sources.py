@@ -145,13 +145,13 @@ def _splits_by_name(folder: Path) -> dict[str, list[str]]:
 
 
 def _load_trimmed(source: str, config: str | None, **options: Any) -> DatasetDict:
-    """Load a data set. Numbers of examples that differ from README.md are logged, since files may be trimmed."""
+    """Load a data set. Splits and numbers of examples that differ from README.md are logged: files may be trimmed."""
     import datasets
-    from datasets.exceptions import NonMatchingSplitsSizesError
+    from datasets.exceptions import SplitsVerificationError
 
     try:
         return datasets.load_dataset(source, config, **options)
-    except NonMatchingSplitsSizesError:
+    except SplitsVerificationError:
         data = datasets.load_dataset(source, config, verification_mode="no_checks", **options)
         counts = ", ".join(f"{split} {len(rows)}" for split, rows in data.items())
         log.warning("data set %r: the numbers of examples (%s) differ from those in README.md", source, counts)

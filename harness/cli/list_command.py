@@ -54,7 +54,13 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
         print_table(
             ["task", "kind", "score", "data", "about"],
             (
-                (task.name, task.kind, task.score, task.default_source or "generated", task.summary)
+                (
+                    task.name,
+                    task.kind,
+                    task.score,
+                    task.default_source or ("files" if task.key_parts else "generated"),
+                    task.summary,
+                )
                 for task in sorted(host.tasks.values(), key=lambda task: task.name)
             ),
         )

@@ -26,4 +26,5 @@ def class_weights(task: Task, labels: NDArray[Any]) -> NDArray[np.float64]:
     else:
         weights = np.asarray(task.class_weights, dtype=float)
     scale = counts.sum() / (weights @ counts)
-    return np.where(counts > 0, weights * scale, weights)
+    scaled: NDArray[np.float64] = np.where(counts > 0, weights * scale, weights)
+    return scaled

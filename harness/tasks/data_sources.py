@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+_SPLIT_FILE = re.compile(r"((?:train|validation|test)(?:_\w+)?)(?:-\d{5}-of-\d{5})?\.parquet")
+"""Name of a split's file on the hub, such as ``validation_matched-00000-of-00001.parquet``."""
+
 LAYOUT = (
     "a local folder in the hub's layout (a README.md that names the configs, or one folder of parquet files for each)"
 )
@@ -109,12 +112,15 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
+    files: dict[str, Any] = {"data_dir": data_dir}
+    if data_dir is not None and (splits := _splits_by_name(Path(folder) / data_dir)):
+        files = {"data_files": splits}
     with TemporaryDirectory() as scratch:  # an empty cache folder, so that the builder does not use an earlier result
-        builder = datasets.load_dataset_builder(folder, config, data_dir=data_dir, cache_dir=scratch)
+        builder = datasets.load_dataset_builder(folder, config, cache_dir=scratch, **files)
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "by_content" / _content_digest(builder.config.data_files)
     try:
         with _quiet():
-            return _load_trimmed(folder, config, data_dir=data_dir, cache_dir=str(cache))
+            return _load_trimmed(folder, config, cache_dir=str(cache), **files)
     except DatasetGenerationError as error:
         with _quiet():
             mismatch = first_type_mismatch(builder)
@@ -124,14 +130,28 @@ def _load_by_content(folder: str, config: str | None = None, data_dir: str | Non
         raise UserError(f"{where}, {mismatch}; correct these rows, or the types in README.md") from error
 
 
+def _splits_by_name(folder: Path) -> dict[str, list[str]]:
+    """Map the splits to their parquet files, if all files are named as on the hub; else return an empty mapping.
+
+    `datasets` would read the files of ``validation_matched`` and ``validation_mismatched`` as one split.
+    """
+    splits: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("*.parquet")):
+        match = _SPLIT_FILE.fullmatch(file.name)
+        if match is None:
+            return {}
+        splits.setdefault(match[1], []).append(str(file.resolve()))
+    return splits
+
+
 def _load_trimmed(source: str, config: str | None, **options: Any) -> DatasetDict:
-    """Load a data set. Numbers of examples that differ from README.md are logged, since files may be trimmed."""
+    """Load a data set. Splits and numbers of examples that differ from README.md are logged: files may be trimmed."""
     import datasets
-    from datasets.exceptions import NonMatchingSplitsSizesError
+    from datasets.exceptions import SplitsVerificationError
 
     try:
         return datasets.load_dataset(source, config, **options)
-    except NonMatchingSplitsSizesError:
+    except SplitsVerificationError:
         data = datasets.load_dataset(source, config, verification_mode="no_checks", **options)
         counts = ", ".join(f"{split} {len(rows)}" for split, rows in data.items())
         log.warning("data set %r: the numbers of examples (%s) differ from those in README.md", source, counts)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.api.batch import Batch
 from harness.api.losses import task_loss, task_loss_by_example, task_losses
 from harness.api.task import Splits, Task
 from harness.tasks.class_weights import class_weights
@@ -41,7 +42,7 @@ def test_given_weights_keep_their_ratios_and_unused_classes_are_finite():
 
 
 def test_the_task_loss_is_the_weighted_mean_of_the_cross_entropies():
-    batch = tiny_batch("classification")
+    batch = Batch.from_mapping(tiny_batch("classification"))
     weights = torch.tensor([0.5, 3.0], dtype=torch.float64)
     logits = torch.randn(len(batch.ids), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = []
@@ -54,7 +55,7 @@ def test_the_task_loss_is_the_weighted_mean_of_the_cross_entropies():
 
 
 def test_parts_of_a_batch_add_up_and_devices_keep_the_weights():
-    batch = replace(tiny_batch("classification"), class_weights=torch.tensor([0.5, 3.0]))
+    batch = replace(Batch.from_mapping(tiny_batch("classification")), class_weights=torch.tensor([0.5, 3.0]))
     logits = torch.randn(len(batch.ids), 2)
     parts = [batch.part(slice(0, 2)), batch.part(slice(2, None), tokens=3).to(torch.device("cpu"))]
     by_part = torch.cat([task_loss_by_example(logits[:2], parts[0]), task_loss_by_example(logits[2:], parts[1])])

@@ -75,8 +75,9 @@ class Declaration:
     def examples(self, part: Literal["train", "validation", "test"], source: str | None) -> tuple[Dataset, int]:
         """Return the examples of one part, and the number of its answers whose start was corrected."""
         tables = self.tables(part, source)
+        spec = self.spec if part == "train" else self.spec.model_copy(update={"group": None})
         try:
-            return read_examples(tables, self.spec, self.classes, labelled=part != "test")
+            return read_examples(tables, spec, self.classes, labelled=part != "test")
         except UserError as error:
             raise _with_prefix(error, f"task {self.name!r}: ") from error
 
@@ -195,7 +196,6 @@ def _load(declaration: Declaration, source: str | None) -> Splits:
     counts = {"train": repaired}
     if "validation" in parts:
         validation, counts["validation"] = parts["validation"]
-        validation = validation.remove_columns([GROUP]) if GROUP in validation.column_names else validation
     else:
         train, validation = split_validation(declaration.name, spec, train)
     _check_seen(declaration, train, validation)

@@ -46,6 +46,8 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     if spec.labels is not None:
         return declared_classes(_tags_of(spec), fewest=fewest)
     read = tables()
+    if names := read[0].class_names.get(_label_column(spec)):
+        return declared_classes(list(names), fewest=fewest)
     where = f"{read[0].where}, column {_label_column(spec)!r}:"
     values = chain.from_iterable(_label_values(table, spec) for table in read)
     if spec.kind != "token_classification":
@@ -148,7 +150,7 @@ def _columns(
         add("id", spec.id, "id", cell_values.identifier)
     for name, column in _inputs(spec).items():
         add(name, column, name, cell_values.words if name == "tokens" else cell_values.text)
-    if spec.group is not None and labelled:
+    if spec.group is not None:
         add("group", spec.group, "group", cell_values.identifier)
     if not labelled:
         return columns, problems, repaired

@@ -10,7 +10,7 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.tasks.data_checks import REMEDY
 
 MAX_LISTED = 5
-"""Maximum number of further rows in a message."""
+"""Maximum number of rows in a message."""
 
 
 @dataclass(frozen=True)

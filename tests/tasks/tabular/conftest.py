@@ -27,7 +27,7 @@ class Files:
     def task(self, **declaration):
         """The declared task; without `kind` a classification."""
         spec = TaskSpec.model_validate({"kind": "classification", **declaration})
-        return declared_task("reviews", spec, lambda key, value: str(self.folder / value))
+        return declared_task("reviews", spec, lambda key, value: str(self.folder / value), metrics=())
 
     def load(self, **declaration):
         """The splits of the declared task."""

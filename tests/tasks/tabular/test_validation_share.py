@@ -72,3 +72,11 @@ def test_a_share_that_holds_nothing_out(files, rows, declaration, what):
     files.write("rows.csv", "text,label,who\n" + "".join(f"t{i},{i % 2},same\n" for i in range(rows)))
     (problem,) = files.problems(**{"train": "rows.csv", "validation": 0.3, **declaration})
     assert f"of {rows} examples cannot be held out as validation: there are too few {what}" in problem
+
+
+def test_a_validation_file_needs_no_groups(files):
+    files.write("rows.csv", CSV)
+    files.write("validation.csv", "text,label\nx,rare\n")
+    splits = files.load(train="rows.csv", validation="validation.csv", group="who")
+    assert splits.train.column_names == ["id", "text", "group", "label"]
+    assert splits.validation["validation"].column_names == ["id", "text", "label"]

@@ -129,8 +129,10 @@ def _differs(task: PlannedTask, one: NDArray[Any], other: NDArray[Any]) -> NDArr
     if task.kind == "regression":
         far: NDArray[np.bool_] = np.abs(one - other) > 0.1 * (float(np.std(other)) or 1.0)
         return far
-    unequal = np.asarray(one != other, dtype=bool)
-    return unequal.any(-1) if task.kind == "multilabel" else unequal
+    unequal: NDArray[np.bool_] = np.asarray(one != other, dtype=bool)
+    if task.kind == "multilabel":
+        unequal = np.logical_or.reduce(unequal, axis=-1)
+    return unequal
 
 
 def _wrong_classes(gold: NDArray[Any], predicted: NDArray[Any], scores: Floats | None, exact: float | None) -> Floats:

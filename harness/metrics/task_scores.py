@@ -131,7 +131,7 @@ def _hidden(task: Task, labels: Sequence[Any], split: str) -> bool:
     }.get(task.kind, lambda label: False)
     if task.kind == "token_classification":
         labels = [tags for tags in labels if tags]  # without words, there is nothing to hide
-    hidden = sum(map(is_hidden, labels))
+    hidden: int = sum(map(is_hidden, labels))
     if 0 < hidden < len(labels):
         raise UserError(f"task {task.name!r}, split {split!r}: {hidden} of {len(labels)} labels are hidden (negative)")
     return hidden > 0

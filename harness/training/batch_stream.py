@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import accumulate
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -94,7 +94,7 @@ def encode_task(
 
         if fingerprints is None:
             return concatenate(encode())
-        kind = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
+        kind: dict[str, Any] = {"kind": task.kind, "unanswerable": task.unanswerable, "places": places}
         if task.kind == "multilabel":  # the width of the labels
             kind["classes"] = len(task.labels)
         return load_or_build(cache_key_parts(fingerprints[name], tokenizer_id, tokenizer, max_length, **kind), encode)

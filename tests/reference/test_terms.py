@@ -32,7 +32,6 @@ from tests.reference.settings import (
 )
 
 METHODS = Host.create().methods
-MINILM_LABELS = Setting("minilm", "finetune")
 UNWEIGHTED = Setting("mt_bert", config={"weighting": False}, teachers=({}, {"hidden": 8}))
 
 
@@ -89,7 +88,7 @@ def test_every_stage_of_every_method_is_held_to_formulas():
 
 
 CASES = [(setting, kind) for setting in SETTINGS for kind in KINDS] + [(setting, "text") for setting in ON_TEXT]
-CASES += [(setting, kind) for setting in (*ONE_EACH, MINILM_LABELS, UNWEIGHTED) for kind in DERIVED]
+CASES += [(setting, kind) for setting in (*ONE_EACH, UNWEIGHTED) for kind in DERIVED]
 
 
 @pytest.mark.parametrize(("setting", "kind"), CASES, ids=str)

@@ -71,7 +71,7 @@ def find_tasks(data: Mapping[str, Any], tasks: Mapping[str, Task], host: Host, d
                 _known_metrics(tasks[name], ("tasks", index), host, diagnostics)
     for teacher, body in get_mapping(data, "teachers").items():
         for name in get_mapping(body, "labels") if isinstance(body, dict) else ():
-            _known_task(name, ("teachers", teacher, "labels", name), host, diagnostics)
+            _known_task(name, ("teachers", teacher, "labels", name), names, host, diagnostics)
         for name, floor in (get_mapping(body, "floor") if isinstance(body, dict) else {}).items():
             path = ("teachers", teacher, "floor", name)
             _known_task(name, path, names, host, diagnostics)

@@ -54,7 +54,7 @@ class TokenizedTask:
 
     @cached_property
     def class_weights(self) -> torch.Tensor | None:
-        """Weights of the classes in the task loss, float32 [C], with a mean of 1 over the training examples."""
+        """Weights of the classes in the task loss, float32 [C], see `harness.tasks.class_weights`."""
         if self.task.class_weights is None:
             return None
         return torch.from_numpy(class_weights(self.task, self.train.labels)).float()

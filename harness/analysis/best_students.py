@@ -126,7 +126,7 @@ def choose(summary: Summary, task: PlannedTask, limits: Limits) -> Choice:
                 summary.plan.suite,
             )
         )
-    allowed = [candidate for candidate in named if _is_within(candidate, limits)]
+    allowed = [candidate for candidate in named if is_within(candidate, limits)]
     if not allowed:
         raise UserError(Problem(_nothing_allowed(named, task, limits), summary.plan.suite))
     ordered = _best_first(allowed, task)
@@ -190,7 +190,8 @@ def _check_names(summary: Summary, limits: Limits) -> None:
         raise UserError(*problems)
 
 
-def _is_within(candidate: Candidate, limits: Limits) -> bool:
+def is_within(candidate: Candidate, limits: Limits) -> bool:
+    """Whether parameters and measured latency are within the limits."""
     if limits.parameters is not None and candidate.parameters > limits.parameters:
         return False
     times = [latency.seconds for latency in candidate.latencies]

@@ -392,6 +392,68 @@ def check(
 
 
 @app.command()
+def distill(
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="MODEL", help="folder or hub id of a fine-tuned model, or of an encoder")
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="FILE", help="labelled texts: CSV, TSV, JSON, JSONL or parquet, or a folder"),
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="where everything is written; default: NAME-distilled")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
+    text_pair: Annotated[
+        str | None, typer.Option("--text-pair", metavar="COLUMN", help="column of the second text of a pair")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="column of the label")] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="VALUE=NAME", help="the teacher's class for a value of the label; repeatable"),
+    ] = None,
+    validation: Annotated[
+        str, typer.Option("--validation", metavar="FILE|SHARE", help="scored examples: a file, or a share of the data")
+    ] = "0.2",
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", metavar="METHOD", help="compare these methods only; repeatable")
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", metavar="TIME", help="of one text on this machine, such as 5ms")
+    ] = None,
+    max_params: Annotated[str | None, typer.Option("--max-params", metavar="NUMBER", help="such as 20M")] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="of the training, approximately, such as 30min or 2h")
+    ] = "30min",
+) -> None:
+    """Make a small, fast model from a fine-tuned one and a file of labelled texts.
+
+    Trains students of several sizes with several methods, within the budget, and exports the best one: harness distill
+    --teacher ./my-classifier --data reviews.csv --max-latency 5ms. The suites that it writes can be edited and run
+    with `harness run`.
+    """
+    from harness.cli.distill_command import DistillOptions, distill_model
+
+    options = DistillOptions(
+        teacher,
+        data,
+        to,
+        name,
+        text,
+        text_pair,
+        label,
+        classes or (),
+        validation,
+        methods or (),
+        max_latency,
+        max_params,
+        budget,
+    )
+    raise typer.Exit(distill_model(options))
+
+
+@app.command()
 def doctor(
     folder: Annotated[
         Path | None,

@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from harness.api.errors import Problem, UserError
 
 TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+DURATIONS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 def seconds(value: str, option: str) -> float:
     """``5ms``, ``0.5 s`` or ``800us`` in seconds. Raises `UserError` for anything else."""
     return _quantity(value, option, TIMES, "a time such as 5ms, 0.5s or 800us")
+
+
+def duration(value: str, option: str) -> float:
+    """``30min``, ``2h`` or ``90s`` in seconds. Raises `UserError` for anything else."""
+    return _quantity(value, option, DURATIONS, "a duration such as 30min, 2h or 90s")
 
 
 def count(value: str, option: str) -> int:

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from harness.models.checkpoint_inspection import Inspection
 
 
-def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
+def resolve(loaded: LoadedSuite, *, online: bool, allow_empty_rows: bool = False) -> Resolved:
     """Resolve a suite into the cells of its board: to be run, or n/a with a reason.
 
     Args:
         loaded: the result of `load`.
         online: whether to fetch model configurations from the hub. A cell with a model of unknown shape is not
             checked; `Resolved.unchecked` lists these models.
+        allow_empty_rows: whether a method may fit no student; all cells of its row are then n/a.
 
     Raises:
         UserError: with all problems: students that cannot be built, methods that fit no student, problems that
@@ -55,7 +56,7 @@ def resolve(loaded: LoadedSuite, *, online: bool) -> Resolved:
             for task_variant in [variant.on(task.name)]
             for student in variant.students
         ]
-        if all(cell.reason for cell in row):
+        if all(cell.reason for cell in row) and not allow_empty_rows:
             reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
             diagnostics.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
         runnable = [cell for cell in row if not cell.reason]

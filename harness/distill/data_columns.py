@@ -1,0 +1,84 @@
+"""Finds the columns of a data file: text, second text of a pair, and label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.api.errors import Problem, UserError, nearest
+from harness.inference.text_columns import PAIRS, SINGLE
+
+LABELS = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "score", "target")
+"""Usual names of a label column."""
+
+IDS = ("id", "idx", "index", "guid")
+"""Names of columns that are neither text nor label."""
+
+
+@dataclass(frozen=True)
+class DataColumns:
+    """The columns of the examples; `text_pair` is None for single texts."""
+
+    text: str
+    label: str
+    text_pair: str | None = None
+
+
+def find_columns(
+    columns: Mapping[str, Sequence[Any]], *, text: str | None, text_pair: str | None, label: str | None
+) -> DataColumns:
+    """Return the columns that are given, and guess the others from their names.
+
+    Without usual names, the text is the only column of texts of several words, and the label the only other column.
+
+    Args:
+        columns: column -> its cells.
+        text, text_pair, label: names that the user gives.
+
+    Raises:
+        UserError: a column does not exist, or cannot be guessed.
+    """
+    _check_names(columns, {"--text": text, "--text-pair": text_pair, "--label": label})
+    left = [name for name in columns if name not in (text, text_pair, label) and name.lower() not in IDS]
+    label = label or _usual(left, LABELS)
+    left = [name for name in left if name != label]
+    if text is None:
+        pair = next((pair for pair in PAIRS if set(pair) <= set(left)), None)
+        if pair is not None and text_pair is None:
+            text, text_pair = pair
+        else:
+            texts = [name for name in left if _is_text(columns[name])]
+            text = _usual(texts, SINGLE) or _only(texts, "text", columns)
+    return DataColumns(text, label or _only([name for name in left if name != text], "label", columns), text_pair)
+
+
+def _check_names(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str | None]) -> None:
+    problems = [
+        Problem(f"there is no column {name!r}; {nearest(name, columns)}", option)
+        for option, name in given.items()
+        if name is not None and name not in columns
+    ]
+    if problems:
+        raise UserError(*problems)
+
+
+def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The name that comes first among the usual ones."""
+    found = [name for name in names if name.lower() in usual]
+    return min(found, key=lambda name: usual.index(name.lower()), default=None)
+
+
+def _only(names: Sequence[str], what: str, columns: Iterable[str]) -> str:
+    """The only name. Raises `UserError` if there are several, or none."""
+    if len(names) == 1:
+        return names[0]
+    listed = ", ".join(columns)
+    message = f"cannot guess which column is the {what}; name it: --{what} NAME; columns: {listed}"
+    raise UserError(Problem(message, f"--{what}"))
+
+
+def _is_text(cells: Sequence[Any]) -> bool:
+    """Whether the cells are texts of several words, as far as the first hundred show."""
+    texts = [cell for cell in cells[:100] if isinstance(cell, str)]
+    return bool(texts) and sum(" " in text.strip() for text in texts) > len(texts) / 2

@@ -1,0 +1,231 @@
+"""Runs the rungs of `harness distill`, selects a student and exports it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis import best_students
+from harness.analysis.aggregate import summarize
+from harness.analysis.best_students import Limits
+from harness.api.errors import Problem, UserError
+from harness.distill import data_columns, halving, student_sizes, suite_content, teacher_facts
+from harness.distill.halving import Candidate
+from harness.distill.request import Request
+from harness.distill.suite_content import Setting
+from harness.export import model_card, model_folder
+from harness.models import pretrained
+from harness.resolution import load_mapping, resolve
+from harness.storage.run_lookup import StoredRun
+from harness.storage.store import Store
+from harness.tasks.tabular.table_files import FileOptions, read_tables
+
+if TYPE_CHECKING:
+    from harness.export.model_card import CardFacts
+    from harness.storage.records import RunRecord
+    from harness.workflow.suite_execution import SuiteResult
+
+SHORTEST, LONGEST = 0.1, 10.0
+"""Limits of the epochs of a rung."""
+
+MAX_LENGTH = 128
+"""Tokens of a text, if the teacher can read as many."""
+
+FIRST_RUNG_STEPS_PER_SECOND = 2.0
+"""Assumed speed of training before the first rung has been measured."""
+
+Execute = Callable[[Path], "SuiteResult"]
+"""Runs a suite file and writes its results to the results folder of the request."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The exported student.
+
+    Attributes:
+        suite: the suite file of the last rung, which has the exported student.
+        results: its results folder.
+        model: the folder of the exported model.
+        facts: the selected run, and what is known about it.
+    """
+
+    suite: Path
+    results: Path
+    model: Path
+    facts: CardFacts
+
+
+def distill(request: Request, execute: Execute, say: Say = lambda line: None) -> Distilled:
+    """Compare students and methods within the budget, and export the best student within the limits.
+
+    Each rung is a suite file in `request.folder`: the candidates of the first rung train shortly, the best third of
+    each rung, by the score on held-out training examples, longer. The last rung trains with all seeds, and its board
+    has the scores on the validation examples, which have decided nothing.
+
+    Raises:
+        UserError: teacher or data are invalid, no candidate could be trained, or none is within the limits.
+    """
+    model_folder.refuse_occupied(request.model)
+    setting = examine(request, say)
+    rows = _applicable(request, setting, say)
+    count, left = halving.rungs(len(rows)), request.budget
+    per_epoch = _examples(request) / suite_content.template()["training"]["batch_size"] / FIRST_RUNG_STEPS_PER_SECOND
+    for number in range(1, count + 1):
+        last = number == count
+        seeds = request.seeds if last else request.seeds[:1]
+        epochs = halving.epochs_of_rung(
+            left, count - number + 1, len(rows) * len(seeds), per_epoch, shortest=SHORTEST, longest=LONGEST
+        )
+        name = request.name if last else f"{request.name}-rung-{number}"
+        path = request.folder / ("suite.yaml" if last else f"rung-{number}.yaml")
+        content = suite_content.suite(request, setting, rows, name=name, epochs=epochs, seeds=seeds)
+        suite_content.write(content, path, _comment(number, count))
+        say(f"rung {number} of {count}: {len(rows)} candidates, {epochs:g} epochs each, {len(seeds)} seeds: {path}")
+        started = time.monotonic()
+        execute(path)
+        seconds = time.monotonic() - started
+        left = max(0.0, left - seconds)
+        per_epoch = seconds / (len(rows) * len(seeds) * epochs)
+        store = Store(request.results / name)
+        rows = _best(store, rows, request, everything=last)
+    return _export(request, store, rows[0], path)
+
+
+def examine(request: Request, say: Say = lambda line: None) -> Setting:
+    """Read teacher and data, and decide what all rungs have in common.
+
+    Raises:
+        UserError: they are invalid, or do not fit each other.
+    """
+    folder = pretrained.locate(request.teacher)
+    facts = teacher_facts.read(folder)
+    columns = _columns(request.data)
+    found = data_columns.find_columns(columns, text=request.text, text_pair=request.text_pair, label=request.label)
+    cells = columns[found.label]
+    kind = facts.kind or teacher_facts.kind_of_labels(cells)
+    labels = None
+    if kind == "classification":
+        labels = teacher_facts.match_labels(cells, request.classes, facts.classes)
+    students = student_sizes.student_sizes(facts.shape, facts.other_parameters, request.max_parameters)
+    if not students:
+        raise UserError(
+            Problem(f"no student of this teacher has as few parameters as {request.max_parameters:,}", "--max-params")
+        )
+    pair = f" and {found.text_pair!r}" if found.text_pair else ""
+    say(f"{request.data}: {len(cells)} examples; text {found.text!r}{pair}, label {found.label!r}; {kind}")
+    if labels:
+        say("classes: " + ", ".join(f"{value} = {name}" for value, name in list(labels.items())[:8]))
+    return Setting(
+        kind, found, labels, facts.kind is not None, students, min(MAX_LENGTH, facts.positions or MAX_LENGTH)
+    )
+
+
+def _applicable(request: Request, setting: Setting, say: Say) -> list[Candidate]:
+    """The candidates that can be trained. Methods without one are reported.
+
+    Raises:
+        UserError: there is none, or teacher or data are invalid.
+    """
+    rows = suite_content.candidates(request, setting)
+    content = suite_content.suite(request, setting, rows, name=request.name, epochs=LONGEST, seeds=request.seeds)
+    resolved = resolve(load_mapping(content), online=True, allow_empty_rows=True)
+    reasons = {Candidate(cell.variant.label, cell.student): cell.reason for cell in resolved.cells}
+    fitting = [row for row in rows if reasons[row] is None]
+    for row in rows:
+        if reasons[row] is not None:
+            say(f"not compared: {row}: {reasons[row]}")
+    if not fitting:
+        raise UserError(Problem("no method can train a student of this teacher; the lines above say why", "--method"))
+    return fitting
+
+
+def _columns(data: str) -> dict[str, list[Any]]:
+    """The columns that all files of the data have."""
+    tables = read_tables(data, FileOptions())
+    names = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
+    return {name: [cell for table in tables for cell in table.columns[name]] for name in names}
+
+
+def _examples(request: Request) -> int:
+    share = 1 - request.validation if isinstance(request.validation, float) else 1.0
+    return math.ceil(share * sum(map(len, read_tables(request.data, FileOptions()))))
+
+
+def _best(store: Store, rows: Sequence[Candidate], request: Request, *, everything: bool) -> list[Candidate]:
+    """The candidates of the next rung, the best first; in the last rung (`everything`) all within the limits."""
+    summary = summarize(store)
+    task = summary.plan.tasks[0]
+    stored = {Candidate(c.row.label, c.row.student): c for c in best_students.candidates(summary, task)}
+    trained = {row: stored[row] for row in rows if row in stored}
+    if not trained:
+        raise UserError(Problem("no candidate could be trained; the messages above say why", str(store.folder)))
+    limits = Limits(parameters=request.max_parameters, seconds=request.max_seconds)
+    within = [row for row, candidate in trained.items() if best_students.is_within(candidate, limits)]
+    if not within:
+        raise UserError(Problem(_nothing_within(trained.values(), request), str(store.folder)))
+    scores = {row: _held_out_score(trained[row].runs) for row in within}
+    if everything:
+        return sorted(scores, key=lambda row: -scores[row] if task.higher_is_better else scores[row])
+    return halving.survivors(scores, higher_is_better=task.higher_is_better)
+
+
+def _nothing_within(candidates: Iterable[best_students.Candidate], request: Request) -> str:
+    candidates = list(candidates)
+    smallest = min(candidates, key=lambda candidate: candidate.parameters)
+    fastest = min((latency.seconds for c in candidates for latency in c.latencies), default=math.nan)
+    return (
+        f"no student is within the limits: the smallest has {smallest.parameters:,} parameters, and the fastest takes"
+        f" {fastest * 1e3:.2f} ms for a text; raise --max-params or --max-latency"
+    )
+
+
+def _held_out_score(runs: Sequence[RunRecord]) -> float:
+    """Mean over the runs of the score on held-out training examples at the selected epoch."""
+    scores = []
+    for run in runs:
+        epochs = run.selection.epochs if run.selection else []
+        selected = [epoch.score for epoch in epochs if run.selection and epoch.step == run.selection.step]
+        scores += selected or [epoch.score for epoch in epochs[-1:]]
+    return math.fsum(scores) / len(scores) if scores else -math.inf
+
+
+def _export(request: Request, store: Store, row: Candidate, suite: Path) -> Distilled:
+    summary = summarize(store)
+    task = summary.plan.tasks[0]
+    limits = Limits(label=row.method, student=row.student)
+    choice = best_students.choose(summary, task, limits)
+    facts = model_card.CardFacts(summary, StoredRun(store, choice.run), task, choice.best, choice, limits)
+    model_folder.write(facts.run, request.model, lambda files: model_card.text(facts, files))
+    return Distilled(suite, store.folder, request.model, facts)
+
+
+def _comment(number: int, count: int) -> str:
+    lines = [f"Written by `harness distill`: rung {number} of {count}. Run it again with `harness run`."]
+    if number > 1:
+        lines.append(
+            f"Its rows are the best third of rung {number - 1} by the score on held-out training examples (successive"
+            " halving)."
+        )
+    return "\n".join(lines)
+
+
+def summary_lines(distilled: Distilled) -> list[str]:
+    """The three lines that matter: the score that is kept, the speed-up, and where the model is."""
+    from harness.export import explanation
+
+    facts = distilled.facts
+    record = facts.run.record
+    row = facts.row
+    lines = list(explanation.against_teacher(facts.summary, row, facts.task)) if row else []
+    score = explanation.scored(row.score) if row else record.score
+    return [
+        f"{record.label} on {record.student}: {facts.task.score} {score}",
+        *lines,
+        f"The model is in {distilled.model}, the board in {distilled.results / 'leaderboard.md'}.",
+    ]

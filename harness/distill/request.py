@@ -1,0 +1,52 @@
+"""What a user asks of `harness distill`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """A teacher, data and limits.
+
+    Attributes:
+        teacher: hub id or folder of a fine-tuned classifier or regression, or of an encoder, which is then fine-tuned.
+        data: a file or folder of labelled texts.
+        folder: where suites, results and the model are written.
+        name: of the task and of the suites.
+        text, text_pair, label: columns of the data; None: guessed from their names.
+        classes: value of the label column -> name of its class, where the teacher has other names.
+        validation: a file of examples to score, or the share of `data` that is held out for it.
+        methods: the methods to compare; empty: those of the template.
+        max_seconds: largest median latency of one text on this machine.
+        max_parameters: largest number of parameters.
+        budget: seconds of training, approximately.
+        seeds: seeds of the last rung.
+    """
+
+    teacher: str
+    data: str
+    folder: Path
+    name: str
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    classes: Mapping[str, str] = field(default_factory=dict)
+    validation: str | float = 0.2
+    methods: tuple[str, ...] = ()
+    max_seconds: float | None = None
+    max_parameters: int | None = None
+    budget: float = 1800.0
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+    @property
+    def results(self) -> Path:
+        """The results folder of its suites."""
+        return self.folder / "results"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the exported model."""
+        return self.folder / "model"

@@ -1,0 +1,131 @@
+"""What a teacher checkpoint says of itself, and how the labels of the data match its classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.api.errors import Problem, UserError
+from harness.api.model_outputs import ModelShape
+from harness.models import families, finetuned_heads, pretrained
+from harness.tasks.tabular.class_names import value_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PretrainedConfig
+
+MOST_CLASSES = 50
+"""Labels with more distinct numbers are taken as a regression, if the teacher has no head."""
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """A teacher checkpoint.
+
+    Attributes:
+        shape: its sizes.
+        kind: kind of task of its head; None: it is an encoder without one.
+        classes: names of the outputs of its head.
+        positions: number of positions it can read; None: unknown.
+        other_parameters: parameters of its token embeddings.
+    """
+
+    shape: ModelShape
+    kind: str | None
+    classes: tuple[str, ...]
+    positions: int | None
+    other_parameters: int
+
+
+def read(folder: Path) -> TeacherFacts:
+    """Read the facts from config.json.
+
+    Raises:
+        UserError: its head is not for whole texts, or its family is not supported.
+    """
+    config = pretrained.config_in(folder)
+    kind = _kind(config, folder)
+    return TeacherFacts(
+        shape=families.shape(config, str(folder)),
+        kind=kind,
+        classes=tuple(finetuned_heads.class_names(config)) if kind in ("classification", "multilabel") else (),
+        positions=getattr(config, "max_position_embeddings", None),
+        other_parameters=getattr(config, "vocab_size", 0) * getattr(config, "hidden_size", 0),
+    )
+
+
+def _kind(config: PretrainedConfig, folder: Path) -> str | None:
+    name = next(iter(config.architectures or ()), "")
+    if re.search(r"For(TokenClassification|QuestionAnswering|MultipleChoice)$", name):
+        raise UserError(
+            Problem(
+                f"{folder}: it is a {name}; `harness distill` takes classifiers and regressions of texts; for other"
+                " tasks write a suite (docs/your-data.md)",
+                "--teacher",
+            )
+        )
+    if not name.endswith("ForSequenceClassification"):
+        return None
+    if config.num_labels == 1:
+        return "regression"
+    return "multilabel" if config.problem_type == "multi_label_classification" else "classification"
+
+
+def kind_of_labels(cells: Sequence[Any]) -> str:
+    """The kind of task of a label column: regression if it has many different numbers, else classification."""
+    values = {value_text(cell) for cell in cells}
+    return "regression" if len(values) > MOST_CLASSES and all(map(_is_number, values)) else "classification"
+
+
+def match_labels(cells: Sequence[Any], given: Mapping[str, str], classes: Sequence[str]) -> dict[str, str] | None:
+    """Return the `labels` of the task: value of the label column -> name of the teacher's class.
+
+    Values match names whatever their case. If no value is a name and all are class numbers, the numbers decide.
+
+    Args:
+        cells: the label column.
+        given: what the user says.
+        classes: names of the teacher's classes; empty: there is nothing to match, and None is returned.
+
+    Raises:
+        UserError: a value cannot be matched.
+    """
+    values = sorted({value_text(cell) for cell in cells} - {""})
+    if given:
+        missing = [value for value in values if value not in given]
+        if missing:
+            raise UserError(
+                Problem(f"the data have the label {missing[0]!r}, too; add --class {missing[0]}=NAME", "--class")
+            )
+        return {value: given[value] for value in sorted(given, key=lambda value: _position(given[value], classes))}
+    if not classes:
+        return None
+    by_name = {name.lower(): name for name in classes}
+    if all(value.lower() in by_name for value in values):
+        matched = {value: by_name[value.lower()] for value in values}
+        return dict(sorted(matched.items(), key=lambda item: classes.index(item[1])))
+    if values == [str(number) for number in sorted(range(len(classes)), key=str)]:
+        return {str(number): name for number, name in enumerate(classes)}
+    examples = " ".join(f"--class {value}={classes[0]}" for value in values[:1])
+    raise UserError(
+        Problem(
+            f"the labels of the data are {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}, the teacher's"
+            f" classes {', '.join(classes[:8])}; say which is which: {examples} ...",
+            "--class",
+        )
+    )
+
+
+def _position(name: str, classes: Sequence[str]) -> int:
+    return list(classes).index(name) if name in classes else len(classes)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Parts of suites that commands complete; no suites of their own."""

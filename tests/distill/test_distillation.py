@@ -1,0 +1,91 @@
+"""From a teacher and a CSV file to an exported model, on tiny models."""
+
+import random
+
+import pytest
+import yaml
+from transformers import pipeline
+
+import harness
+from harness.api.errors import UserError
+from harness.distill.distillation import distill, summary_lines
+from harness.distill.request import Request
+from tests.support.tiny_checkpoints import save_checkpoint
+
+WORDS = ("good", "bad", "film", "plot", "actor", "music", "scene", "ending")
+
+
+@pytest.fixture
+def request_of(tmp_path, monkeypatch):
+    """A tiny classifier with the classes no and yes, and 400 labelled texts, in a temporary working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    save_checkpoint(tmp_path / "teacher", "two")
+    rng = random.Random(1)
+    texts = [" ".join(rng.choice(WORDS) for _ in range(6)) + f" {index}" for index in range(400)]
+    lines = ["review,liked", *(f"{text},{'yes' if text.count('good') > text.count('bad') else 'no'}" for text in texts)]
+    (tmp_path / "reviews.csv").write_text("\n".join(lines))
+
+    def make(**options):
+        settings = {"name": "reviews", "methods": ("finetune", "logit_kd", "pkd", "tinybert"), "budget": 1.0, **options}
+        return Request(teacher="teacher", data="reviews.csv", folder=tmp_path / "out", **settings)
+
+    return make
+
+
+def execute_in(folder):
+    return lambda suite: harness.run(suite, results=folder / "results")
+
+
+def test_the_best_candidate_of_the_rungs_is_exported(request_of):
+    request = request_of(seeds=(1, 2))
+    lines = []
+    distilled = distill(request, execute_in(request.folder), lines.append)
+
+    first, last = (yaml.safe_load((request.folder / name).read_text()) for name in ("rung-1.yaml", "suite.yaml"))
+    assert first["teachers"]["teacher"]["finetune"] is False
+    assert len(first["methods"]) == 3
+    assert len(last["methods"]) == 1
+    assert (first["seeds"], last["seeds"]) == ([1], [1, 2])
+
+    # The row of the last rung is the one that was best on held-out training examples in the first one.
+    runs = harness.load_results(request.results / "reviews-rung-1").summary.results
+    held_out = {run.label: max(e.score for e in run.selection.epochs) for run in runs if hasattr(run, "selection")}
+    (row,) = last["methods"]
+    best = row if isinstance(row, str) else next(iter(row))
+    assert held_out[best] == max(held_out.values())
+    assert distilled.facts.run.record.label == best
+
+    classifier = pipeline("text-classification", str(distilled.model))
+    assert classifier("good good film")[0]["label"] in ("no", "yes")
+    assert "the teacher" in (distilled.model / "README.md").read_text()
+    printed = "\n".join(summary_lines(distilled))
+    assert f"{best} on 1x16: accuracy" in printed
+    assert "times" in printed, "the speed-up"
+    assert str(distilled.model) in printed
+    assert "classes: no = no, yes = yes" in lines
+    assert any(line.startswith("not compared: pkd on 1x16: ") for line in lines)
+
+
+def test_what_it_wrote_is_a_suite_whose_runs_are_done(request_of):
+    request = request_of(methods=("finetune",), seeds=(1,))
+    distilled = distill(request, execute_in(request.folder))
+    again = harness.run(distilled.suite, results=request.results)
+    assert again.successful
+    assert len(harness.load_results(again.folder).runs) == 1
+
+
+def test_limits_that_nothing_meets_are_an_error_with_what_was_measured(request_of):
+    request = request_of(methods=("finetune",), max_seconds=1e-9)
+    with pytest.raises(UserError, match=r"no student is within the limits: .* parameters, and the fastest takes .* ms"):
+        distill(request, execute_in(request.folder))
+    with pytest.raises(UserError, match="has as few parameters as 10"):
+        distill(request_of(max_parameters=10), execute_in(request.folder))
+
+
+def test_nothing_is_overwritten(request_of):
+    request = request_of()
+    request.model.mkdir(parents=True)
+    (request.model / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        distill(request, execute_in(request.folder))

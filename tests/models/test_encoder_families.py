@@ -262,3 +262,19 @@ def test_an_encoder_is_probed_once(monkeypatch):
     first = missing_outputs(config, "a")
     monkeypatch.setattr(introspection, "find_parts", lambda model: pytest.fail("probed again"))
     assert missing_outputs(config, "b") == first
+
+
+@pytest.mark.parametrize("family", [family for family in LAYERED if family != "ConvBERT"])
+def test_padding_does_not_change_outputs_at_real_tokens(family):
+    """ConvBERT's convolutions read the padding next to the last token, in transformers, too."""
+    model = tiny_encoder(family, layers=LAYERS)
+    short = inputs_for(model)
+    longer = {name: torch.nn.functional.pad(tensor, (0, 7)) for name, tensor in short.items()}
+    a, b = captured(model, short), captured(model, longer)
+    real = short["attention_mask"].bool()
+    torch.testing.assert_close(a.logits, b.logits, atol=1e-5, rtol=1e-4)
+    for i in range(1, LAYERS + 1):
+        torch.testing.assert_close(a.hidden[i][real], b.hidden[i][:, :24][real], atol=1e-5, rtol=1e-4)
+        for name in ("queries", "keys", "values"):
+            ours, theirs = getattr(a, name)[i].transpose(1, 2), getattr(b, name)[i].transpose(1, 2)
+            torch.testing.assert_close(ours[real], theirs[:, :24][real], atol=1e-5, rtol=1e-4)

@@ -62,6 +62,10 @@ CASES = [
     ("qa", "exact", "squad", texts(unanswerable=False)),
     ("qa", "f1", "squad", texts(unanswerable=False)),
     *(("qa", name, "squad_v2", texts(unanswerable=True)) for name in ("exact", "f1", "HasAns_f1", "NoAns_exact")),
+    ("classification", "f1_macro", "f1_macro", classes(3)),
+    ("classification", "f1_micro", "f1_micro", classes(3)),
+    ("regression", "mse", "errors", values()),
+    ("regression", "mae", "errors", values()),
 ]
 
 

@@ -27,7 +27,7 @@ _KINDS_OF = {
     "separator": ("multilabel",),
     "labels": ("classification", "multilabel", "token_classification"),
     "label_range": ("regression",),
-    "class_weights": ("classification",),
+    "class_weights": ("classification", "multilabel", "token_classification"),
     "question": ("qa",),
     "context": ("qa",),
     "answers": ("qa",),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.api.batch import Batch
+from harness.api.batch import IGNORED, Batch
 from harness.api.losses import task_loss, task_loss_by_example, task_losses
 from harness.api.task import Splits, Task
 from harness.tasks.class_weights import class_weights
+from harness.tasks.ragged_arrays import Ragged
 from harness.testing import tiny_batch
 from harness.training.batch_stream import encode_task
 from tests.support.tiny_tasks import wordpiece
@@ -60,6 +61,46 @@ def test_parts_of_a_batch_add_up_and_devices_keep_the_weights():
     parts = [batch.part(slice(0, 2)), batch.part(slice(2, None), tokens=3).to(torch.device("cpu"))]
     by_part = torch.cat([task_loss_by_example(logits[:2], parts[0]), task_loss_by_example(logits[2:], parts[1])])
     assert torch.equal(by_part, task_loss_by_example(logits, batch))
+
+
+def of_kind(kind, weights):
+    return replace(task(weights, classes=2), kind=kind)
+
+
+def test_labels_are_counted_as_each_kind_of_task_stores_them():
+    indicators = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    assert class_weights(of_kind("multilabel", "balanced"), indicators) == pytest.approx([2 / 3, 2])
+    tags = Ragged.of([[IGNORED, 0, 0, IGNORED], [0, 1]], np.int64)
+    assert class_weights(of_kind("token_classification", "balanced"), tags) == pytest.approx([2 / 3, 2])
+
+
+def test_the_loss_of_each_class_of_a_multilabel_task_is_weighted():
+    batch = Batch.from_mapping(tiny_batch("multilabel"), "multilabel")
+    classes = batch.labels.shape[1]
+    logits = torch.randn(len(batch.ids), classes, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = torch.arange(1, classes + 1, dtype=torch.float64)
+    expected = [
+        weight * -np.log(1 / (1 + np.exp(-value)) if present else 1 - 1 / (1 + np.exp(-value)))
+        for row, labels in zip(logits.tolist(), batch.labels.tolist(), strict=True)
+        for value, present, weight in zip(row, labels, weights.tolist(), strict=True)
+    ]
+    weighted = replace(batch, class_weights=weights)
+    assert task_loss(logits, weighted).item() == pytest.approx(sum(expected) / len(expected))
+
+
+def test_the_loss_of_each_word_is_weighted_by_its_tag():
+    batch = Batch.from_mapping(tiny_batch("token_classification"), "token_classification")
+    classes = int(batch.labels.max()) + 1
+    shape = (*batch.labels.shape, classes)
+    logits = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = torch.arange(1, classes + 1, dtype=torch.float64)
+    by_example = []
+    for row, tags in zip(logits.tolist(), batch.labels.tolist(), strict=True):
+        words = [(token, tag) for token, tag in zip(row, tags, strict=True) if tag != IGNORED]
+        losses = [-weights[tag].item() * np.log(np.exp(token[tag]) / sum(map(np.exp, token))) for token, tag in words]
+        by_example.append(sum(losses) / len(losses))
+    weighted = replace(batch, class_weights=weights)
+    assert task_loss(logits, weighted).item() == pytest.approx(sum(by_example) / len(by_example))
 
 
 def test_batches_of_a_task_with_weights_have_them():

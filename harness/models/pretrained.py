@@ -92,7 +92,7 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
 
 
 def fingerprint(path: Path) -> str:
-    """16 hex digits over the names and contents of config, weights and tokenizer files in `path`.
+    """16 hex digits over the names and contents of config, weights, tokenizer and code files in `path`.
 
     Cached in this process until a file's size or modification time changes.
     """
@@ -126,8 +126,8 @@ def _local(model: str) -> Path | None:
 
 
 def _checkpoint_files(path: Path) -> list[Path]:
-    """Config, tokenizer and weight files in `path`, sorted."""
-    patterns = [CONFIG, *TOKENIZER_FILES, *_weight_patterns([file.name for file in path.iterdir()])]
+    """Config, tokenizer, weight and code files in `path`, sorted."""
+    patterns = [CONFIG, "*.py", *TOKENIZER_FILES, *_weight_patterns([file.name for file in path.iterdir()])]
     return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
 
 

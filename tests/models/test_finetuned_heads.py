@@ -12,7 +12,7 @@ from harness.models import finetuned_heads, heads, tokenizers
 from harness.models.finetuned_heads import class_order
 from harness.testing import tiny_model
 
-FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "deberta-v2"]
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "deberta-v2", "modernbert"]
 NAMES = {0: "NEUTRAL", 1: "Contradiction", 2: "entailment"}
 NLI = ("entailment", "neutral", "contradiction")
 

@@ -135,7 +135,7 @@ def test_fingerprint_depends_on_contents_only(folder, tmp_path):
     assert pretrained.fingerprint(shutil.copytree(folder, tmp_path / "copy")) == first
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "modeling_own.py"])
 def test_every_checkpoint_file_changes_the_fingerprint(folder, name):
     first = pretrained.fingerprint(folder)
     with (folder / name).open("ab") as stream:

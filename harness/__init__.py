@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from harness.api.model_outputs import ModelShape as ModelShape
     from harness.api.search_space import Choices as Choices
     from harness.api.search_space import Search as Search
+    from harness.export.exporting import Exported as Exported
+    from harness.export.exporting import export_student as export_student
     from harness.tasks.tabular.plugin_tasks import tabular_task as tabular_task
     from harness.workflow.latency_measurement import measure_latency as measure_latency
     from harness.workflow.results_reading import Results as Results
@@ -51,6 +53,7 @@ _MODULES = {
     "Batch": "api.batch",
     "Choices": "api.search_space",
     "Cofinetuning": "api.method",
+    "Exported": "export.exporting",
     "General": "api.method",
     "LossTerms": "api.method",
     "Method": "api.method",
@@ -67,6 +70,7 @@ _MODULES = {
     "SuiteResult": "workflow.suite_execution",
     "TaskInfo": "api.method",
     "UserError": "api.errors",
+    "export_student": "export.exporting",
     "layers": "api.method",
     "load_results": "workflow.results_reading",
     "load_suite": "workflow.suite_loading",

@@ -17,10 +17,10 @@ from harness.distill import data_columns, halving, student_sizes, suite_content,
 from harness.distill.halving import Candidate
 from harness.distill.request import Request
 from harness.distill.suite_content import Setting
-from harness.export import model_card, model_folder
+from harness.export import model_folder
+from harness.export.exporting import export_student
 from harness.models import pretrained
 from harness.resolution import load_mapping, resolve
-from harness.storage.run_lookup import StoredRun
 from harness.storage.store import Store
 from harness.tasks.tabular.table_files import FileOptions, read_tables
 
@@ -196,13 +196,8 @@ def _held_out_score(runs: Sequence[RunRecord]) -> float:
 
 
 def _export(request: Request, store: Store, row: Candidate, suite: Path) -> Distilled:
-    summary = summarize(store)
-    task = summary.plan.tasks[0]
-    limits = Limits(label=row.method, student=row.student)
-    choice = best_students.choose(summary, task, limits)
-    facts = model_card.CardFacts(summary, StoredRun(store, choice.run), task, choice.best, choice, limits)
-    model_folder.write(facts.run, request.model, lambda files: model_card.text(facts, files))
-    return Distilled(suite, store.folder, request.model, facts)
+    exported = export_student(store.folder, request.model, label=row.method, student=row.student)
+    return Distilled(suite, store.folder, request.model, exported.facts)
 
 
 def _comment(number: int, count: int) -> str:

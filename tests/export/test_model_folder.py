@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from harness.analysis.best_students import Limits
 from harness.api.errors import UserError
-from harness.cli.export_command import ExportOptions, facts_of
 from harness.export import model_card, model_folder, onnx_files
+from harness.export.exporting import facts_of
 from harness.storage.run_lookup import find_run
 from tests.support.results_factory import run_key
 from tests.support.stored_students import MAX_LENGTH, TEXTS, fill_with_students
@@ -35,7 +36,7 @@ def results(tmp_path_factory):
 def exported(results, tmp_path_factory):
     """The folder with all files, and what was written."""
     target = tmp_path_factory.mktemp("exported") / "model"
-    facts = facts_of("demo", results, ExportOptions(label="kd", student="small"))
+    facts = facts_of("demo", results, None, Limits(label="kd", student="small"))
     files = model_folder.write(facts.run, target, lambda files: model_card.text(facts, files), onnx=True, int8=True)
     return target, files
 
@@ -110,7 +111,7 @@ def exported_before(exported, monkeypatch):
 
 @pytest.mark.usefixtures("exported_before")
 def test_the_int8_file_alone(results, tmp_path):
-    facts = facts_of("demo", results, ExportOptions(label="kd", student="small"))
+    facts = facts_of("demo", results, None, Limits(label="kd", student="small"))
     files = model_folder.write(facts.run, tmp_path / "m", lambda files: "", int8=True)
     assert [file.path for file in files.onnx] == [onnx_files.INT8]
     assert not (tmp_path / "m" / onnx_files.FLOAT32).exists()
@@ -118,7 +119,7 @@ def test_the_int8_file_alone(results, tmp_path):
 
 @pytest.mark.usefixtures("exported_before")
 def test_an_export_with_other_outputs_is_refused_and_leaves_nothing(results, tmp_path):
-    facts = facts_of("demo", results, ExportOptions(label="finetune"))  # another model than that of the ONNX file
+    facts = facts_of("demo", results, None, Limits(label="finetune"))  # another model than that of the ONNX file
     with pytest.raises(UserError, match="the outputs of the exported model differ from PyTorch by up to"):
         model_folder.write(facts.run, tmp_path / "m", lambda files: "", onnx=True)
     assert list(tmp_path.iterdir()) == []
@@ -148,7 +149,7 @@ def test_the_card_says_what_the_model_is(exported):
 
 
 def test_modes_are_those_of_the_umask(results, tmp_path):
-    facts = facts_of("demo", results, ExportOptions())
+    facts = facts_of("demo", results, None, Limits())
     before = os.umask(0o022)
     try:
         model_folder.write(facts.run, tmp_path / "m", lambda files: "card")

@@ -21,7 +21,18 @@ TEACHER = {"architecture": {"layers": 2, "hidden": 32, "heads": 2, "ffn": 64}, "
 SUITE: dict[str, Any] = {
     "name": "fuzzed",
     "plugins": ["order.py"],
-    "tasks": ["order"],
+    "tasks": [
+        "order",
+        {
+            "reviews": {
+                "kind": "classification",
+                "train": "reviews.csv",
+                "validation": 0.3,
+                "text": "t",
+                "label": "stars",
+            }
+        },
+    ],
     "teachers": {"base": {**TEACHER, "floor": {"order": 0.1}}, "seeded": {**TEACHER, "seeds": [3, 4]}},
     "students": {"copied": {"layers": 1, "init": "uniform"}, "new": {"layers": 1, "hidden": 16, "heads": 2, "ffn": 32}},
     "methods": [
@@ -50,6 +61,7 @@ INCLUDED = {
     "cycle.yaml": "include: suite.yaml\nname: cycle\n",
     "part.yaml": "training: {lr: 0.002}\n",
     "latin.yaml": b"name: caf\xe9\n",
+    "reviews.csv": "t,n\n" + "".join(f"the sun in the night {row},{row % 3}\n" for row in range(60)),
 }
 """Files next to the suite."""
 
@@ -223,8 +235,11 @@ def _set_field(suite: dict[str, Any], rng: random.Random) -> None:
     inner: Any = suite
     for key in path[:-1]:
         if isinstance(inner, list):
-            inner += [{}] * (int(key) + 1 - len(inner))  # an earlier mutation may have emptied it
-            inner = inner[int(key)]
+            index = int(key)
+            inner += [{}] * (index + 1 - len(inner))  # an earlier mutation may have emptied it
+            if not isinstance(inner[index], dict | list):
+                inner[index] = {}
+            inner = inner[index]
             continue
         if not isinstance(inner.get(key), dict | list):
             inner[key] = copy.deepcopy(OPTIONAL.get(str(key), {}))
@@ -271,6 +286,10 @@ def _limits(constraint: Any) -> list[float]:
     return [limit for name in ("ge", "gt", "le", "lt") if (limit := getattr(constraint, name, None)) is not None]
 
 
+IN_LISTS: dict[str, Path] = {"methods": (1, "logit_kd"), "tasks": (1, "reviews")}
+"""Keys whose values are lists -> the place of an entry with settings."""
+
+
 def _fields(model: type[BaseModel], path: Path = ()) -> Iterator[tuple[Path, Any, Sequence[Any]]]:
     """Yield every field of a model and of the models inside, below the entries that `SUITE` has."""
     for name, field in model.model_fields.items():
@@ -282,8 +301,8 @@ def _fields(model: type[BaseModel], path: Path = ()) -> Iterator[tuple[Path, Any
                 "per_task": ["order"],
                 "stages": ["distill"],
             }
-            if name == "methods":
-                yield from _fields(inner, (*path, name, 1, "logit_kd"))
+            if name in IN_LISTS:
+                yield from _fields(inner, (*path, name, *IN_LISTS[name]))
             else:
                 for entry in entries.get(name, [None]):
                     yield from _fields(inner, (*path, name, *([entry] if entry else [])))

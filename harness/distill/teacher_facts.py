@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
-from harness.models import families, finetuned_heads, pretrained
+from harness.models import families, pretrained
+from harness.models.class_order import class_names
 from harness.tasks.tabular.class_names import value_text
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(folder: Path) -> TeacherFacts:
     return TeacherFacts(
         shape=families.shape(config, str(folder)),
         kind=kind,
-        classes=tuple(finetuned_heads.class_names(config)) if kind in ("classification", "multilabel") else (),
+        classes=tuple(class_names(config)) if kind in ("classification", "multilabel") else (),
         positions=getattr(config, "max_position_embeddings", None),
         other_parameters=getattr(config, "vocab_size", 0) * getattr(config, "hidden_size", 0),
     )

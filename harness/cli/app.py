@@ -404,6 +404,10 @@ def distill(
         Path | None, typer.Option("--to", metavar="DIR", help="where everything is written; default: NAME-distilled")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="of text files, such as latin-1 or cp1252")] = "utf-8",
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", metavar="CHAR", help="between the cells of CSV files, such as ';'")
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
     text_pair: Annotated[
         str | None, typer.Option("--text-pair", metavar="COLUMN", help="column of the second text of a pair")
@@ -440,6 +444,8 @@ def distill(
         data,
         to,
         name,
+        encoding,
+        delimiter,
         text,
         text_pair,
         label,

@@ -25,6 +25,8 @@ class DistillOptions:
     data: str
     to: Path | None = None
     name: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
@@ -53,6 +55,8 @@ def distill_model(options: DistillOptions) -> int:
         data=options.data,
         folder=options.to or Path(f"{name}-distilled"),
         name=name,
+        encoding=options.encoding,
+        delimiter=options.delimiter,
         text=options.text,
         text_pair=options.text_pair,
         label=options.label,
@@ -104,11 +108,9 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
 
 def _name(data: str) -> str:
     """A name for the task from that of the data file: ``my-reviews`` for ``my reviews.csv``."""
-    stem = Path(data).name.partition(".")[0]
-    return (
-        "".join(char if char.isascii() and (char.isalnum() or char == "_") else "-" for char in stem).strip("-")
-        or "data"
-    )
+    stem = Path(data).resolve().name.partition(".")[0]
+    name = "".join(char if char.isascii() and (char.isalnum() or char == "_") else "-" for char in stem)
+    return name.strip("-_") or "data"
 
 
 def _classes(pairs: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis import best_students
 from harness.analysis.aggregate import summarize
 from harness.analysis.best_students import Limits
+from harness.analysis.board_marks import counted
 from harness.api.errors import Problem, UserError
-from harness.distill import data_columns, halving, student_sizes, suite_content, teacher_facts
+from harness.api.names import NAME_RULE, is_name
+from harness.distill import data_columns, halving, label_matching, student_sizes, suite_content, teacher_facts
 from harness.distill.halving import Candidate
 from harness.distill.request import Request
+from harness.distill.rung_times import RungTime, RungTimes
 from harness.distill.suite_content import Setting
 from harness.export import model_folder
 from harness.export.exporting import export_student
 from harness.models import pretrained
+from harness.planning import task_data
+from harness.plugin_host.host import Host
 from harness.resolution import load_mapping, resolve
 from harness.storage.store import Store
-from harness.tasks.tabular.table_files import FileOptions, read_tables
+from harness.tasks.tabular.table_files import read_tables
 
 if TYPE_CHECKING:
     from harness.export.model_card import CardFacts
@@ -68,30 +72,36 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
     each rung, by the score on held-out training examples, longer. The last rung trains with all seeds, and its board
     has the scores on the validation examples, which have decided nothing.
 
+    A repeated call with the same request trains what is missing: the rungs keep their lengths (`RungTimes`).
+
     Raises:
         UserError: teacher or data are invalid, no candidate could be trained, or none is within the limits.
     """
     model_folder.refuse_occupied(request.model)
+    _check_name(request.name)
     setting = examine(request, say)
     rows = _applicable(request, setting, say)
     count, left = halving.rungs(len(rows)), request.budget
+    times = RungTimes(request.folder / "rungs.json", request.budget)
     per_epoch = _examples(request) / suite_content.template()["training"]["batch_size"] / FIRST_RUNG_STEPS_PER_SECOND
     for number in range(1, count + 1):
         last = number == count
         seeds = request.seeds if last else request.seeds[:1]
-        epochs = halving.epochs_of_rung(
-            left, count - number + 1, len(rows) * len(seeds), per_epoch, shortest=SHORTEST, longest=LONGEST
-        )
+        trainings = len(rows) * len(seeds)
         name = request.name if last else f"{request.name}-rung-{number}"
         path = request.folder / ("suite.yaml" if last else f"rung-{number}.yaml")
-        content = suite_content.suite(request, setting, rows, name=name, epochs=epochs, seeds=seeds)
+        longest = suite_content.suite(request, setting, rows, name=name, epochs=LONGEST, seeds=seeds)
+        rung = times.find(name, longest) or RungTime(
+            halving.epochs_of_rung(left, count - number + 1, trainings, per_epoch, shortest=SHORTEST, longest=LONGEST)
+        )
+        content = suite_content.suite(request, setting, rows, name=name, epochs=rung.epochs, seeds=seeds)
         suite_content.write(content, path, _comment(number, count))
-        say(f"rung {number} of {count}: {len(rows)} candidates, {epochs:g} epochs each, {len(seeds)} seeds: {path}")
-        started = time.monotonic()
-        execute(path)
-        seconds = time.monotonic() - started
-        left = max(0.0, left - seconds)
-        per_epoch = seconds / (len(rows) * len(seeds) * epochs)
+        students = f"{len(rows)} candidates, {rung.epochs:g} epochs each, {counted(len(seeds), 'seed')}"
+        say(f"rung {number} of {count}: {students}: {path}")
+        with times.measured(name, longest, rung):
+            execute(path)
+        left = max(0.0, left - rung.seconds)
+        per_epoch = rung.seconds / (trainings * rung.epochs)
         store = Store(request.results / name)
         rows = _best(store, rows, request, everything=last)
     return _export(request, store, rows[0], path)
@@ -105,13 +115,13 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     """
     folder = pretrained.locate(request.teacher)
     facts = teacher_facts.read(folder)
-    columns = _columns(request.data)
+    columns = _columns(request)
     found = data_columns.find_columns(columns, text=request.text, text_pair=request.text_pair, label=request.label)
     cells = columns[found.label]
     kind = facts.kind or teacher_facts.kind_of_labels(cells)
     labels = None
     if kind == "classification":
-        labels = teacher_facts.match_labels(cells, request.classes, facts.classes)
+        labels = label_matching.match(cells, request.classes, facts.classes, found.label)
     students = student_sizes.student_sizes(facts.shape, facts.other_parameters, request.max_parameters)
     if not students:
         raise UserError(
@@ -126,6 +136,14 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     )
 
 
+def _check_name(name: str) -> None:
+    """Raise `UserError` if a suite cannot have a task of this name."""
+    if not is_name(name):
+        raise UserError(Problem(f"invalid name {name!r}; allowed: {NAME_RULE}", "--name"))
+    if name in Host.create(()).tasks:
+        raise UserError(Problem(f"{name!r} is a task of the harness; give another name: --name my-{name}", "--name"))
+
+
 def _applicable(request: Request, setting: Setting, say: Say) -> list[Candidate]:
     """The candidates that can be trained. Methods without one are reported.
 
@@ -134,7 +152,9 @@ def _applicable(request: Request, setting: Setting, say: Say) -> list[Candidate]
     """
     rows = suite_content.candidates(request, setting)
     content = suite_content.suite(request, setting, rows, name=request.name, epochs=LONGEST, seeds=request.seeds)
-    resolved = resolve(load_mapping(content), online=True, allow_empty_rows=True)
+    loaded = load_mapping(content)
+    task_data.reports(loaded.suite)  # invalid data are reported before anything is written
+    resolved = resolve(loaded, online=True, allow_empty_rows=True)
     reasons = {Candidate(cell.variant.label, cell.student): cell.reason for cell in resolved.cells}
     fitting = [row for row in rows if reasons[row] is None]
     for row in rows:
@@ -145,16 +165,16 @@ def _applicable(request: Request, setting: Setting, say: Say) -> list[Candidate]
     return fitting
 
 
-def _columns(data: str) -> dict[str, list[Any]]:
+def _columns(request: Request) -> dict[str, list[Any]]:
     """The columns that all files of the data have."""
-    tables = read_tables(data, FileOptions())
+    tables = read_tables(request.data, request.files)
     names = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     return {name: [cell for table in tables for cell in table.columns[name]] for name in names}
 
 
 def _examples(request: Request) -> int:
     share = 1 - request.validation if isinstance(request.validation, float) else 1.0
-    return math.ceil(share * sum(map(len, read_tables(request.data, FileOptions()))))
+    return math.ceil(share * sum(map(len, read_tables(request.data, request.files))))
 
 
 def _best(store: Store, rows: Sequence[Candidate], request: Request, *, everything: bool) -> list[Candidate]:

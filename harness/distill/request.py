@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.tasks.tabular.table_files import FileOptions
+
 
 @dataclass(frozen=True)
 class Request:
@@ -16,6 +18,7 @@ class Request:
         data: a file or folder of labelled texts.
         folder: where suites, results and the model are written.
         name: of the task and of the suites.
+        encoding, delimiter: of text files; None: the delimiter of the suffix.
         text, text_pair, label: columns of the data; None: guessed from their names.
         classes: value of the label column -> name of its class, where the teacher has other names.
         validation: a file of examples to score, or the share of `data` that is held out for it.
@@ -30,6 +33,8 @@ class Request:
     data: str
     folder: Path
     name: str
+    encoding: str = "utf-8"
+    delimiter: str | None = None
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
@@ -40,6 +45,11 @@ class Request:
     max_parameters: int | None = None
     budget: float = 1800.0
     seeds: tuple[int, ...] = (1, 2, 3)
+
+    @property
+    def files(self) -> FileOptions:
+        """How its files are read."""
+        return FileOptions(encoding=self.encoding, delimiter=self.delimiter)
 
     @property
     def results(self) -> Path:

@@ -94,6 +94,8 @@ def _task(request: Request, setting: Setting) -> dict[str, Any]:
         "kind": setting.kind,
         "train": str(Path(request.data).resolve()),
         "validation": str(Path(scored).resolve()) if isinstance(scored, str) else scored,
+        **({"encoding": request.encoding} if request.encoding != "utf-8" else {}),
+        **({"delimiter": request.delimiter} if request.delimiter else {}),
         "text": columns.text,
         **({"text_pair": columns.text_pair} if columns.text_pair else {}),
         "label": columns.label,

@@ -1,15 +1,16 @@
-"""What a teacher checkpoint says of itself, and how the labels of the data match its classes."""
+"""What a teacher checkpoint says of itself."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
-from harness.models import families, finetuned_heads, pretrained
+from harness.models import families, pretrained
+from harness.models.class_order import class_names
 from harness.tasks.tabular.class_names import value_text
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(folder: Path) -> TeacherFacts:
     return TeacherFacts(
         shape=families.shape(config, str(folder)),
         kind=kind,
-        classes=tuple(finetuned_heads.class_names(config)) if kind in ("classification", "multilabel") else (),
+        classes=tuple(class_names(config)) if kind in ("classification", "multilabel") else (),
         positions=getattr(config, "max_position_embeddings", None),
         other_parameters=getattr(config, "vocab_size", 0) * getattr(config, "hidden_size", 0),
     )
@@ -78,49 +79,6 @@ def kind_of_labels(cells: Sequence[Any]) -> str:
     """The kind of task of a label column: regression if it has many different numbers, else classification."""
     values = {value_text(cell) for cell in cells}
     return "regression" if len(values) > MOST_CLASSES and all(map(_is_number, values)) else "classification"
-
-
-def match_labels(cells: Sequence[Any], given: Mapping[str, str], classes: Sequence[str]) -> dict[str, str] | None:
-    """Return the `labels` of the task: value of the label column -> name of the teacher's class.
-
-    Values match names whatever their case. If no value is a name and all are class numbers, the numbers decide.
-
-    Args:
-        cells: the label column.
-        given: what the user says.
-        classes: names of the teacher's classes; empty: there is nothing to match, and None is returned.
-
-    Raises:
-        UserError: a value cannot be matched.
-    """
-    values = sorted({value_text(cell) for cell in cells} - {""})
-    if given:
-        missing = [value for value in values if value not in given]
-        if missing:
-            raise UserError(
-                Problem(f"the data have the label {missing[0]!r}, too; add --class {missing[0]}=NAME", "--class")
-            )
-        return {value: given[value] for value in sorted(given, key=lambda value: _position(given[value], classes))}
-    if not classes:
-        return None
-    by_name = {name.lower(): name for name in classes}
-    if all(value.lower() in by_name for value in values):
-        matched = {value: by_name[value.lower()] for value in values}
-        return dict(sorted(matched.items(), key=lambda item: classes.index(item[1])))
-    if values == [str(number) for number in sorted(range(len(classes)), key=str)]:
-        return {str(number): name for number, name in enumerate(classes)}
-    examples = " ".join(f"--class {value}={classes[0]}" for value in values[:1])
-    raise UserError(
-        Problem(
-            f"the labels of the data are {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}, the teacher's"
-            f" classes {', '.join(classes[:8])}; say which is which: {examples} ...",
-            "--class",
-        )
-    )
-
-
-def _position(name: str, classes: Sequence[str]) -> int:
-    return list(classes).index(name) if name in classes else len(classes)
 
 
 def _is_number(text: str) -> bool:

@@ -6,7 +6,7 @@ Nothing is loaded: the head is described by config.json and by the headers of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import torch
 
 from harness.api.errors import Problem, UserError
 from harness.models import checkpoint_inspection, heads, pretrained
+from harness.models.class_order import class_names, class_order
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -26,7 +27,6 @@ REMEDY = "remove `finetune: false`, so that the teacher is fine-tuned with a new
 _HEAD = re.compile(r"For[A-Z]\w*$")
 _PRETRAINING = re.compile(r"For(MaskedLM|PreTraining|CausalLM|NextSentencePrediction)$")
 _BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
-_GENERATED = re.compile(r"LABEL_\d+")
 
 
 @dataclass(frozen=True)
@@ -89,29 +89,6 @@ def find(
     return FinetunedHead(order, _summary(order, names, task, stated is not None))
 
 
-def class_names(config: PretrainedConfig) -> list[str]:
-    """Names of the classes in config.json, in the order of the outputs: of `id2label`, else of `label2id`."""
-    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
-    by_id = {index: str(name) for name, index in (getattr(config, "label2id", None) or {}).items()}
-    if all(map(_GENERATED.fullmatch, names)) and sorted(by_id) == list(range(len(names))):
-        return [by_id[index] for index in range(len(names))]
-    return names
-
-
-def class_order(names: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
-    """For each of `labels` its position in `names`, whatever their case and separators; None if they do not match.
-
-    Names that are equal but for case or separators must be spelt exactly.
-    """
-    spellings: tuple[Callable[[str], str], ...] = (str, _normalized)
-    for spelling in spellings:
-        spelt = [spelling(name) for name in names]
-        wanted = [spelling(label) for label in labels]
-        if len(set(spelt)) == len(spelt) and sorted(spelt) == sorted(wanted):
-            return tuple(map(spelt.index, wanted))
-    return None
-
-
 def if_fine_tuned(folder: Path, task: Task, *, trust_remote_code: bool = False) -> str:
     """What becomes of the head in `folder` if the checkpoint is fine-tuned on `task`; empty if it has none.
 
@@ -129,10 +106,6 @@ def if_fine_tuned(folder: Path, task: Task, *, trust_remote_code: bool = False) 
 
 def _is_task_head(architecture: str) -> bool:
     return bool(_HEAD.search(architecture)) and not _PRETRAINING.search(architecture)
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def _summary(order: Sequence[int], names: Sequence[str], task: Task, stated: bool) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from harness.api.batch import TaskKind
 from harness.api.errors import UserError
 from harness.models import families
+from harness.models.class_order import class_names, class_order
 from harness.models.initialization import seeded
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
@@ -151,12 +152,12 @@ def _reorder_classes(model: PreTrainedModel, config: PretrainedConfig, task: Tas
     """Reorder the head's rows if the checkpoint has the task's classes in another order, as is common for MNLI."""
     from harness.models.introspection import find_parts
 
-    names = [str(config.id2label[i]).lower() for i in sorted(config.id2label)]
-    if names == list(task.labels) or sorted(names) != sorted(task.labels):
+    order = class_order(class_names(config), task.labels) if task.labels else None
+    if order is None or list(order) == sorted(order):
         return
     head = find_parts(model).head
     if head is not None:
-        _permute_rows(head, [names.index(label) for label in task.labels])
+        _permute_rows(head, order)
 
 
 def _permute_rows(head: nn.Linear, order: Sequence[int]) -> None:

@@ -34,7 +34,7 @@ WEIGHT_FILES = (
 """Kinds of weight files, the preferred one first. Only one kind of a model is downloaded and used."""
 
 _BERT_FIELDS = {"hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "type_vocab_size"}
-_REMEDY = "give `model:` or `init:` a local folder that holds config.json, the weights and the tokenizer"
+_REMEDY = "give a local folder that holds config.json, the weights and the tokenizer"
 _fingerprints: dict[tuple[tuple[str, int, int], ...], str] = {}
 
 

@@ -12,7 +12,7 @@ from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
-from harness.models import head_classes, output_names
+from harness.models import available_heads, output_names
 from harness.plugin_host.discovery import describe
 from harness.resolution import augmentation_inputs, finetuned_teachers, length_limits, text_stages, unused_options
 from harness.resolution.references import add_student
@@ -205,7 +205,9 @@ def _obstacle(
         return None
     if not problems:
         _check_stages(suite, method, variant, stages, on_text, diagnostics)
-        problems = [problem for model in (student_shape, *teachers) for problem in head_classes.check(model, task.kind)]
+        problems = [
+            problem for model in (student_shape, *teachers) for problem in available_heads.check(model, task.kind)
+        ]
         problems += [problem for stage in stages for problem in check_needs(stage, info, student_shape, teachers)]
         problems += [problem for text_stage in on_text for problem in _check_needs_on_text(text_stage)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
@@ -283,7 +285,7 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
 
 
 def _check_needs_on_text(stage: text_stages.TextStage) -> list[Problem]:
-    problems = [problem for model in (stage.student, stage.teacher) for problem in head_classes.check(model, "text")]
+    problems = [problem for model in (stage.student, stage.teacher) for problem in available_heads.check(model, "text")]
     problems += check_needs(stage.general.stage, text_stages.TASK_INFO, stage.student, [stage.teacher])
     return [Problem(f"{problem.message}; {text_stages.OPT_OUT}") for problem in problems]
 

@@ -8,7 +8,8 @@ from transformers import pipeline
 
 import harness
 from harness.api.errors import UserError
-from harness.distill.distillation import distill, summary_lines
+from harness.distill import suite_content
+from harness.distill.distillation import distill, examine, summary_lines
 from harness.distill.request import Request
 from tests.support.tiny_checkpoints import save_checkpoint
 
@@ -81,6 +82,56 @@ def test_limits_that_nothing_meets_are_an_error_with_what_was_measured(request_o
         distill(request, execute_in(request.folder))
     with pytest.raises(UserError, match="has as few parameters as 10"):
         distill(request_of(max_parameters=10), execute_in(request.folder))
+
+
+def test_an_interrupted_rung_keeps_its_length(request_of):
+    request = request_of()
+
+    def interrupt(suite):
+        raise KeyboardInterrupt
+
+    def epochs_of_the_first_rung():
+        with pytest.raises(KeyboardInterrupt):
+            distill(request, interrupt)
+        return yaml.safe_load((request.folder / "rung-1.yaml").read_text())["training"]["epochs"]
+
+    epochs = epochs_of_the_first_rung()
+    times = request.folder / "rungs.json"
+    times.write_text(times.read_text().replace(f'"epochs": {epochs}', '"epochs": 0.75'))
+    assert epochs != 0.75
+    assert epochs_of_the_first_rung() == 0.75
+
+
+def test_invalid_data_are_an_error_before_anything_is_written(request_of, tmp_path):
+    request = request_of()
+    lines = (tmp_path / "reviews.csv").read_text().splitlines()
+    (tmp_path / "reviews.csv").write_text("\n".join([*lines, "an unlabelled text,", ",yes"]))
+    with pytest.raises(UserError) as error:
+        distill(request, execute_in(request.folder))
+    assert "line 402, column 'liked': found no label" in str(error.value)
+    assert "line 403, column 'review': found an empty text" in str(error.value)
+    assert not request.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("my reviews", "--name: invalid name"), ("sst2", "--name: .* --name my-sst2")]
+)
+def test_the_name_must_be_one_of_a_new_task(request_of, name, message):
+    with pytest.raises(UserError, match=message):
+        distill(request_of(name=name), execute_in(None))
+
+
+def test_files_have_any_encoding_and_delimiter(request_of, tmp_path):
+    text = (tmp_path / "reviews.csv").read_text().replace(",", ";").replace("good", "très bon")
+    (tmp_path / "reviews.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="set `encoding` to"):
+        examine(request_of(delimiter=";"))
+    with pytest.raises(UserError, match="set `delimiter` to ';'"):
+        examine(request_of(encoding="latin-1"))
+    request = request_of(encoding="latin-1", delimiter=";")
+    setting = examine(request)
+    (task,) = suite_content.suite(request, setting, [], name="reviews", epochs=1, seeds=[1])["tasks"]
+    assert (task["reviews"]["encoding"], task["reviews"]["delimiter"]) == ("latin-1", ";")
 
 
 def test_nothing_is_overwritten(request_of):

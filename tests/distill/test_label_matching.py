@@ -3,9 +3,14 @@
 import pytest
 
 from harness.api.errors import UserError
-from harness.distill.teacher_facts import kind_of_labels, match_labels
+from harness.distill import label_matching
+from harness.distill.teacher_facts import kind_of_labels
 
 CLASSES = ("NEGATIVE", "POSITIVE")
+
+
+def match_labels(cells, given, classes):
+    return label_matching.match(cells, given, classes, "stars")
 
 
 def test_values_match_names_in_the_order_of_the_teacher():
@@ -17,17 +22,49 @@ def test_class_numbers_are_taken_as_numbers():
 
 
 def test_given_names_decide():
-    given = {"5": "POSITIVE", "1": "NEGATIVE"}
+    given = {"5": "positive", "1": "NEGATIVE"}
     assert list(match_labels([1, 5], given, CLASSES).items()) == [("1", "NEGATIVE"), ("5", "POSITIVE")]
-    with pytest.raises(UserError, match="label '3'"):
+    with pytest.raises(UserError, match="other labels, too: 3; add --class 3=NAME, or remove"):
         match_labels([1, 3, 5], given, CLASSES)
+    with pytest.raises(UserError, match="no class 'POSITIV'; did you mean 'POSITIVE'"):
+        match_labels([1, 5], {**given, "5": "POSITIV"}, CLASSES)
 
 
 def test_other_values_are_an_error_that_shows_what_to_type():
-    with pytest.raises(
-        UserError, match=r"labels of the data are 1, 5, the teacher's classes NEGATIVE, POSITIVE.*--class 1="
-    ):
-        match_labels([1, 5], {}, CLASSES)
+    with pytest.raises(UserError) as error:
+        match_labels([1, "so so"], {}, CLASSES)
+    assert str(error.value) == (
+        "--class: the labels in column 'stars' are 1, so so, the teacher's classes NEGATIVE, POSITIVE; say which class"
+        " each label is: --class 1=NAME --class 'so so'=NAME; or name another column: --label NAME"
+    )
+
+
+def test_a_column_of_texts_gives_a_short_message():
+    with pytest.raises(UserError, match="--class VALUE=NAME") as error:
+        match_labels([f"{index} {'long ' * 1000}" for index in range(500)], {}, CLASSES)
+    assert len(str(error.value)) < 1000
+
+
+def test_classes_without_examples_are_classes():
+    classes = ("negative", "neutral", "positive")
+    expected = [("negative", "negative"), ("neutral", "neutral"), ("Positive", "positive")]
+    assert list(match_labels(["Positive", "negative"], {}, classes).items()) == expected
+    given = {"1": "negative", "5": "positive"}
+    expected = [("1", "negative"), ("neutral", "neutral"), ("5", "positive")]
+    assert list(match_labels([1, 5], given, classes).items()) == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "given", "message"),
+    [
+        (["positive"] * 3, {}, "all examples have the class POSITIVE"),
+        ([4, 5], {"4": "POSITIVE", "5": "POSITIVE"}, "all examples have the class POSITIVE"),
+        (["", None], {}, "no example has a label"),
+    ],
+)
+def test_one_class_alone_is_an_error(cells, given, message):
+    with pytest.raises(UserError, match=message):
+        match_labels(cells, given, CLASSES)
 
 
 def test_a_teacher_without_a_head_leaves_the_labels_alone():

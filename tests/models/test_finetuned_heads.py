@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForS
 from harness.api.errors import UserError
 from harness.api.task import Task
 from harness.models import finetuned_heads, heads, tokenizers
-from harness.models.finetuned_heads import class_order
+from harness.models.class_order import class_order
 from harness.testing import tiny_model
 
 FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "deberta-v2", "modernbert"]
@@ -183,6 +183,13 @@ def test_labels_of_a_task_without_classes_are_an_error(tmp_path):
 )
 def test_names_match_whatever_their_case_order_and_separators(names, labels, order):
     assert class_order(names, labels) == order
+
+
+@pytest.mark.parametrize("labels", [("Entailment", "Neutral", "Contradiction"), NLI])
+def test_the_classes_of_a_head_that_is_fine_tuned_are_reordered_whatever_their_case(tmp_path, labels):
+    save(tmp_path, names=NAMES)
+    own = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(heads.load(tmp_path, task(labels=labels), seed=0)), logits(own)[:, [2, 0, 1]])
 
 
 def test_a_head_that_is_not_linear_cannot_be_reordered(tmp_path):

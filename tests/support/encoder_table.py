@@ -18,9 +18,9 @@ from harness.api.task import Task
 from harness.config.schema import StudentSpec
 from harness.latency.onnx import OnnxProgram, export
 from harness.models import students
+from harness.models.available_heads import has_head
 from harness.models.capture import Capture
 from harness.models.families import shape
-from harness.models.head_classes import has_head
 from harness.models.quiet_transformers import quiet_transformers
 from harness.plugin_host.host import Host
 from harness.resolution.cell_resolution import check_needs

@@ -43,7 +43,7 @@ class Table:
             hint = nearest(name, self.columns)
             hint = f"found {found}; {hint}" if hint.startswith("did you mean") else f"found {found}"
             if len(self.columns) == 1 and (delimiter := next((c for c in ";\t|" if c in found), None)):
-                hint += f"; if {delimiter!r} separates the columns, set `delimiter: {delimiter!r}`"
+                hint += f"; if {delimiter!r} separates the columns, set `delimiter` to {delimiter!r}"
             raise UserError(f"{self.where}: no column {name!r} (`{key}`): {hint}")
         return self.columns[name]
 

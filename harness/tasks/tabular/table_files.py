@@ -98,8 +98,8 @@ def _read(path: Path, options: FileOptions) -> Table:
     where, format = display_path(path), options.format_of(path)
     if format is None:
         raise UserError(
-            f"{where}: unknown suffix {path.suffix!r}; allowed: {', '.join(FORMATS)}; or set `format:` to csv, tsv,"
-            " json, jsonl, parquet or conll"
+            f"{where}: unknown suffix {path.suffix!r}; allowed: {', '.join(FORMATS)}; rename the file, or set `format`"
+            " in a suite to csv, tsv, json, jsonl, parquet or conll"
         )
     content = _bytes_of(path, where)
     if format == "parquet":
@@ -128,7 +128,7 @@ def _decode(content: bytes, encoding: str, where: str) -> str:
         raise UserError(f"encoding {encoding!r} is unknown; common ones are utf-8, latin-1, cp1252, utf-16") from error
     for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if content.startswith(mark) and codec == "utf-8":
-            raise UserError(f"{where}: the file is {name}, not utf-8; set `encoding: {name}`")
+            raise UserError(f"{where}: the file is {name}, not utf-8; set `encoding` to {name}")
     try:
         return content.decode("utf-8-sig" if codec == "utf-8" else codec)
     except UnicodeDecodeError as error:
@@ -137,7 +137,7 @@ def _decode(content: bytes, encoding: str, where: str) -> str:
         near = f" after {before!r}" if before else ""
         raise UserError(
             f"{where}, line {line}: byte {content[error.start]:#04x} at position {error.start}{near} is not valid"
-            f" {encoding}; set `encoding:` to the file's encoding, such as latin-1 or cp1252, or convert the file"
+            f" {encoding}; set `encoding` to the file's encoding, such as latin-1 or cp1252, or convert the file"
         ) from error
 
 
@@ -177,11 +177,12 @@ def _csv(text: str, delimiter: str, quoting: bool, where: str) -> Table:
         raise UserError(f"{where}: the file is empty, expected a header and rows")
     header, rows, lines = rows[0], rows[1:], lines[1:]
     _check_header(header, where)
+    _check_delimiter(header, rows, delimiter, where)
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
             raise UserError(
                 f"{where}, line {line}: found {len(row)} cells, expected {len(header)}, as in the header"
-                f" ({', '.join(header)}); enclose cells with {delimiter!r} in quotes, or set `delimiter:`"
+                f" ({', '.join(header)}); enclose cells with {delimiter!r} in quotes, or set `delimiter`"
             )
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     return _not_empty(Table(where, dict(zip(header, columns, strict=True)), lines))
@@ -191,6 +192,16 @@ def _check_header(header: Sequence[str], where: str) -> None:
     duplicates = sorted({name for name in header if header.count(name) > 1})
     if duplicates:
         raise UserError(f"{where}: the header has column {duplicates[0]!r} more than once; rename one of them")
+
+
+def _check_delimiter(header: Sequence[str], rows: Sequence[Sequence[str]], delimiter: str, where: str) -> None:
+    """Raise `UserError` if the header is one cell, and another usual delimiter is in it and in most of the rows."""
+    other = next((char for char in ";\t|," if char != delimiter and len(header) == 1 and char in header[0]), None)
+    if other is not None and sum(any(other in cell for cell in row) for row in rows) * 2 >= len(rows):
+        raise UserError(
+            f"{where}: the header is one cell, {header[0]!r}; {other!r} seems to separate the columns: set `delimiter`"
+            f" to {other!r}"
+        )
 
 
 def _json_lines(text: str, where: str) -> Table:

@@ -1,0 +1,92 @@
+"""Matches the labels of the data with the classes of the teacher."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.api.errors import Problem, UserError, nearest
+from harness.tasks.qa_answers import short_repr
+from harness.tasks.tabular.class_names import value_text
+
+MOST_LISTED = 8
+"""Labels and classes that a message lists."""
+
+
+def match(cells: Sequence[Any], given: Mapping[str, str], classes: Sequence[str], column: str) -> dict[str, str] | None:
+    """Return the `labels` of the task: value of the label column -> name of the teacher's class.
+
+    Values match names whatever their case. If no value is a name and all are class numbers, the numbers decide. Classes
+    of the teacher that the data lack are listed, too, since its head has them. They are in the order of the teacher.
+
+    Args:
+        cells: the label column.
+        given: value -> name of a class, as the user says.
+        classes: names of the teacher's classes; empty: there is nothing to match, and None is returned.
+        column: name of the label column, for messages.
+
+    Raises:
+        UserError: a value cannot be matched, a name is no class of the teacher, or all examples have the same class.
+    """
+    values = sorted({value_text(cell) for cell in cells} - {""})
+    if not classes:
+        if given:
+            raise UserError(Problem("the teacher has no classes; the classes are the labels of the data", "--class"))
+        return None
+    by_name = {name.lower(): name for name in classes}
+    if given:
+        matched = _given(values, given, by_name, column)
+    elif all(value.lower() in by_name for value in values):
+        matched = {value: by_name[value.lower()] for value in values}
+    elif values == sorted(map(str, range(len(classes)))):
+        matched = {str(number): name for number, name in enumerate(classes)}
+    else:
+        raise _unmatched(values, classes, column)
+    if len({matched[value] for value in values}) < 2:
+        found = f"all examples have the class {matched[values[0]]}" if values else "no example has a label"
+        raise UserError(Problem(f"column {column!r}: {found}; a classifier needs examples of two classes", "--label"))
+    absent = {name: name for name in classes if name not in matched.values()}
+    return dict(sorted({**matched, **absent}.items(), key=lambda item: classes.index(item[1])))
+
+
+def _given(values: Sequence[str], given: Mapping[str, str], by_name: Mapping[str, str], column: str) -> dict[str, str]:
+    unknown = [name for name in given.values() if name.lower() not in by_name]
+    if unknown:
+        names = by_name.values()
+        raise UserError(Problem(f"the teacher has no class {unknown[0]!r}; {nearest(unknown[0], names)}", "--class"))
+    missing = [value for value in values if value not in given]
+    if missing:
+        raise UserError(
+            Problem(
+                f"column {column!r} has other labels, too: {_listed(missing)}; add {_options(missing)}, or remove these"
+                " rows",
+                "--class",
+            )
+        )
+    return {value: by_name[name.lower()] for value, name in given.items()}
+
+
+def _unmatched(values: Sequence[str], classes: Sequence[str], column: str) -> UserError:
+    return UserError(
+        Problem(
+            f"the labels in column {column!r} are {_listed(values)}, the teacher's classes {_listed(classes)}; say"
+            f" which class each label is: {_options(values)}; or name another column: --label NAME",
+            "--class",
+        )
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([name if len(name) <= 40 else short_repr(name) for name in names[:MOST_LISTED]] + _more(names))
+
+
+def _options(values: Sequence[str]) -> str:
+    """What to type: ``--class 4=NAME --class 5=NAME``."""
+    if any(len(value) > 40 for value in values[:MOST_LISTED]):
+        return "--class VALUE=NAME"
+    return " ".join([f"--class {shlex.quote(value)}=NAME" for value in values[:MOST_LISTED]] + _more(values))
+
+
+def _more(names: Sequence[str]) -> list[str]:
+    return ["..."] if len(names) > MOST_LISTED else []

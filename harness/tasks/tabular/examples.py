@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FEWEST_CLASSES = {"classification": 2, "multilabel": 1, "token_classification": 2}
-"""Kind of task with classes -> the smallest number of them."""
+KINDS_WITH_CLASSES = ("classification", "multilabel", "token_classification")
 
 Columns = dict[str, list[Any]]
 
@@ -38,20 +37,19 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     Raises:
         UserError: the labels are invalid, or the training files cannot be read.
     """
-    if spec.kind not in FEWEST_CLASSES:
+    if spec.kind not in KINDS_WITH_CLASSES:
         return None
-    fewest = FEWEST_CLASSES[spec.kind]
     if isinstance(spec.label, list) and spec.labels is None:
-        return declared_classes(spec.label, fewest=fewest)
+        return declared_classes(spec.label)
     if spec.labels is not None:
-        return declared_classes(_tags_of(spec), fewest=fewest)
+        return declared_classes(_tags_of(spec))
     read = tables()
     if names := read[0].class_names.get(_label_column(spec)):
-        return declared_classes(list(names), fewest=fewest)
+        return declared_classes(list(names))
     where = f"{read[0].where}, column {_label_column(spec)!r}:"
     values = chain.from_iterable(_label_values(table, spec) for table in read)
     if spec.kind != "token_classification":
-        return sorted_classes(values, where, fewest=fewest)
+        return sorted_classes(values, where)
     kinds = sorted({tag.partition("-")[2] for tag in values if tag != OUTSIDE})
     return sorted_tags(kinds, where)
 

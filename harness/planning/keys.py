@@ -56,7 +56,9 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
     labelled = {"labels": list(task.task.labels)} if task.task.kind in ("multilabel", "token_classification") else {}
     # The weights of a declared task are in its declaration.
     weights = None if task.task.key_parts else task.task.class_weights
-    weighted = {} if weights is None else {"class_weights": weights if weights == "balanced" else list(weights)}
+    weighted: dict[str, Any] = (
+        {} if weights is None else {"class_weights": weights if weights == "balanced" else list(weights)}
+    )
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,

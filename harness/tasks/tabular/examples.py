@@ -47,7 +47,10 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     if names := read[0].class_names.get(_label_column(spec)):
         return declared_classes(list(names))
     where = f"{read[0].where}, column {_label_column(spec)!r}:"
-    values = chain.from_iterable(_label_values(table, spec) for table in read)
+    parsed = [_label_values(table, spec) for table in read]
+    values = list(chain.from_iterable(texts for texts, _ in parsed))
+    if not values and (problems := list(chain.from_iterable(found for _, found in parsed))):
+        raise UserError(*problems)
     if spec.kind != "token_classification":
         return sorted_classes(values, where)
     kinds = sorted({tag.partition("-")[2] for tag in values if tag != OUTSIDE})
@@ -75,8 +78,8 @@ def _label_column(spec: TaskSpec) -> str:
     return spec.tags if spec.kind == "token_classification" else str(spec.label)
 
 
-def _label_values(table: Table, spec: TaskSpec) -> Iterator[str]:
-    """Yield the texts of all labels of a table; invalid cells are reported when the examples are read."""
+def _label_values(table: Table, spec: TaskSpec) -> tuple[list[str], list[Problem]]:
+    """Return the texts of all labels of a table, and the problems of invalid cells."""
     column = _label_column(spec)
     names = table.class_names.get(column, ())
     parse: Callable[[Any], list[str]] = lambda cell: [cell_values.named(cell, names)]  # noqa: E731
@@ -85,11 +88,9 @@ def _label_values(table: Table, spec: TaskSpec) -> Iterator[str]:
         parse = lambda cell: texts_of(_with_names(cell, names))  # noqa: E731
     elif spec.kind == "token_classification":
         parse = cell_values.tag_texts(names)
-    for cell in table.column(column, "tags" if spec.kind == "token_classification" else "label"):
-        try:
-            yield from parse(cell)
-        except InvalidCellError:
-            continue
+    cells = table.column(column, "tags" if spec.kind == "token_classification" else "label")
+    texts, problems = convert(table, column, cells, parse)
+    return [text for row in texts for text in row or ()], problems
 
 
 def _with_names(cell: Any, names: Sequence[str]) -> Any:

@@ -123,7 +123,7 @@ class TaskSpec(Strict):
     )
     seed: Number = Field(1, description="of the share of `train` that is held out as validation")
     class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
-        None, description="classification: weights in the task loss: balanced, or class -> weight (default 1)"
+        None, description="weights of the classes in the task loss: balanced, or class -> weight (default 1)"
     )
     metrics: Annotated[list[Cells], Field(min_length=1)] | None = Field(
         None, description="metrics to compute; default: the usual ones of the kind"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.inference.text_columns import PAIRS, SINGLE
+from harness.inference.text_columns import SINGLE, usual_name, usual_pair
 
 LABELS = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "score", "target")
 """Usual names of a label column."""
@@ -41,15 +41,15 @@ def find_columns(
     """
     _check_names(columns, {"--text": text, "--text-pair": text_pair, "--label": label})
     left = [name for name in columns if name not in (text, text_pair, label) and name.lower() not in IDS]
-    label = label or _usual(left, LABELS)
+    label = label or usual_name(left, LABELS)
     left = [name for name in left if name != label]
     if text is None:
-        pair = next((pair for pair in PAIRS if set(pair) <= set(left)), None)
+        pair = usual_pair(left)
         if pair is not None and text_pair is None:
             text, text_pair = pair
         else:
             texts = [name for name in left if _is_text(columns[name])]
-            text = _usual(texts, SINGLE) or _only(texts, "text", columns)
+            text = usual_name(texts, SINGLE) or _only(texts, "text", columns)
     return DataColumns(text, label or _only([name for name in left if name != text], "label", columns), text_pair)
 
 
@@ -61,12 +61,6 @@ def _check_names(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str |
     ]
     if problems:
         raise UserError(*problems)
-
-
-def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
-    """The name that comes first among the usual ones."""
-    found = [name for name in names if name.lower() in usual]
-    return min(found, key=lambda name: usual.index(name.lower()), default=None)
 
 
 def _only(names: Sequence[str], what: str, columns: Iterable[str]) -> str:

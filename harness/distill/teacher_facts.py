@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
-from harness.models import families, pretrained
+from harness.models import families, heads, pretrained
 from harness.models.class_order import class_names
 from harness.tasks.tabular.class_names import value_text
 
@@ -70,9 +70,7 @@ def _kind(config: PretrainedConfig, folder: Path) -> str | None:
         )
     if not name.endswith("ForSequenceClassification"):
         return None
-    if config.num_labels == 1:
-        return "regression"
-    return "multilabel" if config.problem_type == "multi_label_classification" else "classification"
+    return heads.kind_of_sequence_head(config)
 
 
 def kind_of_labels(cells: Sequence[Any]) -> str:

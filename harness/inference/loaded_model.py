@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import Problem, UserError
-from harness.models import families, own_head, pretrained, tokenizers
+from harness.models import families, heads, own_head, pretrained, tokenizers
 from harness.storage import checksums
 from harness.storage.run_lookup import StoredRun
 
@@ -131,9 +131,7 @@ def _kind(model: PreTrainedModel, folder: Path) -> Kind:
                 str(folder),
             )
         )
-    if model.config.problem_type == "multi_label_classification":
-        return "multilabel"
-    return "regression" if model.config.num_labels == 1 else "classification"
+    return heads.kind_of_sequence_head(model.config)
 
 
 def _usage(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, nearest
@@ -55,15 +55,25 @@ def find(table: pa.Table, *, text: str | None, text_pair: str | None, paired: bo
     return columns
 
 
+def usual_name(names: Iterable[str], usual: Sequence[str]) -> str | None:
+    """The name that comes first among the usual ones, whatever its case; None if there is none."""
+    found = [name for name in names if name.lower() in usual]
+    return min(found, key=lambda name: usual.index(name.lower()), default=None)
+
+
+def usual_pair(names: Iterable[str]) -> tuple[str, str] | None:
+    """The names of the first of `PAIRS` that is complete, whatever their case; None if there is none."""
+    found = {name.lower(): name for name in names}
+    return next(((found[one], found[other]) for one, other in PAIRS if {one, other} <= found.keys()), None)
+
+
 def _guess(table: pa.Table, paired: bool | None) -> Columns:
-    names = set(table.column_names)
-    pairs = [pair for pair in PAIRS if names.issuperset(pair)]
-    if paired is not False and pairs:
-        return pairs[0]
+    if paired is not False and (pair := usual_pair(table.column_names)):
+        return pair
     if not paired:
-        usual = [name for name in SINGLE if name in names]
-        texts = usual or text_columns(table)
-        if len(texts) == 1 or usual:
+        usual = usual_name(table.column_names, SINGLE)
+        texts = [usual] if usual else _columns_of_texts(table)
+        if len(texts) == 1:
             return (texts[0],)
     listed = ", ".join(table.column_names)
     options = "--text and --text-pair" if paired else "--text"
@@ -75,7 +85,7 @@ def _guess(table: pa.Table, paired: bool | None) -> Columns:
     )
 
 
-def text_columns(table: pa.Table) -> list[str]:
+def _columns_of_texts(table: pa.Table) -> list[str]:
     """The columns of strings that are no numbers."""
     import pyarrow as pa
 

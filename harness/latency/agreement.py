@@ -97,7 +97,8 @@ def deviation(
 def _without_padding(output: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
     """The values of real tokens if `output` is [B, T, ...] for inputs [B, T], else all of it."""
     real = inputs["attention_mask"].bool().cpu().numpy()
-    return output[real] if output.shape[:2] == real.shape else output
+    values: NDArray[Any] = output[real] if output.shape[:2] == real.shape else output
+    return values
 
 
 def agreement(program: Program, eager: Program, examples: EvaluationData) -> Agreement:

@@ -16,7 +16,7 @@ from harness.api.batch import TaskKind
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.models import attention
-from harness.models.heads import PROBLEM_TYPES
+from harness.models.heads import kind_of_sequence_head
 from harness.models.introspection import ModelParts, find_parts, first_tensor
 from harness.models.output_names import Need, check, parse
 from harness.models.projections import SplitHeads
@@ -61,9 +61,7 @@ class Capture:
             return "text"
         if self._parts.by_token:
             return "token_classification"
-        if self.model.config.problem_type == PROBLEM_TYPES["multilabel"]:
-            return "multilabel"
-        return "regression" if self.model.config.num_labels == 1 else "classification"
+        return kind_of_sequence_head(self.model.config)
 
     def check(self, needs: Collection[str], who: str = "the model") -> list[Problem]:
         """Problems with requested outputs that the model does not have. `who` names the model in messages."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -36,6 +36,13 @@ AUTO_CLASSES: Mapping[TaskKind, str] = {
     "text": "AutoModelForMaskedLM",
 }
 """Kind of task -> transformers' class of models with its head; others: AutoModelForSequenceClassification."""
+
+
+def kind_of_sequence_head(config: PretrainedConfig) -> Literal["classification", "multilabel", "regression"]:
+    """The kind of task of a model ...ForSequenceClassification. Without `problem_type`, one output is a regression."""
+    if config.problem_type == PROBLEM_TYPES["multilabel"]:
+        return "multilabel"
+    return "regression" if config.num_labels == 1 else "classification"
 
 
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:

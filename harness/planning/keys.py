@@ -54,6 +54,11 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
     """Return the parts for a tokenized training set: the examples in order, and how they are tokenized."""
     # A multilabel task, or one with tags, may have classes that no example has, but the head has an output for them.
     labelled = {"labels": list(task.task.labels)} if task.task.kind in ("multilabel", "token_classification") else {}
+    # The weights of a declared task are in its declaration.
+    weights = None if task.task.key_parts else task.task.class_weights
+    weighted: dict[str, Any] = (
+        {} if weights is None else {"class_weights": weights if weights == "balanced" else list(weights)}
+    )
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,
@@ -61,6 +66,7 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
         "max_length": max_length,
         **({"declaration": dict(task.task.key_parts)} if task.task.key_parts else {}),
         **labelled,
+        **weighted,
     }
 
 

@@ -39,8 +39,11 @@ class StoredRun:
 
     @property
     def unanswerable(self) -> bool:
-        """QA: whether questions of its task may have no answer, which SQuAD 2.0's metrics count separately."""
-        return any(name.startswith("NoAns") for name in self.record.metrics)
+        """QA: whether questions of its task may have no answer, which SQuAD 2.0's metrics count separately.
+
+        They do so also where all scored questions, or none of them, have an answer.
+        """
+        return any(name.startswith(("NoAns_", "HasAns_")) for name in self.record.metrics)
 
 
 def find_store(name: str, results: Path) -> Store | None:

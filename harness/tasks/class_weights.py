@@ -27,6 +27,8 @@ def class_weights(task: Task, labels: NDArray[Any] | Ragged) -> NDArray[np.float
         weights = np.divide(1.0, counts, out=np.ones_like(counts), where=counts > 0)
     else:
         weights = np.asarray(task.class_weights, dtype=float)
+    if not counts.any():
+        return weights
     scale = counts.sum() / (weights @ counts)
     scaled: NDArray[np.float64] = np.where(counts > 0, weights * scale, weights)
     return scaled

@@ -28,6 +28,12 @@ def test_columns_are_guessed(columns, expected):
     assert find(columns) == expected
 
 
+def test_pairs_are_guessed_whatever_their_case():
+    assert find({"Premise": TEXTS, "Hypothesis": TEXTS, "Label": [0, 1]}) == DataColumns(
+        "Premise", "Label", "Hypothesis"
+    )
+
+
 def test_given_columns_are_taken():
     columns = {"title": TEXTS, "body": TEXTS, "topic": ["a", "b"], "stars": [1, 2]}
     assert find(columns, text="body", label="topic") == DataColumns("body", "topic")

@@ -52,6 +52,11 @@ def test_columns_that_cannot_be_found(names, options, message):
         find(*names, **options)
 
 
+def test_usual_names_are_found_whatever_their_case():
+    assert find("Title", "Review", "Body") == ("Review",)
+    assert find("Hypothesis", "Premise") == ("Premise", "Hypothesis")
+
+
 def test_values_that_are_no_texts():
     values = pa.table({"text": ["a", None, None]})
     with pytest.raises(UserError, match=r"column 'text': the value of row 2 is missing \(2 rows are like that\)"):

@@ -45,3 +45,9 @@ def test_what_is_known_of_a_run(results):
     assert run.task.name == "sst2"
     assert run.paired is None
     assert run.unanswerable is False
+
+
+def test_unanswerable_questions_are_known_though_all_scored_ones_have_an_answer(results):
+    store = Store(results / "two")
+    store.save(run_record(key="ef78", metrics={"exact": 50.0, "HasAns_exact": 50.0}))
+    assert find_run("ef78", results).unanswerable

@@ -74,6 +74,10 @@ def test_labels_are_counted_as_each_kind_of_task_stores_them():
     assert class_weights(of_kind("token_classification", "balanced"), tags) == pytest.approx([2 / 3, 2])
 
 
+def test_weights_without_any_label_are_finite():
+    assert class_weights(of_kind("multilabel", "balanced"), np.zeros((3, 2))).tolist() == [1, 1]
+
+
 def test_the_loss_of_each_class_of_a_multilabel_task_is_weighted():
     batch = Batch.from_mapping(tiny_batch("multilabel"), "multilabel")
     classes = batch.labels.shape[1]

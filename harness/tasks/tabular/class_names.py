@@ -11,6 +11,9 @@ from harness.api.errors import Problem, UserError
 from harness.config.task_schema import MAX_CLASSES, LabelValue
 from harness.tasks.qa_answers import short_repr
 
+FEWEST_CLASSES = 2
+"""Smallest number of classes of a task."""
+
 _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
 
@@ -51,7 +54,7 @@ class ClassNames:
         return f"one of {', '.join(values[:10])}{', ...' if len(values) > 10 else ''}"
 
 
-def declared_classes(labels: Sequence[LabelValue] | Mapping[str, str], *, fewest: int) -> ClassNames:
+def declared_classes(labels: Sequence[LabelValue] | Mapping[str, str]) -> ClassNames:
     """Return the classes that a declaration lists. Several values may have the same name, so they are one class.
 
     Raises:
@@ -69,11 +72,11 @@ def declared_classes(labels: Sequence[LabelValue] | Mapping[str, str], *, fewest
                 Problem("found an empty value, expected values of the label column and their names", "labels")
             )
         index[text] = numbers.setdefault(name.strip(), len(numbers))
-    _check_count(numbers, None, fewest)
+    _check_count(numbers, None)
     return ClassNames(tuple(numbers), index)
 
 
-def sorted_classes(values: Iterable[str], where: str, *, fewest: int) -> ClassNames:
+def sorted_classes(values: Iterable[str], where: str) -> ClassNames:
     """Return one class for each value of the training examples, in numeric order if all are numbers, else sorted.
 
     `values` are the results of `value_text`; empty ones are ignored.
@@ -84,16 +87,16 @@ def sorted_classes(values: Iterable[str], where: str, *, fewest: int) -> ClassNa
     found = set(values) - {""}
     numeric = all(_NUMBER.fullmatch(value) for value in found)
     names = sorted(found, key=float) if numeric else sorted(found)
-    _check_count(names, where, fewest)
+    _check_count(names, where)
     return ClassNames(tuple(names), {name: number for number, name in enumerate(names)}, sorted_values=True)
 
 
-def _check_count(names: Iterable[str], where: str | None, fewest: int) -> None:
+def _check_count(names: Iterable[str], where: str | None) -> None:
     """Check the number of classes; `where` is the column, None for the declaration's `labels`."""
     names = list(names)
-    if fewest <= len(names) <= MAX_CLASSES:
+    if FEWEST_CLASSES <= len(names) <= MAX_CLASSES:
         return
     shown = ", ".join(short_repr(name) for name in names[:5])
     hint = "; is this the column of the labels? for numbers, use `kind: regression`" if len(names) > MAX_CLASSES else ""
-    message = f"found {len(names)} classes ({shown}), expected {fewest} to {MAX_CLASSES}{hint}"
+    message = f"found {len(names)} classes ({shown}), expected {FEWEST_CLASSES} to {MAX_CLASSES}{hint}"
     raise UserError(Problem(f"{where} {message}") if where else Problem(message, "labels"))

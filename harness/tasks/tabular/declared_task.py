@@ -17,7 +17,7 @@ from harness.config.task_schema import TaskSpec
 from harness.metrics import task_metrics
 from harness.tasks.row_sampling import GROUP, held_out_rows, strata
 from harness.tasks.tabular.class_names import ClassNames, value_text
-from harness.tasks.tabular.examples import FEWEST_CLASSES, classes_of, read_examples
+from harness.tasks.tabular.examples import KINDS_WITH_CLASSES, classes_of, read_examples
 from harness.tasks.tabular.hub_tables import read_split
 from harness.tasks.tabular.table import Table
 from harness.tasks.tabular.table_files import FileOptions, read_tables
@@ -109,7 +109,12 @@ def declared_task(
     """
     source = locate("data", spec.data) if spec.data is not None else None
     declaration = Declaration(name, spec, {} if source else _paths(spec, locate))
-    if source is not None and spec.labels is None and not Path(source).is_absolute() and spec.kind in FEWEST_CLASSES:
+    if (
+        source is not None
+        and spec.labels is None
+        and not Path(source).is_absolute()
+        and spec.kind in KINDS_WITH_CLASSES
+    ):
         raise UserError(Problem("give the labels of a data set on the hub, in the order of the classes", "labels"))
     classes = classes_of(spec, lambda: declaration.tables("train", source))
     declaration = replace(declaration, classes=classes)
@@ -217,7 +222,7 @@ def split_validation(name: str, spec: TaskSpec, examples: Dataset) -> tuple[Data
     """
     share = float(spec.validation)
     rows = np.arange(len(examples))
-    if spec.kind in ("classification", "multilabel", "token_classification") and spec.group is None:
+    if spec.kind in KINDS_WITH_CLASSES and spec.group is None:
         stratum = strata(spec.kind, examples)
         rows = rows[np.bincount(stratum)[stratum] > 1]
     count = round(share * len(examples))

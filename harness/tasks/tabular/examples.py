@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FEWEST_CLASSES = {"classification": 2, "multilabel": 1, "token_classification": 2}
-"""Kind of task with classes -> the smallest number of them."""
+KINDS_WITH_CLASSES = ("classification", "multilabel", "token_classification")
 
 Columns = dict[str, list[Any]]
 
@@ -38,20 +37,22 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     Raises:
         UserError: the labels are invalid, or the training files cannot be read.
     """
-    if spec.kind not in FEWEST_CLASSES:
+    if spec.kind not in KINDS_WITH_CLASSES:
         return None
-    fewest = FEWEST_CLASSES[spec.kind]
     if isinstance(spec.label, list) and spec.labels is None:
-        return declared_classes(spec.label, fewest=fewest)
+        return declared_classes(spec.label)
     if spec.labels is not None:
-        return declared_classes(_tags_of(spec), fewest=fewest)
+        return declared_classes(_tags_of(spec))
     read = tables()
     if names := read[0].class_names.get(_label_column(spec)):
-        return declared_classes(list(names), fewest=fewest)
+        return declared_classes(list(names))
     where = f"{read[0].where}, column {_label_column(spec)!r}:"
-    values = chain.from_iterable(_label_values(table, spec) for table in read)
+    parsed = [_label_values(table, spec) for table in read]
+    values = list(chain.from_iterable(texts for texts, _ in parsed))
+    if not values and (problems := list(chain.from_iterable(found for _, found in parsed))):
+        raise UserError(*problems)
     if spec.kind != "token_classification":
-        return sorted_classes(values, where, fewest=fewest)
+        return sorted_classes(values, where)
     kinds = sorted({tag.partition("-")[2] for tag in values if tag != OUTSIDE})
     return sorted_tags(kinds, where)
 
@@ -77,8 +78,8 @@ def _label_column(spec: TaskSpec) -> str:
     return spec.tags if spec.kind == "token_classification" else str(spec.label)
 
 
-def _label_values(table: Table, spec: TaskSpec) -> Iterator[str]:
-    """Yield the texts of all labels of a table; invalid cells are reported when the examples are read."""
+def _label_values(table: Table, spec: TaskSpec) -> tuple[list[str], list[Problem]]:
+    """Return the texts of all labels of a table, and the problems of invalid cells."""
     column = _label_column(spec)
     names = table.class_names.get(column, ())
     parse: Callable[[Any], list[str]] = lambda cell: [cell_values.named(cell, names)]  # noqa: E731
@@ -87,11 +88,9 @@ def _label_values(table: Table, spec: TaskSpec) -> Iterator[str]:
         parse = lambda cell: texts_of(_with_names(cell, names))  # noqa: E731
     elif spec.kind == "token_classification":
         parse = cell_values.tag_texts(names)
-    for cell in table.column(column, "tags" if spec.kind == "token_classification" else "label"):
-        try:
-            yield from parse(cell)
-        except InvalidCellError:
-            continue
+    cells = table.column(column, "tags" if spec.kind == "token_classification" else "label")
+    texts, problems = convert(table, column, cells, parse)
+    return [text for row in texts for text in row or ()], problems
 
 
 def _with_names(cell: Any, names: Sequence[str]) -> Any:

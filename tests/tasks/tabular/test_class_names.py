@@ -23,12 +23,12 @@ def test_equal_values_of_all_formats_have_one_text(values, text):
 
 
 def test_a_list_gives_names_and_order():
-    classes = declared_classes([False, True], fewest=2)
+    classes = declared_classes([False, True])
     assert (classes.names, classes.index) == (("false", "true"), {"false": 0, "true": 1})
 
 
 def test_a_mapping_names_values_and_may_merge_them():
-    classes = declared_classes({"1": "bad", "2": "bad", "3": "good"}, fewest=2)
+    classes = declared_classes({"1": "bad", "2": "bad", "3": "good"})
     assert (classes.names, classes.index) == (("bad", "good"), {"1": 0, "2": 0, "3": 1})
 
 
@@ -43,7 +43,7 @@ def test_a_mapping_names_values_and_may_merge_them():
     ],
 )
 def test_without_labels_the_values_are_sorted(values, names):
-    assert sorted_classes(values, "rows.csv", fewest=2).names == names
+    assert sorted_classes(values, "rows.csv").names == names
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_without_labels_the_values_are_sorted(values, names):
 )
 def test_invalid_labels(labels, message):
     with pytest.raises(UserError) as caught:
-        declared_classes(labels, fewest=2)
+        declared_classes(labels)
     assert message in str(caught.value)
 
 
 def test_a_column_of_numbers_suggests_a_regression():
     with pytest.raises(UserError, match="kind: regression"):
-        sorted_classes((str(number) for number in range(1001)), "rows.csv, column 'x':", fewest=2)
+        sorted_classes((str(number) for number in range(1001)), "rows.csv, column 'x':")
 
 
 def test_a_thousand_classes_are_allowed():
-    assert len(declared_classes(list(range(1000)), fewest=2).names) == 1000
+    assert len(declared_classes(list(range(1000))).names) == 1000

@@ -45,6 +45,7 @@ def test_one_column_for_each_class(files):
             {"labels": ["a", "b"]},
             "found 'a;b', expected a list of labels, or a text that `separator`",
         ),
+        ("text,label\nx,a;b\ny,b\n", {}, "line 2, column 'label': found 'a;b', expected a list of labels, or a text"),
         ("text,a,b\nx,1,2\n", {"label": ["a", "b"]}, "column 'b': found '2', expected 0, 1, true or false"),
         ("text,a\nx,1\n", {"label": ["a", "b"]}, "no column 'b' (`label`)"),
     ],

@@ -1,0 +1,29 @@
+"""Class weights change the loss, so they are part of keys, whoever declares the task."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.api.task import Splits, Task
+from harness.planning import keys
+from harness.planning.jobs import TaskData, TokenizerRef
+
+TASK = Task("t", "classification", lambda source: None, ("accuracy",), "accuracy", labels=("a", "b"))
+
+
+def parts(**fields):
+    data = TaskData(replace(TASK, **fields), Splits(None, {}), "train", "validation")
+    return keys.data(data, TokenizerRef("tokenizer", None), 8)
+
+
+@pytest.mark.parametrize("weights", ["balanced", (1.0, 2.0)])
+def test_the_weights_of_a_task_of_a_plugin_are_in_its_keys(weights):
+    plain = parts()
+    assert "class_weights" not in plain
+    written = "balanced" if weights == "balanced" else [1.0, 2.0]
+    assert parts(class_weights=weights) == plain | {"class_weights": written}
+
+
+def test_the_weights_of_a_declared_task_are_in_its_declaration():
+    declaration = {"class_weights": {"b": 2.0}}
+    assert parts(class_weights=(1.0, 2.0), key_parts=declaration) == parts() | {"declaration": declaration}

@@ -84,25 +84,28 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
     count, left = halving.rungs(len(rows)), request.budget
     times = RungTimes(request.folder / "rungs.json", request.budget)
     per_epoch = _examples(request) / suite_content.template()["training"]["batch_size"] / FIRST_RUNG_STEPS_PER_SECOND
+    shortest = SHORTEST
     for number in range(1, count + 1):
         last = number == count
         seeds = request.seeds if last else request.seeds[:1]
         trainings = len(rows) * len(seeds)
         name = request.name if last else f"{request.name}-rung-{number}"
         path = request.folder / ("suite.yaml" if last else f"rung-{number}.yaml")
-        longest = suite_content.suite(request, setting, rows, name=name, epochs=LONGEST, seeds=seeds)
+        latency = last or request.max_seconds is not None
+        longest = suite_content.suite(request, setting, rows, name=name, epochs=LONGEST, seeds=seeds, latency=latency)
         rung = times.find(name, longest) or RungTime(
-            halving.epochs_of_rung(left, count - number + 1, trainings, per_epoch, shortest=SHORTEST, longest=LONGEST)
+            halving.epochs_of_rung(left, count - number + 1, trainings, per_epoch, shortest=shortest, longest=LONGEST)
         )
-        content = suite_content.suite(request, setting, rows, name=name, epochs=rung.epochs, seeds=seeds)
+        content = {**longest, "training": {**longest["training"], "epochs": rung.epochs}}
         suite_content.write(content, path, _comment(number, count))
         students = f"{len(rows)} candidates, {rung.epochs:g} epochs each, {counted(len(seeds), 'seed')}"
         say(f"rung {number} of {count}: {students}: {path}")
         with times.measured(name, longest, rung):
             execute(path)
-        left = max(0.0, left - rung.seconds)
-        per_epoch = rung.seconds / (trainings * rung.epochs)
         store = Store(request.results / name)
+        left = max(0.0, left - rung.seconds)
+        shortest = rung.epochs  # a survivor is never trained shorter than before
+        per_epoch = _training_seconds(store) / (trainings * rung.epochs)
         rows = _best(store, rows, request, everything=last)
     return _export(request, store, rows[0], path)
 
@@ -134,6 +137,14 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     return Setting(
         kind, found, labels, facts.kind is not None, students, min(MAX_LENGTH, facts.positions or MAX_LENGTH)
     )
+
+
+def _training_seconds(store: Store) -> float:
+    """Seconds that the runs of a rung were trained and scored, without what is done once: start, teacher, latency."""
+    plan = store.plan()
+    keys = {run.key for run in plan.runs} if plan else set()
+    costs = [record.cost for record in store.records() if record.key in keys]
+    return math.fsum(cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds for cost in costs) or 1.0
 
 
 def _check_name(name: str) -> None:

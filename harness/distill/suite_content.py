@@ -54,9 +54,16 @@ def candidates(request: Request, setting: Setting) -> list[Candidate]:
 
 
 def suite(
-    request: Request, setting: Setting, rows: Sequence[Candidate], *, name: str, epochs: float, seeds: Sequence[int]
+    request: Request,
+    setting: Setting,
+    rows: Sequence[Candidate],
+    *,
+    name: str,
+    epochs: float,
+    seeds: Sequence[int],
+    latency: bool = True,
 ) -> dict[str, Any]:
-    """The content of a suite that trains `rows`."""
+    """The content of a suite that trains `rows`, and measures their latency if `latency` is true."""
     base = template()
     students = {row.student: dict(setting.students[row.student]) for row in rows}
     by_method: dict[str, list[str]] = {}
@@ -75,7 +82,7 @@ def suite(
         "seeds": list(seeds),
         "training": {**base["training"], "epochs": epochs, "max_length": setting.max_length},
         "selection": base["selection"],
-        "latency": base["latency"],
+        **({"latency": base["latency"]} if latency else {}),
     }
 
 

@@ -56,7 +56,7 @@ def distill_model(options: DistillOptions) -> int:
         folder=options.to or Path(f"{name}-distilled"),
         name=name,
         encoding=options.encoding,
-        delimiter=options.delimiter,
+        delimiter=_delimiter(options.delimiter),
         text=options.text,
         text_pair=options.text_pair,
         label=options.label,
@@ -121,6 +121,14 @@ def _classes(pairs: Sequence[str]) -> dict[str, str]:
             raise UserError(Problem(f"{pair!r} is not VALUE=NAME, such as 5=positive", "--class"))
         parsed[value] = name
     return parsed
+
+
+def _delimiter(value: str | None) -> str | None:
+    """One character; a tab can be typed as ``\\t``."""
+    delimiter = "\t" if value == "\\t" else value
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise UserError(Problem(f"{value!r} is not a character between cells, such as ';' or \\t", "--delimiter"))
+    return delimiter
 
 
 def _validation(value: str) -> str | float:

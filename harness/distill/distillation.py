@@ -127,9 +127,9 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
         labels = label_matching.match(cells, request.classes, facts.classes, found.label)
     students = student_sizes.student_sizes(facts.shape, facts.other_parameters, request.max_parameters)
     if not students:
-        raise UserError(
-            Problem(f"no student of this teacher has as few parameters as {request.max_parameters:,}", "--max-params")
-        )
+        fewest = student_sizes.fewest_parameters(facts.shape, facts.other_parameters)
+        message = f"no student has as few parameters as {request.max_parameters:,}; the smallest one has {fewest:,}"
+        raise UserError(Problem(message, "--max-params"))
     pair = f" and {found.text_pair!r}" if found.text_pair else ""
     say(f"{request.data}: {len(cells)} examples; text {found.text!r}{pair}, label {found.label!r}; {kind}")
     if labels:

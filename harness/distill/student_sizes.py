@@ -7,6 +7,9 @@ from harness.api.model_outputs import ModelShape
 DEPTHS = (1 / 2, 1 / 3, 1 / 6)
 """Shares of the teacher's layers."""
 
+NARROWING = (2, 4, 8)
+"""Widths of the teacher per width of a narrower student."""
+
 HEAD_SIZE = 64
 """Hidden units per attention head of a narrower student, where that divides its width."""
 
@@ -24,18 +27,30 @@ def student_sizes(
         other_parameters: parameters of the teacher outside of its layers; they grow with the width.
         max_parameters: largest number of parameters; None: no limit.
     """
-    depths = sorted({max(1, round(share * teacher.layers)) for share in DEPTHS} - {teacher.layers}, reverse=True) or [1]
+    depths = _depths(teacher)
     sizes: dict[str, dict[str, object]] = {}
     for layers in depths:
         if _fits(layers, teacher.hidden, teacher, other_parameters, max_parameters):
             sizes[f"{layers}x{teacher.hidden}"] = {"layers": layers, "init": "uniform", "init_from": "teacher"}
     if not sizes and max_parameters is not None:
-        for divisor in (2, 4, 8):
-            hidden = max(8, teacher.hidden // divisor)
+        for hidden in _narrow_widths(teacher):
             for layers in depths[:2]:
                 if _fits(layers, hidden, teacher, other_parameters, max_parameters):
                     sizes[f"{layers}x{hidden}"] = _narrow(layers, hidden, teacher)
     return sizes
+
+
+def fewest_parameters(teacher: ModelShape, other_parameters: int) -> int:
+    """The parameters of the smallest student that `student_sizes` can return."""
+    return _parameters(min(_depths(teacher)[:2]), min(_narrow_widths(teacher)), teacher, other_parameters)
+
+
+def _depths(teacher: ModelShape) -> list[int]:
+    return sorted({max(1, round(share * teacher.layers)) for share in DEPTHS} - {teacher.layers}, reverse=True) or [1]
+
+
+def _narrow_widths(teacher: ModelShape) -> list[int]:
+    return [max(8, teacher.hidden // divisor) for divisor in NARROWING]
 
 
 def _narrow(layers: int, hidden: int, teacher: ModelShape) -> dict[str, object]:
@@ -44,7 +59,12 @@ def _narrow(layers: int, hidden: int, teacher: ModelShape) -> dict[str, object]:
 
 
 def _fits(layers: int, hidden: int, teacher: ModelShape, other: int, limit: int | None) -> bool:
-    """Whether a student has at most `limit` parameters. A layer has four square matrices and the two of its FFN."""
+    """Whether a student has at most `limit` parameters."""
+    return limit is None or _parameters(layers, hidden, teacher, other) <= limit
+
+
+def _parameters(layers: int, hidden: int, teacher: ModelShape, other: int) -> int:
+    """The parameters of a student. A layer has four square matrices and the two of its FFN."""
     ffn = hidden * teacher.ffn // teacher.hidden
     layer = 4 * hidden * (hidden + 1) + 2 * hidden * ffn + ffn + 5 * hidden
-    return limit is None or layers * layer + other * hidden // teacher.hidden <= limit
+    return layers * layer + other * hidden // teacher.hidden

@@ -34,6 +34,10 @@ def read(path: Path) -> pa.Table:
             table: pa.Table = reader(path)
     except FileNotFoundError:
         raise UserError(Problem("there is no such file", str(path))) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            Problem(f"is not UTF-8 (byte {error.object[error.start]:#04x}); convert the file to UTF-8", str(path))
+        ) from error
     except (ValueError, csv.Error, pa.ArrowException) as error:
         raise UserError(Problem(f"cannot be read: {error}", str(path))) from error
     return table

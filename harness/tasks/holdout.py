@@ -72,8 +72,8 @@ def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Sp
         raise UserError(
             Problem(
                 f"task {task.name!r} has {len(splits.train)} training examples, too few for a held-out split: at most"
-                f" {MAX_SHARE:.0%} are held out, and at least {MIN_USABLE} are needed; remove the task, or do without"
-                " selection and tuning",
+                f" {MAX_SHARE:.0%} are held out, and at least {MIN_USABLE} are needed; add examples, remove the task,"
+                " or do without selection and tuning",
                 "selection",
             )
         )

@@ -80,7 +80,7 @@ def test_limits_that_nothing_meets_are_an_error_with_what_was_measured(request_o
     request = request_of(methods=("finetune",), max_seconds=1e-9)
     with pytest.raises(UserError, match=r"no student is within the limits: .* parameters, and the fastest takes .* ms"):
         distill(request, execute_in(request.folder))
-    with pytest.raises(UserError, match="has as few parameters as 10"):
+    with pytest.raises(UserError, match="has as few parameters as 10; the smallest one has"):
         distill(request_of(max_parameters=10), execute_in(request.folder))
 
 

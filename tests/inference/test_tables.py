@@ -82,3 +82,9 @@ def test_jsonl_is_not_escaped(tmp_path):
     line = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
     assert "naïve 🙂" in line
     assert json.loads(line) == {"text": "naïve 🙂"}
+
+
+def test_a_file_that_is_not_utf8_says_so(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("text\ndélivré\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"is not UTF-8 .byte 0xe9.; convert the file"):
+        tables.read(tmp_path / "latin.csv")

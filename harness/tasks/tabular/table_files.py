@@ -98,8 +98,8 @@ def _read(path: Path, options: FileOptions) -> Table:
     where, format = display_path(path), options.format_of(path)
     if format is None:
         raise UserError(
-            f"{where}: unknown suffix {path.suffix!r}; allowed: {', '.join(FORMATS)}; rename the file, or set `format`"
-            " in a suite to csv, tsv, json, jsonl, parquet or conll"
+            f"{where}: unknown suffix {path.suffix!r}; allowed: {', '.join(FORMATS)}; convert or rename it, or set"
+            " `format` in a suite to csv, tsv, json, jsonl, parquet or conll"
         )
     content = _bytes_of(path, where)
     if format == "parquet":

@@ -102,7 +102,7 @@ INVALID = {
     "missing column": ("text,stars\nx,1\n", ["no column 'review' (`text`)", "found text, stars"]),
     "similar column": ("reviews,stars\nx,1\n", ["did you mean 'reviews'?"]),
     "two missing columns": ("a,b\nx,1\n", ["no column 'review'", "no column 'stars'"]),
-    "other delimiter": ("review;stars\nx;1\n", ["delimiter: ';'"]),
+    "other delimiter": ("review;stars\nx;1\n", ["`delimiter` to ';'"]),
     "empty text": ("review,stars\nx,1\n,5\n  ,1\n", ["line 3, column 'review': found an empty text", "also lines 4"]),
     "no label": ("review,stars\nx,1\ny,\n", ["line 3, column 'stars': found no label, expected one of 1, 5"]),
     "other label": ("review,stars\nx,1\ny,3\nz,3\n", ["line 3", "found '3', expected one of 1, 5", "also lines 4"]),

@@ -65,7 +65,7 @@ def test_encodings(tmp_path, encoding):
 
 INVALID = {
     "latin-1": ("a.csv", "text,label\nok,a\ncafé au lait,b\n".encode("latin-1"), ["line 3", "0xe9", "latin-1"]),
-    "utf-16": ("a.csv", "text\nok\n".encode("utf-16"), ["utf-16", "encoding: utf-16"]),
+    "utf-16": ("a.csv", "text\nok\n".encode("utf-16"), ["utf-16", "`encoding` to utf-16"]),
     "empty": ("a.csv", b"", ["a.csv", "the file is empty"]),
     "header alone": ("a.csv", b"text,label\n", ["a.csv", "no rows"]),
     "too few cells": ("a.csv", b"text,label\nx,a\nno comma\n", ["line 3", "found 1 cells, expected 2"]),
@@ -76,7 +76,7 @@ INVALID = {
     "json line no object": ("a.jsonl", b'{"text": "x"}\n[1]\n', ["line 2", "expected an object", "a list"]),
     "json of a mapping": ("a.json", b'{"text": ["x"]}', ["expected a list of objects", "jsonl"]),
     "parquet": ("a.parquet", b"not parquet", ["a.parquet", "not a parquet file"]),
-    "suffix": ("a.xlsx", b"x", ["unknown suffix '.xlsx'", ".csv", "format:"]),
+    "suffix": ("a.xlsx", b"x", ["unknown suffix '.xlsx'", ".csv", "`format`"]),
     "gzip": ("a.csv.gz", b"x", ["cannot be read"]),
 }
 
@@ -106,3 +106,19 @@ def test_an_unknown_encoding(tmp_path):
 def test_json_keys_that_a_row_lacks_are_null(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"text": "x"}, {"label": 1}]))
     assert read(tmp_path / "a.json")[0].columns == {"text": ["x", None], "label": [None, 1]}
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_header_with_another_delimiter_is_an_error_that_names_it(tmp_path, delimiter):
+    file = tmp_path / "reviews.csv"
+    file.write_text(f"id{delimiter}review\n1{delimiter}Long, dull.\n2{delimiter}Fine.\n")
+    with pytest.raises(UserError, match="the header is one cell") as error:
+        read_tables(str(file), FileOptions())
+    assert f"set `delimiter` to {delimiter!r}" in str(error.value)
+
+
+def test_a_single_column_may_have_any_name(tmp_path):
+    file = tmp_path / "texts.csv"
+    file.write_text("text;raw\nfine\ndull\n")
+    (table,) = read_tables(str(file), FileOptions())
+    assert list(table.columns) == ["text;raw"]

@@ -108,7 +108,7 @@ def test_an_unreachable_hub_raises_within_seconds(tmp_path):
     started = time.monotonic()
     message = in_a_process({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)})
     assert time.monotonic() - started < 15
-    for word in ("someone/tiny", "http://127.0.0.1:9", "`model:`", "`init:`", "local folder"):
+    for word in ("someone/tiny", "http://127.0.0.1:9", "local folder"):
         assert word in message
 
 

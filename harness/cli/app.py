@@ -417,6 +417,10 @@ def distill(
         list[str] | None,
         typer.Option("--class", metavar="VALUE=NAME", help="the teacher's class for a value of the label; repeatable"),
     ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option("--separator", metavar="TEXT", help="between several labels of a text in one cell, such as ';'"),
+    ] = None,
     validation: Annotated[
         str, typer.Option("--validation", metavar="FILE|SHARE", help="scored examples: a file, or a share of the data")
     ] = "0.2",
@@ -450,6 +454,7 @@ def distill(
         text_pair,
         label,
         classes or (),
+        separator,
         validation,
         methods or (),
         max_latency,

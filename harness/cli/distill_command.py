@@ -31,6 +31,7 @@ class DistillOptions:
     text_pair: str | None = None
     label: str | None = None
     classes: Sequence[str] = ()
+    separator: str | None = None
     validation: str = "0.2"
     methods: Sequence[str] = ()
     max_latency: str | None = None
@@ -61,6 +62,7 @@ def distill_model(options: DistillOptions) -> int:
         text_pair=options.text_pair,
         label=options.label,
         classes=_classes(options.classes),
+        separator=options.separator or None,
         validation=_validation(options.validation),
         methods=tuple(options.methods),
         max_seconds=None if options.max_latency is None else seconds(options.max_latency, "--max-latency"),

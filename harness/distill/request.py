@@ -21,6 +21,7 @@ class Request:
         encoding, delimiter: of text files; None: the delimiter of the suffix.
         text, text_pair, label: columns of the data; None: guessed from their names.
         classes: value of the label column -> name of its class, where the teacher has other names.
+        separator: text between several labels in a cell, for teachers that predict several; None: the cell is a list.
         validation: a file of examples to score, or the share of `data` that is held out for it.
         methods: the methods to compare; empty: those of the template.
         max_seconds: largest median latency of one text on this machine.
@@ -39,6 +40,7 @@ class Request:
     text_pair: str | None = None
     label: str | None = None
     classes: Mapping[str, str] = field(default_factory=dict)
+    separator: str | None = None
     validation: str | float = 0.2
     methods: tuple[str, ...] = ()
     max_seconds: float | None = None

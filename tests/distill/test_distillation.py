@@ -1,6 +1,7 @@
 """From a teacher and a CSV file to an exported model, on tiny models."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -140,3 +141,16 @@ def test_nothing_is_overwritten(request_of):
     (request.model / "config.json").write_text("{}")
     with pytest.raises(UserError, match="nothing is overwritten"):
         distill(request, execute_in(request.folder))
+
+
+def test_labels_of_a_teacher_of_several_labels_are_separated(request_of):
+    save_checkpoint(request_of().folder.parent / "tagger", "multilabel")
+    rows = [f"a {index} loud film,{'cheap;fast' if index % 3 else 'loud'}" for index in range(300)]
+    (request_of().folder.parent / "tags.csv").write_text("\n".join(["text,labels", *rows]))
+    request = replace(
+        request_of(methods=("finetune",), seeds=(1,)), teacher="tagger", data="tags.csv", name="tags", separator=";"
+    )
+    distilled = distill(request, execute_in(request.folder))
+    suite = yaml.safe_load(distilled.suite.read_text())
+    assert suite["tasks"][0]["tags"]["kind"] == "multilabel"
+    assert distilled.facts.run.record.metrics.keys() >= {"f1_micro"}

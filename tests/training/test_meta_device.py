@@ -22,7 +22,7 @@ def elsewhere(world, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
 
     def make(kind):
-        here = world(kind, log_every=1000)
+        here = world(kind, log_every=1000, batching="random")
         here.device = META
         return here
 

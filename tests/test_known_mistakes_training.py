@@ -254,5 +254,5 @@ def test_attention_scores_under_the_fused_kernel_are_correct_or_an_error():
         max_position_embeddings=40,
     )
     task = SimpleNamespace(kind="classification", labels=("no", "yes"), num_labels=2)
-    with pytest.raises(UserError, match=r"scores.* cannot be taken from"):
+    with pytest.raises(UserError, match=r"scores.* cannot be captured from"):
         Capture(heads.from_config(unsupported, task, seed=1)).run(inputs, needs)

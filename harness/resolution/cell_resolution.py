@@ -111,10 +111,10 @@ class _Models:
 
     def student_problems(self, spec: StudentSpec, name: str, teacher: str | None) -> list[Problem]:
         """Return the problem of a student whose architecture, of the teacher's family, fails with these sizes."""
-        from harness.models import introspection, students
-
         if teacher not in self.configs:
             return []
+        from harness.models import introspection, students  # imports transformers, which is slow
+
         try:
             config = students.resized_config(spec, self.configs[teacher])
             trust = self.suite.spec.trust_remote_code

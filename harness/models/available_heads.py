@@ -8,9 +8,14 @@ from harness.api.model_outputs import ModelShape
 HEADS = {"qa": "QUESTION_ANSWERING", "token_classification": "TOKEN_CLASSIFICATION", "text": "MASKED_LM"}
 """Kind of task -> name of transformers' head; other kinds have a head for the whole sequence."""
 
+WITH_ALL_HEADS = frozenset({"bert"})
+"""Families known to have every head: for teachers from scratch, transformers, which is slow, is not imported."""
+
 
 def has_head(model_type: str, kind: str) -> bool:
     """Whether a family has a head for tasks of this kind; assumed of families that are not in transformers."""
+    if model_type in WITH_ALL_HEADS:
+        return True
     from transformers.models.auto import configuration_auto, modeling_auto
 
     if model_type not in configuration_auto.CONFIG_MAPPING_NAMES:

@@ -114,12 +114,12 @@ def check_faults(command, undisturbed, kind, number, count, seed):
 
 @pytest.mark.parametrize(("kind", "number"), [("write", errno.ENOSPC), ("write", errno.EIO), ("read", errno.EIO)])
 def test_a_fault_at_any_access(command, undisturbed, kind, number):
-    check_faults(command, undisturbed, kind, number, count=4, seed=number)
+    check_faults(command, undisturbed, kind, number, count=2, seed=number)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT])
 def test_a_refused_write(command, undisturbed, number):
-    check_faults(command, undisturbed, "write", number, count=2, seed=number)
+    check_faults(command, undisturbed, "write", number, count=1, seed=number)
 
 
 def test_a_disk_error_while_a_run_is_scored_is_not_a_failure_of_the_run():

@@ -29,7 +29,7 @@ SUITE: dict[str, Any] = {
                 "train": "reviews.csv",
                 "validation": 0.3,
                 "text": "t",
-                "label": "stars",
+                "label": "n",
             }
         },
     ],

@@ -321,7 +321,7 @@ def predict(
     harness predict 5239a0 pairs.jsonl --text premise --text-pair hypothesis --out predicted.parquet --scores
     """
     from harness.cli.predict_command import predict_file
-    from harness.inference.file_predictions import FileOptions
+    from harness.prediction.file_predictions import FileOptions
 
     options = FileOptions(text, text_pair, scores, batch_size)
     predict_file(model, file, out, results, options, device=device, trust_remote_code=trust_remote_code, quiet=quiet)

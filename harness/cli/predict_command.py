@@ -13,8 +13,8 @@ from harness.cli.command_setup import quiet_libraries
 from harness.storage.run_lookup import find_run
 
 if TYPE_CHECKING:
-    from harness.inference.file_predictions import FileOptions, Written
-    from harness.inference.loaded_model import LoadedModel
+    from harness.prediction.file_predictions import FileOptions, Written
+    from harness.prediction.loaded_model import LoadedModel
 
 
 def predict_file(
@@ -34,7 +34,7 @@ def predict_file(
         UserError: the model or the file cannot be read, or a column is missing.
     """
     quiet_libraries()
-    from harness.inference import file_predictions, tables
+    from harness.prediction import file_predictions, tables
 
     tables.format_of(out)
     if out.resolve() == file.resolve():
@@ -60,7 +60,7 @@ def load_model(name: str, results: Path, *, trust_remote_code: bool = False) -> 
     Raises:
         UserError: there is no such model, or it cannot be loaded.
     """
-    from harness.inference import loaded_model
+    from harness.prediction import loaded_model
 
     is_model = (Path(name).expanduser() / "config.json").is_file()
     if not is_model and (run := find_run(name, results)) is not None:

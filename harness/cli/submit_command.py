@@ -16,7 +16,7 @@ from harness.storage.store import Store
 
 if TYPE_CHECKING:
     from harness.api.task import Task
-    from harness.inference.glue_submission import TestSet
+    from harness.prediction.glue_submission import TestSet
 
 REFUSED = (
     "the GLUE server refuses a zip without them; --allow-missing fills missing files with one constant answer, whose"
@@ -45,8 +45,8 @@ def submit_suite(
         UserError: the suite was not run, a name is unknown, or a task, a run or test examples are missing.
     """
     loaded = load_suite(name, overrides, plugins)
-    from harness.inference import glue_submission
     from harness.planning.devices import best_device, refuse_absent
+    from harness.prediction import glue_submission
     from harness.storage import atomic_writes
 
     refuse_absent(options.device)
@@ -69,7 +69,7 @@ def submit_suite(
 
 def _runs(store: Store, options: SubmitOptions) -> tuple[dict[str, StoredRun], dict[str, str]]:
     """GLUE task -> its run, and GLUE task -> why it has none."""
-    from harness.inference.glue_submission import TEST_SETS
+    from harness.prediction.glue_submission import TEST_SETS
 
     plan = store.plan()
     assert plan is not None  # `Store.existing` has checked it
@@ -118,7 +118,7 @@ def _row(plan: PlanFile, options: SubmitOptions) -> tuple[str, int]:
 
 def _texts(absent: Mapping[str, str], source: str | None) -> tuple[dict[str, list[list[str]]], list[Problem]]:
     """File -> the texts of its test set, and what the server would miss."""
-    from harness.inference.glue_submission import TEST_SETS, shortfall
+    from harness.prediction.glue_submission import TEST_SETS, shortfall
     from harness.tasks.glue import load_test_texts
 
     texts, problems = {}, []
@@ -142,8 +142,8 @@ def _files(
     """Yield name and content of each file. Each student is loaded once."""
     import torch
 
-    from harness.inference import glue_submission, loaded_model
-    from harness.inference.predictions import predict
+    from harness.prediction import glue_submission, loaded_model
+    from harness.prediction.predictions import predict
 
     models = {}
     for test in glue_submission.TEST_SETS:
@@ -159,7 +159,7 @@ def _files(
 
 
 def _content(test: TestSet, task: Task, predictions: Sequence[str] | Sequence[float]) -> str:
-    from harness.inference.glue_submission import rows_of
+    from harness.prediction.glue_submission import rows_of
 
     try:
         return rows_of(test, task, predictions)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.inference.text_columns import SINGLE, usual_name, usual_pair
+from harness.prediction.text_columns import SINGLE, usual_name, usual_pair
 
 LABELS = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "score", "target")
 """Usual names of a label column."""

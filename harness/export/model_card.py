@@ -17,7 +17,7 @@ from harness.analysis.speed_up import milliseconds
 from harness.analysis.summary import Summary, scale
 from harness.export import explanation
 from harness.export.model_folder import ModelFiles
-from harness.inference.loaded_model import LoadedModel
+from harness.prediction.loaded_model import LoadedModel
 from harness.storage.records import PlannedTask, RunRecord, TeacherRecord
 from harness.storage.run_lookup import StoredRun
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from harness.api.errors import Problem, UserError
 from harness.export import onnx_files
 from harness.export.onnx_files import OnnxFile
-from harness.inference import loaded_model
-from harness.inference.loaded_model import LoadedModel
-from harness.inference.predictions import Texts
 from harness.models.quiet_transformers import quiet_transformers
+from harness.prediction import loaded_model
+from harness.prediction.loaded_model import LoadedModel
+from harness.prediction.predictions import Texts
 from harness.storage import atomic_writes
 from harness.storage.run_lookup import StoredRun
 from harness.tasks.features import TEXT_COLUMNS

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from harness.api.errors import UserError
-from harness.inference.loaded_model import LoadedModel
-from harness.inference.predictions import Texts, tokenized, torch_logits
 from harness.latency import model_inputs, onnx
 from harness.latency.agreement import TOLERANCE, deviation
 from harness.latency.eager import Eager
+from harness.prediction.loaded_model import LoadedModel
+from harness.prediction.predictions import Texts, tokenized, torch_logits
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples, collate
 

@@ -14,7 +14,7 @@ from harness.cli import app
 from harness.storage.records import PlannedRun, PlannedTask
 from harness.storage.store import Store
 from harness.tasks.glue import COLUMNS, TASKS
-from tests.inference.test_glue_submission import OFFICIAL, check_official
+from tests.prediction.test_glue_submission import OFFICIAL, check_official
 from tests.support.hub_layout import write_dataset
 from tests.support.results_factory import plan, run_record
 from tests.support.stored_students import MAX_LENGTH, TEXTS, fill_with_students

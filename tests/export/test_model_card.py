@@ -12,7 +12,7 @@ from harness.export import model_card
 from harness.export.model_card import CardFacts
 from harness.export.model_folder import ModelFiles
 from harness.export.onnx_files import OnnxFile
-from harness.inference import loaded_model
+from harness.prediction import loaded_model
 from harness.storage.records import EpochScore, SelectionRecord
 from harness.storage.run_lookup import StoredRun
 from tests.support.latency_factory import latency_record

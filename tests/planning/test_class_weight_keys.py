@@ -1,4 +1,4 @@
-"""Class weights change the loss, so they are part of keys, whoever declares the task."""
+"""Class weights change the loss, so they are part of the keys of tasks from suites and from plugins."""
 
 from dataclasses import replace
 

@@ -58,9 +58,6 @@ def test_the_printed_suite_loads(folder):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: "-".join(entry))
 def test_printed_tasks_load(folder, entry):
-    (declared,) = entry.values()
-    if not set(VALUES[declared["kind"]].values()) <= set(Host.create().metrics):
-        pytest.skip(f"no metrics of {declared['kind']} are registered")
     suite = yaml.safe_load(BLOCKS[0]) | {"tasks": [entry]}
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     (task,) = load(folder / "suite.yaml").suite.tasks

@@ -25,7 +25,7 @@ SENTENCES = (
 """Patterns with words next to a name that tell its type."""
 
 REFERRED = 0.6
-"""Probability of two names whose types are told by a later reference to the former and the latter."""
+"""Probability that a sentence has two names whose types follow only from a later "the former" and "the latter"."""
 LONG_NAME = 0.5
 """Probability that an entity has two words, of which the first tells its type; not with `REFERRED`."""
 

@@ -78,18 +78,22 @@ def _label_column(spec: TaskSpec) -> str:
     return spec.tags if spec.kind == "token_classification" else str(spec.label)
 
 
+def _label_texts(spec: TaskSpec, names: Sequence[str]) -> Callable[[Any], list[str]]:
+    """Return the function from a cell of the label column to the texts of its labels."""
+    if spec.kind == "token_classification":
+        return cell_values.tag_texts(names)
+    if spec.kind == "multilabel":
+        texts_of = cell_values.label_texts(spec.separator)
+        return lambda cell: texts_of(_with_names(cell, names))
+    return lambda cell: [cell_values.named(cell, names)]
+
+
 def _label_values(table: Table, spec: TaskSpec) -> tuple[list[str], list[Problem]]:
     """Return the texts of all labels of a table, and the problems of invalid cells."""
     column = _label_column(spec)
     names = table.class_names.get(column, ())
-    parse: Callable[[Any], list[str]] = lambda cell: [cell_values.named(cell, names)]  # noqa: E731
-    if spec.kind == "multilabel":
-        texts_of = cell_values.label_texts(spec.separator)
-        parse = lambda cell: texts_of(_with_names(cell, names))  # noqa: E731
-    elif spec.kind == "token_classification":
-        parse = cell_values.tag_texts(names)
     cells = table.column(column, "tags" if spec.kind == "token_classification" else "label")
-    texts, problems = convert(table, column, cells, parse)
+    texts, problems = convert(table, column, cells, _label_texts(spec, names))
     return [text for row in texts for text in row or ()], problems
 
 

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from harness.inference import glue_submission
-from harness.inference.glue_submission import TEST_SETS
+from harness.prediction import glue_submission
+from harness.prediction.glue_submission import TEST_SETS
 from harness.tasks.glue import TASKS
 
 TASK = {task.name: task for task in TASKS}

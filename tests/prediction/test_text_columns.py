@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from harness.api.errors import UserError
-from harness.inference import text_columns
+from harness.prediction import text_columns
 
 
 def table(*names):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.inference import tables, text_columns
-from harness.inference.loaded_model import LoadedModel
-from harness.inference.predictions import predict
+from harness.prediction import tables, text_columns
+from harness.prediction.loaded_model import LoadedModel
+from harness.prediction.predictions import predict
 
 if TYPE_CHECKING:
     import pyarrow as pa

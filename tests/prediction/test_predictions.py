@@ -6,8 +6,8 @@ import torch
 from transformers import pipeline
 
 from harness.api.errors import UserError
-from harness.inference import loaded_model, predictions
-from harness.inference.entities import TaggedWord, entities
+from harness.prediction import loaded_model, predictions
+from harness.prediction.entities import TaggedWord, entities
 from tests.support.tiny_checkpoints import LABELS, save_checkpoint
 from tests.support.tokenizer_factory import corpus
 

@@ -21,7 +21,7 @@ from harness.tasks.batching import eval_batches
 if TYPE_CHECKING:
     import torch
 
-    from harness.inference.loaded_model import LoadedModel
+    from harness.prediction.loaded_model import LoadedModel
 
 OUTSIDE = "O"
 

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from harness.api.errors import UserError
-from harness.inference import tables
+from harness.prediction import tables
 
 ROWS = [
     {"id": "01", "text": 'He said "no",\nthen left.', "note": ""},

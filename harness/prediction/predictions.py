@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.task import Splits, Task
-from harness.inference.entities import entities_of_texts
-from harness.inference.loaded_model import LoadedModel
 from harness.metrics.qa_spans import best_spans
+from harness.prediction.entities import entities_of_texts
+from harness.prediction.loaded_model import LoadedModel
 from harness.tasks.tokenization import TokenizedExamples, encode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def predict(
     Returns:
         classification: ``label``, ``score`` (its probability); multilabel: ``labels``, ``scores``; regression:
         ``value``; QA: ``answer``, ``score`` (sum of the start and the end logit); token classification: ``entities``
-        (see `harness.inference.entities`). With `scores`, also ``score_<class>`` for each class.
+        (see `harness.prediction.entities`). With `scores`, also ``score_<class>`` for each class.
 
     Raises:
         UserError: the tokenizer cannot be used.

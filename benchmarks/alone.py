@@ -14,8 +14,9 @@ from harness.api.batch import Batch
 from harness.api.method import Stage, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.models.capture import Capture
+from harness.training.loss_passes import weighted_sum
 from harness.training.optimizer import adamw, set_learning_rate
-from harness.training.run import Run, weighted_sum
+from harness.training.run import Run
 from harness.training.schedule import learning_rate
 
 

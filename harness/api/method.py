@@ -22,7 +22,7 @@ from harness.api.batch import Batch, TaskKind
 from harness.api.errors import Problem
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.names import NAME_RULE, is_name
-from harness.api.stage_settings import Schedule, StageData
+from harness.api.stage_settings import Schedule, StageData, StageStart
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +75,7 @@ class Stage:
 
     Attributes:
         name: unique among the method's stages.
-        needs: the model outputs that the stage reads.
+        needs: the model outputs that the stage reads at any of its steps; `Method.needs` can read fewer at a step.
         share: the stage's share of the run's steps, at least one step, unless `epochs` or `steps` sets its length.
         epochs: the length in epochs.
         steps: the length in steps.
@@ -87,12 +87,16 @@ class Stage:
         schedule: learning-rate schedule after warm-up: ``linear``, ``constant`` or ``cosine``; default: the suite's.
         warmup_ratio: share of the stage's steps for warm-up; default: the suite's.
         data: ``task`` trains on the task's own data even if the method has an `Augmentation`.
-        frozen: student parameters to freeze: those with one of these names as a component of their dotted name, such
-            as ``position_embeddings``.
+        frozen: parameters that do not change in this stage, and for which no gradients are computed. A name is a
+            parameter group (see `Method.learning_rates`), or a component of the dotted names of the student's
+            parameters, such as ``position_embeddings``.
+        starts_from: ``last`` continues with the weights of the last step of the previous stage, ``best`` with the
+            student and the modules of its best epoch, by the score on the suite's held-out selection split. Without
+            `selection` in the suite, ``best`` continues with the last step, and the record says so.
 
     Raises:
-        ValueError: the name is invalid, a number is out of range, `schedule` or `data` is unknown, or both `epochs` and
-            `steps` are set.
+        ValueError: the name is invalid, a number is out of range, `schedule`, `data` or `starts_from` is unknown, or
+            both `epochs` and `steps` are set.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Stage:
     warmup_ratio: float | None = None
     data: StageData = "augmented"
     frozen: frozenset[str] = frozenset()
+    starts_from: StageStart = "last"
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -123,7 +128,12 @@ class Stage:
         warmup = self.warmup_ratio
         if warmup is not None and not (warmup == 0 or (_above_zero(warmup) and warmup < 1)):
             raise ValueError(f"stage {self.name!r}: warmup_ratio is {warmup!r}; it must be at least 0 and below 1")
-        for key, allowed in {"schedule": (None, *get_args(Schedule)), "data": get_args(StageData)}.items():
+        choices = {
+            "schedule": (None, *get_args(Schedule)),
+            "data": get_args(StageData),
+            "starts_from": get_args(StageStart),
+        }
+        for key, allowed in choices.items():
             if (value := getattr(self, key)) not in allowed:
                 names = ", ".join(repr(name) for name in allowed if name)
                 raise ValueError(f"stage {self.name!r}: {key} is {value!r}; allowed: {names}")
@@ -135,12 +145,22 @@ def _above_zero(value: object) -> bool:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """The task of a run: its name, its kind, and the number of classes (1 for regression, 2 for extractive QA with
-    start and end logits, 0 for unlabelled text)."""
+    """The task of a run.
+
+    Attributes:
+        name: the name of the task.
+        kind: its kind.
+        num_labels: the number of classes; 1 for regression, 2 for extractive QA with start and end logits, 0 for
+            unlabelled text.
+        examples: the number of tokenized training examples. `Batch.rows` are below it, so that a buffer of
+            `Method.modules` can have a row for each example. 0 where the data are not read, as in planning: stages and
+            needs must not depend on it.
+    """
 
     name: str
     kind: TaskKind
     num_labels: int
+    examples: int = 0
 
 
 def _no_student(needs: Collection[str]) -> ModelOutputs:
@@ -276,6 +296,15 @@ class Step:
     """Log a value in addition to the losses; its name must differ from the terms and from ``loss``."""
     forward_student: Callable[[Collection[str]], ModelOutputs] = _no_student
     """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
+    scratch: dict[str, Any] = field(default_factory=dict)
+    """Values of this step that the calls of `Method.losses`, one for each part of the batch, leave for each other and
+    for `Method.after_step`. Empty at the start of every step, and of every repeated attempt of a step. Detach tensors
+    that are stored here, or their graphs stay in memory until the end of the step."""
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage's steps that are done: index / steps, from 0 to below 1."""
+        return self.index / self.steps
 
 
 class Method(ABC):
@@ -355,8 +384,8 @@ class Method(ABC):
 
     @abstractmethod
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        """The unweighted loss terms of one batch in the stage `step.stage`: scalars by name. The name ``loss`` is
-        reserved for the weighted total.
+        """The unweighted loss terms of one batch, or of a part of it, in the stage `step.stage`: scalars by name. The
+        name ``loss`` is reserved for the weighted total.
 
         Outputs of `student` have gradients. Outputs of `teachers` have none and are shared with other runs: do not
         change them in place.
@@ -369,6 +398,38 @@ class Method(ABC):
         run at its end, because a misspelled term would have had weight 1.
         """
         return {}
+
+    def needs(self, step: Step) -> Needs:
+        """The outputs that `losses` reads at this step: a subset of `step.stage.needs`, the default.
+
+        Teachers that run in this process, and the student, run only to the deepest output needed at the step; outputs
+        of other steps are computed only if another run of the cohort needs them. `step.stage.needs` stays the union
+        over the stage: it decides what is cached.
+
+        Must depend only on options, task, shapes, seed and progress, for example on a draw from `seeded_choice` with
+        the run's seed and the epoch. Do not draw from `step.generator`: the host may call this several times.
+        """
+        return step.stage.needs
+
+    def learning_rates(self, step: Step) -> Mapping[str, float]:
+        """Factors of the learning rate at this step, by parameter group; the default factor is 1.
+
+        The groups are ``embeddings``; ``layer[1]``, ``layer[2]``, ...; ``head``, all of the
+        student behind its last layer, such as pooler and classifier; and ``modules``, those of `modules`. The factor of
+        ``modules.NAME`` replaces that of ``modules`` for one of them. Factor 0: the parameters do not change in this
+        step, not by weight decay either, and their gradients do not count in the norm that is clipped. Weights that
+        several groups share (the layers of ALBERT) have the largest factor of these groups.
+
+        `Stage.frozen` takes the same names, for a whole stage, and saves the computation of the gradients.
+        """
+        return {}
+
+    def after_step(self, step: Step) -> None:  # noqa: B027 - a method without state does not define it
+        """Update the method's state after the optimizer has updated the weights: buffers of `step.modules`, in place.
+
+        Called once for each step, without gradients, under the run's random state. `step.scratch` holds what `losses`
+        has left there. In fp16 it is also called after a step that was skipped because gradients overflowed.
+        """
 
     def notes(self) -> Mapping[str, Any]:
         """Choices of the method, such as a randomly drawn layer mapping, as plain values for the record."""

@@ -9,3 +9,6 @@ Schedule = Literal["linear", "constant", "cosine"]
 
 StageData = Literal["task", "augmented"]
 """Training data of a stage: the task's own, or the method's augmented data if it has any."""
+
+StageStart = Literal["last", "best"]
+"""The weights that a stage starts from: those of the last step, or of the best epoch, of the stage before it."""

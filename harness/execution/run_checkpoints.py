@@ -10,6 +10,7 @@ import torch
 
 from harness.storage import atomic_writes, checksums
 from harness.storage.disk_errors import explained
+from harness.training import run_state
 from harness.training.run import Run
 
 log = logging.getLogger("harness")
@@ -20,7 +21,7 @@ def save(run: Run, path: Path) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:  # given a path, torch.save would not say why it cannot write
-            torch.save(run.state_dict(), file)
+            torch.save(run_state.state_dict(run), file)
         checksums.append(temporary)
 
     atomic_writes.write(path, write)
@@ -41,10 +42,10 @@ def restore(run: Run, path: Path) -> bool:
         # Random states must be on the CPU; load_state_dict copies the other tensors to their devices.
         with explained(path):
             state = torch.load(path, map_location="cpu", weights_only=True)
-        if not run.can_load(state):
+        if not run_state.can_load(run, state):
             raise checksums.CorruptFileError(f"{path} is of another version of the method or of kd-harness")
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, checksums.CorruptFileError) as damage:
         log.warning("%s starts again from its first step, its checkpoint cannot be used: %s", run.id, damage)
         return False
-    run.load_state_dict(state)
+    run_state.load_state_dict(run, state)
     return True

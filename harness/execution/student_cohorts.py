@@ -99,7 +99,8 @@ class StudentCohorts:
         task_stream = stream
         if first.augmented:
             task_stream, *_ = self._stream(first, tokenizers if mixed_stages else tokenizers[:1])
-        runs = self._runs(jobs, task_stream.batches_per_epoch, data, unbuilt)
+        examples = max(each.examples for each in ((stream, task_stream) if mixed_stages else (stream,)))
+        runs = self._runs(jobs, task_stream.batches_per_epoch, examples, data, unbuilt)
         if not runs:
             return Cohort(stream, {}, [], self.device), data
         batches: BatchSource = stream
@@ -123,13 +124,18 @@ class StudentCohorts:
         return stream, students, teachers
 
     def _runs(
-        self, jobs: Sequence[RunJob], batches_per_epoch: int, data: TokenizedTask, unbuilt: list[UnbuiltStudent]
+        self,
+        jobs: Sequence[RunJob],
+        batches_per_epoch: int,
+        examples: int,
+        data: TokenizedTask,
+        unbuilt: list[UnbuiltStudent],
     ) -> list[Run]:
         """Build the runs, and restore those that have checkpoints. One that cannot be built is private, too."""
         sources, runs = SourceModels(self.plan), list[Run]()
         for job in jobs:
             try:
-                runs.append(prepare(job, self.plan, self.context, sources, data, batches_per_epoch))
+                runs.append(prepare(job, self.plan, self.context, sources, data, batches_per_epoch, examples))
             except (Exception, SystemExit) as error:
                 if is_disk_error(error) or micro_batching.ran_out_of_memory(error):
                     raise

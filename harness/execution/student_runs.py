@@ -17,6 +17,7 @@ from harness.models import students
 from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob
+from harness.planning.jobs import with_examples
 from harness.storage import atomic_writes
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import Cost, RunRecord, SelectionRecord
@@ -64,6 +65,7 @@ def prepare(
     sources: SourceModels,
     data: TokenizedTask,
     batches_per_epoch: int,
+    examples: int,
 ) -> Run:
     """Build the run of a job, at its first step.
 
@@ -74,6 +76,7 @@ def prepare(
         sources: models from which students are initialized.
         data: the tokenized task, with the examples on which the best epoch is chosen.
         batches_per_epoch: batches in one pass over the task's own training data, also for augmented data.
+        examples: number of tokenized training examples; see `TaskInfo`.
     """
     planned, variant = job.planned, job.cell.variant
     student = students.build(
@@ -88,7 +91,7 @@ def prepare(
     role = "student" if job.trial is None else "trial"
     return Run(
         RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial),
-        job.method,
+        with_examples(job.method, examples),
         student,
         teachers=job.sources,
         training=job.training,
@@ -159,7 +162,7 @@ def _store(
         metrics=scored.metrics if scored else {},
         error=run.error,
         losses=run.history,
-        notes=run.notes,
+        notes={**run.notes, **({"starts_from": run.starts} if run.starts else {})},
         selection=_selected(run, job, plan),
         tuning=job.tuned,
         cost=cost,

@@ -18,7 +18,7 @@ from harness.execution.context import JobContext
 from harness.models import heads, masked_lm, students
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
-from harness.planning.jobs import GeneralJob
+from harness.planning.jobs import GeneralJob, with_examples
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
@@ -151,7 +151,7 @@ class _TextCohort:
         )
         return Run(
             RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general"),
-            TextStageMethod(job.method, job.general.stage),
+            TextStageMethod(with_examples(job.method, stream.examples), job.general.stage),
             student,
             teachers=["teacher"],
             training=job.training,

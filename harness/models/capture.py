@@ -39,36 +39,36 @@ class Capture:
     def __init__(self, model: PreTrainedModel) -> None:
         """Find the parts of `model` by one forward pass over a few tokens."""
         self.model = model
-        self._parts = find_parts(model)
+        self.parts = find_parts(model)
         self._configs = attention.configs_of(model)
 
     @property
     def layers(self) -> int:
         """Number of encoder layers; 0 if no intermediate outputs can be captured."""
-        return len(self._parts.layers)
+        return len(self.parts.layers)
 
     @property
     def scalings(self) -> tuple[float, ...]:
         """The factor of Q K^T in each layer."""
-        return self._parts.scalings
+        return self.parts.scalings
 
     @property
     def kind(self) -> TaskKind:
         """The kind of task that the model's head is for."""
-        if "start_positions" in self._parts.inputs:
+        if "start_positions" in self.parts.inputs:
             return "qa"
         if getattr(self.model, "get_output_embeddings", lambda: None)() is not None:
             return "text"
-        if self._parts.by_token:
+        if self.parts.by_token:
             return "token_classification"
         return kind_of_sequence_head(self.model.config)
 
     def check(self, needs: Collection[str], who: str = "the model") -> list[Problem]:
         """Problems with requested outputs that the model does not have. `who` names the model in messages."""
-        if self._parts.head is None and {"logits", "pooled"} & set(needs):
+        if self.parts.head is None and {"logits", "pooled"} & set(needs):
             return [Problem(f"{who} is a bare {type(self.model).__name__}: logits and pooled need a model with a head")]
         family = self.model.config.model_type
-        return check(needs, layers=self.layers, kind=self.kind, who=who, family=family, missing=self._parts.missing)
+        return check(needs, layers=self.layers, kind=self.kind, who=who, family=family, missing=self.parts.missing)
 
     def run(
         self, inputs: Mapping[str, Tensor], needs: Collection[str], *, answer_mask: Tensor | None = None
@@ -90,10 +90,10 @@ class Capture:
         requested = frozenset(cast(Need, parse(need)) for need in needs)
         if not requested:
             return ModelOutputs()
-        record = _Record(requested, self._parts, length=inputs["input_ids"].shape[1])
+        record = _Record(requested, self.parts, length=inputs["input_ids"].shape[1])
         with self._hooked(record):
             try:
-                outputs = self.model(**{k: v for k, v in inputs.items() if k in self._parts.inputs})
+                outputs = self.model(**{k: v for k, v in inputs.items() if k in self.parts.inputs})
             except _StopForward:
                 return record.outputs()
         mask = inputs["attention_mask"].bool() if answer_mask is None else answer_mask
@@ -103,7 +103,7 @@ class Capture:
     @contextmanager
     def _hooked(self, record: _Record) -> Iterator[None]:
         """Install hooks on layers, head and attention for one forward pass."""
-        parts = self._parts
+        parts = self.parts
         with ExitStack() as stack:
             if record.needs_layers:
                 for layer in set(parts.layers):

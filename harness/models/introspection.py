@@ -37,6 +37,7 @@ class ModelParts:
         layers: the encoder's layers in the order in which they run; a shared layer (ALBERT) occurs once for each time
             it runs. Empty if the encoder is not a sequence of layers with outputs of one shape (Funnel).
         final: the module after the last layer whose output is the encoder's, such as a norm; None if there is none.
+        behind: modules of the encoder that run after the last layer only, such as a norm or a pooler.
         head: the last linear layer outside the encoder; None for a bare encoder.
         inputs: names of the inputs that the model takes.
         by_token: whether the model computes logits for each token.
@@ -48,6 +49,7 @@ class ModelParts:
 
     layers: tuple[nn.Module, ...]
     final: nn.Module | None
+    behind: frozenset[nn.Module]
     head: nn.Linear | None
     inputs: frozenset[str]
     by_token: bool
@@ -66,6 +68,7 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
     return ModelParts(
         layers=layers,
         final=_final(encoder, layers, trace),
+        behind=_behind(layers, trace),
         head=trace.heads[-1] if trace.heads else None,
         inputs=_input_names(model),
         by_token=trace.by_token,
@@ -184,11 +187,25 @@ def _sequence(encoder: PreTrainedModel, trace: _Trace) -> tuple[nn.Module, ...]:
     return tuple(module for module, _ in ran)
 
 
+def _behind(layers: Sequence[nn.Module], trace: _Trace) -> frozenset[nn.Module]:
+    """The encoder's modules that ran after the last layer, and not before."""
+    if not layers:
+        return frozenset()
+    ran = [module for module, _ in trace.outputs]
+    last = _last_run(layers[-1], trace)
+    return frozenset(ran[last + 1 :]).difference(ran[: last + 1])
+
+
+def _last_run(layer: nn.Module, trace: _Trace) -> int:
+    """The position of the layer's last run in the trace."""
+    return max(index for index, (module, _) in enumerate(trace.outputs) if module is layer)
+
+
 def _final(encoder: nn.Module, layers: Sequence[nn.Module], trace: _Trace) -> nn.Module | None:
     """The module after the last layer whose output is the encoder's."""
     if not layers:
         return None
-    last = max(index for index, (module, _) in enumerate(trace.outputs) if module is layers[-1])
+    last = _last_run(layers[-1], trace)
     (encoder_output,) = (output for module, output in trace.outputs if module is encoder)
     states = first_tensor(encoder_output)
     if first_tensor(trace.outputs[last][1]) is states:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -316,6 +316,17 @@ class Choice:
     teachers: int = 1
 
 
-def task_info(task: Task) -> TaskInfo:
-    """Return the description of a task that methods receive."""
-    return TaskInfo(task.name, task.kind, task.num_labels)
+def task_info(task: Task, examples: int = 0) -> TaskInfo:
+    """Return the description of a task that methods receive. `examples`: see `TaskInfo`."""
+    return TaskInfo(task.name, task.kind, task.num_labels, examples)
+
+
+def with_examples(method: Method, examples: int) -> Method:
+    """Return the method as it was planned, told the number of training examples."""
+    return type(method)(
+        method.config,
+        task=replace(method.task, examples=examples),
+        student=method.student,
+        teachers=method.teachers,
+        seed=method.seed,
+    )

@@ -13,6 +13,7 @@ from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import available_heads, output_names
+from harness.models.parameter_groups import missing_layers
 from harness.plugin_host.discovery import describe
 from harness.resolution import augmentation_inputs, finetuned_teachers, length_limits, text_stages, unused_options
 from harness.resolution.references import add_student
@@ -205,6 +206,7 @@ def _obstacle(
         return None
     if not problems:
         _check_stages(suite, method, variant, stages, on_text, diagnostics)
+        _check_stage_fields(variant, student_shape, stages, diagnostics)
         problems = [
             problem for model in (student_shape, *teachers) for problem in available_heads.check(model, task.kind)
         ]
@@ -253,6 +255,21 @@ def _check_stages(
         elif stage.data == "augmented" and method.augmentation() is None:
             message = f"with these options the method makes no augmented data for a {method.task.kind} task"
             diagnostics.add((*path, "data"), f"{message}; change its options or remove `data`")
+
+
+def _check_stage_fields(
+    variant: MethodVariant, student: ModelShape, stages: Sequence[Stage], diagnostics: Diagnostics
+) -> None:
+    """Check the parameters that stages freeze and the weights that they start from, as far as shapes tell."""
+    for number, stage in enumerate(stages):
+        where = f"method {variant.method.name!r}, stage {stage.name!r}"
+        if number == 0 and stage.starts_from == "best":
+            diagnostics.add(variant.path, f"{where}: starts_from is 'best', but the first stage follows no other")
+        if missing := missing_layers(stage.frozen, student.layers):
+            diagnostics.add(
+                variant.path,
+                f"{where} freezes {', '.join(missing)}, but student {student.name} has layers 1 to {student.layers}",
+            )
 
 
 def _stage_path(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from harness.models.capture import Capture
 
 
+EXAMPLES = 64
+"""Default number of training examples; tiny batches have fewer rows."""
+
 OutputHook = Callable[[str, ModelOutputs], Any]
 """Called with ``student``, ``teacher 1``, ... and the outputs of that model; returns what the method receives."""
 
@@ -91,7 +94,8 @@ def loss_terms(
     cls = find_method(method) if isinstance(method, str) else method
     captured = Capture(student)
     examples = Batch.from_mapping(batch, "token_classification" if captured.kind == "token_classification" else None)
-    bound = bind(cls, cls.Config.model_validate(config or {}), examples.kind, student, teachers, seed=seed)
+    options = cls.Config.model_validate(config or {})
+    bound = bind(cls, options, examples.kind, student, teachers, seed=seed, examples=max(examples.rows) + 1)
     selected = _stage(bound, examples.kind, stage)
     require_supported_needs(bound, selected)
     evaluated = evaluate_terms(
@@ -124,8 +128,11 @@ def bind(
     teachers: Sequence[PreTrainedModel],
     *,
     seed: int = 0,
+    examples: int = EXAMPLES,
 ) -> Method:
     """Create the method with its options and the shapes of these models, as a run does.
+
+    `examples` is the number of training examples, to which the rows of all batches belong.
 
     Raises:
         UserError: the method takes another number of teachers, or refuses these models.
@@ -137,7 +144,7 @@ def bind(
         allowed = str(least) if least == most else f"{least} {'or more' if most is None else f'to {most}'}"
         raise UserError(f"teachers: {cls.name} takes {allowed}, found {count}")
     labels = {"regression": 1, "qa": 2, "text": 0}.get(kind, student.config.num_labels)
-    task = TaskInfo("tiny", kind, labels)
+    task = TaskInfo("tiny", kind, labels, examples)
     student_shape = shape(student.config, "student")
     teacher_shapes = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
     method = cls(options, task=task, student=student_shape, teachers=teacher_shapes, seed=seed)
@@ -182,7 +189,8 @@ def evaluate_terms(
     """
     from harness.models.initialization import seeded
     from harness.training import term_names
-    from harness.training.run import weighted_sum
+    from harness.training.loss_passes import weighted_sum
+    from harness.training.step_needs import needs_at
 
     def forward(needs: Collection[str]) -> ModelOutputs:
         return student.run(batch.inputs, needs, answer_mask=batch.answer_mask)
@@ -202,13 +210,13 @@ def evaluate_terms(
         log=logged.__setitem__,
         forward_student=forward,
     )
-    needs = stage.needs.teachers
-    teacher_outputs = [
-        hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
-        for i, (teacher, names) in enumerate(zip(teachers, needs, strict=bool(needs)), start=1)
-    ]
-    terms = method.losses(step, batch, hook("student", forward(stage.needs.student)), teacher_outputs)
     try:
+        needs = needs_at(method, step)
+        teacher_outputs = [
+            hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
+            for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
+        ]
+        terms = method.losses(step, batch, hook("student", forward(needs.student)), teacher_outputs)
         weighted_sum(terms, method.weights(step))
         term_names.check(terms, logged)
     except ValueError as error:

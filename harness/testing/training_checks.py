@@ -73,7 +73,8 @@ class RunFactory:
         """A run of the checked method."""
         subject, student = self.subject, self._model(self.student_sizes, seed)
         models = [teacher.model for teacher in self.teachers.values()]
-        bound = bind(subject.method, subject.options, self.kind, student, models, seed=seed)
+        count = self._stream().examples
+        bound = bind(subject.method, subject.options, self.kind, student, models, seed=seed, examples=count)
         method = TextStageMethod(bound, subject.general(bound).stage) if self.kind == "text" else bound
         return self._run(bound.name, method, student, list(self.teachers))
 

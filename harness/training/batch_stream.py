@@ -165,6 +165,11 @@ class BatchStream:
         self._lock = Lock()
         self.batches_per_epoch = len(self._order_of(0))
 
+    @property
+    def examples(self) -> int:
+        """The number of training examples. The rows of all batches are below it."""
+        return len(self.encoded[self.tokenizer_id].train)
+
     def at(self, position: int, device: torch.device) -> StepBatch:
         """The batch at `position`, on `device`."""
         return self.build(position).to(device)

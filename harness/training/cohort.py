@@ -183,7 +183,7 @@ class Cohort:
         run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in batches)
 
     def _teacher_outputs(self, position: int, data: StepBatch, due: Sequence[Run]) -> dict[str, TeacherOutputs]:
-        """Run each teacher once on each group, for the union of what its students need.
+        """Run each teacher once on each group, for the union of what its students need at this step.
 
         Outputs are aligned to the students' tokens. A teacher that fails fails its own students only. A run that needs
         the whole batch gets the joined outputs of the groups, so its inputs do not depend on the other runs.
@@ -191,7 +191,7 @@ class Cohort:
         students: dict[str, list[Run]] = {}
         needs: dict[str, frozenset[str]] = {}
         for run in due:
-            for name, names in zip(run.teachers, run.stage.needs.teachers, strict=False):
+            for name, names in zip(run.teachers, run.needs().teachers, strict=False):
                 if names:
                     students.setdefault(name, []).append(run)
                     needs[name] = needs.get(name, frozenset()) | names

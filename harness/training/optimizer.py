@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+
+from harness.models.parameter_groups import ParameterGroups
 
 
 def adamw(modules: Iterable[nn.Module], *, weight_decay: float) -> torch.optim.AdamW:
@@ -18,23 +22,46 @@ def adamw(modules: Iterable[nn.Module], *, weight_decay: float) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
-def freeze(student: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
-    """Freeze the student's parameters that have one of `names` in their dotted name; returns the newly frozen ones.
+def parameters_to_freeze(student: nn.Module, groups: ParameterGroups, names: Collection[str]) -> list[nn.Parameter]:
+    """The trainable parameters of the groups in `names`, and those of the student with one of `names` in their dotted
+    name.
 
     Raises:
-        ValueError: a name matches no parameter.
+        ValueError: a name is neither a group nor part of a parameter's name.
     """
-    matches = {name: parameter for name, parameter in student.named_parameters() if set(name.split(".")) & set(names)}
-    missing = set(names).difference(*(name.split(".") for name in matches))
+    parts = {name for name in names if name not in groups}
+    matches = {name: parameter for name, parameter in student.named_parameters() if set(name.split(".")) & parts}
+    missing = parts.difference(*(name.split(".") for name in matches))
     if missing:
-        raise ValueError(f"the student has no parameter named {', '.join(sorted(missing))}, which the stage freezes")
-    frozen = [parameter for parameter in matches.values() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    return frozen
+        raise ValueError(
+            f"the student has no parameter named {', '.join(sorted(missing))}, which the stage freezes; parameter"
+            f" groups: {groups.names}"
+        )
+    named = dict.fromkeys([*matches.values(), *groups.frozen(set(names) - parts)])
+    return [parameter for parameter in named if parameter.requires_grad]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+@contextmanager
+def scaled_learning_rates(optimizer: torch.optim.Optimizer, factors: Mapping[nn.Parameter, float]) -> Iterator[None]:
+    """Multiply the learning rates of single parameters for one step. Does not change the optimizer's state."""
+    groups = optimizer.param_groups
+    if factors:
+        optimizer.param_groups = [part for group in groups for part in _by_factor(group, factors)]
+    try:
+        yield
+    finally:
+        optimizer.param_groups = groups
+
+
+def _by_factor(group: dict[str, Any], factors: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
+    """One group for each factor of the group's parameters."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        parts.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+    return [{**group, "params": members, "lr": group["lr"] * factor} for factor, members in parts.items()]

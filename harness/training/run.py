@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from harness.api.batch import Batch
 from harness.api.events import LossPoint, RunId
-from harness.api.method import LossTerms, Method, Stage, Step
+from harness.api.method import Method, Needs, Stage, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import StageOverride, TrainingSpec
 from harness.models.capture import Capture
+from harness.models.parameter_groups import ParameterGroups
 from harness.storage.disk_errors import DiskError
-from harness.training import micro_batching, precision, term_names
+from harness.training import micro_batching, term_names
 from harness.training.best_epoch import BestEpoch
+from harness.training.loss_passes import LoggedValue, LossPasses, snapshot
 from harness.training.metrics_log import MetricsLog
-from harness.training.optimizer import adamw, freeze, set_learning_rate
+from harness.training.optimizer import adamw, parameters_to_freeze, scaled_learning_rates, set_learning_rate
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
 from harness.training.schedule import learning_rate, stage_steps
-
-LoggedValue = tuple[str, float | Tensor, float]
-"""A value to log: its name, the value, and its weight, the share of the step's examples that it was computed on."""
-
-
-STATE_VERSION = 1
-"""Version of the format of `Run.state_dict`. Raise it with the format: checkpoints of other versions are not loaded."""
+from harness.training.step_needs import needs_at
+from harness.training.step_rollback import StepRollback
 
 
 class Run:
@@ -90,9 +88,14 @@ class Run:
             self.notes = dict(method.notes())
         except (Exception, SystemExit) as error:  # an error of the method fails this run, not the others of the cohort
             self.fail(error)
+        self.groups = ParameterGroups(student, self.capture.parts, self.modules)
+        self.starts: dict[str, dict[str, Any]] = {}
+        """Where each stage that starts from the best epoch has started, by stage name. For the record."""
         self._frozen: list[nn.Parameter] = []
-        self.optimizer = self._new_optimizer()
+        self._check_stages()
+        self.enter_stage(0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+        self.passes = LossPasses(method, self.capture, self.teachers, training, device, self.scaler)
         self.micro_batch_size = training.micro_batch_size
         """Examples per forward and backward pass; None: those of a whole batch."""
         self.history: list[LossPoint] = []
@@ -101,9 +104,9 @@ class Run:
         self.padded_tokens = 0
         """Tokens that the student has processed, with padding."""
         self.cost = RunCost(device)
-        self._skipped = torch.zeros((), dtype=torch.int64, device=device)
-        self._log = MetricsLog()
-        self._weighted_names: set[str] = set()
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
+        """Steps without a weight update, because gradients overflowed in fp16."""
+        self.log = MetricsLog()
 
     @property
     def stage(self) -> Stage:
@@ -127,8 +130,16 @@ class Run:
 
     @property
     def skipped_steps(self) -> int:
-        """Steps without a weight update, because gradients overflowed in fp16. Waits for the device."""
-        return int(self._skipped)
+        """`skipped` as a number. Waits for the device."""
+        return int(self.skipped)
+
+    def needs(self) -> Needs:
+        """The outputs that the current step reads. An error of the method fails the run."""
+        try:
+            return needs_at(self.method, self._step())
+        except (Exception, SystemExit) as error:
+            self.fail(error)
+            return Needs()
 
     def step(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
         """Take one optimization step on a batch, given as groups, with each teacher's outputs on each group.
@@ -142,9 +153,10 @@ class Run:
         try:
             with self.cost.student.running():
                 self._optimize(batches, teachers)
-            self._advance()
-            if self.best is not None:
-                self._score_epoch(self.best)
+            self._count_step()
+            self._end_epoch()
+            if self.stage_step == self.lengths[self.stage_number]:
+                self._end_stage()
         except (micro_batching.InsufficientMemory, DiskError):
             raise
         except (Exception, SystemExit) as error:
@@ -166,15 +178,40 @@ class Run:
         self.student.to("meta")
         self.modules.to("meta")
 
+    def _check_stages(self) -> None:
+        """Fail the run before its first step if a stage names parameters, outputs or a start that do not exist."""
+        for number, stage in enumerate(self.stages):
+            step = Step(stage, 0, self.lengths[number], 0.0, 1.0, self.modules, self.random.generator)
+            try:
+                if number == 0 and stage.starts_from == "best":
+                    raise ValueError("starts_from is 'best', but the first stage follows no other; remove it")
+                parameters_to_freeze(self.student, self.groups, stage.frozen)
+                self.groups.factors(self.method.learning_rates(step))
+                needs_at(self.method, step)
+            except (Exception, SystemExit) as error:
+                self.error = self.error or f"before step 1 ({stage.name}): {type(error).__name__}: {error}"
+
+    def enter_stage(self, number: int, step: int = 0) -> None:
+        """Go to a step of a stage, with a new optimizer of the parameters that the stage trains."""
+        self.stage_number, self.stage_step = number, step
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        names = self.stage.frozen if self.error is None else ()
+        self._frozen = parameters_to_freeze(self.student, self.groups, names)
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+        self.optimizer = adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
+
     def _optimize(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
-        """Accumulate the gradients of all examples, then update the weights.
+        """Accumulate the gradients of all examples, then update the weights and the method's state.
 
         If memory does not suffice, the gradients are computed again in smaller micro-batches, from the same random
         state and buffers.
         """
         self.student.train()
         self.modules.train()
-        before = _StepState(self)
+        before = StepRollback(self.random, self.modules, self.optimizer)
+        needs = needs_at(self.method, self._step())
         can_split = not self.stage.batch_dependent
         largest = max(len(batch.ids) for batch in batches)
         requested = min(largest, self.micro_batch_size or largest) if can_split else largest
@@ -183,17 +220,20 @@ class Run:
             for size in retry:
                 with retry:
                     before.restore()
-                    logged = self._accumulate_gradients(batches, teachers, size)
+                    step = self._step()
+                    with self.random.active():
+                        logged = self.passes.run(step, needs, batches, teachers, size)
             # The optimizer allocates its moments in the first step, before it changes a weight.
             with micro_batching.convert_memory_errors():
-                self._update()
+                self._update(step)
         except micro_batching.InsufficientMemory as error:
             before.restore()
             raise micro_batching.InsufficientMemory(self._memory_message(requested, str(error))) from None
         if retry.size < requested:
             self.micro_batch_size = retry.size
+        logged += self._after_step(step, {name for name, *_ in logged} - {term_names.TOTAL})
         for name, value, weight in logged:
-            self._log.add(name, value, weight)
+            self.log.add(name, value, weight)
 
     def _memory_message(self, count: int, reason: str) -> str:
         examples = "one example of"
@@ -205,62 +245,36 @@ class Run:
             f" training.precision to bf16, or use a smaller student ({reason})"
         )
 
-    def _accumulate_gradients(
-        self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]], size: int
-    ) -> list[LoggedValue]:
-        """Forward and backward passes over micro-batches of at most `size` examples; returns the values to log."""
-        examples = sum(len(batch.ids) for batch in batches)
-        logged: list[LoggedValue] = []
-        with self.random.active(), precision.matmuls(self.training, self.device):
-            for index, batch in enumerate(batches):
-                outputs = {name: groups[index] for name, groups in teachers.items()}
-                for rows in micro_batching.slices(len(batch.ids), size):
-                    logged += self._backward(batch, outputs, rows, len(batch.ids[rows]) / examples)
-        return logged
-
-    def _backward(
-        self, batch: Batch, teachers: Mapping[str, ModelOutputs], rows: slice, share: float
-    ) -> list[LoggedValue]:
-        """Add the gradients of the batch's `rows`; returns the values to log.
-
-        Losses are means over examples, so each micro-batch counts by its `share` of all examples of the step.
-        """
-        is_whole = len(batch.ids[rows]) == len(batch.ids)
-        part = batch if is_whole else batch.part(rows)
-        logged: list[LoggedValue] = []
-        step = self._step(part, lambda name, value: logged.append((name, _detached(value), share)))
-        needs = step.stage.needs
-        with precision.autocast(self.training, self.device):
-            student = self.capture.run(part.inputs, needs.student, answer_mask=part.answer_mask)
-            needed = zip(self.teachers, needs.teachers, strict=True) if needs.teachers else ()
-            outputs = [teachers[name].only(names) if names else ModelOutputs() for name, names in needed]
-            terms = self.method.losses(
-                step, part, student, outputs if is_whole else [output.part(rows) for output in outputs]
-            )
-        weights = self.method.weights(step)
-        total = weighted_sum(terms, weights)
-        term_names.check(terms, {name for name, *_ in logged})
-        # A term that an option has switched off may keep a weight of 0.
-        self._weighted_names |= {name for name, weight in weights.items() if name not in terms and weight != 0}
-        self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
-        return logged + [(name, _detached(term), share) for name, term in {term_names.TOTAL: total, **terms}.items()]
-
-    def _update(self) -> None:
+    def _update(self, step: Step) -> None:
         """Clip the gradients, update the weights, and free the gradients."""
+        factors = self.groups.factors(self.method.learning_rates(step))
+        for parameter, factor in factors.items():
+            if factor == 0:
+                parameter.grad = None
         self.scaler.unscale_(self.optimizer)
         max_norm = self.training.max_grad_norm
         if max_norm is not None or self.scaler.is_enabled():
             parameters = [*self.student.parameters(), *self.modules.parameters()]
             norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
             if self.scaler.is_enabled():
-                self._skipped += ~norm.isfinite()  # stays on the device: no synchronization
+                self.skipped += ~norm.isfinite()  # stays on the device: no synchronization
         set_learning_rate(self.optimizer, self._learning_rate())
-        self.scaler.step(self.optimizer)
+        with scaled_learning_rates(self.optimizer, factors):
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _step(self, batch: Batch, log: Callable[[str, float | Tensor], None]) -> Step:
-        """The current step, as the method's `losses` and `weights` receive it."""
+    def _after_step(self, step: Step, names: Collection[str]) -> list[LoggedValue]:
+        """Let the method update its state; returns the values to log. `names` are those of the step so far."""
+        logged: list[LoggedValue] = []
+        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), 1.0)))
+        with self.random.active(), torch.no_grad():
+            self.method.after_step(step)
+        term_names.check(names, {name for name, *_ in logged})
+        return logged
+
+    def _step(self) -> Step:
+        """The current step, as the method receives it outside `losses`, with an empty scratch."""
         done, steps = self.stage_step, self.lengths[self.stage_number]
         return Step(
             stage=self.stage,
@@ -270,8 +284,6 @@ class Run:
             epochs=steps / self.batches_per_epoch,
             modules=self.modules,
             generator=self.random.generator,
-            log=log,
-            forward_student=lambda needs: self.capture.run(batch.inputs, needs, answer_mask=batch.answer_mask),
         )
 
     def _learning_rate(self) -> float:
@@ -285,139 +297,61 @@ class Run:
             first("lr"), self.stage_step, self.lengths[self.stage_number], first("warmup_ratio"), first("schedule")
         )
 
-    def _advance(self) -> None:
-        """Log if due, count the step, and start the next stage with a new optimizer."""
+    def _count_step(self) -> None:
+        """Log if due, and count the step."""
         last = self.stage_step + 1 == self.lengths[self.stage_number]
         if last or (self.position + 1) % self.training.log_every == 0:
             point = LossPoint(
-                stage=self.stage.name, step=self.position + 1, lr=self._learning_rate(), terms=self._log.read()
+                stage=self.stage.name, step=self.position + 1, lr=self._learning_rate(), terms=self.log.read()
             )
             self.history.append(point)
             self.cost.read_timers()  # reading the log has waited for the device, so this does not
             self.observe(self, point)
         if self.position + 1 == self.steps:
-            term_names.check_weights(self._weighted_names, self.history)
+            term_names.check_weights(self.passes.weighted_names, self.history)
         self.stage_step += 1
-        if last and self.stage_number + 1 < len(self.stages):
-            self.stage_number, self.stage_step = self.stage_number + 1, 0
-            self.optimizer = self._new_optimizer()
 
-    def _score_epoch(self, best: BestEpoch) -> None:
-        """Score the student at the end of each epoch of the last stage; after the last step, load the best weights.
+    @property
+    def _next_stage(self) -> Stage | None:
+        following = self.stages[self.stage_number + 1 :]
+        return following[0] if following else None
 
-        Earlier stages are not scored: they may leave the head untrained.
+    def _end_epoch(self) -> None:
+        """Score the student at the end of each epoch of the last stage, and of one whose best epoch starts the next.
+
+        Other stages are not scored: they may leave the head untrained.
         """
-        if self.stage_number + 1 < len(self.stages) or not self.stage_step:
+        following = self._next_stage
+        if self.best is None or (following is not None and following.starts_from != "best"):
             return
-        if self.ended or self.stage_step % self.batches_per_epoch == 0:
+        if self.stage_step == self.lengths[self.stage_number] or self.stage_step % self.batches_per_epoch == 0:
             with self.cost.evaluation.running():
-                best.score_epoch(
-                    self.student, self.capture, step=self.position, epoch=self.stage_step / self.batches_per_epoch
+                self.best.score_epoch(
+                    self.student,
+                    self.capture,
+                    step=self.position,
+                    epoch=self.stage_step / self.batches_per_epoch,
+                    modules=None if following is None else self.modules,
                 )
-        if self.ended:
-            best.load_best_weights(self.student)
 
-    def _new_optimizer(self) -> torch.optim.AdamW:
-        """An optimizer of the parameters that the current stage trains."""
-        for parameter in self._frozen:
-            parameter.requires_grad_(True)
-        self._frozen = []
-        try:
-            self._frozen = freeze(self.student, self.stage.frozen)
-        except ValueError as error:
-            self.fail(error)
-        return adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
+    def _end_stage(self) -> None:
+        """Load the best weights if they are the result or the start of the next stage, and start that one."""
+        following = self._next_stage
+        if following is None:
+            if self.best is not None:
+                self.best.load_best_weights(self.student)
+            return
+        if following.starts_from == "best":
+            self._load_best_epoch(following)
+        self.enter_stage(self.stage_number + 1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All state that the run needs to resume with the same bits."""
-        return {
-            "version": STATE_VERSION,
-            "place": (self.stage_number, self.stage_step),
-            "student": self.student.state_dict(),
-            "modules": self.modules.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": self.random.state_dict(),
-            "log": self._log.state_dict(),
-            "history": [point.model_dump() for point in self.history],
-            "scaler": self.scaler.state_dict(),
-            "best": self.best.state_dict() if self.best is not None else None,
-            "counts": {
-                "tokens": self.tokens,
-                "padded_tokens": self.padded_tokens,
-                "teacher_forwards": self.cost.teacher_forwards,
-                "cohort_size": self.cost.cohort_size,
-                "micro_batch_size": self.micro_batch_size,
-                "skipped": self.skipped_steps,
-            },
-            "seconds": self.cost.seconds(),
-        }
-
-    def can_load(self, state: Mapping[str, Any]) -> bool:
-        """Whether `load_state_dict` can load `state`: its version is this one, and all weights have the same shapes."""
-
-        def shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-            return {name: weight.shape for name, weight in weights.items()}
-
-        return state.get("version") == STATE_VERSION and all(
-            shapes(module.state_dict()) == shapes(state[name])
-            for name, module in (("student", self.student), ("modules", self.modules))
-        )
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a `state_dict`."""
-        self.stage_number, self.stage_step = state["place"]
-        self.student.load_state_dict(state["student"])
-        self.modules.load_state_dict(state["modules"])
-        self.optimizer = self._new_optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.load_state_dict(state["random"])
-        self._log.load_state_dict(state["log"], self.device)
-        self.history = [LossPoint.model_validate(point) for point in state["history"]]
-        self.scaler.load_state_dict(state["scaler"])
-        counts = state["counts"]
-        if self.best is not None:
-            self.best.load_state_dict(state["best"])
-        self.tokens = counts["tokens"]
-        self.padded_tokens = counts["padded_tokens"]
-        self.micro_batch_size = counts["micro_batch_size"]
-        self._skipped.fill_(counts["skipped"])
-        self.cost.resume(state["seconds"], counts["teacher_forwards"], counts.get("cohort_size"))
-
-
-class _StepState:
-    """What an attempt at a step changes: random state, the method's buffers, and gradients."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._random = run.random.state_dict()
-        self._buffers = [
-            (module, name, buffer, buffer.clone())
-            for module in run.modules.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-        ]
-
-    def restore(self) -> None:
-        """Put random state and buffers back, and drop the gradients."""
-        self._run.random.load_state_dict(self._random)
-        for module, name, buffer, value in self._buffers:
-            buffer.copy_(value)
-            setattr(module, name, buffer)  # the method may have assigned another tensor
-        self._run.optimizer.zero_grad(set_to_none=True)
-
-
-def _detached(value: float | Tensor) -> float | Tensor:
-    return value.detach() if isinstance(value, Tensor) else value
-
-
-def weighted_sum(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:
-    """The weighted sum of the terms, a scalar; terms without a weight have weight 1.
-
-    Raises:
-        ValueError: there are no terms, or one is not a scalar.
-    """
-    if not terms:
-        raise ValueError("the method's losses() returned no terms")
-    for name, term in terms.items():
-        if term.numel() != 1:
-            raise ValueError(f"loss term {name!r} has shape {tuple(term.shape)}; expected a scalar")
-    return torch.stack([weights.get(name, 1.0) * term.reshape(()) for name, term in terms.items()]).sum()
+    def _load_best_epoch(self, following: Stage) -> None:
+        """Load the stage's best epoch, for the next stage, and note it for the record."""
+        start: dict[str, Any] = {"stage": self.stage.name, "step": self.position}
+        if self.best is None:
+            start["reason"] = "the last step: the suite does not select the best epoch"
+        elif (chosen := self.best.chosen) is not None:
+            start |= {"step": chosen.step, "epoch": chosen.epoch, "score": chosen.score}
+            self.best.load_best_weights(self.student, self.modules)
+            self.best.next_stage()
+        self.starts[following.name] = start

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.batch import NOT_MASKED, Batch
-from harness.api.method import LossTerms, Method, Stage, Step
+from harness.api.method import LossTerms, Method, Needs, Stage, Step
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.seeds import derive
 from harness.config.schema import Batching
@@ -47,6 +47,15 @@ class TextStageMethod(Method):
 
     def weights(self, step: Step) -> Mapping[str, float]:
         return self.method.weights(step)
+
+    def needs(self, step: Step) -> Needs:
+        return self.method.needs(step)
+
+    def learning_rates(self, step: Step) -> Mapping[str, float]:
+        return self.method.learning_rates(step)
+
+    def after_step(self, step: Step) -> None:
+        self.method.after_step(step)
 
     def notes(self) -> Mapping[str, Any]:
         return self.method.notes()

@@ -145,6 +145,8 @@ def test_method_that_fits_no_student_is_an_error_with_all_reasons(write):
         ("deep", ["fits no student", "small: hidden[5]", "4 layers"]),
         ("zero", ["fits no student", "hidden[0]"]),
         ("twins", ["duplicate stage names", "a, a"]),
+        ("frozen", ["suite.yaml:11", "'odd', stage 'a' freezes layer[0], layer[5]", "small has layers 1 to 4"]),
+        ("best", ["suite.yaml:11", "'odd', stage 'a': starts_from is 'best', but the first stage follows no other"]),
         ("lonely", ["needs outputs of 1 teachers", "there are 2"]),
         ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "integer above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),

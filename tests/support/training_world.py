@@ -93,7 +93,7 @@ class World:
         shapes = [shape(teacher.config, "base")] if cls.max_teachers != 0 else []
         made = cls(
             cls.Config.model_validate(config or {}),
-            task=task_info(self.data.task),
+            task=task_info(self.data.task, len(self.data.train)),
             student=shape(student.config, "student"),
             teachers=shapes,
             seed=seed,

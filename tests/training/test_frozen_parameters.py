@@ -5,9 +5,11 @@ import torch
 
 from harness.api.losses import task_loss
 from harness.api.method import Method, Needs, Stage
+from harness.models.capture import Capture
+from harness.models.parameter_groups import ParameterGroups
 from harness.testing import tiny_model
 from harness.training.cohort import Cohort
-from harness.training.optimizer import freeze
+from harness.training.optimizer import parameters_to_freeze
 from tests.support.training_world import CPU
 
 
@@ -48,8 +50,12 @@ def positions(run):
 
 
 def test_a_frozen_name_without_a_match_raises():
-    with pytest.raises(ValueError, match="no parameter named positions, which the stage freezes"):
-        freeze(tiny_model(), {"positions", "position_embeddings"})
+    model = tiny_model()
+    groups = ParameterGroups(model, Capture(model).parts, torch.nn.ModuleDict())
+    with pytest.raises(
+        ValueError, match=r"no parameter named positions, which the stage freezes; parameter groups: .*head"
+    ):
+        parameters_to_freeze(model, groups, {"positions", "position_embeddings"})
 
 
 def test_parameters_that_the_model_froze_stay_frozen(world):

@@ -29,8 +29,7 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
     cohort.teachers["base"].model.to(dtype)
     actual: list = []
     for number in range(len(run.stages)):
-        run.stage_number, run.stage_step = number, 0
-        run.optimizer = run._new_optimizer()
+        run.enter_stage(number)
         grads: list = []
         run.optimizer.register_step_pre_hook(
             lambda *_, grads=grads: grads.extend(

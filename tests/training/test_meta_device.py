@@ -45,7 +45,7 @@ def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, kind, method, 
     here = elsewhere(kind)
     run = stepped(here, here.run(method, config=config))
     assert run.error is None
-    assert {value.device for value in run._log._sums.values()} == {META}
+    assert {value.device for value in run.log._sums.values()} == {META}
 
 
 class Looks(Method):

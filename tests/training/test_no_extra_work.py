@@ -102,8 +102,8 @@ def test_an_unconditional_attention_mask_changes_nothing(world, monkeypatch):
 def test_losses_are_read_only_every_log_every_steps(world, monkeypatch):
     here = world(log_every=4, epochs=2)
     run = here.run("finetune")
-    reads, real = [], type(run._log).read
-    monkeypatch.setattr(type(run._log), "read", lambda self: reads.append(run.position + 1) or real(self))
+    reads, real = [], type(run.log).read
+    monkeypatch.setattr(type(run.log), "read", lambda self: reads.append(run.position + 1) or real(self))
     train(here.cohort(run))
     assert reads == sorted({*range(4, run.steps + 1, 4), run.steps})
 

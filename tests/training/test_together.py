@@ -10,6 +10,7 @@ from harness.execution import run_checkpoints
 from harness.models import joint_teachers
 from harness.models.families import shape
 from harness.planning.jobs import task_info
+from harness.training import run_state
 from harness.training.cohort import Cohort
 from harness.training.finetuning import JointFineTuning
 from harness.training.run import Run
@@ -80,7 +81,9 @@ def test_the_shared_head_is_updated_once(world):
     _, run = members_and_run(world())
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     assert len({id(p) for p in parameters}) == len(parameters)
-    kept = [name for part in ("student", "modules") for name in run.state_dict()[part] if "output.weight" in name]
+    kept = [
+        name for part in ("student", "modules") for name in run_state.state_dict(run)[part] if "output.weight" in name
+    ]
     assert [name for name in kept if name.startswith("head")] == ["head.output.weight"]
 
 

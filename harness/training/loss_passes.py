@@ -1,0 +1,106 @@
+"""Forward and backward passes of a run over the parts of a batch, and the weighted sum of its loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from harness.api.batch import Batch
+from harness.api.method import LossTerms, Method, Needs, Step
+from harness.api.model_outputs import ModelOutputs
+from harness.config.schema import TrainingSpec
+from harness.models.capture import Capture
+from harness.training import micro_batching, precision, term_names
+
+LoggedValue = tuple[str, float | Tensor, float]
+"""A value to log: its name, the value, and its weight, the share of the step's examples that it was computed on."""
+
+
+@dataclass
+class LossPasses:
+    """Computes the gradients of a run's losses.
+
+    Attributes:
+        weighted_names: names in `Method.weights` with a nonzero weight that were no terms of the same pass. A term that
+            an option has switched off may keep a weight of 0.
+    """
+
+    method: Method
+    capture: Capture
+    teachers: Sequence[str]
+    training: TrainingSpec
+    device: torch.device
+    scaler: torch.amp.GradScaler
+    weighted_names: set[str] = field(default_factory=set)
+
+    def run(
+        self,
+        step: Step,
+        needs: Needs,
+        batches: Sequence[Batch],
+        teachers: Mapping[str, Sequence[ModelOutputs]],
+        size: int,
+    ) -> list[LoggedValue]:
+        """Add the gradients of all batches, in micro-batches of at most `size` examples; returns the values to log.
+
+        Call this under the run's random state.
+        """
+        examples = sum(len(batch.ids) for batch in batches)
+        needed = list(zip(self.teachers, needs.teachers, strict=True)) if needs.teachers else []
+        logged: list[LoggedValue] = []
+        with precision.matmuls(self.training, self.device):
+            for index, batch in enumerate(batches):
+                outputs = [teachers[name][index].only(names) if names else ModelOutputs() for name, names in needed]
+                for rows in micro_batching.slices(len(batch.ids), size):
+                    share = len(batch.ids[rows]) / examples
+                    if len(batch.ids[rows]) == len(batch.ids):
+                        logged += self._pass(step, needs, batch, outputs, share)
+                    else:
+                        parts = [output.part(rows) for output in outputs]
+                        logged += self._pass(step, needs, batch.part(rows), parts, share)
+        return logged
+
+    def _pass(
+        self, step: Step, needs: Needs, batch: Batch, teachers: Sequence[ModelOutputs], share: float
+    ) -> list[LoggedValue]:
+        """Add the gradients of one micro-batch; returns the values to log.
+
+        Losses are means over examples, so each micro-batch counts by its `share` of all examples of the step.
+        """
+        logged: list[LoggedValue] = []
+        step = replace(
+            step,
+            log=lambda name, value: logged.append((name, snapshot(value), share)),
+            forward_student=lambda names: self.capture.run(batch.inputs, names, answer_mask=batch.answer_mask),
+        )
+        with precision.autocast(self.training, self.device):
+            student = self.capture.run(batch.inputs, needs.student, answer_mask=batch.answer_mask)
+            terms = self.method.losses(step, batch, student, teachers)
+        weights = self.method.weights(step)
+        total = weighted_sum(terms, weights)
+        term_names.check(terms, {name for name, *_ in logged})
+        self.weighted_names |= {name for name, weight in weights.items() if name not in terms and weight != 0}
+        self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
+        return logged + [(name, term.detach(), share) for name, term in {term_names.TOTAL: total, **terms}.items()]
+
+
+def snapshot(value: float | Tensor) -> float | Tensor:
+    """A copy of the value without its graph: the method may log a buffer that it changes later."""
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def weighted_sum(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms, a scalar; terms without a weight have weight 1.
+
+    Raises:
+        ValueError: there are no terms, or one is not a scalar.
+    """
+    if not terms:
+        raise ValueError("the method's losses() returned no terms")
+    for name, term in terms.items():
+        if term.numel() != 1:
+            raise ValueError(f"loss term {name!r} has shape {tuple(term.shape)}; expected a scalar")
+    return torch.stack([weights.get(name, 1.0) * term.reshape(()) for name, term in terms.items()]).sum()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -150,7 +151,10 @@ def test_without_a_command_help_is_shown(monkeypatch, capsys):
 
 def test_version(monkeypatch, capsys):
     assert main(monkeypatch, "--version") == 0
-    assert capsys.readouterr().out == f"kd-harness {__version__}\n"
+    line = capsys.readouterr().out
+    assert line.startswith(f"kd-harness {__version__} (python 3.")
+    assert f"torch {metadata.version('torch')}" in line
+    assert "device cpu" in line
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,14 @@ def run(
             help="GPUs of each Ray worker, 1 by default; with 0.25, four workers share a GPU",
         ),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="also record the runs with a tracker: json, tensorboard, mlflow, wandb, or a plugin's; repeatable",
+        ),
+    ] = None,
 ) -> None:
     """Train and score the missing runs of a suite, then print the board.
 
@@ -146,7 +154,7 @@ def run(
     from harness.cli.run_command import Output, run_suite
     from harness.workflow.suite_execution import RunOptions
 
-    options = RunOptions(engine, workers, retry_failed, only or (), address, gpus_per_worker)
+    options = RunOptions(engine, workers, retry_failed, only or (), address, gpus_per_worker, track or ())
     raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, options, Output(json_logs, quiet)))
 
 

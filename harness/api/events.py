@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +33,56 @@ class RunId:
         if self.trial is not None:
             return f"{self.task} {self.label} {self.student} trial {self.trial}"
         return f"{self.task} {self.label} {self.student} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class SuiteStarted:
+    """The execution of a suite starts.
+
+    Attributes:
+        suite: its name.
+        folder: its results folder. The record, the predictions and the student of a run are in ``runs/<key>`` there.
+        runs: number of runs to train.
+        done: number of runs that are done.
+        command: the command that executes it, as a user would type it.
+        settings: by the key of a run or teacher, everything that determines its result, as plain values: the parts of
+            its key. The shapes of student and teachers, the method with its options, the data and the training
+            settings are among them.
+    """
+
+    suite: str
+    folder: str
+    runs: int
+    done: int
+    command: str = ""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class SuiteEnded:
+    """The execution of a suite has ended, and its report is written unless it was interrupted.
+
+    Attributes:
+        suite, folder, runs: as in `SuiteStarted`.
+        failed: number of runs, teachers and other artifacts that failed.
+        exit_code: of `harness run`: 0 success, 1 something failed, 2 the disk or a measurement failed, 130 interrupted.
+        files: paths of the files of the report; empty if another process writes it.
+    """
+
+    suite: str
+    folder: str
+    runs: int
+    failed: int
+    exit_code: int
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobsEnded:
+    """A job of the suite's graph has ended: `ended` of `total` have, in this process or in others."""
+
+    ended: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +128,14 @@ class EpochScore(BaseModel):
     step: int = Field(description="completed steps of the run")
     epoch: float = Field(description="epochs since the start of the last stage")
     score: float
+
+
+@dataclass(frozen=True)
+class EpochScored:
+    """A student was scored at the end of an epoch, on the held-out split."""
+
+    run: RunId
+    point: EpochScore
 
 
 class LossPoint(BaseModel):

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__
 from harness.api.errors import UserError
 
 app = typer.Typer(
@@ -68,13 +67,21 @@ class Kind(StrEnum):
     published = "published"
 
 
+class Schema(StrEnum):
+    """The arguments of `harness schema`."""
+
+    suite = "suite"
+
+
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
 ) -> None:
     if version:
-        typer.echo(f"kd-harness {__version__}")
+        from harness.cli.versions import version_line
+
+        typer.echo(version_line())
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -130,6 +137,14 @@ def run(
             help="GPUs of each Ray worker, 1 by default; with 0.25, four workers share a GPU",
         ),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="also record the runs with a tracker: json, tensorboard, mlflow, wandb, or a plugin's; repeatable",
+        ),
+    ] = None,
 ) -> None:
     """Train and score the missing runs of a suite, then print the board.
 
@@ -139,7 +154,7 @@ def run(
     from harness.cli.run_command import Output, run_suite
     from harness.workflow.suite_execution import RunOptions
 
-    options = RunOptions(engine, workers, retry_failed, only or (), address, gpus_per_worker)
+    options = RunOptions(engine, workers, retry_failed, only or (), address, gpus_per_worker, track or ())
     raise typer.Exit(run_suite(suite, overrides or [], plugins or [], results, options, Output(json_logs, quiet)))
 
 
@@ -489,6 +504,21 @@ def doctor(
         from harness.cli.folder_check import check_folder
 
         raise typer.Exit(check_folder(folder, repair=repair))
+
+
+@app.command()
+def schema(
+    what: Annotated[Schema, typer.Argument(help="suite: the keys of a suite file, with the options of every method")],
+    plugins: Plugins = None,
+) -> None:
+    """Print the JSON Schema of suite files, with which editors complete and check keys.
+
+    Write it to a file, and name the file in the first line of your suite:
+    # yaml-language-server: $schema=suite.schema.json
+    """
+    from harness.cli.schema_command import print_suite_schema
+
+    print_suite_schema(plugins or ())
 
 
 def main() -> None:

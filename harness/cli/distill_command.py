@@ -98,14 +98,14 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
     store = Store(results / plan.spec.name)
     execution = SuiteExecution(plan, store, host, RunOptions(), f"harness run {suite}")
     with observer(execution.missing, json_logs=False, quiet=False) as progress:
-        outcome = execution.train([progress], print_status)
+        executed = execution.execute([progress], print_status)
+    outcome = executed.outcome
     print_failures(outcome)
     if outcome.interrupted:
         raise KeyboardInterrupt
-    report, error = execution.report(print_status)
-    if error is not None:
-        raise error
-    return SuiteResult(store.folder, outcome.failed, outcome.failures, outcome.interrupted, report)
+    if executed.error is not None:
+        raise executed.error
+    return SuiteResult(store.folder, outcome.failed, outcome.failures, outcome.interrupted, executed.report)
 
 
 def _name(data: str) -> str:

@@ -76,8 +76,9 @@ def _contributions(plugin: PluginInfo) -> list[str]:
     formats = [f"leaderboard.{name}" for name in plugin.reporters]
     backends = [f"latency backend {name}" for name in plugin.latency_backends]
     engines = [f"engine {name}" for name in plugin.engines]
+    trackers = [f"tracker {name}" for name in plugin.trackers]
     registered = [*plugin.methods, *plugin.tasks, *plugin.metrics, *plugin.published]
-    return [*registered, *formats, *backends, *engines, *sections]
+    return [*registered, *formats, *backends, *engines, *trackers, *sections]
 
 
 def _print_published(host: Host) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import IO, Any
 
 from harness import hookimpl
-from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged, Waiting
+from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, Waiting
 from harness.cli.text_lines import failed_line, finished_line, prepared_line, waiting_line
+from harness.trackers.json_lines import JsonLines
 
 
 def observer(runs: int, *, json_logs: bool, quiet: bool) -> AbstractContextManager[object]:
@@ -88,51 +84,3 @@ class PlainLines:
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
-
-
-class JsonLines:
-    """Writes one JSON object per event and line, by default to stdout: ``event``, ``time`` (ISO 8601, UTC), fields.
-
-    A number that is not finite becomes null: JSON has no NaN.
-    """
-
-    def __init__(self, stream: IO[str] | None = None) -> None:
-        self.stream = stream or sys.stdout
-
-    @hookimpl
-    def harness_preparing(self, event: Preparing) -> None:
-        self.write("preparing", asdict(event))
-
-    @hookimpl
-    def harness_waiting(self, event: Waiting) -> None:
-        self.write("waiting", asdict(event))
-
-    @hookimpl
-    def harness_run_started(self, event: RunStarted) -> None:
-        self.write("run_started", asdict(event))
-
-    @hookimpl
-    def harness_step(self, event: StepLogged) -> None:
-        self.write("step", asdict(event))
-
-    @hookimpl
-    def harness_run_finished(self, event: RunFinished) -> None:
-        self.write("run_finished", asdict(event))
-
-    @hookimpl
-    def harness_run_failed(self, event: RunFailed) -> None:
-        self.write("run_failed", asdict(event))
-
-    def write(self, event: str, fields: Mapping[str, Any]) -> None:
-        line = {
-            "event": event,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            **_null_not_finite(dict(fields)),
-        }
-        print(json.dumps(line, ensure_ascii=False, allow_nan=False), file=self.stream, flush=True)
-
-
-def _null_not_finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _null_not_finite(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

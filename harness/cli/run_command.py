@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import UserError
 from harness.cli.command_setup import load_suite
-from harness.cli.progress_observers import JsonLines, observer
+from harness.cli.progress_observers import observer
 from harness.cli.terminal_tables import print_table
 from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from harness.execution.engine import Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
-
-SUCCESS, RUN_FAILED, INVALID_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes."""
 
 
 @dataclass(frozen=True)
@@ -66,48 +62,21 @@ def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> t
 def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, output: Output) -> int:
     """Execute the plan, then write and print the board. Returns the exit code."""
     execution = SuiteExecution(plan, store, host, options, command_line())
-    fields = {"suite": plan.spec.name, "folder": str(store.folder), "runs": execution.missing}
-    if output.json_logs:
-        JsonLines().write("suite_started", {**fields, "done": execution.done})
-    elif not output.quiet:
+    if not (output.quiet or output.json_logs):
         print_status(
             f"{plan.spec.name}: {execution.missing} of {execution.total} runs to train; results in {store.folder}"
         )
+    say = print_nothing if output.quiet or output.json_logs else print_status
     with observer(execution.missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
-        outcome = execution.train([progress], print_status)
-    code = exit_code(outcome)
-    error: UserError | None = None
-    if code != INTERRUPTED:
-        lost = execution.lost_results()  # before the report, which creates the folder again
-        error = _report(execution, output)
-        error = lost or error
-    if error:
-        code = INVALID_INPUT
-    if output.json_logs:
-        failed = len(outcome.failed) + len(outcome.failures)
-        JsonLines().write("suite_ended", {**fields, "failed": failed, "exit_code": code})
-    print_failures(outcome)
-    if error:
-        raise error
-    return code
-
-
-def _report(execution: SuiteExecution, output: Output) -> UserError | None:
-    """Write and print the board. Returns the error of a latency measurement that failed."""
-    silent = output.quiet or output.json_logs
-    report, latency_error = execution.report(print_nothing if silent else print_status)
-    if report is not None and not output.json_logs:
+        executed = execution.execute([progress], say)
+    if executed.report is not None and not output.json_logs:
         from harness.cli.board_view import print_report
 
-        print_report(report)
-    return latency_error
-
-
-def exit_code(outcome: Outcome) -> int:
-    """130 for an interrupted suite, 1 if anything failed, else 0."""
-    if outcome.interrupted:
-        return INTERRUPTED
-    return RUN_FAILED if outcome.failed or outcome.failures else SUCCESS
+        print_report(executed.report)
+    print_failures(executed.outcome)
+    if executed.error:
+        raise executed.error
+    return executed.exit_code
 
 
 def print_failures(outcome: Outcome) -> None:

@@ -515,6 +515,7 @@ class SuiteSpec(Strict):
         "plugins": "a method's name and version are part of the key",
         "device": "part of the key under `numeric`",
         "published": "shown on the board only",
+        "tracking": "observes runs; does not change a result",
         "trust_remote_code": "the fingerprint of a checkpoint includes its code",
     }
 
@@ -541,6 +542,9 @@ class SuiteSpec(Strict):
     )
     published: bool | list[str] = Field(
         True, description="published figures to show on the board: all that match, none, or those of the listed sources"
+    )
+    tracking: list[str] = Field(
+        default_factory=list, description="what also records runs: json, tensorboard, mlflow, wandb, or one of a plugin"
     )
     trust_remote_code: bool = False
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.api.errors import UserError
-from harness.api.events import Waiting
+from harness.api.events import JobsEnded, Waiting
 from harness.execution.artifact_builders import ArtifactBuilder
 from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
@@ -54,6 +54,7 @@ class GraphProgress:
             (artifact for job in executable for artifact in job.artifacts), context, retry_failed=options.retry_failed
         )
         self.ended = {job.key for job in graph.jobs if job.kind not in self.builders}
+        self._left_out = len(self.ended)
         self._done: set[str] = set()
         self._claimed: dict[str, Path] = {}
         self._announced: dict[str, Owner] = {}
@@ -78,12 +79,18 @@ class GraphProgress:
         builder = self.builders[job.kind]
         missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
         if not missing:
-            self.ended.add(job.key)
+            self._end(job)
             return []
         claimed = [missing[0]] if self._claim(missing[0], builder) else []
         if claimed or shared:
             claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
         return claimed
+
+    def _end(self, job: Job) -> None:
+        if job.key not in self.ended:
+            self.ended.add(job.key)
+            ended, total = len(self.ended) - self._left_out, len(self.graph.jobs) - self._left_out
+            self.context.host.notify("harness_jobs_ended", JobsEnded(ended, total))
 
     def finish(self, artifact: Artifact, error: str | None) -> None:
         """Note that a claimed artifact is built, or has failed with `error`, and release its claim."""

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from harness.api.events import LossPoint, RunFailed, RunId, RunStarted, StepLogged
+from harness.api.events import EpochScore, EpochScored, LossPoint, RunFailed, RunId, RunStarted, StepLogged
 from harness.models.families import shape
 from harness.planning.jobs import RunJob
 from harness.plugin_host.host import Host
@@ -124,6 +124,11 @@ def reporter(host: Host) -> Callable[[Run, LossPoint], None]:
         host.notify("harness_step", event)
 
     return report
+
+
+def score_reporter(host: Host, run: RunId) -> Callable[[EpochScore], None]:
+    """Return a function that notifies observers of a run's score at the end of an epoch."""
+    return lambda point: host.notify("harness_epoch_scored", EpochScored(run, point))
 
 
 def announce_failure(host: Host, run: Run) -> None:

@@ -89,8 +89,9 @@ def prepare(
         trust_remote_code=plan.spec.trust_remote_code,
     )
     role = "student" if job.trial is None else "trial"
+    run_id = RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial)
     return Run(
-        RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial),
+        run_id,
         with_examples(job.method, examples),
         student,
         teachers=job.sources,
@@ -98,18 +99,21 @@ def prepare(
         overrides=variant.stages,
         batches_per_epoch=batches_per_epoch,
         device=context.device,
-        best=_best_epoch(data, context) if job.best_epoch else None,
+        best=_best_epoch(data, context, run_id) if job.best_epoch else None,
         observe=run_records.reporter(context.host),
     )
 
 
-def _best_epoch(data: TokenizedTask, context: JobContext) -> BestEpoch:
-
+def _best_epoch(data: TokenizedTask, context: JobContext, run: RunId) -> BestEpoch:
     def held_out(capture: Capture) -> float:
         scored = score(capture, data, context.host.metrics, device=context.device, part="selection")
         return math.nan if scored.score is None else scored.score
 
-    return BestEpoch(held_out, higher_is_better=data.task.higher_is_better)
+    return BestEpoch(
+        held_out,
+        higher_is_better=data.task.higher_is_better,
+        observe=run_records.score_reporter(context.host, run),
+    )
 
 
 @dataclass(frozen=True)

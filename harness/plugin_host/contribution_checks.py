@@ -157,6 +157,13 @@ def engine_faults(name: Any, engine: Any) -> Iterator[str]:
         yield f"engine {name!r}: found {_format(engine)}; register a function like harness.execution.engine.Engine"
 
 
+def tracker_faults(name: Any, factory: Any) -> Iterator[str]:
+    """Yield the problems of a name and a factory registered as a tracker."""
+    yield from _name_faults("a tracker", name)
+    if not callable(factory):
+        yield f"tracker {name!r}: {_format(factory)} is not callable; register a function of a folder"
+
+
 def _name_faults(title: str, name: Any) -> Iterator[str]:
     if not is_name(name):
         yield f"{title}: invalid name {name!r}; allowed: {NAME_RULE}"

@@ -15,11 +15,23 @@ import pluggy
 if TYPE_CHECKING:
     from harness.analysis.summary import Summary
     from harness.api.errors import Problem
-    from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, StepLogged, Waiting
+    from harness.api.events import (
+        EpochScored,
+        JobsEnded,
+        Preparing,
+        RunFailed,
+        RunFinished,
+        RunStarted,
+        StepLogged,
+        SuiteEnded,
+        SuiteStarted,
+        Waiting,
+    )
     from harness.api.latency_backend import Backend
     from harness.api.method import Method
     from harness.api.report import Reporter, Section
     from harness.api.task import Task
+    from harness.api.tracker import TrackerFactory
     from harness.execution.engine import Engine
     from harness.resolution.suite import Suite
 
@@ -62,6 +74,15 @@ def harness_register_engines(register: Callable[[str, Engine], None]) -> None:
 
 
 @hookspec
+def harness_register_trackers(register: Callable[[str, TrackerFactory], None]) -> None:
+    """Register trackers, which record runs: call ``register(name, factory)`` for each.
+
+    ``factory(folder)`` returns an observer that writes to that folder, or to a server; see `harness.api.tracker`.
+    Suites list trackers in ``tracking``; ``harness run --track name`` adds one. A duplicate name is an error.
+    """
+
+
+@hookspec
 def harness_register_published(register: Callable[[Path], None]) -> None:
     """Register files of published figures: call ``register(path)`` for each YAML file.
 
@@ -95,6 +116,21 @@ def harness_report_sections(results: Summary) -> list[Section]:  # type: ignore[
 
 
 @hookspec
+def harness_suite_started(event: SuiteStarted) -> None:
+    """Observe that the execution of a suite starts."""
+
+
+@hookspec
+def harness_suite_ended(event: SuiteEnded) -> None:
+    """Observe that the execution of a suite has ended; also after an interruption or an error."""
+
+
+@hookspec
+def harness_jobs_ended(event: JobsEnded) -> None:
+    """Observe that jobs of the suite's graph have ended."""
+
+
+@hookspec
 def harness_preparing(event: Preparing) -> None:
     """Observe the progress of work that runs wait for: its start, its end, and at most one update per second."""
 
@@ -112,6 +148,11 @@ def harness_run_started(event: RunStarted) -> None:
 @hookspec
 def harness_step(event: StepLogged) -> None:
     """Observe the losses of a run, every `log_every` steps."""
+
+
+@hookspec
+def harness_epoch_scored(event: EpochScored) -> None:
+    """Observe the score of a student at the end of an epoch, in suites with a selection of the best epoch."""
 
 
 @hookspec

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these import torch
     from harness.api.method import Method
     from harness.api.report import Reporter
     from harness.api.task import Task
+    from harness.api.tracker import TrackerFactory
     from harness.execution.engine import Engine
 
 log = logging.getLogger("harness")
@@ -48,6 +49,7 @@ class PluginInfo:
     reporters: list[str] = field(default_factory=list)
     latency_backends: list[str] = field(default_factory=list)
     engines: list[str] = field(default_factory=list)
+    trackers: list[str] = field(default_factory=list)
     sections: bool = False
 
 
@@ -62,13 +64,14 @@ class _Contributions:
     reporters: list[tuple[Any, Any]] = field(default_factory=list)
     latency_backends: list[tuple[Any, Any]] = field(default_factory=list)
     engines: list[tuple[Any, Any]] = field(default_factory=list)
+    trackers: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class Host:
     """The loaded plugins and what they register, by name, in a fixed order.
 
     Attributes:
-        methods, tasks, metrics, reporters, latency_backends, engines: registered objects by name.
+        methods, tasks, metrics, reporters, latency_backends, engines, trackers: registered objects by name.
         published: paths of files of published figures by source name. The files have not been read.
         plugins: all plugins, including those that could not be loaded.
         broken: why an installed plugin could not be loaded, by plugin. An error only if a suite needs the plugin.
@@ -83,6 +86,7 @@ class Host:
         self.reporters: dict[str, Reporter] = {}
         self.latency_backends: dict[str, Backend] = {}
         self.engines: dict[str, Engine] = {}
+        self.trackers: dict[str, TrackerFactory] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
@@ -243,6 +247,7 @@ class Host:
                 (name, backend)
             ),
             "harness_register_engines": lambda name, engine: contributions.engines.append((name, engine)),
+            "harness_register_trackers": lambda name, factory: contributions.trackers.append((name, factory)),
         }
         for name, function in _hooks(self._manager, discovered.plugin):
             if name in registers:
@@ -272,6 +277,7 @@ class Host:
         self.reporters |= dict(contributions.reporters)
         self.latency_backends |= dict(contributions.latency_backends)
         self.engines |= dict(contributions.engines)
+        self.trackers |= dict(contributions.trackers)
         info.methods = [method.name for method in contributions.methods]
         info.tasks = [task.name for task in contributions.tasks]
         info.metrics = [name for name, _ in contributions.metrics]
@@ -279,6 +285,7 @@ class Host:
         info.reporters = [name for name, _ in contributions.reporters]
         info.latency_backends = [name for name, _ in contributions.latency_backends]
         info.engines = [name for name, _ in contributions.engines]
+        info.trackers = [name for name, _ in contributions.trackers]
 
 
 def _faults(contributions: _Contributions) -> Iterator[str]:
@@ -297,6 +304,8 @@ def _faults(contributions: _Contributions) -> Iterator[str]:
         yield from contribution_checks.backend_faults(name, backend)
     for name, engine in contributions.engines:
         yield from contribution_checks.engine_faults(name, engine)
+    for name, factory in contributions.trackers:
+        yield from contribution_checks.tracker_faults(name, factory)
 
 
 def _names(contributions: _Contributions) -> list[tuple[str, str]]:
@@ -309,6 +318,7 @@ def _names(contributions: _Contributions) -> list[tuple[str, str]]:
         *(("format", name) for name, _ in contributions.reporters),
         *(("latency backend", name) for name, _ in contributions.latency_backends),
         *(("engine", name) for name, _ in contributions.engines),
+        *(("tracker", name) for name, _ in contributions.trackers),
     ]
 
 

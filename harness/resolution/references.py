@@ -233,6 +233,14 @@ def find_text(data: Mapping[str, Any], diagnostics: Diagnostics) -> str | None:
     return pattern
 
 
+def check_trackers(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> None:
+    """Check the names in `tracking`."""
+    for index, name in enumerate(get_list(data, "tracking")):
+        if isinstance(name, str) and name not in host.trackers:
+            hint = nearest(name, host.trackers)
+            diagnostics.add(("tracking", index), f"unknown tracker {name!r}; {hint}{broken_plugins(host)}")
+
+
 def check_latency_backends(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics) -> None:
     """Check the names in `latency.backends`."""
     names = get_list(get_mapping(data, "latency"), "backends")

@@ -97,6 +97,7 @@ def _look_up(
     tasks = {**host.tasks, **task_entries.declare(data, host, diagnostics)}
     names = references.find_tasks(data, tasks, host, diagnostics)
     references.check_latency_backends(data, host, diagnostics)
+    references.check_trackers(data, host, diagnostics)
     variants = method_rows.expand(
         [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
         host=host,

@@ -23,10 +23,18 @@ class BestEpoch:
     Args:
         score: scores the student on the selection split.
         higher_is_better: the direction of the score.
+        observe: called with every score.
     """
 
-    def __init__(self, score: Callable[[Capture], float], *, higher_is_better: bool = True) -> None:
+    def __init__(
+        self,
+        score: Callable[[Capture], float],
+        *,
+        higher_is_better: bool = True,
+        observe: Callable[[EpochScore], None] = lambda point: None,
+    ) -> None:
         self.score, self._sign = score, 1 if higher_is_better else -1
+        self.observe = observe
         self.epochs: list[EpochScore] = []
         self._weights: dict[str, Tensor] = {}
         self._modules: dict[str, Tensor] = {}
@@ -53,6 +61,7 @@ class BestEpoch:
         """
         point = EpochScore(step=step, epoch=epoch, score=self.score(capture))
         self.epochs.append(point)
+        self.observe(point)
         if self.chosen is point:
             self._weights = _copied(student)
             self._modules = _copied(modules) if modules is not None else {}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.api.events import SuiteEnded, SuiteStarted
 from harness.config.yaml_tree import display_path
 from harness.execution.claims import Claims
 from harness.execution.engine import ExecutionOptions, Outcome
@@ -15,7 +16,7 @@ from harness.planning import run_selection
 from harness.storage.disk_errors import VANISHED, DiskError
 from harness.storage.hashing import key
 from harness.storage.store import Store
-from harness.workflow import latency_measurement
+from harness.workflow import latency_measurement, trackers
 from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from harness.storage.failure_records import FailureRecord
     from harness.storage.records import PlanFile, RunRecord
     from harness.workflow.suite_loading import SuiteLike
+
+SUCCESS, RUN_FAILED, DISK_ERROR, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes of `harness run`. 2 is also that of invalid input."""
 
 Say = Callable[[str], None]
 """Receives a line about the progress, for people to read."""
@@ -43,6 +47,7 @@ class RunOptions:
         only: ``COLUMN=VALUE``: train only runs that match; values of one column are alternatives. Columns: task,
             label, method, student, seed, key.
         address, gpus_per_worker: of the Ray cluster, see `harness run --help`.
+        track: names of trackers that record the runs, in addition to those of the suite's ``tracking``.
     """
 
     engine: str = "local"
@@ -51,6 +56,7 @@ class RunOptions:
     only: Sequence[str] = ()
     address: str | None = None
     gpus_per_worker: float | None = None
+    track: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,30 @@ def run(
     latency_measurement.check_section(planned, loaded.host)
     command = "harness.run(...)" if isinstance(suite, Mapping) else f"harness run {display_path(loaded.suite.path)}"
     execution = SuiteExecution(planned, Store(Path(results) / planned.spec.name), loaded.host, options, command)
-    outcome = execution.train(observers)
-    report = None
-    if not outcome.interrupted:
-        lost = execution.lost_results()
-        report, latency_error = execution.report()
-        if error := lost or latency_error:
-            raise error
-    return SuiteResult(execution.store.folder, outcome.failed, outcome.failures, outcome.interrupted, report)
+    executed = execution.execute(observers)
+    if executed.error:
+        raise executed.error
+    outcome = executed.outcome
+    return SuiteResult(execution.store.folder, outcome.failed, outcome.failures, outcome.interrupted, executed.report)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What an execution has done: its outcome, the report if it was written, and the error of what followed training:
+    results that vanished, or a latency measurement that failed."""
+
+    outcome: Outcome
+    report: Report | None = None
+    error: UserError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `harness run`."""
+        if self.error:
+            return DISK_ERROR
+        if self.outcome.interrupted:
+            return INTERRUPTED
+        return RUN_FAILED if self.outcome.failed or self.outcome.failures else SUCCESS
 
 
 class SuiteExecution:
@@ -141,6 +163,7 @@ class SuiteExecution:
         self.engine = engine_of(options, host)
         self.file = plan.file(command)
         only = run_selection.parse(options.only, plan.runs)
+        self._trackers = trackers.create([*plan.spec.tracking, *options.track], host, store.folder / "tracking")
         self.options = ExecutionOptions(
             options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
         )
@@ -150,19 +173,48 @@ class SuiteExecution:
         self.total, self.done = len(done), sum(done.values())
         self.missing = sum(not is_done for key, is_done in done.items() if key in self._selected)
 
-    def train(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Outcome:
+    def execute(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Executed:
+        """Train and score the missing runs, and write the report unless the execution was interrupted.
+
+        The events go to `observers`, trackers and plugins that observe; the end of the suite also after an exception.
+        `say` receives lines about waiting and measuring.
+        """
+        for observer in [*observers, *self._trackers]:
+            self.host.add_observer(observer)
+        name, folder = self.plan.spec.name, str(self.store.folder)
+        started = SuiteStarted(name, folder, self.missing, self.done, self.file.command, self._settings())
+        self.host.notify("harness_suite_started", started)
+        executed = None
+        try:
+            executed = self._execute(say)
+        finally:
+            failed = len(executed.outcome.failed) + len(executed.outcome.failures) if executed else 0
+            code = executed.exit_code if executed else DISK_ERROR
+            files = tuple(map(str, executed.report.files)) if executed and executed.report else ()
+            self.host.notify("harness_suite_ended", SuiteEnded(name, folder, self.missing, failed, code, files))
+        return executed
+
+    def _execute(self, say: Say) -> Executed:
+        outcome = self._train(say)
+        if outcome.interrupted:
+            return Executed(outcome)
+        lost = self._lost_results()  # before the report, which creates the folder again
+        report, latency_error = self._report(say)
+        return Executed(outcome, report, lost or latency_error)
+
+    def _settings(self) -> dict[str, Mapping[str, Any]]:
+        """The parts of the keys of runs and teachers, by key."""
+        jobs = [*self.plan.runs, *self.plan.teachers]
+        return {getattr(job, "planned", job).key: job.parts for job in jobs}
+
+    def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
         with Claims() as claims, claims.held(self._board, self._definition, lambda: False, _waiting(say)):
             self.store.save_plan(self.file)
-        for observer in observers:
-            self.host.add_observer(observer)
         return self.engine(self.plan, self.store, self.host, self.options)
 
-    def lost_results(self) -> DiskError | None:
-        """The error if executed runs or teachers have no result, neither a record nor a failure: the store was deleted.
-
-        Call it after `train` and before `report`, which creates the folder again.
-        """
+    def _lost_results(self) -> DiskError | None:
+        """The error if executed runs or teachers have neither a record nor a failure: the store was deleted."""
         from harness.planning.graph_builder import teacher_key
 
         runs = self._selected - set(self.store.run_keys())
@@ -178,7 +230,7 @@ class SuiteExecution:
         message = f"the results of {lost} of {total} runs and teachers vanished while the command ran; {VANISHED}"
         return DiskError(Problem(message, str(self.store.folder)))
 
-    def report(self, say: Say = lambda line: None) -> tuple[Report | None, UserError | None]:
+    def _report(self, say: Say) -> tuple[Report | None, UserError | None]:
         """Write the report of this suite definition, with its latency section.
 
         If several processes with the same definition end together, the first one writes the report. If another process

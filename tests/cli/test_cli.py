@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,7 +69,7 @@ def garbage_collector(monkeypatch):
 def suite(monkeypatch, tmp_path):
     """A suite of one run with fake planning, execution and report; a test sets the outcome in the returned state."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
-    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None)
+    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None, tracking=())
     loaded = SimpleNamespace(suite=SimpleNamespace(spec=spec, path=tmp_path / "tiny.yaml"), host=state.host)
     plan_file = {
         "suite": "tiny",
@@ -87,7 +88,7 @@ def suite(monkeypatch, tmp_path):
         choices=(),
         teachers=(),
         data={},
-        runs=[SimpleNamespace(planned=RUN)],
+        runs=[SimpleNamespace(planned=RUN, parts={"seed": 1})],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
@@ -150,7 +151,10 @@ def test_without_a_command_help_is_shown(monkeypatch, capsys):
 
 def test_version(monkeypatch, capsys):
     assert main(monkeypatch, "--version") == 0
-    assert capsys.readouterr().out == f"kd-harness {__version__}\n"
+    line = capsys.readouterr().out
+    assert line.startswith(f"kd-harness {__version__} (python 3.")
+    assert f"torch {metadata.version('torch')}" in line
+    assert "device cpu" in line
 
 
 @pytest.mark.parametrize(
@@ -295,6 +299,7 @@ def test_json_logs_are_all_of_stdout(suite, monkeypatch, capsys, tmp_path):
         "runs": 1,
         "failed": 0,
         "exit_code": 0,
+        "files": [str(suite.folder / "leaderboard.md")],
     }
 
 

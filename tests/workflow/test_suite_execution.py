@@ -1,5 +1,7 @@
 """Running a suite from Python, and reading its results as data frames."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +29,8 @@ class Recorder:
 def executed(small):
     recorder = Recorder()
     results = small.folder / "results"
-    return harness.run(small.path, overrides=METHODS, results=results, observers=[recorder]), recorder
+    options = harness.RunOptions(track=["json"])
+    return harness.run(small.path, overrides=METHODS, results=results, observers=[recorder], options=options), recorder
 
 
 def test_run_trains_what_is_missing_and_reports_it(small, executed):
@@ -44,6 +47,22 @@ def test_run_trains_what_is_missing_and_reports_it(small, executed):
     assert not again.finished
 
     check_results(small, harness.load_results(result.folder))
+    check_tracked(result.folder)
+
+
+def check_tracked(folder):
+    lines = [json.loads(line) for line in (folder / "tracking/json/events.jsonl").read_text().splitlines()]
+    assert [lines[0]["event"], lines[-1]["event"]] == ["suite_started", "suite_ended"]
+    assert (lines[0]["runs"], lines[-1]["exit_code"]) == (4, 0)
+    assert str(folder / "leaderboard.md") in lines[-1]["files"]
+    jobs = [line for line in lines if line["event"] == "jobs_ended"]
+    assert jobs[-1]["ended"] == jobs[-1]["total"] == len(jobs)
+    runs = [line for line in lines if line["event"] == "run_started" and line["run"]["role"] == "student"]
+    assert len(runs) == 4
+    for run in runs:
+        assert run["settings"]["method"]["name"] == run["run"]["label"]
+        assert run["settings"]["seed"] == run["run"]["seed"]
+    assert all(line["settings"] for line in lines if line["event"] == "run_started")
 
 
 def check_results(small, results):

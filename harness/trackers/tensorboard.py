@@ -1,0 +1,55 @@
+"""Tracker `tensorboard`: event files that TensorBoard shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from harness.api.events import RunId, SuiteEnded, SuiteStarted
+from harness.api.tracker import TrackedRun
+from harness.trackers.settings import flat, identity
+
+
+class TensorBoard:
+    """Writes one folder of event files for each run: ``<folder>/<task>/<label>/<student>/<seed>-<key>``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writers: dict[str, SummaryWriter] = {}
+        self._runs: dict[str, TrackedRun] = {}
+
+    def start_suite(self, suite: SuiteStarted) -> None:
+        """Do nothing: runs have files of their own."""
+
+    def start_run(self, run: TrackedRun) -> None:
+        """Open the run's files. Points after the step of its checkpoint, of an interrupted execution, are hidden."""
+        id_ = run.id
+        number = f"{id_.seed}" if id_.trial is None else f"trial{id_.trial}"
+        path = self.folder / id_.task / id_.label / (id_.student or id_.role) / f"{number}-{id_.key[:8]}"
+        writer = SummaryWriter(str(path), purge_step=run.step or None)  # type: ignore[no-untyped-call]
+        lines = [f"- {name}: {value}" for name, value in {**identity(run), **flat(run.settings)}.items()]
+        writer.add_text("settings", "\n".join(lines), run.step)  # type: ignore[no-untyped-call]
+        self._writers[id_.key], self._runs[id_.key] = writer, run
+
+    def log(self, run: RunId, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writers[run.key].add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def end_run(self, run: RunId, scores: Mapping[str, float], error: str | None) -> None:
+        """Write the scores at the last step, and close the run's files."""
+        writer = self._writers.pop(run.key, None)
+        if writer is None:  # it failed before it started
+            return
+        steps = self._runs.pop(run.key).steps
+        for name, value in scores.items():
+            writer.add_scalar(f"result/{name}", value, steps)  # type: ignore[no-untyped-call]
+        if error is not None:
+            writer.add_text("error", error, steps)  # type: ignore[no-untyped-call]
+        writer.close()  # type: ignore[no-untyped-call]
+
+    def end_suite(self, suite: SuiteEnded) -> None:
+        for writer in self._writers.values():
+            writer.close()  # type: ignore[no-untyped-call]
+        self._writers.clear()

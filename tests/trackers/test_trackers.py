@@ -1,0 +1,197 @@
+"""Trackers record real files: JSON lines, TensorBoard event files, an MLflow database, offline runs of wandb."""
+
+import json
+import math
+
+import pytest
+
+from harness import hookimpl
+from harness.api.errors import UserError
+from harness.api.events import (
+    EpochScore,
+    EpochScored,
+    RunFailed,
+    RunFinished,
+    RunId,
+    RunStarted,
+    StepLogged,
+    SuiteEnded,
+    SuiteStarted,
+)
+from harness.plugin_host.host import Host
+from harness.workflow import trackers
+
+FIRST, SECOND = (RunId(f"k{seed}aaaaaaaaaa", "sst2", "tinybert-kl", "4x312", seed) for seed in (1, 2))
+TEACHER = RunId("t1", "sst2", "base", "", 1, role="teacher")
+SETTINGS = {"method": {"name": "tinybert", "options": {"temperature": 2.0}}, "layers": [3, 6]}
+
+
+@pytest.fixture
+def host():
+    return Host.create()
+
+
+def started(folder):
+    return SuiteStarted("glue", str(folder), 3, 0, "harness run glue", {FIRST.key: SETTINGS})
+
+
+def open_tracker(host, name, folder):
+    for observer in trackers.create([name], host, folder / "tracking"):
+        host.add_observer(observer)
+    host.notify("harness_suite_started", started(folder))
+
+
+def train(host, folder):
+    """Events of a suite: a teacher, and a cohort of two runs of which the second fails."""
+    host.notify("harness_run_started", RunStarted(TEACHER, 0, 10, 1))
+    host.notify("harness_step", StepLogged(TEACHER, "finetune", 10, 10, {"loss": 0.4, "task": 0.4}, 1e-5))
+    host.notify("harness_run_finished", RunFinished(TEACHER, 0.92, {"accuracy": 0.92}, 3.0))
+    for run in (FIRST, SECOND):
+        host.notify("harness_run_started", RunStarted(run, 0, 100, 2))
+    for step, loss in ((50, 0.5), (100, 0.25)):
+        for run in (FIRST, SECOND):
+            value = loss if run == FIRST else math.nan
+            host.notify("harness_step", StepLogged(run, "all", step, 100, {"loss": value, "kd": 2.0}, 1e-3))
+    host.notify("harness_epoch_scored", EpochScored(FIRST, EpochScore(step=100, epoch=1.0, score=0.75)))
+    host.notify("harness_run_failed", RunFailed(SECOND, 100, "step 100 (all): ValueError: loss is NaN"))
+    host.notify("harness_run_finished", RunFinished(FIRST, 0.9, {"accuracy": 0.9, "f1": 0.8}, 12.5))
+    host.notify("harness_suite_ended", SuiteEnded("glue", str(folder), 3, 1, 1, ("leaderboard.md",)))
+
+
+def interrupt_and_continue(name, folder):
+    """Events of two processes: the first is interrupted after step 50, the second continues from the checkpoint."""
+    for first in (True, False):
+        host = Host.create()
+        open_tracker(host, name, folder)
+        host.notify("harness_run_started", RunStarted(FIRST, 0 if first else 40, 100, 1))
+        step, loss = (50, 0.5) if first else (90, 0.25)
+        host.notify("harness_step", StepLogged(FIRST, "all", step, 100, {"loss": loss}, 1e-3))
+        if not first:
+            host.notify("harness_run_finished", RunFinished(FIRST, 0.9, {}, 12.5))
+        host.notify("harness_suite_ended", SuiteEnded("glue", str(folder), 1, 0, 130 if first else 0))
+
+
+def test_json_lines(host, tmp_path):
+    open_tracker(host, "json", tmp_path)
+    train(host, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "tracking/json/events.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines[:2]] == ["suite_started", "run_started"]
+    assert lines[0]["command"] == "harness run glue"
+    by_run = [line for line in lines if line.get("run", {}).get("key") == FIRST.key]
+    assert [line["event"] for line in by_run] == ["run_started", "step", "step", "epoch_scored", "run_finished"]
+    assert by_run[0]["settings"] == SETTINGS
+    assert (by_run[3]["score"], by_run[3]["epoch"], by_run[3]["step"]) == (0.75, 1.0, 100)
+    (nan,) = {line["losses"]["loss"] for line in lines if line["event"] == "step" and line["run"]["seed"] == 2}
+    assert nan is None
+    assert (lines[-1]["event"], lines[-1]["exit_code"], lines[-1]["files"]) == ("suite_ended", 1, ["leaderboard.md"])
+
+
+def scalars(folder):
+    """The scalars of a run's event files, as TensorBoard reads them: name -> [(step, value), ...]."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder)).Reload()
+    names = events.Tags()["scalars"]
+    return {name: [(point.step, pytest.approx(point.value)) for point in events.Scalars(name)] for name in names}
+
+
+def test_tensorboard(host, tmp_path):
+    pytest.importorskip("tensorboard")
+    open_tracker(host, "tensorboard", tmp_path)
+    train(host, tmp_path)
+    runs = {path.parent.relative_to(tmp_path / "tracking/tensorboard") for path in tmp_path.rglob("*tfevents*")}
+    assert {str(run) for run in runs} == {
+        "sst2/tinybert-kl/4x312/1-k1aaaaaa",
+        "sst2/tinybert-kl/4x312/2-k2aaaaaa",
+        "sst2/base/teacher/1-t1",
+    }
+    written = scalars(tmp_path / "tracking/tensorboard/sst2/tinybert-kl/4x312/1-k1aaaaaa")
+    assert written["loss/total"] == [(50, 0.5), (100, 0.25)]
+    assert written["loss/kd"] == [(50, 2.0), (100, 2.0)]
+    assert written["lr"] == [(50, 1e-3), (100, 1e-3)]
+    assert written["epoch/score"] == [(100, 0.75)]
+    assert written["result/score"] == [(100, 0.9)]
+    assert written["result/f1"] == [(100, 0.8)]
+
+
+def test_tensorboard_hides_the_steps_after_a_checkpoint(tmp_path):
+    pytest.importorskip("tensorboard")
+    interrupt_and_continue("tensorboard", tmp_path)
+    (folder,) = {path.parent for path in tmp_path.rglob("*tfevents*")}
+    assert scalars(folder)["loss/total"] == [(90, 0.25)]
+
+
+def mlflow_runs(folder):
+    mlflow = pytest.importorskip("mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'tracking/mlflow/mlflow.db'}")
+    experiment = client.get_experiment_by_name("glue")
+    return client, {run.data.tags["harness.key"]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_mlflow(host, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    open_tracker(host, "mlflow", tmp_path)
+    train(host, tmp_path)
+    client, runs = mlflow_runs(tmp_path)
+    assert {key: run.info.status for key, run in runs.items()} == {
+        FIRST.key: "FINISHED",
+        SECOND.key: "FAILED",
+        "t1": "FINISHED",
+    }
+    first = runs[FIRST.key]
+    assert first.info.run_name == "sst2 tinybert-kl 4x312 seed 1"
+    assert first.data.params["method.options.temperature"] == "2.0"
+    assert first.data.params["layers"] == "[3, 6]"
+    assert first.data.params["seed"] == "1"
+    assert first.data.metrics["result/accuracy"] == 0.9
+    history = client.get_metric_history(first.info.run_id, "loss/total")
+    assert [(point.step, point.value) for point in history] == [(50, 0.5), (100, 0.25)]
+    assert runs[SECOND.key].data.tags["harness.error"] == "step 100 (all): ValueError: loss is NaN"
+    assert runs[FIRST.key].data.tags["harness.folder"] == str(tmp_path / "runs" / FIRST.key)
+
+    second = Host.create()  # a later process: an interrupted run is continued, as the same run
+    open_tracker(second, "mlflow", tmp_path)
+    interrupted = RunId("k3", "rte", "pkd", "4x312", 1)
+    for step in (0, 40):
+        second.notify("harness_run_started", RunStarted(interrupted, step, 100, 1))
+        second.notify("harness_step", StepLogged(interrupted, "all", step + 10, 100, {"loss": 0.5}, 1e-3))
+        second.notify("harness_suite_ended", SuiteEnded("glue", "", 1, 0, 130))
+        status = mlflow_runs(tmp_path)[1]["k3"].info.status
+        assert status == "KILLED"
+    history = client.get_metric_history(mlflow_runs(tmp_path)[1]["k3"].info.run_id, "loss/total")
+    assert [point.step for point in history] == [10, 50]
+
+
+def test_wandb_offline(host, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    open_tracker(host, "wandb", tmp_path)
+    train(host, tmp_path)
+    files = sorted(path.name for path in tmp_path.rglob("run-*.wandb"))
+    assert files == [f"run-{key}.wandb" for key in (FIRST.key, SECOND.key, "t1")]
+    written = next(tmp_path.rglob(f"run-{FIRST.key}.wandb")).read_bytes()
+    for text in (b"sst2 tinybert-kl 4x312 seed 1", b"loss/kd", b"epoch/score", b"accuracy", b"temperature"):
+        assert text in written
+
+
+def test_an_exception_of_a_tracker_harms_no_run(host, tmp_path, caplog):
+    class Broken:
+        @hookimpl
+        def harness_step(self, event):
+            raise OSError("the server is gone")
+
+    host.add_observer(Broken())
+    open_tracker(host, "json", tmp_path)
+    train(host, tmp_path)
+    assert caplog.text.count("the server is gone") == 1
+    assert "run_finished" in (tmp_path / "tracking/json/events.jsonl").read_text()
+
+
+def test_errors_name_the_remedy(host, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
+        trackers.create(["tensorbord"], host, tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(UserError, match=r"the tracker wandb needs a package: pip install 'kd-harness\[wandb\]'"):
+        trackers.create(["wandb"], host, tmp_path)
+    assert trackers.create(["json", "json"], host, tmp_path).__len__() == 1

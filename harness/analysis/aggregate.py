@@ -155,6 +155,11 @@ def _tunings(results: Iterable[Result]) -> dict[str, float]:
     return {run.tuning.study: run.tuning.seconds for run in results if isinstance(run, RunRecord) and run.tuning}
 
 
+def _seconds(results: Iterable[Result]) -> float:
+    """The time of the students' own steps and of their share of their teachers' forward passes."""
+    return math.fsum(result.cost.student_seconds + result.cost.teacher_seconds for result in results)
+
+
 class _RowBuilder:
     """Builds the rows of a board from completed and failed records."""
 
@@ -171,6 +176,7 @@ class _RowBuilder:
         self.usual_hardware = min(counts, key=lambda name: (-counts[name], name), default="")
         self.first_teacher = next(iter(plan.teachers), None)
         self.runs: dict[tuple[str, str], list[PlannedRun]] = {}
+        self.by_key = {run.key: run for run in plan.runs}
         for run in plan.runs:
             self.runs.setdefault((run.label, run.student), []).append(run)
         self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
@@ -222,6 +228,7 @@ class _RowBuilder:
         parameters = [size.parameters for size in sizes.values()]
         known = bool(done) and row.status != "incomplete"
         trained = known and any(not isinstance(result, TeacherRecord) or result.finetune for result in done)
+        assistants = [self.done[key] for key in self._assistants(keys) if key in self.done]
         return replace(
             row,
             completed=len(done),
@@ -230,8 +237,19 @@ class _RowBuilder:
             compression=self._compression(sizes),
             student_seconds=math.fsum(r.cost.student_seconds for r in done) if trained else None,
             teacher_seconds=math.fsum(r.cost.teacher_seconds for r in done) if trained else None,
+            assistant_seconds=_seconds(assistants) if trained and assistants else None,
             tuning_seconds=math.fsum(_tunings(done).values()) if known and _tunings(done) else None,
         )
+
+    def _assistants(self, keys: Iterable[str]) -> list[str]:
+        """Keys of the runs whose students taught the runs `keys`, directly or not, each once."""
+        waiting, found = list(keys), dict[str, None]()
+        while waiting:
+            run = self.by_key.get(waiting.pop())
+            added = [key for key in (run.assistants.values() if run else ()) if key not in found]
+            found |= dict.fromkeys(added)
+            waiting += added
+        return list(found)
 
     def _compression(self, sizes: Mapping[str, ModelSize]) -> float | None:
         """Parameters of the suite's first teacher over those of the model, summed over the tasks that both have."""

@@ -164,11 +164,13 @@ def candidates(summary: Summary, task: PlannedTask, *, backends: Sequence[str] =
 
 
 def teacher_of(summary: Summary, candidate: Candidate, task: PlannedTask) -> BoardRow | None:
-    """The teacher with which a row is compared: its first one, or the suite's first one if it has none.
+    """The teacher with which a row is compared: its first one that is no row of the board, or else the suite's first.
 
     None if that teacher has no score on the task.
     """
-    names = [*candidate.runs[0].teachers, *summary.plan.teachers][:1]
+    names = [name for name in (*candidate.runs[0].teachers, *summary.plan.teachers) if name in summary.plan.teachers][
+        :1
+    ]
     return next((row for row in summary.teachers if row.label in names and row.cells[task.name].score), None)
 
 

@@ -13,10 +13,11 @@ def one_per_seed(plan: PlanFile) -> list[str]:
 def shared_teachers(plan: PlanFile) -> list[str]:
     """Names of the teachers that the runs of all seeds share.
 
-    Includes only teachers that affect a score: the first of the suite, and those with which a run is trained.
+    Includes only teachers that affect a score: the first of the suite, and those with which a run is trained. A teacher
+    that is a row of the board is shared if all runs learn from that of one seed.
     """
     used = (name for run in plan.runs for name in run.teachers)
-    per_seed = one_per_seed(plan)
+    per_seed = [*one_per_seed(plan), *(name for name, row in plan.assistants.items() if row.seed is None)]
     return [name for name in dict.fromkeys([*list(plan.teachers)[:1], *used]) if name not in per_seed]
 
 
@@ -25,7 +26,7 @@ def teacher_condition(plan: PlanFile) -> str:
     names = shared_teachers(plan)
     if not names:
         return ""
-    if one_per_seed(plan):
+    if one_per_seed(plan) or plan.assistants:
         return f", given teacher{'s' * (len(names) > 1)} {' and '.join(names)}"
     return ", given this teacher" if len(names) == 1 else ", given these teachers"
 

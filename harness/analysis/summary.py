@@ -99,6 +99,8 @@ class BoardRow:
         completed: number of completed runs.
         parameters: least and greatest number over the tasks, whose heads differ.
         student_seconds, teacher_seconds: sums over all runs of the row.
+        assistant_seconds: the same of all runs of other rows whose students taught it, directly or not; each counts
+            once, in full. None if the row has no such teacher.
         tuning_seconds: sum over all tuning studies of the row.
         iqm: interquartile mean over tasks and seeds, in percent of the suite's first teacher.
         top: whether the row is in the top group of its student.
@@ -116,10 +118,18 @@ class BoardRow:
     compression: float | None = None
     student_seconds: float | None = None
     teacher_seconds: float | None = None
+    assistant_seconds: float | None = None
     tuning_seconds: float | None = None
     iqm: Statistic | None = None
     gap: Gap | None = None
     top: bool | None = None
+
+    @property
+    def training_seconds(self) -> float | None:
+        """The time of its runs and of those whose students taught it."""
+        if self.student_seconds is None:
+            return None
+        return self.student_seconds + (self.teacher_seconds or 0.0) + (self.assistant_seconds or 0.0)
 
     @property
     def samples(self) -> list[Sample]:

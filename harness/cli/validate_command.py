@@ -76,7 +76,12 @@ def _choices(spec: SuiteSpec) -> Iterator[tuple[str, str]]:
 
 
 def _teacher(resolved: Resolved, name: str) -> str:
+    from harness.resolution import row_teachers
+
     spec = resolved.suite.spec.teachers[name]
+    if assistant := resolved.suite.rows.get(name):
+        users = ", ".join(row_teachers.learned_from(resolved.suite.variants, name))
+        return f"{name} ({assistant}; {f'teaches {users}' if users else 'no row learns from it'})"
     if not spec.finetune:
         return f"{resolved.shapes.get(name, name)} (fine-tuned already)"
     seeds = spec.seeds

@@ -46,6 +46,9 @@ LabelNames = Annotated[list[Annotated[str, BeforeValidator(_class_name)]], Field
 FINE_TUNING = ("epochs", "lr", "batch_size", "seed", "seeds")
 """Keys of a teacher that are settings of its fine-tuning."""
 
+OF_A_ROW = ("row", "student", "seed")
+"""Keys of a teacher that is a row of the suite."""
+
 Batching = Literal["random", "grouped", "bucketed"]
 """How examples are grouped into batches; see `harness.tasks.batching`."""
 
@@ -67,11 +70,16 @@ class Architecture(Strict):
 
 
 class TeacherSpec(Strict):
-    """A teacher: fine-tuned on every task, or before. Exactly one of `model` and `architecture` is set."""
+    """A teacher: fine-tuned on every task, or before, or a student of the suite (a teacher assistant).
+
+    Exactly one of `model`, `architecture` and `row` is set.
+    """
 
     not_in_key: ClassVar[Mapping[str, str]] = {
         "model": "the fingerprint of the checkpoint is part of the key",
         "architecture": "part of the key as `model`",
+        "row": "the key of a teacher that is a row is the key of its run",
+        "student": "the key of a teacher that is a row is the key of its run",
         "epochs": "part of the teacher's training settings",
         "lr": "part of the teacher's training settings",
         "batch_size": "part of the teacher's training settings",
@@ -86,6 +94,10 @@ class TeacherSpec(Strict):
         None, description="hub id or local folder of a pretrained encoder, or of a fine-tuned model (`finetune: false`)"
     )
     architecture: Architecture | None = Field(None, description="an encoder to train from scratch")
+    row: Label | None = Field(
+        None, description="label of a row of the suite: its trained student is this teacher (a teacher assistant)"
+    )
+    student: str | None = Field(None, description="with `row`: which student of the row; default: its only one")
     epochs: Epochs = 3.0
     lr: Rate = 2e-5
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
@@ -109,6 +121,11 @@ class TeacherSpec(Strict):
     def labels_on(self, task: str) -> list[str] | None:
         """The stated class names on a task, in the order of the checkpoint's outputs; None: not stated."""
         return self.labels.get(task) if isinstance(self.labels, dict) else self.labels
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is fine-tuned as a teacher: neither fine-tuned before nor a row of the suite."""
+        return self.finetune and self.row is None
 
     @property
     def per_seed(self) -> list[TeacherSpec]:
@@ -137,10 +154,26 @@ class TeacherSpec(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_row(self) -> Self:
+        if self.row is None:
+            if self.student is not None:
+                raise ValueError("`student` names a student of the row in `row`; add `row`, or remove `student`")
+            return self
+        if unused := [name for name in self.model_fields_set if name not in OF_A_ROW]:
+            names = ", ".join(sorted(unused))
+            raise ValueError(
+                f"a teacher that is a row of the suite has the settings of the row, so {names} cannot be set; give"
+                " only `row`, `student` and `seed`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.model is None) == (self.architecture is None):
-            count = "neither" if self.model is None else "both"
-            raise ValueError(f"give exactly one of `model` and `architecture`, found {count}")
+        origins = [name for name in ("model", "architecture", "row") if getattr(self, name) is not None]
+        if len(origins) != 1:
+            raise ValueError(
+                f"give exactly one of `model`, `architecture` and `row`, found {' and '.join(origins) or 'none'}"
+            )
         return self
 
 
@@ -547,6 +580,11 @@ class SuiteSpec(Strict):
         default_factory=list, description="what also records runs: json, tensorboard, mlflow, wandb, or one of a plugin"
     )
     trust_remote_code: bool = False
+
+    @property
+    def first_teacher(self) -> str | None:
+        """The first teacher that is not a row of the suite: students take their family and weights from it."""
+        return next((name for name, teacher in self.teachers.items() if teacher.row is None), None)
 
     @property
     def effective_selection(self) -> SelectionSpec | None:

@@ -15,7 +15,7 @@ from harness.execution.student_runs import finish
 from harness.execution.teacher_scoring import TeacherScoring
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, tuning_studies
-from harness.planning.job_graph import Artifact, JobKind, TeacherOutputs, TeacherTraining
+from harness.planning.job_graph import Artifact, AssistantCopy, JobKind, TeacherOutputs, TeacherTraining
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
 from harness.planning.tuning_studies import Study
 from harness.plugin_host.discovery import describe
@@ -52,6 +52,7 @@ def builders(plan: Plan, context: JobContext, missing: Sequence[RunJob]) -> Mapp
         "text stage": _TextStages(context),
         "augmentation": _Augmentations(context),
         "teacher": _Teachers(TeacherScoring(plan, context, tokenized)),
+        "assistant": _Assistants(context),
         "teacher outputs": _Outputs(cohorts),
         "tuning": _Tunings(cohorts),
         "cohort": _Cohorts(cohorts),
@@ -116,6 +117,23 @@ class _Teachers:
             training = _work(artifact, TeacherTraining)
             for job in training.members:
                 self.scoring.complete(job, weights_needed=training.weights_needed)
+            yield artifact, None
+
+
+@dataclass(frozen=True)
+class _Assistants:
+    context: JobContext
+
+    def target(self, artifact: Artifact) -> Path:
+        return teacher_runs.folder(_work(artifact, AssistantCopy).teacher)
+
+    def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
+        job = _work(artifact, AssistantCopy).teacher
+        return teacher_runs.is_kept(job) if verify else self.target(artifact).exists()
+
+    def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
+        for artifact in artifacts:
+            teacher_runs.copy_student(_work(artifact, AssistantCopy).teacher, self.context.store)
             yield artifact, None
 
 

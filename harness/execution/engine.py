@@ -22,7 +22,8 @@ class ExecutionOptions:
         workers: number of workers that share the jobs; cohorts are split where that saves time. None: one, or as
             many as fit into the cluster of an engine that starts workers.
         retry_failed: whether to try runs and teachers again that failed in an earlier execution.
-        only: column -> allowed values; only runs that match all columns are trained. See `planning.run_selection`.
+        only: column -> allowed values; only runs that match all columns are trained, and the runs that they learn from.
+            See `planning.run_selection`.
         address: address of the cluster, for engines that use one. None: the engine starts one on this machine.
         gpus_per_worker: number of GPUs that a worker uses, for engines that start workers. Below 1, workers share one.
     """

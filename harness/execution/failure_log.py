@@ -66,7 +66,7 @@ class FailureLog:
     def _note(self, artifact: Artifact, record: RunRecord | FailureRecord) -> None:
         if isinstance(record, RunRecord):
             self.outcome.failed.append(record)
-            self._causes[artifact.key] = record.error or ""
+            self._causes[artifact.key] = _cause(artifact, next(iter((record.error or "").splitlines()), ""))
         else:
             if record.cause == _cause(artifact, record.error):  # else that of which it is a consequence is listed
                 self.outcome.failures.append(record)

@@ -28,7 +28,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | No
     device = torch.device(plan.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and pinned memory use the current device
-    missing = run_selection.select(pending(plan, store), options.only)
+    missing = run_selection.to_train(pending(plan, store), options.only)
     graph = graph_builder.build(plan, missing, workers=options.workers or 1)
     with stop_on_signals() as stop, Claims() as claims:
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)

@@ -6,6 +6,7 @@ A checkpoint that is fine-tuned already is only copied to the cache, with its cl
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from harness.planning.jobs import TeacherJob, task_info
 from harness.storage import atomic_writes, cache_dir, checksums, provenance
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import Cost, Provenance
+from harness.storage.store import Store
 from harness.training import finite_checks
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort
@@ -81,6 +83,35 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
         trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
         _train(job, trainee, tokenized[0], target, context)
     return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
+
+
+def copy_student(job: TeacherJob, store: Store) -> None:
+    """Copy the trained student of a teacher that is a row of the suite from the results folder to the cache.
+
+    Raises:
+        UserError: the results folder does not have the student any more, or its files are damaged.
+    """
+    assert job.run is not None  # the plan makes such jobs for rows only
+    target, run = folder(job), store.run_folder(job.key)
+    student, planned = run / "student", job.run.planned
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found_intact(target, f"teacher {job.name} on {planned.task}")
+    remedy = f"train it again: harness rerun SUITE {job.key}"
+    removed = [run / name for name in checksums.missing(run) if name.startswith("student/")]
+    if removed or not student.is_dir():
+        raise UserError(
+            f"{[*removed, student][0]} does not exist: the student of {planned.label} was removed; {remedy}"
+        )
+    try:
+        checksums.verify_existing(run)
+    except checksums.CorruptFileError as damage:
+        raise UserError(f"{damage}; {remedy}") from None
+
+    def write(path: Path) -> None:
+        shutil.copytree(student, path, dirs_exist_ok=True)
+        checksums.seal(path)
+
+    atomic_writes.write(target, write)
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:

@@ -40,7 +40,8 @@ def _row(variant: MethodVariant, suite: SuiteSpec, protocol: str) -> PlannedRow:
     It is `plain` if its entry changes nothing: default options, no stage or task settings, the suite's first teachers,
     and the text stage if both the suite and the method have one.
     """
-    method, teachers = variant.method, list(suite.teachers)[: variant.method.max_teachers]
+    models = [name for name, teacher in suite.teachers.items() if teacher.row is None]
+    method, teachers = variant.method, models[: variant.method.max_teachers]
     default_general = suite.general is not None and has_text_stage(method)
     defaults_elsewhere = list(variant.teachers) == teachers and variant.general == default_general
     options = variant.config.model_dump(mode="json")

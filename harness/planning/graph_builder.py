@@ -11,6 +11,7 @@ import torch
 from harness.planning import memory_packing, scheduling, tuning_studies
 from harness.planning.job_graph import (
     Artifact,
+    AssistantCopy,
     Job,
     JobGraph,
     JobKind,
@@ -39,8 +40,18 @@ def build(plan: Plan, missing: Sequence[RunJob], *, workers: int = 1, threads: i
 
 
 def teacher_key(job: TeacherJob) -> str:
-    """Key of the artifact of a teacher: jointly trained teachers are one artifact."""
+    """Key of the artifact of a teacher: jointly trained teachers are one artifact.
+
+    The artifact of a teacher that is a row of the suite is a copy of the student of its run.
+    """
+    if job.run is not None:
+        return _copy_key(job.key)
     return job.group.key if job.group else job.key
+
+
+@lru_cache(maxsize=4096)
+def _copy_key(run: str) -> str:
+    return key({"teacher from the student of": run})
 
 
 def outputs_key(teacher: TeacherJob, run: RunJob) -> str:
@@ -68,14 +79,31 @@ class _GraphBuilder:
         return JobGraph((*before, *per_task, *self._latency_and_report([*before, *per_task])))
 
     def _per_task(self) -> Iterator[Job]:
-        """Cached outputs, tuning and cohorts, task by task: a task's data are then tokenized once."""
+        """Cached outputs, tuning and cohorts, task by task: a task's data are then tokenized once.
+
+        Runs that learn from students of other runs come after these.
+        """
         for task in dict.fromkeys(job.planned.task for job in self.missing):
             runs = [job for job in self.missing if job.planned.task == task]
             studies = [study for study in self.studies if study.job.planned.task == task]
-            yield from self._outputs([*runs, *(study.job for study in studies)])
-            yield from self._tuning(studies)
-            for cohort in self.plan.cohorts(runs):
-                yield self.cohort(cohort)
+            readers = [*runs, *(study.job for study in studies)]
+            for depth in sorted({teacher.depth for run in readers for teacher in run.teachers} | {0}):
+                yield from self._assistants(readers, depth)
+                yield from self._outputs(readers, depth)
+                yield from self._tuning([study for study in studies if study.job.depth == depth])
+                for cohort in self.plan.cohorts([run for run in runs if run.depth == depth]):
+                    yield self.cohort(cohort)
+
+    def _assistants(self, runs: Sequence[RunJob], depth: int) -> Iterator[Job]:
+        """Copies of students that teach `runs`, those with the given length of the chain before them."""
+        trained = {job.planned.key for job in self.missing}
+        teachers = {job.key: job for run in runs for job in run.teachers if job.run is not None and job.depth == depth}
+        for teacher in teachers.values():
+            task = teacher.data.task.name
+            needs = (teacher.key,) if teacher.key in trained else ()  # else the store has it
+            title = f"teacher {teacher.name} on {task}, a copy of its student"
+            artifact = Artifact(teacher_key(teacher), title, needs, AssistantCopy(teacher))
+            yield self._job("assistant", [artifact], 0, task)
 
     def _text_stages(self) -> Iterator[Job]:
         groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
@@ -118,10 +146,13 @@ class _GraphBuilder:
             artifact = Artifact(artifact_key, title, (), work, seconds)
             yield self._job("teacher", [artifact], 0, task)
 
-    def _outputs(self, runs: Sequence[RunJob]) -> Iterator[Job]:
+    def _outputs(self, runs: Sequence[RunJob], depth: int) -> Iterator[Job]:
+        """Cached outputs that `runs` read, of the teachers with the given length of the chain before them."""
         users: dict[str, list[RunJob]] = {}
         artifacts: dict[str, Artifact] = {}
         for run, index, teacher in _cached_teachers(runs):
+            if teacher.depth != depth:
+                continue
             artifact_key = outputs_key(teacher, run)
             users.setdefault(artifact_key, []).append(run)
             if artifact_key not in artifacts:
@@ -140,7 +171,7 @@ class _GraphBuilder:
             yield self._job("teacher outputs", [complete], 0, work.teacher.data.task.name)
 
     def _tuning(self, studies: Sequence[tuning_studies.Study]) -> Iterator[Job]:
-        groups: dict[tuple[str, str, int, str], list[tuning_studies.Study]] = {}
+        groups: dict[tuple[str, str, int, str, int], list[tuning_studies.Study]] = {}
         for study in studies:
             groups.setdefault(study.trial(0, study.defaults).cohort, []).append(study)
         for group in groups.values():

@@ -10,7 +10,9 @@ from typing import Literal
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob, TokenizerRef
 from harness.planning.tuning_studies import Study
 
-JobKind = Literal["text stage", "augmentation", "teacher", "teacher outputs", "tuning", "cohort", "latency", "report"]
+JobKind = Literal[
+    "text stage", "augmentation", "teacher", "assistant", "teacher outputs", "tuning", "cohort", "latency", "report"
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,13 @@ class TeacherTraining:
 
 
 @dataclass(frozen=True)
+class AssistantCopy:
+    """The trained student of a run to copy to the cache, where other runs read it as their teacher."""
+
+    teacher: TeacherJob
+
+
+@dataclass(frozen=True)
 class TeacherOutputs:
     """Outputs of a teacher to cache: those that the runs `users`, tokenized with `reader`, need."""
 
@@ -33,7 +42,7 @@ class TeacherOutputs:
     users: tuple[RunJob, ...]
 
 
-Work = GeneralJob | AugmentationJob | TeacherTraining | TeacherOutputs | Study | RunJob | None
+Work = GeneralJob | AugmentationJob | TeacherTraining | AssistantCopy | TeacherOutputs | Study | RunJob | None
 """What builds an artifact; None for latency and report, which concern the whole suite."""
 
 

@@ -71,9 +71,10 @@ class Group:
 
 @dataclass(frozen=True)
 class TeacherJob:
-    """A teacher to fine-tune on a task, or a fine-tuned checkpoint to score on it (``spec.finetune`` is false).
+    """A teacher to fine-tune on a task, or a fine-tuned checkpoint to score on it (``spec.finetune`` is false), or the
+    student of a run of the suite (`run`).
 
-    `checkpoint` is None for a teacher that is trained from scratch.
+    `checkpoint` is None for a teacher that is trained from scratch, and for a student of the suite.
 
     Attributes:
         row: row of the board: the teacher's name in the suite, followed by the group's label for a member of a group.
@@ -85,6 +86,7 @@ class TeacherJob:
         place: position of the seed whose runs learn from it, None if all do.
         order: of a fine-tuned checkpoint: the position of each class of the task among its outputs; empty: no classes.
         head: where its head comes from; empty for a new one.
+        run: the run whose trained student it is, for a teacher that is a row of the suite; `key` is its key.
     """
 
     row: str
@@ -101,6 +103,7 @@ class TeacherJob:
     place: int | None = None
     order: tuple[int, ...] = ()
     head: str = ""
+    run: RunJob | None = None
 
     @property
     def alone(self) -> TeacherJob:
@@ -109,12 +112,19 @@ class TeacherJob:
 
     @property
     def fine_tuning_seed(self) -> int | None:
-        """The seed of its specification; None for a checkpoint that is fine-tuned already."""
+        """The seed of its specification or run; None for a checkpoint that is fine-tuned already."""
+        if self.run is not None:
+            return self.run.planned.seed
         return self.spec.seed if self.spec.finetune else None
 
     @property
     def seed(self) -> int:
         return self.group.members[0].spec.seed if self.group else self.spec.seed
+
+    @property
+    def depth(self) -> int:
+        """Number of runs of the suite that are trained one after another before it can teach; 0: none."""
+        return self.run.depth + 1 if self.run is not None else 0
 
 
 @dataclass(frozen=True)
@@ -235,6 +245,11 @@ class RunJob:
     def teachers(self) -> tuple[TeacherJob, ...]:
         return self.lineage.teachers
 
+    @cached_property
+    def depth(self) -> int:
+        """Length of the chain of runs that it learns from; 0: no teacher is a row of the suite."""
+        return max((teacher.depth for teacher in self.teachers), default=0)
+
     @property
     def source(self) -> TeacherJob | None:
         """The teacher that gives a student without a checkpoint its family, and its weights if `init` copies them."""
@@ -278,12 +293,12 @@ class RunJob:
         return stage_data(self.stages, self.cell.variant.stages, augmented=self.augmented is not None)
 
     @property
-    def cohort(self) -> tuple[str, str, int, str]:
-        """Cohort id: runs with equal ids train on the same batches."""
+    def cohort(self) -> tuple[str, str, int, str, int]:
+        """Cohort id: runs with equal ids train on the same batches, and none of them learns from another one."""
         augmented = self.augmented.key if self.augmented else ""
         if len(set(self.stage_data)) > 1:  # the step at which the data change decides which batches a run sees
             augmented += f" {self._stage_lengths}"
-        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented
+        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented, self.depth
 
     @property
     def _stage_lengths(self) -> tuple[object, ...]:

@@ -12,7 +12,14 @@ from harness.planning import figure_matching, memory_estimate, memory_packing, t
 from harness.planning.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
-from harness.storage.records import DataReport, NotApplicable, PlanFile, PlannedGeneral, PlannedTask
+from harness.storage.records import (
+    DataReport,
+    NotApplicable,
+    PlanFile,
+    PlannedAssistant,
+    PlannedGeneral,
+    PlannedTask,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Plan:
 
         A cohort that does not fit in memory is split; runs with teachers of the same seed are adjacent then.
         """
-        groups: dict[tuple[str, str, int, str], dict[str, RunJob]] = {}
+        groups: dict[tuple[str, str, int, str, int], dict[str, RunJob]] = {}
         for job in jobs:
             # Runs with equal keys are trained once: the board shows the record under each label.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
@@ -111,6 +118,10 @@ class Plan:
             students=list(self.spec.students),
             labels=list(labels),
             teachers=teachers,
+            assistants={
+                name: PlannedAssistant(label=row.label, student=row.student, seed=row.seed)
+                for name, row in suite.rows.items()
+            },
             seeds=list(self.spec.seeds),
             runs=[job.planned for job in self.runs],
             not_applicable=list(self.not_applicable),

@@ -5,7 +5,7 @@ This loads data and checkpoints, because keys depend on their contents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.devices import best_device
 from harness.planning.jobs import (
     AugmentationJob,
+    Choice,
     GeneralJob,
     Lineage,
     RunJob,
@@ -31,7 +32,8 @@ from harness.planning.plan import Plan
 from harness.planning.task_data import report_on, splits_of
 from harness.planning.teacher_groups import TeacherGroups
 from harness.planning.text_stage_jobs import StudentInit, TextStageJobs
-from harness.resolution import augmentation_inputs
+from harness.resolution import augmentation_inputs, row_teachers
+from harness.resolution.cell_resolution import unavailable_assistant
 from harness.resolution.suite import Cell, MethodVariant, Resolved
 from harness.storage.hashing import key
 from harness.storage.records import NotApplicable, PlannedRun
@@ -66,6 +68,8 @@ class _Builder:
         self.on_task: dict[str, tuple[TrainingSpec, dict[str, Any]]] = {}
         self.tokenizer_refs: dict[Path, TokenizerRef] = {}
         self.teachers: dict[tuple[str, str], list[TeacherJob]] = {}
+        self.runs: dict[tuple[str, str, str], list[RunJob]] = {}
+        self.reasons: dict[tuple[str, str, str], str | None] = {}
         self.groups = TeacherGroups()
         self.generals = TextStageJobs(resolved, self.device)
         self.augmented: dict[tuple[str, str], AugmentationJob | None] = {}
@@ -74,26 +78,42 @@ class _Builder:
         data = self._load_data_of_all()
         for task in data.values():
             for name, spec in self.spec.teachers.items():
-                self.teachers[task.task.name, name] = self._teachers(name, spec, task)
-        runs: list[RunJob] = []
-        not_applicable: list[NotApplicable] = []
-        for cell in self.resolved.cells:
-            reason = cell.reason or self._obstacle(cell)
-            jobs = list(self._runs(cell, data[cell.task.name])) if reason is None else []
-            reason = reason or next(filter(None, map(_tokenizer_mismatch, jobs)), None)
-            if reason is None:
-                runs += jobs
-            else:
-                not_applicable.append(
-                    NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
-                )
-        runs, choices = teacher_cache_policy.decide(tuning_studies.decide(runs, self.spec), self.spec, self.device)
+                if name not in self.suite.rows:
+                    self.teachers[task.task.name, name] = self._teachers(name, spec, task)
+        choices = self._plan_cells(data)
+        runs = [job for cell in self.resolved.cells for job in self.runs[_place(cell)]]
+        not_applicable = [
+            NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
+            for cell in self.resolved.cells
+            if (reason := self.reasons[_place(cell)])
+        ]
         single = {(task, job.name): job for (task, _), jobs in self.teachers.items() for job in jobs}
         used = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
-        # Sorted by task. Within a task, the members of groups follow the teachers that are trained alone.
-        teachers = sorted((single | used).values(), key=lambda job: list(data).index(job.data.task.name))
+        # Sorted by task. Within a task, the members of groups follow the teachers that are trained alone. Teachers that
+        # are rows of the suite are among the runs.
+        teachers = [job for job in (single | used).values() if job.run is None]
+        teachers.sort(key=lambda job: list(data).index(job.data.task.name))
         reports = {name: report_on(task.splits) for name, task in data.items()}
         return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices, reports)
+
+    def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[Choice, ...]:
+        """Fill `runs` and `reasons`, and return the decisions which teacher outputs are cached.
+
+        A row comes after the rows that it learns from, because the keys of its runs contain theirs.
+        """
+        policy = teacher_cache_policy.CachePolicy(self.spec, self.device)
+        cells: dict[str, list[Cell]] = {}
+        for cell in self.resolved.cells:
+            cells.setdefault(cell.variant.label, []).append(cell)
+        for variant in row_teachers.training_order(self.suite.variants, self.suite.rows):
+            for cell in cells[variant.label]:
+                reason = cell.reason or self._obstacle(cell)
+                jobs = list(self._runs(cell, data[cell.task.name])) if reason is None else []
+                reason = reason or next(filter(None, map(_tokenizer_mismatch, jobs)), None)
+                self.reasons[_place(cell)] = reason
+                jobs = tuning_studies.decide(jobs, self.spec) if reason is None else []
+                self.runs[_place(cell)] = policy.decide(jobs) if jobs else []
+        return policy.choices()
 
     def _load_data_of_all(self) -> dict[str, TaskData]:
         """Return the data of each task. Raises `UserError` with the problems of all tasks."""
@@ -209,6 +229,11 @@ class _Builder:
 
     def _max_tokens(self, teacher: TeacherJob) -> int | None:
         """Return the maximum sequence length of a teacher in tokens, None if there is no limit."""
+        if teacher.run is not None:
+            run = teacher.run
+            if run.checkpoint is not None:
+                return self._positions(run.checkpoint)
+            return self._max_tokens(run.source) if run.source else None
         if teacher.checkpoint is None:
             return families.scratch_positions(teacher.training.max_length)
         return self._positions(teacher.checkpoint)
@@ -259,6 +284,7 @@ class _Builder:
                 seed=seed,
                 teachers=[teacher.row for teacher in lineage.teachers],
                 teacher_seeds=[teacher.fine_tuning_seed for teacher in lineage.teachers],
+                assistants={t.row: t.run.planned.key for t in lineage.teachers if t.run is not None},
             )
             method = self._method(cell, seed)
             yield RunJob(
@@ -280,8 +306,9 @@ class _Builder:
     def _lineages(self, cell: Cell, general: GeneralJob | None) -> list[Lineage]:
         """Return the models that the cell's run depends on, for each seed. Runs of all seeds share them if they can."""
         seeds, task = len(self.spec.seeds), cell.task.name
-        names = {*cell.variant.teachers, *list(self.spec.teachers)[:1]}
-        if all(len(self.teachers[task, name]) == 1 for name in names):
+        first = self.spec.first_teacher
+        names = {*cell.variant.teachers, *([first] if first else [])}
+        if all(len(self._jobs_of(task, name)) == 1 for name in names):
             return [self._lineage(cell, 0, general)] * seeds
         return [self._lineage(cell, place, general) for place in range(seeds)]
 
@@ -301,13 +328,41 @@ class _Builder:
 
     def _teacher_for_seed(self, task: str, teacher: str, place: int) -> TeacherJob:
         """Return the teacher for the seed at position `place`."""
-        jobs = self.teachers[task, teacher]
+        jobs = self._jobs_of(task, teacher)
         return jobs[place] if len(jobs) > 1 else jobs[0]
+
+    def _jobs_of(self, task: str, teacher: str) -> list[TeacherJob]:
+        """Return the teacher of all runs, or one for each seed of the suite."""
+        if (task, teacher) not in self.teachers:
+            self.teachers[task, teacher] = self._assistants(task, teacher)
+        return self.teachers[task, teacher]
+
+    def _assistants(self, task: str, name: str) -> list[TeacherJob]:
+        """Return the teacher that is a row of the suite: the student of each of its runs, or of the one of its seed."""
+        row, spec = self.suite.rows[name], self.spec.teachers[name]
+        runs = self.runs[task, row.label, row.student]
+        return [
+            TeacherJob(
+                name,
+                f"{name} (seed {run.planned.seed})" if row.seed is None else name,
+                spec,
+                run.data,
+                None,
+                run.reader,
+                run.training,
+                run.parts,
+                run.planned.key,
+                place=place if row.seed is None else None,
+                run=run,
+            )
+            for place, run in enumerate(runs)
+            if row.seed in (None, run.planned.seed)
+        ]
 
     def _student_init(self, cell: Cell, place: int = 0) -> StudentInit:
         """Return the models that give the cell's student its weights, family and tokenizer."""
-        task, names = cell.task.name, list(self.spec.teachers)
-        source = self._teacher_for_seed(task, names[0], place) if names else None
+        first = self.spec.first_teacher
+        source = self._teacher_for_seed(cell.task.name, first, place) if first else None
         checkpoint = self._checkpoint(cell.student)
         reader = self._tokenizer_ref(checkpoint) if checkpoint is not None else source.reader if source else None
         if reader is None:
@@ -321,7 +376,12 @@ class _Builder:
         return StudentInit(reader, checkpoint, source)
 
     def _obstacle(self, cell: Cell) -> str | None:
-        """Return why the cell's student cannot start with a text stage, None if it can or has none."""
+        """Return why the cell cannot run; None if it can.
+
+        A teacher that is a row of the suite may be n/a, or the student cannot start with a text stage.
+        """
+        if reason := unavailable_assistant(self.suite, cell.variant, cell.task.name, self.reasons):
+            return reason
         if not cell.variant.general:
             return None
         teacher = self._teacher_for_seed(cell.task.name, cell.variant.teachers[0], 0)
@@ -330,7 +390,7 @@ class _Builder:
     def _teachers_of(self, cell: Cell, place: int) -> tuple[TeacherJob, ...]:
         """Return the cell's teachers for the seed at position `place`, as a group if its method requests one."""
         alone = tuple(self._teacher_for_seed(cell.task.name, name, place) for name in cell.variant.teachers)
-        if not all(job.spec.finetune for job in alone):
+        if not all(job.spec.is_trained for job in alone):
             return alone  # teachers share a head only if all of them are trained
         cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
         return self.groups.together(alone, cell.variant, cofinetuning) if cofinetuning else alone
@@ -354,6 +414,11 @@ class _Builder:
         variant, shapes = cell.variant, self.resolved.shapes
         teachers = [shapes[name] for name in variant.teachers]
         return variant.bind(task_info(cell.task), shapes[cell.student], teachers, seed)
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    """Return task, row and student of a cell."""
+    return cell.task.name, cell.variant.label, cell.student
 
 
 def _check_max_length(tokens: int, where: str, name: str, most: int | None) -> None:

@@ -41,5 +41,28 @@ def select(runs: Iterable[RunJob], selection: Selection) -> list[RunJob]:
     return [job for job in runs if all(_value(job.planned, column) in allowed for column, allowed in selection.items())]
 
 
+def to_train(missing: Sequence[RunJob], selection: Selection) -> list[RunJob]:
+    """Return the selected runs of `missing` and those that they learn from, directly or not, in order.
+
+    The runs that a tuned row is tuned with are among them.
+    """
+    selected = select(missing, selection)
+    by_key = {job.planned.key: job for job in missing}
+    needed: set[str] = set()
+    waiting = selected
+    while waiting:
+        teachers = [
+            teacher
+            for job in waiting
+            for teacher in (*job.teachers, *(job.first.teachers if "tuning" in job.parts else ()))
+        ]
+        added = {teacher.key for teacher in teachers if teacher.run is not None} & by_key.keys() - needed
+        needed |= added
+        waiting = [by_key[key] for key in added]
+    chosen = set(map(id, selected))  # a run that is not selected may have the key of one that is
+    keys = {job.planned.key for job in selected}
+    return [job for job in missing if id(job) in chosen or job.planned.key in needed - keys]
+
+
 def _value(run: PlannedRun, column: str) -> str:
     return str(getattr(run, column))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 
 import torch
 
@@ -57,23 +56,29 @@ def told(choice: Choice) -> str:
     return f"{choice.teacher} on {choice.task}: {'; '.join(parts)}"
 
 
-def decide(jobs: Sequence[RunJob], spec: SuiteSpec, device: str) -> tuple[list[RunJob], tuple[Choice, ...]]:
-    """Return the jobs in order, those that read cached teacher outputs with `kept` and a key of their own; and why."""
-    if not spec.teacher_cache.max_gb:
-        return list(jobs), ()
-    policies = {
-        name: _TaskPolicy(spec, name, torch.device(device).type)
-        for name in dict.fromkeys(job.planned.task for job in jobs)
-    }
-    cached_rows = set()
-    for row, group in groupby(jobs, key=lambda job: (job.planned.task, job.planned.label, job.planned.student)):
-        if policies[row[0]].decide(list(group)):
-            cached_rows.add(row)
-    decided = [
-        _with_cache(job) if (job.planned.task, job.planned.label, job.planned.student) in cached_rows else job
-        for job in jobs
-    ]
-    return decided, tuple(choice for policy in policies.values() for choice in policy.choices())
+class CachePolicy:
+    """Decides row by row. A row of the board is decided after the rows whose students teach it."""
+
+    def __init__(self, spec: SuiteSpec, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self._policies: dict[str, _TaskPolicy] = {}
+
+    def decide(self, row: Sequence[RunJob]) -> list[RunJob]:
+        """Return the jobs of a row on a task and student, one for each seed.
+
+        If they read cached teacher outputs, they have `kept` and keys of their own.
+        """
+        if not self.spec.teacher_cache.max_gb:
+            return list(row)
+        task = row[0].planned.task
+        if task not in self._policies:
+            self._policies[task] = _TaskPolicy(self.spec, task, torch.device(self.device).type)
+        return [_with_cache(job) for job in row] if self._policies[task].decide(list(row)) else list(row)
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Return the decisions and their reasons, by task and teacher."""
+        return tuple(choice for policy in self._policies.values() for choice in policy.choices())
 
 
 def _with_cache(job: RunJob) -> RunJob:

@@ -70,6 +70,10 @@ class TextStageJobs:
         spec = self.resolved.suite.spec.students[cell.student]
         remedy = on_text.OPT_OUT
         for model in (teacher, *([beginning.source] if beginning.source and beginning.checkpoint is None else [])):
+            if model.run is not None:
+                return (
+                    f"teacher {model.row} is a row of the suite, and a stage on text comes before all tasks; {remedy}"
+                )
             if model.checkpoint is None:
                 return f"teacher {model.row} is trained from scratch, and knows nothing before the tasks; {remedy}"
             if not model.spec.finetune:

@@ -34,7 +34,7 @@ def protocol(row: list[RunJob]) -> str:
 
 def _fine_tuned_before(job: RunJob) -> bool:
     """Whether the method would fine-tune its teachers together, but some are fine-tuned already."""
-    if len(job.teachers) < 2 or all(teacher.spec.finetune for teacher in job.teachers):
+    if len(job.teachers) < 2 or all(teacher.spec.is_trained for teacher in job.teachers):
         return False
     return job.method.cofinetuning() is not None
 

@@ -143,7 +143,9 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
 def _with_first_teachers(job: RunJob) -> RunJob:
     """Return the job with the teachers of its row's first seed."""
     seeds = [teacher.fine_tuning_seed for teacher in job.first.teachers]
-    return replace(job, lineage=job.first, planned=job.planned.model_copy(update={"teacher_seeds": seeds}))
+    assistants = {teacher.row: teacher.key for teacher in job.first.teachers if teacher.run is not None}
+    planned = job.planned.model_copy(update={"teacher_seeds": seeds, "assistants": assistants})
+    return replace(job, lineage=job.first, planned=planned)
 
 
 def every(jobs: Iterable[RunJob], spec: SuiteSpec) -> list[Study]:

@@ -24,6 +24,7 @@ IOB2 = re.compile(r"O|[BI]-.+")
 """A tag of words in IOB2."""
 
 TASKS_RESERVED = (
+    "assistant",
     "average",
     "gap",
     "gap_closed",

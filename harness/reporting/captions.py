@@ -11,7 +11,7 @@ from harness.analysis.board_marks import counted
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, scale
 from harness.reporting.formatting import duration
-from harness.storage.records import Hardware, PlannedRun, TeacherRecord
+from harness.storage.records import Hardware, PlanFile, PlannedRun, TeacherRecord
 
 IDLE = "no better than a constant answer, which ignores the examples"
 
@@ -60,8 +60,20 @@ def reading(summary: Summary) -> Iterator[str]:
         "Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks "
         "and seeds of the row. Fine-tuning a teacher counts in the teacher's row only"
         + ("; a teacher without a cost was fine-tuned before" if _any_fine_tuned_before(summary) else "")
+        + _assistants_cost(summary)
         + ("; a text stage counts in no row: see below." if plan.generals else ".")
         + (" Tuning cost: time of all trials of the row; no other cost includes it." if plan.tuning else "")
+    )
+
+
+def _assistants_cost(summary: Summary) -> str:
+    """Say which rows' cost includes that of the rows that taught them."""
+    rows = [f"{row.label} on {row.student}" for row in summary.students if row.assistant_seconds is not None]
+    if not rows:
+        return ""
+    return (
+        f"; that of {', '.join(rows)} includes, in full, the cost of the other rows whose students taught "
+        f"{'them' if len(rows) > 1 else 'it'}, which is also in those rows"
     )
 
 
@@ -207,6 +219,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
     for name in interval_coverage.one_per_seed(plan):
         yield f"Seeds of teacher {name}", _teacher_seeds(summary, name)
     yield from _teacher_heads(summary)
+    yield from _assistants(plan)
     for task in plan.tasks:
         of_task = [result for result in results if result.task == task.name]
         if of_task:
@@ -239,6 +252,15 @@ def _teacher_seeds(summary: Summary, name: str) -> str:
     seeds = {r.key: r.seed for r in summary.results if isinstance(r, TeacherRecord)}
     keys = next(keys for keys in summary.plan.teachers[name].values() if len(keys) > 1)
     return ", ".join("not trained yet" if seeds.get(key) is None else str(seeds[key]) for key in keys)
+
+
+def _assistants(plan: PlanFile) -> Iterator[tuple[str, str]]:
+    """Yield (title, text) for each teacher that is a row of the board: which row, and what that row learned from."""
+    for name, assistant in plan.assistants.items():
+        runs = "the run of the same seed" if assistant.seed is None else f"the run of seed {assistant.seed}"
+        row = plan.rows.get(assistant.label)
+        learned = f"; that row learned from {' and '.join(row.teachers)}" if row and row.teachers else ""
+        yield f"Teacher {name}", f"the student {assistant.student} of row {assistant.label}, {runs}{learned}"
 
 
 def _teacher_heads(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -81,6 +81,7 @@ def _row_columns(row: BoardRow, summary: Summary) -> dict[str, Any]:
         **_speed_ups(row, summary.speed_ups),
         "student_seconds": exact(row.student_seconds),
         "teacher_seconds": exact(row.teacher_seconds),
+        **({"assistant_seconds": exact(row.assistant_seconds)} if summary.plan.assistants else {}),
         **({"tuning_seconds": exact(row.tuning_seconds)} if summary.plan.tuning else {}),
         "runs": row.runs,
         "completed": row.completed,

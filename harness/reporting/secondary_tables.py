@@ -80,12 +80,11 @@ def _varies(row: BoardRow) -> bool:
 def _cost(summary: Summary) -> Table:
     lines = []
     for row in (*summary.teachers, *summary.students):
-        seconds = None if row.student_seconds is None else row.student_seconds + (row.teacher_seconds or 0.0)
         compression = NOTHING if row.compression is None else f"{row.compression:.1f}×"
         completed = f"{row.completed} of {row.runs}"
         names = (row.label, row.student or NOTHING)
         tuning = (duration(row.tuning_seconds),) if summary.plan.tuning else ()
-        cells = (*names, millions(row.parameters), compression, duration(seconds), *tuning, completed)
+        cells = (*names, millions(row.parameters), compression, duration(row.training_seconds), *tuning, completed)
         lines.append(Line(row.role, row.student, cells))
     tuning_title = (("tuning", "cost"),) if summary.plan.tuning else ()
     titles = (("params", "(M)"), ("compression",), ("training", "cost"), *tuning_title, ("runs",))

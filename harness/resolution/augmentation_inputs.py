@@ -27,7 +27,8 @@ def model_of(augmentation: Augmentation, suite: Suite, variant: MethodVariant) -
             raise UserError(f"{option}.model: {error.problems[0].message}") from error
     first = next(iter(variant.teachers), None)
     if first is None or first not in suite.models:
-        cause = f"its teacher {first} is trained from scratch" if first else "it has no teacher"
+        origin = "a row of the suite" if first in suite.rows else "trained from scratch"
+        cause = f"its teacher {first} is {origin}" if first else "it has no teacher"
         raise UserError(
             f"`{option}` needs a pretrained masked language model, but {cause}; set"
             f" `{option}: {{model: hub id or folder}}`"

@@ -15,7 +15,14 @@ from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import available_heads, output_names
 from harness.models.parameter_groups import missing_layers
 from harness.plugin_host.discovery import describe
-from harness.resolution import augmentation_inputs, finetuned_teachers, length_limits, text_stages, unused_options
+from harness.resolution import (
+    augmentation_inputs,
+    finetuned_teachers,
+    length_limits,
+    row_teachers,
+    text_stages,
+    unused_options,
+)
 from harness.resolution.references import add_student
 from harness.resolution.suite import Cell, MethodVariant, Resolved, Suite
 from harness.resolution.suite_loader import LoadedSuite
@@ -47,28 +54,51 @@ def resolve(loaded: LoadedSuite, *, online: bool, allow_empty_rows: bool = False
     models = _Models(suite, online, diagnostics, unchecked)
     shapes = _teacher_shapes(suite, models, unchecked)
     shapes |= _student_shapes(suite, models, shapes, diagnostics, unchecked)
+    shapes |= _assistant_shapes(suite, shapes, unchecked)
     length_limits.check_lengths(suite, models.limits, diagnostics)
     finetuned_teachers.check(suite, diagnostics)
-    cells: list[Cell] = []
-    for variant in suite.variants:
-        row = [
-            Cell(task, task_variant, student, _obstacle(suite, task, task_variant, student, shapes, diagnostics))
+    reasons: dict[tuple[str, str, str], str | None] = {}
+    rows: dict[str, list[Cell]] = {}
+    for variant in row_teachers.training_order(suite.variants, suite.rows):
+        row = rows[variant.label] = [
+            Cell(
+                task,
+                task_variant,
+                student,
+                unavailable_assistant(suite, task_variant, task.name, reasons)
+                or _obstacle(suite, task, task_variant, student, shapes, diagnostics),
+            )
             for task in suite.tasks
             for task_variant in [variant.on(task.name)]
             for student in variant.students
         ]
+        reasons |= {(cell.task.name, variant.label, cell.student): cell.reason for cell in row}
         if all(cell.reason for cell in row) and not allow_empty_rows:
-            reasons = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
-            diagnostics.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(reasons)}")
+            found = dict.fromkeys(f"{cell.student}: {cell.reason}" for cell in row)
+            diagnostics.add(variant.path, f"{variant.label} fits no student of the suite: {'; '.join(found)}")
         runnable = [cell for cell in row if not cell.reason]
         unused_options.check_unused_options(suite, variant, runnable, shapes, diagnostics)
-        cells += row
+    cells = [cell for variant in suite.variants for cell in rows[variant.label]]
     _add_plugin_problems(loaded, diagnostics)
     diagnostics.raise_if_any()
     if not online:
         hub_ids = {source: value for source, value in suite.sources.items() if not Path(value).is_absolute()}
         unchecked += [f"source {source}: whether the hub has {hub_id}" for source, hub_id in hub_ids.items()]
     return Resolved(suite, tuple(cells), shapes, tuple(unchecked))
+
+
+def unavailable_assistant(
+    suite: Suite, variant: MethodVariant, task: str, reasons: Mapping[tuple[str, str, str], str | None]
+) -> str | None:
+    """Return why a teacher of the row that is itself a row is not trained on the task; None if all are.
+
+    `reasons`: (task, label, student) -> why that cell is n/a.
+    """
+    for name in variant.teachers:
+        assistant = suite.rows.get(name)
+        if assistant and (reason := reasons[task, assistant.label, assistant.student]):
+            return f"its teacher {name}, row {assistant.label} on {assistant.student}, is n/a: {reason}"
+    return None
 
 
 @dataclass
@@ -142,6 +172,8 @@ class _Models:
 def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict[str, ModelShape]:
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.teachers.items():
+        if spec.row is not None:
+            continue
         if spec.architecture is not None:
             shapes[name] = ModelShape(name, **spec.architecture.model_dump(exclude={"dropout"}), model_type="bert")
         elif (shape := models.shape(name, ("teachers", name, "model"))) is not None:
@@ -151,13 +183,20 @@ def _teacher_shapes(suite: Suite, models: _Models, unchecked: list[str]) -> dict
     return shapes
 
 
+def _assistant_shapes(suite: Suite, shapes: Mapping[str, ModelShape], unchecked: list[str]) -> dict[str, ModelShape]:
+    """Return the known shapes of teachers that are rows of the suite: those of their students."""
+    unknown = [name for name, row in suite.rows.items() if row.student not in shapes]
+    unchecked += [f"teacher {name}: the shape of student {suite.rows[name].student}" for name in unknown]
+    return {name: replace(shapes[row.student], name=name) for name, row in suite.rows.items() if row.student in shapes}
+
+
 def _student_shapes(
     suite: Suite, models: _Models, teachers: Mapping[str, ModelShape], diagnostics: Diagnostics, unchecked: list[str]
 ) -> dict[str, ModelShape]:
     """Return the known shapes of students. Sizes that are not set are those of the suite's first teacher."""
     from harness.models import students
 
-    first = next(iter(suite.spec.teachers), None)
+    first = suite.spec.first_teacher
     teacher = teachers.get(first) if first else None
     shapes: dict[str, ModelShape] = {}
     for name, spec in suite.spec.students.items():

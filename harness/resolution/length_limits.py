@@ -36,6 +36,8 @@ def check_lengths(suite: Suite, known: Mapping[str, InputLimits], diagnostics: D
     spec = suite.spec
     limits = dict(known)
     for name, teacher in spec.teachers.items():
+        if teacher.row is not None:  # checked as a student
+            continue
         max_length = teacher.max_length or spec.training.max_length
         if teacher.architecture is not None:
             limits[name] = InputLimits(scratch_positions(max_length), SCRATCH)
@@ -54,7 +56,7 @@ def _input_models(
 ) -> Iterator[str]:
     """Yield the models that read the student's rows: its own model or the first teacher, and teachers that share
     the tokenizer."""
-    first_teacher = next(iter(suite.spec.teachers), None)
+    first_teacher = suite.spec.first_teacher
     model = student if student in suite.models else first_teacher
     if model is None or model not in limits:
         return

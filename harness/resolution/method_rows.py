@@ -15,7 +15,7 @@ from harness.api.errors import nearest
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.schema import MAX_LABEL_LENGTH, RESERVED, MethodSpec
 from harness.config.yaml_tree import KeyPath, Node
-from harness.resolution.references import broken_plugins
+from harness.resolution.references import broken_plugins, models
 from harness.resolution.suite import MethodVariant, TaskOverride
 
 if TYPE_CHECKING:  # torch, through the method interface
@@ -78,14 +78,14 @@ def expand(
     entries: Sequence[Mapping[str, Any]],
     *,
     host: Host,
-    teachers: Sequence[str],
+    teachers: Mapping[str, Any],
     students: Sequence[str],
     general: bool,
     diagnostics: Diagnostics,
 ) -> tuple[MethodVariant, ...]:
     """Return the board rows of all entries and report their problems to `diagnostics`.
 
-    `general`: whether the suite has a text stage.
+    `teachers`: the suite's section of that name. `general`: whether the suite has a text stage.
     """
     variants: list[MethodVariant] = []
     labels: dict[str, KeyPath] = {}
@@ -124,15 +124,23 @@ def _valid_part(entry: Mapping[str, Any]) -> MethodSpec:
 
 
 def _teachers(
-    spec: MethodSpec, method: type[Method], known: Sequence[str], path: KeyPath, diagnostics: Diagnostics
+    spec: MethodSpec, method: type[Method], known: Mapping[str, Any], path: KeyPath, diagnostics: Diagnostics
 ) -> tuple[str, ...]:
-    """Return the teachers of an entry; by default as many of the suite's as the method takes."""
+    """Return the teachers of an entry; by default as many of the suite's as the method takes.
+
+    A row of the suite is the teacher of those entries only that name it: its own row takes the defaults, too.
+    """
     fewest, most = method.min_teachers, method.max_teachers
     if spec.teachers is None:
-        if len(known) < fewest:
-            diagnostics.add(path, f"the method needs {_count(fewest)}, the suite's `teachers` has {len(known)}")
-        return tuple(known[:most])
-    names = _select("teacher", spec.teachers, known, (*path, "teachers"), diagnostics)
+        defaults = models(known)
+        if len(defaults) < fewest:
+            others = len(known) - len(defaults)
+            hint = "; name those that are rows of the suite in the entry's `teachers`" if others else ""
+            diagnostics.add(
+                path, f"the method needs {_count(fewest)}, the suite's `teachers` has {len(defaults)}{hint}"
+            )
+        return tuple(defaults[:most])
+    names = _select("teacher", spec.teachers, list(known), (*path, "teachers"), diagnostics)
     if len(spec.teachers) < fewest or (most is not None and len(spec.teachers) > most):
         if fewest == most:
             allowed = _count(fewest)

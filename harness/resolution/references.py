@@ -39,6 +39,11 @@ def get_list(data: Mapping[str, Any], key: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def models(teachers: Mapping[str, Any]) -> list[str]:
+    """Return the names in the section `teachers` without those that are rows of the suite."""
+    return [name for name, body in teachers.items() if not (isinstance(body, dict) and body.get("row"))]
+
+
 def _check_duplicates(values: Sequence[Any], path: KeyPath, diagnostics: Diagnostics) -> None:
     seen: set[str] = set()
     for index, value in enumerate(values):
@@ -261,7 +266,7 @@ def check_students(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
         except ValidationError:  # reported by the schema's check
             continue
         add_student(check(spec, name, None, None), name, diagnostics)
-        if not get_mapping(data, "teachers"):
+        if not models(get_mapping(data, "teachers")):
             missing = [size for size in ("hidden", "heads", "ffn") if getattr(spec, size) is None]
             if isinstance(spec.init, list) or (spec.init in KEYWORDS and spec.init != "random"):
                 diagnostics.add(("students", name), "init copies layers from a teacher, but the suite has no teachers")

@@ -73,6 +73,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class RowTeacher:
+    """A teacher that is the trained student of a row of the suite: a teacher assistant.
+
+    Attributes:
+        label: the row.
+        student: the student of the row.
+        seed: the seed of its run, from which the runs of all seeds learn; None: each learns from the run of its own.
+    """
+
+    label: str
+    student: str
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        seed = "of the same seed" if self.seed is None else f"seed {self.seed}"
+        return f"row {self.label} on {self.student}, {seed}"
+
+
+@dataclass(frozen=True)
 class Suite:
     """A validated suite file.
 
@@ -85,6 +104,7 @@ class Suite:
         text: unlabelled text of the text stages: a hub id or an absolute path; for .txt files it may have wildcards.
         tree: the YAML tree with the file and line of each key.
         published: the selected sources of published figures.
+        rows: the teachers that are rows of the suite, by name.
     """
 
     spec: SuiteSpec
@@ -96,6 +116,7 @@ class Suite:
     text: str | None = None
     tree: Node | None = field(default=None, repr=False)
     published: tuple[Published, ...] = ()
+    rows: Mapping[str, RowTeacher] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from harness.config.paths import expand_path, locate
 from harness.config.schema import SuiteSpec
 from harness.config.yaml_tree import Mark, Node, parse
 from harness.plugin_host.host import Host
-from harness.resolution import method_rows, references, task_entries
+from harness.resolution import method_rows, references, row_teachers, task_entries
 from harness.resolution.references import get_list, get_mapping
 from harness.resolution.suite import MethodVariant, Suite
 
@@ -83,10 +83,11 @@ def _load_tree(root: Node, file: Path, plugins: Sequence[str]) -> LoadedSuite:
     text = references.find_text(data, diagnostics)
     published = references.find_published(data, host, diagnostics) if host else ()
     tasks, sources, variants = _look_up(data, host, diagnostics) if host else ((), {}, ())
+    rows = row_teachers.find(spec, variants, diagnostics) if spec and host else {}
     diagnostics.raise_if_any()
     assert spec is not None  # otherwise raise_if_any has raised
     assert host is not None
-    suite = Suite(spec, file, tasks, variants, sources, models, text, root, published)
+    suite = Suite(spec, file, tasks, variants, sources, models, text, root, published, rows)
     return LoadedSuite(suite, host)
 
 
@@ -101,7 +102,7 @@ def _look_up(
     variants = method_rows.expand(
         [entry for entry in get_list(data, "methods") if isinstance(entry, dict)],
         host=host,
-        teachers=list(get_mapping(data, "teachers")),
+        teachers=get_mapping(data, "teachers"),
         students=list(get_mapping(data, "students")),
         general=data.get("general") is not None,
         diagnostics=diagnostics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -109,6 +110,9 @@ class RunRecord(FrozenModel):
     teachers: list[str]
     teacher_seeds: list[int | None] = Field(
         default_factory=list, description="seeds that `teachers` were fine-tuned with; none: fine-tuned before"
+    )
+    assistants: dict[str, PathName] = Field(
+        default_factory=dict, description="teacher that is a row of the suite -> key of the run whose student it is"
     )
     seed: int
     data_fingerprint: PathName = Field(description="fingerprint of the scored examples")
@@ -266,6 +270,17 @@ class PlannedRun(FrozenModel):
     teacher_seeds: list[int | None] = Field(
         default_factory=list, description="seeds that `teachers` are fine-tuned with; none: fine-tuned before"
     )
+    assistants: dict[str, PathName] = Field(
+        default_factory=dict, description="teacher that is a row of the suite -> key of the run whose student it is"
+    )
+
+
+class PlannedAssistant(FrozenModel):
+    """A teacher that is the trained student of a row of the board."""
+
+    label: str
+    student: str
+    seed: int | None = Field(None, description="seed of its run; none: each run learns from the run of its own seed")
 
 
 class PlannedRow(FrozenModel):
@@ -362,6 +377,9 @@ class PlanFile(FrozenModel):
     teachers: dict[str, dict[str, TeacherKeys]] = Field(
         description="teacher -> task -> keys: one for all runs, or one for each of `seeds`, in the same order"
     )
+    assistants: dict[str, PlannedAssistant] = Field(
+        default_factory=dict, description="teacher that is a row of the board -> that row"
+    )
     seeds: list[int]
     runs: list[PlannedRun]
     not_applicable: list[NotApplicable]
@@ -394,7 +412,8 @@ class PlanFile(FrozenModel):
         }
         if len({*tasks}) < len(tasks) or len({*self.seeds}) < len(self.seeds):
             raise ValueError("duplicate task or seed")
-        cells = [*self.runs, *self.not_applicable, *(self.tuning.studies if self.tuning else ())]
+        studies = self.tuning.studies if self.tuning else ()
+        cells = [*self.runs, *self.not_applicable, *self.assistants.values(), *studies]
         for cell in cells:
             for name, values in allowed.items():
                 if (value := getattr(cell, name, None)) is not None and value not in values:
@@ -412,10 +431,26 @@ class PlanFile(FrozenModel):
         return self
 
     def teacher_keys(self, name: str, task: str) -> dict[int | None, str]:
-        """Return the keys of a teacher by the seed of the runs that learn from it; None: runs of all seeds."""
+        """Return the keys of a teacher by the seed of the runs that learn from it; None: runs of all seeds.
+
+        A teacher that is a row of the board has the keys of that row's runs.
+        """
+        if name in self.assistants:
+            return self._assistant_keys.get((name, task), {})
         keys = self.teachers.get(name, {}).get(task, [])
         seeds = self.seeds if len(keys) > 1 else [None] * len(keys)
         return dict(zip(seeds, keys, strict=True))
+
+    @cached_property
+    def _assistant_keys(self) -> dict[tuple[str, str], dict[int | None, str]]:
+        """(Teacher that is a row of the board, task) -> `teacher_keys`."""
+        found: dict[tuple[str, str], dict[int | None, str]] = {}
+        for name, row in self.assistants.items():
+            for run in self.runs:
+                if (run.label, run.student) == (row.label, row.student) and row.seed in (None, run.seed):
+                    seed = None if row.seed is not None else run.seed
+                    found.setdefault((name, run.task), {})[seed] = run.key
+        return found
 
     def teacher_key(self, name: str, task: str, seed: int | None) -> str | None:
         """Return the key of the teacher for runs with that seed; None: there is none on that task."""

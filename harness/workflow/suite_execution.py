@@ -150,7 +150,7 @@ class SuiteExecution:
     Attributes:
         total: number of runs of the suite.
         done: number of runs that are done.
-        missing: number of runs to train, with the options' selection.
+        missing: number of runs to train: those that the options select, and those that they learn from.
 
     Raises:
         UserError: there is no such engine, an option is not for it, or the selection is invalid.
@@ -168,10 +168,12 @@ class SuiteExecution:
             options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
         )
         # Two labels with one key are one run.
-        done = {status.run.key: status.done for status in planning.status(plan, store)}
-        self._selected = {job.planned.key for job in run_selection.select(plan.runs, only)}
-        self.total, self.done = len(done), sum(done.values())
-        self.missing = sum(not is_done for key, is_done in done.items() if key in self._selected)
+        statuses = planning.status(plan, store)
+        done = {status.run.key: status.done for status in statuses}
+        missing = run_selection.to_train([status.job for status in statuses if not status.done], only)
+        to_train = {job.planned.key for job in missing}
+        self._selected = {job.planned.key for job in run_selection.select(plan.runs, only)} | to_train
+        self.total, self.done, self.missing = len(done), sum(done.values()), len(to_train)
 
     def execute(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Executed:
         """Train and score the missing runs, and write the report unless the execution was interrupted.

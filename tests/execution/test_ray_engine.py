@@ -140,6 +140,33 @@ def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(smal
     assert not list((small.store().folder / "checkpoints").glob("*"))
 
 
+def test_a_student_of_one_node_teaches_on_another_one(small, nodes):
+    """The nodes have no common folder: the student returns to the driver, which sends it to the node that reads it."""
+    folder, address = nodes
+    settings = (
+        "teachers.base.lr=3e-3",
+        "seeds=[1]",
+        "students.2x32={layers: 2, init: uniform}",
+        "teachers.medium={row: ta}",
+        "methods=[{logit_kd: {label: ta, students: [2x32]}},"
+        " {logit_kd: {label: last, students: [1x32], teachers: [medium]}}]",
+    )
+    assert not small.run(*settings).failed
+    expected = results(small.store())
+    set_aside(small)
+    keys = {job.planned.label: job.planned.key for job in small.plan(*settings).runs}
+    first = (*settings[:-1], "methods=[{logit_kd: {label: ta, students: [2x32]}}]")
+    with ray_cluster.occupied(address, "node1"):
+        assert not on_ray(small, address, *first).failed
+    with ray_cluster.occupied(address, "node0"):
+        outcome = on_ray(small, address, *settings)
+    assert not outcome.failed
+    assert not outcome.failures
+    assert_same_bits(results(small.store()), expected)
+    copies = [(folder / node / "teachers" / keys["ta"]).exists() for node in ("node0", "node1")]
+    assert copies == [False, True]
+
+
 def test_text_stages_augmented_data_and_tuning_return_to_the_driver(small, address):
     pretrained(small.folder / "base")
     rng = random.Random(1)

@@ -72,6 +72,24 @@ def test_two_processes_train_each_run_once(small):
     assert not list(small.folder.rglob("*.claim"))
 
 
+def test_two_processes_train_a_chain_of_teachers_once(small):
+    """One of them waits for the students that the other one trains, and then learns from them."""
+    chain = (
+        "students.2x32={layers: 2, init: uniform}",
+        "teachers.medium={row: ta}",
+        "methods=[{logit_kd: {label: ta, students: [2x32]}},"
+        " {logit_kd: {label: last, students: [1x32], teachers: [medium]}}]",
+    )
+    small.run(*chain)
+    expected = weights(small.store())
+    move_away(small)
+    shells = [Shell(small, number, *chain) for number in range(2)]
+    assert [shell.wait()[0] for shell in shells] == [0, 0]
+    assert_same(weights(small.store()), expected)
+    assert finished(shells) == Counter(dict.fromkeys(expected, 1))
+    assert not list(small.folder.rglob("*.claim"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_four_processes_under_random_kills_train_each_run_once(small, seed):

@@ -218,9 +218,9 @@ HEADS = {
 TEACHERS = {
     "model and architecture": (
         "  t: {model: a/b, architecture: {layers: 1, hidden: 4, heads: 1, ffn: 4}}",
-        ["suite.yaml:4", "teachers.t", "exactly one of `model` and `architecture`", "both"],
+        ["suite.yaml:4", "teachers.t", "exactly one of `model`, `architecture` and `row`", "model and architecture"],
     ),
-    "neither": ("  t: {epochs: 3}", ["suite.yaml:4", "teachers.t", "exactly one of", "neither"]),
+    "neither": ("  t: {epochs: 3}", ["suite.yaml:4", "teachers.t", "exactly one of", "found none"]),
     "no width": ("  t: {architecture: {layers: 1, heads: 1, ffn: 4}}", ["teachers.t.architecture", "'hidden' is miss"]),
     "broken width": (
         "  t: {architecture: {layers: 1, hidden: 10, heads: 4, ffn: 4}}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.execution import augmented_data, teacher_runs, text_students
-from harness.planning.job_graph import Artifact, TeacherTraining
+from harness.planning.job_graph import Artifact, AssistantCopy, TeacherTraining
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
 from harness.planning.tuning_studies import Study
 from harness.storage import cache_dir
@@ -20,12 +20,14 @@ class ArtifactFiles:
         results: in the results folder.
         records: those of `results` from which a job continues, or which jobs read that need the artifact.
         checkpoints: checkpoints of the unfinished artifact, and the journal of a tuning.
+        sources: in the results folder: what only its own job reads.
     """
 
     cached: str | None = None
     results: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 def files_of(artifact: Artifact) -> ArtifactFiles:
@@ -41,6 +43,10 @@ def files_of(artifact: Artifact) -> ArtifactFiles:
         examples = _examples(work.members[0].data.validation_fingerprint)
         records = tuple(f"{teacher}/record.json" for teacher in teachers)
         return ArtifactFiles(folder, (*teachers, examples), records, (f"{folder}.pt",))
+    if isinstance(work, AssistantCopy):
+        folder = f"cache/{teacher_runs.folder(work.teacher).relative_to(root).as_posix()}"
+        run = f"store/runs/{work.teacher.key}"
+        return ArtifactFiles(folder, sources=(f"{run}/student", f"{run}/record.json", f"{run}/checksums.json"))
     if isinstance(work, GeneralJob):
         folder = f"cache/{text_students.folder(work).relative_to(root).as_posix()}"
         return ArtifactFiles(folder, (f"store/general/{artifact.key}",), (), (f"{folder}.pt",))

@@ -43,7 +43,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
     on_gpu = device.type == "cuda"
     threads = torch.get_num_threads()
     resources = WorkerResources(1 if on_gpu else threads, options.gpus_per_worker if on_gpu else 0.0)
-    missing = run_selection.select(pending(plan, store), options.only)
+    missing = run_selection.to_train(pending(plan, store), options.only)
     with (
         cluster.connected(options.address, resources, options.workers) as ray,
         _cache_mark() as mark,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.planning.job_graph import TeacherOutputs, TeacherTraining, Work
+from harness.planning.job_graph import AssistantCopy, TeacherOutputs, TeacherTraining, Work
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob
 from harness.planning.tuning_studies import Study
 
@@ -23,7 +23,7 @@ def _paths(work: Work | TeacherJob) -> Iterator[Path | None]:
         case TeacherTraining():
             for member in work.members:
                 yield from _paths(member)
-        case TeacherOutputs():
+        case TeacherOutputs() | AssistantCopy():
             yield from _paths(work.teacher)
         case GeneralJob():
             yield from (work.checkpoint, work.source, work.teacher)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,20 @@ class UserError(Exception):
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = [p if isinstance(p, Problem) else Problem(p) for p in problems]
         super().__init__("\n".join(str(p) for p in self.problems))
+
+
+def problem_list(found: Any) -> list[Problem]:
+    """Return what a plugin's check found, a sequence or generator of `Problem`s, as a list.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    problems = list(found) if isinstance(found, Iterable) and not isinstance(found, str) else [found]
+    for problem in problems:
+        if not isinstance(problem, Problem):
+            hint = "; return [] if there is none" if problem is None else ""
+            raise TypeError(f"expected a list of harness.Problem, found {problem!r}{hint}")
+    return problems
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

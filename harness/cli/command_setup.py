@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.cli.stderr_warnings import warn_of_broken_plugins
+from harness.cli.stderr_warnings import warn_of_unused_plugins
 
 if TYPE_CHECKING:
     from harness.resolution.suite_loader import LoadedSuite
 
 
 def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> LoadedSuite:
-    """Load a suite file, or a shipped suite by its name. Prints a warning for each broken plugin that is not needed.
+    """Load a suite file, or a shipped suite by its name. Prints a warning for each plugin that is not used.
 
     Raises:
         UserError: the suite, an override or a plugin named in `plugins` is invalid.
@@ -23,7 +23,7 @@ def load_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> L
     from harness.resolution import load
 
     loaded = load(name, overrides=overrides, plugins=plugins)
-    warn_of_broken_plugins(loaded.host)
+    warn_of_unused_plugins(loaded.host)
     return loaded
 
 

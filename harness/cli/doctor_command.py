@@ -57,9 +57,10 @@ def _plugins() -> Iterator[tuple[str, str]]:
     from harness.plugin_host.host import Host
 
     host = Host.create()
-    yield (
-        "plugins",
-        f"{len(host.plugins) - len(host.broken)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks",
-    )
-    for name, error in host.broken.items():
-        yield f"plugin {name}", f"not loaded: {error}"
+    loaded = [plugin for plugin in host.plugins if not plugin.error]
+    yield "plugins", f"{len(loaded)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks"
+    for plugin in host.plugins:
+        if plugin.error:
+            yield f"plugin {plugin.name}", f"not loaded: {plugin.error} ({plugin.origin})"
+        for message in plugin.left_out:
+            yield f"plugin {plugin.name}", f"{message} ({plugin.origin})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.api.errors import UserError, nearest
-from harness.cli.stderr_warnings import warn_of_broken_plugins
+from harness.cli.stderr_warnings import warn_of_unused_plugins
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
     if kind == "plugins":
         _print_plugins(host)
         return
-    warn_of_broken_plugins(host)
+    warn_of_unused_plugins(host)
     if kind == "published":
         _print_published(host)
         return
@@ -67,8 +67,13 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
 
 
 def _print_plugins(host: Host) -> None:
-    rows = ((plugin.name, plugin.error or ", ".join(_contributions(plugin)), plugin.origin) for plugin in host.plugins)
+    rows = ((plugin.name, _state(plugin), plugin.origin) for plugin in host.plugins)
     print_table(["plugin", "registers, or error", "from"], rows)
+
+
+def _state(plugin: PluginInfo) -> str:
+    registered = plugin.error or ", ".join(_contributions(plugin))
+    return "; ".join(filter(None, [registered, *plugin.left_out, *plugin.overridden]))
 
 
 def _contributions(plugin: PluginInfo) -> list[str]:

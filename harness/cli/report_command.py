@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli.stderr_warnings import warn_of_broken_plugins
+from harness.cli.stderr_warnings import warn_of_unused_plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def report_folder(folder: Path, plugins: Sequence[str], format: str | None = Non
     from harness.reporting import report
 
     host = Host.reporting(plugins)
-    warn_of_broken_plugins(host)
+    warn_of_unused_plugins(host)
     if format is not None and format not in host.reporters:
         raise UserError(f"--format: unknown format {format!r}; {nearest(format, host.reporters)}")
     written = report(folder, host)

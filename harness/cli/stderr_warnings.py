@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
 
 
-def warn_of_broken_plugins(host: Host) -> None:
-    """Print a line for each installed plugin that could not be loaded."""
+def warn_of_unused_plugins(host: Host) -> None:
+    """Print a line for each installed plugin that could not be loaded, and for what is left out or overridden."""
     for plugin in host.plugins:
         if plugin.error:
             print(f"warning: plugin {plugin.name!r} is not loaded: {plugin.error} ({plugin.origin})", file=sys.stderr)
+        for message in plugin.left_out:
+            print(f"warning: plugin {plugin.name!r}: {message} ({plugin.origin})", file=sys.stderr)
+        for message in plugin.overridden:
+            print(f"note: plugin {plugin.name!r}: {message} ({plugin.origin})", file=sys.stderr)
 
 
 def warn_of_overlapping_splits(overlaps: Sequence[str]) -> None:

@@ -8,20 +8,24 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.machinery import FileFinder, SourceFileLoader
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.plugin_host import api_version
 
 GROUP = "harness"
 """The entry-point group of plugins."""
 
 REPORT_GROUP = "harness.report"
 """The entry-point group of report plugins. `harness report` loads only these and so does not import torch."""
+
+DISTRIBUTION = "kd-harness"
+"""The distribution whose plugins come before those of other distributions."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class DiscoveredPlugin:
         origin: the entry point and its distribution, or the path; for messages.
         named: whether the user named it. Then its problems are errors, not warnings.
         group: the entry-point group.
+        distribution: the name of the installed distribution.
         plugin: the imported module or object; None if the import failed.
         problem: why the import failed.
     """
@@ -41,24 +46,46 @@ class DiscoveredPlugin:
     origin: str
     named: bool
     group: str | None = None
+    distribution: str | None = None
     plugin: object | None = None
     problem: Problem | None = None
+
+    @property
+    def rank(self) -> int:
+        """Which plugin provides a name that several register: that of the lowest rank."""
+        return 0 if self.named else 2 if self.is_guest else 1
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether another distribution than kd-harness installed it."""
+        return not self.named and self.distribution != DISTRIBUTION
+
+    @property
+    def file(self) -> Path | None:
+        """The resolved file of an imported module, None if it has none."""
+        file = getattr(self.plugin, "__file__", None)
+        return Path(file).resolve() if isinstance(file, str) else None
 
 
 def installed(group: str = GROUP) -> Iterator[DiscoveredPlugin]:
     """Yield the plugins of installed packages, sorted by name. Import errors are in `problem`."""
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
-        distribution = entry.dist.name if entry.dist else "an unnamed distribution"
-        origin = f"entry point {entry.name!r} of {distribution}"
-        yield _load_entry(entry, origin)
+        distribution = entry.dist.name if entry.dist else None
+        origin = f"entry point {entry.name!r} of {distribution or 'an unnamed distribution'}"
+        found = DiscoveredPlugin(entry.name, origin, named=False, group=entry.group, distribution=distribution)
+        yield _imported(found, entry.load, entry.module)
 
 
-def _load_entry(entry: EntryPoint, origin: str) -> DiscoveredPlugin:
+def _imported(found: DiscoveredPlugin, load: Callable[[], object], module: str) -> DiscoveredPlugin:
+    """Return the plugin with the object that `load` imports from `module`, or with the problem that prevents it."""
     try:
-        return DiscoveredPlugin(entry.name, origin, named=False, group=entry.group, plugin=entry.load())
+        return replace(found, plugin=load())
     except (Exception, SystemExit) as error:
-        problem = Problem(f"cannot be imported: {describe(error)}", f"{origin} ({entry.value})")
-        return DiscoveredPlugin(entry.name, origin, named=False, problem=problem)
+        message = f"cannot be imported: {describe(error)}"
+        if (place := _place(error, module)) is not None:
+            message += f" ({place[0]}:{place[1]})"
+            message += _stated_version(place[0])
+        return replace(found, plugin=None, problem=Problem(message, found.origin))
 
 
 def subpackages(package: DiscoveredPlugin) -> list[DiscoveredPlugin]:
@@ -76,11 +103,8 @@ def subpackages(package: DiscoveredPlugin) -> list[DiscoveredPlugin]:
 
 def _load_subpackage(package: DiscoveredPlugin, parent: str, name: str) -> DiscoveredPlugin:
     origin = str(Path(package.origin) / name) if package.named else f"{parent}.{name} ({package.origin})"
-    try:
-        return replace(package, name=name, origin=origin, plugin=importlib.import_module(f"{parent}.{name}"))
-    except (Exception, SystemExit) as error:
-        problem = Problem(f"cannot be imported: {describe(error)}", origin)
-        return replace(package, name=name, origin=origin, plugin=None, problem=problem)
+    module = f"{parent}.{name}"
+    return _imported(replace(package, name=name, origin=origin), lambda: importlib.import_module(module), module)
 
 
 def at_paths(paths: Iterable[str | Path]) -> Iterator[DiscoveredPlugin]:
@@ -165,10 +189,10 @@ def _load_path(file: Path) -> DiscoveredPlugin:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         _forget(module_name)
-        where = f"{file}:{line}" if (line := _line(error, file)) else str(file)
-        return DiscoveredPlugin(
-            name, origin, named=True, problem=Problem(f"cannot be imported: {describe(error)}", where)
-        )
+        place = _place(error, module_name)
+        where = f"{place[0]}:{place[1]}" if place else str(file)
+        message = f"cannot be imported: {describe(error)}{_stated_version(file)}"
+        return DiscoveredPlugin(name, origin, named=True, problem=Problem(message, where))
     return DiscoveredPlugin(name, origin, named=True, plugin=module)
 
 
@@ -186,12 +210,26 @@ def _forget(module_name: str) -> None:
         del sys.modules[name]
 
 
-def _line(error: BaseException, file: Path) -> int | None:
-    """Return the line of `file` in the error's traceback, or None."""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return lines[-1] if lines else None
+def _place(error: BaseException, module: str) -> tuple[Path, int] | None:
+    """Return the file and line of a syntax error, or else the last line of the plugin's package in the traceback.
+
+    The package of a module is that of its first name; None if the traceback has no line of it.
+    """
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return Path(error.filename), error.lineno
+    package = module.partition(".")[0]
+    frames = [
+        (Path(frame.f_code.co_filename), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == package
+    ]
+    return frames[-1] if frames else None
+
+
+def _stated_version(file: Path) -> str:
+    """Return a clause if the file, which cannot be imported, states that it needs another version of the interface."""
+    mismatch = api_version.mismatch_in_source(file)
+    return f"; {mismatch}" if mismatch else ""
 
 
 def describe(error: BaseException) -> str:

@@ -2,6 +2,9 @@
 
 A plugin implements a hook with a function of the same name, marked with `harness.hookimpl`. It may omit arguments. No
 hook is called per batch.
+
+Of plugins that register the same name, one that the user named provides it, else one of kd-harness, else the first by
+the name of its entry point; the name of the others is left out. Two that the user named are an error.
 """
 
 from __future__ import annotations
@@ -40,12 +43,12 @@ hookspec = pluggy.HookspecMarker("harness")
 
 @hookspec
 def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
-    """Register methods: call ``register(MyMethod)`` for each. A duplicate name is an error."""
+    """Register methods: call ``register(MyMethod)`` for each."""
 
 
 @hookspec
 def harness_register_tasks(register: Callable[[Task], None]) -> None:
-    """Register tasks: call ``register(task)`` for each. A duplicate name is an error."""
+    """Register tasks: call ``register(task)`` for each."""
 
 
 @hookspec
@@ -60,7 +63,7 @@ def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None])
 def harness_register_latency_backends(register: Callable[[str, Backend], None]) -> None:
     """Register latency backends: call ``register(name, backend)`` for each `harness.api.latency_backend.Backend`.
 
-    Suites list them in ``latency.backends``. A duplicate name is an error.
+    Suites list them in ``latency.backends``.
     """
 
 
@@ -68,8 +71,7 @@ def harness_register_latency_backends(register: Callable[[str, Backend], None]) 
 def harness_register_engines(register: Callable[[str, Engine], None]) -> None:
     """Register engines, which execute a plan: call ``register(name, engine)`` for each.
 
-    `harness.execution.engine.Engine` is the function that an engine is; ``harness run --engine name`` selects it. A
-    duplicate name is an error.
+    `harness.execution.engine.Engine` is the function that an engine is; ``harness run --engine name`` selects it.
     """
 
 
@@ -87,7 +89,7 @@ def harness_register_published(register: Callable[[Path], None]) -> None:
     """Register files of published figures: call ``register(path)`` for each YAML file.
 
     `harness.config.published_figures` has the schema. The stem of the file is the name of the source, which suites
-    list in ``published``. A duplicate name is an error. The file is read when a suite selects it.
+    list in ``published``. The file is read when a suite selects it.
     """
 
 
@@ -95,9 +97,8 @@ def harness_register_published(register: Callable[[Path], None]) -> None:
 def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
     """Register formats of the leaderboard: call ``register(name, reporter)`` for each.
 
-    ``reporter(content)`` returns the text of ``leaderboard.<name>`` from a `harness.api.report.Content`. A duplicate
-    name is an error. An installed plugin implements this hook in a module of the entry-point group ``harness.report``,
-    like `harness_report_sections`.
+    ``reporter(content)`` returns the text of ``leaderboard.<name>`` from a `harness.api.report.Content`. An installed
+    plugin implements this hook in a module of the entry-point group ``harness.report``, like `harness_report_sections`.
     """
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from harness.api.errors import Problem, UserError, nearest
-from harness.plugin_host import contribution_checks, discovery, hookspecs
-from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin, describe
+from harness.api.errors import Problem, UserError, problem_list
+from harness.plugin_host import discovery, hookspecs
+from harness.plugin_host.candidates import Candidate, candidates
+from harness.plugin_host.contributions import ContributionKey
+from harness.plugin_host.discovery import REPORT_GROUP, DiscoveredPlugin, describe
+from harness.plugin_host.hook_checks import hook_problems, hooks
 
 if TYPE_CHECKING:  # these import torch
     from harness.api.latency_backend import Backend
@@ -22,12 +24,9 @@ if TYPE_CHECKING:  # these import torch
     from harness.api.task import Task
     from harness.api.tracker import TrackerFactory
     from harness.execution.engine import Engine
+    from harness.resolution.suite import Suite
 
 log = logging.getLogger("harness")
-
-HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
-
-REPORT_HOOKS = {"harness_report_sections", "harness_register_reporters"}
 
 Result = TypeVar("Result")
 
@@ -37,11 +36,17 @@ MetricFactory = Callable[[], Any]
 
 @dataclass
 class PluginInfo:
-    """A plugin and the names it registers, for `harness list plugins`. `error`: why it could not be loaded."""
+    """A plugin and the names it registers, for `harness list plugins`.
+
+    `error`: why it could not be loaded. `left_out`: messages about what another installed plugin provides in its place,
+    `overridden`: about what a plugin that the user named provides.
+    """
 
     name: str
     origin: str
     error: str | None = None
+    left_out: list[str] = field(default_factory=list)
+    overridden: list[str] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
@@ -51,20 +56,6 @@ class PluginInfo:
     engines: list[str] = field(default_factory=list)
     trackers: list[str] = field(default_factory=list)
     sections: bool = False
-
-
-@dataclass
-class _Contributions:
-    """What one plugin registers, before it is validated."""
-
-    methods: list[Any] = field(default_factory=list)
-    tasks: list[Any] = field(default_factory=list)
-    metrics: list[tuple[Any, Any]] = field(default_factory=list)
-    published: list[Path] = field(default_factory=list)
-    reporters: list[tuple[Any, Any]] = field(default_factory=list)
-    latency_backends: list[tuple[Any, Any]] = field(default_factory=list)
-    engines: list[tuple[Any, Any]] = field(default_factory=list)
-    trackers: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class Host:
@@ -92,7 +83,8 @@ class Host:
         self.paths: tuple[str, ...] = ()
         self._manager = pluggy.PluginManager("harness")
         self._manager.add_hookspecs(hookspecs)
-        self._origins: dict[tuple[str, str], str] = {}
+        self._origins: dict[ContributionKey, str] = {}
+        self._guests: set[str] = set()
         self._failed_observers: set[int] = set()
         self._receiver: Callable[[str, object], None] | None = None
 
@@ -100,8 +92,8 @@ class Host:
     def create(cls, paths: Sequence[str | Path] = ()) -> Host:
         """Create a host with the installed plugins and those at `paths` (.py files or folders).
 
-        Raises `UserError` with all problems of the plugins at `paths` and all duplicate names. Other problems of
-        installed plugins are in `broken`.
+        Raises `UserError` with all problems of the plugins at `paths`. Those of installed plugins are in `broken`. Of
+        plugins that register the same name, one at `paths` comes first, then one of kd-harness.
         """
         host = cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
         host.paths = tuple(str(Path(path).expanduser().resolve()) for path in paths)
@@ -120,9 +112,11 @@ class Host:
     @classmethod
     def _of(cls, plugins: Iterable[DiscoveredPlugin]) -> Host:
         host = cls()
-        problems = [problem for item in plugins for plugin in host._members(item) for problem in host._add(plugin)]
-        if problems:
+        found = candidates(plugins)
+        if problems := [problem for plugin in found if plugin.discovered.named for problem in plugin.problems]:
             raise UserError(*problems)
+        for plugin in found:
+            host._add(plugin)
         return host
 
     @property
@@ -136,10 +130,29 @@ class Host:
 
     def add_observer(self, observer: object) -> None:
         """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`."""
-        problems = self._check_hooks(observer, type(observer).__name__)
+        problems = hook_problems(observer, type(observer).__name__)
         if problems:
             raise UserError(*problems)
         self._manager.register(observer)
+
+    def validate(self, suite: Suite) -> list[Problem]:
+        """Return the problems that plugins find in a suite, and those of hooks that fail.
+
+        A failing hook of another distribution than kd-harness is logged: its plugin may have nothing to do with the
+        suite.
+        """
+        problems: list[Problem] = []
+        for implementation in reversed(self.hook.harness_validate_suite.get_hookimpls()):
+            try:
+                found: Any = implementation.function(*([suite] if implementation.argnames else []))
+                problems += problem_list(found)
+            except (Exception, SystemExit) as error:
+                message = f"harness_validate_suite of {implementation.plugin_name} failed: {describe(error)}"
+                if implementation.plugin_name in self._guests:
+                    log.warning("%s", message)
+                else:
+                    problems.append(Problem(message, str(suite.path)))
+        return problems
 
     def redirect(self, receiver: Callable[[str, object], None]) -> None:
         """Pass events to `receiver` instead of the observers: a worker sends them to its driver, which has those."""
@@ -153,7 +166,7 @@ class Host:
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
                 implementation.function(*([event] if implementation.argnames else []))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if id(implementation.plugin) not in self._failed_observers:
                     self._failed_observers.add(id(implementation.plugin))
                     log.warning(
@@ -174,176 +187,26 @@ class Host:
         for implementation in reversed(getattr(self.hook, hook).get_hookimpls()):
             try:
                 results += parse(implementation.function(*([subject] if implementation.argnames else [])))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log.warning("%s failed in %s: %s", hook, implementation.plugin_name, describe(error))
                 log.debug("the plugin's traceback", exc_info=True)
         return results
 
-    def _members(self, discovered: DiscoveredPlugin) -> list[DiscoveredPlugin]:
-        """Return the plugin itself or, for a package without hooks, its subpackages."""
-        has_hooks = any(_hooks(self._manager, discovered.plugin)) or _unmarked_hooks(discovered.plugin)
-        return [discovered] if has_hooks else discovery.subpackages(discovered) or [discovered]
-
-    def _add(self, discovered: DiscoveredPlugin) -> list[Problem]:
-        """Register a plugin, completely or not at all. Returns the problems that are errors."""
-        if discovered.plugin is not None and self._manager.is_registered(discovered.plugin):
-            return []  # the same module under two entry points
-        contributions = _Contributions()
-        problems = (
-            [discovered.problem] if discovered.problem else self._check_hooks(discovered.plugin, discovered.origin)
-        )
-        problems += self._misplaced_hooks(discovered)
-        if not problems:
-            contributions, problems = self._collect(discovered)
-        duplicates = [] if problems else list(self._duplicate_names(contributions, discovered.origin))
+    def _add(self, candidate: Candidate) -> None:
+        """Register a plugin with what is not left out, unless all of it is or it has problems."""
+        discovered = candidate.discovered
         info = PluginInfo(discovered.name, discovered.origin)
-        info.sections = "harness_report_sections" in dict(_hooks(self._manager, discovered.plugin))
+        info.left_out, info.overridden = candidate.left_out, candidate.overridden
         self.plugins.append(info)
-        if problems or duplicates:
-            info.error = "; ".join(problem.message for problem in [*problems, *duplicates])
-            self.broken[discovered.name] = info.error
-            return [*(problems if discovered.named else []), *duplicates]
+        if candidate.problems:
+            info.error = self.broken[discovered.name] = "; ".join(problem.message for problem in candidate.problems)
+        if not candidate.is_loaded:
+            return
         self._manager.register(discovered.plugin, discovered.origin)
-        self._accept(contributions, info)
-        return []
-
-    def _check_hooks(self, plugin: object, origin: str) -> list[Problem]:
-        """Return problems of hook names and arguments, and of a plugin without hooks."""
-        problems: list[Problem] = []
-        hooks = dict(_hooks(self._manager, plugin))
-        for name, function in hooks.items():
-            if name not in HOOKS:
-                problems.append(Problem(f"unknown hook {name!r}; {nearest(name, HOOKS)}", origin))
-                continue
-            if inspect.isgeneratorfunction(function):
-                problems.append(Problem(f"hook {name!r} is a generator; hook wrappers are not supported", origin))
-            allowed = _arguments(HOOKS[name])
-            problems += [
-                Problem(f"hook {name!r} has no argument {argument!r}; {nearest(argument, allowed)}", origin)
-                for argument in _arguments(function)
-                if argument not in allowed
-            ]
-        if not hooks:
-            problems.append(Problem(_no_hook(plugin), origin))
-        return problems
-
-    def _misplaced_hooks(self, discovered: DiscoveredPlugin) -> Iterator[Problem]:
-        """Yield report hooks outside of the report group: `harness run` would call them, `harness report` would not."""
-        hooks = dict(_hooks(self._manager, discovered.plugin)) if discovered.group == GROUP else {}
-        for hook in sorted(REPORT_HOOKS & hooks.keys()):
-            message = f"{hook} must be in a separate module of the entry-point group {REPORT_GROUP!r}"
-            yield Problem(f"{message}; `harness report` loads only this group", discovered.origin)
-
-    def _collect(self, discovered: DiscoveredPlugin) -> tuple[_Contributions, list[Problem]]:
-        """Call the register hooks of a plugin and validate what it registers."""
-        contributions = _Contributions()
-        registers: dict[str, Callable[..., None]] = {
-            "harness_register_methods": contributions.methods.append,
-            "harness_register_tasks": contributions.tasks.append,
-            "harness_register_metrics": lambda name, factory: contributions.metrics.append((name, factory)),
-            "harness_register_published": lambda path: contributions.published.append(Path(path)),
-            "harness_register_reporters": lambda name, reporter: contributions.reporters.append((name, reporter)),
-            "harness_register_latency_backends": lambda name, backend: contributions.latency_backends.append(
-                (name, backend)
-            ),
-            "harness_register_engines": lambda name, engine: contributions.engines.append((name, engine)),
-            "harness_register_trackers": lambda name, factory: contributions.trackers.append((name, factory)),
-        }
-        for name, function in _hooks(self._manager, discovered.plugin):
-            if name in registers:
-                try:
-                    function(*([registers[name]] if _arguments(function) else []))
-                except UserError as error:
-                    return contributions, error.problems
-                except Exception as error:
-                    return contributions, [Problem(f"{name} failed: {describe(error)}", discovered.origin)]
-        return contributions, [Problem(fault, discovered.origin) for fault in _faults(contributions)]
-
-    def _duplicate_names(self, contributions: _Contributions, origin: str) -> Iterator[Problem]:
-        """Yield names that another plugin, or this one, has registered already."""
-        seen = dict(self._origins)
-        for key in _names(contributions):
-            if key in seen:
-                kind, name = key
-                yield Problem(f"duplicate {kind} {name!r}: registered by {seen[key]} and by {origin}", origin)
-            seen[key] = origin
-
-    def _accept(self, contributions: _Contributions, info: PluginInfo) -> None:
-        self._origins |= dict.fromkeys(_names(contributions), info.origin)
-        self.methods |= {method.name: method for method in contributions.methods}
-        self.tasks |= {task.name: task for task in contributions.tasks}
-        self.metrics |= dict(contributions.metrics)
-        self.published |= {path.stem: path for path in contributions.published}
-        self.reporters |= dict(contributions.reporters)
-        self.latency_backends |= dict(contributions.latency_backends)
-        self.engines |= dict(contributions.engines)
-        self.trackers |= dict(contributions.trackers)
-        info.methods = [method.name for method in contributions.methods]
-        info.tasks = [task.name for task in contributions.tasks]
-        info.metrics = [name for name, _ in contributions.metrics]
-        info.published = [path.stem for path in contributions.published]
-        info.reporters = [name for name, _ in contributions.reporters]
-        info.latency_backends = [name for name, _ in contributions.latency_backends]
-        info.engines = [name for name, _ in contributions.engines]
-        info.trackers = [name for name, _ in contributions.trackers]
-
-
-def _faults(contributions: _Contributions) -> Iterator[str]:
-    """Yield the problems of everything that a plugin registers."""
-    for method in contributions.methods:
-        yield from contribution_checks.method_faults(method)
-    for task in contributions.tasks:
-        yield from contribution_checks.task_faults(task)
-    for name, factory in contributions.metrics:
-        yield from contribution_checks.metric_faults(name, factory)
-    for path in contributions.published:
-        yield from contribution_checks.published_faults(path)
-    for name, reporter in contributions.reporters:
-        yield from contribution_checks.reporter_faults(name, reporter)
-    for name, backend in contributions.latency_backends:
-        yield from contribution_checks.backend_faults(name, backend)
-    for name, engine in contributions.engines:
-        yield from contribution_checks.engine_faults(name, engine)
-    for name, factory in contributions.trackers:
-        yield from contribution_checks.tracker_faults(name, factory)
-
-
-def _names(contributions: _Contributions) -> list[tuple[str, str]]:
-    """List what a plugin registers as (kind, name)."""
-    return [
-        *(("method", method.name) for method in contributions.methods),
-        *(("task", task.name) for task in contributions.tasks),
-        *(("metric", name) for name, _ in contributions.metrics),
-        *(("published source", path.stem) for path in contributions.published),
-        *(("format", name) for name, _ in contributions.reporters),
-        *(("latency backend", name) for name, _ in contributions.latency_backends),
-        *(("engine", name) for name, _ in contributions.engines),
-        *(("tracker", name) for name, _ in contributions.trackers),
-    ]
-
-
-def _hooks(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield the hooks that a plugin implements, with their names."""
-    for attribute in dir(plugin):
-        options = manager.parse_hookimpl_opts(plugin, attribute)
-        if options is not None:
-            yield options.get("specname") or attribute, getattr(plugin, attribute)
-
-
-def _arguments(function: Callable[..., Any]) -> list[str]:
-    """List the arguments that the host passes. Like pluggy, it skips arguments with a default."""
-    return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-
-
-def _unmarked_hooks(plugin: object) -> list[str]:
-    """List the hooks that a plugin defines, with or without `hookimpl`."""
-    return [name for name in dir(plugin) if name in HOOKS]
-
-
-def _no_hook(plugin: object) -> str:
-    if unmarked := _unmarked_hooks(plugin):
-        return f"no hook is implemented: mark {unmarked[0]} with @hookimpl (from harness import hookimpl)"
-    return (
-        "no hook is implemented; add a function marked with @hookimpl, such as "
-        "`def harness_register_methods(register): register(MyMethod)`"
-    )
+        if discovered.is_guest:
+            self._guests.add(discovered.origin)
+        info.sections = "harness_report_sections" in dict(hooks(discovered.plugin))
+        for contribution in candidate.contributions:
+            self._origins[contribution.key] = discovered.origin
+            getattr(self, contribution.kind.attribute)[contribution.name] = contribution.value
+            getattr(info, contribution.kind.attribute).append(contribution.name)

@@ -347,8 +347,4 @@ def _check_needs_on_text(stage: text_stages.TextStage) -> list[Problem]:
 
 
 def _add_plugin_problems(loaded: LoadedSuite, diagnostics: Diagnostics) -> None:
-    try:
-        for problems in loaded.host.hook.harness_validate_suite(suite=loaded.suite):
-            diagnostics.extend(list(problems))
-    except Exception as error:  # raised by a hook, or because it did not return a list of problems
-        diagnostics.add((), f"a plugin's harness_validate_suite failed: {describe(error)}")
+    diagnostics.extend(loaded.host.validate(loaded.suite))

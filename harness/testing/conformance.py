@@ -109,15 +109,15 @@ def resolve_methods(plugin: str | Path | type[Method]) -> list[type[Method]]:
     host = Host.create()
     if (name := str(plugin)) in host.methods:
         return [host.methods[name]]
-    entry_points = {info.name: info for info in host.plugins}
-    if name in entry_points:
-        if error := entry_points[name].error:
-            raise UserError(f"plugin {name!r} cannot be used: {error}")
-        methods = [host.methods[method] for method in entry_points[name].methods]
+    if installed := [info for info in host.plugins if info.name == name]:
+        methods = [host.methods[method] for info in installed for method in info.methods]
+        reasons = [reason for info in installed for reason in (info.error, *info.left_out) if reason]
+        if reasons and not methods:
+            raise UserError(f"plugin {name!r} cannot be used: {'; '.join(reasons)}")
     elif Path(name).expanduser().exists() or name.endswith(".py") or Path(name).name != name:
         methods = list(Host.at([name]).methods.values())
     else:
-        known = [*host.methods, *entry_points]
+        known = {*host.methods, *(info.name for info in host.plugins)}
         raise UserError(f"there is no method, file or entry point {name!r}; {nearest(name, known)}")
     if not methods:
         raise UserError(f"plugin {name!r} registers no method, so there is nothing to check")

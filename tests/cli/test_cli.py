@@ -257,17 +257,76 @@ def test_a_broken_plugin_that_is_named_exits_with_2(tmp_path):
     assert "mine.py:1: cannot be imported: ModuleNotFoundError" in done.stderr
 
 
-def test_a_broken_plugin_that_is_installed_is_a_warning(monkeypatch, capsys, tmp_path):
-    (tmp_path / "broken_kd.py").write_text("1 / 0\n")
-    info = tmp_path / "broken_kd-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-kd\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[harness]\nbroken = broken_kd\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+@pytest.fixture
+def install_guest(monkeypatch, tmp_path):
+    """Installs a package with the entry point ``guest``, as pip would, and returns its module."""
+
+    def install(source: str) -> Path:
+        module = tmp_path / "guest_kd.py"
+        module.write_text(source)
+        info = tmp_path / "guest_kd-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guest-kd\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[harness]\nguest = guest_kd\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "guest_kd", raising=False)
+        return module
+
+    return install
+
+
+FINETUNE = """
+from harness import Method, Needs, Stage, hookimpl
+
+class Mine(Method):
+    name = "finetune"
+    summary = "my own version"
+    def stages(self): return [Stage("only", Needs(["logits"]))]
+    def losses(self, step, batch, student, teachers): return {"zero": student.logits.sum() * 0}
+
+@hookimpl
+def harness_register_methods(register): register(Mine)
+"""
+
+
+def test_a_guest_with_the_name_of_a_shipped_method_stops_no_command(install_guest, monkeypatch, capsys, tmp_path):
+    install_guest(FINETUNE)
+    message = (
+        "method 'finetune' is left out: harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)"
+    )
+    for command in (["list", "methods"], ["list", "tasks"], ["validate", "quick"]):
+        assert main(monkeypatch, *command) == 0
+        output = capsys.readouterr()
+        assert f"warning: plugin 'guest': {message} registers it, too (entry point 'guest' of guest-kd)" in output.err
+        assert "my own version" not in output.out
+    for command in (["list", "plugins"], ["doctor"]):
+        assert main(monkeypatch, *command) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+        assert message in line
+        assert "entry point 'guest' of guest-kd" in line
+
+
+def test_a_path_takes_the_place_of_an_installed_method(install_guest, monkeypatch, capsys, tmp_path):
+    install_guest(FINETUNE.replace('"finetune"', '"mine"').replace("my own version", "the installed version"))
+    path = tmp_path / "development.py"
+    path.write_text(FINETUNE.replace('"finetune"', '"mine"'))
+    assert main(monkeypatch, "list", "methods", "--plugin", str(path)) == 0
+    output = capsys.readouterr()
+    assert "my own version" in output.out
+    assert "the installed version" not in output.out
+    assert (
+        f"note: plugin 'guest': method 'mine' is overridden by {path} (entry point 'guest' of guest-kd)" in output.err
+    )
+    assert "warning" not in output.err
+
+
+def test_a_broken_plugin_that_is_installed_is_a_warning(install_guest, monkeypatch, capsys):
+    module = install_guest("1 / 0\n")
     assert main(monkeypatch, "list", "methods") == 0
     output = capsys.readouterr()
     assert "finetune" in output.out
-    assert "warning: plugin 'broken' is not loaded: cannot be imported: ZeroDivisionError" in output.err
+    assert "warning: plugin 'guest' is not loaded: cannot be imported: ZeroDivisionError" in output.err
+    assert f"({module}:1)" in output.err
 
 
 def test_run_prints_the_board_and_the_paths_of_its_files(suite, monkeypatch, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """The plugin host: discovery of plugins and validation of what they register."""
 
+import importlib
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ import pytest
 from harness import hookimpl
 from harness.api.errors import UserError
 from harness.api.events import RunId, StepLogged
-from harness.plugin_host.host import Host
+from harness.plugin_host.host import Host, PluginInfo
 
 METHOD = """
 from harness import Method, MethodConfig, Needs, Stage, hookimpl
@@ -58,6 +59,7 @@ def install(tmp_path, monkeypatch, write):
         write(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", f"{module}-1.0.dist-info/METADATA", site)
         write(f"[harness]\n{entry} = {module}\n", f"{module}-1.0.dist-info/entry_points.txt", site)
         sys.modules.pop(module, None)
+        importlib.invalidate_caches()
 
     return install_module
 
@@ -247,11 +249,173 @@ def test_duplicate_method_names_report_both_origins(write):
     assert str(second) in message
 
 
-def test_duplicate_of_an_installed_method(write):
-    path = write((METHOD + REGISTER).replace('"mine"', '"finetune"'))
-    message = problem(path)
-    assert "harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)" in message
-    assert str(path) in message
+FINETUNE = "harness_baselines.finetune (entry point 'harness_baselines' of kd-harness)"
+
+
+def named(source: str, name: str) -> str:
+    return (METHOD + source).replace('"mine"', f'"{name}"')
+
+
+def infos(host: Host, name: str) -> list[PluginInfo]:
+    return [plugin for plugin in host.plugins if plugin.name == name]
+
+
+@pytest.mark.parametrize("entry", ["aaa", "third", "harness_baselines"])
+def test_a_shipped_method_comes_before_a_guest_of_the_same_name(install, entry):
+    install(named(REGISTER, "finetune"), entry=entry)
+    host = Host.create()
+    assert host.methods["finetune"].__module__ == "harness_baselines.finetune"
+    assert host.origin_of("method", "finetune") == FINETUNE
+    (info,) = [plugin for plugin in host.plugins if "third_party_kd" in plugin.origin]
+    assert info.origin == f"entry point {entry!r} of third_party_kd"
+    assert info.left_out == [f"method 'finetune' is left out: {FINETUNE} registers it, too"]
+    assert (info.methods, info.error, info.overridden) == ([], None, [])
+
+
+def test_a_guest_keeps_what_no_other_plugin_registers(install):
+    install(named(REGISTER, "finetune") + TASK)
+    host = Host.create()
+    assert host.tasks["mood"].labels == ("bad", "good")
+    (info,) = infos(host, "third")
+    assert (info.tasks, info.methods, len(info.left_out)) == (["mood"], [], 1)
+
+
+def test_hooks_of_a_guest_that_is_left_out_are_not_called(install):
+    validates = "\n@hookimpl\ndef harness_validate_suite(suite): return [1 / 0]\n"
+    install(named(REGISTER, "finetune") + validates)
+    assert Host.create().hook.harness_validate_suite.get_hookimpls() == []
+    install(METHOD + REGISTER + validates)
+    assert len(Host.create().hook.harness_validate_suite.get_hookimpls()) == 1
+
+
+def test_of_two_guests_the_first_entry_point_provides_the_method(install):
+    install(METHOD + REGISTER, "first_kd", "a")
+    install(METHOD + REGISTER, "second_kd", "b")
+    host = Host.create()
+    assert host.methods["mine"].__module__ == "first_kd"
+    (second,) = infos(host, "b")
+    assert second.left_out == ["method 'mine' is left out: entry point 'a' of first_kd registers it, too"]
+
+
+def test_a_path_overrides_what_is_installed(install, write):
+    install(METHOD + REGISTER + TASK)
+    path = write(METHOD + REGISTER)
+    host = Host.create([path])
+    assert host.origin_of("method", "mine") == str(path)
+    assert host.methods["mine"].__module__.startswith("harness_plugin_mine")
+    (info,) = infos(host, "third")
+    assert info.overridden == [f"method 'mine' is overridden by {path}"]
+    assert (info.methods, info.tasks, info.left_out) == ([], ["mood"], [])
+    assert host.origin_of("task", "mood") == "entry point 'third' of third_party_kd"
+
+
+def test_a_path_overrides_a_shipped_method(write):
+    path = write(named(REGISTER, "finetune"))
+    host = Host.create([path])
+    assert host.origin_of("method", "finetune") == str(path)
+    assert {"logit_kd", "pkd"} <= host.methods.keys()
+
+
+def test_an_installed_plugin_is_left_out_if_its_own_file_is_named(install, tmp_path):
+    install("from harness import hookimpl\n@hookimpl\ndef harness_step(event): ...")
+    path = tmp_path / "site" / "third_party_kd.py"
+    host = Host.create([path])
+    (implementation,) = host.hook.harness_step.get_hookimpls()
+    assert implementation.plugin_name == str(path)
+    (info,) = infos(host, "third")
+    assert info.overridden == [f"all of it is overridden by {path}, the same file"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            "@hookimpl\ndef harness_register_methods(register): raise SystemExit(3)",
+            "methods failed: SystemExit",
+        ),
+        (
+            "import pydantic\nclass C(MethodConfig): x: int = pydantic.Field(default_factory=lambda: 1 / 0)\n"
+            "Mine.Config = C" + REGISTER,
+            "cannot be checked: ZeroDivisionError",
+        ),
+        ("class Odd:\n    def __dir__(self): 1 / 0\nplugin = Odd()", "it cannot be inspected: ZeroDivisionError"),
+        (
+            REGISTER.replace("register(Mine)", "register(Mine); register(Mine)"),
+            "registered twice by entry",
+        ),
+    ],
+)
+def test_no_fault_of_a_guest_stops_the_host(install, source, words, tmp_path):
+    install(METHOD + source)
+    if "plugin =" in source:
+        (tmp_path / "site" / "third_party_kd-1.0.dist-info" / "entry_points.txt").write_text(
+            "[harness]\nthird = third_party_kd:plugin\n"
+        )
+    host = Host.create()
+    assert words in host.broken["third"]
+    assert "finetune" in host.methods
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("x = 1\ndef broken(:\n", 2, "SyntaxError"),
+        ("x = 1\n\nimport no_such_module\n", 3, "ModuleNotFoundError"),
+        ("import json\njson.loads('{')\n", 2, "JSONDecodeError"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_imported_is_reported_with_file_and_line(install, tmp_path, source, line, words):
+    install(source)
+    error = Host.create().broken["third"]
+    assert words in error
+    assert f"({tmp_path / 'site' / 'third_party_kd.py'}:{line})" in error
+
+
+def test_a_syntax_error_in_a_subpackage_is_reported_with_file_and_line(collection, install, tmp_path):
+    package = collection(tmp_path / "site")
+    install("", "collected_kd", "collected")
+    (package.parent / "collected_kd.py").unlink()
+    file = package / "broken" / "__init__.py"
+    file.write_text("from . import inner")
+    (package / "broken" / "inner.py").write_text("ok = 1\nx = (")
+    assert f"({package / 'broken' / 'inner.py'}:2)" in Host.create().broken["broken"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            'harness_api = "2"',
+            "harness_api = '2', but kd-harness 0.1.0 provides '1'; install a newer kd-harness",
+        ),
+        ('harness_api = "0"', "install a version of the plugin for this interface"),
+        ("harness_api = 1", "harness_api is 1; it must be a string"),
+    ],
+)
+def test_another_version_of_the_interface_is_an_error(write, install, statement, words):
+    assert words in problem(write(f"{statement}\n" + METHOD + REGISTER))
+    install(f"{statement}\n" + METHOD + REGISTER)
+    assert words in Host.create().broken["third"]
+
+
+def test_a_plugin_that_cannot_be_imported_still_states_its_version(write, install):
+    source = 'harness_api = "2"\nfrom harness import NotYetThere\n'
+    words = "it states harness_api = '2'"
+    assert words in problem(write(source))
+    install(source)
+    assert words in Host.create().broken["third"]
+
+
+def test_a_collection_states_the_version_for_its_subpackages(collection, install, tmp_path):
+    package = collection(tmp_path)
+    (package / "__init__.py").write_text('harness_api = "2"')
+    message = problem(package)
+    assert "it states harness_api = '2'" in message
+    assert "ZeroDivisionError" not in message, "its subpackages are not imported"
+
+
+def test_the_stated_version_of_this_interface_is_accepted(write):
+    assert "mine" in Host.create([write('harness_api = "1"\n' + METHOD + REGISTER)]).methods
 
 
 def test_broken_installed_plugin_does_not_affect_others(install):

@@ -144,6 +144,13 @@ def test_printed_plugin_trains_in_a_suite(folder, small):
     assert terms["loss"] == pytest.approx(2 * terms["cosine"] + terms["task"], rel=1e-4)
 
 
+def test_printed_plugin_with_state_trains_in_a_suite(folder, small):
+    outcome = small.run("methods=[own_past]", "seeds=[1]", plugins=[str(folder / "own_past.py")])
+    assert not outcome.failed
+    (record,) = small.store().records()
+    assert record.losses[-1].terms["past"] > 0
+
+
 def test_printed_section_is_on_the_board(folder, small):
     assert not small.run("seeds=[1]").failed
     written = report(small.store().folder, Host.reporting([folder / "cost_section.py"]))

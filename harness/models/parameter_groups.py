@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from harness.models.introspection import ModelParts
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import transformers
     from transformers import PreTrainedModel
+
+    from harness.models.introspection import ModelParts
 
 EMBEDDINGS, HEAD, MODULES = "embeddings", "head", "modules"
 """Names of groups; the others are ``layer[i]``, counted from 1, and ``modules.NAME``."""

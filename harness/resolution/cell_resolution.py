@@ -245,11 +245,11 @@ def _obstacle(
         return None
     if not problems:
         _check_stages(suite, method, variant, stages, on_text, diagnostics)
-        _check_stage_fields(variant, student_shape, stages, diagnostics)
         problems = [
             problem for model in (student_shape, *teachers) for problem in available_heads.check(model, task.kind)
         ]
         problems += [problem for stage in stages for problem in check_needs(stage, info, student_shape, teachers)]
+        problems += [problem for stage in stages for problem in _check_frozen(stage, student_shape)]
         problems += [problem for text_stage in on_text for problem in _check_needs_on_text(text_stage)]
     return "; ".join(dict.fromkeys(problem.message for problem in problems)) or None
 
@@ -279,7 +279,7 @@ def _check_stages(
     on_text: Sequence[text_stages.TextStage],
     diagnostics: Diagnostics,
 ) -> None:
-    """Check that stage names are unique and that the suite's `stages` overrides fit them."""
+    """Check the names of the stages, the start of the first one, and that the suite's `stages` overrides fit them."""
     names = [stage.name for stage in stages]
     all_names = [*names, *dict.fromkeys(text_stage.general.stage.name for text_stage in on_text)]
     method_name = variant.method.name
@@ -287,6 +287,11 @@ def _check_stages(
         diagnostics.add(variant.path, f"method {method_name!r} has no stages")
     elif len(set(all_names)) < len(all_names):
         diagnostics.add(variant.path, f"method {method_name!r} has duplicate stage names: {', '.join(all_names)}")
+    if stages and stages[0].starts_from == "best":
+        message = (
+            f"method {method_name!r}, stage {names[0]!r}: starts_from is 'best', but the first stage follows no other"
+        )
+        diagnostics.add(variant.path, message)
     for name, stage in variant.stages.items():
         path = _stage_path(suite, variant, method.task, name)
         if name not in names:
@@ -296,19 +301,12 @@ def _check_stages(
             diagnostics.add((*path, "data"), f"{message}; change its options or remove `data`")
 
 
-def _check_stage_fields(
-    variant: MethodVariant, student: ModelShape, stages: Sequence[Stage], diagnostics: Diagnostics
-) -> None:
-    """Check the parameters that stages freeze and the weights that they start from, as far as shapes tell."""
-    for number, stage in enumerate(stages):
-        where = f"method {variant.method.name!r}, stage {stage.name!r}"
-        if number == 0 and stage.starts_from == "best":
-            diagnostics.add(variant.path, f"{where}: starts_from is 'best', but the first stage follows no other")
-        if missing := missing_layers(stage.frozen, student.layers):
-            diagnostics.add(
-                variant.path,
-                f"{where} freezes {', '.join(missing)}, but student {student.name} has layers 1 to {student.layers}",
-            )
+def _check_frozen(stage: Stage, student: ModelShape) -> list[Problem]:
+    """Return problems for layers that a stage freezes and the student does not have."""
+    if missing := missing_layers(stage.frozen, student.layers):
+        names = ", ".join(missing)
+        return [Problem(f"stage {stage.name!r} freezes {names}, but {student.name} has {student.layers} layers")]
+    return []
 
 
 def _stage_path(suite: Suite, variant: MethodVariant, task: TaskInfo, stage: str) -> KeyPath:

@@ -16,6 +16,7 @@ WITHOUT_TORCH = {
     "harness.api.seeds",
     "harness.api.stage_settings",
     "harness.api.task",
+    "harness.api.tracker",
 }
 WITH_TORCH = {
     "harness.api.batch",
@@ -23,6 +24,7 @@ WITH_TORCH = {
     "harness.api.latency_backend",
     "harness.api.losses",
     "harness.api.layer_mapping",
+    "harness.api.live",
     "harness.api.method",
     "harness.api.model_outputs",
 }

@@ -135,10 +135,11 @@ def test_an_invalid_file_of_a_plugin_is_reported_with_its_line(match_figures):
 
 
 def test_a_duplicate_source_name_raises_an_error(match_figures):
-    Path("plugin.py").write_text(PLUGIN.replace("mine.yaml", "tinybert-paper.yaml"))
-    Path("tinybert-paper.yaml").write_text(MINE)
-    with pytest.raises(UserError, match="duplicate published source 'tinybert-paper'"):
-        match_figures(plugins=("plugin.py",))
+    for name in ("plugin.py", "other.py"):
+        Path(name).write_text(PLUGIN)
+    Path("mine.yaml").write_text(MINE)
+    with pytest.raises(UserError, match="duplicate published source 'mine'"):
+        match_figures(plugins=("plugin.py", "other.py"))
 
 
 def test_the_plan_file_lists_published_figures(small):

@@ -43,7 +43,10 @@ class Odd(Method):
         top = {"deep": 5, "zero": 0}.get(MODE, 1)
         names = ["a", "a"] if MODE == "twins" else ["a"]
         needs = Needs(["logits"], [layers("hidden", [top])] * (1 if MODE == "lonely" else len(self.teachers)))
-        return [Stage(name, needs, steps=0 if MODE == "short" else None) for name in names]
+        frozen = frozenset({"layer[0]", "layer[1]", "layer[5]"}) if MODE == "frozen" else frozenset()
+        start = "best" if MODE == "best" else "last"
+        steps = 0 if MODE == "short" else None
+        return [Stage(name, needs, steps=steps, frozen=frozen, starts_from=start) for name in names]
 
     def losses(self, step, batch, student, teachers):
         return {}
@@ -145,7 +148,7 @@ def test_method_that_fits_no_student_is_an_error_with_all_reasons(write):
         ("deep", ["fits no student", "small: hidden[5]", "4 layers"]),
         ("zero", ["fits no student", "hidden[0]"]),
         ("twins", ["duplicate stage names", "a, a"]),
-        ("frozen", ["suite.yaml:11", "'odd', stage 'a' freezes layer[0], layer[5]", "small has layers 1 to 4"]),
+        ("frozen", ["fits no student", "small: stage 'a' freezes layer[0], layer[5], but small has 2 layers"]),
         ("best", ["suite.yaml:11", "'odd', stage 'a': starts_from is 'best', but the first stage follows no other"]),
         ("lonely", ["needs outputs of 1 teachers", "there are 2"]),
         ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "integer above 0"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -17,7 +18,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writers: dict[str, SummaryWriter] = {}
+        self._writers: dict[str, Any] = {}
         self._runs: dict[str, TrackedRun] = {}
 
     def start_suite(self, suite: SuiteStarted) -> None:
@@ -28,14 +29,15 @@ class TensorBoard:
         id_ = run.id
         number = f"{id_.seed}" if id_.trial is None else f"trial{id_.trial}"
         path = self.folder / id_.task / id_.label / (id_.student or id_.role) / f"{number}-{id_.key[:8]}"
-        writer = SummaryWriter(str(path), purge_step=run.step or None)  # type: ignore[no-untyped-call]
+        create: Any = SummaryWriter  # has no types
+        writer = create(str(path), purge_step=run.step or None)
         lines = [f"- {name}: {value}" for name, value in {**identity(run), **flat(run.settings)}.items()]
-        writer.add_text("settings", "\n".join(lines), run.step)  # type: ignore[no-untyped-call]
+        writer.add_text("settings", "\n".join(lines), run.step)
         self._writers[id_.key], self._runs[id_.key] = writer, run
 
     def log(self, run: RunId, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self._writers[run.key].add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writers[run.key].add_scalar(name, value, step)
 
     def end_run(self, run: RunId, scores: Mapping[str, float], error: str | None) -> None:
         """Write the scores at the last step, and close the run's files."""
@@ -44,12 +46,12 @@ class TensorBoard:
             return
         steps = self._runs.pop(run.key).steps
         for name, value in scores.items():
-            writer.add_scalar(f"result/{name}", value, steps)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"result/{name}", value, steps)
         if error is not None:
-            writer.add_text("error", error, steps)  # type: ignore[no-untyped-call]
-        writer.close()  # type: ignore[no-untyped-call]
+            writer.add_text("error", error, steps)
+        writer.close()
 
     def end_suite(self, suite: SuiteEnded) -> None:
         for writer in self._writers.values():
-            writer.close()  # type: ignore[no-untyped-call]
+            writer.close()
         self._writers.clear()

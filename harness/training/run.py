@@ -183,7 +183,7 @@ class Run:
         self.optimizer.param_groups.clear()  # they refer to the parameters
         if self.best is not None:
             self.best.release()
-        self.average = None
+        self.average: WeightAverage | None = None
         self.student.to("meta")
         self.modules.to("meta")
 

@@ -206,8 +206,8 @@ class SuiteExecution:
 
     def _settings(self) -> dict[str, Mapping[str, Any]]:
         """The parts of the keys of runs and teachers, by key."""
-        jobs = [*self.plan.runs, *self.plan.teachers]
-        return {getattr(job, "planned", job).key: job.parts for job in jobs}
+        runs = {job.planned.key: job.parts for job in self.plan.runs}
+        return {**runs, **{job.key: job.parts for job in self.plan.teachers}}
 
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""

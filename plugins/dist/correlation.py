@@ -18,7 +18,8 @@ def correlation(x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
         among: bool, of a shape that broadcasts to x: the entries to compare; None: all.
     """
     x, y = _centred(x, among), _centred(y, among)
-    return (x * y).sum(-1) / (x.norm(dim=-1) * y.norm(dim=-1) + EPSILON)
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
+    return (x * y).sum(-1) / (lengths + EPSILON)
 
 
 def _centred(x: Tensor, among: Tensor | None) -> Tensor:

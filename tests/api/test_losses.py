@@ -343,6 +343,10 @@ def test_squared_logit_distances_of_qa_ignore_positions_without_an_answer(spans)
     distances = losses.squared_logit_distances(student, teacher * 0.5, batch)
     distances.sum().backward()
     assert student.grad.isfinite().all()
-    torch.testing.assert_close(losses.squared_logit_distances(student.detach(), teacher, batch), torch.tensor(expected).to(distances))
+    torch.testing.assert_close(
+        losses.squared_logit_distances(student.detach(), teacher, batch), torch.tensor(expected).to(distances)
+    )
     counts = batch.answer_mask.sum(-1, keepdim=True)
-    torch.testing.assert_close(losses.squared_logit_distances(student, teacher * 0.5, batch, "mean"), distances / counts)
+    torch.testing.assert_close(
+        losses.squared_logit_distances(student, teacher * 0.5, batch, "mean"), distances / counts
+    )

@@ -33,7 +33,7 @@ class SIDConfig(MethodConfig):
 
     mode: Literal["stacked", "progressive", "all"] = Field(
         "stacked",
-        description="stacked: layers 1 to the current one; progressive: the current layer only; all: all layers at once",
+        description="compare layers 1 to the current one (stacked), the current layer only, or all layers at once",
     )
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention loss")
     cls_weight: float = Field(1.0, ge=0, description="weight of the loss on [CLS]")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +110,23 @@ def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature
     (Hinton et al. 2015, section 2). Regression uses neither temperature nor factor."""
     kl = kl_loss(student, teacher, batch, temperature)
     return kl if batch.kind == "regression" else temperature**2 * kl
+
+
+def squared_logit_distances(
+    student: Tensor, teacher: Tensor, batch: Batch, reduction: Literal["sum", "mean"] = "sum"
+) -> Tensor:
+    """||student - teacher||^2 of the logits of each example and distribution [B, D], with D as in `task_losses`: the
+    sum, or the mean, over classes, for QA over the positions allowed for an answer."""
+    difference = full_precision(student) - full_precision(teacher)
+    if batch.kind in ("regression", "multilabel"):
+        return difference**2
+    allowed = torch.ones_like(difference, dtype=torch.bool)
+    if batch.answer_mask is not None:  # masked before squaring: the square of the lowest value is infinite
+        allowed = batch.answer_mask[:, None].expand_as(difference)
+        difference = difference.masked_fill(~allowed, 0)
+    squared = (difference**2).sum(-1)
+    squared = squared / allowed.sum(-1) if reduction == "mean" else squared
+    return squared.reshape(len(squared), -1)
 
 
 def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -328,3 +328,25 @@ def test_projection_starts_as_the_identity_between_equal_widths():
     values = tensor(2, 4, seed=1).float()
     torch.testing.assert_close(losses.projection(4, 4)(values), values)
     assert losses.projection(4, 6)(values).shape == (2, 6)
+
+
+def test_squared_logit_distances_of_qa_ignore_positions_without_an_answer(spans):
+    student, teacher, batch = spans
+    expected = [
+        [
+            sum((a - b) ** 2 for a, b, allowed in zip(s, t, mask, strict=True) if allowed)
+            for s, t in zip(own, theirs, strict=True)
+        ]
+        for own, theirs, mask in zip(student.tolist(), teacher.tolist(), batch.answer_mask.tolist(), strict=True)
+    ]
+    student = student.clone().requires_grad_()
+    distances = losses.squared_logit_distances(student, teacher * 0.5, batch)
+    distances.sum().backward()
+    assert student.grad.isfinite().all()
+    torch.testing.assert_close(
+        losses.squared_logit_distances(student.detach(), teacher, batch), torch.tensor(expected).to(distances)
+    )
+    counts = batch.answer_mask.sum(-1, keepdim=True)
+    torch.testing.assert_close(
+        losses.squared_logit_distances(student, teacher * 0.5, batch, "mean"), distances / counts
+    )

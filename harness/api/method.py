@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.errors import Problem
+from harness.api.live import LiveModel, StepModels
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.names import NAME_RULE, is_name
 from harness.api.stage_settings import Schedule, StageData, StageStart
 
 if TYPE_CHECKING:  # takes seconds to import
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LossTerms = Mapping[str, Tensor]
 """Unweighted loss terms by name, scalars."""
@@ -93,6 +94,12 @@ class Stage:
         starts_from: ``last`` continues with the weights of the last step of the previous stage, ``best`` with the
             student and the modules of its best epoch, by the score on the suite's held-out selection split. Without
             `selection` in the suite, ``best`` continues with the last step, and the record says so.
+        live: the method runs the teachers itself, see `Step.teachers`. They then run in this process and are not read
+            from the cache, and must have the student's tokenizer. Attention of the student and of these teachers has
+            second derivatives, and takes more memory.
+        average: decay of the exponential moving average of the student's weights, see `Step.average`: after each step,
+            average = decay * average + (1 - decay) * weights. It starts with the weights at the stage's first step.
+            None: no average.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule`, `data` or `starts_from` is unknown, or
@@ -111,6 +118,8 @@ class Stage:
     data: StageData = "augmented"
     frozen: frozenset[str] = frozenset()
     starts_from: StageStart = "last"
+    live: bool = False
+    average: float | None = None
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -128,6 +137,8 @@ class Stage:
         warmup = self.warmup_ratio
         if warmup is not None and not (warmup == 0 or (_above_zero(warmup) and warmup < 1)):
             raise ValueError(f"stage {self.name!r}: warmup_ratio is {warmup!r}; it must be at least 0 and below 1")
+        if self.average is not None and not (_above_zero(self.average) and self.average < 1):
+            raise ValueError(f"stage {self.name!r}: average is {self.average!r}; it must be above 0 and below 1")
         choices = {
             "schedule": (None, *get_args(Schedule)),
             "data": get_args(StageData),
@@ -161,10 +172,6 @@ class TaskInfo:
     kind: TaskKind
     num_labels: int
     examples: int = 0
-
-
-def _no_student(needs: Collection[str]) -> ModelOutputs:
-    raise RuntimeError("this step has no student for another forward pass")
 
 
 @dataclass(frozen=True)
@@ -294,17 +301,46 @@ class Step:
     """The run's random generator, on the CPU; stored in checkpoints, and independent of other runs of the cohort."""
     log: Callable[[str, float | Tensor], None] = field(default=lambda name, value: None)
     """Log a value in addition to the losses; its name must differ from the terms and from ``loss``."""
-    forward_student: Callable[[Collection[str]], ModelOutputs] = _no_student
-    """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
     scratch: dict[str, Any] = field(default_factory=dict)
     """Values of this step that the calls of `Method.losses`, one for each part of the batch, leave for each other and
     for `Method.after_step`. Empty at the start of every step, and of every repeated attempt of a step. Detach tensors
     that are stored here, or their graphs stay in memory until the end of the step."""
+    models: StepModels = field(default_factory=StepModels)
+    """Used by `student`, `teachers` and `average`."""
 
     @property
     def progress(self) -> float:
         """The share of the stage's steps that are done: index / steps, from 0 to below 1."""
         return self.index / self.steps
+
+    @property
+    def student(self) -> LiveModel:
+        """The student, for further forward passes with new dropout and gradients."""
+        if self.models.student is None:
+            raise RuntimeError("this step has no student for another forward pass")
+        return self.models.student
+
+    @property
+    def teachers(self) -> Sequence[LiveModel]:
+        """The teachers, in the order of the method's teachers. Raises `RuntimeError` in a stage that is not live."""
+        if self.models.teachers is None:
+            raise RuntimeError(
+                f"stage {self.stage.name!r} does not run its teachers; declare Stage({self.stage.name!r}, live=True)"
+            )
+        return self.models.teachers
+
+    @property
+    def average(self) -> LiveModel:
+        """The student with the moving average of its weights. Raises `RuntimeError` if the stage has none."""
+        if self.models.average is None:
+            raise RuntimeError(
+                f"stage {self.stage.name!r} keeps no average; declare Stage({self.stage.name!r}, average=0.999)"
+            )
+        return self.models.average
+
+    def forward_student(self, needs: Collection[str]) -> ModelOutputs:
+        """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
+        return self.student.run(needs)
 
 
 class Method(ABC):
@@ -353,18 +389,27 @@ class Method(ABC):
 
         Many runs share the teachers, so the result must not depend on the student or the seed.
         """
-        return None
+        return
 
     def general(self) -> General | None:
         """The method's stage on unlabelled text; None: it has none. The result must not depend on the seed."""
-        return None
+        return
 
     def augmentation(self) -> Augmentation | None:
         """Data augmentation of the task's training set; None: no augmentation.
 
         Many runs share the augmented data, so the result must not depend on the student or the seed.
         """
-        return None
+        return
+
+    def initialize(self, student: PreTrainedModel, teachers: Sequence[PreTrainedModel]) -> None:
+        """Change the student's initial weights in place, before the first step.
+
+        `teachers` are the fine-tuned teachers, with heads, in the order of the method's teachers. They are shared with
+        other runs: do not change them. All models are in eval mode, in float32 and on the CPU. Random numbers of torch
+        are seeded with the run's seed. The host loads the teachers only for methods that define this.
+        """
+        return
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.api.events import RunId
 from harness.api.seeds import derive
@@ -16,20 +16,24 @@ from harness.metrics.task_scores import TaskScores
 from harness.models import students
 from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
-from harness.planning import Plan, RunJob
+from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.jobs import with_examples
 from harness.storage import atomic_writes
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import Cost, RunRecord, SelectionRecord
 from harness.tasks.example_texts import validation_texts
+from harness.training import student_initialization
 from harness.training.batch_stream import TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
 from harness.training.scoring import Part, score
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class SourceModels:
-    """Models from which students copy layers or take their model family, each loaded once per cohort."""
+    """Models from which students get layers, weights or their model family, each loaded once per cohort."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -42,14 +46,17 @@ class SourceModels:
         """
         if _checkpoint(job) is not None or job.source is None:
             return None
-        fine_tuned = job.copies_fine_tuned(self.plan.spec.students[job.cell.student])
-        key, trust = (job.source.key, fine_tuned), self.plan.spec.trust_remote_code
+        return self._load(job.source, fine_tuned=job.copies_fine_tuned(self.plan.spec.students[job.cell.student]))
+
+    def teachers(self, job: RunJob) -> list[PreTrainedModel]:
+        """The fine-tuned teachers of a job's method."""
+        return [self._load(teacher, fine_tuned=True) for teacher in job.teachers]
+
+    def _load(self, teacher: TeacherJob, *, fine_tuned: bool) -> Any:
+        key, trust = (teacher.key, fine_tuned), self.plan.spec.trust_remote_code
         if key not in self._loaded:
-            self._loaded[key] = (
-                teacher_runs.load(job.source, trust_remote_code=trust)
-                if fine_tuned
-                else teacher_runs.untrained(job.source, trust_remote_code=trust)
-            )
+            load = teacher_runs.load if fine_tuned else teacher_runs.untrained
+            self._loaded[key] = load(teacher, trust_remote_code=trust)
         return self._loaded[key]
 
 
@@ -88,6 +95,8 @@ def prepare(
         seed=derive(planned.seed, "student"),
         trust_remote_code=plan.spec.trust_remote_code,
     )
+    if student_initialization.changes_weights(job.method):
+        student_initialization.initialize(job.method, student, sources.teachers(job))
     role = "student" if job.trial is None else "trial"
     return Run(
         RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial),

@@ -130,8 +130,11 @@ class _TextCohort:
         first = self.first
         if first.assistant is not None:
             return heads.load(folder(first.assistant), TEXT_TASK, seed=0)
+        stages = {key: job.general.stage for key, job in self.jobs.items()}
         needs_logits = [
-            job for job in self.jobs.values() if any("logits" in names for names in job.general.stage.needs.teachers)
+            self.jobs[key]
+            for key, stage in stages.items()
+            if stage.live or any("logits" in names for names in stage.needs.teachers)
         ]
         if needs_logits:  # the teacher must then have a trained language-model head
             remedy = f"set `general: false` to train {needs_logits[0].label} without its text stage"

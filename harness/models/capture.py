@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,11 +18,13 @@ from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.models import attention
 from harness.models.heads import kind_of_sequence_head
 from harness.models.introspection import ModelParts, find_parts, first_tensor
+from harness.models.layer_calls import LayerCall, forwards_replaced, unobserved, with_layer_states
 from harness.models.output_names import Need, check, parse
+from harness.models.pass_changes import PassChanges, applied, repadded, with_states
 from harness.models.projections import SplitHeads
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Capture:
@@ -71,7 +73,12 @@ class Capture:
         return check(needs, layers=self.layers, kind=self.kind, who=who, family=family, missing=self.parts.missing)
 
     def run(
-        self, inputs: Mapping[str, Tensor], needs: Collection[str], *, answer_mask: Tensor | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        needs: Collection[str],
+        *,
+        answer_mask: Tensor | None = None,
+        changes: PassChanges | None = None,
     ) -> ModelOutputs:
         """One forward pass over `inputs`, up to the deepest output of `needs`.
 
@@ -80,25 +87,64 @@ class Capture:
                 dropped.
             needs: names of outputs; see `Needs`.
             answer_mask: QA only, bool [B, N]: tokens that an answer may contain; default: all real tokens.
+            changes: what the pass does differently. With it, even without a change, each captured `embeddings` and
+                `hidden[i]` is the tensor that the rest of the pass is computed from.
 
         Raises:
-            UserError: `check` finds a problem with `needs`.
+            UserError: `check` finds a problem with `needs`, or the model does not have what `changes` names.
         """
-        problems = self.check(needs)
+        changed = changes or PassChanges()
+        problems = self.check([*needs, *map(str, changed.patches), *(f"hidden[{layer}]" for layer in changed.layers)])
         if problems:
             raise UserError(*problems)
         requested = frozenset(cast(Need, parse(need)) for need in needs)
         if not requested:
             return ModelOutputs()
-        record = _Record(requested, self.parts, length=inputs["input_ids"].shape[1])
+        record = _Record(requested, self.parts, changes, length=inputs["input_ids"].shape[1])
         with self._hooked(record):
             try:
-                outputs = self.model(**{k: v for k, v in inputs.items() if k in self.parts.inputs})
+                outputs = self._forward(inputs, changed.parameters)
             except _StopForward:
                 return record.outputs()
         mask = inputs["attention_mask"].bool() if answer_mask is None else answer_mask
         record.put(Need("logits"), lambda: _logits(outputs, mask))
         return record.outputs()
+
+    def layer_calls(self, inputs: Mapping[str, Tensor]) -> Mapping[int, LayerCall]:
+        """The calls of all layers in a forward pass over `inputs` that computes no layer, by layer, from 1.
+
+        Raises:
+            UserError: the encoder is not a sequence of layers.
+        """
+        if problems := self.check(["hidden[1]"]):
+            raise UserError(*problems)
+        calls: dict[int, LayerCall] = {}
+        configs = self._observed_configs
+
+        def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            calls[len(calls) + 1] = LayerCall(configs, layer, args, kwargs)
+            if len(calls) == self.layers:
+                raise _StopForward
+            return self.parts.layer_output(args[0] if args else kwargs["hidden_states"])
+
+        with (
+            attention.observe_attention(configs, unobserved),
+            forwards_replaced(self.parts.layers, record),
+            suppress(_StopForward),
+        ):
+            self._forward(inputs, {})
+        return calls
+
+    @property
+    def _observed_configs(self) -> Sequence[PretrainedConfig]:
+        """Configurations of modules whose attention is observed; none in encoders that compute attention themselves."""
+        return () if not self.parts.layers or self.parts.projections else self._configs
+
+    def _forward(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Any:
+        accepted = {name: tensor for name, tensor in inputs.items() if name in self.parts.inputs}
+        if not parameters:
+            return self.model(**accepted)
+        return torch.func.functional_call(self.model, dict(parameters), (), accepted)
 
     @contextmanager
     def _hooked(self, record: _Record) -> Iterator[None]:
@@ -106,6 +152,8 @@ class Capture:
         parts = self.parts
         with ExitStack() as stack:
             if record.needs_layers:
+                if record.replaces_layers:
+                    stack.enter_context(forwards_replaced(parts.layers, record.instead_of_layer))
                 for layer in set(parts.layers):
                     stack.callback(layer.register_forward_pre_hook(record.before_layer, with_kwargs=True).remove)
                 last = parts.final or parts.layers[-1]
@@ -114,8 +162,8 @@ class Capture:
                     stack.callback(hook.remove)
             if parts.head is not None:
                 stack.callback(parts.head.register_forward_pre_hook(record.before_head).remove)
-            if parts.layers and not parts.projections:
-                stack.enter_context(attention.observe_attention(self._configs, record.before_attention))
+            if configs := self._observed_configs:
+                stack.enter_context(attention.observe_attention(configs, record.before_attention))
             yield
 
 
@@ -126,9 +174,12 @@ class _StopForward(Exception):
 class _Record:
     """The outputs of one forward pass. Layers are counted as they run, because some share their weights."""
 
-    def __init__(self, requested: frozenset[Need], parts: ModelParts, *, length: int) -> None:
+    def __init__(
+        self, requested: frozenset[Need], parts: ModelParts, changes: PassChanges | None, *, length: int
+    ) -> None:
         self._requested = requested
         self._parts = parts
+        self._changes = changes
         self._length = length
         deepest = max(requested, key=lambda need: need.depth).depth
         self._missing_deepest = {need for need in requested if need.depth == deepest}
@@ -138,8 +189,14 @@ class _Record:
 
     @property
     def needs_layers(self) -> bool:
-        """Whether outputs of the embeddings or of layers are requested."""
-        return any(need.name not in ("logits", "pooled") for need in self._requested)
+        """Whether outputs of the embeddings or of layers are requested or changed."""
+        changed = self._changes is not None and self._changes.at_layers
+        return changed or any(need.name not in ("logits", "pooled") for need in self._requested)
+
+    @property
+    def replaces_layers(self) -> bool:
+        """Whether functions take the place of layers."""
+        return self._changes is not None and bool(self._changes.layers)
 
     def put(self, need: Need, compute: Callable[[], Tensor]) -> None:
         """Compute and keep the output if it is requested; end the forward pass after the deepest one.
@@ -153,16 +210,45 @@ class _Record:
         if not self._missing_deepest and need.name != "logits":
             raise _StopForward
 
-    def before_layer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before_layer(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         # A layer's output is taken as the next one's input, as in transformers' hidden_states: DeBERTa-v2 adds a
         # convolution between the first two.
         need = Need("hidden", self._layer) if self._layer else Need("embeddings")
         self._layer += 1
-        self.put(need, lambda: self._unpadded(args[0] if args else kwargs["hidden_states"]))
+        given = args[0] if args else kwargs["hidden_states"]
+        used = self._put_states(need, given)
+        return None if used is given else with_layer_states(args, kwargs, used)
 
-    def after_last(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self._layer == len(self._parts.layers):  # a shared layer runs several times
-            self.put(Need("hidden", self._layer), lambda: self._unpadded(first_tensor(output)))
+    def instead_of_layer(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output of the current layer, or of the function that takes its place."""
+        assert self._changes is not None
+        function = self._changes.layers.get(self._layer)
+        if function is None:
+            return type(layer).forward(layer, *args, **kwargs)
+        given = args[0] if args else kwargs["hidden_states"]
+        states = applied(function, self._unpadded(given), f"the function in place of layer {self._layer}")
+        return self._parts.layer_output(repadded(states, given))
+
+    def after_last(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if self._layer < len(self._parts.layers):  # a shared layer runs several times
+            return None
+        given = first_tensor(output)
+        used = self._put_states(Need("hidden", self._layer), given)
+        return None if used is given else with_states(output, used)
+
+    def _put_states(self, need: Need, given: Tensor) -> Tensor:
+        """Keep hidden states if they are requested, after their patch if there is one.
+
+        Returns the states for the rest of the pass: `given` itself if nothing is changed.
+        """
+        states = self._unpadded(given)
+        if self._changes is not None and need in self._changes.patches:
+            states = applied(self._changes.patches[need], states, f"the patch of {need}")
+        self.put(need, lambda: states)
+        # Without changes, the encoder continues with its own padded tensor, of which `states` may be a view.
+        return given if self._changes is None or states is given else repadded(states, given)
 
     def hook_projections(self) -> Iterator[RemovableHandle]:
         """Install hooks on the projections of the layers whose attention outputs are requested."""

@@ -45,6 +45,7 @@ class ModelParts:
         projections: by layer, if the encoder ignores transformers' attention interface and its projections have known
             names; else empty.
         missing: names of outputs that cannot be captured.
+        layer_outputs: the number of values that a layer returns as a tuple; None: it returns a tensor.
     """
 
     layers: tuple[nn.Module, ...]
@@ -56,6 +57,11 @@ class ModelParts:
     scalings: tuple[float, ...]
     projections: tuple[Projections, ...]
     missing: frozenset[str]
+    layer_outputs: int | None = None
+
+    def layer_output(self, states: torch.Tensor) -> Any:
+        """The hidden states in the form in which a layer returns them."""
+        return states if self.layer_outputs is None else (states, *[None] * (self.layer_outputs - 1))
 
 
 def find_parts(model: PreTrainedModel) -> ModelParts:
@@ -75,6 +81,7 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
         scalings=_own_scalings(encoder.config, len(layers)) if hooked else tuple(trace.scalings),
         projections=hooked,
         missing=_missing(encoder.config, layers, by_interface=by_interface, hooked=bool(hooked)),
+        layer_outputs=_tuple_size(layers, trace),
     )
 
 
@@ -158,7 +165,7 @@ def _traced(model: PreTrainedModel, encoder: nn.Module) -> _Trace:
         for module in model.modules():
             hook = trace.after_encoder_module if module in inside else trace.after_other_module
             stack.callback(module.register_forward_hook(hook).remove)
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(attention.observe_attention(attention.configs_of(model), trace.on_attention))
         tokens = torch.zeros(1, TOKENS, dtype=torch.long, device=model.device)
@@ -213,6 +220,12 @@ def _final(encoder: nn.Module, layers: Sequence[nn.Module], trace: _Trace) -> nn
     return next((module for module, output in trace.outputs[last + 1 :] if output is states), None)
 
 
+def _tuple_size(layers: Sequence[nn.Module], trace: _Trace) -> int | None:
+    """The number of values that a layer returns as a tuple; None: a tensor."""
+    output = next((output for module, output in trace.outputs if layers and module is layers[0]), None)
+    return len(output) if isinstance(output, tuple) else None
+
+
 def first_tensor(output: Any) -> torch.Tensor:
     """The first tensor of a module's output: the hidden states, if the module is a layer or an encoder."""
     tensor: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
@@ -257,7 +270,7 @@ def _input_names(model: PreTrainedModel) -> frozenset[str]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch to eval mode; on exit restore the mode of each module, as a part of the model may be frozen."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -268,6 +268,11 @@ class RunJob:
         return frozenset(name for needs in stages for names in needs for name in names)
 
     @property
+    def live(self) -> bool:
+        """Whether its method runs the teachers itself in a stage. Then the run reads no cached outputs."""
+        return any(stage.live for stage in self.stages)
+
+    @property
     def stage_data(self) -> tuple[StageData, ...]:
         """The data set that each stage trains on."""
         return stage_data(self.stages, self.cell.variant.stages, augmented=self.augmented is not None)

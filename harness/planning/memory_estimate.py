@@ -4,10 +4,12 @@ The students of a cohort take their steps one after another, so for a cohort:
 
     peak      = resident + max(teacher pass, largest step)
     resident  = for each run its weights and AdamW's two moments, 3 x 4 bytes a parameter, and the weights of its best
-                epoch, if it stores them and the device shares the machine's memory; for each teacher its weights
+                epoch, if it stores them and the device shares the machine's memory, and a moving average if a stage
+                keeps one; for each teacher its weights
     pass      = the working memory of a teacher's layer, and the requested outputs
     step      = these outputs, the student's gradients (4 bytes a parameter), its activations, the tensors that its
-                losses save for the backward pass, and the working memory of the backward pass
+                losses save for the backward pass, and the working memory of the backward pass; in a live stage the
+                activations of one more pass of the student and of one of each teacher
 
 All batches count as full: `batch_size` examples of `max_length` tokens, or `token_budget` tokens. Every encoder counts
 as BERT; one that shares its layers (ALBERT) takes less. The memory of the process itself is not counted.
@@ -19,6 +21,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -50,6 +53,22 @@ class Reading:
     outputs: int
 
 
+class StageLoad(NamedTuple):
+    """What a stage adds to the memory of a run.
+
+    Attributes:
+        requested: the student's outputs that the stage reads.
+        splits: whether its batches may be split.
+        live: whether its method runs the student again and the teachers, with gradients.
+        average: whether an average of the student's weights is kept.
+    """
+
+    requested: frozenset[str]
+    splits: bool
+    live: bool = False
+    average: bool = False
+
+
 @dataclass(frozen=True)
 class Load:
     """The memory that one run adds to a cohort.
@@ -71,7 +90,7 @@ class Load:
 
 def load(
     student: ModelShape,
-    stages: Iterable[tuple[frozenset[str], bool]],
+    stages: Iterable[StageLoad],
     teachers: Mapping[str, tuple[ModelShape, frozenset[str]]],
     reading: Reading,
     training: TrainingSpec,
@@ -82,21 +101,26 @@ def load(
     """Return the load of a run.
 
     Args:
-        stages: for each stage the student outputs it requests, and whether its batches may be split.
+        stages: its stages.
         teachers: key -> shape of each teacher, and the outputs that any stage requests.
         fused: whether attention with dropout saves no N x N map, as on a GPU.
         copied: whether a copy of the student's weights is stored in the same memory.
     """
     half = training.precision != "fp32"
     parameter_count = parameters(student, reading.vocabulary)
-    step, concatenated = 0, False
-    for requested, splits in stages:
+    step, concatenated, averaged = 0, False, False
+    for requested, splits, live, average in stages:
+        averaged |= average
         concatenated |= training.batching == "grouped" and not splits
         examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
         micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
-        saved = activations(student, micro_batch, half=half, fused=fused)
+        with_maps = live or not fused
+        saved = activations(student, micro_batch, half=half, fused=not with_maps)
         saved += 2 * captured(requested, student, micro_batch, half)
-        widest = max(student.ffn, student.heads * reading.tokens * (not fused))
+        if live:  # counted as one more pass of the student, and one of each teacher
+            models = [student, *(shape for shape, _ in teachers.values())]
+            saved += sum(activations(model, micro_batch, half=half, fused=False) for model in models)
+        widest = max(student.ffn, student.heads * reading.tokens * with_maps)
         backward = 2 * FLOAT * examples * reading.tokens * widest
         step = max(step, saved + backward)
     teacher_outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
@@ -104,7 +128,7 @@ def load(
     step += FLOAT * parameter_count + (2 + concatenated) * teacher_outputs
     if half:
         step += 2 * parameter_count  # autocast keeps a copy of the weights for the step
-    return Load((3 + copied) * FLOAT * parameter_count, step, teachers, reading, half)
+    return Load((3 + copied + averaged) * FLOAT * parameter_count, step, teachers, reading, half)
 
 
 class CohortLoad:

@@ -30,7 +30,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
     }
     return memory_estimate.load(
         job.method.student,
-        _student_needs(stages),
+        _stage_loads(stages),
         teachers,
         reading,
         training,
@@ -49,7 +49,7 @@ def of_general(job: GeneralJob, device: str) -> memory_estimate.Load:
     (teacher,) = job.method.teachers
     teachers = {job.cohort[0]: (teacher, _teacher_needs(stages, 0))}
     return memory_estimate.load(
-        job.method.student, _student_needs(stages), teachers, reading, training, fused=_has_fused_attention(device)
+        job.method.student, _stage_loads(stages), teachers, reading, training, fused=_has_fused_attention(device)
     )
 
 
@@ -68,8 +68,13 @@ def split(jobs: Sequence[Job], load: Callable[[Job], memory_estimate.Load], room
     return parts
 
 
-def _student_needs(stages: Iterable[Stage]) -> list[tuple[frozenset[str], bool]]:
-    return [(stage.needs.student, not stage.batch_dependent) for stage in stages]
+def _stage_loads(stages: Iterable[Stage]) -> list[memory_estimate.StageLoad]:
+    return [
+        memory_estimate.StageLoad(
+            stage.needs.student, not stage.batch_dependent, live=stage.live, average=stage.average is not None
+        )
+        for stage in stages
+    ]
 
 
 def _teacher_needs(stages: Iterable[Stage], index: int) -> frozenset[str]:

@@ -368,6 +368,9 @@ def _tokenizer_mismatch(job: RunJob) -> str | None:
     None if all requested outputs are available.
     """
     for stage in job.stages:
+        foreign = [teacher for teacher in job.teachers if teacher.reader.fingerprint != job.reader.fingerprint]
+        if stage.live and foreign:
+            return f"runs teacher {foreign[0].row} on the student's tokens, but its tokenizer is not the student's"
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
             unavailable = sorted(name for name in names if name.split("[")[0] not in CARRIED)
             if unavailable and teacher.reader.fingerprint != job.reader.fingerprint:

@@ -149,6 +149,8 @@ class _TaskPolicy:
         training, limit = self.training, self.spec.teacher_cache.max_gb * GB
         if job.augmented:
             return "it learns from data of its own"
+        if job.live:
+            return "its method runs the teacher itself"
         passes = epochs * (SEEDS if training.data_seed is None else 1)
         small = all(names <= {"logits", "pooled"} for _, _, names in requests)
         if passes < 1 or (passes == 1 and not small):

@@ -47,9 +47,14 @@ class TimeEstimate:
         self.shapes = shapes
 
     def run(self, job: RunJob) -> float:
-        """Time to train a student, without its teachers' forward passes."""
-        steps = sum(length for _, length in stages_of(job))
-        return steps * self._step(job.method.student, job.training)
+        """Time to train a student, without its teachers' forward passes.
+
+        A step of a live stage counts as one more pass of the student, and one of each teacher, with gradients.
+        """
+        lengths = [length for _, length in stages_of(job)]
+        live = sum(length for stage, length in zip(job.stages, lengths, strict=True) if stage.live)
+        student = (sum(lengths) + live) * self._step(job.method.student, job.training)
+        return student + live * sum(self._step(teacher, job.training) for teacher in job.method.teachers)
 
     def teacher_passes(self, job: RunJob) -> Mapping[str, float]:
         """Key of a teacher -> time of its forward passes for the run; empty if the run reads cached outputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,10 +191,8 @@ def evaluate_terms(
     from harness.models.initialization import seeded
     from harness.training import term_names
     from harness.training.loss_passes import weighted_sum
+    from harness.training.step_models import WeightAverage, step_models
     from harness.training.step_needs import needs_at
-
-    def forward(needs: Collection[str]) -> ModelOutputs:
-        return student.run(batch.inputs, needs, answer_mask=batch.answer_mask)
 
     with seeded(method.seed):
         modules = method.modules(method.student, method.teachers)
@@ -208,7 +207,13 @@ def evaluate_terms(
         modules,
         generator,
         log=logged.__setitem__,
-        forward_student=forward,
+        models=step_models(
+            batch,
+            stage=stage,
+            student=student,
+            teachers=[_frozen_copy(teacher) for teacher in teachers] if stage.live else (),
+            average=WeightAverage.of_stage(stage, student.model),
+        ),
     )
     try:
         needs = needs_at(method, step)
@@ -216,7 +221,7 @@ def evaluate_terms(
             hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
             for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
         ]
-        terms = method.losses(step, batch, hook("student", forward(needs.student)), teacher_outputs)
+        terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), teacher_outputs)
         weighted_sum(terms, method.weights(step))
         term_names.check(terms, logged)
     except ValueError as error:
@@ -227,6 +232,11 @@ def evaluate_terms(
 def _teacher_outputs(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
     with torch.no_grad(), _eval_mode(teacher.model):
         return teacher.run(batch.inputs, needs, answer_mask=batch.answer_mask)
+
+
+def _frozen_copy(teacher: Capture) -> Capture:
+    """A teacher that a live stage may run: a copy, since freezing it would freeze a student that is the same model."""
+    return type(teacher)(copy.deepcopy(teacher.model).eval().requires_grad_(False))
 
 
 def _stage(method: Method, kind: TaskKind, name: str | None) -> Stage:

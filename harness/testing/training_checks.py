@@ -30,6 +30,7 @@ from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
+from harness.training.student_initialization import initialize
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 CPU = torch.device("cpu")
@@ -75,6 +76,7 @@ class RunFactory:
         models = [teacher.model for teacher in self.teachers.values()]
         count = self._stream().examples
         bound = bind(subject.method, subject.options, self.kind, student, models, seed=seed, examples=count)
+        initialize(bound, student, models)
         method = TextStageMethod(bound, subject.general(bound).stage) if self.kind == "text" else bound
         return self._run(bound.name, method, student, list(self.teachers))
 

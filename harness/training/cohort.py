@@ -178,9 +178,14 @@ class Cohort:
         else:
             batches = data.groups(tokenizer_id)
             outputs = {name: output.groups for name, output in teachers.items()}
-        run.step(batches, outputs)
+        run.step(batches, outputs, self._live_teachers(run))
         run.tokens += data.tokens
         run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in batches)
+
+    def _live_teachers(self, run: Run) -> list[Capture]:
+        """The teachers that the method of `run` may run in its present stage."""
+        teachers = [self.teachers[name] for name in run.teachers] if run.stage.live else []
+        return [teacher.capture for teacher in teachers if isinstance(teacher, Teacher)]
 
     def _teacher_outputs(self, position: int, data: StepBatch, due: Sequence[Run]) -> dict[str, TeacherOutputs]:
         """Run each teacher once on each group, for the union of what its students need at this step.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from harness.api.batch import Batch
+from harness.api.live import StepModels
 from harness.api.method import LossTerms, Method, Needs, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.config.schema import TrainingSpec
-from harness.models.capture import Capture
 from harness.training import micro_batching, precision, term_names
 
 LoggedValue = tuple[str, float | Tensor, float]
@@ -29,7 +29,6 @@ class LossPasses:
     """
 
     method: Method
-    capture: Capture
     teachers: Sequence[str]
     training: TrainingSpec
     device: torch.device
@@ -43,9 +42,11 @@ class LossPasses:
         batches: Sequence[Batch],
         teachers: Mapping[str, Sequence[ModelOutputs]],
         size: int,
+        models: Callable[[Batch], StepModels],
     ) -> list[LoggedValue]:
         """Add the gradients of all batches, in micro-batches of at most `size` examples; returns the values to log.
 
+        `models` gives the models of the run, bound to a batch: the student, and those that the method may run itself.
         Call this under the run's random state.
         """
         examples = sum(len(batch.ids) for batch in batches)
@@ -56,11 +57,10 @@ class LossPasses:
                 outputs = [teachers[name][index].only(names) if names else ModelOutputs() for name, names in needed]
                 for rows in micro_batching.slices(len(batch.ids), size):
                     share = len(batch.ids[rows]) / examples
-                    if len(batch.ids[rows]) == len(batch.ids):
-                        logged += self._pass(step, needs, batch, outputs, share)
-                    else:
-                        parts = [output.part(rows) for output in outputs]
-                        logged += self._pass(step, needs, batch.part(rows), parts, share)
+                    part, parts = batch, outputs
+                    if len(batch.ids[rows]) < len(batch.ids):
+                        part, parts = batch.part(rows), [output.part(rows) for output in outputs]
+                    logged += self._pass(replace(step, models=models(part)), needs, part, parts, share)
         return logged
 
     def _pass(
@@ -71,13 +71,9 @@ class LossPasses:
         Losses are means over examples, so each micro-batch counts by its `share` of all examples of the step.
         """
         logged: list[LoggedValue] = []
-        step = replace(
-            step,
-            log=lambda name, value: logged.append((name, snapshot(value), share)),
-            forward_student=lambda names: self.capture.run(batch.inputs, names, answer_mask=batch.answer_mask),
-        )
+        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), share)))
         with precision.autocast(self.training, self.device):
-            student = self.capture.run(batch.inputs, needs.student, answer_mask=batch.answer_mask)
+            student = step.student.run(needs.student)
             terms = self.method.losses(step, batch, student, teachers)
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from harness.training.optimizer import adamw, parameters_to_freeze, scaled_learn
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
 from harness.training.schedule import learning_rate, stage_steps
+from harness.training.step_models import WeightAverage, step_models
 from harness.training.step_needs import needs_at
 from harness.training.step_rollback import StepRollback
 
@@ -95,7 +97,7 @@ class Run:
         self._check_stages()
         self.enter_stage(0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self.passes = LossPasses(method, self.capture, self.teachers, training, device, self.scaler)
+        self.passes = LossPasses(method, self.teachers, training, device, self.scaler)
         self.micro_batch_size = training.micro_batch_size
         """Examples per forward and backward pass; None: those of a whole batch."""
         self.history: list[LossPoint] = []
@@ -141,10 +143,16 @@ class Run:
             self.fail(error)
             return Needs()
 
-    def step(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
+    def step(
+        self,
+        batches: Sequence[Batch],
+        teachers: Mapping[str, Sequence[ModelOutputs]],
+        live_teachers: Sequence[Capture] = (),
+    ) -> None:
         """Take one optimization step on a batch, given as groups, with each teacher's outputs on each group.
 
-        A group counts by its share of the examples. Any error but `InsufficientMemory` ends this run only.
+        A group counts by its share of the examples. In a live stage, `live_teachers` are the teachers that the method
+        may run. Any error but `InsufficientMemory` ends this run only.
 
         Raises:
             InsufficientMemory: the batch cannot be split further. The run is as it was before the step.
@@ -152,7 +160,7 @@ class Run:
         """
         try:
             with self.cost.student.running():
-                self._optimize(batches, teachers)
+                self._optimize(batches, teachers, live_teachers)
             self._count_step()
             self._end_epoch()
             if self.stage_step == self.lengths[self.stage_number]:
@@ -175,6 +183,7 @@ class Run:
         self.optimizer.param_groups.clear()  # they refer to the parameters
         if self.best is not None:
             self.best.release()
+        self.average = None
         self.student.to("meta")
         self.modules.to("meta")
 
@@ -201,8 +210,14 @@ class Run:
         for parameter in self._frozen:
             parameter.requires_grad_(False)
         self.optimizer = adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
+        self.average = WeightAverage.of_stage(self.stage, self.student)
 
-    def _optimize(self, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]]) -> None:
+    def _optimize(
+        self,
+        batches: Sequence[Batch],
+        teachers: Mapping[str, Sequence[ModelOutputs]],
+        live_teachers: Sequence[Capture],
+    ) -> None:
         """Accumulate the gradients of all examples, then update the weights and the method's state.
 
         If memory does not suffice, the gradients are computed again in smaller micro-batches, from the same random
@@ -212,6 +227,9 @@ class Run:
         self.modules.train()
         before = StepRollback(self.random, self.modules, self.optimizer)
         needs = needs_at(self.method, self._step())
+        models = partial(
+            step_models, stage=self.stage, student=self.capture, teachers=live_teachers, average=self.average
+        )
         can_split = not self.stage.batch_dependent
         largest = max(len(batch.ids) for batch in batches)
         requested = min(largest, self.micro_batch_size or largest) if can_split else largest
@@ -222,7 +240,7 @@ class Run:
                     before.restore()
                     step = self._step()
                     with self.random.active():
-                        logged = self.passes.run(step, needs, batches, teachers, size)
+                        logged = self.passes.run(step, needs, batches, teachers, size, models)
             # The optimizer allocates its moments in the first step, before it changes a weight.
             with micro_batching.convert_memory_errors():
                 self._update(step)
@@ -263,6 +281,8 @@ class Run:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.student)
 
     def _after_step(self, step: Step, names: Collection[str]) -> list[LoggedValue]:
         """Let the method update its state; returns the values to log. `names` are those of the step so far."""

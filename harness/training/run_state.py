@@ -31,6 +31,7 @@ def state_dict(run: Run) -> dict[str, Any]:
         "scaler": run.scaler.state_dict(),
         "best": run.best.state_dict() if run.best is not None else None,
         "starts": run.starts,
+        "average": run.average.weights if run.average is not None else None,
         "counts": {
             "tokens": run.tokens,
             "padded_tokens": run.padded_tokens,
@@ -60,6 +61,8 @@ def load_state_dict(run: Run, state: Mapping[str, Any]) -> None:
     run.student.load_state_dict(state["student"])
     run.modules.load_state_dict(state["modules"])
     run.enter_stage(*state["place"])
+    if run.average is not None:
+        run.average.load(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.random.load_state_dict(state["random"])
     run.log.load_state_dict(state["log"], run.device)

@@ -67,7 +67,7 @@ def cohort(methods, teacher, student, batch, precision):
         stages = method.stages()
         outputs = frozenset(name for stage in stages for names in stage.needs.teachers for name in names)
         teachers = {"base": (teacher_shape, outputs)} if bases else {}
-        split = [(stage.needs.student, not stage.batch_dependent) for stage in stages]
+        split = [memory_estimate.StageLoad(stage.needs.student, not stage.batch_dependent) for stage in stages]
         loads.append(memory_estimate.load(student_shape, split, teachers, reading, training, fused=False))
     return Cohort(OneBatch(batch), {"base": Teacher("base", teacher_model, "tokenizer", CPU)}, runs, CPU), loads
 

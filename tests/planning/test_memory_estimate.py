@@ -18,7 +18,10 @@ READING = memory_estimate.Reading(batch=4, tokens=16, vocabulary=100, outputs=3)
 MEASURE = Path(__file__).with_name("peak_of_a_cohort.py")
 
 
-def load(*, training=None, student=SMALL, stages=((frozenset({"logits"}), True),), teachers=None, fused=True):
+ONE_STAGE = (memory_estimate.StageLoad(frozenset({"logits"}), splits=True),)
+
+
+def load(*, training=None, student=SMALL, stages=ONE_STAGE, teachers=None, fused=True):
     return memory_estimate.load(student, stages, teachers or {}, READING, training or TrainingSpec(), fused=fused)
 
 
@@ -44,7 +47,7 @@ def test_settings_that_change_the_memory_of_a_step():
     plain = load().step
     assert load(fused=False).step > plain
     assert load(training=TrainingSpec(micro_batch_size=1)).step < plain
-    batch_dependent = [(frozenset({"logits"}), False)]
+    batch_dependent = [memory_estimate.StageLoad(frozenset({"logits"}), splits=False)]
     assert load(training=TrainingSpec(micro_batch_size=1), stages=batch_dependent).step == plain
     big = memory_estimate.Reading(32, 128, 100, 3)
     full, half = (

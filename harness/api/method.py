@@ -389,18 +389,18 @@ class Method(ABC):
 
         Many runs share the teachers, so the result must not depend on the student or the seed.
         """
-        return
+        return None
 
     def general(self) -> General | None:
         """The method's stage on unlabelled text; None: it has none. The result must not depend on the seed."""
-        return
+        return None
 
     def augmentation(self) -> Augmentation | None:
         """Data augmentation of the task's training set; None: no augmentation.
 
         Many runs share the augmented data, so the result must not depend on the student or the seed.
         """
-        return
+        return None
 
     def initialize(self, student: PreTrainedModel, teachers: Sequence[PreTrainedModel]) -> None:
         """Change the student's initial weights in place, before the first step.

@@ -32,7 +32,7 @@ SCORES = {
     "qa": ("squad", "f1"),
 }
 """Kind -> registered metric, and the value that is the score."""
-WIDTHS = {"distilbert": 32, "pkd": 32}
+WIDTHS = {"distilbert": 32, "pkd": 32, "theseus": 32}
 """Of students whose method needs the teacher's width."""
 
 

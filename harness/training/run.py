@@ -210,7 +210,7 @@ class Run:
         for parameter in self._frozen:
             parameter.requires_grad_(False)
         self.optimizer = adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
-        self.average = WeightAverage.of_stage(self.stage, self.student)
+        self.average: WeightAverage | None = WeightAverage.of_stage(self.stage, self.student)
 
     def _optimize(
         self,

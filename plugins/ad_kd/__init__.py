@@ -141,13 +141,10 @@ class ADKD(Method):
             outputs: of the pass from the embeddings themselves, the last point of the path.
             twice: whether the gradients are differentiated again.
         """
-        embeddings, steps = outputs.embeddings, self.config.steps
+        embeddings, steps = outputs.embeddings, int(self.config.steps)
         total = torch.zeros((), device=embeddings.device)
         for k in range(1, steps + 1):
-            at = outputs
-            if k < steps:
-                scaled = embeddings * (k / steps)
-                at = model.run(["logits", "embeddings"], batch, patches={"embeddings": lambda _, e=scaled: e})
+            at = outputs if k == steps else self._at(model, embeddings * (k / steps), batch)
             losses = self._negative_log_probabilities(at.logits)
             chosen = losses.gather(-1, views.T).sum(0)  # [V]: examples do not depend on each other
             gradients = [
@@ -155,6 +152,11 @@ class ADKD(Method):
             ]
             total = total + full_precision(torch.stack(gradients))
         return total / steps * full_precision(embeddings)
+
+    @staticmethod
+    def _at(model: LiveModel, embeddings: Tensor, batch: Batch) -> ModelOutputs:
+        """The outputs of the model from other embeddings."""
+        return model.run(["logits", "embeddings"], batch, patches={"embeddings": lambda _: embeddings})
 
     def _negative_log_probabilities(self, logits: Tensor) -> Tensor:
         """-log p of each class, [B, C]; for regression the prediction itself.

@@ -33,7 +33,7 @@ def test_live_methods_train_beside_one_that_reads_the_cache(trained):
     assert {label: record.status for label, record in records.items()} == dict.fromkeys(
         ("logit_kd", "theseus", "ad_kd", "diito"), "completed"
     )
-    assert records["theseus"].losses[-1].terms["replacing_rate"] == 1
+    assert records["theseus"].losses[-1].terms["replacing_rate"] > 0.9
     assert records["logit_kd"].parts["numeric"]["teacher_tensors"] == "kept"
     assert records["ad_kd"].parts["numeric"]["teacher_tensors"] == "fresh"
     (job,) = trained.plan(*SETTINGS).teachers

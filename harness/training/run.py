@@ -94,6 +94,8 @@ class Run:
         self.starts: dict[str, dict[str, Any]] = {}
         """Where each stage that starts from the best epoch has started, by stage name. For the record."""
         self._frozen: list[nn.Parameter] = []
+        self.average: WeightAverage | None = None
+        """The moving average of the student's weights in the current stage."""
         self._check_stages()
         self.enter_stage(0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
@@ -210,7 +212,7 @@ class Run:
         for parameter in self._frozen:
             parameter.requires_grad_(False)
         self.optimizer = adamw([self.student, self.modules], weight_decay=self.training.weight_decay)
-        self.average: WeightAverage | None = WeightAverage.of_stage(self.stage, self.student)
+        self.average = WeightAverage.of_stage(self.stage, self.student)
 
     def _optimize(
         self,

@@ -28,6 +28,8 @@ from harness import (
     layers,
 )
 from harness.api.losses import soft_target_loss, task_loss, token_cosine
+from harness.api.seeded_choice import SeededChoice
+from harness.api.seeds import derive
 
 
 class DIITOConfig(MethodConfig):
@@ -136,7 +138,7 @@ class DIITO(Method):
 
     def _causal_terms(self, step: Step, batch: Batch, student: ModelOutputs) -> dict[str, Tensor]:
         """The terms between the outputs of both models with swapped states."""
-        layer = self.aligned[int(torch.randint(len(self.aligned), (1,), generator=step.generator))]
+        layer = SeededChoice(derive(self.seed, "aligned layer", str(step.index))).pick(self.aligned)
         swap = self._draw_swap(batch, step.generator)
         states = student.hidden[layer]
         source = states.detach() if self.config.detach_source else states
@@ -165,31 +167,32 @@ class DIITO(Method):
 
     def _draw_swap(self, batch: Batch, generator: torch.Generator) -> Swap:
         """Draw the source of each example, and the positions to swap in both: the same number of real tokens."""
-        lengths = batch.lengths.tolist()
-        examples = len(lengths)
-        if self.config.pairing == "random":
-            sources = torch.randperm(examples, generator=generator).tolist()
-        else:
-            sources = [(example + 1) % examples for example in range(examples)]
-        tokens = batch.mask.shape[1]
-        chosen, origin = (
-            torch.zeros(examples, tokens, dtype=torch.bool),
-            torch.zeros(examples, tokens, dtype=torch.long),
-        )
-        for example, source in enumerate(sources):
-            count = int(self.config.share * min(lengths[example], lengths[source]))
-            places = self._places(lengths[example], count, generator)
-            chosen[example, places] = True
-            origin[example, places] = self._places(lengths[source], count, generator)
-        device = batch.mask.device
-        return Swap(torch.tensor(sources, device=device), chosen.to(device), origin.to(device))
+        examples, device = len(batch.ids), batch.mask.device
+        rows = torch.arange(examples)
+        sources = torch.randperm(examples, generator=generator) if self.config.pairing == "random" else rows.roll(-1)
+        sources = sources.to(device)
+        lengths = batch.lengths
+        count = (self.config.share * torch.minimum(lengths, lengths[sources]).double()).long()
+        into, out_of = (self._places(batch.mask[of], count, generator) for of in (rows.to(device), sources))
+        # The last column takes what is not swapped.
+        empty = torch.zeros(examples, batch.mask.shape[1] + 1, dtype=torch.long, device=device)
+        chosen = empty.scatter(1, into, 1)[:, :-1].bool()
+        return Swap(sources, chosen, empty.scatter(1, into, out_of)[:, :-1].masked_fill(~chosen, 0))
 
-    def _places(self, length: int, count: int, generator: torch.Generator) -> Tensor:
-        """`count` of `length` positions, in order."""
+    def _places(self, mask: Tensor, count: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw `count` [B] real tokens (`mask`, bool [B, N]) of each example: their positions in order, then N, [B, N].
+
+        There is no synchronization with the device.
+        """
+        examples, tokens = mask.shape
+        draws = torch.rand(examples, tokens, generator=generator).to(mask.device)
+        places = torch.arange(tokens, device=mask.device).expand(examples, tokens)
+        beyond = places >= count.unsqueeze(-1)
         if self.config.positions == "span":
-            begin = int(torch.randint(length - count + 1, (1,), generator=generator))
-            return torch.arange(begin, begin + count)
-        return torch.randperm(length, generator=generator)[:count].sort().values
+            begins = (draws[:, :1] * (mask.sum(-1) - count + 1).unsqueeze(-1)).long()
+            return (begins + places).masked_fill(beyond, tokens)
+        order = draws.masked_fill(~mask, 2.0).argsort(-1)
+        return order.masked_fill(beyond, tokens).sort(-1).values
 
     @staticmethod
     def _last(model: ModelShape) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -27,6 +26,8 @@ from harness import (
 )
 from harness.api.live import StateFunction
 from harness.api.losses import task_loss
+from harness.api.seeded_choice import SeededChoice
+from harness.api.seeds import derive
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -102,9 +103,7 @@ class Theseus(Method):
         return {"embeddings": 0.0, "head": 0.0} if self.config.unfreeze_last and self.rate(step) < 1 else {}
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        if "replaced" not in step.scratch:  # one draw for all parts of the batch
-            step.scratch["replaced"], step.scratch["redraws"] = self._draw(step)
-        replaced, redraws = step.scratch["replaced"], step.scratch["redraws"]
+        replaced, redraws = self._draw(step)
         step.log("replacing_rate", self.rate(step))
         step.log("student_layers", len(replaced))
         step.log("redraws", redraws)
@@ -121,12 +120,14 @@ class Theseus(Method):
     def _draw(self, step: Step) -> tuple[list[int], int]:
         """The blocks that have the student's layer in this step, and the number of draws that had none.
 
-        The student would get no gradient from a draw without a block, so it is repeated.
+        The same for all parts of the batch. The student would get no gradient from a draw without a block, so it is
+        repeated. Seeded by the step: numbers of `step.generator` are tensors, and reading them is a synchronization.
         """
-        rate, redraws = self.rate(step), 0
-        while not (drawn := torch.rand(self.student.layers, generator=step.generator) < rate).any():
+        choice, rate = SeededChoice(derive(self.seed, "blocks", str(step.index))), self.rate(step)
+        redraws = 0
+        while not (drawn := [m for m in range(1, self.student.layers + 1) if choice.chance(rate)]):
             redraws += 1
-        return (drawn.nonzero().flatten() + 1).tolist(), redraws
+        return drawn, redraws
 
     def _teacher_blocks(self, step: Step, replaced: Sequence[int]) -> dict[int, StateFunction]:
         """The blocks of teacher layers that take the place of student layers."""

@@ -72,16 +72,15 @@ def test_only_the_layers_in_the_network_get_gradients():
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def bound(**config):
+def bound(seed=1, **config):
     student, teacher = (ModelShape(name, layers, 16, 2, 32) for name, layers in (("small", 3), ("base", 12)))
     task = TaskInfo("sst2", "classification", 2)
-    return Theseus(Theseus.Config(**config), task=task, student=student, teachers=[teacher], seed=1)
+    return Theseus(Theseus.Config(**config), task=task, student=student, teachers=[teacher], seed=seed)
 
 
-def at(method, index, steps=100, seed=0):
+def at(method, index, steps=100):
     (stage,) = method.stages()
-    generator = torch.Generator().manual_seed(seed)
-    return Step(stage, index, steps, 0.0, 1.0, torch.nn.ModuleDict(), generator)
+    return Step(stage, index, steps, 0.0, 1.0, torch.nn.ModuleDict(), torch.Generator())
 
 
 def test_the_replacing_rate():
@@ -93,10 +92,10 @@ def test_the_replacing_rate():
 
 
 def test_draws_follow_the_rate_and_are_repeated_until_a_block_is_drawn():
-    method = bound(b=0.2, schedule="constant")
-    step, counts, repeated = at(method, 0), [], 0
-    for _ in range(2000):
-        replaced, redraws = method._draw(step)
+    method = bound(b=0.2, schedule="constant", end=1)
+    counts, repeated = [], 0
+    for index in range(2000):
+        replaced, redraws = method._draw(at(method, index, steps=2000))
         assert replaced
         assert set(replaced) <= {1, 2, 3}
         counts.append(len(replaced))
@@ -104,27 +103,25 @@ def test_draws_follow_the_rate_and_are_repeated_until_a_block_is_drawn():
     empty = 0.8**3
     assert sum(counts) / 2000 == pytest.approx(3 * 0.2 / (1 - empty), rel=0.05)
     assert repeated / 2000 == pytest.approx(empty / (1 - empty), rel=0.1), "not the first draw, as in GLMKD"
-    assert method._draw(at(method, 99)) == ([1, 2, 3], 0)
+    assert bound()._draw(at(method, 99)) == ([1, 2, 3], 0)
+    assert method._draw(at(method, 7)) == method._draw(at(method, 7)), "the same for all parts of a batch"
+    assert len({tuple(bound(seed=seed)._draw(at(method, 0))[0]) for seed in range(30)}) > 2
 
 
 def test_one_draw_serves_all_parts_of_a_batch(world):
-    here, draws = world(batch_size=8), []
+    here, draws = world(batch_size=8), {}
 
-    class Counted(Theseus):
+    class Watched(Theseus):
         def _draw(self, step):
-            draws.append(step.index)
-            return super()._draw(step)
+            drawn = super()._draw(step)
+            draws.setdefault(step.index, []).append(drawn)
+            return drawn
 
-        def losses(self, step, batch, student, teachers):
-            parts.append(step.index)
-            return super().losses(step, batch, student, teachers)
-
-    parts = []
-    run = here.run(Counted)
+    run = here.run(Watched)
     list(here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
     assert run.error is None
-    assert draws == list(range(run.steps))
-    assert len(parts) > run.steps
+    assert all(drawn == of_step[0] for of_step in draws.values() for drawn in of_step)
+    assert max(map(len, draws.values())) > 1, "a batch has several parts"
     assert {"task", "loss", "replacing_rate", "student_layers", "redraws"} == set(run.history[0].terms)
 
 

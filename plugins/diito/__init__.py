@@ -71,7 +71,11 @@ class DIITO(Method):
 
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         (teacher,) = teachers
-        problems = []
+        problems = [
+            Problem(f"diito swaps hidden states, which cannot be captured from {model.name}")
+            for model in (student, teacher)
+            if "hidden" in model.missing
+        ]
         if teacher.layers % student.layers:
             problems.append(
                 Problem(

@@ -63,7 +63,13 @@ class Theseus(Method):
 
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         (teacher,) = teachers
-        problems = []
+        problems = [
+            Problem(
+                f"theseus replaces layers, and a {model.model_type} encoder ({model.name}) has no sequence of layers"
+            )
+            for model in (student, teacher)
+            if "hidden" in model.missing
+        ]
         if teacher.layers % student.layers:
             problems.append(
                 Problem(

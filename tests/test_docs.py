@@ -134,6 +134,11 @@ def test_printed_plugin_computes_the_documented_loss(folder):
     assert set(terms) == {"cosine", "task"}
 
 
+def test_printed_live_method_passes_its_checks(folder):
+    conformance = check_method(folder / "mean_teacher.py", kinds=["classification"])
+    assert conformance.ok, str(conformance)
+
+
 def test_printed_plugin_trains_in_a_suite(folder, small):
     outcome = small.run("methods=[{cosine_kd: {alpha: 2}}]", "seeds=[1]", plugins=[str(folder / "cosine_kd.py")])
     assert not outcome.failed

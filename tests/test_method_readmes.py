@@ -79,7 +79,8 @@ def stages_and_terms(method: str) -> dict[str, set[str]]:
             stages[:] = [stage.name for stage in self.stages()]
             return super().losses(step, *arguments)
 
-    teachers = [tiny_model(layers=4, seed=2)][: cls.max_teachers]
+    count = max(1, cls.min_teachers)
+    teachers = [tiny_model(layers=4, seed=2 + i) for i in range(count)][: cls.max_teachers]
     inputs = {"student": tiny_model(seed=1), "teachers": teachers, "batch": tiny_batch("classification")}
     terms: dict[str, set[str]] = {}
     for config in ({}, *({name: value} for name, value in VARIANTS.items() if name in cls.Config.model_fields)):

@@ -94,6 +94,8 @@ class Run:
         self.starts: dict[str, dict[str, Any]] = {}
         """Where each stage that starts from the best epoch has started, by stage name. For the record."""
         self._frozen: list[nn.Parameter] = []
+        self.average: WeightAverage | None = None
+        """The moving average of the student's weights in the current stage."""
         self._check_stages()
         self.enter_stage(0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
@@ -183,7 +185,7 @@ class Run:
         self.optimizer.param_groups.clear()  # they refer to the parameters
         if self.best is not None:
             self.best.release()
-        self.average: WeightAverage | None = None
+        self.average = None
         self.student.to("meta")
         self.modules.to("meta")
 

@@ -147,6 +147,14 @@ def test_methods_with_one_teacher_of_another_tokenizer(mixed, method):
         assert "of teacher other, whose tokenizer is not the student's" in cell.reason
 
 
+def test_a_teacher_that_the_method_runs_must_have_the_student_s_tokenizer(mixed):
+    save(mixed.folder / "twin", "roberta", layers=4, hidden=32)
+    plan = mixed.plan(*settings(mixed, method="{ad_kd: {teachers: [other]}}", other="twin"))
+    (cell,) = plan.not_applicable
+    assert cell.reason == "runs teacher other on the student's tokens, but its tokenizer is not the student's"
+    assert not mixed.plan(*settings(mixed, method="{ad_kd: {teachers: [base]}}", other="twin")).not_applicable
+
+
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
     overrides = settings(mixed, "synthetic_qa")
     mixed.run(*overrides)

@@ -32,7 +32,7 @@ SCORES = {
     "qa": ("squad", "f1"),
 }
 """Kind -> registered metric, and the value that is the score."""
-WIDTHS = {"distilbert": 32, "pkd": 32}
+WIDTHS = {"distilbert": 32, "pkd": 32, "theseus": 32}
 """Of students whose method needs the teacher's width."""
 
 
@@ -85,6 +85,11 @@ class World:
     def model(self, role="student", **sizes):
         family = self.families[role]
         return tiny_model(family, kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
+
+    def supports(self, run):
+        """Whether the method of a run takes this task, these models and one teacher at most."""
+        made = run.method
+        return made.min_teachers <= 1 and not made.check(made.task, made.student, made.teachers)
 
     def run(self, method, *, seed=1, config=None, overrides=None, best=None, observe=lambda run, point: None):
         cls = method if isinstance(method, type) else self.methods[method]

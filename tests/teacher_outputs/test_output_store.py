@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from harness import layers
@@ -315,6 +315,11 @@ def test_cached_outputs_stay_readable_after_the_cache_is_deleted(world, tmp_path
     assert torch.equal(before, after)
 
 
+def reads_outputs(here, run):
+    """Whether the run can be trained on cached outputs alone."""
+    return here.supports(run) and not any(stage.live for stage in run.stages)
+
+
 def train_cached(here, store, *runs):
     """Compute the outputs that `runs` need, then train them on these; returns the number of teacher forward passes."""
     names = stored_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
@@ -333,9 +338,10 @@ def test_training_is_bit_identical_alone_in_a_cohort_cold_and_warm(world, tmp_pa
     here = world(kind, epochs=0.7)
     cold, warm = store_of(here, tmp_path / "cold"), store_of(here, tmp_path / "warm")
     fill(here, warm, everything(kind))
-    company = [here.run(method, config=config) for method, config in METHODS]
+    methods = [(method, config) for method, config in METHODS if reads_outputs(here, here.run(method, config=config))]
+    company = [here.run(method, config=config) for method, config in methods]
     assert train_cached(here, cold, *company) == len(cold.layout.batches)
-    for run, (method, config) in zip(company, METHODS, strict=True):
+    for run, (method, config) in zip(company, methods, strict=True):
         alone = here.run(method, config=config)
         assert train_cached(here, warm, alone) == 0
         assert_same(alone, bits(run))
@@ -348,6 +354,7 @@ def test_training_is_bit_identical_alone_in_a_cohort_cold_and_warm(world, tmp_pa
 )
 def test_bits_do_not_depend_on_which_runs_filled_the_cache(world, tmp_path_factory, company, before):
     here = world(epochs=0.4)
+    assume(all(reads_outputs(here, here.run(METHODS[index][0], config=METHODS[index][1])) for index, _ in company))
     folder = tmp_path_factory.mktemp("shelves")
     store = store_of(here, folder / "together")
     fill(here, store, before or ["logits"])

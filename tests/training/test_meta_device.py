@@ -52,9 +52,11 @@ CASES += [(method, {}, kind) for method in ("tinybert", "mt_bert") for kind in O
 @pytest.mark.parametrize(("method", "config", "kind"), CASES, ids=str)
 def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, method, config, kind):
     here = elsewhere(kind)
-    run = stepped(here, here.run(method, config=config))
-    assert run.error is None
-    assert {value.device for value in run.log._sums.values()} == {META}
+    run = here.run(method, config=config)
+    if not here.supports(run):
+        pytest.skip("the method refuses this task")
+    assert stepped(here, run).error is None
+    assert run.log._sums["loss"].device == META
 
 
 class Looks(Method):

@@ -1,0 +1,198 @@
+"""Attribution-driven knowledge distillation: Wu et al. 2023, arXiv 2305.10010."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from harness import (
+    Batch,
+    Choices,
+    LossTerms,
+    Method,
+    MethodConfig,
+    ModelOutputs,
+    ModelShape,
+    Needs,
+    Problem,
+    Stage,
+    Step,
+    TaskInfo,
+    hookimpl,
+)
+from harness.api.live import LiveModel
+from harness.api.losses import full_precision, soft_cross_entropy, task_loss
+
+DISTANCES: Mapping[str, Callable[..., Tensor]] = {
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "smooth_l1": F.smooth_l1_loss,
+}
+
+
+class ADKDConfig(MethodConfig):
+    """Options of ad_kd. The authors' scripts choose temperature, alpha, beta and top_k for each task."""
+
+    alpha: Annotated[float, Choices(0.8, 0.9, 1.0)] = Field(
+        0.9, ge=0, le=1, description="weight of kd; the labels have weight 1 - alpha (authors' scripts: 0.8 to 1)"
+    )
+    beta: Annotated[float, Choices(1.0, 10.0, 50.0, 100.0)] = Field(
+        10.0, ge=0, description="weight of the attributions (authors' scripts: 1 to 100)"
+    )
+    temperature: Annotated[float, Choices(1.0, 2.0, 3.0, 4.0)] = Field(
+        2.0, gt=0, description="temperature of the soft targets (authors' scripts: 1 to 4)"
+    )
+    temperature_schedule: Literal["constant", "linear"] = Field(
+        "constant", description="linear: the temperature falls by epoch from temperature to 1"
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description="number of the teacher's largest features that count for a token (authors' scripts: 640 to 768);"
+        " none: all",
+    )
+    steps: int = Field(1, ge=1, description="m, steps of the integrated gradients; 1: gradient times input")
+    views: Literal["all", "one"] = Field(
+        "all", description="attributions for every class; one: for the class that the teacher finds most likely"
+    )
+    norm: Literal["l2", "l1"] = Field("l2", description="norm over the features of a token")
+    distance: Literal["mse", "l1", "smooth_l1"] = Field("mse", description="distance of the attributions")
+
+
+class ADKD(Method):
+    """The loss (1 - alpha) * task + alpha * kd + beta * attribution."""
+
+    name = "ad_kd"
+    summary = "soft targets, and how much each token matters for every class (Wu et al. 2023)"
+    citation = """@inproceedings{wu2023adkd,
+  title = {{AD-KD}: Attribution-Driven Knowledge Distillation for Language Model Compression},
+  author = {Wu, Siyue and Chen, Hongzhan and Quan, Xiaojun and Wang, Qifan and Wang, Rui},
+  booktitle = {Proceedings of ACL},
+  year = {2023}
+}"""
+    Config = ADKDConfig
+
+    def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
+        if task.kind in ("qa", "token_classification"):
+            return [
+                Problem(
+                    "ad_kd compares attributions to each class of an example; the paper has none for logits of each"
+                    f" token, and {task.name} is a {task.kind} task"
+                )
+            ]
+        return [
+            Problem(f"ad_kd needs the embeddings, which cannot be captured from {model.name}")
+            for model in (student, *teachers)
+            if "embeddings" in model.missing
+        ]
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("distill", Needs(student=["logits", "embeddings"]), live=True)]
+
+    def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
+        (teacher,) = step.teachers
+        outputs = teacher.run(["logits", "embeddings"], batch, patches={"embeddings": _leaf})
+        target = outputs.logits.detach()
+        views = self._views(target)
+        own = self._attributions(step.student, student, batch, views, twice=True)
+        theirs = self._attributions(teacher, outputs, batch, views, twice=False)
+        return {
+            "attribution": self._attribution(own, theirs.detach(), batch),
+            "kd": self._kd(student.logits, target, batch, self.temperature(step)),
+            "task": task_loss(student.logits, batch),
+        }
+
+    def weights(self, step: Step) -> Mapping[str, float]:
+        return {"task": 1 - self.config.alpha, "kd": self.config.alpha, "attribution": self.config.beta}
+
+    def temperature(self, step: Step) -> float:
+        """The temperature at this step; the linear schedule reaches 1 in the last epoch."""
+        start: float = self.config.temperature
+        last = math.ceil(step.epochs) - 1
+        if self.config.temperature_schedule == "constant" or last < 1:
+            return start
+        return start + (1 - start) * min(1.0, math.floor(step.epoch) / last)
+
+    def _kd(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
+        loss = soft_cross_entropy(student, teacher, batch, temperature)
+        return loss / temperature**2 if batch.kind == "regression" else loss
+
+    def _views(self, teacher: Tensor) -> Tensor:
+        """For each view the class that each example is attributed to, int64 [V, B]."""
+        examples, classes = teacher.shape
+        if self.config.views == "one":
+            return teacher.argmax(-1).unsqueeze(0)
+        # Of two classes, both give the same attributions once these are normalized.
+        count = 1 if self.task.kind == "classification" and classes == 2 else classes
+        return torch.arange(count, device=teacher.device).unsqueeze(-1).expand(count, examples)
+
+    def _attributions(
+        self, model: LiveModel, outputs: ModelOutputs, batch: Batch, views: Tensor, *, twice: bool
+    ) -> Tensor:
+        """Integrated gradients of every view, [V, B, N, H], from a baseline of zero.
+
+        Args:
+            outputs: of the pass from the embeddings themselves, the last point of the path.
+            twice: whether the gradients are differentiated again.
+        """
+        embeddings, steps = outputs.embeddings, int(self.config.steps)
+        total = torch.zeros((), device=embeddings.device)
+        for k in range(1, steps + 1):
+            at = outputs if k == steps else self._at(model, embeddings * (k / steps), batch)
+            losses = self._negative_log_probabilities(at.logits)
+            chosen = losses.gather(-1, views.T).sum(0)  # [V]: examples do not depend on each other
+            gradients = [
+                torch.autograd.grad(loss, at.embeddings, create_graph=twice, retain_graph=True)[0] for loss in chosen
+            ]
+            total = total + full_precision(torch.stack(gradients))
+        return total / steps * full_precision(embeddings)
+
+    @staticmethod
+    def _at(model: LiveModel, embeddings: Tensor, batch: Batch) -> ModelOutputs:
+        """The outputs of the model from other embeddings."""
+        return model.run(["logits", "embeddings"], batch, patches={"embeddings": lambda _: embeddings})
+
+    def _negative_log_probabilities(self, logits: Tensor) -> Tensor:
+        """-log p of each class, [B, C]; for regression the prediction itself.
+
+        The gradient of a regression's loss is that of its prediction, times a factor that the normalization removes.
+        """
+        logits = full_precision(logits)
+        if self.task.kind == "regression":
+            return logits
+        return -F.logsigmoid(logits) if self.task.kind == "multilabel" else -F.log_softmax(logits, dim=-1)
+
+    def _attribution(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """Distance of the attributions of tokens: sum over views, mean over real tokens, then over examples."""
+        kept = min(self.config.top_k or teacher.shape[-1], teacher.shape[-1])
+        largest = teacher.abs().topk(kept, dim=-1).values
+        distances = DISTANCES[self.config.distance](
+            self._by_token(student, batch), self._by_token(largest, batch), reduction="none"
+        )
+        return (distances.sum(-1) / batch.lengths).mean(-1).sum()
+
+    def _by_token(self, attributions: Tensor, batch: Batch) -> Tensor:
+        """The norms of [V, B, N, H] over features, divided by their l2 norm over the real tokens: [V, B, N]."""
+        order = 2 if self.config.norm == "l2" else 1
+        norms = torch.linalg.vector_norm(attributions, ord=order, dim=-1).masked_fill(~batch.mask, 0)
+        return F.normalize(norms, dim=-1)
+
+    def notes(self) -> Mapping[str, Any]:
+        if self.config.views == "all" and self.task.kind == "classification" and self.task.num_labels == 2:
+            return {"views": "one of the two classes: both have the same attributions"}
+        return {}
+
+
+def _leaf(embeddings: Tensor) -> Tensor:
+    return embeddings.detach().requires_grad_()
+
+
+@hookimpl
+def harness_register_methods(register: Callable[[type[Method]], None]) -> None:
+    register(ADKD)

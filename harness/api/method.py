@@ -315,7 +315,7 @@ class Method(ABC):
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         """Return errors for models or tasks that the method does not support; messages name both conflicting values.
 
-        Called right after construction, before `stages` and `modules`, and before any training.
+        May be a generator. Called right after construction, before `stages` and `modules`, and before any training.
         """
         return ()
 

@@ -229,7 +229,7 @@ class RunJob:
     @cached_property
     def stages(self) -> Sequence[Stage]:
         """The stages of its method: a pure function, which plugins may compute slowly."""
-        return self.method.stages()
+        return tuple(self.method.stages())
 
     @property
     def teachers(self) -> tuple[TeacherJob, ...]:

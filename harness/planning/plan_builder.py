@@ -341,7 +341,7 @@ class _Builder:
         if place not in self.augmented:
             request = method.augmentation()
             self.augmented[place] = self._build_augmentation_job(request, cell.variant, data) if request else None
-        used = "augmented" in stage_data(method.stages(), cell.variant.stages, augmented=True)
+        used = "augmented" in stage_data(tuple(method.stages()), cell.variant.stages, augmented=True)
         return self.augmented[place] if used else None
 
     def _build_augmentation_job(self, request: Augmentation, variant: MethodVariant, data: TaskData) -> AugmentationJob:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
-from harness.api.errors import UserError, nearest
+from harness.api.errors import UserError, nearest, problem_list
 from harness.api.method import LossTerms, Method, MethodConfig, Stage, Step, TaskInfo
 from harness.api.model_outputs import ModelOutputs
 
@@ -141,7 +141,7 @@ def bind(
     student_shape = shape(student.config, "student")
     teacher_shapes = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
     method = cls(options, task=task, student=student_shape, teachers=teacher_shapes, seed=seed)
-    problems = method.check(task, student_shape, teacher_shapes)
+    problems = problem_list(method.check(task, student_shape, teacher_shapes))
     if problems:
         raise UserError(*problems)
     return method
@@ -154,6 +154,10 @@ def require_supported_needs(method: Method, stage: Stage) -> None:
     problems = check_needs(stage, method.task, method.student, method.teachers)
     if problems:
         raise UserError(*problems)
+
+
+class InvalidTerms(UserError):
+    """What `losses` or `weights` returned has no valid form: a term is no scalar tensor, or a name is reserved."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def evaluate_terms(
     """Evaluate the loss terms of one batch, with newly built modules.
 
     Raises:
-        UserError: the method returns no terms, a term that is not a scalar, or a reserved or duplicate name.
+        InvalidTerms: the method returns no terms, a term that is not a scalar tensor, or a reserved or duplicate name.
     """
     from harness.models.initialization import seeded
     from harness.training import term_names
@@ -208,11 +212,12 @@ def evaluate_terms(
         for i, (teacher, names) in enumerate(zip(teachers, needs, strict=bool(needs)), start=1)
     ]
     terms = method.losses(step, batch, hook("student", forward(stage.needs.student)), teacher_outputs)
+    weights = method.weights(step)
     try:
-        weighted_sum(terms, method.weights(step))
+        weighted_sum(terms, weights)
         term_names.check(terms, logged)
     except ValueError as error:
-        raise UserError(f"{method.name}, stage {stage.name!r}: {error}") from error
+        raise InvalidTerms(f"{method.name}, stage {stage.name!r}: {error}") from error
     return EvaluatedTerms(terms, modules)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.api.batch import Batch as Batch
     from harness.api.errors import Problem as Problem
     from harness.api.errors import UserError as UserError
+    from harness.api.method import FIRST_TEACHER as FIRST_TEACHER
     from harness.api.method import Augmentation as Augmentation
     from harness.api.method import Cofinetuning as Cofinetuning
     from harness.api.method import General as General
@@ -54,6 +55,7 @@ _MODULES = {
     "Choices": "api.search_space",
     "Cofinetuning": "api.method",
     "Exported": "export.exporting",
+    "FIRST_TEACHER": "api.method",
     "General": "api.method",
     "LossTerms": "api.method",
     "Method": "api.method",

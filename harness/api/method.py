@@ -251,31 +251,47 @@ class MaskedLanguageModel(Protocol):
         """
 
 
+FIRST_TEACHER = "pretrained checkpoint of the first teacher"
+"""`Augmentation.model`: the masked language model is the pretrained checkpoint of the method's first teacher."""
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """A training set that a method generates from the task's own, before training and once for all runs that use it.
 
-    The host loads the masked language model, stores the rows in the cache, and trains on them in place of the original
-    rows for the same number of steps. Runs on augmented data see other batches, so they form their own cohort.
-    Validation data do not change.
+    The host loads the masked language model, if `make` uses one, stores the rows in the cache, and trains on them in
+    place of the original rows for the same number of steps. Runs on augmented data see other batches, so they form
+    their own cohort. Validation data do not change.
 
     Attributes:
-        make: returns the new rows, in order, from the original rows, the language model and `files`. Columns must be
-            the same and ids unique. Called once and consumed row by row, so it may be a generator. Raises `UserError`
-            for invalid files.
+        make: returns the new rows, in order, from the original rows, the language model (None without one) and
+            `files`. Columns must be the same and ids unique. Called once and consumed row by row, so it may be a
+            generator. Raises `UserError` for invalid files.
         options: plain values that `make` depends on. They are part of the key, with the method's name and version, the
             data, the model and the contents of the files.
-        model: hub id or folder of a masked language model; None: the pretrained checkpoint of the first teacher.
+        model: hub id or folder of a masked language model; `FIRST_TEACHER`; or None: no language model is loaded.
         files: further files that `make` reads, as named in the suite.
-        option: the option of the method that enables augmentation and whose key `model` names the model, for error
-            messages.
+        option: the option of the method that names the model, as a dotted path such as ``augment.model``, for error
+            messages; None: no option does.
     """
 
-    make: Callable[[Iterable[Row], MaskedLanguageModel, Sequence[Path]], Iterable[Row]]
+    make: Callable[[Iterable[Row], Any, Sequence[Path]], Iterable[Row]]
+    """Its second argument is a `MaskedLanguageModel`, or None if `model` is None."""
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     files: Sequence[str] = ()
-    option: str = "augment"
+    option: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """The end of an error message about the model: how a suite names another one."""
+        if self.option is None:
+            return "the method has no option that names another model"
+        *outer, last = self.option.split(".")
+        value = f"{last}: hub id or folder"
+        for name in reversed(outer):
+            value = f"{name}: {{{value}}}"
+        return f"set `{value}`"
 
 
 @dataclass
@@ -380,7 +396,7 @@ class Method(ABC):
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         """Return errors for models or tasks that the method does not support; messages name both conflicting values.
 
-        Called right after construction, before `stages` and `modules`, and before any training.
+        May be a generator. Called right after construction, before `stages` and `modules`, and before any training.
         """
         return ()
 

@@ -26,8 +26,10 @@ def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) 
     from harness.analysis.data_notes import overlapping
     from harness.planning.task_data import reports
     from harness.resolution import resolve
+    from harness.workflow import plugin_probes
 
     resolved = resolve(loaded, online=False)
+    plugin_probes.check(resolved, loaded.host)
     data_reports = reports(loaded.suite)
     typer.echo(f"{loaded.suite.path}: valid")
     for title, text in _summary(resolved):

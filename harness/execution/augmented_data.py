@@ -68,11 +68,17 @@ def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
     target = folder(job)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
-        remedy = f"name one: `{job.augmentation.option}: {{model: hub id or folder}}`"
-        model = masked_lm.load(job.model, context.device, remedy=remedy, trust_remote_code=context.trust_remote_code)
+        model = _language_model(job, context)
         with preparing(context.host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
             atomic_writes.write(target, lambda path: _fill(path, job, model, context.stop, tell))
     return about(job)
+
+
+def _language_model(job: AugmentationJob, context: JobContext) -> masked_lm.MaskedLM | None:
+    if job.model is None:
+        return None
+    remedy, trust = job.augmentation.remedy, context.trust_remote_code
+    return masked_lm.load(job.model, context.device, remedy=remedy, trust_remote_code=trust)
 
 
 def about(job: AugmentationJob) -> AugmentedData:
@@ -80,7 +86,9 @@ def about(job: AugmentationJob) -> AugmentedData:
     return AugmentedData.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
 
 
-def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Callable[[], bool], tell: Tell) -> None:
+def _fill(
+    path: Path, job: AugmentationJob, model: masked_lm.MaskedLM | None, stop: Callable[[], bool], tell: Tell
+) -> None:
     began = time.perf_counter()
     path.mkdir()
     originals = job.data.splits.train
@@ -99,7 +107,7 @@ def _fill(path: Path, job: AugmentationJob, model: masked_lm.MaskedLM, stop: Cal
     checksums.seal(path)
 
 
-def _rows(job: AugmentationJob, model: masked_lm.MaskedLM) -> Iterator[dict[str, Any]]:
+def _rows(job: AugmentationJob, model: masked_lm.MaskedLM | None) -> Iterator[dict[str, Any]]:
     """Yield the rows that the method makes. Any exception in it is raised as a one-line `UserError`."""
     originals, columns = job.data.splits.train, set(job.data.splits.train.column_names)
     try:

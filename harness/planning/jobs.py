@@ -129,13 +129,13 @@ class TeacherJob:
 
 @dataclass(frozen=True)
 class AugmentationJob:
-    """Augmented training data to generate for a task, with the masked language model in the folder `model` and `files`.
-    `label` is the row of the board that requests them."""
+    """Augmented training data to generate for a task, with the masked language model in the folder `model`, if the
+    augmentation uses one, and `files`. `label` is the row of the board that requests them."""
 
     label: str
     data: TaskData
     augmentation: Augmentation
-    model: Path
+    model: Path | None
     files: tuple[Path, ...]
     parts: Mapping[str, Any]
     key: str
@@ -239,7 +239,7 @@ class RunJob:
     @cached_property
     def stages(self) -> Sequence[Stage]:
         """The stages of its method: a pure function, which plugins may compute slowly."""
-        return self.method.stages()
+        return tuple(self.method.stages())
 
     @property
     def teachers(self) -> tuple[TeacherJob, ...]:

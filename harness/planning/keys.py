@@ -144,9 +144,9 @@ def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def augmentation(
-    request: Augmentation, method: type[Method], model: str, files: Sequence[Path], task: TaskData, device: str
+    request: Augmentation, method: type[Method], model: str | None, files: Sequence[Path], task: TaskData, device: str
 ) -> dict[str, Any]:
-    """Return the parts for augmented training data. `model` is the fingerprint of the masked language model."""
+    """Return the parts for augmented training data. `model` is the fingerprint of the masked language model, if any."""
     return {
         "method": {"name": method.name, "version": method.version, "options": dict(request.options)},
         "model": model,

@@ -401,13 +401,15 @@ class _Builder:
         if place not in self.augmented:
             request = method.augmentation()
             self.augmented[place] = self._build_augmentation_job(request, cell.variant, data) if request else None
-        used = "augmented" in stage_data(method.stages(), cell.variant.stages, augmented=True)
+        used = "augmented" in stage_data(tuple(method.stages()), cell.variant.stages, augmented=True)
         return self.augmented[place] if used else None
 
     def _build_augmentation_job(self, request: Augmentation, variant: MethodVariant, data: TaskData) -> AugmentationJob:
-        model = self._path(augmentation_inputs.model_of(request, self.suite, variant))
+        name = augmentation_inputs.model_of(request, self.suite, variant)
+        model = None if name is None else self._path(name)
         files = augmentation_inputs.files_of(request, self.suite, variant)
-        parts = keys.augmentation(request, variant.method, pretrained.fingerprint(model), files, data, self.device)
+        fingerprint = None if model is None else pretrained.fingerprint(model)
+        parts = keys.augmentation(request, variant.method, fingerprint, files, data, self.device)
         return AugmentationJob(variant.label, data, request, model, files, parts, key(parts))
 
     def _method(self, cell: Cell, seed: int) -> Method:

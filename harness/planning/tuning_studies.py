@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.api import search_space
-from harness.api.errors import UserError
+from harness.api.errors import UserError, problem_list
 from harness.api.method import Method, MethodConfig
 from harness.api.search_space import Dimension, Search
 from harness.config.schema import StageOverride, SuiteSpec, TuningSpec
@@ -223,7 +223,7 @@ def _with_values(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
     except ValidationError as error:
         raise UserError(f"{job.planned.method}: {error.errors()[0]['msg']}") from error
     method = _bind_method(job.method, config, seed)
-    problems = method.check(method.task, method.student, method.teachers)
+    problems = problem_list(method.check(method.task, method.student, method.teachers))
     if problems:
         raise UserError(*problems)
     variant = replace(job.cell.variant, config=config)

@@ -19,6 +19,7 @@ from harness.api.names import NAME_RULE, is_name
 from harness.api.report import FORMAT_NAME
 from harness.api.task import Task
 from harness.config.schema import RESERVED
+from harness.plugin_host import signature_checks
 
 IOB2 = re.compile(r"O|[BI]-.+")
 """A tag of words in IOB2."""
@@ -55,6 +56,7 @@ def method_faults(method: Any) -> Iterator[str]:
         yield from _name_faults(title, method.name)
     if missing := sorted(getattr(method, "__abstractmethods__", ())):
         yield f"{title} does not define {' and '.join(missing)}"
+    yield from signature_checks.signature_faults(title, method, Method)
     if not isinstance(method.version, int):
         yield f"{title}: version must be an integer, found {method.version!r}"
     if method.max_teachers is not None and not 0 <= method.min_teachers <= method.max_teachers:

@@ -27,6 +27,9 @@ REPORT_GROUP = "harness.report"
 DISTRIBUTION = "kd-harness"
 """The distribution whose plugins come before those of other distributions."""
 
+NAMED, SHIPPED, GUEST = range(3)
+"""Ranks of plugins: named by the user, of kd-harness, installed by another distribution."""
+
 
 @dataclass(frozen=True)
 class DiscoveredPlugin:
@@ -53,12 +56,9 @@ class DiscoveredPlugin:
     @property
     def rank(self) -> int:
         """Which plugin provides a name that several register: that of the lowest rank."""
-        return 0 if self.named else 2 if self.is_guest else 1
-
-    @property
-    def is_guest(self) -> bool:
-        """Whether another distribution than kd-harness installed it."""
-        return not self.named and self.distribution != DISTRIBUTION
+        if self.named:
+            return NAMED
+        return SHIPPED if self.distribution == DISTRIBUTION else GUEST
 
     @property
     def file(self) -> Path | None:

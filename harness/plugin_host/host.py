@@ -84,7 +84,7 @@ class Host:
         self._manager = pluggy.PluginManager("harness")
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[ContributionKey, str] = {}
-        self._guests: set[str] = set()
+        self._ranks: dict[str, int] = {}
         self._failed_observers: set[int] = set()
         self._receiver: Callable[[str, object], None] | None = None
 
@@ -128,6 +128,10 @@ class Host:
         """Return the plugin that registered `name`; `kind` is "method", "published source", ..."""
         return self._origins[kind, name]
 
+    def is_shipped(self, kind: str, name: str) -> bool:
+        """Whether a plugin of kd-harness itself registered `name`; `kind` as in `origin_of`."""
+        return self._ranks.get(self._origins.get((kind, name), "")) == discovery.SHIPPED
+
     def add_observer(self, observer: object) -> None:
         """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`."""
         problems = hook_problems(observer, type(observer).__name__)
@@ -148,7 +152,7 @@ class Host:
                 problems += problem_list(found)
             except (Exception, SystemExit) as error:
                 message = f"harness_validate_suite of {implementation.plugin_name} failed: {describe(error)}"
-                if implementation.plugin_name in self._guests:
+                if self._ranks.get(implementation.plugin_name) == discovery.GUEST:
                     log.warning("%s", message)
                 else:
                     problems.append(Problem(message, str(suite.path)))
@@ -203,8 +207,7 @@ class Host:
         if not candidate.is_loaded:
             return
         self._manager.register(discovered.plugin, discovered.origin)
-        if discovered.is_guest:
-            self._guests.add(discovered.origin)
+        self._ranks[discovered.origin] = discovered.rank
         info.sections = "harness_report_sections" in dict(hooks(discovered.plugin))
         for contribution in candidate.contributions:
             self._origins[contribution.key] = discovered.origin

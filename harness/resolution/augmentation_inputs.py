@@ -13,25 +13,30 @@ if TYPE_CHECKING:  # torch, through the method interface
     from harness.api.method import Augmentation
 
 
-def model_of(augmentation: Augmentation, suite: Suite, variant: MethodVariant) -> str:
-    """Return the hub id or absolute folder of the masked language model; by default that of the first teacher.
+def model_of(augmentation: Augmentation, suite: Suite, variant: MethodVariant) -> str | None:
+    """Return the hub id or absolute folder of the masked language model; None if the augmentation uses none.
 
     Raises:
-        UserError: the folder does not exist, or no model is set and there is no pretrained teacher.
+        UserError: the folder does not exist, or there is no pretrained teacher whose checkpoint could be used.
     """
-    option = augmentation.option
-    if augmentation.model is not None:
+    from harness.api.method import FIRST_TEACHER
+
+    if augmentation.model is None:
+        return None
+    if augmentation.model != FIRST_TEACHER:
         try:
             return folder_or_hub(augmentation.model, _folders(suite, variant))
         except UserError as error:
-            raise UserError(f"{option}.model: {error.problems[0].message}") from error
+            where = augmentation.option or f"{variant.method.name}, model of its augmentation"
+            raise UserError(f"{where}: {error.problems[0].message}") from error
     first = next(iter(variant.teachers), None)
     if first is None or first not in suite.models:
         origin = "a row of the suite" if first in suite.rows else "trained from scratch"
         cause = f"its teacher {first} is {origin}" if first else "it has no teacher"
+        remedy = augmentation.remedy if augmentation.option else "choose a pretrained first teacher"
         raise UserError(
-            f"`{option}` needs a pretrained masked language model, but {cause}; set"
-            f" `{option}: {{model: hub id or folder}}`"
+            f"the data augmentation of {variant.method.name} needs a pretrained masked language model, but {cause};"
+            f" {remedy}"
         )
     return suite.models[first]
 
@@ -46,7 +51,8 @@ def _file(name: str, augmentation: Augmentation, suite: Suite, variant: MethodVa
     file = next((path for path in candidates if path.is_file()), None)
     if file is None:
         searched = " or ".join(dict.fromkeys(str(path) for path in candidates))
-        raise UserError(f"{augmentation.option}: file not found: {searched}")
+        where = augmentation.option.partition(".")[0] if augmentation.option else variant.method.name
+        raise UserError(f"{where}: file not found: {searched}")
     return file
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import Problem, UserError, nearest, problem_list
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
@@ -234,7 +234,7 @@ def _obstacle(
     on_text: Sequence[text_stages.TextStage] = ()
     try:
         method = variant.bind(info, student_shape, teachers, suite.spec.seeds[0])
-        problems = list(method.check(info, student_shape, teachers))
+        problems = problem_list(method.check(info, student_shape, teachers))
         if not problems:
             stages, on_text = list(method.stages()), _text_stages(suite, variant, student_shape, teachers)
             _check_preparation(method, suite, variant)

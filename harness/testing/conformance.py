@@ -143,20 +143,30 @@ class Check:
         name: as `harness check` prints it.
         run: returns a remark or None; raises `CheckFailed` or `CheckNotApplicable`.
         requires: names of checks that have to pass first; otherwise their failure would be reported twice.
+        applies: whether the method has what is checked; otherwise the check has no result.
     """
 
     name: str
     run: Callable[[Subject], str | None]
     requires: tuple[str, ...] = ()
+    applies: Callable[[Subject], bool] = lambda subject: True
 
 
 def checks() -> list[Check]:
     """All conformance checks, in the order in which they run."""
-    from harness.testing import declaration_checks, gradient_checks, invariance_checks, size_checks, training_checks
+    from harness.testing import (
+        augmentation_check,
+        declaration_checks,
+        gradient_checks,
+        invariance_checks,
+        size_checks,
+        training_checks,
+    )
 
     terms, trains = ("terms",), ("training",)
     return [
         Check("stages", declaration_checks.stages),
+        Check("augmentation", augmentation_check.augmentation, ("stages",), augmentation_check.has_augmentation),
         Check("needs", declaration_checks.needs, ("stages",)),
         Check("terms", declaration_checks.terms, ("stages",)),
         Check("gradients", gradient_checks.gradients, terms),
@@ -187,6 +197,8 @@ def _results(subject: Subject) -> Iterator[Result]:
         pass
     passed: set[str] = set()
     for check in checks():
+        if not _applies(check, subject):
+            continue
         missing = [name for name in check.requires if name not in passed]
         if missing:
             yield Result(name, check.name, kind, "n/a", f"{missing[0]!r} has not passed")
@@ -195,6 +207,13 @@ def _results(subject: Subject) -> Iterator[Result]:
         if result.status == "passed":
             passed.add(check.name)
         yield result
+
+
+def _applies(check: Check, subject: Subject) -> bool:
+    try:
+        return check.applies(subject)
+    except Exception:  # `check.run` fails for the same reason, and then it is reported
+        return True
 
 
 def _result(check: Check, subject: Subject) -> Result:

@@ -205,7 +205,7 @@ class Subject:
 
     def stages(self, method: Method) -> Sequence[Stage]:
         """The stages for this kind of task."""
-        return [self.general(method).stage] if self.kind == "text" else method.stages()
+        return [self.general(method).stage] if self.kind == "text" else list(method.stages())
 
     def general(self, method: Method) -> General:
         """The text stage. Raises `CheckNotApplicable` if the method has none."""

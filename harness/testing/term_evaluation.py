@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
-from harness.api.errors import UserError, nearest
+from harness.api.errors import UserError, nearest, problem_list
 from harness.api.method import LossTerms, Method, MethodConfig, Stage, Step, TaskInfo
 from harness.api.model_outputs import ModelOutputs
 
@@ -149,7 +149,7 @@ def bind(
     student_shape = shape(student.config, "student")
     teacher_shapes = [shape(teacher.config, f"teacher {i}") for i, teacher in enumerate(teachers, start=1)]
     method = cls(options, task=task, student=student_shape, teachers=teacher_shapes, seed=seed)
-    problems = method.check(task, student_shape, teacher_shapes)
+    problems = problem_list(method.check(task, student_shape, teacher_shapes))
     if problems:
         raise UserError(*problems)
     return method
@@ -162,6 +162,10 @@ def require_supported_needs(method: Method, stage: Stage) -> None:
     problems = check_needs(stage, method.task, method.student, method.teachers)
     if problems:
         raise UserError(*problems)
+
+
+class InvalidTerms(UserError):
+    """What `losses` or `weights` returned has no valid form: a term is no scalar tensor, or a name is reserved."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def evaluate_terms(
     """Evaluate the loss terms of one batch, with newly built modules.
 
     Raises:
-        UserError: the method returns no terms, a term that is not a scalar, or a reserved or duplicate name.
+        InvalidTerms: the method returns no terms, a term that is not a scalar tensor, or a reserved or duplicate name.
     """
     from harness.models.initialization import seeded
     from harness.training import term_names
@@ -215,18 +219,28 @@ def evaluate_terms(
             average=WeightAverage.of_stage(stage, student.model),
         ),
     )
-    try:
+    where = f"{method.name}, stage {stage.name!r}"
+    with _value_errors_as_invalid_terms(where):
         needs = needs_at(method, step)
-        teacher_outputs = [
-            hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
-            for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
-        ]
-        terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), teacher_outputs)
-        weighted_sum(terms, method.weights(step))
+    teacher_outputs = [
+        hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
+        for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
+    ]
+    terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), teacher_outputs)
+    weights = method.weights(step)
+    with _value_errors_as_invalid_terms(where):
+        weighted_sum(terms, weights)
         term_names.check(terms, logged)
-    except ValueError as error:
-        raise UserError(f"{method.name}, stage {stage.name!r}: {error}") from error
     return EvaluatedTerms(terms, modules)
+
+
+@contextmanager
+def _value_errors_as_invalid_terms(where: str) -> Iterator[None]:
+    """Raise `InvalidTerms` for the errors of checks; those of the method's own code are not changed."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidTerms(f"{where}: {error}") from error
 
 
 def _teacher_outputs(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:

@@ -92,11 +92,7 @@ def weighted_sum(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:
     """The weighted sum of the terms, a scalar; terms without a weight have weight 1.
 
     Raises:
-        ValueError: there are no terms, or one is not a scalar.
+        ValueError: there are no terms, one is not a scalar tensor, or `weights` is no mapping of numbers.
     """
-    if not terms:
-        raise ValueError("the method's losses() returned no terms")
-    for name, term in terms.items():
-        if term.numel() != 1:
-            raise ValueError(f"loss term {name!r} has shape {tuple(term.shape)}; expected a scalar")
+    term_names.check_form(terms, weights)
     return torch.stack([weights.get(name, 1.0) * term.reshape(()) for name, term in terms.items()]).sum()

@@ -70,9 +70,12 @@ def plan_loaded(loaded: LoadedSuite) -> Plan:
     """Build the plan of a loaded suite. Raises `UserError` as `plan` does."""
     from harness import planning
     from harness.resolution import resolve
+    from harness.workflow import plugin_probes
 
     planning.refuse_absent(loaded.suite.spec.device)
-    return planning.build(resolve(loaded, online=True))
+    resolved = resolve(loaded, online=True)
+    plugin_probes.check(resolved, loaded.host)
+    return planning.build(resolved)
 
 
 def as_settings(overrides: Overrides) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from harness import Augmentation, MethodConfig
-from harness.api.method import MaskedLanguageModel, Row
+from harness.api.method import FIRST_TEACHER, MaskedLanguageModel, Row
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
 
@@ -54,8 +54,9 @@ def augmentation(config: AugmentConfig) -> Augmentation:
     return Augmentation(
         partial(augmented, config),
         options=config.model_dump(exclude={"model", "vectors"}),
-        model=config.model,
+        model=config.model or FIRST_TEACHER,
         files=() if config.vectors is None else (config.vectors,),
+        option="augment.model",
     )
 
 

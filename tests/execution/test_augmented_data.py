@@ -266,6 +266,28 @@ def harness_register_methods(register):
 """
 
 
+def test_an_augmentation_without_a_language_model_needs_none(lm):
+    source = BROKEN.replace('model="language"', "options={'order': 'reversed'}").replace(
+        'yield {"text": row["text"]}',
+        """yield row
+        assert model is None
+        yield {**row, "id": row["id"] + "~1", "text": " ".join(reversed(row["text"].split()))}""",
+    )
+    (lm.folder / "broken.py").write_text(source)
+    outcome = lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
+    assert not outcome.failures
+    rows = augmented_data.load(job_of(lm, "broken"))
+    assert rows["text"][1] == " ".join(reversed(rows["text"][0].split()))
+
+
+def test_the_advice_names_no_option_that_the_method_does_not_have(lm):
+    source = BROKEN.replace("import Augmentation,", "import Augmentation, FIRST_TEACHER,")
+    (lm.folder / "broken.py").write_text(source.replace('model="language"', "model=FIRST_TEACHER"))
+    loaded = load(lm.path, overrides=["methods=[broken]"], plugins=[str(lm.folder / "broken.py")])
+    with pytest.raises(UserError, match="teacher base is trained from scratch; choose a pretrained first teacher"):
+        resolve(loaded, online=False)
+
+
 def test_rows_with_other_columns_are_reported(lm):
     (lm.folder / "broken.py").write_text(BROKEN)
     outcome = lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))

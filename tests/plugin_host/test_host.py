@@ -203,6 +203,17 @@ def test_invalid_paths(name):
         ("class C(MethodConfig): grid: int = 1\nMine.Config = C" + REGISTER, ["'grid'", "reserve"]),
         ("class C(MethodConfig): t: int = 1\nMine.Config = C" + REGISTER, ["Mine", "no description of 't'", "Field("]),
         ("Mine.min_teachers = 2" + REGISTER, ["min_teachers 2", "max_teachers 1"]),
+        (
+            "Mine.losses = lambda self, batch, student, teachers: {}" + REGISTER,
+            ["losses(self, batch, student, teachers) cannot be called as losses(step, batch, student, teachers)"],
+        ),
+        ("Mine.weights = lambda self: {}" + REGISTER, ["weights(self) cannot be called as weights(step)"]),
+        ("Mine.check = staticmethod(lambda task: [])" + REGISTER, ["check(task) cannot be called as check(task, stu"]),
+        ("Mine.stages = property(lambda self: [])" + REGISTER, ["stages is a property; it must be a function"]),
+        (
+            "def losses(self, step, batch, student, teachers): yield\nMine.losses = losses" + REGISTER,
+            ["losses is a generator; it must return its result"],
+        ),
         ("def broken(:", ["SyntaxError"]),
         ("import no_such_module", ["ModuleNotFoundError", "no_such_module"]),
         ("raise SystemExit(3)", ["SystemExit"]),
@@ -412,6 +423,19 @@ def test_a_collection_states_the_version_for_its_subpackages(collection, install
     message = problem(package)
     assert "it states harness_api = '2'" in message
     assert "ZeroDivisionError" not in message, "its subpackages are not imported"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def check(self, *models, **more): yield\nMine.check = check",
+        "Mine.check = lambda self, task, student, teachers, strict=False: []",
+        "Mine.stages = classmethod(lambda cls: [])",
+        "Mine.weights = staticmethod(lambda step: {})",
+    ],
+)
+def test_members_may_have_any_signature_that_the_host_can_call(write, source):
+    assert "mine" in Host.at([write(METHOD + source + REGISTER)]).methods
 
 
 def test_the_stated_version_of_this_interface_is_accepted(write):

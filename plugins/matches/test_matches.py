@@ -1,5 +1,6 @@
 """Each loss of matches equals plain loops over float64 numbers; schedules, stages, and errors of options and models."""
 
+import functools
 import math
 from statistics import fmean
 
@@ -20,6 +21,7 @@ KINDS = ("classification", "regression", "qa")
 CLASSES = 3
 
 
+@functools.cache
 def model(kind, seed=1, **sizes):
     """A random model whose attention is far from uniform."""
     made = tiny_model(kind=kind, num_labels=CLASSES, seed=seed, **{**SMALL, **sizes})
@@ -34,18 +36,18 @@ def batch_of(kind, **changes):
     return tiny_batch(kind, **{"batch": 4, "length": 9, "num_labels": CLASSES, "seed": 3, **changes})
 
 
-def terms(kind, matches, *, student=None, teacher=None, batch=None, **options):
+def terms(kind, matches, *, student=None, teacher=None, **options):
     """The terms of a batch, and what both models computed on it, example by example."""
     student, teacher = student or model(kind), teacher or model(kind, seed=2, layers=4)
-    batch = batch or batch_of(kind)
-    found = loss_terms(
-        "matches", student=student, teachers=[teacher], batch=batch, config={"matches": matches, **options}
-    )
-    return (
-        {name: term.item() for name, term in found.items()},
-        reading.read(student, batch),
-        reading.read(teacher, batch),
-    )
+    given = {"student": student, "teachers": [teacher], "batch": batch_of(kind)}
+    found = loss_terms(METHOD, **given, config={"matches": matches, **options})
+    return {name: term.item() for name, term in found.items()}, read(student, kind), read(teacher, kind)
+
+
+@functools.cache
+def read(model, kind):
+    """What a model computes on the examples of the batch of a kind."""
+    return reading.read(model, batch_of(kind))
 
 
 def term(kind, match, **models):
@@ -345,7 +347,7 @@ def test_one_example_has_no_relations(loss):
     match = {"student": "hidden[1]", "teacher": "hidden[4]", "loss": loss, "tokens": "mean"}
     student = model("classification")
     found = loss_terms(
-        "matches",
+        METHOD,
         student=student,
         teachers=[model("classification", 2, layers=4)],
         batch=batch,
@@ -457,8 +459,8 @@ def test_the_temperature_changes_linearly_and_is_logged():
     student, teacher, batch = model("classification"), model("classification", 2, layers=4), batch_of("classification")
     config = {"temperature": {"start": 1, "end": 5}}
     given = {"student": student, "teachers": [teacher], "batch": batch}
-    moving = loss_terms("matches", **given, config=config, index=3, steps=4)["kd"]
-    assert moving.item() == loss_terms("matches", **given, config={"temperature": 4.0})["kd"].item()
+    moving = loss_terms(METHOD, **given, config=config, index=3, steps=4)["kd"]
+    assert moving.item() == loss_terms(METHOD, **given, config={"temperature": 4.0})["kd"].item()
 
 
 def test_a_stage_of_matches_before_that_of_logits():

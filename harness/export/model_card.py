@@ -83,6 +83,22 @@ class CardFacts:
         return [found[name] for name in dict.fromkeys(self.record.teachers) if name in found]
 
     @property
+    def assistants(self) -> dict[str, RunRecord]:
+        """The teachers of the run, and of those that taught it, that are students of other runs of the suite.
+
+        Name of the teacher -> record of the run whose student it is; the nearest first.
+        """
+        runs = {result.key: result for result in self.summary.results if isinstance(result, RunRecord)}
+        found: dict[str, RunRecord] = {}
+        waiting = [self.record]
+        while waiting:
+            taught = waiting.pop(0).assistants
+            added = {name: runs[key] for name, key in taught.items() if key in runs and name not in found}
+            found |= added
+            waiting += added.values()
+        return found
+
+    @property
     def latencies(self) -> list[ModelLatency]:
         """Its measured latencies, in every backend."""
         settings = self.summary.plan.latency
@@ -164,8 +180,10 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
     record, task = facts.record, facts.task
     size = record.model_size
     shape = f"{size.layers} layers of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
-    if facts.teachers:
-        names = " and ".join(f"`{teacher.name}` ({_origin(teacher)})" for teacher in facts.teachers)
+    taught = {teacher.name: _origin(teacher) for teacher in facts.teachers}
+    taught |= {name: _assistant(run) for name, run in facts.assistants.items() if name in record.teachers}
+    if taught:
+        names = " and ".join(f"`{name}` ({taught[name]})" for name in dict.fromkeys(record.teachers) if name in taught)
         yield f"An encoder with {shape}, distilled with the method `{record.method}` from {names}."
     else:
         yield f"An encoder with {shape}, trained with the method `{record.method}`, without a teacher."
@@ -238,6 +256,10 @@ def _selected_on(record: RunRecord) -> str:
     return " **The epoch or the options were selected on the same examples, so the scores are likely to be too high.**"
 
 
+def _assistant(run: RunRecord) -> str:
+    return f"the student {run.student} of the row {run.label} of this suite"
+
+
 def _origin(teacher: TeacherRecord) -> str:
     """The hub id of a teacher, or the name of its folder: a card is published, and a path may not be."""
     model = teacher.model
@@ -272,6 +294,9 @@ def _training(facts: CardFacts) -> Iterator[str]:
         yield f"Data: fingerprint `{data.get('train')}` (training), `{record.data_fingerprint}` (scored examples)."
     for teacher in facts.teachers:
         yield f"Teacher `{teacher.name}`: {_origin(teacher)}, key `{teacher.key}`."
+    for name, run in facts.assistants.items():
+        sources = f", which learned from {' and '.join(run.teachers)}" if run.teachers else ""
+        yield f"Teacher `{name}`: {_assistant(run)}, run `{run.key}`, seed {run.seed}{sources}."
     hardware, packages = record.provenance.hardware, record.provenance.packages
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     yield f"Hardware: {hardware.device}, {hardware.name}. Packages: {versions}."

@@ -194,7 +194,7 @@ def test_students_are_those_of_a_suite_in_which_the_assistant_is_an_ordinary_tea
 
 
 @pytest.mark.parametrize("cache", ["teacher_cache={max_gb: 0}", "teacher_cache={max_gb: 1}"])
-def test_a_chain_has_the_same_bits_interrupted_and_alone(small, cache):
+def test_a_chain_has_the_same_bits_in_one_execution_and_in_several(small, cache):
     overrides = (*DEEPER, "seeds=[1]", cache)
     small.run(*overrides)
     before, keys = small.store(), [job.planned.key for job in small.plan(*overrides).runs]

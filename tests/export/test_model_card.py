@@ -107,3 +107,12 @@ def test_undefined_metrics_are_not_in_the_metadata(tmp_path, models):
     metrics = metadata(text)["model-index"][0]["results"][0]["metrics"]
     assert [metric["type"] for metric in metrics] == ["main"]
     assert "| other, this model | undefined |" in text
+
+
+def test_a_teacher_that_is_a_student_of_the_suite_is_named_with_its_run(tmp_path, models):
+    key = run_key("sst2", "kd", "big", 1)
+    text = card(tmp_path, models["classification"], teachers=["medium"], assistants={"medium": key}, parts={})
+    assert "from `medium` (the student big of the row kd of this suite)." in text
+    assert f"Teacher `medium`: the student big of the row kd of this suite, run `{key}`, seed 1" in text
+    assert "which learned from base." in text
+    assert "without a teacher" not in text

@@ -192,7 +192,7 @@ def test_invalid_paths(name):
         ("@hookimpl\ndef harness_register_methods(register): register(dict)", ["class dict", "harness.Method"]),
         ("@hookimpl\ndef harness_register_methods(register): register('x')", ["str 'x'", "harness.Method"]),
         ("@hookimpl\ndef harness_register_tasks(register): register({})", ["dict '{}'", "Task"]),
-        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "also reserved: assistant, average, gap_closed"]),
+        (TASK.replace("mood", "gap"), ["task 'gap'", "reserved", "also reserved: assistant, average, gap_closed, iqm"]),
         ("@hookimpl\ndef harness_register_metrics(register): register('f', 3)", ["'f'", "is not callable"]),
         ("@hookimpl\ndef harness_register_metrics(register): register('a/b', int)", ["'a/b'", "letters"]),
         ("class Bare(Mine): name = 'a b'\n" + REGISTER.replace("Mine", "Bare"), ["Bare", "'a b'", "letters"]),

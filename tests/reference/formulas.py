@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.reference.reading import Example, Matrix, Vector
@@ -127,6 +127,24 @@ def logit_kd(case: Case) -> dict[str, float]:
     t = case.options["temperature"]
     factor = 1 if case.kind == "regression" else t**2
     return {"kd": factor * predictions(case, kl, t), "task": task(case)}
+
+
+def dgkd(case: Case) -> dict[str, float]:
+    t = case.options["temperature"]
+    names = ["kd_T", *(f"kd_{i}" for i in range(1, len(case.teachers)))]
+    each = [logit_kd(replace(case, teachers=[teacher], options={"temperature": t})) for teacher in case.teachers]
+    return {"task": task(case), **{name: terms["kd"] for name, terms in zip(names, each, strict=True)}}
+
+
+def matches(case: Case) -> dict[str, float]:
+    """Of the matches of the settings: mean squared errors of hidden states of the student's width, by their layers."""
+
+    def of_match(match: Mapping[str, Any]) -> float:
+        m, g = (int(match[model][len("hidden[") : -1]) for model in ("student", "teacher"))
+        return case.over_examples(lambda s, t, y: mse(s.hidden[m], t.hidden[g]))
+
+    terms = {f"match_{i}": of_match(match) for i, match in enumerate(case.options["matches"], start=1)}
+    return {**logit_kd(case), **terms}
 
 
 def distilbert_finetune(case: Case) -> dict[str, float]:
@@ -302,6 +320,9 @@ def mt_bert(case: Case) -> dict[str, float]:
 TERMS: dict[tuple[str, str], Callable[[Case], dict[str, float]]] = {
     ("finetune", "finetune"): only_task,
     ("logit_kd", "distill"): logit_kd,
+    ("takd", "distill"): logit_kd,
+    ("dgkd", "distill"): dgkd,
+    ("matches", "distill"): matches,
     ("pkd", "distill"): pkd,
     ("distilbert", "general"): distilbert_general,
     ("distilbert", "finetune"): distilbert_finetune,

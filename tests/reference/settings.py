@@ -44,6 +44,9 @@ SETTINGS = [
     Setting("logit_kd", config={}, teachers=({"heads": 4, "hidden": 24},)),
     Setting("logit_kd", config={"temperature": 10, "alpha": 0.0}),
     Setting("logit_kd", config={"temperature": 0.5, "alpha": 1.0}),
+    Setting("takd"),
+    Setting("dgkd", teachers=({}, {"layers": 2, "hidden": 24})),
+    Setting("matches", config={"matches": [{"student": "hidden[1]", "teacher": "hidden[3]"}]}),
     Setting("pkd"),
     Setting("pkd", config={"strategy": "last", "temperature": 20.0, "beta": 0.0}, student={"layers": 3}),
     Setting("pkd", config={"strategy": "skip", "alpha": 0.2}, student={"heads": 4}),
@@ -103,6 +106,9 @@ ONE_EACH = [
     replace(setting, config={**(setting.config or {}), **extra})
     for setting, extra in [
         (Setting("logit_kd"), {"temperature": 0.5}),
+        (Setting("takd"), {"temperature": 0.5}),
+        (Setting("dgkd", teachers=({}, {"layers": 2, "hidden": 24})), {"temperature": 0.5}),
+        (Setting("matches"), {"matches": [{"student": "hidden[2]", "teacher": "hidden[4]"}]}),
         (Setting("pkd"), {}),
         (Setting("distilbert", "finetune"), {"alpha": 0.5, "temperature": 0.5}),
         (Setting("tinybert"), {}),

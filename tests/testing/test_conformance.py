@@ -15,6 +15,16 @@ ALL_TASKS = TASKS | {"multilabel", "token_classification"}
 OPTIONS = [
     ("distilbert", {"alpha": 0.5}),
     ("logit_kd", {"temperature": 0.5}),
+    ("matches", {"matches": [{"student": "scores[1]", "teacher": "scores[1]", "loss": "kl"}], "separate": True}),
+    (
+        "matches",
+        {
+            "matches": [
+                {"student": "hidden[1]", "teacher": "hidden[1]", "loss": "nst"},
+                {"student": "hidden[1]", "teacher": "hidden[1]", "loss": "pkt", "tokens": "mean"},
+            ]
+        },
+    ),
     ("minilm", {"version": 2}),
     ("mlkd_bert", {"one_stage": True, "temperature": 0.5}),
     ("mlkd_bert", {"views": "dropout"}),

@@ -29,7 +29,9 @@ def evaluate(
 
     class Watched(Host.create().methods[name]):
         def losses(self, step, *given):
-            built["maps"] = {key: each.weight.double().tolist() for key, each in step.modules.items()}
+            built["maps"] = {
+                key: each.weight.double().tolist() for key, each in step.modules.items() if hasattr(each, "weight")
+            }
             built["options"] = self.config.model_dump()
             return super().losses(step, *given)
 

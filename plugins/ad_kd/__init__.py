@@ -70,6 +70,7 @@ class ADKD(Method):
 
     name = "ad_kd"
     summary = "soft targets, and how much each token matters for every class (Wu et al. 2023)"
+    group = "attention and relations"
     citation = """@inproceedings{wu2023adkd,
   title = {{AD-KD}: Attribution-Driven Knowledge Distillation for Language Model Compression},
   author = {Wu, Siyue and Chen, Hongzhan and Quan, Xiaojun and Wang, Qifan and Wang, Rui},

@@ -30,6 +30,7 @@ class AnnealingKD(Method):
 
     name = "annealing_kd"
     summary = "logits of a teacher that grow to full size, then labels (Jafari et al. 2021)"
+    group = "progressive"
     citation = """@inproceedings{jafari2021annealing,
   title = {Annealing Knowledge Distillation},
   author = {Jafari, Aref and Rezagholizadeh, Mehdi and Sharma, Pranav and Ghodsi, Ali},

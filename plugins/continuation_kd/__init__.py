@@ -39,6 +39,7 @@ class ContinuationKD(Method):
 
     name = "continuation_kd"
     summary = "logits of a growing teacher beyond a margin, moving to the labels (Jafari et al. 2022)"
+    group = "progressive"
     citation = """@inproceedings{jafari2022continuation,
   title = {Continuation {KD}: Improved Knowledge Distillation through the Lens of Continuation Optimization},
   author = {Jafari, Aref and Kobyzev, Ivan and Rezagholizadeh, Mehdi and Poupart, Pascal and Ghodsi, Ali},

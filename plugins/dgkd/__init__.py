@@ -60,6 +60,7 @@ class DGKD(Method):
 
     name = "dgkd"
     summary = "soft targets from the teacher and all assistants, some dropped in each step (Son et al. 2021)"
+    group = "multi-teacher"
     citation = """@inproceedings{son2021densely,
   title = {Densely Guided Knowledge Distillation Using Multiple Teacher Assistants},
   author = {Son, Wonchul and Na, Jaemin and Choi, Junyong and Hwang, Wonjun},

@@ -60,6 +60,7 @@ class DIITO(Method):
 
     name = "diito"
     summary = "soft targets, also where states of another example are swapped in (Wu et al. 2021)"
+    group = "hidden states"
     citation = """@inproceedings{wu2022causal,
   title = {Causal Distillation for Language Models},
   author = {Wu, Zhengxuan and Geiger, Atticus and Rozner, Joshua and Kreiss, Elisa and Lu, Hanson and Icard, Thomas and

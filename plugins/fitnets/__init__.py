@@ -45,6 +45,7 @@ class FitNets(Method):
 
     name = "fitnets"
     summary = "a hint for a middle layer, then soft targets (Romero et al. 2015)"
+    group = "hidden states"
     citation = """@inproceedings{romero2015fitnets,
   title = {{FitNets}: Hints for Thin Deep Nets},
   author = {Romero, Adriana and Ballas, Nicolas and Kahou, Samira Ebrahimi and Chassang, Antoine and Gatta, Carlo

@@ -53,6 +53,7 @@ class LRCBert(Method):
 
     name = "lrc_bert"
     summary = "contrast of layers by their angle, with perturbed embeddings (Fu et al. 2020)"
+    group = "hidden states"
     citation = """@inproceedings{fu2021lrc,
   title = {{LRC-BERT}: Latent-representation Contrastive Knowledge Distillation for Natural Language Understanding},
   author = {Fu, Hao and Zhou, Shaojun and Yang, Qihong and Tang, Junjie and Liu, Guiquan and Liu, Kaikui and

@@ -55,6 +55,7 @@ class RailKD(Method):
 
     name = "rail_kd"
     summary = "intermediate layers against randomly drawn teacher layers (Haidar et al. 2022)"
+    group = "hidden states"
     citation = """@inproceedings{haidar2022rail,
   title = {{RAIL-KD}: {RA}ndom Intermediate Layer Mapping for Knowledge Distillation},
   author = {Haidar, Md Akmal and Anchuri, Nithin and Rezagholizadeh, Mehdi and Ghaddar, Abbas and Langlais, Philippe

@@ -53,6 +53,7 @@ class RLKD(Method):
 
     name = "rl_kd"
     summary = "a policy chooses the teachers of each example (Yuan et al. 2020)"
+    group = "multi-teacher"
     citation = """@inproceedings{yuan2021reinforced,
   title = {Reinforced Multi-Teacher Selection for Knowledge Distillation},
   author = {Yuan, Fei and Shou, Linjun and Pei, Jian and Lin, Wutao and Gong, Ming and Fu, Yan and Jiang, Daxin},

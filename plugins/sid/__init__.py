@@ -45,6 +45,7 @@ class SID(Method):
 
     name = "sid"
     summary = "attention and [CLS] of the layers from the bottom up, then soft labels (Aguilar et al. 2020)"
+    group = "progressive"
     citation = """@inproceedings{aguilar2020knowledge,
   title = {Knowledge Distillation from Internal Representations},
   author = {Aguilar, Gustavo and Ling, Yuan and Zhang, Yu and Yao, Benjamin and Fan, Xing and Guo, Chenlei},

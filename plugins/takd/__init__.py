@@ -35,6 +35,7 @@ class TAKD(Method):
 
     name = "takd"
     summary = "soft targets from a teacher assistant, a student of another row (Mirzadeh et al. 2020)"
+    group = "progressive"
     citation = """@inproceedings{mirzadeh2020improved,
   title = {Improved Knowledge Distillation via Teacher Assistant},
   author = {Mirzadeh, Seyed Iman and Farajtabar, Mehrdad and Li, Ang and Levine, Nir and Matsukawa, Akihiro and

@@ -53,6 +53,7 @@ class Theseus(Method):
 
     name = "theseus"
     summary = "blocks of teacher layers are replaced by student layers at random (Xu et al. 2020)"
+    group = "progressive"
     citation = """@inproceedings{xu2020bert,
   title = {{BERT-of-Theseus}: Compressing {BERT} by Progressive Module Replacing},
   author = {Xu, Canwen and Zhou, Wangchunshu and Ge, Tao and Wei, Furu and Zhou, Ming},

@@ -29,7 +29,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | No
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and pinned memory use the current device
     missing = run_selection.to_train(pending(plan, store), options.only)
-    graph = graph_builder.build(plan, missing, workers=options.workers or 1)
+    graph = graph_builder.build(plan, missing, workers=options.workers or 1, board_teachers=not options.only)
     with stop_on_signals() as stop, Claims() as claims:
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
         progress = GraphProgress(graph, context, options, lambda context: builders(plan, context, missing))

@@ -26,7 +26,14 @@ from harness.planning.time_estimate import START_SECONDS, TimeEstimate
 from harness.storage.hashing import key
 
 
-def build(plan: Plan, missing: Sequence[RunJob], *, workers: int = 1, threads: int | None = None) -> JobGraph:
+def build(
+    plan: Plan,
+    missing: Sequence[RunJob],
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    board_teachers: bool = True,
+) -> JobGraph:
     """Build the graph of the jobs that train `missing`, the teachers of the board, latency and report.
 
     Args:
@@ -34,8 +41,9 @@ def build(plan: Plan, missing: Sequence[RunJob], *, workers: int = 1, threads: i
         missing: the runs to train.
         workers: number of workers that share the jobs; cohorts are split if that saves time.
         threads: CPU threads of each worker; default: those of this process.
+        board_teachers: whether to include teachers that no run of `missing` needs, for their rows on the board.
     """
-    builder = _GraphBuilder(plan, missing, threads or torch.get_num_threads())
+    builder = _GraphBuilder(plan, missing, threads or torch.get_num_threads(), board_teachers=board_teachers)
     return scheduling.share(builder.graph(), workers, builder.cohort)
 
 
@@ -66,10 +74,11 @@ def _outputs_key(teacher: str, reader: str, places: str, max_length: int) -> str
 
 
 class _GraphBuilder:
-    def __init__(self, plan: Plan, missing: Sequence[RunJob], threads: int) -> None:
+    def __init__(self, plan: Plan, missing: Sequence[RunJob], threads: int, *, board_teachers: bool) -> None:
         self.plan = plan
         self.missing = list({job.planned.key: job for job in missing}.values())  # two labels with one key are one run
         self.threads = threads
+        self.board_teachers = board_teachers
         self.estimate = TimeEstimate(plan.device, threads, plan.resolved.shapes)
         self.studies = tuning_studies.every(self.missing, plan.spec)
 
@@ -138,7 +147,10 @@ class _GraphBuilder:
             groups.setdefault(teacher_key(job), []).append(job)
         for artifact_key, members in groups.items():
             task = members[0].data.task.name
-            work = TeacherTraining(tuple(members), any(member.key in needed for member in members))
+            is_needed = any(member.key in needed for member in members)
+            if not (is_needed or self.board_teachers):
+                continue
+            work = TeacherTraining(tuple(members), is_needed)
             names = " and ".join(member.name for member in members)
             plural = "s" * (len(members) > 1)
             seconds = sum(map(self.estimate.teacher, members))

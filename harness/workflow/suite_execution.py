@@ -223,7 +223,9 @@ class SuiteExecution:
         teachers = [
             job
             for job in self.plan.teachers
-            if self.store.teacher(job.key) is None and self.store.failure(teacher_key(job)) is None
+            if not self.options.only  # else those that no run needs are not trained
+            and self.store.teacher(job.key) is None
+            and self.store.failure(teacher_key(job)) is None
         ]
         lost = len(runs) + len(teachers)
         if not lost:

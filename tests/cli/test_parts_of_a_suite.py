@@ -22,7 +22,9 @@ def run(small, *overrides, **settings):
 
 
 def test_only_trains_the_selected_runs_and_what_they_need(small):
-    assert run(small, *ONE, only=["label=logit_kd"]) == 0
+    other = "teachers.other={architecture: {layers: 1, hidden: 16, heads: 2, ffn: 16}, epochs: 1}"
+    assert run(small, *ONE, other, only=["label=logit_kd"]) == 0
+    assert len(list((small.store().folder / "teachers").iterdir())) == 1, "no run needs the other teacher"
     assert [record.label for record in small.store().records()] == ["logit_kd"]
     board = (small.store().folder / "leaderboard.md").read_text()
     assert "finetune" in board, "the board shows what is missing"

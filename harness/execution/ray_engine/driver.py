@@ -52,7 +52,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
     ):
         room = cluster.room(ray, resources)
         workers = min(options.workers or room, room)
-        graph = graph_builder.build(plan, missing, workers=workers, threads=threads)
+        graph = graph_builder.build(plan, missing, workers=workers, threads=threads, board_teachers=not options.only)
         artifacts = {artifact.key: artifact for job in graph.jobs for artifact in job.artifacts if artifact.work}
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
         options = replace(options, workers=workers)

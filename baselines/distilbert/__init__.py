@@ -56,6 +56,7 @@ class DistilBERT(Method):
 
     name = "distilbert"
     summary = "masked-language distillation on text, then the labels (Sanh et al. 2019)"
+    group = "logits"
     citation = """@article{sanh2019distilbert,
   title = {{DistilBERT}, a distilled version of {BERT}: smaller, faster, cheaper and lighter},
   author = {Sanh, Victor and Debut, Lysandre and Chaumond, Julien and Wolf, Thomas},

@@ -27,6 +27,7 @@ class LogitKD(Method):
 
     name = "logit_kd"
     summary = "soft targets from the teacher's logits (Hinton et al. 2015)"
+    group = "logits"
     citation = """@article{hinton2015distilling,
   title = {Distilling the Knowledge in a Neural Network},
   author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},

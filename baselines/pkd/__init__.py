@@ -68,6 +68,7 @@ class PKD(Method):
     name = "pkd"
     version = 2
     summary = "soft targets, and the [CLS] of hidden layers (Sun et al. 2019)"
+    group = "hidden states"
     citation = """@inproceedings{sun2019patient,
   title = {Patient Knowledge Distillation for {BERT} Model Compression},
   author = {Sun, Siqi and Cheng, Yu and Gan, Zhe and Liu, Jingjing},

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +26,17 @@ from harness.api.stage_settings import Schedule, StageData, StageStart
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedTokenizerBase
+
+MethodGroup = Literal[
+    "logits",
+    "hidden states",
+    "attention and relations",
+    "multi-teacher",
+    "self-distillation",
+    "progressive",
+    "other",
+]
+"""What a method is about, in the order of `harness list methods`."""
 
 LossTerms = Mapping[str, Tensor]
 """Unweighted loss terms by name, scalars."""
@@ -321,6 +332,8 @@ class Method(ABC):
     """BibTeX; empty if the method has no paper."""
     summary: ClassVar[str] = ""
     """One line for `harness list methods`."""
+    group: ClassVar[MethodGroup] = "other"
+    """The group of `harness list methods` that shows the method."""
     min_teachers: ClassVar[int] = 1
     max_teachers: ClassVar[int | None] = 1
     """The number of teachers; `max_teachers` None: no maximum. Both are 0 for a baseline without a teacher."""

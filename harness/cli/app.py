@@ -367,14 +367,19 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
     name: Annotated[str | None, typer.Argument(metavar="METHOD", help="explain the options of this method")] = None,
     plugins: Plugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """List methods, tasks, shipped suites, plugins with their errors, or published figures.
 
+    Methods are listed by group, with the tasks, teachers and students that they support and the outputs that they read.
+
     harness list methods METHOD explains the options of one method.
+
+    harness list methods --json
     """
     from harness.cli.list_command import print_list
 
-    print_list(kind.value, plugins or [], name)
+    print_list(kind.value, plugins or [], name, as_json=as_json)
 
 
 @app.command()

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from harness.api.errors import UserError, nearest
+from harness.api.errors import UserError
+from harness.cli.list_methods import print_method, print_methods
 from harness.cli.stderr_warnings import warn_of_broken_plugins
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.api.method import Method
     from harness.config.published_figures import Published
     from harness.plugin_host.host import Host, PluginInfo
 
 
-def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> None:
+def print_list(kind: str, plugins: Sequence[str], name: str | None = None, *, as_json: bool = False) -> None:
     """Print a table of methods, tasks, suites, plugins or published figures, or the options of the method `name`.
 
     Raises:
-        UserError: the method does not exist, `name` is given with another kind, or a plugin in `plugins` is broken.
+        UserError: the method does not exist, `name` or `as_json` is given with another kind, or a plugin in `plugins`
+            is broken.
     """
     if name is not None and kind != "methods":
         raise UserError(f"`harness list {kind}` takes no name, found {name!r}; use `harness list methods METHOD`")
+    if as_json and kind != "methods":
+        raise UserError(f"`harness list {kind}` has no --json; use `harness list methods --json`")
     if kind == "suites":
         from harness.config.paths import shipped_suites
 
@@ -46,10 +49,9 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None) -> No
         _print_published(host)
         return
     if name is not None:
-        _print_method(name, host)
+        print_method(name, host, as_json=as_json)
     elif kind == "methods":
-        rows = ((m.name, _teachers(m), m.summary, _options(m)) for m in sorted(host.methods.values(), key=_by_name))
-        print_table(["method", "teachers", "about", "options and their defaults"], rows)
+        print_methods(host, as_json=as_json)
     else:
         print_table(
             ["task", "kind", "score", "data", "about"],
@@ -105,47 +107,6 @@ def _published_sources(host: Host) -> list[Published]:
         except UserError as error:
             print(f"warning: published figures {name!r} are not loaded: {error}", file=sys.stderr)
     return sources
-
-
-def _by_name(method: type[Method]) -> str:
-    return method.name
-
-
-def _teachers(method: type[Method]) -> str:
-    if method.min_teachers == method.max_teachers:
-        return str(method.min_teachers)
-    return f"{method.min_teachers} or more" if method.max_teachers is None else f"up to {method.max_teachers}"
-
-
-def _options(method: type[Method]) -> str:
-    return ", ".join(f"{name}={default}" for name, default in _defaults(method).items())
-
-
-def _defaults(method: type[Method]) -> dict[str, str]:
-    """option -> its default, spelled as in a suite."""
-    from harness.reporting.formatting import format_value
-
-    return {name: format_value(value) for name, value in method.Config().model_dump(mode="json").items()}
-
-
-def _print_method(name: str, host: Host) -> None:
-    """Print a method and its options: default, range of tuning, description."""
-    if name not in host.methods:
-        raise UserError(f"unknown method {name!r}; {nearest(name, host.methods)}")
-    method = host.methods[name]
-    typer.echo(f"{method.name}: {method.summary}\nteachers: {_teachers(method)}\n")
-    if rows := list(_option_rows(method)):
-        print_table(["option", "default", "tuned over", "meaning"], rows)
-    else:
-        typer.echo("This method has no options.")
-
-
-def _option_rows(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
-    from harness.api.search_space import space
-
-    dimensions, fields = space(method.Config), method.Config.model_fields
-    for name, default in _defaults(method).items():
-        yield name, default, str(dimensions.get(name, "")), fields[name].description or ""
 
 
 def _first_comment(path: Path) -> str:

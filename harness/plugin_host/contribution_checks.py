@@ -41,7 +41,7 @@ TASKS_RESERVED = (
 
 def method_faults(method: Any) -> Iterator[str]:
     """Yield the problems of an object registered as a method."""
-    from harness.api.method import Method
+    from harness.api.method import Method, MethodGroup
 
     if not (isinstance(method, type) and issubclass(method, Method)):
         hint = "; register the class, not an instance" if isinstance(method, Method) else ""
@@ -56,6 +56,9 @@ def method_faults(method: Any) -> Iterator[str]:
         yield f"{title} does not define {' and '.join(missing)}"
     if not isinstance(method.version, int):
         yield f"{title}: version must be an integer, found {method.version!r}"
+    if method.group not in get_args(MethodGroup):
+        groups = ", ".join(map(repr, get_args(MethodGroup)))
+        yield f"{title}: unknown group {method.group!r}; allowed: {groups}"
     if method.max_teachers is not None and not 0 <= method.min_teachers <= method.max_teachers:
         yield (
             f"{title}: expected 0 <= min_teachers <= max_teachers,"

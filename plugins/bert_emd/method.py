@@ -78,6 +78,7 @@ class BertEMD(Method):
 
     name = "bert_emd"
     summary = "attention and hidden states of all layers, by optimal transport (Li et al. 2020)"
+    group = "attention and relations"
     citation = """@inproceedings{li2020bertemd,
   title = {{BERT-EMD}: Many-to-Many Layer Mapping for {BERT} Compression with Earth Mover's Distance},
   author = {Li, Jianquan and Liu, Xiaokang and Zhao, Honghong and Xu, Ruifeng and Yang, Min and Jin, Yaohong},

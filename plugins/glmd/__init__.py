@@ -61,6 +61,7 @@ class GLMD(Method):
 
     name = "glmd"
     summary = "predictions over the vocabulary on text, then those of the task, without labels (Tan et al. 2023)"
+    group = "logits"
     citation = """@inproceedings{tan2023glmd,
   title = {Are Intermediate Layers and Labels Really Necessary? {A} General Language Model Distillation Method},
   author = {Tan, Shicheng and Tam, Weng Lam and Wang, Yuanchun and Gong, Wenwen and Zhao, Shu and Zhang, Peng

@@ -73,6 +73,7 @@ class MGSKD(Method):
 
     name = "mgskd"
     summary = "pairs and triangles of tokens, spans and samples first, then predictions (Liu et al. 2022)"
+    group = "attention and relations"
     citation = """@inproceedings{liu2022multigranularity,
   title = {Multi-Granularity Structural Knowledge Distillation for Language Model Compression},
   author = {Liu, Chang and Tao, Chongyang and Feng, Jiazhan and Zhao, Dongyan},

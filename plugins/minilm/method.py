@@ -70,6 +70,7 @@ class MiniLM(Method):
 
     name = "minilm"
     summary = "self-attention relations of the last layer, then the labels (Wang et al. 2020, 2021)"
+    group = "attention and relations"
     citation = """@inproceedings{wang2020minilm,
   title = {{MiniLM}: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers},
   author = {Wang, Wenhui and Wei, Furu and Dong, Li and Bao, Hangbo and Yang, Nan and Zhou, Ming},

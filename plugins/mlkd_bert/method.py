@@ -59,6 +59,7 @@ class MLKDBert(Method):
 
     name = "mlkd_bert"
     summary = "six losses on tokens, features, samples and predictions (Zhang et al. 2024)"
+    group = "attention and relations"
     citation = """@article{zhang2024mlkdbert,
   title = {{MLKD-BERT}: Multi-level Knowledge Distillation for Pre-trained Language Models},
   author = {Zhang, Ying and Yang, Ziheng and Ji, Shufan},

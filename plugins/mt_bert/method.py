@@ -47,6 +47,7 @@ class MTBERT(Method):
 
     name = "mt_bert"
     summary = "several teachers, fine-tuned together, each weighed by how right it is (Wu et al. 2021)"
+    group = "multi-teacher"
     citation = """@inproceedings{wu2021one,
   title = {One Teacher is Enough? Pre-trained Language Model Distillation from Multiple Teachers},
   author = {Wu, Chuhan and Wu, Fangzhao and Huang, Yongfeng},

@@ -25,6 +25,7 @@ class RDrop(Method):
 
     name = "rdrop"
     summary = "two passes with other dropout agree with each other, without a teacher (Liang et al. 2021)"
+    group = "self-distillation"
     citation = """@inproceedings{liang2021rdrop,
   title = {{R-Drop}: Regularized Dropout for Neural Networks},
   author = {Liang, Xiaobo and Wu, Lijun and Li, Juntao and Wang, Yue and Meng, Qi and Qin, Tao and Chen, Wei

@@ -77,6 +77,7 @@ class TemporalEnsembling(Method):
 
     name = "temporal_ensembling"
     summary = "the average of an example's past predictions as target, without a teacher (Laine and Aila 2017)"
+    group = "self-distillation"
     citation = """@inproceedings{laine2017temporal,
   title = {Temporal Ensembling for Semi-Supervised Learning},
   author = {Laine, Samuli and Aila, Timo},

@@ -69,6 +69,7 @@ class TinyBERT(Method):
 
     name = "tinybert"
     summary = "attention, hidden states and embeddings first, then predictions (Jiao et al. 2020)"
+    group = "attention and relations"
     citation = """@inproceedings{jiao2020tinybert,
   title = {{TinyBERT}: Distilling {BERT} for Natural Language Understanding},
   author = {Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and Li, Linlin and Wang, Fang

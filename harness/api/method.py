@@ -39,6 +39,17 @@ MethodGroup = Literal[
 ]
 """What a method is about, in the order of `harness list methods`."""
 
+MethodGroup = Literal[
+    "logits",
+    "hidden states",
+    "attention and relations",
+    "multi-teacher",
+    "self-distillation",
+    "progressive",
+    "other",
+]
+"""What a method is about, in the order of `harness list methods`."""
+
 LossTerms = Mapping[str, Tensor]
 """Unweighted loss terms by name, scalars."""
 

@@ -1,4 +1,4 @@
-"""`harness list methods`: the methods by group with what they support and read, and the options of one method."""
+"""`harness list methods`: the methods by group, what they support and read, and the options of one method."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
     from harness.resolution.method_support import MethodSupport
 
-COLUMNS = ["method", "teachers", "tasks", "student", "reads", "about", "options and their defaults"]
+COLUMNS = ["method", "group", "teachers", "tasks", "student", "reads", "about", "options and their defaults"]
 
 
 def print_methods(host: Host, *, as_json: bool) -> None:
-    """Print a table of methods for each group, or all methods as JSON."""
+    """Print a table of all methods, sorted by group and name, or the same as JSON."""
     from harness.api.method import MethodGroup
 
-    methods = sorted(host.methods.values(), key=lambda method: method.name)
+    order = get_args(MethodGroup)
+    methods = sorted(host.methods.values(), key=lambda method: (order.index(method.group), method.name))
     if as_json:
         _print_json([_description(method) for method in methods])
-        return
-    groups = [(group, [method for method in methods if method.group == group]) for group in get_args(MethodGroup)]
-    for number, (group, members) in enumerate((group, members) for group, members in groups if members):
-        typer.echo(f"\n{group}\n" if number else f"{group}\n")
-        print_table(COLUMNS, map(_row, members))
+    else:
+        print_table(COLUMNS, map(_row, methods))
 
 
 def print_method(name: str, host: Host, *, as_json: bool) -> None:
@@ -91,7 +89,7 @@ def _row(method: type[Method]) -> list[str]:
 
     support = method_support(method)
     asked = ["?", "?", support.error] if support.error else [_tasks(support), _student(support), _reads(support)]
-    return [method.name, _teachers(method), *asked, method.summary, _options(method)]
+    return [method.name, method.group, _teachers(method), *asked, method.summary, _options(method)]
 
 
 def _teachers(method: type[Method]) -> str:

@@ -1,10 +1,12 @@
 """`harness list methods`: groups, what each method supports and reads, and JSON."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from harness.api.errors import UserError
+from harness.api.method import MethodGroup
 from harness.cli.list_command import print_list
 from harness.plugin_host.host import Host
 
@@ -36,53 +38,41 @@ def listed(capsys, *arguments, **options):
     return capsys.readouterr().out
 
 
-def tables(text):
-    """group -> method -> its row."""
-    found: dict[str, dict[str, str]] = {}
-    group = ""
-    lines = text.splitlines()
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line and not after and (not found or "  " not in line):
-            group = line
-            found[group] = {}
-        elif line.strip() and not line.startswith(("method ", "---")):
-            found[group][line.split()[0]] = line
-    return found
+def rows_of(text):
+    """method -> its cells; programs rely on two lines of headers and the name in the first column."""
+    _, _, *rows = text.splitlines()
+    return {row.split()[0]: [cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows}
 
 
 def test_methods_are_listed_by_group(capsys, tmp_path):
     """A third-party method without a group is among the others."""
-    groups = tables(listed(capsys, [write(tmp_path, "mine"), write(tmp_path, "logitary", 'group = "logits"')]))
+    rows = rows_of(listed(capsys, [write(tmp_path, "mine"), write(tmp_path, "logitary", 'group = "logits"')]))
     methods = Host.create().methods
-    assert {name: group for group, rows in groups.items() for name in rows} == {
-        **{name: method.group for name, method in methods.items()},
-        "mine": "other",
-        "logitary": "logits",
-    }
-    assert next(iter(groups)) == "logits"
-    assert list(groups)[-1] == "other"
-    assert {*groups["other"]} == {"mine", "finetune"}, "shipped methods have a group, but for the baseline"
+    groups = {name: cells[1] for name, cells in rows.items()}
+    assert groups == {**{name: each.group for name, each in methods.items()}, "mine": "other", "logitary": "logits"}
+    order = get_args(MethodGroup)
+    assert list(groups) == sorted(groups, key=lambda name: (order.index(groups[name]), name))
+    assert {name for name, group in groups.items() if group == "other"} == {"mine", "finetune"}
 
 
 def test_a_row_says_what_a_method_supports_and_reads(capsys):
-    groups = tables(listed(capsys, []))
-    row = groups["attention and relations"]["tinybert"].split("  ")
-    cells = [cell.strip() for cell in row if cell.strip()]
-    assert cells[:5] == [
+    rows = rows_of(listed(capsys, []))
+    assert rows["tinybert"][:6] == [
         "tinybert",
+        "attention and relations",
         "1",
         "all, text",
         "equal heads; 1, 2, 3, 4, 6, 12 of 12 layers",
         "logits, embeddings, hidden, queries, keys",
     ]
-    assert " any  " in groups["logits"]["logit_kd"]
+    assert rows["logit_kd"][3:6] == ["all", "any", "logits"]
 
 
 def test_a_method_that_cannot_be_asked_does_not_stop_the_list(capsys, tmp_path):
     body = "def check(self, task, student, teachers):\n        1 / 0"
-    groups = tables(listed(capsys, [write(tmp_path, "broken", body)]))
-    assert "ZeroDivisionError: division by zero" in groups["other"]["broken"]
-    assert "tinybert" in groups["attention and relations"]
+    rows = rows_of(listed(capsys, [write(tmp_path, "broken", body)]))
+    assert rows["broken"][:6] == ["broken", "other", "1", "?", "?", "ZeroDivisionError: division by zero"]
+    assert "tinybert" in rows
 
 
 def test_json_has_every_method(capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +116,7 @@ class CoDIR(Method):
         return {"task": 1 - beta, "kd": beta, "crd": self.config.crd_weight}
 
     def after_step(self, step: Step) -> None:
-        memory = step.modules["memory"]
+        memory = cast(Memory, step.modules["memory"])
         for rows, labels, vectors, _ in step.scratch["seen"]:
             if labels is not None:
                 memory.classes[rows] = labels
@@ -130,7 +130,7 @@ class CoDIR(Method):
 
     def negatives(self, step: Step, batch: Batch) -> tuple[Tensor, Tensor]:
         """The rows of the negatives of each example, and which of them are valid: [B, K] each."""
-        memory = step.modules["memory"]
+        memory = cast(Memory, step.modules["memory"])
         rows = torch.tensor(batch.rows, device=batch.labels.device)
         uniform = draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index).to(rows.device)
         if self.task.kind == "classification":
@@ -144,7 +144,7 @@ class CoDIR(Method):
 
     def _contrast(self, step: Step, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
         """The mean of the contrast over examples. Leaves in the scratch what the memory needs."""
-        memory = step.modules["memory"]
+        memory = cast(Memory, step.modules["memory"])
         drawn, valid = self.negatives(step, batch)
         losses, scales = [], {}
         for bank in self.banks:

@@ -79,6 +79,7 @@ def reorder(batch: Batch, rows: list[int]) -> Batch:
     return replace(
         batch,
         ids=tuple(batch.ids[row] for row in rows),
+        rows=tuple(batch.rows[row] for row in rows),
         inputs={name: tensor[rows] for name, tensor in batch.inputs.items()},
         labels=batch.labels[rows],
         answer_mask=None if batch.answer_mask is None else batch.answer_mask[rows],

@@ -152,3 +152,20 @@ def test_selection_on_hidden_labels_is_an_error(small):
     plugin.write_text(text.replace("examples(60, 2)", 'examples(60, 2).map(lambda r: {"label": -1})'), encoding="utf-8")
     with pytest.raises(UserError, match=r"labels of split .* are hidden"):
         small.plan("selection=validation")
+
+
+@pytest.mark.parametrize("selected", [True, False])
+def test_the_record_says_where_a_stage_has_started(small, selected):
+    options = BEST if selected else [option for option in BEST if "selection" not in option]
+    assert not small.run(*options, "methods=[annealing_kd]").failed
+    (record,) = small.store().records()
+    start = record.notes["starts_from"]["labels"]
+    last = max(point.step for point in record.losses if point.stage == "anneal")
+    assert start["stage"] == "anneal"
+    if selected:
+        assert 0 < start["step"] <= last
+        assert 0 <= start["score"] <= 1
+        assert all(point.step > last for point in record.selection.epochs)
+    else:
+        assert start["step"] == last
+        assert "does not select" in start["reason"]

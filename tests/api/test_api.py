@@ -22,6 +22,7 @@ WITH_TORCH = {
     "harness.api.batch",
     "harness.api.chunked_attention",
     "harness.api.latency_backend",
+    "harness.api.live",
     "harness.api.losses",
     "harness.api.layer_mapping",
     "harness.api.live",

@@ -24,6 +24,8 @@ def of_vectors(loss: str, student: Tensor, teacher: Tensor) -> Tensor:
         return (student - teacher).square().mean(-1)
     if loss == "l2":
         return (student - teacher).square().sum(-1)
+    if loss in ("l1", "smooth_l1"):
+        return (F.l1_loss if loss == "l1" else F.smooth_l1_loss)(student, teacher, reduction="none").mean(-1)
     if loss == "cosine":
         return 1 - F.cosine_similarity(student, teacher, dim=-1)
     return divergence(loss, F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1))

@@ -22,12 +22,15 @@ PAIR_LOSSES = ("fsp", "gram", "nst", "mmd", "relation")
 BATCH_LOSSES = ("rkd_distance", "rkd_angle", "similarity", "pkt")
 """Losses that compare the examples of a batch with each other."""
 
-EQUAL_WIDTHS = ("mse", "l2", "cosine", "kl", "ce", "fsp", "gram")
+VECTOR_LOSSES = ("mse", "l2", "l1", "smooth_l1", "cosine", "kl", "ce")
+"""Losses between two vectors."""
+
+EQUAL_WIDTHS = (*VECTOR_LOSSES, "fsp", "gram")
 """Losses on vectors that need equal widths."""
 
 LOSSES = {
-    "tokens": ("mse", "l2", "cosine", "kl", "ce", *PAIR_LOSSES),
-    "vectors": ("mse", "l2", "cosine", "kl", "ce", *BATCH_LOSSES),
+    "tokens": (*VECTOR_LOSSES, *PAIR_LOSSES),
+    "vectors": (*VECTOR_LOSSES, *BATCH_LOSSES),
     "attention": ("mse", "kl", "ce", "cosine"),
 }
 """What is compared -> its losses: a vector for each token, a vector for each example, attention maps."""
@@ -99,6 +102,8 @@ class Match(MethodConfig):
     loss: Literal[
         "mse",
         "l2",
+        "l1",
+        "smooth_l1",
         "cosine",
         "kl",
         "ce",
@@ -119,7 +124,7 @@ class Match(MethodConfig):
     tokens: Literal["all", "cls", "mean"] = Field(
         "all", description="all tokens, the first one, or the mean of all: one vector for each example"
     )
-    normalize: bool = Field(False, description="scale vectors to length 1 before mse or l2")
+    normalize: bool = Field(False, description="scale vectors to length 1 before mse, l2, l1 or smooth_l1")
     heads: Literal["each", "mean", "sum"] = Field(
         "each", description="compare the attention of each head, or the mean or sum of all heads"
     )
@@ -178,11 +183,11 @@ class Match(MethodConfig):
     def _without_effect(self) -> Iterator[str]:
         """Options that are set and would have no effect."""
         form = self.form
-        single = form == "tokens" and self.loss in ("mse", "l2", "cosine", "kl", "ce", "nst", "mmd")
+        single = form == "tokens" and self.loss in (*VECTOR_LOSSES, "nst", "mmd")
         effects = {
             "project": form != "attention" and self.loss != "relation",
             "tokens": form != "attention" and not any(output.name == "pooled" for output in self.outputs[0]),
-            "normalize": form != "attention" and self.loss in ("mse", "l2"),
+            "normalize": form != "attention" and self.loss in ("mse", "l2", "l1", "smooth_l1"),
             "heads": form == "attention" and (self.heads != "sum" or self.loss == "mse"),
             "relation_heads": self.loss == "relation",
             "reduction": single or form == "attention",

@@ -71,6 +71,8 @@ def squares(a, b):
 VECTOR_LOSSES = {
     "mse": lambda a, b: fmean(squares(a, b)),
     "l2": lambda a, b: math.fsum(squares(a, b)),
+    "l1": lambda a, b: fmean(abs(x - y) for x, y in zip(a, b, strict=True)),
+    "smooth_l1": lambda a, b: smooth_l1([a], [b]),
     "cosine": lambda a, b: 1 - formulas.cosine(a, b),
     "kl": lambda a, b: formulas.kl(formulas.softmax(b), formulas.softmax(a)),
     "ce": lambda a, b: formulas.cross_entropy(formulas.softmax(b), formulas.softmax(a)),

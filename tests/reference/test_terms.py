@@ -1,13 +1,14 @@
 """Each method's terms equal plain float64 loops, on every kind of task and on text, whatever models and batches are
 handed over."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
 
-from harness.api.batch import IGNORED, NOT_MASKED
+from harness.api.batch import NOT_MASKED
 from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.api.task import Task
@@ -17,7 +18,8 @@ from harness.models.initialization import seeded
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
 from harness.testing import loss_terms, tiny_model
-from tests.reference import formulas, reading
+from tests.reference import comparison, formulas
+from tests.reference.odd_batches import in_other_types, one_example, one_token, without_token_types
 from tests.reference.settings import (
     CLASSES,
     DERIVED,
@@ -37,33 +39,7 @@ UNWEIGHTED = Setting("mt_bert", config={"weighting": False}, teachers=({}, {"hid
 
 def both(setting, kind, batch, student, teachers):
     """The terms, and what the loops say that they are."""
-    built: dict[str, Any] = {}
-
-    class Watched(METHODS[setting.method]):
-        def losses(self, step, *given):
-            built["maps"] = {name: each.weight.double().tolist() for name, each in step.modules.items()}
-            built["biases"] = {
-                name: each.bias.double().tolist() for name, each in step.modules.items() if each.bias is not None
-            }
-            built["notes"] = self.notes()
-            built["stage"] = step.stage.name
-            built["options"] = self.config.model_dump()
-            return super().losses(step, *given)
-
-    terms = loss_terms(
-        Watched, student=student, teachers=teachers, batch=batch, stage=setting.stage, config=setting.config
-    )
-    case = formulas.Case(
-        kind,
-        reading.read(student, batch),
-        [reading.read(teacher, batch) for teacher in teachers],
-        reading.labels(batch, kind),
-        built["options"],
-        built["maps"],
-        built["notes"].get("layer_map", []),
-        built["biases"],
-    )
-    return {name: term.item() for name, term in terms.items()}, formulas.TERMS[setting.method, built["stage"]](case)
+    return comparison.both(setting, kind, batch, student, teachers, lambda stage: formulas.TERMS[setting.method, stage])
 
 
 def stages_of(name):
@@ -80,11 +56,21 @@ def stages_of(name):
     return [stage.name for stage in (*made.stages(), *([general.stage] if general else []))]
 
 
+def has_formulas_of_its_own(name):
+    """Whether the tests in the method's folder compare its terms with formulas, through `comparison`."""
+    tests = Path(inspect.getfile(METHODS[name])).parent.glob("test_*.py")
+    return any("from tests.reference.comparison import" in path.read_text(encoding="utf-8") for path in tests)
+
+
+HERE = [name for name in METHODS if not has_formulas_of_its_own(name)]
+"""Methods whose formulas are in this folder."""
+
+
 def test_every_stage_of_every_method_is_held_to_formulas():
-    every = {(name, stage) for name in METHODS for stage in stages_of(name)} | {("mlkd_bert", "one_stage")}
+    every = {(name, stage) for name in HERE for stage in stages_of(name)} | {("mlkd_bert", "one_stage")}
     assert {(each.method, each.stage or stages_of(each.method)[0]) for each in (*SETTINGS, *ON_TEXT)} == every
     assert formulas.TERMS.keys() == every
-    assert {each.method for each in ONE_EACH} == {name for name, cls in METHODS.items() if cls.max_teachers != 0}
+    assert {each.method for each in ONE_EACH} == {name for name in HERE if METHODS[name].max_teachers != 0}
 
 
 CASES = [(setting, kind) for setting in SETTINGS for kind in KINDS] + [(setting, "text") for setting in ON_TEXT]
@@ -122,41 +108,6 @@ def test_in_float32_they_differ_by_rounding(setting, kind):
     batch, (student, teachers) = batch_of(kind), models(setting, kind)
     found, expected = both(setting, kind, batch, copied(student), [copied(teacher) for teacher in teachers])
     assert found == pytest.approx(expected, rel=2e-4)
-
-
-def without_token_types(kind):
-    return batch_of(kind, token_type_ids=False)
-
-
-def one_example(kind):
-    return {name: tensor[1:2] for name, tensor in batch_of(kind).items()}
-
-
-def one_token(kind):
-    """The second example has nothing but its [CLS]."""
-    batch = {name: tensor.clone() for name, tensor in batch_of(kind).items()}
-    for name in ("input_ids", "attention_mask", "token_type_ids", "answer_mask"):
-        if name in batch:
-            batch[name][1, 1:] = 0
-    for name in ("start_positions", "end_positions"):
-        if name in batch:
-            batch[name][1] = 0
-    if kind == "token_classification":
-        batch["labels"][1] = IGNORED
-    return batch
-
-
-def in_other_types(kind):
-    """Masks as booleans or integers, whichever they are not; numbers as a column of doubles, classes as a column."""
-    batch = batch_of(kind)
-    batch["attention_mask"] = batch["attention_mask"].bool()
-    if kind == "qa":
-        batch["answer_mask"] = batch["answer_mask"].long()
-    else:
-        batch["labels"] = batch["labels"][:, None]
-    if kind == "regression":
-        batch["labels"] = batch["labels"].double()
-    return batch
 
 
 def lonely_classes(kind):

@@ -16,6 +16,7 @@ OPTIONS = {
     "minilm": {"version": 2},
     "mlkd_bert": {"temperature": 2.0},
     "mt_bert": {"temperature": 2.0},
+    "dist": {"beta": 3.0, "gamma": 0.25},
 }
 """For every method, options with which its weights differ from each other and from 1."""
 
@@ -31,6 +32,7 @@ WEIGHTS = {
     ("mlkd_bert", "stage1"): {"emb": 1, "mha": 1, "ffn": 1},
     ("mlkd_bert", "stage2"): {"ss": 1, "sc": 1, "kd": 1},
     ("mt_bert", "distill"): {"hidden": 1, "distillation": 1, "task": 1},
+    ("dist", "distill"): {"task": 1, "inter": 3, "intra": 0.25},
 }
 """The expected weights by method and stage, with those options."""
 

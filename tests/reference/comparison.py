@@ -1,0 +1,93 @@
+"""Compare the terms of a method with an oracle: formulas as plain loops, written without the harness.
+
+An oracle is a function of a `Case` that returns the terms by name. Those of methods that keep their formulas with their
+tests are in the method's folder, the others in `formulas`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness.api.batch import IGNORED, TaskKind
+from harness.plugin_host.host import Host
+from harness.testing import loss_terms
+from tests.reference import reading
+from tests.reference.formulas import Case
+from tests.reference.settings import Setting, batch_of, models
+
+METHODS = Host.create().methods
+
+Oracle = Callable[[Case], dict[str, float]]
+
+
+def assert_terms_equal(
+    setting: Setting,
+    kind: TaskKind,
+    oracle: Oracle,
+    *,
+    batch: Mapping[str, Tensor] | None = None,
+    families: tuple[str, str] = ("bert", "bert"),
+) -> dict[str, float]:
+    """The terms equal the oracle's, on the batch as it is and with more padding; returns them."""
+    batch = batch_of(kind) if batch is None else batch
+    student, teachers = models(setting, kind, families)
+    found, expected = both(setting, kind, batch, student, teachers, lambda stage: oracle)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    padded, _ = both(setting, kind, with_more_padding(batch), student, teachers, lambda stage: oracle)
+    assert padded == pytest.approx(expected, rel=1e-6, abs=1e-12), "padding counts nowhere"
+    return found
+
+
+def both(
+    setting: Setting,
+    kind: TaskKind,
+    batch: Mapping[str, Tensor],
+    student: PreTrainedModel,
+    teachers: Sequence[PreTrainedModel],
+    oracle: Callable[[str], Oracle],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The terms of a method, and what the oracle of the stage says that they are."""
+    built: dict[str, Any] = {}
+
+    class Watched(METHODS[setting.method]):  # type: ignore[misc]
+        def losses(self, step: Any, *given: Any) -> Any:
+            linear = {name: each for name, each in step.modules.items() if isinstance(each, nn.Linear)}
+            built["maps"] = {name: each.weight.double().tolist() for name, each in linear.items()}
+            built["biases"] = {
+                name: each.bias.double().tolist() for name, each in linear.items() if each.bias is not None
+            }
+            built["notes"] = self.notes()
+            built["stage"] = step.stage.name
+            built["options"] = self.config.model_dump()
+            return super().losses(step, *given)
+
+    terms = loss_terms(
+        Watched, student=student, teachers=teachers, batch=batch, stage=setting.stage, config=setting.config
+    )
+    case = Case(
+        kind,
+        reading.read(student, batch),
+        [reading.read(teacher, batch) for teacher in teachers],
+        reading.labels(batch, kind),
+        built["options"],
+        built["maps"],
+        built["notes"].get("layer_map", []),
+        built["biases"],
+    )
+    return {name: term.item() for name, term in terms.items()}, oracle(built["stage"])(case)
+
+
+def with_more_padding(batch: Mapping[str, Tensor], columns: int = 3) -> dict[str, Tensor]:
+    """The batch with `columns` more tokens of padding."""
+    tokens = batch["input_ids"].shape
+    fills = {"labels": IGNORED, "word_ids": -1}
+    return {
+        name: torch.nn.functional.pad(each, (0, columns), value=fills.get(name, 0)) if each.shape == tokens else each
+        for name, each in batch.items()
+    }

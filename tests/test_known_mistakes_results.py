@@ -70,6 +70,14 @@ CHANGES = [
     ("mt_bert", {}, {"weighting": False}),
     ("dist", {}, {"temperature": 3.0}),
     ("dist", {}, {"gamma": 3.0}),
+    ("ckd", {}, {"temperature": 4.0}),
+    ("ckd", {}, {"alpha": 0.5}),
+    ("ckd", {}, {"wr_pair_weight": 1.0}),
+    ("ckd", {}, {"wr_angle_weight": 0.0}),
+    ("ckd", {}, {"ltr_pair_weight": 2.0}),
+    ("ckd", {}, {"ltr_angle_weight": 0.0}),
+    ("ckd", {}, {"window": 3}),
+    ("ckd", {}, {"mapping": "last"}),
 ]
 """(method, options, changed options): every option of every method, and settings of its stages."""
 

@@ -17,6 +17,7 @@ OPTIONS = {
     "mlkd_bert": {"temperature": 2.0},
     "mt_bert": {"temperature": 2.0},
     "dist": {"beta": 3.0, "gamma": 0.25},
+    "ckd": {"wr_pair_weight": 3.0, "wr_angle_weight": 0.5, "ltr_pair_weight": 2.0, "ltr_angle_weight": 4.0},
 }
 """For every method, options with which its weights differ from each other and from 1."""
 
@@ -33,6 +34,7 @@ WEIGHTS = {
     ("mlkd_bert", "stage2"): {"ss": 1, "sc": 1, "kd": 1},
     ("mt_bert", "distill"): {"hidden": 1, "distillation": 1, "task": 1},
     ("dist", "distill"): {"task": 1, "inter": 3, "intra": 0.25},
+    ("ckd", "distill"): {"kd": 0.9, "task": 0.1, "wr_pair": 3, "wr_angle": 0.5, "ltr_pair": 2, "ltr_angle": 4},
 }
 """The expected weights by method and stage, with those options."""
 

@@ -28,7 +28,7 @@ from harness import (
 from harness.api import layer_mapping
 from harness.api.losses import soft_cross_entropy, task_loss
 
-from .relations import layer_relations, word_angles, word_pairs
+from .relations import layer_relations, word_relations
 
 
 class CKDConfig(MethodConfig):
@@ -103,13 +103,15 @@ class CKD(Method):
             teacher.embeddings,
             *(layer_mapping.gather(teacher.hidden, sources) for sources in self.layer_map),
         ]
-        mask, pairs = batch.mask, [*zip(own, theirs, strict=True)]
+        mask = batch.mask
+        by_layer = [word_relations(s, t, mask, self.config.window) for s, t in zip(own, theirs, strict=True)]
+        wr_pair, wr_angle = (torch.stack(terms).sum() for terms in zip(*by_layer, strict=True))
         ltr_pair, ltr_angle = layer_relations(own, theirs, mask)
         return {
             "kd": self._kd(student.logits, teacher.logits, batch),
             "task": task_loss(student.logits, batch),
-            "wr_pair": torch.stack([word_pairs(s, t, mask) for s, t in pairs]).sum(),
-            "wr_angle": torch.stack([word_angles(s, t, mask, self.config.window) for s, t in pairs]).sum(),
+            "wr_pair": wr_pair,
+            "wr_angle": wr_angle,
             "ltr_pair": ltr_pair,
             "ltr_angle": ltr_angle,
         }

@@ -78,11 +78,30 @@ CHANGES = [
     ("ckd", {}, {"ltr_angle_weight": 0.0}),
     ("ckd", {}, {"window": 3}),
     ("ckd", {}, {"mapping": "last"}),
+    ("alp_kd", {}, {"mode": "po"}),
+    ("alp_kd", {}, {"temperature": 2.0}),
+    ("alp_kd", {}, {"task_weight": 2.0}),
+    ("alp_kd", {}, {"kd_weight": 2.0}),
+    ("alp_kd", {}, {"alp_weight": 3.0}),
+    ("alp_kd", {}, {"scale": True}),
+    ("alp_kd", {"scale": True}, {"detach_attention": True}),
+    ("avg_mt", {}, {"temperature": 2.0}),
+    ("avg_mt", {}, {"alpha": 0.9}),
+    ("dynamic_kd", {}, {"part": "data"}),
+    ("dynamic_kd", {"part": "objective"}, {"strategy": "none"}),
+    ("dynamic_kd", {"part": "data"}, {"select": "random"}),
+    ("dynamic_kd", {"part": "data"}, {"ratio": 0.25}),
+    ("dynamic_kd", {}, {"form": "kl"}),
+    ("dynamic_kd", {"form": "kl"}, {"temperature": 2.0}),
+    ("dynamic_kd", {}, {"task_weight": 3.0}),
+    ("dynamic_kd", {}, {"kd_weight": 3.0}),
+    ("dynamic_kd", {"part": "objective"}, {"rep_weight": 30.0}),
+    ("dynamic_kd", {"part": "objective"}, {"detach_uncertainty": False}),
 ]
 """(method, options, changed options): every option of every method, and settings of its stages."""
 
 TESTED_ELSEWHERE = {"augment", "general", "assistant", "rare_tokens", "freeze_positions", "regression_loss"}
-TESTED_IN_FOLDERS = {("dist", "beta")}
+TESTED_IN_FOLDERS = {("dist", "beta"), ("avg_mt", "target"), ("dynamic_kd", "qa_uncertainty")}
 """Options, of any method or of this one, that need data or models of their own, several teachers or another kind of
 task; the tests of these cover them."""
 

@@ -46,7 +46,7 @@ def task_loss_by_example(logits: Tensor, batch: Batch) -> Tensor:
     losses = task_losses(logits, batch)
     if batch.class_weights is not None:
         losses = losses * _class_weights(batch, batch.class_weights)
-    return _mean_by_example(losses, batch)
+    return mean_by_example(losses, batch)
 
 
 def _class_weights(batch: Batch, weights: Tensor) -> Tensor:
@@ -101,7 +101,15 @@ def mean_over_distributions(losses: Tensor, batch: Batch) -> Tensor:
 
     Of token classification, whose D are the tokens, over labelled tokens; an example without any counts as 0.
     """
-    return _mean_by_example(losses, batch).mean() if batch.kind == "token_classification" else losses.mean()
+    return mean_by_example(losses, batch).mean() if batch.kind == "token_classification" else losses.mean()
+
+
+def mean_by_example(losses: Tensor, batch: Batch) -> Tensor:
+    """The mean of losses [B, D] over the distributions of each example [B], see `mean_over_distributions`."""
+    if batch.kind != "token_classification":
+        return losses.mean(-1)
+    labelled = batch.labels != IGNORED
+    return losses.masked_fill(~labelled, 0).sum(-1) / labelled.sum(-1).clamp(min=1)
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> Tensor:
@@ -216,14 +224,6 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 def _squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
     return ((full_precision(student) - full_precision(teacher)) ** 2).mean()
-
-
-def _mean_by_example(losses: Tensor, batch: Batch) -> Tensor:
-    """The mean of losses [B, D] of each example [B], of token classification over labelled tokens."""
-    if batch.kind != "token_classification":
-        return losses.mean(-1)
-    labelled = batch.labels != IGNORED
-    return losses.masked_fill(~labelled, 0).sum(-1) / labelled.sum(-1).clamp(min=1)
 
 
 def _log_distributions(student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:

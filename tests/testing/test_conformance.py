@@ -21,6 +21,8 @@ OPTIONS = [
     ("mt_bert", {"hidden_loss": False, "weighting": False}),
     ("tinybert", {"attention_loss": "kl", "mapping": "mean", "temperature": 0.5}),
     ("tinybert", {"attention_loss": "cosine", "mapping": "last"}),
+    ("dynamic_kd", {"part": "data"}),
+    ("dynamic_kd", {"part": "objective", "form": "kl"}),
 ]
 """Options that change the computation."""
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,12 @@ def test_every_changelog_fragment_is_rendered():
             f"{path.name}: the name is ISSUE.TYPE.md, see changelog.d/README.md"
         )
         assert path.read_text(encoding="utf-8").split("\n")[0] in completed.stdout
+
+
+def test_no_tool_skips_the_folder_of_a_method():
+    """pytest and ruff skip any folder named `dist` by default, and many .gitignore files do."""
+    folders = [path.parent.name for group in ("plugins", "baselines") for path in (ROOT / group).glob("*/__init__.py")]
+    assert "dist" in folders
+    skipped = [*PROJECT["tool"]["pytest"]["ini_options"]["norecursedirs"], *PROJECT["tool"]["ruff"]["exclude"]]
+    skipped += [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]
+    assert [name for name in folders if any(fnmatch(name, pattern) for pattern in skipped)] == []

@@ -18,8 +18,8 @@ def correlation(x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
         among: bool, of a shape that broadcasts to x: the entries to compare; None: all.
     """
     x, y = _centred(x, among), _centred(y, among)
-    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
-    return (x * y).sum(-1) / (lengths + EPSILON)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
+    return (x * y).sum(-1) / (norms + EPSILON)
 
 
 def _centred(x: Tensor, among: Tensor | None) -> Tensor:
@@ -31,5 +31,5 @@ def _centred(x: Tensor, among: Tensor | None) -> Tensor:
         x = x.masked_fill(~among, 0)
         count = among.sum(-1, keepdim=True).clamp(min=1)
         centred = (x - x.sum(-1, keepdim=True) / count).masked_fill(~among, 0)
-    size, whole = (tensor.detach().norm(dim=-1, keepdim=True) for tensor in (centred, x))
+    size, whole = (torch.linalg.vector_norm(tensor.detach(), dim=-1, keepdim=True) for tensor in (centred, x))
     return centred.masked_fill(size <= torch.finfo(x.dtype).eps * whole, 0)

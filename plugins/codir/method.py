@@ -54,6 +54,7 @@ class CoDIR(Method):
 
     name = "codir"
     summary = "contrast of all intermediate layers against a memory of negatives (Sun et al. 2020)"
+    group = "hidden states"
     citation = """@inproceedings{sun2020contrastive,
   title = {Contrastive Distillation on Intermediate Representations for Language Model Compression},
   author = {Sun, Siqi and Gan, Zhe and Fang, Yuwei and Cheng, Yu and Wang, Shuohang and Liu, Jingjing},

@@ -52,7 +52,7 @@ def test_methods_are_listed_by_group(capsys, tmp_path):
     assert groups == {**{name: each.group for name, each in methods.items()}, "mine": "other", "logitary": "logits"}
     order = get_args(MethodGroup)
     assert list(groups) == sorted(groups, key=lambda name: (order.index(groups[name]), name))
-    assert {name for name, group in groups.items() if group == "other"} == {"mine", "finetune"}
+    assert {name for name, group in groups.items() if group == "other"} == {"mine", "finetune", "matches"}
 
 
 def test_a_row_says_what_a_method_supports_and_reads(capsys):

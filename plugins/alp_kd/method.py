@@ -56,6 +56,7 @@ class ALPKD(Method):
 
     name = "alp_kd"
     summary = "the [CLS] of mixtures of teacher layers, weighted by attention (Passban et al. 2020)"
+    group = "hidden states"
     citation = """@inproceedings{passban2021alpkd,
   title = {{ALP-KD}: Attention-Based Layer Projection for Knowledge Distillation},
   author = {Passban, Peyman and Wu, Yimeng and Rezagholizadeh, Mehdi and Liu, Qun},

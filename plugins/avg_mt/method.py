@@ -36,6 +36,7 @@ class AverageMultiTeacher(Method):
 
     name = "avg_mt"
     summary = "soft targets of several teachers with equal weights (an ensemble, Hinton et al. 2015)"
+    group = "multi-teacher"
     citation = """@article{hinton2015distilling,
   title = {Distilling the Knowledge in a Neural Network},
   author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},

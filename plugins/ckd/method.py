@@ -66,6 +66,7 @@ class CKD(Method):
 
     name = "ckd"
     summary = "relations between words and between layers (contextual KD, Park et al. 2021)"
+    group = "attention and relations"
     citation = """@inproceedings{park2021distilling,
   title = {Distilling Linguistic Context for Language Model Compression},
   author = {Park, Geondo and Kim, Gyeongman and Yang, Eunho},

@@ -39,6 +39,7 @@ class DIST(Method):
 
     name = "dist"
     summary = "correlations of the predictions over classes and over examples (Huang et al. 2022)"
+    group = "logits"
     citation = """@inproceedings{huang2022knowledge,
   title = {Knowledge Distillation from A Stronger Teacher},
   author = {Huang, Tao and You, Shan and Wang, Fei and Qian, Chen and Xu, Chang},

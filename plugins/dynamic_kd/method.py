@@ -68,6 +68,7 @@ class DynamicKD(Method):
 
     name = "dynamic_kd"
     summary = "teacher, data or objective chosen by the student's uncertainty (Li et al. 2021)"
+    group = "multi-teacher"
     citation = """@inproceedings{li2021dynamic,
   title = {Dynamic Knowledge Distillation for Pre-trained Language Models},
   author = {Li, Lei and Lin, Yankai and Ren, Shuhuai and Li, Peng and Zhou, Jie and Sun, Xu},

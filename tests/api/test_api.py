@@ -25,7 +25,6 @@ WITH_TORCH = {
     "harness.api.live",
     "harness.api.losses",
     "harness.api.layer_mapping",
-    "harness.api.live",
     "harness.api.method",
     "harness.api.model_outputs",
 }

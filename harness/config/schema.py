@@ -230,7 +230,7 @@ class MethodSpec(Strict):
     )
     students: Annotated[list[str], Field(min_length=1)] | None = Field(None, description="default: all")
     teachers: list[str] | None = Field(
-        None, description="default: as many as the method takes, in the order of the suite"
+        None, description="default: as many as the method takes, in the order of the suite, without those that are rows"
     )
     general: bool | None = Field(
         None, description="start with the text stage of the method; default: if the suite and the method have one"

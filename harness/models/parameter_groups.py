@@ -50,6 +50,10 @@ class ParameterGroups:
     def __contains__(self, name: str) -> bool:
         return name in self._parameters
 
+    def release(self) -> None:
+        """Forget the parameters, so that their memory can be freed."""
+        self._parameters.clear()
+
     @property
     def names(self) -> str:
         """The names of all groups, for messages."""

@@ -183,6 +183,8 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
         self.optimizer.param_groups.clear()  # they refer to the parameters
+        self.groups.release()
+        self._frozen.clear()
         if self.best is not None:
             self.best.release()
         self.average = None

@@ -142,9 +142,9 @@ def test_forward_pass_ends_at_the_deepest_requested_output(family, needs, layers
     finished, kernels = [], []
     fused = attention.sdpa_attention_forward
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: kernels.append(1) or fused(*a, **k))
-    for layer in set(capture._parts.layers):
+    for layer in set(capture.parts.layers):
         layer.register_forward_hook(lambda *_: finished.append("layer"))
-    capture._parts.head.register_forward_hook(lambda *_: finished.append("head"))
+    capture.parts.head.register_forward_hook(lambda *_: finished.append("head"))
     capture.run(inputs, needs)
     assert finished == ["layer"] * layers_run
     assert len(kernels) == attention_run

@@ -43,7 +43,7 @@ def in_double(model):
 
 def captured(model, inputs, names=("hidden", *ATTENTION)):
     capture = Capture(model)
-    missing = capture._parts.missing
+    missing = capture.parts.missing
     needs = {need for name in names if name not in missing for need in layers(name, range(1, LAYERS + 1))}
     with torch.no_grad():
         return capture.run(inputs, needs | {"embeddings", "logits", "pooled"})
@@ -80,7 +80,7 @@ def test_queries_keys_and_values_give_attention_maps_and_context(family):
         model = in_double(tiny_encoder(family, layers=LAYERS, settings={"attention_window": 48}).base_model)
     inputs = inputs_for(model)
     capture = Capture(model)
-    needs = {n for name in ATTENTION if name not in capture._parts.missing for n in layers(name, range(1, LAYERS + 1))}
+    needs = {n for name in ATTENTION if name not in capture.parts.missing for n in layers(name, range(1, LAYERS + 1))}
     with torch.no_grad():
         got = capture.run(inputs, needs)
     attentions = reference(model, inputs).attentions
@@ -176,11 +176,11 @@ def test_students_of_other_sizes_learn_and_have_the_planned_shape(family):
     inputs = inputs_for(student)
     capture = Capture(student)
     assert capture.layers == (0 if family == "Funnel" else planned.layers)
-    last = [f"{name}[{planned.layers}]" for name in ("hidden", *ATTENTION) if name not in capture._parts.missing]
+    last = [f"{name}[{planned.layers}]" for name in ("hidden", *ATTENTION) if name not in capture.parts.missing]
     got = capture.run(inputs, {"logits", *last})
     got.logits.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
-    if "queries" not in capture._parts.missing:
+    if "queries" not in capture.parts.missing:
         heads = (len(inputs["input_ids"]), planned.heads, 24, planned.qkv_width // planned.heads)
         assert all(getattr(got, name)[planned.layers].shape == heads for name in ("queries", "keys", "values"))
         assert got.context[planned.layers].shape[-1] == planned.context_width

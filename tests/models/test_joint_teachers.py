@@ -45,7 +45,7 @@ def test_outputs_of_a_member_are_those_of_its_encoder(kind, family):
     shapes = {"classification": (4, 3), "regression": (4, 1), "token_classification": (4, 12, 3), "qa": (4, 2, 12)}
     for index, member in enumerate(members):
         plain = models(kind, "bert", family)[index].base_model.eval()
-        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member)._parts.inputs}
+        accepted = {name: value for name, value in inputs_of(batch).items() if name in Capture(member).parts.inputs}
         states = plain(**accepted, output_hidden_states=True).hidden_states
         depth = 2 + index
         seen = tensors(member, batch, ["logits", *layers("hidden", range(1, depth + 1))])

@@ -40,7 +40,7 @@ YES, NO = "yes", "–"
 def row(family: str, *, onnx: str | None = None) -> tuple[str, ...]:
     """The cells of a family. `onnx`: the content of the last column; None: export a model."""
     teacher = tiny_encoder(family, layers=LAYERS)
-    missing = Capture(teacher)._parts.missing
+    missing = Capture(teacher).parts.missing
     copied = _works(lambda: _student(StudentSpec(layers=2, init="uniform"), teacher))
     smaller = _works(lambda: _student(StudentSpec(layers=3, hidden=48, heads=6, ffn=40), teacher))
     return (

@@ -44,7 +44,7 @@ def needs(subject: Subject) -> None:
         for progress in (FIRST_STEP, *LATER_STEPS):
             for draws in range(DRAWS):
                 if draws == 0 or unread:
-                    unread -= _read(replace(case, progress=progress), draws)
+                    unread -= _read(replace(case, progress=progress, seed=draws), draws)
         if unread:
             raise CheckFailed(f"{case}: {', '.join(sorted(unread))}: declared and never read")
 

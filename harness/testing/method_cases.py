@@ -81,6 +81,7 @@ class Case:
     student: Capture
     teachers: tuple[Capture, ...]
     progress: StepPosition = FIRST_STEP
+    seed: int = 0
 
     def __str__(self) -> str:
         count = len(self.teachers)
@@ -91,7 +92,7 @@ class Case:
     def bind(self) -> Method:
         """A new instance of the method, bound to the models of the case."""
         models = [teacher.model for teacher in self.teachers]
-        return bind(self.method, self.options, self.batch.kind, self.student.model, models)
+        return bind(self.method, self.options, self.batch.kind, self.student.model, models, seed=self.seed)
 
     def evaluate(self, *, draws: int = 0, hook: OutputHook = keep_outputs) -> EvaluatedTerms:
         """The loss terms; `draws` seeds all random numbers."""

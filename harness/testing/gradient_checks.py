@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
+from harness.testing.later_cases import cases_over_time
 from harness.testing.method_cases import (
     CLASSES,
     LATER_STEPS,
@@ -69,7 +70,7 @@ def _gradient_norms(case: Case) -> dict[str, float]:
 
 def teacher_frozen(subject: Subject) -> None:
     """No term changes teacher outputs or the batch in place, or has a gradient for the teacher's parameters."""
-    for case in subject.cases_over_time:
+    for case in cases_over_time(subject):
         parameters = [parameter for teacher in case.teachers for parameter in teacher.model.parameters()]
         before = [parameter.detach().clone() for parameter in parameters]
         shared = [("the batch", tensor, tensor._version) for tensor in case.batch.tensors()]

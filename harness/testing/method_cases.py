@@ -235,19 +235,6 @@ class Subject:
         """For each case, the case at its first step and at later steps."""
         return [[case, *(replace(case, progress=progress) for progress in LATER_STEPS)] for case in self.cases]
 
-    @cached_property
-    def cases_over_time(self) -> list[Case]:
-        """The cases at their first step, and where the terms differ from it: at later steps, and after training."""
-        from harness.testing.tiny_runs import trained_states
-
-        cases = list(self.cases)
-        for first, *later in self.steps:
-            cases += [case for case in later if case.drawn != first.drawn]
-            if len(first.teachers) == max(self.teachers) and (first.has_state or 0 in first.drawn.values()):
-                state = trained_states(self).get(first.stage.name)
-                cases += [replace(later[-1], state=state)] if state else []
-        return cases
-
     def cases_for(self, student: Sizes, teacher: Sizes, *, same_model: bool = False) -> list[Case]:
         """The cases with models of these sizes; `same_model`: student and teachers are one model.
 

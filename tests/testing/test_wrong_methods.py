@@ -402,6 +402,34 @@ class EnsemblesOverTime(SelfDistillation):
         return terms
 
 
+class RemembersNegatives(Right):
+    """Contrasts with a memory of earlier examples, which is empty at first (CoDIR)."""
+
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("bank", torch.zeros(64, teachers[0].hidden))
+        memory.register_buffer("filled", torch.zeros(64, dtype=torch.bool))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        terms, memory = super().losses(step, batch, student, teachers), step.modules["memory"]
+        own, theirs = (
+            unit_vectors(hidden[:, 0])
+            for hidden in (student.hidden[self.student.layers], teachers[0].hidden[self.teachers[0].layers])
+        )
+        if memory.filled.any():
+            negatives = own @ memory.bank[memory.filled].T  # indexing copies
+            positive = (own * theirs).sum(-1, keepdim=True)
+            terms["contrast"] = -torch.cat([positive, negatives], 1).log_softmax(-1)[:, 0].mean()
+        else:
+            terms["contrast"] = 0 * own.sum()
+        memory.bank[list(batch.rows)], memory.filled[list(batch.rows)] = theirs.detach(), True
+        return terms
+
+    def weights(self, step):
+        return {"contrast": 0.1}
+
+
 class ReadsLayersAtRandom(Right):
     """The layer of the teacher that it reads is drawn for each epoch (RAIL-KD)."""
 
@@ -428,7 +456,9 @@ class BeginsAtZero(Right):
         return torch.nn.ModuleDict({"map": map_})
 
 
-@pytest.mark.parametrize("method", [DropsOutTwice, EnsemblesOverTime, ReadsLayersAtRandom, BeginsAtZero])
+@pytest.mark.parametrize(
+    "method", [DropsOutTwice, EnsemblesOverTime, RemembersNegatives, ReadsLayersAtRandom, BeginsAtZero]
+)
 def test_methods_that_need_several_steps_or_dropout_pass(method):
     conformance = check_method(method, kinds=["classification", "multilabel"])
     assert conformance.ok, str(conformance)

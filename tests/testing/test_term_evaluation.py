@@ -15,10 +15,10 @@ class Plain(Method):
     """Learns from the labels; subclasses override parts of it."""
 
     name = "plain"
-    needs = Needs(student=["logits"], teachers=[["logits"]])
+    outputs = Needs(student=["logits"], teachers=[["logits"]])
 
     def stages(self):
-        return [Stage("only", self.needs)]
+        return [Stage("only", self.outputs)]
 
     def losses(self, step, batch, student, teachers):
         return {"task": task_loss(student.logits, batch)}
@@ -68,7 +68,7 @@ def test_needs_for_one_of_two_teachers_are_an_error():
 )
 def test_needs_that_the_models_cannot_provide_are_an_error(needs, words):
     with pytest.raises(UserError, match=words):
-        terms(type("Asks", (Plain,), {"needs": needs}))
+        terms(type("Asks", (Plain,), {"outputs": needs}))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_progress_can_be_chosen():
 
 class OnText(Plain):
     def general(self):
-        return General(Stage("general", self.needs), masking=0.15)
+        return General(Stage("general", self.outputs), masking=0.15)
 
     def losses(self, step, batch, student, teachers):
         if step.stage.name == "general":

@@ -411,6 +411,27 @@ def check(
     raise typer.Exit(check_plugin(plugin, as_json=as_json))
 
 
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="the name in suites and on boards")]
+NewFolder = Annotated[Path, typer.Option("--to", metavar="DIR", help="the folder to write NAME/ into")]
+AsPackage = Annotated[bool, typer.Option("--package", help="write a package with an entry point, to install with pip")]
+
+
+@app.command("new-method")
+def new_method(name: NewName, to: NewFolder = Path(), package: AsPackage = False) -> None:
+    """Write a plugin with a new method, which trains already and passes its checks, with a test and a README."""
+    from harness.cli.new_command import new_method
+
+    new_method(name, to, package=package)
+
+
+@app.command("new-task")
+def new_task(name: NewName, to: NewFolder = Path(), package: AsPackage = False) -> None:
+    """Write a plugin with a new task on a few examples, which you replace with yours, with a test and a README."""
+    from harness.cli.new_command import new_task
+
+    new_task(name, to, package=package)
+
+
 @app.command()
 def distill(
     teacher: Annotated[

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from harness.api.method import Needs
-from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.plugin_host.discovery import describe
-from harness.testing.method_cases import FIRST_STEP, LATER_STEPS, Case, CheckFailed, CheckNotApplicable, Subject
+from harness.testing.method_cases import Case, CheckFailed, CheckNotApplicable, Subject
+from harness.testing.recording import RecordingOutputs, Undeclared
+from harness.testing.term_evaluation import StepPosition
+from harness.testing.tiny_runs import observed
 
-DRAWS = 4
-"""Random seeds tried at each step of a stage, for methods that choose at random which outputs they read."""
+DRAWS = 40
+"""Steps, each of another epoch and random seed, that are tried for methods that choose what they read."""
 
 
 def stages(subject: Subject) -> None:
@@ -33,20 +33,24 @@ def stages(subject: Subject) -> None:
                 )
 
 
-class Undeclared(KeyError):
-    """A method read an output that the stage's `Needs` do not declare."""
-
-
 def needs(subject: Subject) -> None:
-    """Every output that is read is declared, and every declared output is read at some step, for some random seed."""
-    for case in subject.cases:
-        unread = _declared(case.stage.needs)
-        for progress in (FIRST_STEP, *LATER_STEPS):
-            for draws in range(DRAWS):
-                if draws == 0 or unread:
-                    unread -= _read(replace(case, progress=progress, seed=draws), draws)
+    """Every output that is read is declared, and every declared output is read at some step, for some random seed.
+
+    Isolated steps are tried first, over many epochs and random numbers; then those of a run, whose state may decide
+    what is read.
+    """
+    for steps in subject.steps:
+        unread = _declared(steps[0].stage.needs)
+        for case in steps:
+            unread -= _read(case, 0)
+        for draw in range(1, DRAWS):
+            if unread:
+                epochs = StepPosition(draw, DRAWS, float(DRAWS))
+                unread -= _read(replace(steps[0], progress=epochs, seed=draw), draw)
         if unread:
-            raise CheckFailed(f"{case}: {', '.join(sorted(unread))}: declared and never read")
+            unread -= observed(subject).reads.get(steps[0].stage.name, set())
+        if unread:
+            raise CheckFailed(f"{steps[0]}: {', '.join(sorted(unread))}: declared and never read")
 
 
 def _declared(needs: Needs) -> set[str]:
@@ -54,10 +58,11 @@ def _declared(needs: Needs) -> set[str]:
     return {f"{name} of {model}" for model, names in models.items() for name in names}
 
 
-def _read(case: Case, draws: int) -> set[str]:
+def _read(case: Case, draw: int) -> set[str]:
+    """The outputs that are read; `draw` seeds all random numbers."""
     read: set[str] = set()
     try:
-        case.evaluate(draws=draws, hook=lambda model, outputs: _RecordingOutputs(outputs, model, read))
+        case.evaluate(draws=draw, hook=lambda model, outputs: RecordingOutputs(outputs, model, read))
     except Undeclared as error:
         raise CheckFailed(f"{case}: {error.args[0]} is read but not declared") from error
     except Exception as error:  # the check `terms` reports it
@@ -65,47 +70,12 @@ def _read(case: Case, draws: int) -> set[str]:
     return read
 
 
-class _RecordingOutputs:
-    """Wraps the `ModelOutputs` of one model and records in `read` which of them are read."""
-
-    def __init__(self, outputs: ModelOutputs, model: str, read: set[str]) -> None:
-        self._outputs, self._model, self._read = outputs, model, read
-
-    def __getattr__(self, name: str) -> Any:
-        if name in LAYERED:
-            return _RecordingLayers(getattr(self._outputs, name), self._model, self._read)
-        try:
-            tensor = getattr(self._outputs, name)
-        except KeyError as error:
-            raise Undeclared(f"{name} of {self._model}") from error
-        self._read.add(f"{name} of {self._model}")
-        return tensor
-
-
-class _RecordingLayers(Mapping[int, Any]):
-    def __init__(self, layers: Layered, model: str, read: set[str]) -> None:
-        self._layers, self._model, self._read = layers, model, read
-
-    def __getitem__(self, layer: int) -> Any:
-        name = f"{self._layers.name}[{layer}] of {self._model}"
-        if layer not in self._layers:
-            raise Undeclared(name)
-        self._read.add(name)
-        return self._layers[layer]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._layers)
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-
 def terms(subject: Subject) -> None:
     """`losses` returns at least one term; all are finite scalars with valid, unique names."""
-    for case in subject.cases:
-        for progress in (FIRST_STEP, *LATER_STEPS):
+    for steps in subject.steps:
+        for case in steps:
             try:
-                values = replace(case, progress=progress).values()
+                values = case.values()
             except KeyError as error:
                 if "not declared" in str(error):
                     raise CheckNotApplicable(f"{case}: it reads undeclared outputs") from error

@@ -12,9 +12,9 @@ from torch import Tensor
 from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
+from harness.testing.later_cases import cases_over_time
 from harness.testing.method_cases import (
     CLASSES,
-    FIRST_STEP,
     LATER_STEPS,
     Case,
     CheckFailed,
@@ -24,34 +24,50 @@ from harness.testing.method_cases import (
     gradient_norm,
     random_model,
 )
+from harness.testing.tiny_runs import RunFactory, RunWatch, observed, run_factory
 
 OTHER_TEACHER_SEED = 20
 """Seed of a teacher whose weights differ from the student's."""
+
+IDENTICAL_STEPS = 2
+"""Steps of each stage of the run that starts from a student that equals its teacher."""
 
 ZERO_TOLERANCE = 1e-3
 """A value or gradient counts as zero below this share of what it is with another teacher."""
 
 
 def gradients(subject: Subject) -> None:
-    """Every term has a gradient for parameters of the student at some step, and finite gradients at all steps."""
-    for case in subject.cases:
-        without_gradient: set[str] | None = None
-        for progress in (FIRST_STEP, *LATER_STEPS):
-            terms = replace(case, progress=progress).evaluate().terms
-            norms = {name: gradient_norm(case.gradients(term)) for name, term in terms.items()}
-            for name, norm in norms.items():
-                if not math.isfinite(norm):
-                    raise CheckFailed(f"{case}: the gradient of {name} is not finite")
-            zero = {name for name, norm in norms.items() if norm == 0}
-            without_gradient = zero if without_gradient is None else without_gradient & zero
-        if without_gradient:
-            names = ", ".join(sorted(without_gradient))
-            raise CheckFailed(f"{case}: {names}: no gradient reaches a parameter of the student")
+    """Every term has a gradient for parameters of the student at some step, and finite gradients at all steps.
+
+    Isolated steps are tried first, then those of a run of several epochs: without dropout, or before there is state, a
+    correct term may have no gradient.
+    """
+    for steps in subject.steps:
+        missing = _without_gradient(steps[0])
+        for case in steps[1:]:
+            if missing:  # a term that has no gradient may be missing at other steps
+                missing &= _without_gradient(case)
+        if missing:
+            seen = observed(subject)
+            missing -= seen.with_gradient.get(steps[0].stage.name, set())
+            if missing:
+                failed = f" (a short run failed: {seen.error})" if seen.error else ""
+                listed = ", ".join(sorted(missing))
+                raise CheckFailed(f"{steps[0]}: {listed}: no gradient reaches a parameter of the student{failed}")
+
+
+def _without_gradient(case: Case) -> set[str]:
+    """Names of the terms without a gradient for the student. Raises `CheckFailed` if a gradient is not finite."""
+    norms = {name: gradient_norm(case.gradients(term)) for name, term in case.evaluate().terms.items()}
+    for name, norm in norms.items():
+        if not math.isfinite(norm):
+            raise CheckFailed(f"{case}: the gradient of {name} is not finite")
+    return {name for name, norm in norms.items() if norm == 0}
 
 
 def teacher_frozen(subject: Subject) -> None:
     """No term changes teacher outputs or the batch in place, or has a gradient for the teacher's parameters."""
-    for case in subject.cases_over_time:
+    for case in cases_over_time(subject):
         parameters = [parameter for teacher in case.teachers for parameter in teacher.model.parameters()]
         before = [parameter.detach().clone() for parameter in parameters]
         shared = [("the batch", tensor, tensor._version) for tensor in case.batch.tensors()]
@@ -95,8 +111,11 @@ def identity(subject: Subject) -> str:
     """
     zero_terms: set[str] = set()
     exempt: dict[str, str] = {}
-    for case in _identical_cases(subject):
-        by_step = [_nonzero(replace(case, progress=progress)) for progress in (FIRST_STEP, *LATER_STEPS)]
+    cases = _identical_cases(subject)
+    for case in cases:
+        by_step = [_nonzero(case)]
+        if any(by_step[0].values()) or any(later.drawn.keys() != case.drawn.keys() for later in _later(case)):
+            by_step += [_nonzero(later) for later in _later(case)]
         for name in dict.fromkeys(name for terms in by_step for name in terms):
             messages = [terms[name] for terms in by_step if name in terms]
             if None in messages:
@@ -105,10 +124,28 @@ def identity(subject: Subject) -> str:
                 exempt[name] = reason
             else:
                 raise CheckFailed(f"{case}: where the student equals its teacher, {name} {messages[0]}")
+    if cases:
+        _require_finite_run(subject, cases[0])
     exemptions = [f"{name} {reason}" for name, reason in exempt.items()]
     if not zero_terms:
         raise CheckNotApplicable("; ".join(exemptions) or "no term compares with a teacher")
     return "; ".join([f"zero: {', '.join(sorted(zero_terms))}", *exemptions])
+
+
+def _later(case: Case) -> list[Case]:
+    return [replace(case, progress=progress) for progress in LATER_STEPS]
+
+
+def _require_finite_run(subject: Subject, case: Case) -> None:
+    """Train a student that equals its teacher, without dropout: all weights must stay finite."""
+    usual = run_factory(subject)
+    if usual.finished.error or usual.watch.not_finite:
+        return  # the check `training` reports it
+    factory = RunFactory(subject, identical=Sizes(case.bind().student.layers))
+    watch = RunWatch()
+    factory.train(factory.run(seed=1, watch=watch, steps=IDENTICAL_STEPS))
+    if watch.not_finite:
+        raise CheckFailed(f"where training starts from a student that equals its teacher: {watch.not_finite}")
 
 
 def _identical_cases(subject: Subject) -> list[Case]:
@@ -137,6 +174,7 @@ def _nonzero(identical: Case) -> dict[str, str | None]:
 
 
 def _term_gradients(case: Case) -> dict[str, _TermGradient]:
+    """What each term is. Raises `CheckFailed` if a gradient is not finite."""
     evaluated = case.evaluate()
     parameters = [parameter for parameter in evaluated.modules.parameters() if not _is_identity(parameter)]
 
@@ -146,10 +184,15 @@ def _term_gradients(case: Case) -> dict[str, _TermGradient]:
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         return any(gradient is not None for gradient in gradients)
 
-    return {
+    found = {
         name: _TermGradient(term.item(), gradient_norm(case.gradients(term)), through_modules(term))
         for name, term in evaluated.terms.items()
     }
+    for name, term in found.items():
+        if not math.isfinite(term.gradient):
+            where = "where the student equals its teacher, "
+            raise CheckFailed(f"{case}: {where}{name} has a gradient that is not finite")
+    return found
 
 
 def _is_identity(parameter: Tensor) -> bool:
@@ -158,8 +201,6 @@ def _is_identity(parameter: Tensor) -> bool:
 
 
 def _describe_nonzero(term: _TermGradient, with_other_teacher: _TermGradient) -> str | None:
-    if not math.isfinite(term.gradient):
-        return "has a gradient that is not finite"
     small_value = abs(term.value) <= ZERO_TOLERANCE * abs(with_other_teacher.value)
     if small_value or term.gradient <= ZERO_TOLERANCE * with_other_teacher.gradient:
         return None

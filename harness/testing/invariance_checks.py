@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from harness.api.batch import IGNORED, TOKEN_LABELS, Batch
+from harness.testing.later_cases import cases_over_time
 from harness.testing.method_cases import (
     Case,
     CheckFailed,
@@ -45,7 +46,7 @@ def padding(subject: Subject) -> None:
         expect_equal_terms(case, terms, actual, f"with {EXTRA_PADDING} more columns of padding", **ROUNDING)
         return bool(terms)
 
-    check_cases(subject.cases_over_time, check, ALL_RANDOM)
+    check_cases(cases_over_time(subject), check, ALL_RANDOM)
 
 
 def add_padding(batch: Batch, more: int) -> Batch:
@@ -71,7 +72,7 @@ def order(subject: Subject) -> None:
         expect_equal_terms(case, terms, actual, "with its examples in another order", **ROUNDING)
         return bool(terms)
 
-    check_cases(subject.cases_over_time, check, ALL_RANDOM)
+    check_cases(cases_over_time(subject), check, ALL_RANDOM)
 
 
 def reorder(batch: Batch, rows: list[int]) -> Batch:
@@ -105,12 +106,12 @@ def examples(subject: Subject) -> None:
         expect_equal_terms(case, terms, mean, "as the mean over the batch's parts", **ROUNDING)
         return bool(terms)
 
-    check_cases(subject.cases_over_time, check, "every term is declared batch_dependent or draws random numbers")
+    check_cases(cases_over_time(subject), check, "every term is declared batch_dependent or draws random numbers")
 
 
 def half_precision(subject: Subject) -> None:
     """Under bfloat16 autocast, terms are close to those in float32 and their gradients are finite."""
-    for case in subject.cases_over_time:
+    for case in cases_over_time(subject):
         terms = deterministic_terms(case, case.values())
         with torch.autocast("cpu", torch.bfloat16):
             halved = case.evaluate().terms

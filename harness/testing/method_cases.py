@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.api.batch import NOT_MASKED, Batch, TaskKind
 from harness.api.errors import UserError
 from harness.api.method import General, Method, MethodConfig, Stage
+from harness.api.model_outputs import ModelOutputs
 from harness.models.capture import Capture
 from harness.models.initialization import seeded
 from harness.testing.term_evaluation import (
@@ -21,9 +22,11 @@ from harness.testing.term_evaluation import (
     OutputHook,
     StepPosition,
     bind,
+    build_modules,
     evaluate_terms,
     keep_outputs,
     require_supported_needs,
+    teacher_outputs,
 )
 from harness.testing.tiny_models import tiny_batch, tiny_model
 
@@ -71,7 +74,7 @@ def random_model(kind: TaskKind, sizes: Sizes, seed: int) -> Capture:
 class Case:
     """A stage with a student, teachers, a batch and the progress of training.
 
-    Every evaluation builds a new method and new modules, so evaluations do not depend on each other.
+    Every evaluation builds a new method and modules, so evaluations do not depend on each other.
     """
 
     method: type[Method]
@@ -82,12 +85,15 @@ class Case:
     teachers: tuple[Capture, ...]
     progress: StepPosition = FIRST_STEP
     seed: int = 0
+    state: Mapping[str, Tensor] | None = None
+    """Parameters and buffers of the modules after some training; None: newly built modules."""
 
     def __str__(self) -> str:
         count = len(self.teachers)
         teachers = f", {count} teachers" if count > 1 else ""
         later = f", step {self.progress.index + 1} of {self.progress.steps}" if self.progress != FIRST_STEP else ""
-        return f"stage {self.stage.name!r}{teachers}{later}"
+        trained = ", after training" if self.state is not None else ""
+        return f"stage {self.stage.name!r}{teachers}{later}{trained}"
 
     def bind(self) -> Method:
         """A new instance of the method, bound to the models of the case."""
@@ -97,9 +103,13 @@ class Case:
     def evaluate(self, *, draws: int = 0, hook: OutputHook = keep_outputs) -> EvaluatedTerms:
         """The loss terms; `draws` seeds all random numbers."""
         generator = torch.Generator().manual_seed(draws)
+        method = self.bind()
+        modules = build_modules(method, self.student.model)
+        if self.state is not None:
+            modules.load_state_dict(self.state)
         with seeded(draws):
             return evaluate_terms(
-                self.bind(),
+                method,
                 self.stage,
                 self.batch,
                 self.student,
@@ -107,11 +117,23 @@ class Case:
                 progress=self.progress,
                 generator=generator,
                 hook=hook,
+                modules=modules,
+                teacher_forward=shared_forward,
             )
 
     def values(self, *, draws: int = 0) -> dict[str, float]:
         """The values of the loss terms by name."""
-        return {name: term.item() for name, term in self.evaluate(draws=draws).terms.items()}
+        return self.drawn if draws == 0 else _values(self.evaluate(draws=draws))
+
+    @cached_property
+    def drawn(self) -> dict[str, float]:
+        """The values of the loss terms by name, for one seed of all random numbers."""
+        return _values(self.evaluate())
+
+    @cached_property
+    def has_state(self) -> bool:
+        """Whether the modules have buffers."""
+        return any(True for _ in build_modules(self.bind(), self.student.model).buffers())
 
     @cached_property
     def random(self) -> frozenset[str]:
@@ -123,9 +145,55 @@ class Case:
         """The gradients of the term for the student's parameters, without those that it does not reach."""
         if not term.requires_grad:
             return []
-        parameters = list(self.student.model.parameters())
+        parameters = [parameter for parameter in self.student.model.parameters() if parameter.requires_grad]
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         return [gradient for gradient in gradients if gradient is not None]
+
+
+def _values(evaluated: EvaluatedTerms) -> dict[str, float]:
+    return {name: term.item() for name, term in evaluated.terms.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """The outputs of a teacher on a batch, and the versions of their tensors, which in-place changes increase."""
+
+    outputs: ModelOutputs
+    versions: tuple[int, ...]
+
+    @property
+    def is_intact(self) -> bool:
+        return _versions(self.outputs) == self.versions
+
+
+def _versions(outputs: ModelOutputs) -> tuple[int, ...]:
+    return tuple(tensor._version for tensor in outputs.tensors())
+
+
+class _SharedForwards:
+    """Runs each teacher once on each batch of the checks, for each set of outputs.
+
+    Keys are objects, not their contents: the models and batches of the checks are never changed.
+    """
+
+    def __init__(self, most: int = 200) -> None:
+        self._most = most
+        self._kept: dict[tuple[int, int, frozenset[str]], tuple[Capture, Batch, _Forward]] = {}
+
+    def __call__(self, teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
+        if torch.is_autocast_enabled("cpu"):
+            return teacher_outputs(teacher, batch, needs)
+        key = (id(teacher), id(batch), frozenset(needs))  # both are kept, so that no other object gets their ids
+        if key not in self._kept or not self._kept[key][2].is_intact:
+            if len(self._kept) >= self._most:
+                self._kept.clear()
+            outputs = teacher_outputs(teacher, batch, needs)
+            self._kept[key] = (teacher, batch, _Forward(outputs, _versions(outputs)))
+        return self._kept[key][2].outputs
+
+
+shared_forward = _SharedForwards()
+"""Runs a teacher of a case on a batch, unless it has been run on that batch before."""
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> float:
@@ -164,14 +232,9 @@ class Subject:
         return self.cases_for(*self.sizes)
 
     @cached_property
-    def cases_over_time(self) -> list[Case]:
-        """The cases at their first step, and at later steps where the terms differ from it."""
-        cases = list(self.cases)
-        for case in self.cases:
-            first = case.values()
-            later = (replace(case, progress=progress) for progress in LATER_STEPS)
-            cases += [case for case in later if case.values() != first]
-        return cases
+    def steps(self) -> list[list[Case]]:
+        """For each case, the case at its first step and at later steps."""
+        return [[case, *(replace(case, progress=progress) for progress in LATER_STEPS)] for case in self.cases]
 
     def cases_for(self, student: Sizes, teacher: Sizes, *, same_model: bool = False) -> list[Case]:
         """The cases with models of these sizes; `same_model`: student and teachers are one model.
@@ -190,7 +253,7 @@ class Subject:
             method = bind(self.method, self.options, self.kind, student_model.model, models)
             for stage in self.stages(method):
                 require_supported_needs(method, stage)
-                batch = example_batch(self.kind, self.general(method) if self.kind == "text" else None)
+                batch = example_batch(self.kind, masked=self.kind != "text" or bool(self.general(method).masking))
                 cases.append(Case(self.method, self.options, stage, batch, student_model, teachers))
         return cases
 
@@ -216,10 +279,11 @@ class Subject:
         return general
 
 
-def example_batch(kind: TaskKind, general: General | None = None) -> Batch:
+@functools.cache
+def example_batch(kind: TaskKind, *, masked: bool = True) -> Batch:
     """Four examples of different lengths; text is masked only if the text stage masks tokens."""
     batch = Batch.from_mapping(tiny_batch(kind, length=9, num_labels=CLASSES, seed=3), kind)
-    if general is not None and not general.masking:
+    if not masked:
         return replace(batch, labels=torch.full_like(batch.labels, NOT_MASKED))
     return batch
 

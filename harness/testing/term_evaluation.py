@@ -55,62 +55,6 @@ class StepPosition:
         return self.epochs * self.index / self.steps
 
 
-def loss_terms(
-    method: str | type[Method],
-    *,
-    student: PreTrainedModel,
-    teachers: Sequence[PreTrainedModel],
-    batch: Mapping[str, Tensor],
-    stage: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    index: int = 0,
-    steps: int = 1,
-    epochs: float = 1.0,
-) -> dict[str, Tensor]:
-    """Evaluate the unweighted loss terms of one batch, with newly built modules; returns scalars by name.
-
-    Teachers run in eval mode and without gradients, the student in the mode that it has. Does not change the models,
-    the batch or the global random state. Projections between equal widths are the identity.
-
-    Args:
-        method: a method's class, or the name of a registered method.
-        student: a transformers model with a head, float32 or float64.
-        teachers: as many models as the method takes.
-        batch: padded tensors; ``input_ids``, ``attention_mask``, ``token_type_ids`` if the model has them; ``labels``,
-            or ``start_positions``, ``end_positions`` and ``answer_mask``; ``word_ids`` for methods that read them. The
-            kind of task is inferred from the labels; integer ``labels`` [B, N] are the tags of words if the student has
-            a head for token classification, else the masked tokens of unlabelled text.
-        stage: a stage's name; None: the first stage, or for unlabelled text the text stage.
-        config: the method's options; None or {}: the defaults.
-        seed: the seed of the run.
-        index: the step, counted from 0, of the stage's `steps`, which take `epochs`; for terms that depend on progress.
-
-    Raises:
-        UserError: the method, stage or step does not exist; the method refuses the models, or needs outputs that they
-            do not have; it returns no terms, a term that is not a scalar, or a reserved or duplicate name.
-    """
-    from harness.models.capture import Capture
-
-    cls = find_method(method) if isinstance(method, str) else method
-    captured = Capture(student)
-    examples = Batch.from_mapping(batch, "token_classification" if captured.kind == "token_classification" else None)
-    options = cls.Config.model_validate(config or {})
-    bound = bind(cls, options, examples.kind, student, teachers, seed=seed, examples=max(examples.rows) + 1)
-    selected = _stage(bound, examples.kind, stage)
-    require_supported_needs(bound, selected)
-    evaluated = evaluate_terms(
-        bound,
-        selected,
-        examples,
-        captured,
-        [Capture(teacher) for teacher in teachers],
-        progress=StepPosition(index, steps, epochs),
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return dict(evaluated.terms)
-
-
 def find_method(name: str) -> type[Method]:
     """The registered method of this name. Raises `UserError` if there is none."""
     from harness.plugin_host.host import Host
@@ -170,10 +114,36 @@ class InvalidTerms(UserError):
 
 @dataclass(frozen=True)
 class EvaluatedTerms:
-    """The loss terms of one batch, and the modules that computed them."""
+    """The loss terms of one batch, their weights and weighted total, and the step that computed them."""
 
     terms: LossTerms
-    modules: nn.ModuleDict
+    weights: Mapping[str, float]
+    total: Tensor
+    step: Step
+    logged: Mapping[str, float | Tensor]
+
+    @property
+    def modules(self) -> nn.ModuleDict:
+        return self.step.modules
+
+
+def build_modules(method: Method, model: PreTrainedModel) -> nn.ModuleDict:
+    """Build a method's modules as a run does, on the device and in the dtype of `model`."""
+    from harness.models.initialization import seeded
+
+    with seeded(method.seed):
+        modules = method.modules(method.student, method.teachers)
+    return modules.to(device=model.device, dtype=model.dtype)
+
+
+def teacher_outputs(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
+    """A teacher's outputs on a batch, in eval mode and without gradients."""
+    with torch.no_grad(), _eval_mode(teacher.model):
+        return teacher.run(batch.inputs, needs, answer_mask=batch.answer_mask)
+
+
+TeacherForward = Callable[["Capture", Batch, Collection[str]], ModelOutputs]
+"""Runs a teacher on a batch, in eval mode and without gradients."""
 
 
 def evaluate_terms(
@@ -186,21 +156,20 @@ def evaluate_terms(
     progress: StepPosition,
     generator: torch.Generator,
     hook: OutputHook = keep_outputs,
+    modules: nn.ModuleDict | None = None,
+    teacher_forward: TeacherForward = teacher_outputs,
 ) -> EvaluatedTerms:
-    """Evaluate the loss terms of one batch, with newly built modules.
+    """Evaluate the loss terms of one batch, with these modules or newly built ones.
 
     Raises:
         InvalidTerms: the method returns no terms, a term that is not a scalar tensor, or a reserved or duplicate name.
     """
-    from harness.models.initialization import seeded
     from harness.training import term_names
     from harness.training.loss_passes import weighted_sum
     from harness.training.step_models import WeightAverage, step_models
     from harness.training.step_needs import needs_at
 
-    with seeded(method.seed):
-        modules = method.modules(method.student, method.teachers)
-    modules = modules.to(device=student.model.device, dtype=student.model.dtype)
+    modules = build_modules(method, student.model) if modules is None else modules
     logged: dict[str, float | Tensor] = {}
     step = Step(
         stage,
@@ -222,16 +191,16 @@ def evaluate_terms(
     where = f"{method.name}, stage {stage.name!r}"
     with _value_errors_as_invalid_terms(where):
         needs = needs_at(method, step)
-    teacher_outputs = [
-        hook(f"teacher {i}", _teacher_outputs(teacher, batch, names))
+    outputs = [
+        hook(f"teacher {i}", teacher_forward(teacher, batch, names))
         for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
     ]
-    terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), teacher_outputs)
+    terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), outputs)
     weights = method.weights(step)
     with _value_errors_as_invalid_terms(where):
-        weighted_sum(terms, weights)
+        total = weighted_sum(terms, weights)
         term_names.check(terms, logged)
-    return EvaluatedTerms(terms, modules)
+    return EvaluatedTerms(terms, weights, total, step, logged)
 
 
 @contextmanager
@@ -243,17 +212,13 @@ def _value_errors_as_invalid_terms(where: str) -> Iterator[None]:
         raise InvalidTerms(f"{where}: {error}") from error
 
 
-def _teacher_outputs(teacher: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:
-    with torch.no_grad(), _eval_mode(teacher.model):
-        return teacher.run(batch.inputs, needs, answer_mask=batch.answer_mask)
-
-
 def _frozen_copy(teacher: Capture) -> Capture:
     """A teacher that a live stage may run: a copy, since freezing it would freeze a student that is the same model."""
     return type(teacher)(copy.deepcopy(teacher.model).eval().requires_grad_(False))
 
 
-def _stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
+def find_stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
+    """The stage of this name; None: the first, or for unlabelled text the text stage. Raises `UserError`."""
     general = method.general()
     text_stages = [general.stage] if general else []
     stages = {stage.name: stage for stage in (*method.stages(), *text_stages)}

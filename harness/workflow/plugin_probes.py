@@ -68,7 +68,8 @@ def _method_problems(resolved: Resolved, host: Host) -> Iterator[Problem]:
 def _method_fault(cell: Cell, shapes: Sequence[ModelShape]) -> str | None:
     """Return what is wrong with one step of each stage; None if nothing is, or if it cannot be found out."""
     from harness.models.quiet_transformers import quiet_transformers
-    from harness.testing.term_evaluation import InvalidTerms, bind, loss_terms
+    from harness.testing.step_sequence import loss_terms
+    from harness.testing.term_evaluation import InvalidTerms, bind
     from harness.testing.tiny_models import tiny_batch, tiny_model
 
     variant, kind, widths = cell.variant, cell.task.kind, _tiny_widths(shapes)

@@ -1,6 +1,7 @@
 """`loss_terms` returns the terms of a training step, and raises the errors of `validate` and of a run."""
 
 import pytest
+import torch
 
 from harness import General, Method, Needs, Stage, layers
 from harness.api.errors import UserError
@@ -140,3 +141,66 @@ def test_word_ids_reach_the_method():
             return super().losses(step, batch, student, teachers)
 
     assert set(terms(Words)) == {"task"}
+
+
+class Averages(Plain):
+    """Keeps a moving average of the predictions of each example, and projects."""
+
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("average", torch.zeros(8))
+        return torch.nn.ModuleDict({"memory": memory, "map": torch.nn.Linear(2, 2)})
+
+    def losses(self, step, batch, student, teachers):
+        average, rows = step.modules["memory"].average, list(batch.rows)
+        scores = student.logits[:, 0]
+        terms = {
+            "distance": (scores - average[rows]).square().mean(),
+            "map": step.modules["map"](student.logits).mean(),
+        }
+        average[rows] = 0.5 * average[rows] + 0.5 * scores.detach()
+        step.log("first", float(step.index))
+        return terms
+
+    def weights(self, step):
+        return {"map": step.index / step.steps}
+
+
+def test_several_steps_keep_the_state_and_show_weights_and_progress():
+    batches = [tiny_batch("classification", seed=seed) for seed in (1, 2)]
+    last = loss_terms(Averages, student=STUDENT, teachers=[TEACHER], batch=batches, consecutive=3, steps=6, epochs=2.0)
+    assert [terms.step.index for terms in last.history] == [0, 1, 2]
+    assert [terms.step.epoch for terms in last.history] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert [terms.weights["map"] for terms in last.history] == pytest.approx([0, 1 / 6, 2 / 6])
+    assert [terms.logged for terms in last.history] == [{"first": 0.0}, {"first": 1.0}, {"first": 2.0}]
+    first, second, third = last.history
+    scores = [
+        STUDENT(**{k: b[k] for k in ("input_ids", "attention_mask", "token_type_ids")}).logits[:, 0] for b in batches
+    ]
+    assert torch.allclose(first.state["memory.average"][:4], 0.5 * scores[0], atol=1e-6)
+    assert torch.allclose(second.state["memory.average"][4:], 0.5 * scores[1], atol=1e-6)
+    assert torch.allclose(third.state["memory.average"][:4], 0.75 * scores[0], atol=1e-6)
+    assert third["distance"].item() == pytest.approx((0.5 * scores[0]).square().mean().item(), rel=1e-4)
+    assert third.total.item() == pytest.approx(third["distance"].item() + third["map"].item() / 3, rel=1e-5)
+    assert third["distance"].requires_grad
+    assert not first["distance"].requires_grad
+
+
+def test_an_optimizer_updates_a_copy_of_the_student_and_the_modules():
+    before = {name: tensor.clone() for name, tensor in STUDENT.state_dict().items()}
+    arguments = {"student": STUDENT, "teachers": [TEACHER], "batch": tiny_batch("classification"), "consecutive": 3}
+    trained, fixed = (loss_terms(Plain, lr=lr, **arguments) for lr in (1e-2, 0.0))
+    assert [terms["task"].item() for terms in fixed.history] == pytest.approx([fixed["task"].item()] * 3)
+    assert trained["task"].item() < 0.9 * fixed["task"].item()
+    weights = [terms.state["map.weight"] for terms in loss_terms(Averages, lr=1e-2, **arguments, steps=4).history]
+    assert not torch.equal(weights[0], weights[2])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in STUDENT.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"consecutive": 0}, "consecutive is 0; it must be at least 1"), ({"batch": []}, "batch is empty")],
+)
+def test_invalid_sequences_are_an_error(options, words):
+    with pytest.raises(UserError, match=words):
+        loss_terms(Plain, **{"student": STUDENT, "teachers": [TEACHER], "batch": tiny_batch("qa"), **options})

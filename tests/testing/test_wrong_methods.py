@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from harness import Method, Needs, Problem, Stage
 from harness.api.losses import projection, task_loss, token_mse, unit_vectors
 from harness.testing import check_method
+from harness.testing.tiny_runs import STEPS
 
 
 class Right(Method):
@@ -187,6 +188,54 @@ class DrawsWithPython(Right):
         return (1 + random.random()) * super().distance(own, theirs, batch)
 
 
+class GetsNaNLater(Right):
+    """A where() whose unused branch has a gradient that is not finite, from the second step on."""
+
+    def losses(self, step, batch, student, teachers):
+        self.late = step.index == step.steps - 1 and step.steps == STEPS
+        return super().losses(step, batch, student, teachers)
+
+    def distance(self, own, theirs, batch):
+        distance = super().distance(own, theirs, batch)
+        return distance + torch.where(torch.tensor(True), 0.0, (0 * distance).sqrt()) if self.late else distance
+
+
+class ItsStateBecomesNaN(Right):
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("mean", torch.zeros(()))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        terms = super().losses(step, batch, student, teachers)
+        step.modules["memory"].mean.copy_(torch.tensor(float("nan")))
+        return terms
+
+
+class ReadsLabelsAndTakesTheRoot(TakesTheRoot):
+    """Exempt from being zero at identity, but not from a finite gradient."""
+
+    def losses(self, step, batch, student, teachers):
+        terms = super().losses(step, batch, student, teachers)
+        return {"both": terms["distance"] + terms["task"]}
+
+
+class ReadsTheWrongRowsOfItsState(Right):
+    """Once its memory is filled, the term depends on the order of the batch."""
+
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("bank", torch.zeros(64, student.hidden))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        terms, bank = super().losses(step, batch, student, teachers), step.modules["memory"].bank
+        own = student.hidden[self.student.layers][:, 0].float()
+        terms["memory"] = (own * bank[: len(own)].clone()).mean()
+        bank[list(batch.rows)] = own.detach()
+        return terms
+
+
 MISTAKES = [
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
@@ -209,6 +258,9 @@ MISTAKES = [
     (HasAVector, "terms", r"loss term 'distance' has shape \(4,\)"),
     (TakesTheTotalsName, "terms", "names a term 'loss', which is reserved for the weighted total"),
     (WeighsNoTerm, "training", r"weights\(\) names distanze, but losses\(\) returned no such term"),
+    (GetsNaNLater, "training", r"after step 5 \(only\), .* is not finite"),
+    (ItsStateBecomesNaN, "training", r"after step 1 \(only\), modules.memory.mean is not finite"),
+    (ReadsLabelsAndTakesTheRoot, "zero at identity", "both has a gradient that is not finite"),
     (CannotBeTrained, "training", r"step 1 \(only\): ZeroDivisionError: a mistake"),
 ]
 
@@ -306,6 +358,115 @@ class RemembersInABuffer(Right):
         step.modules["memory"].calls += 1
         terms = super().losses(step, batch, student, teachers)
         return {**terms, "distance": terms["distance"] * 0.5 ** step.modules["memory"].calls}
+
+
+class SelfDistillation(Right):
+    """A method without a teacher."""
+
+    min_teachers = max_teachers = 0
+
+    def stages(self):
+        return [Stage("only", Needs(["logits"]))]
+
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict()
+
+
+class DropsOutTwice(SelfDistillation):
+    """Compares two forward passes (R-Drop): zero without dropout."""
+
+    def losses(self, step, batch, student, teachers):
+        other = step.forward_student(["logits"]).logits
+        return {
+            "consistency": (student.logits - other).square().mean(),
+            "task": task_loss(student.logits, batch),
+        }
+
+
+class EnsemblesOverTime(SelfDistillation):
+    """Compares with a moving average of each example's predictions, which exists from the second epoch on."""
+
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("average", torch.zeros(64, self.task.num_labels))
+        return torch.nn.ModuleDict({"memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        average, rows = step.modules["memory"].average, list(batch.rows)
+        known = float(step.epoch >= 1)
+        terms = {
+            "consistency": known * (student.logits.softmax(-1) - average[rows]).square().sum(-1).mean(),
+            "task": task_loss(student.logits, batch),
+        }
+        average[rows] = 0.6 * average[rows] + 0.4 * student.logits.detach().float().softmax(-1)
+        return terms
+
+
+class RemembersNegatives(Right):
+    """Contrasts with a memory of earlier examples, which is empty at first (CoDIR)."""
+
+    def modules(self, student, teachers):
+        memory = torch.nn.Module()
+        memory.register_buffer("bank", torch.zeros(64, teachers[0].hidden))
+        memory.register_buffer("filled", torch.zeros(64, dtype=torch.bool))
+        return torch.nn.ModuleDict({**super().modules(student, teachers), "memory": memory})
+
+    def losses(self, step, batch, student, teachers):
+        terms, memory = super().losses(step, batch, student, teachers), step.modules["memory"]
+        own, theirs = (
+            unit_vectors(hidden[:, 0])
+            for hidden in (student.hidden[self.student.layers], teachers[0].hidden[self.teachers[0].layers])
+        )
+        if memory.filled.any():
+            negatives = own @ memory.bank[memory.filled].T  # indexing copies
+            positive = (own * theirs).sum(-1, keepdim=True)
+            terms["contrast"] = -torch.cat([positive, negatives], 1).log_softmax(-1)[:, 0].mean()
+        else:
+            terms["contrast"] = 0 * own.sum()
+        memory.bank[list(batch.rows)], memory.filled[list(batch.rows)] = theirs.detach(), True
+        return terms
+
+    def weights(self, step):
+        return {"contrast": 0.1}
+
+
+class ReadsLayersAtRandom(Right):
+    """The layer of the teacher that it reads is drawn for each epoch (RAIL-KD)."""
+
+    def stages(self):
+        own = f"hidden[{self.student.layers}]"
+        theirs = [f"hidden[{i}]" for i in range(1, self.teachers[0].layers + 1)]
+        return [Stage("only", Needs(student=["logits", own], teachers=[theirs]))]
+
+    def losses(self, step, batch, student, teachers):
+        layer = random.Random(f"{self.seed} {int(step.epoch)}").randint(1, self.teachers[0].layers)
+        own = step.modules["map"](student.hidden[self.student.layers])
+        return {
+            "distance": self.distance(own, teachers[0].hidden[layer], batch),
+            "task": task_loss(student.logits, batch),
+        }
+
+
+class BeginsAtZero(Right):
+    """Its projection is zero at first, so the student has no gradient before the first update."""
+
+    def modules(self, student, teachers):
+        map_ = torch.nn.Linear(student.hidden, teachers[0].hidden)
+        torch.nn.init.zeros_(map_.weight)
+        return torch.nn.ModuleDict({"map": map_})
+
+
+@pytest.mark.parametrize(
+    "method", [DropsOutTwice, EnsemblesOverTime, RemembersNegatives, ReadsLayersAtRandom, BeginsAtZero]
+)
+def test_methods_that_need_several_steps_or_dropout_pass(method):
+    conformance = check_method(method, kinds=["classification", "multilabel"])
+    assert conformance.ok, str(conformance)
+
+
+def test_state_that_depends_on_the_order_of_the_batch_is_found_after_training():
+    failed = {result.check: result.detail for result in check_method(ReadsTheWrongRowsOfItsState, kinds=["qa"]).failed}
+    assert "stage 'only', step 10 of 10, after training: memory is" in failed["order of examples"]
 
 
 @pytest.mark.parametrize(

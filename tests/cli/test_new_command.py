@@ -1,0 +1,89 @@
+"""`harness new-method` and `new-task` write plugins that pass their checks; the tutorial makes FitNets of one."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.cli.new_command import new_method, new_task
+from harness.plugin_host.host import Host
+from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
+
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "new-method.md"
+
+
+def pytest_passes(folder: Path, *arguments: str) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_a_new_method_passes_its_checks_and_its_test(tmp_path, package, capsys):
+    new_method("my-kd", tmp_path, package=package)
+    root = tmp_path / "my-kd"
+    code = root / "my_kd" if package else root
+    assert f"wrote {code / '__init__.py'}" in capsys.readouterr().out
+    conformance = check_method(code, kinds=["qa"])
+    assert conformance.ok, str(conformance)
+    assert "pip install -e" in (root / "README.md").read_text() or not package
+    assert pytest_passes(root, "-k", "regression or equals")
+    assert "@" not in "".join(path.read_text() for path in root.rglob("*.md"))
+    if package:
+        project = tomllib.loads((root / "pyproject.toml").read_text())
+        assert project["project"]["entry-points"]["harness"] == {"my_kd": "my_kd"}
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_a_new_task_has_data_and_passes_its_test(tmp_path, package):
+    new_task("mood", tmp_path, package=package)
+    root = tmp_path / "mood"
+    task = Host.create([root / "mood" if package else root]).tasks["mood"]
+    assert len(task.load(None).train) == 64
+    assert pytest_passes(root)
+
+
+@pytest.mark.parametrize("name", ["1st", "class", "a.b", "My_KD"])
+def test_any_valid_name_gives_a_plugin_that_can_be_imported(tmp_path, name):
+    new_method(name, tmp_path, package=True)
+    (code,) = [path.parent for path in (tmp_path / name).glob("*/__init__.py")]
+    assert Host.at([code]).methods[name].__name__.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a b", "invalid name 'a b'; allowed: letters"),
+        ("../up", "invalid name"),
+        ("pkd", "there is a method 'pkd' already"),
+        ("there", "exists already; choose another name"),
+    ],
+)
+def test_names_that_cannot_be_used(tmp_path, name, words):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match=words):
+        new_method(name, tmp_path, package=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_the_tutorial_turns_the_plugin_into_fitnets(tmp_path):
+    new_method("my_fitnets", tmp_path, package=False)
+    source, steps = python_blocks(TUTORIAL)
+    assert len([line for line in source.splitlines() if line.strip()]) < 40
+    (tmp_path / "my_fitnets" / "__init__.py").write_text(source)
+    conformance = check_method(tmp_path / "my_fitnets", kinds=["classification", "qa"])
+    assert conformance.ok, str(conformance)
+    method = Host.at([tmp_path / "my_fitnets"]).methods["my_fitnets"]
+    model, batch = tiny_model(), tiny_batch("classification")
+    hint = loss_terms(method, student=model, teachers=[model], batch=batch, stage="hint")
+    assert hint["hint"].item() == 0
+    exec(compile(steps, str(TUTORIAL), "exec"), {})

@@ -39,17 +39,6 @@ MethodGroup = Literal[
 ]
 """What a method is about, in the order of `harness list methods`."""
 
-MethodGroup = Literal[
-    "logits",
-    "hidden states",
-    "attention and relations",
-    "multi-teacher",
-    "self-distillation",
-    "progressive",
-    "other",
-]
-"""What a method is about, in the order of `harness list methods`."""
-
 LossTerms = Mapping[str, Tensor]
 """Unweighted loss terms by name, scalars."""
 
@@ -122,6 +111,7 @@ class Stage:
         average: decay of the exponential moving average of the student's weights, see `Step.average`: after each step,
             average = decay * average + (1 - decay) * weights. It starts with the weights at the stage's first step.
             None: no average.
+        module_terms: names of terms that train the method's modules and not the student, such as the loss of a policy.
 
     Raises:
         ValueError: the name is invalid, a number is out of range, `schedule`, `data` or `starts_from` is unknown, or
@@ -142,6 +132,7 @@ class Stage:
     starts_from: StageStart = "last"
     live: bool = False
     average: float | None = None
+    module_terms: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not is_name(self.name):

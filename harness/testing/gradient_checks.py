@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,7 +44,8 @@ def gradients(subject: Subject) -> None:
     correct term may have no gradient.
     """
     for steps in subject.steps:
-        missing = _without_gradient(steps[0])
+        _check_module_terms(steps)
+        missing = _without_gradient(steps[0]) - steps[0].stage.module_terms
         for case in steps[1:]:
             if missing:  # a term that has no gradient may be missing at other steps
                 missing &= _without_gradient(case)
@@ -54,6 +56,21 @@ def gradients(subject: Subject) -> None:
                 failed = f" (a short run failed: {seen.error})" if seen.error else ""
                 listed = ", ".join(sorted(missing))
                 raise CheckFailed(f"{steps[0]}: {listed}: no gradient reaches a parameter of the student{failed}")
+
+
+def _check_module_terms(steps: Sequence[Case]) -> None:
+    """The terms that a stage declares as terms of the modules have a gradient for these at some step."""
+    missing = set(steps[0].stage.module_terms)
+    for case in steps if missing else ():
+        evaluated = case.evaluate()
+        parameters = [*evaluated.step.modules.parameters()]
+        for name in missing & evaluated.terms.keys():
+            found = torch.autograd.grad(evaluated.terms[name], parameters, retain_graph=True, allow_unused=True)
+            if gradient_norm([gradient for gradient in found if gradient is not None]) > 0:
+                missing = missing - {name}
+    if missing:
+        listed = ", ".join(sorted(missing))
+        raise CheckFailed(f"{steps[0]}: {listed}: declared in module_terms, but no gradient reaches a module")
 
 
 def _without_gradient(case: Case) -> set[str]:

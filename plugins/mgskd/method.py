@@ -169,7 +169,8 @@ class MGSKD(Method):
     def weights(self, step: Step) -> Mapping[str, float]:
         weights = {"token": self.config.token_weight, "span": self.config.span_weight}
         by_unit = {f"{unit}_{kind}": w for unit, w in weights.items() for kind in ("pair", "triplet")}
-        return {**by_unit, "sample_triplet": self.config.sample_weight}
+        all_weights = {**by_unit, "sample_triplet": self.config.sample_weight}
+        return {name: weight for name, weight in all_weights.items() if name in self._terms}
 
     def _spans(self, step: Step, batch: Batch) -> Spans | None:
         if self.config.spans == "none" or self.first_sample_layer == 0:

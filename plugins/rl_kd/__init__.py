@@ -93,8 +93,8 @@ class RLKD(Method):
         policy = frozenset({"policy"})
         return [
             Stage(AVERAGE, Needs(["logits"], logits)),
-            Stage(POLICY, with_state, batch_dependent=policy),
-            Stage(JOINT, with_state, batch_dependent=policy),
+            Stage(POLICY, with_state, batch_dependent=policy, module_terms=policy),
+            Stage(JOINT, with_state, batch_dependent=policy, module_terms=policy),
         ]
 
     def learning_rates(self, step: Step) -> Mapping[str, float]:

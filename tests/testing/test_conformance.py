@@ -1,5 +1,7 @@
 """Every installed method passes every conformance check; results, output and errors of `check_method`."""
 
+import os
+
 import pytest
 
 from harness.api.errors import UserError
@@ -9,8 +11,6 @@ from harness.testing import check_method, conformance
 from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, resolve_methods
 
 METHODS = Host.create().methods
-TASKS = {"classification", "regression", "qa"}
-ALL_TASKS = TASKS | {"multilabel", "token_classification"}
 
 OPTIONS = [
     ("distilbert", {"alpha": 0.5}),
@@ -37,25 +37,37 @@ OPTIONS = [
 ]
 """Options that change the computation."""
 
-LABELS_ONLY = ["finetune", "distilbert", "rdrop", "temporal_ensembling"]
-"""Methods that read no teacher on a task with their default options."""
-
-REFUSED = {"temporal_ensembling": {"token_classification", "qa"}}
+REFUSED = {name: {"token_classification", "qa"} for name in ("ad_kd", "rl_kd", "temporal_ensembling")}
 """Kinds of tasks that a method refuses."""
+
+ALWAYS_APPLICABLE = {
+    "stages", "needs", "terms", "gradients", "teacher frozen", "padding", "half precision", "training", "resume",
+    "alone = cohort", "export",
+}  # fmt: skip
+
+OTHER_KINDS = ("regression", "multilabel", "qa", "token_classification")
+
+EVERY_KIND = "HARNESS_EVERY_KIND" in os.environ
+"""Whether each method is checked on every kind, and not on three: set nightly."""
+
+
+def kinds_of(method, config):
+    """The kinds of task that a method is checked on: its losses on logits are those of the other methods."""
+    number = sorted(METHODS).index(method) + len(config)
+    chosen = OTHER_KINDS if EVERY_KIND else (OTHER_KINDS[number % 4], OTHER_KINDS[(number + 1) % 4])
+    return {"classification", *chosen} - REFUSED.get(method, set())
 
 
 @pytest.mark.parametrize(("method", "config"), [*((name, {}) for name in METHODS), *OPTIONS], ids=str)
 def test_a_method_passes_every_check(method, config, capsys):
-    tasks = TASKS if config else ALL_TASKS  # options change what is compared, not how logits and labels are
-    tasks = tasks - REFUSED.get(method, set())
+    tasks = kinds_of(method, config)
     conformance = check_method(method, config=config, kinds=(*sorted(tasks), "text"))
     assert conformance.ok, str(conformance)
     checked = {result.task for result in conformance.results if result.check != ALL_CHECKS}
     assert checked == tasks | ({"text"} if has_text_stage(METHODS[method]) else set())
-    not_applicable = {(result.check, result.task) for result in conformance.results if result.status == "n/a"}
-    without_teacher = tasks if method in LABELS_ONLY and not config else set()
-    assert not_applicable - {(ALL_CHECKS, "text")} == {("zero at identity", task) for task in without_teacher}
-    assert capsys.readouterr().out.count("passed") > 40
+    not_applicable = {result.check for result in conformance.results if result.status == "n/a"}
+    assert not not_applicable & ALWAYS_APPLICABLE
+    assert capsys.readouterr().out.count("passed") > 15
 
 
 PLUGIN = """

@@ -147,6 +147,7 @@ def test_a_method_needs_no_more_than_a_folder(editable, tmp_path):
 
 def test_wheel_holds_every_module_suite_and_readme_and_no_tests(wheel, checkout):
     patterns = ("**/*.py", "**/*.yaml", "**/*.csv", "**/README.md", "**/py.typed", "**/*.html", "**/*.css", "**/*.js")
+    patterns += ("**/*.schema.json",)
     expected = {
         f"{name}/{file.relative_to(checkout / folder).as_posix()}"
         for name, folder in INSTALLED_AS.items()

@@ -88,7 +88,7 @@ def suite(monkeypatch, tmp_path):
         choices=(),
         teachers=(),
         data={},
-        runs=[SimpleNamespace(planned=RUN, parts={"seed": 1})],
+        runs=[SimpleNamespace(planned=RUN, parts={"seed": 1}, teachers=())],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
@@ -98,12 +98,20 @@ def suite(monkeypatch, tmp_path):
         return state.outcome
 
     monkeypatch.setattr(harness.resolution, "load", lambda *a, **k: loaded)
-    monkeypatch.setattr(harness.resolution, "resolve", lambda *a, **k: None)
+    resolved = SimpleNamespace(suite=SimpleNamespace(tasks=()), cells=())
+    monkeypatch.setattr(harness.resolution, "resolve", lambda *a, **k: resolved)
     monkeypatch.setattr(harness.planning, "build", lambda resolved: planned)
     monkeypatch.setattr(
         harness.planning,
         "status",
-        lambda *a: [RunStatus(RUN, SimpleNamespace(planned=RUN), state.done, "done" if state.done else "not run yet")],
+        lambda *a: [
+            RunStatus(
+                RUN,
+                SimpleNamespace(planned=RUN, parts={}, teachers=()),
+                state.done,
+                "done" if state.done else "not run yet",
+            )
+        ],
     )
     monkeypatch.setattr(
         harness.planning,

@@ -125,7 +125,7 @@ TESTED_ELSEWHERE = {"augment", "general", "assistant", "rare_tokens", "freeze_po
 """Options that need data or models of their own; tests of these cover them."""
 
 
-def tested_in_its_folder(method, option):
+def is_tested_in_its_folder(method, option):
     """Whether the tests beside the method set the option."""
     tests = Path(inspect.getfile(METHODS[method])).parent.glob("test_*.py")
     return any(re.search(rf"\b{option}\b", path.read_text(encoding="utf-8")) for path in tests)
@@ -135,7 +135,7 @@ def test_every_option_is_in_the_table_of_changes():
     covered = {(method, option) for method, _, changed in CHANGES for option in changed}
     existing = {(name, option) for name, method in METHODS.items() for option in method.Config.model_fields}
     missing = {pair for pair in existing - covered if pair[1] not in TESTED_ELSEWHERE}
-    assert {pair for pair in missing if not tested_in_its_folder(*pair)} == set()
+    assert {pair for pair in missing if not is_tested_in_its_folder(*pair)} == set()
 
 
 def weights(store, key):

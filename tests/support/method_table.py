@@ -3,6 +3,7 @@
 ``python -m tests.support.method_table`` rewrites it.
 """
 
+import csv
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,10 @@ from harness.resolution.method_rows import has_text_stage
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "methods.md"
 START, END = "<!-- generated table -->\n", "<!-- end of the generated table -->\n"
-HEADERS = ("method", "what is compared", "stages", "teachers", "reads", "needs", "kinds", "source", "basis", "also in")
+BOARD = ROOT / "results" / "all-methods" / "leaderboard.csv"
+HEADERS = (
+    "method", "what is compared", "stages", "teachers", "reads", "needs", "kinds", "cost", "source", "basis", "also in",
+)  # fmt: skip
 NOTHING = "–"
 
 STUDENT = ModelShape("student", layers=6, hidden=768, heads=12, ffn=3072)
@@ -240,6 +244,7 @@ def row(name: str) -> tuple[str, ...]:
         _reads(cls),
         _needs(cls),
         _kinds(cls),
+        _cost(name),
         description.source,
         description.basis,
         description.also_in,
@@ -256,6 +261,14 @@ def committed() -> Mapping[str, tuple[str, ...]]:
     text = PAGE.read_text(encoding="utf-8").split(START)[1].split(END)[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.strip().split("\n")]
     return {cells[0].split("]")[0].strip("["): tuple(cells) for cells in lines[2:]}
+
+
+def _cost(name: str) -> str:
+    """Seconds of the method's students on the committed board, divided by those of logit_kd."""
+    with BOARD.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["role"] == "student"]
+    seconds = {row["label"]: float(row["student_seconds"]) for row in rows if row["student"] == "2x64"}
+    return f"{seconds[name] / seconds['logit_kd']:.1f}" if name in seconds else NOTHING
 
 
 def _link(cls: type[Method]) -> str:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from harness.api.errors import UserError
-from harness.api.method import TaskInfo
+from harness.api.method import FIRST_TEACHER, TaskInfo
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
 from harness.models import tokenizers
@@ -309,7 +309,7 @@ def test_questions_are_not_augmented_and_this_is_noted():
 def test_true_selects_the_options_of_the_paper():
     augmentation = tinybert({"augment": True}).augmentation()
     assert augmentation.options == {"variants": 20, "probability": 0.4, "candidates": 15, "seed": 1}
-    assert (augmentation.model, augmentation.files) == (None, ())
+    assert (augmentation.model, augmentation.files) == (FIRST_TEACHER, ())
 
 
 @pytest.mark.parametrize(

@@ -309,9 +309,9 @@ STAGED = (
 def test_a_stage_trains_on_the_tasks_own_data_where_the_suite_says_so(lm, monkeypatch):
     seen = []
 
-    def watched(run, batches, teachers, step=Run.step):
+    def watched(run, batches, *models, step=Run.step):
         seen.append((run.stage.name, [id for batch in batches for id in batch.ids]))
-        step(run, batches, teachers)
+        step(run, batches, *models)
 
     monkeypatch.setattr(Run, "step", watched)
     assert not lm.run(STAGED, "seeds=[1]", "training.epochs=3").failed

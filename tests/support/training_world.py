@@ -32,6 +32,8 @@ SCORES = {
     "qa": ("squad", "f1"),
 }
 """Kind -> registered metric, and the value that is the score."""
+SOLVED_ON_THE_CPU = {"bert_emd"}
+"""Methods that solve a small problem on the CPU at every step, and say so: they wait for the device."""
 WIDTHS = {"distilbert": 32, "pkd": 32, "theseus": 32}
 """Of students whose method needs the teacher's width."""
 

@@ -10,6 +10,7 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
+from tests.support.training_world import SOLVED_ON_THE_CPU
 from tests.training.test_cohort import METHODS
 
 OTHER_KINDS = ("regression", "multilabel", "token_classification")
@@ -39,9 +40,6 @@ def stepped(here, run):
         cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
     return run
 
-
-SOLVED_ON_THE_CPU = {"bert_emd"}
-"""Methods that solve a small problem on the CPU at every step, and say so."""
 
 ON_DEVICE = [(method, config) for method, config in METHODS if method not in SOLVED_ON_THE_CPU]
 CASES = [(method, config, kind) for method, config in ON_DEVICE for kind in ("classification", "qa")]

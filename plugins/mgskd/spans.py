@@ -53,10 +53,11 @@ def random_cuts(mask: Tensor, generator: torch.Generator) -> Spans:
 def _spans(starts: Tensor, inside: Tensor) -> Spans:
     """The spans that begin at `starts`, bool [B, N], of the tokens `inside`, bool [B, N]."""
     indices = starts.cumsum(-1) - 1
-    members = F.one_hot(indices.clamp(min=0), inside.shape[1]) * inside[..., None]  # [B, N, U]
+    numbers = torch.arange(inside.shape[1], device=inside.device)
+    # Not F.one_hot, which checks its values on the CPU.
+    members = (indices.clamp(min=0)[..., None] == numbers).long() * inside[..., None]  # [B, N, U]
     counts = members.sum(1)
     enough = (counts > 0).sum(-1) >= LEAST_SPANS
     means = (members / counts.clamp(min=1)[:, None]).transpose(1, 2) * enough[:, None, None]
     # Vectors without members are zero in both models, so that one of them has the loss 0.
-    first = torch.arange(inside.shape[1], device=inside.device) == 0
-    return Spans(means.float(), torch.where(enough[:, None], counts > 0, first))
+    return Spans(means.float(), torch.where(enough[:, None], counts > 0, numbers == 0))

@@ -51,7 +51,7 @@ def important(
     weights = _attention(teacher, mask, heads)
     received, anchor = weights.sum(1).masked_fill(~mask, -1).topk(min(anchors, units), dim=-1)
     rows = weights.gather(1, anchor[..., None].expand(-1, -1, units))
-    itself = F.one_hot(anchor, units).bool()
+    itself = anchor[..., None] == torch.arange(units, device=anchor.device)
     given, partner = rows.masked_fill(~mask[:, None] | itself, -1).topk(min(partners, units - 1), dim=-1)
     return anchor, received >= 0, partner, given >= 0
 

@@ -21,10 +21,10 @@ def interrupt_at(monkeypatch, number):
     """Kill the process, in effect, before the step with that number of any run."""
     step, steps = Run.step, iter(range(number))
 
-    def killed(self, batches, teachers):
+    def killed(self, batches, *models):
         if next(steps, None) is None:
             raise KeyboardInterrupt
-        step(self, batches, teachers)
+        step(self, batches, *models)
 
     monkeypatch.setattr(Run, "step", killed)
 

@@ -65,7 +65,7 @@ def test_models_of_one_run_that_do_not_fit_are_reported(small, monkeypatch):
 def test_the_cost_of_a_pass_survives_a_kill(small, monkeypatch):
     """The checkpoint before the first step contains the cost."""
 
-    def killed(self, batch, teachers):
+    def killed(self, *batches_and_models):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -135,6 +135,7 @@ WEIGHTS = {
         {"attention": 3, "hidden": 0.25, "embedding": 0.25},
     ),
     "minilm": ("{version: 2}", {"qq": 1, "kk": 1, "vv": 1}),
+    "glmd": ("{lm_temperature: 2}", {"lm_kd": 1}),
 }
 """Of every method with such a stage: options, and the weights that its README documents for them."""
 

@@ -47,15 +47,16 @@ ALWAYS_APPLICABLE = {
 
 OTHER_KINDS = ("regression", "multilabel", "qa", "token_classification")
 
-EVERY_KIND = "HARNESS_EVERY_KIND" in os.environ
-"""Whether each method is checked on every kind, and not on three: set nightly."""
+EVERY_KIND = "HARNESS_NIGHTLY" in os.environ
+"""Whether each method is checked on every kind, and not on two: set nightly."""
 
 
 def kinds_of(method, config):
     """The kinds of task that a method is checked on: its losses on logits are those of the other methods."""
-    number = sorted(METHODS).index(method) + len(config)
-    chosen = OTHER_KINDS if EVERY_KIND else (OTHER_KINDS[number % 4], OTHER_KINDS[(number + 1) % 4])
-    return {"classification", *chosen} - REFUSED.get(method, set())
+    if EVERY_KIND:
+        return {"classification", *OTHER_KINDS} - REFUSED.get(method, set())
+    rotating = OTHER_KINDS[sorted(METHODS).index(method) % 4]
+    return {"classification", *(() if config else (rotating,))} - REFUSED.get(method, set())
 
 
 @pytest.mark.parametrize(("method", "config"), [*((name, {}) for name in METHODS), *OPTIONS], ids=str)
@@ -67,7 +68,7 @@ def test_a_method_passes_every_check(method, config, capsys):
     assert checked == tasks | ({"text"} if has_text_stage(METHODS[method]) else set())
     not_applicable = {result.check for result in conformance.results if result.status == "n/a"}
     assert not not_applicable & ALWAYS_APPLICABLE
-    assert capsys.readouterr().out.count("passed") > 15
+    assert capsys.readouterr().out.count("passed") > 10
 
 
 PLUGIN = """

@@ -126,7 +126,7 @@ TESTED_ELSEWHERE = {"augment", "general", "assistant", "rare_tokens", "freeze_po
 
 
 def is_tested_in_its_folder(method, option):
-    """Whether the tests beside the method set the option."""
+    """Whether the tests in the method's folder set the option."""
     tests = Path(inspect.getfile(METHODS[method])).parent.glob("test_*.py")
     return any(re.search(rf"\b{option}\b", path.read_text(encoding="utf-8")) for path in tests)
 

@@ -153,7 +153,7 @@ def test_wheel_holds_every_module_suite_and_readme_and_no_tests(wheel, checkout)
         for name, folder in INSTALLED_AS.items()
         for pattern in patterns
         for file in (checkout / folder).glob(pattern)
-        if "tests" not in file.relative_to(checkout).parts and not file.name.startswith("test_")
+        if "tests" not in file.relative_to(checkout).parts and not file.name.startswith(("test_", "conftest"))
     }
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packed == expected

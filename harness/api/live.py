@@ -50,7 +50,11 @@ class LiveModel(Protocol):
 
     @property
     def layers(self) -> Mapping[int, StateFunction]:
-        """The layers, counted from 1, as functions of hidden states of the step's batch, for mixed networks."""
+        """The layers, counted from 1, as functions of hidden states of the step's batch, for mixed networks.
+
+        Raises:
+            NotImplementedError: of the average, whose weights are not those of the model's layers.
+        """
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:

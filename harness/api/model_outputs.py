@@ -44,10 +44,14 @@ LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
 
 
 class Layered(dict[int, Tensor]):
-    """Tensors by layer, counted from 1. Raises `KeyError` with a remedy for a layer that was not declared."""
+    """Tensors by layer, counted from 1, in the order of the layers.
+
+    A method that iterates over them adds gradients in this order, so it must not depend on what other runs read: the
+    last bits of its result would. Raises `KeyError` with a remedy for a layer that was not declared.
+    """
 
     def __init__(self, name: str, tensors: Mapping[int, Tensor] | None = None) -> None:
-        super().__init__(tensors or {})
+        super().__init__(sorted((tensors or {}).items(), key=lambda item: item[0]))
         self.name = name
 
     def __missing__(self, layer: int) -> Tensor:

@@ -12,10 +12,10 @@ import pluggy
 
 from harness.api.errors import Problem, UserError, problem_list
 from harness.plugin_host import discovery, hookspecs
-from harness.plugin_host.candidates import Candidate, candidates
 from harness.plugin_host.contributions import ContributionKey
 from harness.plugin_host.discovery import REPORT_GROUP, DiscoveredPlugin, describe
 from harness.plugin_host.hook_checks import hook_problems, hooks
+from harness.plugin_host.plugin_candidates import Candidate, candidates
 
 if TYPE_CHECKING:  # these import torch
     from harness.api.latency_backend import Backend

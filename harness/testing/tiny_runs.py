@@ -132,17 +132,22 @@ class RunFactory:
         for _ in Cohort(self._stream(), self.teachers, runs, CPU).train(stop=stop, checkpoint=checkpoint):
             pass
 
-    @cached_property
-    def watch(self) -> RunWatch:
-        """What was seen of the run `finished`."""
-        return RunWatch()
-
-    @cached_property
+    @property
     def finished(self) -> Run:
         """The finished run of the checked method, trained alone and without interruption."""
-        run = self.run(seed=1, watch=self.watch)
+        return self._watched[0]
+
+    @property
+    def watch(self) -> RunWatch:
+        """What was seen of the run `finished`."""
+        return self._watched[1]
+
+    @cached_property
+    def _watched(self) -> tuple[Run, RunWatch]:
+        watch = RunWatch()
+        run = self.run(seed=1, watch=watch)
         self.train(run)
-        return run
+        return run, watch
 
     def _run(
         self,
@@ -248,9 +253,8 @@ def run_factory(subject: Subject) -> RunFactory:
 
 def trained_states(subject: Subject) -> Mapping[str, Mapping[str, Tensor]]:
     """The state of the method's modules at the end of each stage of a short run; empty if it has no modules."""
-    factory = run_factory(subject)
-    factory.finished  # noqa: B018
-    return {} if factory.watch.not_finite else factory.watch.states
+    watch = run_factory(subject).watch
+    return {} if watch.not_finite else watch.states
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -38,8 +38,8 @@ class JsonLines:
     @hookimpl
     def harness_suite_started(self, event: SuiteStarted) -> None:
         self._settings = event.settings
-        fields = asdict(event)
-        del fields["settings"]  # each run's are with its start
+        fields = asdict(replace(event, settings={}))  # each run's settings are with its start
+        del fields["settings"]
         self.write("suite_started", fields)
 
     @hookimpl

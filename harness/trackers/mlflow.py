@@ -13,7 +13,7 @@ from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, MAX_PARAM_VAL_LENGTH,
 
 from harness.api.events import RunId, SuiteEnded, SuiteStarted
 from harness.api.tracker import TrackedRun
-from harness.trackers.settings import flat, identity
+from harness.trackers.flat_settings import flat, identity
 
 KEY = "harness.key"
 """Tag of a run with its key, by which an interrupted run is found again."""

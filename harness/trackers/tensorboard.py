@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from harness.api.events import RunId, SuiteEnded, SuiteStarted
 from harness.api.tracker import TrackedRun
-from harness.trackers.settings import flat, identity
+from harness.trackers.flat_settings import flat, identity
 
 
 class TensorBoard:

@@ -11,7 +11,7 @@ import wandb
 
 from harness.api.events import RunId, SuiteEnded, SuiteStarted
 from harness.api.tracker import TrackedRun
-from harness.trackers.settings import identity
+from harness.trackers.flat_settings import identity
 
 PROJECT = "kd-harness"
 

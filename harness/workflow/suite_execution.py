@@ -16,7 +16,7 @@ from harness.planning import run_selection
 from harness.storage.disk_errors import VANISHED, DiskError
 from harness.storage.hashing import key
 from harness.storage.store import Store
-from harness.workflow import latency_measurement, trackers
+from harness.workflow import latency_measurement, suite_trackers
 from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class SuiteExecution:
         self.engine = engine_of(options, host)
         self.file = plan.file(command)
         only = run_selection.parse(options.only, plan.runs)
-        self._trackers = trackers.create([*plan.spec.tracking, *options.track], host, store.folder / "tracking")
+        self._trackers = suite_trackers.create([*plan.spec.tracking, *options.track], host, store.folder / "tracking")
         self.options = ExecutionOptions(
             options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
         )

@@ -120,8 +120,7 @@ class ALPKD(Method):
         """MSE of the student's [CLS] vectors and their targets, mean over features and examples, sum over layers."""
         # Products of whole vectors are large; rounding them under autocast would change the softmax.
         with torch.autocast(student.logits.device.type, enabled=False):
-            # In the order of the layers: that of the outputs, which other runs share, would change the last bits.
-            sources = {k: full_precision(teacher.hidden[k][:, 0]) for k in sorted(teacher.hidden)}
+            sources = {k: full_precision(states[:, 0]) for k, states in teacher.hidden.items()}
             if PROJECTION in modules:
                 sources = {k: modules[PROJECTION](vectors) for k, vectors in sources.items()}
             distances = []

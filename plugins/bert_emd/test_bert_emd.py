@@ -11,9 +11,9 @@ from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms
+from tests.reference.comparison import evaluate
 from tests.reference.formulas import kl, mean, mse, predictions, project, scores, task
 from tests.reference.settings import batch_of, copied, model
-from tests.support.evaluated_methods import evaluate
 
 METHOD = Host.create().methods["bert_emd"]
 TOLERANCE = {"rel": 1e-7, "abs": 1e-12}

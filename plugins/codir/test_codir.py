@@ -10,7 +10,6 @@ from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 from tests.reference import reading
 from tests.reference.formulas import dot, kl, label_loss, mean, softmax, unit
-from tests.support.training_world import world  # noqa: F401 - a fixture
 
 KINDS = ["classification", "multilabel", "regression", "token_classification", "qa"]
 METHOD = Host.create().methods["codir"]
@@ -134,7 +133,7 @@ def test_draws_depend_on_seed_step_and_row_only():
 
 
 @pytest.mark.parametrize("form", ["infonce", "nce"])
-def test_the_memory_is_updated_once_for_each_step(world, form):  # noqa: F811
+def test_the_memory_is_updated_once_for_each_step(world, form):
     here = world(epochs=1)
     config = {"form": form, "negatives": 4, "momentum": 0.25}
     run = here.run("codir", config=config)

@@ -10,7 +10,6 @@ from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 from tests.reference import reading
 from tests.reference.formulas import cross_entropy, label_loss, mean, mse, project, softmax
-from tests.support.training_world import world  # noqa: F401 - a fixture
 
 KINDS = ["classification", "multilabel", "regression", "token_classification", "qa"]
 METHOD = Host.create().methods["fitnets"]
@@ -74,7 +73,7 @@ def test_all_above_the_guided_layer_is_frozen_in_the_hint_stage():
     assert bound(guided_layer=6).stages()[0].frozen == {"head"}
 
 
-def test_only_the_lower_part_and_the_regressor_change_in_the_hint_stage(world):  # noqa: F811
+def test_only_the_lower_part_and_the_regressor_change_in_the_hint_stage(world):
     here = world(weight_decay=0.5)
     run = here.run("fitnets")
     before = {name: p.detach().clone() for name, p in run.student.named_parameters()}

@@ -10,9 +10,9 @@ from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms
+from tests.reference.comparison import evaluate
 from tests.reference.formulas import kl, mean, predictions, softmax
 from tests.reference.settings import batch_of, copied, model
-from tests.support.evaluated_methods import evaluate
 
 METHOD = Host.create().methods["glmd"]
 TOLERANCE = {"rel": 1e-9, "abs": 1e-12}

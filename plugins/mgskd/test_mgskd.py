@@ -10,9 +10,9 @@ from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch
+from tests.reference.comparison import evaluate
 from tests.reference.formulas import dot, kl, mean, mse, predictions, project, scores, softmax
 from tests.reference.settings import batch_of, copied, model
-from tests.support.evaluated_methods import evaluate
 
 TOLERANCE = {"rel": 1e-9, "abs": 1e-12}
 

@@ -12,9 +12,9 @@ from harness.api.method import Step, TaskInfo
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms
+from tests.reference.comparison import evaluate
 from tests.reference.formulas import mean, softmax
 from tests.reference.settings import batch_of, model
-from tests.support.evaluated_methods import evaluate
 
 METHOD = Host.create().methods["temporal_ensembling"]
 KINDS = ["classification", "multilabel", "regression"]

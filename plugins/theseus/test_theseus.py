@@ -12,9 +12,6 @@ from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
 from harness.training import student_initialization
 from tests.support.manual_forward import ManualBert
-from tests.support.training_world import world
-
-__all__ = ["world"]  # the fixture
 
 Theseus = Host.create().methods["theseus"]
 

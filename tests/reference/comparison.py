@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from harness.api.batch import IGNORED, TaskKind
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms
+from harness.testing.term_evaluation import bind
 from tests.reference import reading
 from tests.reference.formulas import Case
 from tests.reference.settings import Setting, batch_of, models
@@ -53,34 +54,37 @@ def both(
     oracle: Callable[[str], Oracle],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The terms of a method, and what the oracle of the stage says that they are."""
-    built: dict[str, Any] = {}
+    found, case = evaluate(setting.method, kind, student, teachers, batch, stage=setting.stage, config=setting.config)
+    return found, oracle(case.stage)(case)
 
-    class Watched(METHODS[setting.method]):  # type: ignore[misc]
-        def losses(self, step: Any, *given: Any) -> Any:
-            linear = {name: each for name, each in step.modules.items() if isinstance(each, nn.Linear)}
-            built["maps"] = {name: each.weight.double().tolist() for name, each in linear.items()}
-            built["biases"] = {
-                name: each.bias.double().tolist() for name, each in linear.items() if each.bias is not None
-            }
-            built["notes"] = self.notes()
-            built["stage"] = step.stage.name
-            built["options"] = self.config.model_dump()
-            return super().losses(step, *given)
 
-    terms = loss_terms(
-        Watched, student=student, teachers=teachers, batch=batch, stage=setting.stage, config=setting.config
-    )
+def evaluate(
+    name: str,
+    kind: TaskKind,
+    student: PreTrainedModel,
+    teachers: Sequence[PreTrainedModel],
+    batch: Mapping[str, Tensor],
+    *,
+    stage: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, float], Case]:
+    """The terms of a method, and the case that they were computed from."""
+    cls = METHODS[name]
+    options = cls.Config.model_validate(config or {})
+    terms = loss_terms(cls, student=student, teachers=teachers, batch=batch, stage=stage, config=config)
+    linear = {name: each for name, each in terms.step.modules.items() if isinstance(each, nn.Linear)}
     case = Case(
         kind,
         reading.read(student, batch),
         [reading.read(teacher, batch) for teacher in teachers],
         reading.labels(batch, kind),
-        built["options"],
-        built["maps"],
-        built["notes"].get("layer_map", []),
-        built["biases"],
+        options.model_dump(),
+        {name: each.weight.double().tolist() for name, each in linear.items()},
+        bind(cls, options, kind, student, teachers).notes().get("layer_map", []),
+        {name: each.bias.double().tolist() for name, each in linear.items() if each.bias is not None},
+        terms.step.stage.name,
     )
-    return {name: term.item() for name, term in terms.items()}, oracle(built["stage"])(case)
+    return {name: term.item() for name, term in terms.items()}, case
 
 
 def with_more_padding(batch: Mapping[str, Tensor], columns: int = 3) -> dict[str, Tensor]:

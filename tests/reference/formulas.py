@@ -23,6 +23,7 @@ class Case:
     maps: Mapping[str, Matrix]
     drawn: list[list[int]]
     biases: Mapping[str, Vector] = field(default_factory=dict)
+    stage: str = ""
 
     def over_examples(self, loss: Callable[[Example, Example, list[float]], float], teacher: int = 0) -> float:
         """The mean over examples of a loss of student, teacher (the student itself, where there is none) and labels."""

@@ -64,7 +64,7 @@ def has_formulas_of_its_own(name):
 
 
 HERE = sorted({name for name, _ in formulas.TERMS})
-"""Methods whose formulas are in this folder; those of the others are in the tests beside the methods."""
+"""Methods whose formulas are in this folder; those of the others are in the tests in their own folders."""
 
 
 def test_every_stage_of_every_method_is_held_to_formulas():

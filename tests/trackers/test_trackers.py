@@ -19,7 +19,7 @@ from harness.api.events import (
     SuiteStarted,
 )
 from harness.plugin_host.host import Host
-from harness.workflow import trackers
+from harness.workflow import suite_trackers
 
 FIRST, SECOND = (RunId(f"k{seed}aaaaaaaaaa", "sst2", "tinybert-kl", "4x312", seed) for seed in (1, 2))
 TEACHER = RunId("t1", "sst2", "base", "", 1, role="teacher")
@@ -36,7 +36,7 @@ def started(folder):
 
 
 def open_tracker(host, name, folder):
-    for observer in trackers.create([name], host, folder / "tracking"):
+    for observer in suite_trackers.create([name], host, folder / "tracking"):
         host.add_observer(observer)
     host.notify("harness_suite_started", started(folder))
 
@@ -190,8 +190,8 @@ def test_an_exception_of_a_tracker_harms_no_run(host, tmp_path, caplog):
 
 def test_errors_name_the_remedy(host, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
-        trackers.create(["tensorbord"], host, tmp_path)
+        suite_trackers.create(["tensorbord"], host, tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(UserError, match=r"the tracker wandb needs a package: pip install 'kd-harness\[wandb\]'"):
-        trackers.create(["wandb"], host, tmp_path)
-    assert trackers.create(["json", "json"], host, tmp_path).__len__() == 1
+        suite_trackers.create(["wandb"], host, tmp_path)
+    assert len(suite_trackers.create(["json", "json"], host, tmp_path)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from harness.api.errors import Problem, UserError
@@ -96,7 +97,7 @@ def _collect(discovered: DiscoveredPlugin) -> list[Contribution]:
     calls = [
         call
         for name, function in hooks(discovered.plugin)
-        for call in _guarded(f"{name} failed", discovered, lambda: contributions.register_calls(name, function))  # noqa: B023
+        for call in _guarded(f"{name} failed", discovered, partial(contributions.register_calls, name, function))
     ]
     faults = _guarded("what it registers cannot be checked", discovered, lambda: list(contributions.faults(calls)))
     if faults:

@@ -245,10 +245,13 @@ def test_an_invalid_backend_is_refused(tmp_path, source, words):
         Host.create([tmp_path / "bad.py"])
 
 
-def test_a_duplicate_backend_name_is_refused(tmp_path):
-    (tmp_path / "again.py").write_text(
-        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
-        "def harness_register_latency_backends(register):\n    register('eager', Eager())\n"
-    )
-    with pytest.raises(UserError, match="duplicate latency backend 'eager'"):
-        Host.create([tmp_path / "again.py"])
+def test_backend_of_a_named_plugin_overrides_the_shipped_one_but_no_other_named_one(tmp_path):
+    files = [tmp_path / "mine.py", tmp_path / "again.py"]
+    for file in files:
+        file.write_text(
+            "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\nclass Mine(Eager):\n    pass\n"
+            "\n\n@hookimpl\ndef harness_register_latency_backends(register):\n    register('eager', Mine())\n"
+        )
+    assert type(Host.create(files[:1]).latency_backends["eager"]).__name__ == "Mine"
+    with pytest.raises(UserError, match=r"duplicate latency backend 'eager': registered by .*mine.py and by .*again.py"):
+        Host.create(files)

@@ -15,7 +15,7 @@ from harness.reporting.export_rows import csv_rows
 from harness.reporting.formats import SPECIAL, table
 from harness.reporting.latex import escape
 from harness.reporting.table_model import Column, Line
-from harness.storage.records import PlannedTuning
+from harness.storage.records import PlannedAssistant, PlannedTuning
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record
@@ -98,7 +98,8 @@ def test_task_name_does_not_overwrite_a_field(tmp_path):
 
 def test_column_prefixes_are_reserved_task_names(tmp_path):
     tuning = PlannedTuning(trials=1, seed=0, on="train", studies=[])
-    store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning))
+    taught = {"mid": PlannedAssistant(label="kd", student="big")}
+    store = fill(tmp_path, plan(latency=SETTINGS, tuning=tuning, assistants=taught))
     store.save_latency(latency_record())
     names = [name for name in csv_rows(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
     words = [name.split("_") for name in names]
@@ -187,7 +188,6 @@ def test_damaged_old_board_is_replaced(folder, text):
 @pytest.mark.parametrize(
     ("name", "reporter", "words"),
     [
-        ('"md"', "str", "duplicate format 'md': registered by entry point 'formats' of kd-harness and by .*bad.py"),
         ('"a/b"', "str", "the name is a file extension; allowed: lower-case letters and digits"),
         ('"txt"', "3", "int '3' is not callable; register a function of harness.api.report.Content"),
     ],
@@ -197,3 +197,15 @@ def test_invalid_format_is_refused(tmp_path, name, reporter, words):
     (tmp_path / "bad.py").write_text(source)
     with pytest.raises(UserError, match=words):
         Host.reporting([tmp_path / "bad.py"])
+
+
+def test_format_of_a_named_plugin_overrides_the_shipped_one_but_no_other_named_one(tmp_path):
+    files = [tmp_path / "mine.py", tmp_path / "again.py"]
+    for file in files:
+        file.write_text(PLUGIN.replace('"txt"', '"md"').replace("lambda content: ", "lambda content: 'mine: ' + "))
+    host = Host.reporting(files[:1])
+    fill(tmp_path / "r", answered=True)
+    report(tmp_path / "r", host)
+    assert (tmp_path / "r" / "leaderboard.md").read_text().startswith("mine: ")
+    with pytest.raises(UserError, match=r"duplicate format 'md': registered by .*mine.py and by .*again.py"):
+        Host.reporting(files)

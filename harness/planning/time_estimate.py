@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import TrainingSpec
+from harness.planning.batch_lengths import BatchLengths
 from harness.planning.cost_estimate import stages_of
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob
 from harness.planning.tuning_studies import Study
@@ -22,8 +22,8 @@ FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
 LAYER_SECONDS = 5e-4
 """Minimum time of one layer in an optimization step, in seconds: launching its kernels."""
 
-FILL = 0.4
-"""Assumed share of real tokens in a batch padded to max_length."""
+TEXT_FILL = 0.4
+"""Assumed length of the rows of a text stage, as a fraction of max_length."""
 
 START_SECONDS = 5.0
 """Time of loading data and models for a job."""
@@ -45,6 +45,7 @@ class TimeEstimate:
         kind = torch.device(device).type
         self.rate = FLOPS.get(kind, FLOPS["cuda"]) * (threads if kind == "cpu" else 1)
         self.shapes = shapes
+        self.lengths = BatchLengths()
 
     def run(self, job: RunJob) -> float:
         """Time to train a student, without its teachers' forward passes.
@@ -53,8 +54,9 @@ class TimeEstimate:
         """
         lengths = [length for _, length in stages_of(job)]
         live = sum(length for stage, length in zip(job.stages, lengths, strict=True) if stage.live)
-        student = (sum(lengths) + live) * self._step(job.method.student, job.training)
-        return student + live * sum(self._step(teacher, job.training) for teacher in job.method.teachers)
+        tokens = self._tokens(job)
+        student = (sum(lengths) + live) * self._step(job.method.student, tokens)
+        return student + live * sum(self._step(teacher, tokens) for teacher in job.method.teachers)
 
     def teacher_passes(self, job: RunJob) -> Mapping[str, float]:
         """Key of a teacher -> time of its forward passes for the run; empty if the run reads cached outputs."""
@@ -64,7 +66,7 @@ class TimeEstimate:
         for needs, length in stages_of(job):
             for teacher, shape, names in zip(job.teachers, job.method.teachers, needs, strict=False):
                 if names:
-                    seconds = length * self._pass(shape, job.training)
+                    seconds = length * self._pass(shape, self._tokens(job))
                     times[teacher.key] = times.get(teacher.key, 0.0) + seconds
         return times
 
@@ -83,31 +85,33 @@ class TimeEstimate:
     def teacher(self, job: TeacherJob) -> float:
         """Time to fine-tune a teacher; of one that is fine-tuned already, to score it."""
         shape, splits, size = self.shapes[job.alone.row], job.data.splits, job.training.max_batch_size
+        tokens = self._tokens(job)
         if not job.spec.finetune:
-            return sum(math.ceil(len(part) / size) for part in splits.validation.values()) * self._pass(
-                shape, job.training
-            )
-        return job.training.epochs * math.ceil(len(splits.train) / size) * self._step(shape, job.training)
+            return sum(math.ceil(len(part) / size) for part in splits.validation.values()) * self._pass(shape, tokens)
+        return job.training.epochs * math.ceil(len(splits.train) / size) * self._step(shape, tokens)
 
     def outputs(self, job: RunJob, index: int) -> float:
         """Time of one pass of a run's teacher over the training set."""
         batches = math.ceil(len(job.data.splits.train) / job.training.max_batch_size)
-        return batches * self._pass(job.method.teachers[index], job.training)
+        return batches * self._pass(job.method.teachers[index], self._tokens(job))
 
     def text_stage(self, job: GeneralJob) -> float:
         """Time to distil a student on text."""
         (teacher,) = job.method.teachers
-        step = self._step(job.method.student, job.training) + self._pass(teacher, job.training)
-        return job.steps * step
+        tokens = job.training.max_batch_size * job.training.max_length * TEXT_FILL
+        return job.steps * (self._step(job.method.student, tokens) + self._pass(teacher, tokens))
 
     def augmentation(self, job: AugmentationJob) -> float:
         """Time to augment a training set."""
         return AUGMENTED_ROW_SECONDS * len(job.data.splits.train)
 
-    def _step(self, shape: ModelShape, training: TrainingSpec) -> float:
-        return 3 * self._pass(shape, training)  # the backward pass takes twice the time of the forward pass
+    def _tokens(self, job: RunJob | TeacherJob) -> float:
+        """Number of tokens of a batch, padding included."""
+        return job.training.max_batch_size * self.lengths.tokens(job.data, job.training)
 
-    def _pass(self, shape: ModelShape, training: TrainingSpec) -> float:
-        tokens = training.max_batch_size * training.max_length * FILL
+    def _step(self, shape: ModelShape, tokens: float) -> float:
+        return 3 * self._pass(shape, tokens)  # the backward pass takes twice the time of the forward pass
+
+    def _pass(self, shape: ModelShape, tokens: float) -> float:
         weights = shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.ffn)
         return shape.layers * LAYER_SECONDS + 2 * weights * tokens / self.rate

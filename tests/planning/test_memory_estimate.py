@@ -80,7 +80,7 @@ def test_available_memory_is_the_suites_limit_or_the_free_memory(monkeypatch):
     ("methods", "teacher", "student", "precision", "batch"),
     [
         (["tinybert"], [4, 512, 8, 2048], [4, 256, 8, 1024], "fp32", 16),
-        (["finetune", "logit_kd", "mlkd_bert"], [4, 256, 4, 1024], [2, 256, 4, 1024], "bf16", 8),
+        (["finetune", "logit_kd"], [2, 128, 8, 512], [2, 128, 8, 512], "bf16", 16),
     ],
 )
 def test_the_estimate_is_near_the_real_peak(methods, teacher, student, precision, batch):

@@ -192,7 +192,7 @@ def cpu_seconds(folder: Path, *arguments: str, without_transformers: bool = Fals
     return float(done.stderr.rsplit("CPU", 1)[1])
 
 
-RUNS = int(os.environ.get("HARNESS_SCALE_RUNS", "2000"))
+RUNS = int(os.environ.get("HARNESS_SCALE_RUNS", "800"))
 """Number of runs and records, a multiple of 400. Try 10,000 after a change of planning."""
 
 

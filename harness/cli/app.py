@@ -217,11 +217,21 @@ def report(
             "--format", metavar="NAME", help="print only this format: md, csv, tex, bib, json, or one of a plugin"
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="NAME,...",
+            help="with --format tex: print the LaTeX table with these columns, and write no file: rank, method, "
+            "student, tasks (or the names of tasks), average, params, speed-up, iqm, gap, behind, p, std, compression, "
+            "cost, tuning, runs, protocol",
+        ),
+    ] = None,
 ) -> None:
     """Rebuild the board and its files from stored results."""
     from harness.cli.report_command import report_folder
 
-    report_folder(folder, plugins or [], format)
+    report_folder(folder, plugins or [], format, columns)
 
 
 @app.command()

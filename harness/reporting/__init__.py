@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,21 @@ def report(folder: Path, host: Host | None = None) -> Report:
     from harness.reporting.report_files import write  # imports pandas, which takes half a second
 
     return write(folder, host)
+
+
+def paper_table(folder: Path, columns: Sequence[str]) -> str:
+    """Return the table of leaderboard.tex with the named columns, and write nothing.
+
+    Raises:
+        UserError: a column is unknown, or see `harness.reporting.report_files.write`.
+    """
+    from harness.analysis.aggregate import summarize
+    from harness.reporting.board import build
+    from harness.reporting.latex.tex_table import document
+    from harness.storage.store import Store
+
+    summary = summarize(Store.existing(folder))
+    return document(summary, build(summary), columns)
 
 
 def latency_report(folder: Path) -> tuple[Path, ...]:

@@ -15,9 +15,10 @@ from harness.analysis.interval_coverage import covers
 from harness.analysis.summary import Summary
 from harness.api.report import Content, Reporter, Section
 from harness.plots import FOLDER, Plot
-from harness.reporting import export_rows, latex
+from harness.reporting import export_rows
 from harness.reporting.board import Board
 from harness.reporting.formatting import NOTHING
+from harness.reporting.latex import tex_table
 from harness.reporting.table_model import Column, Line
 
 SPECIAL = re.compile(r"(?<!\w)_|_(?!\w)|[*\\|]|<(?=[\w/!?])|\[(?=[^\]]*\]\()")
@@ -28,7 +29,7 @@ SPECIAL = re.compile(r"(?<!\w)_|_(?!\w)|[*\\|]|<(?=[\w/!?])|\[(?=[^\]]*\]\()")
 def harness_register_reporters(register: Callable[[str, Reporter], None]) -> None:
     register("md", lambda content: markdown(content.board, content.sections, content.plots))
     register("csv", lambda content: csv(content.summary))
-    register("tex", lambda content: latex.document(content.board))
+    register("tex", lambda content: tex_table.document(content.summary, content.board))
     register("bib", lambda content: bib(content.board))
     register("json", as_json)
 

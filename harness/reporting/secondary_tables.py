@@ -34,18 +34,38 @@ def tables(summary: Summary) -> Iterator[Table]:
 
 
 def _suite(summary: Summary) -> Table:
-    best = best_of(summary.plan, summary.students)
-    comparisons = {(pair.student, frozenset(pair.labels)): pair for pair in summary.comparisons}
-    lines = []
-    for row in summary.students:
-        if row.average:
-            pair = comparisons.get((row.student, frozenset((row.label, best[row.student].label))))
-            behind = NOTHING if pair is None else _difference(row, pair)
-            p = NOTHING if pair is None else probability(pair.p)
-            cells = (row.label, row.student, interval(row.average), interval(row.iqm), gap_closed(row.gap), behind, p)
-            lines.append(Line(row.role, row.student, cells))
+    behind = behind_the_best(summary)
+    lines = [
+        Line(
+            row.role,
+            row.student,
+            (
+                row.label,
+                row.student,
+                interval(row.average),
+                interval(row.iqm),
+                gap_closed(row.gap),
+                *behind[row.label, row.student],
+            ),
+        )
+        for row in summary.students
+        if row.average
+    ]
     titles = ("average", "IQM (% of teacher)", "gap closed", "behind the best", "p (Holm)")
     return Table("Over the whole suite", (*NAMES, *(Column((title,)) for title in titles)), tuple(lines))
+
+
+def behind_the_best(summary: Summary) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return (label, student) -> the paired difference from the best row of the student, and its corrected p-value."""
+    best = best_of(summary.plan, summary.students)
+    comparisons = {(pair.student, frozenset(pair.labels)): pair for pair in summary.comparisons}
+    behind: dict[tuple[str, str], tuple[str, str]] = {}
+    for row in summary.students:
+        leader = best.get(row.student)
+        pair = comparisons.get((row.student, frozenset((row.label, leader.label)))) if leader else None
+        texts = (NOTHING, NOTHING) if pair is None else (_difference(row, pair), probability(pair.p))
+        behind[row.label, row.student] = texts
+    return behind
 
 
 def _difference(row: BoardRow, pair: Comparison) -> str:

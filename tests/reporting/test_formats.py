@@ -13,7 +13,6 @@ from harness.plugin_host.host import Host
 from harness.reporting import report
 from harness.reporting.export_rows import csv_rows
 from harness.reporting.formats import SPECIAL, table
-from harness.reporting.latex import escape
 from harness.reporting.table_model import Column, Line
 from harness.storage.records import PlannedAssistant, PlannedTuning
 from harness.storage.store import Store
@@ -104,26 +103,6 @@ def test_column_prefixes_are_reserved_task_names(tmp_path):
     names = [name for name in csv_rows(summarize(store))[-1] if not name.startswith(("sst2_", "squad_"))]
     words = [name.split("_") for name in names]
     assert {"_".join(parts[:count]) for parts in words for count in range(1, len(parts))} == set(TASKS_RESERVED)
-
-
-def test_latex_tables_are_complete(folder):
-    report(folder)
-    text = (folder / "leaderboard.tex").read_text()
-    for name in ("table*", "tabular"):
-        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 4
-    assert text.count("\\toprule") == text.count("\\bottomrule") == 4
-    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-    first = rows[: rows.index(next(row for row in rows if "gap closed" in row))]
-    assert {row.replace(r"\&", "").count("&") for row in first} == {6}, "seven columns"
-    assert r"2 $\bullet$ & kd & small & \textbf{75.0 $\pm$ 5.4}" in text
-    assert "% Command: `harness run demo.yaml`" in text
-
-
-def test_latex_escapes_special_characters():
-    assert escape(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
-        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
-    )
-    assert escape("< 3 ± 4 × 5 | –") == r"$<$ 3 $\pm$ 4 $\times$ 5 $|$ --"
 
 
 def test_markdown_escapes_special_names():

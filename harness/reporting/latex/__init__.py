@@ -1,0 +1,1 @@
+"""leaderboard.tex: one table of the board for a paper."""

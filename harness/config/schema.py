@@ -350,7 +350,11 @@ class TrainingSpec(Strict):
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="gradient clipping; null: off")
     checkpoint_every: Positive | None = Field(2000, description="steps between checkpoints; null: only on interruption")
-    log_every: Positive = Field(50, description="steps between points of the loss curve")
+    log_every: Positive | None = Field(
+        None,
+        description="steps between points of the loss curve; default: 50, or fewer in a run of less than 2,000 steps,"
+        " so that its curve has 40 points",
+    )
     data_seed: Seed | None = Field(None, description="seed of the order of examples; default: the run's seed")
     per_task: dict[str, TaskTraining] = Field(
         default_factory=dict, description="task -> settings that differ on this task"

@@ -148,7 +148,7 @@ def harness_run_started(event: RunStarted) -> None:
 
 @hookspec
 def harness_step(event: StepLogged) -> None:
-    """Observe the losses of a run, every `log_every` steps."""
+    """Observe the losses of a run, every `training.log_every` steps."""
 
 
 @hookspec

@@ -32,6 +32,12 @@ from harness.training.step_models import WeightAverage, step_models
 from harness.training.step_needs import needs_at
 from harness.training.step_rollback import StepRollback
 
+LOG_EVERY = 50
+"""Default number of steps between two points of the loss curve."""
+
+CURVE_POINTS = 40
+"""Number of points of the curve of a run too short for as many by `LOG_EVERY`."""
+
 
 class Run:
     """One student in training. It owns all state that its result depends on; only batches and teachers are shared.
@@ -321,10 +327,15 @@ class Run:
             first("lr"), self.stage_step, self.lengths[self.stage_number], first("warmup_ratio"), first("schedule")
         )
 
+    @property
+    def _log_every(self) -> int:
+        """Steps between two points of the loss curve. A short run has as many points as a plot can show."""
+        return self.training.log_every or min(LOG_EVERY, max(1, self.steps // CURVE_POINTS))
+
     def _count_step(self) -> None:
         """Log if due, and count the step."""
         last = self.stage_step + 1 == self.lengths[self.stage_number]
-        if last or (self.position + 1) % self.training.log_every == 0:
+        if last or (self.position + 1) % self._log_every == 0:
             point = LossPoint(
                 stage=self.stage.name, step=self.position + 1, lr=self._learning_rate(), terms=self.log.read()
             )

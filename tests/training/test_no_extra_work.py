@@ -110,6 +110,14 @@ def test_losses_are_read_only_every_log_every_steps(world, monkeypatch):
     assert reads == sorted({*range(4, run.steps + 1, 4), run.steps})
 
 
+def test_a_short_run_logs_enough_losses_for_a_curve(world):
+    here = world(log_every=None, epochs=2)
+    run = here.run("finetune")
+    train(here.cohort(run))
+    assert run.steps < 80
+    assert [point.step for point in run.history] == list(range(1, run.steps + 1))
+
+
 @pytest.mark.parametrize(
     ("needs", "kernels"),
     [({"embeddings"}, 0), ({"queries[2]"}, 1), ({"hidden[2]"}, 2), ({"scores[3]", "hidden[1]"}, 2), ({"logits"}, 4)],

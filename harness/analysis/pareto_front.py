@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 Loss = tuple[float, float]
 """Two finite numbers to minimize."""
+
+Corner = tuple[float, float]
+"""Coordinates in a plot."""
 
 
 def front(items: Iterable[Item], loss: Callable[[Item], Loss]) -> list[Item]:
@@ -22,3 +25,16 @@ def front(items: Iterable[Item], loss: Callable[[Item], Loss]) -> list[Item]:
         if not optimal or loss(item) == loss(optimal[-1]) or loss(item)[1] < loss(optimal[-1])[1]:
             optimal.append(item)
     return optimal
+
+
+def staircase(points: Sequence[Corner], far: float, worst: float) -> list[Corner]:
+    """The corners of the line that bounds what the front dominates; every plot of a front draws this line.
+
+    Args:
+        points: the front as (cost, score), the cheapest first; at least one.
+        far: the most expensive cost of the plot.
+        worst: the worst score of the plot.
+    """
+    ends = [*(cost for cost, _ in points[1:]), far]
+    line = [corner for (cost, score), end in zip(points, ends, strict=True) for corner in ((cost, score), (end, score))]
+    return [(points[0][0], worst), *line]

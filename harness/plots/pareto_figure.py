@@ -175,8 +175,8 @@ def _draw_front(axes: Axes, scatter: Scatter) -> None:
     """Draw the front as a step line across the plot; rows behind it are dominated."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     far, worst = (left if scatter.cost.more_is_better else right), (bottom if scatter.higher_is_better else top)
-    xs, ys = [point.cost[0] for point in scatter.front], [point.score.mean for point in scatter.front]
-    axes.plot([xs[0], *xs, far], [worst, *ys, ys[-1]], "--", drawstyle="steps-pre", color=GREY, linewidth=0.9, zorder=2)
+    corners = pareto_front.staircase([(point.cost[0], point.score.mean) for point in scatter.front], far, worst)
+    axes.plot(*zip(*corners, strict=True), "--", color=GREY, linewidth=0.9, zorder=2)
 
 
 def _draw_labels(axes: Axes, scatter: Scatter, placed: Sequence[PlacedPoint], lengths: Sequence[float]) -> None:

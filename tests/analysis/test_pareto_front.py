@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.pareto_front import front
+from harness.analysis.pareto_front import front, staircase
 
 grid = st.integers(0, 4).map(float)
 points = st.lists(st.tuples(grid, grid), max_size=12)
@@ -28,3 +28,10 @@ def test_the_front_is_sorted_and_stable(values):
 
 def test_equal_points_are_on_the_front_together():
     assert front("aabc", {"a": (1.0, 1.0), "b": (1.0, 2.0), "c": (2.0, 0.5)}.__getitem__) == ["a", "a", "c"]
+
+
+def test_the_staircase_bounds_what_the_front_dominates():
+    """A model at cost 2 is only as good as the one at cost 1: the line rises where the next model is."""
+    corners = [(1.0, 10.0), (3.0, 20.0)]
+    assert staircase(corners, 5.0, 0.0) == [(1.0, 0.0), (1.0, 10.0), (3.0, 10.0), (3.0, 20.0), (5.0, 20.0)]
+    assert staircase(corners[:1], 5.0, 0.0) == [(1.0, 0.0), (1.0, 10.0), (5.0, 10.0)]

@@ -97,7 +97,7 @@ def _caption(summary: Summary, plot: ChartArea) -> str:
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
-        "The line joins the Pareto front: rows that no other row beats in both; whiskers are 95 % intervals"
+        "Dashed, with bold names: the Pareto front, rows that no other row beats in both; whiskers are 95 % intervals"
         f"{teacher_condition(summary.plan)}; squares are teachers.",
         "Of rows with the same cost, the best is drawn at its cost, the others to its right."
         if len(plot.groups()) < len(plot.points)
@@ -114,7 +114,9 @@ def _figure(plot: ChartArea, caption: str) -> Safe:
     ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
     y = around(ends, HEIGHT - BOTTOM, TOP)
     front, placed = plot.front(), _place(plot, x, y)
-    line = " ".join(f"{x(p.cost[0]):.2f},{y(p.score.mean):.2f}" for p in front)
+    far, worst = LEFT if plot.cost.more_is_better else right, HEIGHT - BOTTOM if plot.higher else TOP
+    corners = pareto_front.staircase([(x(p.cost[0]), y(p.score.mean)) for p in front], far, worst)
+    line = " ".join(f"{across:.2f},{up:.2f}" for across, up in corners)
     drawing = el(
         "svg",
         list(_axes(plot.cost, x, y, right)),

@@ -19,6 +19,7 @@ from harness.analysis.compatibility import (
     refuse_other_teachers,
     refuse_unequal_budgets,
 )
+from harness.analysis.contrasts import Contrasts, compared_rows, contrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Sample
 from harness.analysis.logged_losses import LoggedLosses
@@ -60,10 +61,14 @@ def summarize(store: Store) -> Summary:
     latencies = requested_records(plan, store.latencies(), done.values())
     errors: dict[str, Errors | None] = {}
     bootstraps: dict[str, BootstrapResult] = {}
+    contrasted: dict[str, Contrasts] = {}
+    compared = compared_rows(plan, done)
     for task in plan.tasks:
         results = [result for result in done.values() if result.task == task.name]
         tables, task_errors = read_predictions(store, plan, task, results)
         bootstraps[task.name] = _bootstrap(task, results, tables)
+        if contrast := contrasts(plan, task, compared, done, tables):
+            contrasted[task.name] = contrast
         errors |= task_errors
     failed = {key: record for key, record in records.items() if record.status == "failed"}
     rows = _RowBuilder(plan, done, failed, bootstraps)
@@ -88,6 +93,7 @@ def summarize(store: Store) -> Summary:
         failures=tuple(failed.values()),
         losses=losses,
         errors=errors,
+        contrasts=contrasted,
     )
 
 

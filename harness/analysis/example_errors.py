@@ -81,14 +81,14 @@ def errors(
     """
     examples, predicted = predictions.examples, predictions.predictions
     gold = examples.labels
-    if _is_hidden(task, gold):
+    if is_hidden(task, gold):
         return None
     other = teacher.predictions if teacher is not None and teacher.examples is examples else None
     sizes = _SIZES[task.kind](gold, predicted, predictions.scores, exact)
     wrong = np.flatnonzero(sizes > 0)
     differs = np.zeros(len(gold), bool) if other is None else _differs(task, predicted, other)
     order = wrong[np.argsort(-sizes[wrong], kind="stable")]
-    text = _AnswerText(task)
+    text = AnswerText(task)
     return Errors(
         examples=len(gold),
         wrong=None if task.kind == "regression" else len(wrong),
@@ -109,7 +109,15 @@ def errors(
     )
 
 
-def _is_hidden(task: PlannedTask, gold: NDArray[Any]) -> bool:
+def error_sizes(task: PlannedTask, table: PredictionTable, exact: float | None = None) -> Floats:
+    """Return [examples], the size of the error on each example without the model's confidence; 0: the answer is right.
+
+    1 for a wrong class, the number of wrong classes or words, 2 - F1 of a wrong text, the absolute residual.
+    """
+    return _SIZES[task.kind](table.examples.labels, table.predictions, None, exact)
+
+
+def is_hidden(task: PlannedTask, gold: NDArray[Any]) -> bool:
     if task.kind == "token_classification":
         return any(HIDDEN_TAG in tags for tags in gold)
     return task.kind in ("classification", "multilabel") and bool(len(gold) and gold.min() < 0)
@@ -198,7 +206,7 @@ _SIZES: dict[str, Callable[[NDArray[Any], NDArray[Any], Floats | None, float | N
 }
 
 
-class _AnswerText:
+class AnswerText:
     """Formats an answer of a task as text."""
 
     def __init__(self, task: PlannedTask) -> None:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import floor
 
 import numpy as np
 
-from harness.analysis.inference import Sample, estimate
+from harness.analysis.inference import (
+    Estimate,
+    Sample,
+    Variances,
+    credit,
+    estimate,
+    examples_freedom,
+    satterthwaite,
+)
+from harness.analysis.pairwise import pair_variances
 
 Scores = Sequence[Sample]
 """The scores of a row on each task, in the same order for all rows that are compared."""
@@ -30,6 +40,10 @@ class Effect:
     high: float | None
     seeds: int
 
+    def __neg__(self) -> Effect:
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Effect(-self.mean, low, high, self.seeds)
+
     @property
     def clear(self) -> bool:
         """Whether the interval is known and excludes 0."""
@@ -48,6 +62,41 @@ def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Effect:
     by_task = [mean_of(task) for task in zip(*differences, strict=True)]
     difference = estimate(by_task)
     return Effect(difference.mean, difference.low, difference.high, len(by_task[0].seeds))
+
+
+def effects_of_pairs(rows: Sequence[Scores]) -> dict[tuple[int, int], Effect]:
+    """The mean differences ``one - other`` of all pairs of rows, as `effect` gives them but much faster.
+
+    Args:
+        rows: for each row its scores on the same tasks. All rows have the same seeds, two or more.
+
+    Returns:
+        (index of one, index of other) -> effect, for each pair in ascending order.
+    """
+    one, other = np.triu_indices(len(rows), 1)
+    tasks = list(zip(*rows, strict=True))
+    tables = [pair_variances(samples) for samples in tasks]
+    seeds, examples, luck = (
+        np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
+    )
+    freedoms = satterthwaite(seeds, np.array([[len(samples[0].values) - 1.0] for samples in tasks]))
+    means = np.mean([[sample.mean for sample in samples] for samples in tasks], axis=0)
+    resampled = np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0)
+    counts = np.array([[sample.examples for sample in samples] for samples in tasks])
+    effects: dict[tuple[int, int], Effect] = {}
+    for pair, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
+        freedom = floor(20 * float(freedoms[pair])) / 20  # few distinct values: quantiles are cached
+        known = bool(resampled[a] and resampled[b])
+        difference = Estimate(
+            mean=float(means[a] - means[b]),
+            variances=Variances(seeds[:, pair].sum(), examples[:, pair].sum(), luck[:, pair].sum()),
+            freedom=freedom,
+            examples_freedom=examples_freedom(np.minimum(counts[:, a], counts[:, b]).tolist() if known else []),
+            over="seeds and examples" if known else "seeds",
+            credit=credit(freedom),
+        )
+        effects[a, b] = Effect(difference.mean, difference.low, difference.high, len(rows[a][0].seeds))
+    return effects
 
 
 def mean(scores: Scores) -> float:

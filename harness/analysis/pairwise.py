@@ -52,7 +52,7 @@ def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ())
     """
     one, other = np.triu_indices(len(rows), 1)
     tasks = list(zip(*rows, strict=True))
-    tables = [_variances(samples) for samples in tasks]
+    tables = [pair_variances(samples) for samples in tasks]
     seeds, examples, luck = (
         np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
     )
@@ -99,7 +99,7 @@ def moderate(seeds: Floats, freedoms: Floats, pool: Bools, rows: int) -> tuple[F
     return moderated, min(math.floor(20 * (prior + freedom)) / 20, MOST)
 
 
-def _variances(samples: Sequence[Sample]) -> Variances:
+def pair_variances(samples: Sequence[Sample]) -> Variances:
     """[rows, rows] each: `Sample.variances` of the difference of any two rows on one task."""
     seeds = samples[0].seeds
     if len(seeds) < 2 or any(sample.seeds != seeds for sample in samples):

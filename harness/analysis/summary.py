@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from harness.analysis.cell_results import RowName
 from harness.analysis.compatibility import Result
+from harness.analysis.contrasts import Contrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Estimate, Over, Sample, estimate
 from harness.analysis.logged_losses import LoggedLosses
@@ -125,6 +127,11 @@ class BoardRow:
     top: bool | None = None
 
     @property
+    def name(self) -> RowName:
+        """Identifies the row on the board."""
+        return self.role, self.label, self.student
+
+    @property
     def training_seconds(self) -> float | None:
         """The time of its runs and of those whose students taught it."""
         if self.student_seconds is None:
@@ -188,6 +195,7 @@ class Summary:
         unsampled: the rows whose examples could not be resampled.
         tunings: key -> completed tuning study.
         constant: the row of the constant answer; None if it has a score on no task.
+        contrasts: task -> where rows give answers of different quality; without tasks whose predictions are not known.
     """
 
     plan: PlanFile
@@ -206,6 +214,7 @@ class Summary:
     failures: tuple[RunRecord, ...] = ()
     losses: Mapping[str, LoggedLosses] = field(default_factory=dict)
     errors: Mapping[str, Errors | None] = field(default_factory=dict)
+    contrasts: Mapping[str, Contrasts] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[BoardRow, ...]:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.inference import Sample
-from harness.analysis.paired_effects import Effect, effect, mean, mean_of
+from harness.analysis.paired_effects import Effect, effect, effects_of_pairs, mean, mean_of
 
 
 def sample(*values: float, first: int = 1) -> Sample:
@@ -67,3 +67,23 @@ def test_equal_scores_have_an_interval_of_0():
 def test_scores_that_cannot_be_paired_are_refused(ours, theirs):
     with pytest.raises(ValueError, match="cannot be paired"):
         effect(ours, theirs)
+
+
+def test_the_effects_of_all_pairs_equal_those_of_each():
+    rng = np.random.default_rng(0)
+    shift = rng.normal(size=(2, 200, 1))  # of the examples, shared by all rows
+
+    def drawn(task):
+        values = rng.normal(80, 2, size=3)
+        return Sample((1, 2, 3), values, values + shift[task] + rng.normal(size=(200, 3)), examples=50 + task)
+
+    rows = [[drawn(0), drawn(1)] for _ in range(4)]
+    for tasks in (slice(0, 1), slice(0, 2)):
+        scores = [row[tasks] for row in rows]
+        found = effects_of_pairs(scores)
+        assert list(found) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+        for (one, other), difference in found.items():
+            alone = effect([scores[one]], [scores[other]])
+            assert difference.mean == pytest.approx(alone.mean)
+            assert (difference.low, difference.high) == pytest.approx((alone.low, alone.high), rel=0.02)
+            assert -difference == Effect(-difference.mean, -difference.high, -difference.low, 3)

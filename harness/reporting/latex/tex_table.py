@@ -12,7 +12,6 @@ from harness.reporting.latex.tex_cells import TexCell, name_cell, number_cell, n
 from harness.reporting.latex.tex_columns import TexColumn, default_columns, selected
 from harness.reporting.latex.tex_text import comment, escape, words
 
-
 MANY_COLUMNS = 9
 """Number of columns from which on they are set closer together."""
 

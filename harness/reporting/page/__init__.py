@@ -1,7 +1,8 @@
-"""Writes index.html and the files in details/ that it loads when a run or a loss curve is shown.
+"""Writes index.html and the files in details/ that it loads when a run, a loss curve or a comparison is shown.
 
 Tables and charts are rendered in Python, so they work without JavaScript and without the other files. The scripts in
-this folder sort and filter the tables and show loss curves and single runs. All numbers are computed in Python.
+this folder sort and filter the tables, compare rows, and show loss curves and single runs. All numbers are computed in
+Python.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from harness.analysis import interval_coverage
 from harness.analysis.citations import bibtex
 from harness.api.report import Content
 from harness.reporting.page import forest_plot, html_tables, run_details, tradeoff_chart
+from harness.reporting.page.facts import page_facts
 from harness.reporting.page.markdown_html import prose
 from harness.reporting.page.markup import Safe, code, el, embedded, join
 from harness.reporting.page.run_details import Cell, DetailFiles
 from harness.storage.store import Store
 
-SCRIPTS = ("dom.js", "runs.js", "charts.js", "table.js", "curves.js", "run.js", "main.js")
+SCRIPTS = ("dom.js", "address.js", "runs.js", "charts.js", "table.js", "curves.js", "run.js", "compare.js", "main.js")
 """Files that are joined to one script, in this order."""
 
 
@@ -36,10 +38,11 @@ def page(content: Content, store: Store) -> tuple[str, DetailFiles]:
         UserError: a file of the store cannot be read.
     """
     cells = run_details.cells_of(run_details.runs_on_page(content.summary))
-    return _index(content, cells), DetailFiles(content.summary, store, cells)
+    details = DetailFiles(content.summary, store, cells)
+    return _index(content, cells, details), details
 
 
-def _index(content: Content, cells: Sequence[Cell]) -> str:
+def _index(content: Content, cells: Sequence[Cell], details: DetailFiles) -> str:
     summary, board = content.summary, content.board
     style = _file("page.css")
     script = "\n".join(_file(name) for name in SCRIPTS)
@@ -48,6 +51,7 @@ def _index(content: Content, cells: Sequence[Cell]) -> str:
         title=join(board.title),
         style=style,
         script=script,
+        facts=page_facts(summary),
         heading=el("h1", summary.plan.suite),
         marks=_marks(content),
         leaderboard=html_tables.leaderboard(summary, board, run_details.first_run_ids(cells)),
@@ -60,7 +64,7 @@ def _index(content: Content, cells: Sequence[Cell]) -> str:
         reading=el("ul", [el("li", code(text)) for text in board.reading]),
         provenance=el("dl", [[el("dt", name), el("dd", code(text))] for name, text in board.provenance]),
         citations=_citations(content),
-        data=embedded(run_details.page_data(summary, cells)),
+        data=embedded(run_details.page_data(summary, details)),
     )
 
 
@@ -85,8 +89,12 @@ def _digest(text: str) -> str:
 
 
 def _marks(content: Content) -> Safe | str:
-    marks = [el("li", el("b", word), " ", code(text)) for word, text in content.board.marks]
-    return el("ul", marks, class_="marks", aria_label="Limitations of this board") if marks else ""
+    marks = content.board.marks
+    if not marks:
+        return ""
+    words = el("summary", [[el("b", word), " "] for word, _ in marks], el("span", "limitations of this board"))
+    texts = el("ul", [el("li", el("b", word), " ", code(text)) for word, text in marks])
+    return el("details", words, texts, class_="marks", open=True)
 
 
 def _sections(content: Content) -> str:

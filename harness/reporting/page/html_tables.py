@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import count
 
 from harness.analysis.summary import BoardRow, Summary
 from harness.reporting.board import Board
-from harness.reporting.page.markup import Safe, el
+from harness.reporting.page.markup import Safe, el, join
 from harness.reporting.table_model import Column, Line, Table
 
 FIRST_TASK = 3
 """Columns before the tasks: rank, method, student."""
+
+MANY_COLUMNS = 9
+"""Number of columns from which on the leaderboard is set in smaller type."""
 
 
 def measured_rows(summary: Summary) -> tuple[BoardRow, ...]:
@@ -24,19 +27,28 @@ def leaderboard(summary: Summary, board: Board, runs: Mapping[tuple[int, str], s
     """Return the leaderboard. `runs` maps (row index, task) to the id of the run that the cell links to."""
     tasks = [task.name for task in summary.plan.tasks]
     measured = measured_rows(summary)
+    extra = _extra_columns(summary, board)
     bodies: dict[str, list[Safe]] = {"teacher": [], "constant": [], "student": [], "published": []}
     measured_indices, other_indices = iter(enumerate(measured)), count(len(measured))
     for position, line in enumerate(board.lines):
         index, row = next(measured_indices) if line.role in ("teacher", "student") else (next(other_indices), None)
         keys = [None] * FIRST_TASK + [runs.get((index, task)) for task in tasks]
         first = _first_of_group(board.lines, position)
-        bodies[line.role].append(_row(index, line, row, _values(row, line, summary), keys, first))
+        bodies[line.role].append(_row(index, line, row, _values(row, line, summary), keys, first, extra))
     return el(
         "table",
-        el("thead", el("tr", [_head(c, i, tasks) for i, c in enumerate(board.columns)])),
+        el("thead", el("tr", [_head(c, i, tasks, extra) for i, c in enumerate(board.columns)])),
         [el("tbody", body, class_=role) for role, body in bodies.items() if body],
         id="leaderboard",
+        class_="dense" if len(board.columns) > MANY_COLUMNS else None,
     )
+
+
+def _extra_columns(summary: Summary, board: Board) -> frozenset[int]:
+    """Return the columns that a phone shows only on request: all but rank, method, and average (or the scores)."""
+    average = FIRST_TASK + len(summary.plan.tasks)
+    scores = {average} if any(row.average for row in measured_rows(summary)) else set(range(FIRST_TASK, average))
+    return frozenset(range(len(board.columns))) - {0, 1} - scores
 
 
 def _first_of_group(lines: Sequence[Line], index: int) -> bool:
@@ -44,16 +56,17 @@ def _first_of_group(lines: Sequence[Line], index: int) -> bool:
     return previous is not None and previous.role == lines[index].role and previous.group != lines[index].group
 
 
-def _head(column: Column, index: int, tasks: Sequence[str]) -> Safe:
+def _head(column: Column, index: int, tasks: Sequence[str], extra: Container[int]) -> Safe:
     first, *rest = column.lines
     task = tasks[index - FIRST_TASK] if 0 <= index - FIRST_TASK < len(tasks) else None
     return el(
         "th",
         el("span", first, class_="title"),
-        [el("small", line) for line in rest],
+        [el("small", _breakable(line)) for line in rest],
         scope="col",
-        class_=None if column.align == "left" else "num",
+        class_=_classes("num" * (column.align == "right"), "extra" * (index in extra)),
         data_task=task,
+        data_column=column.title,
     )
 
 
@@ -64,16 +77,18 @@ def _row(
     values: Sequence[float | str | None],
     keys: Sequence[str | None],
     first: bool,
+    extra: Container[int],
 ) -> Safe:
     cells = []
     for index, (text, value) in enumerate(zip(line.cells, values, strict=True)):
-        classes = ["best"] * (index in line.best) + ["num"] * (index not in (1, 2))
+        classes = ("best" * (index in line.best), "num" * (index not in (1, 2)), "extra" * (index in extra))
         cells.append(
             el(
                 "th" if index == 1 else "td",
                 _cell(text),
                 scope="row" if index == 1 else None,
-                class_=" ".join(classes) or None,
+                class_=_classes(*classes),
+                data_of=line.cells[2] if index == 1 and row and row.student else None,
                 data_v=None if value is None else value if isinstance(value, str) else repr(round(value, 9)),
                 data_run=keys[index] if index < len(keys) else None,
             )
@@ -86,6 +101,16 @@ def _row(
         class_=group.strip() or None,
         data_student=row.student if row else line.cells[2],
     )
+
+
+def _classes(*names: str) -> str | None:
+    return " ".join(filter(None, names)) or None
+
+
+def _breakable(name: str) -> Safe:
+    """Return a name such as ``matthews_correlation`` that may break after an underscore."""
+    first, *rest = name.split("_")
+    return join([first, *(part for word in rest for part in ("_", el("wbr"), word))])
 
 
 def _cell(text: str) -> Safe | str:

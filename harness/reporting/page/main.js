@@ -1,29 +1,35 @@
 // Entry point: shows the parts that need a script; the URL fragment selects the view.
 
 const board = document.getElementById("board");
-const view = document.getElementById("run");
+const views = { run: document.getElementById("run"), compare: document.getElementById("compare") };
 const table = document.getElementById("leaderboard");
 let boardState = { scroll: 0, focus: null };
 
 function route() {
-  const key = location.hash.startsWith("#run=") ? decodeURIComponent(location.hash.slice("#run=".length)) : null;
-  const wasOpen = !view.hidden;
-  if (key !== null && !wasOpen) boardState = { scroll: scrollY, focus: document.activeElement };
-  board.hidden = key !== null;
-  view.hidden = key === null;
-  if (key !== null) {
-    showRun(view, key);
-    scrollTo(0, 0);
-    view.querySelector("h2").focus({ preventScroll: true });
-  } else if (wasOpen) {
-    view.replaceChildren();
-    const target = document.getElementById(location.hash.slice(1));
-    if (target && target.id !== "scores") target.scrollIntoView();
-    else {
-      boardState.focus?.focus({ preventScroll: true });
-      scrollTo(0, boardState.scroll);
-    }
+  const given = parameters();
+  const name = Object.keys(views).find((key) => given?.has(key)) ?? null;
+  const wasOpen = board.hidden;
+  if (name && !wasOpen) boardState = { scroll: scrollY, focus: document.activeElement };
+  board.hidden = name !== null;
+  for (const [other, view] of Object.entries(views)) {
+    view.hidden = other !== name;
+    if (view.hidden) view.replaceChildren();
   }
+  showPicked();
+  if (name) {
+    if (name === "run") showRun(views.run, given.get("run"));
+    else showComparison(views.compare, given.get("compare"), given.get("with"));
+    scrollTo(0, 0);
+    views[name].querySelector("h2").focus({ preventScroll: true });
+    return;
+  }
+  if (given) restore(given);
+  if (!wasOpen) return;
+  const target = given ? null : document.getElementById(location.hash.slice(1));
+  if (target && target.id !== "scores") return target.scrollIntoView();
+  history.replaceState(null, "", boardAddress());
+  boardState.focus?.focus({ preventScroll: true });
+  scrollTo(0, boardState.scroll);
 }
 
 function themes() {
@@ -35,13 +41,19 @@ function themes() {
   document.getElementById("parts").append(button);
 }
 
+const narrow = matchMedia("(max-width: 40rem)");
+
 for (const part of all("[data-script]")) part.hidden = false;
+table.classList.add("brief"); // on a phone
+if (narrow.matches) document.querySelector(".marks")?.removeAttribute("open");
 themes();
 sortable(table);
 linked(table);
+pickable(table);
 filters(table, document.getElementById("filters"));
+cutColumns(table, document.getElementById("cut"));
 tooltips();
 curves(document.getElementById("curves"));
 addEventListener("hashchange", route);
-addEventListener("keydown", (event) => event.key === "Escape" && !view.hidden && (location.hash = "scores"));
+addEventListener("keydown", (event) => event.key === "Escape" && board.hidden && (location.hash = "scores"));
 route();

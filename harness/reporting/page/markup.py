@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-VOID = frozenset({"meta", "circle", "line", "polyline", "rect"})
+VOID = frozenset({"meta", "circle", "line", "polyline", "rect", "wbr"})
 """Elements without content."""
 
 

@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.cell_results import keys_by_cell
 from harness.analysis.compatibility import Result
 from harness.analysis.example_errors import MAX_CLASSES, Errors, class_name
 from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.student_t import Floats
 from harness.analysis.summary import BoardRow, Summary, scale
 from harness.analysis.task_predictions import shown_teacher
+from harness.reporting.page.compare_details import CompareFiles
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import embedded, script_call
 from harness.reporting.page.shown_texts import CellTexts, ExampleTexts
 from harness.storage.hashing import key
-from harness.storage.records import PlanFile, PlannedTask, RunRecord
+from harness.storage.records import PlannedTask, RunRecord
 from harness.storage.store import Store
 
 POINTS_PER_RUN, TOTAL_POINTS = 200, 500_000
@@ -79,31 +81,16 @@ class Cell:
 def runs_on_page(summary: Summary) -> list[RunOnPage]:
     """Return all results of the board, including failed runs, ordered by row, task and seed."""
     results: dict[str, Result] = {result.key: result for result in (*summary.results, *summary.failures)}
-    keys = _keys(summary.plan)
+    keys = keys_by_cell(summary.plan)
     runs: dict[str, RunOnPage] = {}
     for place, row in enumerate(measured_rows(summary)):
         for task in summary.plan.tasks:
-            for run_key, seed in keys.get((row.role, row.label, row.student, task.name), ()):
+            for run_key, seed in keys.get((row.name, task.name), ()):
                 if run_key in results:
                     id, result = f"{run_key}.{place}" if run_key in runs else run_key, results[run_key]
                     own_seed = result.seed if seed is not None else None  # for one of several teachers: its own seed
                     runs[id] = RunOnPage(id, place, row, task, run_key, own_seed, result)
     return list(runs.values())
-
-
-def _keys(plan: PlanFile) -> dict[tuple[str, str, str, str], list[tuple[str, int | None]]]:
-    """Return (role, label, student, task) -> (key, seed) of each result of the cell, in ascending order of seeds.
-
-    A teacher's seed is that of the runs that learn from it; None if all runs do.
-    """
-    cells: dict[tuple[str, str, str, str], list[tuple[str, int | None]]] = {}
-    for label, by_task in plan.teachers.items():
-        for task in by_task:
-            by_seed = plan.teacher_keys(label, task)
-            cells["teacher", label, "", task] = [(teacher_key, seed) for seed, teacher_key in by_seed.items()]
-    for run in sorted(plan.runs, key=lambda run: run.seed):
-        cells.setdefault(("student", run.label, run.student, run.task), []).append((run.key, run.seed))
-    return cells
 
 
 def cells_of(runs: Sequence[RunOnPage]) -> list[Cell]:
@@ -116,11 +103,23 @@ def first_run_ids(cells: Sequence[Cell]) -> dict[tuple[int, str], str]:
     return {(cell.runs[0].place, cell.runs[0].task.name): cell.runs[0].id for cell in cells}
 
 
-def page_data(summary: Summary, cells: Sequence[Cell]) -> dict[str, Any]:
+def page_data(summary: Summary, details: DetailFiles) -> dict[str, Any]:
     """Return the data that the page embeds as JSON."""
+    cells, compare = list(details.cells.values()), details.compare
     return {
-        "rows": [{"role": row.role, "label": row.label, "student": row.student} for row in measured_rows(summary)],
-        "tasks": {task.name: {"kind": task.kind, "score": task.score} for task in summary.plan.tasks},
+        "rows": [
+            {"role": row.role, "label": row.label, "student": row.student, "compare": compare.of_row(place)}
+            for place, row in enumerate(measured_rows(summary))
+        ],
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "score": task.score,
+                "higher": task.higher_is_better,
+                "examples": compare.of_task(task.name),
+            }
+            for task in summary.plan.tasks
+        },
         "cells": [
             {
                 "row": cell.runs[0].place,
@@ -135,7 +134,9 @@ def page_data(summary: Summary, cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 class DetailFiles:
-    """The files with the details of cells. Each text is built on request, so that memory holds one of them.
+    """The files with the details of cells, and those of `CompareFiles`.
+
+    Each text is built on request, so that memory holds one of them.
 
     Raises:
         UserError: the texts of the examples cannot be read.
@@ -146,15 +147,18 @@ class DetailFiles:
         self.cells = {f"{cell.name}.js": cell for cell in cells}
         self.results = {result.key: result for result in summary.results}
         self.texts = ExampleTexts(store, summary)
+        self.compare = CompareFiles(summary, self.texts)
         self.points = min(POINTS_PER_RUN, max(10, TOTAL_POINTS // max(1, len(summary.plan.runs))))
 
     @property
     def names(self) -> list[str]:
-        return list(self.cells)
+        return [*self.cells, *(f"{name}.js" for name in self.compare.texts_by_name)]
 
     def text(self, name: str) -> str:
         """Return the content of a file: a script that passes JSON to the page, because a page from disk cannot fetch
         files."""
+        if name not in self.cells:
+            return self.compare.texts_by_name[name.removesuffix(".js")]()
         cell, texts = self.cells[name], CellTexts(self.texts)
         runs = {run.id: self._entry(run, texts) for run in cell.runs}
         return script_call("details", cell.name, embedded({"runs": runs, "texts": texts.data}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.analysis.contrasts import ContrastExample
 from harness.analysis.example_errors import WrongExample, truncate
 from harness.analysis.summary import Summary
 from harness.storage.store import Store
@@ -30,9 +31,11 @@ class ExampleTexts:
             errors = summary.errors.get(result.key)
             examples = errors.shown if errors else ()
             shown.setdefault(result.data_fingerprint, set()).update((e.split, e.id) for e in examples)
+        for contrasts in summary.contrasts.values():
+            shown.setdefault(contrasts.fingerprint, set()).update((e.split, e.id) for e in contrasts.examples)
         self._texts = {name: _read(store, name, examples) for name, examples in shown.items() if examples}
 
-    def of(self, fingerprint: str, example: WrongExample) -> Texts | None:
+    def of(self, fingerprint: str, example: WrongExample | ContrastExample) -> Texts | None:
         """Return the texts of an example, long ones cut to the part around the answer; None if they are not stored."""
         texts = self._texts[fingerprint].get((example.split, example.id))
         return texts and {name: _part(text, example.gold.split(" / ")[0]) for name, text in texts.items()}

@@ -24,6 +24,7 @@ ARGS = [
 ]
 CHROMIUM = shutil.which("chromium")
 KEY = run_key("sst2", "kd", "big", 1)
+COMPARE = "#compare=kd%2Fbig&with=finetune%2Fbig"
 
 
 @pytest.fixture(scope="module")
@@ -250,15 +251,103 @@ def test_keyboard_navigation(opened):
     assert page.evaluate("location.hash").startswith("#row-")
 
 
-@pytest.mark.parametrize("fragment", ["", f"#run={KEY}"])
-def test_narrow_screen_scrolls_the_table_not_the_page(opened, fragment):
+@pytest.mark.parametrize("fragment", ["", f"#run={KEY}", COMPARE])
+def test_phone_scrolls_the_tables_not_the_page(opened, fragment):
     page = opened(fragment, width=360, height=740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     if not fragment:
+        page.get_by_label("all columns").check()
         table = page.locator("#scores > .scroll")
         assert table.evaluate("e => e.scrollWidth > e.clientWidth")
         table.evaluate("e => e.scrollLeft = 200")
         assert page.locator("#leaderboard tbody th").first.bounding_box()["x"] < 40, "names stay in view"
+
+
+def test_first_screen_of_a_phone_has_rank_method_and_average(opened):
+    page = opened(width=390, height=844)
+    heads = page.locator("#leaderboard thead th:visible .title")
+    assert [text.split()[0] for text in heads.all_inner_texts()] == ["rank", "method", "average"]
+    best = page.locator("#leaderboard tbody.student tr").first
+    assert best.bounding_box()["y"] + best.bounding_box()["height"] < 844
+    average = best.locator("td:visible").last
+    assert average.inner_text().startswith("81.5")
+    assert average.bounding_box()["x"] + average.bounding_box()["width"] <= 390
+    assert "big" in best.locator("th").evaluate("e => getComputedStyle(e, '::after').content")
+
+
+def test_columns_that_are_cut_off_are_announced(opened):
+    page = opened(width=1440)
+    note = page.locator("#cut")
+    assert note.is_hidden()
+    assert page.locator("#leaderboard").evaluate("e => e.getBoundingClientRect().right") <= 1440
+    page.set_viewport_size({"width": 660, "height": 800})
+    page.locator("#leaderboard").evaluate("e => (e.style.minWidth = '60rem')")
+    page.set_viewport_size({"width": 650, "height": 800})
+    expect(note).to_be_visible()
+    expect(page.locator("#scores > .cut-right")).to_have_count(1)
+    page.locator("#scores > .scroll").evaluate("e => e.scrollLeft = 5000")
+    expect(page.locator("#scores > .cut-left:not(.cut-right)")).to_have_count(1)
+
+
+def test_copied_url_shows_the_same_board(opened):
+    page = opened()
+    page.get_by_placeholder("method or student").fill("KD")
+    page.get_by_label("Student").select_option("small")
+    page.get_by_label("teachers").uncheck()
+    page.get_by_text("Tasks", exact=True).click()
+    page.get_by_label("squad", exact=True).uncheck()
+    page.locator("#leaderboard thead button", has_text="sst2").click()
+    fragment = page.url.partition("#")[2]
+    copy = opened(f"#{fragment}")
+    assert names(copy) == names(page) == [("kd", "small")]
+    assert copy.get_by_placeholder("method or student").input_value() == "KD"
+    assert not copy.get_by_label("teachers").is_checked()
+    assert copy.locator("#leaderboard th:visible", has_text="squad").count() == 0
+    assert copy.locator("#leaderboard thead th", has_text="sst2").get_attribute("aria-sort") == "descending"
+    copy.locator("#leaderboard tbody.student tr:visible a").first.click()
+    copy.locator("#run h2").wait_for()
+    copy.keyboard.press("Escape")
+    copy.locator("#leaderboard").wait_for()
+    assert names(copy) == [("kd", "small")]
+    assert copy.url.partition("#")[2] == fragment
+    copy.get_by_placeholder("method or student").fill("")
+    copy.get_by_label("Student").select_option("")
+    assert "student=" not in copy.url
+    assert len(names(copy)) == 4
+
+
+def test_two_rows_are_compared(opened):
+    page = opened()
+    page.get_by_label("Compare kd · big").check()
+    expect(page.locator("#picked")).to_contain_text("tick a second row")
+    page.get_by_label("Compare finetune · small").check()
+    page.get_by_label("Compare finetune · big").check()
+    assert not page.get_by_label("Compare kd · big").is_checked(), "a third row replaces the first"
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#picked").is_hidden()
+    page.get_by_label("Compare kd · big").check()
+    page.get_by_label("Compare finetune · big").check()
+    page.get_by_role("link", name="Compare kd · big with finetune · big").click()
+    page.locator("#compare h2").wait_for()
+    assert page.url.endswith(COMPARE)
+    cells = page.locator(".differences tbody tr").first.locator("td")
+    expect(cells.first).to_contain_text("+4.0 [")
+    assert cells.nth(2).inner_text().startswith("86.0")
+    expect(page.locator(".differences tr.average")).to_contain_text("+5.0 [")
+    items = page.locator("#compare ol.errors li")
+    items.first.wait_for()
+    assert items.first.locator(".right dd").count() + items.first.locator(".wrong dd").count() >= 1
+    assert "sentence" in items.first.inner_text()
+    page.locator("#compare").get_by_label("Task").select_option("squad")
+    expect(items.first).to_contain_text("which ")
+    page.get_by_role("button", name="Swap").click()
+    expect(page.locator("#compare h2")).to_have_text("finetune · big compared with kd · big")
+    expect(page.locator(".differences tbody tr").first).to_contain_text("-4.0 [")
+    page.keyboard.press("Escape")
+    page.locator("#leaderboard").wait_for()
+    assert page.get_by_label("Compare kd · big").is_checked()
+    page = opened("#compare=kd%2Fbig&with=nothing")
+    assert page.locator("#compare h2").inner_text() == "No such comparison"
 
 
 def test_dark_mode_by_preference_and_by_button(opened):

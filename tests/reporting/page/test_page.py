@@ -9,16 +9,21 @@ import sys
 
 import pytest
 
+from harness.analysis.aggregate import summarize
 from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.summary import BoardRow, Statistic
 from harness.analysis.task_predictions import EXAMPLES_PER_RUN
 from harness.api.events import LossPoint
-from harness.plots.cost_axis import PARAMETERS
+from harness.plots import pareto_figure
+from harness.plots.cost_axis import PARAMETERS, costs
 from harness.reporting import report
+from harness.reporting.formatting import probability, signed_interval
+from harness.reporting.page import facts, tradeoff_chart
 from harness.reporting.page.run_details import curve
 from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint
 from harness.storage.records import NotApplicable
 from harness.storage.store import Store
+from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.page_factory import HOSTILE, losses, made, page_runs, read_details
 from tests.support.results_factory import fill, plan, run_key, run_record
 
@@ -62,7 +67,8 @@ def test_content_security_policy_blocks_everything_else(tmp_path):
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", page, re.S)
         assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
     assert not re.search(r"<[^>]*\s(style|on\w+)=", page.partition("<script")[0])
-    assert not re.search(r"<[^>]*\s(src|href)=\"(?!#|data:,)", page.partition('<script type="module"')[0])
+    markup = page.partition('<script type="module"')[0]
+    assert not re.search(r"<[^>]*\s(src|href)=\"(?!#|data:,)", re.sub(r'<a href="https://[^"]*">', "", markup))
 
 
 def test_hostile_names_and_texts_are_escaped(tmp_path):
@@ -178,7 +184,7 @@ def test_details_that_the_page_does_not_load_are_removed(tmp_path):
     report(tmp_path)
     left = set((tmp_path / "details").iterdir())
     assert left - details == {mine}
-    assert len(details - left) == 4, "the cells of finetune"
+    assert len(details - left) == 4 + 2, "the cells and the rows of finetune"
 
 
 def test_details_that_did_not_change_are_not_written_again(tmp_path):
@@ -231,6 +237,52 @@ def test_front_contains_the_points_that_no_other_dominates(higher, front):
         for place, (name, (x, y)) in enumerate(coordinates.items())
     ]
     assert [point.name for point in ChartArea(PARAMETERS, higher, points).front()] == front
+
+
+def test_front_is_that_of_the_figure(tmp_path):
+    fill(tmp_path, plan(latency=SETTINGS)).save_latency(latency_record())
+    summary = summarize(Store(tmp_path))
+    (sheet,) = [pareto_figure._scatter(summary, cost)[0] for cost in costs(summary)]
+    (area,) = [tradeoff_chart._plot(summary, cost) for cost in costs(summary)]
+    assert [point.row.name for point in area.front()] == [point.row.name for point in sheet.front]
+    assert len(area.front()) == 2, "the teacher and kd on small"
+    line = re.search(r'<polyline points="([^"]*)"', page_of(tmp_path))[1].split()
+    assert len(line) == 1 + 2 * 2, "a step for each point"
+
+
+def test_page_says_when_and_with_which_version(tmp_path, monkeypatch):
+    fill(tmp_path)
+    page = page_of(tmp_path)
+    assert '<time datetime="2026-01-01">2026-01-01</time>' in page
+    assert "<span>kd-harness 0.1.0</span>" in page
+    monkeypatch.setattr(facts, "documentation", lambda: "https://example.org/docs")
+    assert '<a href="https://example.org/docs">Documentation</a>' in page_of(tmp_path)
+
+
+def test_files_of_rows_have_their_differences_and_answers(tmp_path):
+    made(tmp_path)
+    data = data_of(page_of(tmp_path))
+    summary = summarize(Store(tmp_path))
+    rows = {(row["label"], row["student"]): (place, row["compare"]) for place, row in enumerate(data["rows"])}
+    kd, name = rows["kd", "big"]
+    finetune, other = rows["finetune", "big"]
+    own, its = (read_details(tmp_path / "details" / f"{file}.js") for file in (name, other))
+    text, mean, low, high, p = own["differences"]["sst2"][str(finetune)]
+    assert text == f"+4.0 [{low:+.1f}, {high:+.1f}]"
+    assert (mean, p) == (4.0, None)
+    assert its["differences"]["sst2"][str(kd)][1:4] == [-mean, -high, -low]
+    (pair,) = [pair for pair in summary.comparisons if pair.student == "big"]
+    average = own["differences"][""][str(finetune)]
+    assert average[0] == signed_interval(-pair.difference.mean, -pair.difference.high, -pair.difference.low)
+    assert average[4] == probability(pair.p), "that of the board"
+    better, worse, indices = own["contrasts"]["sst2"][str(finetune)]
+    assert its["contrasts"]["sst2"][str(kd)][:2] == [worse, better]
+    examples = read_details(tmp_path / "details" / f"{data['tasks']['sst2']['examples']}.js")
+    assert examples["scored"] == 100
+    for index in indices[: min(better, 10)]:
+        assert own["answers"]["sst2"][index][1] > its["answers"]["sst2"][index][1]
+        assert examples["examples"][index]["texts"]["text"].startswith("sentence ")
+    assert "squad" not in read_details(tmp_path / "details" / f"{rows['kd', 'small'][1]}.js")["answers"], "a run failed"
 
 
 def test_report_does_not_import_torch(tmp_path):

@@ -1,0 +1,110 @@
+"""Files with what the page shows when two rows are compared: differences, answers, and the examples of a task.
+
+A file for each row has its differences from all other rows and its answers; a file for each task has the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+from harness.analysis import row_differences
+from harness.analysis.cell_results import RowName
+from harness.analysis.contrasts import EXAMPLES_PER_SIDE, Contrasts, PairContrast, compared_rows
+from harness.analysis.row_differences import RowDifference
+from harness.analysis.summary import BoardRow, Summary
+from harness.reporting.formatting import probability, signed_interval
+from harness.reporting.page.html_tables import measured_rows
+from harness.reporting.page.markup import embedded, script_call
+from harness.reporting.page.shown_texts import ExampleTexts
+from harness.storage.hashing import key
+
+AVERAGE = ""
+"""Stands for the average among the tasks."""
+
+
+class CompareFiles:
+    """The files of rows and tasks that can be compared. Each text is built on request."""
+
+    def __init__(self, summary: Summary, texts: ExampleTexts) -> None:
+        self.summary, self.texts = summary, texts
+        names = set(compared_rows(summary.plan, {result.key: result for result in summary.results}))
+        known = [(place, row) for place, row in enumerate(measured_rows(summary)) if row.name in names]
+        rows = {place: row for place, row in known if any(cell.sample for cell in row.cells.values())}
+        self.rows: Mapping[int, BoardRow] = rows if len(rows) > 1 else {}
+        self.places = {row.name: place for place, row in self.rows.items()}
+
+    def of_row(self, place: int) -> str | None:
+        """Return the name of a row's file; None if the row cannot be compared."""
+        row = self.rows.get(place)
+        return None if row is None else key({"compare": list(row.name)})
+
+    def of_task(self, task: str) -> str | None:
+        """Return the name of the file with the examples of a task; None if they are not known."""
+        return key({"contrasts": task}) if task in self.summary.contrasts and self.rows else None
+
+    @cached_property
+    def texts_by_name(self) -> Mapping[str, Callable[[], str]]:
+        """Name of a file -> function that returns its content."""
+        rows = {name: partial(self._row, name, place) for place in self.rows if (name := self.of_row(place))}
+        tasks = {
+            name: partial(self._task, name, task) for task in self.summary.contrasts if (name := self.of_task(task))
+        }
+        return {**rows, **tasks}
+
+    def _row(self, name: str, place: int) -> str:
+        row = self.rows[place].name
+        contrasts = self.summary.contrasts
+        data = {
+            "differences": {scope: dict(self._of_row(row, pairs)) for scope, pairs in self._differences.items()},
+            "contrasts": {task: dict(self._contrasts(row, found)) for task, found in contrasts.items()},
+            "answers": {task: found.answers[row] for task, found in contrasts.items() if row in found.answers},
+        }
+        return script_call("details", name, embedded(data))
+
+    @cached_property
+    def _differences(self) -> Mapping[str, Mapping[row_differences.Pair, RowDifference]]:
+        """Task -> the differences of all pairs; `AVERAGE`: those of the average."""
+        rows = list(self.rows.values())
+        by_task = {task.name: row_differences.on_task(rows, task.name) for task in self.summary.plan.tasks}
+        return {**by_task, AVERAGE: row_differences.of_average(self.summary, rows)}
+
+    def _of_row(
+        self, row: RowName, pairs: Mapping[row_differences.Pair, RowDifference]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Yield (place of another row, row minus other as [text, mean, low, high, p])."""
+        for other, place in self.places.items():
+            difference = pairs.get((row, other)) or (-pairs[other, row] if (other, row) in pairs else None)
+            if difference is not None:
+                effect = difference.effect
+                p = None if difference.p is None else probability(difference.p)
+                text = signed_interval(effect.mean, effect.low, effect.high)
+                yield place, [text, *(_short(end) for end in (effect.mean, effect.low, effect.high)), p]
+
+    def _contrasts(self, row: RowName, found: Contrasts) -> Iterator[tuple[int, list[Any]]]:
+        """Yield (place of another row, [better, worse, indices of examples]), seen from `row`."""
+        for other, place in self.places.items():
+            pair = found.pairs.get((row, other)) or _reversed(found.pairs.get((other, row)))
+            if pair is not None:
+                yield place, [pair.better, pair.worse, pair.examples]
+
+    def _task(self, name: str, task: str) -> str:
+        found = self.summary.contrasts[task]
+        examples = [
+            {"id": example.id, "gold": example.gold, "texts": self.texts.of(found.fingerprint, example)}
+            for example in found.examples
+        ]
+        return script_call("details", name, embedded({"scored": found.scored, "examples": examples}))
+
+
+def _reversed(pair: PairContrast | None) -> PairContrast | None:
+    if pair is None:
+        return None
+    better = min(pair.better, EXAMPLES_PER_SIDE)
+    return PairContrast(pair.worse, pair.better, (*pair.examples[better:], *pair.examples[:better]))
+
+
+def _short(value: float | None) -> float | None:
+    """Round to what a drawing needs."""
+    return None if value is None else round(value, 3)

@@ -94,7 +94,8 @@ def _escaped(sign: str) -> str:
         return ESCAPES[sign]
     if sign.isascii():
         return sign
-    base, *marks = unicodedata.normalize("NFD", sign)
-    if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in ACCENTS:
-        return rf"\{ACCENTS[marks[0]]}{{{base}}}"
+    decomposed = unicodedata.normalize("NFD", sign)
+    base, mark = decomposed[:1], decomposed[1:]
+    if base.isascii() and base.isalpha() and mark in ACCENTS:
+        return rf"\{ACCENTS[mark]}{{{base}}}"
     return f"U+{ord(sign):04X}"

@@ -56,10 +56,10 @@ Batching = Literal["random", "grouped", "bucketed"]
 class Architecture(Strict):
     """A randomly initialized BERT encoder."""
 
-    layers: Layers
-    hidden: Size
-    heads: Size
-    ffn: Size
+    layers: Layers = Field(description="number of Transformer layers")
+    hidden: Size = Field(description="hidden size, a multiple of `heads`")
+    heads: Size = Field(description="attention heads of a layer")
+    ffn: Size = Field(description="width of the feed-forward part of a layer")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout in training, also of its students")
 
     @model_validator(mode="after")
@@ -98,11 +98,13 @@ class TeacherSpec(Strict):
         None, description="label of a row of the suite: its trained student is this teacher (a teacher assistant)"
     )
     student: str | None = Field(None, description="with `row`: which student of the row; default: its only one")
-    epochs: Epochs = 3.0
-    lr: Rate = 2e-5
+    epochs: Epochs = Field(3.0, description="length of its fine-tuning")
+    lr: Rate = Field(2e-5, description="peak learning rate of its fine-tuning")
     batch_size: Positive | None = Field(None, description="default: training.batch_size")
     max_length: Tokens | None = Field(None, description="default: training.max_length")
-    seed: Seed = 1
+    seed: Seed = Field(
+        1, description="seed of its head, dropout and order of examples; with `row`: the run to learn from"
+    )
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
         None, description="fine-tune one teacher per seed of the suite, in the same order; default: one, with `seed`"
     )
@@ -189,10 +191,10 @@ class StudentSpec(Strict):
         "init_from": "the key or fingerprint of the model that layers are copied from is part of the key",
     }
 
-    layers: Layers
-    hidden: Size | None = None
-    heads: Size | None = None
-    ffn: Size | None = None
+    layers: Layers = Field(description="number of Transformer layers")
+    hidden: Size | None = Field(None, description="hidden size; default: that of the first teacher")
+    heads: Size | None = Field(None, description="attention heads of a layer; default: as the first teacher")
+    ffn: Size | None = Field(None, description="feed-forward width of a layer; default: as the first teacher")
     init: str | list[Positive] = Field(
         "random",
         description="uniform | first | last | random | explicit teacher layers, counted from 1 | hub id or folder",
@@ -241,15 +243,17 @@ class MethodSpec(Strict):
 class MethodOnTask(Strict):
     """Options and stages of an entry of `methods` that differ on one task."""
 
-    stages: dict[str, StageOverride] = Field(default_factory=dict)
-    options: dict[str, Any] = Field(default_factory=dict)
+    stages: dict[str, StageOverride] = Field(
+        default_factory=dict, description="stage -> length, learning rate and data"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the method: the fields of its Config")
 
 
 class StageOverride(Strict):
     """Length, learning rate and data of a stage. They override the method and the suite's `training`."""
 
-    epochs: Epochs | None = None
-    steps: Positive | None = None
+    epochs: Epochs | None = Field(None, description="length in epochs of the training data; excludes `steps`")
+    steps: Positive | None = Field(None, description="length in optimizer steps; excludes `epochs`")
     lr: Rate | None = Field(None, description="peak learning rate")
     schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
     warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of the stage's steps")
@@ -271,22 +275,22 @@ class StageOverride(Strict):
 class Limit(Strict):
     """Maximum number of examples, taken from a seeded shuffle. The board marks limited runs as a rehearsal."""
 
-    train: Positive | None = None
-    validation: Positive | None = None
+    train: Positive | None = Field(None, description="training examples; default: all")
+    validation: Positive | None = Field(None, description="scored examples; default: all")
 
 
 class TaskTraining(Strict):
     """Settings of `training` that differ on one task."""
 
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="length of training")
     batch_size: Positive | None = Field(None, description="also replaces the token_budget of `training`")
-    token_budget: Positive | None = None
-    lr: Rate | None = None
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    micro_batch_size: Positive | None = None
-    schedule: Schedule | None = None
-    warmup_ratio: WarmupRatio | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    token_budget: Positive | None = Field(None, description="tokens of a step at most, padding included")
+    lr: Rate | None = Field(None, description="peak learning rate")
+    max_length: Annotated[int, Field(ge=8)] | None = Field(None, description="truncation length in tokens")
+    micro_batch_size: Positive | None = Field(None, description="examples per forward and backward pass")
+    schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
+    warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of a stage's steps")
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="weight decay of AdamW")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
         None, description="null: no gradient clipping on this task"
     )
@@ -321,8 +325,8 @@ class TrainingSpec(Strict):
         "per_task": "part of the key as resolved for the task",
     }
 
-    epochs: Epochs = 3.0
-    batch_size: Positive = 32
+    epochs: Epochs = Field(3.0, description="length of a run, the same for every method; its stages share the steps")
+    batch_size: Positive = Field(32, description="examples of a step")
     token_budget: Positive | None = Field(
         None, description="tokens of a step at most, padding included; replaces batch_size"
     )
@@ -331,8 +335,8 @@ class TrainingSpec(Strict):
         description="random: random batches, padded to their longest row; grouped: the same batches, computed in groups"
         " of similar length; bucketed: batches of similar length, so other batches than random ones",
     )
-    lr: Rate = 5e-5
-    max_length: Tokens = 128
+    lr: Rate = Field(5e-5, description="peak learning rate")
+    max_length: Tokens = Field(128, description="truncation length in tokens")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="autocast dtype of forward and backward passes"
     )
@@ -344,10 +348,10 @@ class TrainingSpec(Strict):
     max_memory_gb: Gigabytes | None = Field(
         None, description="memory limit of a cohort; default: the free memory, less a margin"
     )
-    limit: Limit = Limit()
+    limit: Limit = Field(Limit(), description="part of the data only: a rehearsal")
     schedule: Schedule = Field("linear", description="learning-rate schedule after warm-up, in each stage")
     warmup_ratio: WarmupRatio = Field(0.1, description="warm-up steps as a share of a stage's steps")
-    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = Field(0.01, description="weight decay of AdamW")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="gradient clipping; null: off")
     checkpoint_every: Positive | None = Field(2000, description="steps between checkpoints; null: only on interruption")
     log_every: Positive | None = Field(
@@ -400,15 +404,15 @@ class GeneralSpec(Strict):
 
     data: str = Field(description="hub id, local folder in the hub's layout, or .txt file (one text a line); * allowed")
     name: str | None = Field(None, description="the data set's configuration")
-    split: str = "train"
+    split: str = Field("train", description="split of the data set")
     column: str = Field("text", description="column of the texts")
-    steps: Positive
-    batch_size: Positive = 32
-    lr: Rate = 1e-4
+    steps: Positive = Field(description="optimizer steps")
+    batch_size: Positive = Field(32, description="texts of a step")
+    lr: Rate = Field(1e-4, description="peak learning rate")
     schedule: Schedule | None = Field(None, description="learning-rate schedule; default: training.schedule")
     warmup_ratio: WarmupRatio | None = Field(None, description="default: training.warmup_ratio")
-    max_length: Tokens = 128
-    seed: Seed = 1
+    max_length: Tokens = Field(128, description="tokens of a row; a longer text is split into several rows")
+    seed: Seed = Field(1, description="seed of the order of texts, the initial weights and the masks")
 
 
 class LatencySpec(Strict):
@@ -491,7 +495,9 @@ class TeacherCacheSpec(Strict):
         "max_gb": "whether a run reads cached teacher outputs is part of its key under `numeric`"
     }
 
-    max_gb: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = 50.0
+    max_gb: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = Field(
+        50.0, description="gigabytes of cached outputs on disk at most; 0: no cache"
+    )
 
 
 class TuningSpec(Strict):
@@ -556,23 +562,27 @@ class SuiteSpec(Strict):
         "trust_remote_code": "the fingerprint of a checkpoint includes its code",
     }
 
-    name: Name
+    name: Name = Field(description="name of the suite: results go to results/<name>/")
     tasks: Annotated[list[TaskEntry], Field(min_length=1)] = Field(
         description="names of registered tasks, and tasks declared here: `name: {kind: ..., train: ...}`"
     )
-    teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
-    students: Annotated[dict[Name, StudentSpec], Field(min_length=1)]
-    methods: Annotated[list[MethodSpec], Field(min_length=1)]
+    teachers: dict[Name, TeacherSpec] = Field(default_factory=dict, description="teachers by name")
+    students: Annotated[dict[Name, StudentSpec], Field(min_length=1)] = Field(description="students by name")
+    methods: Annotated[list[MethodSpec], Field(min_length=1)] = Field(
+        description="names of methods, each with options if you like; an entry is one row of the board per student"
+    )
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([1, 2, 3], description="each cell runs once per seed")
     sources: dict[str, str] = Field(default_factory=dict, description="source -> hub id or local folder")
-    training: TrainingSpec = TrainingSpec()
-    general: GeneralSpec | None = None
-    latency: LatencySpec | None = None
+    training: TrainingSpec = Field(TrainingSpec(), description="training settings of all runs")
+    general: GeneralSpec | None = Field(
+        None, description="unlabelled text on which some methods distil before any task"
+    )
+    latency: LatencySpec | None = Field(None, description="shapes and backends of the latency measurement")
     selection: SelectionSpec | None = Field(None, description="default: keep the last step, hold nothing out")
     tuning: TuningSpec | None = Field(
         None, description="default: use the options of the suite and the defaults of the methods"
     )
-    teacher_cache: TeacherCacheSpec = TeacherCacheSpec()
+    teacher_cache: TeacherCacheSpec = Field(TeacherCacheSpec(), description="disk limit of cached teacher outputs")
     plugins: list[str] = Field(default_factory=list, description=".py files or folders, relative to the suite")
     device: Annotated[str, StringConstraints(pattern=DEVICE)] | None = Field(
         None, description="cpu, cuda, cuda:1, mps; default: the best one available"
@@ -583,7 +593,7 @@ class SuiteSpec(Strict):
     tracking: list[str] = Field(
         default_factory=list, description="what also records runs: json, tensorboard, mlflow, wandb, or one of a plugin"
     )
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, description="run the Python code of checkpoints that bring their own")
 
     @property
     def first_teacher(self) -> str | None:

@@ -52,10 +52,13 @@ def export_student(
         to: the folder to write; it must not exist, or be empty.
         results: the results folder.
         task: the task of the suite; needed if it has several.
-        label, student, seed: only rows of this method or student; the run with this seed.
+        label: only rows of this method.
+        student: only this student.
+        seed: the run with this seed; by default the best on held-out data, else the first.
         max_seconds: largest median latency.
         max_parameters: largest number of parameters.
-        onnx, int8: whether to add the model in ONNX format, in float32 and in int8.
+        onnx: whether to add the model in ONNX format, in float32.
+        int8: whether to add it in int8.
 
     Raises:
         harness.UserError: nothing has that name, nothing is within the limits, `to` is not empty, or a package for ONNX

@@ -97,7 +97,9 @@ def run(
     Finished runs are not repeated. Failed runs do not raise: see `SuiteResult.failed`.
 
     Args:
-        suite, overrides, plugins: see `harness.load_suite`.
+        suite: see `harness.load_suite`.
+        overrides: see `harness.load_suite`.
+        plugins: see `harness.load_suite`.
         results: the results folder; the suite writes to a folder in it with the suite's name.
         observers: objects with methods marked with `harness.hookimpl`, such as ``harness_step``. They receive the
             events of all runs; see `harness.plugin_host.hookspecs`.

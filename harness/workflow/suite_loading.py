@@ -58,7 +58,9 @@ def plan(
     """Compute the runs of a suite and their keys. Reads data and checkpoints; trains nothing.
 
     Args:
-        suite, overrides, plugins: see `load_suite`.
+        suite: see `load_suite`.
+        overrides: see `load_suite`.
+        plugins: see `load_suite`.
 
     Raises:
         harness.UserError: the suite or its data are invalid, or this machine lacks the suite's device.

@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 BIN := .venv/bin
 INSTALLED := .venv/.ready
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test docs lint
 .SILENT:
 
 quickstart: $(INSTALLED)
@@ -17,6 +17,10 @@ quickstart: $(INSTALLED)
 # run in one worker.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup
+
+# The documentation site, in build/site.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

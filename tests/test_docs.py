@@ -1,5 +1,7 @@
 """The documentation is correct: links, file names, commands, the example suite, the example plugin."""
 
+import ast
+import importlib
 import math
 import re
 import shlex
@@ -8,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from harness.api.method import Method
 from harness.api.model_outputs import LAYERED
+from harness.cli.app import app
+from harness.config.yaml_tree import Mark, parse
 from harness.models.output_names import WHOLE
 from harness.plugin_host.host import Host
 from harness.reporting import report
@@ -23,6 +28,7 @@ README = ROOT / "README.md"
 PLUGINS = ROOT / "docs" / "plugins.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "changelog.d" / "README.md"]
 CHECK = "harness check cosine_kd.py"
+READMES = [*ROOT.glob("plugins/*/README.md"), *ROOT.glob("baselines/*/README.md"), ROOT / "benchmarks" / "README.md"]
 OFFLINE = re.compile(r"harness (--help|list|validate|check)\b")
 
 
@@ -30,11 +36,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
+def shell_lines(*pages: Path) -> list[str]:
+    """The commands of the shell blocks of pages, without prompts and comments."""
+    languages = "(?:sh|console)"
+    lines = (line for page in pages for block in blocks(page, languages) for line in block.split("\n"))
+    return [line.partition("  #")[0].removeprefix("$ ").strip() for line in lines]
+
+
 def commands() -> list[str]:
-    lines = (
-        line.partition("  #")[0].strip() for page in PAGES for block in blocks(page, "sh") for line in block.split("\n")
-    )
-    return sorted({line for line in lines if OFFLINE.match(line)})
+    lines = (line for page in PAGES for block in blocks(page, "sh") for line in block.split("\n"))
+    return sorted({line for line in (line.partition("  #")[0].strip() for line in lines) if OFFLINE.match(line)})
 
 
 @pytest.fixture
@@ -75,6 +86,39 @@ def test_named_python_files_exist(page):
         name for name in {*names} - placeholders if not any((ROOT / top / name).exists() for top in ("", "harness"))
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READMES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_printed_snippets_are_accepted(page):
+    """Commands have known options, YAML is valid, Python compiles and imports what exists.
+
+    The tests of single pages run their snippets.
+    """
+    command = typer.main.get_command(app)
+    for line in shell_lines(page):
+        _, *arguments = shlex.split(re.split(r"[>|&]", line)[0]) or [""]
+        if line.startswith("harness ") and arguments and not arguments[0].startswith("-") and "--help" not in arguments:
+            subcommand = command.commands[arguments[0]]
+            subcommand.make_context(arguments[0], arguments[1:])
+    for block in blocks(page, "yaml"):
+        parse(block, Mark(page.name, 1, page.parent))
+    for block in blocks(page, "python"):
+        tree = compile(block, page.name, "exec", flags=ast.PyCF_ONLY_AST)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "harness":
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+def test_the_messages_of_the_troubleshooting_page_exist():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \|", page.split("## By message")[1].split("\n## ")[0], flags=re.M)
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "harness").glob("**/*.py")]
+    messages = [message for row in rows for message in re.findall(r"`(.*?)`", row)]
+    assert len(messages) >= 20
+    for message in messages:
+        fragments = [fragment.strip() for fragment in message.split("…") if fragment.strip()]
+        assert any(all(fragment in source for fragment in fragments) for source in sources), message
 
 
 def test_the_docs_print_commands_that_need_no_network():

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-
 from website.repository_files import ROOT
 
 PYTHON = """# Use from Python: reference
 
 What `import harness` offers to programs and notebooks. [Use from Python](../python.md) has examples.
-
-"""
-
-PLUGINS = """# {title}
-
-{about}
 
 """
 
@@ -48,4 +40,4 @@ def plugin_pages() -> dict[str, str]:
 
 
 def _module_page(module: str) -> str:
-    return f"# {module}\n\n::: {module}\n"
+    return f"# {module}\n\n::: {module}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"

@@ -12,8 +12,8 @@ PICTURES = ("tasks.png", "pareto.png", "learning.png")
 
 INTRODUCTION = """# Boards
 
-The boards that are committed with kd-harness. [Results](../results.md) explains how to read one. A board is the output of one
-command, which it names under *Provenance*, with the machine, the versions and the settings.
+The boards that are committed with kd-harness. [Results](../results.md) explains how to read one. A board is the output
+of one command, which it names under *Provenance*, with the machine, the versions and the settings.
 """
 
 
@@ -25,7 +25,9 @@ def boards() -> list[Path]:
 def board_files() -> list[str]:
     """Every file of the committed boards, relative to the repository. Runs, teachers and caches are left out."""
     published = [f for board in boards() for name in ("plots", "sections", "details") for f in (board / name).glob("*")]
-    published += [f for board in boards() for f in board.glob("*.*") if f.name not in ("plan.json", "report-files.json")]
+    published += [
+        f for board in boards() for f in board.glob("*.*") if f.name not in ("plan.json", "report-files.json")
+    ]
     return sorted(file.relative_to(ROOT).as_posix() for file in published)
 
 

@@ -21,6 +21,8 @@ _MARKUP = re.compile(r"\[(/?)(?:bold)?\]")
 def commands_page() -> str:
     """Usage, arguments and options of every command."""
     command = typer.main.get_command(app)
+    for subcommand in command.commands.values():
+        subcommand.short_help = (subcommand.help or "").partition("\n\n")[0].replace("\n", " ")
     context = typer.Context(command, info_name="harness")
     page = get_docs_for_click(obj=command, ctx=context, name="harness", title="harness")
     return COMMANDS + _plain(page.partition("\n")[2])

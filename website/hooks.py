@@ -31,6 +31,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, path, abs_src_path=str(ROOT / file)))
     for path, content in _generated_pages().items():
         files.append(File.generated(config, path, content=content))
+    files.append(File.generated(config, "site.css", abs_src_path=str(ROOT / "website" / "site.css")))
     config.nav = _expanded(config.nav, files)
     return files
 
@@ -42,6 +43,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return markdown
     # Markdown in HTML elements, such as <details>, is rendered on GitHub without a mark.
     markdown = markdown.replace("<details>", "<details markdown>")
+    if "\n## " not in markdown:  # one wide table
+        page.meta.setdefault("hide", ["toc"])
     return with_site_links(markdown, Path(source).relative_to(ROOT).as_posix())
 
 

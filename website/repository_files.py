@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#\s]+)(?=[)#\s])")
-_METHOD = re.compile(r"(?:plugins|baselines)/(\w+)/README\.md")
+_METHOD = re.compile(r"(?:plugins|baselines)/(?!published/)(\w+)/README\.md")
 
 
 def site_path(file: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -14,19 +15,23 @@ Schema = Mapping[str, Any]
 NAMES = {None: "any value", "boolean": "true or false", "string": "text"}
 """JSON Schema's types -> what the page calls them."""
 
+ABSURD = 10**6
+
 METHOD = "method "
 """How names of the definitions of methods begin."""
 
 KEYS = """# Suite reference
 
-Every key of a suite file, generated from the schema with which suites are validated. [Suite files](../suites.md) explains them with
-examples. `harness schema suite` prints the same as JSON Schema, with which [editors](../suites.md#in-an-editor) complete keys.
+Every key of a suite file, generated from the schema with which suites are validated. [Suite files](../suites.md)
+explains them with examples. `harness schema suite` prints the same as JSON Schema, with which
+[editors](../suites.md#in-an-editor) complete keys.
 """
 
 OPTIONS = """# Options of the methods
 
-The options of every shipped method in a suite, generated from the schema: `methods: [NAME: {OPTION: VALUE}]`. A method's page explains
-the losses that the options change, and gives their source. Every method also takes the keys of [an entry of `methods`](suite.md#method).
+The options of every shipped method, generated from the schema. In a suite: `methods: [NAME: {OPTION: VALUE}]`. A
+method's page explains the losses that the options change, and gives their sources. Every method also takes the keys of
+[an entry of `methods`](suite.md#method).
 """
 
 
@@ -38,7 +43,7 @@ def suite_page() -> str:
     nested["MethodOnTask"] = _only(nested["MethodOnTask"], {"stages"})
     schema["properties"]["include"] = {"type": "string", "description": "a suite file to merge this one over"}
     top_level = {**schema, "description": ""}
-    sections = [_section(_title(name), definition, nested) for name, definition in nested.items()]
+    sections = [_section(_title(name), nested[name], nested) for name in _in_order_of_use(schema, nested)]
     return "\n".join([KEYS, _section("Top level", top_level, nested), *sections])
 
 
@@ -57,6 +62,18 @@ def _method(name: str, definition: Schema, nested: Mapping[str, Schema]) -> str:
     own = _only(definition, set(definition["properties"]) - RESERVED)
     table = _table(own, nested) if own["properties"] else "It has no options.\n"
     return f"## {method}\n\n[Losses and sources of {method}](../methods/{method}.md)\n\n{table}"
+
+
+def _in_order_of_use(schema: Schema, nested: Mapping[str, Schema]) -> list[str]:
+    """The names of nested mappings, as they are first referred to from the top level down."""
+    names: dict[str, None] = {}
+    queue = [schema["properties"]]
+    for properties in queue:
+        for name in re.findall(r"#/\$defs/(\w+)", json.dumps(properties)):
+            if name not in names:
+                names[name] = None
+                queue.append(nested[name]["properties"])
+    return list(names)
 
 
 def _only(definition: Schema, names: Set[str]) -> dict[str, Any]:
@@ -107,13 +124,10 @@ def _mapping(field: Schema, definitions: Schema) -> str:
 
 
 def _bounds(field: Schema) -> str:
+    """The bounds of a number. Upper bounds that only exclude absurd values are left out."""
     names = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {_number(field[name])}" for name, sign in names.items() if name in field]
+    bounds = [f"{sign} {field[name]:g}" for name, sign in names.items() if field.get(name, ABSURD) < ABSURD]
     return f" {', '.join(bounds)}" if bounds else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:g}" if abs(value) < 10**6 or value % 10 else f"10^{len(str(int(value))) - 1}"
 
 
 def _default(field: Schema) -> str:
@@ -136,4 +150,6 @@ def _title(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\n", " ").replace("|", "\\|")
+    """Text in a table: on one line, without bars. ``<`` outside of code would begin an HTML element."""
+    parts = re.split("(`[^`]*`)", text.replace("\n", " ").replace("|", "\\|"))
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;") for part in parts)

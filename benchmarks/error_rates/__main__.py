@@ -1,4 +1,4 @@
-"""`python -m benchmarks.error_rates`: simulates the tables of docs/results.md. The defaults take hours."""
+"""`python -m benchmarks.error_rates`: simulates the tables of docs/statistics.md. The defaults take hours."""
 
 from __future__ import annotations
 

@@ -562,7 +562,7 @@ class SuiteSpec(Strict):
         "trust_remote_code": "the fingerprint of a checkpoint includes its code",
     }
 
-    name: Name = Field(description="name of the suite: results go to results/<name>/")
+    name: Name = Field(description="name of the suite: results go to `results/<name>/`")
     tasks: Annotated[list[TaskEntry], Field(min_length=1)] = Field(
         description="names of registered tasks, and tasks declared here: `name: {kind: ..., train: ...}`"
     )

@@ -1,6 +1,6 @@
 """Error rates and coverage of the statistics of a board, by simulation of the hardest regimes.
 
-docs/results.md has tables of all regimes; `python -m benchmarks.error_rates` computes them.
+docs/statistics.md has tables of all regimes; `python -m benchmarks.error_rates` computes them.
 """
 
 import numpy as np

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.measuring import Contestant, Measured, Row, interleaved, ratios
 from benchmarks.options import Options
-from harness.config.paths import shipped_suites
+from harness.config.shipped_suites import shipped_suites
 from harness.latency.timing_protocol import Call
 
 CLAIM = (

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from harness.api.errors import UserError
+from harness.cli import completion
 
 app = typer.Typer(
     name="harness",
-    add_completion=False,
     pretty_exceptions_enable=False,  # typer's tracebacks would print local variables, whole tensors too
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare knowledge-distillation methods for BERT-like models.\n\n"
@@ -28,7 +28,12 @@ app = typer.Typer(
     "2 invalid input or a failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
 
-SuiteArgument = Annotated[str, typer.Argument(help="a suite file, or the name of a shipped suite, such as quick")]
+SuiteArgument = Annotated[
+    str,
+    typer.Argument(
+        help="a suite file, or the name of a shipped suite, such as quick", autocompletion=completion.suites
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +115,7 @@ def run(
             metavar="COLUMN=VALUE",
             help="train only a part of the runs: task=, label=, method=, student= or seed=; values of one column are "
             "alternatives; repeatable",
+            autocompletion=completion.selections,
         ),
     ] = None,
     engine: Annotated[
@@ -118,6 +124,7 @@ def run(
             "--engine",
             metavar="NAME",
             help="what executes the jobs: local (this process), ray (workers on a Ray cluster), or one of a plugin",
+            autocompletion=completion.engines,
         ),
     ] = "local",
     address: Annotated[
@@ -143,6 +150,7 @@ def run(
             "--track",
             metavar="NAME",
             help="also record the runs with a tracker: json, tensorboard, mlflow, wandb, or a plugin's; repeatable",
+            autocompletion=completion.trackers,
         ),
     ] = None,
 ) -> None:
@@ -214,7 +222,10 @@ def report(
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="print only this format: md, csv, tex, bib, json, or one of a plugin"
+            "--format",
+            metavar="NAME",
+            help="print only this format: md, csv, tex, bib, json, or one of a plugin",
+            autocompletion=completion.formats,
         ),
     ] = None,
     columns: Annotated[
@@ -238,7 +249,11 @@ def report(
 def latency(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="SUITE | MODEL...", help="a suite that has been run, or folders and hub ids of models"),
+        typer.Argument(
+            metavar="SUITE | MODEL...",
+            help="a suite that has been run, or folders and hub ids of models",
+            autocompletion=completion.suites,
+        ),
     ],
     overrides: Overrides = None,
     results: Results = Path("results"),
@@ -261,13 +276,20 @@ def export(
         typer.Argument(
             metavar="SUITE | RUN",
             help="a suite that has been run (its name, file or results folder), or the beginning of a run's key",
+            autocompletion=completion.suites,
         ),
     ],
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="the folder to write; it must not exist, or be empty")
     ],
-    task: Annotated[str | None, typer.Option("--task", help="the task, if the suite has several")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="only students trained with this method")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="the task, if the suite has several", autocompletion=completion.tasks),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="only students trained with this method", autocompletion=completion.methods),
+    ] = None,
     student: Annotated[str | None, typer.Option("--student", help="only students of this size")] = None,
     seed: Annotated[
         int | None,
@@ -327,7 +349,12 @@ def predict(
     scores: Annotated[bool, typer.Option("--scores", help="add the probability of every class")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="rows of one forward pass")] = 32,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best one of this machine")
+        str | None,
+        typer.Option(
+            "--device",
+            help="cpu, cuda, cuda:1, mps; by default the best one of this machine",
+            autocompletion=completion.devices,
+        ),
     ] = None,
     results: Results = Path("results"),
     trust_remote_code: Annotated[
@@ -355,7 +382,10 @@ def predict(
 @app.command()
 def submit(
     suite: SuiteArgument,
-    label: Annotated[str, typer.Option("--label", help="the method whose students answer")],
+    label: Annotated[
+        str,
+        typer.Option("--label", help="the method whose students answer", autocompletion=completion.methods),
+    ],
     seed: Annotated[int | None, typer.Option("--seed", help="the seed of the runs; by default the first one")] = None,
     student: Annotated[str | None, typer.Option("--student", help="the student, if the suite has several")] = None,
     to: Annotated[
@@ -369,7 +399,12 @@ def submit(
         ),
     ] = False,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the best one of this machine")
+        str | None,
+        typer.Option(
+            "--device",
+            help="cpu, cuda, cuda:1, mps; by default the best one of this machine",
+            autocompletion=completion.devices,
+        ),
     ] = None,
     overrides: Overrides = None,
     results: Results = Path("results"),
@@ -390,7 +425,10 @@ def submit(
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
-    name: Annotated[str | None, typer.Argument(metavar="METHOD", help="explain the options of this method")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="METHOD", help="explain the options of this method", autocompletion=completion.methods),
+    ] = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -411,7 +449,10 @@ def list_(
 def check(
     plugin: Annotated[
         str,
-        typer.Argument(help="the name of a method, a .py file or folder, or the name of an entry point"),
+        typer.Argument(
+            help="the name of a method, a .py file or folder, or the name of an entry point",
+            autocompletion=completion.methods,
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -476,7 +517,13 @@ def distill(
         str, typer.Option("--validation", metavar="FILE|SHARE", help="scored examples: a file, or a share of the data")
     ] = "0.2",
     methods: Annotated[
-        list[str] | None, typer.Option("--method", metavar="METHOD", help="compare these methods only; repeatable")
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="compare these methods only; repeatable",
+            autocompletion=completion.methods,
+        ),
     ] = None,
     max_latency: Annotated[
         str | None, typer.Option("--max-latency", metavar="TIME", help="of one text on this machine, such as 5ms")

@@ -38,7 +38,7 @@ def measure_latency(
 
 def is_suite(targets: Sequence[str]) -> bool:
     """Whether the targets are one suite: a YAML file, or the name of a shipped suite that is no local folder."""
-    from harness.config.paths import shipped_suites
+    from harness.config.shipped_suites import shipped_suites
 
     target = targets[0] if len(targets) == 1 else ""
     return target.endswith((".yaml", ".yml")) or (target in shipped_suites() and not Path(target).is_dir())

@@ -32,7 +32,7 @@ def print_list(kind: str, plugins: Sequence[str], name: str | None = None, *, as
     if as_json and kind != "methods":
         raise UserError(f"`harness list {kind}` has no --json; use `harness list methods --json`")
     if kind == "suites":
-        from harness.config.paths import shipped_suites
+        from harness.config.shipped_suites import shipped_suites
 
         print_table(
             ["suite", "about", "file"], ((n, _first_comment(path), path) for n, path in shipped_suites().items())

@@ -11,7 +11,7 @@ from harness.cli.command_setup import quiet_libraries
 
 
 def print_suite_schema(plugins: Sequence[str]) -> None:
-    """Print the schema of a suite file, with the options of all installed methods and those of `plugins`.
+    """Print the schema of a suite file, with the tasks and methods that are installed and those of `plugins`.
 
     Raises:
         UserError: a plugin cannot be loaded.
@@ -21,5 +21,5 @@ def print_suite_schema(plugins: Sequence[str]) -> None:
     from harness.plugin_host.host import Host
 
     host = Host.create(plugins)
-    schema = suite_schema({name: method.Config for name, method in host.methods.items()})
+    schema = suite_schema({name: method.Config for name, method in host.methods.items()}, host.tasks)
     typer.echo(json.dumps(schema, indent=1, ensure_ascii=False))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.config.diagnostics import format_value
+from harness.config.shipped_suites import shipped_suites
 
 MAX_PATH_LENGTH = 1000
 """In characters."""
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9_][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
-
-
-def shipped_suites() -> dict[str, Path]:
-    """Map the names of the shipped suites (file stems) to their files."""
-    folder = Path(str(importlib.resources.files("harness_suites")))
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def locate(path: str | Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -15,11 +15,12 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def suite_schema(options: Mapping[str, type[BaseModel]]) -> Schema:
+def suite_schema(options: Mapping[str, type[BaseModel]], tasks: Iterable[str]) -> Schema:
     """The JSON Schema of a suite file as users write it, with the options of the methods in `options` by name.
 
     Entries of `methods` are a name, or `name: {options and reserved keys}`; a name that is not in `options` is accepted
-    with any options, since a plugin may define it. A file with `include` may omit every key, also of nested mappings.
+    with any options, since a plugin may define it. So is a task that is not in `tasks`. A file with `include` may omit
+    every key, also of nested mappings.
     """
     schema = SuiteSpec.model_json_schema()
     definitions, properties = schema["$defs"], schema["properties"]
@@ -31,12 +32,14 @@ def suite_schema(options: Mapping[str, type[BaseModel]]) -> Schema:
     for name, config in sorted(options.items()):
         own = config.model_json_schema()
         definitions |= own.pop("$defs", {})
-        per_task = {"type": "object", "additionalProperties": _closed({**on_task, **own["properties"]})}
+        per_task = {**reserved["per_task"], "additionalProperties": _closed({**on_task, **own["properties"]})}
         definitions[f"method {name}"] = {
             **_closed({**reserved, "per_task": per_task, **own["properties"]}),
             "type": ["object", "null"],
         }
     properties["methods"]["items"] = _entry(sorted(options))
+    named, declared = properties["tasks"]["items"]["oneOf"]
+    properties["tasks"]["items"] = {"anyOf": [{"enum": sorted(tasks)}, named, declared]}
     properties["include"] = {"type": "string", "description": "another suite file; keys of this file replace its keys"}
     properties["selection"]["anyOf"].insert(0, {"enum": ["train", "validation"]})  # short for {on: ...}
     required = schema.pop("required")

@@ -6,14 +6,15 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from harness.config.paths import shipped_suites
+from harness.config.shipped_suites import shipped_suites
 from harness.config.suite_json_schema import suite_schema
 from harness.config.yaml_tree import Mark, parse
 from harness.plugin_host.host import Host
 
 SUITES = Path(__file__).parents[2] / "suites"
-METHODS = {name: method.Config for name, method in Host.create().methods.items()}
-SCHEMA = suite_schema(METHODS)
+HOST = Host.create()
+METHODS = {name: method.Config for name, method in HOST.methods.items()}
+SCHEMA = suite_schema(METHODS, HOST.tasks)
 CHECKER = jsonschema.Draft202012Validator(SCHEMA)
 
 MINIMAL = """
@@ -51,6 +52,7 @@ def test_shipped_suites_are_valid_and_name_the_schema(name):
     [
         "methods: [pkd: {alpha: 0.2, label: mine, grid: {beta: [10, 100]}, per_task: {sst2: {alpha: 0.7}}}]",
         "methods: [{tinybert: null}, {of_a_plugin: {anything: 1}}]",
+        "tasks: [sst2, of_a_plugin]",
         "selection: train",
         "selection: {on: train, share: 0.05}",
         "latency: null",
@@ -85,6 +87,17 @@ def test_wrong_keys_are_found_at_their_place(change, path):
 def test_a_key_is_missing_unless_the_file_includes_another():
     assert problems(read("name: mine")) == ["$"]
     assert problems(read("include: glue.yaml\nseeds: [1]")) == []
+
+
+def test_editors_complete_the_names_of_tasks():
+    enumerated, *_ = SCHEMA["properties"]["tasks"]["items"]["anyOf"]
+    assert enumerated == {"enum": sorted(HOST.tasks)}
+    assert "sst2" in HOST.tasks
+
+
+def test_every_key_is_described():
+    definitions = [SCHEMA, *SCHEMA["$defs"].values()]
+    assert [key for d in definitions for key, field in d["properties"].items() if not field.get("description")] == []
 
 
 def test_every_option_is_described():

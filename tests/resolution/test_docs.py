@@ -10,7 +10,7 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from harness.config import schema
-from harness.config.paths import shipped_suites
+from harness.config.shipped_suites import shipped_suites
 from harness.resolution import load
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")

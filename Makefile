@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 BIN := .venv/bin
 INSTALLED := .venv/.ready
 
-.PHONY: quickstart test docs lint
+.PHONY: quickstart test test-lowest docs lint
 .SILENT:
 
 quickstart: $(INSTALLED)
@@ -21,6 +21,18 @@ test: $(INSTALLED)
 # The documentation site, in build/site.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The tests of what other packages are used for, with the lowest versions of them that pyproject.toml allows. PINS sets other
+# versions, also excluded ones: make test-lowest PINS='transformers==5.10.* torch==2.9.*'
+LOWEST := .venv-lowest
+LOWEST_TESTS ?= tests/api tests/config tests/metrics tests/models tests/storage tests/tasks
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check uv
+	printf '%s\n' $(PINS) > $(LOWEST)/overrides.txt
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--overrides $(LOWEST)/overrides.txt -e '.[test]'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup $(LOWEST_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ def suites(incomplete: str) -> list[str]:
     """Shipped suites, and suite files and folders below the path that is being typed."""
     from harness.config.shipped_suites import shipped_suites
 
-    return [*_matching(shipped_suites(), incomplete), *_suite_files(incomplete)]
+    return [*_matching(sorted(shipped_suites()), incomplete), *_suite_files(incomplete)]
 
 
 def methods(incomplete: str) -> list[str]:

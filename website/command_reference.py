@@ -20,7 +20,7 @@ _MARKUP = re.compile(r"\[(/?)(?:bold)?\]")
 
 def commands_page() -> str:
     """Usage, arguments and options of every command."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_group(app)
     for subcommand in command.commands.values():
         subcommand.short_help = (subcommand.help or "").partition("\n\n")[0].replace("\n", " ")
     context = typer.Context(command, info_name="harness")

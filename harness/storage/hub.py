@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 PROBE_SECONDS = 5.0
 
@@ -24,7 +24,7 @@ def unavailable_reason(repo_id: str, kind: Literal["dataset", "model"]) -> str |
         RepositoryNotFoundError,
     )
 
-    httpx = import_module("huggingface_hub.utils").httpx  # its HTTP client is vendored under different names
+    httpx = http_client()
     endpoint = constants.ENDPOINT
     api = HfApi(endpoint=endpoint)
     request = api.dataset_info if kind == "dataset" else api.model_info
@@ -54,5 +54,10 @@ def download_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions of an interrupted download. Callers handle `GatedRepoError`, a subclass, first."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    httpx = import_module("huggingface_hub.utils").httpx
-    return HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError
+    return HfHubHTTPError, http_client().HTTPError, OSError, RuntimeError
+
+
+def http_client() -> Any:
+    """The module of the hub's HTTP client. From huggingface_hub 2 on, it is vendored under different names."""
+    utils = import_module("huggingface_hub.utils")
+    return utils.httpx if hasattr(utils, "httpx") else import_module("httpx")

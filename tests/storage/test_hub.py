@@ -5,14 +5,15 @@ import sys
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-from huggingface_hub.utils import httpx
 from transformers import BertConfig, BertModel
 
 from harness.api.errors import UserError
 from harness.models import pretrained
-from harness.storage.hub import unavailable_reason
+from harness.storage.hub import http_client, unavailable_reason
 from harness.tasks import data_sources
 from tests.support.hub_server import serve
+
+httpx = http_client()
 
 CLIENT = """
 import sys

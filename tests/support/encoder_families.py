@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+import transformers
+from packaging.version import Version
 from transformers import PreTrainedModel
 
 from harness.testing import tiny_model
@@ -37,8 +40,13 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Name in the docs -> model type and further fields of the configuration."""
 
+SINCE = {"eurobert": "5.3", "nomic_bert": "5.5"}
+"""Model type -> the first version of transformers that has it."""
+
 
 def tiny_encoder(family: str, **sizes: Any) -> PreTrainedModel:
-    """A `tiny_model` of a family in `SETTINGS`."""
+    """A `tiny_model` of a family in `SETTINGS`. Skips the test if transformers is older than the family."""
     model_type, settings = SETTINGS[family]
+    if Version(transformers.__version__) < Version(SINCE.get(model_type, "0")):
+        pytest.skip(f"transformers {transformers.__version__} has no {model_type}")
     return tiny_model(model_type, settings={**settings, **(sizes.pop("settings", {}))}, **sizes)

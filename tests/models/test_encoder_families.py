@@ -51,6 +51,7 @@ def captured(model, inputs, names=("hidden", *ATTENTION)):
 
 def reference(model, inputs):
     model.set_attn_implementation("eager")
+    model.config._attn_implementation = "eager"  # before 5.7, transformers refuses it for ModernBERT
     with torch.no_grad():
         return model(**inputs, output_hidden_states=True, output_attentions=True)
 

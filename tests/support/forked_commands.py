@@ -27,8 +27,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
-NOT_IMPORTED = ("harness.__main__", "harness.testing", "harness.latency", "harness.execution.ray_engine")
-"""Modules that the server does not import: few commands use them."""
+NOT_IMPORTED = (
+    "harness.__main__",
+    "harness.testing",
+    "harness.latency",
+    "harness.execution.ray_engine",
+    "harness.trackers",
+)
+"""Modules that the server does not import: few commands use them, and some need packages of extras."""
 
 
 def set_options(overrides: Iterable[str]) -> list[str]:

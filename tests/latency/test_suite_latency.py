@@ -253,5 +253,5 @@ def test_backend_of_a_named_plugin_overrides_the_shipped_one_but_no_other_named_
             "\n\n@hookimpl\ndef harness_register_latency_backends(register):\n    register('eager', Mine())\n"
         )
     assert type(Host.create(files[:1]).latency_backends["eager"]).__name__ == "Mine"
-    with pytest.raises(UserError, match=r"duplicate latency backend 'eager': registered by .*mine.py and by .*again.py"):
+    with pytest.raises(UserError, match=r"duplicate latency backend 'eager': registered by .*mine.py and .*again.py"):
         Host.create(files)

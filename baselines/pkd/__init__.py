@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness import (
     Batch,
@@ -26,7 +24,11 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PKDConfig(MethodConfig):

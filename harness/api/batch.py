@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 TaskKind = Literal["classification", "multilabel", "regression", "token_classification", "qa", "text"]
 """``text`` is unlabelled text, for distillation before any task; the others are the kinds of tasks."""
@@ -77,7 +80,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The batch in pinned memory, for asynchronous copies to a GPU."""
-        return self._map(Tensor.pin_memory)
+        return self._map(lambda tensor: tensor.pin_memory())
 
     def part(self, rows: slice, tokens: int | None = None) -> Batch:
         """The examples of `rows`, as views, with the padding unchanged or cut to the first `tokens` tokens."""

@@ -8,11 +8,12 @@ and the backward pass needs no more memory than queries and keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_PAIRS = 32 * 48 * 128**2
 """The most pairs of tokens, over examples and heads, in one chunk of maps: 96 MiB for each float32 map.
@@ -20,7 +21,7 @@ MAX_PAIRS = 32 * 48 * 128**2
 It depends on shapes only, not on free memory, so that losses are bit-identical on every machine state.
 """
 
-Compare = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor]
+Compare = Callable[[Sequence["Tensor"], Sequence["Tensor"], "Tensor"], "Tensor"]
 """Computes the loss of each query [b, n], a mean over heads, from queries [b, A, n, d] and keys [b, A, N, d] of each
 model and the mask of the keys [b, N]."""
 
@@ -39,61 +40,17 @@ def mean_over_queries(compare: Compare, queries: Sequence[Tensor], keys: Sequenc
     examples, tokens = mask.shape
     if examples * heads * tokens**2 <= MAX_PAIRS:
         return mean_over_tokens(compare(queries, keys, mask), mask)
+    from harness.api.chunked_gradients import ChunkedMean
+
     requires_grad = [tensor.requires_grad and torch.is_grad_enabled() for tensor in (*queries, *keys)]
-    loss: Tensor = _InChunks.apply(compare, mask, heads, requires_grad, *queries, *keys)  # type: ignore[no-untyped-call]
+    chunks = list(_chunks(examples, tokens, heads))
+    loss: Tensor = ChunkedMean.apply(compare, mask, chunks, requires_grad, *queries, *keys)  # type: ignore[no-untyped-call]
     return loss
 
 
 def mean_over_tokens(by_token: Tensor, mask: Tensor) -> Tensor:
     """The mean of `by_token` [B, N] over the real tokens of each example, then over examples: a scalar."""
     return (by_token.masked_fill(~mask, 0).sum(-1) / mask.sum(-1)).mean()
-
-
-class _InChunks(torch.autograd.Function):
-    """`mean_over_queries` in chunks. `forward` computes the gradients of its inputs, `backward` only scales them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, compare: Compare, mask: Tensor, heads: int, requires_grad: Sequence[bool], *tensors: Tensor
-    ) -> Tensor:
-        count = len(tensors) // 2
-        # Gradients are sums over many chunks, so they are accumulated in float32 even for half-precision inputs.
-        gradients = [
-            torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)) if needed else None
-            for tensor, needed in zip(tensors, requires_grad, strict=True)
-        ]
-        losses = []
-        for examples, rows in _chunks(len(mask), mask.shape[1], heads):
-            indices = [(examples, slice(None), rows)] * count + [(examples,)] * count
-            parts = [
-                tensor[index].detach().requires_grad_(needed)
-                for tensor, index, needed in zip(tensors, indices, requires_grad, strict=True)
-            ]
-            with torch.enable_grad():
-                by_query = compare(parts[:count], parts[count:], mask[examples])
-                by_example = by_query.masked_fill(~mask[examples, rows], 0).sum(-1) / mask[examples].sum(-1)
-                loss = by_example.sum() / len(mask)
-            losses.append(loss.detach())
-            inputs = [part for part in parts if part.requires_grad]
-            chunk_gradients = iter(torch.autograd.grad(loss, inputs)) if inputs else iter(())
-            for gradient, index in zip(gradients, indices, strict=True):
-                if gradient is not None:
-                    gradient[index] += next(chunk_gradients)
-        ctx.save_for_backward(*gradients)
-        ctx.dtypes = [tensor.dtype for tensor in tensors]
-        return torch.stack(losses).sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return (
-            None,
-            None,
-            None,
-            None,
-            *((gradient * scale).to(dtype) if gradient is not None else None for gradient, dtype in gradients),
-        )
 
 
 def _chunks(examples: int, tokens: int, heads: int) -> Iterator[tuple[slice, slice]]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
-Inputs = Mapping[str, torch.Tensor]
+Inputs = Mapping[str, "torch.Tensor"]
 """`input_ids`, `attention_mask` and, for real examples, `token_type_ids`: int64 [B, N], on the CPU."""
 
-Outputs = Sequence[NDArray[Any]]
+Outputs = Sequence["NDArray[Any]"]
 """All outputs of the model, in its order, as arrays in host memory."""
 
 

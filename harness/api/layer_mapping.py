@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.api.errors import Problem, UserError
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LayerMapping = Literal["uniform", "first", "last", "random", "mean"] | list[Annotated[int, Field(ge=1)]]
 """How L_S student layers map to L_T teacher layers.

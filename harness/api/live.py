@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from harness.api.batch import Batch
 from harness.api.model_outputs import ModelOutputs
 
-StateFunction = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+StateFunction = Callable[["Tensor"], "Tensor"]
 """From hidden states [B, N, H] to hidden states [B, N, H], such as a patch or a layer."""
 
 

@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.chunked_attention import mean_over_queries, mean_over_tokens
+from harness.api.lazy_torch import F, nn, torch
 
-Vectors = Tensor | tuple[Tensor, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Vectors: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 """Vectors X for the relation of X with itself, or (X, Y) for the relation of queries X with keys Y."""
 
-Attention = tuple[Tensor, Tensor]
+Attention: TypeAlias = "tuple[Tensor, Tensor]"
 """Queries and keys of a layer, [B, A, N, d] each; scores are Q K^T / sqrt(d), in the precision of Q and K."""
 
 

@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.errors import Problem
+from harness.api.lazy_torch import nn
 from harness.api.live import LiveModel, StepModels
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.names import NAME_RULE, is_name
 from harness.api.stage_settings import Schedule, StageData, StageStart
 
 if TYPE_CHECKING:  # takes seconds to import
+    import torch
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MethodGroup = Literal[
@@ -39,7 +40,7 @@ MethodGroup = Literal[
 ]
 """What a method is about, in the order of `harness list methods`."""
 
-LossTerms = Mapping[str, Tensor]
+LossTerms = Mapping[str, "Tensor"]
 """Unweighted loss terms by name, scalars."""
 
 

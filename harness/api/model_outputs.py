@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
 """Outputs that exist for each layer."""
 
 
-class Layered(dict[int, Tensor]):
+class Layered(dict[int, "Tensor"]):
     """Tensors by layer, counted from 1, in the order of the layers.
 
     A method that iterates over them adds gradients in this order, so it must not depend on what other runs read: the

@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
 from harness.execution.cache_integrity import found_intact
@@ -22,6 +19,9 @@ from harness.plugin_host.discovery import describe
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CHUNK = 1000
 """Rows per written chunk."""
@@ -55,6 +55,8 @@ def is_kept(job: AugmentationJob) -> bool:
 
 def load(job: AugmentationJob) -> Dataset:
     """Load the cached rows as a memory-mapped data set."""
+    from datasets import Dataset
+
     return Dataset.from_file(str(folder(job) / "rows.arrow"))
 
 
@@ -89,6 +91,9 @@ def about(job: AugmentationJob) -> AugmentedData:
 def _fill(
     path: Path, job: AugmentationJob, model: masked_lm.MaskedLM | None, stop: Callable[[], bool], tell: Tell
 ) -> None:
+    import pyarrow as pa
+    from datasets import Dataset
+
     began = time.perf_counter()
     path.mkdir()
     originals = job.data.splits.train

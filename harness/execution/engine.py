@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from harness.storage.failure_records import FailureRecord
-from harness.storage.records import RunRecord
-
 if TYPE_CHECKING:  # plugin discovery imports this module; plans import transformers
     from harness.planning import Plan
     from harness.plugin_host.host import Host
+    from harness.storage.failure_records import FailureRecord
+    from harness.storage.records import RunRecord
     from harness.storage.store import Store
 
 

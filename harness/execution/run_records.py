@@ -5,12 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
 from harness.api.events import EpochScore, EpochScored, LossPoint, RunFailed, RunId, RunStarted, StepLogged
 from harness.models.families import shape
@@ -19,6 +18,9 @@ from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.records import Cost, ModelSize, Provenance, RunRecord
 from harness.training.run import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NO_COST = Cost(
     wall_seconds=0.0,

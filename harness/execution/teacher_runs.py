@@ -10,8 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from transformers import BertConfig, PreTrainedModel
+from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
 from harness.api.events import LossPoint, RunId
@@ -35,6 +34,9 @@ from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort
 from harness.training.finetuning import JointFineTuning, SupervisedFineTuning
 from harness.training.run import Run
+
+if TYPE_CHECKING:
+    from transformers import BertConfig, PreTrainedModel
 
 
 class FineTuneResult(FrozenModel):
@@ -125,6 +127,8 @@ def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
 
 
 def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
+    from transformers import BertConfig
+
     return BertConfig(
         vocab_size=len(job.reader.tokenizer),
         num_hidden_layers=architecture.layers,

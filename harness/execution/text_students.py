@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from harness.api.events import RunId
 from harness.api.seeds import derive
@@ -22,13 +21,17 @@ from harness.planning.jobs import GeneralJob, with_examples
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
-from harness.tasks.corpus import TEXT_TASK, encode_text
+from harness.tasks.corpus import encode_text
+from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
 from harness.training import finite_checks
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 RECORD = "record.json"
 

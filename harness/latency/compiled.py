@@ -8,9 +8,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-import torch
-
 from harness.api.latency_backend import Inputs, Program
+from harness.api.lazy_torch import torch
 from harness.latency.eager import TorchProgram
 from harness.latency.model_inputs import accepted_inputs
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from harness.api.latency_backend import Inputs, Outputs, Program
+from harness.api.lazy_torch import torch
 from harness.latency import machine
 from harness.latency.model_inputs import accepted_inputs, select_inputs
 

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from harness.api.lazy_torch import torch
 from harness.latency import nvidia
 
 

@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from harness.api.errors import UserError
 from harness.api.latency_backend import Inputs
+from harness.api.lazy_torch import torch
 from harness.models.families import most_tokens
 
 if TYPE_CHECKING:

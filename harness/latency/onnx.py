@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from harness.api.latency_backend import Inputs
+from harness.api.lazy_torch import torch
 from harness.latency.model_inputs import accepted_inputs, select_inputs
 
 if TYPE_CHECKING:
@@ -122,34 +120,19 @@ class OnnxProgram:
         return call
 
 
-class _Plain(nn.Module):
-    """Wraps a model: positional inputs in the order of `accepted_inputs`, a tuple of tensors as output."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, ...]:
-        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        outputs: tuple[torch.Tensor, ...] = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, **segments
-        ).to_tuple()
-        return outputs
-
-
 def export(model: PreTrainedModel, example: Inputs, path: Path) -> None:
     """Export `model` to `path` with dynamic batch size and length. Outputs have transformers' names, such as logits.
 
     Args:
         example: inputs of at least two examples, because a batch size of one would be specialized.
     """
+    from harness.latency.plain_model import PlainModel
+
     inputs = {name: tensor.to(model.device) for name, tensor in select_inputs(accepted_inputs(model), example).items()}
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _silent(), torch.no_grad():
         program = torch.onnx.export(
-            _Plain(model).eval(),
+            PlainModel(model).eval(),
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=list(model(**inputs).keys()),

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -52,6 +50,8 @@ def _attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     observer = _observer.get()
     on_context = None
     if observer is not None:
@@ -80,21 +80,27 @@ def _mask(*args: Any, device: torch.device | str = "cpu", **options: Any) -> Ten
 
     On other devices that check would wait for the device in every forward pass, so there is always a mask.
     """
+    from transformers.masking_utils import sdpa_mask
+
     if torch.device(device).type not in SYNCHRONOUS_DEVICES:
         options["allow_is_bidirectional_skip"] = False
     mask: Tensor | None = sdpa_mask(*args, device=device, **options)
     return mask
 
 
-AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(
-    NAME, _mask
-)  # without a registered mask function, transformers ignores padding silently
+@cache
+def _register() -> None:
+    """Make the attention function known to transformers, whose import takes seconds."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, _mask)  # without a mask function, transformers ignores padding silently
 
 
 @contextmanager
 def observe_attention(configs: Sequence[PretrainedConfig], observer: Observer) -> Iterator[None]:
     """Call `observer` for every attention module with one of `configs` that runs in the block; restore them on exit."""
+    _register()
     before = [config._attn_implementation for config in configs]
     token = _observer.set(observer)
     try:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
 
 from harness.api.losses import projection
 from harness.models import heads
@@ -19,6 +17,9 @@ from harness.models.initialization import seeded
 from harness.models.quiet_transformers import quiet_transformers
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
+
     from harness.api.task import Task
 
 WEIGHTS = "head.pt"
@@ -86,6 +87,8 @@ class Member(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> SequenceClassifierOutput:
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
         return SequenceClassifierOutput(logits=self.head(self.body(input_ids, attention_mask, token_type_ids)))
 
 
@@ -100,6 +103,8 @@ class AnsweringMember(Member):
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
     ) -> QuestionAnsweringModelOutput:
+        from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
         start, end = self.head(self.body(input_ids, attention_mask, token_type_ids)).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from torch import nn
-
-if TYPE_CHECKING:  # these import transformers
+if TYPE_CHECKING:  # torch and transformers
+    from torch import nn
     from transformers import PreTrainedModel
 
     from harness.models.introspection import ModelParts

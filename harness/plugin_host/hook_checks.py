@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -21,10 +22,17 @@ _PARSER = pluggy.PluginManager("harness")
 
 def hooks(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield the hooks that a plugin implements, with their names."""
-    for attribute in dir(plugin):
+    for attribute in _hookable(plugin):
         options = _PARSER.parse_hookimpl_opts(plugin, attribute)
         if options is not None:
             yield options.get("specname") or attribute, getattr(plugin, attribute)
+
+
+def _hookable(plugin: object) -> list[str]:
+    """Names of attributes that can be hooks. Most attributes of a module are no functions, and parsing them is slow."""
+    if not isinstance(plugin, ModuleType):
+        return dir(plugin)
+    return sorted(name for name, value in vars(plugin).items() if inspect.isroutine(value))
 
 
 def unmarked_hooks(plugin: object) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.analysis.inference import Estimate
-from harness.analysis.speed_up import SpeedUp
-from harness.analysis.suite_level import Gap
-from harness.analysis.summary import BoardRow, Statistic
+if TYPE_CHECKING:  # numpy and pyarrow, which a list of methods does not need
+    from harness.analysis.inference import Estimate
+    from harness.analysis.speed_up import SpeedUp
+    from harness.analysis.suite_level import Gap
+    from harness.analysis.summary import BoardRow, Statistic
 
 NOTHING = "–"
 """Printed where there is no value."""

@@ -9,7 +9,7 @@ from typing import Any
 from harness.api.method import General, Method, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.resolution.suite import MethodVariant
-from harness.tasks.corpus import TEXT_TASK
+from harness.tasks.text_task import TEXT_TASK
 
 TASK_INFO = TaskInfo(TEXT_TASK.name, TEXT_TASK.kind, TEXT_TASK.num_labels)
 """`TaskInfo` of unlabelled text."""

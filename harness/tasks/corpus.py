@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api.errors import UserError
-from harness.api.task import Splits, Task
 from harness.config.paths import text_files
 from harness.config.schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 COLUMN = "text"
-
-
-def _no_splits(source: str | None) -> Splits:
-    raise TypeError("the text task has no splits to load")
-
-
-TEXT_TASK = Task(COLUMN, "text", _no_splits, metrics=(), score="")
-"""The task of text stages: models built for it have a masked-language-modelling head."""
 
 
 @dataclass(frozen=True)

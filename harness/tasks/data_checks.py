@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.tasks.features import SENTENCES
@@ -172,10 +171,11 @@ def _text_faults(column: pa.ChunkedArray) -> Iterator[Fault]:
 
 
 def _label_faults(columns: Columns, column: pa.ChunkedArray, may_hide: bool) -> Iterator[Fault]:
+    import numpy as np
     import pyarrow.types as types
 
     classes = columns.kind == "classification"
-    low, high = (0, columns.classes - 1) if classes else columns.label_range or (-np.inf, np.inf)
+    low, high = (0, columns.classes - 1) if classes else columns.label_range or (-math.inf, math.inf)
     expected = f"a class from 0 to {high}" if classes else "a finite number"
     if not classes and columns.label_range:
         expected += f" from {low:g} to {high:g}"
@@ -285,7 +285,7 @@ def _answer_fault(answers: Any, context: str) -> str | None:
 
 def _nulls(column: pa.ChunkedArray, expected: str) -> Iterator[Fault]:
     if column.null_count:
-        yield Fault(np.flatnonzero(column.is_null().to_numpy()).tolist(), "null", expected)
+        yield Fault(column.is_null().to_numpy().nonzero()[0].tolist(), "null", expected)
 
 
 def _wrong_type(column: pa.ChunkedArray, expected: str) -> Fault:

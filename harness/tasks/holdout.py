@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harness.api.errors import Problem, UserError
 from harness.api.task import Splits, Task
 from harness.config.schema import SelectionSpec
-from harness.tasks.row_sampling import held_out_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,6 +62,10 @@ def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Sp
     Raises:
         UserError: the split is too small.
     """
+    import numpy as np
+
+    from harness.tasks.row_sampling import held_out_rows
+
     count = held_out_size(len(splits.train), share)
     if count >= MIN_USABLE:
         held_out = held_out_rows(task.kind, splits.train, count, seed)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import tokenizers
-import transformers
 from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -51,6 +49,9 @@ def cache_key_parts(
 
     `data` is the fingerprint of the examples; `options` are further parts, such as the kind of task.
     """
+    import tokenizers
+    import transformers
+
     return {
         "data": data,
         "tokenizer": tokenizer_fingerprint,

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from harness.api.batch import Batch, TaskKind
@@ -127,6 +126,8 @@ class TeacherOutputStore:
 
         That is the teacher's key, the token ids, the numeric settings, library versions and the type of processor.
         """
+        import transformers
+
         device = str(numeric["device"])
         parts = {
             "teacher": teacher,

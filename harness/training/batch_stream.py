@@ -11,7 +11,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from harness.api.batch import Batch
 from harness.api.task import Splits, Task
@@ -26,6 +25,7 @@ from harness.training.token_alignment import Alignment
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
     from harness.config.schema import Batching
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from harness.api.events import EpochScore
 from harness.models.capture import Capture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class BestEpoch:

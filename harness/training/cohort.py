@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from transformers import PreTrainedModel
 
 from harness.api.batch import Batch
 from harness.api.model_outputs import ModelOutputs
@@ -21,6 +20,9 @@ from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
 from harness.training.stopwatch import Lap
 from harness.training.token_alignment import Alignment
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TeacherSource(Protocol):

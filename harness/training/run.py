@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from harness.api.batch import Batch
 from harness.api.events import LossPoint, RunId
@@ -31,6 +30,9 @@ from harness.training.schedule import learning_rate, stage_steps
 from harness.training.step_models import WeightAverage, step_models
 from harness.training.step_needs import needs_at
 from harness.training.step_rollback import StepRollback
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LOG_EVERY = 50
 """Default number of steps between two points of the loss curve."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from harness.api.method import Method
 from harness.api.seeds import derive
 from harness.models.initialization import seeded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def changes_weights(method: Method) -> bool:

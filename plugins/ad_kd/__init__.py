@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from harness import (
     Batch,
@@ -26,14 +23,15 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.lazy_torch import F, torch
 from harness.api.live import LiveModel
 from harness.api.losses import full_precision, soft_cross_entropy, task_loss
 
-DISTANCES: Mapping[str, Callable[..., Tensor]] = {
-    "mse": F.mse_loss,
-    "l1": F.l1_loss,
-    "smooth_l1": F.smooth_l1_loss,
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DISTANCES = {"mse": "mse_loss", "l1": "l1_loss", "smooth_l1": "smooth_l1_loss"}
+"""Option `distance` -> the function of `torch.nn.functional`."""
 
 
 class ADKDConfig(MethodConfig):
@@ -173,9 +171,8 @@ class ADKD(Method):
         """Distance of the attributions of tokens: sum over views, mean over real tokens, then over examples."""
         kept = min(self.config.top_k or teacher.shape[-1], teacher.shape[-1])
         largest = teacher.abs().topk(kept, dim=-1).values
-        distances = DISTANCES[self.config.distance](
-            self._by_token(student, batch), self._by_token(largest, batch), reduction="none"
-        )
+        distance: Callable[..., Tensor] = getattr(F, DISTANCES[self.config.distance])
+        distances = distance(self._by_token(student, batch), self._by_token(largest, batch), reduction="none")
         return (distances.sum(-1) / batch.lengths).mean(-1).sum()
 
     def _by_token(self, attributions: Tensor, batch: Batch) -> Tensor:

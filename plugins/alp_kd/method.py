@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -26,7 +23,11 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import F, nn, torch
 from harness.api.losses import full_precision, projection, soft_target_loss, task_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PROJECTION = "projection"
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from harness import Batch, LossTerms, Method, MethodConfig, ModelOutputs, Needs, Search, Stage, Step
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class AverageMultiTeacherConfig(MethodConfig):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
-import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -27,10 +24,15 @@ from harness import (
 )
 from harness.api import layer_mapping
 from harness.api import losses as shared
+from harness.api.lazy_torch import nn, torch
 
-from .transport import Floats, LayerWeights, Normalization, plan, updated
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Distance = Callable[[int, int], Tensor]
+    from .layer_weights import LayerWeights
+    from .transport import Floats
+
+Distance = Callable[[int, int], "Tensor"]
 """The distance of a student layer from a teacher layer: a scalar."""
 
 COMPARED = ("attention", "hidden")
@@ -59,7 +61,7 @@ class BertEMDConfig(MethodConfig):
     separate_weights: bool = Field(
         False, description="attention and hidden have layer weights of their own; false: the mean of both"
     )
-    normalise: Normalization = Field(
+    normalise: Literal["sum", "softmax"] = Field(
         "sum", description="new layer weights: divided by their sum (authors' code), or a softmax of them (paper)"
     )
     emd_temperature: float = Field(
@@ -128,6 +130,8 @@ class BertEMD(Method):
         names = ["embedding"] if self.config.embedding else []
         if self.config.hidden:
             names += list(dict.fromkeys(map(self._projection, range(1, student.layers + 1))))
+        from .layer_weights import LayerWeights
+
         modules: dict[str, nn.Module] = {n: shared.projection(student.hidden, teachers[0].hidden) for n in names}
         weights = dict.fromkeys(map(self._weights, self._compared)) if self._moves_weights else {}
         return nn.ModuleDict({**modules, **{name: LayerWeights(*self._depths) for name in weights}})
@@ -167,6 +171,8 @@ class BertEMD(Method):
         """Cost attention: move the layers' weights to those that cost less."""
         if not self._moves_weights:
             return
+        import numpy as np
+
         new: dict[str, list[tuple[Floats, Floats]]] = {}
         for term in self._compared:
             name, costs = self._weights(term), step.scratch[term]
@@ -180,6 +186,8 @@ class BertEMD(Method):
                     step.log(f"{name}.{side}[{layer}]", float(weight))
 
     def _updated(self, weights: Floats, costs: Floats) -> Floats:
+        from .transport import updated
+
         return updated(weights, costs, self.config.normalise, self.config.emd_temperature)
 
     def _prediction(self, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
@@ -196,11 +204,15 @@ class BertEMD(Method):
         transport, costs = self._transport(step, term, distance)
         step.scratch[term] = transport * costs
         # Distances of pairs without transport are not computed again, since each of them keeps its maps for backward.
-        moved = [(int(i), int(j)) for i, j in np.argwhere(transport > 0)]
+        moved = [(int(i), int(j)) for i, j in zip(*(transport > 0).nonzero(), strict=True)]
         return torch.stack([float(transport[i, j]) * distance(i + 1, j + 1) for i, j in moved]).sum()
 
     def _transport(self, step: Step, term: str, distance: Distance) -> tuple[Floats, Floats]:
         """F and d, [L_S, L_T] each."""
+        import numpy as np
+
+        from .transport import plan
+
         own, theirs = self._depths
         with torch.no_grad():
             values = [distance(i, j) for i in range(1, own + 1) for j in range(1, theirs + 1)]
@@ -212,6 +224,4 @@ class BertEMD(Method):
 
 
 def _layer_weights(step: Step, name: str) -> LayerWeights:
-    module = step.modules[name]
-    assert isinstance(module, LayerWeights)
-    return module
+    return cast("LayerWeights", step.modules[name])

@@ -1,42 +1,16 @@
-"""Optimal transport between the layers of student and teacher, and the layer weights that it moves."""
+"""Optimal transport between the layers of student and teacher, and the weights of layers after it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-Normalization = Literal["sum", "softmax"]
 Floats = NDArray[np.float64]
 
 LEAST_WEIGHT = 1e-6
 """The least weight of a layer after an update. A layer of weight 0 would transport nothing and so have no cost."""
-
-
-class LayerWeights(nn.Module):
-    """The weights of all layers of the student [L_S] and the teacher [L_T], as buffers; uniform at first."""
-
-    student: Tensor
-    teacher: Tensor
-
-    def __init__(self, student_layers: int, teacher_layers: int) -> None:
-        super().__init__()
-        self.register_buffer("student", torch.full((student_layers,), 1 / student_layers, dtype=torch.float64))
-        self.register_buffer("teacher", torch.full((teacher_layers,), 1 / teacher_layers, dtype=torch.float64))
-
-    def values(self) -> tuple[Floats, Floats]:
-        """The weights of student and teacher in float64; each sums to 1."""
-        student, teacher = (each.double().cpu().numpy() for each in (self.student, self.teacher))
-        return student / student.sum(), teacher / teacher.sum()
-
-    @torch.no_grad()
-    def set(self, student: Floats, teacher: Floats) -> None:
-        """Replace the weights in place."""
-        self.student.copy_(torch.from_numpy(student))
-        self.teacher.copy_(torch.from_numpy(teacher))
 
 
 def plan(distances: Floats, rows: Floats, columns: Floats) -> Floats:
@@ -69,7 +43,7 @@ def plan(distances: Floats, rows: Floats, columns: Floats) -> Floats:
     return transport
 
 
-def updated(weights: Floats, costs: Floats, normalize: Normalization, temperature: float) -> Floats:
+def updated(weights: Floats, costs: Floats, normalize: Literal["sum", "softmax"], temperature: float) -> Floats:
     """The weights after a step with `costs` sum_j F_ij d_ij of each layer (cost attention).
 
     A layer's unit cost is c_i = cost / weight; its new weight is proportional to r_i = (sum_k c_k) / c_i, or with

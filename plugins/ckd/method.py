@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from harness import (
     Batch,
@@ -26,9 +24,13 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import torch
 from harness.api.losses import soft_cross_entropy, task_loss
 
 from .relations import layer_relations, word_relations
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class CKDConfig(MethodConfig):

@@ -11,13 +11,13 @@ Batches are computed in chunks of examples, and again in the backward pass, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
-
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_ELEMENTS = 2**24
 """The most elements of a tensor of a chunk: 64 MiB in float32. It depends on shapes only, so that losses are
@@ -86,6 +86,8 @@ def _in_chunks(
         elements: the elements of its largest tensor for one example.
         tensors: [B, ...] each.
     """
+
+    from torch.utils.checkpoint import checkpoint
 
     def by_example(mask: Tensor, *tensors: Tensor) -> Tensor:
         both = torch.stack(by_word(mask, *tensors))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -26,9 +23,15 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import F, nn, torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
-from .memory import Memory, draws, other_rows, rows_of_other_classes
+from .negatives import draws, other_rows, rows_of_other_classes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .memory import Memory
 
 
 class CoDIRConfig(MethodConfig):
@@ -92,6 +95,8 @@ class CoDIR(Method):
         return [Stage("distill", Needs(student=["logits", *own], teachers=[["logits", *theirs]]))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        from .memory import Memory
+
         config, count = self.config, len(self.own_layers)
         maps = {
             name: nn.Linear(count * shape.hidden, config.width, bias=False)
@@ -117,7 +122,7 @@ class CoDIR(Method):
         return {"task": 1 - beta, "kd": beta, "crd": self.config.crd_weight}
 
     def after_step(self, step: Step) -> None:
-        memory = cast(Memory, step.modules["memory"])
+        memory = cast("Memory", step.modules["memory"])
         for rows, labels, vectors, _ in step.scratch["seen"]:
             if labels is not None:
                 memory.classes[rows] = labels
@@ -131,7 +136,7 @@ class CoDIR(Method):
 
     def negatives(self, step: Step, batch: Batch) -> tuple[Tensor, Tensor]:
         """The rows of the negatives of each example, and which of them are valid: [B, K] each."""
-        memory = cast(Memory, step.modules["memory"])
+        memory = cast("Memory", step.modules["memory"])
         rows = torch.tensor(batch.rows, device=batch.labels.device)
         uniform = draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index).to(rows.device)
         if self.task.kind == "classification":
@@ -145,7 +150,7 @@ class CoDIR(Method):
 
     def _contrast(self, step: Step, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
         """The mean of the contrast over examples. Leaves in the scratch what the memory needs."""
-        memory = cast(Memory, step.modules["memory"])
+        memory = cast("Memory", step.modules["memory"])
         drawn, valid = self.negatives(step, batch)
         losses, scales = [], {}
         for bank in self.banks:

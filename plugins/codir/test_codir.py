@@ -88,7 +88,7 @@ def memory_functions():
     """The module of the method's memory, wherever the plugin was loaded from."""
     from importlib import import_module
 
-    return import_module(f"{METHOD.__module__.rpartition('.')[0]}.memory")
+    return import_module(f"{METHOD.__module__.rpartition('.')[0]}.negatives")
 
 
 def test_negatives_are_uniform_among_other_classes():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness import (
     Batch,
@@ -27,9 +25,13 @@ from harness import (
     hookimpl,
     layers,
 )
+from harness.api.lazy_torch import torch
 from harness.api.losses import soft_target_loss, task_loss, token_cosine
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DIITOConfig(MethodConfig):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 EPSILON = 1e-8
 """Added to the product of the norms, as in the authors' code."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from harness import Batch, LossTerms, Method, MethodConfig, ModelOutputs, Needs, Search, Stage, Step
 from harness.api.batch import IGNORED
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, mean_over_distributions, task_loss
 
 from .correlation import correlation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEGENERATE = 2
 """Two numbers have a correlation of +1 or -1, whose gradient is 0."""

@@ -6,11 +6,9 @@ Terms that have a weight for each example contain it, since the weights of terms
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -28,9 +26,13 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import nn, torch
 from harness.api.losses import projection, task_loss, unit_vectors
 
 from . import uncertainty as measures
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DynamicKDConfig(MethodConfig):

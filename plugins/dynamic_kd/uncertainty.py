@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.api.batch import Batch
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, mean_by_example
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def uncertainty(logits: Tensor, batch: Batch) -> Tensor:

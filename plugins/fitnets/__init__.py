@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
-from torch import nn
 
 from harness import (
     Batch,
@@ -23,6 +22,7 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.lazy_torch import nn
 from harness.api.losses import projection, soft_cross_entropy, task_loss, token_mse
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
-
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_NUMBERS = 2**25
 """The most logits in one part: 128 MiB in float32. It depends on shapes only, so that losses are bit-identical."""
 
-TokenLoss = Callable[[Tensor, Tensor], Tensor]
+TokenLoss = Callable[["Tensor", "Tensor"], "Tensor"]
 """Computes the loss of each token [n] from logits of the student and the teacher, [n, V] each."""
 
 
@@ -39,6 +38,8 @@ def token_loss(kind: Literal["kl", "mse"], temperature: float, top_n: int | None
 
 def by_token(loss: TokenLoss, student: Tensor, teacher: Tensor) -> Tensor:
     """The loss of each token [B, N] from logits [B, N, V], in parts."""
+    from torch.utils.checkpoint import checkpoint
+
     rows = max(1, MAX_NUMBERS // student.shape[-1])
     parts = zip(torch.split(student.flatten(0, 1), rows), torch.split(teacher.flatten(0, 1), rows), strict=True)
     losses = [checkpoint(loss, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.api.chunked_attention import mean_over_queries, mean_over_tokens
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPSILON = 1e-7
 """Added to probabilities before their logarithm, and to squared distances before their root."""
 
-Attention = tuple[Tensor, Tensor]
+Attention = tuple["Tensor", "Tensor"]
 """Queries and keys of a layer, [B, A, N, d] each."""
 
 

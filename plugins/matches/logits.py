@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness import Batch
 from harness.api.batch import IGNORED
+from harness.api.lazy_torch import torch
 from harness.api.losses import (
     full_precision,
     mean_over_distributions,
@@ -15,6 +16,9 @@ from harness.api.losses import (
 )
 
 from .config import ExampleTemperature
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPSILON = 1e-4
 """Added to the length of logits (TextBrewer's `flsw`)."""
@@ -30,7 +34,7 @@ def loss(kind: str, student: Tensor, teacher: Tensor, batch: Batch, temperature:
     """
     if kind == "mse" and batch.kind != "regression":
         return _squared_error(student, teacher, batch, temperature)
-    if isinstance(temperature, Tensor):
+    if isinstance(temperature, torch.Tensor):
         return _by_example(kind, student, teacher, batch, temperature)
     if kind == "kl":
         return soft_target_loss(student, teacher, batch, temperature)
@@ -48,7 +52,7 @@ def _by_example(kind: str, student: Tensor, teacher: Tensor, batch: Batch, tempe
 
 def _squared_error(student: Tensor, teacher: Tensor, batch: Batch, temperature: float | Tensor) -> Tensor:
     """Mean squared error of logits / t over the classes, for QA over the positions allowed for an answer: a scalar."""
-    scale = temperature.unsqueeze(-1) if isinstance(temperature, Tensor) else temperature
+    scale = temperature.unsqueeze(-1) if isinstance(temperature, torch.Tensor) else temperature
     difference = full_precision(student) - full_precision(teacher)
     if batch.answer_mask is None:
         losses = (difference / scale).square().mean(-1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from harness import (
     Batch,
@@ -20,12 +18,16 @@ from harness import (
     TaskInfo,
 )
 from harness.api import losses as shared
+from harness.api.lazy_torch import nn, torch
 
 from . import comparisons, logits
 from .config import ATTENTION, EQUAL_WIDTHS, Linear, Match, MatchesConfig, Output, at
 
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
-"""What follows the linear map of a projection."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVATIONS = {"relu": "ReLU", "tanh": "Tanh"}
+"""What follows the linear map of a projection, in `torch.nn`."""
 
 
 class Matches(Method):
@@ -84,7 +86,7 @@ class Matches(Method):
             if match.project != "none":
                 own, theirs = match.outputs
                 linear = shared.projection(_width(student, own[0]), _width(teacher, theirs[0]), bias=True)
-                activation = [ACTIVATIONS[match.project]()] if match.project in ACTIVATIONS else []
+                activation = [getattr(nn, ACTIVATIONS[match.project])()] if match.project in ACTIVATIONS else []
                 modules[name] = nn.Sequential(linear, *activation) if activation else linear
         return modules
 

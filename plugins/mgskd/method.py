@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -26,10 +24,14 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import nn, torch
 from harness.api.losses import projection, soft_target_loss
 
 from .spans import Spans, random_cuts, words
 from .structure import mean_vector, pair_loss, sample_loss, triangle_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RELATION_HEADS = 64
 """Relation heads of the paper, for widths that they divide."""

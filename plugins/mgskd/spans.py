@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST_SPANS = 3
 """An example with fewer spans has no triangle of them and contributes nothing, as in the authors' code."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.api.chunked_attention import MAX_PAIRS
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision, score_mse, unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def pair_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) -> Tensor:
@@ -34,7 +36,6 @@ def triangle_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int, *,
     return (losses.sum((1, 2, 3)) / real.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
-@torch.no_grad()
 def important(
     teacher: Tensor, mask: Tensor, heads: int, anchors: int, partners: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -48,12 +49,13 @@ def important(
         is at most U, K2 at most U - 1.
     """
     units = mask.shape[1]
-    weights = _attention(teacher, mask, heads)
-    received, anchor = weights.sum(1).masked_fill(~mask, -1).topk(min(anchors, units), dim=-1)
-    rows = weights.gather(1, anchor[..., None].expand(-1, -1, units))
-    itself = anchor[..., None] == torch.arange(units, device=anchor.device)
-    given, partner = rows.masked_fill(~mask[:, None] | itself, -1).topk(min(partners, units - 1), dim=-1)
-    return anchor, received >= 0, partner, given >= 0
+    with torch.no_grad():
+        weights = _attention(teacher, mask, heads)
+        received, anchor = weights.sum(1).masked_fill(~mask, -1).topk(min(anchors, units), dim=-1)
+        rows = weights.gather(1, anchor[..., None].expand(-1, -1, units))
+        itself = anchor[..., None] == torch.arange(units, device=anchor.device)
+        given, partner = rows.masked_fill(~mask[:, None] | itself, -1).topk(min(partners, units - 1), dim=-1)
+        return anchor, received >= 0, partner, given >= 0
 
 
 def sample_loss(student: Tensor, teacher: Tensor, heads: int) -> Tensor:

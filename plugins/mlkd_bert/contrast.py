@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from harness.api.lazy_torch import F, torch
 from harness.api.losses import unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def sample_contrast(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -26,8 +24,12 @@ from harness import (
 )
 from harness.api import layer_mapping
 from harness.api import losses as shared
+from harness.api.lazy_torch import nn, torch
 
 from .contrast import sample_contrast
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STAGE1 = ("emb", "mha", "ffn")
 STAGE2 = ("ss", "sc", "kd")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -27,6 +25,10 @@ from harness import (
 )
 from harness.api import layer_mapping
 from harness.api import losses as shared
+from harness.api.lazy_torch import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MTBERTConfig(MethodConfig):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -23,9 +21,13 @@ from harness import (
     TaskInfo,
     layers,
 )
+from harness.api.lazy_torch import nn, torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RailKDConfig(MethodConfig):

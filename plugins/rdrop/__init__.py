@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from harness import Batch, LossTerms, Method, MethodConfig, ModelOutputs, Needs, Search, Stage, Step, hookimpl
 from harness.api.losses import kl_loss, task_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RDropConfig(MethodConfig):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -25,7 +22,11 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.lazy_torch import F, nn, torch
 from harness.api.losses import full_precision, soft_cross_entropies, task_loss, task_loss_by_example
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AVERAGE, POLICY, JOINT = "average", "policy", "joint"
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from harness import (
     Batch,
@@ -25,6 +23,7 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.lazy_torch import nn, torch
 from harness.api.losses import attention_kl, full_precision, projection, soft_target_loss
 
 

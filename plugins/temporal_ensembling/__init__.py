@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from harness import (
     Batch,
@@ -25,7 +23,13 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.lazy_torch import nn, torch
 from harness.api.losses import full_precision, task_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .prediction_averages import Predictions
 
 FIXED_SIZE = ("classification", "multilabel", "regression")
 """Kinds of tasks whose predictions have the same size for every example."""
@@ -41,35 +45,6 @@ class TemporalEnsemblingConfig(MethodConfig):
         30.0, ge=0, description="weight of the ensemble loss after the ramp-up (paper: 30 if all examples have labels)"
     )
     ramp_up: float = Field(1.0, gt=0, le=1, description="share of the training over which the weight rises")
-
-
-class Predictions(nn.Module):
-    """The moving average of the predictions of each training example, with the number of predictions in it.
-
-    Buffers: `averages` float [examples, C], 0 at first; `counts` int64 [examples].
-    """
-
-    averages: Tensor
-    counts: Tensor
-
-    def __init__(self, examples: int, classes: int) -> None:
-        super().__init__()
-        self.register_buffer("averages", torch.zeros(examples, classes))
-        self.register_buffer("counts", torch.zeros(examples, dtype=torch.int64))
-
-    def targets(self, rows: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
-        """The averages of these examples [B, C] without their bias towards 0, and which examples have one, bool [B]."""
-        counts = self.counts[rows]
-        seen = counts > 0
-        bias = 1 - momentum ** counts.clamp(min=1).to(self.averages.dtype)
-        return self.averages[rows] / bias[:, None], seen
-
-    @torch.no_grad()
-    def add(self, rows: Tensor, predictions: Tensor, momentum: float) -> None:
-        """Add predictions [B, C] of these examples, each at most once, to their averages."""
-        old = self.averages[rows]
-        self.averages[rows] = momentum * old + (1 - momentum) * predictions.to(old.dtype)
-        self.counts[rows] += 1
 
 
 class TemporalEnsembling(Method):
@@ -97,6 +72,8 @@ class TemporalEnsembling(Method):
         return [Stage("finetune", Needs(student=["logits"]))]
 
     def modules(self, student: ModelShape, teachers: Sequence[ModelShape]) -> nn.ModuleDict:
+        from .prediction_averages import Predictions
+
         return nn.ModuleDict({"predictions": Predictions(self.task.examples, self.task.num_labels)})
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
@@ -126,9 +103,7 @@ def _predictions(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def _stored(step: Step) -> Predictions:
-    module = step.modules["predictions"]
-    assert isinstance(module, Predictions)
-    return module
+    return cast("Predictions", step.modules["predictions"])
 
 
 @hookimpl

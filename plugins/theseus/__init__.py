@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from harness import (
     Batch,
@@ -30,6 +29,7 @@ from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import ConfigDict, Field
-from torch import Tensor
 
 from harness import Augmentation, MethodConfig
+from harness.api.lazy_torch import torch
 from harness.api.method import FIRST_TEACHER, MaskedLanguageModel, Row
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
 
 from . import vectors
 from .vectors import WordVectors, best
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 64
 """Number of examples whose sentences the language model processes together."""

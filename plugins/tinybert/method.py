@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, StrictBool
-from torch import Tensor, nn
 
 from harness import (
     Augmentation,
@@ -28,8 +26,12 @@ from harness import (
 )
 from harness.api import layer_mapping
 from harness.api import losses as shared
+from harness.api.lazy_torch import nn, torch
 
 from .augmentation import AugmentConfig, augmentation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TinyBERTConfig(MethodConfig):

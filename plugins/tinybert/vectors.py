@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
+from harness.api.lazy_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SLICE = 64
 """Number of words whose similarities to the table are in memory at once."""

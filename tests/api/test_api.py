@@ -7,8 +7,17 @@ import sys
 import pytest
 
 WITHOUT_TORCH = {
+    "harness.api.batch",
+    "harness.api.chunked_attention",
     "harness.api.errors",
     "harness.api.events",
+    "harness.api.latency_backend",
+    "harness.api.layer_mapping",
+    "harness.api.lazy_torch",
+    "harness.api.live",
+    "harness.api.losses",
+    "harness.api.method",
+    "harness.api.model_outputs",
     "harness.api.names",
     "harness.api.report",
     "harness.api.search_space",
@@ -18,16 +27,7 @@ WITHOUT_TORCH = {
     "harness.api.task",
     "harness.api.tracker",
 }
-WITH_TORCH = {
-    "harness.api.batch",
-    "harness.api.chunked_attention",
-    "harness.api.latency_backend",
-    "harness.api.live",
-    "harness.api.losses",
-    "harness.api.layer_mapping",
-    "harness.api.method",
-    "harness.api.model_outputs",
-}
+WITH_TORCH = {"harness.api.chunked_gradients"}
 PACKAGES = {"harness", "harness.api"}
 HEAVY = {"transformers", "datasets", "matplotlib", "pandas"}
 

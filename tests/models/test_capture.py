@@ -135,13 +135,13 @@ def test_scores_are_computed_for_requested_layers_only(monkeypatch):
     ],
 )
 def test_forward_pass_ends_at_the_deepest_requested_output(family, needs, layers_run, attention_run, monkeypatch):
-    from harness.models import attention
+    from transformers.integrations import sdpa_attention
 
     model, inputs = make(family)
     capture = Capture(model)
     finished, kernels = [], []
-    fused = attention.sdpa_attention_forward
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: kernels.append(1) or fused(*a, **k))
+    fused = sdpa_attention.sdpa_attention_forward
+    monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *a, **k: kernels.append(1) or fused(*a, **k))
     for layer in set(capture.parts.layers):
         layer.register_forward_hook(lambda *_: finished.append("layer"))
     capture.parts.head.register_forward_hook(lambda *_: finished.append("head"))

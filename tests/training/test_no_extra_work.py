@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.integrations import sdpa_attention
 
 from harness.models import attention
 from harness.models.capture import Capture
@@ -125,8 +126,8 @@ def test_a_short_run_logs_enough_losses_for_a_curve(world):
 def test_a_teacher_stops_at_the_deepest_requested_output(world, needs, kernels, monkeypatch):
     here, run = world(), []
     cohort = here.cohort(here.run("finetune"))
-    fused = attention.sdpa_attention_forward
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: run.append(1) or fused(*a, **k))
+    fused = sdpa_attention.sdpa_attention_forward
+    monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *a, **k: run.append(1) or fused(*a, **k))
     batch = here.stream().at(0, CPU).whole("tokenizer")
     cohort.teachers["base"].forward(batch, frozenset(needs), here.training)
     assert len(run) == kernels

@@ -1,10 +1,10 @@
 """`Method.needs`: outputs that a method reads at single steps only."""
 
 import pytest
+from transformers.integrations import sdpa_attention
 
 from harness import Method, Needs, Stage, layers
 from harness.api.losses import task_loss
-from harness.models import attention
 from harness.training.run import Run
 from tests.training.test_cohort import alone, assert_same, train
 
@@ -32,8 +32,10 @@ def test_a_teacher_runs_only_to_the_deepest_layer_of_the_step(world, monkeypatch
     here, ran = world(batching="random"), []
     run = here.run(EveryOther)
     cohort = here.cohort(run)
-    fused = attention.sdpa_attention_forward
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: ran.append(run.position) or fused(*a, **k))
+    fused = sdpa_attention.sdpa_attention_forward
+    monkeypatch.setattr(
+        sdpa_attention, "sdpa_attention_forward", lambda *a, **k: ran.append(run.position) or fused(*a, **k)
+    )
     train(cohort)
     assert run.error is None
     student, teacher = 2, 1

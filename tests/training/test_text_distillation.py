@@ -10,7 +10,8 @@ from datasets import Dataset
 from harness.api.batch import NOT_MASKED
 from harness.api.task import Splits
 from harness.models import tokenizers
-from harness.tasks.corpus import TEXT_TASK, TextCorpus, encode_text
+from harness.tasks.corpus import TextCorpus, encode_text
+from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenization import concatenate
 from harness.training.batch_stream import TokenizedTask
 from harness.training.text_distillation import TextBatchStream

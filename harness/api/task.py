@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # datasets and torch take a second each to import; most commands need only the description
@@ -73,6 +74,9 @@ class Task:
             the number of training examples of each class; None: all equal. See `harness.api.losses.task_loss`.
         load_test: loads the examples to predict, by name of the split, from the same source as `load`: the columns of
             `Splits` without label, tags and answers. None: there are none.
+        files: lists the files that `load` reads from a source; empty for generated data. Then the fingerprints and
+            checks of the data are cached until one of these files changes, or the code of the package that defines
+            `load`. None, or a function that returns None: `load` is called every time.
         key_parts: further parts of the keys of the task's teachers and runs. The parts of a declared task are all that
             a user may edit, such as names of labels and metrics.
         summary: a line for `harness list tasks`.
@@ -95,6 +99,7 @@ class Task:
     synthetic: bool = False
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
     load_test: Callable[[str | None], Mapping[str, Dataset]] | None = None
+    files: Callable[[str | None], Iterable[Path] | None] | None = field(default=None, compare=False)
     key_parts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     summary: str = field(default="", compare=False)
 

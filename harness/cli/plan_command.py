@@ -217,6 +217,6 @@ def _preparation_lines(work: RemainingWork) -> Iterator[str]:
         yield f"Distilled on unlabelled text before these runs: {stages}."
     if work.augmentations:
         data = ", ".join(
-            f"{job.data.task.name} ({job.label}, {len(job.data.splits.train)} examples)" for job in work.augmentations
+            f"{job.data.task.name} ({job.label}, {job.data.train_examples} examples)" for job in work.augmentations
         )
         yield f"Training data augmented before these runs: {data}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ import torch
 
 from harness.api.errors import Problem, UserError
 from harness.models import families, pretrained, tokenizers
+from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
+from harness.storage.frozen_model import FrozenModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -32,8 +34,7 @@ _LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.b
 """Names in checkpoints converted from TensorFlow, and what transformers renames them to."""
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(FrozenModel):
     """The result of inspecting a checkpoint.
 
     Attributes:
@@ -41,7 +42,7 @@ class Inspection:
         tokenizer_fingerprint: None if no tokenizer can be loaded.
     """
 
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     tokenizer_fingerprint: str | None = None
 
 
@@ -53,7 +54,10 @@ def inspect(folder: Path, *, trust_remote_code: bool = False) -> Inspection:
     files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir()))
     key = (folder.resolve(), files, trust_remote_code)
     if key not in _inspections:
-        _inspections[key] = _inspect(folder, trust_remote_code)
+        inputs = {"folder": str(folder)}
+        listed = partial(pretrained.checkpoint_files, folder, trust_remote_code=trust_remote_code)
+        inspected = partial(_inspect, folder, trust_remote_code)
+        _inspections[key] = derived("inspections", inputs, Inspection, inspected, files=listed)
     return _inspections[key]
 
 
@@ -108,13 +112,13 @@ def _inspect(folder: Path, trust_remote_code: bool) -> Inspection:
         stored = stored_shapes(folder)
         model = _meta_model(config, folder, trust_remote_code)
     except UserError as error:
-        return Inspection(tuple(problem.message for problem in error.problems))
+        return Inspection(problems=tuple(problem.message for problem in error.problems))
     problems = [*_weight_problems(stored, model)] if model is not None else []
     rows = _embedding_rows(stored, model) or config.vocab_size
     if too_many := excess_tokens(tokenizer, rows):
         problems.append(too_many)
     messages = tuple(f"{folder}: {problem}" for problem in problems)
-    return Inspection(messages, tokenizers.fingerprint(tokenizer))
+    return Inspection(problems=messages, tokenizer_fingerprint=tokenizers.fingerprint(tokenizer))
 
 
 def stored_shapes(folder: Path) -> dict[str, Shape]:

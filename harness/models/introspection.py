@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,8 @@ from harness.api.model_outputs import LAYERED
 from harness.models import attention, families, projections, resizing
 from harness.models.projections import Projections
 from harness.models.quiet_transformers import quiet_transformers
+from harness.storage.derived_values import derived
+from harness.storage.frozen_model import FrozenModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -88,28 +91,39 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
 def missing_outputs(config: PretrainedConfig, name: str, *, trust_remote_code: bool = False) -> frozenset[str]:
     """Names of outputs that cannot be captured from encoders of this configuration, which messages call `name`.
 
-    Found by a forward pass of an encoder with one layer and meaningless weights, on the CPU. Cached in this process.
+    Found by a forward pass of an encoder with one layer and meaningless weights, on the CPU. Cached.
 
     Raises:
         UserError: the encoder cannot be built, or its forward pass fails.
     """
     key = (config.to_json_string(), trust_remote_code)
     if key not in _missing_by_config:
-        sizes = families.shape(config, name)
-        one = resizing.resized(config, layers=1, hidden=sizes.hidden, heads=sizes.heads, ffn=sizes.ffn)
-        try:
-            with quiet_transformers():
-                _missing_by_config[key] = find_parts(_empty_model(one, trust_remote_code)).missing
-        except Exception as error:
-            reason = next(iter(str(error).splitlines()), "")
-            raise UserError(
-                f"{name}: an encoder of type {config.model_type!r} with {sizes.heads} heads, hidden {sizes.hidden} and"
-                f" FFN {sizes.ffn} fails on {TOKENS} tokens: {type(error).__name__}: {reason}"
-            ) from error
+        find = partial(_find_missing, config, name, trust_remote_code)
+        own_code = (lambda: None) if trust_remote_code else tuple  # the files of a checkpoint's code are not known
+        found = derived("missing_outputs", {"config": key[0]}, _Missing, find, files=own_code)
+        _missing_by_config[key] = found.outputs
     return _missing_by_config[key]
 
 
 _missing_by_config: dict[tuple[str, bool], frozenset[str]] = {}
+
+
+class _Missing(FrozenModel):
+    outputs: frozenset[str]
+
+
+def _find_missing(config: PretrainedConfig, name: str, trust_remote_code: bool) -> _Missing:
+    sizes = families.shape(config, name)
+    one = resizing.resized(config, layers=1, hidden=sizes.hidden, heads=sizes.heads, ffn=sizes.ffn)
+    try:
+        with quiet_transformers():
+            return _Missing(outputs=find_parts(_empty_model(one, trust_remote_code)).missing)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"{name}: an encoder of type {config.model_type!r} with {sizes.heads} heads, hidden {sizes.hidden} and"
+            f" FFN {sizes.ffn} fails on {TOKENS} tokens: {type(error).__name__}: {reason}"
+        ) from error
 
 
 def _empty_model(config: PretrainedConfig, trust_remote_code: bool) -> PreTrainedModel:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
 from harness.storage import cache_dir
+from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.hub import GATED, download_errors, unavailable_reason
 
 if TYPE_CHECKING:
@@ -94,19 +98,34 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
 def fingerprint(path: Path) -> str:
     """16 hex digits over the names and contents of config, weights, tokenizer and code files in `path`.
 
-    Cached in this process until a file's size or modification time changes.
+    Cached until a file changes.
     """
     files = _checkpoint_files(path)
     stats = [(file, file.stat()) for file in files]
     key = tuple((str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
     if key not in _fingerprints:
-        digest = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{file.name} {content}\n".encode())
-        _fingerprints[key] = digest.hexdigest()[:16]
+        inputs = {"folder": str(path)}
+        found = derived("checkpoints", inputs, _Digest, partial(_digest, files), files=partial(_checkpoint_files, path))
+        _fingerprints[key] = found.digest
     return _fingerprints[key]
+
+
+class _Digest(FrozenModel):
+    digest: str
+
+
+def _digest(files: Iterable[Path]) -> _Digest:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.name} {content}\n".encode())
+    return _Digest(digest=digest.hexdigest()[:16])
+
+
+def checkpoint_files(folder: Path, *, trust_remote_code: bool = False) -> list[Path] | None:
+    """All files of a checkpoint; None if it brings code, which may read others."""
+    return None if trust_remote_code else [file for file in folder.iterdir() if file.is_file()]
 
 
 def is_folder(model: str) -> bool:

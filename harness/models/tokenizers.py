@@ -5,18 +5,64 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
-from harness.models.pretrained import CONFIG, VOCABULARY_FILES, config_in
+from harness.models.pretrained import CONFIG, VOCABULARY_FILES, checkpoint_files, config_in
+from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
+from harness.storage.frozen_model import FrozenModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class Description(FrozenModel):
+    """What a plan needs to know of a tokenizer.
+
+    Attributes:
+        fingerprint: see `fingerprint`.
+        size: the number of its tokens.
+        has_mask: whether it has a mask token.
+        most: the most tokens of a row that it and the model of its folder allow; None: no limit, or no folder.
+    """
+
+    fingerprint: str
+    size: int
+    has_mask: bool
+    most: int | None = None
+
+
+def describe_checkpoint(
+    folder: Path, load: Callable[[], PreTrainedTokenizerBase], *, trust_remote_code: bool = False
+) -> Description:
+    """Describe the tokenizer of a folder, which `load` loads. Cached until a file of the folder changes.
+
+    Raises:
+        UserError: as `load` does, or config.json cannot be read.
+    """
+
+    def describe() -> Description:
+        tokenizer = load()
+        return _described(tokenizer, most_tokens(tokenizer, config_in(folder, trust_remote_code=trust_remote_code)))
+
+    files = partial(checkpoint_files, folder, trust_remote_code=trust_remote_code)
+    return derived("tokenizers", {"folder": str(folder)}, Description, describe, files=files)
+
+
+def describe_whole_word(texts: str, load: Callable[[], PreTrainedTokenizerBase]) -> Description:
+    """Describe the tokenizer that `load` builds from texts with the fingerprint `texts`."""
+    return derived("tokenizers", {"whole_word": texts}, Description, lambda: _described(load()))
+
+
+def _described(tokenizer: PreTrainedTokenizerBase, most: int | None = None) -> Description:
+    has_mask = getattr(tokenizer, "mask_token_id", None) is not None
+    return Description(fingerprint=fingerprint(tokenizer), size=len(tokenizer), has_mask=has_mask, most=most)
 
 
 def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.storage.derived_values import derived
+from harness.storage.frozen_model import FrozenModel
 from harness.tasks.features import text_columns, texts_of
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class BatchLengths:
         A random batch is padded to its longest row: of B rows, that is the quantile B / (B + 1) of the lengths.
         """
         if data.train_fingerprint not in self._samples:
-            self._samples[data.train_fingerprint] = _sampled_lengths(data.splits.train)
+            inputs = {"train": data.train_fingerprint}
+            sample = derived("text_lengths", inputs, _Sample, lambda: _sampled_lengths(data.splits.train))
+            self._samples[data.train_fingerprint] = sample.lengths
         lengths = np.minimum(self._samples[data.train_fingerprint], training.max_length)
         if training.batching == "random":
             batch = training.max_batch_size
@@ -47,11 +51,17 @@ class BatchLengths:
         return min(float(training.max_length), PADDING[training.batching] * float(np.mean(lengths)))
 
 
-def _sampled_lengths(examples: Dataset) -> list[float]:
-    """Return estimated numbers of tokens of randomly chosen examples."""
+class _Sample(FrozenModel):
+    """Estimated numbers of tokens of randomly chosen examples."""
+
+    lengths: list[float]
+
+
+def _sampled_lengths(examples: Dataset) -> _Sample:
     count = min(SAMPLE, len(examples))
     sample = examples.select(np.sort(np.random.default_rng(0).choice(len(examples), count, replace=False)))
     columns = [texts_of(sample[column]) for column in text_columns(sample)]
-    return [
+    lengths = [
         SPECIAL_TOKENS + sum(len(text.encode()) for text in texts) / TOKEN_BYTES for texts in zip(*columns, strict=True)
     ]
+    return _Sample(lengths=lengths)

@@ -127,4 +127,4 @@ def _union_length(intervals: Collection[tuple[int, int]]) -> int:
 
 
 def _batches(data: TaskData, batch_size: int) -> int:
-    return math.ceil(len(data.splits.train) / batch_size)
+    return math.ceil(data.train_examples / batch_size)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.errors import UserError
 from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage, TaskInfo
 from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
 from harness.config.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
 from harness.resolution.suite import Cell
-from harness.storage.records import PlannedRun, TuningSummary
+from harness.storage.records import DataReport, PlannedRun, TuningSummary
 from harness.tasks.corpus import TextCorpus
+from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts
 from harness.training.schedule import stage_data
 
 if TYPE_CHECKING:
@@ -23,14 +25,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenizerRef:
-    """A tokenizer, identified by the fingerprint of its behaviour.
+    """A tokenizer, identified by the fingerprint of its behaviour, and loaded when it is needed.
 
-    `most` is the maximum sequence length of its model in tokens, None if there is no limit.
+    Attributes:
+        load: loads it.
+        size: the number of its tokens.
+        has_mask: whether it has a mask token.
+        most: the maximum sequence length of its model in tokens, None if there is no limit.
     """
 
     fingerprint: str
-    tokenizer: PreTrainedTokenizerBase
+    load: Callable[[], PreTrainedTokenizerBase] = field(repr=False, compare=False)
+    size: int
+    has_mask: bool
     most: int | None = None
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the tokenizer instead of the function that loads it."""
+        return _loaded(self, tokenizer=self.tokenizer)
 
     def beside(self, reader: str) -> str:
         """Return an id of how this tokenizer encodes rows that are split by the tokenizer with fingerprint `reader`.
@@ -42,17 +58,42 @@ class TokenizerRef:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's examples, as limited by the suite, and their fingerprints.
+    """A task's examples, as limited by the suite, which are loaded when they are needed, and their fingerprints.
 
-    `selection_fingerprint` identifies the examples that select the best epoch or tuned values: a held-out split or the
-    validation splits. It is None if nothing is selected.
+    Attributes:
+        load: loads them.
+        train_examples: the number of training examples.
+        report: the numbers of other examples.
+        selection_fingerprint: identifies the examples that select the best epoch or tuned values: a held-out split or
+            the validation splits. None: nothing is selected.
     """
 
     task: Task
-    splits: Splits
+    load: Callable[[], Splits] = field(repr=False, compare=False)
     train_fingerprint: str
     validation_fingerprint: str
+    train_examples: int
+    report: DataReport
     selection_fingerprint: str | None = None
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The examples. Raises `UserError` if they are not those that the plan was made for."""
+        splits = self.load()
+        found = fingerprint(splits.train), fingerprint_of_parts(splits.validation)
+        if found != (self.train_fingerprint, self.validation_fingerprint):
+            message = f"the data of task {self.task.name!r} have changed since the plan was made; run the command again"
+            raise UserError(message)
+        return splits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the examples instead of the function that loads them."""
+        return _loaded(self, splits=self.splits)
+
+
+def _loaded(instance: Any, **values: Any) -> dict[str, Any]:
+    """The state of an instance with `values`, and without the function that would load them."""
+    return {**vars(instance), **values, "load": None}
 
 
 @dataclass(frozen=True)

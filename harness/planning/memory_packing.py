@@ -22,7 +22,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
     """Return the memory that a run adds to its cohort."""
     task, tokens = job.data.task, training.max_length
     outputs = task.num_labels * (tokens if task.kind in ("token_classification", "qa") else 1)
-    reading = memory_estimate.Reading(training.max_batch_size, tokens, len(job.reader.tokenizer), outputs)
+    reading = memory_estimate.Reading(training.max_batch_size, tokens, job.reader.size, outputs)
     stages = job.stages
     teachers = {
         teacher.key: (shape, _teacher_needs(stages, index))
@@ -41,7 +41,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
 
 def of_general(job: GeneralJob, device: str) -> memory_estimate.Load:
     """Return the memory that a student adds to its cohort in a text stage, where logits cover the vocabulary."""
-    training, vocabulary = job.training, len(job.reader.tokenizer)
+    training, vocabulary = job.training, job.reader.size
     reading = memory_estimate.Reading(
         training.batch_size, training.max_length, vocabulary, training.max_length * vocabulary
     )

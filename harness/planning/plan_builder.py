@@ -5,8 +5,9 @@ This loads data and checkpoints, because keys depend on their contents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from harness.planning.jobs import (
     task_info,
 )
 from harness.planning.plan import Plan
-from harness.planning.task_data import report_on, splits_of
+from harness.planning.task_data import lazy_splits, summarize
 from harness.planning.teacher_groups import TeacherGroups
 from harness.planning.text_stage_jobs import StudentInit, TextStageJobs
 from harness.resolution import augmentation_inputs, row_teachers
@@ -38,7 +39,6 @@ from harness.resolution.suite import Cell, MethodVariant, Resolved
 from harness.storage.hashing import key
 from harness.storage.records import NotApplicable, PlannedRun
 from harness.tasks.features import text_columns, texts_of
-from harness.tasks.fingerprints import fingerprint
 from harness.training.schedule import stage_data
 
 CARRIED = {"logits", "pooled", "embeddings", "hidden"}
@@ -67,6 +67,7 @@ class _Builder:
         self.positions: dict[Path, int | None] = {}
         self.on_task: dict[str, tuple[TrainingSpec, dict[str, Any]]] = {}
         self.tokenizer_refs: dict[Path, TokenizerRef] = {}
+        self.whole_word: dict[str, tuple[Callable[[], Any], tokenizers.Description]] = {}
         self.teachers: dict[tuple[str, str], list[TeacherJob]] = {}
         self.runs: dict[tuple[str, str, str], list[RunJob]] = {}
         self.reasons: dict[tuple[str, str, str], str | None] = {}
@@ -93,7 +94,7 @@ class _Builder:
         # are rows of the suite are among the runs.
         teachers = [job for job in (single | used).values() if job.run is None]
         teachers.sort(key=lambda job: list(data).index(job.data.task.name))
-        reports = {name: report_on(task.splits) for name, task in data.items()}
+        reports = {name: task.report for name, task in data.items()}
         return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices, reports)
 
     def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[Choice, ...]:
@@ -129,11 +130,10 @@ class _Builder:
         return data
 
     def _load_data(self, task: Task) -> TaskData:
-        spec = self.spec.effective_selection
-        splits = splits_of(task, self.suite)
-        validation = key({name: fingerprint(part) for name, part in splits.validation.items()})
-        chosen_on = fingerprint(splits.selection) if splits.selection is not None else validation if spec else None
-        return TaskData(task, splits, fingerprint(splits.train), validation, chosen_on)
+        load = lazy_splits(task, self.suite)
+        found = summarize(task, self.suite, load)
+        chosen_on = found.selection or (found.validation if self.spec.effective_selection else None)
+        return TaskData(task, load, found.train, found.validation, found.train_examples, found.report, chosen_on)
 
     def _path(self, model: str) -> Path:
         if model not in self.paths:
@@ -157,11 +157,22 @@ class _Builder:
 
     def _tokenizer_ref(self, checkpoint: Path) -> TokenizerRef:
         if checkpoint not in self.tokenizer_refs:
-            tokenizer = tokenizers.load(checkpoint, trust_remote_code=self.spec.trust_remote_code)
-            config = pretrained.config_in(checkpoint, trust_remote_code=self.spec.trust_remote_code)
-            most = tokenizers.most_tokens(tokenizer, config)
-            self.tokenizer_refs[checkpoint] = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)
+            trust = self.spec.trust_remote_code
+            load = cache(partial(tokenizers.load, checkpoint, trust_remote_code=trust))
+            found = tokenizers.describe_checkpoint(checkpoint, load, trust_remote_code=trust)
+            ref = TokenizerRef(found.fingerprint, load, found.size, found.has_mask, found.most)
+            self.tokenizer_refs[checkpoint] = ref
         return self.tokenizer_refs[checkpoint]
+
+    def _whole_word_ref(self, data: TaskData, max_length: int) -> TokenizerRef:
+        """Return the tokenizer that is built from the training texts for teachers without a checkpoint."""
+        texts = data.train_fingerprint
+        if texts not in self.whole_word:
+            build = cache(lambda: tokenizers.whole_word(_training_texts(data.splits)))
+            self.whole_word[texts] = build, tokenizers.describe_whole_word(texts, build)
+        load, found = self.whole_word[texts]
+        most = families.scratch_positions(max_length)
+        return TokenizerRef(found.fingerprint, load, found.size, found.has_mask, most)
 
     def _teachers(self, name: str, spec: TeacherSpec, data: TaskData) -> list[TeacherJob]:
         """Return one teacher, or one per seed of the suite."""
@@ -204,9 +215,7 @@ class _Builder:
         if checkpoint is not None:
             reader = self._tokenizer_ref(checkpoint)
         else:
-            tokenizer = tokenizers.whole_word(_training_texts(data.splits))
-            most = families.scratch_positions(settings.max_length)
-            reader = TokenizerRef(tokenizers.fingerprint(tokenizer), tokenizer, most)
+            reader = self._whole_word_ref(data, settings.max_length)
         digest = pretrained.fingerprint(checkpoint) if checkpoint is not None else None
         parts = keys.teacher(spec, digest, data, reader, settings, self.device)
         trust, head = self.spec.trust_remote_code, ""
@@ -448,4 +457,5 @@ def _tokenizer_mismatch(job: RunJob) -> str | None:
 def _training_texts(splits: Splits) -> Iterator[str]:
     """Yield all training texts, column by column."""
     for column in text_columns(splits.train):
-        yield from texts_of(splits.train[column])
+        for batch in splits.train.select_columns([column]).iter(batch_size=1000):
+            yield from texts_of(batch[column])

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from functools import cache, partial
+from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from harness.api.errors import Problem, UserError
+from harness.storage.derived_values import derived
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import DataReport
 from harness.tasks.data_checks import refuse_invalid
-from harness.tasks.fingerprints import limit_splits
+from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts, limit_splits
 from harness.tasks.holdout import hold_out
 from harness.tasks.overlap import overlap
 
@@ -31,6 +38,72 @@ def splits_of(task: Task, suite: Suite) -> Splits:
     return limit_splits(hold_out(task, examples, selection), train=limit.train, validation=limit.validation)
 
 
+class DataSummary(FrozenModel):
+    """What a plan needs to know of the examples of a task, which are valid."""
+
+    train: str = Field(description="fingerprint of the training split")
+    validation: str = Field(description="fingerprint of the validation splits")
+    selection: str | None = Field(description="fingerprint of the held-out split; null: the suite holds none out")
+    train_examples: int
+    report: DataReport
+
+
+def summarize(task: Task, suite: Suite, load: Callable[[], Splits] | None = None) -> DataSummary:
+    """Return the summary of the examples that `suite` trains and scores on.
+
+    It is cached if the task lists the files that it reads (`Task.files`).
+
+    Args:
+        load: loads these examples; default: `splits_of`.
+
+    Raises:
+        UserError: as `splits_of`.
+    """
+    examples = load or partial(splits_of, task, suite)
+    description = _description(task, suite)
+    if task.files is None or description is None:
+        return _summary(examples())
+    source = suite.sources.get(task.source) if task.source else None
+    files = partial(task.files, source)
+    return derived("data", description, DataSummary, lambda: _summary(examples()), files=files, code=task.load)
+
+
+def _summary(splits: Splits) -> DataSummary:
+    return DataSummary(
+        train=fingerprint(splits.train),
+        validation=fingerprint_of_parts(splits.validation),
+        selection=fingerprint(splits.selection) if splits.selection is not None else None,
+        train_examples=len(splits.train),
+        report=report_on(splits),
+    )
+
+
+def _description(task: Task, suite: Suite) -> dict[str, Any] | None:
+    """Return all settings that the examples depend on; None if they cannot be described by text."""
+    spec = suite.spec
+    unused = ("load_test", "files")
+    description = {
+        "task": {field.name: _text(getattr(task, field.name)) for field in fields(task) if field.name not in unused},
+        "source": suite.sources.get(task.source) if task.source else None,
+        "limit": spec.training.limit.model_dump(),
+        "selection": spec.effective_selection.model_dump() if spec.effective_selection else None,
+    }
+    has_address = " at 0x" in repr(description)  # an object without a text of its own
+    return None if has_address else description
+
+
+def _text(value: object) -> str:
+    """Return a text of a value, also of a function, without its place in memory."""
+    if isinstance(value, partial):
+        return f"{_text(value.func)}({', '.join(map(_text, value.args))}, {_text(value.keywords)})"
+    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
+
+
+def lazy_splits(task: Task, suite: Suite) -> Callable[[], Splits]:
+    """Return a function that loads the examples when it is first called."""
+    return cache(partial(splits_of, task, suite))
+
+
 def report_on(splits: Splits) -> DataReport:
     """Report counts of examples, their overlap with the training split, and repaired examples."""
     return DataReport(
@@ -50,7 +123,7 @@ def reports(suite: Suite) -> dict[str, DataReport]:
     problems: list[Problem] = []
     for task in _local_tasks(suite):
         try:
-            reports_by_task[task.name] = report_on(splits_of(task, suite))
+            reports_by_task[task.name] = summarize(task, suite).report
         except UserError as error:
             problems += error.problems
     if problems:

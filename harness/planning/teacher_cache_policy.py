@@ -15,6 +15,8 @@ from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec, TrainingSpec
 from harness.planning import keys
 from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef
+from harness.storage.derived_values import derived
+from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
 from harness.teacher_outputs.output_store import by_token, stored_for
@@ -86,8 +88,7 @@ def _with_cache(job: RunJob) -> RunJob:
     return replace(job, planned=job.planned.model_copy(update={"key": key(parts)}), parts=parts, kept=True)
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(FrozenModel):
     """The size of a tokenized training set: rows (examples, or windows for QA) and tokens."""
 
     rows: float
@@ -226,18 +227,25 @@ def _cache_id(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:
 
 def _epochs(job: RunJob, training: TrainingSpec) -> float:
     """Return the passes over the data in which teacher outputs are needed."""
-    stages, batches = job.stages, -(-len(job.data.splits.train) // training.max_batch_size)
+    stages, batches = job.stages, -(-job.data.train_examples // training.max_batch_size)
     lengths = stage_steps(stages, job.cell.variant.stages, epochs=training.epochs, batches_per_epoch=batches)
     return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
 
 
 def _estimate_size(data: TaskData, reader: TokenizerRef, max_length: int) -> Size:
     """Estimate the size from evenly spaced examples. It is exact if there are at most `SAMPLE`."""
+    task = data.task
+    described = [task.name, task.kind, task.paired, list(task.labels), dict(task.key_parts)]
+    inputs = [*described, data.train_fingerprint, reader.fingerprint, max_length]
+    return derived("token_counts", inputs, Size, lambda: _counted(data, reader, max_length))
+
+
+def _counted(data: TaskData, reader: TokenizerRef, max_length: int) -> Size:
     train = data.splits.train
     chosen = sorted({index * len(train) // SAMPLE for index in range(SAMPLE)})
     encoded = encode(train.select(chosen), data.task, reader.tokenizer, max_length)
     scale = len(train) / len(chosen)
-    return Size(len(encoded) * scale, float(encoded.lengths.sum()) * scale)
+    return Size(rows=len(encoded) * scale, tokens=float(encoded.lengths.sum()) * scale)
 
 
 def _flops_per_token(shape: ModelShape) -> float:

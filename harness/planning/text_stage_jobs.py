@@ -85,7 +85,7 @@ class TextStageJobs:
             return f"teacher {teacher.row} reads text with another tokenizer than the student; {remedy}"
         if spec.init_from == "teacher" and spec.init != "random" and beginning.checkpoint is None:
             return f"init_from: teacher begins with weights of one task, a stage on text comes before all; {remedy}"
-        if getattr(beginning.reader.tokenizer, "mask_token_id", None) is None:
+        if not beginning.reader.has_mask:
             return f"the tokenizer of teacher {teacher.row} has no mask token; {remedy}"
         return None
 

@@ -84,15 +84,16 @@ class TimeEstimate:
 
     def teacher(self, job: TeacherJob) -> float:
         """Time to fine-tune a teacher; of one that is fine-tuned already, to score it."""
-        shape, splits, size = self.shapes[job.alone.row], job.data.splits, job.training.max_batch_size
+        shape, data, size = self.shapes[job.alone.row], job.data, job.training.max_batch_size
         tokens = self._tokens(job)
         if not job.spec.finetune:
-            return sum(math.ceil(len(part) / size) for part in splits.validation.values()) * self._pass(shape, tokens)
-        return job.training.epochs * math.ceil(len(splits.train) / size) * self._step(shape, tokens)
+            batches = sum(math.ceil(examples / size) for examples in data.report.examples.values())
+            return batches * self._pass(shape, tokens)
+        return job.training.epochs * math.ceil(data.train_examples / size) * self._step(shape, tokens)
 
     def outputs(self, job: RunJob, index: int) -> float:
         """Time of one pass of a run's teacher over the training set."""
-        batches = math.ceil(len(job.data.splits.train) / job.training.max_batch_size)
+        batches = math.ceil(job.data.train_examples / job.training.max_batch_size)
         return batches * self._pass(job.method.teachers[index], self._tokens(job))
 
     def text_stage(self, job: GeneralJob) -> float:
@@ -103,7 +104,7 @@ class TimeEstimate:
 
     def augmentation(self, job: AugmentationJob) -> float:
         """Time to augment a training set."""
-        return AUGMENTED_ROW_SECONDS * len(job.data.splits.train)
+        return AUGMENTED_ROW_SECONDS * job.data.train_examples
 
     def _tokens(self, job: RunJob | TeacherJob) -> float:
         """Number of tokens of a batch, padding included."""

@@ -61,6 +61,6 @@ def _epochs(row: list[RunJob]) -> str:
 
 
 def _epoch_count(job: RunJob) -> float:
-    batches = -(-len(job.data.splits.train) // job.training.max_batch_size)
+    batches = -(-job.data.train_examples // job.training.max_batch_size)
     lengths = stage_steps(job.stages, job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches)
     return round(sum(lengths) / batches, 2)

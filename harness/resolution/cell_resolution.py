@@ -162,7 +162,7 @@ class _Models:
         if folder is None:
             if not self.online:
                 self.unchecked.append(f"weights and tokenizer of {model}, which are on the hub")
-            return checkpoint_inspection.Inspection(())
+            return checkpoint_inspection.Inspection()
         inspection = checkpoint_inspection.inspect(folder, trust_remote_code=self.suite.spec.trust_remote_code)
         for problem in inspection.problems:
             self.diagnostics.add(path, problem)

@@ -52,6 +52,13 @@ def load_source(source: str, config: str | None, *, revision: str | None = None)
     return _from_cache(source, config, revision, reason) if reason else _from_hub(source, config, revision)
 
 
+def source_files(source: str | None) -> list[Path] | None:
+    """List the files of a local folder; None for a hub id, whose files the hub may change."""
+    if source is None or not _looks_local(source):
+        return None
+    return [file for file in Path(source).expanduser().rglob("*") if file.is_file()]
+
+
 def get_split(data: DatasetDict, split: str, columns: Iterable[str], where: str) -> Dataset:
     """Return one split of `data`; `where` names `data` in messages.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harness.api.task import Splits
+from harness.storage.hashing import key
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,6 +31,11 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
+def fingerprint_of_parts(parts: Mapping[str, Dataset]) -> str:
+    """Return a 16-digit hex hash of the names and fingerprints of several data sets."""
+    return key({name: fingerprint(part) for name, part in parts.items()})
+
+
 def limit_splits(splits: Splits, *, train: int | None, validation: int | None) -> Splits:
     """Limit the number of examples of each split to the first of a fixed permutation.
 
@@ -49,5 +54,7 @@ def limit_splits(splits: Splits, *, train: int | None, validation: int | None) -
 def _first(dataset: Dataset, count: int | None) -> Dataset:
     if count is None or count >= len(dataset):
         return dataset
+    import numpy as np
+
     order = np.random.Generator(np.random.PCG64(LIMIT_SEED)).permutation(len(dataset))
     return dataset.select(order[:count])

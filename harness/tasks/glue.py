@@ -10,6 +10,7 @@ from harness import hookimpl
 from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, refuse_invalid_split
+from harness.tasks.data_sources import source_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,6 +62,7 @@ def _task(
         label_range=None if labels else STSB_RANGE,
         source="glue",
         default_source=SOURCE,
+        files=source_files,
         paired=len(columns) == 2,
         summary=summary,
     )
@@ -170,6 +172,7 @@ AX = Task(
     labels=NLI,
     source="glue",
     default_source=SOURCE,
+    files=source_files,
     paired=True,
     diagnostic=True,
     summary="GLUE's diagnostic set, scored with students trained on mnli",

@@ -12,6 +12,7 @@ from harness import hookimpl
 from harness.api.errors import UserError
 from harness.api.task import Splits, Task
 from harness.tasks.data_checks import Columns, Fault, refuse_invalid_split
+from harness.tasks.data_sources import source_files
 from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _task(name: str, config: str, default_source: str, summary: str, *, unanswer
         score="f1",
         source=name,
         default_source=default_source,
+        files=source_files,
         unanswerable=unanswerable,
         summary=summary,
     )

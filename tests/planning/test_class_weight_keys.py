@@ -7,13 +7,17 @@ import pytest
 from harness.api.task import Splits, Task
 from harness.planning import keys
 from harness.planning.jobs import TaskData, TokenizerRef
+from harness.storage.records import DataReport
 
 TASK = Task("t", "classification", lambda source: None, ("accuracy",), "accuracy", labels=("a", "b"))
 
 
+REPORT = DataReport(examples={}, overlap={})
+
+
 def parts(**fields):
-    data = TaskData(replace(TASK, **fields), Splits(None, {}), "train", "validation")
-    return keys.data(data, TokenizerRef("tokenizer", None), 8)
+    data = TaskData(replace(TASK, **fields), lambda: Splits(None, {}), "train", "validation", 0, REPORT)
+    return keys.data(data, TokenizerRef("tokenizer", lambda: None, 0, has_mask=False), 8)
 
 
 @pytest.mark.parametrize("weights", ["balanced", (1.0, 2.0)])

@@ -51,6 +51,10 @@ def _dataset(rows: list[Example]) -> Dataset:
     return Dataset.from_list([{"id": str(index), **row} for index, row in enumerate(rows)])
 
 
+def _no_files(source: str | None) -> tuple[()]:
+    return ()
+
+
 SENTIMENT = Task(
     name="synthetic_sentiment",
     kind="classification",
@@ -58,6 +62,7 @@ SENTIMENT = Task(
     metrics=("accuracy",),
     score="accuracy",
     labels=("negative", "positive"),
+    files=_no_files,
     synthetic=True,
     summary="generated: sentiment under negation and contrast",
 )
@@ -69,6 +74,7 @@ ENTAILMENT = Task(
     score="accuracy",
     labels=("entailment", "not_entailment"),
     paired=True,
+    files=_no_files,
     synthetic=True,
     summary="generated: entailment under quantifiers and negation",
 )
@@ -79,6 +85,7 @@ PRAISE = Task(
     metrics=("f1_micro", "f1_macro", "subset_accuracy"),
     score="f1_micro",
     labels=praise.ASPECTS,
+    files=_no_files,
     synthetic=True,
     summary="generated: aspects that a review praises, under negation",
 )
@@ -89,6 +96,7 @@ NAMES = Task(
     metrics=("entity_f1", "token_accuracy"),
     score="entity_f1",
     labels=names.TAGS,
+    files=_no_files,
     synthetic=True,
     summary="generated: persons and places with the same names",
 )
@@ -98,6 +106,7 @@ QA = Task(
     load=partial(_load, fact_qa.example, 1),
     metrics=("squad",),
     score="f1",
+    files=_no_files,
     synthetic=True,
     summary="generated: extractive answers that depend on person and kind",
 )

@@ -15,12 +15,13 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.api.task import Splits, Task
 from harness.config.task_schema import TaskSpec
 from harness.metrics import task_metrics
+from harness.tasks.data_sources import source_files
 from harness.tasks.row_sampling import GROUP, held_out_rows, strata
 from harness.tasks.tabular.class_names import ClassNames, value_text
 from harness.tasks.tabular.examples import KINDS_WITH_CLASSES, classes_of, read_examples
 from harness.tasks.tabular.hub_tables import read_split
 from harness.tasks.tabular.table import Table
-from harness.tasks.tabular.table_files import FileOptions, read_tables
+from harness.tasks.tabular.table_files import FileOptions, list_files, read_tables
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,6 +48,19 @@ class Declaration:
     paths: Mapping[str, str]
     classes: ClassNames | None = None
 
+    @property
+    def _options(self) -> FileOptions:
+        spec = self.spec
+        return FileOptions(
+            spec.format,
+            spec.encoding,
+            spec.delimiter,
+            spec.quoting,
+            spec.tokens,
+            spec.tags,
+            text_is_conll=spec.kind == "token_classification",
+        )
+
     def tables(self, part: Literal["train", "validation", "test"], source: str | None) -> list[Table]:
         """Read the files, or the split of `source`, of one part.
 
@@ -59,18 +73,15 @@ class Declaration:
             if spec.data is not None:
                 split = getattr(spec, part)
                 return [read_split(source or spec.data, spec.config, spec.revision, split)]
-            options = FileOptions(
-                spec.format,
-                spec.encoding,
-                spec.delimiter,
-                spec.quoting,
-                spec.tokens,
-                spec.tags,
-                text_is_conll=spec.kind == "token_classification",
-            )
-            return read_tables(self.paths[part], options)
+            return read_tables(self.paths[part], self._options)
         except UserError as error:
             raise _with_prefix(error, with_names) from error
+
+    def files(self, source: str | None) -> list[Path] | None:
+        """List the files of all parts; None if they are on the hub."""
+        if self.spec.data is not None:
+            return source_files(source or self.spec.data)
+        return [file for path in self.paths.values() for file in list_files(path, self._options)]
 
     def examples(self, part: Literal["train", "validation", "test"], source: str | None) -> tuple[Dataset, int]:
         """Return the examples of one part, and the number of its answers whose start was corrected."""
@@ -132,6 +143,7 @@ def declared_task(
         labels=names,
         source=f"tasks.{name}.data" if source else None,
         default_source=source,
+        files=declaration.files,
         label_range=cast("tuple[float, float] | None", tuple(spec.label_range) if spec.label_range else None),
         paired=spec.text_pair is not None,
         higher_is_better=chosen.higher_is_better,

@@ -1,0 +1,70 @@
+"""Plans summarize data without loading them again, and notice every change of them."""
+
+import pickle
+
+import pytest
+
+from harness.api.errors import UserError
+from harness.planning.jobs import TaskData
+from harness.planning.task_data import lazy_splits, summarize
+from harness.resolution import load_mapping
+from harness.storage import derived_values
+
+SUITE = {
+    "name": "own",
+    "teachers": {"base": {"architecture": {"layers": 2, "hidden": 32, "heads": 2, "ffn": 64}}},
+    "students": {"small": {"layers": 1}},
+    "methods": ["finetune"],
+    "seeds": [1],
+}
+ROWS = ["good film,1", "bad film,0", "good book,1", "bad book,0"] * 5
+
+
+@pytest.fixture
+def reviews(tmp_path, monkeypatch):
+    """A task on a CSV file, in a suite. The cache is empty, and files count as settled at once."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(derived_values, "SETTLED", -3600.0)
+    derived_values._code_of.cache_clear()
+    write(tmp_path, ROWS)
+    files = {part: str(tmp_path / "reviews.csv") for part in ("train", "validation")}
+    task = {"kind": "classification", **files, "text": "text", "label": "label"}
+    yield load_mapping({**SUITE, "tasks": [{"reviews": task}]}).suite
+    derived_values._code_of.cache_clear()
+
+
+def write(folder, rows):
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+
+
+def must_not_load():
+    raise AssertionError("the summary is cached")
+
+
+def test_an_edited_file_gives_another_summary_and_an_unchanged_one_is_not_read_again(reviews, tmp_path):
+    (task,) = reviews.tasks
+    before = summarize(task, reviews)
+    assert before.train_examples == 20
+    assert summarize(task, reviews, must_not_load) == before
+    write(tmp_path, ["good play,1", *ROWS[1:]])
+    after = summarize(task, reviews)
+    assert after.train != before.train
+    assert after.validation != before.validation
+
+
+def test_data_that_change_after_the_plan_are_refused(reviews, tmp_path):
+    (task,) = reviews.tasks
+    found = summarize(task, reviews)
+    data = TaskData(task, lazy_splits(task, reviews), found.train, found.validation, 20, found.report)
+    write(tmp_path, ["good play,1", *ROWS[1:]])
+    with pytest.raises(UserError, match="the data of task 'reviews' have changed"):
+        data.splits  # noqa: B018
+
+
+def test_pickled_data_have_their_examples(reviews):
+    (task,) = reviews.tasks
+    found = summarize(task, reviews)
+    data = TaskData(task, lazy_splits(task, reviews), found.train, found.validation, 20, found.report)
+    copy = pickle.loads(pickle.dumps(data))
+    assert copy.splits.train["text"][:] == data.splits.train["text"][:]
+    assert copy.train_fingerprint == found.train

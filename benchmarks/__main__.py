@@ -22,6 +22,7 @@ class Name(StrEnum):
     BATCHING = "batching"
     WORKERS = "workers"
     TEXTBREWER = "textbrewer"
+    STARTUP = "startup"
 
 
 MODULES = {Name.TEXTBREWER: "brewer"}
@@ -46,7 +47,10 @@ def run(
         str | None, typer.Option(help="tokenizer for SST-2: hub id or folder; default: words of the training texts")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="`workers`: the teacher, a hub id or folder; default: that of suites/laptop.yaml")
+        str | None,
+        typer.Option(
+            help="`workers`, `startup`: the teacher, a hub id or folder; default: that of suites/laptop.yaml, or none"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="output folder")] = HERE / "results",
 ) -> None:

@@ -69,12 +69,16 @@ class Row(BaseModel):
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows and times of a benchmark, with a description of the ratios."""
+    """The rows and times of a benchmark, with a description of the ratios.
+
+    `sized`: whether they depend on the sizes of models and batches.
+    """
 
     claim: str
     rows: Sequence[Row]
     times: Times
     notes: Mapping[str, float | str] = field(default_factory=dict)
+    sized: bool = True
 
 
 class Result(BaseModel):
@@ -88,6 +92,7 @@ class Result(BaseModel):
     rows: list[Row]
     nanoseconds: dict[str, list[int]]
     notes: dict[str, float | str] = Field(default_factory=dict)
+    sized: bool = Field(True, description="whether the times depend on the sizes in `options`")
     load: float | None = Field(description="load average over one minute at the start")
     provenance: Provenance
 
@@ -100,7 +105,7 @@ class Result(BaseModel):
             f"load before: {self.load}",
             ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
             f"commit {commit}, {origin.started} to {origin.ended}",
-            ", ".join(f"{name} {value}" for name, value in self.options.model_dump().items() if value is not None),
+            ", ".join(f"{name} {value}" for name, value in self._options() if value is not None),
             *(
                 f"{name}: {value:g}" if isinstance(value, float) else f"{name}: {value}"
                 for name, value in self.notes.items()
@@ -110,10 +115,18 @@ class Result(BaseModel):
         table = tabulate([row.cells() for row in self.rows], headers, tablefmt="pipe", disable_numparse=True)
         return "\n".join([f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""])
 
+    def _options(self) -> Iterator[tuple[str, object]]:
+        """The options that matter."""
+        sizes = () if self.sized else ("teacher", "students", "runs", "batch", "length", "steps", "device", "precision")
+        yield from ((name, value) for name, value in self.options.model_dump().items() if name not in sizes)
+
     def write(self, folder: Path) -> list[Path]:
-        """Write `<benchmark>-<students>.json` and `.md` to `folder`, which is created if necessary."""
+        """Write `<benchmark>-<students>.json` and `.md` to `folder`, which is created if necessary.
+
+        Without sizes, the name is `<benchmark>`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        name = "-".join([self.benchmark, *self.options.students])
+        name = "-".join([self.benchmark, *(self.options.students if self.sized else [])])
         json, table = (folder / f"{name}.{ending}" for ending in ("json", "md"))
         atomic_writes.write_text(json, self.model_dump_json(indent=1) + "\n")
         atomic_writes.write_text(table, self.markdown())
@@ -186,6 +199,7 @@ def result(
         rows=list(measured.rows),
         nanoseconds={name: list(times) for name, times in measured.times.items()},
         notes=dict(measured.notes),
+        sized=measured.sized,
         load=load,
         provenance=Provenance(
             hardware=hardware,

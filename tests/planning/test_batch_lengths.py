@@ -10,13 +10,14 @@ from datasets import Dataset
 from harness.config.schema import TrainingSpec
 from harness.planning.batch_lengths import SPECIAL_TOKENS, TOKEN_BYTES, BatchLengths
 from harness.planning.time_estimate import TimeEstimate
+from harness.tasks.fingerprints import fingerprint
 
 
 def data_of(lengths, **columns):
     """A task with texts of about `lengths` tokens."""
     texts = ["x" * round((length - SPECIAL_TOKENS) * TOKEN_BYTES) for length in lengths]
     train = Dataset.from_dict({"text": texts, "label": [0] * len(texts), **columns})
-    return SimpleNamespace(train_fingerprint=str(sum(lengths)), splits=SimpleNamespace(train=train))
+    return SimpleNamespace(train_fingerprint=fingerprint(train), splits=SimpleNamespace(train=train))
 
 
 @pytest.mark.parametrize("batch", [8, 32])
@@ -48,6 +49,7 @@ def test_runs_on_longer_texts_take_longer(small):
     (run,) = small.plan("methods=[finetune]", "seeds=[1]", "training.max_length=64").runs
     train = run.data.splits.train
     longer = train.remove_columns("text").add_column("text", ["word " * 40] * len(train))
-    data = replace(run.data, splits=replace(run.data.splits, train=longer), train_fingerprint="longer")
+    splits = replace(run.data.splits, train=longer)
+    data = replace(run.data, load=lambda: splits, train_fingerprint=fingerprint(longer))
     estimate = TimeEstimate("cpu", 1, {})
     assert estimate.run(replace(run, data=data)) > estimate.run(run)

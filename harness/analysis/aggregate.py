@@ -12,13 +12,7 @@ import numpy as np
 
 from harness.analysis import bootstrap, ranking
 from harness.analysis.bootstrap import BootstrapResult
-from harness.analysis.compatibility import (
-    Result,
-    refuse_mixes,
-    refuse_other_tasks,
-    refuse_other_teachers,
-    refuse_unequal_budgets,
-)
+from harness.analysis.compatibility import Result, refuse_incomparable
 from harness.analysis.contrasts import Contrasts, compared_rows, contrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Sample
@@ -54,10 +48,7 @@ def summarize(store: Store) -> Summary:
     teacher_keys = {key for by_task in plan.teachers.values() for keys in by_task.values() for key in keys}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
     done.update(_without_losses(map(store.teacher, sorted(teacher_keys)), losses))
-    refuse_other_tasks(store, plan, list(done.values()))
-    refuse_mixes(store, plan, list(done.values()))
-    refuse_unequal_budgets(store, plan, list(done.values()))
-    refuse_other_teachers(store, plan, list(done.values()))
+    refuse_incomparable(store, plan, list(done.values()))
     latencies = requested_records(plan, store.latencies(), done.values())
     errors: dict[str, Errors | None] = {}
     bootstraps: dict[str, BootstrapResult] = {}

@@ -20,6 +20,18 @@ OTHER_METRIC = "a score that is not the task's metric"
 PLANNED_TEACHERS, OTHER_TEACHERS = "the teachers of the plan", "other teachers"
 
 
+def refuse_incomparable(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
+    """Check that planned results can be on one board.
+
+    Raises:
+        UserError: they cannot; the message lists the records by group.
+    """
+    refuse_other_tasks(store, plan, results)
+    refuse_mixes(store, plan, results)
+    refuse_unequal_budgets(store, plan, results)
+    refuse_other_teachers(store, plan, results)
+
+
 def refuse_mixes(store: Store, plan: PlanFile, results: Sequence[Result]) -> None:
     """Check that all results of a task scored the same examples with the same metrics.
 

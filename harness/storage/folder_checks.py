@@ -113,14 +113,25 @@ def _check_result(path: Path, findings: Findings, read: Callable[[str], object |
     if read(path.name) is None:
         findings.add(path, State.UNFINISHED, "has no record; the next run writes it")
         return
-    missing = checksums.missing(path)
+    for data in removed_data(path):
+        findings.add(path, State.REMOVED, f"{data} was removed")
+
+
+def removed_data(folder: Path) -> list[str]:
+    """Check the files of a run, a teacher or a text stage, and list what a user has removed: predictions, the student.
+
+    Raises:
+        CorruptFileError: a file does not match its checksum, or a part of the student is missing.
+    """
+    removed, missing = [], checksums.missing(folder)
     for data in ("predictions.parquet", "student"):
-        if not (path / data).exists() and any(Path(name).parts[0] == data for name in missing):
-            findings.add(path, State.REMOVED, f"{data} was removed")
+        if not (folder / data).exists() and any(Path(name).parts[0] == data for name in missing):
+            removed.append(data)
             missing = [name for name in missing if Path(name).parts[0] != data]
     if missing:
-        raise checksums.CorruptFileError(f"{path / missing[0]} is missing")
-    checksums.verify_existing(path)
+        raise checksums.CorruptFileError(f"{folder / missing[0]} is missing")
+    checksums.verify_existing(folder)
+    return removed
 
 
 def check_checkpoints(folder: Path, findings: Findings) -> None:

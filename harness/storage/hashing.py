@@ -6,9 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _CONSTANTS = {True: "true", False: "false", None: "null"}
+
+ABSENT = "absent"
 
 _encode_any = json.JSONEncoder(sort_keys=True).encode
 
@@ -27,6 +29,14 @@ def key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Change(NamedTuple):
+    """A value that differs: its dotted path, and the old and the new value as JSON, or `ABSENT`."""
+
+    path: str
+    old: str
+    new: str
+
+
 class ComparedParts:
     """The parts of a key, prepared for many comparisons: parts with equal JSON are not compared value by value."""
 
@@ -37,11 +47,15 @@ class ComparedParts:
 
     def differences(self, new: ComparedParts) -> list[str]:
         """Return the differences from these parts to `new` as ``path: old -> new``, sorted by path."""
+        return [f"{path}: {old} -> {text}" for path, old, text in self.changes(new)]
+
+    def changes(self, new: ComparedParts) -> list[Change]:
+        """Return the differences from these parts to `new`, sorted by path."""
         names = {name for name, _ in self._texts.items() ^ new._texts.items()}
         before = {path: text for name in names for path, text in self._leaves_of(name).items()}
         after = {path: text for name in names for path, text in new._leaves_of(name).items()}
         paths = {path for path, _ in before.items() ^ after.items()}
-        return [f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}" for path in sorted(paths)]
+        return [Change(path, before.get(path, ABSENT), after.get(path, ABSENT)) for path in sorted(paths)]
 
     def _leaves_of(self, name: str) -> dict[str, str]:
         """Return the values of one part as JSON, by their dotted path; empty if there is no such part."""
@@ -54,6 +68,11 @@ class ComparedParts:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between the parts of two keys as ``path: old -> new``, sorted by path."""
     return ComparedParts(old).differences(ComparedParts(new))
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return the differences between the parts of two keys, sorted by path."""
+    return ComparedParts(old).changes(ComparedParts(new))
 
 
 def _leaves(parts: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -143,7 +143,20 @@ def test_help_is_fast_and_imports_no_heavy_package():
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["plan"], ["rerun"], ["validate"], ["report"], ["latency"], ["list"], ["check"], ["doctor"]],
+    [
+        [],
+        ["run"],
+        ["plan"],
+        ["rerun"],
+        ["validate"],
+        ["report"],
+        ["compare"],
+        ["merge"],
+        ["latency"],
+        ["list"],
+        ["check"],
+        ["doctor"],
+    ],
 )
 def test_every_command_has_help(monkeypatch, capsys, command):
     assert main(monkeypatch, *command, "--help") == 0

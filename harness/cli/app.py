@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 import typer
 
 from harness.api.errors import UserError
-from harness.cli import completion
+from harness.cli import completion, output_streams
+from harness.storage.control_characters import visible
 
 app = typer.Typer(
     name="harness",
@@ -367,7 +368,7 @@ def export(
     The folder has the model, its fast tokenizer, a model card and, on request, ONNX files. The output says why the
     model was selected and how it compares with its teacher.
 
-    harness export quick --task synthetic_qa --to ./my-model
+    harness export quick --task synthetic_sentiment_noisy --to ./my-model
 
     harness export glue --task sst2 --max-latency 5ms --onnx --to ./my-model
 
@@ -667,8 +668,14 @@ def main() -> None:
     # Importing torch creates a million objects, and each garbage collection would visit them again: without it `list`
     # takes half as long. `run` and `check` turn it on again.
     gc.disable()
+    output_streams.prepare()
     try:
         app()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # the reader of stdout left, such as `head`: no failure
+            output_streams.discard_stdout()
+            sys.exit(0)
+        raise
     except UserError as error:
         for problem in error.problems:
             _print_error(str(problem))
@@ -684,9 +691,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
+        with output_streams.reader_may_leave():
+            sys.stdout.flush()
         gc.freeze()  # nor does the collection at interpreter exit visit them
 
 
 def _print_error(message: str) -> None:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo("\n  ".join(message.splitlines()), err=True)
+    typer.echo(visible("\n  ".join(message.splitlines())), err=True)

@@ -1,58 +1,108 @@
-"""Prints a board in a terminal or a pipe."""
+"""Prints a board in a terminal or a pipe: who is best, and which file has the rest."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from harness.cli.board_layout import Layout, lay_out, limit_rows
+from harness.cli.output_streams import encodable, reader_may_leave
+from harness.cli.text_table import row_lines, rule
+from harness.cli.text_wrapping import wrap
 
 if TYPE_CHECKING:
     from harness.reporting.board import Board
     from harness.reporting.report_files import Report
-    from harness.reporting.table_model import Column, Line
+    from harness.reporting.table_model import Line
+
+MAX_LINES = 30
+"""Maximum number of lines in a terminal, which is the height of a small one."""
+
+MIN_ROWS = 6
+"""Number of rows that are shown even if there are so many marks and notes that they do not fit."""
+
+RULE = 1
+"""Number of lines between header and rows."""
+
+PAGE = "index.html"
 
 
 def print_report(report: Report) -> None:
-    """Print the board and the paths of its files: as tables in a terminal, as Markdown (leaderboard.md) in a pipe."""
-    if sys.stdout.isatty():
-        console = Console(markup=False, highlight=False, emoji=False)
-        draw(console, report.board)
-        for section in report.sections:
-            console.print(f"{section.markdown}\n", soft_wrap=True)
-    else:
-        print(report.markdown)
-    print("\n".join(["Files:", *(f"  {path}" for path in report.files)]))
+    """Print the first table of the board, its verdict and the file to open: drawn in a terminal, as Markdown in a pipe.
+
+    The rest, such as sections, plots and the explanations of all numbers, is in the files.
+    """
+    with reader_may_leave():
+        if sys.stdout.isatty():
+            draw(Console(file=sys.stdout, markup=False, highlight=False, emoji=False), report.board, report.files)
+        else:
+            from harness.reporting.formats import first_table  # as slow to import as pandas
+
+            print("\n\n".join([*first_table(report.board), "\n".join(_file_lines(report.files))]))
 
 
-def draw(console: Console, board: Board) -> None:
-    """Print the board as tables, with its marks (such as SYNTHETIC) above and its footnotes below."""
-    console.print(Text(board.title, style="bold"))
-    for word, text in board.marks:
-        console.print(Text.assemble((word, "bold yellow"), f": {text}"))
-    console.print(_table(board.columns, board.lines))
-    for mark, text in board.footnotes:
-        console.print(Text(f"{mark} {text}", style="dim"))
-    for table in board.tables:
-        console.print(Text(table.title, style="bold"))
-        console.print(_table(table.columns, table.lines))
-    for sentence in board.reading:
-        console.print(Text(sentence, style="dim"))
-    console.print()
+def draw(console: Console, board: Board, files: Sequence[Path] = ()) -> None:
+    """Print a board in at most `MAX_LINES` lines: title, marks (such as SYNTHETIC), the rows and notes that fit, the
+    verdict, and the file to open."""
+    shown, width = partial(encodable, stream=console.file), console.width
+    marks = [wrap(shown(f"{word}: {text}"), width, most=2) for word, text in board.marks]
+    ending = [line for text in board.verdict for line in wrap(shown(text), width, most=3, indent="  ")]
+    ending += [line for text in _file_lines(files) for line in wrap(shown(text), width, most=2, indent="  ")]
+    layout = lay_out(board, width, shown)
+    free = MAX_LINES - 1 - sum(map(len, marks)) - layout.header - RULE - len(ending)
+    notes = [wrap(shown(f"{mark} {_gist(text)}"), width, most=2) for mark, text in board.footnotes]
+    layout = limit_rows(layout, max(MIN_ROWS, free - len(_left_out(layout, width)) - len(notes[0] if notes else [])))
+    dim = _left_out(layout, width)
+    for note in notes:
+        if len(layout.lines) + len(dim) + len(note) <= free:
+            dim += note
+
+    console.print(Text(wrap(shown(board.title), width, most=1)[0], style="bold"))
+    for (word, _), lines in zip(board.marks, marks, strict=True):
+        text = Text("\n".join(lines))
+        text.stylize("bold yellow", 0, len(word))
+        console.print(text)
+    for text in (*_table(layout), *(Text(line, style="dim") for line in dim), *map(Text, ending)):
+        console.print(text, soft_wrap=True)
 
 
-def _table(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1), pad_edge=False)
-    for column in columns:
-        table.add_column(Text("\n".join(column.lines)), justify=column.align, overflow="fold")
-    for line, following in zip(lines, [*lines[1:], None], strict=True):
-        closes_group = following is not None and following.group != line.group
-        table.add_row(*_cells(line), end_section=closes_group)
-    return table
+def _gist(text: str) -> str:
+    """The beginning of a note, up to its first bracket or semicolon."""
+    return re.split(r" \(|; ", text)[0]
+
+
+def _left_out(layout: Layout, width: int) -> list[str]:
+    counts = {"row": layout.rows_left_out, "column": layout.columns_left_out}
+    parts = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+    return wrap(f"Left out for lack of space: {' and '.join(parts)}.", width) if parts else []
+
+
+def _file_lines(files: Sequence[Path]) -> list[str]:
+    """Name the page to open, and the text in the same folder."""
+    page = next((path for path in files if path.name == PAGE), None)
+    if page is None:
+        return [f"Files: {', '.join(map(str, files))}"] if files else []
+    text = next((path for path in files if path.name == "leaderboard.md" and path.parent == page.parent), None)
+    return [f"Open {page}{f' (as text: {text.name}, beside it)' if text else ''}"]
+
+
+def _table(layout: Layout) -> Iterator[Text]:
+    """Yield the lines of the table: titles, a rule, rows."""
+    align = [column.align for column in layout.columns]
+    titles = [
+        [Text()] * (layout.header - len(title)) + [Text(row, style="bold") for row in title] for title in layout.titles
+    ]
+    yield from row_lines(titles, layout.widths, align)
+    yield rule(layout.widths)
+    for line in layout.lines:
+        yield from row_lines([[cell] for cell in _cells(line)], layout.widths, align)
 
 
 def _cells(line: Line) -> list[Text]:

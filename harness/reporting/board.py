@@ -11,7 +11,7 @@ from harness.analysis import board_marks, published_rows
 from harness.analysis.citations import BibEntry, entries
 from harness.analysis.ranking import lead
 from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
-from harness.reporting import captions, secondary_tables
+from harness.reporting import captions, secondary_tables, verdict
 from harness.reporting.formatting import NOTHING, millions, score, speed_up
 from harness.reporting.table_model import Column, Line, Table
 from harness.storage.records import PlannedTask, PublishedFigure
@@ -36,6 +36,7 @@ class Board:
         reading: explanations of the numbers.
         provenance: origin of the results, as (name, text).
         tables: the tables below the first one.
+        verdict: the best row of each student: by how much, how certain and how fast, a sentence for each.
         citations: BibTeX entries of the methods.
     """
 
@@ -48,6 +49,7 @@ class Board:
     provenance: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...] = ()
     citations: tuple[BibEntry, ...] = ()
+    verdict: tuple[str, ...] = ()
 
     @property
     def footnotes(self) -> list[tuple[str, str]]:
@@ -79,6 +81,7 @@ def build(summary: Summary) -> Board:
         provenance=tuple(captions.provenance(summary)),
         tables=tuple(secondary_tables.tables(summary)),
         citations=entries(summary.plan.citations),
+        verdict=tuple(verdict.sentences(summary)),
     )
 
 
@@ -106,11 +109,11 @@ def _columns(summary: Summary) -> Iterator[Column]:
     yield Column(("method",), "left")
     yield Column(("student",), "left")
     for task in summary.plan.tasks:
-        yield Column((task.name, task.score, *(["(synthetic)"] if task.synthetic else [])))
-    yield Column(("average",))
-    yield Column(("params", "(M)"))
+        yield Column((task.name, task.score, *(["(synthetic)"] if task.synthetic else [])), kind="score")
+    yield Column(("average",), kind="average")
+    yield Column(("params", "(M)"), kind="size")
     for column in summary.speed_ups:
-        yield Column(("speed-up", column.label))
+        yield Column(("speed-up", column.label), kind="speed-up")
 
 
 def _strings(row: BoardRow, summary: Summary, notes: _Notes) -> tuple[str, ...]:

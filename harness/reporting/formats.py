@@ -40,12 +40,7 @@ def markdown(board: Board, sections: Sequence[Section] = (), plots: Sequence[Plo
 
 
 def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> Iterator[str]:
-    yield f"# {_escaped(board.title)}"
-    if board.marks:
-        yield _bullets(f"**{word}**: {_escaped(text)}" for word, text in board.marks)
-    yield table(board.columns, board.lines)
-    if board.notes:
-        yield _bullets(f"{mark} {_escaped(text)}" for mark, text in board.footnotes)
+    yield from _first_table(board)
     for secondary in board.tables:
         yield f"## {secondary.title}"
         yield table(secondary.columns, secondary.lines)
@@ -60,6 +55,22 @@ def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> 
     if board.citations:
         yield "## Citations"
         yield _folded("BibTeX of the methods above, as in leaderboard.bib", bibtex(board.citations), "bibtex")
+
+
+def first_table(board: Board) -> Iterator[str]:
+    """Yield the paragraphs of the beginning of leaderboard.md, up to the notes of the first table, then the verdict."""
+    yield from _first_table(board)
+    if board.verdict:
+        yield _bullets(map(_escaped, board.verdict))
+
+
+def _first_table(board: Board) -> Iterator[str]:
+    yield f"# {_escaped(board.title)}"
+    if board.marks:
+        yield _bullets(f"**{word}**: {_escaped(text)}" for word, text in board.marks)
+    yield table(board.columns, board.lines)
+    if board.notes:
+        yield _bullets(f"{mark} {_escaped(text)}" for mark, text in board.footnotes)
 
 
 def _folded(title: str, code: str, language: str) -> str:

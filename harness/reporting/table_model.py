@@ -8,10 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, as lines that are stacked or joined by spaces, and its alignment."""
+    """A column: its title, as lines that are stacked or joined by spaces, its alignment, and what its cells are."""
 
     lines: tuple[str, ...]
     align: Literal["left", "right"] = "right"
+    kind: Literal["name", "score", "average", "speed-up", "size"] = "name"
 
     @property
     def title(self) -> str:

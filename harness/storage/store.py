@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from harness.api.errors import Problem, UserError
 from harness.storage import atomic_writes, checksums
+from harness.storage.control_characters import visible_in_json
 from harness.storage.disk_errors import explained
 from harness.storage.failure_records import FailureRecord
 from harness.storage.frozen_model import FrozenModel
@@ -346,9 +347,12 @@ def _content(path: Path) -> bytes | None:
 
 
 def _parse(content: bytes, path: Path, model: type[Model]) -> Model:
-    """Validate the content of the file at `path`. A valid file is parsed once: that halves the time of large stores."""
+    """Validate the content of the file at `path`. A valid file is parsed once: that halves the time of large stores.
+
+    Control characters in its strings become visible escapes, because boards and messages print the strings.
+    """
     try:
-        text = content.decode()
+        text = visible_in_json(content.decode())
         parsed = model.model_validate_json(text)
     except UnicodeDecodeError as error:
         raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error

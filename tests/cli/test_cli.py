@@ -353,7 +353,8 @@ def test_a_broken_plugin_that_is_installed_is_a_warning(install_guest, monkeypat
 def test_run_prints_the_board_and_the_paths_of_its_files(suite, monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
     output = capsys.readouterr()
-    assert output.out == f"# the board\n\nFiles:\n  {suite.folder / 'leaderboard.md'}\n"
+    assert output.out.startswith("# tiny: leaderboard\n")
+    assert output.out.endswith(f"\nFiles: {suite.folder / 'leaderboard.md'}\n")
     assert output.err.splitlines() == [
         f"tiny: 1 of 1 runs to train; results in {suite.folder}",
         "finished sst2 kd small seed 1: 0.9000 in 2.0 s [1/1]",
@@ -388,7 +389,7 @@ def test_a_failed_run_exits_with_1_after_the_board(suite, monkeypatch, capsys, t
     suite.outcome = Outcome(failed=[failed])
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 1
     output = capsys.readouterr()
-    assert "# the board" in output.out
+    assert "# tiny: leaderboard" in output.out
     assert "1 run failed" in output.err
     assert "ValueError: loss is NaN" in output.err
 
@@ -397,7 +398,7 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(suite, monkeypatc
     suite.outcome = Outcome(interrupted=True)
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 130
     output = capsys.readouterr()
-    assert "the board" not in output.out
+    assert "# tiny: leaderboard" not in output.out
     assert f"harness run tiny.yaml --results {tmp_path}" in output.err
 
 
@@ -477,7 +478,8 @@ def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
 
 def test_tables_are_drawn_in_a_terminal():
     outer, inner = pty.openpty()
-    child = subprocess.Popen([sys.executable, "-m", "harness", "list", "suites"], stdout=inner, stderr=inner)
+    command = [sys.executable, "-m", "harness", "list", "suites"]
+    child = subprocess.Popen(command, stdout=inner, stderr=inner, env={**os.environ, "COLUMNS": "200"})
     assert child.wait(timeout=60) == 0
     os.close(inner)
     output = os.read(outer, 100_000).decode()

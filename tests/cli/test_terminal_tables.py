@@ -1,32 +1,11 @@
-"""Tables and the board: complete in a pipe, drawn in a terminal, cells as plain text."""
+"""Tables: complete in a pipe, drawn in a terminal, cells as plain text."""
 
 import io
+import re
+import sys
 
-from rich.console import Console
-
-from harness.cli.board_view import draw, print_report
+from harness.cli.output_streams import HANDLER
 from harness.cli.terminal_tables import print_table
-from harness.reporting.board import Board, Column, Line
-from harness.reporting.report_files import Report
-
-BOARD = Board(
-    title="quick: leaderboard (SYNTHETIC)",
-    marks=(("SYNTHETIC", "the examples are generated"),),
-    columns=(
-        Column(("rank",)),
-        Column(("method",), "left"),
-        Column(("student",), "left"),
-        Column(("mood", "accuracy")),
-    ),
-    lines=(
-        Line("teacher", "", ("teacher", "base", "–", "97.5"), frozenset()),
-        Line("student", "small", ("1", "tinybert[/]", "small", "91.5 ± 0.3"), frozenset({3})),
-        Line("student", "small", ("–", "pkd", "small", "n/a (a)"), frozenset()),
-    ),
-    notes=(("a", "widths differ"),),
-    reading=("A score is a mean.",),
-    provenance=(("Command", "`harness run`"),),
-)
 
 
 def test_piped_table_is_plain_and_not_truncated(capsys):
@@ -43,16 +22,36 @@ def test_table_in_a_terminal(capsys, monkeypatch):
     assert "[bold]b[/] :smile:" in capsys.readouterr().out
 
 
-def test_board_in_a_terminal():
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, markup=False)
-    draw(console, BOARD)
-    output = console.file.getvalue()
-    for text in ("SYNTHETIC", "tinybert[/]", "91.5 ± 0.3", "(a) widths differ", "A score is a mean.", "accuracy"):
-        assert text in output
-    bold_green = output.index("\x1b[1;32m")
-    assert output[bold_green:].startswith("\x1b[1;32m91.5 ± 0.3")
+def terminal(monkeypatch, width, encoding="utf-8"):
+    """A terminal of that width as stdout; returns what is printed to it."""
+    printed = io.BytesIO()
+    stream = io.TextIOWrapper(printed, encoding=encoding, errors=HANDLER, write_through=True)
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    return lambda: re.sub(r"\x1b\[[\d;]*m", "", printed.getvalue().decode(encoding))
 
 
-def test_piped_board_is_markdown_and_the_paths_of_its_files(capsys, tmp_path):
-    print_report(Report(BOARD, "# quick\n\n| a |\n", (tmp_path / "leaderboard.md",)))
-    assert capsys.readouterr().out == f"# quick\n\n| a |\n\nFiles:\n  {tmp_path / 'leaderboard.md'}\n"
+def test_numbers_and_units_stay_on_one_line_in_a_terminal(monkeypatch):
+    output = terminal(monkeypatch, 40)
+    print_table(["run", "cost", "why"], [["a" * 12, "12.3 min", "the learning rate differs by 0.5 %, and more"]])
+    lines = output().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert any("12.3 min" in line for line in lines)
+    assert any("0.5 %" in line for line in lines)
+
+
+def test_a_table_that_does_not_fit_is_a_list(monkeypatch):
+    output = terminal(monkeypatch, 40)
+    print_table(["name", "reads", "about"], [["kd", "t" * 30, "soft targets"], ["pkd", "", "hidden " * 8]])
+    lines = output().splitlines()
+    assert lines[:3] == ["kd", f"  reads: {'t' * 30}", "  about: soft targets"]
+    assert lines[3] == "pkd"
+    assert not any("reads" in line for line in lines[4:])
+
+
+def test_control_characters_and_missing_characters_are_replaced(monkeypatch):
+    output = terminal(monkeypatch, 80, "ascii")
+    print_table(["name"], [["\x1b[2J ± 3 ✓"]])
+    assert "\\x1b[2J +/- 3 \\u2713" in output()

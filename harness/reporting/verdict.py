@@ -1,0 +1,63 @@
+"""Says which method is best on each student: by how much, how certain that is, and how fast the student is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.analysis.ranking import best_of, labels_without_teacher, lead
+from harness.analysis.summary import BoardRow, Summary
+from harness.analysis.top_groups import Comparison
+from harness.reporting.formatting import difference, probability, score, signed
+
+
+def sentences(summary: Summary) -> Iterator[str]:
+    """Yield a sentence for each student with an average, in the board's order; one sentence if there is none."""
+    if len({task.higher_is_better for task in summary.plan.tasks}) > 1:
+        yield "No method is best on average: lower is better on some tasks, higher on others."
+        return
+    best = best_of(summary.plan, summary.students)
+    if not best:
+        completed, runs = (sum(getattr(row, name) for row in summary.students) for name in ("completed", "runs"))
+        yield f"No row is complete yet: {completed} of {runs} runs have a result."
+        return
+    for student in dict.fromkeys(row.student for row in summary.students):
+        if student in best:
+            yield f"Best of {student}: {_row(summary, best[student])}."
+
+
+def _row(summary: Summary, row: BoardRow) -> str:
+    """``kd 85.3 ± 0.4, +1.2 [+0.3, +2.1] against finetune (p = 0.012), 2.1× as fast as base``."""
+    return ", ".join([f"{row.label} {score(row.average)}", *_lead(summary, row), *_speed(summary, row)])
+
+
+def _lead(summary: Summary, row: BoardRow) -> Iterator[str]:
+    """Compare with the row without a teacher; if that is the best itself, or there is none, with the next best row."""
+    others = [other for other in summary.students if other.student == row.student and other.average and other != row]
+    alone = labels_without_teacher(summary.plan)
+    if row.label in alone:
+        yield "without a teacher"
+    baselines = [] if row.label in alone else [other for other in others if other.label in alone]
+    if not others:
+        return
+    against = best_of(summary.plan, baselines or others)[row.student]
+    pair = next((pair for pair in summary.comparisons if _are(pair, row, against)), None)
+    if pair is not None:
+        estimate = pair.difference if pair.labels[0] == row.label else -pair.difference
+        doubt = "" if pair.distinguished else ", not significant"
+        sign = "" if pair.p < 0.001 else "= "
+        yield f"{difference(estimate)} against {against.label} (p {sign}{probability(pair.p)}{doubt})"
+    elif row.average and against.average:
+        ahead = lead(row.average, against.average, summary.plan.tasks[0])
+        by = signed(ahead if summary.plan.tasks[0].higher_is_better else -ahead)
+        yield f"{by} against {against.label} (not tested: one seed)"
+
+
+def _are(pair: Comparison, row: BoardRow, other: BoardRow) -> bool:
+    return pair.student == row.student and {*pair.labels} == {row.label, other.label}
+
+
+def _speed(summary: Summary, row: BoardRow) -> Iterator[str]:
+    for column in summary.speed_ups:
+        if ratio := column.of.get(("student", row.student)):
+            where = f" ({column.label})" if len(summary.speed_ups) > 1 else ""
+            yield f"{ratio.median:.1f}× as fast as {column.reference}{where}"

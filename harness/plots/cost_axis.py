@@ -20,6 +20,7 @@ class CostAxis:
 
     Attributes:
         title: title of the plot.
+        quantity: what the cost is, such as "speed-up".
         axis: label of the axis.
         unit: suffix of the tick labels.
         more_is_better: whether a higher value is better.
@@ -29,6 +30,7 @@ class CostAxis:
     """
 
     title: str
+    quantity: str
     axis: str
     unit: str
     more_is_better: bool
@@ -56,6 +58,7 @@ def _speed_up(column: SpeedUp) -> CostAxis:
 
     return CostAxis(
         title=f"average score against speed-up ({column.label}, {column.hardware.name})",
+        quantity="speed-up",
         axis=f"speed-up over {column.reference} ({column.backend}, {column.batch}; logarithmic)",
         unit="×",
         more_is_better=True,
@@ -75,6 +78,7 @@ def _millions(row: BoardRow) -> Interval | None:
 
 PARAMETERS = CostAxis(
     title="average score against parameters (latency was not measured)",
+    quantity="number of parameters",
     axis="parameters in millions, including the head (logarithmic)",
     unit="",
     more_is_better=False,

@@ -13,10 +13,7 @@ LABEL_GAP = 0.22
 """Distance from the rightmost point of a column to its labels."""
 
 POINT_GAP = 0.1
-"""Points closer than this share a group; the points of a group are this far apart."""
-
-MAX_GROUP_WIDTH = 0.9
-"""Maximum width of a group."""
+"""Points closer than this share a group, and with it a column of labels."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,11 @@ class PlacedPoint:
         at: its coordinate.
         group: number of its group of points with about the same cost.
         end: right end of its interval, or `at`.
-        shifted: whether it is moved to the right of its cost.
     """
 
     at: float
     group: int
     end: float
-    shifted: bool
 
 
 def place_points(
@@ -41,23 +36,18 @@ def place_points(
 ) -> tuple[tuple[float, float], list[PlacedPoint]]:
     """Return the limits of a logarithmic axis (as log10), and the placement of each point, in the order of `costs`.
 
-    `costs` are (value, low, high). The first point of a group keeps its coordinate; the others are moved to its right.
-    `breadth` is the width of the axes; labels of length `longest` fit to the right of all points.
+    `costs` are (value, low, high). Every point is at its value: the axis is measured. `breadth` is the width of the
+    axes; labels of length `longest` fit to the right of all points.
     """
     low, high = math.log10(min(cost[1] for cost in costs)), math.log10(max(cost[2] for cost in costs))
     if high - low < 0.1:
         low, high = low - 0.05, high + 0.05
-    right = MAX_GROUP_WIDTH + LABEL_GAP + longest
+    right = LABEL_GAP + longest
     inch = (high - low) / (breadth - MARGIN - right)
     limits = (low - MARGIN * inch, high + right * inch)
     values, ends = ([(math.log10(cost[end]) - limits[0]) / inch for cost in costs] for end in (0, 2))
-    placed: dict[int, PlacedPoint] = {}
-    for number, members in enumerate(_groups(values)):
-        step = min(POINT_GAP, MAX_GROUP_WIDTH / len(members))
-        for position, index in enumerate(members):
-            at = values[members[0]] + position * step
-            placed[index] = PlacedPoint(at, number, at if position else ends[index], position > 0)
-    return limits, [placed[index] for index in range(len(costs))]
+    groups = {index: number for number, members in enumerate(_groups(values)) for index in members}
+    return limits, [PlacedPoint(values[index], groups[index], ends[index]) for index in range(len(costs))]
 
 
 def _groups(at: Sequence[float]) -> Iterator[list[int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -102,7 +101,8 @@ def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[Boar
         x = cost.of(row)
         if row.average and x:
             student = f" ({row.student})" if row.student and len(summary.plan.students) > 1 else ""
-            points.append(Point(shorten(row.label) + student, x, row.average, row_style(row, summary), row))
+            label = f"{shorten(row.label)}{student}  {_score(row.average)}"
+            points.append(Point(label, x, row.average, row_style(row, summary), row))
         else:
             unknown = "no average" if row.status == "complete" else row.status
             out.append((row, cost.lacking if row.average else unknown))
@@ -111,18 +111,30 @@ def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[Boar
     return Scatter(points, cost, better), out
 
 
+def _score(value: Statistic) -> str:
+    return f"{value.mean:.1f}" if value.margin is None else f"{value.mean:.1f} ± {value.margin:.1f}"
+
+
 def _caption(summary: Summary, scatter: Scatter) -> str:
     known = any(point.score.margin is not None for point in scatter.points)
-    return " ".join(
-        [
-            f"Bars: 95 % intervals{teacher_condition(summary.plan)}."
-            if known
-            else "There are no intervals: one seed is not enough.",
-            f"Dashed, with bold labels: the Pareto front; no other row is {scatter.cost.better} without a worse score.",
-            "Of rows with the same cost, the best is drawn at its cost, the others to its right.",
-            "Stars: teachers.",
-        ]
-    )
+    parts = [
+        f"± and bars (of the front): 95 % intervals{teacher_condition(summary.plan)}."
+        if known
+        else "There are no intervals: one seed is not enough.",
+        f"Dashed, with bold labels: the Pareto front; no other row is {scatter.cost.better} without a worse score.",
+        f"Shaded: the interval of a size's {scatter.cost.quantity}, which its rows share." * _has_strips(scatter),
+        "Stars: teachers.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _has_strips(scatter: Scatter) -> bool:
+    return any(low < high for low, high in _strips(scatter))
+
+
+def _strips(scatter: Scatter) -> list[tuple[float, float]]:
+    """Return the intervals of the costs, each once: rows of one student have the same cost."""
+    return list(dict.fromkeys(point.cost[1:] for point in scatter.points))
 
 
 def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet:
@@ -139,8 +151,7 @@ def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet
     axes.grid(color=FAINT, linewidth=0.6)
     set_log_ticks(axes.xaxis, axes.get_xlim(), scatter.cost.unit)
     _draw_front(axes, scatter)
-    inch = (limits[1] - limits[0]) / BREADTH
-    _draw_points(axes, scatter, [10 ** (limits[0] + place.at * inch) for place in placed], placed)
+    _draw_points(axes, scatter)
     _draw_labels(axes, scatter, placed, lengths)
     return sheet
 
@@ -153,21 +164,21 @@ def _heights(points: Sequence[Point]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_points(axes: Axes, scatter: Scatter, xs: Sequence[float], placed: Sequence[PlacedPoint]) -> None:
-    """Draw the points at `xs` with their intervals; that of the cost only of points that are at their cost."""
-    bar: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "zorder": 3}
-    points = list(zip(scatter.points, xs, placed, strict=True))
-    costs = [(p.score.mean, *p.cost[1:], p.style.colour) for p, _, place in points if not place.shifted]
-    if costs:
-        ys, lows, highs, colours = zip(*costs, strict=True)
-        axes.hlines(ys, lows, highs, colors=colours, **bar)
-    scores = [(x, p.score.low, p.score.high, p.style.colour) for p, x, _ in points if p.score.low is not None]
-    if scores:
-        places, lows, highs, colours = zip(*scores, strict=True)
-        axes.vlines(places, lows, highs, colors=colours, **bar)
+def _draw_points(axes: Axes, scatter: Scatter) -> None:
+    """Draw the points, a strip for the interval of each cost, and the intervals of the scores on the front.
+
+    Rows of one student have the same cost, so that bars of all their scores would cover each other: the labels have
+    the others.
+    """
+    for low, high in _strips(scatter):
+        axes.axvspan(low, high, color=GREY, alpha=0.12, linewidth=0, zorder=1)
+    bars = [(p.cost[0], p.score.low, p.score.high, p.style.colour) for p in scatter.front if p.score.low is not None]
+    if bars:
+        places, lows, highs, colours = zip(*bars, strict=True)
+        axes.vlines(places, lows, highs, colors=colours, linewidth=1.0, alpha=0.6, zorder=3)
     by_style: dict[RowStyle, list[tuple[float, float]]] = {}
-    for point, x, _ in points:
-        by_style.setdefault(point.style, []).append((x, point.score.mean))
+    for point in scatter.points:
+        by_style.setdefault(point.style, []).append((point.cost[0], point.score.mean))
     draw_points(axes, by_style)
 
 

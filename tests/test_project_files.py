@@ -58,3 +58,12 @@ def test_no_tool_skips_the_folder_of_a_method():
     skipped = [*PROJECT["tool"]["pytest"]["ini_options"]["norecursedirs"], *PROJECT["tool"]["ruff"]["exclude"]]
     skipped += [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]
     assert [name for name in folders if any(fnmatch(name, pattern) for pattern in skipped)] == []
+
+
+def test_the_quickstart_installs_no_tools_of_the_tests():
+    def steps(target):
+        return subprocess.run(["make", "-nB", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "[dev]" not in steps("quickstart")
+    assert "-e ." in steps("quickstart")
+    assert "[dev]" in steps("test")

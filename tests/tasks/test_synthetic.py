@@ -10,10 +10,20 @@ from harness.metrics.entity_spans import entities
 from harness.tasks.fingerprints import fingerprint
 from harness.tasks.synthetic.entailment import KINDS
 from harness.tasks.synthetic.fact_qa import KINDS as THINGS
-from harness.tasks.synthetic.generated_tasks import ENTAILMENT, NAMES, PRAISE, QA, SENTIMENT, harness_register_tasks
+from harness.tasks.synthetic.generated_tasks import (
+    ENTAILMENT,
+    NAMES,
+    NOISE,
+    NOISY_ENTAILMENT,
+    NOISY_SENTIMENT,
+    PRAISE,
+    QA,
+    SENTIMENT,
+    harness_register_tasks,
+)
 from harness.tasks.synthetic.sentiment import BAD, GOOD
 
-TASKS = (SENTIMENT, ENTAILMENT, PRAISE, NAMES, QA)
+TASKS = (SENTIMENT, ENTAILMENT, NOISY_SENTIMENT, NOISY_ENTAILMENT, PRAISE, NAMES, QA)
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)
@@ -53,6 +63,8 @@ def test_the_same_in_every_process_and_release(loaded):
     expected = {
         "synthetic_sentiment": "1a1f7504d77c3421",
         "synthetic_entailment": "05d4034b2966b864",
+        "synthetic_sentiment_noisy": "78277a65020b57f0",
+        "synthetic_entailment_noisy": "b8b38ac639c90154",
         "synthetic_praise": "2876bf54926c57f0",
         "synthetic_names": "71b5f43fbb37b80c",
         "synthetic_qa": "cbed9e5f1fd86d3c",
@@ -72,6 +84,19 @@ def sentiment(text: str) -> bool:
 def test_sentiment_labels_match_an_independent_implementation():
     for row in SENTIMENT.load(None).train:
         assert row["label"] == sentiment(row["text"]), row
+
+
+@pytest.mark.parametrize(("clean", "noisy"), [(SENTIMENT, NOISY_SENTIMENT), (ENTAILMENT, NOISY_ENTAILMENT)])
+def test_only_training_labels_are_noisy(clean, noisy):
+    right, wrong = clean.load(None), noisy.load(None)
+    text = "text_pair" if clean.paired else "text"
+    assert wrong.train[text] == right.train[text]
+    for label in (0, 1):
+        given = [
+            after for before, after in zip(right.train["label"], wrong.train["label"], strict=True) if before == label
+        ]
+        assert given.count(1 - label) == NOISE * len(given)
+    assert content(wrong.validation["validation"]) == content(right.validation["validation"])
 
 
 def members(word: str, root: str, special: str) -> set[str]:

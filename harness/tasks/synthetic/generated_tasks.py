@@ -1,5 +1,7 @@
 """The generated tasks. They need composition, so that deeper models score higher.
 
+The noisy ones have wrong training labels: a teacher that has learned the rule corrects them for its students.
+
 The examples depend on a fixed seed and are the same on every machine. Boards label their scores as synthetic.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +24,26 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION = 4000, 600
 SEED = 7
 
+NOISE = 0.1
+"""Share of training examples with the wrong label in the noisy tasks; all labels of the validation split are right."""
+
 Example = dict[str, Any]
 
 
-def _load(example: Callable[[SeededChoice], Example], classes: int, source: str | None) -> Splits:
+def _load(example: Callable[[SeededChoice], Example], classes: int, source: str | None, noise: float = 0.0) -> Splits:
     rows = list(_distinct(example, classes))
-    return Splits(train=_dataset(rows[:TRAIN]), validation={"validation": _dataset(rows[TRAIN:])})
+    train = _mislabelled(rows[:TRAIN], noise) if noise else rows[:TRAIN]
+    return Splits(train=_dataset(train), validation={"validation": _dataset(rows[TRAIN:])})
+
+
+def _mislabelled(rows: list[Example], share: float) -> list[Example]:
+    """Give that share of the examples of each of two classes the label of the other, so that they stay balanced."""
+    rng = SeededChoice(SEED)
+    wrong: set[int] = set()
+    for label in (0, 1):
+        members = [index for index, row in enumerate(rows) if row["label"] == label]
+        wrong.update(rng.some(members, round(share * len(members))))
+    return [{**row, "label": 1 - row["label"]} if index in wrong else row for index, row in enumerate(rows)]
 
 
 def _distinct(example: Callable[[SeededChoice], Example], classes: int) -> Iterator[Example]:
@@ -78,6 +95,18 @@ ENTAILMENT = Task(
     synthetic=True,
     summary="generated: entailment under quantifiers and negation",
 )
+NOISY_SENTIMENT = replace(
+    SENTIMENT,
+    name="synthetic_sentiment_noisy",
+    load=partial(_load, sentiment.example, 2, noise=NOISE),
+    summary=f"synthetic_sentiment with {NOISE:.0%} wrong training labels",
+)
+NOISY_ENTAILMENT = replace(
+    ENTAILMENT,
+    name="synthetic_entailment_noisy",
+    load=partial(_load, entailment.example, 2, noise=NOISE),
+    summary=f"synthetic_entailment with {NOISE:.0%} wrong training labels",
+)
 PRAISE = Task(
     name="synthetic_praise",
     kind="multilabel",
@@ -114,5 +143,5 @@ QA = Task(
 
 @hookimpl
 def harness_register_tasks(register: Callable[[Task], None]) -> None:
-    for task in (SENTIMENT, ENTAILMENT, PRAISE, NAMES, QA):
+    for task in (SENTIMENT, ENTAILMENT, NOISY_SENTIMENT, NOISY_ENTAILMENT, PRAISE, NAMES, QA):
         register(task)

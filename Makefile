@@ -62,7 +62,7 @@ $(RUNTIME): pyproject.toml constraints.txt
 		echo "Installing torch $(TORCH) for the CPU into .venv, once" >&2; \
 		$(INSTALL) --no-deps --retries 1 'torch==$(TORCH)+cpu' 2>/dev/null \
 		|| $(INSTALL) --no-deps --retries 1 --timeout 15 --index-url '$(TORCH_INDEX)' 'torch==$(TORCH)' \
-		|| echo "No CPU build of torch to be had; the next step installs the one of the package index." >&2; \
+		|| echo "No CPU build of torch found; the next step installs the build of the package index." >&2; \
 	fi
 	echo "Installing kd-harness and the packages that it needs into .venv, once" >&2
 	$(INSTALL) -c constraints.txt -e .

@@ -13,7 +13,7 @@ PICTURES = ("tasks.png", "pareto.png", "learning.png")
 INTRODUCTION = """# Boards
 
 The boards that are committed with kd-harness. [Results](../results.md) explains how to read one. A board is the output
-of one command, which it names under *Provenance*, with the machine, the versions and the settings.
+of one command, which it names under *Where it comes from*, with the machine, the versions and the settings.
 """
 
 

@@ -24,7 +24,7 @@ app = typer.Typer(
     help="Compare knowledge-distillation methods for BERT-like models.\n\n"
     "A suite file (YAML) names tasks, teachers, students, methods and seeds. [bold]validate[/] checks it, "
     "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
-    "[bold]report[/] rebuilds the board from stored results. Start with: harness run suites/quick.yaml",
+    "[bold]report[/] rebuilds the board from stored results. Start with: harness run quick",
     epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin or folder failed; "
     "2 invalid input or a failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
 )
@@ -82,7 +82,7 @@ class Schema(StrEnum):
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the versions of kd-harness, Python, torch and transformers and the device, and exit")] = False,
 ) -> None:
     if version:
         from harness.cli.versions import version_line
@@ -114,7 +114,7 @@ def run(
         typer.Option(
             "--only",
             metavar="COLUMN=VALUE",
-            help="train only a part of the runs: task=, label=, method=, student= or seed=; values of one column are "
+            help="train only a part of the runs: task=, label=, method=, student=, seed= or key=; values of one column are "
             "alternatives; repeatable",
             autocompletion=completion.selections,
         ),

@@ -82,7 +82,12 @@ class Schema(StrEnum):
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the versions of kd-harness, Python, torch and transformers and the device, and exit")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="print the versions of kd-harness, Python, torch and transformers, and the device"
+        ),
+    ] = False,
 ) -> None:
     if version:
         from harness.cli.versions import version_line
@@ -114,8 +119,8 @@ def run(
         typer.Option(
             "--only",
             metavar="COLUMN=VALUE",
-            help="train only a part of the runs: task=, label=, method=, student=, seed= or key=; values of one column are "
-            "alternatives; repeatable",
+            help="train only a part of the runs: task=, label=, method=, student=, seed= or key=; values of one column "
+            "are alternatives; repeatable",
             autocompletion=completion.selections,
         ),
     ] = None,

@@ -133,6 +133,9 @@ def create(claim: Path, description: str) -> Path | None:
         prepared.mkdir()
         (prepared / name).write_text(owner.model_dump_json() + "\n", encoding="utf-8")
         return claim / name if _rename(prepared, claim, name) else None
+    except OSError as error:
+        error.filename = error.filename or str(claim)  # an error in writing or closing a file does not name it
+        raise
     finally:
         with suppress(OSError):  # after a successful rename it does not exist
             atomic_writes.remove(prepared)

@@ -442,6 +442,15 @@ def test_a_claim_that_can_not_be_created_raises_the_error(tmp_path, claims, monk
     assert claims.take(tmp_path / "base", "teacher base"), "a later attempt is not disturbed"
 
 
+def test_an_error_without_a_path_names_the_claim(tmp_path, claims, monkeypatch):
+    def fails(path, *arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", fails)
+    with pytest.raises(OSError, match="base"):
+        claims.take(tmp_path / "base", "teacher base")
+
+
 def test_a_parent_that_is_a_file_raises_the_error(tmp_path, claims):
     (tmp_path / "teachers").touch()
     with pytest.raises(OSError, match="teachers"):

@@ -77,7 +77,7 @@ def _score(score: ScoreDifference) -> dict[str, Any]:
         "unpaired_because": score.unpaired or None,
         "p": significant(score.p),
         "p_holm": significant(score.p_holm),
-        "told_apart": score.distinguished,
+        "significant": score.distinguished,
     }
 
 

@@ -12,7 +12,7 @@ from harness.cli.terminal_tables import print_table
 from harness.cli.text_lines import print_status
 
 if TYPE_CHECKING:
-    from harness.analysis.plan_union import Prefer
+    from harness.workflow.plan_union import Prefer
     from harness.workflow.results_merging import Merged
 
 TITLES = {

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from harness.analysis import equal_results
-from harness.analysis.plan_union import Prefer
 from harness.api.errors import Problem, UserError
 from harness.storage.failure_records import FailureRecord
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.records import GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.storage.store import Store
 from harness.storage.tuning_records import TuningRecord
+from harness.workflow.plan_union import Prefer
 
 R = TypeVar("R", RunRecord, TeacherRecord, GeneralRecord, LatencyRecord, TuningRecord, FailureRecord)
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis import plan_union
 from harness.analysis.compatibility import Result, refuse_incomparable
-from harness.analysis.plan_columns import PlanSource
-from harness.analysis.plan_union import Prefer
 from harness.api.errors import Problem, UserError
 from harness.execution.claims import Claims
 from harness.storage import atomic_writes, folder_checks, result_copies, set_aside
 from harness.storage.store import Store
+from harness.workflow import plan_union
 from harness.workflow.merge_selection import Contents, Selection, Stored, first_files, select
+from harness.workflow.plan_columns import PlanSource
+from harness.workflow.plan_union import Prefer
 
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
@@ -83,7 +83,7 @@ def merge_results(
     with _claimed(target, say):
         own = [Contents(Store(target), Store(target).plan())] if target.exists() else []
         contents = [*own, *(Contents(store, store.plan()) for store in sources)]
-        planned = [PlanSource(c.store.folder, c.plan, _parts(c), c.completed) for c in contents if c.plan]
+        planned = [PlanSource(c.store.folder, c.plan, _key_parts(c), c.completed) for c in contents if c.plan]
         union = plan_union.union(planned, target, prefer)
         selection = select(contents, prefer)
         _check(selection, union.plan, target)
@@ -134,7 +134,7 @@ def _claimed(target: Path, say: Say) -> Iterator[None]:
             target.rmdir()
 
 
-def _parts(contents: Contents) -> Callable[[str], dict[str, object]]:
+def _key_parts(contents: Contents) -> Callable[[str], dict[str, object]]:
     def parts(key: str) -> dict[str, object]:
         record = contents.runs.get(key) or contents.teachers.get(key)
         return record.parts if record else {}

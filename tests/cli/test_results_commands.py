@@ -57,7 +57,7 @@ def test_compare_as_json(harness, tmp_path):
     assert found["folders"][1] == {"folder": "b", "suite": "demo", "command": "harness run demo.yaml"}
     assert (found["settings"], found["environment"], found["equal_keys"]) == ([], [], 26)
     row = next(row for row in found["scores"] if row["scope"] == "average" and row["label"] == "kd")
-    assert (row["difference"], row["paired"], row["p_holm"], row["told_apart"]) == (0.0, True, 1.0, False)
+    assert (row["difference"], row["paired"], row["p_holm"], row["significant"]) == (0.0, True, 1.0, False)
     assert row["tasks"] == ["sst2", "squad"]
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from harness.analysis.plan_columns import Column, PlanSource, cell_of, conflict, listed
 from harness.api.errors import Problem, UserError
 from harness.config.schema import LatencySpec
 from harness.storage.hashing import differences
@@ -27,6 +26,7 @@ from harness.storage.records import (
     PlannedTask,
     PlannedTuning,
 )
+from harness.workflow.plan_columns import PlanColumn, PlanSource, cell_of, conflict, listed
 
 Prefer = Literal["first", "last"]
 
@@ -39,14 +39,14 @@ REMEDY = "give both folders the same suite, versions, device and number of threa
 
 
 @dataclass(frozen=True)
-class Union:
+class UnitedPlan:
     """The united plan, and what was decided by preference, one line each."""
 
     plan: PlanFile
     decisions: tuple[str, ...]
 
 
-def union(sources: Sequence[PlanSource], target: Path, prefer: Prefer | None = None) -> Union:
+def union(sources: Sequence[PlanSource], target: Path, prefer: Prefer | None = None) -> UnitedPlan:
     """Unite the plans of `sources`.
 
     Args:
@@ -70,7 +70,7 @@ class _Uniting:
         self.decisions: list[str] = []
         self.seeds = self._seeds()
 
-    def result(self) -> Union:
+    def result(self) -> UnitedPlan:
         plans, tasks = self.plans, self._tasks()
         columns = [column for task in tasks for column in self._columns(task.name)]
         fields: dict[str, Any] = {
@@ -95,7 +95,7 @@ class _Uniting:
         }
         if self.problems:
             raise UserError(*self.problems)
-        return Union(PlanFile.model_validate(fields), tuple(self.decisions))
+        return UnitedPlan(PlanFile.model_validate(fields), tuple(self.decisions))
 
     def _suite(self) -> str:
         names = {plan.suite for plan in self.plans}
@@ -116,9 +116,9 @@ class _Uniting:
     def _tasks(self) -> list[PlannedTask]:
         return list(self._same("task", [{task.name: task for task in plan.tasks} for plan in self.plans]).values())
 
-    def _columns(self, task: str) -> list[Column]:
+    def _columns(self, task: str) -> list[PlanColumn]:
         """What the plans request for a task; of a single plan if they contradict each other."""
-        columns = [column for source in self.sources if (column := Column.of(source, task))]
+        columns = [column for source in self.sources if (column := PlanColumn.of(source, task))]
         found = conflict(columns)
         if found is None:
             return columns
@@ -130,7 +130,7 @@ class _Uniting:
         self.decisions.append(f"task {task}: {found}; the column is that of {chosen.source.folder}")
         return [chosen]
 
-    def _teachers(self, columns: Sequence[Column]) -> dict[str, dict[str, list[str]]]:
+    def _teachers(self, columns: Sequence[PlanColumn]) -> dict[str, dict[str, list[str]]]:
         """Teacher -> task -> keys, in the order of the plans."""
         teachers: dict[str, dict[str, list[str]]] = {name: {} for plan in self.plans for name in plan.teachers}
         for name, by_task in teachers.items():
@@ -150,7 +150,7 @@ class _Uniting:
             self.problems.append(Problem(f"each seed has its own, but no folder plans that of seed {missing}", teacher))
         return [keys[seed] for seed in self.seeds if seed in keys]
 
-    def _runs(self, columns: Sequence[Column]) -> list[PlannedRun]:
+    def _runs(self, columns: Sequence[PlanColumn]) -> list[PlannedRun]:
         """All runs, in the order of the plans."""
         runs = {cell: run for column in columns for cell, run in column.runs.items()}
         rows = dict.fromkeys(cell[:3] for cell in runs)
@@ -163,7 +163,7 @@ class _Uniting:
         order = dict.fromkeys(cell_of(run) for plan in self.plans for run in plan.runs)
         return [runs[cell] for cell in order if cell in runs]
 
-    def _not_applicable(self, columns: Sequence[Column]) -> list[NotApplicable]:
+    def _not_applicable(self, columns: Sequence[PlanColumn]) -> list[NotApplicable]:
         """The cells that cannot be computed, each once, without those that another plan has runs of."""
         trained = {cell[:3] for column in columns for cell in column.runs}
         cells = {(c.task, c.label, c.student): c for column in reversed(columns) for c in column.not_applicable}
@@ -207,7 +207,7 @@ class _Uniting:
             self.decisions.append(f"latency: the settings differ; the board shows those of {chosen.folder}")
         return chosen.plan.latency
 
-    def _tuning(self, columns: Sequence[Column]) -> PlannedTuning | None:
+    def _tuning(self, columns: Sequence[PlanColumn]) -> PlannedTuning | None:
         tunings = [plan.tuning for plan in self.plans]
         self._setting("tuning", [tuning and tuning.model_dump(exclude={"studies"}) for tuning in tunings])
         if tunings[0] is None:

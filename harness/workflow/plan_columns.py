@@ -11,7 +11,7 @@ from typing import Any
 from harness.storage.hashing import differences
 from harness.storage.records import NotApplicable, PlanFile, PlannedRun, PlannedStudy
 
-Cell = tuple[str, str, str, int]
+PlannedCell = tuple[str, str, str, int]
 """Task, label, student and seed."""
 
 SHOWN = 5
@@ -34,7 +34,7 @@ class PlanSource:
 
 
 @dataclass(frozen=True)
-class Column:
+class PlanColumn:
     """What one plan requests for a task.
 
     Attributes:
@@ -43,13 +43,13 @@ class Column:
 
     source: PlanSource
     task: str
-    runs: Mapping[Cell, PlannedRun]
+    runs: Mapping[PlannedCell, PlannedRun]
     teachers: Mapping[str, Mapping[int, str]]
     studies: Sequence[PlannedStudy]
     not_applicable: Sequence[NotApplicable]
 
     @classmethod
-    def of(cls, source: PlanSource, task: str) -> Column | None:
+    def of(cls, source: PlanSource, task: str) -> PlanColumn | None:
         """The column of a source; None if its plan does not have the task."""
         plan = source.plan
         if task not in {planned.name for planned in plan.tasks}:
@@ -84,11 +84,11 @@ class Column:
         }
 
 
-def cell_of(run: PlannedRun) -> Cell:
+def cell_of(run: PlannedRun) -> PlannedCell:
     return run.task, run.label, run.student, run.seed
 
 
-def conflict(columns: Sequence[Column]) -> str | None:
+def conflict(columns: Sequence[PlanColumn]) -> str | None:
     """Why the columns of several plans for one task cannot be united; None if they can."""
     for number, column in enumerate(columns):
         for other in columns[number + 1 :]:
@@ -98,7 +98,7 @@ def conflict(columns: Sequence[Column]) -> str | None:
     return next((message for name in names if (message := _other_teachers(name, columns))), None)
 
 
-def _other_keys(column: Column, other: Column) -> str | None:
+def _other_keys(column: PlanColumn, other: PlanColumn) -> str | None:
     """Describe the keys in which two columns differ; None if common runs, teachers and studies have the same keys."""
     one, another = column.keys(), other.keys()
     common = [name for name in one if name in another]
@@ -118,7 +118,7 @@ def _other_keys(column: Column, other: Column) -> str | None:
     )
 
 
-def _other_teachers(name: str, columns: Sequence[Column]) -> str | None:
+def _other_teachers(name: str, columns: Sequence[PlanColumn]) -> str | None:
     """Say that the seeds of several plans have different teachers although they are meant to share one."""
     with_teacher = [column for column in columns if name in column.teachers]
     keys = {seed: key for column in with_teacher for seed, key in column.teachers[name].items()}

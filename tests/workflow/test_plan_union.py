@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.plan_columns import PlanSource
-from harness.analysis.plan_union import union
 from harness.api.errors import UserError
 from harness.config.schema import LatencySpec
 from harness.storage.records import (
@@ -16,6 +14,8 @@ from harness.storage.records import (
     PlannedStudy,
     PlannedTuning,
 )
+from harness.workflow.plan_columns import PlanSource
+from harness.workflow.plan_union import union
 from tests.support import damaged_results
 from tests.support.results_factory import SQUAD, SST2, plan
 

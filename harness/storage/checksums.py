@@ -124,6 +124,11 @@ def missing(folder: Path) -> list[str]:
     return [name for name in _known(folder) if not (folder / name).exists()]
 
 
+def listed(folder: Path) -> set[str]:
+    """The names of the files that have checksums, relative to the folder; empty if it has no checksums."""
+    return {*_known(folder)}
+
+
 def is_intact(folder: Path) -> bool:
     """Whether `folder` has checksums and all its files match them."""
     try:

@@ -15,6 +15,9 @@ from harness.storage import atomic_writes, checksums, set_aside
 from harness.storage.disk_errors import DiskError
 from harness.storage.store import Store
 
+DATA = ("predictions.parquet", "student")
+"""What a run, a teacher or a text stage stores besides its record. A user may remove it."""
+
 CLAIM = ".claim"
 """Suffix of folders by which processes that share a folder claim an artifact."""
 
@@ -124,7 +127,7 @@ def removed_data(folder: Path) -> list[str]:
         CorruptFileError: a file does not match its checksum, or a part of the student is missing.
     """
     removed, missing = [], checksums.missing(folder)
-    for data in ("predictions.parquet", "student"):
+    for data in DATA:
         if not (folder / data).exists() and any(Path(name).parts[0] == data for name in missing):
             removed.append(data)
             missing = [name for name in missing if Path(name).parts[0] != data]

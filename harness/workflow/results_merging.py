@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 """Receives a line about the progress, for people to read."""
 
+PLAN = "plan.json"
+
 COPIED_FOLDERS = ("runs", "teachers", "general", "latency", "tuning", "examples", "failures", "checkpoints")
 """The folders of a results folder that are merged. Reports are written anew."""
 
@@ -39,7 +41,7 @@ class Merged:
         copied: kind (``runs``, ``teachers``, ...) -> number of results that were copied.
         kept: the same of results that were in the target already.
         shared: number of runs and teachers that several folders contained, with equal results.
-        aside: where results are that were replaced in the target; None if none was.
+        aside: where results, and data without a record, are that were replaced in the target; None if none was.
         decisions: what was decided by preference, one line each.
         report: the report of the target.
     """
@@ -74,8 +76,8 @@ def merge_results(
         say: receives a line if another process writes the report of `to`.
 
     Raises:
-        harness.UserError: a folder has no results, a file is damaged, or the results contradict each other. Apart from
-            damaged data, this is found before anything is copied.
+        harness.UserError: a folder has no results, a file is damaged or a symbolic link, or the results contradict each
+            other. Apart from damaged data, this is found before anything is copied.
     """
     target = Path(to)
     sources = _sources(folders, target)
@@ -97,9 +99,11 @@ def merge_results(
 
 
 def _sources(folders: Sequence[str | Path], target: Path) -> list[Store]:
-    """The stores at `folders`, each once, without the target."""
+    """The stores at `folders`, each once, without the target. Raises `UserError` if a result there is a link."""
     stores = {store.folder.resolve(): store for store in map(Store.existing, map(Path, folders))}
     stores.pop(target.resolve(), None)
+    for store in stores.values():
+        result_copies.refuse_links(store.folder, (PLAN, *COPIED_FOLDERS))
     if not stores:
         raise UserError(Problem("nothing to merge: name at least one other results folder", str(target)))
     return list(stores.values())
@@ -107,7 +111,7 @@ def _sources(folders: Sequence[str | Path], target: Path) -> list[Store]:
 
 def _refuse_foreign(target: Path) -> None:
     """Raise `UserError` if the target is neither new nor a results folder, nor has an interrupted merge."""
-    if not target.exists() or (target / "plan.json").is_file():
+    if not target.exists() or (target / PLAN).is_file():
         return
     Store(target)  # refuses a file
     own = (*COPIED_FOLDERS, set_aside.NAME)
@@ -165,12 +169,12 @@ def _check(selection: Selection, plan: PlanFile, target: Path) -> None:
 
 @dataclass(frozen=True)
 class _Copy:
-    """A file or folder to copy to the target. `marker`: exists in the target if there is a complete result."""
+    """A file, or the folder of a result, to copy to the target."""
 
     kind: str
     source: Path
     target: Path
-    marker: Path
+    is_result: bool = False
 
     @property
     def is_present(self) -> bool:
@@ -178,10 +182,10 @@ class _Copy:
         return self.source == self.target
 
     def execute(self) -> None:
-        if self.target == self.marker:
-            result_copies.copy(self.source, self.target)
-        else:
+        if self.is_result:
             result_copies.copy_result(self.source, self.target)
+        else:
+            result_copies.copy_file(self.source, self.target)
 
 
 def _copies(selection: Selection, contents: Sequence[Contents], target: Path) -> Iterator[_Copy]:
@@ -206,8 +210,7 @@ def _copies(selection: Selection, contents: Sequence[Contents], target: Path) ->
 
 def _folders(kind: str, results: Mapping[str, Stored[Any]], target: Path) -> Iterator[_Copy]:
     for key, stored in results.items():
-        folder = target / kind / key
-        yield _Copy(kind, stored.store.folder / kind / key, folder, folder / "record.json")
+        yield _Copy(kind, stored.store.folder / kind / key, target / kind / key, is_result=True)
 
 
 def _files(kind: str, results: Mapping[str, Stored[Any]], target: Path) -> Iterator[_Copy]:
@@ -216,17 +219,19 @@ def _files(kind: str, results: Mapping[str, Stored[Any]], target: Path) -> Itera
 
 
 def _file(kind: str, source: Path, target: Path) -> _Copy:
-    copy = target / source.parent.name / source.name
-    return _Copy(kind, source, copy, copy)
+    return _Copy(kind, source, target / source.parent.name / source.name)
 
 
 def _copy(merged: Merged, selection: Selection, contents: Sequence[Contents]) -> None:
-    """Copy what the target does not have. Results that are replaced there are set aside first."""
+    """Copy what the target does not have.
+
+    What is replaced there is set aside first: a result, or the data of a run that was killed before its record.
+    """
     target = merged.store.folder
     copies = list(_copies(selection, contents, target))
     merged.kept.update(copy.kind for copy in copies if copy.is_present)
     missing = [copy for copy in copies if not copy.is_present]
-    if replaced := [copy.target for copy in missing if copy.marker.exists()]:
+    if replaced := [copy.target for copy in missing if copy.target.exists()]:
         merged.aside = set_aside.move(target, replaced)
     for copy in missing:
         copy.execute()

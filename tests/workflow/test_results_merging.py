@@ -9,7 +9,7 @@ from harness.api.errors import UserError
 from harness.cli.folder_check import check_folder
 from harness.execution.claims import Claims
 from harness.reporting import report
-from harness.storage import checksums, result_copies
+from harness.storage import checksums
 from harness.storage.failure_records import FailureRecord
 from harness.storage.store import Store
 from harness.storage.tuning_records import Trial, TuningRecord
@@ -103,7 +103,7 @@ def test_a_merge_adds_to_a_folder_and_can_be_repeated(tmp_path):
 
 def test_an_interrupted_merge_leaves_no_record_without_data_and_is_completed(tmp_path, monkeypatch):
     sources = halves(tmp_path)
-    copy, copies = result_copies.copy, []
+    copy, copies = shutil.copyfile, []
 
     def interrupted(source, target):
         copies.append(target)
@@ -111,7 +111,7 @@ def test_an_interrupted_merge_leaves_no_record_without_data_and_is_completed(tmp
             raise KeyboardInterrupt
         copy(source, target)
 
-    monkeypatch.setattr(result_copies, "copy", interrupted)
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
     target = tmp_path / "demo"
     with pytest.raises(KeyboardInterrupt):
         merge_results(sources, target)
@@ -119,7 +119,7 @@ def test_an_interrupted_merge_leaves_no_record_without_data_and_is_completed(tmp
     done = [path.parent for path in target.glob("runs/*/record.json")]
     assert done
     assert all((folder / "predictions.parquet").exists() for folder in done)
-    monkeypatch.setattr(result_copies, "copy", copy)
+    monkeypatch.setattr(shutil, "copyfile", copy)
     merged = merge_results(sources, target)
     assert merged.kept["runs"] == len(done)
     assert merged.copied["runs"] == 24 - len(done)
@@ -272,6 +272,55 @@ def test_damaged_sources_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"predictions\.parquet has \d+ bytes, expected"):
         merge_results([one, other], tmp_path / "m")
     assert not (tmp_path / "m" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "runs", f"runs/{KEY}/student", f"runs/{KEY}/student/new.txt", "tuning"])
+def test_symbolic_links_are_refused(tmp_path, name):
+    """A copy of what they point to would put files of this machine into the merged folder."""
+    source, private = fill(tmp_path / "a").folder, tmp_path / "private"
+    place = source / name
+    if place.exists():
+        place.rename(private)
+    else:
+        private.mkdir()
+        place.parent.mkdir(exist_ok=True)
+    place.symlink_to(private)
+    with pytest.raises(UserError, match=f"{name}: is a symbolic link to {private}; only files of the folder itself"):
+        merge_results([source], tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_only_files_of_a_result_are_copied(tmp_path):
+    source, old = fill(tmp_path / "a"), run_key("sst2", "kd", "big", 2)
+    (source.folder / "best").mkdir()
+    (source.folder / "best" / "foreign").symlink_to(source.run_folder(KEY))
+    for path in ("notes.txt", "student/foreign.txt", "student/config.json"):
+        (source.run_folder(KEY) / path).parent.mkdir(exist_ok=True)
+        (source.run_folder(KEY) / path).write_text(path)
+    (tmp_path / "outside.txt").write_text("outside")
+    checksums.add(
+        source.run_folder(KEY),
+        source.run_folder(KEY) / "student" / "config.json",
+        source.run_folder(KEY) / "../../../outside.txt",
+    )
+    (source.run_folder(old) / "student").mkdir()
+    (source.run_folder(old) / "student" / "config.json").write_text("of a version without checksums")
+    checksums.discard(source.run_folder(old), source.run_folder(old))
+    store = merge_results([source.folder], tmp_path / "other" / "m").store
+    assert {*files(store.run_folder(KEY))} == {"checksums.json", "record.json", "student/config.json"}
+    assert {*files(store.run_folder(old))} == {"checksums.json", "record.json", "student/config.json"}
+    assert not (tmp_path / "other" / "outside.txt").exists()
+    assert not (store.folder / "best" / "foreign").exists()
+
+
+def test_data_of_a_killed_run_in_the_target_is_set_aside(tmp_path, capsys):
+    one, other = fill(tmp_path / "a", leave_out=[KEY]), fill(tmp_path / "b")
+    one.run_folder(KEY).mkdir()
+    (one.run_folder(KEY) / "predictions.parquet").write_text("of the killed run")
+    merged = merge_results([other.folder], one.folder)
+    assert files(one.run_folder(KEY)) == files(other.run_folder(KEY))
+    assert files(merged.aside) == {f"runs/{KEY}/predictions.parquet": b"of the killed run"}
+    assert check_folder(one.folder, repair=False) == 0
 
 
 def test_wrong_folders_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +11,13 @@ from typing import Generic, TypeVar
 
 from harness.analysis import equal_results
 from harness.api.errors import Problem, UserError
+from harness.storage import folder_checks
 from harness.storage.failure_records import FailureRecord
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.records import GeneralRecord, PlanFile, RunRecord, TeacherRecord
 from harness.storage.store import Store
 from harness.storage.tuning_records import TuningRecord
+from harness.workflow.plan_columns import listed
 from harness.workflow.plan_union import Prefer
 
 R = TypeVar("R", RunRecord, TeacherRecord, GeneralRecord, LatencyRecord, TuningRecord, FailureRecord)
@@ -86,6 +89,7 @@ class Selection:
 
     Attributes:
         shared: number of runs and teachers that several folders contain, with equal results.
+        decisions: the keys whose results differ, and which counts: one line for each kind.
     """
 
     runs: dict[str, Stored[RunRecord]] = field(default_factory=dict)
@@ -95,6 +99,7 @@ class Selection:
     tunings: dict[str, Stored[TuningRecord]] = field(default_factory=dict)
     failures: dict[str, Stored[FailureRecord]] = field(default_factory=dict)
     shared: int = 0
+    decisions: tuple[str, ...] = ()
 
 
 def select(contents: Sequence[Contents], prefer: Prefer | None) -> Selection:
@@ -111,10 +116,8 @@ def select(contents: Sequence[Contents], prefer: Prefer | None) -> Selection:
     for key, runs in _by_key(contents, lambda c: c.runs).items():
         completed = [run for run in runs if run.record.status == "completed"]
         selection.runs[key] = chooser.choose("runs", completed, _difference) if completed else _newest(runs)
-        selection.shared += len(completed) > 1
     for key, teachers in _by_key(contents, lambda c: c.teachers).items():
         selection.teachers[key] = chooser.choose("teachers", teachers, _difference)
-        selection.shared += len(teachers) > 1
     for key, generals in _by_key(contents, lambda c: c.generals).items():
         chosen = chooser.choose("general", generals, lambda a, b: equal_results.of_generals(a.record, b.record))
         selection.generals[key] = chosen
@@ -126,15 +129,25 @@ def select(contents: Sequence[Contents], prefer: Prefer | None) -> Selection:
     failures = _by_key(contents, lambda c: c.failures).items()
     selection.failures = {key: _newest(found) for key, found in failures if key not in built}
     chooser.raise_if_any()
+    selection.shared = chooser.equal["runs"] + chooser.equal["teachers"]
+    selection.decisions = chooser.decisions()
     return selection
 
 
 class _Chooser:
-    """Chooses between results with the same key, and collects those that differ."""
+    """Chooses between results with the same key, and collects those that differ.
+
+    Attributes:
+        conflicts: results that differ without a preference.
+        equal: kind -> number of keys with equal results in several folders.
+        preferred: kind -> keys that the preference decided.
+    """
 
     def __init__(self, prefer: Prefer | None) -> None:
         self.prefer = prefer
         self.conflicts: list[Problem] = []
+        self.equal: Counter[str] = Counter()
+        self.preferred: dict[str, list[str]] = {}
 
     def choose(
         self, kind: str, found: Sequence[Stored[R]], difference: Callable[[Stored[R], Stored[R]], str | None]
@@ -142,12 +155,24 @@ class _Chooser:
         first = found[0]
         for other in found[1:]:
             if different := difference(first, other):
-                if self.prefer is None:
-                    key = first.record.key
-                    paths = " and ".join(str(stored.store.folder / kind / key) for stored in (first, other))
-                    self.conflicts.append(Problem(f"the same key has different results: {different}", paths))
+                self._note(kind, first, other, different)
                 return found[-1] if self.prefer == "last" else first
-        return max(found, key=lambda stored: _parts(stored.store.folder / kind / stored.record.key))
+        self.equal[kind] += len(found) > 1
+        return max(found, key=lambda stored: _stored_data(_place(kind, stored)))
+
+    def _note(self, kind: str, first: Stored[R], other: Stored[R], different: str) -> None:
+        if self.prefer is None:
+            paths = " and ".join(str(_place(kind, stored)) for stored in (first, other))
+            self.conflicts.append(Problem(f"the same key has different results: {different}", paths))
+        else:
+            self.preferred.setdefault(kind, []).append(first.record.key)
+
+    def decisions(self) -> tuple[str, ...]:
+        """What the preference decided, one line for each kind."""
+        return tuple(
+            f"{kind}: of different results with the same key the {self.prefer} counts: {listed(keys)}"
+            for kind, keys in self.preferred.items()
+        )
 
     def raise_if_any(self) -> None:
         if self.conflicts:
@@ -177,9 +202,15 @@ def _newest(found: Sequence[Stored[R]]) -> Stored[R]:
     return max(found, key=lambda stored: stored.record.provenance.ended)
 
 
-def _parts(folder: Path) -> int:
+def _place(kind: str, stored: Stored[R]) -> Path:
+    """The folder of a result; a tuning has a file."""
+    key = stored.record.key
+    return stored.store.folder / kind / (f"{key}.json" if kind == "tuning" else key)
+
+
+def _stored_data(folder: Path) -> int:
     """How much of the data of a result is stored: predictions, student."""
-    return sum((folder / name).exists() for name in ("predictions.parquet", "student"))
+    return sum((folder / name).exists() for name in folder_checks.DATA)
 
 
 def first_files(contents: Iterable[Contents], pattern: str, excluded: Iterable[str] = ()) -> Iterator[Path]:

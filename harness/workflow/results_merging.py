@@ -89,7 +89,8 @@ def merge_results(
         union = plan_union.union(planned, target, prefer)
         selection = select(contents, prefer)
         _check(selection, union.plan, target)
-        merged = Merged(Store(target), shared=selection.shared, decisions=union.decisions)
+        decisions = (*union.decisions, *selection.decisions)
+        merged = Merged(Store(target), shared=selection.shared, decisions=decisions)
         _copy(merged, selection, contents)
         merged.store.save_plan(union.plan)
         from harness.reporting import report

@@ -144,8 +144,16 @@ def test_different_results_of_one_key_are_refused_and_nothing_is_written(tmp_pat
 
 @pytest.mark.parametrize(("prefer", "score"), [("first", 0.85), ("last", 0.5)])
 def test_a_preference_decides(tmp_path, prefer, score):
-    one, other = fill(tmp_path / "a").folder, different(tmp_path)
-    assert merge_results([one, other], tmp_path / "m", prefer=prefer).store.record(KEY).score == score
+    one, other = fill(tmp_path / "a"), Store(different(tmp_path))
+    one.save_tuning(tuning_record(0.5))
+    other.save_tuning(tuning_record(0.6))
+    merged = merge_results([one.folder, other.folder], tmp_path / "m", prefer=prefer)
+    assert merged.store.record(KEY).score == score
+    assert merged.shared == 25, "without the run whose results differ"
+    assert merged.decisions == (
+        f"runs: of different results with the same key the {prefer} counts: {KEY}",
+        f"tuning: of different results with the same key the {prefer} counts: study",
+    )
 
 
 def test_what_a_preferred_result_replaces_is_set_aside(tmp_path):
@@ -246,8 +254,9 @@ def test_different_tunings_are_refused(tmp_path):
     one, other = fill(tmp_path / "a"), fill(tmp_path / "b")
     one.save_tuning(tuning_record(0.5))
     other.save_tuning(tuning_record(0.6))
-    with pytest.raises(UserError, match="trial 0 has another score or other values"):
+    with pytest.raises(UserError, match="trial 0 has another score or other values") as caught:
         merge_results([one.folder, other.folder], tmp_path / "m")
+    assert str(caught.value).startswith(f"{one.folder}/tuning/study.json and {other.folder}/tuning/study.json: ")
 
 
 def test_results_on_different_examples_are_refused_with_their_folders(tmp_path):

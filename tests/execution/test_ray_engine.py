@@ -21,6 +21,8 @@ from tests.support.forked_commands import ForkedCommand, set_options
 pytest.importorskip("ray")
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster
 
+nightly = pytest.mark.skipif("HARNESS_NIGHTLY" not in os.environ, reason="takes a minute; it runs nightly")
+
 LONG = ("seeds=[1]", "training.epochs=12", "training.checkpoint_every=10")
 """A suite of one cohort of three runs, with checkpoints."""
 
@@ -140,6 +142,7 @@ def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(smal
     assert not list((small.store().folder / "checkpoints").glob("*"))
 
 
+@nightly
 def test_a_student_of_one_node_teaches_on_another_one(small, nodes):
     """The nodes have no common folder: the student returns to the driver, which sends it to the node that reads it."""
     folder, address = nodes
@@ -167,6 +170,7 @@ def test_a_student_of_one_node_teaches_on_another_one(small, nodes):
     assert copies == [False, True]
 
 
+@nightly
 def test_text_stages_augmented_data_and_tuning_return_to_the_driver(small, address):
     pretrained(small.folder / "base")
     rng = random.Random(1)
@@ -283,7 +287,7 @@ def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(s
     assert completed == {"finetune", "logit_kd"}
 
 
-@pytest.mark.skipif("HARNESS_NIGHTLY" not in os.environ, reason="takes a minute; it runs nightly")
+@nightly
 def test_an_interrupted_and_then_killed_driver_is_continued(small, address, long_results):
     process = command(small, address, *LONG)
     wait_until(lambda: len(begun(small)) >= 2, process)

@@ -76,7 +76,8 @@ class Task:
             `Splits` without label, tags and answers. None: there are none.
         files: lists the files that `load` reads from a source; empty for generated data. Then the fingerprints and
             checks of the data are cached until one of these files changes, or the code of the package that defines
-            `load`. None, or a function that returns None: `load` is called every time.
+            `load`. None, or a function that returns None: `load` is called every time. The same
+            holds if `load` is a lambda or captures values: its name does not tell what it does.
         key_parts: further parts of the keys of the task's teachers and runs. The parts of a declared task are all that
             a user may edit, such as names of labels and metrics.
         summary: a line for `harness list tasks`.

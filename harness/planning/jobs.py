@@ -66,6 +66,7 @@ class TaskData:
         report: the numbers of other examples.
         selection_fingerprint: identifies the examples that select the best epoch or tuned values: a held-out split or
             the validation splits. None: nothing is selected.
+        forget: called if the examples are not those that the plan was made for, so that the next plan examines them.
     """
 
     task: Task
@@ -75,6 +76,7 @@ class TaskData:
     train_examples: int
     report: DataReport
     selection_fingerprint: str | None = None
+    forget: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def splits(self) -> Splits:
@@ -82,13 +84,15 @@ class TaskData:
         splits = self.load()
         found = fingerprint(splits.train), fingerprint_of_parts(splits.validation)
         if found != (self.train_fingerprint, self.validation_fingerprint):
+            if self.forget is not None:
+                self.forget()
             message = f"the data of task {self.task.name!r} have changed since the plan was made; run the command again"
             raise UserError(message)
         return splits
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the examples instead of the function that loads them."""
-        return _loaded(self, splits=self.splits)
+        """Pickle the examples instead of the functions that load and check them."""
+        return _loaded(self, splits=self.splits, forget=None)
 
 
 def _loaded(instance: Any, **values: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from harness.planning.jobs import (
     task_info,
 )
 from harness.planning.plan import Plan
-from harness.planning.task_data import lazy_splits, summarize
+from harness.planning.task_data import forget_summary, lazy_splits, summarize
 from harness.planning.teacher_groups import TeacherGroups
 from harness.planning.text_stage_jobs import StudentInit, TextStageJobs
 from harness.resolution import augmentation_inputs, row_teachers
@@ -133,7 +133,10 @@ class _Builder:
         load = lazy_splits(task, self.suite)
         found = summarize(task, self.suite, load)
         chosen_on = found.selection or (found.validation if self.spec.effective_selection else None)
-        return TaskData(task, load, found.train, found.validation, found.train_examples, found.report, chosen_on)
+        forget = partial(forget_summary, task, self.suite)
+        return TaskData(
+            task, load, found.train, found.validation, found.train_examples, found.report, chosen_on, forget
+        )
 
     def _path(self, model: str) -> Path:
         if model not in self.paths:

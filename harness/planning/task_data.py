@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from harness.api.errors import Problem, UserError
-from harness.storage.derived_values import derived
+from harness.storage.derived_values import derived, forget
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import DataReport
 from harness.tasks.data_checks import refuse_invalid
@@ -23,6 +23,9 @@ from harness.tasks.overlap import overlap
 if TYPE_CHECKING:
     from harness.api.task import Splits, Task
     from harness.resolution.suite import Suite
+
+KIND = "data"
+"""Folder of the cache for summaries."""
 
 
 def splits_of(task: Task, suite: Suite) -> Splits:
@@ -65,7 +68,13 @@ def summarize(task: Task, suite: Suite, load: Callable[[], Splits] | None = None
         return _summary(examples())
     source = suite.sources.get(task.source) if task.source else None
     files = partial(task.files, source)
-    return derived("data", description, DataSummary, lambda: _summary(examples()), files=files, code=task.load)
+    return derived(KIND, description, DataSummary, lambda: _summary(examples()), files=files, code=task.load)
+
+
+def forget_summary(task: Task, suite: Suite) -> None:
+    """Remove the summary from the cache: the examples that were loaded later are others."""
+    if (description := _description(task, suite)) is not None:
+        forget(KIND, description)
 
 
 def _summary(splits: Splits) -> DataSummary:
@@ -88,15 +97,20 @@ def _description(task: Task, suite: Suite) -> dict[str, Any] | None:
         "limit": spec.training.limit.model_dump(),
         "selection": spec.effective_selection.model_dump() if spec.effective_selection else None,
     }
-    has_address = " at 0x" in repr(description)  # an object without a text of its own
+    has_address = " at 0x" in repr(description)  # a function or an object without a text of its own
     return None if has_address else description
 
 
 def _text(value: object) -> str:
-    """Return a text of a value, also of a function, without its place in memory."""
+    """Return a text of a value, also of a function, without its place in memory.
+
+    A function keeps its place if its name does not determine what it does: a lambda, or one that captures values.
+    """
     if isinstance(value, partial):
         return f"{_text(value.func)}({', '.join(map(_text, value.args))}, {_text(value.keywords)})"
-    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
+    if isfunction(value) and value.__closure__ is None and "<" not in value.__qualname__:
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)
 
 
 def lazy_splits(task: Task, suite: Suite) -> Callable[[], Splits]:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 import harness
 from harness.api.errors import UserError
 from harness.storage import cache_dir
+from harness.storage.folder_files import files_below
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 
@@ -69,7 +70,7 @@ def derived(
     stamp = _stamp(files, code)
     if stamp is None:
         return compute()
-    path = cache_dir.root() / "derived" / kind / f"{key({'inputs': inputs, 'place': _place()})}.json"
+    path = _path(kind, inputs)
     if (value := _read(path, stamp, model)) is not None:
         return value
     with _Warnings() as warnings:
@@ -77,6 +78,16 @@ def derived(
     if not warnings.count and _stamp(files, code) == stamp:
         _write(path, stamp, value)
     return value
+
+
+def forget(kind: str, inputs: object) -> None:
+    """Remove a value from the cache, if it is there: it has been found to be wrong."""
+    with suppress(OSError, UserError):
+        _path(kind, inputs).unlink()
+
+
+def _path(kind: str, inputs: object) -> Path:
+    return cache_dir.root() / "derived" / kind / f"{key({'inputs': inputs, 'place': _place()})}.json"
 
 
 def _read(path: Path, stamp: str, model: type[Model]) -> Model | None:
@@ -131,8 +142,12 @@ def _code_of(package: str) -> str | None:
     file = getattr(module, "__file__", None)
     if not folders and file is None:
         return None
-    files = [path for folder in folders for path in folder.rglob("*.py")] if folders else [Path(str(file))]
-    states = _states(lambda: files, before=STARTED - SETTLED)
+
+    def files() -> list[Path]:
+        found = [path for folder in folders for path in files_below(folder)]
+        return [path for path in found if path.suffix == ".py"] if folders else [Path(str(file))]
+
+    states = _states(files, before=STARTED - SETTLED)
     return None if states is None else key({"code": states})
 
 

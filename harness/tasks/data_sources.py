@@ -14,6 +14,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError, nearest
+from harness.storage.folder_files import files_below
 from harness.storage.hub import GATED, download_errors, unavailable_reason
 from harness.tasks.type_mismatches import first_type_mismatch
 
@@ -53,10 +54,10 @@ def load_source(source: str, config: str | None, *, revision: str | None = None)
 
 
 def source_files(source: str | None) -> list[Path] | None:
-    """List the files of a local folder; None for a hub id, whose files the hub may change."""
+    """List the files of a local folder; None if it has none, and for a hub id, whose files the hub may change."""
     if source is None or not _looks_local(source):
         return None
-    return [file for file in Path(source).expanduser().rglob("*") if file.is_file()]
+    return list(files_below(Path(source).expanduser())) or None
 
 
 def get_split(data: DatasetDict, split: str, columns: Iterable[str], where: str) -> Dataset:

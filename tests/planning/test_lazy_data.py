@@ -1,12 +1,14 @@
 """Plans summarize data without loading them again, and notice every change of them."""
 
 import pickle
+from dataclasses import replace
+from functools import partial, wraps
 
 import pytest
 
 from harness.api.errors import UserError
 from harness.planning.jobs import TaskData
-from harness.planning.task_data import lazy_splits, summarize
+from harness.planning.task_data import forget_summary, lazy_splits, summarize
 from harness.resolution import load_mapping
 from harness.storage import derived_values
 
@@ -61,10 +63,55 @@ def test_data_that_change_after_the_plan_are_refused(reviews, tmp_path):
         data.splits  # noqa: B018
 
 
+def test_a_summary_of_other_data_is_forgotten_so_that_the_next_plan_is_right(reviews):
+    """Data can change without a change of the files that the task lists."""
+    (task,) = reviews.tasks
+    found = summarize(task, reviews)
+    assert summarize(task, reviews, must_not_load) == found
+    forget = partial(forget_summary, task, reviews)
+    data = TaskData(task, lazy_splits(task, reviews), "other", found.validation, 20, found.report, forget=forget)
+    with pytest.raises(UserError, match="run the command again"):
+        data.splits  # noqa: B018
+    with pytest.raises(AssertionError, match="cached"):
+        summarize(task, reviews, must_not_load)
+
+
+def same(function):
+    @wraps(function)
+    def call(*arguments):
+        return function(*arguments)
+
+    return call
+
+
+def named(load, source):
+    return load(source)
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        lambda load: lambda source: load(source),
+        lambda load: lambda source, load=load: load(source),
+        lambda load: same(named),
+        lambda load: partial(named, lambda source: load(source)),
+    ],
+)
+def test_a_function_that_its_name_does_not_determine_is_not_cached(reviews, replaced):
+    (task,) = reviews.tasks
+    assert summarize(replace(task, load=partial(named, task.load)), reviews)
+    summarize(replace(task, load=partial(named, task.load)), reviews, must_not_load)
+    other = replace(task, load=replaced(task.load))
+    summarize(other, reviews, lazy_splits(task, reviews))
+    with pytest.raises(AssertionError, match="cached"):
+        summarize(other, reviews, must_not_load)
+
+
 def test_pickled_data_have_their_examples(reviews):
     (task,) = reviews.tasks
     found = summarize(task, reviews)
-    data = TaskData(task, lazy_splits(task, reviews), found.train, found.validation, 20, found.report)
+    forget = partial(forget_summary, task, reviews)
+    data = TaskData(task, lazy_splits(task, reviews), found.train, found.validation, 20, found.report, forget=forget)
     copy = pickle.loads(pickle.dumps(data))
     assert copy.splits.train["text"][:] == data.splits.train["text"][:]
     assert copy.train_fingerprint == found.train

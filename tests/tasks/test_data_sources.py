@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.api.errors import UserError
-from harness.tasks.data_sources import load_source
+from harness.tasks.data_sources import load_source, source_files
 from harness.tasks.glue import TASKS
 from tests.support.hub_server import serve
 
@@ -79,6 +79,21 @@ def test_an_unknown_folder_is_named_with_the_expected_layout(tmp_path):
 def test_an_unknown_config_suggests_the_nearest(glue):
     with pytest.raises(UserError, match=r"no config 'sst3': did you mean 'sst2'\?"):
         load_source(str(glue), "sst3")
+
+
+def test_files_behind_links_to_folders_are_listed(glue, tmp_path):
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    for name in ("one", "other"):
+        (folder / name).symlink_to(glue / "sst2")
+    (glue / "sst2" / "again").symlink_to(glue / "sst2")  # an endless path
+    names = {path.name for path in (glue / "sst2").iterdir()} - {"again"}
+    assert names
+    assert set(source_files(str(folder))) == {folder / link / name for link in ("one", "other") for name in names}
+
+
+def test_a_folder_without_files_does_not_identify_its_data(tmp_path):
+    assert source_files(str(tmp_path)) is None
 
 
 def test_folder_without_data(tmp_path):

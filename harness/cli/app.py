@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -675,12 +676,7 @@ def main() -> None:
     gc.disable()
     output_streams.prepare()
     try:
-        app()
-    except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # the reader of stdout left, such as `head`: no failure
-            output_streams.discard_stdout()
-            sys.exit(0)
-        raise
+        _run_command()
     except UserError as error:
         for problem in error.problems:
             _print_error(str(problem))
@@ -696,9 +692,31 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        with output_streams.reader_may_leave():
-            sys.stdout.flush()
+        with suppress(OSError, UserError):  # after an error, which has been printed
+            output_streams.flush_stdout()
         gc.freeze()  # nor does the collection at interpreter exit visit them
+
+
+def _run_command() -> None:
+    """Run the command of `sys.argv`, and write what it has printed.
+
+    Raises:
+        SystemExit: it has ended. If the reader of stdout has left, such as `head`, that is no failure.
+        UserError: a user can correct its error, or stdout cannot be written.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            output_streams.discard_stdout()
+            sys.exit(0)
+        with output_streams.reader_may_leave():
+            output_streams.flush_stdout()
+        raise
+    except OSError:
+        with output_streams.reader_may_leave():
+            output_streams.flush_stdout()  # names stdout if that is what cannot be written
+        raise
 
 
 def _print_error(message: str) -> None:

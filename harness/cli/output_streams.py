@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness.api.errors import Problem
+
 REPLACEMENTS = {
     "±": "+/-",
     "×": "x",
@@ -61,12 +63,35 @@ codecs.register_error(HANDLER, _replace)
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Ignore that the reader of stdout has left, as `head` does. What is printed from then on goes nowhere."""
+    """Ignore that the reader of stdout has left, as `head` does. What is printed from then on goes nowhere.
+
+    Raises:
+        DiskError: as `flush_stdout`.
+    """
     try:
         yield
-        sys.stdout.flush()
+        flush_stdout()
     except BrokenPipeError:
         discard_stdout()
+
+
+def flush_stdout() -> None:
+    """Write what is buffered for stdout. If that fails, what is printed from then on goes nowhere.
+
+    Raises:
+        BrokenPipeError: the reader has left.
+        DiskError: stdout is a file that cannot be written: its disk is full, for example.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        discard_stdout()
+        from harness.storage.disk_errors import AGAIN, DiskError, is_disk_error
+
+        if not is_disk_error(error):
+            raise
+        remedy = f"write it to another disk, {AGAIN}"
+        raise DiskError(Problem(f"{error.strerror}; {remedy}", "stdout")) from error
 
 
 def discard_stdout() -> None:

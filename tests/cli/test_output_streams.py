@@ -1,8 +1,9 @@
-"""Streams that are closed, whose reader has left, or whose encoding lacks characters: no traceback, exit code 0."""
+"""Streams that are closed, full, whose reader has left, or whose encoding lacks characters: no traceback."""
 
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,18 @@ def test_the_reader_may_leave(report, capfd, arguments):
     with os.fdopen(writer, "w", encoding="utf-8") as stdout:
         assert report(stdout, *arguments) == 0
     assert not capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("buffer", [16, 2**20], ids=["fails while it prints", "fails at the end"])
+@pytest.mark.parametrize("arguments", [(), ("--format", "csv")])
+def test_a_full_disk_behind_stdout_is_one_message(report, capfd, arguments, buffer):
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=buffer) as stdout:
+        assert report(stdout, *arguments) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "No space left on device; " in line
+    assert line.startswith("error: stdout: ") or buffer == 16  # what is not buffered cannot be tried again
 
 
 def test_an_encoding_may_lack_characters(report):

@@ -49,7 +49,8 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            help="`workers`, `startup`: the teacher, a hub id or folder; default: that of suites/laptop.yaml, or none"
+            help="`workers`: the teacher, a hub id or folder; default: that of suites/laptop.yaml. `startup`: a folder,"
+            " with a folder of GLUE in --data; default: none"
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="output folder")] = HERE / "results",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.measuring import Contestant, Measured, Row, Target, interleaved, ratios
 from benchmarks.options import Options
+from harness.api.errors import UserError
 from harness.latency.timing_protocol import Call
 
 CLAIM = (
@@ -68,9 +69,20 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
 
 
 def _glue(data: str, model: str) -> Sequence[str]:
-    """Arguments of a plan of suites/glue.yaml with data and teacher from folders, for the tasks that both have."""
+    """Arguments of a plan of suites/glue.yaml with data and teacher from folders, for the tasks in the folder.
+
+    Raises:
+        UserError: one of them is not such a folder.
+    """
     folder, checkpoint = (Path(path).expanduser().resolve() for path in (data, model))
     tasks = [name for name in GLUE_TASKS if (folder / name).is_dir()]
+    if not tasks:
+        raise UserError(
+            f"--data {data}: no folder with data of GLUE, which `startup` needs with --model; it has a folder for each"
+            f" task: {', '.join(GLUE_TASKS)}"
+        )
+    if not checkpoint.is_dir():
+        raise UserError(f"--model {model}: no such folder; `startup` takes no hub id")
     sets = [
         f"sources.glue={folder}",
         f"tasks=[{', '.join(tasks)}]",

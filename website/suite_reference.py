@@ -15,7 +15,8 @@ Schema = Mapping[str, Any]
 NAMES = {None: "any value", "boolean": "true or false", "string": "text"}
 """JSON Schema's types -> what the page calls them."""
 
-ABSURD = 10**6
+LARGEST_SHOWN = 10**6
+"""Bounds of numbers from here on only exclude absurd values, and are not shown."""
 
 METHOD = "method "
 """How names of the definitions of methods begin."""
@@ -124,9 +125,11 @@ def _mapping(field: Schema, definitions: Schema) -> str:
 
 
 def _bounds(field: Schema) -> str:
-    """The bounds of a number. Upper bounds that only exclude absurd values are left out."""
+    """The bounds of a number. Those that only exclude absurd values are left out."""
     names = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {field[name]:g}" for name, sign in names.items() if field.get(name, ABSURD) < ABSURD]
+    bounds = [
+        f"{sign} {field[name]:g}" for name, sign in names.items() if field.get(name, LARGEST_SHOWN) < LARGEST_SHOWN
+    ]
     return f" {', '.join(bounds)}" if bounds else ""
 
 

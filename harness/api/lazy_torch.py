@@ -23,7 +23,13 @@ else:
             self._name = name
 
         def __getattr__(self, attribute: str) -> Any:
+            if attribute == "_name":  # an instance made without __init__, which has no attributes
+                raise AttributeError(attribute)
             return getattr(import_module(self._name), attribute)
+
+        def __reduce__(self) -> tuple[type[_LazyModule], tuple[str]]:
+            """Copy and pickle the name."""
+            return _LazyModule, (self._name,)
 
         def __repr__(self) -> str:
             return f"<lazy module {self._name!r}>"

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import startup
 from benchmarks.measuring import interleaved
+from harness.api.errors import UserError
 
 WITHOUT_TORCH = """
 import sys
@@ -30,6 +31,17 @@ def warm(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run("-m", "harness", "plan", "quick")
     return tmp_path
+
+
+def test_the_plan_of_glue_needs_folders(options, glue, tmp_path):
+    def measure(**chosen):
+        startup.measure(options(**chosen), lambda line: pytest.fail("measured"))
+
+    for data in ("nyu-mll/glue", str(tmp_path / "missing")):
+        with pytest.raises(UserError, match=f"--data {data}: no folder with data of GLUE"):
+            measure(data=data, model=str(tmp_path))
+    with pytest.raises(UserError, match="--model google-bert/bert-base-uncased: no such folder"):
+        measure(data=glue, model="google-bert/bert-base-uncased")
 
 
 def run(*arguments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.analysis.pareto_front import Loss
@@ -46,6 +46,16 @@ class CostAxis:
 def costs(summary: Summary) -> list[CostAxis]:
     """Return a cost for each machine with speed-ups; without any, the number of parameters."""
     return [_speed_up(column) for column in summary.speed_ups] or [PARAMETERS]
+
+
+def strips(intervals: Iterable[Interval]) -> list[tuple[float, float]]:
+    """Return the ends of the intervals, each once: rows of one student have the same cost, so they share a strip."""
+    return list(dict.fromkeys((low, high) for _, low, high in intervals if low < high))
+
+
+def strips_note(cost: CostAxis, intervals: Iterable[Interval]) -> str:
+    """Return the sentence of a caption that explains the strips; empty if there are none."""
+    return f"Shaded: the interval of a size's {cost.quantity}, which its rows share." if strips(intervals) else ""
 
 
 def _speed_up(column: SpeedUp) -> CostAxis:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
 from harness.analysis.summary import BoardRow, Statistic, Summary
-from harness.plots.cost_axis import CostAxis, Interval, costs
+from harness.plots.cost_axis import CostAxis, Interval, costs, strips, strips_note
 from harness.plots.label_placement import PlacedPoint, label_columns, place_points, spread_labels
 from harness.plots.plot_style import (
     FAINT,
@@ -122,19 +122,10 @@ def _caption(summary: Summary, scatter: Scatter) -> str:
         if known
         else "There are no intervals: one seed is not enough.",
         f"Dashed, with bold labels: the Pareto front; no other row is {scatter.cost.better} without a worse score.",
-        f"Shaded: the interval of a size's {scatter.cost.quantity}, which its rows share." * _has_strips(scatter),
+        strips_note(scatter.cost, (point.cost for point in scatter.points)),
         "Stars: teachers.",
     ]
     return " ".join(filter(None, parts))
-
-
-def _has_strips(scatter: Scatter) -> bool:
-    return any(low < high for low, high in _strips(scatter))
-
-
-def _strips(scatter: Scatter) -> list[tuple[float, float]]:
-    """Return the intervals of the costs, each once: rows of one student have the same cost."""
-    return list(dict.fromkeys(point.cost[1:] for point in scatter.points))
 
 
 def _sheet(summary: Summary, name: str, caption: str, scatter: Scatter) -> Sheet:
@@ -170,7 +161,7 @@ def _draw_points(axes: Axes, scatter: Scatter) -> None:
     Rows of one student have the same cost, so that bars of all their scores would cover each other: the labels have
     the others.
     """
-    for low, high in _strips(scatter):
+    for low, high in strips(point.cost for point in scatter.points):
         axes.axvspan(low, high, color=GREY, alpha=0.12, linewidth=0, zorder=1)
     bars = [(p.cost[0], p.score.low, p.score.high, p.style.colour) for p in scatter.front if p.score.low is not None]
     if bars:

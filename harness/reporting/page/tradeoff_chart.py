@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
 from harness.analysis.summary import BoardRow, Statistic, Summary
-from harness.plots.cost_axis import CostAxis, Interval, costs
+from harness.plots.cost_axis import CostAxis, Interval, costs, strips, strips_note
 from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
 from harness.reporting.page.html_tables import measured_rows
@@ -17,8 +17,8 @@ from harness.reporting.page.markup import Safe, el
 WIDTH, HEIGHT = 960, 440
 LEFT, TOP, BOTTOM = 52, 16, 48
 
-OFFSET = 15
-"""Horizontal distance between points with the same cost, such as all methods on one student, so that none overlap."""
+NAME_GAP = 19
+"""Distance from a point to its name: with room for a line to it past the points above and below."""
 
 LETTER, LINE = 6.7, 13
 """Width of a name per character, and minimum vertical distance of two names."""
@@ -38,14 +38,16 @@ class TradeoffPoint:
 
 @dataclass(frozen=True)
 class ChartPoint:
-    """Coordinates of a point and of its name. `first` if it is drawn at its cost, not to the right of it."""
+    """Coordinates of a point and of its name, which starts `NAME_GAP` to the right of the point."""
 
     point: TradeoffPoint
     across: float
     up: float
-    name_across: float
     name_up: float
-    first: bool
+
+    @property
+    def name_across(self) -> float:
+        return self.across + NAME_GAP
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,7 @@ class ChartArea:
 
     def front(self) -> list[TradeoffPoint]:
         """Return the Pareto front, the cheapest point first."""
-        return pareto_front.front(self.points, self._loss)
-
-    def groups(self) -> list[list[TradeoffPoint]]:
-        """Return the groups of points with the same cost, the best point of each first."""
-        groups: dict[float, list[TradeoffPoint]] = {}
-        for point in sorted(self.points, key=self._loss):
-            groups.setdefault(round(point.cost[0], 6), []).append(point)
-        return list(groups.values())
-
-    def _loss(self, point: TradeoffPoint) -> pareto_front.Loss:
-        return self.cost.loss(point.cost, point.score, self.higher)
+        return pareto_front.front(self.points, lambda point: self.cost.loss(point.cost, point.score, self.higher))
 
 
 def plots(summary: Summary) -> list[Safe]:
@@ -97,19 +89,16 @@ def _caption(summary: Summary, plot: ChartArea) -> str:
     side = "right" if plot.cost.more_is_better else "left"
     parts = [
         f"Farther {side} is {plot.cost.better}; {'higher' if plot.higher else 'lower'} is a better score.",
-        "Dashed, with bold names: the Pareto front, rows that no other row beats in both; whiskers are 95 % intervals"
-        f"{teacher_condition(summary.plan)}; squares are teachers.",
-        "Of rows with the same cost, the best is drawn at its cost, the others to its right."
-        if len(plot.groups()) < len(plot.points)
-        else "",
+        "Dashed, with bold names: the Pareto front, rows that no other row beats in both; bars (of the front): 95 % "
+        f"intervals{teacher_condition(summary.plan)}; squares are teachers.",
+        strips_note(plot.cost, (point.cost for point in plot.points)),
         f"Not shown: {missing} (no average, or {plot.cost.lacking})." if missing else "",
     ]
     return " ".join(part for part in parts if part)
 
 
 def _figure(plot: ChartArea, caption: str) -> Safe:
-    widest = max(len(group) for group in plot.groups()) * OFFSET
-    right = WIDTH - min(WIDTH / 2, widest + 30 + LETTER * max(len(point.name) for point in plot.points))
+    right = WIDTH - min(WIDTH / 2, NAME_GAP + 26 + LETTER * max(len(point.name) for point in plot.points))
     x = around([value for point in plot.points for value in point.cost], LEFT, right, log=True)
     ends = [v for p in plot.points for v in (p.score.mean, p.score.low, p.score.high) if v is not None]
     y = around(ends, HEIGHT - BOTTOM, TOP)
@@ -120,8 +109,9 @@ def _figure(plot: ChartArea, caption: str) -> Safe:
     drawing = el(
         "svg",
         list(_axes(plot.cost, x, y, right)),
+        list(_strips(plot, x)),
         el("polyline", points=line, class_="front"),
-        [_whiskers(spot, x, y) for spot in placed],
+        list(_whiskers(front, x, y)),
         [_mark(spot, spot.point in front) for spot in placed],
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="group",
@@ -148,48 +138,45 @@ def _axes(cost: CostAxis, x: Scale, y: Scale, right: float) -> Iterator[Safe]:
 def _place(plot: ChartArea, x: Scale, y: Scale) -> list[ChartPoint]:
     """Place points and names from the top; a name moves down until it overlaps no other."""
     placed: list[ChartPoint] = []
-    candidates = [
-        (y(point.score.mean), point, x(point.cost[0]) + OFFSET * index, x(point.cost[0]) + _name_after(len(group)))
-        for group in plot.groups()
-        for index, point in enumerate(group)
-    ]
-    for up, point, across, name_across in sorted(candidates, key=lambda item: (item[0], item[1].place)):
+    for point in sorted(plot.points, key=lambda point: (y(point.score.mean), point.place)):
+        across, up = x(point.cost[0]), y(point.score.mean)
         name_up = up
-        overlapping = [spot for spot in placed if _overlap(point.name, name_across, spot.point.name, spot.name_across)]
+        overlapping = [spot for spot in placed if _overlap(point.name, across, spot.point.name, spot.across)]
         for other in sorted(spot.name_up for spot in overlapping):
             name_up = other + LINE if abs(other - name_up) < LINE else name_up
-        placed.append(ChartPoint(point, across, up, name_across, name_up, across == x(point.cost[0])))
+        placed.append(ChartPoint(point, across, up, name_up))
     return placed
 
 
-def _name_after(count: int) -> float:
-    """Return the distance from the first of `count` points with the same cost to their names."""
-    return 11.0 if count == 1 else OFFSET * (count - 1) + 19
-
-
 def _overlap(name: str, x: float, other: str, other_x: float) -> bool:
-    """Return whether two names would overlap at the same height."""
+    """Return whether the names of points at `x` and `other_x` would overlap at the same height."""
     return x < other_x + LETTER * len(other) + 12 and other_x < x + LETTER * len(name) + 12
 
 
-def _whiskers(spot: ChartPoint, x: Scale, y: Scale) -> Safe:
-    """Draw a point's intervals; that of the cost only if the point is drawn at its cost."""
-    (_, low, high), score = spot.point.cost, spot.point.score
-    lines = [el("line", x1=x(low), x2=x(high), y1=spot.up, y2=spot.up)] if spot.first else []
-    if score.low is not None and score.high is not None:
-        lines.append(el("line", x1=spot.across, x2=spot.across, y1=y(score.low), y2=y(score.high)))
-    return el("g", lines, class_="whisker", data_row=str(spot.point.place))
+def _strips(plot: ChartArea, x: Scale) -> Iterator[Safe]:
+    """Draw the interval of each cost over the whole height."""
+    for low, high in strips(point.cost for point in plot.points):
+        width, height = x(high) - x(low), HEIGHT - BOTTOM - TOP
+        yield el("rect", x=x(low), y=TOP, width=width, height=height, class_="strip")
+
+
+def _whiskers(front: Sequence[TradeoffPoint], x: Scale, y: Scale) -> Iterator[Safe]:
+    """Draw the intervals of the scores on the front. Those of rows with the same cost would cover each other."""
+    for point in front:
+        across, score = x(point.cost[0]), point.score
+        if score.low is not None and score.high is not None:
+            ends = {"x1": across, "x2": across, "y1": y(score.low), "y2": y(score.high)}
+            yield el("line", **ends, class_="whisker", data_row=str(point.place))
 
 
 def _mark(spot: ChartPoint, on_front: bool) -> Safe:
     point, (across, up) = spot.point, (spot.across, spot.up)
     ends = {"x1": across + 7, "x2": spot.name_across - 3, "y1": up, "y2": spot.name_up}
-    with_leader = spot.name_across - across > 12 or spot.name_up - up > 4
     square = el("rect", x=across - 5, y=up - 5, width=10, height=10, class_="dot")
     return el(
         "a",
         el("title", point.description),
-        el("line", **ends, class_="leader") if with_leader else None,
+        el("line", **ends, class_="leader") if spot.name_up - up > 4 else None,
         square if point.row.role == "teacher" else el("circle", cx=across, cy=up, r=5.5, class_="dot"),
         el("text", point.name, x=spot.name_across, y=spot.name_up + 4, class_="name"),
         href=f"#row-{point.place}",

@@ -18,7 +18,7 @@ from harness.plots import pareto_figure
 from harness.plots.cost_axis import PARAMETERS, costs
 from harness.reporting import report
 from harness.reporting.formatting import probability, signed_interval
-from harness.reporting.page import facts, tradeoff_chart
+from harness.reporting.page import tradeoff_chart
 from harness.reporting.page.run_details import curve
 from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint
 from harness.storage.records import NotApplicable
@@ -250,13 +250,30 @@ def test_front_is_that_of_the_figure(tmp_path):
     assert len(line) == 1 + 2 * 2, "a step for each point"
 
 
-def test_page_says_when_and_with_which_version(tmp_path, monkeypatch):
+def test_rows_of_a_size_are_drawn_at_its_speed_up_and_none_is_beyond_the_front(tmp_path):
+    measured = latency_record()
+    for timing in measured.timings:
+        if timing.model == "small":
+            timing.nanoseconds[:] = [nanoseconds + 50_000 * turn for turn, nanoseconds in enumerate(timing.nanoseconds)]
+    fill(tmp_path, plan(latency=SETTINGS)).save_latency(measured)
+    page = page_of(tmp_path)
+    chart = re.search(r'<svg[^>]*class="chart".*?</svg>', page, re.S)[0]
+    dots = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', chart)]
+    assert len(dots) == 2, "the rows on small"
+    (across,) = {*dots}
+    line = re.search(r'<polyline points="([^"]*)"', chart)[1].split()
+    assert across == pytest.approx(max(float(corner.split(",")[0]) for corner in line), abs=0.01)
+    ((left, width),) = re.findall(r'<rect x="([\d.]+)" y="16" width="([\d.]+)"', chart)
+    assert float(left) < across < float(left) + float(width), "the interval of its speed-up"
+    assert "Shaded: the interval of a size" in page
+
+
+def test_page_says_when_and_with_which_version(tmp_path):
     fill(tmp_path)
     page = page_of(tmp_path)
     assert '<time datetime="2026-01-01">2026-01-01</time>' in page
     assert "<span>kd-harness 0.1.0</span>" in page
-    monkeypatch.setattr(facts, "documentation", lambda: "https://example.org/docs")
-    assert '<a href="https://example.org/docs">Documentation</a>' in page_of(tmp_path)
+    assert '<a href="#about">How to read it</a>' in page
 
 
 def test_files_of_rows_have_their_differences_and_answers(tmp_path):

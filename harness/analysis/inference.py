@@ -94,13 +94,17 @@ class Sample:
     def mean(self) -> float:
         return float(self.values.mean())
 
+    def pairs_with(self, other: Sample) -> bool:
+        """Whether the seeds are equal, or one sample has one seed (a teacher): it is paired with every seed."""
+        return self.seeds == other.seeds or 1 in (len(self.seeds), len(other.seeds))
+
     def __sub__(self, other: Sample) -> Sample:
-        """The difference, paired by seed and resample. A sample with one seed (a teacher) is paired with every seed.
+        """The difference, paired by seed and resample (see `pairs_with`).
 
         Raises:
             ValueError: the seeds differ.
         """
-        if self.seeds != other.seeds and 1 not in (len(self.seeds), len(other.seeds)):
+        if not self.pairs_with(other):
             raise ValueError(f"scores of the seeds {self.seeds} and {other.seeds} cannot be paired")
         seeds = max(self.seeds, other.seeds, key=len)
         draws = None if self.draws is None or other.draws is None else self.draws - other.draws

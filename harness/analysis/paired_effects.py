@@ -17,7 +17,7 @@ from harness.analysis.inference import (
     examples_freedom,
     satterthwaite,
 )
-from harness.analysis.pairwise import pair_variances
+from harness.analysis.pairwise import pair_parts
 
 Scores = Sequence[Sample]
 """The scores of a row on each task, in the same order for all rows that are compared."""
@@ -73,25 +73,18 @@ def effects_of_pairs(rows: Sequence[Scores]) -> dict[tuple[int, int], Effect]:
     Returns:
         (index of one, index of other) -> effect, for each pair in ascending order.
     """
-    one, other = np.triu_indices(len(rows), 1)
-    tasks = list(zip(*rows, strict=True))
-    tables = [pair_variances(samples) for samples in tasks]
-    seeds, examples, luck = (
-        np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
-    )
-    freedoms = satterthwaite(seeds, np.array([[len(samples[0].values) - 1.0] for samples in tasks]))
-    means = np.mean([[sample.mean for sample in samples] for samples in tasks], axis=0)
-    resampled = np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0)
-    counts = np.array([[sample.examples for sample in samples] for samples in tasks])
+    parts = pair_parts(rows)
+    freedoms = satterthwaite(parts.seeds, parts.freedoms[:, None])
+    counts = np.array([[sample.examples for sample in row] for row in rows])
     effects: dict[tuple[int, int], Effect] = {}
-    for pair, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
+    for pair, (a, b) in enumerate(zip(parts.one.tolist(), parts.other.tolist(), strict=True)):
         freedom = floor(20 * float(freedoms[pair])) / 20  # few distinct values: quantiles are cached
-        known = bool(resampled[a] and resampled[b])
+        known = bool(parts.resampled[a] and parts.resampled[b])
         difference = Estimate(
-            mean=float(means[a] - means[b]),
-            variances=Variances(seeds[:, pair].sum(), examples[:, pair].sum(), luck[:, pair].sum()),
+            mean=float(parts.means[a] - parts.means[b]),
+            variances=Variances(*(part[:, pair].sum() for part in (parts.seeds, parts.examples, parts.luck))),
             freedom=freedom,
-            examples_freedom=examples_freedom(np.minimum(counts[:, a], counts[:, b]).tolist() if known else []),
+            examples_freedom=examples_freedom(np.minimum(counts[a], counts[b]).tolist() if known else []),
             over="seeds and examples" if known else "seeds",
             credit=credit(freedom),
         )

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,30 +51,25 @@ def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ())
     Raises:
         ValueError: the seeds differ, or there is one seed.
     """
-    one, other = np.triu_indices(len(rows), 1)
-    tasks = list(zip(*rows, strict=True))
-    tables = [pair_variances(samples) for samples in tasks]
-    seeds, examples, luck = (
-        np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
-    )
-    mean = np.mean([[sample.mean for sample in samples] for samples in tasks], axis=0)
-    resampled = np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0)
+    parts = pair_parts(rows)
+    seeds, mean, one, other = parts.seeds, parts.means, parts.one, parts.other
     usual = ~np.isin(np.arange(len(rows)), list(unusual))
     if usual.sum() < 2:
         usual[:] = True
     same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that share the same runs
     pool = usual[one] & usual[other] & ~same
-    freedoms = np.array([len(samples[0].values) - 1.0 for samples in tasks])
-    moderated, freedom = moderate(seeds, freedoms, pool, int(usual.sum()))
+    moderated, freedom = moderate(seeds, parts.freedoms, pool, int(usual.sum()))
     moderated[same] = 0.0
-    freedom_of_examples = examples_freedom([s.examples for samples in tasks for s in samples if s.draws is not None])
+    freedom_of_examples = examples_freedom(
+        [sample.examples for row in rows for sample in row if sample.draws is not None]
+    )
     return [
         Estimate(
             mean=float(mean[a] - mean[b]),
-            variances=Variances(moderated[pair], examples[:, pair].sum(), luck[:, pair].sum()),
+            variances=Variances(moderated[pair], parts.examples[:, pair].sum(), parts.luck[:, pair].sum()),
             freedom=freedom,
             examples_freedom=freedom_of_examples,
-            over="seeds and examples" if resampled[a] and resampled[b] else "seeds",
+            over="seeds and examples" if parts.resampled[a] and parts.resampled[b] else "seeds",
         )
         for pair, (a, b) in enumerate(zip(one, other, strict=True))
     ]
@@ -97,6 +93,48 @@ def moderate(seeds: Floats, freedoms: Floats, pool: Bools, rows: int) -> tuple[F
     moderated: Floats = (prior * pooled.sum(axis=0).mean() + freedom * seeds.sum(axis=0)) / (prior + freedom)
     # Rounded, so that there are few distinct values: quantiles are cached by degrees of freedom.
     return moderated, min(math.floor(20 * (prior + freedom)) / 20, MOST)
+
+
+@dataclass(frozen=True)
+class PairParts:
+    """What the mean differences of all pairs of rows are estimated from.
+
+    Attributes:
+        one, other: [pairs], the indices of the rows of each pair, in ascending order.
+        seeds, examples, luck: [tasks, pairs], the components of `Variances` of each task's share of the difference.
+        freedoms: [tasks], the degrees of freedom of `seeds`.
+        means: [rows], the means over the tasks.
+        resampled: [rows], whether a row has resampled scores on all tasks.
+    """
+
+    one: NDArray[np.intp]
+    other: NDArray[np.intp]
+    seeds: Floats
+    examples: Floats
+    luck: Floats
+    freedoms: Floats
+    means: Floats
+    resampled: Bools
+
+
+def pair_parts(rows: Sequence[Sequence[Sample]]) -> PairParts:
+    """Return the parts of all pairs of `rows`. Arguments and errors are those of `differences`."""
+    one, other = np.triu_indices(len(rows), 1)
+    tasks = list(zip(*rows, strict=True))
+    tables = [pair_variances(samples) for samples in tasks]
+    seeds, examples, luck = (
+        np.stack([table[part][one, other] for table in tables]) / len(tasks) ** 2 for part in range(3)
+    )
+    return PairParts(
+        one=one,
+        other=other,
+        seeds=seeds,
+        examples=examples,
+        luck=luck,
+        freedoms=np.array([len(samples[0].values) - 1.0 for samples in tasks]),
+        means=np.mean([[sample.mean for sample in samples] for samples in tasks], axis=0),
+        resampled=np.all([[sample.draws is not None for sample in samples] for samples in tasks], axis=0),
+    )
 
 
 def pair_variances(samples: Sequence[Sample]) -> Variances:

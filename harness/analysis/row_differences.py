@@ -64,9 +64,5 @@ def _differences(scores: Mapping[RowName, Sequence[Sample]]) -> Iterator[tuple[P
     for pair in combinations(scores, 2):
         if pair in fast:
             yield pair, RowDifference(fast[pair])
-        elif all(_paired(a, b) for a, b in zip(scores[pair[0]], scores[pair[1]], strict=True)):
+        elif all(a.pairs_with(b) for a, b in zip(scores[pair[0]], scores[pair[1]], strict=True)):
             yield pair, RowDifference(effect([scores[pair[0]]], [scores[pair[1]]]))
-
-
-def _paired(one: Sample, other: Sample) -> bool:
-    return one.seeds == other.seeds or 1 in (len(one.seeds), len(other.seeds))

@@ -10,7 +10,6 @@ from typing import Any
 
 DEVICES = ("cpu", "cuda", "mps")
 ENGINES = ("local", "ray")
-FORMATS = ("md", "csv", "tex", "bib", "json")
 TRACKERS = ("json", "tensorboard", "mlflow", "wandb")
 SUFFIXES = (".yaml", ".yml")
 
@@ -52,6 +51,9 @@ def engines(incomplete: str) -> list[str]:
 
 
 def formats(incomplete: str) -> list[str]:
+    """Names of the built-in formats of reports."""
+    from harness.reporting.builtin_reports import FORMATS
+
     return _matching(FORMATS, incomplete)
 
 

@@ -13,7 +13,7 @@ from harness.analysis.ranking import lead
 from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
 from harness.reporting import captions, secondary_tables, verdict
 from harness.reporting.formatting import NOTHING, millions, score, speed_up
-from harness.reporting.table_model import Column, Line, Table
+from harness.reporting.table_model import FIRST_TASK, Column, Line, Table
 from harness.storage.records import PlannedTask, PublishedFigure
 
 TOP = "●"
@@ -69,7 +69,7 @@ def build(summary: Summary) -> Board:
     ]
     lines += _published(summary, notes, columns)
     top = [(TOP, captions.group(summary))] if any(row.top is not None for row in summary.students) else []
-    idle = [(IDLE, captions.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[3:]) else []
+    idle = [(IDLE, captions.IDLE)] if any(IDLE in cell for line in lines for cell in line.cells[FIRST_TASK:]) else []
     collapsed = [(COLLAPSED, text)] if (text := board_marks.collapsed(summary)) else []
     return Board(
         title=": ".join([summary.plan.suite, "leaderboard"]) + _bracketed(word for word, _ in marks),
@@ -163,7 +163,7 @@ def _published(summary: Summary, notes: _Notes, columns: Sequence[Column]) -> It
             published_rows.text(by_task[task.name], task.score) if task.name in by_task else NOTHING
             for task in summary.plan.tasks
         ]
-        empty = [NOTHING] * (len(columns) - 3 - len(texts))
+        empty = [NOTHING] * (len(columns) - FIRST_TASK - len(texts))
         yield Line("published", "(published)", ("published", label + note, student or NOTHING, *texts, *empty))
 
 
@@ -183,11 +183,11 @@ def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
     best: dict[tuple[str, str], list[int]] = {}
     for student in summary.plan.students:
         rows = [row for row in summary.students if row.student == student]
-        for index, task in enumerate(summary.plan.tasks, start=3):
+        for index, task in enumerate(summary.plan.tasks, start=FIRST_TASK):
             for row in _leaders([(row, row.cells[task.name].score) for row in rows], task):
                 best.setdefault((row.label, student), []).append(index)
         for row in _leaders([(row, row.average) for row in rows], summary.plan.tasks[0]):
-            best.setdefault((row.label, student), []).append(3 + len(summary.plan.tasks))
+            best.setdefault((row.label, student), []).append(FIRST_TASK + len(summary.plan.tasks))
     return best
 
 

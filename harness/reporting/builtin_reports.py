@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.api.report import Content, Reporter, Section
 
 FORMATS = ("md", "csv", "tex", "bib", "json")
+"""Names of the formats, each the extension of its file."""
 
 
 class _Formats:

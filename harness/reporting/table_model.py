@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+FIRST_TASK = 3
+"""Number of columns of a board before its tasks: rank, method, student."""
+
+MANY_COLUMNS = 9
+"""Number of columns beyond which a board is set smaller or closer together."""
+
 
 @dataclass(frozen=True)
 class Column:

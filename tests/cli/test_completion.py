@@ -71,12 +71,13 @@ def test_built_in_values_exist():
     host = Host.create()
     assert {*completion.ENGINES} == {*host.engines}
     assert {*completion.TRACKERS} == {*host.trackers}
-    assert {*completion.FORMATS} == {*host.reporters}
+    assert {*completion.formats("")} == {*host.reporters}
 
 
 def test_completion_imports_no_heavy_package():
     check = (
         "import sys; from harness.cli import app, completion; completion.suites(''), completion.selections('task=');"
-        "assert not {'torch', 'transformers', 'pydantic', 'yaml', 'pandas'} & sys.modules.keys()"
+        "completion.formats('');"
+        "assert not {'torch', 'transformers', 'pydantic', 'yaml', 'pandas', 'numpy', 'pyarrow'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -13,7 +13,7 @@ from harness.api.errors import UserError, nearest
 from harness.reporting.board import TOP, Board
 from harness.reporting.formatting import NOTHING, duration, gap_closed, interval, spread
 from harness.reporting.secondary_tables import behind_the_best
-from harness.reporting.table_model import Line
+from harness.reporting.table_model import FIRST_TASK, Line
 
 COLUMNS = (
     "rank",
@@ -38,9 +38,6 @@ COLUMNS = (
 
 MANY_TASKS = 4
 """Number of tasks beyond which a table with parameters and speed-up is wider than a page."""
-
-FIRST_TASK = 3
-"""Columns of the board before the tasks: rank, method, student."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ from harness.reporting.board import Board
 from harness.reporting.latex.tex_cells import TexCell, name_cell, number_cell, number_format
 from harness.reporting.latex.tex_columns import TexColumn, default_columns, selected
 from harness.reporting.latex.tex_text import comment, escape, words
-
-MANY_COLUMNS = 9
-"""Number of columns from which on they are set closer together."""
+from harness.reporting.table_model import MANY_COLUMNS
 
 
 def document(summary: Summary, board: Board, names: Sequence[str] = ()) -> str:

@@ -9,13 +9,7 @@ from itertools import count
 from harness.analysis.summary import BoardRow, Summary
 from harness.reporting.board import Board
 from harness.reporting.page.markup import Safe, el, join
-from harness.reporting.table_model import Column, Line, Table
-
-FIRST_TASK = 3
-"""Columns before the tasks: rank, method, student."""
-
-MANY_COLUMNS = 9
-"""Number of columns from which on the leaderboard is set in smaller type."""
+from harness.reporting.table_model import FIRST_TASK, MANY_COLUMNS, Column, Line, Table
 
 
 def measured_rows(summary: Summary) -> tuple[BoardRow, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from harness.analysis import bootstrap, ranking
 from harness.analysis.bootstrap import BootstrapResult
 from harness.analysis.compatibility import Result, refuse_incomparable
-from harness.analysis.contrasts import Contrasts, compared_rows, contrasts
+from harness.analysis.contrasts import Contrasts, RowContrasts, compared_rows, contrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Sample
 from harness.analysis.logged_losses import LoggedLosses
@@ -33,8 +33,10 @@ R = TypeVar("R", RunRecord, TeacherRecord)
 HIDDEN = "the labels are hidden, so there is no score; predictions.parquet is in the folder of the record"
 
 
-def summarize(store: Store) -> Summary:
+def summarize(store: Store, *, with_contrasts: bool = False) -> Summary:
     """Summarize the results of a store as a leaderboard. The result depends on the contents of the store alone.
+
+    `with_contrasts` adds `Summary.contrasts`, which takes time on a large board, and which only the page shows.
 
     Raises:
         UserError: there is no plan.json, a file cannot be read, or results are not comparable (see
@@ -53,7 +55,7 @@ def summarize(store: Store) -> Summary:
     errors: dict[str, Errors | None] = {}
     bootstraps: dict[str, BootstrapResult] = {}
     contrasted: dict[str, Contrasts] = {}
-    compared = compared_rows(plan, done)
+    compared = compared_rows(plan, done) if with_contrasts else []
     for task in plan.tasks:
         results = [result for result in done.values() if result.task == task.name]
         tables, task_errors = read_predictions(store, plan, task, results)
@@ -84,7 +86,7 @@ def summarize(store: Store) -> Summary:
         failures=tuple(failed.values()),
         losses=losses,
         errors=errors,
-        contrasts=contrasted,
+        contrasts=RowContrasts(compared, contrasted) if with_contrasts else None,
     )
 
 

@@ -5,6 +5,7 @@ The error of a row on an example is the mean error over its seeds (`harness.anal
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,17 @@ class Contrasts:
     pairs: Mapping[tuple[RowName, RowName], PairContrast]
 
 
+@dataclass(frozen=True)
+class RowContrasts:
+    """The rows of a board that can be compared, and task -> their contrasts.
+
+    Tasks whose predictions are not known are left out.
+    """
+
+    rows: Sequence[RowName]
+    by_task: Mapping[str, Contrasts]
+
+
 def compared_rows(plan: PlanFile, results: Mapping[str, Result]) -> list[RowName]:
     """Return the rows that can be compared: all, or of a large board the teachers and the rows with the best scores."""
     cells = keys_by_cell(plan)
@@ -83,7 +95,9 @@ def compared_rows(plan: PlanFile, results: Mapping[str, Result]) -> list[RowName
     scores: dict[RowName, list[float]] = {}
     for (row, task), keys in cells.items():
         known = [results[key].score for key, _ in keys if key in results]
-        scores.setdefault(row, []).extend(signs[task] * score for score in known if score is not None)
+        scores.setdefault(row, []).extend(
+            signs[task] * score for score in known if score is not None and math.isfinite(score)
+        )
     best = sorted(rows, key=lambda row: (row[0] != "teacher", -np.mean(scores[row]) if scores[row] else np.inf))[:most]
     return [row for row in rows if row in set(best)]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.analysis.cell_results import RowName
 from harness.analysis.compatibility import Result
-from harness.analysis.contrasts import Contrasts
+from harness.analysis.contrasts import RowContrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Estimate, Over, Sample, estimate
 from harness.analysis.logged_losses import LoggedLosses
@@ -195,7 +195,7 @@ class Summary:
         unsampled: the rows whose examples could not be resampled.
         tunings: key -> completed tuning study.
         constant: the row of the constant answer; None if it has a score on no task.
-        contrasts: task -> where rows give answers of different quality; without tasks whose predictions are not known.
+        contrasts: where rows give answers of different quality; None if `summarize` was not asked for them.
     """
 
     plan: PlanFile
@@ -214,7 +214,7 @@ class Summary:
     failures: tuple[RunRecord, ...] = ()
     losses: Mapping[str, LoggedLosses] = field(default_factory=dict)
     errors: Mapping[str, Errors | None] = field(default_factory=dict)
-    contrasts: Mapping[str, Contrasts] = field(default_factory=dict)
+    contrasts: RowContrasts | None = None
 
     @property
     def rows(self) -> tuple[BoardRow, ...]:

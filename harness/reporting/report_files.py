@@ -45,7 +45,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
             link is in the way. The existing files are then left unchanged.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary, reporters = summarize(store), host.reporters
+    summary, reporters = summarize(store, with_contrasts=True), host.reporters
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
     index, details = page.page(content, store)

@@ -73,5 +73,17 @@ def test_of_a_large_board_the_teacher_and_the_best_rows_are_compared(most, expec
     assert np.unique([row[0] for row in rows]).tolist() == ["student", "teacher"]
 
 
+def test_rows_with_an_undefined_score_do_not_decide_which_rows_are_compared(monkeypatch):
+    monkeypatch.setattr(module, "MAX_DIFFERENCES", 1)
+    planned = plan([TASK])
+    scores = {FINETUNE: 0.5, KD: 0.9}
+    results = {
+        run.key: run_record(*_cell(run), scores.get(("student", run.label, run.student), float("nan")), key=run.key)
+        for run in planned.runs
+    }
+    for order in (planned, planned.model_copy(update={"runs": planned.runs[::-1]})):
+        assert {*compared_rows(order, results)} == {("teacher", "base", ""), KD}
+
+
 def _cell(run):
     return run.task, run.label, run.student, run.seed

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.analysis import row_differences
 from harness.analysis.cell_results import RowName
-from harness.analysis.contrasts import EXAMPLES_PER_SIDE, Contrasts, PairContrast, compared_rows
+from harness.analysis.contrasts import EXAMPLES_PER_SIDE, Contrasts, PairContrast
 from harness.analysis.row_differences import RowDifference
 from harness.analysis.summary import BoardRow, Summary
 from harness.reporting.formatting import probability, signed_interval
@@ -29,7 +29,8 @@ class CompareFiles:
 
     def __init__(self, summary: Summary, texts: ExampleTexts) -> None:
         self.summary, self.texts = summary, texts
-        names = set(compared_rows(summary.plan, {result.key: result for result in summary.results}))
+        names = set(summary.contrasts.rows) if summary.contrasts else set()
+        self.contrasts: Mapping[str, Contrasts] = summary.contrasts.by_task if summary.contrasts else {}
         known = [(place, row) for place, row in enumerate(measured_rows(summary)) if row.name in names]
         rows = {place: row for place, row in known if any(cell.sample for cell in row.cells.values())}
         self.rows: Mapping[int, BoardRow] = rows if len(rows) > 1 else {}
@@ -42,24 +43,21 @@ class CompareFiles:
 
     def of_task(self, task: str) -> str | None:
         """Return the name of the file with the examples of a task; None if they are not known."""
-        return key({"contrasts": task}) if task in self.summary.contrasts and self.rows else None
+        return key({"contrasts": task}) if task in self.contrasts and self.rows else None
 
     @cached_property
     def texts_by_name(self) -> Mapping[str, Callable[[], str]]:
         """Name of a file -> function that returns its content."""
         rows = {name: partial(self._row, name, place) for place in self.rows if (name := self.of_row(place))}
-        tasks = {
-            name: partial(self._task, name, task) for task in self.summary.contrasts if (name := self.of_task(task))
-        }
+        tasks = {name: partial(self._task, name, task) for task in self.contrasts if (name := self.of_task(task))}
         return {**rows, **tasks}
 
     def _row(self, name: str, place: int) -> str:
         row = self.rows[place].name
-        contrasts = self.summary.contrasts
         data = {
             "differences": {scope: dict(self._of_row(row, pairs)) for scope, pairs in self._differences.items()},
-            "contrasts": {task: dict(self._contrasts(row, found)) for task, found in contrasts.items()},
-            "answers": {task: found.answers[row] for task, found in contrasts.items() if row in found.answers},
+            "contrasts": {task: dict(self._contrasts(row, found)) for task, found in self.contrasts.items()},
+            "answers": {task: found.answers[row] for task, found in self.contrasts.items() if row in found.answers},
         }
         return script_call("details", name, embedded(data))
 
@@ -90,7 +88,7 @@ class CompareFiles:
                 yield place, [pair.better, pair.worse, pair.examples]
 
     def _task(self, name: str, task: str) -> str:
-        found = self.summary.contrasts[task]
+        found = self.contrasts[task]
         examples = [
             {"id": example.id, "gold": example.gold, "texts": self.texts.of(found.fingerprint, example)}
             for example in found.examples

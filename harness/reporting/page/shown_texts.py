@@ -31,7 +31,7 @@ class ExampleTexts:
             errors = summary.errors.get(result.key)
             examples = errors.shown if errors else ()
             shown.setdefault(result.data_fingerprint, set()).update((e.split, e.id) for e in examples)
-        for contrasts in summary.contrasts.values():
+        for contrasts in summary.contrasts.by_task.values() if summary.contrasts else ():
             shown.setdefault(contrasts.fingerprint, set()).update((e.split, e.id) for e in contrasts.examples)
         self._texts = {name: _read(store, name, examples) for name, examples in shown.items() if examples}
 

@@ -357,7 +357,7 @@ class TrainingSpec(Strict):
     log_every: Positive | None = Field(
         None,
         description="steps between points of the loss curve; default: 50, or fewer in a run of less than 2,000 steps,"
-        " so that its curve has 40 points",
+        " so that its curve has about 40 points or more",
     )
     data_seed: Seed | None = Field(None, description="seed of the order of examples; default: the run's seed")
     per_task: dict[str, TaskTraining] = Field(

@@ -38,7 +38,7 @@ LOG_EVERY = 50
 """Default number of steps between two points of the loss curve."""
 
 CURVE_POINTS = 40
-"""Number of points of the curve of a run too short for as many by `LOG_EVERY`."""
+"""Least number of points of a short run's loss curve."""
 
 
 class Run:

@@ -124,7 +124,7 @@ def test_unloadable_plugin_is_refused_with_the_remedy(install, source):
     assert "of the entry-point group 'harness.report'" in host.broken["third"]
 
 
-def test_report_loads_a_plugin_by_path(tmp_path, monkeypatch, capsys):
+def test_report_loads_a_plugin_by_path(tmp_path, monkeypatch):
     fill(tmp_path / "r")
     (tmp_path / "mine.py").write_text(PLUGIN)
     monkeypatch.setattr(sys, "argv", ["harness", "report", str(tmp_path / "r"), "--plugin", str(tmp_path / "mine.py")])
@@ -132,7 +132,7 @@ def test_report_loads_a_plugin_by_path(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert not ended.value.code
-    assert "## Cost" in capsys.readouterr().out
+    assert "## Cost" in (tmp_path / "r" / "leaderboard.md").read_text()
 
 
 def test_both_hosts_have_the_same_sections(tmp_path):

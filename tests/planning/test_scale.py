@@ -201,7 +201,7 @@ def test_many_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
     """An idle machine takes half of each budget. The time to import libraries is that of a suite with two runs."""
     one, many = write_suite(tmp_path / "one", 1, 1, 1, 1), write_suite(tmp_path / "many", 4, 5, 10, RUNS // 400)
     start = cpu_seconds(one.parent, "validate", str(one), without_transformers=True)
-    assert cpu_seconds(many.parent, "validate", str(many)) - start < 0.5 + 1e-4 * RUNS
+    assert cpu_seconds(many.parent, "validate", str(many)) - start < 1 + 2e-4 * RUNS
     start = cpu_seconds(one.parent, "plan", str(one), "--results", str(one.parent / "none"))
 
     from harness import planning

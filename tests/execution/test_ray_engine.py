@@ -265,6 +265,7 @@ def harness_register_methods(register):
 """
 
 
+@nightly
 def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(small, address):
     (plugin := small.folder / "killer.py").write_text(KILLER)
     net = "architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}, epochs: 1, lr: 1e-3"

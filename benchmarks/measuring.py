@@ -195,7 +195,7 @@ def result(
     return Result(
         benchmark=benchmark,
         claim=measured.claim,
-        options=options,
+        options=options.without_folders(),
         rows=list(measured.rows),
         nanoseconds={name: list(times) for name, times in measured.times.items()},
         notes=dict(measured.notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -33,6 +34,15 @@ class Options(BaseModel):
     data: str
     tokenizer: str | None
     model: str | None = None
+
+    def without_folders(self) -> Options:
+        """The same with the names of local folders instead of their paths, which say nothing on other machines."""
+        named = {
+            key: Path(value).name
+            for key in ("data", "tokenizer", "model")
+            if (value := getattr(self, key)) and Path(value).is_dir()
+        }
+        return self.model_copy(update=named)
 
     @property
     def expected(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def notebook_page(notebook: Path) -> str:
-    """The cells of a notebook as Markdown, with a link to the notebook beside the page. Outputs are left out."""
+    """The cells of a notebook as Markdown, with a link to the notebook in the same folder. Outputs are left out."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     texts = [_cell(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     texts.insert(1, f"[Download this notebook]({notebook.name})")

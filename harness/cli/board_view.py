@@ -90,7 +90,7 @@ def _file_lines(files: Sequence[Path]) -> list[str]:
     if page is None:
         return [f"Files: {', '.join(map(str, files))}"] if files else []
     text = next((path for path in files if path.name == "leaderboard.md" and path.parent == page.parent), None)
-    return [f"Open {page}{f' (as text: {text.name}, beside it)' if text else ''}"]
+    return [f"Open {page}{f' (as text: {text.name}, in the same folder)' if text else ''}"]
 
 
 def _table(layout: Layout) -> Iterator[Text]:

@@ -6,7 +6,7 @@ import importlib.resources
 from pathlib import Path
 
 SCHEMA = "suite.schema.json"
-"""The JSON Schema of suite files beside them, with the options of the shipped methods."""
+"""The JSON Schema of suite files, in the folder of the shipped suites, with the options of the shipped methods."""
 
 
 def suites_folder() -> Path:

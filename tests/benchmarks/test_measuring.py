@@ -78,6 +78,13 @@ def test_result_files_can_be_read_and_contain_provenance(options, tmp_path):
         assert line in table
 
 
+def test_results_have_names_of_local_folders_and_no_paths(options, tmp_path):
+    (tmp_path / "glue").mkdir()
+    given = options(data=str(tmp_path / "glue"), model="org/name")
+    measured = result("some", given, lambda options, say: Measured("", [Row(what="a / b", ratios=[1.0])], {}), print)
+    assert (measured.options.data, measured.options.model, measured.options.tokenizer) == ("glue", "org/name", None)
+
+
 def test_zero_repetitions_are_refused(options):
     with pytest.raises(ValueError, match="greater than 0"):
         options(repetitions=0)

@@ -137,5 +137,6 @@ def test_piped_board_is_markdown_without_images(capsys, tmp_path):
     assert output.startswith("# quick: leaderboard (SYNTHETIC)\n\n- **SYNTHETIC**: the examples are generated\n\n|")
     assert "![" not in output
     assert output.endswith(
-        f"- Best of small: tinybert[/] 91.5 ± 0.3.\n\nOpen {tmp_path}/index.html (as text: leaderboard.md, beside it)\n"
+        "- Best of small: tinybert[/] 91.5 ± 0.3.\n\n"
+        f"Open {tmp_path}/index.html (as text: leaderboard.md, in the same folder)\n"
     )

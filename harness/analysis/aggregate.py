@@ -149,6 +149,12 @@ def _listed(seeds: Iterable[int | None]) -> str:
     return ", ".join(map(str, seeds))
 
 
+def _error(record: RunRecord) -> str:
+    """The first line of a failed run's error, in which no backquote ends a span of code."""
+    lines = (record.error or "").strip().splitlines() or ["no error was recorded"]
+    return lines[0].replace("`", "'")
+
+
 def _tunings(results: Iterable[Result]) -> dict[str, float]:
     """Study -> its seconds. The runs of one row share a study."""
     return {run.tuning.study: run.tuning.seconds for run in results if isinstance(run, RunRecord) and run.tuning}
@@ -178,6 +184,8 @@ class _RowBuilder:
         self.by_key = {run.key: run for run in plan.runs}
         for run in plan.runs:
             self.runs.setdefault((run.label, run.student), []).append(run)
+        self.first_with = {_error(failed[run.key]): run.key for run in reversed(plan.runs) if run.key in failed}
+        """The first run of the plan that failed with an error, by error."""
         self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
 
     def teacher(self, name: str) -> BoardRow:
@@ -283,7 +291,7 @@ class _RowBuilder:
         if all(_hidden(self.done.get(run.key)) for run in runs):
             return ScoreCell("not applicable", notes=(HIDDEN,))
         missing = tuple(self._missing_notes(runs))
-        failed = tuple(self._failed_note(run) for run in runs if run.key in self.failed)
+        failed = tuple(self._failed_notes(runs))
         undefined = tuple(note for run in runs if (note := self._undefined_note(task, run)))
         if missing or failed or undefined:
             state: State = "failed" if failed else "missing" if missing else "undefined"
@@ -308,11 +316,18 @@ class _RowBuilder:
         if seeds:
             yield f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} not run yet; {self.remedy}"
 
-    def _failed_note(self, run: PlannedRun) -> str:
-        lines = (self.failed[run.key].error or "").strip().splitlines() or ["no error was recorded"]
-        error = lines[0].replace("`", "'")
-        path = f"runs/{run.key}/record.json"
-        return f"seed {run.seed} failed: `{error}` ({path}); {self.remedy} and repeats failed runs"
+    def _failed_notes(self, runs: Sequence[PlannedRun]) -> Iterable[str]:
+        """A note for each error. Cells with the same error have the same note, so that they share a footnote."""
+        seeds: dict[str, list[int]] = {}
+        for run in runs:
+            if run.key in self.failed:
+                seeds.setdefault(_error(self.failed[run.key]), []).append(run.seed)
+        for error, failed in seeds.items():
+            path = f"runs/{self.first_with[error]}/record.json"
+            yield (
+                f"seed{'s' * (len(failed) > 1)} {_listed(failed)} failed: `{error}` ({path});"
+                f" {self.remedy} and repeats failed runs"
+            )
 
     def _undefined_note(self, task: PlannedTask, run: PlannedRun) -> str | None:
         """The note of a run that completed with a score that is not finite, such as a correlation with a constant."""

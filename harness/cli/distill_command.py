@@ -89,8 +89,9 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
         KeyboardInterrupt: a signal stopped it; its results are kept.
         UserError: the suite is invalid.
     """
+    from harness.cli.failure_lines import print_failures
     from harness.cli.progress_observers import observer
-    from harness.cli.run_command import build_plan, print_failures
+    from harness.cli.run_command import build_plan, print_interrupted
     from harness.storage.store import Store
     from harness.workflow.suite_execution import RunOptions, SuiteExecution, SuiteResult
 
@@ -101,6 +102,7 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
         executed = execution.execute([progress], print_status)
     outcome = executed.outcome
     print_failures(outcome)
+    print_interrupted(outcome)
     if outcome.interrupted:
         raise KeyboardInterrupt
     if executed.error is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.command_setup import load_suite
+from harness.cli.failure_lines import print_failures
 from harness.cli.progress_observers import observer
-from harness.cli.terminal_tables import print_table
 from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
 from harness.workflow import latency_measurement
@@ -74,24 +74,14 @@ def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, 
 
         print_report(executed.report)
     print_failures(executed.outcome)
+    print_interrupted(executed.outcome)
     if executed.error:
         raise executed.error
     return executed.exit_code
 
 
-def print_failures(outcome: Outcome) -> None:
-    """Print tables of what failed, and how to resume an interrupted suite, on stderr."""
-    if outcome.failures:
-        print("\nfailed before the runs that need it:", file=sys.stderr)
-        print_table(["what", "error"], ((record.title, record.error) for record in outcome.failures), err=True)
-    if outcome.failed:
-        count = len(outcome.failed)
-        print(f"\n{count} run{'s' * (count > 1)} failed:", file=sys.stderr)
-        print_table(
-            ["task", "method", "student", "seed", "error"],
-            ((record.task, record.label, record.student, record.seed, record.error) for record in outcome.failed),
-            err=True,
-        )
+def print_interrupted(outcome: Outcome) -> None:
+    """Print on stderr how to resume an interrupted suite."""
     if outcome.interrupted:
         print(f"interrupted; to resume, run the same command again: {command_line()}", file=sys.stderr)
 

@@ -226,6 +226,18 @@ def test_row_with_a_missing_run_has_no_rank_and_no_average(tmp_path):
     assert row[["rank", "sst2_accuracy_mean", "squad_f1_mean", "average_mean", "student_seconds"]].isna().all()
 
 
+def test_cells_that_failed_for_one_reason_share_a_footnote(tmp_path):
+    broken = {
+        run_key(task, "kd", "big", seed): failed(task, "kd", "big", seed, "teacher base failed")
+        for task in ("sst2", "squad")
+        for seed in (1, 2, 3)
+    }
+    fill(tmp_path, instead=broken)
+    assert lines(tmp_path)["kd", "big"][3:5] == ("failed (a)", "failed (a)")
+    (note,) = report(tmp_path).board.notes[1:]
+    assert note[1].startswith("seeds 1, 2, 3 failed: `teacher base failed` (runs/sst2-kd-big-1/record.json); ")
+
+
 def test_undefined_score_is_never_averaged(tmp_path):
     key = run_key("sst2", "kd", "big", 1)
     fill(tmp_path, instead={key: run_record("sst2", "kd", "big", 1, float("nan"))})

@@ -67,6 +67,14 @@ class Statistic:
         """The longer side of the interval: ``mean ± margin`` contains it."""
         return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
 
+    @property
+    def skewed(self) -> bool:
+        """Whether one side of the interval is more than twice as long as the other, by more than rounding shows."""
+        if self.low is None or self.high is None:
+            return False
+        short, long = sorted((self.high - self.mean, self.mean - self.low))
+        return long > 2 * short and long - short > 1
+
 
 @dataclass(frozen=True)
 class ScoreCell:

@@ -151,16 +151,23 @@ def _margin(summary: Summary) -> str:
         return (
             f"± is the longer side of its 95 % interval over {interval_coverage.covers(plan)}: examples are resampled "
             "(2,000 times, the same resamples for all rows), and Student's t accounts for the small number of seeds. "
-            f"leaderboard.csv has both ends.{''.join(_teachers(summary))}"
+            f"{_skewed(summary)}leaderboard.csv has both ends.{''.join(_teachers(summary))}"
         )
     scores = [cell.score for row in summary.students for cell in row.cells.values() if cell.score]
     if any(score.margin is not None for score in scores):
         given = interval_coverage.teacher_condition(plan)
         return (
             f"± is the longer side of its 95 % interval over the examples only{given}: one seed says nothing "
-            "about the variation between seeds."
-        )
+            f"about the variation between seeds. {_skewed(summary)}"
+        ).rstrip()
     return "There is no interval: one seed says nothing about the variation between seeds."
+
+
+def _skewed(summary: Summary) -> str:
+    """Explain brackets, if the board has any."""
+    if not any(cell.score.skewed for row in summary.rows for cell in row.cells.values() if cell.score):
+        return ""
+    return "If one side is more than twice as long as the other, both ends are printed instead. "
 
 
 def _teachers(summary: Summary) -> Iterator[str]:

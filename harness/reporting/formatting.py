@@ -16,9 +16,11 @@ NOTHING = "–"
 
 
 def score(value: Statistic | None) -> str:
-    """Format a mean and the longer side of its interval, as ``85.3 ± 0.4``; without ± if there is no interval."""
+    """Format a mean and its interval: ``85.3 ± 0.4`` with its longer side, or ``99.4 [79.8, 99.9]`` if it is skewed."""
     if value is None:
         return NOTHING
+    if value.skewed:
+        return interval(value)
     return f"{value.mean:.1f}" if value.margin is None else f"{value.mean:.1f} ± {value.margin:.1f}"
 
 

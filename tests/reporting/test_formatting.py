@@ -1,6 +1,7 @@
 import pytest
 
-from harness.reporting.formatting import duration
+from harness.analysis.summary import Statistic
+from harness.reporting.formatting import NOTHING, duration, score
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,22 @@ from harness.reporting.formatting import duration
 )
 def test_duration_units(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "text"),
+    [
+        (85.3, 84.9, 85.6, "85.3 ± 0.4"),
+        (99.4, 79.8, 99.9, "99.4 [79.8, 99.9]"),
+        (0.8, 0.1, 9.0, "0.8 [0.1, 9.0]"),
+        (100.0, 99.3, 100.0, "100.0 ± 0.7"),  # skewed, but by less than a point
+        (90.0, 86.0, 92.0, "90.0 ± 4.0"),  # one side twice as long
+        (90.0, None, None, "90.0"),
+    ],
+)
+def test_a_skewed_interval_is_printed_with_both_ends(mean, low, high, text):
+    assert score(Statistic(mean, None, 3, low, high)) == text
+
+
+def test_no_score():
+    assert score(None) == NOTHING

@@ -94,7 +94,7 @@ def _scores(summary: Summary) -> Iterator[str]:
     seeds = f"Mean over {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "One seed"
     known = any(cell.score and cell.score.margin is not None for row in summary.rows for cell in row.cells.values())
     over = covers(plan) if len(plan.seeds) > 1 else f"examples{teacher_condition(plan)}"
-    interval = f"; subscript: the longer side of the 95 % confidence interval over {over}" if known else ""
+    interval = f"; subscript: the 95 % confidence interval over {over}, its longer side or its ends" if known else ""
     yield f"{seeds}{times}{interval}."
     yield "Bold: the best of its student." if len(plan.students) > 1 else "Bold: the best student."
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.machinery import FileFinder, SourceFileLoader
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -67,13 +67,23 @@ class DiscoveredPlugin:
         return Path(file).resolve() if isinstance(file, str) else None
 
 
-def installed(group: str = GROUP) -> Iterator[DiscoveredPlugin]:
-    """Yield the plugins of installed packages, sorted by name. Import errors are in `problem`."""
-    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
-        distribution = entry.dist.name if entry.dist else None
+def installed(*groups: str) -> Iterator[DiscoveredPlugin]:
+    """Yield the plugins of installed packages, group by group, sorted by name. Import errors are in `problem`."""
+    everything = entry_points()  # once for all groups: it reads a file of each installed distribution
+    names: dict[int, str] = {}
+    entries = [entry for group in groups for entry in everything.select(group=group)]
+    for entry in sorted(entries, key=lambda entry: (groups.index(entry.group), entry.name, entry.value)):
+        distribution = _name(entry.dist, names) if entry.dist else None
         origin = f"entry point {entry.name!r} of {distribution or 'an unnamed distribution'}"
         found = DiscoveredPlugin(entry.name, origin, named=False, group=entry.group, distribution=distribution)
         yield _imported(found, entry.load, entry.module)
+
+
+def _name(distribution: Distribution, known: dict[int, str]) -> str:
+    """The name of a distribution. To look it up parses the metadata, so names of distributions are kept in `known`."""
+    if id(distribution) not in known:
+        known[id(distribution)] = distribution.name
+    return known[id(distribution)]
 
 
 def _imported(found: DiscoveredPlugin, load: Callable[[], object], module: str) -> DiscoveredPlugin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pluggy
@@ -17,22 +17,37 @@ HOOKS = {name: function for name, function in vars(hookspecs).items() if name.st
 
 REPORT_HOOKS = {"harness_report_sections", "harness_register_reporters"}
 
-_PARSER = pluggy.PluginManager("harness")
+PROJECT = "harness"
+"""The name of the project for pluggy: its marker sets the attribute ``harness_impl`` of hooks."""
+
+
+FUNCTIONS = (FunctionType, MethodType, classmethod, staticmethod)
+"""What pluggy accepts as a hook."""
+
+
+class HookManager(pluggy.PluginManager):
+    """A plugin manager that finds the hooks of a module fast: pluggy inspects every attribute, and few are hooks."""
+
+    def __init__(self) -> None:
+        super().__init__(PROJECT)
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        if isinstance(plugin, ModuleType):
+            value = vars(plugin).get(name)
+            if not (isinstance(value, FUNCTIONS) and hasattr(value, f"{PROJECT}_impl")):
+                return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
+_PARSER = HookManager()
 
 
 def hooks(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield the hooks that a plugin implements, with their names."""
-    for attribute in _hookable(plugin):
+    for attribute in sorted(vars(plugin)) if isinstance(plugin, ModuleType) else dir(plugin):
         options = _PARSER.parse_hookimpl_opts(plugin, attribute)
         if options is not None:
             yield options.get("specname") or attribute, getattr(plugin, attribute)
-
-
-def _hookable(plugin: object) -> list[str]:
-    """Names of attributes that can be hooks. Most attributes of a module are no functions, and parsing them is slow."""
-    if not isinstance(plugin, ModuleType):
-        return dir(plugin)
-    return sorted(name for name, value in vars(plugin).items() if inspect.isroutine(value))
 
 
 def unmarked_hooks(plugin: object) -> list[str]:
@@ -45,6 +60,9 @@ def arguments(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
 
 
+ARGUMENTS = {name: arguments(function) for name, function in HOOKS.items()}
+
+
 def hook_problems(plugin: object, origin: str) -> list[Problem]:
     """Return problems of hook names and arguments, and of a plugin without hooks."""
     problems: list[Problem] = []
@@ -55,7 +73,7 @@ def hook_problems(plugin: object, origin: str) -> list[Problem]:
             continue
         if inspect.isgeneratorfunction(function):
             problems.append(Problem(f"hook {name!r} is a generator; hook wrappers are not supported", origin))
-        allowed = arguments(HOOKS[name])
+        allowed = ARGUMENTS[name]
         problems += [
             Problem(f"hook {name!r} has no argument {argument!r}; {nearest(argument, allowed)}", origin)
             for argument in arguments(function)

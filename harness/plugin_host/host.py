@@ -13,8 +13,8 @@ import pluggy
 from harness.api.errors import Problem, UserError, problem_list
 from harness.plugin_host import discovery, hookspecs
 from harness.plugin_host.contributions import ContributionKey
-from harness.plugin_host.discovery import REPORT_GROUP, DiscoveredPlugin, describe
-from harness.plugin_host.hook_checks import hook_problems, hooks
+from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin, describe
+from harness.plugin_host.hook_checks import HookManager, hook_problems, hooks
 from harness.plugin_host.plugin_candidates import Candidate, candidates
 
 if TYPE_CHECKING:  # these import torch
@@ -81,7 +81,7 @@ class Host:
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
-        self._manager = pluggy.PluginManager("harness")
+        self._manager = HookManager()
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[ContributionKey, str] = {}
         self._ranks: dict[str, int] = {}
@@ -95,7 +95,7 @@ class Host:
         Raises `UserError` with all problems of the plugins at `paths`. Those of installed plugins are in `broken`. Of
         plugins that register the same name, one at `paths` comes first, then one of kd-harness.
         """
-        host = cls._of([*discovery.installed(), *discovery.installed(REPORT_GROUP), *discovery.at_paths(paths)])
+        host = cls._of([*discovery.installed(GROUP, REPORT_GROUP), *discovery.at_paths(paths)])
         host.paths = tuple(str(Path(path).expanduser().resolve()) for path in paths)
         return host
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 MAY_YIELD = {"check", "stages"}
@@ -19,8 +20,14 @@ def signature_faults(title: str, method: type, base: type) -> Iterator[str]:
                 yield f"{title}: {fault}"
 
 
+@cache
+def _arguments(member: Callable[..., Any]) -> tuple[str, ...]:
+    """The arguments of a member of the base class, without self."""
+    return tuple(inspect.signature(member).parameters)[1:]
+
+
 def _fault(name: str, overriding: Any, original: Any) -> str | None:
-    arguments = [parameter.name for parameter in list(inspect.signature(original).parameters.values())[1:]]
+    arguments = _arguments(original)
     call = f"{name}({', '.join(arguments)})"
     if isinstance(overriding, (staticmethod, classmethod)):
         function, bound = overriding.__func__, isinstance(overriding, classmethod)

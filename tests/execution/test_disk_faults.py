@@ -1,6 +1,7 @@
 """A disk that fails at any time: one message, exit code 2, and the same command continues to the same bits."""
 
 import errno
+import io
 import itertools
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -28,10 +30,10 @@ OVERRIDES = ("seeds=[1]", "methods=[finetune, logit_kd]", "training.checkpoint_e
 class Command:
     """`harness run` of the small suite in a folder, with its cache in the folder, too."""
 
-    def __init__(self, folder, monkeypatch, capsys):
+    def __init__(self, folder, monkeypatch):
         folder.mkdir(exist_ok=True)
         self.suite = SmallSuite(folder)
-        self.monkeypatch, self.capsys = monkeypatch, capsys
+        self.monkeypatch = monkeypatch
         monkeypatch.setenv("HARNESS_CACHE", str(folder / "cache"))
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # faults are counted, but nothing waits for the disk
         # `main` turns the garbage collector off for the rest of its process, which here runs the tests.
@@ -43,9 +45,10 @@ class Command:
         folder = str(self.suite.folder / "results")
         command = ["harness", "run", str(self.suite.path), "--quiet", "--results", folder, *sets, *options]
         self.monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as exited:
+        err = io.StringIO()
+        with redirect_stdout(io.StringIO()), redirect_stderr(err), pytest.raises(SystemExit) as exited:
             app.main()
-        return exited.value.code or 0, self.capsys.readouterr().err
+        return exited.value.code or 0, err.getvalue()
 
     def results(self):
         """Label -> key, metrics, weights and predictions of the completed runs."""
@@ -63,19 +66,20 @@ class Command:
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    return Command(tmp_path / "suite", monkeypatch, capsys)
+def command(tmp_path, monkeypatch):
+    return Command(tmp_path / "suite", monkeypatch)
 
 
-@pytest.fixture
-def undisturbed(command):
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
     """The results of a run without faults, and how often it writes and reads."""
-    with DiskFaults(command.suite.folder).injected(command.monkeypatch) as faults:
-        code, err = command()
-    assert code == 0, err
-    expected = command.results()
+    with pytest.MonkeyPatch.context() as patch:
+        command = Command(tmp_path_factory.mktemp("undisturbed"), patch)
+        with DiskFaults(command.suite.folder).injected(patch) as faults:
+            code, err = command()
+        assert code == 0, err
+        expected = command.results()
     assert expected.keys() == {"finetune", "logit_kd"}
-    command.clear()
     return expected, faults.counts
 
 

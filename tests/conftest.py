@@ -1,5 +1,6 @@
 """A small suite: a task from a plugin, a teacher trained from scratch, students of one layer."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,18 @@ from tests.support.suite_files import suite_problems, write
 from tests.support.training_world import world
 
 __all__ = ["small", "suite_problems", "world", "write"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Let the garbage collector visit what tests create, and not the million objects of modules and collected tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
 
 PLUGIN = '''
 """Sentences of ten words; the label says whether a bright word comes before a dark one."""

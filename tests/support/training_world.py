@@ -1,6 +1,7 @@
 """A small task in memory, and runs on it."""
 
-from functools import cache
+import copy
+from functools import cache, cached_property
 
 import pytest
 import torch
@@ -63,6 +64,22 @@ def _host():
     return Host.create()
 
 
+@cache
+def _data(kind):
+    """The tokenized task, and the size of its vocabulary."""
+    metric, score = SCORES[kind]
+    task = Task("small", kind, lambda source: splits, metrics=(metric,), score=score, labels=LABELS.get(kind, ()))
+    splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
+    tokenizer = tokenizers.whole_word([TEXT, "which one"])
+    return encode_task(task, splits, tokenizer, "tokenizer", 24), len(tokenizer)
+
+
+@cache
+def _template(family, **settings):
+    """A tiny model to copy, which is faster than to build another one."""
+    return tiny_model(family, **settings)
+
+
 class World:
     """A small task, with factories of runs and cohorts on it. `teacher` and `student` are encoder families."""
 
@@ -73,20 +90,18 @@ class World:
         self.device = CPU
         host = _host()
         self.methods, self.metrics = host.methods, host.metrics
-        metric, score = SCORES[kind]
-        labels = LABELS.get(kind, ())
-        task = Task("small", kind, lambda source: splits, metrics=(metric,), score=score, labels=labels)
-        splits = Splits(examples(44, 1, kind), {"validation": examples(20, 2, kind)}, examples(24, 3, kind))
-        tokenizer = tokenizers.whole_word([TEXT, "which one"])
-        self.vocab = len(tokenizer)
-        self.data = encode_task(task, splits, tokenizer, "tokenizer", 24)
+        self.data, self.vocab = _data(kind)
 
     def teacher(self):
         return self.model("teacher", layers=4, seed=99)
 
     def model(self, role="student", **sizes):
-        family = self.families[role]
-        return tiny_model(family, kind=self.kind, num_labels=self.data.task.num_labels, vocab=self.vocab, **sizes)
+        family, num_labels = self.families[role], self.data.task.num_labels
+        return copy.deepcopy(_template(family, kind=self.kind, num_labels=num_labels, vocab=self.vocab, **sizes))
+
+    @cached_property
+    def teacher_shape(self):
+        return shape(self.teacher().config, "base")
 
     def supports(self, run):
         """Whether the method of a run takes this task, these models and one teacher at most."""
@@ -96,8 +111,8 @@ class World:
     def run(self, method, *, seed=1, config=None, overrides=None, best=None, observe=lambda run, point: None):
         cls = method if isinstance(method, type) else self.methods[method]
         hidden = WIDTHS.get(cls.name, 16)
-        student, teacher = self.model(layers=2, hidden=hidden, seed=seed), self.teacher()
-        shapes = [shape(teacher.config, "base")] if cls.max_teachers != 0 else []
+        student = self.model(layers=2, hidden=hidden, seed=seed)
+        shapes = [self.teacher_shape] if cls.max_teachers != 0 else []
         made = cls(
             cls.Config.model_validate(config or {}),
             task=task_info(self.data.task, len(self.data.train)),

@@ -26,7 +26,7 @@ FROZEN_HEAD = {"theseus"}
 
 @pytest.mark.parametrize(("method", "kind"), CASES)
 def test_a_method_trains_all_of_a_student(world, method, kind):
-    here = world(kind, epochs=24, batch_size=64, log_every=1)  # the whole data set at every step
+    here = world(kind, epochs=24, batch_size=64, batching="random", log_every=1)  # the whole data set at every step
     run = here.run(method)
     if not here.supports(run):
         pytest.skip(f"{method} does not take {kind} with one teacher")
@@ -48,9 +48,13 @@ def test_a_method_trains_all_of_a_student(world, method, kind):
         assert not torch.equal(after[name], before[name]), f"{name} is not trained"
 
 
-FAMILIES = [("roberta", "electra", "classification"), ("bert", "distilbert", "qa")]
+FAMILIES = [("roberta", "distilbert", "qa")]
+"""The formulas of other pairs are compared in `tests/reference/test_terms.py`."""
+
 if "HARNESS_NIGHTLY" in os.environ:  # set nightly
     FAMILIES += [
+        ("roberta", "electra", "classification"),
+        ("bert", "distilbert", "qa"),
         ("roberta", "roberta", "qa"),
         ("distilbert", "distilbert", "classification"),
         ("electra", "electra", "token_classification"),
@@ -59,7 +63,7 @@ if "HARNESS_NIGHTLY" in os.environ:  # set nightly
 
 @pytest.mark.parametrize(("teacher", "student", "kind"), FAMILIES)
 def test_every_method_trains_students_of_other_families(world, teacher, student, kind):
-    here = world(kind, teacher=teacher, student=student)
+    here = world(kind, teacher=teacher, student=student, batching="random")
     runs = [run for run in map(here.run, sorted(here.methods)) if here.supports(run)]
     before = [weight_of_last_layer(run).clone() for run in runs]
     for _ in here.cohort(*runs).train(stop=lambda: False, checkpoint=lambda run: None):

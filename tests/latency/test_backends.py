@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,11 +22,21 @@ def batches(model):
     return [model_inputs.batch([model], *shape, padded=True) for shape in ((2, 7), (5, 30), (1, 1))]
 
 
+@pytest.fixture(scope="module")
+def exported(make):
+    """``exported("bert", "qa")``: the ONNX program of a model. It is exported once."""
+    return cache(lambda family, head: BACKENDS["onnx"].program(model := make(family, head), CPU, batches(model)[0]))
+
+
 @pytest.mark.parametrize(("family", "head"), [("bert", "qa"), ("roberta", "classification"), ("distilbert", "bare")])
-def test_onnx_outputs_equal_eager(make, family, head):
-    model = make(family, head)
+def test_onnx_outputs_equal_eager(make, exported, capfd, family, head):
+    """And the export prints nothing, and restores log levels."""
+    model, level = make(family, head), logging.getLogger("torch.onnx").level
     examples = batches(model)
-    program = BACKENDS["onnx"].program(model, CPU, examples[0])
+    program = exported(family, head)
+    assert logging.getLogger("torch.onnx").level == level
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
     for example in examples:
         outputs = program.bind(example)()
         with torch.no_grad():
@@ -116,18 +127,6 @@ def test_unsupported_devices_of_onnx_runtime(monkeypatch):
     assert "does not support mps" in (BACKENDS["onnx"].obstacle(torch.device("mps")) or "")
 
 
-def test_an_export_prints_nothing_and_restores_log_levels(make, capfd, tmp_path):
-    from harness.latency import onnx
-
-    model = make("distilbert")
-    level = logging.getLogger("torch.onnx").level
-    onnx.export(model, model_inputs.batch([model], 2, 6), tmp_path / "model.onnx")
-    assert (tmp_path / "model.onnx").stat().st_size > 0
-    assert logging.getLogger("torch.onnx").level == level
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
-
-
 def test_the_deviation_of_int8_is_reported(make):
     model = make("bert")
     torch.nn.init.normal_(model.classifier.weight)
@@ -157,13 +156,13 @@ def test_outputs_of_inexact_backends_must_be_finite(make):
 
 
 @pytest.mark.parametrize("name", ["eager", "onnx"])
-def test_token_type_ids_are_used_by_models_with_segment_embeddings(make, name):
-    model = make("bert")
+def test_token_type_ids_are_used_by_models_with_segment_embeddings(make, exported, name):
+    model = make("bert", "qa")
     batch = model_inputs.batch([model], 2, 7)
-    program = BACKENDS[name].program(model, CPU, batch)
+    program = exported("bert", "qa") if name == "onnx" else BACKENDS[name].program(model, CPU, batch)
     second = {**batch, "token_type_ids": torch.ones_like(batch["input_ids"])}
     with torch.no_grad():
-        expected = model(**second).logits.numpy()
+        expected = model(**second).start_logits.numpy()
     np.testing.assert_allclose(program.bind(second)()[0], expected, rtol=1e-4, atol=1e-5)
     assert not np.allclose(program.bind(batch)()[0], expected, atol=1e-5), "they default to zeros"
     assert [model_inputs.accepted_inputs(make(family))[2:] for family in ("bert", "roberta", "distilbert")] == [

@@ -5,8 +5,6 @@ import importlib
 import math
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from harness.plugin_host.host import Host
 from harness.reporting import report
 from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
 from harness.testing.conformance import checks
-from tests.support.forked_commands import ForkedCommand
+from tests.support.forked_commands import ForkedCommand, run_pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -211,11 +209,9 @@ def test_printed_section_is_on_the_board(folder, small):
 
 
 def test_printed_tests_of_the_plugin_pass(folder):
-    files = ["test_cosine_kd.py", "test_conformance.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    code, output = run_pytest(folder, "test_cosine_kd.py", "test_conformance.py")
+    assert code == 0, output
+    assert "7 passed" in output
 
 
 def test_printed_output_of_the_checks_is_the_real_one(folder):

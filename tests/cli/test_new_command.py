@@ -1,8 +1,6 @@
 """`harness new-method` and `new-task` write plugins that pass their checks; the tutorial makes FitNets of one."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -12,14 +10,15 @@ from harness.api.errors import UserError
 from harness.cli.new_command import new_method, new_task
 from harness.plugin_host.host import Host
 from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
+from tests.support.forked_commands import run_pytest
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "new-method.md"
 
 
 def pytest_passes(folder: Path, *arguments: str) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = run_pytest(folder, *arguments, str(folder))
+    assert code == 0, output
+    assert re.search(r"\d passed", output)
     return True
 
 
@@ -33,8 +32,11 @@ def test_a_new_method_passes_its_checks_and_its_test(tmp_path, package, capsys):
     root = tmp_path / "my-kd"
     code = root / "my_kd" if package else root
     assert f"wrote {code / '__init__.py'}" in capsys.readouterr().out
-    conformance = check_method(code, kinds=["qa"])
-    assert conformance.ok, str(conformance)
+    if package:  # with the same code
+        assert "my-kd" in Host.at([code]).methods
+    else:
+        conformance = check_method(code, kinds=["qa"])
+        assert conformance.ok, str(conformance)
     assert "pip install -e" in (root / "README.md").read_text() or not package
     assert pytest_passes(root, "-k", "regression or equals")
     assert "@" not in "".join(path.read_text() for path in root.rglob("*.md"))

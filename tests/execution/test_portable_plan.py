@@ -1,9 +1,11 @@
-"""A plan is executed in a fresh process, with a method from a plugin file."""
+"""A plan is executed in another process, with a method from a plugin file."""
 
-import subprocess
 import sys
+from pathlib import Path
 
-from harness.execution import portable_plan
+from harness.execution import local_engine, portable_plan
+from harness.storage.store import Store
+from tests.support.forked_commands import ForkedCommand
 
 METHOD = """
 from harness import Method, Needs, Stage, hookimpl
@@ -25,20 +27,16 @@ def harness_register_methods(register):
     register(FileKD)
 """
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from harness.execution import local_engine, portable_plan
-from harness.storage.store import Store
 
-payload, folder = sys.argv[1:]
-plan, host = portable_plan.load(Path(payload).read_bytes())
-outcome = local_engine.execute(plan, Store(Path(folder)), host)
-assert not outcome.failed, outcome.failed
-"""
+def execute() -> int:
+    """Execute the pickled plan that `sys.argv` names, in a process that has not loaded its plugin."""
+    payload, folder = sys.argv[1:]
+    assert not [name for name in sys.modules if "file_kd" in name]
+    plan, host = portable_plan.load(Path(payload).read_bytes())
+    return len(local_engine.execute(plan, Store(Path(folder)), host).failed)
 
 
-def test_a_plan_with_a_method_from_a_plugin_file_runs_in_a_fresh_process(small, tmp_path):
+def test_a_plan_with_a_method_from_a_plugin_file_runs_in_another_process(small, tmp_path):
     plugin = tmp_path / "file_kd.py"
     plugin.write_text(METHOD, encoding="utf-8")
     settings, plugins = ("methods=[logit_kd, file_kd]", "seeds=[1]"), (str(plugin),)
@@ -47,11 +45,10 @@ def test_a_plan_with_a_method_from_a_plugin_file_runs_in_a_fresh_process(small, 
     payload = tmp_path / "plan.pickle"
     payload.write_bytes(portable_plan.dump(plan, loaded.host))
     elsewhere = tmp_path / "elsewhere"
-    subprocess.run([sys.executable, "-c", SCRIPT, str(payload), str(elsewhere)], check=True)
+    process = ForkedCommand([str(payload), str(elsewhere)], tmp_path, main=execute)
+    assert process.wait() == 0, process.errors
     assert not small.run(*settings, plugins=plugins).failed
     here = {record.key: record for record in small.store().records()}
-    from harness.storage.store import Store
-
     there = {record.key: record for record in Store(elsewhere).records()}
     assert here.keys() == there.keys()
     assert {record.method for record in there.values()} == {"logit_kd", "file_kd"}

@@ -1,4 +1,4 @@
-"""Train a cohort for two steps, and print its estimated and its measured peak memory in bytes. Run as a script."""
+"""Train a cohort for two steps, and print its estimated and its measured peak memory in bytes."""
 
 import json
 import sys
@@ -97,7 +97,8 @@ class Peak(threading.Thread):
             self.most = max(self.most, resident())
 
 
-if __name__ == "__main__":
+def main():
+    """The arguments of `cohort` are in `sys.argv`, as JSON. Call it in a process of its own."""
     arguments = json.loads(sys.argv[1])
     tiny = {"teacher": [2, 16, 2, 32], "student": [2, 16, 2, 32], "batch": 2}
     train({**arguments, **tiny})  # warm up: memory of the process itself

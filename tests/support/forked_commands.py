@@ -1,5 +1,7 @@
 """`harness` commands in processes of their own that start at once: forked from a server that has imported everything.
 
+`run_pytest` and `ForkedCommand(main=...)` start pytest, or another function, in the same way.
+
 A process that is started anew imports torch, transformers and datasets first, which takes five seconds of CPU. The
 server is started by the first command of a test process. What is read when a module is imported (`HF_HOME`, ...) is
 that of the server: tests of such settings need a new interpreter.
@@ -24,6 +26,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from harness.cli import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +57,7 @@ class ForkedCommand:
         environment: variables that differ from those of this process.
         stdout: a file for what it prints; by default that is discarded.
         prepare: a function of a module, called in the process before the command.
+        main: a function of a module that reads `sys.argv` and returns its exit code, in place of the `harness` command.
         new_group: whether it leads a process group of its own.
     """
 
@@ -62,6 +69,7 @@ class ForkedCommand:
         environment: Mapping[str, str] | None = None,
         stdout: Path | None = None,
         prepare: Callable[[], object] | None = None,
+        main: Callable[[], object] = app.main,
         new_group: bool = False,
     ) -> None:
         descriptor, name = tempfile.mkstemp(".txt", "stderr-", folder)
@@ -74,6 +82,7 @@ class ForkedCommand:
             "stdout": str(stdout or os.devnull),
             "stderr": name,
             "prepare": prepare and [prepare.__module__, prepare.__name__],
+            "main": [main.__module__, main.__name__],
             "new_group": new_group,
         }
         self.pid: int = _ask(request)
@@ -154,6 +163,7 @@ def become(
     stdout: str,
     stderr: str,
     prepare: tuple[str, str] | None,
+    main: tuple[str, str],
     new_group: bool,
 ) -> None:
     """Execute the command in the forked process, which ends."""
@@ -169,12 +179,27 @@ def become(
     os.environ.update(environment)
     sys.argv = ["harness", *arguments]
     if prepare is not None:
-        module, function = prepare
-        getattr(importlib.import_module(module), function)()
-    from harness.cli.app import main
+        _call(prepare)
+    sys.exit(_call(main))
 
-    main()
-    sys.exit()
+
+def _call(place: Sequence[str]) -> Any:
+    """Call the function of a module, given by the names of both."""
+    module, function = place
+    return getattr(importlib.import_module(module), function)()
+
+
+def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run ``python -m pytest -q`` with these arguments in `folder`. Returns its exit code and what it printed."""
+    output = folder / "stdout of pytest.txt"
+    process = ForkedCommand(["-q", "-p", "no:cacheprovider", *arguments], folder, stdout=output, main=pytest_main)
+    return process.wait(), output.read_text(encoding="utf-8") + process.errors
+
+
+def pytest_main() -> int:
+    """What ``python -m pytest`` does."""
+    sys.path[0] = str(Path.cwd())
+    return pytest.console_main()
 
 
 def import_everything() -> None:

@@ -28,7 +28,7 @@ def test_an_intact_checkpoint_is_used(interrupted, caplog):
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_flipped_bit(interrupted, caplog, seed):
     here, saved = interrupted
     content, draw = bytearray(saved.read_bytes()), random.Random(seed)

@@ -21,6 +21,9 @@ NEEDS_CPU_TORCH := [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L 2>/dev/null | g
 .PHONY: quickstart test test-lowest docs lint
 .SILENT:
 
+# Without compiled files, each process would compile the harness and, after an installation without them, torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 quickstart: $(RUNTIME)
 	$(BIN)/harness run suites/quick.yaml
 

@@ -88,7 +88,7 @@ def test_the_terms_are_the_formulas(setting, kind):
     assert all(abs(value) > 1e-6 for value in expected.values()), "something is compared"
     for teacher in teachers:
         teacher.train()
-    again, _ = both(setting, kind, batch, student, teachers)
+    again = comparison.terms_of(setting, batch, student, teachers)
     assert all(module.training for teacher in teachers for module in teacher.modules())
     for teacher in teachers:
         teacher.eval()

@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
-from transformers import AutoModelForSequenceClassification
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.speed_up import csv_rows
@@ -31,6 +30,7 @@ from harness.tasks.glue import NLI, TASKS
 from harness.testing import tiny_model
 from harness.training.scoring import score
 from tests.support.results_factory import fill, run_key, run_record
+from tests.support.student_weights import student_weights
 from tests.support.training_world import CPU, World
 
 METHODS = Host.create().methods
@@ -139,8 +139,7 @@ def test_every_option_is_in_the_table_of_changes():
 
 
 def weights(store, key):
-    model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(key) / "student")
-    return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
+    return torch.cat([tensor.flatten() for tensor in student_weights(store, key).values()])
 
 
 def test_every_option_changes_key_and_student(small):
@@ -340,7 +339,7 @@ def timed():
         )
         return model
 
-    settings = LatencySpec(batch_sizes=[5], lengths=[7], backends=["eager"], rounds=3, warmup=12)
+    settings = LatencySpec(batch_sizes=[5], lengths=[7], backends=["eager"], rounds=3, warmup=12, memory=False)
     record = measure(
         Candidates([Candidate("a", "model", "random", {"name": "a"}, load)]),
         settings,

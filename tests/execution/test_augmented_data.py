@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
 from harness.api.errors import UserError
@@ -19,6 +19,7 @@ from harness.models.initialization import seeded
 from harness.resolution import load, resolve
 from harness.tasks.fingerprints import fingerprint
 from harness.training.run import Run
+from tests.support.student_weights import student_weights
 
 WORDS = "sun lamp fire night cave coal tree road hand song"
 METHODS = "methods=[finetune, tinybert, {tinybert: {label: more, augment: {variants: 4, model: language}}}]"
@@ -60,8 +61,7 @@ def lm(small):
 
 def weights(small, label):
     (record,) = (r for r in small.store().records() if r.label == label)
-    folder = small.store().run_folder(record.key) / "student"
-    return AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+    return student_weights(small.store(), record.key)
 
 
 def assert_same(one, two):
@@ -127,7 +127,7 @@ def test_the_rows_are_the_originals_and_their_variants(lm):
 
 
 def test_cached_rows_are_not_made_again(lm, monkeypatch):
-    lm.run(ALONE, "seeds=[1]")
+    lm.finished(ALONE, "seeds=[1]")
     first = {path: path.stat().st_mtime_ns for path in augmented_data.folder(job(lm)).iterdir()}
     monkeypatch.setattr(masked_lm, "load", lambda *args, **options: pytest.fail("the model is not needed"))
     lm.run(ALONE, "seeds=[1, 2]")
@@ -136,7 +136,7 @@ def test_cached_rows_are_not_made_again(lm, monkeypatch):
 
 
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
-    lm.run(ALONE, "seeds=[1]")
+    lm.finished(ALONE, "seeds=[1]")
     expected = weights(lm, "more")
     shutil.rmtree(lm.folder / "results")
     second = "{tinybert: {label: two, temperature: 2, augment: {variants: 4, model: language}}}"
@@ -152,7 +152,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
 
 
 def test_an_incomplete_write_is_ignored(lm):
-    lm.run(ALONE, "seeds=[1]")
+    lm.finished(ALONE, "seeds=[1]")
     expected, cached = weights(lm, "more"), augmented_data.folder(job(lm))
     left = cached.rename(cached.with_name(f"{cached.name}.partial"))
     (left / "rows.arrow").write_bytes(b"half")

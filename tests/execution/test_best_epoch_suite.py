@@ -11,6 +11,9 @@ from transformers import AutoModelForSequenceClassification
 from harness import hookimpl
 from harness.api.errors import UserError
 from harness.storage.records import RunRecord
+from tests.support.student_weights import student_weights
+
+pytestmark = pytest.mark.xdist_group("best epoch")  # tests that share a finished suite
 
 BEST = ("selection={on: train, seed: 3}", "training.epochs=4", "seeds=[1]", "training.lr=0.003")
 
@@ -28,16 +31,11 @@ class Stops:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def weights(small, key):
-    model = AutoModelForSequenceClassification.from_pretrained(small.store().run_folder(key) / "student")
-    return model.state_dict()
-
-
 def outcome(small):
     """Label -> the selection record and the exported weights of a run."""
     records = small.store().records()
     assert {record.status for record in records} == {"completed"}
-    return {record.label: (record.selection, weights(small, record.key)) for record in records}
+    return {record.label: (record.selection, student_weights(small.store(), record.key)) for record in records}
 
 
 def assert_same(results, others):
@@ -54,7 +52,7 @@ def afresh(small, name):
 
 
 def test_the_record_has_the_chosen_epoch_and_its_data(small):
-    assert not small.run(*BEST).failed
+    small.finished(*BEST)
     plan = small.plan(*BEST)
     (data,) = {id(job.data): job.data for job in plan.runs}.values()
     records = {record.label: record for record in small.store().records()}
@@ -87,7 +85,7 @@ def test_the_exported_student_is_the_scored_one(small):
 
 
 def test_validation_labels_do_not_influence_the_choice(small):
-    small.run(*BEST)
+    small.finished(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
     plugin = small.folder / "order.py"
@@ -102,7 +100,7 @@ def test_validation_labels_do_not_influence_the_choice(small):
 
 
 def test_alone_equals_in_a_cohort(small):
-    small.run(*BEST)
+    small.finished(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
     for method in ("tinybert", "logit_kd", "finetune"):
@@ -112,7 +110,7 @@ def test_alone_equals_in_a_cohort(small):
 
 @pytest.mark.parametrize("step", [5, 15])
 def test_interrupted_equals_uninterrupted(small, step):
-    small.run(*BEST)
+    small.finished(*BEST)
     expected = outcome(small)
     afresh(small, "results before")
     assert small.run(*BEST, observers=(Stops(step),)).interrupted

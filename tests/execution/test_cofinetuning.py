@@ -7,13 +7,15 @@ import signal
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from harness.execution import teacher_runs
 from harness.models.capture import Capture
 from harness.reporting import report_files
 from harness.training.scoring import score
+from tests.support.student_weights import student_weights
+
+pytestmark = pytest.mark.xdist_group("cofinetuning")  # tests that share a finished suite
 
 OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"
 ALONE = (OTHER, "methods=[mt_bert]", "seeds=[1]")
@@ -43,8 +45,7 @@ def members(small, *overrides):
 
 def student(small):
     (record,) = (r for r in small.store().records() if r.label == "mt_bert")
-    folder = small.store().run_folder(record.key) / "student"
-    return record, AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+    return record, student_weights(small.store(), record.key)
 
 
 def assert_same(one, two):
@@ -73,7 +74,7 @@ def test_a_suite_end_to_end(small):
 
 
 def test_teachers_share_a_head_train_the_projection_and_have_their_own_scores(small):
-    small.run(*ALONE)
+    small.finished(*ALONE)
     jobs = members(small, *ALONE)
     base, other = (teacher_runs.load(jobs[f"{name} (mt_bert)"]) for name in ("base", "other"))
     assert_same(base.head.state_dict(), other.head.state_dict())
@@ -100,7 +101,7 @@ def encoded(job):
 
 
 def test_cached_teachers_are_reused_by_another_row_seed_and_suite(small):
-    small.run(*ALONE)
+    small.finished(*ALONE)
     watcher = Watcher()
     rows = "methods=[{mt_bert: {label: mt_bert}}, {mt_bert: {label: hot, temperature: 2}}]"
     small.run(OTHER, rows, "seeds=[1, 2]", "name=other", observers=(watcher,))
@@ -112,7 +113,7 @@ def test_cached_teachers_are_reused_by_another_row_seed_and_suite(small):
 
 
 def test_an_interruption_of_their_training_gives_the_same_bits(small):
-    small.run(*ALONE)
+    small.finished(*ALONE)
     record, expected = student(small)
     scores = [teacher.score for teacher in small.store().teachers()]
     for name in ("results", "cache"):
@@ -130,7 +131,7 @@ def test_an_interruption_of_their_training_gives_the_same_bits(small):
 
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(small):
     """The cohort has the same teacher both jointly and separately fine-tuned."""
-    small.run(*ALONE)
+    small.finished(*ALONE)
     record, expected = student(small)
     (small.store().run_folder(record.key) / "record.json").unlink()
     apart = "{mt_bert: {label: apart, cofinetune: false}}"

@@ -12,6 +12,8 @@ from tests.conftest import SmallSuite
 from tests.execution.test_augmented_data import save_language_model
 from tests.execution.test_text_students import pretrained
 
+pytestmark = pytest.mark.xdist_group("damaged caches")  # tests that share a finished suite
+
 KINDS = ("teachers", "tensors", "encoded", "augmented", "general")
 METHODS = [
     {"logit_kd": {"general": False}},

@@ -24,6 +24,8 @@ from harness.storage.disk_errors import DiskError
 from tests.conftest import SmallSuite
 from tests.support.disk_faults import DiskFaults
 
+pytestmark = pytest.mark.xdist_group("disk faults")  # tests that share an undisturbed run
+
 OVERRIDES = ("seeds=[1]", "methods=[finetune, logit_kd]", "training.checkpoint_every=4")
 
 

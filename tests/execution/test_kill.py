@@ -3,12 +3,12 @@
 import time
 
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.student_weights import student_weights
 
-LONG = ("seeds=[1]", "training.epochs=20", "training.checkpoint_every=10")
+LONG = ("seeds=[1]", "training.epochs=12", "training.checkpoint_every=10")
 
 
 class Starts:
@@ -24,9 +24,8 @@ class Starts:
 
 
 def weights(small):
-    folders = {record.label: small.store().run_folder(record.key) for record in small.store().records()}
-    models = {name: AutoModelForSequenceClassification.from_pretrained(f / "student") for name, f in folders.items()}
-    return {name: model.state_dict() for name, model in models.items()}
+    store = small.store()
+    return {record.label: student_weights(store, record.key) for record in store.records()}
 
 
 def begun(checkpoint):

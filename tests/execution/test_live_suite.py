@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness.execution import teacher_runs
+from tests.support.student_weights import student_weights
 
 SETTINGS = (
     "methods=[logit_kd, theseus, ad_kd, diito]",
@@ -16,16 +16,14 @@ SETTINGS = (
 
 @pytest.fixture
 def trained(small):
-    outcome = small.run(*SETTINGS)
-    assert not outcome.failed
+    small.finished(*SETTINGS)
     return small
 
 
 def weights(suite):
     """The weights of each label's student."""
-    folders = {record.label: suite.store().run_folder(record.key) / "student" for record in suite.store().records()}
-    models = {label: AutoModelForSequenceClassification.from_pretrained(path) for label, path in folders.items()}
-    return {label: model.state_dict() for label, model in models.items()}
+    store = suite.store()
+    return {record.label: student_weights(store, record.key) for record in store.records()}
 
 
 def test_live_methods_train_beside_one_that_reads_the_cache(trained):

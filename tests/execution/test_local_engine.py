@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import hookimpl
 from harness.planning import run_status
+from tests.support.student_weights import student_weights
 
 FAILS = """
 from harness import Method, Needs, Stage, hookimpl
@@ -58,11 +59,6 @@ class Watcher:
     @hookimpl
     def harness_run_failed(self, event):
         self.failed.append(event)
-
-
-def weights(store, key):
-    model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(key) / "student")
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def test_a_suite_end_to_end(small):
@@ -151,10 +147,10 @@ def test_a_deleted_cache_is_not_rebuilt_if_no_run_is_missing(small):
 def test_a_student_is_bit_identical_alone_and_in_a_suite(small):
     small.run("methods=[logit_kd]", "seeds=[2]")
     (record,) = small.store().records()
-    expected = weights(small.store(), record.key)
+    expected = student_weights(small.store(), record.key)
     (small.store().run_folder(record.key) / "record.json").unlink()
     small.run()
-    again = weights(small.store(), record.key)
+    again = student_weights(small.store(), record.key)
     assert all(torch.equal(again[name], tensor) for name, tensor in expected.items())
 
 
@@ -178,7 +174,7 @@ def test_a_failed_run_is_recorded_and_retried(small):
 @pytest.mark.parametrize(("role", "step"), [("teacher", 5), ("student", 5)])
 def test_interrupted_and_run_again_gives_the_same_bits(small, role, step):
     small.run("seeds=[1]")
-    expected = {r.label: (weights(small.store(), r.key), r.score) for r in small.store().records()}
+    expected = {r.label: (student_weights(small.store(), r.key), r.score) for r in small.store().records()}
     for name in ("results", "cache"):
         (small.folder / name).rename(small.folder / f"{name} before")
     outcome = small.run("seeds=[1]", observers=(Watcher(signal_at=(role, step)),))
@@ -191,7 +187,7 @@ def test_interrupted_and_run_again_gives_the_same_bits(small, role, step):
     for record in small.store().records():
         tensors, score = expected[record.label]
         assert record.score == score
-        mine = weights(small.store(), record.key)
+        mine = student_weights(small.store(), record.key)
         assert all(torch.equal(mine[name], tensor) for name, tensor in tensors.items())
 
 

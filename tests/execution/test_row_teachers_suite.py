@@ -5,7 +5,6 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from harness import planning as planning
@@ -13,6 +12,7 @@ from harness.analysis.aggregate import summarize
 from harness.execution.engine import ExecutionOptions
 from harness.planning import graph_builder, run_selection, tuning_studies
 from harness.reporting import report
+from tests.support.student_weights import student_weights
 
 CHAIN = (
     "students={1x32: {layers: 1, init: uniform}, 2x32: {layers: 2, init: uniform}}",
@@ -68,9 +68,8 @@ def runs(plan):
 
 
 def result(store, key):
-    folder = store.run_folder(key)
-    weights = AutoModelForSequenceClassification.from_pretrained(folder / "student").state_dict()
-    return store.record(key), pd.read_parquet(folder / "predictions.parquet"), weights
+    predictions = pd.read_parquet(store.run_folder(key) / "predictions.parquet")
+    return store.record(key), predictions, student_weights(store, key)
 
 
 def assert_same(store, other, keys):
@@ -228,7 +227,7 @@ def test_a_run_that_fails_fails_those_that_learn_from_it_with_its_cause(small):
 
 
 def test_a_failed_assistant_is_tried_again_with_its_dependents(small):
-    small.run(*CHAIN, "seeds=[1]")
+    small.finished(*CHAIN, "seeds=[1]")
     keys = {job.planned.label: job.planned.key for job in small.plan(*CHAIN, "seeds=[1]").runs}
     store = small.store()
     shutil.rmtree(store.run_folder(keys["last"]))
@@ -249,7 +248,7 @@ def test_a_failed_assistant_is_tried_again_with_its_dependents(small):
 
 
 def test_a_damaged_copy_is_made_again(small):
-    small.run(*CHAIN, "seeds=[1]")
+    small.finished(*CHAIN, "seeds=[1]")
     keys = {job.planned.label: job.planned.key for job in small.plan(*CHAIN, "seeds=[1]").runs}
     store = small.store()
     before = result(store, keys["last"])

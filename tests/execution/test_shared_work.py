@@ -8,11 +8,13 @@ from collections import Counter
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.student_weights import student_weights
 
 LONG = ("seeds=[1, 2, 3]", "training.epochs=8", "training.checkpoint_every=10")
+KILLED = ("seeds=[1, 2]", "training.epochs=6", "training.checkpoint_every=10")
+KILLS = 4
 TIMEOUT = 600
 
 
@@ -39,11 +41,7 @@ def finished(shells, role="student"):
 
 
 def weights(store):
-    found = {}
-    for record in store.records():
-        model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
-        found[record.key] = record.score, model.state_dict()
-    return found
+    return {record.key: (record.score, student_weights(store, record.key)) for record in store.records()}
 
 
 def assert_same(actual, expected):
@@ -93,21 +91,21 @@ def test_two_processes_train_a_chain_of_teachers_once(small):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_four_processes_under_random_kills_train_each_run_once(small, seed):
-    small.run(*LONG)
+    small.run(*KILLED)
     expected = weights(small.store())
     move_away(small)
     rng = random.Random(seed)
-    running = [Shell(small, number, *LONG) for number in range(4)]
+    running = [Shell(small, number, *KILLED) for number in range(4)]
     shells, kills = list(running), 0
     deadline = time.monotonic() + TIMEOUT
-    while kills < 6 and time.monotonic() < deadline:
+    while kills < KILLS and time.monotonic() < deadline:
         time.sleep(rng.uniform(0.5, 3))
         alive = [shell for shell in running if shell.process.poll() is None]
         if not alive:
             break
         victim = rng.choice(alive)
         victim.process.kill()
-        running[running.index(victim)] = shell = Shell(small, len(shells), *LONG)
+        running[running.index(victim)] = shell = Shell(small, len(shells), *KILLED)
         shells.append(shell)
         kills += 1
     ends = [shell.wait() for shell in running]

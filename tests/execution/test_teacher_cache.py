@@ -5,7 +5,6 @@ import time
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness.execution import student_cohorts, teacher_cache
 from harness.execution.claims import Claims
@@ -15,6 +14,7 @@ from harness.storage.store import Store
 from harness.teacher_outputs import fill, output_store
 from harness.training.cohort import Teacher
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.student_weights import student_weights
 
 CPU = torch.device("cpu")
 ALL = "methods=[logit_kd, tinybert, {minilm: {version: 2}}, mlkd_bert, mt_bert]"
@@ -39,8 +39,7 @@ def bits(small):
     results = {}
     for record in store.records():
         assert record.status == "completed", record.error
-        model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
-        results[record.label, record.seed] = (model.state_dict(), record.score)
+        results[record.label, record.seed] = (student_weights(store, record.key), record.score)
     return results
 
 
@@ -198,9 +197,7 @@ def test_two_processes_at_once_share_one_pass(small):
     records = [{record.label: record for record in store.records()} for store in stores]
     assert sorted(by_label["tinybert"].cost.teacher_forwards for by_label in records) == [0, 4]
     for label in ("tinybert", "logit_kd"):
-        models = [
-            AutoModelForSequenceClassification.from_pretrained(store.run_folder(by_label[label].key) / "student")
-            for store, by_label in zip(stores, records, strict=True)
-        ]
-        one, two = (model.state_dict() for model in models)
+        one, two = (
+            student_weights(store, by_label[label].key) for store, by_label in zip(stores, records, strict=True)
+        )
         assert all(torch.equal(one[name], tensor) for name, tensor in two.items())

@@ -5,11 +5,11 @@ import re
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from harness.analysis.aggregate import summarize
 from harness.reporting import report
+from tests.support.student_weights import student_weights
 
 SEEDS = "teachers.base.seeds=[4, 9]"
 ROWS = "methods=[finetune, logit_kd]"
@@ -34,7 +34,7 @@ def trained(small, label):
         record.seed: (
             record,
             pd.read_parquet(store.run_folder(record.key) / "predictions.parquet"),
-            AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student").state_dict(),
+            student_weights(store, record.key),
         )
         for record in store.records()
         if record.label == label

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import hookimpl
 from harness.execution import teacher_runs as teachers
@@ -15,7 +15,10 @@ from harness.models import tokenizers
 from harness.models.capture import Capture
 from harness.training.batch_stream import encode_task
 from harness.training.scoring import score
+from tests.support.student_weights import student_weights
 from tests.support.tokenizer_factory import bytelevel, save, wordpiece
+
+pytestmark = pytest.mark.xdist_group("tokenizers")  # tests that share finished suites
 
 REGRESSION = '''
 """How bright a pair of sentences is."""
@@ -75,9 +78,9 @@ def _mixed(small):
     return small
 
 
-def settings(small, task="order", method="mt_bert", **replaced):
+def settings(task="order", method="mt_bert", **replaced):
     models = {"base": "bert", "other": "roberta"} | replaced
-    teachers = {n: {"model": str(small.folder / m), "epochs": 1, "lr": 0.001} for n, m in models.items()}
+    teachers = {n: {"model": f"./{m}", "epochs": 1, "lr": 0.001} for n, m in models.items()}
     return (
         f"tasks=[{task}]",
         "plugins=[order.py, bright.py]",
@@ -91,8 +94,7 @@ def settings(small, task="order", method="mt_bert", **replaced):
 
 def student(small, label="mt_bert"):
     (record,) = (r for r in small.store().records() if r.label == label)
-    auto = AutoModelForQuestionAnswering if record.task == "synthetic_qa" else AutoModelForSequenceClassification
-    return record, auto.from_pretrained(small.store().run_folder(record.key) / "student").state_dict()
+    return record, student_weights(small.store(), record.key)
 
 
 def assert_same(one, two):
@@ -100,11 +102,10 @@ def assert_same(one, two):
     assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("cofinetune", [True, False])
+@pytest.mark.parametrize(("task", "cofinetune"), [*((task, True) for task in TASKS), ("synthetic_qa", False)])
 def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetune):
     method = f"{{mt_bert: {{label: mt_bert, cofinetune: {str(cofinetune).lower()}}}}}"
-    overrides = settings(mixed, task, method)
+    overrides = settings(task, method)
     assert not mixed.run(*overrides).failed
     record, _ = student(mixed)
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
@@ -128,7 +129,7 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
 
 
 def test_the_student_can_use_the_byte_level_tokenizer(mixed):
-    overrides = settings(mixed, "synthetic_qa", base="roberta", other="bert")
+    overrides = settings("synthetic_qa", base="roberta", other="bert")
     assert not mixed.run(*overrides).failed
     folder = mixed.store().run_folder(student(mixed)[0].key) / "student"
     assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == tokenizers.fingerprint(bytelevel())
@@ -139,7 +140,7 @@ def test_methods_with_one_teacher_of_another_tokenizer(mixed, method):
     """pkd and logit_kd need only states and predictions; the others need attention, which is an error."""
     save(mixed.folder / "twin", "roberta", layers=4, hidden=32)
     row = f"{{{method}: {{teachers: [other]}}}}"
-    plan = mixed.plan(*settings(mixed, method=row, other="twin"), "students={two: {layers: 2}}")
+    plan = mixed.plan(*settings(method=row, other="twin"), "students={two: {layers: 2}}")
     if method in ("logit_kd", "pkd"):
         assert not plan.not_applicable
     else:
@@ -149,15 +150,15 @@ def test_methods_with_one_teacher_of_another_tokenizer(mixed, method):
 
 def test_a_teacher_that_the_method_runs_must_have_the_student_s_tokenizer(mixed):
     save(mixed.folder / "twin", "roberta", layers=4, hidden=32)
-    plan = mixed.plan(*settings(mixed, method="{ad_kd: {teachers: [other]}}", other="twin"))
+    plan = mixed.plan(*settings(method="{ad_kd: {teachers: [other]}}", other="twin"))
     (cell,) = plan.not_applicable
     assert cell.reason == "runs teacher other on the student's tokens, but its tokenizer is not the student's"
-    assert not mixed.plan(*settings(mixed, method="{ad_kd: {teachers: [base]}}", other="twin")).not_applicable
+    assert not mixed.plan(*settings(method="{ad_kd: {teachers: [base]}}", other="twin")).not_applicable
 
 
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
-    overrides = settings(mixed, "synthetic_qa")
-    mixed.run(*overrides)
+    overrides = settings()
+    mixed.finished(*overrides)
     record, expected = student(mixed)
     (mixed.store().run_folder(record.key) / "record.json").unlink()
     rows = "[finetune, logit_kd, {mt_bert: {label: apart, cofinetune: false}}, mt_bert]"
@@ -170,8 +171,8 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_cached_outputs_equal_those_of_running_teachers(mixed, task):
-    overrides = settings(mixed, task)
-    mixed.run(*overrides)
+    overrides = settings(task)
+    mixed.finished(*overrides)
     cached, weights = student(mixed)
     assert (cached.parts["numeric"]["teacher_tensors"], "alignment" in cached.parts) == ("kept", True)
     assert cached.cost.teacher_forwards == 2 * 2  # each over 48 examples or windows
@@ -185,7 +186,7 @@ def test_cached_outputs_equal_those_of_running_teachers(mixed, task):
 
 
 def test_runs_with_one_tokenizer_do_not_depend_on_the_cohort(mixed):
-    overrides = settings(mixed, method="logit_kd")
+    overrides = settings(method="logit_kd")
     mixed.run(*overrides)
     record, expected = student(mixed, "logit_kd")
     assert "alignment" not in record.parts
@@ -196,8 +197,8 @@ def test_runs_with_one_tokenizer_do_not_depend_on_the_cohort(mixed):
 
 @pytest.mark.parametrize("label", ["base (mt_bert)", "mt_bert"])
 def test_interrupted_equals_uninterrupted(mixed, label):
-    overrides = settings(mixed, "synthetic_qa")
-    mixed.run(*overrides)
+    overrides = settings()
+    mixed.finished(*overrides)
     _, expected = student(mixed)
     for name in ("results", "cache"):
         shutil.rmtree(mixed.folder / name)
@@ -208,7 +209,7 @@ def test_interrupted_equals_uninterrupted(mixed, label):
 
 def test_the_tokenizer_of_a_teacher_is_part_of_the_keys(mixed):
     def keys(method):
-        plan = mixed.plan(*settings(mixed, method=method))
+        plan = mixed.plan(*settings(method=method))
         return {job.key for job in plan.teachers if job.group}, {job.planned.key for job in plan.runs}
 
     rows = ("mt_bert", "{mt_bert: {cofinetune: false}}")

@@ -6,11 +6,13 @@ import time
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from harness.reporting import report
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.student_weights import student_weights
+
+pytestmark = pytest.mark.xdist_group("tuning")  # tests that share a finished suite
 
 LEANS = '''
 """Learns to say one class, as its option says: so the option decides the score."""
@@ -59,7 +61,11 @@ def suite(small):
         assert not outcome.failed
         return small.store()
 
-    run.small = small
+    def finished():
+        small.finished(*SUITE, plugins=plugins)
+        return small.store()
+
+    run.small, run.finished = small, finished
     return run
 
 
@@ -94,8 +100,7 @@ def trials(store, *, without=()):
 
 def weights(store, label):
     (record,) = [record for record in store.records() if record.label == label]
-    model = AutoModelForSequenceClassification.from_pretrained(store.run_folder(record.key) / "student")
-    return model.state_dict()
+    return student_weights(store, record.key)
 
 
 def same(left, right):
@@ -138,14 +143,14 @@ def test_a_tuned_run_equals_a_run_with_the_values_in_the_suite(suite):
 
 
 def test_trials_do_not_depend_on_the_cohort(suite):
-    together = trials(suite())
+    together = trials(suite.finished())
     for label in ("leans", "logit_kd"):
         suite.small.store().folder.rename(suite.small.store().folder.with_name(f"before {label}"))
         assert trials(suite(f"methods=[{label}]")) == {label: together[label]}
 
 
 def test_validation_labels_do_not_influence_the_choice(suite):
-    before = trials(suite())
+    before = trials(suite.finished())
     scores = {record.label: record.score for record in suite.small.store().records()}
     suite.small.store().folder.rename(suite.small.store().folder.with_name("honest"))
     plugin = suite.small.folder / "order.py"
@@ -168,7 +173,7 @@ def load(source):"""
 
 
 def test_more_seeds_use_the_same_chosen_values(suite):
-    store = suite()
+    store = suite.finished()
     before = trials(store)
     watcher = Trials()
     suite("seeds=[1, 2]", observers=(watcher,))
@@ -202,7 +207,7 @@ def test_a_row_without_tunable_options_is_reported(suite):
 
 
 def test_the_board_has_the_choices_and_their_cost(suite):
-    store = suite()
+    store = suite.finished()
     folder, text = store.folder, report(store.folder).markdown
     records_by_label = tunings(store)
     (line,) = [line for line in text.partition("## Tuning")[2].splitlines() if line.startswith("| leans ")]
@@ -224,8 +229,8 @@ def test_the_board_has_the_choices_and_their_cost(suite):
 
 def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     small = suite.small
-    longer = (*SUITE, "training.epochs=10", "training.checkpoint_every=10")
-    arguments = ["run", "small.yaml", "--quiet", "--plugin", "leans.py", *set_options(longer)]
+    longer = ("training.epochs=5", "training.checkpoint_every=5")
+    arguments = ["run", "small.yaml", "--quiet", "--plugin", "leans.py", *set_options((*SUITE, *longer))]
     process = ForkedCommand(arguments, small.folder)
     store, limit = small.store(), time.monotonic() + 120
     while len(list((store.folder / "checkpoints").glob("*.pt"))) < 3 or ended(store) < 3:
@@ -234,11 +239,11 @@ def test_a_killed_tuning_resumes_with_the_same_trials(suite):
         time.sleep(0.05)
     process.kill()
     watcher = Trials()
-    suite("training.epochs=10", "training.checkpoint_every=10", observers=(watcher,))
+    suite(*longer, observers=(watcher,))
     assert 0 < len(watcher.of("trial")) < 12, "some trials were done before"
     resumed, tensors = trials(store), weights(store, "leans")
     store.folder.rename(store.folder.with_name("killed"))
-    suite("training.epochs=10", "training.checkpoint_every=10")
+    suite(*longer)
     assert trials(store) == resumed
     assert same(weights(store, "leans"), tensors)
 

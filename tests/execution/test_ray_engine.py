@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from harness import hookimpl
 from tests.conftest import SmallSuite
 from tests.execution.test_text_students import WORDS, pretrained
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.student_weights import student_weights
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster
@@ -84,9 +84,8 @@ def results(store):
     found = {}
     for record in store.records():
         folder = store.run_folder(record.key)
-        model = AutoModelForSequenceClassification.from_pretrained(folder / "student")
         predictions = pd.read_parquet(folder / "predictions.parquet")
-        found[record.key] = (record.losses, record.metrics, predictions, model.state_dict())
+        found[record.key] = (record.losses, record.metrics, predictions, student_weights(store, record.key))
     return found
 
 
@@ -120,26 +119,52 @@ def set_aside(small):
 
 
 def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes):
-    """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference."""
+    """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference. Its
+    worker is killed once: another one continues from the checkpoints, which have returned to the driver."""
     folder, address = nodes
-    own_teacher = "teachers.base.lr=2e-3"  # which no other test has put into the caches of the nodes
-    assert not small.run(own_teacher).failed
+    settings = ("teachers.base.lr=2e-3", "training.epochs=12", "training.checkpoint_every=10")  # a teacher of its own
+    assert not small.run(*settings).failed
     expected = results(small.store())
     set_aside(small)
-    watcher = Watcher()
+    watcher, killed = Watcher(), []
     with ray_cluster.occupied(address, "node1"):
-        assert not on_ray(small, address, own_teacher, "seeds=[1]", watcher=watcher).failed
+        assert not on_ray(small, address, *settings, "seeds=[1]", watcher=watcher).failed
     (teacher,) = (small.folder / "cache" / "teachers").iterdir()
     copies = [folder / node / "teachers" / teacher.name / "model.safetensors" for node in ("node0", "node1")]
     assert [copy.exists() for copy in copies] == [True, False]
+    watcher.started.clear()
+    watcher.at_step = lambda: killed.extend(kill_workers(folder / "node1", " on 1x32, order, seed 2"))
     with ray_cluster.occupied(address, "node0"):
-        outcome = on_ray(small, address, own_teacher, watcher=watcher)
+        outcome = on_ray(small, address, *settings, watcher=watcher)
+    assert killed
     assert not outcome.failed
     assert not outcome.failures
     assert_same_bits(results(small.store()), expected)
     assert len(watcher.finished) == 7  # a teacher and six students: nothing was trained twice
+    resumed = [event.step for event in watcher.started if event.run.role == "student" and event.step]
+    assert resumed
+    assert all(step % 10 == 0 for step in resumed)
     assert copies[1].read_bytes() == (teacher / "model.safetensors").read_bytes()
     assert not list((small.store().folder / "checkpoints").glob("*"))
+
+
+def kill_workers(cache, job):
+    """Kill the workers of a node that execute the job. Returns their titles."""
+    found = [(process, title) for process, title in workers(cache) if job in title]
+    for process, _ in found:
+        os.kill(process, signal.SIGKILL)
+    return [title for _, title in found]
+
+
+def workers(cache):
+    """The processes of workers on the node with this cache folder: id and title, which is that of the job."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, title = ((process / name).read_bytes() for name in ("environ", "cmdline"))
+        except OSError:  # it has ended
+            continue
+        if f"HARNESS_CACHE={cache}".encode() in environment and title.startswith(b"ray::"):
+            yield int(process.name), title.decode()
 
 
 @nightly
@@ -205,38 +230,6 @@ def test_text_stages_augmented_data_and_tuning_return_to_the_driver(small, addre
         assert (here / weights).read_bytes() == (there / weights).read_bytes()
     assert not list((small.store().folder / "checkpoints").glob("*"))
     assert len(list((small.folder / "cache" / "augmented").iterdir())) == 1
-
-
-def workers(cache):
-    """The processes of workers on the node with this cache folder: id and title, which is that of the job."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environment, title = ((process / name).read_bytes() for name in ("environ", "cmdline"))
-        except OSError:  # it has ended
-            continue
-        if f"HARNESS_CACHE={cache}".encode() in environment and title.startswith(b"ray::"):
-            yield int(process.name), title.decode()
-
-
-def test_a_killed_worker_is_replaced_and_continues_from_its_checkpoint(small, nodes, long_results):
-    folder, address = nodes
-    killed = []
-
-    def kill():
-        for node in ("node0", "node1"):
-            for process, title in workers(folder / node):
-                if " on 1x32, order, seed 1" in title:
-                    os.kill(process, signal.SIGKILL)
-                    killed.append(title)
-
-    watcher = Watcher(kill)
-    outcome = on_ray(small, address, *LONG, watcher=watcher)
-    assert killed
-    assert not outcome.failed
-    assert_same_bits(results(small.store()), long_results)
-    resumed = [event.step for event in watcher.started if event.run.role == "student" and event.step]
-    assert resumed
-    assert all(step % 10 == 0 for step in resumed)
 
 
 KILLER = """

@@ -26,7 +26,6 @@ GENEROUS = 1.6
 def warm(tmp_path, monkeypatch):
     """A cache with what a first plan of quick.yaml has computed. Commands are compiled, as after an installation."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "bytecode"))
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run("-m", "harness", "plan", "quick")

@@ -1,0 +1,91 @@
+"""The command `distill`, from a teacher and a data file to a small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+
+app = typer.Typer()
+
+
+@app.command()
+def distill(
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="MODEL", help="folder or hub id of a fine-tuned model, or of an encoder")
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="FILE", help="labelled texts: CSV, TSV, JSON, JSONL or parquet, or a folder"),
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="where everything is written; default: NAME-distilled")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="of text files, such as latin-1 or cp1252")] = "utf-8",
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", metavar="CHAR", help="between the cells of CSV files, such as ';'")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
+    text_pair: Annotated[
+        str | None, typer.Option("--text-pair", metavar="COLUMN", help="column of the second text of a pair")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="column of the label")] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="VALUE=NAME", help="the teacher's class for a value of the label; repeatable"),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option("--separator", metavar="TEXT", help="between several labels of a text in one cell, such as ';'"),
+    ] = None,
+    validation: Annotated[
+        str, typer.Option("--validation", metavar="FILE|SHARE", help="scored examples: a file, or a share of the data")
+    ] = "0.2",
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="compare these methods only; repeatable",
+            autocompletion=completion.methods,
+        ),
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", metavar="TIME", help="of one text on this machine, such as 5ms")
+    ] = None,
+    max_params: Annotated[str | None, typer.Option("--max-params", metavar="NUMBER", help="such as 20M")] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="of the training, approximately, such as 30min or 2h")
+    ] = "30min",
+) -> None:
+    """Make a small, fast model from a fine-tuned one and a file of labelled texts.
+
+    Trains students of several sizes with several methods, within the budget, and exports the best one: harness distill
+    --teacher ./my-classifier --data reviews.csv --max-latency 5ms. The suites that it writes can be edited and run
+    with `harness run`.
+    """
+    from harness.cli.distill_command import DistillOptions, distill_model
+
+    options = DistillOptions(
+        teacher,
+        data,
+        to,
+        name,
+        encoding,
+        delimiter,
+        text,
+        text_pair,
+        label,
+        classes or (),
+        separator,
+        validation,
+        methods or (),
+        max_latency,
+        max_params,
+        budget,
+    )
+    raise typer.Exit(distill_model(options))

@@ -1,0 +1,185 @@
+"""Commands that use trained students: `latency`, `export`, `predict`, `submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+from harness.cli.commands.shared_options import Overrides, Plugins, Results, SuiteArgument
+
+app = typer.Typer()
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, cuda:1, mps; by default the best one of this machine",
+        autocompletion=completion.devices,
+    ),
+]
+
+
+@app.command()
+def latency(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUITE | MODEL...",
+            help="a suite that has been run, or folders and hub ids of models",
+            autocompletion=completion.suites,
+        ),
+    ],
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print no progress, only the tables")] = False,
+) -> None:
+    """Measure the latency of a suite's students and teachers, or of checkpoints relative to the first one.
+
+    Models that were measured on this machine with the same settings are not measured again.
+    """
+    from harness.cli.latency_command import measure_latency
+
+    measure_latency(targets, overrides or [], plugins or [], results, quiet=quiet)
+
+
+@app.command()
+def export(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE | RUN",
+            help="a suite that has been run (its name, file or results folder), or the beginning of a run's key",
+            autocompletion=completion.suites,
+        ),
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="the folder to write; it must not exist, or be empty")
+    ],
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="the task, if the suite has several", autocompletion=completion.tasks),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="only students trained with this method", autocompletion=completion.methods),
+    ] = None,
+    student: Annotated[str | None, typer.Option("--student", help="only students of this size")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="the run with this seed; by default the best on held-out data, else the first"),
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", metavar="TIME", help="largest measured median latency, such as 5ms")
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option("--max-params", metavar="NUMBER", help="largest number of parameters, such as 20M")
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="add onnx/model.onnx, checked for equal outputs")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="add onnx/model_int8.onnx, with the share of equal predictions")
+    ] = False,
+    results: Results = Path("results"),
+) -> None:
+    """Export the best student of a suite under limits, or one run, as a folder that works without the harness.
+
+    The folder has the model, its fast tokenizer, a model card and, on request, ONNX files. The output says why the
+    model was selected and how it compares with its teacher.
+
+    harness export quick --task synthetic_sentiment_noisy --to ./my-model
+
+    harness export glue --task sst2 --max-latency 5ms --onnx --to ./my-model
+
+    harness export 5239a099 --to ./my-model
+    """
+    from harness.cli.export_command import ExportOptions, export_model
+
+    export_model(target, to, results, ExportOptions(task, label, student, seed, max_latency, max_params, onnx, int8))
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL | RUN", help="a folder with a model, a hub id, or the key of a run (its beginning suffices)"
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table: .csv, .tsv, .jsonl or .parquet")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="where to write the table with the predictions, in any of these"),
+    ],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", metavar="COLUMN", help="the column of texts, or of the first texts (questions) of pairs"
+        ),
+    ] = None,
+    text_pair: Annotated[
+        str | None,
+        typer.Option("--text-pair", metavar="COLUMN", help="the column of the second texts (contexts) of pairs"),
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="add the probability of every class")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="rows of one forward pass")] = 32,
+    device: Device = None,
+    results: Results = Path("results"),
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="run the Python code of a checkpoint that brings its own")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing")] = False,
+) -> None:
+    """Predict the rows of a file with an exported model, a run or any checkpoint with a head.
+
+    Rows and columns keep their order; the predictions are added: label and score of a class, a value, an answer or
+    entities, by the kind of the model. Without --text, columns with usual names are read (text, sentence, review;
+    question and context; ...).
+
+    harness predict ./my-model reviews.csv --out predicted.csv
+
+    harness predict 5239a0 pairs.jsonl --text premise --text-pair hypothesis --out predicted.parquet --scores
+    """
+    from harness.cli.predict_command import predict_file
+    from harness.prediction.file_predictions import FileOptions
+
+    options = FileOptions(text, text_pair, scores, batch_size)
+    predict_file(model, file, out, results, options, device=device, trust_remote_code=trust_remote_code, quiet=quiet)
+
+
+@app.command()
+def submit(
+    suite: SuiteArgument,
+    label: Annotated[
+        str,
+        typer.Option("--label", help="the method whose students answer", autocompletion=completion.methods),
+    ],
+    seed: Annotated[int | None, typer.Option("--seed", help="the seed of the runs; by default the first one")] = None,
+    student: Annotated[str | None, typer.Option("--student", help="the student, if the suite has several")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="the zip; by default in DIR/<suite name>/submissions/"),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="write the zip although tasks are missing; their files have one constant answer"
+        ),
+    ] = False,
+    device: Device = None,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    plugins: Plugins = None,
+) -> None:
+    """Predict GLUE's test sets with the students of a suite, and write the zip for the GLUE server.
+
+    The test splits are read from the suite's data source. MNLI's student also answers the diagnostic set AX.
+
+    harness submit glue --label tinybert --seed 1
+    """
+    from harness.cli.submit_command import SubmitOptions, submit_suite
+
+    options = SubmitOptions(label, seed, student, to, allow_missing, device)
+    submit_suite(suite, overrides or [], plugins or [], results, options)

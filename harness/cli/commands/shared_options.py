@@ -1,0 +1,43 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+
+SuiteArgument = Annotated[
+    str,
+    typer.Argument(
+        help="a suite file, or the name of a shipped suite, such as quick", autocompletion=completion.suites
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="set a key of the suite: a dotted path and a YAML value that replaces the value in the file, "
+        "such as training.epochs=1, 'tasks=\\[sst2]' or latency=null; repeatable",
+    ),
+]
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="results folder; the suite writes to DIR/<suite name>/")
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="PATH", help="load a plugin: a .py file or a folder; repeatable"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        envvar="SLURM_NTASKS",
+        help="number of processes that share the suite; cohorts are split among them if that saves time",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]

@@ -10,7 +10,7 @@ from benchmarks.brewer import CHECK, CHECKED, refuse_difference
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import TOKENIZER_NAME, Entry, Workload, entries, sst2_data
-from harness.config.schema import Batching
+from harness.config.training_schema import Batching
 from harness.latency.timing_protocol import Call
 
 CLAIM = (

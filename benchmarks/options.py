@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from harness.config.schema import DEVICE
+from harness.config.setting_types import DEVICE
 
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
 """Layers x width of a BERT: ``12x768``."""

@@ -19,7 +19,7 @@ from harness.api.errors import UserError
 from harness.api.events import LossPoint, RunId
 from harness.api.method import Method
 from harness.api.task import Splits, Task
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import heads, tokenizers
 from harness.models.families import shape
 from harness.planning.jobs import task_info

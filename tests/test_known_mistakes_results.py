@@ -16,7 +16,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from harness.analysis.aggregate import summarize
 from harness.analysis.speed_up import csv_rows
 from harness.api.task import Splits
-from harness.config.schema import LatencySpec, TrainingSpec
+from harness.config.latency_schema import LatencySpec
+from harness.config.training_schema import TrainingSpec
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.eager import Eager
 from harness.latency.measurement import measure

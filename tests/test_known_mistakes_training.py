@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from harness import Method, Needs, Stage, layers
 from harness.api.errors import UserError
 from harness.api.losses import projection, task_loss
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import heads
 from harness.models.capture import Capture
 from harness.tasks.batching import epoch_batches

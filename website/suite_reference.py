@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any
 
-from harness.config.schema import RESERVED, SuiteSpec
+from harness.config.method_schema import RESERVED
+from harness.config.schema import SuiteSpec
 from website.repository_files import ROOT
 
 Schema = Mapping[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.latency_records import TASK, InputShape, LatencyRecord, Ratio, Timing
 from harness.storage.records import Hardware, PlanFile, RunRecord, TeacherRecord
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from harness.api import names
 from harness.api.errors import Problem, UserError, nearest
-from harness.config import schema
+from harness.config.schema import DECLARED, NAMED
+from harness.config.setting_types import DEVICE, LABEL
 from harness.config.yaml_tree import KeyPath, Mark, Node
 
 TYPES = {
@@ -29,8 +30,8 @@ TYPES = {
 _NAME = "a name of letters, digits and any of {}, starting with a letter or digit"
 PATTERNS = {
     names.NAME: _NAME.format("._+-"),
-    schema.LABEL: _NAME.format("._+=,-"),
-    schema.DEVICE: "cpu, cuda, cuda:N or mps",
+    LABEL: _NAME.format("._+=,-"),
+    DEVICE: "cpu, cuda, cuda:N or mps",
 }
 """Description of the expected string, by the pattern that the value does not match."""
 
@@ -71,7 +72,7 @@ class Diagnostics:
         """
         grouped: dict[KeyPath, dict[str, str]] = {}
         for detail in error.errors():
-            location = tuple(key for key in detail["loc"] if key not in (schema.NAMED, schema.DECLARED))
+            location = tuple(key for key in detail["loc"] if key not in (NAMED, DECLARED))
             path = to_suite_path(location)
             message = _message({**detail, "loc": path}, allowed_keys(model, location[:-1]))
             if detail["type"] == "missing":

@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 from harness.api.errors import Problem, UserError
 from harness.api.names import NAME_RULE, Name
 from harness.config.diagnostics import Diagnostics
-from harness.config.schema import Positive
+from harness.config.setting_types import Positive
 from harness.config.strict_model import Strict
 from harness.config.yaml_tree import display_path, read_file
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from harness.config.schema import RESERVED, MethodOnTask, MethodSpec, SuiteSpec
+from harness.config.method_schema import RESERVED, MethodOnTask, MethodSpec
+from harness.config.schema import SuiteSpec
 from harness.config.task_schema import TaskSpec
 
 Schema = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api.events import RunFinished
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.execution import run_checkpoints, run_records
 from harness.execution.context import JobContext
 from harness.execution.signals import Interrupted

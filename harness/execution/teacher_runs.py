@@ -16,7 +16,7 @@ from harness.api.errors import UserError
 from harness.api.events import LossPoint, RunId
 from harness.api.method import Method, MethodConfig
 from harness.api.seeds import derive
-from harness.config.schema import Architecture
+from harness.config.teacher_schema import Architecture
 from harness.execution import cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
 from harness.execution.cohort_driver import FinishedRun

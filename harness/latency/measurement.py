@@ -15,7 +15,7 @@ from harness.analysis.speed_up import setup_key
 from harness.api.errors import Problem, UserError
 from harness.api.latency_backend import Backend
 from harness.api.seeds import derive
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.execution import run_records
 from harness.latency import VERSION, machine, model_inputs, peak_memory, timed_shapes, timing_protocol
 from harness.latency.candidates import Candidate, Candidates

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.api.latency_backend import Backend
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.latency import candidates, machine, model_inputs
 from harness.latency.candidates import Candidates
 from harness.latency.measurement import measure, parts, refuse_obstacles

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.latency_backend import Inputs
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.latency import model_inputs
 from harness.latency.agreement import EvaluationData
 from harness.storage.latency_records import TASK, InputShape

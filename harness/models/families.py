@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import LARGEST_NUMBER, LARGEST_SIZE, MOST_LAYERS
+from harness.config.setting_types import LARGEST_NUMBER, LARGEST_SIZE, MOST_LAYERS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

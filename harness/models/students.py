@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import StudentSpec
+from harness.config.student_schema import StudentSpec
 from harness.models import families, pretrained
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from harness.tasks.features import text_columns, texts_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.config.schema import TrainingSpec
+    from harness.config.training_schema import TrainingSpec
     from harness.planning.jobs import TaskData
 
 SAMPLE = 256

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.config.schema import StageOverride, SuiteSpec
+from harness.config.method_schema import StageOverride
+from harness.config.schema import SuiteSpec
 from harness.resolution.method_rows import has_text_stage
 from harness.resolution.suite import MethodVariant, Resolved
 from harness.storage.records import EncoderShape, PlannedRow

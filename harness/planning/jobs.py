@@ -12,7 +12,10 @@ from harness.api.errors import UserError
 from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage, TaskInfo
 from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
-from harness.config.schema import StageOverride, StudentSpec, TeacherSpec, TrainingSpec
+from harness.config.method_schema import StageOverride
+from harness.config.student_schema import StudentSpec
+from harness.config.teacher_schema import TeacherSpec
+from harness.config.training_schema import TrainingSpec
 from harness.resolution.suite import Cell
 from harness.storage.records import DataReport, PlannedRun, TuningSummary
 from harness.tasks.corpus import TextCorpus

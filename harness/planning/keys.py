@@ -14,14 +14,12 @@ import torch
 
 from harness.api.method import Augmentation, General, Method
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import (
-    GeneralSpec,
-    SelectionSpec,
-    StudentSpec,
-    SuiteSpec,
-    TeacherSpec,
-    TrainingSpec,
-)
+from harness.config.schema import SuiteSpec
+from harness.config.selection_schema import SelectionSpec
+from harness.config.student_schema import StudentSpec
+from harness.config.teacher_schema import TeacherSpec
+from harness.config.text_stage_schema import GeneralSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant

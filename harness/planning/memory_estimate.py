@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models.output_names import parse
 
 MARGIN = 0.1

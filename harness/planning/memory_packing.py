@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from harness.api.method import Stage
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate
 from harness.planning.jobs import GeneralJob, RunJob
 

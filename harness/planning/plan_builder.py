@@ -14,7 +14,8 @@ from typing import Any
 from harness.api.errors import Problem, UserError
 from harness.api.method import Augmentation, Method
 from harness.api.task import Splits, Task
-from harness.config.schema import TeacherSpec, TrainingSpec
+from harness.config.teacher_schema import TeacherSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import checkpoint_inspection, families, finetuned_heads, pretrained, tokenizers
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.devices import best_device

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import SuiteSpec, TrainingSpec
+from harness.config.schema import SuiteSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import keys
 from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef
 from harness.storage.derived_values import derived

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from harness.api.method import Method
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import GeneralSpec, Limit, StudentSpec, TrainingSpec
+from harness.config.student_schema import StudentSpec
+from harness.config.text_stage_schema import GeneralSpec
+from harness.config.training_schema import Limit, TrainingSpec
 from harness.models import pretrained as checkpoints
 from harness.planning import keys
 from harness.planning.jobs import GeneralJob, TeacherJob, TokenizerRef

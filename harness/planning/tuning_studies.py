@@ -18,7 +18,9 @@ from harness.api import search_space
 from harness.api.errors import UserError, problem_list
 from harness.api.method import Method, MethodConfig
 from harness.api.search_space import Dimension, Search
-from harness.config.schema import StageOverride, SuiteSpec, TuningSpec
+from harness.config.method_schema import StageOverride
+from harness.config.schema import SuiteSpec
+from harness.config.selection_schema import TuningSpec
 from harness.planning import keys
 from harness.planning.jobs import RunJob
 from harness.storage.hashing import key

@@ -18,7 +18,7 @@ from harness.api import search_space
 from harness.api.names import NAME_RULE, is_name
 from harness.api.report import FORMAT_NAME
 from harness.api.task import Task
-from harness.config.schema import RESERVED
+from harness.config.method_schema import RESERVED
 from harness.plugin_host import signature_checks
 
 IOB2 = re.compile(r"O|[BI]-.+")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from harness.api.task import Task
-    from harness.config.schema import StudentSpec
+    from harness.config.student_schema import StudentSpec
     from harness.models.checkpoint_inspection import Inspection
 
 

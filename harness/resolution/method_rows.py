@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from harness.api.errors import nearest
 from harness.config.diagnostics import Diagnostics, format_value
-from harness.config.schema import MAX_LABEL_LENGTH, RESERVED, MethodSpec
+from harness.config.method_schema import RESERVED, MethodSpec
+from harness.config.setting_types import MAX_LABEL_LENGTH
 from harness.config.yaml_tree import KeyPath, Node
 from harness.resolution.references import broken_plugins, models
 from harness.resolution.suite import MethodVariant, TaskOverride

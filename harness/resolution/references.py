@@ -16,7 +16,9 @@ from harness.api.names import is_name
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.paths import expand_path, folder_or_hub, search_folders, text_files
 from harness.config.published_figures import Published
-from harness.config.schema import StudentSpec, SuiteSpec, TrainingSpec
+from harness.config.schema import SuiteSpec
+from harness.config.student_schema import StudentSpec
+from harness.config.training_schema import TrainingSpec
 from harness.config.yaml_tree import KeyPath
 from harness.models.students import KEYWORDS, check
 from harness.plugin_host.published_sources import read_registered

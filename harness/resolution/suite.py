@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.config.schema import StageOverride, SuiteSpec
+from harness.config.method_schema import StageOverride
+from harness.config.schema import SuiteSpec
 
 if TYPE_CHECKING:  # torch, through the method interface
     from harness.api.method import Method, MethodConfig, TaskInfo

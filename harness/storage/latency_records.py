@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.frozen_model import LARGEST, Count, FrozenModel
 from harness.storage.records import SCHEMA_VERSION, Provenance
 

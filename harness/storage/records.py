@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.api.events import EpochScore, LossPoint
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.frozen_model import Count, FrozenModel, PathName, Seconds
 
 SCHEMA_VERSION = 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from harness.config.schema import Batching
+    from harness.config.training_schema import Batching
 
 BUCKET_BATCHES = 50
 """Number of batches in a bucket, whose rows the batching ``bucketed`` sorts by length."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.api.errors import UserError
 from harness.config.paths import text_files
-from harness.config.schema import GeneralSpec
+from harness.config.text_stage_schema import GeneralSpec
 from harness.tasks.data_sources import get_split, load_source
 from harness.tasks.features import CHUNK, TokenRow, word_ids_of
 from harness.tasks.fingerprints import fingerprint

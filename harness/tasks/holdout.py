@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
 from harness.api.task import Splits, Task
-from harness.config.schema import SelectionSpec
+from harness.config.selection_schema import SelectionSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset

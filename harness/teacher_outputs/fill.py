@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.api.batch import Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models.families import most_tokens
 from harness.storage import atomic_writes, checksums
 from harness.storage.disk_errors import explained

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models.output_names import Need, parse
 from harness.storage import checksums
 from harness.storage.disk_errors import explained

@@ -20,7 +20,8 @@ from harness.api.losses import masked_lm_loss, task_loss
 from harness.api.method import LossTerms, Method, MethodConfig, Needs, Stage, Step
 from harness.api.model_outputs import ModelOutputs
 from harness.api.task import Splits
-from harness.config.schema import StageOverride, TrainingSpec
+from harness.config.method_schema import StageOverride
+from harness.config.training_schema import TrainingSpec
 from harness.tasks.features import TokenRow
 from harness.tasks.tokenization import chunked, concatenate
 from harness.testing.method_cases import CLASSES, Sizes, Subject, gradient_norm

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from harness.config.schema import Batching
+    from harness.config.training_schema import Batching
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from harness.api.batch import Batch
 from harness.api.model_outputs import ModelOutputs
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models.capture import Capture
 from harness.training import micro_batching, precision
 from harness.training.prefetcher import Prefetcher

@@ -12,7 +12,7 @@ from harness.api.batch import Batch
 from harness.api.live import StepModels
 from harness.api.method import LossTerms, Method, Needs, Step
 from harness.api.model_outputs import ModelOutputs
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.training import micro_batching, precision, term_names
 
 LoggedValue = tuple[str, float | Tensor, float]

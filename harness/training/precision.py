@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

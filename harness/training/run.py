@@ -15,7 +15,8 @@ from harness.api.batch import Batch
 from harness.api.events import LossPoint, RunId
 from harness.api.method import Method, Needs, Stage, Step
 from harness.api.model_outputs import ModelOutputs
-from harness.config.schema import StageOverride, TrainingSpec
+from harness.config.method_schema import StageOverride
+from harness.config.training_schema import TrainingSpec
 from harness.models.capture import Capture
 from harness.models.parameter_groups import ParameterGroups
 from harness.storage.disk_errors import DiskError

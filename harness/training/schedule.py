@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.api.method import Stage
 from harness.api.stage_settings import Schedule, StageData
-from harness.config.schema import StageOverride
+from harness.config.method_schema import StageOverride
 
 
 def stage_steps(

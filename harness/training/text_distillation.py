@@ -15,7 +15,7 @@ from harness.api.batch import NOT_MASKED, Batch
 from harness.api.method import LossTerms, Method, Needs, Stage, Step
 from harness.api.model_outputs import ModelOutputs, ModelShape
 from harness.api.seeds import derive
-from harness.config.schema import Batching
+from harness.config.training_schema import Batching
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.step_batch import StepBatch
 

@@ -12,7 +12,7 @@ from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.config.schema import CheckpointsSpec
+    from harness.config.latency_schema import CheckpointsSpec
     from harness.planning import Plan
     from harness.plugin_host.host import Host
     from harness.resolution.suite_loader import LoadedSuite
@@ -89,7 +89,7 @@ def of_suite(
         UserError: the suite is invalid, cannot be measured on this machine, or has no trained student.
     """
     plan = plan_loaded(loaded)
-    from harness.config.schema import LatencySpec
+    from harness.config.latency_schema import LatencySpec
     from harness.config.yaml_tree import display_path
     from harness.latency.suite_latency import check, measure_suite
     from harness.storage.store import Store
@@ -148,7 +148,7 @@ def _settings(overrides: Sequence[str], host: Host) -> CheckpointsSpec:
 
     from harness.config.diagnostics import Diagnostics
     from harness.config.includes import override
-    from harness.config.schema import CheckpointsSpec
+    from harness.config.latency_schema import CheckpointsSpec
     from harness.config.yaml_tree import Mark, Node
     from harness.resolution import references
 

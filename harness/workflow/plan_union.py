@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from harness.api.errors import Problem, UserError
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.hashing import differences
 from harness.storage.records import (
     NotApplicable,

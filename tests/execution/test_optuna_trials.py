@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import Choices, Search
-from harness.config.schema import TuningSpec
+from harness.config.selection_schema import TuningSpec
 from harness.execution.optuna_trials import propose
 from harness.execution.trial_journal import Journal
 from harness.storage.disk_errors import DiskError

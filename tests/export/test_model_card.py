@@ -7,7 +7,7 @@ import yaml
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.best_students import candidates
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.export import model_card
 from harness.export.model_card import CardFacts
 from harness.export.model_folder import ModelFiles

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.api.errors import UserError
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.latency.builtin_backends import builtin
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.eager import Eager

@@ -10,7 +10,7 @@ from transformers import BertConfig
 
 from harness.api.errors import UserError
 from harness.cli.app import main
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.latency import suite_latency
 from harness.plugin_host.host import Host
 

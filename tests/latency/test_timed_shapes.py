@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.latency import timed_shapes
 
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from harness.api.errors import UserError
 from harness.api.method import layers
 from harness.api.task import Task
-from harness.config.schema import StudentSpec
+from harness.config.student_schema import StudentSpec
 from harness.models import introspection, students
 from harness.models.capture import Capture
 from harness.models.families import OWN_SCORES, shape

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelShape
 from harness.api.task import Task
-from harness.config.schema import StudentSpec
+from harness.config.student_schema import StudentSpec
 from harness.models import heads, students
 from harness.models.capture import Capture
 from harness.models.families import shape

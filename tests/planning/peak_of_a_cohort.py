@@ -11,7 +11,7 @@ from harness.api.batch import Batch
 from harness.api.events import RunId
 from harness.api.method import TaskInfo
 from harness.api.task import Task
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import families, heads
 from harness.planning import memory_estimate
 from harness.plugin_host.host import Host

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning.batch_lengths import SPECIAL_TOKENS, TOKEN_BYTES, BatchLengths
 from harness.planning.time_estimate import TimeEstimate
 from harness.tasks.fingerprints import fingerprint

@@ -5,21 +5,21 @@ from typing import ClassVar
 
 import pytest
 
-from harness.config import schema
-from harness.config.schema import (
-    GeneralSpec,
-    SelectionSpec,
-    StudentSpec,
-    SuiteSpec,
-    TeacherCacheSpec,
-    TeacherSpec,
-    TrainingSpec,
-    TuningSpec,
-)
+from harness.config.method_schema import MethodSpec
+from harness.config.schema import SuiteSpec
+from harness.config.selection_schema import SelectionSpec, TuningSpec
+from harness.config.strict_model import Strict
+from harness.config.student_schema import StudentSpec
+from harness.config.teacher_schema import TeacherCacheSpec, TeacherSpec
+from harness.config.text_stage_schema import GeneralSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import plan_builder
 from harness.resolution import resolve
 
-SPECS = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, schema.Strict)]
+SPECS = sorted(
+    (spec for spec in Strict.__subclasses__() if spec.__module__.startswith("harness.config.")),
+    key=lambda spec: spec.__name__,
+)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.__name__)
@@ -30,7 +30,7 @@ def test_each_field_that_is_not_in_keys_has_a_reason(spec):
 def test_a_reason_for_a_field_that_does_not_exist_is_an_error():
     with pytest.raises(TypeError, match="not_in_key names fields that do not exist: gone"):
 
-        class Wrong(schema.Strict):
+        class Wrong(Strict):
             not_in_key: ClassVar = {"gone": "it is gone"}
 
 
@@ -54,7 +54,7 @@ CHANGES = {
     TrainingSpec: lambda spec: {"training": extended(spec.training)},
     TeacherSpec: lambda spec: {"teachers": {name: extended(teacher) for name, teacher in spec.teachers.items()}},
     StudentSpec: lambda spec: {"students": {name: extended(student) for name, student in spec.students.items()}},
-    schema.MethodSpec: lambda spec: {"methods": [extended(entry) for entry in spec.methods]},
+    MethodSpec: lambda spec: {"methods": [extended(entry) for entry in spec.methods]},
     SelectionSpec: lambda spec: {"selection": extended(spec.selection)},
     TuningSpec: lambda spec: {"tuning": extended(spec.tuning)},
     TeacherCacheSpec: lambda spec: {"teacher_cache": extended(spec.teacher_cache)},

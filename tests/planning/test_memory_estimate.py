@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.api.model_outputs import ModelShape
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate
 from harness.testing import tiny_model
 from tests.planning import peak_of_a_cohort

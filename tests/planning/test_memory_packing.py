@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness import General, Method, Needs, Stage, planning
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate, memory_packing
 from harness.planning.jobs import TokenizerRef
 

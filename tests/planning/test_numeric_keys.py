@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import keys
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.config.schema import TaskTraining, TrainingSpec
+from harness.config.training_schema import TaskTraining, TrainingSpec
 from harness.planning.cost_estimate import estimate
 
 SECOND = """

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.api.errors import UserError
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_packing
 
 

@@ -12,7 +12,7 @@ from harness.api.batch import NOT_MASKED
 from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.api.task import Task
-from harness.config.schema import StudentSpec
+from harness.config.student_schema import StudentSpec
 from harness.models import students
 from harness.models.initialization import seeded
 from harness.plugin_host.host import Host

@@ -9,22 +9,30 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
-from harness.config import schema
+from harness.config.latency_schema import LatencySpec
+from harness.config.method_schema import MethodSpec, StageOverride
+from harness.config.schema import SuiteSpec
+from harness.config.selection_schema import SelectionSpec, TuningSpec
 from harness.config.shipped_suites import shipped_suites
+from harness.config.strict_model import Strict
+from harness.config.student_schema import StudentSpec
+from harness.config.teacher_schema import Architecture, TeacherCacheSpec, TeacherSpec
+from harness.config.text_stage_schema import GeneralSpec
+from harness.config.training_schema import Limit, TrainingSpec
 from harness.resolution import load
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
 SECTIONS = {
-    "Top level": schema.SuiteSpec,
-    "Teachers": schema.TeacherSpec,
-    "Students": schema.StudentSpec,
-    "Methods": schema.MethodSpec,
-    "Training": schema.TrainingSpec,
-    "General": schema.GeneralSpec,
-    "Selection": schema.SelectionSpec,
-    "Tuning": schema.TuningSpec,
-    "Latency": schema.LatencySpec,
-    "Teacher cache": schema.TeacherCacheSpec,
+    "Top level": SuiteSpec,
+    "Teachers": TeacherSpec,
+    "Students": StudentSpec,
+    "Methods": MethodSpec,
+    "Training": TrainingSpec,
+    "General": GeneralSpec,
+    "Selection": SelectionSpec,
+    "Tuning": TuningSpec,
+    "Latency": LatencySpec,
+    "Teacher cache": TeacherCacheSpec,
 }
 EXTRA = {"Top level": {"include"}}
 UNWRITTEN = {"Methods": {"name", "options"}}
@@ -48,13 +56,11 @@ def test_documented_defaults_match_the_schema(section):
         field = SECTIONS[section].model_fields.get(key)
         if field is not None and field.default not in (PydanticUndefined, None) and written.startswith("`"):
             default = field.default
-            plain = default.model_dump() if isinstance(default, schema.Strict) else default
+            plain = default.model_dump() if isinstance(default, Strict) else default
             assert yaml.safe_load(written.strip("`")) == plain, key
 
 
-@pytest.mark.parametrize(
-    "model", [schema.Architecture, schema.Limit, schema.StageOverride], ids=["architecture", "limit", "stages"]
-)
+@pytest.mark.parametrize("model", [Architecture, Limit, StageOverride], ids=["architecture", "limit", "stages"])
 def test_keys_of_nested_mappings_are_documented(model):
     assert [key for key in model.model_fields if f"`{key}`" not in DOCS] == []
 
@@ -74,7 +80,7 @@ def test_selection_example_is_valid(tmp_path):
     first = DOCS.split("```yaml\n")[1].split("```")[0]
     example = DOCS.split("\n## Selection\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "s.yaml").write_text(first + example)
-    assert load(tmp_path / "s.yaml").suite.spec.effective_selection == schema.SelectionSpec(on="train")
+    assert load(tmp_path / "s.yaml").suite.spec.effective_selection == SelectionSpec(on="train")
     other = example.split("# or: ")[1].strip()
     chosen = load(tmp_path / "s.yaml", overrides=[f"selection={other}"]).suite.spec.selection
     assert (chosen.on, chosen.share, chosen.seed, chosen.epoch) == ("train", 0.05, 2, "best")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.api.errors import UserError
-from harness.config.schema import LABEL
+from harness.config.setting_types import LABEL
 from harness.resolution import load, resolve
 from tests.support.checkpoint_folders import save_without_values
 

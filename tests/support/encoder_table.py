@@ -16,7 +16,7 @@ from harness.api.batch import Batch
 from harness.api.errors import UserError
 from harness.api.method import Method, TaskInfo
 from harness.api.task import Task
-from harness.config.schema import StudentSpec
+from harness.config.student_schema import StudentSpec
 from harness.latency.onnx import OnnxProgram, export
 from harness.models import students
 from harness.models.available_heads import has_head

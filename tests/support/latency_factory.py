@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.latency_records import LatencyRecord, MeasuredModel, Timing
 from harness.storage.records import Hardware, ModelSize
 from tests.support.results_factory import CPU, provenance, size

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from harness.api.events import RunId
 from harness.api.task import Splits, Task
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import tokenizers
 from harness.models.families import shape
 from harness.planning.jobs import task_info

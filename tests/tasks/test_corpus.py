@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset
 
 from harness.api.errors import UserError
-from harness.config.schema import GeneralSpec
+from harness.config.text_stage_schema import GeneralSpec
 from harness.models import tokenizers
 from harness.tasks.corpus import TextCorpus, encode_text, load_text
 from harness.tasks.tokenization import concatenate

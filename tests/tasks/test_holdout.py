@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from harness.api.errors import UserError
 from harness.api.task import Splits, Task
-from harness.config.schema import SelectionSpec
+from harness.config.selection_schema import SelectionSpec
 from harness.tasks import holdout
 from harness.tasks.fingerprints import limit_splits
 from harness.tasks.holdout import hold_out, split_training

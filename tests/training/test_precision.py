@@ -5,7 +5,7 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
-from harness.config.schema import TrainingSpec
+from harness.config.training_schema import TrainingSpec
 from harness.execution import run_checkpoints
 from harness.training import precision
 

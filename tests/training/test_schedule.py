@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.api.method import Needs, Stage
-from harness.config.schema import StageOverride
+from harness.config.method_schema import StageOverride
 from harness.training.schedule import learning_rate, stage_data, stage_steps
 
 

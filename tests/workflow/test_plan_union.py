@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.api.errors import UserError
-from harness.config.schema import LatencySpec
+from harness.config.latency_schema import LatencySpec
 from harness.storage.records import (
     EncoderShape,
     NotApplicable,

@@ -22,7 +22,8 @@ from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summary, Unsampled, scale
 from harness.analysis.task_predictions import read_predictions
 from harness.api.errors import Problem, UserError
-from harness.storage.records import ModelSize, PlanFile, PlannedRun, PlannedTask, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile, PlannedRun, PlannedTask
+from harness.storage.records import ModelSize, RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 CONSTANT = "constant answer"

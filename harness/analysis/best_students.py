@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.api.errors import Problem, UserError, nearest
-from harness.storage.records import PlannedTask, RunRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import RunRecord
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from harness.analysis.constant_answers import constant_predictions
 from harness.analysis.prediction_tables import Predictions, PredictionTable
 from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples, SpearmanMetric
 from harness.analysis.student_t import Floats
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 RESAMPLES = 2000
 

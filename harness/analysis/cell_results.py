@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.storage.records import PlanFile
+from harness.storage.plan_file import PlanFile
 
 RowName = tuple[str, str, str]
 """Role, label and student: identifies a row."""

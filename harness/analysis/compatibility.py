@@ -8,7 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from harness.api.errors import Problem, UserError
-from harness.storage.records import PlanFile, PlannedTask, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile, PlannedTask
+from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 Result = RunRecord | TeacherRecord

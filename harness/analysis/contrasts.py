@@ -19,7 +19,7 @@ from harness.analysis.compatibility import Result
 from harness.analysis.example_errors import AnswerText, error_sizes, is_hidden
 from harness.analysis.prediction_tables import PredictionTable
 from harness.analysis.student_t import Floats
-from harness.storage.records import PlanFile, PlannedTask
+from harness.storage.plan_file import PlanFile, PlannedTask
 
 EXAMPLES_PER_SIDE = 10
 """Maximum number of examples of a pair on which one of its rows is better."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.storage.records import DataReport
+from harness.storage.plan_file import DataReport
 
 OVERLAP = 0.01
 """Share of a validation split that may repeat texts of the training split without a warning."""

@@ -15,7 +15,7 @@ from harness.analysis.resampled_metrics import matches, words_right
 from harness.analysis.student_t import Floats
 from harness.metrics.entity_spans import entities
 from harness.metrics.squad_matching import match, match_v2
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 MAX_CLASSES = 20
 """Maximum number of classes of a confusion matrix."""

@@ -14,7 +14,8 @@ from harness.analysis.folder_scores import ScoreDifference, compare_scores
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary
 from harness.storage.hashing import ABSENT, Change, changes
-from harness.storage.records import PlanFile, PlannedRow, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile, PlannedRow
+from harness.storage.records import RunRecord, TeacherRecord
 
 MANY = "several values"
 """Shown for a part of keys whose values differ from run to run, such as the fingerprint of the data of each task."""

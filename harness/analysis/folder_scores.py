@@ -17,7 +17,7 @@ from harness.analysis import pairwise
 from harness.analysis.inference import Estimate, Sample, estimate
 from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import ALPHA, holm
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 AVERAGE = "average"
 

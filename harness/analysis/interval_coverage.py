@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.storage.records import PlanFile
+from harness.storage.plan_file import PlanFile
 
 
 def one_per_seed(plan: PlanFile) -> list[str]:

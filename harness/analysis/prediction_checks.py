@@ -8,7 +8,7 @@ from itertools import chain
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 SCORES = "scores"
 

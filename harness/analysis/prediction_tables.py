@@ -18,7 +18,7 @@ from harness.analysis.prediction_checks import SCORES
 from harness.api.errors import Problem, UserError
 from harness.storage import checksums
 from harness.storage.disk_errors import explained
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 SHARED = ("id", "split", "label")
 """The columns of the examples, which are equal for all runs on the same data."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.config.published_figures import NOT_STATED
-from harness.storage.records import PublishedFigure
+from harness.storage.plan_file import PublishedFigure
 
 CellKey = tuple[str, str, str]
 """Task, label and student."""

@@ -13,7 +13,7 @@ from harness.analysis import collapsed_seeds, suite_level, top_groups
 from harness.analysis.inference import estimate
 from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic
 from harness.analysis.top_groups import Comparison
-from harness.storage.records import PlanFile, PlannedTask
+from harness.storage.plan_file import PlanFile, PlannedTask
 
 
 def average(plan: PlanFile, row: BoardRow) -> Statistic | None:

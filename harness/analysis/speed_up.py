@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.config.latency_schema import LatencySpec
 from harness.storage.latency_records import TASK, InputShape, LatencyRecord, Ratio, Timing
-from harness.storage.records import Hardware, PlanFile, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile
+from harness.storage.records import Hardware, RunRecord, TeacherRecord
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from harness.analysis.student_t import Floats
 from harness.analysis.suite_level import Gap
 from harness.analysis.top_groups import Comparison
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import GeneralRecord, PlanFile, PlannedTask, RunRecord
+from harness.storage.plan_file import PlanFile, PlannedTask
+from harness.storage.records import GeneralRecord, RunRecord
 from harness.storage.tuning_records import TuningRecord
 
 State = Literal["complete", "missing", "failed", "undefined", "not applicable"]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.compatibility import Result
 from harness.analysis.example_errors import Errors, errors
 from harness.analysis.prediction_tables import PredictionTable, TaskExamples
-from harness.storage.records import PlanFile, PlannedTask, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile, PlannedTask
+from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 EXAMPLES_PER_RUN, TOTAL_EXAMPLES = 50, 100_000

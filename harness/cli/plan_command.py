@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.planning import CostEstimate, Plan, RunStatus, TeacherJob
     from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
     from harness.plugin_host.host import Host
-    from harness.storage.records import PlannedRun
+    from harness.storage.plan_file import PlannedRun
     from harness.storage.store import Store
 
 

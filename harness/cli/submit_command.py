@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.cli.command_setup import load_suite
-from harness.storage.records import PlanFile
+from harness.storage.plan_file import PlanFile
 from harness.storage.run_lookup import StoredRun
 from harness.storage.store import Store
 

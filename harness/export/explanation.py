@@ -10,7 +10,8 @@ from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary
 from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
-from harness.storage.records import PlannedTask, TeacherRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import TeacherRecord
 
 
 def why(choice: Choice, limits: Limits) -> Iterator[str]:

@@ -18,7 +18,8 @@ from harness.analysis.summary import Summary, scale
 from harness.export import explanation
 from harness.export.model_folder import ModelFiles
 from harness.prediction.loaded_model import LoadedModel
-from harness.storage.records import PlannedTask, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.run_lookup import StoredRun
 
 PIPELINES = {

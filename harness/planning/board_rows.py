@@ -9,7 +9,7 @@ from harness.config.method_schema import StageOverride
 from harness.config.schema import SuiteSpec
 from harness.resolution.method_rows import has_text_stage
 from harness.resolution.suite import MethodVariant, Resolved
-from harness.storage.records import EncoderShape, PlannedRow
+from harness.storage.plan_file import EncoderShape, PlannedRow
 
 
 def rows(resolved: Resolved, protocols: Mapping[str, str]) -> dict[str, PlannedRow]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.config.published_figures import Published, PublishedRow, PublishedTable, as_list
 from harness.resolution.suite import Resolved
-from harness.storage.records import PublishedFigure
+from harness.storage.plan_file import PublishedFigure
 
 
 def beside(resolved: Resolved) -> list[PublishedFigure]:

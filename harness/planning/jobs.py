@@ -17,7 +17,8 @@ from harness.config.student_schema import StudentSpec
 from harness.config.teacher_schema import TeacherSpec
 from harness.config.training_schema import TrainingSpec
 from harness.resolution.suite import Cell
-from harness.storage.records import DataReport, PlannedRun, TuningSummary
+from harness.storage.plan_file import DataReport, PlannedRun
+from harness.storage.records import TuningSummary
 from harness.tasks.corpus import TextCorpus
 from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts
 from harness.training.schedule import stage_data

@@ -12,14 +12,7 @@ from harness.planning import figure_matching, memory_estimate, memory_packing, t
 from harness.planning.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
-from harness.storage.records import (
-    DataReport,
-    NotApplicable,
-    PlanFile,
-    PlannedAssistant,
-    PlannedGeneral,
-    PlannedTask,
-)
+from harness.storage.plan_file import DataReport, NotApplicable, PlanFile, PlannedAssistant, PlannedGeneral, PlannedTask
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from harness.resolution import augmentation_inputs, row_teachers
 from harness.resolution.cell_resolution import unavailable_assistant
 from harness.resolution.suite import Cell, MethodVariant, Resolved
 from harness.storage.hashing import key
-from harness.storage.records import NotApplicable, PlannedRun
+from harness.storage.plan_file import NotApplicable, PlannedRun
 from harness.tasks.features import text_columns, texts_of
 from harness.training.schedule import stage_data
 

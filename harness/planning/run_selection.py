@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.planning.jobs import RunJob
-from harness.storage.records import PlannedRun
+from harness.storage.plan_file import PlannedRun
 
 COLUMNS = ("task", "label", "method", "student", "seed", "key")
 

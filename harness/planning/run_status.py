@@ -9,7 +9,8 @@ from functools import lru_cache
 from harness.planning.jobs import RunJob
 from harness.planning.plan import Plan
 from harness.storage.hashing import ComparedParts
-from harness.storage.records import PlannedRun, RunSummary
+from harness.storage.plan_file import PlannedRun
+from harness.storage.records import RunSummary
 from harness.storage.store import Store
 
 MAX_COMPARED = 20

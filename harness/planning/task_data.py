@@ -14,7 +14,7 @@ from pydantic import Field
 from harness.api.errors import Problem, UserError
 from harness.storage.derived_values import derived, forget
 from harness.storage.frozen_model import FrozenModel
-from harness.storage.records import DataReport
+from harness.storage.plan_file import DataReport
 from harness.tasks.data_checks import refuse_invalid
 from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts, limit_splits
 from harness.tasks.holdout import hold_out

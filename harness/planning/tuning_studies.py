@@ -24,7 +24,8 @@ from harness.config.selection_schema import TuningSpec
 from harness.planning import keys
 from harness.planning.jobs import RunJob
 from harness.storage.hashing import key
-from harness.storage.records import PlannedStudy, PlannedTuning, TuningSummary
+from harness.storage.plan_file import PlannedStudy, PlannedTuning
+from harness.storage.records import TuningSummary
 from harness.storage.tuning_records import LEARNING_RATE, TuningRecord
 
 VERSION = 1

@@ -27,7 +27,7 @@ from harness.plots.plot_style import (
     text_widths,
 )
 from harness.plots.shown_rows import best_rows, hidden_note
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 
 LINE = 0.17
 """Height of a row in inches."""

@@ -14,7 +14,7 @@ from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
 from harness.reporting import captions, secondary_tables, verdict
 from harness.reporting.formatting import NOTHING, millions, score, speed_up
 from harness.reporting.table_model import FIRST_TASK, Column, Line, Table
-from harness.storage.records import PlannedTask, PublishedFigure
+from harness.storage.plan_file import PlannedTask, PublishedFigure
 
 TOP = "●"
 """Follows the rank of a row in the top group of its student."""

@@ -11,7 +11,8 @@ from harness.analysis.board_marks import counted
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, scale
 from harness.reporting.formatting import duration
-from harness.storage.records import Hardware, PlanFile, PlannedRun, TeacherRecord
+from harness.storage.plan_file import PlanFile, PlannedRun
+from harness.storage.records import Hardware, TeacherRecord
 
 IDLE = "no better than a constant answer, which ignores the examples"
 

@@ -8,7 +8,7 @@ from typing import Any
 from harness.analysis import published_rows
 from harness.analysis.speed_up import SpeedUp, machine
 from harness.analysis.summary import BoardRow, Statistic, Summary
-from harness.storage.records import PlannedTask, PublishedFigure
+from harness.storage.plan_file import PlannedTask, PublishedFigure
 
 
 def exact(value: float | None) -> float | None:

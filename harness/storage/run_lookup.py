@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
-from harness.storage.records import PlannedTask, RunRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import RunRecord
 from harness.storage.store import Store
 
 

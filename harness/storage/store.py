@@ -36,15 +36,8 @@ from harness.storage.disk_errors import explained
 from harness.storage.failure_records import FailureRecord
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import (
-    SCHEMA_VERSION,
-    GeneralRecord,
-    PlanFile,
-    RunParts,
-    RunRecord,
-    RunSummary,
-    TeacherRecord,
-)
+from harness.storage.plan_file import PlanFile
+from harness.storage.records import SCHEMA_VERSION, GeneralRecord, RunParts, RunRecord, RunSummary, TeacherRecord
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:

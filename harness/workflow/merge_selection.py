@@ -14,7 +14,8 @@ from harness.api.errors import Problem, UserError
 from harness.storage import folder_checks
 from harness.storage.failure_records import FailureRecord
 from harness.storage.latency_records import LatencyRecord
-from harness.storage.records import GeneralRecord, PlanFile, RunRecord, TeacherRecord
+from harness.storage.plan_file import PlanFile
+from harness.storage.records import GeneralRecord, RunRecord, TeacherRecord
 from harness.storage.store import Store
 from harness.storage.tuning_records import TuningRecord
 from harness.workflow.plan_columns import listed

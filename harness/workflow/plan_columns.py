@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.storage.hashing import differences
-from harness.storage.records import NotApplicable, PlanFile, PlannedRun, PlannedStudy
+from harness.storage.plan_file import NotApplicable, PlanFile, PlannedRun, PlannedStudy
 
 PlannedCell = tuple[str, str, str, int]
 """Task, label, student and seed."""

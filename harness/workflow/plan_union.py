@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from harness.api.errors import Problem, UserError
 from harness.config.latency_schema import LatencySpec
 from harness.storage.hashing import differences
-from harness.storage.records import (
+from harness.storage.plan_file import (
     NotApplicable,
     PlanFile,
     PlannedGeneral,

@@ -22,7 +22,8 @@ from harness.workflow.plan_union import Prefer
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
     from harness.reporting.report_files import Report
-    from harness.storage.records import PlanFile, RunRecord, TeacherRecord
+    from harness.storage.plan_file import PlanFile
+    from harness.storage.records import RunRecord, TeacherRecord
 
 Say = Callable[[str], None]
 """Receives a line about the progress, for people to read."""

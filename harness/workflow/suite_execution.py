@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
     from harness.reporting.report_files import Report
     from harness.storage.failure_records import FailureRecord
-    from harness.storage.records import PlanFile, RunRecord
+    from harness.storage.plan_file import PlanFile
+    from harness.storage.records import RunRecord
     from harness.workflow.suite_loading import SuiteLike
 
 SUCCESS, RUN_FAILED, DISK_ERROR, INTERRUPTED = 0, 1, 2, 130

@@ -10,7 +10,7 @@ from harness.analysis.aggregate import summarize
 from harness.analysis.bootstrap import RecordedScore, bootstrap_scores
 from harness.analysis.prediction_tables import TaskExamples
 from harness.reporting import report
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 from tests.support.results_factory import SQUAD, SST2, answers, fill, plan, run_key, run_record
 
 LABELS = np.array([1] * 68 + [0] * 32)

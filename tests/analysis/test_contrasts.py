@@ -7,7 +7,7 @@ import pytest
 from harness.analysis import contrasts as module
 from harness.analysis.contrasts import compared_rows, contrasts
 from harness.analysis.prediction_tables import TaskExamples
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 from tests.support.results_factory import SCORES, SST2, plan, run_record, teacher_record
 
 TASK = SST2.model_copy(update={"labels": ["bad", "good"]})

@@ -4,7 +4,7 @@ import pytest
 
 from harness.analysis.aggregate import HIDDEN, summarize
 from harness.reporting.report_files import write
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 from tests.support import results_factory as factory
 
 AX = PlannedTask(name="ax", kind="classification", score="matthews_correlation", synthetic=False, diagnostic=True)

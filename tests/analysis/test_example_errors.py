@@ -6,7 +6,7 @@ import pytest
 from harness.analysis.example_errors import errors
 from harness.analysis.prediction_checks import fault
 from harness.analysis.prediction_tables import TaskExamples
-from harness.storage.records import PlannedTask
+from harness.storage.plan_file import PlannedTask
 from tests.support.results_factory import SQUAD, SST2
 
 NAMED = SST2.model_copy(update={"labels": ["bad", "good"]})

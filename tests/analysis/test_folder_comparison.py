@@ -9,7 +9,7 @@ from harness.analysis.folder_comparison import MANY, compare_folders
 from harness.analysis.folder_scores import AVERAGE, OTHER_EXAMPLES, OTHER_SEEDS
 from harness.analysis.inference import estimate, p_values
 from harness.analysis.top_groups import holm
-from harness.storage.records import PlannedRow
+from harness.storage.plan_file import PlannedRow
 from tests.support.results_factory import (
     GPU,
     SQUAD,

@@ -27,7 +27,7 @@ from harness.planning.job_graph import JobGraph
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
 from harness.reporting.report_files import Report
-from harness.storage.records import PlanFile, PlannedRun
+from harness.storage.plan_file import PlanFile, PlannedRun
 from harness.storage.store import Store
 from harness.testing import conformance
 from harness.testing.conformance import Check

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.cli import app
-from harness.storage.records import PlannedRun, PlannedTask
+from harness.storage.plan_file import PlannedRun, PlannedTask
 from harness.storage.store import Store
 from harness.tasks.glue import COLUMNS, TASKS
 from tests.prediction.test_glue_submission import OFFICIAL, check_official

@@ -27,7 +27,7 @@ from harness.plots.pareto_figure import Point, Scatter
 from harness.plots.plot_style import COLOURS, MARKERS, RowStyle, grid, shorten
 from harness.reporting import report
 from harness.reporting.formats import markdown
-from harness.storage.records import NotApplicable
+from harness.storage.plan_file import NotApplicable
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import GPU, SQUAD, SST2, fill, plan, run_key, run_record

@@ -14,7 +14,7 @@ from harness.reporting import report
 from harness.reporting.export_rows import csv_rows
 from harness.reporting.formats import SPECIAL, table
 from harness.reporting.table_model import Column, Line
-from harness.storage.records import PlannedAssistant, PlannedTuning
+from harness.storage.plan_file import PlannedAssistant, PlannedTuning
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record

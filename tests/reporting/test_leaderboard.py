@@ -8,7 +8,8 @@ import pytest
 from harness.analysis.compatibility import OTHER_METRIC, _scored_by, refuse_mixes
 from harness.api.errors import UserError
 from harness.reporting import report
-from harness.storage.records import DataReport, NotApplicable, RunRecord
+from harness.storage.plan_file import DataReport, NotApplicable
+from harness.storage.records import RunRecord
 from harness.storage.store import Store
 from tests.support.results_factory import (
     CPU,

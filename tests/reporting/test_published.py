@@ -16,7 +16,7 @@ from harness.config import published_figures
 from harness.plugin_host.host import Host
 from harness.reporting import report
 from harness.resolution import load
-from harness.storage.records import PlannedTask, PublishedFigure
+from harness.storage.plan_file import PlannedTask, PublishedFigure
 from harness.storage.store import Store
 from tests.support.results_factory import fill, plan
 

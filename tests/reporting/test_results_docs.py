@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.reporting import report
-from harness.storage.records import EncoderShape
+from harness.storage.plan_file import EncoderShape
 from harness.storage.store import Store
 from tests.support.grid_factory import made, row
 from tests.support.results_factory import fill, run_key, run_record

@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from harness.storage import checksums
-from harness.storage.records import (
+from harness.storage.plan_file import (
     EncoderShape,
-    GeneralRecord,
     NotApplicable,
     PlannedGeneral,
     PlannedRow,
@@ -28,9 +27,8 @@ from harness.storage.records import (
     PlannedTask,
     PlannedTuning,
     PublishedFigure,
-    SelectionRecord,
-    TuningSummary,
 )
+from harness.storage.records import GeneralRecord, SelectionRecord, TuningSummary
 from harness.storage.store import Store
 from harness.storage.tuning_records import Trial, TuningRecord
 from tests.support.latency_factory import SETTINGS, latency_record

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.storage.records import EncoderShape, NotApplicable, PlanFile, PlannedRow, PlannedRun, PlannedTask
+from harness.storage.plan_file import EncoderShape, NotApplicable, PlanFile, PlannedRow, PlannedRun, PlannedTask
 from harness.storage.store import Store
 from tests.support.results_factory import SST2, run_key, run_record
 

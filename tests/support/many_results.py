@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.api.events import LossPoint
 from harness.metrics.squad_matching import match
-from harness.storage.records import PlanFile, PlannedRun, PlannedTask
+from harness.storage.plan_file import PlanFile, PlannedRun, PlannedTask
 from harness.storage.store import Store
 from tests.support.results_factory import run_record, teacher_record
 

@@ -9,18 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.storage.records import (
-    Cost,
-    Hardware,
-    ModelSize,
-    NotApplicable,
-    PlanFile,
-    PlannedRun,
-    PlannedTask,
-    Provenance,
-    RunRecord,
-    TeacherRecord,
-)
+from harness.storage.plan_file import NotApplicable, PlanFile, PlannedRun, PlannedTask
+from harness.storage.records import Cost, Hardware, ModelSize, Provenance, RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 CPU = Hardware(device="cpu", name="Test CPU", cores=2, threads=2, memory_bytes=8 * 2**30)

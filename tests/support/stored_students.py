@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.storage.records import PlannedTask, RunRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import RunRecord
 from harness.storage.store import Store
 from tests.support.results_factory import SCORES, answers, plan, run_record, teacher_record
 from tests.support.tiny_checkpoints import LABELS, save_checkpoint

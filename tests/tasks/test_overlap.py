@@ -6,7 +6,7 @@ from datasets import Dataset
 from harness.analysis.data_notes import overlapping, provenance
 from harness.api.task import Splits
 from harness.planning.task_data import report_on
-from harness.storage.records import DataReport
+from harness.storage.plan_file import DataReport
 from harness.tasks.overlap import overlap
 
 TRAIN = Dataset.from_dict({"id": ["0", "1"], "text": ["A  fine film", "ﬁne"], "label": [0, 1]})

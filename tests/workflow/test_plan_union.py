@@ -6,7 +6,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.config.latency_schema import LatencySpec
-from harness.storage.records import (
+from harness.storage.plan_file import (
     EncoderShape,
     NotApplicable,
     PlannedGeneral,

@@ -28,7 +28,8 @@ from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import embedded, script_call
 from harness.reporting.page.shown_texts import CellTexts, ExampleTexts
 from harness.storage.hashing import key
-from harness.storage.records import PlannedTask, RunRecord
+from harness.storage.plan_file import PlannedTask
+from harness.storage.records import RunRecord
 from harness.storage.store import Store
 
 POINTS_PER_RUN, TOTAL_POINTS = 200, 500_000

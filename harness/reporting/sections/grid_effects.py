@@ -24,7 +24,7 @@ from harness.reporting.sections.comparison import (
     paired_once,
     table,
 )
-from harness.storage.records import PlanFile
+from harness.storage.plan_file import PlanFile
 
 REFERENCE = "that of the option's first value (or, if that has no results, of the value in italics)"
 

@@ -23,7 +23,7 @@ from harness.reporting.sections.comparison import (
     table,
 )
 from harness.storage.latency_records import InputShape, LatencyRecord, Ratio, Timing, paired_ratio
-from harness.storage.records import PlanFile
+from harness.storage.plan_file import PlanFile
 
 
 @hookimpl

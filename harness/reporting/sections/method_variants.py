@@ -18,7 +18,7 @@ from harness.reporting.sections.comparison import (
     paired_once,
     table,
 )
-from harness.storage.records import PlanFile, PlannedRow
+from harness.storage.plan_file import PlanFile, PlannedRow
 
 
 @hookimpl

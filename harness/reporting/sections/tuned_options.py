@@ -14,7 +14,7 @@ from harness.api.report import Section
 from harness.reporting.export_rows import exact
 from harness.reporting.formatting import duration, format_value
 from harness.reporting.sections.comparison import join_names
-from harness.storage.records import PlannedStudy, PlannedTuning
+from harness.storage.plan_file import PlannedStudy, PlannedTuning
 from harness.storage.tuning_records import Trial, TuningRecord
 
 HEADERS = ["method", "student", "task", "chosen", "score", "with the defaults", "failed trials", "cost"]

@@ -15,7 +15,7 @@ from harness.reporting.latex.tex_cells import number_cell
 from harness.reporting.latex.tex_columns import COLUMNS
 from harness.reporting.latex.tex_table import document
 from harness.reporting.latex.tex_text import escape, words
-from harness.storage.records import NotApplicable, PlannedRow
+from harness.storage.plan_file import NotApplicable, PlannedRow
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record

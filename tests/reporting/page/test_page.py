@@ -21,7 +21,7 @@ from harness.reporting.formatting import probability, signed_interval
 from harness.reporting.page import tradeoff_chart
 from harness.reporting.page.run_details import curve
 from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint
-from harness.storage.records import NotApplicable
+from harness.storage.plan_file import NotApplicable
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.page_factory import HOSTILE, losses, made, page_runs, read_details

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from harness.reporting import report
-from harness.storage.records import EncoderShape
+from harness.storage.plan_file import EncoderShape
 from tests.support.grid_factory import made, row, section, table
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import CPU, GPU, size, teacher_record

@@ -8,7 +8,8 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.reporting import report
-from harness.storage.records import PlannedStudy, PlannedTuning, TuningSummary
+from harness.storage.plan_file import PlannedStudy, PlannedTuning
+from harness.storage.records import TuningSummary
 from harness.storage.tuning_records import Trial, TuningRecord
 from tests.support.results_factory import fill, plan, provenance, run_key, run_record
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.compatibility import Result, refuse_incomparable
 from harness.api.errors import Problem, UserError
+from harness.execution.active_processes import refuse_active
 from harness.execution.claims import Claims
 from harness.storage import atomic_writes, folder_checks, result_copies, set_aside
 from harness.storage.store import Store
@@ -21,7 +22,7 @@ from harness.workflow.plan_union import Prefer
 
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
-    from harness.reporting.report_files import Report
+    from harness.reporting.written_report import Report
     from harness.storage.plan_file import PlanFile
     from harness.storage.records import RunRecord, TeacherRecord
 
@@ -77,8 +78,9 @@ def merge_results(
         say: receives a line if another process writes the report of `to`.
 
     Raises:
-        harness.UserError: a folder has no results, a file is damaged or a symbolic link, or the results contradict each
-            other. Apart from damaged data, this is found before anything is copied.
+        harness.UserError: a folder has no results, a file is damaged or a symbolic link, the results contradict each
+            other, or a process executes a suite in `to`. Apart from damaged data, this is found before anything is
+            copied.
     """
     target = Path(to)
     sources = _sources(folders, target)
@@ -129,11 +131,16 @@ def _refuse_foreign(target: Path) -> None:
 
 @contextmanager
 def _claimed(target: Path, say: Say) -> Iterator[None]:
-    """Hold the claim of the target's plan and board, so that no other process writes them meanwhile."""
+    """Hold the claim of the target's plan and board, so that no other process writes them meanwhile.
+
+    Raises:
+        UserError: a process executes a suite in the target. One that starts later waits for the end of the merge.
+    """
     try:
         with Claims() as claims:
             board = target / "leaderboard"
             with claims.held(board, "merged board", lambda: False, lambda owner: say(f"waiting for {owner}")):
+                refuse_active(claims, target, say)
                 yield
     finally:
         with suppress(OSError):  # it is not empty

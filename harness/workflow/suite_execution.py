@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api.errors import Problem, UserError, nearest
 from harness.api.events import SuiteEnded, SuiteStarted
 from harness.config.yaml_tree import display_path
+from harness.execution.active_processes import announced
 from harness.execution.claims import Claims
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.planning import run_selection
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from harness.execution.engine import Engine
     from harness.planning import Plan
     from harness.plugin_host.host import Host
-    from harness.reporting.report_files import Report
+    from harness.reporting.written_report import Report
     from harness.storage.failure_records import FailureRecord
     from harness.storage.plan_file import PlanFile
     from harness.storage.records import RunRecord
@@ -214,9 +216,11 @@ class SuiteExecution:
 
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
-        with Claims() as claims, claims.held(self._board, self._definition, lambda: False, _waiting(say)):
-            self.store.save_plan(self.file)
-        return self.engine(self.plan, self.store, self.host, self.options)
+        with Claims() as claims, ExitStack() as until_trained:
+            with claims.held(self._board, self._definition, lambda: False, _waiting(say)):
+                self.store.save_plan(self.file)
+                until_trained.enter_context(announced(claims, self.store.folder))
+            return self.engine(self.plan, self.store, self.host, self.options)
 
     def _lost_results(self) -> DiskError | None:
         """The error if executed runs or teachers have neither a record nor a failure: the store was deleted."""

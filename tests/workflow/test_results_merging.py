@@ -41,8 +41,9 @@ def tuning_record(score=0.5):
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch):
+def _fast(monkeypatch, tmp_path_factory):
     monkeypatch.setattr("harness.plots.draw", lambda summary: ())
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache-of-merges"))
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
@@ -357,3 +358,14 @@ def test_a_merge_waits_for_a_process_that_writes_the_board(tmp_path, monkeypatch
 
         merge_results(sources, target, say=say)
     assert lines[0].startswith("waiting for process ")
+
+
+def test_a_merge_into_a_folder_in_which_a_process_trains_is_refused(tmp_path):
+    source, target = halves(tmp_path)
+    with Claims() as claims:
+        assert claims.take(target / "runs" / KEY, "kd on sst2")
+        before = files(target)
+        with pytest.raises(UserError, match=r"process .* works in this folder \(kd on sst2\)"):
+            merge_results([source], target)
+        assert files(target) == before
+    assert merge_results([source], target).copied["runs"] == 8

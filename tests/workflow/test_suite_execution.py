@@ -1,6 +1,7 @@
 """Running a suite from Python, and reading its results as data frames."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,16 @@ METHODS = {"methods": ["finetune", "logit_kd"]}
 
 class Recorder:
     def __init__(self):
-        self.finished, self.steps = [], 0
+        self.finished, self.steps, self.active = [], 0, set()
+
+    @hookimpl
+    def harness_suite_started(self, event):
+        self.folder = Path(event.folder)
 
     @hookimpl
     def harness_step(self, event):
         self.steps += 1
+        self.active |= {path.name for path in self.folder.glob("process-*.claim")}
 
     @hookimpl
     def harness_run_finished(self, event):
@@ -41,6 +47,8 @@ def test_run_trains_what_is_missing_and_reports_it(small, executed):
     students = [(label, seed) for role, label, seed in recorder.finished if role == "student"]
     assert sorted(students) == [(label, seed) for label in ("finetune", "logit_kd") for seed in (1, 2)]
     assert recorder.steps > 0
+    assert len(recorder.active) == 1, "it announces itself while it trains"
+    assert not list(result.folder.glob("*.claim"))
 
     again = Recorder()
     assert harness.run(small.path, overrides=METHODS, results=small.folder / "results", observers=[again]).successful

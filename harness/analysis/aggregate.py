@@ -34,10 +34,11 @@ R = TypeVar("R", RunRecord, TeacherRecord)
 HIDDEN = "the labels are hidden, so there is no score; predictions.parquet is in the folder of the record"
 
 
-def summarize(store: Store, *, with_contrasts: bool = False) -> Summary:
+def summarize(store: Store, *, with_examples: bool = False) -> Summary:
     """Summarize the results of a store as a leaderboard. The result depends on the contents of the store alone.
 
-    `with_contrasts` adds `Summary.contrasts`, which takes time on a large board, and which only the page shows.
+    `with_examples` adds `Summary.errors` and `Summary.contrasts`, which take time on a large board, and which only the
+    page shows.
 
     Raises:
         UserError: there is no plan.json, a file cannot be read, or results are not comparable (see
@@ -56,10 +57,10 @@ def summarize(store: Store, *, with_contrasts: bool = False) -> Summary:
     errors: dict[str, Errors | None] = {}
     bootstraps: dict[str, BootstrapResult] = {}
     contrasted: dict[str, Contrasts] = {}
-    compared = compared_rows(plan, done) if with_contrasts else []
+    compared = compared_rows(plan, done) if with_examples else []
     for task in plan.tasks:
         results = [result for result in done.values() if result.task == task.name]
-        tables, task_errors = read_predictions(store, plan, task, results)
+        tables, task_errors = read_predictions(store, plan, task, results, with_errors=with_examples)
         bootstraps[task.name] = _bootstrap(task, results, tables)
         if contrast := contrasts(plan, task, compared, done, tables):
             contrasted[task.name] = contrast
@@ -87,7 +88,7 @@ def summarize(store: Store, *, with_contrasts: bool = False) -> Summary:
         failures=tuple(failed.values()),
         losses=losses,
         errors=errors,
-        contrasts=RowContrasts(compared, contrasted) if with_contrasts else None,
+        contrasts=RowContrasts(compared, contrasted) if with_examples else None,
     )
 
 

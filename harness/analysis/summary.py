@@ -195,7 +195,7 @@ class Summary:
         failures: the failed runs.
         losses: key -> the logged losses of a completed or failed result.
         errors: key -> the wrong examples of a result; None if labels are hidden. Results without predictions are left
-            out.
+            out. Empty if `summarize` was not asked for examples.
         others: number of stored records that are not part of the plan.
         speed_ups: one column per machine.
         latencies: the measurements with the plan's settings, one per machine and number of threads.
@@ -204,7 +204,8 @@ class Summary:
         unsampled: the rows whose examples could not be resampled.
         tunings: key -> completed tuning study.
         constant: the row of the constant answer; None if it has a score on no task.
-        contrasts: where rows give answers of different quality; None if `summarize` was not asked for them.
+        contrasts: where rows give answers of different quality; None if `summarize` was not asked for
+            examples.
     """
 
     plan: PlanFile

@@ -16,13 +16,13 @@ EXAMPLES_PER_RUN, TOTAL_EXAMPLES = 50, 100_000
 
 
 def read_predictions(
-    store: Store, plan: PlanFile, task: PlannedTask, results: Sequence[Result]
+    store: Store, plan: PlanFile, task: PlannedTask, results: Sequence[Result], *, with_errors: bool
 ) -> tuple[dict[str, PredictionTable], dict[str, Errors | None]]:
     """Read the predictions of the task's results.
 
     Returns:
-        key -> its predictions, without scores; and key -> its errors, None if labels are hidden. Both lack results
-        without stored predictions.
+        key -> its predictions, without scores; and key -> its errors, None if labels are hidden, or nothing without
+        `with_errors`. Both lack results without stored predictions.
 
     Raises:
         UserError: a file cannot be read.
@@ -34,11 +34,13 @@ def read_predictions(
     # Teachers first, because runs are compared with them.
     for result in sorted(results, key=lambda result: isinstance(result, RunRecord)):
         table = examples.read(store.folder_of(result) / "predictions.parquet")
-        if table is not None:
+        if table is None:
+            continue
+        if with_errors:
             teacher = shown_teacher(plan, result, known)
             teacher_table = tables.get(teacher.key) if teacher else None
             wrong[result.key] = errors(task, table, teacher_table, most, exact=result.metrics.get("exact"))
-            tables[result.key] = table.without_scores()
+        tables[result.key] = table.without_scores()
     return tables, wrong
 
 

@@ -19,8 +19,8 @@ from harness.cli.text_wrapping import wrap
 
 if TYPE_CHECKING:
     from harness.reporting.board import Board
-    from harness.reporting.report_files import Report
     from harness.reporting.table_model import Line
+    from harness.reporting.written_report import Report
 
 MAX_LINES = 30
 """Maximum number of lines in a terminal, which is the height of a small one."""

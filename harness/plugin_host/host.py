@@ -132,6 +132,13 @@ class Host:
         """Whether a plugin of kd-harness itself registered `name`; `kind` as in `origin_of`."""
         return self._ranks.get(self._origins.get((kind, name), "")) == discovery.SHIPPED
 
+    @property
+    def has_own_reports_only(self) -> bool:
+        """Whether all formats and sections of reports are those of kd-harness itself."""
+        sections = self.hook.harness_report_sections.get_hookimpls()
+        origins = [*(self.origin_of("format", name) for name in self.reporters), *(s.plugin_name for s in sections)]
+        return all(self._ranks.get(origin) == discovery.SHIPPED for origin in origins)
+
     def add_observer(self, observer: object) -> None:
         """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`."""
         problems = hook_problems(observer, type(observer).__name__)

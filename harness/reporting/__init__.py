@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
-    from harness.reporting.report_files import Report
+    from harness.reporting.written_report import Report
 
 
 def report(folder: Path, host: Host | None = None) -> Report:
     """Write all report files of the results in `folder` (``results/<suite>``) and return the report.
 
+    If neither the results nor the files have changed since the last report, nothing is computed and written again.
     `host` provides the plugins' formats and sections; by default the installed plugins.
 
     Raises:
         UserError: see `harness.reporting.report_files.write`.
     """
-    from harness.reporting.report_files import write  # imports pandas, which takes half a second
+    from harness.plugin_host.host import Host
+    from harness.reporting.unchanged_reports import written_or_recalled
+    from harness.storage.store import Store
 
-    return write(folder, host)
+    store, host = Store.existing(folder), host or Host.reporting()
+
+    def write() -> Report:
+        from harness.reporting import report_files  # imports pandas, which takes half a second
+
+        return report_files.write(store.folder, host)
+
+    return written_or_recalled(store.folder, host, write)
 
 
 def paper_table(folder: Path, columns: Sequence[str]) -> str:

@@ -90,6 +90,17 @@ def replace(folder: Path, files: Mapping[str, Content], removable: Collection[st
     _write(folder, entries)
 
 
+def intact(folder: Path) -> str | None:
+    """Return a checksum of the manifest, if all its files are there and as they were written; None otherwise."""
+    known = _read(folder)
+    if not known:
+        return None
+    for name, sums in known.items():
+        if len(sums) != 1 or _obstacles(folder, name, sums) or not _is_one_of(folder / name, sums):
+            return None
+    return checksums.of_file(folder / NAME)
+
+
 def _bytes(content: Content) -> bytes:
     if isinstance(content, bytes):
         return content

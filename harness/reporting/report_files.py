@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from harness import plots
 from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
-from harness.api.report import Content, Section
+from harness.api.report import Content
 from harness.plugin_host.host import Host
 from harness.reporting import best_models, file_manifest, page, sections
-from harness.reporting.board import Board, build
+from harness.reporting.board import build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
+from harness.reporting.written_report import Report
 from harness.storage.store import Store
 
 LATENCY_FILES = ("latency.md", "latency.csv")
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report: its board, Markdown text, file paths and sections. `texts` maps each format to its text.
-
-    `files` does not list the files in `page.FOLDER` and `best_models.FOLDER`, of which there can be thousands.
-    """
-
-    board: Board
-    markdown: str
-    files: tuple[Path, ...]
-    sections: tuple[Section, ...] = ()
-    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(folder: Path, host: Host | None = None) -> Report:
@@ -45,7 +30,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
             link is in the way. The existing files are then left unchanged.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary, reporters = summarize(store, with_contrasts=True), host.reporters
+    summary, reporters = summarize(store, with_examples=True), host.reporters
     content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
     formats = {name: reporter(content) for name, reporter in reporters.items()}
     index, details = page.page(content, store)

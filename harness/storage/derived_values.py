@@ -2,7 +2,7 @@
 
 A file counts as unchanged if its path, inode, size and the times of its last change are the same. No program can set
 back the time of the last change (`st_ctime_ns`). Since times are coarse, a value is not cached if one of its files has
-changed within the last `SETTLED` seconds. Besides its files, a value depends on the code of the harness and on the
+changed within the last `SETTLED` seconds. Besides its files, a value depends on the files of the harness and on the
 versions of `PACKAGES`. A cache folder that cannot be read or written costs time, and nothing else.
 """
 
@@ -31,7 +31,19 @@ from harness.storage.hashing import key
 SETTLED = 2.0
 """Seconds after the last change of a file from which on its times identify its content."""
 
-PACKAGES = ("datasets", "pandas", "pyarrow", "tokenizers", "torch", "transformers")
+PACKAGES = (
+    "datasets",
+    "kd-harness",
+    "markdown-it-py",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 STARTED = time.time()
 """When this process imported the module: code that has changed since then may be older in memory than on disk."""
@@ -53,6 +65,7 @@ def derived(
     compute: Callable[[], Model],
     *,
     files: Callable[[], Iterable[Path] | None] = tuple,
+    state: Callable[[], object] = lambda: None,
     code: Callable[..., object] | None = None,
 ) -> Model:
     """Return the value that `compute` computes, from the cache if nothing that it depends on has changed.
@@ -65,9 +78,11 @@ def derived(
         model: its class.
         compute: computes it.
         files: lists the files that `compute` reads. None: they are not known, so the value is not cached.
+        state: further values that it depends on, as JSON, such as checksums. Unlike other `inputs`, another state
+            replaces the cached value. If it raises OSError, the value is not cached.
         code: a function that `compute` calls and that may be from another package than the harness.
     """
-    stamp = _stamp(files, code)
+    stamp = _stamp(files, state, code)
     if stamp is None:
         return compute()
     path = _path(kind, inputs)
@@ -75,7 +90,7 @@ def derived(
         return value
     with _Warnings() as warnings:
         value = compute()
-    if not warnings.count and _stamp(files, code) == stamp:
+    if not warnings.count and _stamp(files, state, code) == stamp:
         _write(path, stamp, value)
     return value
 
@@ -107,11 +122,18 @@ def _write(path: Path, stamp: str, value: BaseModel) -> None:
         checksums.write_json(path, _Entry(stamp=stamp, value=json.loads(value.model_dump_json())))
 
 
-def _stamp(files: Callable[[], Iterable[Path] | None], code: Callable[..., object] | None) -> str | None:
+def _stamp(
+    files: Callable[[], Iterable[Path] | None], state: Callable[[], object], code: Callable[..., object] | None
+) -> str | None:
     """Return a hash of the state of files, code and packages; None if it is unknown or too recent."""
     codes = [_code_of("harness"), *([_code_of(_package(code))] if code is not None else [])]
     states = None if None in codes else _states(files, before=time.time() - SETTLED)
-    return None if states is None else key({"files": states, "code": codes, "packages": _versions()})
+    if states is None:
+        return None
+    try:
+        return key({"files": states, "state": state(), "code": codes, "packages": _versions()})
+    except OSError:
+        return None
 
 
 def _states(files: Callable[[], Iterable[Path] | None], *, before: float) -> list[tuple[Any, ...]] | None:
@@ -136,7 +158,7 @@ def _package(function: Callable[..., object]) -> str:
 
 @cache
 def _code_of(package: str) -> str | None:
-    """Return a hash of the state of a package's code when this process started; None if it is not known."""
+    """Return a hash of the state of a package's files when this process started; None if it is not known."""
     module = sys.modules.get(package)
     folders = [Path(folder) for folder in getattr(module, "__path__", ())]
     file = getattr(module, "__file__", None)
@@ -145,7 +167,7 @@ def _code_of(package: str) -> str | None:
 
     def files() -> list[Path]:
         found = [path for folder in folders for path in files_below(folder)]
-        return [path for path in found if path.suffix == ".py"] if folders else [Path(str(file))]
+        return [path for path in found if path.suffix != ".pyc"] if folders else [Path(str(file))]
 
     states = _states(files, before=STARTED - SETTLED)
     return None if states is None else key({"code": states})

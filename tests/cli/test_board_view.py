@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.cli.board_view import MAX_LINES, draw, print_report
 from harness.cli.output_streams import HANDLER
 from harness.reporting.board import Board, Column, Line
-from harness.reporting.report_files import Report
+from harness.reporting.written_report import Report
 
 BOARD = Board(
     title="quick: leaderboard (SYNTHETIC)",

@@ -26,7 +26,7 @@ from harness.planning import CostEstimate, RunStatus, graph_builder
 from harness.planning.job_graph import JobGraph
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
-from harness.reporting.report_files import Report
+from harness.reporting.written_report import Report
 from harness.storage.plan_file import PlanFile, PlannedRun
 from harness.storage.store import Store
 from harness.testing import conformance

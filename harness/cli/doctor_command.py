@@ -10,31 +10,26 @@ from harness.cli.terminal_tables import print_table
 
 
 def print_environment() -> None:
-    """Print versions, hardware, cache, hub access and plugins, with the errors of broken plugins."""
+    """Print versions, hardware, GPUs, cache, hub access and plugins, with the errors of broken plugins."""
     print_table(["item", "value"], _rows())
 
 
 def _rows() -> Iterator[tuple[str, str]]:
+    from harness.cli import gpu_facts
+    from harness.planning.devices import best_device
     from harness.storage import provenance
 
     yield from provenance.packages().items()
     commit, dirty = provenance.git()
     if commit:
         yield "commit", f"{commit[:12]}{', with uncommitted changes' if dirty else ''}"
-    hardware = provenance.hardware(_device())
+    hardware = provenance.hardware(best_device())
     yield "device", f"{hardware.device}: {hardware.name}, {hardware.memory_bytes / 2**30:.0f} GiB"
     yield "processor", f"{provenance.processor()}: {hardware.cores} cores, {hardware.threads} threads"
+    yield from gpu_facts.rows(gpu_facts.collect())
     yield "cache", _cache()
     yield "hub", _hub()
     yield from _plugins()
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _cache() -> str:

@@ -1,4 +1,4 @@
-"""Queries nvidia-smi for the clocks, temperatures and processes of a GPU."""
+"""Queries nvidia-smi: the cards of the machine, and the clocks, temperatures and processes of one of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,25 @@ class Gpu:
     clocks: dict[str, float] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card that the driver lists, whether or not torch can use it."""
+
+    name: str
+    driver: str
+
+
+def cards() -> list[Card] | None:
+    """The cards that nvidia-smi lists; None if nvidia-smi is missing or fails."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    rows = (line.rpartition(",") for line in done.stdout.splitlines())
+    return [Card(name.strip(), driver.strip()) for name, comma, driver in rows if comma]
 
 
 CLOCKS = {"accelerator": "clocks/sm_clock", "accelerator memory": "clocks/mem_clock"}

@@ -84,3 +84,18 @@ def test_unreadable_output_gives_an_empty_state(smi, text, code):
 def test_without_nvidia_smi_the_state_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia.query("0") == nvidia.Gpu()
+
+
+def test_the_cards_of_the_machine(monkeypatch):
+    listed = "NVIDIA H100 80GB HBM3, 570.86.15\nNVIDIA A100-SXM4-40GB, 570.86.15\n"
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: subprocess.CompletedProcess(args, 0, listed))
+    assert nvidia.cards() == [
+        nvidia.Card("NVIDIA H100 80GB HBM3", "570.86.15"),
+        nvidia.Card("NVIDIA A100-SXM4-40GB", "570.86.15"),
+    ]
+
+    def missing(*args, **options):
+        raise FileNotFoundError("nvidia-smi")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert nvidia.cards() is None

@@ -313,3 +313,23 @@ def test_main_suites_have_every_method_and_their_models_fit(suite, tasks, tmp_pa
     widths = "pkd compares hidden states, which needs equal widths: 4x312 has 312, base has 768"
     assert obstacles == [(task, "pkd", "4x312", widths) for task in tasks]
     assert all(line.startswith("source ") for line in resolved.unchecked)
+
+
+def test_minilm_glue_has_a_teacher_for_each_seed_and_the_runs_that_its_header_states(tmp_path):
+    from transformers import BertConfig
+
+    sizes = {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12}
+    save_without_values(BertConfig(**sizes), tmp_path / "minilm")
+    settings = [f"teachers.{name}.model={tmp_path}/minilm" for name in ("minilm6", "again")]
+    resolved = resolve(load("minilm-glue", overrides=settings), online=False)
+    tasks, spec = ["cola", "mrpc", "rte", "stsb", "sst2"], resolved.suite.spec
+    assert [task.name for task in resolved.suite.tasks] == tasks
+    named = {variant.method.name for variant in resolved.suite.variants}
+    assert named == {"finetune", "logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert", "mt_bert"}
+    assert all(len(teacher.seeds) == len(spec.seeds) == 3 for teacher in spec.teachers.values())
+    without = {(cell.task.name, cell.variant.label, cell.student) for cell in resolved.cells if cell.reason}
+    heads = {(task, label, "3x384-3h") for task in tasks for label in ("tinybert", "minilm")}
+    assert without == heads | {(task, "pkd", "2x192") for task in tasks}
+    (file,) = [file for file in SUITES if file.name == "minilm-glue.yaml"]
+    runs = (len(resolved.cells) - len(without)) * len(spec.seeds)
+    assert f"{runs} runs, 30 teachers and 15 pairs" in file.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.graph_progress import POLL_SECONDS, GraphProgress, build
 from harness.execution.signals import Interrupted, stop_on_signals
-from harness.planning import Plan, graph_builder, pending, run_selection
+from harness.planning import Plan, devices, graph_builder, pending, run_selection
 from harness.planning.job_graph import Job
 from harness.plugin_host.host import Host
 from harness.storage.store import Store
@@ -26,8 +26,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | No
     """
     options = options or ExecutionOptions()
     device = torch.device(plan.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # events and pinned memory use the current device
+    devices.select(device)
     missing = run_selection.to_train(pending(plan, store), options.only)
     graph = graph_builder.build(plan, missing, workers=options.workers or 1, board_teachers=not options.only)
     with stop_on_signals() as stop, Claims() as claims:

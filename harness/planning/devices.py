@@ -1,4 +1,4 @@
-"""List and check the devices of this machine."""
+"""List, check and select the devices of this machine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def there() -> list[str]:
     if torch.cuda.is_available():
         names += [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cuda"]
     return names
+
+
+def select(device: torch.device) -> None:
+    """Make a GPU the current device of this thread, which events and pinned memory use.
+
+    ``cuda`` without a number is the current one already.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def refuse_absent(device: str | None) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.api.errors import UserError
-from harness.planning.devices import best_device, refuse_absent, there
+from harness.planning.devices import best_device, refuse_absent, select, there
 
 
 def machine(monkeypatch, *, cuda=0, mps=False):
@@ -33,3 +33,12 @@ def test_an_unavailable_device_raises_an_error(monkeypatch):
     machine(monkeypatch, cuda=2)
     with pytest.raises(UserError, match="device: there is no cuda:2 here; there is cpu, cuda:0, cuda:1, cuda"):
         refuse_absent("cuda:2")
+
+
+def test_a_gpu_with_a_number_becomes_the_current_device(monkeypatch):
+    """Without one it is the current device; torch refuses to select it."""
+    selected = []
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", selected.append, raising=False)
+    for name in ("cpu", "cuda", "cuda:1", "cuda:0"):
+        select(torch.device(name))
+    assert selected == [1, 0]

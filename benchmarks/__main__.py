@@ -6,9 +6,15 @@ import importlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from benchmarks.measuring import Result
+    from benchmarks.options import Options
 
 HERE = Path(__file__).parent
 
@@ -53,30 +59,46 @@ def run(
             " with a folder of GLUE in --data; default: none"
         ),
     ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="seconds after which no further repetition of a comparison starts")
+    ] = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(help="peak TFLOP/s of the GPU, for FLOP utilization; default: by its name")
+    ] = None,
     out: Annotated[Path, typer.Option(help="output folder")] = HERE / "results",
 ) -> None:
     """Run a benchmark, print the ratios, and write them to OUT/BENCHMARK-STUDENTS.json and .md."""
     from pydantic import ValidationError
 
-    from benchmarks.measuring import result
     from benchmarks.options import Options
     from harness.api.errors import UserError
+    from harness.planning import refuse_absent
 
     arguments = {key: value for key, value in locals().items() if key in Options.model_fields}
     try:
         options = Options.model_validate({**arguments, "students": students.split(",")})
-        measured = result(
-            benchmark, options, importlib.import_module(f"benchmarks.{MODULES.get(benchmark, benchmark)}").measure, _say
-        )
+        refuse_absent(options.device)
+        measured = measure(benchmark, options)
     except ValidationError as error:
-        raise typer.BadParameter(
-            "; ".join(f"--{e['loc'][0]} {e['input']}: {e['msg']}" for e in error.errors())
-        ) from error
+        raise typer.BadParameter(option_errors(error)) from error
     except UserError as error:
         raise typer.BadParameter(str(error)) from error
     paths = measured.write(out)
     print(measured.markdown())
     _say(f"wrote {', '.join(map(str, paths))}")
+
+
+def option_errors(error: ValidationError) -> str:
+    """The invalid options, each with what was found."""
+    return "; ".join(f"--{e['loc'][0]} {e['input']}: {e['msg']}" for e in error.errors())
+
+
+def measure(benchmark: Name, options: Options) -> Result:
+    """Run a benchmark; say on stderr what it does. Raises `UserError` if it cannot run."""
+    from benchmarks.measuring import result
+
+    module = importlib.import_module(f"benchmarks.{MODULES.get(benchmark, benchmark)}")
+    return result(benchmark, options, module.measure, _say)
 
 
 def _say(line: str) -> None:

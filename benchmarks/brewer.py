@@ -7,7 +7,9 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from benchmarks import device_usage
 from benchmarks.alone import Parts
+from benchmarks.device_usage import Usage
 from benchmarks.matched import Matched
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
 from benchmarks.options import Options
@@ -81,7 +83,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
     lengths = sst2_data(options)
     data = {EQUAL: fixed_length_data(options), FIXED: lengths, LONGEST: lengths}
     notes: dict[str, float | str] = {"textbrewer": textbrewer, "mean real length": float(lengths.train.lengths.mean())}
-    times, table = dict[str, list[int]](), list[Row]()
+    times, table, usage = dict[str, list[int]](), list[Row](), dict[str, Usage]()
     for size in options.students:
         for losses, attention in LOSSES.items():
             for setting, encoded in data.items():
@@ -90,9 +92,12 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
                 entry = Entry("matched", Matched, {"attention": attention})
                 check(Workload(options, encoded, **CHECK), entry, size, setting)
                 workload = Workload(options, encoded, max_grad_norm=None, weight_decay=0.0, batching="grouped")
-                times |= interleaved(contestants(workload, name, entry, size, setting), options, say=say)
+                competing = contestants(workload, name, entry, size, setting)
+                times |= interleaved(competing, options, say=say)
+                tokens = dict.fromkeys((f"{name}: textbrewer", f"{name}: cohort"), options.runs * workload.tokens)
+                usage |= device_usage.of(competing, tokens, workload.device)
                 table += rows(times, name, options, setting=setting)
-    return Measured(CLAIM, table, times, notes)
+    return Measured(CLAIM, table, times, notes, usage=usage)
 
 
 def contestants(workload: Workload, name: str, entry: Entry, size: str, setting: str) -> dict[str, Contestant]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmarks import device_usage
+from benchmarks.device_usage import Usage
 from benchmarks.measuring import Contestant, Measured, Row, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import Entry, Workload, entries, fixed_length_data
@@ -37,12 +39,16 @@ def rows(times: Times, options: Options, size: str, labels: Sequence[str]) -> li
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
     workload, times, table = Workload(options, fixed_length_data(options)), dict[str, list[int]](), list[Row]()
+    usage: dict[str, Usage] = {}
     methods = entries()
     for size in options.students:
         say(f"{options.teacher} -> {size}")
-        times |= interleaved(contestants(workload, methods, size), options, say=say)
+        competing = contestants(workload, methods, size)
+        times |= interleaved(competing, options, say=say)
+        tokens = {f"{size}, cohort of {count}": count * workload.tokens for count in COUNTS}
+        usage |= device_usage.of(competing, tokens, workload.device)
         table += rows(times, options, size, [entry.label for entry in methods])
-    return Measured(CLAIM, table, times)
+    return Measured(CLAIM, table, times, usage=usage)
 
 
 def contestants(workload: Workload, methods: Sequence[Entry], size: str) -> dict[str, Contestant]:

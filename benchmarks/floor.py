@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmarks import device_usage
 from benchmarks.alone import Parts
+from benchmarks.device_usage import Usage
 from benchmarks.measuring import Contestant, Measured, Row, Target, Times, interleaved, ratios
 from benchmarks.options import Options
 from benchmarks.workload import Entry, Workload, entries, fixed_length_data
@@ -37,13 +39,16 @@ def row(times: Times, name: str, options: Options) -> Row:
 
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
     workload, times, rows = Workload(options, fixed_length_data(options)), dict[str, list[int]](), list[Row]()
+    usage: dict[str, Usage] = {}
     for size in options.students:
         for description, members in cohorts(options.runs).items():
             name = f"{size}, {description}"
             say(name)
-            times |= interleaved(contestants(workload, name, members, size), options, say=say)
+            competing = contestants(workload, name, members, size)
+            times |= interleaved(competing, options, say=say)
+            usage |= device_usage.of(competing, {name: len(members) * workload.tokens}, workload.device)
             rows.append(row(times, name, options))
-    return Measured(CLAIM, rows, times)
+    return Measured(CLAIM, rows, times, usage=usage)
 
 
 def contestants(workload: Workload, name: str, members: Sequence[Entry], size: str) -> dict[str, Contestant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import statistics
 import time
@@ -17,9 +18,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from tabulate import tabulate
 
+from benchmarks import device_usage
+from benchmarks.device_usage import Usage
 from benchmarks.options import Options
 from harness.latency import machine
 from harness.latency.timing_protocol import Call, Clock, timed
+from harness.planning import devices
 from harness.storage import atomic_writes, provenance
 from harness.storage.latency_records import median_interval
 from harness.storage.records import Provenance
@@ -71,7 +75,7 @@ class Row(BaseModel):
 class Measured:
     """The rows and times of a benchmark, with a description of the ratios.
 
-    `sized`: whether they depend on the sizes of models and batches.
+    `sized`: whether they depend on the sizes of models and batches. `usage`: of the device, by contestant.
     """
 
     claim: str
@@ -79,6 +83,7 @@ class Measured:
     times: Times
     notes: Mapping[str, float | str] = field(default_factory=dict)
     sized: bool = True
+    usage: Mapping[str, Usage] = field(default_factory=dict)
 
 
 class Result(BaseModel):
@@ -92,12 +97,14 @@ class Result(BaseModel):
     rows: list[Row]
     nanoseconds: dict[str, list[int]]
     notes: dict[str, float | str] = Field(default_factory=dict)
+    usage: dict[str, Usage] = Field(default_factory=dict, description="use of the device, by contestant")
+    peak_flops: float | None = Field(None, description="FLOP/s of the device that utilization is relative to")
     sized: bool = Field(True, description="whether the times depend on the sizes in `options`")
     load: float | None = Field(description="load average over one minute at the start")
     provenance: Provenance
 
     def markdown(self) -> str:
-        """The result as markdown: machine, versions and options, then the table of ratios."""
+        """The result as markdown: machine, versions and options, then the tables of ratios and of the device's use."""
         origin, hardware = self.provenance, self.provenance.hardware
         commit = f"{(origin.git_commit or 'unknown')[:12]}{' (modified)' if origin.git_dirty else ''}"
         about = [
@@ -113,20 +120,35 @@ class Result(BaseModel):
         ]
         headers = ["ratio of", "median", "95 % interval", "range", "expected", "met"]
         table = tabulate([row.cells() for row in self.rows], headers, tablefmt="pipe", disable_numparse=True)
-        return "\n".join([f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""])
+        lines = [f"# {self.benchmark}", "", self.claim, "", *(f"- {line}" for line in about), "", table, ""]
+        return "\n".join([*lines, *self._usage()])
+
+    def _usage(self) -> Iterator[str]:
+        """The lines of the table of the device's use."""
+        if not self.usage:
+            return
+        cells = device_usage.rows(self.usage, self.nanoseconds, self.peak_flops)
+        yield tabulate(cells, device_usage.HEADERS, tablefmt="pipe", disable_numparse=True)
+        yield ""
+        if self.peak_flops is not None:
+            yield f"FLOP utilization is relative to {self.peak_flops / 1e12:g} TFLOP/s."
+            yield ""
 
     def _options(self) -> Iterator[tuple[str, object]]:
         """The options that matter."""
+        hidden = {"max_seconds", "peak_tflops"}
         sizes = () if self.sized else ("teacher", "students", "runs", "batch", "length", "steps", "device", "precision")
-        yield from ((name, value) for name, value in self.options.model_dump().items() if name not in sizes)
+        yield from ((name, value) for name, value in self.options.model_dump().items() if name not in {*sizes, *hidden})
 
     def write(self, folder: Path) -> list[Path]:
         """Write `<benchmark>-<students>.json` and `.md` to `folder`, which is created if necessary.
 
-        Without sizes, the name is `<benchmark>`.
+        Without sizes, the name is `<benchmark>`; on a GPU it ends with device and precision.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        name = "-".join([self.benchmark, *(self.options.students if self.sized else [])])
+        kind = torch.device(self.options.device).type
+        device = [] if kind == "cpu" else [kind, self.options.precision]
+        name = "-".join([self.benchmark, *([*self.options.students, *device] if self.sized else [])])
         json, table = (folder / f"{name}.{ending}" for ending in ("json", "md"))
         atomic_writes.write_text(json, self.model_dump_json(indent=1) + "\n")
         atomic_writes.write_text(table, self.markdown())
@@ -144,20 +166,27 @@ def interleaved(
     """Time every contestant once per repetition, in random order, after a warm-up round unless `warm_up` is false.
 
     So disturbances of the machine affect all contestants alike. Garbage is collected before each call, not during it.
+    The device is idle before each call, and a call has ended when it is idle again. After `options.max_seconds` no
+    repetition starts, except the first one.
     """
+    device = torch.device(options.device)
 
     def run(call: Call) -> None:
         call()
-        machine.synchronize(torch.device(options.device))
+        machine.synchronize(device)
 
-    generator = random.Random(options.seed)
+    generator, deadline = random.Random(options.seed), clock() + (options.max_seconds or math.inf) * 1e9
     times: dict[str, list[int]] = {name: [] for name in contestants}
     with _frozen_objects():
         for number in range(0 if warm_up else 1, options.repetitions + 1):
+            if number > 1 and clock() >= deadline:
+                say(f"stopped after {number - 1} of {options.repetitions} repetitions")
+                break
             say(f"repetition {number} of {options.repetitions}" if number else "warm-up")
             for name in generator.sample(list(contestants), len(contestants)):
                 call = contestants[name]()
                 gc.collect()
+                machine.synchronize(device)
                 nanoseconds = timed(partial(run, call), clock)
                 del call  # frees its memory before the next one
                 if number:
@@ -190,6 +219,7 @@ def result(
 ) -> Result:
     """Run `measure` under stable conditions, and add provenance."""
     started, load, (commit, dirty) = provenance.now(), machine.load(), provenance.git()
+    devices.select(torch.device(options.device))
     with machine.stable_conditions(options.threads):
         measured, hardware = measure(options, say), provenance.hardware(options.device)
     return Result(
@@ -199,6 +229,8 @@ def result(
         rows=list(measured.rows),
         nanoseconds={name: list(times) for name, times in measured.times.items()},
         notes=dict(measured.notes),
+        usage=dict(measured.usage),
+        peak_flops=_peak_flops(options, hardware.name),
         sized=measured.sized,
         load=load,
         provenance=Provenance(
@@ -210,3 +242,12 @@ def result(
             ended=provenance.now(),
         ),
     )
+
+
+def _peak_flops(options: Options, card: str) -> float | None:
+    """FLOP/s that utilization is relative to; None on the CPU, and for a card that is not known."""
+    if torch.device(options.device).type != "cuda":
+        return None
+    if options.peak_tflops is not None:
+        return options.peak_tflops * 1e12
+    return device_usage.peak_flops(card, options.precision)

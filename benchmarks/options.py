@@ -34,6 +34,8 @@ class Options(BaseModel):
     data: str
     tokenizer: str | None
     model: str | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
 
     def without_folders(self) -> Options:
         """The same with the names of local folders instead of their paths, which say nothing on other machines."""

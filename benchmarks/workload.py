@@ -113,6 +113,11 @@ class Workload:
         settings = {**defaults, **training}
         self.training = TrainingSpec(**{"precision": options.precision, **settings})
 
+    @property
+    def tokens(self) -> int:
+        """Real tokens that one run trains on."""
+        return int(self.data.train.lengths.sum())
+
     def autocast(self) -> AbstractContextManager[None]:
         """The autocast context of a run, for forward passes and losses."""
         return precision.autocast(self.training, self.device)

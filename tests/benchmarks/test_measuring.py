@@ -42,6 +42,21 @@ def test_every_contestant_is_timed_once_per_repetition_after_a_warm_up(options):
     assert len(set(rounds)) > 1
 
 
+def test_no_repetition_starts_after_the_limit_but_one_is_made(options):
+    clock, said = Clock(), []
+
+    def prepare():
+        def call():
+            clock.now += 2 * 10**9
+
+        return call
+
+    for limit, repetitions in ((0.5, 1), (7.0, 3), (100.0, 8)):
+        times = interleaved({"a": prepare}, options(repetitions=8, max_seconds=limit), say=said.append, clock=clock)
+        assert times == {"a": [2 * 10**9] * repetitions}
+    assert said.count("stopped after 3 of 8 repetitions") == 1
+
+
 def test_ratios_are_of_sums_within_a_repetition():
     times = {"a": [10, 20], "b": [30, 20], "c": [80, 10]}
     assert ratios(times, ["a", "b"], ["c"]) == [0.5, 4.0]

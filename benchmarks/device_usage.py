@@ -75,9 +75,7 @@ def _busy_seconds(call: Call, device: torch.device) -> float:
         call()
         machine.synchronize(device)
     events = (
-        event
-        for event in profiler.events() or ()
-        if event.device_type.name == "CUDA" and not event.is_user_annotation
+        event for event in profiler.events() or () if event.device_type.name == "CUDA" and not event.is_user_annotation
     )
     return covered((event.time_range.start, event.time_range.end) for event in events) / 1e6
 

@@ -75,12 +75,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""
-        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
-        return moved if self.class_weights is None else replace(moved, class_weights=self.class_weights.to(device))
+        return self._map_all(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The batch in pinned memory, for asynchronous copies to a GPU."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self._map_all(lambda tensor: tensor.pin_memory())
 
     def part(self, rows: slice, tokens: int | None = None) -> Batch:
         """The examples of `rows`, as views, with the padding unchanged or cut to the first `tokens` tokens."""
@@ -89,6 +88,11 @@ class Batch:
             return part
         cut = part._map(lambda tensor: tensor[:, :tokens] if tensor.ndim > 1 else tensor)
         return cut if self.kind in TOKEN_LABELS else replace(cut, labels=part.labels)
+
+    def _map_all(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `function` applied to all tensors, also to those that are not by example."""
+        mapped = self._map(function)
+        return mapped if self.class_weights is None else replace(mapped, class_weights=function(self.class_weights))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(

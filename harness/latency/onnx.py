@@ -99,6 +99,11 @@ class OnnxProgram:
         # ONNX Runtime uses TF32 by default, torch does not.
         settings = {"device_id": str(device.index or 0), "use_tf32": "0"} if device.type == "cuda" else {}
         self._session = onnxruntime.InferenceSession(path, options, providers=[(PROVIDERS[device.type], settings)])
+        if PROVIDERS[device.type] not in self._session.get_providers():  # it falls back to the CPU with a warning
+            raise RuntimeError(
+                f"ONNX Runtime cannot load {PROVIDERS[device.type]}; install the version of onnxruntime-gpu for torch's"
+                f" version of CUDA, {torch.version.cuda}"
+            )
         self._device = device
 
     def bind(self, inputs: Inputs) -> Callable[[], Sequence[Any]]:

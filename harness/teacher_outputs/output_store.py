@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from harness.api.batch import Batch, TaskKind
+from harness.api.device_transfer import to_device
 from harness.api.model_outputs import LAYERED, Layered, ModelOutputs
 from harness.config.training_schema import TrainingSpec
 from harness.models.output_names import Need, parse
@@ -32,7 +33,6 @@ from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples
 from harness.training import TEACHER_OUTPUTS_VERSION
 from harness.training.batch_stream import TokenizedTask
-from harness.training.device_transfer import to_device
 
 BATCH_SIZE = 32
 """Batch size of the canonical pass. A change of it, or of the padding, needs a new `TEACHER_OUTPUTS_VERSION`."""

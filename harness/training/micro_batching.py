@@ -12,6 +12,8 @@ OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "MPS backend out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",  # of the driver: for kernels, pinned memory, events
 )
 """Texts of out-of-memory errors that have no exception class of their own."""
 

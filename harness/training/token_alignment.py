@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.api.device_transfer import to_device
 from harness.api.model_outputs import Layered, ModelOutputs
 from harness.tasks.token_offsets import NOWHERE
 from harness.tasks.tokenization import TokenizedExamples
-from harness.training.device_transfer import to_device
 
 
 class Alignment:

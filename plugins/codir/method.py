@@ -23,6 +23,7 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import F, nn, torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 
@@ -137,8 +138,8 @@ class CoDIR(Method):
     def negatives(self, step: Step, batch: Batch) -> tuple[Tensor, Tensor]:
         """The rows of the negatives of each example, and which of them are valid: [B, K] each."""
         memory = cast("Memory", step.modules["memory"])
-        rows = torch.tensor(batch.rows, device=batch.labels.device)
-        uniform = draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index).to(rows.device)
+        rows = row_numbers(batch)
+        uniform = to_device(draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index), rows.device)
         if self.task.kind == "classification":
             return rows_of_other_classes(uniform, rows, batch.labels, memory.classes, self.task.num_labels)
         return other_rows(uniform, rows, len(memory.classes))
@@ -167,11 +168,16 @@ class CoDIR(Method):
                 scale = getattr(memory, f"{bank}_scale").to(likeness.dtype)
                 scale = torch.where(scale > 0, scale, scales[bank])[:, None]
                 losses.append(nce(likeness, allowed, scale, self.config.negatives / len(memory.classes)))
-        rows = torch.tensor(batch.rows, device=batch.labels.device)
+        rows = row_numbers(batch)
         labels = batch.labels if self.task.kind == "classification" else None
         detached = {name: each.detach() for name, each in vectors.items()}
         step.scratch.setdefault("seen", []).append((rows, labels, detached, scales))
         return torch.stack(losses).mean()
+
+
+def row_numbers(batch: Batch) -> Tensor:
+    """The row numbers of the examples, int64 [B], on the device of the batch."""
+    return to_device(torch.tensor(batch.rows), batch.labels.device)
 
 
 def mean_over_tokens(hidden: Tensor, batch: Batch) -> Tensor:

@@ -25,6 +25,7 @@ from harness import (
     hookimpl,
     layers,
 )
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import torch
 from harness.api.losses import soft_target_loss, task_loss, token_cosine
 from harness.api.seeded_choice import SeededChoice
@@ -177,10 +178,10 @@ class DIITO(Method):
         examples, device = len(batch.ids), batch.mask.device
         rows = torch.arange(examples)
         sources = torch.randperm(examples, generator=generator) if self.config.pairing == "random" else rows.roll(-1)
-        sources = sources.to(device)
+        sources = to_device(sources, device)
         lengths = batch.lengths
         count = (self.config.share * torch.minimum(lengths, lengths[sources]).double()).long()
-        into, out_of = (self._places(batch.mask[of], count, generator) for of in (rows.to(device), sources))
+        into, out_of = (self._places(batch.mask[of], count, generator) for of in (to_device(rows, device), sources))
         # The last column takes what is not swapped.
         empty = torch.zeros(examples, batch.mask.shape[1] + 1, dtype=torch.long, device=device)
         chosen = empty.scatter(1, into, 1)[:, :-1].bool()
@@ -192,7 +193,7 @@ class DIITO(Method):
         There is no synchronization with the device.
         """
         examples, tokens = mask.shape
-        draws = torch.rand(examples, tokens, generator=generator).to(mask.device)
+        draws = to_device(torch.rand(examples, tokens, generator=generator), mask.device)
         places = torch.arange(tokens, device=mask.device).expand(examples, tokens)
         beyond = places >= count.unsqueeze(-1)
         if self.config.positions == "span":

@@ -26,6 +26,7 @@ from harness import (
     layers,
 )
 from harness.api import layer_mapping
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import nn, torch
 from harness.api.losses import projection, task_loss, unit_vectors
 
@@ -210,7 +211,7 @@ class DynamicKD(Method):
         count = max(1, int(len(logits) * self.config.ratio))
         step.log("queries", count)
         if self.config.select == "random":
-            order = torch.randperm(len(logits), generator=step.generator).to(logits.device, non_blocking=True)
+            order = to_device(torch.randperm(len(logits), generator=step.generator), logits.device)
         elif self.config.select == "entropy":
             order = measures.uncertainty(logits, batch).argsort(descending=True, stable=True)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import F, torch
 from harness.api.losses import full_precision
 
@@ -48,7 +49,7 @@ def random_cuts(mask: Tensor, generator: torch.Generator) -> Spans:
     """Consecutive parts of an example's real tokens (`mask`, bool [B, N]), cut at random places."""
     starts = torch.rand(mask.shape, generator=generator) < CUT_PROBABILITY
     starts[:, 0] = True
-    return _spans(starts.to(mask.device) & mask, mask)
+    return _spans(to_device(starts, mask.device) & mask, mask)
 
 
 def _spans(starts: Tensor, inside: Tensor) -> Spans:

@@ -22,6 +22,7 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import F, nn, torch
 from harness.api.losses import full_precision, soft_cross_entropies, task_loss, task_loss_by_example
 
@@ -156,7 +157,7 @@ class RLKD(Method):
     @staticmethod
     def _draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
         """The chosen teachers of each example, 0 or 1, [B, M]; if none is drawn, the likeliest one."""
-        draws = torch.rand(probabilities.shape, generator=generator).to(probabilities.device)
+        draws = to_device(torch.rand(probabilities.shape, generator=generator), probabilities.device)
         actions = (draws < probabilities).to(probabilities.dtype)
         likeliest = F.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).to(actions.dtype)
         return torch.where(actions.any(-1, keepdim=True), actions, likeliest)

@@ -23,6 +23,7 @@ from harness import (
     TaskInfo,
     hookimpl,
 )
+from harness.api.device_transfer import to_device
 from harness.api.lazy_torch import nn, torch
 from harness.api.losses import full_precision, task_loss
 
@@ -78,7 +79,7 @@ class TemporalEnsembling(Method):
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         predictions = _predictions(student.logits, batch)
-        rows = torch.tensor(batch.rows, device=predictions.device)
+        rows = to_device(torch.tensor(batch.rows), predictions.device)
         targets, seen = _stored(step).targets(rows, self.config.alpha)
         of_example = ((predictions - targets) ** 2).mean(-1).masked_fill(~seen, 0)
         step.scratch.setdefault("predictions", []).append((rows, predictions.detach()))

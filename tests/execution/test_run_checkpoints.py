@@ -7,7 +7,7 @@ import torch
 
 from harness.execution import run_checkpoints
 from harness.storage import checksums
-from tests.training.test_cohort import assert_same, bits, train
+from tests.support.training_world import assert_same, bits, train
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from harness.api.errors import UserError
 from harness.latency import model_inputs
 from harness.latency.agreement import deviation
 from harness.latency.builtin_backends import builtin
-from harness.latency.onnx import PACKAGES
+from harness.latency.onnx import PACKAGES, OnnxProgram
 
 CPU = torch.device("cpu")
 BACKENDS = builtin()
@@ -200,3 +200,19 @@ def test_compiled_outputs_equal_eager_beyond_the_default_recompile_limit(make):
         deviations.append(deviation("tiny", "compile", program, eager, examples))
     assert max(deviations) < 1e-5
     assert torch._dynamo.config.recompile_limit > 100
+
+
+def test_onnx_that_falls_back_to_the_cpu_is_an_error(monkeypatch, tmp_path):
+    """ONNX Runtime only warns if it cannot load its CUDA provider."""
+    import onnxruntime
+
+    class OnTheCpu:
+        def __init__(self, path, options, providers):
+            assert providers[0][0] == "CUDAExecutionProvider"
+
+        def get_providers(self):
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
+    with pytest.raises(RuntimeError, match="cannot load CUDAExecutionProvider; install the version of onnxruntime-gpu"):
+        OnnxProgram(tmp_path / "model.onnx", torch.device("cuda"))

@@ -83,11 +83,11 @@ def _template(family, **settings):
 class World:
     """A small task, with factories of runs and cohorts on it. `teacher` and `student` are encoder families."""
 
-    def __init__(self, kind, training, teacher="bert", student="bert"):
+    def __init__(self, kind, training, teacher="bert", student="bert", device="cpu"):
         self.kind = kind
         self.families = {"teacher": teacher, "student": student}
         self.training = training
-        self.device = CPU
+        self.device = torch.device(device)
         host = _host()
         self.methods, self.metrics = host.methods, host.metrics
         self.data, self.vocab = _data(kind)
@@ -136,7 +136,9 @@ class World:
     def best(self):
         """By the score on the examples that are held out."""
         return BestEpoch(
-            lambda capture: score(capture, self.data, self.metrics, batch_size=8, device=CPU, part="selection").score
+            lambda capture: (
+                score(capture, self.data, self.metrics, batch_size=8, device=self.device, part="selection").score
+            )
         )
 
     def stream(self):
@@ -146,16 +148,55 @@ class World:
         teacher = Teacher("base", self.teacher(), "tokenizer", self.device)
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
+    def step_each_stage(self, run):
+        """Take the first step of each stage, without reading a loss; returns the run."""
+        cohort, data = self.cohort(run), self.stream().at(0, self.device)
+        for number in range(len(run.stages)):
+            run.enter_stage(number)
+            outputs = cohort._teacher_outputs(0, data, [run])
+            if run.error is None:
+                cohort._step(run, data, outputs)
+        return run
+
+
+def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
+    """Train a cohort to its end; returns the runs that ended, in order."""
+    return list(cohort.train(stop=stop, checkpoint=checkpoint))
+
+
+def bits(run):
+    """All weights and buffers of a run, and its logged losses."""
+    tensors = {**run.student.state_dict(), **{f"module.{k}": v for k, v in run.modules.state_dict().items()}}
+    return {name: tensor.clone() for name, tensor in tensors.items()}, [point.terms for point in run.history]
+
+
+def assert_same(run, expected):
+    """The `bits` of a run are the expected ones."""
+    weights, history = expected
+    mine, said = bits(run)
+    assert mine.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(mine[name], tensor), f"{run.id}: {name} differs"
+    assert said == history
+
+
+def alone(world, method, config, seed):
+    """The `bits` of a run that is trained in a cohort of its own."""
+    run = world.run(method, config=config, seed=seed)
+    train(world.cohort(run))
+    assert run.error is None
+    return bits(run)
+
 
 @pytest.fixture
 def world(monkeypatch):
     """Creates small tasks. Groups cost nearly nothing, so that their small batches are split."""
     monkeypatch.setattr("harness.training.batch_stream.GROUP_COST", 1)
 
-    def make(kind="classification", teacher="bert", student="bert", **training):
+    def make(kind="classification", teacher="bert", student="bert", device="cpu", **training):
         settings = TrainingSpec(
             **{"batching": "grouped", "epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 3, **training}
         )
-        return World(kind, settings, teacher, student)
+        return World(kind, settings, teacher, student, device)
 
     return make

@@ -16,7 +16,8 @@ from harness.teacher_outputs import fill as filling
 from harness.teacher_outputs import output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.cohort import Cohort, Teacher
-from tests.training.test_cohort import METHODS, assert_same, bits, train
+from tests.support.training_world import assert_same, bits, train
+from tests.training.test_cohort import METHODS
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "token_classification", "qa"]

@@ -6,7 +6,7 @@ import torch
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
 from harness.execution import run_checkpoints
-from tests.training.test_cohort import alone, assert_same, bits, train
+from tests.support.training_world import alone, assert_same, bits, train
 
 
 class Remembers(Method):

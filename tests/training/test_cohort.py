@@ -12,6 +12,7 @@ from harness.api.losses import task_loss
 from harness.execution import run_checkpoints
 from harness.plugin_host.host import Host
 from harness.training.scoring import logits
+from tests.support.training_world import alone, assert_same, train
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
@@ -79,32 +80,6 @@ class MeddlesWithBatches(Meddles):
     def losses(self, step, batch, student, teachers):
         batch.labels.zero_()
         return {"task": task_loss(student.logits, batch)}
-
-
-def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
-    return list(cohort.train(stop=stop, checkpoint=checkpoint))
-
-
-def bits(run):
-    """All weights and buffers of a run, and its logged losses."""
-    tensors = {**run.student.state_dict(), **{f"module.{k}": v for k, v in run.modules.state_dict().items()}}
-    return {name: tensor.clone() for name, tensor in tensors.items()}, [point.terms for point in run.history]
-
-
-def assert_same(run, expected):
-    weights, history = expected
-    mine, said = bits(run)
-    assert mine.keys() == weights.keys()
-    for name, tensor in weights.items():
-        assert torch.equal(mine[name], tensor), f"{run.id}: {name} differs"
-    assert said == history
-
-
-def alone(world, method, config, seed):
-    run = world.run(method, config=config, seed=seed)
-    train(world.cohort(run))
-    assert run.error is None
-    return bits(run)
 
 
 TRAINED_ALONE: dict[tuple[int, int], tuple] = {}

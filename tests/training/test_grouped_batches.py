@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from harness.training.step_batch import join_groups
+from tests.support.training_world import alone, assert_same, train
 from tests.teacher_outputs.test_output_store import everything, teacher_of
-from tests.training.test_cohort import METHODS, VARIANTS, alone, assert_same, train
+from tests.training.test_cohort import METHODS, VARIANTS
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]

@@ -9,7 +9,7 @@ from harness import Method, Needs, Stage
 from harness.api.losses import projection, task_loss
 from harness.execution import run_checkpoints
 from harness.training.optimizer import adamw, scaled_learning_rates, set_learning_rate
-from tests.training.test_cohort import alone, assert_same, bits, train
+from tests.support.training_world import alone, assert_same, bits, train
 
 FIRST = 3
 """Steps of the first stage."""

@@ -24,21 +24,9 @@ def elsewhere(world, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
 
     def make(kind):
-        here = world(kind, log_every=1000, batching="random")
-        here.device = META
-        return here
+        return world(kind, device="meta", log_every=1000, batching="random")
 
     return make
-
-
-def stepped(here, run):
-    """The run after a step in each of its stages, without reading a loss."""
-    cohort = here.cohort(run)
-    data = here.stream().at(0, META)
-    for number in range(len(run.stages)):
-        run.stage_number, run.stage_step = number, 0
-        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
-    return run
 
 
 ON_DEVICE = [(method, config) for method, config in METHODS if method not in SOLVED_ON_THE_CPU]
@@ -53,7 +41,7 @@ def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, method, config
     run = here.run(method, config=config)
     if not here.supports(run):
         pytest.skip("the method refuses this task")
-    assert stepped(here, run).error is None
+    assert here.step_each_stage(run).error is None
     assert run.log._sums["loss"].device == META
 
 
@@ -83,4 +71,4 @@ class Mixes(Looks):
 @pytest.mark.parametrize("method", [Looks, Mixes])
 def test_computation_on_another_device_fails(elsewhere, method):
     here = elsewhere("classification")
-    assert stepped(here, here.run(method)).error is not None
+    assert here.step_each_stage(here.run(method)).error is not None

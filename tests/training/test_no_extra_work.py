@@ -14,8 +14,8 @@ from harness.tasks.tokenization import collate
 from harness.training import prefetcher
 from harness.training.batch_stream import BatchStream
 from harness.training.cohort import Cohort
-from tests.support.training_world import SOLVED_ON_THE_CPU
-from tests.training.test_cohort import KINDS, METHODS, assert_same, bits, train
+from tests.support.training_world import SOLVED_ON_THE_CPU, assert_same, bits, train
+from tests.training.test_cohort import KINDS, METHODS
 
 CPU = torch.device("cpu")
 ATEN = torch.ops.aten

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from harness.api.device_transfer import to_device
 from harness.execution import run_checkpoints
 from harness.teacher_outputs import fill, output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore
 from harness.training import micro_batching, scoring
 from harness.training.cohort import Teacher
-from harness.training.device_transfer import to_device
-from tests.training.test_cohort import alone, assert_same, train
+from tests.support.training_world import alone, assert_same, train
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"

@@ -6,7 +6,7 @@ from transformers.integrations import sdpa_attention
 from harness import Method, Needs, Stage, layers
 from harness.api.losses import task_loss
 from harness.training.run import Run
-from tests.training.test_cohort import alone, assert_same, train
+from tests.support.training_world import alone, assert_same, train
 
 
 class EveryOther(Method):

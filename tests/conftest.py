@@ -153,6 +153,15 @@ def _copies() -> Path:
     return Path(folder)
 
 
+def pytest_runtest_setup(item):
+    """Skip tests with the marker `gpu` without one. All have this place, so the summary counts them in one line."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> SmallSuite:
     """The small suite in a temporary folder, with an empty cache. It does not wait for the disk."""

@@ -148,9 +148,9 @@ class World:
         teacher = Teacher("base", self.teacher(), "tokenizer", self.device)
         return Cohort(self.stream(), {"base": teacher}, runs, self.device)
 
-    def step_each_stage(self, run):
-        """Take the first step of each stage, without reading a loss; returns the run."""
-        cohort, data = self.cohort(run), self.stream().at(0, self.device)
+    def step_each_stage(self, run, cohort=None):
+        """Take the first step of each stage, without reading a loss; returns the run. `cohort`: has its teachers."""
+        cohort, data = cohort or self.cohort(run), self.stream().at(0, self.device)
         for number in range(len(run.stages)):
             run.enter_stage(number)
             outputs = cohort._teacher_outputs(0, data, [run])

@@ -1,9 +1,10 @@
 """A training step on torch's meta device, in place of a GPU.
 
-Reading a value on the host, or mixing in a tensor of the CPU, is an error on both.
+Reading a value on the host, or mixing in a tensor of the CPU, is an error on both. Copies that would wait are recorded.
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
 from tests.support.training_world import SOLVED_ON_THE_CPU
+from tests.support.waiting_copies import waiting_copies
 from tests.training.test_cohort import METHODS
 
 KINDS = ("classification", "qa", "regression", "multilabel", "token_classification")
@@ -41,8 +43,24 @@ def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, method, config
     run = here.run(method, config=config)
     if not here.supports(run):
         pytest.skip("the method refuses this task")
-    assert here.step_each_stage(run).error is None
+    cohort = here.cohort(run)
+    with waiting_copies() as copies:
+        here.step_each_stage(run, cohort)
+    assert run.error is None
+    assert copies == []
     assert run.log._sums["loss"].device == META
+
+
+def test_class_weights_are_copied_without_waiting(world, monkeypatch):
+    batch = replace(world().data.batch([3, 1]), class_weights=torch.ones(2))
+    with waiting_copies() as copies:
+        moved = batch.to(META)
+    assert {tensor.device for tensor in (*moved.tensors(), moved.class_weights)} == {META}
+    assert copies == []
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    batch.pin_memory()
+    assert any(tensor is batch.class_weights for tensor in pinned)
 
 
 class Looks(Method):
@@ -66,6 +84,28 @@ class Mixes(Looks):
     def losses(self, step, batch, student, teachers):
         weights = torch.ones(len(batch.ids), 1)
         return {"task": (student.logits * weights).mean()}
+
+
+class Waits(Looks):
+    """Its loss copies a list and a tensor to the device."""
+
+    name = "waits"
+
+    def losses(self, step, batch, student, teachers):
+        rows = torch.tensor(batch.rows, device=batch.labels.device)
+        ones = torch.ones(len(rows)).to(batch.labels.device)
+        return {"task": task_loss(student.logits, batch) * (rows * ones).mean()}
+
+
+def test_a_copy_that_waits_is_named(elsewhere):
+    here = elsewhere("classification")
+    run = here.run(Waits)
+    cohort = here.cohort(run)
+    with waiting_copies() as copies:
+        here.step_each_stage(run, cohort)
+    assert run.error is None
+    assert len(copies) == 2
+    assert all(copy.startswith(f"cpu to meta in {__file__}:") for copy in copies)
 
 
 @pytest.mark.parametrize("method", [Looks, Mixes])

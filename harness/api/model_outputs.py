@@ -110,7 +110,11 @@ class ModelOutputs:
 
     def part(self, rows: slice) -> ModelOutputs:
         """The outputs for the examples `rows`, as views."""
-        return _combine([self], lambda tensors: tensors[0][rows])
+        return self.mapped(lambda tensor: tensor[rows])
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> ModelOutputs:
+        """The results of `function` for all tensors, under the same names."""
+        return _combine([self], lambda tensors: function(tensors[0]))
 
     @staticmethod
     def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:

@@ -145,6 +145,8 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     from harness.planning import teacher_cache_policy
 
     yield from _training_lines(work.cost)
+    if work.cost.runs and plan.spec.training.execution == "fused":
+        yield "Students of one shape share a forward and a backward pass (training.execution: fused)."
     yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
     yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost)

@@ -14,6 +14,9 @@ from harness.config.strict_model import Strict
 Batching = Literal["random", "grouped", "bucketed"]
 """How examples are grouped into batches; see `harness.tasks.batching`."""
 
+Execution = Literal["sequential", "fused"]
+"""How the runs of a cohort take a step; see `harness.training.execution`."""
+
 
 class Limit(Strict):
     """Maximum number of examples, taken from a seeded shuffle. The board marks limited runs as a rehearsal."""
@@ -82,6 +85,11 @@ class TrainingSpec(Strict):
     max_length: Tokens = Field(128, description="truncation length in tokens")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="autocast dtype of forward and backward passes"
+    )
+    execution: Execution = Field(
+        "sequential",
+        description="sequential: the students of a cohort take each step one after another; fused: students of one"
+        " shape share a forward and a backward pass",
     )
     tf32: bool = Field(False, description="allow TF32 matrix products in training, on a GPU")
     micro_batch_size: Positive | None = Field(

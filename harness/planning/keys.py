@@ -45,6 +45,8 @@ def training(settings: TrainingSpec) -> dict[str, Any]:
     if micro_batch_size is None or (token_budget is None and micro_batch_size >= settings.batch_size):
         del fields["micro_batch_size"]
     del fields["token_budget" if token_budget is None else "batch_size"]
+    if settings.execution == "sequential":
+        del fields["execution"]
     return fields
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.api.method import Cofinetuning
+from harness.api.task import Task
 from harness.config.teacher_schema import TeacherSpec
+from harness.config.training_schema import TrainingSpec
 from harness.models import finetuned_heads, pretrained
 from harness.planning import keys
 from harness.planning.jobs import RunJob, TaskData, TeacherJob
@@ -85,7 +87,7 @@ class TeacherJobs:
         """Return the job of a checkpoint that is used with its own head."""
         checkpoint, task = self.models.checkpoint(name), data.task
         assert checkpoint is not None  # the schema allows `finetune: false` with `model` only
-        settings = self.spec.training.on(task.name)
+        settings = self._settings(task)
         if spec.max_length is not None:
             settings = settings.model_copy(update={"max_length": spec.max_length})
         reader, trust = self.models.tokenizer(checkpoint), self.spec.trust_remote_code
@@ -101,7 +103,7 @@ class TeacherJobs:
         update: dict[str, object] = {k: v for k, v in overrides.items() if v is not None}
         if "batch_size" in update:
             update["token_budget"] = None
-        settings = self.spec.training.on(data.task.name).model_copy(update=update)
+        settings = self._settings(data.task).model_copy(update=update)
         checkpoint = self.models.checkpoint(name)
         if checkpoint is not None:
             reader = self.models.tokenizer(checkpoint)
@@ -113,6 +115,10 @@ class TeacherJobs:
         if checkpoint is not None:
             head = finetuned_heads.if_fine_tuned(checkpoint, data.task, trust_remote_code=trust)
         return TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts), head=head)
+
+    def _settings(self, task: Task) -> TrainingSpec:
+        """Return the training settings of a teacher. It trains alone, so how students take a step does not count."""
+        return self.spec.training.on(task.name).model_copy(update={"execution": "sequential"})
 
     def _assistants(self, task: str, name: str) -> list[TeacherJob]:
         """Return the teacher that is a row of the suite: the student of each of its runs, or of the one of its seed."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -14,8 +15,11 @@ from harness.api.model_outputs import ModelOutputs
 from harness.config.training_schema import TrainingSpec
 from harness.models.capture import Capture
 from harness.training import micro_batching, precision
+from harness.training.execution import Execution, SequentialExecution, StepInputs
+from harness.training.fused_execution import FusedExecution
 from harness.training.prefetcher import Prefetcher
 from harness.training.run import Run
+from harness.training.shared_tensors import SharedTensors, SharedTensorsChanged
 from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
 from harness.training.stopwatch import Lap
@@ -104,6 +108,11 @@ class Cohort:
     """Runs that did not fit in memory together with the others. They were checkpointed and released; train them again,
     in a cohort of their own."""
 
+    def __post_init__(self) -> None:
+        self._execution = execution_of(self.runs)
+        self._alone_at: int | None = None
+        """The position at which a run that stepped together with others changed shared tensors."""
+
     def train(self, *, stop: Callable[[], bool], checkpoint: Callable[[Run], None]) -> Iterator[Run]:
         """Train all runs, and yield each one when it ends, finished or failed.
 
@@ -132,47 +141,64 @@ class Cohort:
             with micro_batching.convert_memory_errors():
                 data = prefetcher.at(position)
                 teachers = self._teacher_outputs(position, data, due)
+                failed = [run for run in due if run.ended]  # a teacher of it has failed
+                groups = self._groups(position, [run for run in due if not run.ended])
         except micro_batching.InsufficientMemory as error:
             yield from self._defer(active, active[(len(active) + 1) // 2 :], str(error), checkpoint)
             return
-        for run in due:
-            before = _versions(data, teachers)
-            if run.error is None:  # else a teacher of it has failed
-                try:
-                    self._step(run, data, teachers)
-                except micro_batching.InsufficientMemory as error:
-                    yield from self._defer(active, [run], str(error), checkpoint)
+        for run in failed:
+            yield self._end(active, run)
+        inputs, waiting = partial(self._inputs, data=data, teachers=teachers), deque(groups)
+        while waiting:
+            runs, shared = waiting.popleft(), SharedTensors(data, teachers)
+            try:
+                apart = self._execution.step(runs, inputs, shared)
+            except SharedTensorsChanged:
+                self._alone_at = position
+                return
+            except micro_batching.InsufficientMemory as error:
+                if len(runs) == 1:
+                    yield from self._defer(active, runs, str(error), checkpoint)
+                waiting.extendleft([part for part in (runs[len(runs) // 2 :], runs[: len(runs) // 2]) if len(runs) > 1])
+                continue
+            waiting.extend([run] for run in apart)
+            for run in runs:
+                if run in apart:
                     continue
-            modified = _versions(data, teachers) != before
-            if modified:
-                run.fail(
-                    TypeError("the batch or a teacher output was changed in place by the method; other runs share it")
-                )
-            if run.ended:
-                active.remove(run)
-                yield run
-            elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:
-                checkpoint(run)
-            if modified:
+                run.tokens += data.tokens
+                run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in inputs(run).batches)
+                if run.ended:
+                    yield self._end(active, run)
+                elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:
+                    checkpoint(run)
+            if shared.modified:
                 return  # the runs that have not taken this step get a new batch and new outputs
+
+    def _groups(self, position: int, due: Sequence[Run]) -> list[list[Run]]:
+        """The runs in the groups that step together; each alone where a run of such a group changed shared tensors."""
+        return [[run] for run in due] if position == self._alone_at else self._execution.groups(due)
+
+    def _end(self, active: list[Run], run: Run) -> Run:
+        """Remove a run that has ended."""
+        active.remove(run)
+        self._execution.leave(run)
+        return run
 
     def _defer(
         self, active: list[Run], runs: Sequence[Run], reason: str, checkpoint: Callable[[Run], None]
     ) -> Iterator[Run]:
         """Checkpoint and release `runs` for lack of memory. A run that is alone has failed, and is yielded."""
         if len(active) == 1:
-            run = active.pop()
-            run.fail(micro_batching.InsufficientMemory(reason))
-            yield run
+            active[0].fail(micro_batching.InsufficientMemory(reason))
+            yield self._end(active, active[0])
             return
         for run in runs:
             checkpoint(run)
-            run.release()
-            active.remove(run)
+            self._end(active, run).release()
             self.deferred.append(run)
 
-    def _step(self, run: Run, data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> None:
-        """One step of `run`: group by group, or on the whole batch if terms of its stage are batch-dependent."""
+    def _inputs(self, run: Run, data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> StepInputs:
+        """What `run` steps on: the groups, or the whole batch if terms of its stage are batch-dependent."""
         tokenizer_id = self.stream.tokenizer_id
         if run.stage.batch_dependent and len(data.group_slices[tokenizer_id]) > 1:
             batches = [data.whole(tokenizer_id)]
@@ -180,9 +206,7 @@ class Cohort:
         else:
             batches = data.groups(tokenizer_id)
             outputs = {name: output.groups for name, output in teachers.items()}
-        run.step(batches, outputs, self._live_teachers(run))
-        run.tokens += data.tokens
-        run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in batches)
+        return StepInputs(batches, outputs, self._live_teachers(run))
 
     def _live_teachers(self, run: Run) -> list[Capture]:
         """The teachers that the method of `run` may run in its present stage."""
@@ -248,7 +272,7 @@ class Cohort:
         return TeacherOutputs(groups, join_groups(groups, batch.inputs["input_ids"].shape[1], batch.kind))
 
 
-def _versions(data: StepBatch, teachers: Mapping[str, TeacherOutputs]) -> list[int]:
-    """Version counters of all tensors that runs share: they count in-place changes, those through views included."""
-    shared: list[Batch | TeacherOutputs] = [*data.batches.values(), *teachers.values()]
-    return [tensor._version for item in shared for tensor in item.tensors()]
+def execution_of(runs: Sequence[Run]) -> Execution:
+    """The execution that the suite sets for a cohort."""
+    fused = bool(runs) and runs[0].training.execution == "fused"
+    return FusedExecution() if fused else SequentialExecution()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,19 @@ from harness.training import micro_batching, precision, term_names
 
 LoggedValue = tuple[str, float | Tensor, float]
 """A value to log: its name, the value, and its weight, the share of the step's examples that it was computed on."""
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """A part of the examples of a step, with the outputs of each teacher on it.
+
+    Attributes:
+        share: the share of the step's examples.
+    """
+
+    batch: Batch
+    teachers: Sequence[ModelOutputs]
+    share: float
 
 
 @dataclass
@@ -35,52 +49,52 @@ class LossPasses:
     scaler: torch.amp.GradScaler
     weighted_names: set[str] = field(default_factory=set)
 
+    def parts(
+        self, needs: Needs, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]], size: int
+    ) -> Iterator[BatchPart]:
+        """The batches in micro-batches of at most `size` examples, with the teachers' outputs that the method reads."""
+        examples = sum(len(batch.ids) for batch in batches)
+        needed = list(zip(self.teachers, needs.teachers, strict=True)) if needs.teachers else []
+        for index, batch in enumerate(batches):
+            outputs = [teachers[name][index].only(names) if names else ModelOutputs() for name, names in needed]
+            for rows in micro_batching.slices(len(batch.ids), size):
+                share = len(batch.ids[rows]) / examples
+                if len(batch.ids[rows]) == len(batch.ids):
+                    yield BatchPart(batch, outputs, share)
+                else:
+                    yield BatchPart(batch.part(rows), [output.part(rows) for output in outputs], share)
+
     def run(
-        self,
-        step: Step,
-        needs: Needs,
-        batches: Sequence[Batch],
-        teachers: Mapping[str, Sequence[ModelOutputs]],
-        size: int,
-        models: Callable[[Batch], StepModels],
+        self, step: Step, needs: Needs, parts: Iterable[BatchPart], models: Callable[[Batch], StepModels]
     ) -> list[LoggedValue]:
-        """Add the gradients of all batches, in micro-batches of at most `size` examples; returns the values to log.
+        """Add the gradients of all parts, each from a forward pass of its own; returns the values to log.
 
         `models` gives the models of the run, bound to a batch: the student, and those that the method may run itself.
         Call this under the run's random state.
         """
-        examples = sum(len(batch.ids) for batch in batches)
-        needed = list(zip(self.teachers, needs.teachers, strict=True)) if needs.teachers else []
         logged: list[LoggedValue] = []
         with precision.matmuls(self.training, self.device):
-            for index, batch in enumerate(batches):
-                outputs = [teachers[name][index].only(names) if names else ModelOutputs() for name, names in needed]
-                for rows in micro_batching.slices(len(batch.ids), size):
-                    share = len(batch.ids[rows]) / examples
-                    part, parts = batch, outputs
-                    if len(batch.ids[rows]) < len(batch.ids):
-                        part, parts = batch.part(rows), [output.part(rows) for output in outputs]
-                    logged += self._pass(replace(step, models=models(part)), needs, part, parts, share)
+            for part in parts:
+                bound = replace(step, models=models(part.batch))
+                logged += self.add_gradients(bound, part, partial(bound.student.run, needs.student))
         return logged
 
-    def _pass(
-        self, step: Step, needs: Needs, batch: Batch, teachers: Sequence[ModelOutputs], share: float
-    ) -> list[LoggedValue]:
-        """Add the gradients of one micro-batch; returns the values to log.
+    def add_gradients(self, step: Step, part: BatchPart, student: Callable[[], ModelOutputs]) -> list[LoggedValue]:
+        """Add the gradients of one part; returns the values to log. `student` gives the student's outputs.
 
-        Losses are means over examples, so each micro-batch counts by its `share` of all examples of the step.
+        Losses are means over examples, so each part counts by its share of all examples of the step. Call this under
+        the run's random state.
         """
         logged: list[LoggedValue] = []
-        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), share)))
+        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), part.share)))
         with precision.autocast(self.training, self.device):
-            student = step.student.run(needs.student)
-            terms = self.method.losses(step, batch, student, teachers)
+            terms = self.method.losses(step, part.batch, student(), part.teachers)
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)
         term_names.check(terms, {name for name, *_ in logged})
         self.weighted_names |= {name for name, weight in weights.items() if name not in terms and weight != 0}
-        self.scaler.scale(total if share == 1 else total * share).backward()  # type: ignore[no-untyped-call]
-        return logged + [(name, term.detach(), share) for name, term in {term_names.TOTAL: total, **terms}.items()]
+        self.scaler.scale(total if part.share == 1 else total * part.share).backward()  # type: ignore[no-untyped-call]
+        return logged + [(name, term.detach(), part.share) for name, term in {term_names.TOTAL: total, **terms}.items()]
 
 
 def snapshot(value: float | Tensor) -> float | Tensor:

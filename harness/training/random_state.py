@@ -34,6 +34,16 @@ class RandomState:
             finally:
                 self._states = _global_states(self.device)
 
+    @contextmanager
+    def device_generator(self) -> Iterator[torch.Generator]:
+        """A generator on the run's device that draws what the global one would draw in `active`."""
+        generator = torch.Generator(self.device)
+        generator.set_state(self._states[-1])
+        try:
+            yield generator
+        finally:
+            self._states = [*self._states[:-1], generator.get_state()]
+
     def state_dict(self) -> dict[str, Any]:
         return {"global": self._states, "generator": self.generator.get_state()}
 

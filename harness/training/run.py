@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,14 @@ LOG_EVERY = 50
 
 CURVE_POINTS = 40
 """Least number of points of a short run's loss curve."""
+
+
+@dataclass(frozen=True)
+class StepStart:
+    """The start of a step: what undoes an attempt at it, and the outputs that the method reads."""
+
+    before: StepRollback
+    needs: Needs
 
 
 class Run:
@@ -149,7 +158,7 @@ class Run:
     def needs(self) -> Needs:
         """The outputs that the current step reads. An error of the method fails the run."""
         try:
-            return needs_at(self.method, self._step())
+            return needs_at(self.method, self.current_step())
         except (Exception, SystemExit) as error:
             self.fail(error)
             return Needs()
@@ -169,13 +178,16 @@ class Run:
             InsufficientMemory: the batch cannot be split further. The run is as it was before the step.
             DiskError: the data on which the epoch is scored cannot be read or stored.
         """
-        try:
+        with self.failing():
             with self.cost.student.running():
                 self._optimize(batches, teachers, live_teachers)
-            self._count_step()
-            self._end_epoch()
-            if self.stage_step == self.lengths[self.stage_number]:
-                self._end_stage()
+            self.end_step()
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Any error of the block but lack of memory and of the disk ends this run only."""
+        try:
+            yield
         except (micro_batching.InsufficientMemory, DiskError):
             raise
         except (Exception, SystemExit) as error:
@@ -236,35 +248,58 @@ class Run:
         If memory does not suffice, the gradients are computed again in smaller micro-batches, from the same random
         state and buffers.
         """
-        self.student.train()
-        self.modules.train()
-        before = StepRollback(self.random, self.modules, self.optimizer)
-        needs = needs_at(self.method, self._step())
+        start = self.start_step()
         models = partial(
             step_models, stage=self.stage, student=self.capture, teachers=live_teachers, average=self.average
         )
-        can_split = not self.stage.batch_dependent
-        largest = max(len(batch.ids) for batch in batches)
-        requested = min(largest, self.micro_batch_size or largest) if can_split else largest
-        retry = micro_batching.MemoryRetry(requested, can_split=can_split)
+        requested = self.pass_size(batches)
+        retry = micro_batching.MemoryRetry(requested, can_split=not self.stage.batch_dependent)
         try:
             for size in retry:
                 with retry:
-                    before.restore()
-                    step = self._step()
+                    start.before.restore()
+                    step = self.current_step()
+                    parts = self.passes.parts(start.needs, batches, teachers, size)
                     with self.random.active():
-                        logged = self.passes.run(step, needs, batches, teachers, size, models)
-            # The optimizer allocates its moments in the first step, before it changes a weight.
-            with micro_batching.convert_memory_errors():
-                self._update(step)
+                        logged = self.passes.run(step, start.needs, parts, models)
+            self.update(step, logged)
         except micro_batching.InsufficientMemory as error:
-            before.restore()
+            start.before.restore()
             raise micro_batching.InsufficientMemory(self._memory_message(requested, str(error))) from None
         if retry.size < requested:
             self.micro_batch_size = retry.size
-        logged += self._after_step(step, {name for name, *_ in logged} - {term_names.TOTAL})
-        for name, value, weight in logged:
+
+    def start_step(self) -> StepStart:
+        """Prepare the student and the modules for a step. An exception of the method propagates."""
+        self.student.train()
+        self.modules.train()
+        before = StepRollback(self.random, self.modules, self.optimizer)
+        return StepStart(before, needs_at(self.method, self.current_step()))
+
+    def pass_size(self, batches: Sequence[Batch]) -> int:
+        """Examples per forward and backward pass on a batch, given as groups."""
+        largest = max(len(batch.ids) for batch in batches)
+        return largest if self.stage.batch_dependent else min(largest, self.micro_batch_size or largest)
+
+    def update(self, step: Step, logged: Sequence[LoggedValue]) -> None:
+        """Update the weights from their gradients, then the method's state, and log.
+
+        Raises:
+            InsufficientMemory: the optimizer's moments do not fit in memory. The weights have not changed.
+        """
+        # The optimizer allocates its moments in the first step, before it changes a weight.
+        with micro_batching.convert_memory_errors():
+            self._update(step)
+        names = {name for name, *_ in logged} - {term_names.TOTAL}
+        for name, value, weight in [*logged, *self._after_step(step, names)]:
             self.log.add(name, value, weight)
+
+    def end_step(self) -> None:
+        """Count the step, score the student if an epoch ends, and go to the next stage if this one ends."""
+        self._count_step()
+        self._end_epoch()
+        if self.stage_step == self.lengths[self.stage_number]:
+            self._end_stage()
 
     def _memory_message(self, count: int, reason: str) -> str:
         examples = "one example of"
@@ -306,7 +341,7 @@ class Run:
         term_names.check(names, {name for name, *_ in logged})
         return logged
 
-    def _step(self) -> Step:
+    def current_step(self) -> Step:
         """The current step, as the method receives it outside `losses`, with an empty scratch."""
         done, steps = self.stage_step, self.lengths[self.stage_number]
         return Step(

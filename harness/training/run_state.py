@@ -22,7 +22,7 @@ def state_dict(run: Run) -> dict[str, Any]:
     return {
         "version": VERSION,
         "place": (run.stage_number, run.stage_step),
-        "student": run.student.state_dict(),
+        "student": {name: _own(weight) for name, weight in run.student.state_dict().items()},
         "modules": run.modules.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "random": run.random.state_dict(),
@@ -42,6 +42,11 @@ def state_dict(run: Run) -> dict[str, Any]:
         },
         "seconds": run.cost.seconds(),
     }
+
+
+def _own(weight: Tensor) -> Tensor:
+    """The weight in memory of its own: a checkpoint of a view would hold the students that it is stacked with."""
+    return weight if weight.untyped_storage().nbytes() == weight.nbytes else weight.clone()
 
 
 def can_load(run: Run, state: Mapping[str, Any]) -> bool:

@@ -24,3 +24,7 @@ def test_memory_limits_are_not_in_the_key():
 @pytest.mark.parametrize(("device", "counts"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
 def test_tf32_is_in_the_key_only_on_cuda(device, counts):
     assert (keys.numeric(device, "fp32", tf32=True) != keys.numeric(device, "fp32")) == counts
+
+
+def test_the_execution_is_in_the_key_if_it_is_not_the_default():
+    assert keys.training(TrainingSpec(execution="fused")) == {**keys.training(TrainingSpec()), "execution": "fused"}

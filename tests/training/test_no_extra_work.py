@@ -68,7 +68,8 @@ def test_no_step_waits_for_the_device(world, kind, monkeypatch):
         with Looks() as looks:
             teachers = cohort._teacher_outputs(0, data, cohort.runs)
             for run in cohort.runs:
-                cohort._step(run, data, teachers)
+                inputs = cohort._inputs(run, data, teachers)
+                run.step(inputs.batches, inputs.teachers, inputs.live_teachers)
         assert [run.error for run in cohort.runs if run.error] == []
         assert looks.seen + seen == []
 

@@ -1,6 +1,6 @@
 """Estimate the device memory that training takes, from sizes that are known before it starts.
 
-The students of a cohort take their steps one after another, so for a cohort:
+The students of a cohort take their steps one after another, unless `training.execution` is fused, so for a cohort:
 
     peak      = resident + max(teacher pass, largest step)
     resident  = for each run its weights and AdamW's two moments, 3 x 4 bytes a parameter, and the weights of its best
@@ -10,6 +10,8 @@ The students of a cohort take their steps one after another, so for a cohort:
     step      = these outputs, the student's gradients (4 bytes a parameter), its activations, the tensors that its
                 losses save for the backward pass, and the working memory of the backward pass; in a live stage the
                 activations of one more pass of the student and of one of each teacher
+    stack     = for each of the runs that step together its part of a step that is shared, gradients and activations,
+                and what one of them adds for its losses; it takes the place of the largest step if it is larger
 
 All batches count as full: `batch_size` examples of `max_length` tokens, or `token_budget` tokens. Every encoder counts
 as BERT; one that shares its layers (ALBERT) takes less. The memory of the process itself is not counted.
@@ -21,6 +23,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -79,6 +82,8 @@ class Load:
         teachers: key -> shape of each of its teachers, and the outputs it requests.
         reading: the shape of its batches.
         half: whether it computes in half precision.
+        student: the shape of its student.
+        stacked: bytes of `step` that the runs of a stack hold at the same time; 0: it steps alone.
     """
 
     resident: int
@@ -86,6 +91,8 @@ class Load:
     teachers: Mapping[str, tuple[ModelShape, frozenset[str]]]
     reading: Reading
     half: bool
+    student: ModelShape
+    stacked: int = 0
 
 
 def load(
@@ -106,29 +113,61 @@ def load(
         fused: whether attention with dropout saves no N x N map, as on a GPU.
         copied: whether a copy of the student's weights is stored in the same memory.
     """
-    half = training.precision != "fp32"
+    half, together = training.precision != "fp32", training.execution == "fused"
     parameter_count = parameters(student, reading.vocabulary)
-    step, concatenated, averaged = 0, False, False
+    step, stacked, concatenated, averaged = 0, 0, False, False
     for requested, splits, live, average in stages:
         averaged |= average
         concatenated |= training.batching == "grouped" and not splits
         examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
         micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
-        with_maps = live or not fused
+        in_stack = together and not live
+        with_maps = live or in_stack or not fused  # dropout of a stack is drawn for maps
         saved = activations(student, micro_batch, half=half, fused=not with_maps)
         saved += 2 * captured(requested, student, micro_batch, half)
+        if in_stack:  # the scale of norms is applied to a copy
+            saved += 2 * FLOAT * student.layers * student.hidden * examples * reading.tokens
         if live:  # counted as one more pass of the student, and one of each teacher
             models = [student, *(shape for shape, _ in teachers.values())]
             saved += sum(activations(model, micro_batch, half=half, fused=False) for model in models)
         widest = max(student.ffn, student.heads * reading.tokens * with_maps)
         backward = 2 * FLOAT * examples * reading.tokens * widest
         step = max(step, saved + backward)
+        stacked = max(stacked, (saved + backward) * in_stack)
     teacher_outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
     # A batch-dependent stage also concatenates the outputs of all groups to one batch.
-    step += FLOAT * parameter_count + (2 + concatenated) * teacher_outputs
-    if half:
-        step += 2 * parameter_count  # autocast keeps a copy of the weights for the step
-    return Load((3 + copied + averaged) * FLOAT * parameter_count, step, teachers, reading, half)
+    step += (2 + concatenated) * teacher_outputs
+    # Autocast keeps a copy of the weights for the step.
+    gradients = (FLOAT + 2 * half) * parameter_count
+    resident = (3 + copied + averaged) * FLOAT * parameter_count
+    together_bytes = gradients + stacked if stacked else 0
+    return Load(resident, gradients + step, teachers, reading, half, student, together_bytes)
+
+
+class _Steps(NamedTuple):
+    """The memory of the steps of runs that train together.
+
+    Attributes:
+        largest: bytes of the largest step of a run alone.
+        stacks: student shape -> bytes that the runs of its stack hold at the same time.
+        alone: bytes that one run of a stack adds to these, at most.
+    """
+
+    largest: int = 0
+    stacks: Mapping[ModelShape, int] = MappingProxyType({})
+    alone: int = 0
+
+    @property
+    def peak(self) -> int:
+        """The bytes of the largest step or stack."""
+        return max(self.largest, max(self.stacks.values(), default=0) + self.alone)
+
+    def with_one_more(self, load: Load) -> _Steps:
+        """The memory with another run."""
+        if not load.stacked:
+            return self._replace(largest=max(self.largest, load.step))
+        stacks = {**self.stacks, load.student: self.stacks.get(load.student, 0) + load.stacked}
+        return _Steps(max(self.largest, load.step), stacks, max(self.alone, load.step - load.stacked))
 
 
 class CohortLoad:
@@ -137,18 +176,19 @@ class CohortLoad:
     def __init__(self, first: Load) -> None:
         self._reading, self._half = first.reading, first.half
         self._teachers: dict[str, tuple[ModelShape, frozenset[str]]] = {}
-        self._resident = self._step = self._shared = self._working = 0
+        self._resident = self._shared = self._working = 0
+        self._steps = _Steps()
         self.add(first)
 
     @property
     def peak(self) -> int:
         """The peak memory in bytes."""
-        return self._resident + self._shared + max(self._working, self._step)
+        return self._resident + self._shared + max(self._working, self._steps.peak)
 
     def peak_with(self, load: Load) -> int:
         """Return the peak memory in bytes with one more run."""
         shared, working = self._teacher_bytes(self._teachers_with(load))
-        return self._resident + load.resident + shared + max(working, self._step, load.step)
+        return self._resident + load.resident + shared + max(working, self._steps.with_one_more(load).peak)
 
     def add(self, load: Load) -> None:
         """Add a run."""
@@ -156,7 +196,7 @@ class CohortLoad:
         self._shared, self._working = self._teacher_bytes(teachers)
         self._teachers = teachers
         self._resident += load.resident
-        self._step = max(self._step, load.step)
+        self._steps = self._steps.with_one_more(load)
 
     def _teachers_with(self, load: Load) -> dict[str, tuple[ModelShape, frozenset[str]]]:
         """Return shape and requested outputs of all teachers; the same object if the run requests nothing new."""

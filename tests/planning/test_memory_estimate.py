@@ -88,3 +88,21 @@ def test_the_estimate_is_near_the_real_peak(tmp_path, methods, teacher, student,
     assert process.wait() == 0, process.errors
     peaks = json.loads(printed.read_text())
     assert 0.7 < peaks["estimated"] / peaks["measured"] < 1.5, peaks
+
+
+def test_a_stack_holds_the_activations_of_all_its_runs():
+    fused, other = TrainingSpec(execution="fused"), ModelShape("other", 2, 16, 2, 16)
+    one = load(training=fused, fused=False)
+    assert 0 < one.stacked <= one.step
+    assert memory_estimate.peak([one]) == one.resident + one.step
+    assert memory_estimate.peak([one] * 3) == 3 * one.resident + one.step + 2 * one.stacked
+    apart = load(training=fused, student=other, fused=False)  # another shape: a stack of its own
+    assert memory_estimate.peak([one, one, apart]) - apart.resident == pytest.approx(
+        2 * one.resident + max(one.step + one.stacked, apart.step)
+    )
+    teacher = {"t": (SMALL, frozenset({"scores[1]"}))}
+    large = load(training=fused, teachers=teacher, fused=False)
+    assert large.stacked == one.stacked  # losses of one run at a time read the teacher's outputs
+    live = load(training=fused, stages=[memory_estimate.StageLoad(frozenset({"logits"}), True, live=True)])
+    assert live.stacked == 0
+    assert load().stacked == 0

@@ -25,6 +25,7 @@ class Name(StrEnum):
     FLOOR = "floor"
     COHORT = "cohort"
     CACHED = "cached"
+    FUSED = "fused"
     BATCHING = "batching"
     WORKERS = "workers"
     TEXTBREWER = "textbrewer"

@@ -12,7 +12,8 @@ from harness.models import stack_check, stacked_functions
 from harness.training import run_stack
 from harness.training.fused_execution import FusedExecution
 from harness.training.run_stack import RunStack
-from tests.training.test_cohort import BecomesNaN, FailsAtStep, Meddles, assert_same, bits, train
+from tests.support.training_world import assert_same, bits, train
+from tests.training.test_cohort import BecomesNaN, FailsAtStep, Meddles
 
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
 SMALL = {"epochs": 0.7, "batch_size": 8, "batching": "random"}

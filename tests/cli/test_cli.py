@@ -20,6 +20,7 @@ from harness import __version__
 from harness.api.errors import Problem, UserError
 from harness.api.events import RunFinished, RunId
 from harness.cli import app
+from harness.config.training_schema import TrainingSpec
 from harness.execution import job_states
 from harness.execution.engine import Outcome
 from harness.planning import CostEstimate, RunStatus, graph_builder
@@ -69,7 +70,7 @@ def garbage_collector(monkeypatch):
 def suite(monkeypatch, tmp_path):
     """A suite of one run with fake planning, execution and report; a test sets the outcome in the returned state."""
     state = SimpleNamespace(outcome=Outcome(), done=False, host=Host(), folder=tmp_path / "tiny", events=[])
-    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None, tracking=())
+    spec = SimpleNamespace(name="tiny", latency=None, tuning=None, device=None, tracking=(), training=TrainingSpec())
     loaded = SimpleNamespace(suite=SimpleNamespace(spec=spec, path=tmp_path / "tiny.yaml"), host=state.host)
     plan_file = {
         "suite": "tiny",

@@ -51,12 +51,12 @@ def test_offered(line, expected):
 
 def test_suite_files_and_folders_are_offered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    for name in ("mine.yaml", "mine.csv", "mine/first.yml", "mine/.hidden.yaml"):
+    (tmp_path / "own").mkdir()
+    for name in ("own.yaml", "own.csv", "own/first.yml", "own/.hidden.yaml"):
         (tmp_path / name).touch()
-    assert completion.suites("mi") == ["mine/", "mine.yaml"]
-    assert completion.suites("mine/") == ["mine/first.yml"]
-    assert completion.suites(f"{tmp_path}/mine.") == [f"{tmp_path}/mine.yaml"]
+    assert completion.suites("ow") == ["own/", "own.yaml"]
+    assert completion.suites("own/") == ["own/first.yml"]
+    assert completion.suites(f"{tmp_path}/own.") == [f"{tmp_path}/own.yaml"]
     assert completion.suites("missing/") == []
     assert {*completion.suites("")} >= {*shipped_suites()}
 

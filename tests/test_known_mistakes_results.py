@@ -166,7 +166,7 @@ TRAINING = {
 }  # fmt: skip
 
 
-WITHOUT_EFFECT = {"log_every", "checkpoint_every", "tf32", "micro_batch_size", "max_memory_gb"}
+WITHOUT_EFFECT = {"log_every", "checkpoint_every", "tf32", "micro_batch_size", "max_memory_gb", "execution"}
 """Settings that change no result, or none on a CPU with batches as small as these."""
 
 

@@ -10,7 +10,7 @@ from harness.teacher_outputs import fill
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
 from harness.training.cohort import Cohort, Teacher
 from harness.training.prefetcher import Prefetcher
-from tests.support.training_world import SOLVED_ON_THE_CPU
+from tests.support.training_world import SOLVED_ON_THE_CPU, step
 from tests.training.test_methods import KINDS
 
 CACHED = ["logit_kd", "pkd", "tinybert", "minilm", "mlkd_bert"]
@@ -46,7 +46,7 @@ def take(cohort, batches, position):
     outputs = cohort._teacher_outputs(position, data, cohort.runs)
     for run in cohort.runs:
         if run.error is None:
-            cohort._step(run, data, outputs)
+            step(cohort, run, data, outputs)
 
 
 @pytest.mark.gpu

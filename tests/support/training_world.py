@@ -18,8 +18,10 @@ from harness.testing import tiny_model
 from harness.training.batch_stream import BatchStream, encode_task
 from harness.training.best_epoch import BestEpoch
 from harness.training.cohort import Cohort, Teacher
+from harness.training.execution import step_alone
 from harness.training.run import Run
 from harness.training.scoring import score
+from harness.training.shared_tensors import SharedTensors
 
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
@@ -155,8 +157,13 @@ class World:
             run.enter_stage(number)
             outputs = cohort._teacher_outputs(0, data, [run])
             if run.error is None:
-                cohort._step(run, data, outputs)
+                step(cohort, run, data, outputs)
         return run
+
+
+def step(cohort, run, data, outputs):
+    """A step of one run of the cohort on a batch, with the outputs of the teachers."""
+    step_alone(run, cohort._inputs(run, data, outputs), SharedTensors(data, outputs))
 
 
 def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):

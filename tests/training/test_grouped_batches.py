@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.training.step_batch import join_groups
-from tests.support.training_world import alone, assert_same, train
+from tests.support.training_world import alone, assert_same, step, train
 from tests.teacher_outputs.test_output_store import everything, teacher_of
 from tests.training.test_cohort import METHODS, VARIANTS
 
@@ -41,7 +41,7 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
         for group in run.optimizer.param_groups:
             group["lr"] = 0.0
         data = cohort.stream.at(0, CPU)
-        cohort._step(run, data, cohort._teacher_outputs(0, data, [run]))
+        step(cohort, run, data, cohort._teacher_outputs(0, data, [run]))
         assert run.error is None
         actual.append((grads, dict(run.history[-1].terms), len(data.group_slices["tokenizer"])))
     return actual

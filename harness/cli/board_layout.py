@@ -61,8 +61,12 @@ def lay_out(board: Board, width: int, shown: Callable[[str], str]) -> Layout:
     full = _fit(board.columns, lines, width, shown)
     if not full.columns_left_out:
         return full
-    short = [replace(line, cells=tuple(_INTERVAL.sub("", cell) for cell in line.cells)) for line in lines]
+    short = [replace(line, cells=tuple(map(_without_interval, board.columns, line.cells))) for line in lines]
     return min(full, _fit(board.columns, short, width, shown), key=_loss)
+
+
+def _without_interval(column: Column, cell: str) -> str:
+    return _INTERVAL.sub("", cell) if column.kind == "speed-up" else cell
 
 
 def _loss(layout: Layout) -> tuple[int, int]:

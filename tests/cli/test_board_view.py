@@ -120,6 +120,18 @@ def test_a_narrow_terminal_shows_speed_ups_without_intervals_rather_than_fewer_c
     assert "1.3× [" not in narrow
 
 
+def test_the_interval_of_a_score_is_never_left_out():
+    board = large_board(rows=1, tasks=2)
+    skewed = tuple(
+        replace(line, cells=tuple("99.4 [79.8, 99.9]" if cell == "91.5 ± 0.3" else cell for cell in line.cells))
+        for line in board.lines
+    )
+    text = printed(replace(board, lines=skewed), 110)
+    assert "1.3×" in text
+    assert "[1.2, 1.9]" not in text
+    assert len(re.findall(r"99\.4", text)) == text.count("99.4 [79.8, 99.9]") > 0
+
+
 def test_every_student_keeps_its_best_rows():
     output = printed(large_board(rows=40), 110)
     kept = {

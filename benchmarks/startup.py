@@ -19,7 +19,7 @@ from harness.latency.timing_protocol import Call
 CLAIM = (
     "CPU time (user and system, one thread) of commands that train nothing, divided by that of `python -c 'import"
     " torch'`. The cache is warm: each command has run before. `run` finds every run of a suite with one task and two"
-    " methods done, and writes the board again."
+    " methods done, and its report unchanged."
 )
 TORCH = "import torch"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.latency import machine
 
 if TYPE_CHECKING:
-    from benchmarks.measuring import Contestant
     from harness.latency.timing_protocol import Call
 
 PEAK_TFLOPS: Mapping[str, Mapping[str, float]] = {
@@ -44,14 +43,16 @@ class Usage(BaseModel):
     peak_memory_bytes: int | None = Field(None, description="most memory that torch had allocated")
 
 
-def of(contestants: Mapping[str, Contestant], tokens: Mapping[str, int], device: torch.device) -> dict[str, Usage]:
+def of(
+    contestants: Mapping[str, Callable[[], Call]], tokens: Mapping[str, int], device: torch.device
+) -> dict[str, Usage]:
     """The usage of the contestants in `tokens`, which has the tokens of a call. On CUDA each is called three times."""
     if device.type != "cuda":
         return {name: Usage(tokens=count) for name, count in tokens.items()}
     return {name: _measured(contestants[name], count, device) for name, count in tokens.items()}
 
 
-def _measured(contestant: Contestant, tokens: int, device: torch.device) -> Usage:
+def _measured(contestant: Callable[[], Call], tokens: int, device: torch.device) -> Usage:
     return Usage(
         tokens=tokens,
         flops=counted_flops(contestant()),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
+from benchmarks import device_usage
+from benchmarks.device_usage import Usage
 from benchmarks.measuring import Contestant, Measured, Row, interleaved, ratios
 from benchmarks.options import Options
-from benchmarks.peak_memory import peak_bytes
 from benchmarks.workload import Entry, Workload, entries, fixed_length_data
 
 CLAIM = (
@@ -24,7 +26,7 @@ EXECUTIONS = ("sequential", "fused")
 def measure(options: Options, say: Callable[[str], None]) -> Measured:
     data, device = fixed_length_data(options), torch.device(options.device)
     workloads = {execution: Workload(options, data, execution=execution) for execution in EXECUTIONS}
-    times, rows, notes = dict[str, list[int]](), list[Row](), dict[str, float | str]()
+    times, rows, usage, notes = dict[str, list[int]](), list[Row](), dict[str, Usage](), dict[str, float | str]()
     clock = time.process_time_ns if device.type == "cpu" else time.perf_counter_ns
     for size in options.students:
         for description, members in cohorts(options.runs).items():
@@ -34,12 +36,12 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
             times |= interleaved(contestants, options, say=say, clock=clock)
             sequential, fused = contestants
             rows.append(Row(what=f"{name}: sequential / fused", ratios=ratios(times, [sequential], [fused])))
-            for key, contestant in contestants.items():
+            tokens = dict.fromkeys(contestants, len(members) * workloads["fused"].tokens)
+            usage |= device_usage.of(contestants, tokens, device)
+            for key in contestants:
                 steps = [nanoseconds / options.steps for nanoseconds in times[key]]
-                notes[f"{key}, seconds per step"] = sorted(steps)[len(steps) // 2] / 1e9
-                peak = peak_bytes(contestant(), device)
-                notes[f"{key}, peak memory (GB)"] = "not measured" if peak is None else peak / 1e9
-    return Measured(CLAIM, rows, times, notes)
+                notes[f"{key}, seconds per step"] = statistics.median(steps) / 1e9
+    return Measured(CLAIM, rows, times, notes, usage=usage)
 
 
 def cohorts(runs: int) -> dict[str, list[Entry]]:

@@ -72,8 +72,6 @@ class Task:
         default_source: the hub id of `source` if the suite does not set it.
         class_weights: weights of the classes in the task loss, in their order; ``balanced``: in inverse proportion to
             the number of training examples of each class; None: all equal. See `harness.api.losses.task_loss`.
-        load_test: loads the examples to predict, by name of the split, from the same source as `load`: the columns of
-            `Splits` without label, tags and answers. None: there are none.
         files: lists the files that `load` reads from a source; empty for generated data. Then the fingerprints and
             checks of the data are cached until one of these files changes, or the code of the package that defines
             `load`. None, or a function that returns None: `load` is called every time. The same
@@ -99,7 +97,6 @@ class Task:
     diagnostic: bool = False
     synthetic: bool = False
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
-    load_test: Callable[[str | None], Mapping[str, Dataset]] | None = None
     files: Callable[[str | None], Iterable[Path] | None] | None = field(default=None, compare=False)
     key_parts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     summary: str = field(default="", compare=False)

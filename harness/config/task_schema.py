@@ -52,7 +52,6 @@ class TaskSpec(Strict):
         "revision": _IN_EXAMPLES,
         "train": _IN_EXAMPLES,
         "validation": _IN_EXAMPLES,
-        "test": "predicted, not scored",
         "format": _IN_EXAMPLES,
         "encoding": _IN_EXAMPLES,
         "delimiter": _IN_EXAMPLES,
@@ -77,7 +76,7 @@ class TaskSpec(Strict):
     kind: Kind = Field(description="what is predicted for an example")
     data: str | None = Field(
         None,
-        description="hub id, or local folder in the hub's layout; `train`, `validation` and `test` are then its splits",
+        description="hub id, or local folder in the hub's layout; `train` and `validation` are then its splits",
     )
     config: str | None = Field(None, description="config of `data`; default: its only config")
     revision: str | None = Field(None, description="branch, tag or commit of `data` on the hub; default: main")
@@ -85,9 +84,6 @@ class TaskSpec(Strict):
     validation: str | Share = Field(
         "validation",
         description="scored examples: a file, pattern or folder; with `data`: a split; a number: a share of `train`",
-    )
-    test: str | None = Field(
-        None, description="examples without labels, for `harness predict`: a file, pattern or folder; a split"
     )
     format: Format | None = Field(None, description="format of the files; default: by their suffix")
     encoding: str = Field("utf-8", description="encoding of text files, such as latin-1 or cp1252")

@@ -90,9 +90,8 @@ def _summary(splits: Splits) -> DataSummary:
 def _description(task: Task, suite: Suite) -> dict[str, Any] | None:
     """Return all settings that the examples depend on; None if they cannot be described by text."""
     spec = suite.spec
-    unused = ("load_test", "files")
     description = {
-        "task": {field.name: _text(getattr(task, field.name)) for field in fields(task) if field.name not in unused},
+        "task": {field.name: _text(getattr(task, field.name)) for field in fields(task) if field.name != "files"},
         "source": suite.sources.get(task.source) if task.source else None,
         "limit": spec.training.limit.model_dump(),
         "selection": spec.effective_selection.model_dump() if spec.effective_selection else None,

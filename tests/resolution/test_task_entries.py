@@ -73,7 +73,7 @@ PROBLEMS = {
         "class_weights: {3: 2}",
         "suite.yaml:10: tasks.reviews.class_weights: no class '3'; allowed: 1, 5",
     ),
-    "missing file": ("test: data/review.csv", "suite.yaml:10: tasks.reviews.test: file not found"),
+    "examples to predict": ("test: data/reviews.csv", "suite.yaml:10: tasks.reviews.test: unknown key"),
     "unknown metric": ("metrics: [f2]", "suite.yaml:10: tasks.reviews.metrics: no metric 'f2'"),
     "duplicate label": ("labels: [1, 1, 5]", "suite.yaml:10: tasks.reviews.labels: duplicate value '1'"),
     "config without data": ("config: x", "`config` belongs to `data`"),
@@ -88,6 +88,12 @@ def test_problems_are_named_by_line_and_key(suite_problems, data, case):
     found = suite_problems(suite_with(f"{DECLARED}      {line}\n"))
     assert any(message in problem for problem in found), found
     assert len(found) == 1
+
+
+def test_a_missing_file_is_named_by_line_and_key(suite_problems, data):
+    (problem,) = suite_problems(suite_with(DECLARED.replace("train: data/reviews.csv", "train: data/review.csv")))
+    assert "suite.yaml:6: tasks.reviews.train: file not found" in problem
+    assert "did you mean 'reviews.csv'?" in problem
 
 
 FORMS = {

@@ -21,12 +21,11 @@ ENTRIES = [entry for block in BLOCKS if block.startswith("- ") for entry in yaml
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with all files that the page names; files for validation and prediction are like those for training."""
+    """A folder with all files that the page names; files for validation are like those for training."""
     for name, printed in NAMED.items():
         path = tmp_path / name
         path.write_text(content() if name == FILE.name else printed, encoding="utf-8")
-        for part in ("dev", "new"):
-            shutil.copy(path, path.with_stem(f"{path.stem}-{part}"))
+        shutil.copy(path, path.with_stem(f"{path.stem}-dev"))
     return tmp_path
 
 
@@ -65,7 +64,6 @@ def test_printed_tasks_load(folder, entry):
         splits = task.load(None)
         assert len(splits.train)
         assert len(splits.validation["validation"])
-        assert task.load_test is None or len(task.load_test(None)["test"]) == 480
 
 
 def test_the_printed_plugin_registers_its_task(folder):

@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 MAX_SHOWN = 10
 """Maximum number of classes in a summary."""
 
+Part = Literal["train", "validation"]
+PARTS: tuple[Part, ...] = ("train", "validation")
+"""The keys of a declaration that name examples."""
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -39,7 +43,7 @@ class Declaration:
     Attributes:
         name: name of the task.
         spec: its declaration.
-        paths: ``train``, ``validation``, ``test`` -> absolute file, pattern or folder; empty if `spec.data` is set.
+        paths: ``train``, ``validation`` -> absolute file, pattern or folder; empty if `spec.data` is set.
         classes: its classes; None if its kind has none.
     """
 
@@ -61,7 +65,7 @@ class Declaration:
             text_is_conll=spec.kind == "token_classification",
         )
 
-    def tables(self, part: Literal["train", "validation", "test"], source: str | None) -> list[Table]:
+    def tables(self, part: Part, source: str | None) -> list[Table]:
         """Read the files, or the split of `source`, of one part.
 
         Raises:
@@ -83,12 +87,12 @@ class Declaration:
             return source_files(source or self.spec.data)
         return [file for path in self.paths.values() for file in list_files(path, self._options)]
 
-    def examples(self, part: Literal["train", "validation", "test"], source: str | None) -> tuple[Dataset, int]:
+    def examples(self, part: Part, source: str | None) -> tuple[Dataset, int]:
         """Return the examples of one part, and the number of its answers whose start was corrected."""
         tables = self.tables(part, source)
         spec = self.spec if part == "train" else self.spec.model_copy(update={"group": None})
         try:
-            return read_examples(tables, spec, self.classes, labelled=part != "test")
+            return read_examples(tables, spec, self.classes)
         except UserError as error:
             raise _with_prefix(error, f"task {self.name!r}: ") from error
 
@@ -150,7 +154,6 @@ def declared_task(
         percent=True if not chosen.higher_is_better else None,
         unanswerable=spec.unanswerable,
         class_weights=weights,
-        load_test=partial(_load_test, declaration) if spec.test is not None else None,
         key_parts=_key_parts(spec, names, chosen),
         summary=_summary(spec, classes),
     )
@@ -160,7 +163,7 @@ def _paths(spec: TaskSpec, locate: Callable[[str, str], str]) -> dict[str, str]:
     """Return the absolute paths of the parts. Raises `UserError` with all that are missing."""
     paths: dict[str, str] = {}
     problems: list[Problem] = []
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         value = getattr(spec, part)
         if isinstance(value, str):
             try:
@@ -197,11 +200,11 @@ def _summary(spec: TaskSpec, classes: ClassNames | None) -> str:
 
 
 def _load(declaration: Declaration, source: str | None) -> Splits:
-    """Load, check and split the examples. Test files are checked, too."""
+    """Load, check and split the examples."""
     spec = declaration.spec
     problems: list[Problem] = []
     parts: dict[str, tuple[Dataset, int]] = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         if isinstance(getattr(spec, part), str):
             try:
                 parts[part] = declaration.examples(part, source)
@@ -217,10 +220,6 @@ def _load(declaration: Declaration, source: str | None) -> Splits:
         train, validation = split_validation(declaration.name, spec, train)
     _check_seen(declaration, train, validation)
     return Splits(train, {"validation": validation}, repaired=counts)
-
-
-def _load_test(declaration: Declaration, source: str | None) -> Mapping[str, Dataset]:
-    return {"test": declaration.examples("test", source)[0]}
 
 
 def split_validation(name: str, spec: TaskSpec, examples: Dataset) -> tuple[Dataset, Dataset]:

@@ -101,13 +101,11 @@ def _with_names(cell: Any, names: Sequence[str]) -> Any:
     return [cell_values.named(item, names) for item in cell] if names and isinstance(cell, list) else cell
 
 
-def read_examples(
-    tables: Sequence[Table], spec: TaskSpec, classes: ClassNames | None, *, labelled: bool = True
-) -> tuple[Dataset, int]:
+def read_examples(tables: Sequence[Table], spec: TaskSpec, classes: ClassNames | None) -> tuple[Dataset, int]:
     """Return the examples of all tables, with the columns of `harness.api.task.Splits`, and the number of answers whose
     start was corrected.
 
-    The column ``group`` is included if the declaration has one. Without `labelled`, label columns are left out.
+    The column ``group`` is included if the declaration has one.
 
     Raises:
         UserError: columns are missing or cells are invalid; it holds the problems of all tables.
@@ -117,7 +115,7 @@ def read_examples(
     rows, repaired = 0, 0
     for table in tables:
         try:
-            columns, found, corrected = _columns(table, spec, classes, rows, labelled)
+            columns, found, corrected = _columns(table, spec, classes, rows)
         except UserError as error:
             problems += error.problems
             continue
@@ -134,7 +132,7 @@ def read_examples(
 
 
 def _columns(
-    table: Table, spec: TaskSpec, classes: ClassNames | None, first: int, labelled: bool
+    table: Table, spec: TaskSpec, classes: ClassNames | None, first: int
 ) -> tuple[Columns, list[Problem], int]:
     """Return the columns of one table, their problems, and the number of corrected answers.
 
@@ -148,15 +146,13 @@ def _columns(
         columns[name], found = convert(table, column, table.column(column, key), parse)
         problems.extend(found)
 
-    _refuse_missing(table, spec, labelled)
+    _refuse_missing(table, spec)
     if spec.id is not None:
         add("id", spec.id, "id", cell_values.identifier)
     for name, column in _inputs(spec).items():
         add(name, column, name, cell_values.words if name == "tokens" else cell_values.text)
     if spec.group is not None:
         add("group", spec.group, "group", cell_values.identifier)
-    if not labelled:
-        return columns, problems, repaired
     if spec.kind == "qa":
         if not problems:
             columns["answers"], found, repaired = _answers(table, spec, columns["context"])
@@ -185,14 +181,14 @@ def _inputs(spec: TaskSpec) -> dict[str, str]:
     return {"text": spec.text, **({"text_pair": spec.text_pair} if spec.text_pair else {})}
 
 
-def _refuse_missing(table: Table, spec: TaskSpec, labelled: bool) -> None:
+def _refuse_missing(table: Table, spec: TaskSpec) -> None:
     """Raise `UserError` with all columns that are missing."""
     needed = [(column, name) for name, column in _inputs(spec).items()]
-    if labelled and spec.kind == "qa":
+    if spec.kind == "qa":
         needed.append((spec.answers, "answers"))
-    elif labelled and spec.kind == "token_classification":
+    elif spec.kind == "token_classification":
         needed.append((spec.tags, "tags"))
-    elif labelled:
+    else:
         needed += [(column, "label") for column in ([spec.label] if isinstance(spec.label, str) else spec.label)]
     problems: list[Problem] = []
     for column, key in needed:

@@ -121,10 +121,10 @@ def test_invalid_rows_are_named_by_file_line_and_column(files, case):
 def test_problems_of_all_files_and_columns_are_reported_at_once(files):
     files.write("a/1.csv", "review,stars\n,1\nx,7\n")
     files.write("a/2.csv", "review,stars\nx,8\n")
+    files.write("a/3.csv", "text,stars\nx,1\n")
     files.write("b.csv", "review,stars\nx,9\n")
-    files.write("new.csv", "text\nx\n")
-    found = files.problems(**REVIEWS | {"train": "a", "validation": "b.csv"}, labels=[1, 5], test="new.csv")
-    starts = ["a/1.csv, line 2", "a/1.csv, line 3", "a/2.csv, line 2", "b.csv, line 2", "new.csv: no column 'review'"]
+    found = files.problems(**REVIEWS | {"train": "a", "validation": "b.csv"}, labels=[1, 5])
+    starts = ["a/1.csv, line 2", "a/1.csv, line 3", "a/2.csv, line 2", "a/3.csv: no column 'review'", "b.csv, line 2"]
     assert [
         problem.removeprefix("task 'reviews': ").startswith(start) for problem, start in zip(found, starts, strict=True)
     ] == [True] * 5
@@ -158,16 +158,6 @@ def test_a_label_that_no_example_has_is_a_warning(files, caplog):
     assert "no example has label '7'" in caplog.text
 
 
-def test_unlabelled_test_files_are_checked_and_kept(files):
-    files.write("reviews.csv", STARS)
-    files.write("new.csv", "review\nfine\nemoji 🎬\n")
-    task = files.task(**REVIEWS, test="new.csv")
-    assert task.load_test(None)["test"].to_dict() == {"id": ["0", "1"], "text": ["fine", "emoji 🎬"]}
-    files.write("new.csv", 'review\nfine\n""\n')
-    with pytest.raises(UserError, match=r"new\.csv, line 3, column 'review': found an empty text"):
-        task.load(None)
-
-
 def test_metrics_and_score(files):
     files.write("reviews.csv", STARS)
     task = files.task(**REVIEWS, metrics=["f1_macro", "accuracy"])
@@ -192,7 +182,7 @@ def test_key_parts_hold_what_a_user_may_edit(files):
     }
     assert files.task(**REVIEWS, labels={"1": "bad", "5": "good"}).key_parts != plain
     assert files.task(**REVIEWS, class_weights="balanced").key_parts == plain | {"class_weights": "balanced"}
-    assert files.task(**REVIEWS, test="reviews.csv", seed=7).key_parts == plain
+    assert files.task(**REVIEWS, seed=7).key_parts == plain
 
 
 def test_class_weights_are_in_the_order_of_the_classes(files):

@@ -33,10 +33,12 @@ class DistillOptions:
     classes: Sequence[str] = ()
     separator: str | None = None
     validation: str = "0.2"
+    max_length: int = 128
     methods: Sequence[str] = ()
     max_latency: str | None = None
     max_params: str | None = None
     budget: str = "30min"
+    plugins: Sequence[str] = ()
 
 
 def distill_model(options: DistillOptions) -> int:
@@ -64,7 +66,9 @@ def distill_model(options: DistillOptions) -> int:
         classes=_classes(options.classes),
         separator=options.separator or None,
         validation=_validation(options.validation),
+        max_length=options.max_length,
         methods=tuple(options.methods),
+        plugins=tuple(options.plugins),
         max_seconds=None if options.max_latency is None else seconds(options.max_latency, "--max-latency"),
         max_parameters=None if options.max_params is None else count(options.max_params, "--max-params"),
         budget=duration(options.budget, "--budget"),

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 0.1, 10.0
 """Limits of the epochs of a rung."""
 
-MAX_LENGTH = 128
-"""Tokens of a text, if the teacher can read as many."""
-
 FIRST_RUNG_STEPS_PER_SECOND = 2.0
 """Assumed speed of training before the first rung has been measured."""
 
@@ -70,7 +67,7 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
 
     Each rung is a suite file in `request.folder`: the candidates of the first rung train shortly, the best third of
     each rung, by the score on held-out training examples, longer. The last rung trains with all seeds, and its board
-    has the scores on the validation examples, which have decided nothing.
+    reports scores on the validation examples, which were not used for selection.
 
     A repeated call with the same request trains what is missing: the rungs keep their lengths (`RungTimes`).
 
@@ -78,7 +75,7 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
         UserError: teacher or data are invalid, no candidate could be trained, or none is within the limits.
     """
     model_folder.refuse_occupied(request.model)
-    _check_name(request.name)
+    _check_name(request)
     setting = examine(request, say)
     rows = _applicable(request, setting, say)
     count, left = halving.rungs(len(rows)), request.budget
@@ -134,9 +131,9 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     say(f"{request.data}: {len(cells)} examples; text {found.text!r}{pair}, label {found.label!r}; {kind}")
     if labels:
         say("classes: " + ", ".join(f"{value} = {name}" for value, name in list(labels.items())[:8]))
-    return Setting(
-        kind, found, labels, facts.kind is not None, students, min(MAX_LENGTH, facts.positions or MAX_LENGTH)
-    )
+    max_length = min(request.max_length, facts.positions or request.max_length)
+    say(f"texts are truncated to {max_length} tokens")
+    return Setting(kind, found, labels, facts.kind is not None, students, max_length)
 
 
 def _training_seconds(store: Store) -> float:
@@ -147,11 +144,12 @@ def _training_seconds(store: Store) -> float:
     return math.fsum(cost.student_seconds + cost.teacher_seconds + cost.evaluation_seconds for cost in costs) or 1.0
 
 
-def _check_name(name: str) -> None:
-    """Raise `UserError` if a suite cannot have a task of this name."""
+def _check_name(request: Request) -> None:
+    """Raise `UserError` if a suite cannot have a task of this name, or a plugin cannot be loaded."""
+    name = request.name
     if not is_name(name):
         raise UserError(Problem(f"invalid name {name!r}; allowed: {NAME_RULE}", "--name"))
-    if name in Host.create(()).tasks:
+    if name in Host.create(request.plugins).tasks:
         raise UserError(Problem(f"{name!r} is a task of the harness; give another name: --name my-{name}", "--name"))
 
 
@@ -242,7 +240,7 @@ def _comment(number: int, count: int) -> str:
 
 
 def summary_lines(distilled: Distilled) -> list[str]:
-    """The three lines that matter: the score that is kept, the speed-up, and where the model is."""
+    """The student's score, how much of the teacher's score it keeps, the speed-up, and where the model is."""
     from harness.export import explanation
 
     facts = distilled.facts

@@ -23,7 +23,10 @@ class Request:
         classes: value of the label column -> name of its class, where the teacher has other names.
         separator: text between several labels in a cell, for teachers that predict several; None: the cell is a list.
         validation: a file of examples to score, or the share of `data` that is held out for it.
+        max_length: tokens of a text, for students and teacher; longer texts are truncated. Fewer if the teacher reads
+            fewer.
         methods: the methods to compare; empty: those of the template.
+        plugins: .py files or folders of methods.
         max_seconds: largest median latency of one text on this machine.
         max_parameters: largest number of parameters.
         budget: seconds of training, approximately.
@@ -42,7 +45,9 @@ class Request:
     classes: Mapping[str, str] = field(default_factory=dict)
     separator: str | None = None
     validation: str | float = 0.2
+    max_length: int = 128
     methods: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     max_seconds: float | None = None
     max_parameters: int | None = None
     budget: float = 1800.0

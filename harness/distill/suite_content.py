@@ -72,6 +72,7 @@ def suite(
     model = str(Path(request.teacher).resolve()) if Path(request.teacher).is_dir() else request.teacher
     return {
         "name": name,
+        **({"plugins": [str(Path(path).resolve()) for path in request.plugins]} if request.plugins else {}),
         "tasks": [{request.name: _task(request, setting)}],
         "teachers": {TEACHER: {"model": model, **({"finetune": False} if setting.is_fine_tuned else {})}},
         "students": students,

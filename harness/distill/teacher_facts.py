@@ -30,7 +30,7 @@ class TeacherFacts:
         shape: its sizes.
         kind: kind of task of its head; None: it is an encoder without one.
         classes: names of the outputs of its head.
-        positions: number of positions it can read; None: unknown.
+        positions: number of tokens it can read; None: unlimited, or unknown.
         other_parameters: parameters of its token embeddings.
     """
 
@@ -53,7 +53,7 @@ def read(folder: Path) -> TeacherFacts:
         shape=families.shape(config, str(folder)),
         kind=kind,
         classes=tuple(class_names(config)) if kind in ("classification", "multilabel") else (),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=families.most_tokens(config),
         other_parameters=getattr(config, "vocab_size", 0) * getattr(config, "hidden_size", 0),
     )
 

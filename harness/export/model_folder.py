@@ -31,7 +31,9 @@ def refuse_occupied(folder: Path) -> None:
     """Raise `UserError` if `folder` is a file, or a folder that is not empty."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         found = "is a file" if folder.is_file() else "is not empty"
-        raise UserError(Problem(f"{found}; nothing is overwritten: choose another folder, or remove it", str(folder)))
+        raise UserError(
+            Problem(f"{found}; nothing is overwritten: choose another folder with --to, or remove it", str(folder))
+        )
 
 
 def write(

@@ -12,7 +12,33 @@ from harness.api.errors import UserError
 from harness.distill import suite_content
 from harness.distill.distillation import distill, examine, summary_lines
 from harness.distill.request import Request
+from harness.resolution import load
 from tests.support.tiny_checkpoints import save_checkpoint
+
+POSITIONS = 40
+"""Tokens that the tiny classifier reads."""
+
+PLUGIN = """
+from harness import Method, Needs, Stage, hookimpl
+from harness.api.losses import task_loss
+
+
+class Mine(Method):
+    name = "mine"
+    summary = "fine-tuning under another name"
+    min_teachers = max_teachers = 0
+
+    def stages(self):
+        return [Stage("finetune", Needs(student=["logits"]))]
+
+    def losses(self, step, batch, student, teachers):
+        return {"task": task_loss(student.logits, batch)}
+
+
+@hookimpl
+def harness_register_methods(register):
+    register(Mine)
+"""
 
 WORDS = ("good", "bad", "film", "plot", "actor", "music", "scene", "ending")
 
@@ -22,7 +48,7 @@ def request_of(tmp_path, monkeypatch):
     """A tiny classifier with the classes no and yes, and 400 labelled texts, in a temporary working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    save_checkpoint(tmp_path / "teacher", "two")
+    save_checkpoint(tmp_path / "teacher", "two", positions=POSITIONS)
     rng = random.Random(1)
     texts = [" ".join(rng.choice(WORDS) for _ in range(6)) + f" {index}" for index in range(400)]
     lines = ["review,liked", *(f"{text},{'yes' if text.count('good') > text.count('bad') else 'no'}" for text in texts)]
@@ -37,6 +63,10 @@ def request_of(tmp_path, monkeypatch):
 
 def execute_in(folder):
     return lambda suite: harness.run(suite, results=folder / "results")
+
+
+def stop(suite):
+    raise KeyboardInterrupt
 
 
 def test_the_best_candidate_of_the_rungs_is_exported(request_of):
@@ -88,12 +118,9 @@ def test_limits_that_nothing_meets_are_an_error_with_what_was_measured(request_o
 def test_an_interrupted_rung_keeps_its_length(request_of):
     request = request_of()
 
-    def interrupt(suite):
-        raise KeyboardInterrupt
-
     def epochs_of_the_first_rung():
         with pytest.raises(KeyboardInterrupt):
-            distill(request, interrupt)
+            distill(request, stop)
         return yaml.safe_load((request.folder / "rung-1.yaml").read_text())["training"]["epochs"]
 
     epochs = epochs_of_the_first_rung()
@@ -133,6 +160,27 @@ def test_files_have_any_encoding_and_delimiter(request_of, tmp_path):
     setting = examine(request)
     (task,) = suite_content.suite(request, setting, [], name="reviews", epochs=1, seeds=[1])["tasks"]
     assert (task["reviews"]["encoding"], task["reviews"]["delimiter"]) == ("latin-1", ";")
+
+
+def test_texts_are_truncated_to_the_length_that_is_asked_for_and_that_the_teacher_reads(request_of):
+    lines = []
+    for asked, expected in ((128, POSITIONS), (16, 16)):
+        request = request_of(max_length=asked)
+        setting = examine(request, lines.append)
+        content = suite_content.suite(request, setting, [], name="reviews", epochs=1, seeds=[1])
+        assert content["training"]["max_length"] == expected
+        assert f"texts are truncated to {expected} tokens" in lines
+
+
+def test_a_method_of_a_plugin_is_compared(request_of, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    request = request_of(methods=("mine",), plugins=("mine.py",))
+    with pytest.raises(KeyboardInterrupt):
+        distill(request, stop)
+    (method,) = load(request.folder / "suite.yaml").suite.variants
+    assert method.label == "mine", "the suite names the plugin, so that `harness run` finds it"
+    with pytest.raises(UserError, match="nowhere"):
+        distill(request_of(plugins=("nowhere.py",)), execute_in(None))
 
 
 def test_nothing_is_overwritten(request_of):

@@ -161,7 +161,9 @@ def test_modes_are_those_of_the_umask(results, tmp_path):
 
 def test_an_occupied_folder_is_refused(results, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not empty; nothing is overwritten"):
+    with pytest.raises(
+        UserError, match="is not empty; nothing is overwritten: choose another folder with --to, or remove it"
+    ):
         model_folder.refuse_occupied(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         model_folder.refuse_occupied(tmp_path / "mine.txt")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
+from harness.cli.commands.shared_options import Plugins
 
 app = typer.Typer()
 
@@ -25,9 +26,14 @@ def distill(
         Path | None, typer.Option("--to", metavar="DIR", help="where everything is written; default: NAME-distilled")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="of text files, such as latin-1 or cp1252")] = "utf-8",
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="encoding of text files, such as latin-1 or cp1252")
+    ] = "utf-8",
     delimiter: Annotated[
-        str | None, typer.Option("--delimiter", metavar="CHAR", help="between the cells of CSV files, such as ';'")
+        str | None,
+        typer.Option(
+            "--delimiter", metavar="CHAR", help="character that separates the cells of CSV files, such as ';'"
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
     text_pair: Annotated[
@@ -40,11 +46,17 @@ def distill(
     ] = None,
     separator: Annotated[
         str | None,
-        typer.Option("--separator", metavar="TEXT", help="between several labels of a text in one cell, such as ';'"),
+        typer.Option("--separator", metavar="TEXT", help="text that separates several labels in one cell, such as ';'"),
     ] = None,
     validation: Annotated[
         str, typer.Option("--validation", metavar="FILE|SHARE", help="scored examples: a file, or a share of the data")
     ] = "0.2",
+    max_length: Annotated[
+        int,
+        typer.Option(
+            "--max-length", metavar="TOKENS", min=8, help="truncate texts to this length, for the teacher as well"
+        ),
+    ] = 128,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,12 +67,19 @@ def distill(
         ),
     ] = None,
     max_latency: Annotated[
-        str | None, typer.Option("--max-latency", metavar="TIME", help="of one text on this machine, such as 5ms")
+        str | None,
+        typer.Option(
+            "--max-latency", metavar="TIME", help="maximum median latency for one text on this machine, such as 5ms"
+        ),
     ] = None,
-    max_params: Annotated[str | None, typer.Option("--max-params", metavar="NUMBER", help="such as 20M")] = None,
+    max_params: Annotated[
+        str | None,
+        typer.Option("--max-params", metavar="NUMBER", help="maximum number of parameters, such as 20M"),
+    ] = None,
     budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME", help="of the training, approximately, such as 30min or 2h")
+        str, typer.Option("--budget", metavar="TIME", help="approximate training time, such as 30min or 2h")
     ] = "30min",
+    plugins: Plugins = None,
 ) -> None:
     """Make a small, fast model from a fine-tuned one and a file of labelled texts.
 
@@ -83,9 +102,11 @@ def distill(
         classes or (),
         separator,
         validation,
+        max_length,
         methods or (),
         max_latency,
         max_params,
         budget,
+        plugins or (),
     )
     raise typer.Exit(distill_model(options))

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
+from harness.api.names import NAME_RULE, is_name
 from harness.config.diagnostics import format_value
-from harness.config.paths import expand_path
+from harness.config.paths import expand_path, locate
 from harness.config.yaml_tree import Mark, Node, display_path, parse, read_file
 
 
@@ -46,6 +47,22 @@ def read_included(path: Path, parents: Sequence[Path] = ()) -> Node:
     if not target.is_file():
         raise UserError(Problem(f"include: file not found: {display_path(target)}", where))
     return merge(root, read_included(target, chain))
+
+
+def suite_name(path: str | Path) -> str:
+    """The name in a suite file, or in the file that it includes. Nothing else in it is validated: it may need plugins.
+
+    Raises:
+        UserError: the file cannot be read or has no valid name.
+    """
+    root = read_included(locate(path))
+    name = root.value.get("name")
+    if name is None:
+        raise UserError(Problem("name: missing; it names the results folder of the suite", str(root.mark)))
+    if not is_name(name.value):
+        message = f"name: {format_value(name.plain())} is not a name of {NAME_RULE}"
+        raise UserError(Problem(message, str(name.mark)))
+    return str(name.value)
 
 
 def merge(top: Node, below: Node) -> Node:

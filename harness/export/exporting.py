@@ -108,9 +108,9 @@ def _suite_name(name: str) -> str:
     """The name in a suite file; other names are returned unchanged."""
     if not name.endswith((".yaml", ".yml")):
         return name
-    from harness.resolution import load
+    from harness.config.includes import suite_name
 
-    return load(name).suite.spec.name
+    return suite_name(name)
 
 
 def _named(run: StoredRun) -> CardFacts:

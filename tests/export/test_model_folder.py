@@ -159,6 +159,18 @@ def test_modes_are_those_of_the_umask(results, tmp_path):
     assert modes == {0o644}
 
 
+def test_a_suite_file_is_found_by_its_name_without_its_plugins(results, tmp_path):
+    (tmp_path / "base.yaml").write_text("name: other\nmethods: [method_of_a_plugin]\n")
+    (tmp_path / "suite.yaml").write_text("include: base.yaml\nname: demo\n")
+    assert facts_of(str(tmp_path / "suite.yaml"), results, None, Limits()).summary.plan.suite == "demo"
+    (tmp_path / "base.yaml").write_text("methods: [finetune]\n")
+    with pytest.raises(UserError, match=r"base\.yaml.*: name: missing"):
+        facts_of(str(tmp_path / "base.yaml"), results, None, Limits())
+    (tmp_path / "base.yaml").write_text("name: ../demo\n")
+    with pytest.raises(UserError, match=r"base\.yaml:1: name: '\.\./demo' is not a name of letters"):
+        facts_of(str(tmp_path / "base.yaml"), results, None, Limits())
+
+
 def test_an_occupied_folder_is_refused(results, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(

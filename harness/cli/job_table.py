@@ -63,7 +63,7 @@ class JobPlan:
             one = f"{self.workers} workers" if self.workers > 1 else "one worker"
             yield (
                 f"Estimate: {duration(total)} of work in {len(self.unfinished)} jobs, {duration(end)} with {one}."
-                " It is an order of magnitude, made to compare jobs."
+                " Rough estimate, good for comparing jobs with each other."
             )
 
     def to_json(self) -> list[dict[str, object]]:

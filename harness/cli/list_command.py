@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import typer
@@ -116,6 +118,7 @@ def _published_sources(host: Host) -> list[Published]:
 
 
 def _first_comment(path: Path) -> str:
-    """The first line of a suite file if it is a comment, which says what the suite is for, else an empty string."""
-    line = path.read_text(encoding="utf-8").partition("\n")[0]
-    return line.removeprefix("#").strip() if line.startswith("#") else ""
+    """The first sentence of the comment at the top of a suite file, which says what the suite is for; may be empty."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("# "), lines))
+    return re.split(r"(?<!\bal)\.(?=\s|$)", comment, maxsplit=1)[0]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import Problem, UserError
 from harness.cli.run_command import Output, build_plan, train_and_report
 from harness.storage import set_aside
 from harness.storage.store import Store
@@ -22,7 +22,7 @@ def rerun_runs(
         UserError: the suite is invalid, or a key does not identify one of its runs.
     """
     plan, host = build_plan(name, overrides, plugins)
-    keys = matching(prefixes, [job.planned.key for job in plan.runs])
+    keys = matching(prefixes, [job.planned.key for job in plan.runs], name)
     store = Store(results / plan.spec.name)
     if old := [folder for key in keys if (folder := store.run_folder(key)).exists()]:
         aside = set_aside.move(store.folder, old)
@@ -32,8 +32,8 @@ def rerun_runs(
     return train_and_report(plan, store, host, options, Output(quiet=quiet))
 
 
-def matching(prefixes: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the keys that the prefixes identify, in order.
+def matching(prefixes: Sequence[str], keys: Sequence[str], suite: str) -> list[str]:
+    """Return the keys that the prefixes identify, in order. `suite` is the suite as typed, for messages.
 
     Raises:
         UserError: a prefix is the beginning of no key, or of several.
@@ -46,9 +46,8 @@ def matching(prefixes: Sequence[str], keys: Sequence[str]) -> list[str]:
         elif matches:
             problems.append(Problem(f"{prefix!r} is the beginning of {len(matches)} keys; use a longer one", "rerun"))
         else:
-            problems.append(
-                Problem(f"no run of the suite has a key {prefix!r}; {nearest(prefix, keys[:1000])}", "rerun")
-            )
+            listed = f"`harness plan {suite} --json` lists the keys"
+            problems.append(Problem(f"no run of the suite has a key that begins with {prefix!r}; {listed}", "rerun"))
     if problems:
         raise UserError(*problems)
     return list(dict.fromkeys(found))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.prediction.glue_submission import TestSet
 
 REFUSED = (
-    "the GLUE server refuses a zip without them; --allow-missing fills missing files with one constant answer, whose"
-    " scores mean nothing"
+    "the GLUE server refuses a zip without them; --allow-missing fills missing files with one constant prediction,"
+    " whose scores mean nothing"
 )
 
 

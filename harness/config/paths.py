@@ -27,8 +27,9 @@ def locate(path: str | Path) -> Path:
     suites = shipped_suites()
     if file.parent in (Path(), Path("suites")) and file.suffix in ("", ".yaml", ".yml") and file.stem in suites:
         return suites[file.stem]
-    message = "is a folder, expected a suite file" if file.is_dir() else "no such suite file"
-    raise UserError(Problem(f"{message}; shipped suites: {nearest(file.stem, suites)}", str(path)))
+    found = "is a folder, expected a suite file" if file.is_dir() else "no such file, and no shipped suite of this name"
+    hint = nearest(file.stem, suites).replace("allowed:", "shipped suites:", 1)
+    raise UserError(Problem(f"{found}; {hint}", str(path)))
 
 
 def expand_path(value: str, folder: Path) -> Path:

@@ -79,9 +79,10 @@ class SuiteSpec(Strict):
         True, description="published figures to show on the board: all that match, none, or those of the listed sources"
     )
     tracking: list[str] = Field(
-        default_factory=list, description="what also records runs: json, tensorboard, mlflow, wandb, or one of a plugin"
+        default_factory=list,
+        description="trackers that record the runs: json, tensorboard, mlflow, wandb, or a plugin's",
     )
-    trust_remote_code: bool = Field(False, description="run the Python code of checkpoints that bring their own")
+    trust_remote_code: bool = Field(False, description="run Python code contained in a model's folder or repository")
 
     @property
     def first_teacher(self) -> str | None:

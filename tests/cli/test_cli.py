@@ -200,6 +200,13 @@ def test_list(monkeypatch, capsys, kind):
     assert expected[kind] in capsys.readouterr().out
 
 
+def test_the_first_sentence_of_a_suite_is_listed(monkeypatch, capsys):
+    assert main(monkeypatch, "list", "suites") == 0
+    about = dict(re.findall(r"^(\S+) +(.*?) {2,}/", capsys.readouterr().out, re.M))
+    assert about["paper-distilbert"].endswith("its paper: Sanh et al. 2019, arXiv 1910.01108")
+    assert about["minilm-glue"].endswith("with a teacher for each seed"), "a sentence of two lines"
+
+
 def test_list_explains_the_options_of_a_method(monkeypatch, capsys):
     assert main(monkeypatch, "list", "methods", "tinybert") == 0
     head, teachers, _, titles, _, *rows = capsys.readouterr().out.splitlines()

@@ -191,7 +191,7 @@ def test_a_submission_with_short_test_sets_is_refused(glue, call, tmp_path):
     code, _, errors = submit(glue, call, "--to", tmp_path / "s.zip")
     assert code == 2
     assert "CoLA.tsv: the test split has 5 rows, the server expects 1,063" in errors
-    assert "--allow-missing fills missing files with one constant answer" in errors
+    assert "--allow-missing fills missing files with one constant prediction" in errors
     assert not (tmp_path / "s.zip").exists()
 
 

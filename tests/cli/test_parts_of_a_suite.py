@@ -49,12 +49,12 @@ def test_rerun_sets_the_old_result_aside(small, capsys):
 
 def test_keys_of_rerun_must_identify_a_run():
     keys = ["abc1", "abd2", "xyz3"]
-    assert matching(["x", "abd", "xyz3"], keys) == ["xyz3", "abd2"]
+    assert matching(["x", "abd", "xyz3"], keys, "quick") == ["xyz3", "abd2"]
     with pytest.raises(UserError) as caught:
-        matching(["ab", "q"], keys)
+        matching(["ab", "q"], keys, "quick")
     first, second = str(caught.value).splitlines()
     assert "'ab' is the beginning of 2 keys" in first
-    assert "no run of the suite has a key 'q'" in second
+    assert "no run of the suite has a key that begins with 'q'; `harness plan quick --json` lists the keys" in second
 
 
 def planned(small, capsys, *overrides, as_json=True, workers=1):

@@ -65,9 +65,13 @@ def export(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", help="only students trained with this method", autocompletion=completion.methods),
+        typer.Option(
+            "--label",
+            help="only the row with this label, such as tinybert or minilmv2",
+            autocompletion=completion.methods,
+        ),
     ] = None,
-    student: Annotated[str | None, typer.Option("--student", help="only students of this size")] = None,
+    student: Annotated[str | None, typer.Option("--student", help="only this student, such as 4x312")] = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", help="the run with this seed; by default the best on held-out data, else the first"),
@@ -128,7 +132,7 @@ def predict(
     device: Device = None,
     results: Results = Path("results"),
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="run the Python code of a checkpoint that brings its own")
+        bool, typer.Option("--trust-remote-code", help="run Python code contained in the model's folder or repository")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing")] = False,
 ) -> None:
@@ -154,7 +158,11 @@ def submit(
     suite: SuiteArgument,
     label: Annotated[
         str,
-        typer.Option("--label", help="the method whose students answer", autocompletion=completion.methods),
+        typer.Option(
+            "--label",
+            help="label of the row whose students predict the test sets",
+            autocompletion=completion.methods,
+        ),
     ],
     seed: Annotated[int | None, typer.Option("--seed", help="the seed of the runs; by default the first one")] = None,
     student: Annotated[str | None, typer.Option("--student", help="the student, if the suite has several")] = None,
@@ -165,7 +173,7 @@ def submit(
     allow_missing: Annotated[
         bool,
         typer.Option(
-            "--allow-missing", help="write the zip although tasks are missing; their files have one constant answer"
+            "--allow-missing", help="write the zip although tasks are missing; their files have one constant prediction"
         ),
     ] = False,
     device: Device = None,
@@ -175,7 +183,7 @@ def submit(
 ) -> None:
     """Predict GLUE's test sets with the students of a suite, and write the zip for the GLUE server.
 
-    The test splits are read from the suite's data source. MNLI's student also answers the diagnostic set AX.
+    The test splits are read from the suite's data source. MNLI's student also predicts the diagnostic set AX.
 
     harness submit glue --label tinybert --seed 1
     """

@@ -84,6 +84,10 @@ def test_the_tutorial_turns_the_plugin_into_fitnets(tmp_path):
     (tmp_path / "my_fitnets" / "__init__.py").write_text(source)
     conformance = check_method(tmp_path / "my_fitnets", kinds=["classification", "qa"])
     assert conformance.ok, str(conformance)
+    test = tmp_path / "my_fitnets" / "test_my_fitnets.py"
+    (stage,) = re.findall(r"`loss_terms\(METHOD, (.*), \.\.\.\)`", TUTORIAL.read_text(encoding="utf-8"))
+    test.write_text(test.read_text().replace("loss_terms(METHOD,", f"loss_terms(METHOD, {stage},"))
+    assert pytest_passes(tmp_path / "my_fitnets", "-k", "equals")
     method = Host.at([tmp_path / "my_fitnets"]).methods["my_fitnets"]
     model, batch = tiny_model(), tiny_batch("classification")
     hint = loss_terms(method, student=model, teachers=[model], batch=batch, stage="hint")

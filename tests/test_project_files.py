@@ -1,5 +1,6 @@
 """Project files: changelog fragments, citation, templates and workflows."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -45,9 +46,9 @@ def test_every_changelog_fragment_is_rendered():
     assert completed.returncode == 0, completed.stderr
     types = {fragment_type["directory"] for fragment_type in PROJECT["tool"]["towncrier"]["type"]}
     for path in FRAGMENTS:
-        assert path.name.rsplit(".", 2)[-2] in types, (
-            f"{path.name}: the name is ISSUE.TYPE.md, see changelog.d/README.md"
-        )
+        named = re.fullmatch(r"(\d+|\+[a-z0-9-]+)\.(\w+)\.md", path.name)
+        assert named, f"{path.name}: the name is ISSUE.TYPE.md or +SLUG.TYPE.md, see changelog.d/README.md"
+        assert named[2] in types, f"{path.name}: its type is one of {', '.join(sorted(types))}"
         assert path.read_text(encoding="utf-8").split("\n")[0] in completed.stdout
 
 

@@ -151,6 +151,9 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost)
     yield from _memory_lines(work.cost)
+    if work.cost.runs:
+        size = teacher_cache_policy.gigabytes(work.cost.disk_gb)
+        yield f"Disk: about {size} for the students of these runs, in {store.folder}. Teachers are in the cache."
     for choice in plan.choices:
         yield f"Cached teacher outputs: {teacher_cache_policy.told(choice)}."
     yield from _preparation_lines(work)

@@ -29,6 +29,7 @@ class CostEstimate:
         teacher_passes_apart: the same number if no two runs shared a teacher's passes.
         memory_gb: peak memory of the largest cohort, in GB (1e9 bytes). It exceeds `room_gb` only if a single run does.
         room_gb: memory that a cohort may use, in GB.
+        disk_gb: size of the students in the results folder, in GB.
         trials: trials per study.
         tuned_rows: number of studies; each tunes one row on one task and student.
         trial_steps: student steps of all trials.
@@ -42,6 +43,7 @@ class CostEstimate:
     teacher_passes_apart: int
     memory_gb: float
     room_gb: float
+    disk_gb: float
     trials: int = 0
     tuned_rows: int = 0
     trial_steps: int = 0
@@ -98,11 +100,17 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
         teacher_passes_apart=passes.apart,
         memory_gb=peak / 1e9,
         room_gb=plan.room / 1e9,
+        disk_gb=sum(_student_bytes(plan, job) for cohort in cohorts for job in cohort) / 1e9,
         trials=trials,
         tuned_rows=len(tuning),
         trial_steps=trials * trial_passes.steps,
         trial_passes=trials * trial_passes.fresh,
     )
+
+
+def _student_bytes(plan: Plan, job: RunJob) -> int:
+    load = plan.load(job)
+    return memory_estimate.FLOAT * memory_estimate.parameters(load.student, load.reading.vocabulary)
 
 
 def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:

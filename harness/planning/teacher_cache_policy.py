@@ -54,7 +54,7 @@ def told(choice: Choice) -> str:
         times = f"{_number(choice.epochs, 'epoch')} x {_number(choice.orders, 'order')}"
         passes = f"1 pass instead of {choice.epochs * choice.orders:.3g}"
         of_each = f" of each of {choice.teachers} teachers" if choice.teachers > 1 else ""
-        parts.append(f"{times}; {_gigabytes(choice.gb)}{of_each} kept for {', '.join(choice.kept)}, {passes}")
+        parts.append(f"{times}; {gigabytes(choice.gb)}{of_each} kept for {', '.join(choice.kept)}, {passes}")
     parts += [f"fresh for {', '.join(rows)}: {reason}" for reason, rows in choice.fresh.items()]
     return f"{choice.teacher} on {choice.task}: {'; '.join(parts)}"
 
@@ -167,8 +167,8 @@ class _TaskPolicy:
         if reading * WORTH > computing:
             return f"on {self.device} they are computed about as fast as they are read"
         if self.bytes + added_bytes > limit:
-            free = _gigabytes(max(0.0, limit - self.bytes) / GB)
-            return f"{_gigabytes(added_bytes / GB)} more do not fit teacher_cache.max_gb, {free} of which are free"
+            free = gigabytes(max(0.0, limit - self.bytes) / GB)
+            return f"{gigabytes(added_bytes / GB)} more do not fit teacher_cache.max_gb, {free} of which are free"
         return None
 
     def _additional_bytes(self, job: RunJob, index: int, teacher: TeacherJob, names: frozenset[str]) -> float:
@@ -258,5 +258,6 @@ def _number(count: float, noun: str) -> str:
     return f"{count:.3g} {noun}{'' if count == 1 else 's'}"
 
 
-def _gigabytes(gb: float) -> str:
+def gigabytes(gb: float) -> str:
+    """A size for a message, in MB if it is small."""
     return f"{gb:.1f} GB" if gb >= 0.1 else f"{gb * 1000:.1f} MB"

@@ -117,7 +117,7 @@ def suite(monkeypatch, tmp_path):
     monkeypatch.setattr(
         harness.planning,
         "estimate",
-        lambda plan, jobs, tuning: CostEstimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0),
+        lambda plan, jobs, tuning: CostEstimate(len(jobs), len(jobs), 40 * len(jobs), 40, 80, 0.1, 16.0, 3.2),
     )
     monkeypatch.setattr(graph_builder, "build", lambda *a, **k: JobGraph(()))
     monkeypatch.setattr(job_states, "job_states", lambda *a: [])
@@ -418,6 +418,7 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     assert ("not run yet" in output) is not done
     assert f"{int(done)} of 1 runs are done" in output
     assert ("40 teacher forward passes (80 without cohorts)" in output) is not done
+    assert (f"Disk: about 3.2 GB for the students of these runs, in {tmp_path / 'tiny'}" in output) is not done
     assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["to_do"]["runs"] == int(not done)

@@ -1,9 +1,11 @@
 """Keys of runs, cohorts, the plan file, and the status of runs."""
 
+import json
+
 import pytest
 
 from harness.cli.plan_command import plan_suite
-from harness.planning import cost_estimate, run_status
+from harness.planning import cost_estimate, memory_estimate, run_status
 from harness.reporting import report
 from harness.reporting.captions import same_runs
 
@@ -128,6 +130,13 @@ def test_status_reports_the_changed_settings(small):
     assert changed.reason == "changed: training.lr: 0.001 -> 0.002"
 
 
+def bytes_with_all_positions(weights):
+    """The size of a student if it had the number of positions that the estimate assumes."""
+    config = json.loads((weights.parent / "config.json").read_text())
+    missing = memory_estimate.POSITIONS - config["max_position_embeddings"]
+    return weights.stat().st_size + 4 * missing * config["hidden_size"]
+
+
 def test_the_estimate_counts_a_teacher_once_for_a_cohort(small):
     plan = small.plan("teacher_cache.max_gb=0")
     cost = cost_estimate.estimate(plan, plan.runs)
@@ -138,4 +147,7 @@ def test_the_estimate_counts_a_teacher_once_for_a_cohort(small):
     small.run("teacher_cache.max_gb=0")
     passes = {record.seed: record.cost.teacher_forwards for record in small.store().records()}
     assert sum(passes.values()) == cost.teacher_passes
+    stored = [bytes_with_all_positions(file) for file in small.store().folder.glob("runs/*/student/model.safetensors")]
+    assert len(stored) == 6
+    assert cost.disk_gb * 1e9 == pytest.approx(sum(stored), rel=0.05)
     assert sum(record.cost.steps for record in small.store().records()) == cost.student_steps

@@ -29,6 +29,7 @@ class ChunkedMean(torch.autograd.Function):
             torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)) if needed else None
             for tensor, needed in zip(tensors, requires_grad, strict=True)
         ]
+        scales = _loss_scales(mask, torch.promote_types(tensors[0].dtype, torch.float32))
         losses = []
         for examples, rows in chunks:
             indices = [(examples, slice(None), rows)] * count + [(examples,)] * count
@@ -39,13 +40,13 @@ class ChunkedMean(torch.autograd.Function):
             with torch.enable_grad():
                 by_query = compare(parts[:count], parts[count:], mask[examples])
                 by_example = by_query.masked_fill(~mask[examples, rows], 0).sum(-1) / mask[examples].sum(-1)
-                loss = by_example.sum() / len(mask)
-            losses.append(loss.detach())
+            losses.append(by_example.detach().sum() / len(mask))
             inputs = [part for part in parts if part.requires_grad]
-            chunk_gradients = iter(torch.autograd.grad(loss, inputs)) if inputs else iter(())
+            scale = scales[examples]
+            chunk_gradients = iter(torch.autograd.grad(by_example, inputs, scale / len(mask)) if inputs else ())
             for gradient, index in zip(gradients, indices, strict=True):
                 if gradient is not None:
-                    gradient[index] += next(chunk_gradients)
+                    gradient[index] += next(chunk_gradients).to(gradient.dtype) / scale[:, None, None, None]
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [tensor.dtype for tensor in tensors]
         return torch.stack(losses).sum()
@@ -61,3 +62,14 @@ class ChunkedMean(torch.autograd.Function):
             None,
             *((gradient * scale).to(dtype) if gradient is not None else None for gradient, dtype in gradients),
         )
+
+
+def _loss_scales(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """The loss scale of each example, [B]: the power of two above the factor by which a mean divides a query's loss.
+
+    Without it, gradients of a mean over many queries underflow in float16; the scale of `torch.amp.GradScaler` comes
+    only with `backward`. With it, a query counts 1 to 2 times at any batch size and length, so nothing overflows. A
+    power of two does not change the bits of float32.
+    """
+    divisor = (mask.sum(-1) * len(mask)).to(dtype)
+    return divisor / torch.frexp(divisor).mantissa

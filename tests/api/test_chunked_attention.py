@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from harness.api import chunked_attention, losses
+from harness.api import chunked_attention, chunked_gradients, losses
 
 LENGTHS = [7, 3, 9, 1, 6]
 B, A, N, D = len(LENGTHS), 3, 9, 4
@@ -67,6 +67,44 @@ def test_chunks_under_autocast_and_in_half_precision(loss, monkeypatch):
     for ours, theirs in zip(actual, gradients, strict=True):
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-4)
+
+
+def scaled_gradient(loss, dtype, scale, *, noise=0.1):
+    """The gradient of the queries of 64 examples of 2 to 128 tokens."""
+    lengths = torch.arange(2, 130, 2)
+    mask = torch.arange(128) < lengths[:, None]
+    generator = torch.Generator().manual_seed(1)
+    queries, keys, difference = torch.randn(3, 64, 1, 128, 4, generator=generator)
+    teacher = (queries + noise * difference).to(dtype), keys.to(dtype)
+    student = queries.to(dtype).requires_grad_(), keys.to(dtype)
+    (loss(student, [teacher], mask) * scale).backward()
+    return student[0].grad.float()[:, 0][mask] / scale
+
+
+@pytest.mark.parametrize("loss", [losses.score_mse, losses.attention_kl, losses.attention_cosine])
+def test_gradients_in_float16_do_not_underflow(loss, monkeypatch):
+    """The scale of `torch.amp.GradScaler` reaches a chunk's gradients only after they are computed."""
+    expected = scaled_gradient(loss, torch.float32, 1.0)
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 2**17)
+    actual = scaled_gradient(loss, torch.float16, 2.0**16)
+    assert (actual - expected).norm() < 0.006 * expected.norm()
+
+
+def test_gradients_in_float16_do_not_overflow(monkeypatch):
+    """Each query of an example of 2 tokens counts 64 times as much as one of 128 tokens."""
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 2**17)
+    expected = scaled_gradient(losses.score_mse, torch.float32, 1.0, noise=4000.0)
+    actual = scaled_gradient(losses.score_mse, torch.float16, 1.0, noise=4000.0)
+    assert (actual - expected).norm() < 0.006 * expected.norm()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
+def test_the_loss_scale_does_not_change_float32(loss, monkeypatch):
+    monkeypatch.setattr(chunked_attention, "MAX_PAIRS", 60)
+    _, scaled = value_and_gradients(loss, torch.float32)
+    monkeypatch.setattr(chunked_gradients, "_loss_scales", lambda mask, dtype: torch.ones(len(mask), dtype=dtype))
+    _, unscaled = value_and_gradients(loss, torch.float32)
+    assert all(map(torch.equal, scaled, unscaled))
 
 
 def test_the_gradient_passes_gradcheck(monkeypatch):

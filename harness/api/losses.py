@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 """Vectors X for the relation of X with itself, or (X, Y) for the relation of queries X with keys Y."""
 
+NO_LOGIT = -1e30
+"""A teacher's logits below are no logits, but the lowest value of float32 or float64, possibly scaled."""
+
 Attention: TypeAlias = "tuple[Tensor, Tensor]"
 """Queries and keys of a layer, [B, A, N, d] each; scores are Q K^T / sqrt(d), in the precision of Q and K."""
 
@@ -124,17 +127,24 @@ def squared_logit_distances(
     student: Tensor, teacher: Tensor, batch: Batch, reduction: Literal["sum", "mean"] = "sum"
 ) -> Tensor:
     """||student - teacher||^2 of the logits of each example and distribution [B, D], with D as in `task_losses`: the
-    sum, or the mean, over classes, for QA over the positions allowed for an answer."""
+    sum, or the mean, over classes, for QA over the positions of `answers_of_both`."""
     difference = full_precision(student) - full_precision(teacher)
     if batch.kind in ("regression", "multilabel"):
         return difference**2
-    allowed = torch.ones_like(difference, dtype=torch.bool)
+    compared = torch.ones_like(difference, dtype=torch.bool)
     if batch.answer_mask is not None:  # masked before squaring: the square of the lowest value is infinite
-        allowed = batch.answer_mask[:, None].expand_as(difference)
-        difference = difference.masked_fill(~allowed, 0)
+        compared = answers_of_both(teacher, batch)
+        difference = difference.masked_fill(~compared, 0)
     squared = (difference**2).sum(-1)
-    squared = squared / allowed.sum(-1) if reduction == "mean" else squared
+    squared = squared / compared.sum(-1).clamp(min=1) if reduction == "mean" else squared
     return squared.reshape(len(squared), -1)
+
+
+def answers_of_both(teacher: Tensor, batch: Batch) -> Tensor:
+    """QA: the positions where both models have logits, bool [B, 2, N]: those allowed for an answer, without those to
+    which a teacher with another tokenizer assigns no token. `teacher`: its logits, also scaled ones."""
+    assert batch.answer_mask is not None
+    return batch.answer_mask.bool()[:, None] & (teacher > NO_LOGIT)
 
 
 def token_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TextCorpus
-from harness.training import ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
+from harness.training import ALIGNMENT_VERSION, ANSWER_ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
 
 
 def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
@@ -117,11 +117,15 @@ def group(
     }
 
 
-def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef]) -> dict[str, Any]:
-    """Return the parts for the alignment of teachers whose tokenizer is not `reader`; empty if there are none."""
+def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef], *, answers: bool = False) -> dict[str, Any]:
+    """Return the parts for the alignment of teachers whose tokenizer is not `reader`; empty if there are none.
+
+    `answers`: whether a student of question answering reads them.
+    """
     encodings = [teacher.beside(reader.fingerprint) for teacher in teachers]
     foreign = any(encoding != reader.fingerprint for encoding in encodings)
-    return {"alignment": {"version": ALIGNMENT_VERSION, "read": encodings}} if foreign else {}
+    version = ANSWER_ALIGNMENT_VERSION if answers else ALIGNMENT_VERSION
+    return {"alignment": {"version": version, "read": encodings}} if foreign else {}
 
 
 def selection(task: TaskData, spec: SelectionSpec) -> dict[str, Any]:

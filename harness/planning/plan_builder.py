@@ -153,7 +153,8 @@ class _Builder:
         for seed, lineage in zip(self.spec.seeds, lineages, strict=True):
             data_seed = settings.data_seed if settings.data_seed is not None else seed
             parts = keys.run(shared_parts, method_parts, lineage.parts, data_parts, seed=seed, data_seed=data_seed)
-            parts |= keys.alignment(reader, [teacher.reader for teacher in lineage.teachers])
+            aligned = [teacher.reader for teacher in lineage.teachers]
+            parts |= keys.alignment(reader, aligned, answers=task.kind == "qa")
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
             if self.spec.effective_selection and self.spec.effective_selection.epoch == "best":

@@ -7,6 +7,9 @@ ALIGNMENT_VERSION = 1
 """Version of tokenization and alignment for teachers with another tokenizer than the student's. Part of the keys of
 runs with such teachers, and of teachers that are trained together with one."""
 
+ANSWER_ALIGNMENT_VERSION = 2
+"""The same for question answering, whose logits have an alignment of their own."""
+
 TEACHER_OUTPUTS_VERSION = 1
 """Version of cached teacher outputs: of how they are computed, stored and read. Part of the keys of runs that read
 them, and of the cache entries."""

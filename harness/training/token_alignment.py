@@ -88,7 +88,8 @@ class Alignment:
     def answers(self, logits: Tensor) -> Tensor:
         """From [B, 2, N_T] to [B, 2, N_S]: log-probabilities of the answer's start and end at the student's tokens.
 
-        Values are finite; tokens outside `answer_mask` have the lowest value of the dtype.
+        Values are finite. Tokens outside `answer_mask`, and those to which no teacher's token is assigned, have the
+        lowest value of the dtype, which is the probability 0 at any temperature.
 
         The probability of a teacher's token is assigned undivided to one student's token: of the start to the first
         matched one, of the end to the last. Dividing it among all matched tokens would also put the start inside a
@@ -100,7 +101,8 @@ class Alignment:
         received = F.one_hot(self._receivers, self._answer_mask.shape[1]).to(full.dtype)  # [B, 2, N_T, N_S]
         aligned = (full.softmax(-1).unsqueeze(2) @ received).squeeze(2)
         limits = torch.finfo(full.dtype)
-        return aligned.clamp(min=limits.tiny).log().masked_fill(~self._answer_mask[:, None], limits.min)
+        valued = received.any(2) & self._answer_mask[:, None]
+        return aligned.clamp(min=limits.tiny).log().masked_fill(~valued, limits.min)
 
     @cached_property
     def _matches(self) -> Tensor:

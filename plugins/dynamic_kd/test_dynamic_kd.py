@@ -176,7 +176,7 @@ def test_the_uncertainty_has_no_gradient_unless_it_is_asked_for():
 
 
 def test_positions_without_a_teacher_token_are_not_compared():
-    """Logits of a teacher with another tokenizer have the lowest value there, too."""
+    """Logits of a teacher with another tokenizer have the lowest value there, see `Alignment.answers`."""
     batch = Batch.from_mapping(batch_of("qa"))
     teacher = torch.randn(4, 2, 9).masked_fill(~batch.answer_mask[:, None], torch.finfo(torch.float32).min)
     student = teacher.clone().requires_grad_()

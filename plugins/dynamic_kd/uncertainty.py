@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.batch import Batch
 from harness.api.lazy_torch import F, torch
-from harness.api.losses import full_precision, mean_by_example
+from harness.api.losses import answers_of_both, full_precision, mean_by_example
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def mse_by_example(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         squares = (full_precision(student) - full_precision(teacher)).square()
         return mean_by_example(squares.mean(-1, keepdim=batch.kind != "token_classification"), batch)
     # Differences of lowest values would be infinite, and their gradient not a number even where it counts 0 times.
-    compared = batch.answer_mask[:, None, :] & (teacher > torch.finfo(teacher.dtype).min / 2)
+    compared = answers_of_both(teacher, batch)
     student, teacher = (full_precision(logits.masked_fill(~compared, 0)) for logits in (student, teacher))
     return mean_by_example((student - teacher).square().sum(-1) / compared.sum(-1).clamp(min=1), batch)
 

@@ -8,6 +8,7 @@ from harness import Batch
 from harness.api.batch import IGNORED
 from harness.api.lazy_torch import torch
 from harness.api.losses import (
+    answers_of_both,
     full_precision,
     mean_over_distributions,
     soft_cross_entropies,
@@ -51,14 +52,14 @@ def _by_example(kind: str, student: Tensor, teacher: Tensor, batch: Batch, tempe
 
 
 def _squared_error(student: Tensor, teacher: Tensor, batch: Batch, temperature: float | Tensor) -> Tensor:
-    """Mean squared error of logits / t over the classes, for QA over the positions allowed for an answer: a scalar."""
+    """Mean squared error of logits / t over the classes, for QA over `answers_of_both`: a scalar."""
     scale = temperature.unsqueeze(-1) if isinstance(temperature, torch.Tensor) else temperature
     difference = full_precision(student) - full_precision(teacher)
     if batch.answer_mask is None:
         losses = (difference / scale).square().mean(-1)
         return mean_over_distributions(losses.reshape(len(losses), -1), batch)
-    allowed = batch.answer_mask.bool().unsqueeze(1)
-    squared = (difference.masked_fill(~allowed, 0) / scale).square().sum(-1) / allowed.sum(-1)
+    compared = answers_of_both(teacher, batch)
+    squared = (difference.masked_fill(~compared, 0) / scale).square().sum(-1) / compared.sum(-1).clamp(min=1)
     return mean_over_distributions(squared, batch)
 
 
@@ -74,8 +75,8 @@ def example_temperature(
         weights = 1 / (student.softmax(-1).amax(-1) + CONFIDENCE_EPSILON)
     else:
         if batch.answer_mask is not None:
-            allowed = batch.answer_mask.bool().unsqueeze(1)
-            student, teacher = student.masked_fill(~allowed, 0), teacher.masked_fill(~allowed, 0)
+            compared = answers_of_both(teacher, batch)
+            student, teacher = student.masked_fill(~compared, 0), teacher.masked_fill(~compared, 0)
         units = [z / (z.norm(dim=-1, keepdim=True) + EPSILON) for z in (student, teacher)]
         weights = (1 - (units[0] * units[1]).sum(-1)).clamp(min=0) ** rule.gamma
     return temperature + (weights.mean(0) - weights) * rule.beta

@@ -8,11 +8,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from harness.api.batch import Batch
 from harness.api.errors import UserError
 from harness.api.method import Step, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
+from plugins.matches import logits
+from plugins.matches.config import ExampleTemperature
 from tests.reference import formulas, reading
 
 METHOD = Host.create().methods["matches"]
@@ -431,6 +434,23 @@ def test_the_largest_logit_of_the_teacher_is_exchanged_with_that_of_the_label(ki
     ]
     assert found["kd"] == pytest.approx(fmean(losses), rel=1e-6)
     assert found["kd"] != pytest.approx(plain["kd"])
+
+
+def test_positions_without_a_teacher_token_are_not_compared():
+    """A teacher with another tokenizer has the lowest value there."""
+    batch = Batch.from_mapping(batch_of("qa"))
+    position = batch.answer_mask[0].nonzero()[1].item()
+    lowest = torch.finfo(torch.float32).min
+    teacher = torch.randn(4, 2, batch.answer_mask.shape[1]).masked_fill(~batch.answer_mask[:, None], lowest)
+    student = teacher.clone()
+    student[:, :, 0] += 1
+    teacher[0, :, position] = lowest
+    counts = batch.answer_mask.sum(-1) - torch.tensor([1, 0, 0, 0])
+    assert logits.loss("mse", student, teacher, batch, 1.0).item() == pytest.approx((1 / counts).mean().item())
+    rule = ExampleTemperature(rule="flsw")
+    found = logits.example_temperature(rule, student, teacher, batch, 4.0)
+    teacher[0, :, position] = student[0, :, position] = 0
+    torch.testing.assert_close(found, logits.example_temperature(rule, student, teacher, batch, 4.0))
 
 
 SHAPES = ModelShape("small", 2, 16, 4, 64), ModelShape("base", 4, 24, 2, 96)

@@ -350,3 +350,38 @@ def test_squared_logit_distances_of_qa_ignore_positions_without_an_answer(spans)
     torch.testing.assert_close(
         losses.squared_logit_distances(student, teacher * 0.5, batch, "mean"), distances / counts
     )
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.01])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_squared_logit_distances_of_qa_ignore_positions_without_a_teacher_token(spans, dtype, factor):
+    """A teacher with another tokenizer has the lowest value there, which some methods multiply by a factor."""
+    student, teacher, batch = spans
+    lowest = torch.finfo(dtype).min
+    student, teacher = (z.clamp(min=lowest).to(dtype) for z in (student, teacher))
+    teacher[0, 1, 3] = lowest
+    student = student.requires_grad_()
+    distances = losses.squared_logit_distances(student, factor * teacher, batch)
+    both = [(0, 0), (0, 2)]  # example and position
+    expected = sum((student[b, 1, n] - factor * teacher[b, 1, n]) ** 2 for b, n in both)
+    assert distances[0, 1].item() == pytest.approx(expected.item(), rel=1e-5)
+    mean = losses.squared_logit_distances(student, factor * teacher, batch, "mean")
+    assert mean[0, 1].item() == pytest.approx(expected.item() / 2, rel=1e-5)
+    distances.sum().backward()
+    assert student.grad.isfinite().all()
+    assert student.grad[0, 1, 3] == 0
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
+def test_a_position_without_a_teacher_token_has_the_probability_zero(spans, temperature):
+    student, teacher, batch = spans
+    teacher[0, 1, 3] = torch.finfo(teacher.dtype).min
+    student = student.requires_grad_()
+    loss = losses.kl_loss(student, teacher, batch, temperature)
+    own, theirs = (rows(z, batch) for z in (student, teacher))
+    theirs[1][2] = -math.inf
+    own, theirs = ([softmax([z / temperature for z in row]) for row in z] for z in (own, theirs))
+    expected = list(map(kl, theirs, own))
+    assert loss.item() == pytest.approx(sum(expected) / len(expected))
+    loss.backward()
+    assert student.grad.isfinite().all()

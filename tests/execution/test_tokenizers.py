@@ -111,6 +111,7 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
     assert set(record.losses[-1].terms) == {"loss", "hidden", "distillation", "task"}
     assert record.notes == {"layer_maps": [[2], [4]]}
     assert record.parts["alignment"]["read"][1].endswith("/198")
+    assert record.parts["alignment"]["version"] == (2 if task == "synthetic_qa" else 1)
     names = ["base (mt_bert)", "other (mt_bert)"] if cofinetune else ["base", "other"]
     assert record.teachers == names
     teacher_records = {teacher.name: teacher for teacher in mixed.store().teachers()}

@@ -168,16 +168,20 @@ def test_answer_probabilities_move_to_the_same_characters(student, teacher, most
         student_offsets, teacher_offsets = students.places[row], teachers.places[row]
         allowed = [i for i, yes in enumerate(students.answer_mask[row]) if yes]
         expected = torch.zeros(2, aligned.shape[2], dtype=torch.float64)
+        receivers = [set(), set()]
         for j, (sentence, begin, end) in enumerate(teacher_offsets):
             same = [i for i in allowed if student_offsets[i, 0] == sentence]
             first = next((i for i in same if student_offsets[i, 2] > begin), 0)
             last = next((i for i in reversed(same) if student_offsets[i, 1] < end), 0)
             for kind, target in enumerate((first, last)):
                 expected[kind, target] += logits[row, kind].softmax(-1)[j]
+                receivers[kind].add(target)
         torch.testing.assert_close(probabilities[row], expected, rtol=1e-9, atol=1e-30)
-        forbidden = [i for i in range(aligned.shape[2]) if i not in allowed]
-        assert (aligned[row][:, forbidden] == torch.finfo(aligned.dtype).min).all()
-        assert (aligned[row][:, allowed] > -1e4).all()
+        for values, received in zip(aligned[row], receivers, strict=True):
+            assert received <= {*allowed}
+            lowest = values == torch.finfo(aligned.dtype).min
+            assert lowest.tolist() == [i not in received for i in range(len(values))]
+            assert (values[~lowest] > -1e4).all()
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)

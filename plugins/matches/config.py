@@ -206,6 +206,9 @@ class ExampleTemperature(MethodConfig):
     )
     beta: float = Field(1.0, description="temperature + beta (mean of w - w)")
     gamma: float = Field(1.0, gt=0, description="exponent of flsw")
+    minimum: float = Field(
+        0.1, gt=0, le=1, description="the least temperature of an example, as a share of temperature"
+    )
 
 
 class MatchesConfig(MethodConfig):

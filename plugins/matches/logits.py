@@ -68,7 +68,8 @@ def example_temperature(
 ) -> Tensor:
     """The temperature of each distribution, [B], or [B, 2] for QA, without gradients: t + beta (mean of w - w).
 
-    The mean is over the examples of the batch, for start and end of QA each.
+    The mean is over the examples of the batch, for start and end of QA each. A weight of cwsm can be as large as the
+    number of positions, so the temperature has a positive minimum.
     """
     student, teacher = full_precision(student.detach()), full_precision(teacher.detach())
     if rule.rule == "cwsm":
@@ -79,7 +80,7 @@ def example_temperature(
             student, teacher = student.masked_fill(~compared, 0), teacher.masked_fill(~compared, 0)
         units = [z / (z.norm(dim=-1, keepdim=True) + EPSILON) for z in (student, teacher)]
         weights = (1 - (units[0] * units[1]).sum(-1)).clamp(min=0) ** rule.gamma
-    return temperature + (weights.mean(0) - weights) * rule.beta
+    return (temperature + (weights.mean(0) - weights) * rule.beta).clamp(min=rule.minimum * temperature)
 
 
 def shifted(logits: Tensor, batch: Batch) -> Tensor:

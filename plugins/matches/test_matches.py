@@ -417,6 +417,27 @@ def test_a_temperature_for_each_example(kind, kd, rule):
     assert found["kd"] == pytest.approx(fmean(losses), rel=1e-6)
 
 
+@pytest.mark.parametrize("kd", ["kl", "ce", "mse"])
+def test_the_temperature_of_an_example_is_positive(kd):
+    """An undecided student has the weight 300 at 300 positions, a decided one 1."""
+    mask = torch.zeros(3, 384, dtype=torch.bool)
+    mask[0, :300] = mask[1:, :2] = True
+    inputs = {"input_ids": torch.zeros(3, 384, dtype=torch.long), "attention_mask": torch.ones(3, 384)}
+    batch = Batch("qa", ("a", "b", "c"), inputs, torch.zeros(3, 2, dtype=torch.long), mask)
+    lowest = torch.finfo(torch.float32).min
+    student, teacher = (torch.zeros(3, 2, 384).masked_fill(~mask[:, None], lowest) for _ in range(2))
+    teacher[:, :, 1] = 5.0
+    student.requires_grad_()
+    for minimum in (0.1, 0.5):
+        rule = ExampleTemperature(rule="cwsm", minimum=minimum)
+        temperature = logits.example_temperature(rule, student, teacher, batch, 4.0)
+        assert temperature[0].tolist() == pytest.approx([4 * minimum] * 2)
+        assert (temperature[1:] > 4).all()
+        (gradient,) = torch.autograd.grad(logits.loss(kd, student, teacher, batch, temperature), student)
+        assert gradient.isfinite().all()
+        assert (gradient[:, :, 1] < 0).all()  # towards the teacher's answer
+
+
 @pytest.mark.parametrize("kind", ["classification", "qa", "token_classification"])
 def test_the_largest_logit_of_the_teacher_is_exchanged_with_that_of_the_label(kind):
     found, own, theirs = terms(kind, [], kd="mse", temperature=1.0, probability_shift=True)

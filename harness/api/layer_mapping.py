@@ -46,6 +46,7 @@ def layer_map(mapping: LayerMapping, student_layers: int, teacher_layers: int, s
     if mapping == "last":
         return tuple((m + teacher_layers - student_layers,) for m in layers)
     if mapping == "random":
+        # SeededChoice would draw other layers, under the keys of runs that have these; a test pins the draw instead.
         drawn = random.Random(f"layer mapping {seed}").sample(range(1, teacher_layers + 1), student_layers)
         return tuple((layer,) for layer in sorted(drawn))
     return tuple(tuple(range((m - 1) * block + 1, m * block + 1)) for m in layers)

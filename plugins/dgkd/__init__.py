@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -24,6 +23,8 @@ from harness import (
     hookimpl,
 )
 from harness.api.losses import soft_target_loss, task_loss
+from harness.api.seeded_choice import SeededChoice
+from harness.api.seeds import derive
 
 
 class DGKDConfig(MethodConfig):
@@ -59,6 +60,7 @@ class DGKD(Method):
     """
 
     name = "dgkd"
+    version = 2
     summary = "soft targets from the teacher and all assistants, some dropped in each step (Son et al. 2021)"
     group = "multi-teacher"
     citation = """@inproceedings{son2021densely,
@@ -106,10 +108,10 @@ class DGKD(Method):
         The draw depends on the run's seed and the step alone, so that all parts of a batch have the same one.
         """
         count = len(self.teachers)
-        drawn = random.Random(f"dropped teachers {self.seed} {step.index}")
+        choice = SeededChoice(derive(self.seed, "dropped teachers", str(step.index)))
         if self.config.keep is not None:
-            return frozenset(i for i in range(count) if drawn.random() < self.config.keep)
-        return frozenset(drawn.sample(range(count), max(1, count - self.config.drop_num)))
+            return frozenset(i for i in range(count) if choice.chance(self.config.keep))
+        return frozenset(choice.some(range(count), max(1, count - self.config.drop_num)))
 
 
 @hookimpl

@@ -82,6 +82,13 @@ def test_all_parts_of_a_batch_have_the_draw_of_the_step():
     assert draws != [bound_method(seed=2).kept(step_of(method, index)) for index in range(20)]
 
 
+def test_the_draw_is_equal_in_all_python_versions():
+    drawn = [sorted(bound_method().kept(step_of(bound_method(), index))) for index in range(6)]
+    assert drawn == [[0, 1], [1, 2], [1, 2], [1, 2], [0, 2], [0, 1]]
+    method = bound_method(keep=0.5)
+    assert [sorted(method.kept(step_of(method, index))) for index in (0, 1, 4)] == [[0, 1, 2], [], [0, 2]]
+
+
 def test_a_single_teacher_is_not_dropped():
     method = bound_method(teachers=1)
     assert {tuple(method.weights(step_of(method, index)).items()) for index in range(20)} == {

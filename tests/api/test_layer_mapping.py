@@ -29,6 +29,11 @@ def test_a_random_mapping_is_sorted_without_repeats_and_follows_the_seed():
     assert len(set(drawn)) > 10
 
 
+def test_a_random_mapping_is_equal_in_all_python_versions():
+    drawn = [[layer for (layer,) in layer_map("random", 4, 12, seed)] for seed in (1, 2, 3)]
+    assert drawn == [[3, 4, 7, 9], [3, 5, 10, 11], [2, 9, 10, 12]]
+
+
 @pytest.mark.parametrize(
     ("mapping", "student", "teacher", "words"),
     [

@@ -14,7 +14,7 @@ from harness.api.method import Step, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch, tiny_model
-from plugins.matches import logits
+from plugins.matches import comparisons, logits
 from plugins.matches.config import ExampleTemperature
 from tests.reference import formulas, reading
 
@@ -455,6 +455,12 @@ def test_the_largest_logit_of_the_teacher_is_exchanged_with_that_of_the_label(ki
     ]
     assert found["kd"] == pytest.approx(fmean(losses), rel=1e-6)
     assert found["kd"] != pytest.approx(plain["kd"])
+
+
+def test_a_mean_over_all_tokens_does_not_wait_for_the_device():
+    """A tensor without data has no indices of its real tokens."""
+    by_token, mask = torch.zeros(2, 5, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
+    assert comparisons.over_tokens(by_token, mask, "tokens").shape == ()
 
 
 def test_positions_without_a_teacher_token_are_not_compared():

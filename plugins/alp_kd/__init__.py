@@ -1,4 +1,4 @@
-"""ALP-KD, attention-based layer projection: Passban et al. 2020, arXiv 2012.14022."""
+"""ALP-KD, attention-based layer projection: Passban et al. 2021, arXiv 2012.14022."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ALPKD(Method):
     """The loss b_1 * task + b_2 * kd + b_3 * alp."""
 
     name = "alp_kd"
-    summary = "the [CLS] of mixtures of teacher layers, weighted by attention (Passban et al. 2020)"
+    summary = "the [CLS] of mixtures of teacher layers, weighted by attention (Passban et al. 2021)"
     group = "hidden states"
     citation = """@inproceedings{passban2021alpkd,
   title = {{ALP-KD}: Attention-Based Layer Projection for Knowledge Distillation},

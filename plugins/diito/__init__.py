@@ -1,4 +1,4 @@
-"""Causal distillation by interchange interventions: Wu et al. 2021, arXiv 2112.02505."""
+"""Causal distillation by interchange interventions: Wu et al. 2022, arXiv 2112.02505."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DIITO(Method):
     """The loss (1 - alpha) * task + alpha * kd + causal_weight * causal_kd."""
 
     name = "diito"
-    summary = "soft targets, also where states of another example are swapped in (Wu et al. 2021)"
+    summary = "soft targets, also where states of another example are swapped in (Wu et al. 2022)"
     group = "hidden states"
     citation = """@inproceedings{wu2022causal,
   title = {Causal Distillation for Language Models},

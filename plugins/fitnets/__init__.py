@@ -37,7 +37,9 @@ class FitNetsConfig(MethodConfig):
         3.0, gt=0, description="temperature of the soft targets, without a factor t^2"
     )
     kd_weight: float = Field(4.0, ge=0, description="weight of the soft targets at the start of the stage kd (lambda)")
-    kd_weight_end: float = Field(1.0, ge=0, description="weight of the soft targets at the end; linear in between")
+    kd_weight_end: float = Field(
+        1.0, ge=0, description="weight of the soft targets after the last step; linear in between"
+    )
 
 
 class FitNets(Method):

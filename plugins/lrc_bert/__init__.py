@@ -1,4 +1,4 @@
-"""LRC-BERT, latent-representation contrastive distillation: Fu et al. 2020, arXiv 2012.07335."""
+"""LRC-BERT, latent-representation contrastive distillation: Fu et al. 2021, arXiv 2012.07335."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LRCBert(Method):
     """Contrast of layer vectors; then alpha * cos_nce + beta * kd + gamma * task."""
 
     name = "lrc_bert"
-    summary = "contrast of layers by their angle, with perturbed embeddings (Fu et al. 2020)"
+    summary = "contrast of layers by their angle, with perturbed embeddings (Fu et al. 2021)"
     group = "hidden states"
     citation = """@inproceedings{fu2021lrc,
   title = {{LRC-BERT}: Latent-representation Contrastive Knowledge Distillation for Natural Language Understanding},

@@ -1,4 +1,4 @@
-"""Reinforced multi-teacher selection: Yuan et al. 2020, arXiv 2012.06048."""
+"""Reinforced multi-teacher selection: Yuan et al. 2021, arXiv 2012.06048."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RLKD(Method):
     """A policy chooses for each example the teachers that it learns from, and is rewarded by the student's loss."""
 
     name = "rl_kd"
-    summary = "a policy chooses the teachers of each example (Yuan et al. 2020)"
+    summary = "a policy chooses the teachers of each example (Yuan et al. 2021)"
     group = "multi-teacher"
     citation = """@inproceedings{yuan2021reinforced,
   title = {Reinforced Multi-Teacher Selection for Knowledge Distillation},

@@ -49,7 +49,7 @@ class Description:
 
     Attributes:
         compared: what student and teacher are compared in.
-        source: the paper.
+        source: the paper, with the year of its publication.
         basis: what the method was written from, strongest first: P, A, G, R, M; see docs/methods.md.
         also_in: GLMKD, TextBrewer, torchdistill, as far as their public documentation or code says.
     """
@@ -118,7 +118,7 @@ DESCRIPTIONS = {
     ),
     "alp_kd": Description(
         "predictions; [CLS] by layer with mixtures of teacher layers",
-        f"Passban et al. 2020, {_arxiv('2012.14022')}",
+        f"Passban et al. 2021, {_arxiv('2012.14022')}",
         "G R M",
         "GLMKD",
     ),
@@ -136,7 +136,7 @@ DESCRIPTIONS = {
     ),
     "fitnets": Description(
         "hidden states of a middle layer; then predictions",
-        f"Romero et al. 2014, {_arxiv('1412.6550')}",
+        f"Romero et al. 2015, {_arxiv('1412.6550')}",
         "M",
         "TextBrewer (loss `hidden_mse`), torchdistill",
     ),
@@ -154,7 +154,7 @@ DESCRIPTIONS = {
     ),
     "rail_kd": Description(
         "predictions; pooled hidden states of randomly drawn layers",
-        f"Haidar et al. 2021, {_arxiv('2109.10164')}",
+        f"Haidar et al. 2022, {_arxiv('2109.10164')}",
         "G R M",
         "GLMKD",
     ),
@@ -174,19 +174,19 @@ DESCRIPTIONS = {
     ),
     "sid": Description(
         "attention and [CLS] layer by layer; then predictions",
-        f"Aguilar et al. 2019, {_arxiv('1910.03723')}",
+        f"Aguilar et al. 2020, {_arxiv('1910.03723')}",
         "G R M",
         "GLMKD",
     ),
     "takd": Description(
         "predictions of an assistant, which learnt from the teacher",
-        f"Mirzadeh et al. 2019, {_arxiv('1902.03393')}",
+        f"Mirzadeh et al. 2020, {_arxiv('1902.03393')}",
         "A G",
         "GLMKD",
     ),
     "dgkd": Description(
         "predictions of teacher and assistants, randomly dropped",
-        f"Son et al. 2020, {_arxiv('2009.08825')}",
+        f"Son et al. 2021, {_arxiv('2009.08825')}",
         "A G",
         "GLMKD",
     ),
@@ -201,27 +201,27 @@ DESCRIPTIONS = {
     ),
     "lrc_bert": Description(
         "hidden states by contrast with other examples; then predictions",
-        f"Fu et al. 2020, {_arxiv('2012.07335')}",
+        f"Fu et al. 2021, {_arxiv('2012.07335')}",
         "G R M",
         "GLMKD",
     ),
     "diito": Description(
         "predictions and hidden states, also after an interchange of states between examples",
-        f"Wu et al. 2021, {_arxiv('2112.02505')}",
+        f"Wu et al. 2022, {_arxiv('2112.02505')}",
         "A G",
         "GLMKD",
     ),
     "rl_kd": Description(
-        "predictions of teachers that a policy chooses", f"Yuan et al. 2020, {_arxiv('2012.06048')}", "G R M", "GLMKD"
+        "predictions of teachers that a policy chooses", f"Yuan et al. 2021, {_arxiv('2012.06048')}", "G R M", "GLMKD"
     ),
     "glmd": Description(
         "predicted tokens on text; then predictions", f"Tan et al. 2023, {_arxiv('2306.06625')}", "A", "GLMKD"
     ),
     "rdrop": Description(
-        "two predictions of the student with different dropout", f"Liang et al. 2021, {_arxiv('2106.14448')}", "M"
+        "two predictions of the student with different dropout", f"Liang et al. 2021, {_arxiv('2106.14448')}", "P A"
     ),
     "temporal_ensembling": Description(
-        "predictions with their moving average over epochs", f"Laine and Aila 2016, {_arxiv('1610.02242')}", "M"
+        "predictions with their moving average over epochs", f"Laine and Aila 2017, {_arxiv('1610.02242')}", "P"
     ),
     "matches": Description(
         "what its options name",
@@ -316,7 +316,8 @@ def _reads(cls: type[Method]) -> str:
 
 def _needs(cls: type[Method]) -> str:
     required = [what for what, sizes in OTHER_SIZES.items() if _refused(_bound(cls, student=replace(STUDENT, **sizes)))]
-    if UNALIGNED & {*_read_outputs(cls)}:
+    live = any(stage.live for stage in _bound(cls).stages())  # its teachers run on the student's tokens
+    if UNALIGNED & {*_read_outputs(cls)} or (live and cls.max_teachers != 0):
         required.append("same tokenizer")
     return ", ".join(required) or NOTHING
 

@@ -67,6 +67,7 @@ class ADKD(Method):
     """The loss (1 - alpha) * task + alpha * kd + beta * attribution."""
 
     name = "ad_kd"
+    version = 2
     summary = "soft targets, and how much each token matters for every class (Wu et al. 2023)"
     group = "attention and relations"
     citation = """@inproceedings{wu2023adkd,
@@ -127,45 +128,61 @@ class ADKD(Method):
         examples, classes = teacher.shape
         if self.config.views == "one":
             return teacher.argmax(-1).unsqueeze(0)
-        # Of two classes, both give the same attributions once these are normalized.
-        count = 1 if self.task.kind == "classification" and classes == 2 else classes
+        count = 1 if self._both_classes_are_equal else classes
         return torch.arange(count, device=teacher.device).unsqueeze(-1).expand(count, examples)
+
+    @property
+    def _both_classes_are_equal(self) -> bool:
+        """Whether two classes give the same attributions once these are normalized: the margin of one is minus that of
+        the other, but the points of a longer path have other weights."""
+        return self.task.kind == "classification" and self.task.num_labels == 2 and self.config.steps == 1
 
     def _attributions(
         self, model: LiveModel, outputs: ModelOutputs, batch: Batch, views: Tensor, *, twice: bool
     ) -> Tensor:
-        """Integrated gradients of every view, [V, B, N, H], from a baseline of zero.
+        """Integrated gradients of -log p of every view, [V, B, N, H], from a baseline of zero; up to a factor of each
+        view and example, which the normalization removes.
+
+        The gradient of -log p is 1 - p times that of the margin. In half precision the product would underflow where a
+        model is sure of a class, so margins are differentiated; 1 - p is the weight of a point of the path.
 
         Args:
             outputs: of the pass from the embeddings themselves, the last point of the path.
             twice: whether the gradients are differentiated again.
         """
         embeddings, steps = outputs.embeddings, int(self.config.steps)
-        total = torch.zeros((), device=embeddings.device)
+        gradients, log_weights = [], []
         for k in range(1, steps + 1):
             at = outputs if k == steps else self._at(model, embeddings * (k / steps), batch)
-            losses = self._negative_log_probabilities(at.logits)
-            chosen = losses.gather(-1, views.T).sum(0)  # [V]: examples do not depend on each other
-            gradients = [
-                torch.autograd.grad(loss, at.embeddings, create_graph=twice, retain_graph=True)[0] for loss in chosen
+            margins = self._margins(at.logits).gather(-1, views.T).T  # [V, B]
+            of_views = [  # sums: examples do not depend on each other
+                torch.autograd.grad(margin, at.embeddings, create_graph=twice, retain_graph=True)[0]
+                for margin in margins.sum(-1)
             ]
-            total = total + full_precision(torch.stack(gradients))
-        return total / steps * full_precision(embeddings)
+            gradients.append(full_precision(torch.stack(of_views)))
+            log_weights.append(self._log_weights(margins))
+        weights = torch.stack(log_weights).softmax(0)[..., None, None]
+        return (weights * torch.stack(gradients)).sum(0) * full_precision(embeddings)
 
     @staticmethod
     def _at(model: LiveModel, embeddings: Tensor, batch: Batch) -> ModelOutputs:
         """The outputs of the model from other embeddings."""
         return model.run(["logits", "embeddings"], batch, patches={"embeddings": lambda _: embeddings})
 
-    def _negative_log_probabilities(self, logits: Tensor) -> Tensor:
-        """-log p of each class, [B, C]; for regression the prediction itself.
-
-        The gradient of a regression's loss is that of its prediction, times a factor that the normalization removes.
-        """
+    def _margins(self, logits: Tensor) -> Tensor:
+        """The log-odds d against each class, [B, C]: p = sigmoid(-d). For regression the prediction itself."""
         logits = full_precision(logits)
         if self.task.kind == "regression":
             return logits
-        return -F.logsigmoid(logits) if self.task.kind == "multilabel" else -F.log_softmax(logits, dim=-1)
+        if self.task.kind == "multilabel":
+            return -logits
+        own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        others = logits.unsqueeze(1).expand(-1, len(own), -1).masked_fill(own, -math.inf)
+        return others.logsumexp(-1) - logits
+
+    def _log_weights(self, margins: Tensor) -> Tensor:
+        """log(1 - p) [V, B], the factor between the gradients of -log p and of the margins; for regression 0."""
+        return torch.zeros_like(margins) if self.task.kind == "regression" else F.logsigmoid(margins)
 
     def _attribution(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         """Distance of the attributions of tokens: sum over views, mean over real tokens, then over examples."""
@@ -182,7 +199,7 @@ class ADKD(Method):
         return F.normalize(norms, dim=-1)
 
     def notes(self) -> Mapping[str, Any]:
-        if self.config.views == "all" and self.task.kind == "classification" and self.task.num_labels == 2:
+        if self.config.views == "all" and self._both_classes_are_equal:
             return {"views": "one of the two classes: both have the same attributions"}
         return {}
 

@@ -61,10 +61,11 @@ def attribution(kind, batch, classes, *, distance=lambda a, b: (a - b) ** 2, top
     return total / len(batch["input_ids"])
 
 
+@pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("kind", ["classification", "regression", "multilabel"])
-def test_attribution_of_every_class(kind):
-    got, batch = terms(kind, top_k=20)
-    expected = attribution(kind, batch, lambda teacher, i: range(CLASSES[kind]), top_k=20)
+def test_attribution_of_every_class(kind, steps):
+    got, batch = terms(kind, top_k=20, steps=steps)
+    expected = attribution(kind, batch, lambda teacher, i: range(CLASSES[kind]), top_k=20, steps=steps)
     assert got["attribution"].item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -92,10 +93,40 @@ def test_one_view_is_the_class_that_the_teacher_finds_most_likely():
     assert got["attribution"].item() == pytest.approx(attribution("classification", batch, likeliest), rel=1e-9)
 
 
-def test_both_of_two_classes_have_the_same_values():
+def test_both_of_two_classes_have_the_same_values_at_one_step():
     model, batch = ManualBert(tiny_model(seed=3)), tiny_batch("classification")
     first, second = (values(model, "classification", batch, 1, c) for c in (0, 1))
     assert first == pytest.approx(second, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_attribution_of_two_classes(steps, monkeypatch):
+    monkeypatch.setitem(CLASSES, "classification", 2)
+    got, batch = terms("classification", steps=steps)
+    classes = range(1 if steps == 1 else 2)
+    expected = attribution("classification", batch, lambda teacher, i: classes, steps=steps)
+    assert got["attribution"].item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_sure_model_has_attributions_in_half_precision(steps):
+    """The bias of a classifier changes how sure a model of two classes is, and no gradient of a margin."""
+    student, teacher = (tiny_model(layers=2, hidden=16, seed=seed) for seed in (1, 2))
+    batch = tiny_batch("classification", seed=4)
+
+    def value(bias):
+        for model in (student, teacher):
+            model.zero_grad()
+            torch.nn.init.constant_(model.classifier.bias[:1], bias)
+        got = loss_terms("ad_kd", student=student, teachers=[teacher], batch=batch, config={"steps": steps})
+        (2**16 * got["attribution"]).backward()  # the scale of torch.amp.GradScaler
+        return got["attribution"].item(), student.bert.encoder.layer[0].attention.self.value.weight.grad
+
+    unsure, gradient = value(0.0)
+    with torch.autocast("cpu", torch.float16):
+        sure, in_half = value(30.0)
+    assert sure == pytest.approx(unsure, rel=0.03)
+    assert torch.cosine_similarity(gradient.flatten(), in_half.flatten(), dim=0) > 0.99
 
 
 def test_kd_is_a_cross_entropy_without_the_square_of_the_temperature():
@@ -154,6 +185,7 @@ def test_the_temperature_falls_by_epoch_to_one():
 def test_weights_and_notes():
     assert bound(alpha=0.8, beta=5).weights(None) == pytest.approx({"task": 0.2, "kd": 0.8, "attribution": 5})
     assert "both have the same attributions" in bound().notes()["views"]
+    assert not bound(steps=2).notes()
 
 
 @pytest.mark.parametrize("kind", ["qa", "token_classification"])

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from harness.config.schema import SuiteSpec
-from harness.execution import claim_files
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
@@ -19,7 +18,7 @@ from harness.execution.signals import Interrupted
 from harness.models.families import shape
 from harness.planning import keys
 from harness.planning.jobs import RunJob, TeacherJob
-from harness.storage import atomic_writes, cache_dir
+from harness.storage import atomic_writes, cache_dir, folder_checks
 from harness.storage.frozen_model import FrozenModel
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
@@ -107,8 +106,9 @@ def open_outputs(
     with _claimed(outputs, context):
         _complete(outputs, names, load, spec, context)
         cost = _take_cost(outputs)
-    os.utime(outputs.folder)
-    return CachedTeacher(name, outputs, names), cost
+        os.utime(outputs.folder)
+        # Still claimed: it reads all files to check them, which takes minutes if they are large.
+        return CachedTeacher(name, outputs, names), cost
 
 
 def _claimed(outputs: TeacherOutputStore, context: JobContext) -> AbstractContextManager[None]:
@@ -164,11 +164,7 @@ def _evict(required: float, current: Path, max_gb: float, claims: Claims) -> Non
 
     Folders that another process has claimed are skipped. Processes that have the files open can continue to read them.
     """
-    sizes = {
-        folder: _folder_size(folder)
-        for folder in root().iterdir()
-        if folder.is_dir() and folder.suffix != claim_files.SUFFIX
-    }
+    sizes = {folder: _folder_size(folder) for folder in folder_checks.folders(root())}
     free = max_gb * GB - sum(sizes.values()) - required
     for folder in sorted(sizes.keys() - {current}, key=_last_used):
         if free >= 0:

@@ -2,14 +2,16 @@
 
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from harness.execution import student_cohorts, teacher_cache
+from harness.execution import claim_files, student_cohorts, teacher_cache
 from harness.execution.claims import Claims
 from harness.execution.signals import Interrupted
 from harness.execution.tokenized_tasks import TokenizedTasks
+from harness.storage import atomic_writes
 from harness.storage.store import Store
 from harness.teacher_outputs import fill, output_store
 from harness.training.cohort import Teacher
@@ -132,12 +134,40 @@ def test_claimed_outputs_are_not_removed(small):
     assert first.exists()
 
 
+def outputs_of(plan):
+    """The outputs of the plan's teacher."""
+    (job,) = plan.teachers
+    (tokenized,) = TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
+    return teacher_cache.output_store(job, tokenized, plan.spec, CPU)
+
+
+def test_outputs_are_not_removed_while_they_are_opened(small, monkeypatch):
+    """Another process that needs all space evicts neither them nor a claim that a third process is creating."""
+    small.run("methods=[logit_kd]", "seeds=[1]")
+    plan = small.plan("methods=[logit_kd]", "seeds=[1]")
+    outputs = outputs_of(plan)
+    claim = atomic_writes.partial_path(claim_files.claim_path(teacher_cache.root() / "other"))
+    claim.mkdir()
+    opened = output_store.CachedTeacher
+
+    def evict_first(*args):
+        with Claims() as other:
+            teacher_cache._evict(1e12, teacher_cache.root() / "other", 0.0, other)
+        return opened(*args)
+
+    monkeypatch.setattr(teacher_cache, "CachedTeacher", evict_first)
+    names = frozenset(["logits"])
+    with Claims() as claims:
+        context = replace(small.context(), claims=claims)
+        teacher_cache.open_outputs(outputs, names, "base", lambda: None, spec=plan.spec, context=context)
+    assert not outputs.missing(names)
+    assert claim.exists()
+
+
 def test_waiting_for_another_process_can_be_stopped(small):
     plan = small.plan("methods=[logit_kd]", "seeds=[1]")
     small.run("methods=[finetune]", "seeds=[1]")
-    (job,) = plan.teachers
-    (tokenized,) = TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
-    outputs = teacher_cache.output_store(job, tokenized, plan.spec, CPU)
+    outputs = outputs_of(plan)
     outputs.folder.parent.mkdir(parents=True)
     context = small.context(lambda: True)
     with Claims() as other, other.held(outputs.folder, "outputs", lambda: False), pytest.raises(Interrupted):

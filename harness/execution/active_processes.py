@@ -10,12 +10,12 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
 from harness.execution import claim_files
-from harness.execution.claim_files import Entry
+from harness.execution.claim_files import Entry, Owner
 from harness.execution.claims import Claims
 from harness.storage import process_identity
 
@@ -23,6 +23,25 @@ PREFIX = "process-"
 """Begins the names of the targets that processes claim to announce themselves."""
 
 POLL_SECONDS = 0.5
+
+
+def board(folder: Path) -> Path:
+    """The target that a process claims to write `plan.json` and the board in `folder`, which belong together."""
+    return folder / "leaderboard"
+
+
+def held_board(
+    claims: Claims, folder: Path, description: str, say: Callable[[str], object]
+) -> AbstractContextManager[None]:
+    """Hold the claim of the board in `folder`. `say` receives a line if this waits for another process.
+
+    `description` completes "a process writes the ...".
+    """
+
+    def wait(owner: Owner) -> None:
+        say(f"waiting for {owner}, which writes the {owner.description}")
+
+    return claims.held(board(folder), description, lambda: False, wait)
 
 
 @contextmanager

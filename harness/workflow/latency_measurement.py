@@ -12,11 +12,12 @@ from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.config.latency_schema import CheckpointsSpec
+    from harness.config.latency_schema import CheckpointsSpec, LatencySpec
     from harness.planning import Plan
     from harness.plugin_host.host import Host
     from harness.resolution.suite_loader import LoadedSuite
     from harness.storage.latency_records import LatencyRecord
+    from harness.storage.plan_file import PlanFile
     from harness.storage.store import Store
     from harness.workflow.suite_loading import SuiteLike
 
@@ -102,8 +103,17 @@ def of_suite(
     if stored_plan is None or not records:
         command = f"harness run {display_path(loaded.suite.path)}"
         raise UserError(Problem(f"no trained student found; run `{command}` first", str(store.folder)))
-    store.save_plan(stored_plan.model_copy(update={"latency": settings}))
+    _store_settings(settings, store, stored_plan, say)
     return store, records
+
+
+def _store_settings(settings: LatencySpec, store: Store, measured: PlanFile, say: Callable[[str], None]) -> None:
+    """Add the settings of a measurement to the stored plan, which may have replaced the plan `measured` meanwhile."""
+    from harness.execution.active_processes import held_board
+    from harness.execution.claims import Claims
+
+    with Claims() as claims, held_board(claims, store.folder, f"latency of {measured.suite}", say):
+        store.save_plan((store.plan() or measured).model_copy(update={"latency": settings}))
 
 
 def of_checkpoints(

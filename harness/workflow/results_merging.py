@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.compatibility import Result, refuse_incomparable
 from harness.api.errors import Problem, UserError
-from harness.execution.active_processes import refuse_active
+from harness.execution.active_processes import held_board, refuse_active
 from harness.execution.claims import Claims
 from harness.storage import atomic_writes, folder_checks, result_copies, set_aside
 from harness.storage.store import Store
@@ -137,11 +137,9 @@ def _claimed(target: Path, say: Say) -> Iterator[None]:
         UserError: a process executes a suite in the target. One that starts later waits for the end of the merge.
     """
     try:
-        with Claims() as claims:
-            board = target / "leaderboard"
-            with claims.held(board, "merged board", lambda: False, lambda owner: say(f"waiting for {owner}")):
-                refuse_active(claims, target, say)
-                yield
+        with Claims() as claims, held_board(claims, target, "merged board", say):
+            refuse_active(claims, target, say)
+            yield
     finally:
         with suppress(OSError):  # it is not empty
             target.rmdir()

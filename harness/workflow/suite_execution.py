@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api.errors import Problem, UserError, nearest
 from harness.api.events import SuiteEnded, SuiteStarted
 from harness.config.yaml_tree import display_path
-from harness.execution.active_processes import announced
+from harness.execution.active_processes import announced, board, held_board
 from harness.execution.claims import Claims
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.planning import run_selection
@@ -22,7 +22,6 @@ from harness.workflow import latency_measurement, suite_trackers
 from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
 
 if TYPE_CHECKING:
-    from harness.execution.claim_files import Owner
     from harness.execution.engine import Engine
     from harness.planning import Plan
     from harness.plugin_host.host import Host
@@ -217,7 +216,7 @@ class SuiteExecution:
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
         with Claims() as claims, ExitStack() as until_trained:
-            with claims.held(self._board, self._definition, lambda: False, _waiting(say)):
+            with held_board(claims, self.store.folder, self._definition, say):
                 self.store.save_plan(self.file)
                 until_trained.enter_context(announced(claims, self.store.folder))
             return self.engine(self.plan, self.store, self.host, self.options)
@@ -251,11 +250,11 @@ class SuiteExecution:
             the report, None if another process writes it; and the error of a latency measurement that failed.
         """
         with Claims() as claims:
-            owner = claims.owner(self._board)
+            owner = claims.owner(board(self.store.folder))
             if owner is not None and owner.description == self._definition:
                 say(f"the board is written by {owner}")
                 return None, None
-            with claims.held(self._board, self._definition, lambda: False, _waiting(say)):
+            with held_board(claims, self.store.folder, self._definition, say):
                 self.store.save_plan(self.file)
                 return self._write_report(say)
 
@@ -270,11 +269,6 @@ class SuiteExecution:
         except UserError as error:
             return written, error
         return written, None
-
-    @property
-    def _board(self) -> Path:
-        """The target that a process claims to write `plan.json` and the board, which belong together."""
-        return self.store.folder / "leaderboard"
 
     @property
     def _definition(self) -> str:
@@ -301,7 +295,3 @@ def engine_of(options: RunOptions, host: Host) -> Engine:
 
 def _definition_of(file: PlanFile) -> str:
     return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"
-
-
-def _waiting(say: Say) -> Callable[[Owner], None]:
-    return lambda owner: say(f"waiting for {owner}, which writes the {owner.description}")

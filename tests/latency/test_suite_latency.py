@@ -11,8 +11,11 @@ from transformers import BertConfig
 from harness.api.errors import UserError
 from harness.cli.app import main
 from harness.config.latency_schema import LatencySpec
+from harness.execution.active_processes import board
+from harness.execution.claims import Claims
 from harness.latency import suite_latency
 from harness.plugin_host.host import Host
+from harness.workflow import latency_measurement
 
 SECTION = (
     "latency={batch_sizes: [1, 2], lengths: [4, 8], backends: [eager], rounds: 8, warmup: 10, max_seconds: 20, "
@@ -94,6 +97,28 @@ def test_the_latency_command_measures_trained_students(small, harness, refuse_to
     refuse_to_measure()
     assert harness("latency", "small.yaml", "--quiet") == 0
     assert harness.err == ""
+
+
+def test_a_plan_that_another_process_stores_meanwhile_is_kept(small, monkeypatch):
+    """The settings are added to the plan of a run that ends after the measurement, and that writes the board first."""
+    small.finished(*SETTINGS[:2])
+    store, said = small.store(), []
+    with Claims() as run:
+
+        def measure_while_a_suite_runs(*_, **__):
+            assert run.take(board(store.folder), "board of small")
+            return ["a record"]
+
+        def end_of_the_run(line):
+            said.append(line)
+            store.save_plan(small.plan("methods=[finetune, logit_kd]", "seeds=[1]").file("the larger suite"))
+            run.release(board(store.folder))
+
+        monkeypatch.setattr(suite_latency, "measure_suite", measure_while_a_suite_runs)
+        latency_measurement.of_suite(small.load(*SETTINGS), small.folder / "results", end_of_the_run)
+    assert [line.split(", which ")[1] for line in said] == ["writes the board of small"]
+    stored = store.plan()
+    assert (stored.command, stored.labels, stored.latency.rounds) == ("the larger suite", ["finetune", "logit_kd"], 8)
 
 
 def test_a_student_without_a_completed_run_is_named(small, harness):

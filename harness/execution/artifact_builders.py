@@ -19,6 +19,7 @@ from harness.planning.job_graph import Artifact, AssistantCopy, JobKind, Teacher
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
 from harness.planning.tuning_studies import Study
 from harness.plugin_host.discovery import describe
+from harness.storage.disk_errors import DiskError
 
 Built = tuple[Artifact, str | None]
 """An artifact that was built, or why it could not be built. A failed run has its record already."""
@@ -189,7 +190,9 @@ class _Cohorts:
         for artifact in artifacts:
             try:
                 tuned.append(self._tuned(_work(artifact, RunJob)))
-            except UserError as error:  # the method rejects the tuned values
+            except DiskError:
+                raise
+            except UserError as error:  # the method rejects the tuned values, or their record is damaged
                 yield artifact, describe(error)
         for student in self.cohorts.train(tuned):
             if isinstance(student, UnbuiltStudent):

@@ -16,11 +16,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.api.errors import UserError
 from harness.cli import app
 from harness.execution import student_runs
+from harness.execution.artifact_builders import builders
 from harness.execution.cohort_driver import FinishedRun
+from harness.planning import graph_builder
 from harness.storage import provenance
 from harness.storage.disk_errors import DiskError
+from harness.storage.store import Store
 from tests.conftest import SmallSuite
 from tests.support.disk_faults import DiskFaults
 
@@ -159,6 +163,24 @@ def test_a_disk_error_in_the_held_out_score_of_an_epoch_stops_the_suite(command,
     assert command.suite.store().records() == [], "no run is marked as failed"
     code, err = command(*best_epoch)
     assert code == 0, err
+
+
+def test_a_disk_error_while_tuned_values_are_read_is_not_a_failure_of_the_runs(small, monkeypatch):
+    """Unlike a damaged record, which fails the runs that need it and no others."""
+    plan = small.plan("tuning={trials: 2}", "seeds=[1]")
+    context = small.context()
+    (job,) = (job for job in graph_builder.build(plan, plan.runs, workers=1).jobs if job.kind == "cohort")
+    errors = {"read": UserError("the record is damaged")}
+
+    def tuning(store, key):
+        raise errors["read"]
+
+    monkeypatch.setattr(Store, "tuning", tuning)
+    cohorts = builders(plan, context, plan.runs)["cohort"]
+    assert {error for _, error in cohorts.build(job.artifacts)} == {"UserError: the record is damaged"}
+    errors["read"] = DiskError("Input/output error")
+    with pytest.raises(DiskError):
+        list(cohorts.build(job.artifacts))
 
 
 def test_a_results_folder_that_vanishes(command, undisturbed):

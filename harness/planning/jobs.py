@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
-from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage, TaskInfo
+from harness.api.method import Augmentation, Cofinetuning, General, Method, MethodConfig, Stage, TaskInfo
 from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
 from harness.config.method_schema import StageOverride
@@ -390,12 +390,19 @@ def task_info(task: Task, examples: int = 0) -> TaskInfo:
     return TaskInfo(task.name, task.kind, task.num_labels, examples)
 
 
-def with_examples(method: Method, examples: int) -> Method:
-    """Return the method as it was planned, told the number of training examples."""
+def rebound(
+    method: Method, *, config: MethodConfig | None = None, task: TaskInfo | None = None, seed: int | None = None
+) -> Method:
+    """Return the method for the same models, with another configuration, task or seed."""
     return type(method)(
-        method.config,
-        task=replace(method.task, examples=examples),
+        config or method.config,
+        task=task or method.task,
         student=method.student,
         teachers=method.teachers,
-        seed=method.seed,
+        seed=method.seed if seed is None else seed,
     )
+
+
+def with_examples(method: Method, examples: int) -> Method:
+    """Return the method as it was planned, told the number of training examples."""
+    return rebound(method, task=replace(method.task, examples=examples))

@@ -1,7 +1,7 @@
 """Decide which runs read cached teacher outputs, and which run their teachers.
 
 The decision is part of a run's key, so it depends on the suite alone: not on completed runs, the contents of the cache
-or the number of seeds. A method added at the end changes nothing for the methods before it.
+or the seeds. A method added at the end changes nothing for the methods before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec
 from harness.config.training_schema import TrainingSpec
 from harness.planning import keys
-from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef
+from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef, rebound
 from harness.storage.derived_values import derived
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
@@ -41,9 +41,9 @@ WORTH = 2
 """Minimum speed-up of reading over computing for which outputs are cached."""
 
 SEEDS = 3
-"""Number of data orders or teachers that is assumed if each seed has its own.
+"""Number of data orders, teachers or layer mappings that is assumed if each seed has its own.
 
-The actual number is ignored, so that seeds added later do not change keys.
+The actual seeds are ignored, so that seeds added later do not change keys.
 """
 
 
@@ -126,7 +126,7 @@ class _TaskPolicy:
     def decide(self, row: list[RunJob]) -> bool:
         """Decide whether the row, with one run for each seed, reads cached teacher outputs."""
         first = row[0]
-        requests = [(index, teacher, names) for index, teacher, names in _cacheable_outputs(row) if names]
+        requests = [(index, teacher, names) for index, teacher, names in _cacheable_outputs(first) if names]
         if not requests:
             return False
         epochs = _epochs(first, self.training)
@@ -215,10 +215,14 @@ class _TaskPolicy:
             )
 
 
-def _cacheable_outputs(row: Sequence[RunJob]) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:
-    """Yield index, teacher and outputs to cache for all runs of a row: a layer mapping may depend on the seed."""
-    for index, teacher in enumerate(row[0].teachers):
-        yield index, teacher, stored_for(name for job in row for name in job.needs(index))
+def _cacheable_outputs(job: RunJob) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:
+    """Yield index, teacher and outputs to cache for runs like `job`.
+
+    A layer mapping may depend on the seed: the outputs are those of the seeds 1 to `SEEDS`, whatever the suite's are.
+    """
+    seeded = [replace(job, method=rebound(job.method, seed=seed)) for seed in range(1, SEEDS + 1)]
+    for index, teacher in enumerate(job.teachers):
+        yield index, teacher, stored_for(name for each in seeded for name in each.needs(index))
 
 
 def _cache_id(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:

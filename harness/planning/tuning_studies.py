@@ -22,7 +22,7 @@ from harness.config.method_schema import StageOverride
 from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import TuningSpec
 from harness.planning import keys
-from harness.planning.jobs import RunJob
+from harness.planning.jobs import RunJob, rebound
 from harness.storage.hashing import key
 from harness.storage.plan_file import PlannedStudy, PlannedTuning
 from harness.storage.records import TuningSummary
@@ -200,7 +200,7 @@ def _changes_pre_task_requests(job: RunJob, name: str, dimension: Dimension) -> 
     current = _pre_task_requests(job, job.method)
     for value in candidates:
         try:
-            other = _bind_method(job.method, _validate_config(job.cell.variant.config, {name: value}), job.method.seed)
+            other = rebound(job.method, config=_validate_config(job.cell.variant.config, {name: value}))
         except ValidationError:  # another option of the entry excludes this value: a trial with it reports that
             continue
         if _pre_task_requests(job, other) != current:
@@ -225,7 +225,7 @@ def _with_values(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
         config = _validate_config(job.cell.variant.config, options)
     except ValidationError as error:
         raise UserError(f"{job.planned.method}: {error.errors()[0]['msg']}") from error
-    method = _bind_method(job.method, config, seed)
+    method = rebound(job.method, config=config, seed=seed)
     problems = problem_list(method.check(method.task, method.student, method.teachers))
     if problems:
         raise UserError(*problems)
@@ -254,7 +254,3 @@ def _scale_stage_rates(
 
 def _validate_config(config: MethodConfig, values: Mapping[str, Any]) -> MethodConfig:
     return type(config).model_validate({**dict(config), **values})
-
-
-def _bind_method(method: Method, config: MethodConfig, seed: int) -> Method:
-    return type(method)(config, task=method.task, student=method.student, teachers=method.teachers, seed=seed)

@@ -90,6 +90,21 @@ def test_outputs_shared_by_two_rows_are_counted_once(small):
     assert one.gb == two.gb
 
 
+@pytest.mark.parametrize("limit", [0.0011, 0.0015])
+def test_added_seeds_do_not_change_keys_of_methods_with_a_layer_mapping_of_each_seed(small, limit):
+    """They need other outputs of the teacher, but the decision is the same, whichever seed is first."""
+    suite = (
+        "teachers.base.architecture.layers=8",
+        "methods=[tinybert, tinybert: {label: drawn, mapping: random}]",
+        f"teacher_cache.max_gb={limit}",
+    )
+    after = keys(small.plan(*suite, "seeds=[5, 4, 3, 2, 1]"))
+    for seed in (1, 4):
+        alone = keys(small.plan(*suite, f"seeds=[{seed}]"))
+        assert alone.keys() == {("tinybert", seed), ("drawn", seed)}
+        assert alone.items() <= after.items()
+
+
 @pytest.mark.parametrize(
     "additions",
     [("seeds=[1, 2, 3, 4, 5]",), ("methods=[finetune, logit_kd, tinybert, minilm]",), ("methods=[tinybert]",)],

@@ -77,7 +77,9 @@ class Task:
             `load`. None, or a function that returns None: `load` is called every time. The same
             holds if `load` is a lambda or captures values: its name does not tell what it does.
         key_parts: further parts of the keys of the task's teachers and runs. The parts of a declared task are all that
-            a user may edit, such as names of labels and metrics.
+            a user may edit, such as names of labels and metrics. A task of a plugin needs none for its fields: kind,
+            number of classes, metrics, score, `paired`, `label_range`, `unanswerable` and `class_weights` are in the
+            keys if they are not those of a binary classification that is scored by accuracy.
         summary: a line for `harness list tasks`.
     """
 

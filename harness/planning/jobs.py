@@ -71,6 +71,7 @@ class TaskData:
         selection_fingerprint: identifies the examples that select the best epoch or tuned values: a held-out split or
             the validation splits. None: nothing is selected.
         forget: called if the examples are not those that the plan was made for, so that the next plan examines them.
+        is_of_plugin: whether a plugin defines the task that is not part of kd-harness.
     """
 
     task: Task
@@ -81,6 +82,7 @@ class TaskData:
     report: DataReport
     selection_fingerprint: str | None = None
     forget: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    is_of_plugin: bool = False
 
     @cached_property
     def splits(self) -> Splits:

@@ -65,9 +65,43 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
         "tokenizer": reader.fingerprint,
         "max_length": max_length,
         **({"declaration": dict(task.task.key_parts)} if task.task.key_parts else {}),
+        **_definition(task),
         **labelled,
         **weighted,
     }
+
+
+_USUAL_DEFINITION = {
+    "kind": "classification",
+    "classes": 2,
+    "metrics": ["accuracy"],
+    "score": "accuracy",
+    "paired": False,
+    "label_range": None,
+    "unanswerable": False,
+}
+
+
+def _definition(task: TaskData) -> dict[str, Any]:
+    """Return the part for what a plugin can change in its task while the examples stay the same.
+
+    Values of `_USUAL_DEFINITION` are left out. The definitions of shipped tasks change with `VERSION` only, and a
+    declaration has its own part.
+    """
+    if not task.is_of_plugin or {"metrics", "score"} <= task.task.key_parts.keys():
+        return {}
+    low_and_high = task.task.label_range
+    definition = {
+        "kind": task.task.kind,
+        "classes": task.task.num_labels,
+        "metrics": list(task.task.metrics),
+        "score": task.task.score,
+        "paired": task.task.paired,
+        "label_range": None if low_and_high is None else list(low_and_high),
+        "unanswerable": task.task.unanswerable,
+    }
+    unusual = {name: value for name, value in definition.items() if value != _USUAL_DEFINITION[name]}
+    return {"definition": unusual} if unusual else {}
 
 
 def teacher(
@@ -95,7 +129,12 @@ def finetuned_teacher(
         "model": {"checkpoint": checkpoint},
         "finetune": False,
         "classes": list(order),
-        "data": {"task": task.task.name, "tokenizer": reader.fingerprint, "max_length": max_length},
+        "data": {
+            "task": task.task.name,
+            "tokenizer": reader.fingerprint,
+            "max_length": max_length,
+            **_definition(task),
+        },
         "numeric": numeric(device, "fp32"),
         "code": VERSION,
     }

@@ -114,9 +114,16 @@ class _Builder:
         load = lazy_splits(task, self.suite)
         found = summarize(task, self.suite, load)
         chosen_on = found.selection or (found.validation if self.spec.effective_selection else None)
-        forget = partial(forget_summary, task, self.suite)
         return TaskData(
-            task, load, found.train, found.validation, found.train_examples, found.report, chosen_on, forget
+            task,
+            load,
+            found.train,
+            found.validation,
+            found.train_examples,
+            found.report,
+            chosen_on,
+            forget=partial(forget_summary, task, self.suite),
+            is_of_plugin=task.name in self.suite.plugin_tasks,
         )
 
     def _on_task(self, task: str) -> tuple[TrainingSpec, dict[str, Any]]:

@@ -106,6 +106,7 @@ class Suite:
         tree: the YAML tree with the file and line of each key.
         published: the selected sources of published figures.
         rows: the teachers that are rows of the suite, by name.
+        plugin_tasks: names of those of `tasks` that a plugin defines which is not part of kd-harness.
     """
 
     spec: SuiteSpec
@@ -118,6 +119,7 @@ class Suite:
     tree: Node | None = field(default=None, repr=False)
     published: tuple[Published, ...] = ()
     rows: Mapping[str, RowTeacher] = field(default_factory=dict)
+    plugin_tasks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

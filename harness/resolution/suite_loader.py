@@ -87,7 +87,8 @@ def _load_tree(root: Node, file: Path, plugins: Sequence[str]) -> LoadedSuite:
     diagnostics.raise_if_any()
     assert spec is not None  # otherwise raise_if_any has raised
     assert host is not None
-    suite = Suite(spec, file, tasks, variants, sources, models, text, root, published, rows)
+    of_plugins = frozenset(t.name for t in tasks if t.name in host.tasks and not host.is_shipped("task", t.name))
+    suite = Suite(spec, file, tasks, variants, sources, models, text, root, published, rows, of_plugins)
     return LoadedSuite(suite, host)
 
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from harness.api.errors import UserError
 from harness.execution import augmented_data, teacher_cache, teacher_runs, text_students
 from harness.execution.context import JobContext
+from harness.execution.error_lines import one_line
 from harness.execution.student_cohorts import StudentCohorts, UnbuiltStudent
 from harness.execution.student_runs import finish
 from harness.execution.teacher_scoring import TeacherScoring
@@ -18,7 +19,6 @@ from harness.planning import Plan, tuning_studies
 from harness.planning.job_graph import Artifact, AssistantCopy, JobKind, TeacherOutputs, TeacherTraining
 from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
 from harness.planning.tuning_studies import Study
-from harness.plugin_host.discovery import describe
 from harness.storage.disk_errors import DiskError
 
 Built = tuple[Artifact, str | None]
@@ -193,7 +193,7 @@ class _Cohorts:
             except DiskError:
                 raise
             except UserError as error:  # the method rejects the tuned values, or their record is damaged
-                yield artifact, describe(error)
+                yield artifact, one_line(error)
         for student in self.cohorts.train(tuned):
             if isinstance(student, UnbuiltStudent):
                 yield by_key[student.job.planned.key], student.error

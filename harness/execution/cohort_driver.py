@@ -88,25 +88,27 @@ def batch_stream(
     )
 
 
-def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path], host: Host) -> list[Run]:
-    """Restore each run from its checkpoint, if it has one, and notify observers of its start."""
+def resume(runs: Iterable[Run], checkpoint_of: Callable[[Run], Path]) -> list[Run]:
+    """Restore each run of a cohort from its checkpoint, if it has one."""
     runs = list(runs)
     for run in runs:
         if not run.ended:
             run_checkpoints.restore(run, checkpoint_of(run))
         run.cost.cohort_size = run.cost.cohort_size or len(runs)
-        run_records.announce(host, run, cohort=len(runs))
     return runs
 
 
 def train(cohort: Cohort, checkpoint_of: Callable[[Run], Path], context: JobContext) -> Iterator[FinishedRun]:
     """Train resumed runs to the end and yield each as it ends. A run is released when the next one is requested.
 
-    Runs that do not fit into memory together with the others are checkpointed and listed in `cohort.deferred`.
+    Observers are notified of the start of all runs first. Runs that do not fit into memory together with the others are
+    checkpointed and listed in `cohort.deferred`.
 
     Raises:
         Interrupted: the process was asked to stop; every unfinished run has a checkpoint.
     """
+    for run in cohort.runs:
+        run_records.announce(context.host, run, cohort=len(cohort.runs))
     started = provenance.now()
     ended = cohort.train(stop=context.stop, checkpoint=lambda run: run_checkpoints.save(run, checkpoint_of(run)))
     for run in ended:

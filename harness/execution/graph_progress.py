@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api.errors import UserError
 from harness.api.events import JobsEnded, Waiting
 from harness.execution.artifact_builders import ArtifactBuilder
 from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
+from harness.execution.error_lines import one_line
 from harness.execution.failure_log import FailureLog
 from harness.execution.signals import Interrupted
 from harness.planning import scheduling
 from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
-from harness.plugin_host.discovery import describe
 from harness.storage.disk_errors import is_disk_error
 
 log = logging.getLogger("harness")
@@ -178,8 +177,3 @@ def build(
         log.debug("%s failed", artifacts[0].title, exc_info=True)
         for artifact in remaining.values():
             finish(artifact, one_line(error))
-
-
-def one_line(error: BaseException) -> str:
-    """An exception in one line. A `UserError` is its message."""
-    return " ".join(str(error).split()) if isinstance(error, UserError) else describe(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,25 @@ from pathlib import Path
 import torch
 
 from harness.api.stage_settings import StageData
-from harness.execution import augmented_data, cohort_driver, run_checkpoints, teacher_cache, teacher_runs
+from harness.execution import (
+    augmented_data,
+    cohort_building,
+    cohort_driver,
+    run_checkpoints,
+    teacher_cache,
+    teacher_runs,
+)
+from harness.execution.cohort_building import BuiltRuns
 from harness.execution.context import JobContext
 from harness.execution.student_runs import FinishedStudent, SourceModels, prepare
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.jobs import TokenizerRef
-from harness.plugin_host.discovery import describe
-from harness.storage.disk_errors import is_disk_error
 from harness.teacher_outputs.output_store import CachedTeacher
-from harness.training import micro_batching
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
 from harness.training.staged_stream import BatchSource, StagedStream
-
-log = logging.getLogger("harness")
 
 
 @dataclass(frozen=True)
@@ -57,40 +59,26 @@ class StudentCohorts:
         return self.context.device
 
     def train(self, jobs: Sequence[RunJob]) -> Iterator[FinishedStudent | UnbuiltStudent]:
-        """Train runs as cohorts and yield each run as it ends, or fails to start.
-
-        If the models of all runs do not fit into memory together, the runs are split in half. Runs that the cohort
-        defers for lack of memory continue in a cohort of their own.
+        """Train runs as cohorts and yield each run as it ends, or fails to start. See `cohort_building.train`.
 
         Raises:
             Interrupted: the process was asked to stop; unfinished runs have checkpoints.
         """
-        parts = [list(jobs)] if jobs else []
-        while parts:
-            part = parts.pop(0)
-            by_key = {job.planned.key: job for job in part}
-            unbuilt: list[UnbuiltStudent] = []
-            try:
-                with micro_batching.convert_memory_errors():
-                    cohort, data = self._cohort(part, unbuilt)
-            except micro_batching.InsufficientMemory as error:
-                if len(part) == 1:
-                    yield UnbuiltStudent(part[0], _memory_message(part[0], str(error)))
-                else:
-                    parts[:0] = _halves(part)
-                continue
-            yield from unbuilt
-            for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
-                yield FinishedStudent(finished, by_key[finished.run.id.key], data)
-            if cohort.deferred:
-                parts.insert(0, [by_key[run.id.key] for run in cohort.deferred])
-            del cohort  # frees its models before those of the next cohort are loaded
+        data: dict[str, TokenizedTask] = {}
 
-    def _cohort(self, jobs: Sequence[RunJob], unbuilt: list[UnbuiltStudent]) -> tuple[Cohort, TokenizedTask]:
-        """Build the cohort of runs with the same batches. Returns it and the task in the students' tokens.
+        def build(part: Sequence[RunJob]) -> tuple[Cohort, BuiltRuns[RunJob]]:
+            cohort, built, tokenized = self._cohort(part)
+            data.update(dict.fromkeys(built.jobs, tokenized))
+            return cohort, built
 
-        Runs that cannot be built are appended to `unbuilt`.
-        """
+        for job, ended in cohort_building.train(jobs, build, _memory_message, self._checkpoint, self.context):
+            if isinstance(ended, str):
+                yield UnbuiltStudent(job, ended)
+            else:
+                yield FinishedStudent(ended, job, data[job.planned.key])
+
+    def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, BuiltRuns[RunJob], TokenizedTask]:
+        """Build the cohort of runs with the same batches. Returns it, them, and the task in the students' tokens."""
         first, teachers = jobs[0], _teachers(jobs)
         tokenizers = [first.reader, *(teacher.reader for teacher in teachers.values())]
         stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
@@ -100,9 +88,10 @@ class StudentCohorts:
         if first.augmented:
             task_stream, *_ = self._stream(first, tokenizers if mixed_stages else tokenizers[:1])
         examples = max(each.examples for each in ((stream, task_stream) if mixed_stages else (stream,)))
-        runs = self._runs(jobs, task_stream.batches_per_epoch, examples, data, unbuilt)
+        built = self._runs(jobs, task_stream.batches_per_epoch, examples, data)
+        runs = built.runs
         if not runs:
-            return Cohort(stream, {}, [], self.device), data
+            return Cohort(stream, {}, [], self.device), built, data
         batches: BatchSource = stream
         if mixed_stages:
             streams: dict[StageData, BatchStream] = {"task": task_stream, "augmented": stream}
@@ -111,7 +100,7 @@ class StudentCohorts:
             name: self._teacher(name, job, tokenized, jobs, runs)
             for (name, job), tokenized in zip(teachers.items(), teacher_data, strict=True)
         }
-        return Cohort(batches, sources, runs, self.device), data
+        return Cohort(batches, sources, runs, self.device), built, data
 
     def _stream(
         self, job: RunJob, tokenizers: Sequence[TokenizerRef], *, augmented: bool = False
@@ -124,28 +113,20 @@ class StudentCohorts:
         return stream, students, teachers
 
     def _runs(
-        self,
-        jobs: Sequence[RunJob],
-        batches_per_epoch: int,
-        examples: int,
-        data: TokenizedTask,
-        unbuilt: list[UnbuiltStudent],
-    ) -> list[Run]:
-        """Build the runs, and restore those that have checkpoints. One that cannot be built is private, too."""
-        sources, runs = SourceModels(self.plan), list[Run]()
+        self, jobs: Sequence[RunJob], batches_per_epoch: int, examples: int, data: TokenizedTask
+    ) -> BuiltRuns[RunJob]:
+        """Build the runs, and restore those that have checkpoints."""
+        sources, built = SourceModels(self.plan), BuiltRuns[RunJob]()
         for job in jobs:
-            try:
-                runs.append(prepare(job, self.plan, self.context, sources, data, batches_per_epoch, examples))
-            except (Exception, SystemExit) as error:
-                if is_disk_error(error) or micro_batching.ran_out_of_memory(error):
-                    raise
-                log.debug("%s could not be built", job.planned.label, exc_info=True)
-                unbuilt.append(UnbuiltStudent(job, f"before step 1: {describe(error)}"))
+            built.add(
+                job, lambda job: prepare(job, self.plan, self.context, sources, data, batches_per_epoch, examples)
+            )
         if augmented := jobs[0].augmented:
             summary = augmented_data.about(augmented).model_dump(include={"rows", "fingerprint"})
-            for run in runs:
+            for run in built.runs:
                 run.notes["augmentation"] = summary
-        return cohort_driver.resume(runs, self._checkpoint, self.context.host)
+        cohort_driver.resume(built.runs, self._checkpoint)
+        return built
 
     def cache_outputs(self, teacher: TeacherJob, users: Sequence[RunJob]) -> None:
         """Compute the missing cached outputs of a teacher that the runs `users` need, in one pass.
@@ -204,11 +185,6 @@ class StudentCohorts:
                 # Without this checkpoint, a kill before the first regular one would lose the cost of the pass.
                 run_checkpoints.save(run, self._checkpoint(run))
         return source
-
-
-def _halves(jobs: list[RunJob]) -> list[list[RunJob]]:
-    middle = len(jobs) // 2
-    return [jobs[:middle], jobs[middle:]]
 
 
 def _memory_message(job: RunJob, reason: str) -> str:

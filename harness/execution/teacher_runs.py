@@ -202,7 +202,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
         observe=run_records.reporter(context.host),
     )
     checkpoint = target.with_name(f"{target.name}.pt")
-    runs = cohort_driver.resume([run], lambda run: checkpoint, context.host)
+    runs = cohort_driver.resume([run], lambda run: checkpoint)
     for finished in cohort_driver.train(Cohort(stream, {}, runs, context.device), lambda run: checkpoint, context):
         if run.error is not None:
             raise UserError(run.error)

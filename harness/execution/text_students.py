@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.api.errors import UserError
 from harness.api.events import RunId
 from harness.api.seeds import derive
 from harness.api.task import Splits
-from harness.execution import cohort_driver, run_records
+from harness.execution import cohort_building, cohort_driver, run_records
 from harness.execution.cache_integrity import found_intact
+from harness.execution.cohort_building import BuiltRuns
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.models import heads, masked_lm, students
@@ -19,6 +22,7 @@ from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
 from harness.planning.jobs import GeneralJob, with_examples
 from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
 from harness.tasks.corpus import encode_text
@@ -54,7 +58,8 @@ def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[Gene
 
     Raises:
         Interrupted: the process was asked to stop; the next call continues.
-        UserError: the teacher cannot be loaded.
+        DiskError: the disk is full or failing.
+        UserError: an assistant, or the pretrained model as a bare encoder, cannot be loaded.
     """
     device = str(context.device)
     cache_dir.root().joinpath("general").mkdir(parents=True, exist_ok=True)
@@ -65,10 +70,34 @@ def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[Gene
             yield job, None
     available = memory_estimate.room(device, jobs[0].training.max_memory_gb)
     for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), available):
-        while part:
-            cohort = _TextCohort(part, context)
-            yield from cohort.train()
-            part = cohort.deferred
+        build = partial(_cohort, context=context)
+        for job, ended in cohort_building.train(part, build, _memory_message, _checkpoint_of, context):
+            yield job, ended if isinstance(ended, str) else _finish(job, ended, context)
+
+
+def _finish(job: GeneralJob, finished: FinishedRun, context: JobContext) -> str | None:
+    """Store the student of a run that has ended. Returns why that failed, or None.
+
+    An exception while it is stored, such as notes that are not JSON, fails this run only, unless the disk causes it.
+    """
+    run = finished.run
+    if run.error is None:
+        _fail_if_not_finite(run)
+    if run.error is None:
+        try:
+            _store(job, finished)
+            _copy_to_store(job, context.store)
+        except (Exception, SystemExit) as error:
+            if is_disk_error(error):
+                raise
+            run.fail(error, f"storing after step {run.position}")
+        else:
+            atomic_writes.forget(_checkpoint_of(run))
+    return run.error
+
+
+def _checkpoint_of(run: Run) -> Path:
+    return cache_dir.root() / "general" / f"{run.id.key}.pt"
 
 
 def _copy_to_store(job: GeneralJob, store: Store) -> None:
@@ -80,122 +109,125 @@ def _copy_to_store(job: GeneralJob, store: Store) -> None:
     )
 
 
-class _TextCohort:
-    """Students that learn from one teacher on the same batches of text."""
+def _cohort(jobs: Sequence[GeneralJob], context: JobContext) -> tuple[Cohort, BuiltRuns[GeneralJob]]:
+    """Build the cohort of jobs with the same teacher and text, with runs restored from their checkpoints."""
+    stream, device, built = _stream(jobs[0]), context.device, BuiltRuns[GeneralJob]()
+    model, taught = _teacher(jobs, built, context)
+    for job in taught:
+        built.add(job, lambda job: _run(job, stream, context))
+    cohort_driver.resume(built.runs, _checkpoint_of)
+    if model is None or not built.runs:
+        return Cohort(stream, {}, [], device), built
+    teacher = Teacher("teacher", model, jobs[0].reader.fingerprint, device)
+    return Cohort(stream, {"teacher": teacher}, built.runs, device), built
 
-    def __init__(self, jobs: Sequence[GeneralJob], context: JobContext) -> None:
-        self.jobs = {job.key: job for job in jobs}
-        self.first = jobs[0]
-        self.context = context
-        self.trust = context.trust_remote_code
-        self.deferred: list[GeneralJob] = []
-        """Jobs that did not fit into memory together with the others; train them in a cohort of their own."""
 
-    def train(self) -> Iterator[tuple[GeneralJob, str | None]]:
-        """Train and store the students, and yield each job as it ends, with its error or None."""
-        stream, device = self._stream(), self.context.device
-        teacher = Teacher("teacher", self._teacher(), self.first.reader.fingerprint, device)
-        runs = [self._run(job, stream) for job in self.jobs.values()]
-        cohort_driver.resume(runs, self._checkpoint, self.context.host)
-        cohort = Cohort(stream, {"teacher": teacher}, runs, device)
-        for finished in cohort_driver.train(cohort, self._checkpoint, self.context):
-            run, job = finished.run, self.jobs[finished.run.id.key]
-            if run.error is None:
-                _fail_if_not_finite(run)
-            if run.error is None:
-                self._store(finished)
-                _copy_to_store(job, self.context.store)
-            yield job, run.error
-        self.deferred = [self.jobs[run.id.key] for run in cohort.deferred]
+def _teacher(
+    jobs: Sequence[GeneralJob], built: BuiltRuns[GeneralJob], context: JobContext
+) -> tuple[PreTrainedModel | None, Sequence[GeneralJob]]:
+    """Load the teacher of jobs. Returns it and the jobs that it can teach; the others fail and are added to `built`.
 
-    def _stream(self) -> TextBatchStream:
-        first = self.first
-        rows = first.steps * first.training.batch_size
-        text, tokenizer, max_length = first.text, first.reader, first.training.max_length
-        encoded = load_or_build(
-            cache_key_parts(
-                text.fingerprint, tokenizer.fingerprint, tokenizer.tokenizer, max_length, kind="text", rows=rows
-            ),
-            lambda: encode_text(text, tokenizer.tokenizer, max_length, rows),
-        )
-        pad = int(tokenizer.tokenizer.pad_token_id)
-        return TextBatchStream(
-            TokenizedTask(TEXT_TASK, Splits(text.texts, {}), tokenizer.fingerprint, pad, encoded, {}),
-            tokenizer.tokenizer,
-            batch_size=first.training.batch_size,
-            masking=first.general.masking,
-            smoothing=first.general.smoothing,
-            batching=first.training.batching,
-            seed=first.seed,
-        )
+    Jobs that learn from the predictions of a pretrained model need its trained language-model head.
+    """
+    first, trust = jobs[0], context.trust_remote_code
+    if first.assistant is not None:
+        return heads.load(folder(first.assistant), TEXT_TASK, seed=0), jobs
+    if with_head := [job for job in jobs if _needs_logits(job)]:
+        labels = ", ".join(dict.fromkeys(job.label for job in with_head))
+        remedy = f"set `general: false` to train {labels} without a text stage"
+        try:
+            return masked_lm.load(first.teacher, context.device, remedy=remedy, trust_remote_code=trust).model, jobs
+        except UserError as error:
+            for job in with_head:
+                built.fail(job, error)
+    others = [job for job in jobs if job not in with_head]
+    return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=trust) if others else None, others
 
-    def _teacher(self) -> PreTrainedModel:
-        first = self.first
-        if first.assistant is not None:
-            return heads.load(folder(first.assistant), TEXT_TASK, seed=0)
-        stages = {key: job.general.stage for key, job in self.jobs.items()}
-        needs_logits = [
-            self.jobs[key]
-            for key, stage in stages.items()
-            if stage.live or any("logits" in names for names in stage.needs.teachers)
-        ]
-        if needs_logits:  # the teacher must then have a trained language-model head
-            remedy = f"set `general: false` to train {needs_logits[0].label} without its text stage"
-            return masked_lm.load(first.teacher, self.context.device, remedy=remedy, trust_remote_code=self.trust).model
-        return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=self.trust)
 
-    def _run(self, job: GeneralJob, stream: TextBatchStream) -> Run:
-        source = heads.load(job.source, TEXT_TASK, seed=0, trust_remote_code=self.trust) if job.source else None
-        student = students.build(
-            job.spec,
-            name=job.student,
-            task=TEXT_TASK,
-            teacher=source,
-            checkpoint=job.checkpoint,
-            seed=derive(job.seed, "student"),
-            trust_remote_code=self.trust,
-        )
-        return Run(
-            RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general"),
-            TextStageMethod(with_examples(job.method, stream.examples), job.general.stage),
-            student,
-            teachers=["teacher"],
-            training=job.training,
-            overrides=job.overrides,
-            batches_per_epoch=stream.batches_per_epoch,
-            device=self.context.device,
-            observe=run_records.reporter(self.context.host),
-        )
+def _run(job: GeneralJob, stream: TextBatchStream, context: JobContext) -> Run:
+    trust = context.trust_remote_code
+    source = heads.load(job.source, TEXT_TASK, seed=0, trust_remote_code=trust) if job.source else None
+    student = students.build(
+        job.spec,
+        name=job.student,
+        task=TEXT_TASK,
+        teacher=source,
+        checkpoint=job.checkpoint,
+        seed=derive(job.seed, "student"),
+        trust_remote_code=trust,
+    )
+    return Run(
+        RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general"),
+        TextStageMethod(with_examples(job.method, stream.examples), job.general.stage),
+        student,
+        teachers=["teacher"],
+        training=job.training,
+        overrides=job.overrides,
+        batches_per_epoch=stream.batches_per_epoch,
+        device=context.device,
+        observe=run_records.reporter(context.host),
+    )
 
-    def _checkpoint(self, run: Run) -> Path:
-        return folder(self.jobs[run.id.key]).with_name(f"{run.id.key}.pt")
 
-    def _store(self, finished: FinishedRun) -> None:
-        run = finished.run
-        job = self.jobs[run.id.key]
-        record = GeneralRecord(
-            key=job.key,
-            method=job.method.name,
-            label=job.label,
-            student=job.student,
-            seed=job.seed,
-            parts=dict(job.parts),
-            losses=run.history,
-            notes=run.notes,
-            cost=finished.cost(),
-            size=run_records.size(run.student, job.student, tokens=job.training.max_length),
-            provenance=finished.provenance(),
-        )
+def _needs_logits(job: GeneralJob) -> bool:
+    stage = job.general.stage
+    return stage.live or any("logits" in names for names in stage.needs.teachers)
 
-        def export(path: Path) -> None:
-            with quiet_transformers():
-                run.student.save_pretrained(path)
-            job.reader.tokenizer.save_pretrained(path)
-            (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            checksums.seal(path)
 
-        atomic_writes.write(folder(job), export)
-        atomic_writes.forget(self._checkpoint(run))
+def _memory_message(job: GeneralJob, reason: str) -> str:
+    return (
+        f"out of memory before the first step of {job.label} on {job.student}, text: the models of the student and its"
+        f" teacher do not fit. Use smaller models ({reason})"
+    )
+
+
+def _stream(job: GeneralJob) -> TextBatchStream:
+    """The batches of the text of a job."""
+    rows = job.steps * job.training.batch_size
+    text, tokenizer, max_length = job.text, job.reader, job.training.max_length
+    encoded = load_or_build(
+        cache_key_parts(
+            text.fingerprint, tokenizer.fingerprint, tokenizer.tokenizer, max_length, kind="text", rows=rows
+        ),
+        lambda: encode_text(text, tokenizer.tokenizer, max_length, rows),
+    )
+    pad = int(tokenizer.tokenizer.pad_token_id)
+    return TextBatchStream(
+        TokenizedTask(TEXT_TASK, Splits(text.texts, {}), tokenizer.fingerprint, pad, encoded, {}),
+        tokenizer.tokenizer,
+        batch_size=job.training.batch_size,
+        masking=job.general.masking,
+        smoothing=job.general.smoothing,
+        batching=job.training.batching,
+        seed=job.seed,
+    )
+
+
+def _store(job: GeneralJob, finished: FinishedRun) -> None:
+    """Write the student, its tokenizer and its record to the cache."""
+    run = finished.run
+    record = GeneralRecord(
+        key=job.key,
+        method=job.method.name,
+        label=job.label,
+        student=job.student,
+        seed=job.seed,
+        parts=dict(job.parts),
+        losses=run.history,
+        notes=run.notes,
+        cost=finished.cost(),
+        size=run_records.size(run.student, job.student, tokens=job.training.max_length),
+        provenance=finished.provenance(),
+    )
+
+    def export(path: Path) -> None:
+        with quiet_transformers():
+            run.student.save_pretrained(path)
+        job.reader.tokenizer.save_pretrained(path)
+        (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        checksums.seal(path)
+
+    atomic_writes.write(folder(job), export)
 
 
 def _fail_if_not_finite(run: Run) -> None:

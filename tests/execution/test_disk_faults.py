@@ -177,7 +177,7 @@ def test_a_disk_error_while_tuned_values_are_read_is_not_a_failure_of_the_runs(s
 
     monkeypatch.setattr(Store, "tuning", tuning)
     cohorts = builders(plan, context, plan.runs)["cohort"]
-    assert {error for _, error in cohorts.build(job.artifacts)} == {"UserError: the record is damaged"}
+    assert {error for _, error in cohorts.build(job.artifacts)} == {"the record is damaged"}
     errors["read"] = DiskError("Input/output error")
     with pytest.raises(DiskError):
         list(cohorts.build(job.artifacts))

@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 
+from harness import hookimpl
 from harness.execution import student_cohorts
 from harness.execution.student_cohorts import StudentCohorts
 
@@ -35,17 +36,24 @@ def test_students_of_a_cohort_are_freed_before_the_next(small, monkeypatch):
 
 def test_cohorts_are_halved_if_their_models_do_not_fit(small, monkeypatch):
     small.run("seeds=[1]")
-    expected, runs = results(small), StudentCohorts._runs
+    expected, teacher = results(small), StudentCohorts._teacher
     for record in small.store().records():
         (small.store().run_folder(record.key) / "record.json").unlink()
 
-    def starved(self, jobs, *others):
+    def starved(self, name, job, data, jobs, runs):
         if len(jobs) > 1:
             raise torch.OutOfMemoryError(SAYS)
-        return runs(self, jobs, *others)
+        return teacher(self, name, job, data, jobs, runs)
 
-    monkeypatch.setattr(StudentCohorts, "_runs", starved)
-    assert small.run("seeds=[1]").failed == []
+    class Starts(list):
+        @hookimpl
+        def harness_run_started(self, event):
+            self.append(event.run.label)
+
+    started = Starts()
+    monkeypatch.setattr(StudentCohorts, "_teacher", starved)
+    assert small.run("seeds=[1]", observers=(started,)).failed == []
+    assert started == ["finetune", "logit_kd", "tinybert"], "each is announced once, when its cohort is complete"
     assert {record.cost.cohort_size for record in small.store().records()} == {1}
     assert results(small) == expected
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
+from harness.execution import text_students
 from harness.models import tokenizers
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
@@ -128,6 +129,48 @@ def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monk
     assert general == [("tinybert", "1x32")], "the others are stored"
 
 
+THREE = ("methods=[tinybert, {minilm: {assistant: true}}, glmd]", "seeds=[1]", "general.steps=2")
+"""Text stages of one cohort, and one that learns from a member of it. Only glmd needs the teacher's head."""
+
+
+def failed_stages(outcome):
+    return {failure.title: failure.error for failure in outcome.failures}
+
+
+def test_notes_that_cannot_be_stored_fail_their_stage_only(suite, monkeypatch):
+    notes = TextStageMethod.notes
+    monkeypatch.setattr(
+        TextStageMethod, "notes", lambda self: {"w": object()} if self.method.name == "tinybert" else notes(self)
+    )
+    outcome = suite.run(*THREE)
+    ((title, error),) = failed_stages(outcome).items()
+    assert title == "student 1x32 of tinybert on text"
+    assert error.startswith("storing after step 2: ")
+    assert {record.label for record in outcome.failed} == {"tinybert"}
+
+
+def test_lack_of_memory_halves_a_cohort_and_a_run_that_cannot_be_built_fails_alone(suite, monkeypatch):
+    cohort, with_examples = text_students._cohort, text_students.with_examples
+
+    def starved(jobs, context):
+        if len(jobs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return cohort(jobs, context)
+
+    def broken(method, examples):
+        if method.name == "tinybert":
+            raise ValueError("cannot be built")
+        return with_examples(method, examples)
+
+    monkeypatch.setattr(text_students, "_cohort", starved)
+    monkeypatch.setattr(text_students, "with_examples", broken)
+    outcome, store = suite.run(*THREE), suite.store()
+    assert failed_stages(outcome) == {"student 1x32 of tinybert on text": "before step 1: ValueError: cannot be built"}
+    stored = {(job.labels[0], job.student): store.general(job.key) for job in store.plan().generals}
+    assert stored.pop(("tinybert", "1x32")) is None
+    assert {record.cost.cohort_size for record in stored.values()} == {1}
+
+
 WEIGHTS = {
     "distilbert": ("{temperature: 3}", {"mlm_kd": 5, "mlm": 2, "cosine": 1}),
     "tinybert": (
@@ -228,8 +271,6 @@ def test_the_key_of_a_text_stage_depends_only_on_its_settings(suite, change, sam
 
 def distil(jobs, context):
     """Run the text stages of jobs, cohort by cohort."""
-    from harness.execution import text_students
-
     for _, group in itertools.groupby(jobs, key=lambda job: job.cohort):
         assert [error for _, error in text_students.make(list(group), context) if error] == []
 
@@ -292,6 +333,7 @@ def test_a_teacher_from_scratch_cannot_have_a_text_stage(suite):
 def test_predictions_need_a_teacher_with_a_trained_head(suite):
     shutil.rmtree(suite.folder / "base")
     pretrained(suite.folder / "base", head=False)
-    (failure,) = suite.run("methods=[distilbert]").failures
+    outcome = suite.run("methods=[distilbert, tinybert]", "seeds=[1]")
+    assert [record.label for record in outcome.failed] == ["distilbert"], "tinybert does not use the head"
+    (failure,) = outcome.failures
     assert re.search(r"no trained masked language model.*`general: false`.*distilbert", failure.error)
-    assert suite.run("methods=[tinybert]", "seeds=[1]").failed == []  # it does not use the head

@@ -197,7 +197,7 @@ def test_warnings_are_reported_and_the_worker_learns_that_it_should_stop(roots):
     with box.reporting():
         assert not box.stopped()
         logging.getLogger("harness").warning("the %s is damaged", "cache")
-        mailbox.stop()
+        mailbox.stop([1])
     assert box.stopped()
     events = [event for message in mailbox.take() for event in message.events]
     assert events == [("log", (logging.WARNING, "the cache is damaged"))]

@@ -6,12 +6,12 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api.errors import UserError
-from harness.api.events import RunStarted
+from harness.api.events import RunFailed, RunFinished, RunStarted
 from harness.execution.engine import Outcome
 from harness.execution.graph_progress import GraphProgress
 from harness.execution.ray_engine import transport
@@ -41,6 +41,7 @@ class _Attempt:
         reply: reference to its reply.
         artifacts: the artifacts that have not ended, by key.
         started: whether the worker has reported.
+        stopping: whether it was asked to save its state and stop.
         step: the latest step at which one of its runs started: 0, or that of a checkpoint.
     """
 
@@ -48,6 +49,7 @@ class _Attempt:
     reply: Any
     artifacts: dict[str, Artifact]
     started: bool = False
+    stopping: bool = False
     step: int = 0
 
 
@@ -124,22 +126,29 @@ class Execution:
             self._receive(message)
         for reply in ended:
             self._end(self._running.pop(replies[reply]))
-        for attempt in self._running.values():
-            if self.progress.lost_a_claim(attempt.artifacts):  # another process builds them
-                ray.cancel(attempt.reply, force=True)
+        # Another process builds what was lost. The rest of such a job continues in a new task, from its checkpoints.
+        self._stop([number for number, attempt in self._running.items() if self._lost(attempt)])
+
+    def _lost(self, attempt: _Attempt) -> set[str]:
+        """Keys of the artifacts of an attempt that another process has claimed, because this one was suspended."""
+        return {key for key in attempt.artifacts if self.progress.lost_a_claim([key])}
 
     def _receive(self, message: Message) -> None:
+        """Handle a message of a worker, except what concerns artifacts that another process builds now."""
         attempt = self._running.get(message.attempt)
-        if attempt is None or self.progress.lost_a_claim(attempt.artifacts):
+        if attempt is None:
             return
         attempt.started = True
-        if message.checkpoints:
-            transport.write(message.checkpoints, self.tasks.roots)
-            self._checkpoints.setdefault(attempt.job.key, set()).update(message.checkpoints)
-        if message.ended is not None:
+        lost = self._lost(attempt)
+        others = {name for key in lost for name in files_of(attempt.artifacts[key]).checkpoints}
+        checkpoints = {name: content for name, content in message.checkpoints.items() if name not in others}
+        if checkpoints:
+            transport.write(checkpoints, self.tasks.roots)
+            self._checkpoints.setdefault(attempt.job.key, set()).update(checkpoints)
+        if message.ended is not None and message.ended.artifact not in lost:
             self._store(attempt.artifacts.pop(message.ended.artifact), message.ended, attempt.job)
         for event in message.events:
-            self._notify(event, attempt)
+            self._notify(event, attempt, lost)
 
     def _store(self, artifact: Artifact, ended: Ended, job: Job) -> None:
         """Store the files of an artifact that has ended. A completed run is not replaced."""
@@ -155,13 +164,14 @@ class Execution:
             if name.endswith(".pt"):  # the journal of a tuning stays
                 atomic_writes.forget(self.tasks.roots.path(name))
 
-    def _notify(self, event: Event, attempt: _Attempt) -> None:
+    def _notify(self, event: Event, attempt: _Attempt, lost: Collection[str]) -> None:
+        """Pass an event to the observers, except the end of a run whose results were not stored: it was `lost`."""
         hook, content = event
         if isinstance(content, RunStarted):
             attempt.step = max(attempt.step, content.step)
         if isinstance(content, tuple):
             log.log(*content)
-        else:
+        elif not (isinstance(content, RunFinished | RunFailed) and content.run.key in lost):
             self.progress.context.host.notify(hook, content)
 
     def _end(self, attempt: _Attempt) -> None:
@@ -199,13 +209,20 @@ class Execution:
 
     def _interrupt(self) -> None:
         """Ask the workers to save their states, and wait until they have."""
-        ray = self.tasks.ray
-        ray.get(self.tasks.mailbox.stop.remote())
-        for attempt in self._running.values():
-            if not attempt.started:
-                ray.cancel(attempt.reply)
+        self._stop(self._running)
         while self._running:
             self._wait()
+
+    def _stop(self, numbers: Iterable[int]) -> None:
+        """Ask the workers of attempts to save their states and stop; cancel the tasks that have not started."""
+        ray = self.tasks.ray
+        running = {number: self._running[number] for number in numbers if not self._running[number].stopping}
+        if running:
+            ray.get(self.tasks.mailbox.stop.remote(list(running)))
+        for attempt in running.values():
+            attempt.stopping = True
+            if not attempt.started:
+                ray.cancel(attempt.reply)
 
 
 def _reason(error: Exception) -> str:

@@ -45,9 +45,9 @@ class SuiteStarted:
         runs: number of runs to train.
         done: number of runs that are done.
         command: the command that executes it, as a user would type it.
-        settings: by the key of a run or teacher, everything that determines its result, as plain values: the parts of
-            its key. The shapes of student and teachers, the method with its options, the data and the training
-            settings are among them.
+        settings: by the key of a run, teacher or text stage, everything that determines its result, as plain values:
+            the parts of its key. The shapes of student and teachers, the method with its options, the data and the
+            training settings are among them.
     """
 
     suite: str
@@ -170,7 +170,7 @@ class StepLogged:
 @dataclass(frozen=True)
 class RunFinished:
     """A run finished. `score` is the task's score on the validation set (of a trial: on the held-out split); None if
-    labels are hidden."""
+    labels are hidden, and for a text stage."""
 
     run: RunId
     score: float | None
@@ -180,7 +180,12 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunFailed:
-    """A run failed. `error` is one line: step, stage, and the exception's type and message."""
+    """A run, a teacher or a text stage failed.
+
+    Attributes:
+        step: completed steps of a student's run; 0 if it failed before its student existed, and for others.
+        error: one line: step, stage, and the exception's type and message.
+    """
 
     run: RunId
     step: int

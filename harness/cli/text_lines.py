@@ -10,7 +10,9 @@ from harness.reporting.formatting import duration
 
 
 def finished_line(event: RunFinished) -> str:
-    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2.1 min``."""
+    """``finished sst2 tinybert 4x312 seed 1: 0.9123 in 2.1 min``; a text stage has no score."""
+    if event.run.role == "general":
+        return f"finished {event.run} in {duration(event.seconds)}"
     score = "no score" if event.score is None else "undefined" if math.isnan(event.score) else f"{event.score:.4f}"
     return f"finished {event.run}: {score} in {duration(event.seconds)}"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from harness.execution import run_records
 from harness.execution.context import JobContext
 from harness.execution.engine import Outcome
-from harness.planning.job_graph import Artifact
-from harness.planning.jobs import RunJob
+from harness.planning.job_graph import Artifact, TeacherTraining
+from harness.planning.jobs import GeneralJob, RunJob
 from harness.storage import provenance
 from harness.storage.failure_records import FailureRecord
 from harness.storage.records import RunRecord
@@ -40,12 +40,15 @@ class FailureLog:
         return next((self._causes[need] for need in artifact.needs if need in self._causes), None)
 
     def add(self, artifact: Artifact, error: str, cause: str | None = None) -> None:
-        """Store the failure of an artifact. `cause`: the first failure that led to it, if it is not this one."""
+        """Store the failure of an artifact, and notify observers if it is a run, a teacher or a text stage.
+
+        `cause`: the first failure that led to it, if it is not this one.
+        """
         store, work, now = self.context.store, artifact.work, provenance.now()
         if isinstance(work, RunJob):
             record = _unstarted(work, cause or error, self.context)
             store.save(record)
-            run_records.announce_unstarted(self.context.host, work, record)
+            run_records.announce_failed_job(self.context.host, work, record.error or "")
             self._note(artifact, record)
             return
         failure = FailureRecord(
@@ -56,6 +59,10 @@ class FailureLog:
             provenance=run_records.provenance_of(self.context.device, now),
         )
         store.save_failure(failure)
+        for job in (
+            (work,) if isinstance(work, GeneralJob) else work.members if isinstance(work, TeacherTraining) else ()
+        ):
+            run_records.announce_failed_job(self.context.host, job, error)
         self._note(artifact, failure)
 
     def built(self, artifact: Artifact) -> None:

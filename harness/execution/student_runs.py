@@ -97,8 +97,7 @@ def prepare(
     )
     if student_initialization.changes_weights(job.method):
         student_initialization.initialize(job.method, student, sources.teachers(job))
-    role = "student" if job.trial is None else "trial"
-    run_id = RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial)
+    run_id = run_records.run_id(job)
     return Run(
         run_id,
         with_examples(job.method, examples),

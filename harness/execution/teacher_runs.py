@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
-from harness.api.events import LossPoint, RunId
+from harness.api.events import LossPoint
 from harness.api.method import Method, MethodConfig
 from harness.api.seeds import derive
 from harness.config.teacher_schema import Architecture
@@ -191,7 +191,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
     """Train the teacher as a cohort of one run, and store the result in `target`."""
     stream = cohort_driver.batch_stream(data, job.training, data_seed=job.seed)
     run = Run(
-        RunId(key=job.key, task=data.task.name, label=job.row, student="", seed=job.seed, role="teacher"),
+        run_records.run_id(job),
         trainee.method,
         trainee.model,
         teachers=(),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
-from harness.api.events import RunFinished, RunId
+from harness.api.events import RunFinished
 from harness.execution import run_records, teacher_runs
 from harness.execution.context import JobContext
 from harness.execution.tokenized_tasks import TokenizedTasks
@@ -106,8 +106,7 @@ class TeacherScoring:
             size=run_records.size(teacher.model, job.name, tokens=spec.training.on(data.task.name).max_length),
             provenance=fit.provenance,
         )
-        run_id = RunId(job.key, data.task.name, job.row, "", job.spec.seed, role="teacher")
-        event = RunFinished(run_id, scored.score, dict(scored.metrics), fit.cost.wall_seconds)
+        event = RunFinished(run_records.run_id(job), scored.score, dict(scored.metrics), fit.cost.wall_seconds)
         host.notify("harness_run_finished", event)
         return record, scored.frame
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
-from harness.api.events import RunId
+from harness.api.events import RunFinished
 from harness.api.seeds import derive
 from harness.api.task import Splits
 from harness.execution import cohort_building, cohort_driver, run_records
@@ -76,7 +76,7 @@ def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[Gene
 
 
 def _finish(job: GeneralJob, finished: FinishedRun, context: JobContext) -> str | None:
-    """Store the student of a run that has ended. Returns why that failed, or None.
+    """Store the student of a run that has ended, and notify observers. Returns why that failed, or None.
 
     An exception while it is stored, such as notes that are not JSON, fails this run only, unless the disk causes it.
     """
@@ -93,6 +93,8 @@ def _finish(job: GeneralJob, finished: FinishedRun, context: JobContext) -> str 
             run.fail(error, f"storing after step {run.position}")
         else:
             atomic_writes.forget(_checkpoint_of(run))
+            event = RunFinished(run.id, None, {}, finished.cost().wall_seconds)
+            context.host.notify("harness_run_finished", event)
     return run.error
 
 
@@ -157,7 +159,7 @@ def _run(job: GeneralJob, stream: TextBatchStream, context: JobContext) -> Run:
         trust_remote_code=trust,
     )
     return Run(
-        RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general"),
+        run_records.run_id(job),
         TextStageMethod(with_examples(job.method, stream.examples), job.general.stage),
         student,
         teachers=["teacher"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def _json(folder: Path) -> object:
     from harness.trackers.json_lines import JsonLines
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Line-buffered and opened to append: processes that share a suite write whole lines to one file.
-    return JsonLines((folder / "events.jsonl").open("a", encoding="utf-8", buffering=1))
+    # Opened to append, without a buffer, which would split long lines: processes that share a suite write to one file.
+    file = (folder / "events.jsonl").open("ab", buffering=0)
+    return JsonLines(io.TextIOWrapper(file, encoding="utf-8", write_through=True))
 
 
 def _tensorboard(folder: Path) -> RunObserver:

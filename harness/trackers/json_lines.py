@@ -84,7 +84,9 @@ class JsonLines:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **_null_not_finite(dict(fields)),
         }
-        print(json.dumps(line, ensure_ascii=False, allow_nan=False), file=self.stream, flush=True)
+        # In one call, with its end: other processes may append to the same file.
+        self.stream.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        self.stream.flush()
 
 
 def _null_not_finite(value: Any) -> Any:

@@ -42,7 +42,9 @@ class MLflow:
         self._experiment = found.experiment_id if found else self._client.create_experiment(name, self._artifacts)
 
     def start_run(self, run: TrackedRun) -> None:
-        """Create the run, or continue the one with its key that has not finished."""
+        """Create the run, or continue the one with its key that is open or has not finished."""
+        if run.id.key in self._ids:  # it was deferred for lack of memory, or its worker died
+            return
         query = f"tags.`{KEY}` = '{run.id.key}' and attributes.status != 'FINISHED'"
         unfinished = self._client.search_runs([self._experiment], query, max_results=1) if run.step else []
         if unfinished:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import hookimpl
-from harness.api.events import EpochScored, RunFailed, RunFinished, RunStarted, StepLogged, SuiteEnded, SuiteStarted
+from harness.api.events import (
+    EpochScored,
+    RunFailed,
+    RunFinished,
+    RunId,
+    RunStarted,
+    StepLogged,
+    SuiteEnded,
+    SuiteStarted,
+)
 from harness.api.tracker import TrackedRun, Tracker
 
 
@@ -24,8 +33,7 @@ class RunObserver:
     @hookimpl
     def harness_run_started(self, event: RunStarted) -> None:
         suite = self._suite or SuiteStarted("", "", 0, 0)
-        folder = Path(suite.folder) / ("teachers" if event.run.role == "teacher" else "runs") / event.run.key
-        settings = suite.settings.get(event.run.key, {})
+        settings, folder = suite.settings.get(event.run.key, {}), Path(suite.folder) / _place(event.run)
         self.tracker.start_run(TrackedRun(event.run, suite.suite, event.steps, event.step, settings, folder))
 
     @hookimpl
@@ -49,3 +57,11 @@ class RunObserver:
     @hookimpl
     def harness_suite_ended(self, event: SuiteEnded) -> None:
         self.tracker.end_suite(event)
+
+
+def _place(run: RunId) -> str:
+    """Where the results of a run are in the results folder."""
+    if run.role == "trial":
+        return "tuning"  # with the other trials of its row
+    folders = {"teacher": "teachers", "general": "general"}
+    return f"{folders.get(run.role, 'runs')}/{run.key}"

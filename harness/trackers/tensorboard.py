@@ -27,6 +27,8 @@ class TensorBoard:
     def start_run(self, run: TrackedRun) -> None:
         """Open the run's files. Points after the step of its checkpoint, of an interrupted execution, are hidden."""
         id_ = run.id
+        if id_.key in self._writers:  # it was deferred for lack of memory, or its worker died
+            self._writers.pop(id_.key).close()
         number = f"{id_.seed}" if id_.trial is None else f"trial{id_.trial}"
         path = self.folder / id_.task / id_.label / (id_.student or id_.role) / f"{number}-{id_.key[:8]}"
         create: Any = SummaryWriter  # has no types

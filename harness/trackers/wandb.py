@@ -32,6 +32,8 @@ class WeightsAndBiases:
 
     def start_run(self, run: TrackedRun) -> None:
         """Start the run; its id is its key, so that an interrupted run is continued."""
+        if run.id.key in self._runs:  # it was deferred for lack of memory, or its worker died
+            return
         self._runs[run.id.key] = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             group=run.suite,

@@ -209,9 +209,10 @@ class SuiteExecution:
         return Executed(outcome, report, lost or latency_error)
 
     def _settings(self) -> dict[str, Mapping[str, Any]]:
-        """The parts of the keys of runs and teachers, by key."""
+        """The parts of the keys of runs, teachers and text stages, by key."""
         runs = {job.planned.key: job.parts for job in self.plan.runs}
-        return {**runs, **{job.key: job.parts for job in self.plan.teachers}}
+        teachers = {job.key: job.parts for job in self.plan.teachers}
+        return {**runs, **teachers, **{job.key: job.parts for job in self.plan.generals(self.plan.runs)}}
 
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import hookimpl
 from harness.planning import run_status
 
 METHODS = '''
@@ -121,8 +122,16 @@ def nan_teacher(monkeypatch):
 def test_a_failed_teacher_fails_the_runs_that_learn_from_it(small, nan_teacher):
     teachers = TWO % (f"{{{NET}}}", f"{{{NET}, seed: 2}}")
     methods = "methods=[finetune, logit_kd, {logit_kd: {label: from_other, teachers: [other]}}]"
-    outcome = small.run(teachers, methods, "seeds=[1]")
+    announced = {}
+
+    class Observer:
+        @hookimpl
+        def harness_run_failed(self, event):
+            announced[event.run.role, event.run.label] = event.error
+
+    outcome = small.run(teachers, methods, "seeds=[1]", observers=(Observer(),))
     (failure,) = outcome.failures
+    assert announced == {("teacher", "other"): failure.error, ("student", "from_other"): failure.cause}
     assert failure.title == "outputs of teacher other on order" or failure.title == "teacher other on order"
     (failed,) = outcome.failed
     assert failed.label == "from_other"

@@ -55,11 +55,19 @@ def suite(small):
 
 class Listener:
     def __init__(self):
-        self.started = []
+        self.started, self.finished, self.failed = [], [], {}
 
     @hookimpl
     def harness_run_started(self, event):
         self.started.append((event.run.role, event.run.label, event.run.student))
+
+    @hookimpl
+    def harness_run_finished(self, event):
+        self.finished.append((event.run.role, event.run.label, event.run.student))
+
+    @hookimpl
+    def harness_run_failed(self, event):
+        self.failed[event.run.role, event.run.label, event.run.student] = event.error
 
 
 def weights(store, record):
@@ -72,6 +80,7 @@ def test_each_text_stage_is_executed_once_before_all_tasks(suite):
     assert outcome.failed == []
     general = [started for started in listener.started if started[0] == "general"]
     assert listener.started[: len(general)] == general
+    assert sorted(listener.finished) == sorted(listener.started)
     assert sorted(general) == [
         ("general", "distilbert", "1x32"),
         ("general", "minilm", "1x32"),
@@ -142,10 +151,12 @@ def test_notes_that_cannot_be_stored_fail_their_stage_only(suite, monkeypatch):
     monkeypatch.setattr(
         TextStageMethod, "notes", lambda self: {"w": object()} if self.method.name == "tinybert" else notes(self)
     )
-    outcome = suite.run(*THREE)
+    listener = Listener()
+    outcome = suite.run(*THREE, observers=(listener,))
     ((title, error),) = failed_stages(outcome).items()
     assert title == "student 1x32 of tinybert on text"
     assert error.startswith("storing after step 2: ")
+    assert listener.failed["general", "tinybert", "1x32"] == error
     assert {record.label for record in outcome.failed} == {"tinybert"}
 
 

@@ -1,7 +1,10 @@
 """Trackers record real files: JSON lines, TensorBoard event files, an MLflow database, offline runs of wandb."""
 
+import io
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +22,7 @@ from harness.api.events import (
     SuiteStarted,
 )
 from harness.plugin_host.host import Host
+from harness.trackers.run_observer import RunObserver
 from harness.workflow import suite_trackers
 
 FIRST, SECOND = (RunId(f"k{seed}aaaaaaaaaa", "sst2", "tinybert-kl", "4x312", seed) for seed in (1, 2))
@@ -84,6 +88,29 @@ def test_json_lines(host, tmp_path):
     (nan,) = {line["losses"]["loss"] for line in lines if line["event"] == "step" and line["run"]["seed"] == 2}
     assert nan is None
     assert (lines[-1]["event"], lines[-1]["exit_code"], lines[-1]["files"]) == ("suite_ended", 1, ["leaderboard.md"])
+
+
+def test_a_json_line_of_any_length_is_written_at_once(host, tmp_path, monkeypatch):
+    """So lines of processes that share a suite never mix."""
+    written = []
+
+    class File(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, content):
+            written.append(bytes(content))
+            return len(content)
+
+    def opened(path, mode, buffering=-1, encoding=None):
+        return File() if buffering == 0 else io.TextIOWrapper(io.BufferedWriter(File()), encoding, line_buffering=True)
+
+    monkeypatch.setattr(Path, "open", opened)
+    (tracker,) = suite_trackers.create(["json"], host, tmp_path)
+    for length in (10, 9_000, 100_000):
+        tracker.write("note", {"text": "ä" * length})
+    assert [len(json.loads(line)["text"]) for line in written] == [10, 9_000, 100_000]
+    assert all(line.endswith(b"}\n") for line in written)
 
 
 def scalars(folder):
@@ -160,6 +187,9 @@ def test_mlflow(host, tmp_path, monkeypatch):
         assert status == "KILLED"
     history = client.get_metric_history(mlflow_runs(tmp_path)[1]["k3"].info.run_id, "loss/total")
     assert [point.step for point in history] == [10, 50]
+    for _ in range(2):  # the second time in another cohort, as it was deferred before its first step
+        second.notify("harness_run_started", RunStarted(RunId("k4", "rte", "pkd", "4x312", 1), 0, 100, 1))
+    assert len(client.search_runs([first.info.experiment_id], "tags.`harness.key` = 'k4'")) == 1
 
 
 def test_wandb_offline(host, tmp_path, monkeypatch):
@@ -173,6 +203,23 @@ def test_wandb_offline(host, tmp_path, monkeypatch):
     written = next(tmp_path.rglob(f"run-{FIRST.key}.wandb")).read_bytes()
     for text in (b"sst2 tinybert-kl 4x312 seed 1", b"loss/kd", b"epoch/score", b"accuracy", b"temperature"):
         assert text in written
+
+
+@pytest.mark.parametrize(
+    ("role", "trial", "place"),
+    [
+        ("student", None, "runs/k"),
+        ("teacher", None, "teachers/k"),
+        ("general", None, "general/k"),
+        ("trial", 3, "tuning"),
+    ],
+)
+def test_trackers_are_told_where_the_results_will_be(tmp_path, role, trial, place):
+    told = []
+    observer = RunObserver(SimpleNamespace(start_suite=lambda suite: None, start_run=told.append))
+    observer.harness_suite_started(started(tmp_path))
+    observer.harness_run_started(RunStarted(RunId("k", "sst2", "kd", "4x312", 1, role, trial), 0, 100, 1))
+    assert [run.folder for run in told] == [tmp_path / place]
 
 
 def test_an_exception_of_a_tracker_harms_no_run(host, tmp_path, caplog):

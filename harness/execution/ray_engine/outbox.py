@@ -48,8 +48,11 @@ class Outbox(logging.Handler):
         return self._stopped.is_set()
 
     def event(self, hook: str, event: object) -> None:
-        """Report an event. The end of a student's run is reported with its results: the driver stores those first."""
-        ends = isinstance(event, RunFinished | RunFailed) and event.run.role == "student"
+        """Report an event. The end of a run is reported with its results, which the driver stores first.
+
+        A trial has none of its own.
+        """
+        ends = isinstance(event, RunFinished | RunFailed) and event.run.role != "trial"
         (self._ends if ends else self._events).append((hook, event))
 
     def emit(self, record: logging.LogRecord) -> None:

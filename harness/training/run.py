@@ -399,13 +399,23 @@ class Run:
             return
         if self.stage_step == self.lengths[self.stage_number] or self.stage_step % self.batches_per_epoch == 0:
             with self.cost.evaluation.running():
-                self.best.score_epoch(
-                    self.student,
-                    self.capture,
-                    step=self.position,
-                    epoch=self.stage_step / self.batches_per_epoch,
-                    modules=None if following is None else self.modules,
-                )
+                self._score_epoch(self.best, modules=None if following is None else self.modules)
+
+    def _score_epoch(self, best: BestEpoch, modules: nn.ModuleDict | None) -> None:
+        """Score the student after its last step. Lack of memory fails the run: the step cannot be taken again."""
+        try:
+            best.score_epoch(
+                self.student,
+                self.capture,
+                step=self.position,
+                epoch=self.stage_step / self.batches_per_epoch,
+                modules=modules,
+            )
+        except micro_batching.InsufficientMemory as error:
+            raise RuntimeError(
+                "memory does not suffice to score one example after the epoch: lower training.max_length, or leave more"
+                f" memory of the device free ({error})"
+            ) from None
 
     def _end_stage(self) -> None:
         """Load the best weights if they are the result or the start of the next stage, and start that one."""

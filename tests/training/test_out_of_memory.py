@@ -13,7 +13,7 @@ from harness.teacher_outputs import fill, output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore
 from harness.training import micro_batching, scoring
 from harness.training.cohort import Teacher
-from tests.support.training_world import alone, assert_same, train
+from tests.support.training_world import alone, assert_same, bits, train
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
@@ -75,6 +75,31 @@ def test_a_run_is_deferred_if_the_optimizers_moments_do_not_fit(world, tmp_path,
     assert cohort.deferred == [bad]
     assert bad.error is None
     assert_same(resumed(here, tmp_path, "tinybert"), expected["tinybert"])
+
+
+@pytest.mark.parametrize("execution", ["sequential", "fused"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_that_cannot_be_scored_after_a_step_fails_alone(world, monkeypatch, execution, epoch):
+    """Its weights have changed, so it must not take the step again. Nor must the other run, in a stack or not."""
+    here = world(execution=execution, batching="random")
+    other = here.run("finetune", seed=2, best=here.best())
+    train(here.cohort(other))
+    bad, good = here.run("finetune", best=here.best()), here.run("finetune", seed=2, best=here.best())
+    read = bad.capture.run
+
+    def starved(*args, **options):
+        if not bad.student.training and len(bad.best.epochs) == epoch - 1:
+            raise torch.OutOfMemoryError(SAYS)
+        return read(*args, **options)
+
+    monkeypatch.setattr(bad.capture, "run", starved)
+    cohort = here.cohort(bad, good)
+    assert train(cohort) == [bad, good]
+    assert cohort.deferred == []
+    assert "memory does not suffice to score" in bad.error
+    assert bad.position == 6 * epoch
+    assert_same(good, bits(other))
+    assert good.best.epochs == other.best.epochs
 
 
 def test_a_teacher_that_fails_fails_its_students_only(world, monkeypatch):

@@ -22,6 +22,22 @@ def adamw(modules: Iterable[nn.Module], *, weight_decay: float) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
+def allocate_moments(optimizer: torch.optim.AdamW) -> None:
+    """Allocate the moments of all parameters that have a gradient and no moments yet.
+
+    The optimizer would do so in its first step, group by group: memory could run out after the weights of earlier
+    groups have changed. Here nothing has changed yet. The state is that of AdamW with ``fused=True``.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter not in optimizer.state:
+                optimizer.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+
+
 def parameters_to_freeze(student: nn.Module, groups: ParameterGroups, names: Collection[str]) -> list[nn.Parameter]:
     """The trainable parameters of the groups in `names`, and those of the student with one of `names` in their dotted
     name.

@@ -25,7 +25,13 @@ from harness.training import micro_batching, term_names
 from harness.training.best_epoch import BestEpoch
 from harness.training.loss_passes import LoggedValue, LossPasses, snapshot
 from harness.training.metrics_log import MetricsLog
-from harness.training.optimizer import adamw, parameters_to_freeze, scaled_learning_rates, set_learning_rate
+from harness.training.optimizer import (
+    adamw,
+    allocate_moments,
+    parameters_to_freeze,
+    scaled_learning_rates,
+    set_learning_rate,
+)
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
 from harness.training.schedule import learning_rate, stage_steps
@@ -287,9 +293,7 @@ class Run:
         Raises:
             InsufficientMemory: the optimizer's moments do not fit in memory. The weights have not changed.
         """
-        # The optimizer allocates its moments in the first step, before it changes a weight.
-        with micro_batching.convert_memory_errors():
-            self._update(step)
+        self._update(step)
         names = {name for name, *_ in logged} - {term_names.TOTAL}
         for name, value, weight in [*logged, *self._after_step(step, names)]:
             self.log.add(name, value, weight)
@@ -317,13 +321,7 @@ class Run:
         for parameter, factor in factors.items():
             if factor == 0:
                 parameter.grad = None
-        self.scaler.unscale_(self.optimizer)
-        max_norm = self.training.max_grad_norm
-        if max_norm is not None or self.scaler.is_enabled():
-            parameters = [*self.student.parameters(), *self.modules.parameters()]
-            norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
-            if self.scaler.is_enabled():
-                self.skipped += ~norm.isfinite()  # stays on the device: no synchronization
+        self._prepare_update()
         set_learning_rate(self.optimizer, self._learning_rate())
         with scaled_learning_rates(self.optimizer, factors):
             self.scaler.step(self.optimizer)
@@ -331,6 +329,26 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(self.student)
+
+    def _prepare_update(self) -> None:
+        """Do everything that can lack memory, before a weight changes: allocate the moments, clip the gradients."""
+        try:
+            with micro_batching.convert_memory_errors():
+                allocate_moments(self.optimizer)
+                self.scaler.unscale_(self.optimizer)
+                self._clip_gradients()
+        except micro_batching.InsufficientMemory:
+            self.scaler.update(self.scaler.get_scale())  # keeps the scale, but forgets that gradients were unscaled
+            raise
+
+    def _clip_gradients(self) -> None:
+        """Clip the gradients to the suite's norm, and count the step if they have overflowed."""
+        max_norm = self.training.max_grad_norm
+        if max_norm is not None or self.scaler.is_enabled():
+            parameters = [*self.student.parameters(), *self.modules.parameters()]
+            norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
+            if self.scaler.is_enabled():
+                self.skipped += ~norm.isfinite()  # stays on the device: no synchronization
 
     def _after_step(self, step: Step, names: Collection[str]) -> list[LoggedValue]:
         """Let the method update its state; returns the values to log. `names` are those of the step so far."""

@@ -11,6 +11,7 @@ from harness.execution import run_checkpoints
 from harness.models import stack_check, stacked_functions
 from harness.training import run_stack
 from harness.training.fused_execution import FusedExecution
+from harness.training.optimizer import allocate_moments
 from harness.training.run_stack import RunStack
 from tests.support.training_world import assert_same, bits, train
 from tests.training.test_cohort import BecomesNaN, FailsAtStep, Meddles
@@ -212,10 +213,12 @@ def test_a_run_whose_optimizer_does_not_fit_is_deferred_alone(world, stacks, mon
     alone = trained(world, "classification", "sequential", [("logit_kd", 1), ("logit_kd", 2)])
     bad, good = here.run("logit_kd", seed=1), here.run("logit_kd", seed=2)
 
-    def fails(*args, **options):
-        raise torch.OutOfMemoryError(SAYS)
+    def fails(optimizer):
+        if optimizer is bad.optimizer:
+            raise torch.OutOfMemoryError(SAYS)
+        allocate_moments(optimizer)
 
-    monkeypatch.setattr(bad.optimizer, "step", fails)
+    monkeypatch.setattr("harness.training.run.allocate_moments", fails)
     before, saved = bad.random.state_dict(), []
     cohort = here.cohort(bad, good)
     assert train(cohort, checkpoint=lambda run: saved.append((run, run.position))) == [good]

@@ -8,7 +8,7 @@ import torch
 from harness import Method, Needs, Stage
 from harness.api.losses import projection, task_loss
 from harness.execution import run_checkpoints
-from harness.training.optimizer import adamw, scaled_learning_rates, set_learning_rate
+from harness.training.optimizer import adamw, allocate_moments, scaled_learning_rates, set_learning_rate
 from tests.support.training_world import alone, assert_same, bits, train
 
 FIRST = 3
@@ -129,6 +129,26 @@ def test_an_update_is_that_of_an_optimizer_with_this_learning_rate():
         updated.append(module)
     torch.testing.assert_close(updated[0].weight, updated[1].weight, rtol=0, atol=1e-7)
     torch.testing.assert_close(updated[0].bias, updated[1].bias, rtol=0, atol=1e-7)
+
+
+def test_moments_are_allocated_as_the_optimizer_allocates_them():
+    """In the same memory format and with the same values. Parameters without a gradient get none."""
+    states = []
+    for allocate in (allocate_moments, lambda optimizer: None):
+        module = torch.nn.Conv2d(2, 3, 2).to(memory_format=torch.channels_last)
+        optimizer = adamw([module, torch.nn.Linear(2, 2)], weight_decay=0.1)
+        for parameter in module.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        allocate(optimizer)
+        assert len(optimizer.state) == (2 if allocate is allocate_moments else 0)
+        optimizer.step()
+        states.append(list(optimizer.state.values()))
+    for mine, theirs in zip(*states, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            assert torch.equal(mine[name], tensor)
+            assert (mine[name].dtype, mine[name].stride()) == (tensor.dtype, tensor.stride())
+            assert mine[name].requires_grad == tensor.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ class Run:
 
     def _check_stages(self) -> None:
         """Fail the run before its first step if a stage names parameters, outputs or a start that do not exist."""
+        if self.error is not None:  # the method's modules are missing
+            return
         for number, stage in enumerate(self.stages):
             step = Step(stage, 0, self.lengths[number], 0.0, 1.0, self.modules, self.random.generator)
             try:
@@ -229,7 +231,8 @@ class Run:
                 self.groups.factors(self.method.learning_rates(step))
                 needs_at(self.method, step)
             except (Exception, SystemExit) as error:
-                self.error = self.error or f"before step 1 ({stage.name}): {type(error).__name__}: {error}"
+                self.fail(error, f"before step 1 ({stage.name})")
+                return
 
     def enter_stage(self, number: int, step: int = 0) -> None:
         """Go to a step of a stage, with a new optimizer of the parameters that the stage trains."""

@@ -13,7 +13,7 @@ from harness.api.events import LossPoint
 if TYPE_CHECKING:
     from harness.training.run import Run
 
-VERSION = 1
+VERSION = 2
 """Version of the format. Raise it with the format: checkpoints of other versions are not loaded."""
 
 
@@ -28,6 +28,7 @@ def state_dict(run: Run) -> dict[str, Any]:
         "random": run.random.state_dict(),
         "log": run.log.state_dict(),
         "history": [point.model_dump() for point in run.history],
+        "weighted_names": sorted(run.passes.weighted_names),
         "scaler": run.scaler.state_dict(),
         "best": run.best.state_dict() if run.best is not None else None,
         "starts": run.starts,
@@ -72,6 +73,7 @@ def load_state_dict(run: Run, state: Mapping[str, Any]) -> None:
     run.random.load_state_dict(state["random"])
     run.log.load_state_dict(state["log"], run.device)
     run.history = [LossPoint.model_validate(point) for point in state["history"]]
+    run.passes.weighted_names = set(state["weighted_names"])
     run.scaler.load_state_dict(state["scaler"])
     if run.best is not None:
         run.best.load_state_dict(state["best"])

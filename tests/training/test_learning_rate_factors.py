@@ -171,3 +171,11 @@ def test_an_unknown_group_fails_the_run_before_its_first_step(world, attributes,
     assert run.error.startswith("before step 1 (")
     assert [word for word in words if word not in run.error] == []
     assert run.ended
+
+
+def test_an_error_before_the_first_step_is_one_line(world):
+    class Wrong(Grouped):
+        def learning_rates(self, step):
+            raise RuntimeError("the first line\nof many")
+
+    assert world().run(Wrong).error == "before step 1 (first): RuntimeError: the first line"

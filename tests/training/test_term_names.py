@@ -67,10 +67,16 @@ def test_weights_of_other_stages_and_of_zero_are_allowed(world):
         assert point.terms["loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_a_resumed_run_remembers_terms_of_earlier_stages(world, tmp_path):
+@pytest.mark.parametrize("misspelled", [False, True])
+def test_a_resumed_run_remembers_names_of_earlier_stages(world, tmp_path, misspelled):
+    """The terms, and the weights without a term."""
+
+    class Weighs(Named):
+        def weights(self, step):
+            return {"task": 2.0, "taks": float(misspelled and step.stage.name == "first")}
+
     here = world()
-    method = type("Named", (Named,), {"weighed": {"task": 2.0}})
-    first, again = here.run(method), here.run(method)
+    first, again = here.run(Weighs), here.run(Weighs)
     stop = first.lengths[0] + 1
     saved = tmp_path / "run.pt"
     begun = here.cohort(first).train(
@@ -80,5 +86,5 @@ def test_a_resumed_run_remembers_terms_of_earlier_stages(world, tmp_path):
     assert run_checkpoints.restore(again, saved)
     assert again.position == stop
     list(here.cohort(again).train(stop=lambda: False, checkpoint=lambda run: None))
-    assert again.error is None
+    assert ("weights() names taks, but" in (again.error or "")) == misspelled
     assert again.ended

@@ -66,7 +66,7 @@ class Parts:
 
 def _stages(run: Run) -> list[tuple[Stage, int]]:
     """For each step its stage and the number of steps of that stage."""
-    return [stage for stage in zip(run.stages, run.lengths, strict=True) for _ in range(stage[1])]
+    return [stage for stage in zip(run.progress.stages, run.progress.lengths, strict=True) for _ in range(stage[1])]
 
 
 def _forward(capture: Capture, batch: Batch, needs: Collection[str]) -> ModelOutputs:

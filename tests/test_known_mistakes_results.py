@@ -385,4 +385,4 @@ def test_throughput_counts_examples_and_tokens(timed):
     setup = World("classification", TrainingSpec(epochs=2, batch_size=8))
     run = setup.run("finetune")
     list(setup.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None))
-    assert run.tokens == 2 * sum(int(length) for length in setup.data.train.lengths)
+    assert run.cost.tokens == 2 * sum(int(length) for length in setup.data.train.lengths)

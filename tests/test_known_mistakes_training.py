@@ -169,7 +169,7 @@ def test_projections_are_clipped_with_the_student(world):
             }
         )
 
-    run.optimizer.register_step_pre_hook(watch)
+    run.trained.optimizer.register_step_pre_hook(watch)
     before = run.modules["map"].weight.clone()
     train(setup.cohort(run))
     assert len(norms) == run.steps
@@ -190,7 +190,7 @@ def test_the_teacher_is_not_trained(world, method):
     cohort = Cohort(setup.stream(), {"base": Teacher("base", model, "tokenizer", CPU)}, [run], CPU)
     train(cohort)
     assert cohort.teachers["base"].model is model, "not wrapped"
-    optimized = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    optimized = {id(p) for group in run.trained.optimizer.param_groups for p in group["params"]}
     for parameter in model.parameters():
         assert (parameter.requires_grad, parameter.grad, id(parameter) in optimized) == (False, None, False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

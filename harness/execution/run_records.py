@@ -57,13 +57,13 @@ def cost(run: Run, *, cohort_size: int, evaluation_seconds: float) -> Cost:
         teacher_seconds_whole=run.cost.teacher_seconds_whole,
         evaluation_seconds=run.cost.evaluation_seconds + evaluation_seconds,
         steps=run.position,
-        tokens=run.tokens,
-        padding=1 - run.tokens / run.padded_tokens if run.padded_tokens else None,
+        tokens=run.cost.tokens,
+        padding=run.cost.padding,
         teacher_forwards=run.cost.teacher_forwards,
         cohort_size=cohort_size,
         peak_memory_bytes=peak_memory(run.device),
-        micro_batch_size=run.micro_batch_size,
-        skipped_steps=run.skipped_steps,
+        micro_batch_size=run.gradients.micro_batch_size,
+        skipped_steps=run.trained.skipped_steps,
     )
 
 

@@ -95,7 +95,7 @@ class StudentCohorts:
         batches: BatchSource = stream
         if mixed_stages:
             streams: dict[StageData, BatchStream] = {"task": task_stream, "augmented": stream}
-            batches = StagedStream([streams[stage] for stage in first.stage_data], runs[0].lengths)
+            batches = StagedStream([streams[stage] for stage in first.stage_data], runs[0].progress.lengths)
         sources = {
             name: self._teacher(name, job, tokenized, jobs, runs)
             for (name, job), tokenized in zip(teachers.items(), teacher_data, strict=True)

@@ -53,7 +53,7 @@ def resume(subject: Subject) -> None:
 
 def _stops(run: Run) -> list[int]:
     """Numbers of steps after which the run is stopped."""
-    ends = [sum(run.lengths[:number]) for number in range(1, len(run.lengths))]
+    ends = [sum(run.progress.lengths[:number]) for number in range(1, len(run.progress.lengths))]
     return sorted({1, 3, *(end + 1 for end in ends)})
 
 

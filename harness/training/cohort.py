@@ -165,8 +165,8 @@ class Cohort:
             for run in runs:
                 if run in apart:
                     continue
-                run.tokens += data.tokens
-                run.padded_tokens += sum(batch.inputs["input_ids"].numel() for batch in inputs(run).batches)
+                padded = sum(batch.inputs["input_ids"].numel() for batch in inputs(run).batches)
+                run.cost.add_tokens(data.tokens, padded)
                 if run.ended:
                     yield self._end(active, run)
                 elif run.training.checkpoint_every and run.position % run.training.checkpoint_every == 0:

@@ -73,8 +73,9 @@ class FusedExecution:
         # A pass draws dropout until it ends, so all runs of a stack end it at the same place, as they would alone.
         depth = max(need.depth for need in needs)
         deepest = frozenset(need for need in needs if need.depth == depth)
-        splits = run.training.batching == "grouped" or run.micro_batch_size is not None
-        return architecture, deepest, bool(run.stage.batch_dependent) and splits, run.micro_batch_size
+        micro_batch_size = run.gradients.micro_batch_size
+        splits = run.training.batching == "grouped" or micro_batch_size is not None
+        return architecture, deepest, bool(run.stage.batch_dependent) and splits, micro_batch_size
 
     def _stack(self, runs: Sequence[Run]) -> RunStack:
         """The stack of exactly these runs."""

@@ -49,6 +49,12 @@ class LossPasses:
     scaler: torch.amp.GradScaler
     weighted_names: set[str] = field(default_factory=set)
 
+    def state_dict(self) -> dict[str, list[str]]:
+        return {"weighted_names": sorted(self.weighted_names)}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[str]]) -> None:
+        self.weighted_names = set(state["weighted_names"])
+
     def parts(
         self, needs: Needs, batches: Sequence[Batch], teachers: Mapping[str, Sequence[ModelOutputs]], size: int
     ) -> Iterator[BatchPart]:

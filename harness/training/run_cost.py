@@ -1,9 +1,10 @@
-"""The cost of a run: seconds of student, teachers and scoring, and forward passes of the teachers."""
+"""The cost of a run: seconds of student, teachers and scoring, forward passes of the teachers, and tokens."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -22,6 +23,10 @@ class RunCost:
         """Forward passes of teachers that the run used; not divided by the number of runs."""
         self.cohort_size: int | None = None
         """Number of runs in its first cohort; None before it starts. After an interruption it can be smaller."""
+        self.tokens = 0
+        """Real tokens that the student has processed."""
+        self.padded_tokens = 0
+        """Tokens that the student has processed, with padding."""
         self._teacher_shared, self._teacher_whole = Stopwatch(device), Stopwatch(device)
         self._started = time.perf_counter()
         self._before = dict.fromkeys(("student", "wall", "teacher", "teacher_whole", "evaluation"), 0.0)
@@ -49,6 +54,11 @@ class RunCost:
         """Time of the same passes, undivided: what the run would have cost without a cohort."""
         return self._before["teacher_whole"] + self._teacher_whole.seconds()
 
+    @property
+    def padding(self) -> float | None:
+        """Share of padding in the tokens; None before the first step."""
+        return 1 - self.tokens / self.padded_tokens if self.padded_tokens else None
+
     def charge(self, lap: Lap, *, passes: int, among: int) -> None:
         """Add a teacher's forward passes that `among` runs used, this one included."""
         self._teacher_shared.add(lap, 1 / among)
@@ -61,23 +71,33 @@ class RunCost:
         self._before["teacher_whole"] += seconds
         self.teacher_forwards += passes
 
+    def add_tokens(self, real: int, padded: int) -> None:
+        """Add the tokens of a step, without and with padding."""
+        self.tokens += real
+        self.padded_tokens += padded
+
     def read_timers(self) -> None:
         """Read all pending device events, which frees them. Call this when the device is synchronized anyway."""
         for watch in (self.student, self.evaluation, self._teacher_shared, self._teacher_whole):
             watch.seconds()
 
-    def seconds(self) -> dict[str, float]:
-        """All times, for a checkpoint."""
+    def state_dict(self) -> dict[str, Any]:
         return {
-            "student": self.student_seconds,
-            "wall": self.wall_seconds,
-            "teacher": self.teacher_seconds,
-            "teacher_whole": self.teacher_seconds_whole,
-            "evaluation": self.evaluation_seconds,
+            "seconds": {
+                "student": self.student_seconds,
+                "wall": self.wall_seconds,
+                "teacher": self.teacher_seconds,
+                "teacher_whole": self.teacher_seconds_whole,
+                "evaluation": self.evaluation_seconds,
+            },
+            "teacher_forwards": self.teacher_forwards,
+            "cohort_size": self.cohort_size,
+            "tokens": self.tokens,
+            "padded_tokens": self.padded_tokens,
         }
 
-    def resume(self, seconds: Mapping[str, float], teacher_forwards: int, cohort_size: int | None) -> None:
-        """Continue from the values of a checkpoint."""
-        self._before |= seconds
-        self.teacher_forwards = teacher_forwards
-        self.cohort_size = cohort_size
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._before |= state["seconds"]
+        self.teacher_forwards = state["teacher_forwards"]
+        self.cohort_size = state["cohort_size"]
+        self.tokens, self.padded_tokens = state["tokens"], state["padded_tokens"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from harness.models.stacked_students import StackedOutputs, StackedStudents
 from harness.training import micro_batching, precision
 from harness.training.execution import StepInputs
 from harness.training.loss_passes import BatchPart, LoggedValue
-from harness.training.run import Run, StepStart
+from harness.training.run import Run
 from harness.training.shared_tensors import SharedTensors, SharedTensorsChanged
-from harness.training.step_models import step_models
+from harness.training.step_gradients import StepStart
 from harness.training.stopwatch import Lap
 
 
@@ -57,7 +56,7 @@ class RunStack:
             with micro_batching.convert_memory_errors():
                 for run in self.runs:
                     with self.raising(run):
-                        starts[run] = run.start_step()
+                        starts[run] = run.gradients.start()
                 attempt = _Attempt(self, starts)
                 if not self.raised:
                     attempt.add_gradients(inputs)
@@ -107,15 +106,14 @@ class _Attempt:
 
     def __init__(self, stack: RunStack, starts: Mapping[Run, StepStart]) -> None:
         self.stack, self.starts = stack, starts
-        self.steps = {run: run.current_step() for run in starts}
+        self.steps = {run: run.gradients.current_step() for run in starts}
         self.logged: dict[Run, list[LoggedValue]] = {run: [] for run in starts}
 
     def add_gradients(self, inputs: Callable[[Run], StepInputs]) -> None:
         """Add the gradients of all runs but those that raise."""
         stack, given = self.stack, {run: inputs(run) for run in self.starts}
         parts = [
-            run.passes.parts(start.needs, given[run].batches, given[run].teachers, run.pass_size(given[run].batches))
-            for run, start in self.starts.items()
+            run.gradients.parts(start, given[run].batches, given[run].teachers) for run, start in self.starts.items()
         ]
         for part_of_each in zip(*parts, strict=True):
             outputs = self._forward(part_of_each[0])
@@ -146,10 +144,7 @@ class _Attempt:
     def _losses(self, run: Run, number: int, part: BatchPart, outputs: StackedOutputs) -> None:
         """Add the gradients of one run's losses with respect to its student's outputs, and to what else they reach."""
         student = outputs.of_each[number].only(self.starts[run].needs.student)
-        models = step_models(part.batch, stage=run.stage, student=run.capture, average=run.average)
         before = outputs.versions
-        with run.random.active(), precision.matmuls(run.training, run.device):
-            step = replace(self.steps[run], models=models)
-            self.logged[run] += run.passes.add_gradients(step, part, lambda: student)
+        self.logged[run] += run.gradients.add(self.steps[run], part, student)
         if outputs.versions != before:
             raise TypeError("the method has changed an output of the student in place")

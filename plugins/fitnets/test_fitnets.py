@@ -78,7 +78,7 @@ def test_only_the_lower_part_and_the_regressor_change_in_the_hint_stage(world):
     run = here.run("fitnets")
     before = {name: p.detach().clone() for name, p in run.student.named_parameters()}
     regressor = run.modules["regressor"].weight.detach().clone()
-    list(here.cohort(run).train(stop=lambda: run.position == run.lengths[0] - 1, checkpoint=lambda run: None))
+    list(here.cohort(run).train(stop=lambda: run.position == run.progress.lengths[0] - 1, checkpoint=lambda run: None))
     assert run.error is None
     changed = {name for name, p in run.student.named_parameters() if not torch.equal(p, before[name])}
     assert not torch.equal(run.modules["regressor"].weight, regressor)

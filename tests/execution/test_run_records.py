@@ -34,7 +34,9 @@ def test_runs_share_the_cost_of_their_teachers_equally(world):
 def test_costs_before_an_interruption_are_preserved(world, tmp_path):
     here, saved = world(), tmp_path / "run.pt"
     first = here.run("minilm")  # its second stage reads no teacher
-    train(here.cohort(first), stop=lambda: first.stage_number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved))
+    train(
+        here.cohort(first), stop=lambda: first.progress.number == 1, checkpoint=lambda r: run_checkpoints.save(r, saved)
+    )
     paid = first.cost.teacher_seconds, first.cost.teacher_seconds_whole
     again = here.run("minilm")
     assert run_checkpoints.restore(again, saved)

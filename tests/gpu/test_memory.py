@@ -43,14 +43,14 @@ def test_a_batch_that_does_not_fit_is_split_and_gives_the_same_losses(device):
     needed = peak(device, lambda: train(whole))
     (expected,) = whole.runs
     assert expected.error is None
-    assert expected.micro_batch_size is None
+    assert expected.gradients.micro_batch_size is None
     weights = 4 * sum(parameter.numel() for parameter in expected.student.parameters())
     split, _ = cohort(["logit_kd"], **CAPPED, device=device, dropout=0.0)
     with capped(device, 3 * weights + int(0.7 * (needed - 3 * weights))):  # gradients and moments fit, activations not
         train(split)
     (run,) = split.runs
     assert run.error is None
-    assert run.micro_batch_size in (BATCH // 2, BATCH // 4)
+    assert run.gradients.micro_batch_size in (BATCH // 2, BATCH // 4)
     for mine, theirs in zip(run.history, expected.history, strict=True):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-3, abs=1e-4)
 

@@ -39,7 +39,7 @@ def problem_of_steps(here, run):
     if run.error:
         return run.error
     try:
-        means = run.log.read()
+        means = run.curve.log.read()
     except NonFiniteLoss as error:
         return str(error)
     if "loss" not in means:

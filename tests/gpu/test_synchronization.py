@@ -31,9 +31,9 @@ def no_synchronization(device):
 
 def steps(here, cohort, *, guarded):
     """A step of each run in each of its stages, twice: the first one, which may wait, sets up kernels and optimizer."""
-    for number in range(max(len(run.stages) for run in cohort.runs)):
+    for number in range(max(len(run.progress.stages) for run in cohort.runs)):
         for run in cohort.runs:
-            run.enter_stage(min(number, len(run.stages) - 1))
+            run.enter_stage(min(number, len(run.progress.stages) - 1))
         with Prefetcher(cohort.stream, here.device) as batches:
             take(cohort, batches, 0)
             with guarded():
@@ -61,7 +61,7 @@ def test_no_step_waits_for_the_gpu(world, device, kind, precision):
 def test_cached_outputs_are_pinned_and_read_without_waiting(world, device, tmp_path, monkeypatch):
     here = world("qa", device=device, epochs=10, log_every=1000)  # so that no stage ends within two steps
     runs = [run for run in map(here.run, CACHED) if here.supports(run)]
-    needs = {name for run in runs for stage in run.stages for names in stage.needs.teachers for name in names}
+    needs = {name for run in runs for stage in run.progress.stages for names in stage.needs.teachers for name in names}
     cached = cached_teacher(here, needs, tmp_path)
     pinned, real = [], torch.Tensor.pin_memory
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or real(tensor))

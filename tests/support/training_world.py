@@ -153,7 +153,7 @@ class World:
     def step_each_stage(self, run, cohort=None):
         """Take the first step of each stage, without reading a loss; returns the run. `cohort`: has its teachers."""
         cohort, data = cohort or self.cohort(run), self.stream().at(0, self.device)
-        for number in range(len(run.stages)):
+        for number in range(len(run.progress.stages)):
             run.enter_stage(number)
             outputs = cohort._teacher_outputs(0, data, [run])
             if run.error is None:

@@ -318,12 +318,14 @@ def test_cached_outputs_stay_readable_after_the_cache_is_deleted(world, tmp_path
 
 def reads_outputs(here, run):
     """Whether the run can be trained on cached outputs alone."""
-    return here.supports(run) and not any(stage.live for stage in run.stages)
+    return here.supports(run) and not any(stage.live for stage in run.progress.stages)
 
 
 def train_cached(here, store, *runs):
     """Compute the outputs that `runs` need, then train them on these; returns the number of teacher forward passes."""
-    names = stored_for(name for run in runs for stage in run.stages for needs in stage.needs.teachers for name in needs)
+    names = stored_for(
+        name for run in runs for stage in run.progress.stages for needs in stage.needs.teachers for name in needs
+    )
     teacher = Counted(here)
     if store.missing(names):
         fill(here, store, names, teacher)

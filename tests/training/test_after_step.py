@@ -82,7 +82,7 @@ def test_a_repeated_step_starts_with_an_empty_scratch(world):
     run = here.run(Splits)
     train(here.cohort(run))
     assert run.error is None
-    assert run.micro_batch_size == 2
+    assert run.gradients.micro_batch_size == 2
     assert run.modules["state"].steps == run.steps
     direct = world(batching="random", micro_batch_size=2)
     expected = direct.run(Splits)

@@ -117,7 +117,7 @@ def test_weights_of_an_earlier_epoch_are_loaded_if_it_was_better(world):
 def test_epochs_and_the_end_of_the_last_stage_are_scored(world, method, epochs, steps):
     here = world(epochs=epochs)
     run = trained(here, method, here.best())
-    begins = sum(run.lengths[:-1])
+    begins = sum(run.progress.lengths[:-1])
     assert [point.step for point in run.best.epochs] == steps
     assert [point.epoch for point in run.best.epochs] == [(step - begins) / EPOCH for step in steps]
 

@@ -135,7 +135,7 @@ def test_each_teacher_runs_once_per_batch(world):
     assert {run.position for run in runs} == {batches}
     assert cohort.forwards == {"base": batches}
     for run in runs:
-        lengths = zip(run.stages, run.lengths, strict=True)
+        lengths = zip(run.progress.stages, run.progress.lengths, strict=True)
         assert run.cost.teacher_forwards == sum(length for stage, length in lengths if any(stage.needs.teachers))
 
 
@@ -163,7 +163,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_afte
     assert again.position == stop_after
     train(here.cohort(again))
     assert_same(again, expected)
-    assert again.tokens == sum(here.stream().at(i, CPU).tokens for i in range(again.steps))
+    assert again.cost.tokens == sum(here.stream().at(i, CPU).tokens for i in range(again.steps))
 
 
 def test_a_resumed_run_waits_for_the_others(world, tmp_path):
@@ -209,7 +209,7 @@ def test_stages_follow_each_other_and_are_logged(world):
     run = here.run("tinybert", observe=lambda run, point: points.append(point))
     train(here.cohort(run))
     assert points == run.history
-    assert run.lengths == [8, 4]
+    assert run.progress.lengths == [8, 4]
     assert [(p.stage, p.step) for p in points] == [
         ("intermediate", 3),
         ("intermediate", 6),

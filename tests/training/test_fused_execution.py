@@ -12,6 +12,7 @@ from harness.models import stack_check, stacked_functions
 from harness.training import run_stack
 from harness.training.fused_execution import FusedExecution
 from harness.training.optimizer import allocate_moments
+from harness.training.run import Run
 from harness.training.run_stack import RunStack
 from tests.support.training_world import assert_same, bits, train
 from tests.training.test_cohort import BecomesNaN, FailsAtStep, Meddles
@@ -98,14 +99,14 @@ def test_batched_products_train_the_same_students(world, stacks, precision, tole
 def test_batched_products_have_equal_losses_and_gradients(world, monkeypatch, student):
     found = {}
 
-    def gradients(run, step):
+    def gradients(run, step, logged):
         found[run.training.execution, run.id.key] = {
             **{name: p.grad for name, p in run.student.named_parameters()},
             **{f"modules.{name}": p.grad for name, p in run.modules.named_parameters()},
         }
         raise ZeroDivisionError("gradients are known")
 
-    monkeypatch.setattr(run_stack.Run, "_update", gradients)
+    monkeypatch.setattr(Run, "update", gradients)
     runs = [(method, seed) for method in ("tinybert", "logit_kd", "mlkd_bert") for seed in (1, 2)]
     for how in ("sequential", "fused"):
         trained(world, "classification", how, runs, student=student)
@@ -202,7 +203,7 @@ def test_a_stack_that_does_not_fit_is_halved(world, stacks, monkeypatch, fits):
     together = trained(world, "classification", "fused", runs)
     for key, run in together.items():
         assert run.error is None
-        assert run.micro_batch_size is None
+        assert run.gradients.micro_batch_size is None
         assert_same(run, bits(alone[key]))
     sizes = [len(keys) for keys, _ in stacks]
     assert sizes == ([4, 2, 2] + [2, 2] * 3 if fits == 2 else [4, 2, 2])
@@ -214,11 +215,11 @@ def test_a_run_whose_optimizer_does_not_fit_is_deferred_alone(world, stacks, mon
     bad, good = here.run("logit_kd", seed=1), here.run("logit_kd", seed=2)
 
     def fails(optimizer):
-        if optimizer is bad.optimizer:
+        if optimizer is bad.trained.optimizer:
             raise torch.OutOfMemoryError(SAYS)
         allocate_moments(optimizer)
 
-    monkeypatch.setattr("harness.training.run.allocate_moments", fails)
+    monkeypatch.setattr("harness.training.trained_parameters.allocate_moments", fails)
     before, saved = bad.random.state_dict(), []
     cohort = here.cohort(bad, good)
     assert train(cohort, checkpoint=lambda run: saved.append((run, run.position))) == [good]
@@ -242,7 +243,7 @@ def test_a_resumed_stack_gets_the_same_bits(world, stacks, tmp_path):
         stop=lambda: first[0].position >= 3,
         checkpoint=lambda run: run_checkpoints.save(run, path(run)),
     )
-    stored = torch.load(path(first[0]), weights_only=True)["student"]
+    stored = torch.load(path(first[0]), weights_only=True)["trained"]["student"]
     assert all(weight.untyped_storage().nbytes() == weight.nbytes for weight in stored.values())
     again = [here.run(method, seed=seed) for method, seed in runs]
     assert all(run_checkpoints.restore(run, path(run)) for run in again)

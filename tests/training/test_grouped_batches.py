@@ -29,16 +29,16 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
     cohort = here.cohort(run)
     cohort.teachers["base"].model.to(dtype)
     actual: list = []
-    for number in range(len(run.stages)):
+    for number in range(len(run.progress.stages)):
         run.enter_stage(number)
         grads: list = []
-        run.optimizer.register_step_pre_hook(
+        run.trained.optimizer.register_step_pre_hook(
             lambda *_, grads=grads: grads.extend(
                 None if p.grad is None else p.grad.clone()
                 for p in [*run.student.parameters(), *run.modules.parameters()]
             )
         )
-        for group in run.optimizer.param_groups:
+        for group in run.trained.optimizer.param_groups:
             group["lr"] = 0.0
         data = cohort.stream.at(0, CPU)
         step(cohort, run, data, cohort._teacher_outputs(0, data, [run]))
@@ -120,7 +120,7 @@ def test_batch_dependent_runs_do_not_depend_on_the_cohort(world):
     batch_dependent = [
         (method, config)
         for method, config in METHODS
-        if any(s.batch_dependent for s in here.run(method, config=config).stages)
+        if any(s.batch_dependent for s in here.run(method, config=config).progress.stages)
     ]
     assert batch_dependent
     for method, config in batch_dependent:
@@ -138,9 +138,11 @@ def test_padding_is_counted(world):
         train(here.cohort(run))
         stream = here.stream()
         steps = [stream.at(position, CPU) for position in range(run.steps)]
-        assert run.tokens == sum(step.tokens for step in steps) == int(here.data.train.lengths.sum())
-        assert run.padded_tokens == sum(g.inputs["input_ids"].numel() for s in steps for g in s.groups("tokenizer"))
-        shares[batching] = run.padded_tokens / run.tokens
+        assert run.cost.tokens == sum(step.tokens for step in steps) == int(here.data.train.lengths.sum())
+        assert run.cost.padded_tokens == sum(
+            g.inputs["input_ids"].numel() for s in steps for g in s.groups("tokenizer")
+        )
+        shares[batching] = run.cost.padded_tokens / run.cost.tokens
     assert 1 <= shares["grouped"] < shares["random"]
 
 

@@ -57,7 +57,7 @@ def train(here, *runs, **settings):
 
 def state(run):
     weights = dict(run.student.state_dict())
-    return weights | {f"average of {name}": tensor for name, tensor in run.average.weights.items()}
+    return weights | {f"average of {name}": tensor for name, tensor in run.trained.average.weights.items()}
 
 
 def assert_equal(run, expected):
@@ -146,7 +146,7 @@ def test_the_average_follows_the_weights(world):
     for (_, average), weight in zip(seen, weights[1:], strict=True):
         torch.testing.assert_close(average, expected)
         expected = 0.5 * expected + 0.5 * weight
-    torch.testing.assert_close(run.average.weights["classifier.bias"], expected)
+    torch.testing.assert_close(run.trained.average.weights["classifier.bias"], expected)
     assert not torch.equal(expected, weights[-1])
 
 
@@ -175,7 +175,7 @@ def test_an_out_of_memory_error_in_a_live_stage_repeats_the_step_in_smaller_part
         return run
 
     whole, parts = trained(Eval), trained(Small)
-    assert parts.micro_batch_size == 2
+    assert parts.gradients.micro_batch_size == 2
     for name, tensor in whole.student.state_dict().items():
         torch.testing.assert_close(parts.student.state_dict()[name], tensor, atol=2e-4, rtol=1e-3)
 

@@ -48,7 +48,7 @@ def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, method, config
         here.step_each_stage(run, cohort)
     assert run.error is None
     assert copies == []
-    assert run.log._sums["loss"].device == META
+    assert run.curve.log._sums["loss"].device == META
 
 
 def test_class_weights_are_copied_without_waiting(world, monkeypatch):

@@ -111,7 +111,7 @@ def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(world, method, 
             learnt = [p for p in run.student.parameters() if p.grad is not None]
             gradients.setdefault(run, [p.grad.clone() for p in learnt])
 
-        run.optimizer.register_step_pre_hook(keep)
+        run.trained.optimizer.register_step_pre_hook(keep)
         here = world(kind, epochs=0.5, batching=run.training.batching)
         train(here.cohort(run))
         assert run.error is None
@@ -147,7 +147,7 @@ def test_out_of_memory_halves_the_micro_batches(world, monkeypatch, method, runs
     train(here.cohort(retried))
     train(here.cohort(chosen))
     assert retried.error is None
-    assert retried.micro_batch_size == 2
+    assert retried.gradients.micro_batch_size == 2
     for (name, mine), theirs in zip(weights(retried).items(), weights(chosen).values(), strict=True):
         assert torch.equal(mine, theirs), name
     assert retried.history == chosen.history
@@ -163,7 +163,7 @@ def test_the_micro_batch_size_is_saved_in_the_checkpoint(world, tmp_path):
     list(cohort.train(stop=lambda: first.position == 4, checkpoint=lambda run: run_checkpoints.save(run, saved)))
     again = here.run(Hungry)
     assert run_checkpoints.restore(again, saved)
-    assert again.micro_batch_size == 2
+    assert again.gradients.micro_batch_size == 2
     train(here.cohort(again))
     assert all(torch.equal(mine, weights(expected)[name]) for name, mine in weights(again).items())
 

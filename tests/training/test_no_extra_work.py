@@ -61,10 +61,10 @@ def test_no_step_waits_for_the_device(world, kind, monkeypatch):
     cohort = here.cohort(*filter(here.supports, runs))
     data = here.stream().at(0, CPU)
     seen = quiet(monkeypatch)
-    stages = {len(run.stages) for run in cohort.runs}
+    stages = {len(run.progress.stages) for run in cohort.runs}
     for number in range(max(stages)):
         for run in cohort.runs:
-            run.stage_number, run.stage_step = min(number, len(run.stages) - 1), 0
+            run.progress.number, run.progress.step = min(number, len(run.progress.stages) - 1), 0
         with Looks() as looks:
             teachers = cohort._teacher_outputs(0, data, cohort.runs)
             for run in cohort.runs:
@@ -106,8 +106,8 @@ def test_an_unconditional_attention_mask_changes_nothing(world, monkeypatch):
 def test_losses_are_read_only_every_log_every_steps(world, monkeypatch):
     here = world(log_every=4, epochs=2)
     run = here.run("finetune")
-    reads, real = [], type(run.log).read
-    monkeypatch.setattr(type(run.log), "read", lambda self: reads.append(run.position + 1) or real(self))
+    reads, real = [], type(run.curve.log).read
+    monkeypatch.setattr(type(run.curve.log), "read", lambda self: reads.append(run.position + 1) or real(self))
     train(here.cohort(run))
     assert reads == sorted({*range(4, run.steps + 1, 4), run.steps})
 
@@ -190,7 +190,7 @@ def test_prefetched_batches_are_bit_identical(world, kind, monkeypatch):
     for run, theirs in zip(runs, expected, strict=True):
         assert run.error is None
         assert_same(run, theirs)
-    assert [run.tokens for run in runs] == [run.tokens for run in before]
+    assert [run.cost.tokens for run in runs] == [run.cost.tokens for run in before]
 
 
 def test_the_next_batch_is_built_while_the_current_one_is_used(world, monkeypatch):

@@ -66,7 +66,7 @@ def test_half_of_the_runs_are_deferred_if_shared_tensors_do_not_fit(world, tmp_p
 
 def last_moments_fail(monkeypatch, run):
     """Memory runs out once, at the last moments of the last parameter that is trained."""
-    last, zeros_like = run.optimizer.param_groups[-1]["params"][-1], torch.zeros_like
+    last, zeros_like = run.trained.optimizer.param_groups[-1]["params"][-1], torch.zeros_like
     starved = failing(zeros_like, 1)
     calls = {id(last): 0}
 
@@ -102,7 +102,7 @@ def test_a_run_that_lacks_memory_in_an_update_fails(world, monkeypatch):
     """Some of its weights may have changed, so it cannot take the step again."""
     here = world()
     bad, good = here.run("finetune"), here.run("logit_kd")
-    monkeypatch.setattr(bad.optimizer, "step", failing(bad.optimizer.step, 1))
+    monkeypatch.setattr(bad.trained.optimizer, "step", failing(bad.trained.optimizer.step, 1))
     cohort = here.cohort(bad, good)
     assert train(cohort) == [bad, good]
     assert cohort.deferred == []
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_be_scored_after_a_step_fails_alone(world, monkeypatch
     cohort = here.cohort(bad, good)
     assert train(cohort) == [bad, good]
     assert cohort.deferred == []
-    assert "memory does not suffice to score" in bad.error
+    assert "memory does not suffice for one example when the epoch is scored" in bad.error
     assert bad.position == 6 * epoch
     assert_same(good, bits(other))
     assert good.best.epochs == other.best.epochs
@@ -147,7 +147,7 @@ def test_a_teacher_that_fails_fails_its_students_only(world, monkeypatch):
     monkeypatch.setattr(cohort.teachers["base"], "forward", broken)
     assert train(cohort) == [student, other]
     assert student.error == "step 1 (intermediate): RuntimeError: an illegal instruction"
-    assert student.tokens == 0
+    assert student.cost.tokens == 0
     assert_same(other, expected)
     assert cohort.forwards.total() == 0
 
@@ -156,11 +156,11 @@ def test_a_teacher_does_not_run_in_stages_without_needs(world):
     here = world()
     options = {"ss": False, "kd": False, "views": "dropout"}
     run, student = here.run("mlkd_bert", config=options), here.run("logit_kd")
-    assert run.stages[1].needs.teachers == (frozenset(),)
+    assert run.progress.stages[1].needs.teachers == (frozenset(),)
     cohort = here.cohort(run)
     train(cohort)
     assert run.error is None
-    assert cohort.forwards.total() == run.lengths[0]
+    assert cohort.forwards.total() == run.progress.lengths[0]
     again = here.run("mlkd_bert", config=options)
     train(here.cohort(again, student))
     assert student.cost.teacher_seconds == pytest.approx(  # shared in the first stage alone
@@ -174,7 +174,7 @@ def test_a_released_run_holds_no_weights(world, method):
     cohort = world().cohort(run)
     train(cohort)
     held = [weakref.ref(p) for module in (run.student, run.modules) for p in module.parameters()]
-    held += [weakref.ref(moment) for state in run.optimizer.state.values() for moment in state.values()]
+    held += [weakref.ref(moment) for state in run.trained.optimizer.state.values() for moment in state.values()]
     assert len(held) > 3 * len(list(run.student.parameters()))
     run.release()
     gc.collect()

@@ -42,7 +42,7 @@ def test_half_precision_is_close_to_float32(world, method, half):
         assert one.error is None
     assert any(t.dtype == precision.HALF[half] for tensors in seen for t in tensors.tensors())
     assert {p.dtype for p in halved.student.parameters()} == {torch.float32}
-    assert halved.skipped_steps <= 1  # the first scale is a guess
+    assert halved.trained.skipped_steps <= 1  # the first scale is a guess
     for mine, theirs in zip(halved.history, full.history, strict=True):
         assert mine.terms == pytest.approx(theirs.terms, rel=0.1, abs=0.02)
     assert halved.history != full.history
@@ -52,7 +52,7 @@ def test_half_precision_is_close_to_float32(world, method, half):
 def test_a_step_with_overflowing_gradients_is_skipped_and_counted(world, max_grad_norm, tmp_path):
     here = world(precision="fp16", max_grad_norm=max_grad_norm)
     run, saved, seen = here.run(Overflows), tmp_path / "run.pt", {}
-    scale = run.scaler.get_scale()
+    scale = run.trained.scaler.get_scale()
 
     def at(position):
         seen.setdefault(run.position, {name: t.clone() for name, t in run.student.state_dict().items()})
@@ -60,13 +60,13 @@ def test_a_step_with_overflowing_gradients_is_skipped_and_counted(world, max_gra
 
     train(here.cohort(run), stop=lambda: at(5), checkpoint=lambda run: run_checkpoints.save(run, saved))
     assert run.error is None
-    assert run.skipped_steps == 1
+    assert run.trained.skipped_steps == 1
     assert all(torch.equal(seen[3][name], seen[4][name]) for name in seen[3])
     assert not all(torch.equal(seen[4][name], seen[5][name]) for name in seen[4])
     again = here.run(Overflows)
     assert run_checkpoints.restore(again, saved)
-    assert again.skipped_steps == 1
-    assert again.scaler.get_scale() == scale / 2
+    assert again.trained.skipped_steps == 1
+    assert again.trained.scaler.get_scale() == scale / 2
     train(here.cohort(again))
     whole = here.run(Overflows)
     train(here.cohort(whole))

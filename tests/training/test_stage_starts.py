@@ -54,7 +54,7 @@ def test_student_and_modules_of_the_best_epoch_start_the_next_stage(world, best)
     scores = [0.1, 0.2, 0.3, 0.05]
     scores[best - 1] = 0.9
     run, scorer = watched_run(here, *scores)
-    train(here.cohort(run), stop=lambda: run.stage_number == 1)
+    train(here.cohort(run), stop=lambda: run.progress.number == 1)
     assert same(weights(run.student), scorer.seen[best - 1])
     assert same(weights(run.modules), scorer.modules[best - 1])
     assert run.modules["counter"].steps == best * EPOCH
@@ -69,7 +69,7 @@ def test_student_and_modules_of_the_best_epoch_start_the_next_stage(world, best)
 def test_without_a_selection_the_stage_continues_with_the_last_step_and_the_record_says_so(world):
     here = world()
     run = here.run(Phases)
-    train(here.cohort(run), stop=lambda: run.stage_number == 1)
+    train(here.cohort(run), stop=lambda: run.progress.number == 1)
     assert run.modules["counter"].steps == 3 * EPOCH
     start = run.starts["second"]
     assert start["step"] == 3 * EPOCH

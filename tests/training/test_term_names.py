@@ -77,7 +77,7 @@ def test_a_resumed_run_remembers_names_of_earlier_stages(world, tmp_path, misspe
 
     here = world()
     first, again = here.run(Weighs), here.run(Weighs)
-    stop = first.lengths[0] + 1
+    stop = first.progress.lengths[0] + 1
     saved = tmp_path / "run.pt"
     begun = here.cohort(first).train(
         stop=lambda: first.position == stop, checkpoint=lambda run: run_checkpoints.save(run, saved)

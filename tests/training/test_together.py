@@ -79,10 +79,13 @@ def test_all_members_are_trained(world, kind):
 def test_the_shared_head_is_updated_once(world):
     """The head that two models share occurs once in the optimizer and once in a checkpoint."""
     _, run = members_and_run(world())
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in run.trained.optimizer.param_groups for p in group["params"]]
     assert len({id(p) for p in parameters}) == len(parameters)
     kept = [
-        name for part in ("student", "modules") for name in run_state.state_dict(run)[part] if "output.weight" in name
+        name
+        for part in ("student", "modules")
+        for name in run_state.state_dict(run)["trained"][part]
+        if "output.weight" in name
     ]
     assert [name for name in kept if name.startswith("head")] == ["head.output.weight"]
 

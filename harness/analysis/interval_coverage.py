@@ -31,7 +31,12 @@ def teacher_condition(plan: PlanFile) -> str:
     return ", given this teacher" if len(names) == 1 else ", given these teachers"
 
 
-def covers(plan: PlanFile) -> str:
-    """``seeds and examples, given this teacher``: what an interval of several seeds covers."""
-    over = "seeds, teachers and examples" if one_per_seed(plan) else "seeds and examples"
-    return over + teacher_condition(plan)
+def covers(plan: PlanFile, *, examples: bool = True) -> str:
+    """``seeds and examples, given this teacher``: what an interval of several seeds covers.
+
+    Args:
+        examples: whether scores were recomputed on resampled examples.
+    """
+    parts = ["seeds", *(["teachers"] if one_per_seed(plan) else []), *(["examples"] if examples else [])]
+    *first, last = parts
+    return " and ".join(filter(None, [", ".join(first), last])) + teacher_condition(plan)

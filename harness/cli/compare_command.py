@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from harness.analysis.folder_comparison import FolderComparison, OwnRow, SettingDifference
     from harness.analysis.folder_scores import ScoreDifference
 
+MAX_NAMED = 3
+"""Maximum number of rows that a note names."""
+
 MAX_ROWS = 20
 """Number of different results that the text lists; the JSON has all."""
 
@@ -164,6 +167,9 @@ def _notes(scores: Sequence[ScoreDifference]) -> Iterable[str]:
         yield "paired: by example and seed, as between the rows of a board."
     if any(score.unpaired for score in scores):
         yield "other examples, other seeds: not paired; the interval treats the two scores as independent."
+    if rows := dict.fromkeys(f"{_named(s)} {s.student}".strip() for s in scores if s.difference.over == "seeds"):
+        named = ", ".join(list(rows)[:MAX_NAMED]) + " and others" * (len(rows) > MAX_NAMED)
+        yield f"Intervals and p of {named} cover seeds only, because a folder lacks usable predictions."
     if any(score.p_holm is not None for score in scores):
         yield "p is corrected for the rows of the same task or average; intervals are not corrected."
     if any(score.p_holm is None for score in scores):

@@ -21,8 +21,11 @@ def group(summary: Summary) -> str:
     """Explain the top group."""
     text = (
         "top group: the best average of its student, and the rows that do not differ significantly from it (paired "
-        f"over {interval_coverage.covers(summary.plan)}; all pairs of the student, Holm-corrected at 5 %)"
+        f"over {_tested_over(summary)}; all pairs of the student, Holm-corrected at 5 %)"
     )
+    untested = dict.fromkeys(f"{label} on {pair.student}" for pair in summary.comparisons for label in pair.unsampled)
+    if untested:
+        text += f"; {', '.join(untested)}: not tested against any row, for want of usable predictions"
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(
         above.top is False and below.top and above.student == below.student and (above.rank or 0) < (below.rank or 0)
@@ -30,6 +33,18 @@ def group(summary: Summary) -> str:
     ):
         text += "; a row may be outside while a lower-ranked row with a less certain difference is inside"
     return text
+
+
+def _tested_over(summary: Summary) -> str:
+    """Return what the tests cover, which is less if no row of a student has resampled scores on some task."""
+    over: dict[bool, dict[str, None]] = {}
+    for pair in summary.comparisons:
+        if pair.difference.over:
+            over.setdefault(pair.difference.over != "seeds", {})[pair.student] = None
+    if set(over) == {False}:
+        return interval_coverage.covers(summary.plan, examples=False)
+    seeds_only = f"; on {', '.join(over[False])} over seeds only" if False in over else ""
+    return interval_coverage.covers(summary.plan) + seeds_only
 
 
 def reading(summary: Summary) -> Iterator[str]:

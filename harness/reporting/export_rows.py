@@ -117,9 +117,10 @@ def comparisons(summary: Summary) -> list[dict[str, Any]]:
             "difference": exact(pair.difference.mean),
             "low": exact(pair.difference.low),
             "high": exact(pair.difference.high),
+            "over": pair.difference.over,
             "p": significant(pair.difference.p),
             "p_holm": significant(pair.p),
-            "told_apart": pair.distinguished,
+            "significant": None if pair.p is None else pair.distinguished,
         }
         for pair in summary.comparisons
     ]

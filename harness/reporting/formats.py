@@ -156,7 +156,7 @@ def as_json(content: Content) -> str:
         **({"tuning": export_rows.tunings(summary)} if summary.plan.tuning else {}),
         "published": [figure.model_dump() for figure in summary.plan.published],
         "fingerprints": {result.task: result.data_fingerprint for result in summary.results},
-        "seeds_alone": _seeds_only(summary),
+        "seeds_only": _seeds_only(summary),
         "sections": [{"title": section.title, "text": section.text} for section in content.sections],
         "reading": list(board.reading),
         "provenance": dict(board.provenance),

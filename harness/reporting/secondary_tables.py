@@ -63,9 +63,13 @@ def behind_the_best(summary: Summary) -> dict[tuple[str, str], tuple[str, str]]:
     for row in summary.students:
         leader = best.get(row.student)
         pair = comparisons.get((row.student, frozenset((row.label, leader.label)))) if leader else None
-        texts = (NOTHING, NOTHING) if pair is None else (_difference(row, pair), probability(pair.p))
+        texts = (NOTHING, NOTHING) if pair is None else (_difference(row, pair), _p(pair))
         behind[row.label, row.student] = texts
     return behind
+
+
+def _p(pair: Comparison) -> str:
+    return "not tested" if pair.p is None else probability(pair.p)
 
 
 def _difference(row: BoardRow, pair: Comparison) -> str:

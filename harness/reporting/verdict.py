@@ -43,13 +43,19 @@ def _lead(summary: Summary, row: BoardRow) -> Iterator[str]:
     pair = next((pair for pair in summary.comparisons if _are(pair, row, against)), None)
     if pair is not None:
         estimate = pair.difference if pair.labels[0] == row.label else -pair.difference
-        doubt = "" if pair.distinguished else ", not significant"
-        sign = "" if pair.p < 0.001 else "= "
-        yield f"{difference(estimate)} against {against.label} (p {sign}{probability(pair.p)}{doubt})"
+        yield f"{difference(estimate)} against {against.label} ({_test(pair)})"
     elif row.average and against.average:
         ahead = lead(row.average, against.average, summary.plan.tasks[0])
         by = signed(ahead if summary.plan.tasks[0].higher_is_better else -ahead)
         yield f"{by} against {against.label} (not tested: one seed)"
+
+
+def _test(pair: Comparison) -> str:
+    """``p = 0.012``, ``p = 0.21, not significant``, or why the pair is not tested."""
+    if pair.p is None:
+        return f"not tested: {' and '.join(pair.unsampled)} without usable predictions"
+    doubt = "" if pair.distinguished else ", not significant"
+    return f"p {'' if pair.p < 0.001 else '= '}{probability(pair.p)}{doubt}"
 
 
 def _are(pair: Comparison, row: BoardRow, other: BoardRow) -> bool:

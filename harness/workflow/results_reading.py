@@ -93,15 +93,16 @@ class Results:
     def comparisons(self) -> pd.DataFrame:
         """One row per pair of rows of one student: the difference of their averages, on the scale from 0 to 100.
 
-        Columns: student, label, other_label, difference (label minus other_label), low and high (95 % interval), p,
-        p_holm (corrected for all pairs of the student), significant. Empty if the suite has one seed.
+        Columns: student, label, other_label, difference (label minus other_label), low and high (95 % interval), over
+        (what the interval covers), p, p_holm (corrected for all pairs of the student), significant. The last six are
+        None for a pair that is not tested, for want of usable predictions. Empty if the suite has one seed.
         """
-        names = ("student", "label", "other_label", "difference", "low", "high", "p", "p_holm", "significant")
-        rows = export_rows.comparisons(self.summary)
-        return _frame(
-            (dict(zip(names, (row["student"], *row["labels"], *list(row.values())[2:]), strict=True)) for row in rows),
-            names,
+        names = ("student", "label", "other_label", "difference", "low", "high", "over", "p", "p_holm", "significant")
+        rows = (
+            row | dict(zip(("label", "other_label"), row["labels"], strict=True))
+            for row in export_rows.comparisons(self.summary)
         )
+        return _frame(({name: row[name] for name in names} for row in rows), names)
 
     @cached_property
     def latency(self) -> pd.DataFrame:

@@ -87,8 +87,8 @@ def test_without_predictions_intervals_cover_seeds_only(tmp_path):
         "the row kd on big on sst2 cover seeds only, not examples: predictions.parquet does not exist (sst2-kd-big-2)."
     )
     assert text in report(tmp_path).markdown
-    seeds_alone = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_alone"]
-    assert seeds_alone == {"sst2": "kd on big: predictions.parquet does not exist (sst2-kd-big-2)"}
+    seeds_only = json.loads((tmp_path / "leaderboard.json").read_text())["seeds_only"]
+    assert seeds_only == {"sst2": "kd on big: predictions.parquet does not exist (sst2-kd-big-2)"}
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,30 @@ def test_one_seed_gives_no_groups():
     assert compare("small", {"a": [sample(90.0)], "b": [sample(10.0)]}) == []
 
 
+def resampled(sample, error):
+    noise = np.random.default_rng(0).normal(scale=error, size=(400, 1))
+    return replace(sample, draws=sample.values + noise * np.linspace(0.9, 1.1, len(sample.values)), examples=500)
+
+
+def test_a_row_without_resampled_scores_is_not_tested():
+    """Its variance over examples is unknown; as 0 it would make the difference significant."""
+    rows = {"a": [sample(88, 89, 90)], "b": [sample(84, 85, 86)], "c": [sample(50, 51, 52)]}
+    whole = compare("small", {label: [resampled(samples[0], 30.0)] for label, samples in rows.items()})
+    lacking = compare("small", {**rows, "b": [resampled(rows["b"][0], 30.0)], "c": [resampled(rows["c"][0], 30.0)]})
+    assert [pair.unsampled for pair in lacking] == [("a",), ("a",), ()]
+    assert [(pair.p, pair.difference.low, pair.difference.p) for pair in lacking[:2]] == [(None, None, None)] * 2
+    assert lacking[1].difference.mean == whole[1].difference.mean
+    assert top_group("a", lacking) == {"a", "b", "c"}
+    assert lacking[2].difference.p == whole[2].difference.p
+    assert lacking[2].p >= whole[2].p, "Holm's family keeps its size"
+
+
+def test_rows_are_tested_over_seeds_if_none_has_resampled_scores_on_a_task():
+    rows = {"a": [sample(90, 90.1, 90.2), sample(80, 80.1, 80.2)], "b": [sample(70, 70.2, 70.1), sample(60, 60.1, 60)]}
+    (pair,) = compare("small", {label: [one, resampled(two, 0.1)] for label, (one, two) in rows.items()})
+    assert (pair.difference.over, pair.distinguished) == ("seeds", True)
+
+
 @pytest.mark.parametrize(("seeds", "tasks", "rows"), [(3, 1, 5), (3, 8, 10), (5, 8, 5), (10, 2, 4)])
 def test_equal_methods_rarely_differ_significantly(seeds, tasks, rows):
     """On at most 5 % of boards any of them is outside of the top group, although the best is selected by its score."""

@@ -75,7 +75,7 @@ def test_json_has_the_content_of_the_board(folder):
     (pair,) = [comparison for comparison in document["comparisons"] if comparison["student"] == "small"]
     assert pair["labels"] == ["finetune", "kd"]
     assert pair["difference"] == -8.0
-    assert pair["told_apart"] is (pair["p_holm"] <= 0.05)
+    assert pair["significant"] is (pair["p_holm"] <= 0.05)
     assert document["command"] == "harness run demo.yaml"
     assert document["fingerprints"] == {"sst2": "fingerprint-of-sst2", "squad": "fingerprint-of-squad"}
 

@@ -1,6 +1,10 @@
 """The verdict of a board: the best row of each student, its lead and how certain that is."""
 
+import json
+from itertools import product
+
 from harness.analysis.aggregate import summarize
+from harness.reporting import captions, report
 from harness.reporting.board import build
 from tests.support.results_factory import SQUAD, SST2, fill, plan, run_key
 
@@ -18,6 +22,38 @@ def test_a_sentence_for_each_student_compares_with_the_row_without_a_teacher(tmp
 
 def test_one_seed_is_not_tested(tmp_path):
     assert verdict(tmp_path, plan(seeds=1))[0] == "Best of big: kd 80.5, +5.5 against finetune (not tested: one seed)."
+
+
+def test_missing_predictions_do_not_make_a_row_significantly_better(tmp_path):
+    store = fill(tmp_path, plan([SST2]), answered=True)
+    assert "not significant" in build(summarize(store)).verdict[0]
+    (store.run_folder(run_key("sst2", "kd", "big", 2)) / "predictions.parquet").unlink()
+    summary = summarize(store)
+    board = build(summary)
+    untested = "+4.0 against finetune (not tested: kd without usable predictions)."
+    assert board.verdict[0] == f"Best of big: kd 86.0 ± 2.5, {untested}"
+    assert "(p = 0." in board.verdict[1]
+    assert [row.top for row in summary.students if row.student == "big"] == [True, True]
+    legend = captions.group(summary)
+    assert "(paired over seeds and examples, given this teacher; all" in legend
+    assert legend.endswith("; kd on big: not tested against any row, for want of usable predictions")
+    (suite,) = [table for table in board.tables if table.title == "Over the whole suite"]
+    assert suite.lines[1].cells[-2:] == ("-4.0", "not tested")
+    report(tmp_path)
+    big, small = json.loads((tmp_path / "leaderboard.json").read_text())["comparisons"]
+    assert [big[name] for name in ("low", "over", "p", "p_holm", "significant")] == [None] * 5
+    assert (small["over"], small["significant"]) == ("seeds and examples", False)
+
+
+def test_the_legend_says_what_the_tests_cover(tmp_path):
+    store = fill(tmp_path, plan([SST2]), answered=True)
+    for label, seed in product(("kd", "finetune"), (1, 2, 3)):
+        (store.run_folder(run_key("sst2", label, "big", seed)) / "predictions.parquet").unlink()
+    assert "(paired over seeds and examples, given this teacher; on big over seeds only; all" in captions.group(
+        summarize(store)
+    )
+    unanswered = summarize(fill(tmp_path / "unanswered", plan([SST2])))
+    assert "(paired over seeds, given this teacher; all pairs" in captions.group(unanswered)
 
 
 def test_a_difference_may_be_insignificant(tmp_path):

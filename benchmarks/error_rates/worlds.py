@@ -61,7 +61,8 @@ class Scorer:
         scores = self.resampled_metric.scores([run for row in rows for run in row], self.resamples)
         scores = scores * (1 if self.kind == "qa" else 100)
         samples, first = [], 0
-        bounds = (100 * self.resampled_metric.lowest, 100.0)
+        lowest = self.resampled_metric.lowest
+        bounds = None if lowest is None else (100 * lowest, 100.0)
         for row in rows:
             row_scores = scores[:, first : first + len(row)]
             first += len(row)

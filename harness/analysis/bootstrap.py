@@ -39,7 +39,8 @@ class BootstrapResult:
         draws: key of a result -> scores [resamples], on the scale of the metric. Results without usable predictions
             are left out.
         examples: number of examples.
-        bounds: least and greatest value of the metric, on its own scale; None without draws.
+        bounds: least and greatest value of the metric, on its own scale; None without draws, or if it has no greatest
+            value.
         constant: the best score of one answer for every example; None if it is not defined or cannot be computed.
         reason: why no result has draws; None if some have.
         missing: key of a result without draws -> the reason, if other results have draws.
@@ -85,7 +86,7 @@ def bootstrap_scores(task: PlannedTask, fingerprint: str, results: Sequence[Reco
     metric, usable = variants[best], {key: table for key, table in same.items() if key in reproduced[best]}
     draws, examples = _draws(metric, usable, fingerprint)
     missing = {key: _reason(key, tables, same) for key in recorded if key not in usable}
-    bounds = metric.lowest, 100.0 if task.percent else 1.0
+    bounds = None if metric.lowest is None else (metric.lowest, 100.0 if task.percent else 1.0)
     return BootstrapResult(draws, examples, bounds, _constant(task, metric, splits), missing=missing)
 
 

@@ -59,10 +59,14 @@ def _sums_of_distinct(resamples: Resamples, parts: Floats) -> Floats:
 
 
 class ResampledMetric(Protocol):
-    """A metric that can be computed on resamples. `lowest`: its least value, 0 for a share, -1 for a correlation."""
+    """A metric that can be computed on resamples.
+
+    Attributes:
+        lowest: its least value, 0 for a share, -1 for a correlation; None for an error, which has no greatest value.
+    """
 
     @property
-    def lowest(self) -> float: ...
+    def lowest(self) -> float | None: ...
 
     def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         """[resamples, runs]: scores of runs with predictions on the same examples."""
@@ -79,7 +83,7 @@ class SumMetric:
 
     parts: Callable[[Predictions], Floats]
     value: Callable[[Floats], Floats]
-    lowest: float = 0.0
+    lowest: float | None = 0.0
 
     def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         scores = np.empty((len(resamples.counts), len(runs)))
@@ -97,7 +101,7 @@ class SumMetric:
 class SpearmanMetric:
     """Spearman's correlation: Pearson's correlation of ranks; ties share their mean rank."""
 
-    lowest: float = -1.0
+    lowest: float | None = -1.0
 
     def scores(self, runs: Sequence[Predictions], resamples: Resamples) -> Floats:
         columns = [np.asarray(run.predictions, dtype=float) for run in runs]
@@ -308,8 +312,8 @@ RESAMPLED_METRICS: Mapping[tuple[str, str], Sequence[ResampledMetric]] = {
     ("token_classification", "token_accuracy"): [SumMetric(_token_parts, _mean)],
     ("regression", "pearson"): [SumMetric(_pearson_parts, _pearson, lowest=-1.0)],
     ("regression", "spearmanr"): [SpearmanMetric()],
-    ("regression", "mse"): [SumMetric(_error_parts(2), _mean)],
-    ("regression", "mae"): [SumMetric(_error_parts(1), _mean)],
+    ("regression", "mse"): [SumMetric(_error_parts(2), _mean, lowest=None)],
+    ("regression", "mae"): [SumMetric(_error_parts(1), _mean, lowest=None)],
     **{
         ("qa", f"{prefix}{name}"): [_squad(index, how, answerable) for how in ways]
         for index, name in enumerate(("exact", "f1"))

@@ -29,6 +29,7 @@ from harness.reporting import report
 from harness.reporting.formats import markdown
 from harness.storage.plan_file import NotApplicable
 from harness.storage.store import Store
+from tests.support.error_scores import priced
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import GPU, SQUAD, SST2, fill, plan, run_key, run_record
 
@@ -346,3 +347,8 @@ def test_unusual_losses_are_drawn(tmp_path, totals):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "step" in texts(plots(store)["learning"])
+
+
+def test_errors_of_any_size_are_drawn(tmp_path):
+    """An error has no greatest value: its interval is symmetric."""
+    assert {plot.name for plot in draw(summarize(priced(tmp_path, 1000.0)))} == {"pareto", "tasks"}

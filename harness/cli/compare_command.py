@@ -137,6 +137,7 @@ def _print_equal_keys(found: FolderComparison) -> None:
 
 
 def _print_scores(scores: Sequence[ScoreDifference]) -> None:
+    from harness.analysis import score_format
     from harness.reporting import formatting
 
     print("\nScores, and the second minus the first with its 95 % interval")
@@ -147,7 +148,7 @@ def _print_scores(scores: Sequence[ScoreDifference]) -> None:
             score.student,
             f"{score.first:.1f}",
             f"{score.second:.1f}",
-            formatting.difference(score.difference),
+            score_format.difference(score.difference),
             "" if score.p_holm is None else formatting.probability(score.p_holm),
             score.unpaired or "paired",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.analysis import score_format
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
 from harness.analysis.inference import estimate
 from harness.analysis.ranking import lead
@@ -77,9 +78,7 @@ def within(limits: Limits) -> str:
 
 def scored(score: Statistic) -> str:
     """``91.2 [90.4, 91.9]``: a mean with its 95 % interval."""
-    if score.low is None or score.high is None:
-        return f"{score.mean:.1f}"
-    return f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}]"
+    return score_format.interval(score)
 
 
 def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
@@ -92,7 +91,7 @@ def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
         return ""
     if difference.mean == 0:
         return "; it wins as the smaller, or else the first one"
-    return f"; the difference, {formatting.difference(difference)}, may be chance"
+    return f"; the difference, {score_format.difference(difference)}, may be chance"
 
 
 def _times(ratio: Ratio) -> str:

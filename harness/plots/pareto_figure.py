@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
+from harness.analysis.score_format import score
 from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.plots.cost_axis import CostAxis, Interval, costs, strips, strips_note
 from harness.plots.label_placement import PlacedPoint, label_columns, place_points, spread_labels
@@ -101,7 +102,7 @@ def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[Boar
         x = cost.of(row)
         if row.average and x:
             student = f" ({row.student})" if row.student and len(summary.plan.students) > 1 else ""
-            label = f"{shorten(row.label)}{student}  {_score(row.average)}"
+            label = f"{shorten(row.label)}{student}  {score(row.average)}"
             points.append(Point(label, x, row.average, row_style(row, summary), row))
         else:
             unknown = "no average" if row.status == "complete" else row.status
@@ -111,14 +112,11 @@ def _scatter(summary: Summary, cost: CostAxis) -> tuple[Scatter, list[tuple[Boar
     return Scatter(points, cost, better), out
 
 
-def _score(value: Statistic) -> str:
-    return f"{value.mean:.1f}" if value.margin is None else f"{value.mean:.1f} ± {value.margin:.1f}"
-
-
 def _caption(summary: Summary, scatter: Scatter) -> str:
     known = any(point.score.margin is not None for point in scatter.points)
+    brackets = " or brackets," * any(point.score.skewed for point in scatter.points)
     parts = [
-        f"± and bars (of the front): 95 % intervals{teacher_condition(summary.plan)}."
+        f"±{brackets} and bars (of the front): 95 % intervals{teacher_condition(summary.plan)}."
         if known
         else "There are no intervals: one seed is not enough.",
         f"Dashed, with bold labels: the Pareto front; no other row is {scatter.cost.better} without a worse score.",

@@ -10,9 +10,10 @@ from string import ascii_lowercase
 from harness.analysis import board_marks, published_rows
 from harness.analysis.citations import BibEntry, entries
 from harness.analysis.ranking import lead
+from harness.analysis.score_format import NOTHING, score
 from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
 from harness.reporting import captions, secondary_tables, verdict
-from harness.reporting.formatting import NOTHING, millions, score, speed_up
+from harness.reporting.formatting import millions, speed_up
 from harness.reporting.table_model import FIRST_TASK, Column, Line, Table
 from harness.storage.plan_file import PlannedTask, PublishedFigure
 

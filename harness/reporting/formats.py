@@ -12,12 +12,12 @@ from tabulate import tabulate
 from harness import hookimpl
 from harness.analysis.citations import bibtex
 from harness.analysis.interval_coverage import covers
+from harness.analysis.score_format import NOTHING
 from harness.analysis.summary import Summary
 from harness.api.report import Content, Reporter, Section
 from harness.plots import FOLDER, Plot
 from harness.reporting import export_rows
 from harness.reporting.board import Board
-from harness.reporting.formatting import NOTHING
 from harness.reporting.latex import tex_table
 from harness.reporting.table_model import Column, Line
 

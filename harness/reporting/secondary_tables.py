@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.ranking import best_of
+from harness.analysis.score_format import NOTHING, difference, interval, spread
 from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import Comparison
-from harness.reporting.formatting import (
-    NOTHING,
-    difference,
-    duration,
-    gap_closed,
-    interval,
-    millions,
-    probability,
-    spread,
-)
+from harness.reporting.formatting import duration, gap_closed, millions, probability
 from harness.reporting.table_model import Column, Line, Table
 
 NAMES = (Column(("method",), "left"), Column(("student",), "left"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.ranking import best_of, labels_without_teacher, lead
+from harness.analysis.score_format import difference, score, signed
 from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import Comparison
-from harness.reporting.formatting import difference, probability, score, signed
+from harness.reporting.formatting import probability
 
 
 def sentences(summary: Summary) -> Iterator[str]:

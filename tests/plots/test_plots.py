@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -188,6 +189,15 @@ def test_one_seed_has_no_intervals_in_captions(tmp_path):
     assert "± and bars (of the front): 95 % intervals, given this teacher." in answered["pareto"].caption
     assert "Intervals over the examples only, given this teacher." in answered["tasks"].caption
     assert "95 % intervals" in answered["tasks"].title
+
+
+def test_a_skewed_interval_has_both_ends_in_the_pareto_plot(tmp_path):
+    """As on the board: ± with the longer side would reach above 100."""
+    summary = summarize(fill(tmp_path))
+    students = tuple(replace(row, average=Statistic(99.4, 0.5, 3, 79.8, 99.9)) for row in summary.students)
+    (pareto,) = [plot for plot in draw(replace(summary, students=students)) if plot.name == "pareto"]
+    assert "kd (big)  99.4 [79.8, 99.9]" in texts(pareto)
+    assert pareto.caption.startswith("± or brackets, and bars (of the front): 95 % intervals")
 
 
 def test_every_task_and_row_is_in_the_forest_plot(tmp_path):

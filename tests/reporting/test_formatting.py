@@ -1,7 +1,8 @@
 import pytest
 
+from harness.analysis.score_format import NOTHING, score
 from harness.analysis.summary import Statistic
-from harness.reporting.formatting import NOTHING, duration, score
+from harness.reporting.formatting import duration
 
 
 @pytest.mark.parametrize(

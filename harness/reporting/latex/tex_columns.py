@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
+from harness.analysis.score_format import NOTHING, interval, spread
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import BoardRow, Summary
 from harness.api.errors import UserError, nearest
 from harness.reporting.board import TOP, Board
-from harness.reporting.formatting import NOTHING, duration, gap_closed, interval, spread
+from harness.reporting.formatting import duration, gap_closed
 from harness.reporting.secondary_tables import behind_the_best
 from harness.reporting.table_model import FIRST_TASK, Line
 

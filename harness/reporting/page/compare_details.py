@@ -13,8 +13,9 @@ from harness.analysis import row_differences
 from harness.analysis.cell_results import RowName
 from harness.analysis.contrasts import EXAMPLES_PER_SIDE, Contrasts, PairContrast
 from harness.analysis.row_differences import RowDifference
+from harness.analysis.score_format import signed_interval
 from harness.analysis.summary import BoardRow, Summary
-from harness.reporting.formatting import probability, signed_interval
+from harness.reporting.formatting import probability
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import embedded, script_call
 from harness.reporting.page.shown_texts import ExampleTexts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.analysis.score_format import interval
 from harness.analysis.summary import BoardRow, Statistic, Summary
-from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el

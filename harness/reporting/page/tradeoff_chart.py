@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from harness.analysis import pareto_front
 from harness.analysis.interval_coverage import teacher_condition
+from harness.analysis.score_format import interval
 from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.plots.cost_axis import CostAxis, Interval, costs, strips, strips_note
-from harness.reporting.formatting import interval
 from harness.reporting.page.axis_scales import Scale, around, label
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import Safe, el

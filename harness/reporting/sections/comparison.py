@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from harness.analysis.interval_coverage import covers
 from harness.analysis.paired_effects import INTERVAL_NOTE, ONE_SEED_NOTE, Effect, Scores, effect, mean
+from harness.analysis.score_format import NOTHING, signed_interval
 from harness.analysis.summary import INCOMPLETE, BoardRow, Summary
 from harness.reporting.export_rows import exact
-from harness.reporting.formatting import NOTHING, signed_interval
 
 MAX_NAMED = 8
 """Maximum number of rows that a sentence names; it counts the rest."""

@@ -11,13 +11,14 @@ import pytest
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.logged_losses import LoggedLosses
+from harness.analysis.score_format import signed_interval
 from harness.analysis.summary import BoardRow, Statistic
 from harness.analysis.task_predictions import EXAMPLES_PER_RUN
 from harness.api.events import LossPoint
 from harness.plots import pareto_figure
 from harness.plots.cost_axis import PARAMETERS, costs
 from harness.reporting import report
-from harness.reporting.formatting import probability, signed_interval
+from harness.reporting.formatting import probability
 from harness.reporting.page import tradeoff_chart
 from harness.reporting.page.run_details import curve
 from harness.reporting.page.tradeoff_chart import ChartArea, TradeoffPoint

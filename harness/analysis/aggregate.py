@@ -18,6 +18,7 @@ from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Sample
 from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.prediction_tables import PredictionTable
+from harness.analysis.printed_decimals import with_decimals
 from harness.analysis.speed_up import requested_records, speed_ups
 from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summary, Unsampled, scale
 from harness.analysis.task_predictions import read_predictions
@@ -67,8 +68,10 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
         errors |= task_errors
     failed = {key: record for key, record in records.items() if record.status == "failed"}
     rows = _RowBuilder(plan, done, failed, bootstraps)
-    teachers, constant = tuple(rows.teacher(name) for name in plan.teachers), rows.constant()
-    students = ranking.mark_collapsed_seeds(plan, rows.students(), constant)
+    constant = rows.constant()
+    built = with_decimals(plan, [*(rows.teacher(name) for name in plan.teachers), *rows.students()])
+    teachers = tuple(row for row in built if row.role == "teacher")
+    students = ranking.mark_collapsed_seeds(plan, [row for row in built if row.role == "student"], constant)
     comparisons = ranking.comparisons(plan, students)
     students = ranking.add_suite_statistics(plan, teachers, ranking.mark_top_groups(plan, students, comparisons))
     return Summary(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from harness.analysis import data_notes, selection_notes
 from harness.analysis.compatibility import Result
+from harness.analysis.score_format import mean
 from harness.analysis.summary import Summary
 
 
@@ -39,7 +40,7 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         )
     if summary.beaten:
         cases = (
-            f"{b.label} on {b.student} scores {b.score:.1f} on {b.task}, teacher {b.teacher} {b.teacher_score:.1f}"
+            f"{b.label} on {b.student} scores {mean(b.score)} on {b.task}, teacher {b.teacher} {mean(b.teacher_score)}"
             for b in summary.beaten
         )
         yield "TEACHER BEATEN", f"a student without a teacher scores better than a teacher: {'; '.join(cases)}"

@@ -34,6 +34,7 @@ class ScoreDifference:
         first, second: the mean scores on the board's scale.
         difference: the second minus the first; its interval is not corrected.
         unpaired: why the difference is not paired; empty if it is.
+        decimals: how many the first board prints of the score.
         p: the p-value, and `p_holm` corrected for all rows of the scope; None with one seed.
     """
 
@@ -46,6 +47,7 @@ class ScoreDifference:
     second: float
     difference: Estimate
     unpaired: str = ""
+    decimals: int = 1
     p: float | None = None
     p_holm: float | None = None
 
@@ -144,6 +146,7 @@ def _compare(scope: str, tasks: tuple[str, ...], pairs: Sequence[_Pair]) -> list
 
 
 def _difference(scope: str, tasks: tuple[str, ...], pair: _Pair, difference: Estimate) -> ScoreDifference:
+    printed = pair.row.average if scope == AVERAGE else pair.row.cells[scope].score
     return ScoreDifference(
         scope=scope,
         tasks=tasks,
@@ -154,6 +157,7 @@ def _difference(scope: str, tasks: tuple[str, ...], pair: _Pair, difference: Est
         second=float(np.mean([sample.mean for sample in pair.second])),
         difference=difference,
         unpaired=", ".join(dict.fromkeys(reason for reason in pair.unpaired if reason)),
+        decimals=printed.decimals if printed else 1,
         p=difference.p if _seeds(pair) > 1 else None,
     )
 

@@ -108,11 +108,9 @@ def _comparable(plan: PlanFile) -> bool:
 def add_ranks(plan: PlanFile, rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Rank all rows with an average. Averages that are equal as printed share a rank."""
     sign = 1 if plan.tasks[0].higher_is_better else -1
-    averages = [sign * round(row.average.mean, 1) for row in rows if row.average]
+    averages = [sign * row.average.rounded for row in rows if row.average]
     return [
-        replace(row, rank=1 + sum(other > sign * round(row.average.mean, 1) for other in averages))
-        if row.average
-        else row
+        replace(row, rank=1 + sum(other > sign * row.average.rounded for other in averages)) if row.average else row
         for row in rows
     ]
 
@@ -128,7 +126,7 @@ def sort_rows(plan: PlanFile, rows: Sequence[BoardRow]) -> tuple[BoardRow, ...]:
 
 def lead(score: Statistic, other: Statistic, task: PlannedTask) -> float:
     """By how much `score` is better than `other`, both rounded as on a board; negative if it is worse."""
-    difference = round(score.mean, 1) - round(other.mean, 1)
+    difference = score.rounded - other.rounded
     return difference if task.higher_is_better else -difference
 
 
@@ -138,4 +136,4 @@ def beaten(plan: PlanFile, teachers: Sequence[BoardRow], students: Sequence[Boar
     for task, row, teacher in product(plan.tasks, students, teachers):
         score, teacher_score = row.cells[task.name].score, teacher.cells[task.name].score
         if row.label in baselines and score and teacher_score and lead(score, teacher_score, task) > 0:
-            yield BeatenTeacher(task.name, row.label, row.student, score.mean, teacher.label, teacher_score.mean)
+            yield BeatenTeacher(task.name, row.label, row.student, score, teacher.label, teacher_score)

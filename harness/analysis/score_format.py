@@ -18,35 +18,41 @@ def score(value: Statistic | None) -> str:
         return NOTHING
     if value.skewed:
         return interval(value)
-    return f"{value.mean:.1f}" if value.margin is None else f"{value.mean:.1f} ± {value.margin:.1f}"
+    return mean(value) if value.margin is None else f"{mean(value)} ± {value.margin:.{value.decimals}f}"
+
+
+def mean(value: Statistic) -> str:
+    """Format a mean without its interval."""
+    return f"{value.mean:.{value.decimals}f}"
 
 
 def spread(value: Statistic | None) -> str:
     """Format the standard deviation over seeds."""
-    return NOTHING if value is None or value.std is None else f"{value.std:.1f}"
-
-
-def bracketed(mean: float, low: float | None, high: float | None) -> str:
-    """Format a mean and its interval, as ``85.3 [84.9, 85.7]``."""
-    return f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    return NOTHING if value is None or value.std is None else f"{value.std:.{value.decimals}f}"
 
 
 def interval(value: Statistic | None) -> str:
-    """Format a statistic as `bracketed` does."""
-    return NOTHING if value is None else bracketed(value.mean, value.low, value.high)
+    """Format a mean and its interval, as ``85.3 [84.9, 85.7]``."""
+    if value is None:
+        return NOTHING
+    if value.low is None or value.high is None:
+        return mean(value)
+    return f"{mean(value)} [{value.low:.{value.decimals}f}, {value.high:.{value.decimals}f}]"
 
 
-def signed(value: float) -> str:
+def signed(value: float, decimals: int = 1) -> str:
     """Format with a sign, as ``+0.4`` or ``-0.1``; a value that rounds to 0 is ``0.0``."""
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+    text = f"{value:+.{decimals}f}"
+    return text if float(text) else text[1:]
 
 
-def signed_interval(mean: float, low: float | None, high: float | None) -> str:
+def signed_interval(mean: float, low: float | None, high: float | None, decimals: int = 1) -> str:
     """Format a signed mean and its interval; without interval if there is none."""
-    return signed(mean) if low is None or high is None else f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+    if low is None or high is None:
+        return signed(mean, decimals)
+    return f"{signed(mean, decimals)} [{signed(low, decimals)}, {signed(high, decimals)}]"
 
 
-def difference(estimate: Estimate) -> str:
+def difference(estimate: Estimate, decimals: int = 1) -> str:
     """Format a difference and its interval, as ``-0.4 [-0.9, +0.1]``."""
-    return signed_interval(estimate.mean, estimate.low, estimate.high)
+    return signed_interval(estimate.mean, estimate.low, estimate.high, decimals)

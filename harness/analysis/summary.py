@@ -37,6 +37,7 @@ class Statistic:
         low, high: the interval; None if the error is unknown. It need not be symmetric (see
             `harness.analysis.score_intervals`).
         over: the sources of variation that the interval covers; None if there is no interval.
+        decimals: how many a board prints (see `harness.analysis.printed_decimals`).
     """
 
     mean: float
@@ -45,6 +46,7 @@ class Statistic:
     low: float | None = None
     high: float | None = None
     over: Over | None = None
+    decimals: int = 1
 
     @classmethod
     def from_values(cls, values: Floats, estimated: Estimate) -> Statistic:
@@ -62,6 +64,11 @@ class Statistic:
     def from_estimate(cls, estimated: Estimate, n: int) -> Statistic:
         """The statistic of an estimated mean over `n` seeds, without a standard deviation."""
         return cls(estimated.mean, None, n, estimated.low, estimated.high, estimated.over)
+
+    @property
+    def rounded(self) -> float:
+        """The mean as a board prints it, by which rows are ranked."""
+        return round(self.mean, self.decimals)
 
     @property
     def margin(self) -> float | None:
@@ -172,9 +179,9 @@ class BeatenTeacher:
     task: str
     label: str
     student: str
-    score: float
+    score: Statistic
     teacher: str
-    teacher_score: float
+    teacher_score: Statistic
 
 
 @dataclass(frozen=True)
@@ -231,7 +238,17 @@ class Summary:
         """All rows in the order of the board."""
         return (*self.teachers, *([self.constant] if self.constant else []), *self.students)
 
+    def decimals(self, task: str | None) -> int:
+        """How many decimals the board prints of scores on a task; None: of averages."""
+        column = (row.average if task is None else row.cells[task].score for row in self.rows)
+        return next((statistic.decimals for statistic in column if statistic), 1)
+
 
 def scale(task: PlannedTask) -> int:
-    """The factor that brings scores to the range from 0 to 100."""
+    """The factor that brings scores to the range from 0 to 100; 1 for an error, which has no such range."""
     return 1 if task.percent else 100
+
+
+def is_error(task: PlannedTask) -> bool:
+    """Whether the score is an error in a unit of its own, such as the mean squared error, without a greatest value."""
+    return task.percent and not task.higher_is_better

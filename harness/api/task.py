@@ -63,7 +63,8 @@ class Task:
         paired: whether examples are pairs of sentences.
         higher_is_better: False if a lower score is better, as for an error. Ranks, floors, best epoch and tuning
             depend on it.
-        percent: whether the score is from 0 to 100; else it is a fraction, which boards multiply by 100. None: True for
+        percent: whether boards print the score as it is, because it is from 0 to 100, or an error in a unit of its own
+            (with `higher_is_better` false); else it is a fraction, which boards multiply by 100. None: True for
             QA, False for other kinds.
         unanswerable: QA: whether questions may have no answer. Only then can "no answer" be predicted.
         diagnostic: whether the task only diagnoses students of another task: it is on the board but in no average and

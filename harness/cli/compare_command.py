@@ -146,9 +146,9 @@ def _print_scores(scores: Sequence[ScoreDifference]) -> None:
             score.scope,
             _named(score),
             score.student,
-            f"{score.first:.1f}",
-            f"{score.second:.1f}",
-            score_format.difference(score.difference),
+            f"{score.first:.{score.decimals}f}",
+            f"{score.second:.{score.decimals}f}",
+            score_format.difference(score.difference, score.decimals),
             "" if score.p_holm is None else formatting.probability(score.p_holm),
             score.unpaired or "paired",
         )

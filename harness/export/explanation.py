@@ -8,7 +8,7 @@ from harness.analysis import score_format
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
 from harness.analysis.inference import estimate
 from harness.analysis.ranking import lead
-from harness.analysis.summary import Statistic, Summary
+from harness.analysis.summary import Statistic, Summary, is_error
 from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
 from harness.storage.plan_file import PlannedTask
@@ -36,14 +36,17 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
     """Yield how score, speed and size of a row compare with those of its teacher, and whether it learned anything."""
     constant = summary.constant.cells[task.name].score if summary.constant else None
     if constant is not None and lead(candidate.score, constant, task) <= 0:
-        yield f"WARNING: it is no better than a constant answer ({constant.mean:.1f}), which ignores the texts."
+        printed = score_format.mean(constant)
+        yield f"WARNING: it is no better than a constant answer ({printed}), which ignores the texts."
     teacher = teacher_of(summary, candidate, task)
     if teacher is None or (score := teacher.cells[task.name].score) is None:
         return
     difference = lead(candidate.score, score, task)
     direction = "better" if difference > 0 else "worse"
-    points = "the same score" if not difference else f"{abs(difference):.1f} points {direction}"
-    kept = f", {100 * candidate.score.mean / score.mean:.1f} % of its score" if score.mean > 0 else ""
+    unit = "" if is_error(task) else " points"
+    points = f"{abs(difference):.{score.decimals}f}{unit} {direction}" if difference else "the same score"
+    share = score.mean > 0 and task.higher_is_better
+    kept = f", {100 * candidate.score.mean / score.mean:.1f} % of its score" if share else ""
     yield f"Against the teacher {teacher.label} ({scored(score)}): {points}{kept}."
     for latency in candidate.latencies:
         yield f"{_times(latency.speed_up)} as fast as {latency.reference}: {latency.median} ({latency.where})."
@@ -91,7 +94,7 @@ def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
         return ""
     if difference.mean == 0:
         return "; it wins as the smaller, or else the first one"
-    return f"; the difference, {score_format.difference(difference)}, may be chance"
+    return f"; the difference, {score_format.difference(difference, best.score.decimals)}, may be chance"
 
 
 def _times(ratio: Ratio) -> str:

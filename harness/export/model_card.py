@@ -14,7 +14,7 @@ from harness.analysis import citations
 from harness.analysis.best_students import Candidate, Choice, Limits
 from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.speed_up import milliseconds
-from harness.analysis.summary import Summary, scale
+from harness.analysis.summary import Summary, is_error, scale
 from harness.export import explanation
 from harness.export.model_folder import ModelFiles
 from harness.prediction.loaded_model import LoadedModel
@@ -225,14 +225,22 @@ def _pipeline_code(model: LoadedModel, pipeline: str) -> str:
     )
 
 
+def _metric(facts: CardFacts, name: str, value: float) -> str:
+    """Format a metric as the board does. Of a task scored by an error, other metrics have a scale of their own."""
+    if not math.isfinite(value):
+        return "undefined"
+    if is_error(facts.task) and name != facts.task.score:
+        return f"{value:.3g}"
+    return f"{value * scale(facts.task):.{facts.summary.decimals(facts.task.name)}f}"
+
+
 def _scores(facts: CardFacts) -> Iterator[str]:
-    record, factor = facts.record, scale(facts.task)
-    examples = facts.task.data.examples if facts.task.data else {}
+    record, task = facts.record, facts.task
+    examples = task.data.examples if task.data else {}
     on = ", ".join(f"{count:,} examples of {split}" for split, count in examples.items()) or "the validation split"
     lines = ["| score | value |", "|:--|--:|"]
     for name, value in record.metrics.items():
-        shown = f"{value * factor:.1f}" if math.isfinite(value) else "undefined"
-        lines.append(f"| {name}, this model | {shown} |")
+        lines.append(f"| {name}, this model | {_metric(facts, name, value)} |")
     if facts.row:
         count = len(facts.row.runs)
         seeds = f"mean of {count} seeds" if count > 1 else "the row"
@@ -246,7 +254,8 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if not record.metrics:
         yield "The labels of the examples are hidden, so there is no score."
     else:
-        yield f"In percent, on {on}, on which nothing was trained.{intervals}{_selected_on(record)}"
+        scaled = "On" if is_error(task) else "In percent, on"
+        yield f"{scaled} {on}, on which nothing was trained.{intervals}{_selected_on(record)}"
 
 
 def _selected_on(record: RunRecord) -> str:

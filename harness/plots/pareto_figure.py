@@ -149,7 +149,7 @@ def _heights(points: Sequence[Point]) -> tuple[float, float]:
     """Return limits that cover all intervals with a margin."""
     low = min(point.score.mean if point.score.low is None else point.score.low for point in points)
     high = max(point.score.mean if point.score.high is None else point.score.high for point in points)
-    margin = max(0.06 * (high - low), 0.5)
+    margin = max(0.06 * (high - low), 5 * 10 ** -max(point.score.decimals for point in points))
     return low - margin, high + margin
 
 

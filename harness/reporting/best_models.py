@@ -32,6 +32,7 @@ def files(store: Store, summary: Summary) -> dict[str, Content]:
 
 def _entry(choice: Choice) -> dict[str, object]:
     score = choice.best.score
+    digits = score.decimals + 3
     return {
         "student": choice.best.row.student,
         "method": choice.best.row.label,
@@ -39,9 +40,9 @@ def _entry(choice: Choice) -> dict[str, object]:
         "seed_reason": choice.run_reason,
         "key": choice.run.key,
         "metric": choice.task.score,
-        "score": round(score.mean, 4),
-        "low": None if score.low is None else round(score.low, 4),
-        "high": None if score.high is None else round(score.high, 4),
+        "score": round(score.mean, digits),
+        "low": None if score.low is None else round(score.low, digits),
+        "high": None if score.high is None else round(score.high, digits),
         "seeds": score.n,
         "parameters": choice.best.parameters,
         "model": f"../runs/{choice.run.key}/student",

@@ -193,6 +193,6 @@ def _best(summary: Summary) -> dict[tuple[str, str], list[int]]:
 
 
 def _leaders(column: Sequence[tuple[BoardRow, Statistic | None]], task: PlannedTask) -> list[BoardRow]:
-    scores = [(row, round(value.mean, 1)) for row, value in column if value]
+    scores = [(row, value.rounded) for row, value in column if value]
     top = (max if task.higher_is_better else min)((value for _, value in scores), default=None)
     return [row for row, value in scores if value == top]

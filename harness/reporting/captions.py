@@ -9,7 +9,7 @@ from itertools import product
 from harness.analysis import data_notes, interval_coverage, selection_notes
 from harness.analysis.board_marks import counted
 from harness.analysis.speed_up import machine
-from harness.analysis.summary import Summary, scale
+from harness.analysis.summary import Summary, is_error, scale
 from harness.reporting.formatting import duration
 from harness.storage.plan_file import PlanFile, PlannedRun
 from harness.storage.records import Hardware, TeacherRecord
@@ -50,9 +50,7 @@ def _tested_over(summary: Summary) -> str:
 def reading(summary: Summary) -> Iterator[str]:
     """Explain the numbers of the board, one or two sentences for each kind."""
     plan = summary.plan
-    raw = [task.name for task in plan.tasks if scale(task) == 1]
-    scaled = "" if not raw else f" ({', '.join(raw)}: as reported, from 0 to 100)"
-    yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, times 100{scaled}. {_margin(summary)}"
+    yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, {_scales(plan)}. {_margin(summary)}"
     yield from selection_notes.score_notes(summary)
     yield from _seeds_only(summary)
     if summary.constant:
@@ -80,6 +78,17 @@ def reading(summary: Summary) -> Iterator[str]:
         + ("; a text stage counts in no row: see below." if plan.generals else ".")
         + (" Tuning cost: time of all trials of the row; no other cost includes it." if plan.tuning else "")
     )
+
+
+def _scales(plan: PlanFile) -> str:
+    """Return by what scores are multiplied: ``times 100 (squad: as reported, from 0 to 100; price: as reported)``."""
+    errors = [task.name for task in plan.tasks if is_error(task)]
+    percent = [task.name for task in plan.tasks if scale(task) == 1 and not is_error(task)]
+    if len(errors) == len(plan.tasks):
+        return "as reported"
+    parts = [f"{', '.join(percent)}: as reported, from 0 to 100"] if percent else []
+    parts += [f"{', '.join(errors)}: as reported"] if errors else []
+    return f"times 100 ({'; '.join(parts)})" if parts else "times 100"
 
 
 def _assistants_cost(summary: Summary) -> str:

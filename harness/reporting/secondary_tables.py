@@ -49,13 +49,13 @@ def _suite(summary: Summary) -> Table:
 
 def behind_the_best(summary: Summary) -> dict[tuple[str, str], tuple[str, str]]:
     """Return (label, student) -> the paired difference from the best row of the student, and its corrected p-value."""
-    best = best_of(summary.plan, summary.students)
+    best, decimals = best_of(summary.plan, summary.students), summary.decimals(None)
     comparisons = {(pair.student, frozenset(pair.labels)): pair for pair in summary.comparisons}
     behind: dict[tuple[str, str], tuple[str, str]] = {}
     for row in summary.students:
         leader = best.get(row.student)
         pair = comparisons.get((row.student, frozenset((row.label, leader.label)))) if leader else None
-        texts = (NOTHING, NOTHING) if pair is None else (_difference(row, pair), _p(pair))
+        texts = (NOTHING, NOTHING) if pair is None else (_difference(row, pair, decimals), _p(pair))
         behind[row.label, row.student] = texts
     return behind
 
@@ -64,9 +64,9 @@ def _p(pair: Comparison) -> str:
     return "not tested" if pair.p is None else probability(pair.p)
 
 
-def _difference(row: BoardRow, pair: Comparison) -> str:
+def _difference(row: BoardRow, pair: Comparison, decimals: int) -> str:
     """Format the row's score minus the other row's, in whichever order the pair was compared."""
-    return difference(pair.difference if pair.labels[0] == row.label else -pair.difference)
+    return difference(pair.difference if pair.labels[0] == row.label else -pair.difference, decimals)
 
 
 def _spread(summary: Summary) -> Table:

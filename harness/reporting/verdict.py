@@ -44,10 +44,10 @@ def _lead(summary: Summary, row: BoardRow) -> Iterator[str]:
     pair = next((pair for pair in summary.comparisons if _are(pair, row, against)), None)
     if pair is not None:
         estimate = pair.difference if pair.labels[0] == row.label else -pair.difference
-        yield f"{difference(estimate)} against {against.label} ({_test(pair)})"
+        yield f"{difference(estimate, summary.decimals(None))} against {against.label} ({_test(pair)})"
     elif row.average and against.average:
         ahead = lead(row.average, against.average, summary.plan.tasks[0])
-        by = signed(ahead if summary.plan.tasks[0].higher_is_better else -ahead)
+        by = signed(ahead if summary.plan.tasks[0].higher_is_better else -ahead, summary.decimals(None))
         yield f"{by} against {against.label} (not tested: one seed)"
 
 

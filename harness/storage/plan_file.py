@@ -43,7 +43,7 @@ class PlannedTask(FrozenModel):
     score: str = Field(description="name of the metric that is the score")
     synthetic: bool
     labels: list[str] = Field(default_factory=list, description="names of the classes")
-    percent: bool = Field(False, description="whether scores are from 0 to 100; else from 0 to 1")
+    percent: bool = Field(False, description="whether scores are from 0 to 100, or errors; else from 0 to 1")
     diagnostic: bool = Field(False, description="excluded from average and rank")
     higher_is_better: bool = True
     data: DataReport | None = Field(None, description="none: written by an older version")

@@ -3,7 +3,10 @@
 import pytest
 
 from harness.analysis.aggregate import summarize
+from harness.analysis.printed_decimals import decimals
+from harness.analysis.summary import Statistic
 from harness.reporting import report
+from harness.reporting.board import build
 from tests.support.error_scores import priced
 
 
@@ -17,3 +20,41 @@ def test_a_report_of_errors_of_any_size(tmp_path, unit):
         assert score.over == ("examples" if row.role == "teacher" else "seeds and examples")
         assert 0 < score.high - score.mean == pytest.approx(score.mean - score.low)
         assert row.average == score
+
+
+@pytest.mark.parametrize(
+    ("means", "margin", "wanted"),
+    [
+        ([0.021, 0.04], 0.0031, 4),  # 0.0210 ± 0.0031
+        ([957.3, 1204.0], 91.3, 0),  # 957 ± 91
+        ([2.5, 3.0], 0.52, 2),
+        ([0.021, 0.04], None, 4),  # 0.0210
+        ([1234.5, 0.5], 1e-9, 2),  # six digits of the largest
+        ([0.0, 0.0], 0.0, 1),
+    ],
+)
+def test_decimals_of_an_error(means, margin, wanted):
+    ends = [(None, None) if margin is None else (mean - margin, mean + margin) for mean in means]
+    assert decimals([Statistic(mean, 0.1, 3, *pair) for mean, pair in zip(means, ends, strict=True)]) == wanted
+
+
+def test_small_errors_are_printed_and_ranked_by_what_differs(tmp_path):
+    """With one decimal, every row would be 0.0 ± 0.0, rank 1 and bold."""
+    summary = summarize(priced(tmp_path, 0.02))
+    board = build(summary)
+    lines = [line for line in board.lines if line.role == "student"]
+    assert [(line.cells[0].split()[0], line.cells[1], line.cells[2]) for line in lines] == [
+        ("1", "kd", "big"),
+        ("3", "finetune", "big"),
+        ("2", "kd", "small"),
+        ("4", "finetune", "small"),
+    ]
+    assert [bool(line.best) for line in lines] == [True, False, True, False]
+    scores = [row.cells["price"].score for row in summary.students]
+    assert lines[0].cells[3] == f"{scores[0].mean:.4f} ± {scores[0].margin:.4f}" == lines[0].cells[4]
+    best, other = board.verdict[0].split(" against ")[0].split(", ", 1)
+    assert best == f"Best of big: kd {lines[0].cells[3]}"
+    assert other.startswith(f"-{scores[1].mean - scores[0].mean:.4f} [-0.0")
+    assert board.reading[0].startswith("A score is the mean over 3 seeds, as reported. ±")
+    spread = next(table for table in board.tables if table.title == "Standard deviation over seeds")
+    assert spread.lines[0].cells[2] == f"{scores[0].std:.4f}"

@@ -14,7 +14,7 @@ MARKS = rf"(?P<marks>(?: [{TOP}{IDLE}{COLLAPSED}])*)(?: \((?P<notes>[a-z]+(?:, [
 """The marks at the end of a cell of the board: symbols, then the letters of footnotes."""
 
 NUMBER = re.compile(
-    r"(?P<number>[+-]?\d+(?:\.\d+)?)(?P<unit>×?)(?: ± (?P<margin>\d+\.\d+)| \[(?P<ends>[^\]]*)\])?" + MARKS
+    r"(?P<number>[+-]?\d+(?:\.\d+)?)(?P<unit>×?)(?: ± (?P<margin>\d+(?:\.\d+)?)| \[(?P<ends>[^\]]*)\])?" + MARKS
 )
 TEXT = re.compile(rf"(?P<text>.*?){MARKS}")
 

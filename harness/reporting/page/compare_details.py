@@ -56,7 +56,7 @@ class CompareFiles:
     def _row(self, name: str, place: int) -> str:
         row = self.rows[place].name
         data = {
-            "differences": {scope: dict(self._of_row(row, pairs)) for scope, pairs in self._differences.items()},
+            "differences": {scope: dict(self._of_row(row, scope)) for scope in self._differences},
             "contrasts": {task: dict(self._contrasts(row, found)) for task, found in self.contrasts.items()},
             "answers": {task: found.answers[row] for task, found in self.contrasts.items() if row in found.answers},
         }
@@ -69,17 +69,16 @@ class CompareFiles:
         by_task = {task.name: row_differences.on_task(rows, task.name) for task in self.summary.plan.tasks}
         return {**by_task, AVERAGE: row_differences.of_average(self.summary, rows)}
 
-    def _of_row(
-        self, row: RowName, pairs: Mapping[row_differences.Pair, RowDifference]
-    ) -> Iterator[tuple[int, list[Any]]]:
+    def _of_row(self, row: RowName, scope: str) -> Iterator[tuple[int, list[Any]]]:
         """Yield (place of another row, row minus other as [text, mean, low, high, p])."""
+        pairs, decimals = self._differences[scope], self.summary.decimals(scope or None)
         for other, place in self.places.items():
             difference = pairs.get((row, other)) or (-pairs[other, row] if (other, row) in pairs else None)
             if difference is not None:
                 effect = difference.effect
                 p = None if difference.p is None else probability(difference.p)
-                text = signed_interval(effect.mean, effect.low, effect.high)
-                yield place, [text, *(_short(end) for end in (effect.mean, effect.low, effect.high)), p]
+                text = signed_interval(effect.mean, effect.low, effect.high, decimals)
+                yield place, [text, *(_short(end, decimals) for end in (effect.mean, effect.low, effect.high)), p]
 
     def _contrasts(self, row: RowName, found: Contrasts) -> Iterator[tuple[int, list[Any]]]:
         """Yield (place of another row, [better, worse, indices of examples]), seen from `row`."""
@@ -104,6 +103,6 @@ def _reversed(pair: PairContrast | None) -> PairContrast | None:
     return PairContrast(pair.worse, pair.better, (*pair.examples[better:], *pair.examples[:better]))
 
 
-def _short(value: float | None) -> float | None:
-    """Round to what a drawing needs."""
-    return None if value is None else round(value, 3)
+def _short(value: float | None, decimals: int) -> float | None:
+    """Round to what a drawing needs: two decimals more than are printed."""
+    return None if value is None else round(value, decimals + 2)

@@ -44,6 +44,7 @@ class RunOnPage:
         id: identifies the run in the page: its key, with ``.<row index>`` in further rows that share the run.
         place: index of the row.
         seed: None for the only teacher of a row.
+        decimals: how many the board prints of scores on the task.
     """
 
     id: str
@@ -53,6 +54,7 @@ class RunOnPage:
     key: str
     seed: int | None
     result: Result
+    decimals: int
 
     @property
     def failed(self) -> bool:
@@ -62,7 +64,7 @@ class RunOnPage:
     def score(self) -> str | None:
         """The score on the board's scale; None if there is none."""
         score = self.result.score
-        return None if score is None or not math.isfinite(score) else f"{score * scale(self.task):.1f}"
+        return None if score is None or not math.isfinite(score) else f"{score * scale(self.task):.{self.decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ def runs_on_page(summary: Summary) -> list[RunOnPage]:
     results: dict[str, Result] = {result.key: result for result in (*summary.results, *summary.failures)}
     keys = keys_by_cell(summary.plan)
     runs: dict[str, RunOnPage] = {}
+    decimals = {task.name: summary.decimals(task.name) for task in summary.plan.tasks}
     for place, row in enumerate(measured_rows(summary)):
         for task in summary.plan.tasks:
             for run_key, seed in keys.get((row.name, task.name), ()):
                 if run_key in results:
                     id, result = f"{run_key}.{place}" if run_key in runs else run_key, results[run_key]
                     own_seed = result.seed if seed is not None else None  # for one of several teachers: its own seed
-                    runs[id] = RunOnPage(id, place, row, task, run_key, own_seed, result)
+                    runs[id] = RunOnPage(id, place, row, task, run_key, own_seed, result, decimals[task.name])
     return list(runs.values())
 
 

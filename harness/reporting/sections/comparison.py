@@ -21,11 +21,12 @@ MAX_NAMED = 8
 
 @dataclass(frozen=True)
 class Scope:
-    """The scope of a score: one task, or the average over several."""
+    """The scope of a score: one task, or the average over several. `decimals`: how many are printed."""
 
     name: str
     tasks: tuple[str, ...]
     higher_is_better: bool = True
+    decimals: int = 1
 
     def scores(self, row: BoardRow) -> Scores | None:
         """Return the row's scores, one element for each task; None unless all tasks are complete."""
@@ -43,11 +44,12 @@ def compared_scopes(results: Summary, rows: Sequence[BoardRow]) -> list[Scope]:
         for task in results.plan.tasks
         if not task.diagnostic and any(row.cells[task.name].state != "not applicable" for row in rows)
     ]
-    single = [Scope(task.name, (task.name,), task.higher_is_better) for task in tasks]
+    single = [Scope(task.name, (task.name,), task.higher_is_better, results.decimals(task.name)) for task in tasks]
     directions = {task.higher_is_better for task in tasks}
     if len(tasks) < 2 or len(directions) > 1:
         return single
-    return [Scope("average", tuple(task.name for task in tasks), *directions), *single]
+    average = Scope("average", tuple(task.name for task in tasks), tasks[0].higher_is_better, results.decimals(None))
+    return [average, *single]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Seque
     rows = [
         [
             *(f"*{name}*" if line.reference and name else name for name in line.names),
-            f"{line.means[lead.name]:.1f}" if lead.name in line.means else line.words.get(lead.name, NOTHING),
+            _mean(line, lead),
             *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in scopes),
         ]
         for line in lines
@@ -99,14 +101,21 @@ def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Seque
     return tabulate(escaped, headers=titles, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
+def _mean(line: ComparisonLine, scope: Scope) -> str:
+    known = line.means.get(scope.name)
+    return line.words.get(scope.name, NOTHING) if known is None else f"{known:.{scope.decimals}f}"
+
+
 def _difference(line: ComparisonLine, scope: Scope) -> str:
     difference = line.effects.get(scope.name)
-    return format_effect(difference) if difference else "" if line.reference else line.words.get(scope.name, NOTHING)
+    if difference:
+        return format_effect(difference, scope.decimals)
+    return "" if line.reference else line.words.get(scope.name, NOTHING)
 
 
-def format_effect(difference: Effect) -> str:
+def format_effect(difference: Effect, decimals: int) -> str:
     """Format an effect, as ``+0.4 [-0.1, +0.9]``; without interval if there is none."""
-    return signed_interval(difference.mean, difference.low, difference.high)
+    return signed_interval(difference.mean, difference.low, difference.high, decimals)
 
 
 def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> str:

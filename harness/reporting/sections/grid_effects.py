@@ -180,7 +180,7 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         yield "No combination is complete yet."
         return
     sign = 1 if lead.higher_is_better else -1
-    means = {label: sign * round(mean(row_scores), 1) for label, row_scores in scores.items()}
+    means = {label: sign * round(mean(row_scores), lead.decimals) for label, row_scores in scores.items()}
     order = sorted(scores, key=lambda label: -means[label])
     best = order[0]
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())
@@ -188,14 +188,14 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
     shared = f", tied with {join_names(tied)}" if tied else ""
     yield (
         f"Of {len(scores)} complete combinations: **{settings}** (`{best}`), {lead.name} "
-        f"{sign * means[best]:.1f}{shared}."
+        f"{sign * means[best]:.{lead.decimals}f}{shared}."
     )
     differences = {label: effect([scores[best]], [scores[label]]) for label in order[1:]}
     others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
     for label in dict.fromkeys(others.values()):
         if label in differences:
             roles = " and ".join(role for role, other in others.items() if other == label)
-            yield f"- against {roles}, `{label}`: {format_effect(differences[label])}"
+            yield f"- against {roles}, `{label}`: {format_effect(differences[label], lead.decimals)}"
     similar = [f"`{label}`" for label, difference in differences.items() if not difference.clear]
     if len(results.plan.seeds) < 2:
         yield "One seed does not show how certain this is."

@@ -28,7 +28,7 @@ def harness_report_sections(results: Summary) -> list[Section]:
     if planned is None:
         return []
     tuned = [(study, record) for study in planned.studies if (record := results.tunings.get(study.key or ""))]
-    lines = [_line(study, record, _scale(results, study)) for study, record in tuned]
+    lines = [_line(study, record, results) for study, record in tuned]
     rows = [row for study, record in tuned for row in _rows(study, record, _scale(results, study))]
     table = tabulate(lines, headers=HEADERS, tablefmt="pipe", colalign=ALIGN, disable_numparse=True) if lines else ""
     text = [table, *_explained(planned, results)]
@@ -51,7 +51,8 @@ def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
             yield f"{title}: {join_names([f'`{study.label}` on {study.student}, {study.task}' for study in studies])}."
 
 
-def _line(study: PlannedStudy, record: TuningRecord, factor: int) -> list[str]:
+def _line(study: PlannedStudy, record: TuningRecord, results: Summary) -> list[str]:
+    factor, decimals = _scale(results, study), results.decimals(study.task)
     chosen, failed = record.chosen, sum(trial.score is None for trial in record.trials)
     values = ", ".join(f"{name}: {_format_option(value)}" for name, value in chosen.values.items())
     return [
@@ -59,15 +60,15 @@ def _line(study: PlannedStudy, record: TuningRecord, factor: int) -> list[str]:
         study.student,
         study.task,
         "the defaults" if chosen.number == 0 else values.replace("|", r"\|"),
-        _score(chosen, factor),
-        _score(record.default, factor),
+        _score(chosen, factor, decimals),
+        _score(record.default, factor, decimals),
         f"{failed} of {len(record.trials)}",
         duration(record.seconds),
     ]
 
 
-def _score(trial: Trial, factor: int) -> str:
-    return "failed" if trial.score is None else f"{trial.score * factor:.1f}"
+def _score(trial: Trial, factor: int, decimals: int) -> str:
+    return "failed" if trial.score is None else f"{trial.score * factor:.{decimals}f}"
 
 
 def _format_option(value: Any) -> str:

@@ -14,6 +14,9 @@ from benchmarks.error_rates.worlds import Board, Row
 
 SEEDS, METHODS, TASKS = (3, 5, 10), (2, 8, 20), (1, 3, 8)
 SPREADS = (0.02, 0.1, 0.3, 0.5)
+AVERAGED = (1, 2, 4)
+SKILLS = ((0.7, 0.2), (1.3, 0.3), (2.2, 0.4), (3.0, 0.5))
+"""Mean and standard deviation of a seed's latent skill."""
 
 
 def run(
@@ -22,7 +25,7 @@ def run(
     seed: Annotated[int, typer.Option(help="seed of all simulations")] = 1,
 ) -> None:
     """Print the tables as markdown, line by line."""
-    for line in (*_error_table(boards, seed), "", *_coverage_table(times, seed)):
+    for line in (*_error_table(boards, seed), "", *_coverage_table(times, seed), "", *_average_table(times, seed)):
         print(line, flush=True)
 
 
@@ -53,6 +56,18 @@ def _coverage_table(times: int, seed: int) -> Iterator[str]:
         generator = np.random.default_rng([seed, seeds])
         results = [coverage(Row(kind, metric, seeds, spread), times, generator) for spread in SPREADS]
         yield f"| {metric} | {seeds} | {', '.join(f'{covered:.1%} at {ratio:.1f}' for covered, ratio in results)} |"
+
+
+def _average_table(times: int, seed: int) -> Iterator[str]:
+    """Coverage of the intervals of averages, of accuracies near 100 and far from it."""
+    yield "| true score | seeds | coverage of the average over 1, 2, 4 tasks |"
+    yield "|--:|--:|:--|"
+    for (skill, spread), seeds in product(SKILLS, SEEDS):
+        generator = np.random.default_rng([seed, seeds])
+        row = Row("classification", "accuracy", seeds, spread, skill=skill)
+        covered = [coverage(row, times, generator, tasks=tasks)[0] for tasks in AVERAGED]
+        truth, _ = row.truth(generator)
+        yield f"| {truth:.1f} | {seeds} | {', '.join(f'{share:.1%}' for share in covered)} |"
 
 
 if __name__ == "__main__":

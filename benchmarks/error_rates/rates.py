@@ -83,15 +83,20 @@ def regimes(seeds: int, methods: int, tasks: int, *, unequal: bool) -> Iterator[
         yield Board(methods, seeds, tasks, ratio, shared, unequal=unequal)
 
 
-def coverage(row: Row, times: int, generator: np.random.Generator, examples: int = EXAMPLES) -> tuple[float, float]:
-    """The coverage of 95 % intervals, and the ratio of the standard deviations over seeds and over examples."""
+def coverage(
+    row: Row, times: int, generator: np.random.Generator, examples: int = EXAMPLES, tasks: int = 1
+) -> tuple[float, float]:
+    """The coverage of 95 % intervals, and the ratio of the standard deviations over seeds and over examples.
+
+    Args:
+        tasks: the number of tasks of which the interval is that of the average. All have the same true score.
+    """
     scorer = Scorer(row.kind, row.metric, examples)
     truth, spread = row.truth(generator)
     covered, example_spreads = 0, []
     for _ in range(times):
-        (sample,) = scorer.samples([row.predictions(examples, generator)])
-        low, high = interval(sample)
+        samples = [scorer.samples([row.predictions(examples, generator)])[0] for _ in range(tasks)]
+        low, high = interval(samples)
         covered += low is not None and high is not None and low <= truth <= high
-        if sample.draws is not None:
-            example_spreads.append(sample.draws.std(axis=0).mean())
+        example_spreads += [sample.draws.std(axis=0).mean() for sample in samples if sample.draws is not None]
     return covered / times, spread / float(np.mean(example_spreads))

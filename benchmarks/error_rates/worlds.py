@@ -141,6 +141,7 @@ class Row:
     Attributes:
         spread: standard deviation of seed effects on the latent scale (for correlations, on Fisher's z scale).
         shared: as in `Board`.
+        skill: latent mean of a seed's skill, for metrics of classes: 1 gives an accuracy of about 84, 3 of 99.
     """
 
     kind: str
@@ -148,6 +149,7 @@ class Row:
     seeds: int
     spread: float
     shared: float = 0.5
+    skill: float = 1.0
 
     def truth(self, generator: Generator, seeds: int = 200_000) -> tuple[float, float]:
         """Mean and standard deviation over seeds of the score on infinitely many examples."""
@@ -179,7 +181,7 @@ class Row:
         first, second = self.spread * generator.normal(size=(2, seeds))
         if self.kind == "regression":
             return np.tanh(1.1 + first), 0 * second
-        return 1.0 + first, second
+        return self.skill + first, second
 
 
 POSITIVE = 0.68

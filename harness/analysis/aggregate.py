@@ -114,7 +114,7 @@ def _bootstrap(task: PlannedTask, results: Sequence[Result], tables: Mapping[str
 
 
 def _complete(sample: Sample, notes: tuple[str, ...] = ()) -> ScoreCell:
-    return ScoreCell("complete", sample, Statistic.on_task(sample), notes)
+    return ScoreCell("complete", sample, Statistic.of_scores([sample]), notes)
 
 
 def _hardware(result: Result) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
 from harness.analysis import collapsed_seeds, suite_level, top_groups
-from harness.analysis.inference import estimate
 from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic
 from harness.analysis.top_groups import Comparison
 from harness.storage.plan_file import PlanFile, PlannedTask
@@ -23,9 +20,7 @@ def average(plan: PlanFile, row: BoardRow) -> Statistic | None:
     """
     if row.status != "complete" or not _comparable(plan) or len({sample.seeds for sample in row.samples}) != 1:
         return None
-    if len(row.samples) == 1:
-        return Statistic.on_task(row.samples[0])
-    return Statistic.from_values(np.mean([sample.values for sample in row.samples], axis=0), estimate(row.samples))
+    return Statistic.of_scores(row.samples)
 
 
 def comparisons(plan: PlanFile, rows: Sequence[BoardRow]) -> list[Comparison]:

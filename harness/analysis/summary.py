@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import numpy as np
 
 from harness.analysis.cell_results import RowName
 from harness.analysis.compatibility import Result
@@ -14,7 +16,6 @@ from harness.analysis.inference import Estimate, Over, Sample, estimate
 from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.score_intervals import interval
 from harness.analysis.speed_up import SpeedUp
-from harness.analysis.student_t import Floats
 from harness.analysis.suite_level import Gap
 from harness.analysis.top_groups import Comparison
 from harness.storage.latency_records import LatencyRecord
@@ -49,16 +50,12 @@ class Statistic:
     decimals: int = 1
 
     @classmethod
-    def from_values(cls, values: Floats, estimated: Estimate) -> Statistic:
-        """The statistic of `values`, one per seed, whose mean is `estimated`."""
+    def of_scores(cls, samples: Sequence[Sample]) -> Statistic:
+        """The statistic of the mean over tasks, from one sample per task with the same number of seeds."""
+        low, high = interval(samples)
+        values = np.mean([sample.values for sample in samples], axis=0)
         std = float(values.std(ddof=1)) if len(values) > 1 else None
-        return replace(cls.from_estimate(estimated, len(values)), std=std)
-
-    @classmethod
-    def on_task(cls, sample: Sample) -> Statistic:
-        """The statistic of the scores on one task."""
-        low, high = interval(sample)
-        return replace(cls.from_values(sample.values, estimate([sample])), low=low, high=high)
+        return replace(cls.from_estimate(estimate(samples), len(values)), std=std, low=low, high=high)
 
     @classmethod
     def from_estimate(cls, estimated: Estimate, n: int) -> Statistic:

@@ -190,9 +190,10 @@ def _margin(summary: Summary) -> str:
 
 def _skewed(summary: Summary) -> str:
     """Explain brackets, if the board has any."""
-    if not any(cell.score.skewed for row in summary.rows for cell in row.cells.values() if cell.score):
+    scores = [score for row in summary.rows for score in (row.average, *(cell.score for cell in row.cells.values()))]
+    if not any(score.skewed for score in scores if score):
         return ""
-    return "If one side is more than twice as long as the other, both ends are printed instead. "
+    return "If one side is more than twice as long as the other, and by more than one point, both ends are printed instead. "
 
 
 def _teachers(summary: Summary) -> Iterator[str]:

@@ -57,7 +57,7 @@ def test_the_interval_of_collapsed_seeds_covers_too_little():
     for _ in range(400):
         values = np.where(random.random(3) < 0.25, 0.0, 80.0) + random.normal(0, 1, size=3)
         sample = drawn(np.clip(values, 0.1, 99.9), examples=0)
-        low, high = interval(sample)
+        low, high = interval([sample])
         held += low <= 60 <= high
         shown += bool(find_collapsed([sample], 0.0)[0])
     assert held / 400 < 0.7

@@ -15,7 +15,7 @@ def verdict(folder, planned=None, **changes):
 
 def test_a_sentence_for_each_student_compares_with_the_row_without_a_teacher(tmp_path):
     big, small = verdict(tmp_path, answered=True)
-    assert big.startswith("Best of big: kd 81.5 ± 3.2, +5.0 [+")
+    assert big.startswith("Best of big: kd 81.5 ± 3.7, +5.0 [+")
     assert "] against finetune (p = 0.0" in big
     assert small.startswith("Best of small: kd 74.5 ± ")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from harness.analysis.summary import Summary
 from harness.storage.plan_file import PlanFile
 
 
@@ -40,3 +43,23 @@ def covers(plan: PlanFile, *, examples: bool = True) -> str:
     parts = ["seeds", *(["teachers"] if one_per_seed(plan) else []), *(["examples"] if examples else [])]
     *first, last = parts
     return " and ".join(filter(None, [", ".join(first), last])) + teacher_condition(plan)
+
+
+def seeds_only(summary: Summary) -> Iterator[str]:
+    """Name the rows and tasks whose examples could not be resampled."""
+    tasks_by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for unsampled in summary.unsampled:
+        tasks_by_reason.setdefault((unsampled.reason, unsampled.rows), []).append(unsampled.task)
+    for (reason, rows), tasks in tasks_by_reason.items():
+        names = f"{', '.join(rows[:3])}{' and others' * (len(rows) > 3)}"
+        of = f" of the row{'s' * (len(rows) > 1)} {names}" if rows else ""
+        yield f"Intervals{of} on {', '.join(tasks)} cover seeds only, not examples: {reason}."
+
+
+def exceptions(summary: Summary) -> Iterator[str]:
+    """Yield a sentence for each kind of interval that covers less than `covers` says, if there are several seeds."""
+    if len(summary.plan.seeds) > 1:
+        yield from seeds_only(summary)
+        one_seed = [row for row in summary.teachers if row.label not in one_per_seed(summary.plan)]
+        if any(cell.score and cell.score.over == "examples" for row in one_seed for cell in row.cells.values()):
+            yield "A teacher with one seed: examples only."

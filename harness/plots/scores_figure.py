@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis import board_marks
-from harness.analysis.interval_coverage import covers, teacher_condition
+from harness.analysis.interval_coverage import covers, exceptions, teacher_condition
 from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.plots.plot_style import (
     FAINT,
@@ -80,7 +80,7 @@ def _caption(summary: Summary, tasks: Sequence[PlannedTask], rows: Sequence[Boar
         parts.append(f"Dashed: teacher {first.label}{'; shaded: its interval' * _has_interval(first)}.")
     if any(map(_has_interval, rows)):
         over = covers(summary.plan) if seeds > 1 else f"the examples only{teacher_condition(summary.plan)}"
-        parts.append(f"Intervals over {over}.")
+        parts += [f"Intervals over {over}.", *exceptions(summary)]
     if lower := [task.name for task in tasks if not task.higher_is_better]:
         parts.append(f"Lower is better on {', '.join(lower)}.")
     if text := board_marks.collapsed(summary):

@@ -52,7 +52,7 @@ def reading(summary: Summary) -> Iterator[str]:
     plan = summary.plan
     yield f"A score is the mean over {counted(len(plan.seeds), 'seed')}, {_scales(plan)}. {_margin(summary)}"
     yield from selection_notes.score_notes(summary)
-    yield from _seeds_only(summary)
+    yield from interval_coverage.seeds_only(summary)
     if summary.constant:
         yield (
             "Constant answer: the best score of predicting one class for every example, with the class chosen by the "
@@ -158,17 +158,6 @@ def same_runs(runs: Iterable[PlannedRun]) -> Iterator[str]:
         )
 
 
-def _seeds_only(summary: Summary) -> Iterator[str]:
-    """Name the rows and tasks whose examples could not be resampled."""
-    tasks_by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for unsampled in summary.unsampled:
-        tasks_by_reason.setdefault((unsampled.reason, unsampled.rows), []).append(unsampled.task)
-    for (reason, rows), tasks in tasks_by_reason.items():
-        names = f"{', '.join(rows[:3])}{' and others' * (len(rows) > 3)}"
-        of = f" of the row{'s' * (len(rows) > 1)} {names}" if rows else ""
-        yield f"Intervals{of} on {', '.join(tasks)} cover seeds only, not examples: {reason}."
-
-
 def _margin(summary: Summary) -> str:
     """Explain ±: over what its interval is, or why there is none."""
     plan = summary.plan
@@ -193,7 +182,10 @@ def _skewed(summary: Summary) -> str:
     scores = [score for row in summary.rows for score in (row.average, *(cell.score for cell in row.cells.values()))]
     if not any(score.skewed for score in scores if score):
         return ""
-    return "If one side is more than twice as long as the other, and by more than one point, both ends are printed instead. "
+    return (
+        "If one side is more than twice as long as the other, and by more than one point, both ends are printed "
+        "instead. "
+    )
 
 
 def _teachers(summary: Summary) -> Iterator[str]:

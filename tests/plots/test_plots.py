@@ -200,6 +200,16 @@ def test_a_skewed_interval_has_both_ends_in_the_pareto_plot(tmp_path):
     assert pareto.caption.startswith("± or brackets, and bars (of the front): 95 % intervals")
 
 
+def test_the_forest_plot_names_intervals_that_cover_less(tmp_path):
+    store = fill(tmp_path, plan((SST2,)), answered=True)
+    (store.run_folder(run_key("sst2", "kd", "big", 2)) / "predictions.parquet").unlink()
+    caption = plots(store)["tasks"].caption
+    assert (
+        "Intervals over seeds and examples, given this teacher. Intervals of the row kd on big on sst2 cover" in caption
+    )
+    assert "(sst2-kd-big-2). A teacher with one seed: examples only." in caption
+
+
 def test_every_task_and_row_is_in_the_forest_plot(tmp_path):
     tasks = plots(fill(tmp_path, answered=True))["tasks"]
     shown = texts(tasks)

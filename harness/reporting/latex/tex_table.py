@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.analysis.interval_coverage import covers, teacher_condition
+from harness.analysis.interval_coverage import covers, exceptions, teacher_condition
 from harness.analysis.summary import Summary, scale
 from harness.reporting.board import Board
 from harness.reporting.latex.tex_cells import TexCell, name_cell, number_cell, number_format
@@ -42,7 +42,7 @@ def document(summary: Summary, board: Board, names: Sequence[str] = ()) -> str:
             *_rows(board, columns, cells),
             r"\bottomrule",
             r"\end{tabular}",
-            *_below(board, marks),
+            *_below(summary, board, marks),
             r"\end{table*}",
             "",
         ]
@@ -96,17 +96,18 @@ def _scores(summary: Summary) -> Iterator[str]:
     over = covers(plan) if len(plan.seeds) > 1 else f"examples{teacher_condition(plan)}"
     interval = f"; subscript: the 95 % confidence interval over {over}, its longer side or its ends" if known else ""
     yield f"{seeds}{times}{interval}."
-    yield "Bold: the best of its student." if len(plan.students) > 1 else "Bold: the best student."
+    yield "Bold: the best of its student." if len(plan.students) > 1 else "Bold: the best method."
 
 
-def _below(board: Board, marks: set[str]) -> Iterator[str]:
-    """Yield the notes of the marks in the table, then the limitations of the whole board."""
+def _below(summary: Summary, board: Board, marks: set[str]) -> Iterator[str]:
+    """Yield the notes of the marks in the table, the intervals that cover less, and the limitations of the board."""
     letters = {f"({mark})": f"$^{{{mark}}}$" for mark, _ in board.notes}
     notes = [
         f"{letters.get(mark, escape(mark))} {words(_sentence(text))}"
         for mark, text in board.footnotes
         if mark.strip("()") in marks
     ]
+    notes += [words(text) for text in exceptions(summary)]
     notes += [words(_sentence(text)) for _, text in board.marks]
     if notes:
         yield r"\par\smallskip"

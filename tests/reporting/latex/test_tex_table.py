@@ -98,6 +98,25 @@ def test_table_has_the_scores_intervals_and_marks_of_the_board(folder):
     assert "resizebox" not in text
 
 
+def test_the_table_names_intervals_that_cover_less(tmp_path):
+    """Its caption says "over seeds and examples" for all rows."""
+    store = fill(tmp_path, plan((SST2,)), answered=True)
+    assert "cover seeds only" not in paper_table(tmp_path, [])
+    (store.run_folder(run_key("sst2", "kd", "big", 2)) / "predictions.parquet").unlink()
+    below = paper_table(tmp_path, []).partition(r"\end{tabular}")[2]
+    assert (
+        "Intervals of the row kd on big on sst2 cover seeds only, not examples: predictions.parquet does not" in below
+    )
+    assert "A teacher with one seed: examples only." in below
+
+
+def test_bold_is_the_best_method_of_one_student(tmp_path):
+    planned = plan((SST2,))
+    runs = [run for run in planned.runs if run.student == "big"]
+    fill(tmp_path, planned.model_copy(update={"students": ["big"], "runs": runs}))
+    assert "Bold: the best method." in paper_table(tmp_path, [])
+
+
 def test_columns_are_selected_by_name(folder):
     text = paper_table(folder, ["rank", "method", "squad", "gap", "behind", "p"])
     assert r"{Rank} & {Method} & {squad} & {Gap closed (\%)} & {Difference} & {p} \\" in text

@@ -74,7 +74,7 @@ class Statistic:
 
     @property
     def skewed(self) -> bool:
-        """Whether one side of the interval is more than twice as long as the other, by more than rounding shows."""
+        """Whether one side of the interval is more than twice as long as the other, and by more than one point."""
         if self.low is None or self.high is None:
             return False
         short, long = sorted((self.high - self.mean, self.mean - self.low))

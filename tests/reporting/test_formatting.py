@@ -1,8 +1,14 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from harness.analysis.aggregate import summarize
 from harness.analysis.score_format import NOTHING, score
 from harness.analysis.summary import Statistic
+from harness.reporting import captions
 from harness.reporting.formatting import duration
+from tests.support.results_factory import fill
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,16 @@ def test_duration_units(seconds, text):
 )
 def test_a_skewed_interval_is_printed_with_both_ends(mean, low, high, text):
     assert score(Statistic(mean, None, 3, low, high)) == text
+
+
+def test_texts_say_when_both_ends_are_printed(tmp_path):
+    rule = "more than twice as long as the other, and by more than one point, "
+    documents = (Path(__file__).parents[2] / name for name in ("README.md", "docs/results.md"))
+    assert all(rule in " ".join(path.read_text(encoding="utf-8").split()) for path in documents)
+    summary = summarize(fill(tmp_path))
+    assert rule not in " ".join(captions.reading(summary))
+    students = tuple(replace(row, average=Statistic(99.4, 0.5, 3, 79.8, 99.9)) for row in summary.students)
+    assert rule in " ".join(captions.reading(replace(summary, students=students)))
 
 
 def test_no_score():

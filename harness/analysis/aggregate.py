@@ -28,7 +28,7 @@ from harness.storage.records import ModelSize, RunRecord, TeacherRecord
 from harness.storage.store import Store
 
 CONSTANT = "constant answer"
-"""Label of the row that predicts one class for every example."""
+"""Label of the row that gives one answer for every example."""
 
 R = TypeVar("R", RunRecord, TeacherRecord)
 

@@ -55,8 +55,8 @@ def reading(summary: Summary) -> Iterator[str]:
     yield from interval_coverage.seeds_only(summary)
     if summary.constant:
         yield (
-            "Constant answer: the best score of predicting one class for every example, with the class chosen by the "
-            "labels; only classification tasks have one. † marks scores that are no better."
+            "Constant answer: the best score of one answer for every example, chosen by the labels; regression and "
+            "question answering have none. † marks scores that are no better."
         )
     yield from _average(summary)
     if plan.published:

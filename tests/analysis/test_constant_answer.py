@@ -98,7 +98,7 @@ def test_its_row_follows_the_teachers_and_scores_no_better_are_marked(folder):
     text = (folder / "leaderboard.md").read_text()
     assert "| *constant answer* |" in text
     assert "- † no better than a constant answer" in text
-    assert "- Constant answer: the best score of predicting one class for every example" in text
+    assert "- Constant answer: the best score of one answer for every example, chosen" in text
     assert r"50.0 {$^{\dagger}_{\pm " in (folder / "leaderboard.tex").read_text()
 
 

@@ -37,6 +37,11 @@ def test_docs_explain_every_column_of_the_csv(tmp_path):
     assert [name for name in plain if f"`{name}`" not in PAGE] == []
 
 
+def test_docs_explain_the_columns_of_special_suites():
+    """They are not in the file above: assistants, tuning, latency."""
+    assert [name for name in ("assistant_seconds", "tuning_seconds", "speed_up_on") if f"`{name}`" not in PAGE] == []
+
+
 def test_docs_explain_every_column_of_the_board(tmp_path):
     fill(tmp_path)
     titles = [column.title for column in report(tmp_path).board.columns]

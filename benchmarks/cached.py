@@ -83,9 +83,9 @@ class Suite:
         cold = self.execute(self.planned(FURTHER))
         planned = self.planned(FURTHER)
         warm = self.execute(planned)
-        reading = {job.planned.key for job in planned.runs if job.kept}
+        reading = {job.planned.key for job in planned.runs if job.reads_cache}
         if not reading or any(record.cost.teacher_forwards for record in warm if record.key in reading):
-            raise RuntimeError(f"the teacher ran despite a warm cache: {'; '.join(map(str, planned.choices))}")
+            raise RuntimeError(f"the teacher ran despite a warm cache: {'; '.join(map(str, planned.cache_decisions))}")
         losses = [[dict(point.terms) for record in records for point in record.losses] for records in (cold, warm)]
         if not same_losses(*losses, tolerance=0.0 if self.device.type == "cpu" else GPU_TOLERANCE):
             raise RuntimeError("losses with a cold and a warm cache differ")

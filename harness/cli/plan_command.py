@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.planning import CostEstimate, Plan, RunStatus, TeacherJob
-    from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
+    from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
     from harness.plugin_host.host import Host
     from harness.storage.plan_file import PlannedRun
     from harness.storage.store import Store
@@ -53,13 +53,13 @@ class RemainingWork:
     cost: CostEstimate
     jobs: JobPlan
     augmentations: list[AugmentationJob]
-    text_stages: list[GeneralJob]
+    text_stages: list[TextStageJob]
 
 
 def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> RemainingWork:
     from harness import planning
     from harness.planning import tuning_studies
-    from harness.planning.jobs import AugmentationJob, GeneralJob
+    from harness.planning.jobs import AugmentationJob, TextStageJob
 
     statuses = planning.status(plan, store)
     missing = [status.job for status in statuses if not status.done]
@@ -70,7 +70,7 @@ def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> Remai
         cost=planning.estimate(plan, missing, studies),
         jobs=jobs,
         augmentations=jobs.missing(AugmentationJob),
-        text_stages=jobs.missing(GeneralJob),
+        text_stages=jobs.missing(TextStageJob),
     )
 
 
@@ -101,7 +101,7 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
             {"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in work.text_stages
         ]
     content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
-    content["teacher_tensors"] = [asdict(choice) for choice in plan.choices]
+    content["teacher_tensors"] = [asdict(decision) for decision in plan.cache_decisions]
     content["jobs"] = work.jobs.to_json()
     content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
     return content
@@ -154,8 +154,8 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     if work.cost.runs:
         size = teacher_cache_policy.gigabytes(work.cost.disk_gb)
         yield f"Disk: about {size} for the students of these runs, in {store.folder}. Teachers are in the cache."
-    for choice in plan.choices:
-        yield f"Cached teacher outputs: {teacher_cache_policy.told(choice)}."
+    for decision in plan.cache_decisions:
+        yield f"Cached teacher outputs: {teacher_cache_policy.describe(decision)}."
     yield from _preparation_lines(work)
 
 

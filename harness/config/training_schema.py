@@ -15,7 +15,7 @@ Batching = Literal["random", "grouped", "bucketed"]
 """How examples are grouped into batches; see `harness.tasks.batching`."""
 
 Execution = Literal["sequential", "fused"]
-"""How the runs of a cohort take a step; see `harness.training.execution`."""
+"""How the runs of a cohort take a step; see `harness.training.step_execution`."""
 
 
 class Limit(Strict):

@@ -16,8 +16,8 @@ from harness.execution.student_runs import finish
 from harness.execution.teacher_scoring import TeacherScoring
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, tuning_studies
-from harness.planning.job_graph import Artifact, AssistantCopy, JobKind, TeacherOutputs, TeacherTraining
-from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
+from harness.planning.job_graph import Artifact, AssistantCopy, JobKind, OutputsToCache, TeacherTraining
+from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
 from harness.planning.tuning_studies import Study
 from harness.storage.disk_errors import DiskError
 
@@ -71,15 +71,15 @@ class _TextStages:
     context: JobContext
 
     def target(self, artifact: Artifact) -> Path:
-        return text_students.folder(_work(artifact, GeneralJob))
+        return text_students.folder(_work(artifact, TextStageJob))
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        kept = text_students.is_kept(_work(artifact, GeneralJob)) if verify else self.target(artifact).exists()
+        kept = text_students.is_kept(_work(artifact, TextStageJob)) if verify else self.target(artifact).exists()
         return kept and self.context.store.general(artifact.key) is not None
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         by_key = {artifact.key: artifact for artifact in artifacts}
-        for job, error in text_students.make([_work(artifact, GeneralJob) for artifact in artifacts], self.context):
+        for job, error in text_students.make([_work(artifact, TextStageJob) for artifact in artifacts], self.context):
             yield by_key[job.key], error
 
 
@@ -150,7 +150,7 @@ class _Outputs:
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
-            outputs = _work(artifact, TeacherOutputs)
+            outputs = _work(artifact, OutputsToCache)
             self.cohorts.cache_outputs(outputs.teacher, outputs.users)
             yield artifact, None
 

@@ -8,7 +8,7 @@ from harness.execution import run_records
 from harness.execution.context import JobContext
 from harness.execution.engine import Outcome
 from harness.planning.job_graph import Artifact, TeacherTraining
-from harness.planning.jobs import GeneralJob, RunJob
+from harness.planning.jobs import RunJob, TextStageJob
 from harness.storage import provenance
 from harness.storage.failure_records import FailureRecord
 from harness.storage.records import RunRecord
@@ -60,7 +60,7 @@ class FailureLog:
         )
         store.save_failure(failure)
         for job in (
-            (work,) if isinstance(work, GeneralJob) else work.members if isinstance(work, TeacherTraining) else ()
+            (work,) if isinstance(work, TextStageJob) else work.members if isinstance(work, TeacherTraining) else ()
         ):
             run_records.announce_failed_job(self.context.host, job, error)
         self._note(artifact, failure)

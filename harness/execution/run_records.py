@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.api.events import EpochScore, EpochScored, LossPoint, RunFailed, RunId, RunStarted, StepLogged
 from harness.models.families import shape
-from harness.planning.jobs import GeneralJob, RunJob, TeacherJob
+from harness.planning.jobs import RunJob, TeacherJob, TextStageJob
 from harness.plugin_host.host import Host
 from harness.storage import provenance
 from harness.storage.records import Cost, ModelSize, Provenance
@@ -139,16 +139,16 @@ def announce_failure(host: Host, run: Run) -> None:
     host.notify("harness_run_failed", RunFailed(run=run.id, step=run.position, error=run.error or ""))
 
 
-def run_id(job: RunJob | TeacherJob | GeneralJob) -> RunId:
+def run_id(job: RunJob | TeacherJob | TextStageJob) -> RunId:
     """The id of a run, by which observers know it."""
     if isinstance(job, TeacherJob):
         return RunId(job.key, job.data.task.name, job.row, "", job.seed, role="teacher")
-    if isinstance(job, GeneralJob):
+    if isinstance(job, TextStageJob):
         return RunId(job.key, TEXT_TASK.name, job.label, job.student, job.seed, role="general")
     planned, role = job.planned, "student" if job.trial is None else "trial"
     return RunId(planned.key, planned.task, planned.label, planned.student, planned.seed, role, job.trial)
 
 
-def announce_failed_job(host: Host, job: RunJob | TeacherJob | GeneralJob, error: str) -> None:
+def announce_failed_job(host: Host, job: RunJob | TeacherJob | TextStageJob, error: str) -> None:
     """Notify observers that a job failed, whether its run has started or not."""
     host.notify("harness_run_failed", RunFailed(run=run_id(job), step=0, error=error))

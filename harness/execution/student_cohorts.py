@@ -80,7 +80,7 @@ class StudentCohorts:
     def _cohort(self, jobs: Sequence[RunJob]) -> tuple[Cohort, BuiltRuns[RunJob], TokenizedTask]:
         """Build the cohort of runs with the same batches. Returns it, them, and the task in the students' tokens."""
         first, teachers = jobs[0], _teachers(jobs)
-        tokenizers = [first.reader, *(teacher.reader for teacher in teachers.values())]
+        tokenizers = [first.tokenizer_ref, *(teacher.tokenizer_ref for teacher in teachers.values())]
         stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
         # An epoch is one pass over the task's own examples, also for runs that train on augmented data.
         mixed_stages = len(set(first.stage_data)) > 1
@@ -134,7 +134,7 @@ class StudentCohorts:
         The first cohort that reads them is charged for the pass.
         """
         first = users[0]
-        tokenizers = [first.reader, teacher.reader]
+        tokenizers = [first.tokenizer_ref, teacher.tokenizer_ref]
         _, data = self.tokenized.of(first.data, tokenizers, first.training.max_length)
         teacher_cache.complete(
             teacher_cache.output_store(teacher, data, self.plan.spec, self.device),

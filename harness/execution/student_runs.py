@@ -185,7 +185,7 @@ def _store(
     def export(path: Path) -> None:
         with quiet_transformers():
             run.student.save_pretrained(path)
-        job.reader.tokenizer.save_pretrained(path)
+        job.tokenizer_ref.tokenizer.save_pretrained(path)
 
     context.store.save(record, scored.frame if scored else None, export if scored else None)
     return record

@@ -61,7 +61,9 @@ def needed_outputs(job: TeacherJob, runs: Collection[RunJob], tokenizer_id: str)
         name
         for run in runs
         for index, teacher in enumerate(run.teachers)
-        if run.kept and teacher.key == job.key and teacher.reader.beside(run.reader.fingerprint) == tokenizer_id
+        if run.reads_cache
+        and teacher.key == job.key
+        and teacher.tokenizer_ref.encoding_id(run.tokenizer_ref.fingerprint) == tokenizer_id
         for name in run.needs(index)
     )
 

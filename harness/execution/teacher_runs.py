@@ -130,7 +130,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
     from transformers import BertConfig
 
     return BertConfig(
-        vocab_size=len(job.reader.tokenizer),
+        vocab_size=len(job.tokenizer_ref.tokenizer),
         num_hidden_layers=architecture.layers,
         hidden_size=architecture.hidden,
         num_attention_heads=architecture.heads,
@@ -140,7 +140,7 @@ def _bert(architecture: Architecture, job: TeacherJob) -> BertConfig:
         max_position_embeddings=scratch_positions(job.training.max_length),
         # BERT's 0.02 suits its hidden size of 768; with it, narrow models learn very slowly at first.
         initializer_range=round(math.sqrt(2 / (5 * architecture.hidden)), 4),
-        pad_token_id=job.reader.tokenizer.pad_token_id,
+        pad_token_id=job.tokenizer_ref.tokenizer.pad_token_id,
     )
 
 
@@ -239,8 +239,8 @@ def _export(save: Callable[[Path], None], job: TeacherJob, fit: FineTuneResult, 
     with quiet_transformers():
         save(path)
     for index, member in enumerate(job.group.members if job.group else ()):
-        member.reader.tokenizer.save_pretrained(path / str(index))
+        member.tokenizer_ref.tokenizer.save_pretrained(path / str(index))
     if job.group is None:
-        job.reader.tokenizer.save_pretrained(path)
+        job.tokenizer_ref.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")
     checksums.seal(path)

@@ -79,14 +79,14 @@ class TeacherScoring:
     def _train(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
         """Fine-tune and score a teacher. Returns its record and its predictions."""
         spec, data = self.plan.spec, job.data
-        tokenizers = [member.reader for member in job.group.members] if job.group else [job.reader]
+        tokenizers = [member.tokenizer_ref for member in job.group.members] if job.group else [job.tokenizer_ref]
         fit = teacher_runs.add_to_cache(
             job, lambda: self.tokenized.of(data, tokenizers, job.training.max_length), self.context
         )
         device, host = self.context.device, self.context.host
         model = teacher_runs.load(job, trust_remote_code=self.context.trust_remote_code)
-        teacher = Teacher(job.name, model, job.reader.fingerprint, device)
-        (encoded,) = self.tokenized.of(data, [job.reader], job.training.max_length)
+        teacher = Teacher(job.name, model, job.tokenizer_ref.fingerprint, device)
+        (encoded,) = self.tokenized.of(data, [job.tokenizer_ref], job.training.max_length)
         scored = score(teacher.capture, encoded, host.metrics, device=device)
         record = TeacherRecord(
             key=job.key,

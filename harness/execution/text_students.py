@@ -20,7 +20,7 @@ from harness.execution.context import JobContext
 from harness.models import heads, masked_lm, students
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
-from harness.planning.jobs import GeneralJob, with_examples
+from harness.planning.jobs import TextStageJob, with_examples
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import GeneralRecord
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 
 
-def folder(job: GeneralJob) -> Path:
+def folder(job: TextStageJob) -> Path:
     """The cache folder of the student: its record, and a checkpoint that plain transformers can load."""
     return cache_dir.root() / "general" / job.key
 
 
-def is_kept(job: GeneralJob) -> bool:
+def is_kept(job: TextStageJob) -> bool:
     """Whether the cache has the student and its files match their checksums."""
     return checksums.is_intact(folder(job))
 
 
-def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[GeneralJob, str | None]]:
+def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[TextStageJob, str | None]]:
     """Distil the students of a cohort on text, unless the cache has them, and copy them to the store.
 
     Yields:
@@ -69,13 +69,13 @@ def make(jobs: Sequence[GeneralJob], context: JobContext) -> Iterator[tuple[Gene
             _copy_to_store(job, context.store)
             yield job, None
     available = memory_estimate.room(device, jobs[0].training.max_memory_gb)
-    for part in memory_packing.split(missing, lambda job: memory_packing.of_general(job, device), available):
+    for part in memory_packing.split(missing, lambda job: memory_packing.of_text_stage(job, device), available):
         build = partial(_cohort, context=context)
         for job, ended in cohort_building.train(part, build, _memory_message, _checkpoint_of, context):
             yield job, ended if isinstance(ended, str) else _finish(job, ended, context)
 
 
-def _finish(job: GeneralJob, finished: FinishedRun, context: JobContext) -> str | None:
+def _finish(job: TextStageJob, finished: FinishedRun, context: JobContext) -> str | None:
     """Store the student of a run that has ended, and notify observers. Returns why that failed, or None.
 
     An exception while it is stored, such as notes that are not JSON, fails this run only, unless the disk causes it.
@@ -102,7 +102,7 @@ def _checkpoint_of(run: Run) -> Path:
     return cache_dir.root() / "general" / f"{run.id.key}.pt"
 
 
-def _copy_to_store(job: GeneralJob, store: Store) -> None:
+def _copy_to_store(job: TextStageJob, store: Store) -> None:
     """Copy the student to the store, where it remains if the cache is deleted."""
     record = (folder(job) / RECORD).read_text(encoding="utf-8")
     ignored = shutil.ignore_patterns(RECORD, checksums.NAME)
@@ -111,22 +111,22 @@ def _copy_to_store(job: GeneralJob, store: Store) -> None:
     )
 
 
-def _cohort(jobs: Sequence[GeneralJob], context: JobContext) -> tuple[Cohort, BuiltRuns[GeneralJob]]:
+def _cohort(jobs: Sequence[TextStageJob], context: JobContext) -> tuple[Cohort, BuiltRuns[TextStageJob]]:
     """Build the cohort of jobs with the same teacher and text, with runs restored from their checkpoints."""
-    stream, device, built = _stream(jobs[0]), context.device, BuiltRuns[GeneralJob]()
+    stream, device, built = _stream(jobs[0]), context.device, BuiltRuns[TextStageJob]()
     model, taught = _teacher(jobs, built, context)
     for job in taught:
         built.add(job, lambda job: _run(job, stream, context))
     cohort_driver.resume(built.runs, _checkpoint_of)
     if model is None or not built.runs:
         return Cohort(stream, {}, [], device), built
-    teacher = Teacher("teacher", model, jobs[0].reader.fingerprint, device)
+    teacher = Teacher("teacher", model, jobs[0].tokenizer_ref.fingerprint, device)
     return Cohort(stream, {"teacher": teacher}, built.runs, device), built
 
 
 def _teacher(
-    jobs: Sequence[GeneralJob], built: BuiltRuns[GeneralJob], context: JobContext
-) -> tuple[PreTrainedModel | None, Sequence[GeneralJob]]:
+    jobs: Sequence[TextStageJob], built: BuiltRuns[TextStageJob], context: JobContext
+) -> tuple[PreTrainedModel | None, Sequence[TextStageJob]]:
     """Load the teacher of jobs. Returns it and the jobs that it can teach; the others fail and are added to `built`.
 
     Jobs that learn from the predictions of a pretrained model need its trained language-model head.
@@ -146,7 +146,7 @@ def _teacher(
     return heads.load(first.teacher, TEXT_TASK, seed=0, trust_remote_code=trust) if others else None, others
 
 
-def _run(job: GeneralJob, stream: TextBatchStream, context: JobContext) -> Run:
+def _run(job: TextStageJob, stream: TextBatchStream, context: JobContext) -> Run:
     trust = context.trust_remote_code
     source = heads.load(job.source, TEXT_TASK, seed=0, trust_remote_code=trust) if job.source else None
     student = students.build(
@@ -171,22 +171,22 @@ def _run(job: GeneralJob, stream: TextBatchStream, context: JobContext) -> Run:
     )
 
 
-def _needs_logits(job: GeneralJob) -> bool:
+def _needs_logits(job: TextStageJob) -> bool:
     stage = job.general.stage
     return stage.live or any("logits" in names for names in stage.needs.teachers)
 
 
-def _memory_message(job: GeneralJob, reason: str) -> str:
+def _memory_message(job: TextStageJob, reason: str) -> str:
     return (
         f"out of memory before the first step of {job.label} on {job.student}, text: the models of the student and its"
         f" teacher do not fit. Use smaller models ({reason})"
     )
 
 
-def _stream(job: GeneralJob) -> TextBatchStream:
+def _stream(job: TextStageJob) -> TextBatchStream:
     """The batches of the text of a job."""
     rows = job.steps * job.training.batch_size
-    text, tokenizer, max_length = job.text, job.reader, job.training.max_length
+    text, tokenizer, max_length = job.text, job.tokenizer_ref, job.training.max_length
     encoded = load_or_build(
         cache_key_parts(
             text.fingerprint, tokenizer.fingerprint, tokenizer.tokenizer, max_length, kind="text", rows=rows
@@ -205,7 +205,7 @@ def _stream(job: GeneralJob) -> TextBatchStream:
     )
 
 
-def _store(job: GeneralJob, finished: FinishedRun) -> None:
+def _store(job: TextStageJob, finished: FinishedRun) -> None:
     """Write the student, its tokenizer and its record to the cache."""
     run = finished.run
     record = GeneralRecord(
@@ -225,7 +225,7 @@ def _store(job: GeneralJob, finished: FinishedRun) -> None:
     def export(path: Path) -> None:
         with quiet_transformers():
             run.student.save_pretrained(path)
-        job.reader.tokenizer.save_pretrained(path)
+        job.tokenizer_ref.tokenizer.save_pretrained(path)
         (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         checksums.seal(path)
 

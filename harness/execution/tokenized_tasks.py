@@ -59,7 +59,7 @@ class TokenizedTasks:
     def _with_tokenizer(
         self, base: TokenizedTask, tokenizer: TokenizerRef, key: tuple[str | int, ...], fingerprint: str
     ) -> TokenizedTask:
-        name = tokenizer.beside(base.tokenizer_id)
+        name = tokenizer.encoding_id(base.tokenizer_id)
         if name == base.tokenizer_id:
             return base
 

@@ -133,7 +133,7 @@ def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candida
         source=f"run `{run.key}` ({run.task}, {run.label}, seed {run.seed})",
         identity=record.model_size.model_dump(),
         load=lambda: heads.load(folder, task, seed=0, trust_remote_code=plan.spec.trust_remote_code),
-        examples=EvaluationData(job.data, job.reader, plan.spec.training.on(task.name).max_length, metrics),
+        examples=EvaluationData(job.data, job.tokenizer_ref, plan.spec.training.on(task.name).max_length, metrics),
     )
 
 
@@ -151,7 +151,7 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
     cached = teacher_runs.is_kept(job)
-    examples = EvaluationData(job.data, job.reader, job.training.max_length, metrics) if cached else None
+    examples = EvaluationData(job.data, job.tokenizer_ref, job.training.max_length, metrics) if cached else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 
 

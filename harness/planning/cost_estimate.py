@@ -69,8 +69,8 @@ class _Passes:
             start = 0
             for needs, length in stages_of(job):
                 for teacher, names in zip(job.teachers, needs, strict=False):
-                    if names and job.kept:
-                        self.cache_fills[teacher.key, job.reader.fingerprint] = _batches(
+                    if names and job.reads_cache:
+                        self.cache_fills[teacher.key, job.tokenizer_ref.fingerprint] = _batches(
                             job.data, output_store.BATCH_SIZE
                         )
                     elif names:
@@ -110,7 +110,7 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
 
 def _student_bytes(plan: Plan, job: RunJob) -> int:
     load = plan.load(job)
-    return memory_estimate.FLOAT * memory_estimate.parameters(load.student, load.reading.vocabulary)
+    return memory_estimate.FLOAT * memory_estimate.parameters(load.student, load.batch_shape.vocabulary)
 
 
 def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:

@@ -9,7 +9,7 @@ from harness.resolution.suite import Resolved
 from harness.storage.plan_file import PublishedFigure
 
 
-def beside(resolved: Resolved) -> list[PublishedFigure]:
+def matching_figures(resolved: Resolved) -> list[PublishedFigure]:
     """Return the published figures of each row of the board, teachers first, on the suite's tasks.
 
     The sources are those that the suite selects. Rows of unknown shape and teachers that are trained as a group have no

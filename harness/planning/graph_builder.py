@@ -15,11 +15,11 @@ from harness.planning.job_graph import (
     Job,
     JobGraph,
     JobKind,
+    OutputsToCache,
     Resources,
-    TeacherOutputs,
     TeacherTraining,
 )
-from harness.planning.jobs import GeneralJob, RunJob, TeacherJob
+from harness.planning.jobs import RunJob, TeacherJob, TextStageJob
 from harness.planning.memory_estimate import peak
 from harness.planning.plan import Plan
 from harness.planning.time_estimate import START_SECONDS, TimeEstimate
@@ -64,13 +64,13 @@ def _copy_key(run: str) -> str:
 
 def outputs_key(teacher: TeacherJob, run: RunJob) -> str:
     """Key of a teacher's cached outputs for the run's tokenizer and lengths."""
-    places = teacher.reader.beside(run.reader.fingerprint)
-    return _outputs_key(teacher.key, run.reader.fingerprint, places, run.training.max_length)
+    places = teacher.tokenizer_ref.encoding_id(run.tokenizer_ref.fingerprint)
+    return _outputs_key(teacher.key, run.tokenizer_ref.fingerprint, places, run.training.max_length)
 
 
 @lru_cache(maxsize=4096)  # the runs of a task share a few keys
-def _outputs_key(teacher: str, reader: str, places: str, max_length: int) -> str:
-    return key({"outputs of": teacher, "reader": reader, "places": places, "max_length": max_length})
+def _outputs_key(teacher: str, tokenizer: str, places: str, max_length: int) -> str:
+    return key({"outputs of": teacher, "reader": tokenizer, "places": places, "max_length": max_length})
 
 
 class _GraphBuilder:
@@ -115,8 +115,8 @@ class _GraphBuilder:
             yield self._job("assistant", [artifact], 0, task)
 
     def _text_stages(self) -> Iterator[Job]:
-        groups: dict[tuple[str, str, float, float], list[GeneralJob]] = {}
-        stages = self.plan.generals(self.missing)
+        groups: dict[tuple[str, str, float, float], list[TextStageJob]] = {}
+        stages = self.plan.text_stages(self.missing)
         for stage in sorted(stages, key=lambda job: job.assistant is not None):
             groups.setdefault(stage.cohort, []).append(stage)
         for group in groups.values():
@@ -130,7 +130,7 @@ class _GraphBuilder:
                 )
                 for stage in group
             ]
-            memory = peak([memory_packing.of_general(stage, self.plan.device) for stage in group])
+            memory = peak([memory_packing.of_text_stage(stage, self.plan.device) for stage in group])
             yield self._job("text stage", artifacts, memory)
 
     def _augmentations(self) -> Iterator[Job]:
@@ -173,12 +173,12 @@ class _GraphBuilder:
                     artifact_key,
                     f"outputs of teacher {teacher.name} on {task}",
                     (teacher_key(teacher),),
-                    TeacherOutputs(teacher, run.reader, ()),
+                    OutputsToCache(teacher, run.tokenizer_ref, ()),
                     self.estimate.outputs(run, index),
                 )
         for artifact_key, artifact in artifacts.items():
             work = artifact.work
-            assert isinstance(work, TeacherOutputs)
+            assert isinstance(work, OutputsToCache)
             complete = replace(artifact, work=replace(work, users=tuple(users[artifact_key])))
             yield self._job("teacher outputs", [complete], 0, work.teacher.data.task.name)
 
@@ -245,7 +245,7 @@ class _GraphBuilder:
 def _cached_teachers(runs: Iterable[RunJob]) -> Iterator[tuple[RunJob, int, TeacherJob]]:
     """Yield each run with the index of each teacher whose outputs it reads from the cache, and the teacher."""
     for run in runs:
-        if run.kept:
+        if run.reads_cache:
             for index, teacher in enumerate(run.teachers):
                 if run.needs(index):
                     yield run, index, teacher

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob, TokenizerRef
+from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob, TokenizerRef
 from harness.planning.tuning_studies import Study
 
 JobKind = Literal[
@@ -34,15 +34,15 @@ class AssistantCopy:
 
 
 @dataclass(frozen=True)
-class TeacherOutputs:
-    """Outputs of a teacher to cache: those that the runs `users`, tokenized with `reader`, need."""
+class OutputsToCache:
+    """Outputs of a teacher to cache: those that the runs `users`, tokenized with `tokenizer_ref`, need."""
 
     teacher: TeacherJob
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     users: tuple[RunJob, ...]
 
 
-Work = GeneralJob | AugmentationJob | TeacherTraining | AssistantCopy | TeacherOutputs | Study | RunJob | None
+Work = TextStageJob | AugmentationJob | TeacherTraining | AssistantCopy | OutputsToCache | Study | RunJob | None
 """What builds an artifact; None for latency and report, which concern the whole suite."""
 
 

@@ -52,12 +52,12 @@ class TokenizerRef:
         """Pickle the tokenizer instead of the function that loads it."""
         return _loaded(self, tokenizer=self.tokenizer)
 
-    def beside(self, reader: str) -> str:
-        """Return an id of how this tokenizer encodes rows that are split by the tokenizer with fingerprint `reader`.
+    def encoding_id(self, tokenizer: str) -> str:
+        """Return an id of how this tokenizer encodes rows that are split by the tokenizer with fingerprint `tokenizer`.
 
-        It is `reader` itself if both are the same; otherwise the rows are aligned, and the id holds the length limit.
+        It is `tokenizer` itself if both are the same. Otherwise the rows are aligned, and the id has the length limit.
         """
-        return reader if reader == self.fingerprint else f"{self.fingerprint}/{self.most}"
+        return tokenizer if tokenizer == self.fingerprint else f"{self.fingerprint}/{self.most}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class TeacherJob:
     spec: TeacherSpec
     data: TaskData
     checkpoint: Path | None
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     training: TrainingSpec
     parts: Mapping[str, Any]
     key: str
@@ -193,7 +193,7 @@ class AugmentationJob:
 
 
 @dataclass(frozen=True)
-class GeneralJob:
+class TextStageJob:
     """A student to distil on unlabelled text, once for all tasks (text stage).
 
     `label` and `student` are the row of the board that requests it. `method` is bound to the text and to the shapes of
@@ -210,8 +210,8 @@ class GeneralJob:
     checkpoint: Path | None
     source: Path | None
     teacher: Path
-    assistant: GeneralJob | None
-    reader: TokenizerRef
+    assistant: TextStageJob | None
+    tokenizer_ref: TokenizerRef
     data: str
     text: TextCorpus
     training: TrainingSpec
@@ -224,10 +224,10 @@ class GeneralJob:
     def cohort(self) -> tuple[str, str, float, float]:
         """Cohort id: jobs with equal ids train on the same batches and learn from the same teacher."""
         teacher = self.assistant.key if self.assistant else str(self.teacher)
-        return teacher, self.reader.fingerprint, self.general.masking, self.general.smoothing
+        return teacher, self.tokenizer_ref.fingerprint, self.general.masking, self.general.smoothing
 
     @property
-    def chain(self) -> tuple[GeneralJob, ...]:
+    def chain(self) -> tuple[TextStageJob, ...]:
         """The jobs in training order: the assistant, if there is one, then the student."""
         return (self.assistant, self) if self.assistant else (self,)
 
@@ -265,7 +265,7 @@ class RunJob:
         training: the suite's settings for the task, with the tuned learning rate if there is one.
         augmented: the data that replace the task's training data in the stages given by `stage_data`.
         general: the text stage whose student it starts from.
-        kept: whether it reads cached teacher outputs.
+        reads_cache: whether it reads cached teacher outputs.
         trial: number of the tuning trial, None for a run of the suite.
         tuned: the tuned values that it uses.
     """
@@ -274,7 +274,7 @@ class RunJob:
     cell: Cell
     method: Method
     data: TaskData
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     checkpoint: Path | None
     lineage: Lineage
     first: Lineage
@@ -282,8 +282,8 @@ class RunJob:
     parts: Mapping[str, Any]
     training: TrainingSpec
     augmented: AugmentationJob | None = None
-    general: GeneralJob | None = None
-    kept: bool = False
+    general: TextStageJob | None = None
+    reads_cache: bool = False
     trial: int | None = None
     tuned: TuningSummary | None = None
 
@@ -326,7 +326,7 @@ class RunJob:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of its teachers in a cohort, which distinguish cached teachers from those that other runs compute."""
-        return tuple(f"{teacher.name}, kept" if self.kept else teacher.name for teacher in self.teachers)
+        return tuple(f"{teacher.name}, cached" if self.reads_cache else teacher.name for teacher in self.teachers)
 
     def needs(self, index: int) -> frozenset[str]:
         """Return the outputs of the teacher at `index` that any stage needs."""
@@ -349,7 +349,7 @@ class RunJob:
         augmented = self.augmented.key if self.augmented else ""
         if len(set(self.stage_data)) > 1:  # the step at which the data change decides which batches a run sees
             augmented += f" {self._stage_lengths}"
-        return self.data.task.name, self.reader.fingerprint, self.data_seed, augmented, self.depth
+        return self.data.task.name, self.tokenizer_ref.fingerprint, self.data_seed, augmented, self.depth
 
     @property
     def _stage_lengths(self) -> tuple[object, ...]:
@@ -365,11 +365,11 @@ class RunJob:
 
 
 @dataclass(frozen=True)
-class Choice:
+class CacheDecision:
     """The decision whether one teacher's outputs on one task are cached.
 
     Attributes:
-        kept: rows of the board that read cached teacher outputs.
+        cached: rows of the board that read cached teacher outputs.
         gb: size of the cached outputs of one teacher, in GB (1e9 bytes).
         epochs: the largest number of passes over the data that any row makes in one order of the examples.
         orders: number of orders over all seeds.
@@ -379,7 +379,7 @@ class Choice:
 
     task: str
     teacher: str
-    kept: tuple[str, ...]
+    cached: tuple[str, ...]
     gb: float
     epochs: float
     orders: int

@@ -50,7 +50,7 @@ def training(settings: TrainingSpec) -> dict[str, Any]:
     return fields
 
 
-def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any]:
+def data(task: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> dict[str, Any]:
     """Return the parts for a tokenized training set: the examples in order, and how they are tokenized."""
     # A multilabel task, or one with tags, may have classes that no example has, but the head has an output for them.
     labelled = {"labels": list(task.task.labels)} if task.task.kind in ("multilabel", "token_classification") else {}
@@ -62,7 +62,7 @@ def data(task: TaskData, reader: TokenizerRef, max_length: int) -> dict[str, Any
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,
-        "tokenizer": reader.fingerprint,
+        "tokenizer": tokenizer_ref.fingerprint,
         "max_length": max_length,
         **({"declaration": dict(task.task.key_parts)} if task.task.key_parts else {}),
         **_definition(task),
@@ -105,12 +105,17 @@ def _definition(task: TaskData) -> dict[str, Any]:
 
 
 def teacher(
-    spec: TeacherSpec, checkpoint: str | None, task: TaskData, reader: TokenizerRef, settings: TrainingSpec, device: str
+    spec: TeacherSpec,
+    checkpoint: str | None,
+    task: TaskData,
+    tokenizer_ref: TokenizerRef,
+    settings: TrainingSpec,
+    device: str,
 ) -> dict[str, Any]:
     """Return the parts for a fine-tuned teacher. They omit the validation data, on which its weights do not depend."""
     return {
         "model": {"checkpoint": checkpoint} if spec.architecture is None else spec.architecture.model_dump(),
-        "data": data(task, reader, settings.max_length),
+        "data": data(task, tokenizer_ref, settings.max_length),
         **spec.key_fields(),
         "training": training(settings),
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
@@ -119,7 +124,7 @@ def teacher(
 
 
 def finetuned_teacher(
-    checkpoint: str, order: Sequence[int], task: TaskData, reader: TokenizerRef, max_length: int, device: str
+    checkpoint: str, order: Sequence[int], task: TaskData, tokenizer_ref: TokenizerRef, max_length: int, device: str
 ) -> dict[str, Any]:
     """Return the parts for a fine-tuned checkpoint that is used as it is: they determine its outputs and its score.
 
@@ -131,7 +136,7 @@ def finetuned_teacher(
         "classes": list(order),
         "data": {
             "task": task.task.name,
-            "tokenizer": reader.fingerprint,
+            "tokenizer": tokenizer_ref.fingerprint,
             "max_length": max_length,
             **_definition(task),
         },
@@ -152,17 +157,19 @@ def group(
         "data": {**first["data"], "max_length": settings.max_length},
         "numeric": first["numeric"],
         "code": first["code"],
-        **alignment(members[0].reader, [member.reader for member in members]),
+        **alignment(members[0].tokenizer_ref, [member.tokenizer_ref for member in members]),
     }
 
 
-def alignment(reader: TokenizerRef, teachers: Sequence[TokenizerRef], *, answers: bool = False) -> dict[str, Any]:
-    """Return the parts for the alignment of teachers whose tokenizer is not `reader`; empty if there are none.
+def alignment(
+    tokenizer_ref: TokenizerRef, teachers: Sequence[TokenizerRef], *, answers: bool = False
+) -> dict[str, Any]:
+    """Return the parts for the alignment of teachers whose tokenizer is not `tokenizer_ref`; empty if there are none.
 
     `answers`: whether a student of question answering reads them.
     """
-    encodings = [teacher.beside(reader.fingerprint) for teacher in teachers]
-    foreign = any(encoding != reader.fingerprint for encoding in encodings)
+    encodings = [teacher.encoding_id(tokenizer_ref.fingerprint) for teacher in teachers]
+    foreign = any(encoding != tokenizer_ref.fingerprint for encoding in encodings)
     version = ANSWER_ALIGNMENT_VERSION if answers else ALIGNMENT_VERSION
     return {"alignment": {"version": version, "read": encodings}} if foreign else {}
 
@@ -177,7 +184,7 @@ def better(task: TaskData) -> dict[str, Any]:
     return {} if task.task.higher_is_better else {"better": "less"}
 
 
-def kept(parts: Mapping[str, Any]) -> dict[str, Any]:
+def with_cached_outputs(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a run, changed to those of the same run with cached teacher outputs."""
     return {
         **parts,
@@ -254,7 +261,7 @@ def general(
     student_parts: dict[str, Any],
     teacher: str | None,
     text: TextCorpus,
-    reader: TokenizerRef,
+    tokenizer_ref: TokenizerRef,
     spec: GeneralSpec,
     settings: TrainingSpec,
     device: str,
@@ -266,7 +273,7 @@ def general(
         **({"smoothing": job.smoothing} if job.smoothing else {}),
         "student": student_parts,
         "teacher": teacher,
-        "data": {"text": text.fingerprint, "tokenizer": reader.fingerprint, "max_length": spec.max_length},
+        "data": {"text": text.fingerprint, "tokenizer": tokenizer_ref.fingerprint, "max_length": spec.max_length},
         **spec.key_fields(),
         "training": {**training(settings), "epochs": None, "steps": spec.steps},
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),

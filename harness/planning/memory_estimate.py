@@ -40,17 +40,17 @@ FLOAT = 4
 
 
 @dataclass(frozen=True)
-class Reading:
+class BatchShape:
     """The shape of a cohort's batches.
 
     Attributes:
-        batch: examples per batch.
+        examples: examples per batch.
         tokens: tokens per example.
         vocabulary: size of the tokenizer's vocabulary.
         outputs: elements of the logits for one example.
     """
 
-    batch: int
+    examples: int
     tokens: int
     vocabulary: int
     outputs: int
@@ -80,7 +80,7 @@ class Load:
         resident: bytes that it takes at all times.
         step: additional bytes while it takes a step.
         teachers: key -> shape of each of its teachers, and the outputs it requests.
-        reading: the shape of its batches.
+        batch_shape: the shape of its batches.
         half: whether it computes in half precision.
         student: the shape of its student.
         stacked: bytes of `step` that the runs of a stack hold at the same time; 0: it steps alone.
@@ -89,7 +89,7 @@ class Load:
     resident: int
     step: int
     teachers: Mapping[str, tuple[ModelShape, frozenset[str]]]
-    reading: Reading
+    batch_shape: BatchShape
     half: bool
     student: ModelShape
     stacked: int = 0
@@ -99,7 +99,7 @@ def load(
     student: ModelShape,
     stages: Iterable[StageLoad],
     teachers: Mapping[str, tuple[ModelShape, frozenset[str]]],
-    reading: Reading,
+    batch_shape: BatchShape,
     training: TrainingSpec,
     *,
     fused: bool,
@@ -114,34 +114,38 @@ def load(
         copied: whether a copy of the student's weights is stored in the same memory.
     """
     half, together = training.precision != "fp32", training.execution == "fused"
-    parameter_count = parameters(student, reading.vocabulary)
+    parameter_count = parameters(student, batch_shape.vocabulary)
     step, stacked, concatenated, averaged = 0, 0, False, False
     for requested, splits, live, average in stages:
         averaged |= average
         concatenated |= training.batching == "grouped" and not splits
-        examples = min(reading.batch, training.micro_batch_size or reading.batch) if splits else reading.batch
-        micro_batch = Reading(examples, reading.tokens, reading.vocabulary, reading.outputs)
+        examples = (
+            min(batch_shape.examples, training.micro_batch_size or batch_shape.examples)
+            if splits
+            else batch_shape.examples
+        )
+        micro_batch = BatchShape(examples, batch_shape.tokens, batch_shape.vocabulary, batch_shape.outputs)
         in_stack = together and not live
         with_maps = live or in_stack or not fused  # dropout of a stack is drawn for maps
         saved = activations(student, micro_batch, half=half, fused=not with_maps)
         saved += 2 * captured(requested, student, micro_batch, half)
         if in_stack:  # the scale of norms is applied to a copy
-            saved += 2 * FLOAT * student.layers * student.hidden * examples * reading.tokens
+            saved += 2 * FLOAT * student.layers * student.hidden * examples * batch_shape.tokens
         if live:  # counted as one more pass of the student, and one of each teacher
             models = [student, *(shape for shape, _ in teachers.values())]
             saved += sum(activations(model, micro_batch, half=half, fused=False) for model in models)
-        widest = max(student.ffn, student.heads * reading.tokens * with_maps)
-        backward = 2 * FLOAT * examples * reading.tokens * widest
+        widest = max(student.ffn, student.heads * batch_shape.tokens * with_maps)
+        backward = 2 * FLOAT * examples * batch_shape.tokens * widest
         step = max(step, saved + backward)
         stacked = max(stacked, (saved + backward) * in_stack)
-    teacher_outputs = sum(captured(names, shape, reading, half) for shape, names in teachers.values())
+    teacher_outputs = sum(captured(names, shape, batch_shape, half) for shape, names in teachers.values())
     # A batch-dependent stage also concatenates the outputs of all groups to one batch.
     step += (2 + concatenated) * teacher_outputs
     # Autocast keeps a copy of the weights for the step.
     gradients = (FLOAT + 2 * half) * parameter_count
     resident = (3 + copied + averaged) * FLOAT * parameter_count
     together_bytes = gradients + stacked if stacked else 0
-    return Load(resident, gradients + step, teachers, reading, half, student, together_bytes)
+    return Load(resident, gradients + step, teachers, batch_shape, half, student, together_bytes)
 
 
 class _Steps(NamedTuple):
@@ -174,7 +178,7 @@ class CohortLoad:
     """The memory of runs that train together, with their teachers. Runs are added one by one."""
 
     def __init__(self, first: Load) -> None:
-        self._reading, self._half = first.reading, first.half
+        self._reading, self._half = first.batch_shape, first.half
         self._teachers: dict[str, tuple[ModelShape, frozenset[str]]] = {}
         self._resident = self._shared = self._working = 0
         self._steps = _Steps()
@@ -238,7 +242,7 @@ def parameters(shape: ModelShape, vocabulary: int) -> int:
     return embeddings + shape.layers * layer + hidden * (hidden + 1)
 
 
-def activations(shape: ModelShape, reading: Reading, *, half: bool, fused: bool) -> int:
+def activations(shape: ModelShape, batch_shape: BatchShape, *, half: bool, fused: bool) -> int:
     """Return the bytes of activations that the forward pass saves for the backward pass.
 
     Per token and layer: queries, keys, values, context and its copy, two dropout masks (7 H) and the FFN before and
@@ -247,25 +251,25 @@ def activations(shape: ModelShape, reading: Reading, *, half: bool, fused: bool)
     also saves scaled queries and keys, and three maps of A x N per token: the softmax, its dropout mask and their
     product, in float32. The embeddings save about five tensors.
     """
-    hidden, ffn, tokens = shape.hidden, shape.ffn, reading.batch * reading.tokens
+    hidden, ffn, tokens = shape.hidden, shape.ffn, batch_shape.examples * batch_shape.tokens
     products = (9 * hidden + 2 * ffn) * 2 if half else (7 * hidden + 2 * ffn) * FLOAT
-    maps = 0 if fused else (2 * hidden + 3 * shape.heads * reading.tokens) * FLOAT
+    maps = 0 if fused else (2 * hidden + 3 * shape.heads * batch_shape.tokens) * FLOAT
     layer = products + maps + 6 * hidden * FLOAT
     return tokens * (shape.layers * layer + 5 * hidden * FLOAT)
 
 
-def captured(needs: Collection[str], shape: ModelShape, reading: Reading, half: bool) -> int:
+def captured(needs: Collection[str], shape: ModelShape, batch_shape: BatchShape, half: bool) -> int:
     """Return the bytes of the outputs named in `needs`."""
-    tokens = reading.batch * reading.tokens
-    sizes = {"logits": reading.batch * reading.outputs, "pooled": reading.batch * shape.hidden}
-    sizes |= {"scores": tokens * shape.heads * reading.tokens}
+    tokens = batch_shape.examples * batch_shape.tokens
+    sizes = {"logits": batch_shape.examples * batch_shape.outputs, "pooled": batch_shape.examples * shape.hidden}
+    sizes |= {"scores": tokens * shape.heads * batch_shape.tokens}
     numbers = sum(sizes.get(need.name, tokens * shape.hidden) for need in filter(None, map(parse, needs)))
     return numbers * (2 if half else FLOAT)
 
 
-def _working_bytes(shape: ModelShape, reading: Reading) -> int:
+def _working_bytes(shape: ModelShape, batch_shape: BatchShape) -> int:
     """Return the bytes of a layer without gradients: about eight tensors of the hidden size, and two of the FFN's."""
-    return reading.batch * reading.tokens * (8 * shape.hidden + 2 * shape.ffn) * FLOAT
+    return batch_shape.examples * batch_shape.tokens * (8 * shape.hidden + 2 * shape.ffn) * FLOAT
 
 
 def room(device: str, max_gb: float | None) -> int:

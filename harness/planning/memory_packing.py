@@ -13,7 +13,7 @@ import torch
 from harness.api.method import Stage
 from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate
-from harness.planning.jobs import GeneralJob, RunJob
+from harness.planning.jobs import RunJob, TextStageJob
 
 Job = TypeVar("Job")
 
@@ -22,7 +22,7 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
     """Return the memory that a run adds to its cohort."""
     task, tokens = job.data.task, training.max_length
     outputs = task.num_labels * (tokens if task.kind in ("token_classification", "qa") else 1)
-    reading = memory_estimate.Reading(training.max_batch_size, tokens, job.reader.size, outputs)
+    batch_shape = memory_estimate.BatchShape(training.max_batch_size, tokens, job.tokenizer_ref.size, outputs)
     stages = job.stages
     teachers = {
         teacher.key: (shape, _teacher_needs(stages, index))
@@ -32,24 +32,24 @@ def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.
         job.method.student,
         _stage_loads(stages),
         teachers,
-        reading,
+        batch_shape,
         training,
         fused=_has_fused_attention(device),
         copied=job.best_epoch and not _has_fused_attention(device),
     )
 
 
-def of_general(job: GeneralJob, device: str) -> memory_estimate.Load:
+def of_text_stage(job: TextStageJob, device: str) -> memory_estimate.Load:
     """Return the memory that a student adds to its cohort in a text stage, where logits cover the vocabulary."""
-    training, vocabulary = job.training, job.reader.size
-    reading = memory_estimate.Reading(
+    training, vocabulary = job.training, job.tokenizer_ref.size
+    batch_shape = memory_estimate.BatchShape(
         training.batch_size, training.max_length, vocabulary, training.max_length * vocabulary
     )
     stages = [job.general.stage]
     (teacher,) = job.method.teachers
     teachers = {job.cohort[0]: (teacher, _teacher_needs(stages, 0))}
     return memory_estimate.load(
-        job.method.student, _stage_loads(stages), teachers, reading, training, fused=_has_fused_attention(device)
+        job.method.student, _stage_loads(stages), teachers, batch_shape, training, fused=_has_fused_attention(device)
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from harness.config.schema import SuiteSpec
 from harness.planning import board_rows as rows
 from harness.planning import figure_matching, memory_estimate, memory_packing, tuning_studies
-from harness.planning.jobs import AugmentationJob, Choice, GeneralJob, RunJob, TeacherJob
+from harness.planning.jobs import AugmentationJob, CacheDecision, RunJob, TeacherJob, TextStageJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
 from harness.storage.plan_file import DataReport, NotApplicable, PlanFile, PlannedAssistant, PlannedGeneral, PlannedTask
@@ -21,7 +21,7 @@ class Plan:
 
     Attributes:
         device: the device to train on.
-        choices: the decisions which teacher outputs are cached.
+        cache_decisions: the decisions which teacher outputs are cached.
         data: task -> report on its examples.
     """
 
@@ -30,7 +30,7 @@ class Plan:
     teachers: tuple[TeacherJob, ...]
     runs: tuple[RunJob, ...]
     not_applicable: tuple[NotApplicable, ...]
-    choices: tuple[Choice, ...] = ()
+    cache_decisions: tuple[CacheDecision, ...] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
     _loads: dict[str, memory_estimate.Load] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -62,7 +62,7 @@ class Plan:
             self._loads[key] = memory_packing.of_run(job, job.training, self.device)
         return self._loads[key]
 
-    def generals(self, jobs: Sequence[RunJob]) -> list[GeneralJob]:
+    def text_stages(self, jobs: Sequence[RunJob]) -> list[TextStageJob]:
         """Return the distinct text stages that the jobs start from, an assistant before its students."""
         stages = [stage for job in jobs if job.general for stage in job.general.chain]
         return list({stage.key: stage for stage in stages}.values())
@@ -81,7 +81,7 @@ class Plan:
             PlannedGeneral(
                 key=job.key, labels=list(labels[job.key]), student=job.student, data=job.data, steps=job.steps
             )
-            for job in self.generals(self.runs)
+            for job in self.text_stages(self.runs)
         ]
 
     def file(self, command: str) -> PlanFile:
@@ -121,7 +121,7 @@ class Plan:
             limits={name: value for name, value in limit.model_dump().items() if value is not None},
             generals=self._planned_generals(),
             latency=self.spec.latency,
-            published=figure_matching.beside(self.resolved),
+            published=figure_matching.matching_figures(self.resolved),
             citations={v.method.name: v.method.citation for v in suite.variants if v.method.citation},
             rows=rows.rows(self.resolved, protocols(self.runs)),
             shapes=rows.shapes(self.resolved),

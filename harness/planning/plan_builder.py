@@ -17,7 +17,7 @@ from harness.models import pretrained
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.augmentation_jobs import AugmentationJobs
 from harness.planning.devices import best_device
-from harness.planning.jobs import Choice, GeneralJob, Lineage, RunJob, TaskData, TeacherJob, task_info
+from harness.planning.jobs import CacheDecision, Lineage, RunJob, TaskData, TeacherJob, TextStageJob, task_info
 from harness.planning.plan import Plan
 from harness.planning.suite_models import SuiteModels, check_max_length, max_length_key
 from harness.planning.task_data import forget_summary, lazy_splits, summarize
@@ -54,7 +54,7 @@ class _Builder:
         self.reasons: dict[tuple[str, str, str], str | None] = {}
         self.models = SuiteModels(self.suite)
         self.teachers = TeacherJobs(self.suite, self.models, self.device, self.runs)
-        self.generals = TextStageJobs(resolved, self.device)
+        self.text_stages = TextStageJobs(resolved, self.device)
         self.augmented = AugmentationJobs(self.suite, self.models, self.device)
         self._settings_on: dict[str, tuple[TrainingSpec, dict[str, Any]]] = {}
 
@@ -62,7 +62,7 @@ class _Builder:
         data = self._load_data_of_all()
         for task in data.values():
             self.teachers.add_task(task)
-        choices = self._plan_cells(data)
+        decisions = self._plan_cells(data)
         runs = [job for cell in self.resolved.cells for job in self.runs[_place(cell)]]
         not_applicable = [
             NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
@@ -76,9 +76,9 @@ class _Builder:
         teachers = [job for job in (single | used).values() if job.run is None]
         teachers.sort(key=lambda job: list(data).index(job.data.task.name))
         reports = {name: task.report for name, task in data.items()}
-        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), choices, reports)
+        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), decisions, reports)
 
-    def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[Choice, ...]:
+    def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[CacheDecision, ...]:
         """Fill `runs` and `reasons`, and return the decisions which teacher outputs are cached.
 
         A row comes after the rows that it learns from, because the keys of its runs contain theirs.
@@ -95,7 +95,7 @@ class _Builder:
                 self.reasons[_place(cell)] = reason
                 jobs = tuning_studies.decide(jobs, self.spec) if reason is None else []
                 self.runs[_place(cell)] = policy.decide(jobs) if jobs else []
-        return policy.choices()
+        return policy.decisions()
 
     def _load_data_of_all(self) -> dict[str, TaskData]:
         """Return the data of each task. Raises `UserError` with the problems of all tasks."""
@@ -138,10 +138,12 @@ class _Builder:
         task, variant = cell.task, cell.variant
         settings, shared_parts = self._on_task(task.name)
         init = self._student_init(cell)
-        reader, checkpoint, source = init.reader, init.checkpoint, init.source
+        tokenizer_ref, checkpoint, source = init.tokenizer_ref, init.checkpoint, init.source
         teachers = self._teachers_of(cell, 0)
         limits = {
-            job.row: self.models.max_tokens(job) for job in teachers if job.reader.fingerprint == reader.fingerprint
+            job.row: self.models.max_tokens(job)
+            for job in teachers
+            if job.tokenizer_ref.fingerprint == tokenizer_ref.fingerprint
         }
         if checkpoint is not None:
             limits[cell.student] = self.models.max_tokens_of_checkpoint(checkpoint)
@@ -150,18 +152,18 @@ class _Builder:
         for name, most in limits.items():
             check_max_length(settings.max_length, max_length_key(self.suite, task.name), name, most)
         augmented = self.augmented.job(variant, self._method(cell, self.spec.seeds[0]), data)
-        general = self.generals.job(cell, init, teachers[0].alone) if variant.general else None
+        general = self.text_stages.job(cell, init, teachers[0].alone) if variant.general else None
         lineages = self._lineages(cell, general)
         method_parts = keys.method(variant, self.spec)
         data_parts = {
-            **keys.data(data, reader, settings.max_length),
+            **keys.data(data, tokenizer_ref, settings.max_length),
             "validation": data.validation_fingerprint,
         }
         for seed, lineage in zip(self.spec.seeds, lineages, strict=True):
             data_seed = settings.data_seed if settings.data_seed is not None else seed
             parts = keys.run(shared_parts, method_parts, lineage.parts, data_parts, seed=seed, data_seed=data_seed)
-            aligned = [teacher.reader for teacher in lineage.teachers]
-            parts |= keys.alignment(reader, aligned, answers=task.kind == "qa")
+            aligned = [teacher.tokenizer_ref for teacher in lineage.teachers]
+            parts |= keys.alignment(tokenizer_ref, aligned, answers=task.kind == "qa")
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
             if self.spec.effective_selection and self.spec.effective_selection.epoch == "best":
@@ -183,7 +185,7 @@ class _Builder:
                 cell,
                 method,
                 data,
-                reader,
+                tokenizer_ref,
                 checkpoint,
                 lineage,
                 lineages[0],
@@ -194,7 +196,7 @@ class _Builder:
                 general,
             )
 
-    def _lineages(self, cell: Cell, general: GeneralJob | None) -> list[Lineage]:
+    def _lineages(self, cell: Cell, general: TextStageJob | None) -> list[Lineage]:
         """Return the models that the cell's run depends on, for each seed. Runs of all seeds share them if they can."""
         seeds, task = len(self.spec.seeds), cell.task.name
         first = self.spec.first_teacher
@@ -203,7 +205,7 @@ class _Builder:
             return [self._lineage(cell, 0, general)] * seeds
         return [self._lineage(cell, place, general) for place in range(seeds)]
 
-    def _lineage(self, cell: Cell, place: int, general: GeneralJob | None) -> Lineage:
+    def _lineage(self, cell: Cell, place: int, general: TextStageJob | None) -> Lineage:
         """Return the models that the cell's run depends on, for the seed at position `place`."""
         init, teachers = self._student_init(cell, place), self._teachers_of(cell, place)
         checkpoint, source = init.checkpoint, init.source
@@ -222,8 +224,10 @@ class _Builder:
         first = self.spec.first_teacher
         source = self.teachers.for_seed(cell.task.name, first, place) if first else None
         checkpoint = self.models.checkpoint(cell.student)
-        reader = self.models.tokenizer(checkpoint) if checkpoint is not None else source.reader if source else None
-        if reader is None:
+        tokenizer_ref = (
+            self.models.tokenizer(checkpoint) if checkpoint is not None else source.tokenizer_ref if source else None
+        )
+        if tokenizer_ref is None:
             raise UserError(
                 Problem(
                     "a student takes its family and its vocabulary from the suite's first teacher, and there is none:"
@@ -231,7 +235,7 @@ class _Builder:
                     f"students.{cell.student}",
                 )
             )
-        return StudentInit(reader, checkpoint, source)
+        return StudentInit(tokenizer_ref, checkpoint, source)
 
     def _obstacle(self, cell: Cell) -> str | None:
         """Return why the cell cannot run; None if it can.
@@ -243,7 +247,7 @@ class _Builder:
         if not cell.variant.general:
             return None
         teacher = self.teachers.for_seed(cell.task.name, cell.variant.teachers[0], 0)
-        return self.generals.obstacle(cell, self._student_init(cell), teacher)
+        return self.text_stages.obstacle(cell, self._student_init(cell), teacher)
 
     def _teachers_of(self, cell: Cell, place: int) -> tuple[TeacherJob, ...]:
         """Return the cell's teachers for the seed at position `place`, as a group if its method requests one."""
@@ -270,11 +274,13 @@ def _tokenizer_mismatch(job: RunJob) -> str | None:
     None if all requested outputs are available.
     """
     for stage in job.stages:
-        foreign = [teacher for teacher in job.teachers if teacher.reader.fingerprint != job.reader.fingerprint]
+        foreign = [
+            teacher for teacher in job.teachers if teacher.tokenizer_ref.fingerprint != job.tokenizer_ref.fingerprint
+        ]
         if stage.live and foreign:
             return f"runs teacher {foreign[0].row} on the student's tokens, but its tokenizer is not the student's"
         for teacher, names in zip(job.teachers, stage.needs.teachers, strict=False):
             unavailable = sorted(name for name in names if name.split("[")[0] not in CARRIED)
-            if unavailable and teacher.reader.fingerprint != job.reader.fingerprint:
+            if unavailable and teacher.tokenizer_ref.fingerprint != job.tokenizer_ref.fingerprint:
                 return f"needs {', '.join(unavailable)} of teacher {teacher.row}, whose tokenizer is not the student's"
     return None

@@ -15,7 +15,7 @@ from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec
 from harness.config.training_schema import TrainingSpec
 from harness.planning import keys
-from harness.planning.jobs import Choice, RunJob, TaskData, TeacherJob, TokenizerRef, rebound
+from harness.planning.jobs import CacheDecision, RunJob, TaskData, TeacherJob, TokenizerRef, rebound
 from harness.storage.derived_values import derived
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
@@ -47,16 +47,16 @@ The actual seeds are ignored, so that seeds added later do not change keys.
 """
 
 
-def told(choice: Choice) -> str:
+def describe(decision: CacheDecision) -> str:
     """Return the text of a decision, for `harness plan`."""
     parts = []
-    if choice.kept:
-        times = f"{_number(choice.epochs, 'epoch')} x {_number(choice.orders, 'order')}"
-        passes = f"1 pass instead of {choice.epochs * choice.orders:.3g}"
-        of_each = f" of each of {choice.teachers} teachers" if choice.teachers > 1 else ""
-        parts.append(f"{times}; {gigabytes(choice.gb)}{of_each} kept for {', '.join(choice.kept)}, {passes}")
-    parts += [f"fresh for {', '.join(rows)}: {reason}" for reason, rows in choice.fresh.items()]
-    return f"{choice.teacher} on {choice.task}: {'; '.join(parts)}"
+    if decision.cached:
+        times = f"{_number(decision.epochs, 'epoch')} x {_number(decision.orders, 'order')}"
+        passes = f"1 pass instead of {decision.epochs * decision.orders:.3g}"
+        of_each = f" of each of {decision.teachers} teachers" if decision.teachers > 1 else ""
+        parts.append(f"{times}; {gigabytes(decision.gb)}{of_each} cached for {', '.join(decision.cached)}, {passes}")
+    parts += [f"fresh for {', '.join(rows)}: {reason}" for reason, rows in decision.fresh.items()]
+    return f"{decision.teacher} on {decision.task}: {'; '.join(parts)}"
 
 
 class CachePolicy:
@@ -70,7 +70,7 @@ class CachePolicy:
     def decide(self, row: Sequence[RunJob]) -> list[RunJob]:
         """Return the jobs of a row on a task and student, one for each seed.
 
-        If they read cached teacher outputs, they have `kept` and keys of their own.
+        If they read cached teacher outputs, they have `reads_cache` and keys of their own.
         """
         if not self.spec.teacher_cache.max_gb:
             return list(row)
@@ -79,14 +79,14 @@ class CachePolicy:
             self._policies[task] = _TaskPolicy(self.spec, task, torch.device(self.device).type)
         return [_with_cache(job) for job in row] if self._policies[task].decide(list(row)) else list(row)
 
-    def choices(self) -> tuple[Choice, ...]:
+    def decisions(self) -> tuple[CacheDecision, ...]:
         """Return the decisions and their reasons, by task and teacher."""
-        return tuple(choice for policy in self._policies.values() for choice in policy.choices())
+        return tuple(decision for policy in self._policies.values() for decision in policy.decisions())
 
 
 def _with_cache(job: RunJob) -> RunJob:
-    parts = keys.kept(job.parts)
-    return replace(job, planned=job.planned.model_copy(update={"key": key(parts)}), parts=parts, kept=True)
+    parts = keys.with_cached_outputs(job.parts)
+    return replace(job, planned=job.planned.model_copy(update={"key": key(parts)}), parts=parts, reads_cache=True)
 
 
 class Size(FrozenModel):
@@ -100,7 +100,7 @@ class Size(FrozenModel):
 class _TeacherTotals:
     """The decisions for one teacher, accumulated over the rows of the board."""
 
-    kept: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
     bytes: float = 0.0
     epochs: float = 0.0
     teachers: int = 1
@@ -146,7 +146,7 @@ class _TaskPolicy:
             self.cached.setdefault(_cache_id(first, teacher), set()).update(names)
             self.bytes += added_bytes[teacher.row]
             totals.bytes += added_bytes[teacher.row] / self._seeds_cached_together(teacher)
-            totals.kept.append(label)
+            totals.cached.append(label)
         return reason is None
 
     def _reason(
@@ -185,7 +185,11 @@ class _TaskPolicy:
         return SEEDS if teacher.place is not None and self.spec.training.data_seed is not None else 1
 
     def _bytes(self, name: str, job: RunJob, index: int, teacher: TeacherJob) -> float:
-        kind, hidden, size = job.data.task.kind, job.method.teachers[index].hidden, self._size(job.data, teacher.reader)
+        kind, hidden, size = (
+            job.data.task.kind,
+            job.method.teachers[index].hidden,
+            self._size(job.data, teacher.tokenizer_ref),
+        )
         entries = size.tokens if by_token(name, kind) else size.rows
         width = job.method.task.num_labels if name == "logits" else hidden
         return entries * width * (2 if self.training.precision == "bf16" else 4)
@@ -196,23 +200,22 @@ class _TaskPolicy:
 
     def _compute_seconds(self, job: RunJob, index: int, teacher: TeacherJob) -> float:
         """Estimate the seconds of a teacher's forward pass over the training set."""
-        shape, size = job.method.teachers[index], self._size(job.data, teacher.reader)
+        shape, size = job.method.teachers[index], self._size(job.data, teacher.tokenizer_ref)
         layers = shape.layers * size.rows / self.training.max_batch_size
         return size.tokens * _flops_per_token(shape) / FLOPS.get(self.device, FLOPS["cuda"]) + layers * LAYER_SECONDS
 
-    def _size(self, data: TaskData, reader: TokenizerRef) -> Size:
-        if reader.fingerprint not in self.sizes:
-            self.sizes[reader.fingerprint] = _estimate_size(data, reader, self.training.max_length)
-        return self.sizes[reader.fingerprint]
+    def _size(self, data: TaskData, tokenizer_ref: TokenizerRef) -> Size:
+        if tokenizer_ref.fingerprint not in self.sizes:
+            self.sizes[tokenizer_ref.fingerprint] = _estimate_size(data, tokenizer_ref, self.training.max_length)
+        return self.sizes[tokenizer_ref.fingerprint]
 
-    def choices(self) -> Iterator[Choice]:
+    def decisions(self) -> Iterator[CacheDecision]:
         seed_orders = 1 if self.training.data_seed is not None else len(self.spec.seeds)
         for teacher, totals in self.totals.items():
             orders = seed_orders if totals.teachers == 1 else 1  # each of several teachers serves the runs of one seed
-            fresh = {reason: tuple(rows) for reason, rows in totals.fresh.items()}
-            yield Choice(
-                self.task, teacher, tuple(totals.kept), totals.bytes / GB, totals.epochs, orders, fresh, totals.teachers
-            )
+            fresh = {reason: tuple(labels) for reason, labels in totals.fresh.items()}
+            rows, size = tuple(totals.cached), totals.bytes / GB
+            yield CacheDecision(self.task, teacher, rows, size, totals.epochs, orders, fresh, totals.teachers)
 
 
 def _cacheable_outputs(job: RunJob) -> Iterator[tuple[int, TeacherJob, frozenset[str]]]:
@@ -227,7 +230,7 @@ def _cacheable_outputs(job: RunJob) -> Iterator[tuple[int, TeacherJob, frozenset
 
 def _cache_id(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:
     """Return the id of the cached outputs: rows with equal ids share them."""
-    return teacher.key, teacher.reader.beside(job.reader.fingerprint), job.reader.fingerprint
+    return teacher.key, teacher.tokenizer_ref.encoding_id(job.tokenizer_ref.fingerprint), job.tokenizer_ref.fingerprint
 
 
 def _epochs(job: RunJob, training: TrainingSpec) -> float:
@@ -237,18 +240,18 @@ def _epochs(job: RunJob, training: TrainingSpec) -> float:
     return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
 
 
-def _estimate_size(data: TaskData, reader: TokenizerRef, max_length: int) -> Size:
+def _estimate_size(data: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> Size:
     """Estimate the size from evenly spaced examples. It is exact if there are at most `SAMPLE`."""
     task = data.task
     described = [task.name, task.kind, task.paired, list(task.labels), dict(task.key_parts)]
-    inputs = [*described, data.train_fingerprint, reader.fingerprint, max_length]
-    return derived("token_counts", inputs, Size, lambda: _counted(data, reader, max_length))
+    inputs = [*described, data.train_fingerprint, tokenizer_ref.fingerprint, max_length]
+    return derived("token_counts", inputs, Size, lambda: _counted(data, tokenizer_ref, max_length))
 
 
-def _counted(data: TaskData, reader: TokenizerRef, max_length: int) -> Size:
+def _counted(data: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> Size:
     train = data.splits.train
     chosen = sorted({index * len(train) // SAMPLE for index in range(SAMPLE)})
-    encoded = encode(train.select(chosen), data.task, reader.tokenizer, max_length)
+    encoded = encode(train.select(chosen), data.task, tokenizer_ref.tokenizer, max_length)
     scale = len(train) / len(chosen)
     return Size(rows=len(encoded) * scale, tokens=float(encoded.lengths.sum()) * scale)
 

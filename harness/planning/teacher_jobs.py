@@ -90,12 +90,22 @@ class TeacherJobs:
         settings = self._settings(task)
         if spec.max_length is not None:
             settings = settings.model_copy(update={"max_length": spec.max_length})
-        reader, trust = self.models.tokenizer(checkpoint), self.spec.trust_remote_code
+        tokenizer_ref, trust = self.models.tokenizer(checkpoint), self.spec.trust_remote_code
         head = finetuned_heads.find(checkpoint, task, spec.labels_on(task.name), name, trust_remote_code=trust)
         digest = pretrained.fingerprint(checkpoint)
-        parts = keys.finetuned_teacher(digest, head.order, data, reader, settings.max_length, self.device)
+        parts = keys.finetuned_teacher(digest, head.order, data, tokenizer_ref, settings.max_length, self.device)
         return TeacherJob(
-            name, name, spec, data, checkpoint, reader, settings, parts, key(parts), order=head.order, head=head.summary
+            name,
+            name,
+            spec,
+            data,
+            checkpoint,
+            tokenizer_ref,
+            settings,
+            parts,
+            key(parts),
+            order=head.order,
+            head=head.summary,
         )
 
     def _trained(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
@@ -106,15 +116,15 @@ class TeacherJobs:
         settings = self._settings(data.task).model_copy(update=update)
         checkpoint = self.models.checkpoint(name)
         if checkpoint is not None:
-            reader = self.models.tokenizer(checkpoint)
+            tokenizer_ref = self.models.tokenizer(checkpoint)
         else:
-            reader = self.models.whole_word_tokenizer(data, settings.max_length)
+            tokenizer_ref = self.models.whole_word_tokenizer(data, settings.max_length)
         digest = pretrained.fingerprint(checkpoint) if checkpoint is not None else None
-        parts = keys.teacher(spec, digest, data, reader, settings, self.device)
+        parts = keys.teacher(spec, digest, data, tokenizer_ref, settings, self.device)
         trust, head = self.spec.trust_remote_code, ""
         if checkpoint is not None:
             head = finetuned_heads.if_fine_tuned(checkpoint, data.task, trust_remote_code=trust)
-        return TeacherJob(name, name, spec, data, checkpoint, reader, settings, parts, key(parts), head=head)
+        return TeacherJob(name, name, spec, data, checkpoint, tokenizer_ref, settings, parts, key(parts), head=head)
 
     def _settings(self, task: Task) -> TrainingSpec:
         """Return the training settings of a teacher. It trains alone, so how students take a step does not count."""
@@ -130,7 +140,7 @@ class TeacherJobs:
                 spec,
                 run.data,
                 None,
-                run.reader,
+                run.tokenizer_ref,
                 run.training,
                 run.parts,
                 run.planned.key,

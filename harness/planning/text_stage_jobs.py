@@ -13,7 +13,7 @@ from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import Limit, TrainingSpec
 from harness.models import pretrained as checkpoints
 from harness.planning import keys
-from harness.planning.jobs import GeneralJob, TeacherJob, TokenizerRef
+from harness.planning.jobs import TeacherJob, TextStageJob, TokenizerRef
 from harness.resolution import text_stages as on_text
 from harness.resolution.suite import Cell, Resolved
 from harness.storage.hashing import key
@@ -24,7 +24,7 @@ from harness.tasks.corpus import TextCorpus, load_text
 class StudentInit:
     """The initialization of a student before any text stage: from `checkpoint`, or else from `source`."""
 
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     checkpoint: Path | None
     source: TeacherJob | None
 
@@ -44,7 +44,7 @@ class TextStageJobs:
     def __init__(self, resolved: Resolved, device: str) -> None:
         self.resolved = resolved
         self.device = device
-        self._jobs: dict[tuple[str, str, str, str, str], GeneralJob | None] = {}
+        self._jobs: dict[tuple[str, str, str, str, str], TextStageJob | None] = {}
 
     @property
     def spec(self) -> GeneralSpec:
@@ -83,23 +83,23 @@ class TextStageJobs:
                     f"teacher {model.row} is fine-tuned on a task already (finetune: false), and a stage on text comes"
                     f" before all tasks; {remedy}"
                 )
-        if teacher.reader.fingerprint != beginning.reader.fingerprint:
+        if teacher.tokenizer_ref.fingerprint != beginning.tokenizer_ref.fingerprint:
             return f"teacher {teacher.row} reads text with another tokenizer than the student; {remedy}"
         if spec.init_from == "teacher" and spec.init != "random" and beginning.checkpoint is None:
             return f"init_from: teacher begins with weights of one task, a stage on text comes before all; {remedy}"
-        if not beginning.reader.has_mask:
+        if not beginning.tokenizer_ref.has_mask:
             return f"the tokenizer of teacher {teacher.row} has no mask token; {remedy}"
         return None
 
-    def job(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> GeneralJob | None:
+    def job(self, cell: Cell, beginning: StudentInit, teacher: TeacherJob) -> TextStageJob | None:
         """Return the text stage that the cell's student starts from, None if its method has none with these options."""
         options = cell.variant.config.model_dump_json()  # they may differ by task
-        job_id = cell.variant.label, cell.student, teacher.row, beginning.reader.fingerprint, options
+        job_id = cell.variant.label, cell.student, teacher.row, beginning.tokenizer_ref.fingerprint, options
         if job_id not in self._jobs:
             self._jobs[job_id] = self._chain(_StageRequest(cell, beginning, teacher))
         return self._jobs[job_id]
 
-    def _chain(self, request: _StageRequest) -> GeneralJob | None:
+    def _chain(self, request: _StageRequest) -> TextStageJob | None:
         """Create the student's text stage, preceded by that of an assistant if the method requests one."""
         shapes, name = self.resolved.shapes, request.cell.student
         student, teacher = shapes[name], shapes[request.teacher.row]
@@ -122,8 +122,8 @@ class TextStageJobs:
         spec: StudentSpec,
         student: ModelShape,
         teacher: ModelShape,
-        assistant: GeneralJob | None = None,
-    ) -> GeneralJob:
+        assistant: TextStageJob | None = None,
+    ) -> TextStageJob:
         method = self._method(request, student, teacher)
         general, init, pretrained = method.general(), request.beginning, request.teacher.checkpoint
         assert general is not None  # the method has a text stage for shapes of any size
@@ -132,9 +132,17 @@ class TextStageJobs:
         student_parts = keys.student(spec, student, _fingerprint(init.checkpoint), init.source, _fingerprint(source))
         teacher_id = assistant.key if assistant else _fingerprint(pretrained)
         parts = keys.general(
-            general, method, student_parts, teacher_id, self.text, init.reader, self.spec, self.settings, self.device
+            general,
+            method,
+            student_parts,
+            teacher_id,
+            self.text,
+            init.tokenizer_ref,
+            self.spec,
+            self.settings,
+            self.device,
         )
-        return GeneralJob(
+        return TextStageJob(
             label=request.cell.variant.label,
             student=student.name,
             method=method,
@@ -144,7 +152,7 @@ class TextStageJobs:
             source=None if init.checkpoint else source or pretrained,
             teacher=pretrained,
             assistant=assistant,
-            reader=init.reader,
+            tokenizer_ref=init.tokenizer_ref,
             data=self.spec.data,
             text=self.text,
             training=self.settings,

@@ -13,7 +13,7 @@ import torch
 from harness.api.model_outputs import ModelShape
 from harness.planning.batch_lengths import BatchLengths
 from harness.planning.cost_estimate import stages_of
-from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob
+from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.tuning_studies import Study
 
 FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
@@ -60,7 +60,7 @@ class TimeEstimate:
 
     def teacher_passes(self, job: RunJob) -> Mapping[str, float]:
         """Key of a teacher -> time of its forward passes for the run; empty if the run reads cached outputs."""
-        if job.kept:
+        if job.reads_cache:
             return {}
         times: dict[str, float] = {}
         for needs, length in stages_of(job):
@@ -96,7 +96,7 @@ class TimeEstimate:
         batches = math.ceil(job.data.train_examples / job.training.max_batch_size)
         return batches * self._pass(job.method.teachers[index], self._tokens(job))
 
-    def text_stage(self, job: GeneralJob) -> float:
+    def text_stage(self, job: TextStageJob) -> float:
         """Time to distil a student on text."""
         (teacher,) = job.method.teachers
         tokens = job.training.max_batch_size * job.training.max_length * TEXT_FILL

@@ -15,13 +15,13 @@ from harness.api.model_outputs import ModelOutputs
 from harness.config.training_schema import TrainingSpec
 from harness.models.capture import Capture
 from harness.training import micro_batching, precision
-from harness.training.execution import Execution, SequentialExecution, StepInputs
 from harness.training.fused_execution import FusedExecution
 from harness.training.prefetcher import Prefetcher
 from harness.training.run import Run
 from harness.training.shared_tensors import SharedTensors, SharedTensorsChanged
 from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
+from harness.training.step_execution import SequentialExecution, StepExecution, StepInputs
 from harness.training.stopwatch import Lap
 from harness.training.token_alignment import Alignment
 
@@ -272,7 +272,7 @@ class Cohort:
         return TeacherOutputs(groups, join_groups(groups, batch.inputs["input_ids"].shape[1], batch.kind))
 
 
-def execution_of(runs: Sequence[Run]) -> Execution:
+def execution_of(runs: Sequence[Run]) -> StepExecution:
     """The execution that the suite sets for a cohort."""
     fused = bool(runs) and runs[0].training.execution == "fused"
     return FusedExecution() if fused else SequentialExecution()

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from harness.models import stack_check
 from harness.models.output_names import parse
 from harness.training import micro_batching
-from harness.training.execution import StepInputs, step_alone
 from harness.training.run import Run
 from harness.training.run_stack import RunStack
 from harness.training.shared_tensors import SharedTensors
+from harness.training.step_execution import StepInputs, step_alone
 
 
 class FusedExecution:

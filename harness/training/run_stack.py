@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 from harness.models.stacked_students import StackedOutputs, StackedStudents
 from harness.training import micro_batching, precision
-from harness.training.execution import StepInputs
 from harness.training.loss_passes import BatchPart, LoggedValue
 from harness.training.run import Run
 from harness.training.shared_tensors import SharedTensors, SharedTensorsChanged
+from harness.training.step_execution import StepInputs
 from harness.training.step_gradients import StepStart
 from harness.training.stopwatch import Lap
 
@@ -33,7 +33,7 @@ class RunStack:
     def step(self, inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
         """Take a step; returns the runs that have to take it alone: those that raised, or all if the shared pass did.
 
-        See `Execution.step` for the errors.
+        See `StepExecution.step` for the errors.
         """
         lap = Lap(self.device)
         try:

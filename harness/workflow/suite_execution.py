@@ -212,7 +212,7 @@ class SuiteExecution:
         """The parts of the keys of runs, teachers and text stages, by key."""
         runs = {job.planned.key: job.parts for job in self.plan.runs}
         teachers = {job.key: job.parts for job in self.plan.teachers}
-        return {**runs, **teachers, **{job.key: job.parts for job in self.plan.generals(self.plan.runs)}}
+        return {**runs, **teachers, **{job.key: job.parts for job in self.plan.text_stages(self.plan.runs)}}
 
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""

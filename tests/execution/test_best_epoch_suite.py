@@ -77,7 +77,7 @@ def test_the_exported_student_is_the_scored_one(small):
     (record,) = small.store().records()
     frame = pd.read_parquet(small.store().run_folder(record.key) / "predictions.parquet")
     model = AutoModelForSequenceClassification.from_pretrained(small.store().run_folder(record.key) / "student")
-    tokenizer = plan.runs[0].reader.tokenizer
+    tokenizer = plan.runs[0].tokenizer_ref.tokenizer
     texts = plan.runs[0].data.splits.validation["validation"]["text"][:]
     with torch.no_grad():
         predictions = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits.argmax(-1).tolist()

@@ -96,7 +96,11 @@ def encoded(job):
     from harness.training.batch_stream import encode_task
 
     return encode_task(
-        job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
+        job.data.task,
+        job.data.splits,
+        job.tokenizer_ref.tokenizer,
+        job.tokenizer_ref.fingerprint,
+        job.training.max_length,
     )
 
 

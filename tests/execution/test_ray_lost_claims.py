@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from harness.api.events import RunFinished, RunId
-from harness.execution.ray_engine.execution import Execution, _Attempt
 from harness.execution.ray_engine.mailbox import Mailbox
 from harness.execution.ray_engine.messages import Ended, Message
+from harness.execution.ray_engine.task_loop import TaskLoop, _Attempt
 from harness.execution.ray_engine.transport import Roots
 from harness.planning import graph_builder
 
@@ -53,7 +53,7 @@ def driver(small, tmp_path):
         context=SimpleNamespace(host=SimpleNamespace(notify=lambda hook, event: notified.append(event))),
     )
     tasks = SimpleNamespace(ray=FakeRay(), mailbox=remote(mailbox), roots=Roots(tmp_path / "store", tmp_path / "cache"))
-    execution = Execution(progress, tasks, 1, lambda: False)
+    execution = TaskLoop(progress, tasks, 1, lambda: False)
     execution._running[7] = _Attempt(job, "reply", {artifact.key: artifact for artifact in job.artifacts})
     return SimpleNamespace(
         execution=execution, mailbox=mailbox, lost=lost, held=held, finished=finished, notified=notified, tasks=tasks

@@ -197,7 +197,7 @@ def test_a_chain_has_the_same_bits_in_one_execution_and_in_several(small, cache)
     overrides = (*DEEPER, "seeds=[1]", cache)
     small.run(*overrides)
     before, keys = small.store(), [job.planned.key for job in small.plan(*overrides).runs]
-    assert {job.kept for job in small.plan(*overrides).runs} == {cache.endswith("1}")}
+    assert {job.reads_cache for job in small.plan(*overrides).runs} == {cache.endswith("1}")}
     for name in ("results", "cache"):
         (small.folder / name).rename(small.folder / f"{name} before")
     before.folder = small.folder / "results before" / "small"

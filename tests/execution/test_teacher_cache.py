@@ -137,7 +137,7 @@ def test_claimed_outputs_are_not_removed(small):
 def outputs_of(plan):
     """The outputs of the plan's teacher."""
     (job,) = plan.teachers
-    (tokenized,) = TokenizedTasks().of(job.data, [job.reader], plan.spec.training.max_length)
+    (tokenized,) = TokenizedTasks().of(job.data, [job.tokenizer_ref], plan.spec.training.max_length)
     return teacher_cache.output_store(job, tokenized, plan.spec, CPU)
 
 

@@ -274,7 +274,7 @@ def test_general_false_and_methods_without_one_keep_their_keys(suite):
 def test_the_key_of_a_text_stage_depends_only_on_its_settings(suite, change, same):
     def key(*overrides):
         plan = suite.plan("methods=[tinybert]", *overrides)
-        (job,) = plan.generals(plan.runs)
+        (job,) = plan.text_stages(plan.runs)
         return job.key
 
     assert (key(change) == key()) is same
@@ -292,7 +292,7 @@ def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
 
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")
-        jobs = plan.generals(plan.runs)
+        jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context(stop))
         return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
 
@@ -313,7 +313,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(suite):
 
     def make(methods):
         plan = suite.plan(f"methods={methods}")
-        jobs = plan.generals(plan.runs)
+        jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context())
         students = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
         shutil.rmtree(suite.folder / "cache" / "general")

@@ -118,7 +118,11 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
     assert {*names} <= teacher_records.keys()
     for job in mixed.plan(*overrides).teachers:  # each is scored in its own tokens
         encoded = encode_task(
-            job.data.task, job.data.splits, job.reader.tokenizer, job.reader.fingerprint, job.training.max_length
+            job.data.task,
+            job.data.splits,
+            job.tokenizer_ref.tokenizer,
+            job.tokenizer_ref.fingerprint,
+            job.training.max_length,
         )
         metrics = mixed.load(*overrides).host.metrics
         model = Capture(teachers.load(job))
@@ -126,7 +130,7 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
         scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))
         assert teacher_records[job.name].score == pytest.approx(scored.score, nan_ok=True)
         folder = teachers.folder(job) / str(job.index) if job.group else teachers.folder(job)
-        assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.reader.fingerprint
+        assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.tokenizer_ref.fingerprint
 
 
 def test_the_student_can_use_the_byte_level_tokenizer(mixed):

@@ -40,7 +40,7 @@ def match_figures(tmp_path, monkeypatch):
 
     def match_figures(*overrides: str, plugins: tuple[str, ...] = ()) -> list:
         loaded = load("matched.yaml", overrides=overrides, plugins=plugins)
-        return figure_matching.beside(resolve(loaded, online=False))
+        return figure_matching.matching_figures(resolve(loaded, online=False))
 
     return match_figures
 

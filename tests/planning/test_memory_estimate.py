@@ -14,13 +14,13 @@ from tests.planning import peak_of_a_cohort
 from tests.support.forked_commands import ForkedCommand
 
 SMALL = ModelShape("small", layers=2, hidden=8, heads=2, ffn=16)
-READING = memory_estimate.Reading(batch=4, tokens=16, vocabulary=100, outputs=3)
+BATCH_SHAPE = memory_estimate.BatchShape(examples=4, tokens=16, vocabulary=100, outputs=3)
 
 ONE_STAGE = (memory_estimate.StageLoad(frozenset({"logits"}), splits=True),)
 
 
 def load(*, training=None, student=SMALL, stages=ONE_STAGE, teachers=None, fused=True):
-    return memory_estimate.load(student, stages, teachers or {}, READING, training or TrainingSpec(), fused=fused)
+    return memory_estimate.load(student, stages, teachers or {}, BATCH_SHAPE, training or TrainingSpec(), fused=fused)
 
 
 def test_parameter_count_of_bert():
@@ -33,7 +33,7 @@ def test_parameter_count_of_bert():
 
 def test_bytes_of_outputs_follow_from_their_shapes():
     def numbers(*needs, half=False):
-        return memory_estimate.captured(frozenset(needs), SMALL, READING, half)
+        return memory_estimate.captured(frozenset(needs), SMALL, BATCH_SHAPE, half)
 
     assert numbers("hidden[1]", "embeddings") == 2 * 4 * 16 * 8 * 4
     assert numbers("scores[2]") == 4 * 2 * 16 * 16 * 4
@@ -47,7 +47,7 @@ def test_settings_that_change_the_memory_of_a_step():
     assert load(training=TrainingSpec(micro_batch_size=1)).step < plain
     batch_dependent = [memory_estimate.StageLoad(frozenset({"logits"}), splits=False)]
     assert load(training=TrainingSpec(micro_batch_size=1), stages=batch_dependent).step == plain
-    big = memory_estimate.Reading(32, 128, 100, 3)
+    big = memory_estimate.BatchShape(32, 128, 100, 3)
     full, half = (
         memory_estimate.activations(SMALL, big, half=precise == "bf16", fused=True) for precise in ("fp32", "bf16")
     )

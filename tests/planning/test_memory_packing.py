@@ -20,7 +20,7 @@ class TextStage:
 
     method: Method
     general: General
-    reader: TokenizerRef
+    tokenizer_ref: TokenizerRef
     training: TrainingSpec
     cohort: tuple[str, str, float] = ("teacher", "", 0.0)
 
@@ -81,8 +81,8 @@ def test_logits_of_a_text_stage_count_the_vocabulary(small):
     sizes = {}
     for name in ("logits", "hidden[1]"):
         general = General(Stage("general", Needs([name], [[name]])))
-        job = TextStage(run.method, general, run.reader, training)
-        sizes[name] = memory_estimate.peak([memory_packing.of_general(job, "cpu")])
-    vocabulary, tokens = len(run.reader.tokenizer), training.batch_size * training.max_length
+        job = TextStage(run.method, general, run.tokenizer_ref, training)
+        sizes[name] = memory_estimate.peak([memory_packing.of_text_stage(job, "cpu")])
+    vocabulary, tokens = len(run.tokenizer_ref.tokenizer), training.batch_size * training.max_length
     hidden = run.method.student.hidden
     assert sizes["logits"] - sizes["hidden[1]"] == 5 * 4 * tokens * (vocabulary - hidden)

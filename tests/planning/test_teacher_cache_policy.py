@@ -3,18 +3,18 @@
 import pytest
 
 from harness.planning import estimate
-from harness.planning.teacher_cache_policy import told
+from harness.planning.teacher_cache_policy import describe
 
 TOKENS, ROWS = 1043, 120
 """Size of the small suite's training set, including special tokens."""
 
 
 def cached_labels(plan):
-    return {run.planned.label for run in plan.runs if run.kept}
+    return {run.planned.label for run in plan.runs if run.reads_cache}
 
 
 def decisions(plan):
-    return [told(choice) for choice in plan.choices]
+    return [describe(decision) for decision in plan.cache_decisions]
 
 
 def keys(plan):
@@ -24,29 +24,29 @@ def keys(plan):
 def test_outputs_that_save_time_are_cached_and_the_plan_shows_it(small):
     plan = small.plan()
     assert cached_labels(plan) == {"logit_kd", "tinybert"}
-    (choice,) = plan.choices
-    assert (choice.task, choice.teacher, choice.epochs, choice.orders) == ("order", "base", 1, 2)
+    (decision,) = plan.cache_decisions
+    assert (decision.task, decision.teacher, decision.epochs, decision.orders) == ("order", "base", 1, 2)
     # Embeddings, a hidden state, queries and keys of one layer; logits.
-    assert choice.gb * 1e9 == pytest.approx(4 * (4 * 32 * TOKENS + 2 * ROWS))
+    assert decision.gb * 1e9 == pytest.approx(4 * (4 * 32 * TOKENS + 2 * ROWS))
     assert decisions(plan) == [
-        "base on order: 1 epoch x 2 orders; 0.5 MB kept for logit_kd, tinybert, 1 pass instead of 2"
+        "base on order: 1 epoch x 2 orders; 0.5 MB cached for logit_kd, tinybert, 1 pass instead of 2"
     ]
 
 
 def test_a_shared_data_order_counts_once(small):
-    (choice,) = small.plan("training.epochs=3", "training.data_seed=1").choices
-    assert (choice.epochs, choice.orders) == (3, 1)
+    (decision,) = small.plan("training.epochs=3", "training.data_seed=1").cache_decisions
+    assert (decision.epochs, decision.orders) == (3, 1)
 
 
 def test_only_keys_of_runs_that_read_the_cache_change(small):
     plan, off = small.plan(), small.plan("teacher_cache.max_gb=0")
     for run, fresh in zip(plan.runs, off.runs, strict=True):
-        assert run.kept == (run.planned.key != fresh.planned.key)
+        assert run.reads_cache == (run.planned.key != fresh.planned.key)
         assert fresh.parts["numeric"]["teacher_tensors"] == "fresh"
-        assert run.parts["numeric"]["teacher_tensors"] == ("kept" if run.kept else "fresh")
-        assert ("kept" in run.parts) == run.kept
+        assert run.parts["numeric"]["teacher_tensors"] == ("kept" if run.reads_cache else "fresh")
+        assert ("kept" in run.parts) == run.reads_cache
         assert "kept" not in fresh.parts
-    assert off.choices == ()
+    assert off.cache_decisions == ()
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,10 @@ def test_outputs_that_do_not_fit_leave_the_cache_to_later_rows(small):
 
 def test_outputs_shared_by_two_rows_are_counted_once(small):
     one, two = (
-        small.plan(f"methods=[{methods}]").choices[0] for methods in ("tinybert", "tinybert, tinybert: {label: b}")
+        small.plan(f"methods=[{methods}]").cache_decisions[0]
+        for methods in ("tinybert", "tinybert, tinybert: {label: b}")
     )
-    assert two.kept == ("tinybert", "b")
+    assert two.cached == ("tinybert", "b")
     assert one.gb == two.gb
 
 
@@ -130,11 +131,13 @@ def test_decisions_do_not_depend_on_completed_runs(small):
 
 
 def test_rows_without_a_teacher_have_no_choice(small):
-    assert small.plan("methods=[finetune]").choices == ()
+    assert small.plan("methods=[finetune]").cache_decisions == ()
 
 
 def test_bf16_halves_the_cached_bytes(small):
-    (full,), (half,) = (small.plan("methods=[tinybert]", f"training.precision={p}").choices for p in ("fp32", "bf16"))
+    (full,), (half,) = (
+        small.plan("methods=[tinybert]", f"training.precision={p}").cache_decisions for p in ("fp32", "bf16")
+    )
     assert half.gb == full.gb / 2
 
 

@@ -94,13 +94,13 @@ def test_groups_pair_teachers_by_seed_and_share_one_with_a_single_seed(small):
 
 
 def test_cached_outputs_are_counted_per_teacher(small):
-    (one,), (several,) = small.plan().choices, small.plan(SEEDS).choices
+    (one,), (several,) = small.plan().cache_decisions, small.plan(SEEDS).cache_decisions
     assert (one.teacher, one.teachers, one.orders) == ("base", 1, 2)
     assert (several.teacher, several.teachers, several.orders) == ("base", 2, 1)
     assert several.gb == one.gb > 0
-    shared, per_seed = (small.plan("training.data_seed=1", *more).choices[0] for more in ((), (SEEDS,)))
-    assert (per_seed.gb, per_seed.kept, per_seed.teachers) == (shared.gb, shared.kept, 2)
-    assert "of each of 2 teachers kept for" in planning.teacher_cache_policy.told(several)
+    shared, per_seed = (small.plan("training.data_seed=1", *more).cache_decisions[0] for more in ((), (SEEDS,)))
+    assert (per_seed.gb, per_seed.cached, per_seed.teachers) == (shared.gb, shared.cached, 2)
+    assert "of each of 2 teachers cached for" in planning.teacher_cache_policy.describe(several)
 
 
 TUNED = ("tuning={trials: 2}", "methods=[finetune, logit_kd]")

@@ -180,7 +180,7 @@ def test_distilbert_minilm_and_tinybert_start_with_a_text_stage():
 
 
 def test_paper_suites_show_the_figures_of_their_papers(resolved):
-    printed = {(f.label, f.student) for f in figure_matching.beside(resolved("paper-tinybert"))}
+    printed = {(f.label, f.student) for f in figure_matching.matching_figures(resolved("paper-tinybert"))}
     assert printed == {("base", ""), ("tinybert", "4x312"), ("tinybert", "6x768")}
-    printed = {(f.label, f.student) for f in figure_matching.beside(resolved("paper-minilmv2"))}
+    printed = {(f.label, f.student) for f in figure_matching.matching_figures(resolved("paper-minilmv2"))}
     assert printed == {("base", ""), ("minilmv2", "6x768")}

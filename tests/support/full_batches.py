@@ -53,7 +53,7 @@ def cohort(methods, teacher, student, batch, precision, device="cpu", dropout=0.
     training = TrainingSpec(epochs=1, batch_size=batch, max_length=TOKENS, precision=precision)
     teacher_model, runs, loads = model(*teacher, dropout=dropout), [], []
     teacher_shape = families.shape(teacher_model.config, "base")
-    reading = memory_estimate.Reading(batch, TOKENS, VOCABULARY, 2)
+    batch_shape = memory_estimate.BatchShape(batch, TOKENS, VOCABULARY, 2)
     for name in methods:
         cls, learner = Host.create().methods[name], model(*student, dropout=dropout)
         student_shape = families.shape(learner.config, "student")
@@ -69,7 +69,7 @@ def cohort(methods, teacher, student, batch, precision, device="cpu", dropout=0.
         teachers = {"base": (teacher_shape, outputs)} if bases else {}
         split = [memory_estimate.StageLoad(stage.needs.student, not stage.batch_dependent) for stage in stages]
         loads.append(
-            memory_estimate.load(student_shape, split, teachers, reading, training, fused=device.type == "cuda")
+            memory_estimate.load(student_shape, split, teachers, batch_shape, training, fused=device.type == "cuda")
         )
     base = Teacher("base", teacher_model, "tokenizer", device)
     return Cohort(OneBatch(batch), {"base": base}, runs, device), loads

@@ -18,10 +18,10 @@ from harness.testing import tiny_model
 from harness.training.batch_stream import BatchStream, encode_task
 from harness.training.best_epoch import BestEpoch
 from harness.training.cohort import Cohort, Teacher
-from harness.training.execution import step_alone
 from harness.training.run import Run
 from harness.training.scoring import score
 from harness.training.shared_tensors import SharedTensors
+from harness.training.step_execution import step_alone
 
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.execution import augmented_data, teacher_runs, text_students
 from harness.planning.job_graph import Artifact, AssistantCopy, TeacherTraining
-from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob
+from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
 from harness.planning.tuning_studies import Study
 from harness.storage import cache_dir
 
@@ -47,7 +47,7 @@ def files_of(artifact: Artifact) -> ArtifactFiles:
         folder = f"cache/{teacher_runs.folder(work.teacher).relative_to(root).as_posix()}"
         run = f"store/runs/{work.teacher.key}"
         return ArtifactFiles(folder, sources=(f"{run}/student", f"{run}/record.json", f"{run}/checksums.json"))
-    if isinstance(work, GeneralJob):
+    if isinstance(work, TextStageJob):
         folder = f"cache/{text_students.folder(work).relative_to(root).as_posix()}"
         return ArtifactFiles(folder, (f"store/general/{artifact.key}",), (), (f"{folder}.pt",))
     if isinstance(work, AugmentationJob):

@@ -19,8 +19,8 @@ from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.graph_progress import GraphProgress
 from harness.execution.ray_engine import cluster, input_files, transport
 from harness.execution.ray_engine.cluster import WorkerResources
-from harness.execution.ray_engine.execution import Execution
 from harness.execution.ray_engine.mailbox import Mailbox
+from harness.execution.ray_engine.task_loop import TaskLoop
 from harness.execution.ray_engine.tasks import Tasks
 from harness.execution.ray_engine.transport import Roots
 from harness.execution.signals import stop_on_signals
@@ -70,7 +70,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
             cache_mark=mark,
             roots=Roots(store.folder, cache_dir.root()),
         )
-        return Execution(progress, tasks, workers, stop).execute()
+        return TaskLoop(progress, tasks, workers, stop).execute()
 
 
 def _payload(

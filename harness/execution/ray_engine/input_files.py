@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.planning.job_graph import AssistantCopy, TeacherOutputs, TeacherTraining, Work
-from harness.planning.jobs import AugmentationJob, GeneralJob, RunJob, TeacherJob
+from harness.planning.job_graph import AssistantCopy, OutputsToCache, TeacherTraining, Work
+from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.tuning_studies import Study
 
 
@@ -23,9 +23,9 @@ def _paths(work: Work | TeacherJob) -> Iterator[Path | None]:
         case TeacherTraining():
             for member in work.members:
                 yield from _paths(member)
-        case TeacherOutputs() | AssistantCopy():
+        case OutputsToCache() | AssistantCopy():
             yield from _paths(work.teacher)
-        case GeneralJob():
+        case TextStageJob():
             yield from (work.checkpoint, work.source, work.teacher)
             yield from _paths(work.assistant)
         case AugmentationJob():

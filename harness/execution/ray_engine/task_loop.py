@@ -54,7 +54,7 @@ class _Attempt:
 
 
 @dataclass
-class Execution:
+class TaskLoop:
     """Executes the jobs of a graph by tasks.
 
     Attributes:

@@ -28,7 +28,7 @@ class StepInputs:
     live_teachers: Sequence[Capture]
 
 
-class Execution(Protocol):
+class StepExecution(Protocol):
     """Decides which runs take a step together, and takes it."""
 
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:

@@ -42,6 +42,8 @@ def _entry(board: Path) -> str:
     page = "index.html" if (board / "index.html").exists() else "leaderboard.md"
     lines = [f"## {board.name}", "", *([f"**{marks[1]}**", ""] if marks else [])]
     lines += [f"{_about(board.name)}", ""]
+    if (board / "README.md").exists():
+        lines += [f"**[What to know about this board]({board.name}/README.md)**", ""]
     if picture := next((board / "plots" / name for name in PICTURES if (board / "plots" / name).exists()), None):
         lines += [f"[![Scores of {board.name} by task]({board.name}/plots/{picture.name})]({board.name}/{page})", ""]
     links = [f"[board]({board.name}/leaderboard.md)"]

@@ -116,8 +116,10 @@ class _Teachers:
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
             training = _work(artifact, TeacherTraining)
-            for job in training.members:
-                self.scoring.complete(job, weights_needed=training.weights_needed)
+            needed = training.weights_needed
+            events = [self.scoring.complete(job, weights_needed=needed) for job in training.members]
+            for event in filter(None, events):  # not before: if a member fails, all of them have failed
+                self.scoring.context.host.notify("harness_run_finished", event)
             yield artifact, None
 
 

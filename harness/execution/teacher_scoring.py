@@ -43,8 +43,10 @@ class TeacherScoring:
             return False
         return record is not None and record.floor == self._floor(job) and self._shortfall(record, job) is None
 
-    def complete(self, job: TeacherJob, *, weights_needed: bool) -> None:
+    def complete(self, job: TeacherJob, *, weights_needed: bool) -> RunFinished | None:
         """Fine-tune and score a teacher unless the store has its record, and check its score against its floor.
+
+        Returns the event to announce; None if the teacher was complete.
 
         Args:
             job: the teacher.
@@ -56,8 +58,9 @@ class TeacherScoring:
         """
         store, record = self.context.store, self._record(job)
         predictions: DataFrame | None = None
+        event: RunFinished | None = None
         if record is None or (weights_needed and not teacher_runs.is_kept(job)):
-            record, predictions = self._train(job)
+            record, predictions, event = self._train(job)
         floor = self._floor(job)
         store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
         if predictions is not None or record.floor != floor:
@@ -65,6 +68,7 @@ class TeacherScoring:
             store.save_teacher(record, predictions)
         if shortfall := self._shortfall(record, job):
             raise UserError(shortfall)
+        return event
 
     def _record(self, job: TeacherJob) -> TeacherRecord | None:
         """The teacher's record, if it was scored on these examples."""
@@ -76,8 +80,8 @@ class TeacherScoring:
         limit = self.plan.spec.training.limit
         return None if limit.train or limit.validation else job.spec.floor.get(job.data.task.name)
 
-    def _train(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame]:
-        """Fine-tune and score a teacher. Returns its record and its predictions."""
+    def _train(self, job: TeacherJob) -> tuple[TeacherRecord, DataFrame, RunFinished]:
+        """Fine-tune and score a teacher. Returns its record, its predictions, and the event that says so."""
         spec, data = self.plan.spec, job.data
         tokenizers = [member.tokenizer_ref for member in job.group.members] if job.group else [job.tokenizer_ref]
         fit = teacher_runs.add_to_cache(
@@ -107,8 +111,7 @@ class TeacherScoring:
             provenance=fit.provenance,
         )
         event = RunFinished(run_records.run_id(job), scored.score, dict(scored.metrics), fit.cost.wall_seconds)
-        host.notify("harness_run_finished", event)
-        return record, scored.frame
+        return record, scored.frame, event
 
     def _warnings(self, job: TeacherJob, predictions: DataFrame) -> list[str]:
         """Return and log what seems to be wrong with the head of a fine-tuned checkpoint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.api.method import Stage
@@ -28,13 +28,13 @@ class StageProgress:
 
     def __init__(
         self,
-        stages: Sequence[Stage],
+        stages: Iterable[Stage],
         training: TrainingSpec,
         overrides: Mapping[str, StageOverride],
         batches_per_epoch: int,
     ) -> None:
         self.stages = tuple(stages)
-        self.lengths = stage_steps(stages, overrides, epochs=training.epochs, batches_per_epoch=batches_per_epoch)
+        self.lengths = stage_steps(self.stages, overrides, epochs=training.epochs, batches_per_epoch=batches_per_epoch)
         self.number = 0
         self.step = 0
         self._training, self._overrides, self._batches_per_epoch = training, overrides, batches_per_epoch

@@ -30,7 +30,8 @@ def weights(small):
 
 def begun(checkpoint):
     """Whether the checkpoint is of a run after its first step; one is saved before it as well."""
-    return torch.load(checkpoint, weights_only=True)["place"] > (0, 0)
+    progress = torch.load(checkpoint, weights_only=True)["progress"]
+    return (progress["number"], progress["step"]) > (0, 0)
 
 
 def test_a_killed_suite_resumes_from_its_checkpoints(small):

@@ -119,19 +119,30 @@ def nan_teacher(monkeypatch):
     monkeypatch.setattr(SupervisedFineTuning, "losses", broken)
 
 
+class Ends:
+    """An observer that notes which runs have failed, with the error, and which have finished."""
+
+    def __init__(self):
+        self.failed = {}
+        self.finished = []
+
+    @hookimpl
+    def harness_run_failed(self, event):
+        self.failed[event.run.role, event.run.label] = event.error
+
+    @hookimpl
+    def harness_run_finished(self, event):
+        self.finished.append((event.run.role, event.run.label))
+
+
 def test_a_failed_teacher_fails_the_runs_that_learn_from_it(small, nan_teacher):
     teachers = TWO % (f"{{{NET}}}", f"{{{NET}, seed: 2}}")
     methods = "methods=[finetune, logit_kd, {logit_kd: {label: from_other, teachers: [other]}}]"
-    announced = {}
-
-    class Observer:
-        @hookimpl
-        def harness_run_failed(self, event):
-            announced[event.run.role, event.run.label] = event.error
-
-    outcome = small.run(teachers, methods, "seeds=[1]", observers=(Observer(),))
+    ends = Ends()
+    outcome = small.run(teachers, methods, "seeds=[1]", observers=(ends,))
     (failure,) = outcome.failures
-    assert announced == {("teacher", "other"): failure.error, ("student", "from_other"): failure.cause}
+    assert ends.failed == {("teacher", "other"): failure.error, ("student", "from_other"): failure.cause}
+    assert sorted(ends.finished) == [("student", "finetune"), ("teacher", "base")]
     assert failure.title == "outputs of teacher other on order" or failure.title == "teacher other on order"
     (failed,) = outcome.failed
     assert failed.label == "from_other"
@@ -144,9 +155,12 @@ def test_a_failed_teacher_fails_the_runs_that_learn_from_it(small, nan_teacher):
 def test_a_teacher_below_its_floor_fails_the_runs_that_learn_from_it(small):
     floor = "teachers.base.floor={order: 1.0}"
     students = "students.1x32={layers: 1, init: random}"
-    outcome = small.run(floor, students, "seeds=[1]", "methods=[finetune, logit_kd]")
+    ends = Ends()
+    outcome = small.run(floor, students, "seeds=[1]", "methods=[finetune, logit_kd]", observers=(ends,))
     (failure,) = outcome.failures
     assert failure.title == "teacher base on order"
+    assert ends.failed["teacher", "base"] == failure.error
+    assert ends.finished == [("student", "finetune")]
     assert "below its floor of 1: " in failure.error
     assert [record.label for record in outcome.failed] == ["logit_kd"]
     assert outcome.failed[0].error == failure.cause

@@ -65,12 +65,15 @@ def test_results_of_the_other_runs_are_stored_and_the_worker_saves_its_state(dri
     saved = {f"store/checkpoints/{key}.pt": content(key) for key in (lost, held)}
     assert not driver.mailbox.post(Message(7, checkpoints=saved)), "nothing is known yet"
     for key in (lost, held):
-        event = ("harness_run_finished", RunFinished(RunId(key, "order", "finetune", "1x32", 1), 0.5, {}, 1.0))
+        event = (
+            "harness_run_finished",
+            RunFinished(RunId(f"member of {key}", "order", "finetune", "1x32", 1), 0.5, {}, 1.0),
+        )
         ended = Ended(key, None, {f"store/runs/{key}/record.json": content("{}")})
         driver.mailbox.post(Message(7, events=(event,), ended=ended))
     driver.execution._wait()
     assert driver.finished == [(held, None)]
-    assert [event.run.key for event in driver.notified] == [held]
+    assert [event.run.key for event in driver.notified] == [f"member of {held}"]
     assert [path.name for path in (folder / "runs").iterdir()] == [held]
     assert not (folder / "checkpoints" / f"{lost}.pt").exists()
     assert driver.tasks.ray.cancelled == []

@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,10 +145,11 @@ class TaskLoop:
         if checkpoints:
             transport.write(checkpoints, self.tasks.roots)
             self._checkpoints.setdefault(attempt.job.key, set()).update(checkpoints)
-        if message.ended is not None and message.ended.artifact not in lost:
+        is_lost = message.ended is not None and message.ended.artifact in lost
+        if message.ended is not None and not is_lost:
             self._store(attempt.artifacts.pop(message.ended.artifact), message.ended, attempt.job)
         for event in message.events:
-            self._notify(event, attempt, lost)
+            self._notify(event, attempt, is_lost)
 
     def _store(self, artifact: Artifact, ended: Ended, job: Job) -> None:
         """Store the files of an artifact that has ended. A completed run is not replaced."""
@@ -164,14 +165,14 @@ class TaskLoop:
             if name.endswith(".pt"):  # the journal of a tuning stays
                 atomic_writes.forget(self.tasks.roots.path(name))
 
-    def _notify(self, event: Event, attempt: _Attempt, lost: Collection[str]) -> None:
-        """Pass an event to the observers, except the end of a run whose results were not stored: it was `lost`."""
+    def _notify(self, event: Event, attempt: _Attempt, is_lost: bool) -> None:
+        """Pass an event to the observers, except the end of a run whose results were lost, so not stored."""
         hook, content = event
         if isinstance(content, RunStarted):
             attempt.step = max(attempt.step, content.step)
         if isinstance(content, tuple):
             log.log(*content)
-        elif not (isinstance(content, RunFinished | RunFailed) and content.run.key in lost):
+        elif not (is_lost and isinstance(content, RunFinished | RunFailed) and content.run.role != "trial"):
             self.progress.context.host.notify(hook, content)
 
     def _end(self, attempt: _Attempt) -> None:

@@ -74,15 +74,16 @@ def test_order_and_batch_size_do_not_change_a_prediction(folders, kind):
     other = predict(folders[kind], [TEXTS[row] for row in order], batch_size=5)
     for name, values in first.items():
         for place, row in enumerate(order):
-            assert _rounded(other[name][place]) == _rounded(values[row])
+            assert other[name][place] == _about(values[row])
 
 
-def _rounded(value):
+def _about(value):
+    """What equals `value` but for rounding in its numbers."""
     if isinstance(value, dict):
-        return {name: _rounded(inner) for name, inner in value.items()}
+        return {name: _about(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    return round(value, 4) if isinstance(value, float) else value
+        return [_about(inner) for inner in value]
+    return pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
 
 
 def test_answers_are_the_best_spans_of_all_windows(folders):
@@ -122,7 +123,7 @@ def test_tags_of_words_are_those_of_their_first_tokens(folders):
         start = end - len(text[start:end].lstrip())
         tagged.append(TaggedWord(start, end, LABELS["token_classification"][tag], float(shares[places[0], tag])))
     (ours,) = predict(folders["token_classification"], [text])["entities"]
-    assert _rounded(ours) == _rounded(entities(text, tagged))
+    assert ours == _about(entities(text, tagged))
 
 
 def test_every_word_of_a_long_text_is_read(folders):

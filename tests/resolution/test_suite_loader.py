@@ -252,10 +252,10 @@ def test_shipped_suites_are_found_by_name(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gleu", ["no such suite", "did you mean 'glue'"]),
-        ("suites/gleu.yaml", ["no such suite", "did you mean 'glue'"]),
-        ("elsewhere/glue.yaml", ["no such suite"]),
-        ("/glue.yaml", ["no such suite"]),
+        ("gleu", ["no such file", "did you mean 'glue'"]),
+        ("suites/gleu.yaml", ["no such file", "did you mean 'glue'"]),
+        ("elsewhere/glue.yaml", ["no such file"]),
+        ("/glue.yaml", ["no such file"]),
         (".", ["is a folder"]),
     ],
 )

@@ -33,7 +33,11 @@ ONE_SEED_NOTE = "With one seed, an interval covers the examples alone and says n
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference over `seeds` seeds with its 95 % interval; None if its error is unknown."""
+    """A mean difference over `seeds` seeds with its 95 % interval.
+
+    The interval is None if the error is unknown: there is one seed and no resampled scores, or only one of the two
+    sides has resampled scores, so that the variance over examples of the difference is unknown.
+    """
 
     mean: float
     low: float | None
@@ -61,7 +65,10 @@ def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Effect:
     differences = [[a - b for a, b in zip(one, other, strict=True)] for one, other in zip(ours, theirs, strict=True)]
     by_task = [mean_of(task) for task in zip(*differences, strict=True)]
     difference = estimate(by_task)
-    return Effect(difference.mean, difference.low, difference.high, len(by_task[0].seeds))
+    low, high = difference.low, difference.high
+    if any(_one_is_resampled(one, other) for one, other in zip(ours, theirs, strict=True)):
+        low = high = None
+    return Effect(difference.mean, low, high, len(by_task[0].seeds))
 
 
 def effects_of_pairs(rows: Sequence[Scores]) -> dict[tuple[int, int], Effect]:
@@ -88,8 +95,14 @@ def effects_of_pairs(rows: Sequence[Scores]) -> dict[tuple[int, int], Effect]:
             over="seeds and examples" if known else "seeds",
             credit=credit(freedom),
         )
-        effects[a, b] = Effect(difference.mean, difference.low, difference.high, len(rows[a][0].seeds))
+        low, high = (None, None) if _one_is_resampled(rows[a], rows[b]) else (difference.low, difference.high)
+        effects[a, b] = Effect(difference.mean, low, high, len(rows[a][0].seeds))
     return effects
+
+
+def _one_is_resampled(one: Scores, other: Scores) -> bool:
+    """Whether on some task only one of two rows has resampled scores."""
+    return any((a.draws is None) != (b.draws is None) for a, b in zip(one, other, strict=True))
 
 
 def mean(scores: Scores) -> float:

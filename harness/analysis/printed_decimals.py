@@ -12,6 +12,9 @@ from harness.storage.plan_file import PlanFile
 MOST_DIGITS = 6
 """Maximum number of significant digits of the largest score of a column."""
 
+ROUNDING = 1e-9
+"""Margins below this share of the score are rounding errors of equal seeds."""
+
 
 def with_decimals(plan: PlanFile, rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Set `Statistic.decimals` of the scores and averages. `rows` are all rows of the board, so that columns agree."""
@@ -38,7 +41,7 @@ def decimals(column: Iterable[Statistic | None]) -> int:
     mean."""
     known = [statistic for statistic in column if statistic]
     means = [abs(statistic.mean) for statistic in known if statistic.mean]
-    margins = [statistic.margin for statistic in known if statistic.margin]
+    margins = [s.margin for s in known if s.margin and s.margin > ROUNDING * abs(s.mean)]
     if not means:
         return 1
     wanted = 1 - _magnitude(min(margins)) if margins else 2 - _magnitude(min(means))

@@ -72,4 +72,4 @@ def _loss_scales(mask: Tensor, dtype: torch.dtype) -> Tensor:
     power of two does not change the bits of float32.
     """
     divisor = (mask.sum(-1) * len(mask)).to(dtype)
-    return divisor / torch.frexp(divisor).mantissa
+    return torch.exp2(torch.log2(divisor).floor() + 1)  # torch.frexp does not exist on MPS

@@ -170,7 +170,7 @@ def _notes(scores: Sequence[ScoreDifference]) -> Iterable[str]:
         yield "other examples, other seeds: not paired; the interval treats the two scores as independent."
     if rows := dict.fromkeys(f"{_named(s)} {s.student}".strip() for s in scores if s.difference.over == "seeds"):
         named = ", ".join(list(rows)[:MAX_NAMED]) + " and others" * (len(rows) > MAX_NAMED)
-        yield f"Intervals and p of {named} cover seeds only, because a folder lacks usable predictions."
+        yield f"Intervals and p of {named} cover seeds only: examples could not be resampled in both folders."
     if any(score.p_holm is not None for score in scores):
         yield "p is corrected for the rows of the same task or average; intervals are not corrected."
     if any(score.p_holm is None for score in scores):

@@ -17,6 +17,7 @@ from harness.analysis.speed_up import milliseconds
 from harness.analysis.summary import Summary, is_error, scale
 from harness.export import explanation
 from harness.export.model_folder import ModelFiles
+from harness.metrics.task_metrics import ERRORS
 from harness.prediction.loaded_model import LoadedModel
 from harness.storage.plan_file import PlannedTask
 from harness.storage.records import RunRecord, TeacherRecord
@@ -229,7 +230,7 @@ def _metric(facts: CardFacts, name: str, value: float) -> str:
     """Format a metric as the board does. Of a task scored by an error, other metrics have a scale of their own."""
     if not math.isfinite(value):
         return "undefined"
-    if is_error(facts.task) and name != facts.task.score:
+    if name != facts.task.score and (name in ERRORS or is_error(facts.task)):
         return f"{value:.3g}"
     return f"{value * scale(facts.task):.{facts.summary.decimals(facts.task.name)}f}"
 
@@ -254,7 +255,9 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if not record.metrics:
         yield "The labels of the examples are hidden, so there is no score."
     else:
-        scaled = "On" if is_error(task) else "In percent, on"
+        errors = sorted(ERRORS & record.metrics.keys())
+        as_reported = f" ({', '.join(errors)}: as reported)" if errors else ""
+        scaled = "On" if is_error(task) else f"In percent{as_reported}, on"
         yield f"{scaled} {on}, on which nothing was trained.{intervals}{_selected_on(record)}"
 
 

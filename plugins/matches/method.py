@@ -34,6 +34,7 @@ class Matches(Method):
     """The loss task_weight * task + kd_weight * kd + the sum of weight * term over the matches."""
 
     name = "matches"
+    version = 2
     summary = "losses between outputs that the suite chooses, beside soft targets and labels"
     Config = MatchesConfig
 

@@ -44,6 +44,20 @@ def test_the_interval_of_one_seed_covers_examples_only():
     assert difference.high - difference.mean == pytest.approx(1.98 * 2 * 0.5, rel=0.05)
 
 
+def test_a_pair_with_one_resampled_side_has_no_interval():
+    """The variance over examples of the difference is unknown; as 0, it would make the pair the most certain one."""
+    rng = np.random.default_rng(0)
+    a, b = (
+        Sample((1, 2, 3), mean + rng.normal(size=3), rng.normal(mean, 2.0, size=(500, 3)), 100) for mean in (81.0, 80.0)
+    )
+    c = sample(79.0, 79.5, 78.8)
+    effects = effects_of_pairs([[a], [b], [c]])
+    assert effects[0, 1].low < effects[0, 1].mean < effects[0, 1].high
+    for pair, one in (((0, 2), a), ((1, 2), b)):
+        assert (effects[pair].low, effects[pair].high, effects[pair].clear) == (None, None, False)
+        assert effects[pair] == effect([[one]], [[c]])
+
+
 def test_pairs_are_averaged_resample_by_resample():
     draws = np.random.default_rng(0).normal(size=(50, 2))
     up, down = (Sample((1, 2), np.array([1.0, 1.0]), sign * draws, 50) for sign in (1, -1))

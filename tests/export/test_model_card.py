@@ -109,6 +109,14 @@ def test_undefined_metrics_are_not_in_the_metadata(tmp_path, models):
     assert "| other, this model | undefined |" in text
 
 
+def test_an_error_beside_the_score_is_not_in_percent(tmp_path, models):
+    text = card(tmp_path, models["regression"], metrics={"main": 0.75, "mae": 0.52, "mse": 412.3})
+    assert "| main, this model | 75.0 |" in text
+    assert "| mae, this model | 0.52 |" in text
+    assert "| mse, this model | 412 |" in text
+    assert "In percent (mae, mse: as reported), on " in text
+
+
 def test_a_teacher_that_is_a_student_of_the_suite_is_named_with_its_run(tmp_path, models):
     key = run_key("sst2", "kd", "big", 1)
     text = card(tmp_path, models["classification"], teachers=["medium"], assistants={"medium": key}, parts={})

@@ -30,6 +30,7 @@ def test_a_report_of_errors_of_any_size(tmp_path, unit):
         ([2.5, 3.0], 0.52, 2),
         ([0.021, 0.04], None, 4),  # 0.0210
         ([1234.5, 0.5], 1e-9, 2),  # six digits of the largest
+        ([0.1, 0.2], 2e-17, 3),  # equal seeds: the margin is a rounding error
         ([0.0, 0.0], 0.0, 1),
     ],
 )

@@ -196,10 +196,15 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         if label in differences:
             roles = " and ".join(role for role, other in others.items() if other == label)
             yield f"- against {roles}, `{label}`: {format_effect(differences[label], lead.decimals)}"
-    similar = [f"`{label}`" for label, difference in differences.items() if not difference.clear]
+    tested = {label: difference for label, difference in differences.items() if difference.low is not None}
+    similar = [f"`{label}`" for label, difference in tested.items() if not difference.clear]
+    untested = [f"`{label}`" for label in differences if label not in tested]
     if len(results.plan.seeds) < 2:
         yield "One seed does not show how certain this is."
-    elif similar:
-        names = join_names(similar)
-        yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
+    else:
+        if similar:
+            names = join_names(similar)
+            yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
+        if untested:
+            yield f"Not compared with it, because usable predictions are missing: {join_names(untested)}."
     yield "It was selected by its score, so its lead is likely to be smaller with other seeds."

@@ -67,8 +67,7 @@ class StepGradients:
 
     def start(self) -> StepStart:
         """Prepare the student and the modules for a step."""
-        self._trained.student.train()
-        self._trained.modules.train()
+        self._trained.set_train_mode()
         before = StepRollback(self._random, self._trained.modules, self._trained.optimizer)
         return StepStart(before, needs_at(self.passes.method, self.current_step()))
 

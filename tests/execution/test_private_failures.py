@@ -142,7 +142,7 @@ def test_a_failed_teacher_fails_the_runs_that_learn_from_it(small, nan_teacher):
     outcome = small.run(teachers, methods, "seeds=[1]", observers=(ends,))
     (failure,) = outcome.failures
     assert ends.failed == {("teacher", "other"): failure.error, ("student", "from_other"): failure.cause}
-    assert sorted(ends.finished) == [("student", "finetune"), ("teacher", "base")]
+    assert sorted(ends.finished) == [("student", "finetune"), ("student", "logit_kd"), ("teacher", "base")]
     assert failure.title == "outputs of teacher other on order" or failure.title == "teacher other on order"
     (failed,) = outcome.failed
     assert failed.label == "from_other"

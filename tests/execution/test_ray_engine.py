@@ -311,7 +311,8 @@ def begun(small):
     places = {}
     for path in (small.store().folder / "checkpoints").glob("*.pt"):
         with suppress(FileNotFoundError):  # a later one replaces it, or the run has ended
-            places[path.name] = torch.load(path, weights_only=True)["place"]
+            progress = torch.load(path, weights_only=True)["progress"]
+            places[path.name] = progress["number"], progress["step"]
     return {name: place for name, place in places.items() if place > (0, 0)}
 
 

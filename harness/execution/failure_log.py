@@ -8,7 +8,7 @@ from harness.execution import run_records
 from harness.execution.context import JobContext
 from harness.execution.engine import Outcome
 from harness.planning.job_graph import Artifact, TeacherTraining
-from harness.planning.jobs import RunJob, TextStageJob
+from harness.planning.jobs import RunJob, TeacherJob, TextStageJob
 from harness.storage import provenance
 from harness.storage.failure_records import FailureRecord
 from harness.storage.records import RunRecord
@@ -59,9 +59,7 @@ class FailureLog:
             provenance=run_records.provenance_of(self.context.device, now),
         )
         store.save_failure(failure)
-        for job in (
-            (work,) if isinstance(work, TextStageJob) else work.members if isinstance(work, TeacherTraining) else ()
-        ):
+        for job in _announced_jobs(artifact):
             run_records.announce_failed_job(self.context.host, job, error)
         self._note(artifact, failure)
 
@@ -86,6 +84,16 @@ class FailureLog:
             record = store.record(artifact.key)
             return record if record is not None and record.status == "failed" else None
         return store.failure(artifact.key)
+
+
+def _announced_jobs(artifact: Artifact) -> tuple[TextStageJob | TeacherJob, ...]:
+    """The trainings whose failure observers are notified of, besides runs."""
+    match artifact.work:
+        case TextStageJob() as job:
+            return (job,)
+        case TeacherTraining(members=members):
+            return members
+    return ()
 
 
 def _cause(artifact: Artifact, error: str) -> str:

@@ -42,7 +42,12 @@ RECORD = "record.json"
 
 def folder(job: TextStageJob) -> Path:
     """The cache folder of the student: its record, and a checkpoint that plain transformers can load."""
-    return cache_dir.root() / "general" / job.key
+    return _root() / job.key
+
+
+def _root() -> Path:
+    """The cache folder of all text stages."""
+    return cache_dir.root() / "general"
 
 
 def is_kept(job: TextStageJob) -> bool:
@@ -62,7 +67,7 @@ def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[Te
         UserError: an assistant, or the pretrained model as a bare encoder, cannot be loaded.
     """
     device = str(context.device)
-    cache_dir.root().joinpath("general").mkdir(parents=True, exist_ok=True)
+    _root().mkdir(parents=True, exist_ok=True)
     missing = [job for job in jobs if not found_intact(folder(job), f"student {job.student} of {job.label}")]
     for job in jobs:
         if job not in missing:
@@ -99,7 +104,7 @@ def _finish(job: TextStageJob, finished: FinishedRun, context: JobContext) -> st
 
 
 def _checkpoint_of(run: Run) -> Path:
-    return cache_dir.root() / "general" / f"{run.id.key}.pt"
+    return _root() / f"{run.id.key}.pt"
 
 
 def _copy_to_store(job: TextStageJob, store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, 
         print_status(
             f"{plan.spec.name}: {execution.missing} of {execution.total} runs to train; results in {store.folder}"
         )
+        print_other_workers(options, execution.missing)
     say = print_nothing if output.quiet or output.json_logs else print_status
     with observer(execution.missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
         executed = execution.execute([progress], say)
@@ -78,6 +80,14 @@ def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, 
     if executed.error:
         raise executed.error
     return executed.exit_code
+
+
+def print_other_workers(options: RunOptions, missing: int) -> None:
+    """Say on stderr that ``--workers`` starts no process of its own; SLURM starts one per task."""
+    others = (options.workers or 1) - 1
+    if others and missing and options.engine == "local" and "SLURM_NTASKS" not in os.environ:
+        processes = "one more process" if others == 1 else f"{others} more processes"
+        print_status(f"this process is one of {others + 1} workers; start the same command in {processes}")
 
 
 def print_interrupted(outcome: Outcome) -> None:

@@ -371,6 +371,20 @@ def test_run_prints_the_board_and_the_paths_of_its_files(suite, monkeypatch, cap
     assert plan["command"] == f"harness run tiny.yaml --results {tmp_path}"
 
 
+@pytest.mark.parametrize(("workers", "processes"), [("2", "one more process"), ("4", "3 more processes")])
+def test_run_says_that_it_starts_no_other_workers(suite, monkeypatch, capsys, tmp_path, workers, processes):
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path), "--workers", workers) == 0
+    said = f"this process is one of {workers} workers; start the same command in {processes}"
+    assert said in capsys.readouterr().err.splitlines()
+
+
+def test_slurm_starts_the_other_workers(suite, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0
+    assert "workers" not in capsys.readouterr().err
+
+
 def test_quiet_run(suite, monkeypatch, capsys, tmp_path):
     assert main(monkeypatch, "run", "tiny.yaml", "--quiet", "--results", str(tmp_path)) == 0
     assert capsys.readouterr().err == ""

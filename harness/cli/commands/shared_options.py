@@ -37,7 +37,8 @@ Workers = Annotated[
         "--workers",
         min=1,
         envvar="SLURM_NTASKS",
-        help="number of processes that share the suite; cohorts are split among them if that saves time",
+        help="number of workers that share the suite: processes in which you start this command, or workers of Ray; "
+        "cohorts are split among them if that saves time",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]

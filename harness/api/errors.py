@@ -51,3 +51,14 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return f"allowed: {', '.join(names)}" if names else "no value is allowed here"
+
+
+def describe(error: BaseException) -> str:
+    """Format an exception in one line: type and message."""
+    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Format an exception in one line, as records and tables of failures have it: a `UserError` without its type."""
+    return " ".join(str(error).split()) if isinstance(error, UserError) else describe(error)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from harness.api.errors import UserError
+from harness.api.errors import UserError, one_line
 from harness.execution import augmented_data, teacher_cache, teacher_runs, text_students
 from harness.execution.context import JobContext
-from harness.execution.error_lines import one_line
 from harness.execution.student_cohorts import StudentCohorts, UnbuiltStudent
 from harness.execution.student_runs import finish
 from harness.execution.teacher_scoring import TeacherScoring

@@ -8,14 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.errors import UserError
+from harness.api.errors import UserError, describe
 from harness.execution.cache_integrity import found_intact
 from harness.execution.context import JobContext
 from harness.execution.progress_events import Tell, preparing
 from harness.execution.signals import Interrupted
 from harness.models import masked_lm
 from harness.planning.jobs import AugmentationJob
-from harness.plugin_host.discovery import describe
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from harness.api.errors import one_line
 from harness.execution import cohort_driver
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
-from harness.execution.error_lines import one_line
 from harness.storage.disk_errors import is_disk_error
 from harness.training import micro_batching
 from harness.training.cohort import Cohort

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.api.errors import one_line
 from harness.api.events import JobsEnded, Waiting
 from harness.execution.artifact_builders import ArtifactBuilder
 from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
-from harness.execution.error_lines import one_line
 from harness.execution.failure_log import FailureLog
 from harness.execution.signals import Interrupted
 from harness.planning import scheduling

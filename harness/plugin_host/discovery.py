@@ -15,7 +15,7 @@ from importlib.metadata import Distribution, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import Problem, UserError, describe, nearest
 from harness.plugin_host import api_version
 
 GROUP = "harness"
@@ -240,9 +240,3 @@ def _stated_version(file: Path) -> str:
     """Return a clause if the file, which cannot be imported, states that it needs another version of the interface."""
     mismatch = api_version.mismatch_in_source(file)
     return f"; {mismatch}" if mismatch else ""
-
-
-def describe(error: BaseException) -> str:
-    """Format an exception in one line: type and message."""
-    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from harness.api.errors import Problem, UserError, problem_list
+from harness.api.errors import Problem, UserError, describe, problem_list
 from harness.plugin_host import discovery, hookspecs
 from harness.plugin_host.contributions import ContributionKey
-from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin, describe
+from harness.plugin_host.discovery import GROUP, REPORT_GROUP, DiscoveredPlugin
 from harness.plugin_host.hook_checks import HookManager, hook_problems, hooks
 from harness.plugin_host.plugin_candidates import Candidate, candidates
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from harness.api.errors import Problem, UserError
+from harness.api.errors import Problem, UserError, describe
 from harness.plugin_host import api_version, contributions, discovery
 from harness.plugin_host.contributions import Contribution, ContributionKey
-from harness.plugin_host.discovery import DiscoveredPlugin, describe
+from harness.plugin_host.discovery import DiscoveredPlugin
 from harness.plugin_host.hook_checks import hook_problems, hooks, misplaced_hooks, unmarked_hooks
 
 Result = TypeVar("Result")

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.errors import Problem, UserError, nearest, problem_list
+from harness.api.errors import Problem, UserError, describe, nearest, problem_list
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import available_heads, output_names
 from harness.models.parameter_groups import missing_layers
-from harness.plugin_host.discovery import describe
 from harness.resolution import (
     augmentation_inputs,
     finetuned_teachers,

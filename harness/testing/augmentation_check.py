@@ -13,11 +13,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from harness.api.batch import TaskKind
-from harness.api.errors import UserError
+from harness.api.errors import UserError, describe
 from harness.api.method import Augmentation, Method, Row
 from harness.models.initialization import seeded
 from harness.models.masked_lm import MaskedLM
-from harness.plugin_host.discovery import describe
 from harness.testing.method_cases import CLASSES, CheckFailed, CheckNotApplicable, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_model

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from tabulate import tabulate
 
 from harness.api.batch import TaskKind
-from harness.api.errors import UserError, nearest
+from harness.api.errors import UserError, describe, nearest
 from harness.api.method import Method
-from harness.plugin_host.discovery import describe
 
 if TYPE_CHECKING:  # transformers
     from harness.testing.method_cases import Subject

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from harness.api.errors import describe
 from harness.api.method import Needs
-from harness.plugin_host.discovery import describe
 from harness.testing.method_cases import Case, CheckFailed, CheckNotApplicable, Subject
 from harness.testing.recording import RecordingOutputs, Undeclared
 from harness.testing.term_evaluation import StepPosition

@@ -6,8 +6,7 @@ import math
 import re
 from dataclasses import replace
 
-from harness.api.errors import UserError
-from harness.plugin_host.discovery import describe
+from harness.api.errors import UserError, describe
 from harness.testing.method_cases import Case, CheckFailed, Subject, gradient_norm
 
 CHANGED_SIZES = {"heads": 2, "hidden": 8, "ffn": 16, "layers": 3}

@@ -12,8 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.api.errors import Problem, UserError
-from harness.plugin_host.discovery import describe
+from harness.api.errors import Problem, UserError, describe
 
 if TYPE_CHECKING:  # torch
     from harness.api.batch import TaskKind

@@ -19,8 +19,9 @@ def student_sizes(
 ) -> dict[str, dict[str, object]]:
     """Return the students of a suite: name -> its settings.
 
-    Students with the teacher's width copy every n-th layer of it. If `max_parameters` excludes all of them, students
-    of a half, a quarter and an eighth of its width are added; they start from random weights.
+    Students with the teacher's width copy evenly spaced layers of it, the last one among them. If `max_parameters`
+    excludes all of them, students of a half, a quarter and an eighth of its width are added; they start from random
+    weights.
 
     Args:
         teacher: its sizes.
@@ -31,7 +32,7 @@ def student_sizes(
     sizes: dict[str, dict[str, object]] = {}
     for layers in depths:
         if _fits(layers, teacher.hidden, teacher, other_parameters, max_parameters):
-            sizes[f"{layers}x{teacher.hidden}"] = {"layers": layers, "init": "uniform", "init_from": "teacher"}
+            sizes[f"{layers}x{teacher.hidden}"] = _copied(layers, teacher)
     if not sizes and max_parameters is not None:
         for hidden in _narrow_widths(teacher):
             for layers in depths[:2]:
@@ -47,6 +48,12 @@ def fewest_parameters(teacher: ModelShape, other_parameters: int) -> int:
 
 def _depths(teacher: ModelShape) -> list[int]:
     return sorted({max(1, round(share * teacher.layers)) for share in DEPTHS} - {teacher.layers}, reverse=True) or [1]
+
+
+def _copied(layers: int, teacher: ModelShape) -> dict[str, object]:
+    """`init: uniform`, written out as a list, because `uniform` is for depths that divide the teacher's."""
+    chosen = [number * teacher.layers // layers for number in range(1, layers + 1)]
+    return {"layers": layers, "init": chosen, "init_from": "teacher"}
 
 
 def _narrow_widths(teacher: ModelShape) -> list[int]:

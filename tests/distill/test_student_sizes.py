@@ -5,7 +5,9 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from harness.api.model_outputs import ModelShape
+from harness.config.student_schema import StudentSpec
 from harness.distill.student_sizes import student_sizes
+from harness.models import students
 
 
 def shape(layers=12, hidden=768, heads=12, ffn=3072):
@@ -14,8 +16,24 @@ def shape(layers=12, hidden=768, heads=12, ffn=3072):
 
 def test_students_copy_half_a_third_and_a_sixth_of_the_layers():
     sizes = student_sizes(shape(), 23_440_896, None)
-    assert list(sizes) == ["6x768", "4x768", "2x768"]
-    assert all(size["init"] == "uniform" for size in sizes.values())
+    assert {name: size["init"] for name, size in sizes.items()} == {
+        "6x768": [2, 4, 6, 8, 10, 12],
+        "4x768": [3, 6, 9, 12],
+        "2x768": [6, 12],
+    }
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5, 8, 10, 12, 22, 26, 28])
+def test_layers_of_a_teacher_of_any_depth_can_be_copied(depth):
+    teacher = shape(layers=depth)
+    for name, size in student_sizes(teacher, 0, None).items():
+        spec = StudentSpec(**size)
+        assert students.check(spec, name, teacher, None) == []
+        assert len(set(spec.init)) == spec.layers
+        assert spec.init[-1] == depth
+        if depth % spec.layers == 0:
+            uniform = StudentSpec(layers=spec.layers, init="uniform")
+            assert tuple(spec.init) == students.source_layers(uniform, depth)
 
 
 def test_small_teachers_have_fewer_sizes():

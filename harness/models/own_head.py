@@ -17,27 +17,65 @@ if TYPE_CHECKING:
 def load(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """The model in `folder` with its own head, or as a bare encoder: float32, on the CPU, in eval mode.
 
+    Tensors that the folder lacks are random, which suffices to measure speed.
+
     Raises:
-        UserError: transformers cannot load it.
+        UserError: transformers cannot load it, or a tensor does not have the size that config.json says.
     """
+    return _load(folder, trust_remote_code)[0]
+
+
+def load_trained(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Like `load`, for predictions: all of its tensors must come from the folder.
+
+    Raises:
+        UserError: as `load`; or the folder lacks tensors, or has encoder tensors that the model does not use.
+    """
+    from harness.models import checkpoint_inspection
+
+    model, info = _load(folder, trust_remote_code)
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(
+            f"{folder}: it holds no trained {type(model).__name__}: {len(missing)} of its tensors are missing, the"
+            f" first {missing[0]!r}; save the fine-tuned model with its head again"
+        )
+    if extra := checkpoint_inspection.unexpected_tensors(info["unexpected_keys"], model):
+        raise UserError(f"{folder}: {checkpoint_inspection.unexpected_message(extra, model.config)}")
+    return model
+
+
+def _load(folder: Path, trust_remote_code: bool) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and transformers' loading info."""
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
     name = (config.architectures or [""])[0]
     auto = next((kind for suffix, kind in _heads(transformers) if name.endswith(suffix)), transformers.AutoModel)
     try:
         with quiet_transformers():
-            model: PreTrainedModel = auto.from_pretrained(
+            model, info = auto.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,  # reported below, with their names
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: cannot load a model from this folder: {error}") from error
-    return model.eval()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{folder}: cannot load a model from this folder: {reason}; download or save it again"
+        ) from error
+    if different := sorted(info["mismatched_keys"]):
+        tensor, stored, expected = different[0]
+        raise UserError(
+            f"{folder}: the weights do not fit {pretrained.CONFIG}: {tensor} is {list(stored)} in the file and"
+            f" {list(expected)} by {pretrained.CONFIG}; save the model again with its configuration"
+        )
+    return model.eval(), info
 
 
 def _heads(transformers: Any) -> Iterator[tuple[str, Any]]:

@@ -94,11 +94,11 @@ def load(
     """Load the model and the tokenizer in `folder`. `max_length`: an upper limit besides those of both.
 
     Raises:
-        UserError: it cannot be loaded, or has no head.
+        UserError: it cannot be loaded, has no head, or its weights are incomplete.
     """
+    kind = _kind(pretrained.config_in(folder, trust_remote_code=trust_remote_code), folder)
     tokenizer = tokenizers.load(folder, trust_remote_code=trust_remote_code)
-    model = own_head.load(folder, trust_remote_code=trust_remote_code)
-    kind = _kind(model, folder)
+    model = own_head.load_trained(folder, trust_remote_code=trust_remote_code)
     named: dict[int, str] = {} if kind in ("regression", "qa") else model.config.id2label
     return LoadedModel(
         model=model,
@@ -117,8 +117,8 @@ def longest_row(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, tr
     return min((limit for limit in limits if limit is not None), default=DEFAULT_LENGTH)
 
 
-def _kind(model: PreTrainedModel, folder: Path) -> Kind:
-    name = type(model).__name__
+def _kind(config: PretrainedConfig, folder: Path) -> Kind:
+    name = next(iter(config.architectures or ()), "the model")
     if name.endswith("ForQuestionAnswering"):
         return "qa"
     if name.endswith("ForTokenClassification"):
@@ -131,7 +131,7 @@ def _kind(model: PreTrainedModel, folder: Path) -> Kind:
                 str(folder),
             )
         )
-    return heads.kind_of_sequence_head(model.config)
+    return heads.kind_of_sequence_head(config)
 
 
 def _usage(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from transformers import pipeline
 from harness.api.errors import UserError
 from harness.prediction import loaded_model, predictions
 from harness.prediction.entities import TaggedWord, entities
+from tests.support.damaged_weights import configure, remove, truncate
 from tests.support.tiny_checkpoints import LABELS, save_checkpoint
 from tests.support.tokenizer_factory import corpus
 
@@ -200,3 +201,28 @@ def test_a_model_without_a_head(tmp_path, folders):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(UserError, match=r"has no head for predictions; expected \.\.\.ForSequenceClassification"):
         loaded_model.of_checkpoint(str(tmp_path))
+
+
+SEVEN = {"id2label": {index: f"L{index}" for index in range(7)}, "label2id": {f"L{index}": index for index in range(7)}}
+DAMAGE = {
+    "no head": (
+        lambda folder: remove(folder, "classifier"),
+        "2 of its tensors are missing, the first 'classifier.bias'",
+    ),
+    "no attention": (lambda folder: remove(folder, "attention.self"), "the first 'bert.encoder.layer.0.attention.self"),
+    "more layers": (lambda folder: configure(folder, num_hidden_layers=2), "its tensors are missing"),
+    "fewer layers": (lambda folder: configure(folder, num_hidden_layers=0), "does not have 16 tensors of the encoder"),
+    "labels": (
+        lambda folder: configure(folder, **SEVEN),
+        r"classifier\.\w+ is \[3.*\] in the file and \[7.*\] by config",
+    ),
+    "truncated": (truncate, "cannot load a model from this folder: .*; download or save it again"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_incomplete_weights_predict_nothing(tmp_path, damage):
+    change, message = DAMAGE[damage]
+    change(save_checkpoint(tmp_path / "model", "classification"))
+    with pytest.raises(UserError, match=message):
+        loaded_model.of_checkpoint(str(tmp_path / "model"))

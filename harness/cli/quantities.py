@@ -29,7 +29,7 @@ def count(value: str, option: str) -> int:
 
 
 def _quantity(value: str, option: str, units: Mapping[str, float], expected: str) -> float:
-    match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)\s*", value.lower())
+    match = re.fullmatch(r"\s*(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*([a-zµ]*)\s*", value.lower())
     unit = match[2].replace("µ", "u") if match else ""
     if match is None or unit not in units or not math.isfinite(number := float(match[1])) or number <= 0:
         raise UserError(Problem(f"{value!r} is not {expected}", option))

@@ -14,7 +14,8 @@ def test_times(text, seconds):
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("20M", 20_000_000), ("1.5b", 1_500_000_000), ("500K", 500_000), ("66", 66)]
+    ("text", "count"),
+    [("20M", 20_000_000), ("1.5b", 1_500_000_000), ("500K", 500_000), ("66", 66), ("1_000_000", 10**6)],
 )
 def test_counts(text, count):
     assert quantities.count(text, "--max-params") == count
@@ -26,7 +27,7 @@ def test_times_that_are_none(text):
         quantities.seconds(text, "--max-latency")
 
 
-@pytest.mark.parametrize("text", ["20MB", "many", "-1", "0"])
+@pytest.mark.parametrize("text", ["20MB", "many", "-1", "0", "10_M", "_M", "1__0", "_10M"])
 def test_counts_that_are_none(text):
     with pytest.raises(UserError, match=r"--max-params: .* is not a number such as 20M"):
         quantities.count(text, "--max-params")

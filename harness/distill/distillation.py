@@ -122,9 +122,9 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     labels = None
     if kind == "classification":
         labels = label_matching.match(cells, request.classes, facts.classes, found.label)
-    students = student_sizes.student_sizes(facts.shape, facts.other_parameters, request.max_parameters)
+    students = student_sizes.student_sizes(facts.config, request.max_parameters)
     if not students:
-        fewest = student_sizes.fewest_parameters(facts.shape, facts.other_parameters)
+        fewest = student_sizes.fewest_parameters(facts.config)
         message = f"no student has as few parameters as {request.max_parameters:,}; the smallest one has {fewest:,}"
         raise UserError(Problem(message, "--max-params"))
     pair = f" and {found.text_pair!r}" if found.text_pair else ""
@@ -206,12 +206,15 @@ def _best(store: Store, rows: Sequence[Candidate], request: Request, *, everythi
 
 def _nothing_within(candidates: Iterable[best_students.Candidate], request: Request) -> str:
     candidates = list(candidates)
-    smallest = min(candidates, key=lambda candidate: candidate.parameters)
-    fastest = min((latency.seconds for c in candidates for latency in c.latencies), default=math.nan)
-    return (
-        f"no student is within the limits: the smallest has {smallest.parameters:,} parameters, and the fastest takes"
-        f" {fastest * 1e3:.2f} ms for a text; raise --max-params or --max-latency"
-    )
+    found, options = [], []
+    if request.max_parameters is not None:
+        found.append(f"the smallest has {min(candidate.parameters for candidate in candidates):,} parameters")
+        options.append("--max-params")
+    if request.max_seconds is not None:
+        slowest_machine = [max(latency.seconds for latency in c.latencies) for c in candidates if c.latencies]
+        found.append(f"the fastest takes {min(slowest_machine, default=math.nan) * 1e3:.2f} ms for a text")
+        options.append("--max-latency")
+    return f"no student is within the limits: {', and '.join(found)}; raise {' or '.join(options)}"
 
 
 def _held_out_score(runs: Sequence[RunRecord]) -> float:

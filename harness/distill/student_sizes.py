@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from harness.api.model_outputs import ModelShape
+from harness.config.student_schema import StudentSpec
+from harness.models import families
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 DEPTHS = (1 / 2, 1 / 3, 1 / 6)
 """Shares of the teacher's layers."""
@@ -13,51 +21,54 @@ NARROWING = (2, 4, 8)
 HEAD_SIZE = 64
 """Hidden units per attention head of a narrower student, where that divides its width."""
 
+Sizes = dict[str, dict[str, object]]
+"""Students of a suite: name -> its settings."""
 
-def student_sizes(
-    teacher: ModelShape, other_parameters: int, max_parameters: int | None
-) -> dict[str, dict[str, object]]:
-    """Return the students of a suite: name -> its settings.
+
+def student_sizes(teacher: PretrainedConfig, max_parameters: int | None) -> Sizes:
+    """Return the students of a suite.
 
     Students with the teacher's width copy evenly spaced layers of it, the last one among them. If `max_parameters`
-    excludes all of them, students of a half, a quarter and an eighth of its width are added; they start from random
+    excludes all of them, they are students of a half, a quarter and an eighth of its width, which start from random
     weights.
 
     Args:
-        teacher: its sizes.
-        other_parameters: parameters of the teacher outside of its layers; they grow with the width.
-        max_parameters: largest number of parameters; None: no limit.
+        teacher: its configuration.
+        max_parameters: largest number of parameters, with a head for classification; None: no limit.
     """
-    depths = _depths(teacher)
-    sizes: dict[str, dict[str, object]] = {}
-    for layers in depths:
-        if _fits(layers, teacher.hidden, teacher, other_parameters, max_parameters):
-            sizes[f"{layers}x{teacher.hidden}"] = _copied(layers, teacher)
-    if not sizes and max_parameters is not None:
-        for hidden in _narrow_widths(teacher):
-            for layers in depths[:2]:
-                if _fits(layers, hidden, teacher, other_parameters, max_parameters):
-                    sizes[f"{layers}x{hidden}"] = _narrow(layers, hidden, teacher)
-    return sizes
+    shape = families.shape(teacher, "the teacher")
+    if max_parameters is None:
+        return _copies(shape)
+    return _within(max_parameters, _copies(shape), teacher) or _within(max_parameters, _narrower(shape), teacher)
 
 
-def fewest_parameters(teacher: ModelShape, other_parameters: int) -> int:
+def fewest_parameters(teacher: PretrainedConfig) -> int:
     """The parameters of the smallest student that `student_sizes` can return."""
-    return _parameters(min(_depths(teacher)[:2]), min(_narrow_widths(teacher)), teacher, other_parameters)
+    narrower = _narrower(families.shape(teacher, "the teacher"))
+    return min(_parameters(student, teacher) for student in narrower.values())
 
 
 def _depths(teacher: ModelShape) -> list[int]:
     return sorted({max(1, round(share * teacher.layers)) for share in DEPTHS} - {teacher.layers}, reverse=True) or [1]
 
 
-def _copied(layers: int, teacher: ModelShape) -> dict[str, object]:
-    """`init: uniform`, written out as a list, because `uniform` is for depths that divide the teacher's."""
-    chosen = [number * teacher.layers // layers for number in range(1, layers + 1)]
-    return {"layers": layers, "init": chosen, "init_from": "teacher"}
+def _copies(teacher: ModelShape) -> Sizes:
+    return {
+        f"{layers}x{teacher.hidden}": {
+            "layers": layers,
+            # as `init: uniform`, which is for depths that divide the teacher's only
+            "init": [number * teacher.layers // layers for number in range(1, layers + 1)],
+            "init_from": "teacher",
+        }
+        for layers in _depths(teacher)
+    }
 
 
-def _narrow_widths(teacher: ModelShape) -> list[int]:
-    return [max(8, teacher.hidden // divisor) for divisor in NARROWING]
+def _narrower(teacher: ModelShape) -> Sizes:
+    widths = [max(8, teacher.hidden // divisor) for divisor in NARROWING]
+    return {
+        f"{layers}x{hidden}": _narrow(layers, hidden, teacher) for hidden in widths for layers in _depths(teacher)[:2]
+    }
 
 
 def _narrow(layers: int, hidden: int, teacher: ModelShape) -> dict[str, object]:
@@ -65,13 +76,17 @@ def _narrow(layers: int, hidden: int, teacher: ModelShape) -> dict[str, object]:
     return {"layers": layers, "hidden": hidden, "heads": heads, "ffn": hidden * teacher.ffn // teacher.hidden}
 
 
-def _fits(layers: int, hidden: int, teacher: ModelShape, other: int, limit: int | None) -> bool:
-    """Whether a student has at most `limit` parameters."""
-    return limit is None or _parameters(layers, hidden, teacher, other) <= limit
+def _within(limit: int, students: Sizes, teacher: PretrainedConfig) -> Sizes:
+    return {name: student for name, student in students.items() if _parameters(student, teacher) <= limit}
 
 
-def _parameters(layers: int, hidden: int, teacher: ModelShape, other: int) -> int:
-    """The parameters of a student. A layer has four square matrices and the two of its FFN."""
-    ffn = hidden * teacher.ffn // teacher.hidden
-    layer = 4 * hidden * (hidden + 1) + 2 * hidden * ffn + ffn + 5 * hidden
-    return layers * layer + other * hidden // teacher.hidden
+def _parameters(student: Mapping[str, object], teacher: PretrainedConfig) -> int:
+    """Counted on the meta device: no weights are allocated."""
+    import torch
+
+    from harness.models import heads, students
+
+    config = students.resized_config(StudentSpec.model_validate(student), teacher)
+    with torch.device("meta"):
+        model = heads.auto_class("classification").from_config(config)
+    return sum(parameter.numel() for parameter in model.parameters())

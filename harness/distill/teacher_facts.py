@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
-from harness.api.model_outputs import ModelShape
 from harness.models import families, heads, pretrained
 from harness.models.class_order import class_names
 from harness.tasks.tabular.class_names import value_text
@@ -27,18 +26,16 @@ class TeacherFacts:
     """A teacher checkpoint.
 
     Attributes:
-        shape: its sizes.
+        config: its configuration.
         kind: kind of task of its head; None: it is an encoder without one.
         classes: names of the outputs of its head.
         positions: number of tokens it can read; None: unlimited, or unknown.
-        other_parameters: parameters of its token embeddings.
     """
 
-    shape: ModelShape
+    config: PretrainedConfig
     kind: str | None
     classes: tuple[str, ...]
     positions: int | None
-    other_parameters: int
 
 
 def read(folder: Path) -> TeacherFacts:
@@ -49,12 +46,12 @@ def read(folder: Path) -> TeacherFacts:
     """
     config = pretrained.config_in(folder)
     kind = _kind(config, folder)
+    families.shape(config, str(folder))  # raises UserError for an unknown family
     return TeacherFacts(
-        shape=families.shape(config, str(folder)),
+        config=config,
         kind=kind,
         classes=tuple(class_names(config)) if kind in ("classification", "multilabel") else (),
         positions=families.most_tokens(config),
-        other_parameters=getattr(config, "vocab_size", 0) * getattr(config, "hidden_size", 0),
     )
 
 

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from transformers import pipeline
 import harness
 from harness.api.errors import UserError
 from harness.distill import suite_content
-from harness.distill.distillation import distill, examine, summary_lines
+from harness.distill.distillation import _nothing_within, distill, examine, summary_lines
 from harness.distill.request import Request
 from harness.resolution import load
 from tests.support.tiny_checkpoints import save_checkpoint
@@ -109,10 +110,29 @@ def test_what_it_wrote_is_a_suite_whose_runs_are_done(request_of):
 
 def test_limits_that_nothing_meets_are_an_error_with_what_was_measured(request_of):
     request = request_of(methods=("finetune",), max_seconds=1e-9)
-    with pytest.raises(UserError, match=r"no student is within the limits: .* parameters, and the fastest takes .* ms"):
+    with pytest.raises(UserError, match=r"limits: the fastest takes .* ms for a text; raise --max-latency"):
         distill(request, execute_in(request.folder))
     with pytest.raises(UserError, match="has as few parameters as 10; the smallest one has"):
         distill(request_of(max_parameters=10), execute_in(request.folder))
+
+
+def test_a_message_about_limits_names_only_those_that_were_given(request_of):
+    candidate = SimpleNamespace(
+        parameters=2000, latencies=[SimpleNamespace(seconds=0.001), SimpleNamespace(seconds=0.004)]
+    )
+    messages = [
+        _nothing_within([candidate], request_of(**limits))
+        for limits in ({"max_parameters": 1000}, {"max_seconds": 0.002}, {"max_parameters": 1000, "max_seconds": 0.002})
+    ]
+    assert messages == [
+        f"no student is within the limits: {message}"
+        for message in (
+            "the smallest has 2,000 parameters; raise --max-params",
+            "the fastest takes 4.00 ms for a text; raise --max-latency",
+            "the smallest has 2,000 parameters, and the fastest takes 4.00 ms for a text; raise --max-params or"
+            " --max-latency",
+        )
+    ]
 
 
 def test_an_interrupted_rung_keeps_its_length(request_of):

@@ -24,8 +24,15 @@ HEAD_SIZE = ("head_dim", "d_head", "attention_head_size")
 SCRATCH_POSITIONS = 512
 """Minimum number of positions of a teacher from scratch."""
 
-FUSED_BY_HEAD = ("deberta",)
-"""Families with one projection for queries, keys and values whose rows are ordered by head."""
+BOUND_TO_HEADS = {
+    "deberta": "stores queries, keys and values head by head",
+    "mpnet": "has a position term for each head",
+    "convbert": "has convolution kernels for each head",
+    "modernbert": "rotates queries and keys head by head",
+    "nomic_bert": "rotates queries and keys head by head",
+    "eurobert": "rotates queries and keys head by head",
+}
+"""Families whose weights mean something else with another number of heads, or do not fit, and why."""
 
 OWN_SCORES = ("big_bird", "convbert", "megatron-bert", "rembert")
 """Families that ignore transformers' attention interface, and whose attention is softmax(Q K^T / sqrt(d)) nevertheless.

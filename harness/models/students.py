@@ -207,10 +207,10 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
             f"'uniform' takes every k-th layer, but the {teacher.layers} layers of {teacher.name} cannot be divided by"
             f" {spec.layers}; use {divisors} layers, or list the layers: init: [1, ...]"
         )
-    if student and student.heads != teacher.heads and teacher.model_type in families.FUSED_BY_HEAD:
+    if student and student.heads != teacher.heads and (bound := families.BOUND_TO_HEADS.get(teacher.model_type)):
         messages.append(
             f"heads is {student.heads} in the student and {teacher.heads} in {teacher.name}; a {teacher.model_type}"
-            " encoder stores queries, keys and values head by head, so its layers can be copied only with equal heads"
+            f" encoder {bound}, so its layers can be copied only with equal heads"
         )
     messages += [
         f"{number} is {getattr(student, number)} in the student and {getattr(teacher, number)} in {teacher.name}, so"

@@ -1,6 +1,7 @@
 """Students of every family: copied weights, initialized weights, and invalid specifications."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from harness.api.errors import UserError
 from harness.api.model_outputs import ModelShape
 from harness.api.task import Task
 from harness.config.student_schema import StudentSpec
-from harness.models import heads, students
+from harness.models import families, heads, students
 from harness.models.capture import Capture
 from harness.models.families import shape
 from harness.models.introspection import find_parts
@@ -102,6 +103,18 @@ def test_layers_can_be_copied_with_fewer_heads_of_the_same_width():
     student = build(spec(init="first", heads=2), teacher)
     assert student.config.num_attention_heads == 2
     assert equal(find_parts(student).layers[0], find_parts(teacher).layers[0])
+
+
+@pytest.mark.parametrize("family", families.BOUND_TO_HEADS)
+def test_layers_whose_weights_are_bound_to_heads_are_copied_with_equal_heads_only(family):
+    teacher = replace(TEACHER, model_type=family)
+    (problem,) = students.check(spec(6, heads=6, init="first"), "s", teacher, None)
+    assert f"a {family} encoder {families.BOUND_TO_HEADS[family]}, so its layers can be copied only with equal" in str(
+        problem
+    )
+    assert students.check(spec(6, heads=12, init="first"), "s", teacher, None) == []
+    assert students.check(spec(6, heads=6), "s", teacher, None) == []
+    assert students.check(spec(6, heads=6, init="first"), "s", TEACHER, None) == []
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
 from harness.latency.agreement import EvaluationData
-from harness.models import heads, own_head, pretrained
+from harness.models import available_heads, heads, own_head, pretrained
 from harness.planning import Plan, TeacherJob
 from harness.planning.jobs import RunJob
 from harness.storage.store import Store
@@ -157,6 +157,10 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
 
 def _checkpoint(name: str, trust_remote_code: bool) -> Candidate:
     folder = pretrained.locate(name, trust_remote_code=trust_remote_code)
+    config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
+    kind = "qa" if (config.architectures or [""])[0].endswith("ForQuestionAnswering") else ""
+    if reason := available_heads.FAILING.get((config.model_type, kind)):
+        raise UserError(f"{name}: its head {reason}, and latency is measured on random tokens; measure another model")
     return Candidate(
         name=name,
         role="model",

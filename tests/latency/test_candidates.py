@@ -36,6 +36,13 @@ def test_a_checkpoint_without_a_head_can_be_measured(tmp_path):
     assert type(load(folder)).__name__ == "BertForSequenceClassification"
 
 
+def test_a_head_that_fails_on_random_tokens_is_refused(tmp_path):
+    folder = save_checkpoint(tmp_path / "model", "qa")
+    configure(folder, model_type="longformer", architectures=["LongformerForQuestionAnswering"])
+    with pytest.raises(UserError, match="its head fails on rows without three separator tokens"):
+        of_checkpoints([str(folder)], trust_remote_code=False)
+
+
 def test_damaged_weights_are_an_error(tmp_path):
     folder = save_checkpoint(tmp_path / "model", "two")
     configure(folder, intermediate_size=48)

@@ -22,6 +22,7 @@ from harness.models import students
 from harness.models.available_heads import has_head
 from harness.models.capture import Capture
 from harness.models.families import shape
+from harness.models.introspection import find_parts
 from harness.models.quiet_transformers import quiet_transformers
 from harness.plugin_host.host import Host
 from harness.resolution.cell_resolution import check_needs
@@ -50,7 +51,7 @@ def row(family: str, *, onnx: str | None = None) -> tuple[str, ...]:
         _given(missing),
         copied,
         smaller,
-        _heads(SETTINGS[family][0]),
+        _heads(family),
         _methods(family, missing),
         _onnx(tiny_encoder(family, layers=1)) if onnx is None else onnx,
     )
@@ -90,8 +91,12 @@ def _given(missing: frozenset[str]) -> str:
     return ", ".join(label for name, label in groups.items() if name not in missing)
 
 
-def _heads(model_type: str) -> str:
-    return ", ".join(label for kind, label in KINDS.items() if has_head(model_type, kind))
+def _heads(family: str) -> str:
+    """The heads that are used for the family, each of which runs."""
+    kinds = [kind for kind in KINDS if has_head(SETTINGS[family][0], kind)]
+    for kind in kinds:
+        find_parts(tiny_encoder(family, kind=kind, layers=1))
+    return ", ".join(KINDS[kind] for kind in kinds)
 
 
 def _methods(family: str, missing: frozenset[str]) -> str:

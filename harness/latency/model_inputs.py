@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,9 +42,10 @@ def rows(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> dict[str,
 
 
 def accepted_inputs(model: PreTrainedModel) -> tuple[str, ...]:
-    """The names of the inputs that a model uses, with `token_type_ids` only if it has segment embeddings."""
-    segments = "token_type_ids" in inspect.signature(model.forward).parameters
-    segments = segments and getattr(model.config, "type_vocab_size", 0) > 1
+    """The names of the inputs that a model uses: those with which it is trained."""
+    from harness.models.introspection import input_names
+
+    segments = "token_type_ids" in input_names(model)
     return ("input_ids", "attention_mask", *(["token_type_ids"] if segments else []))
 
 

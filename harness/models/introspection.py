@@ -79,7 +79,7 @@ def find_parts(model: PreTrainedModel) -> ModelParts:
         final=_final(encoder, layers, trace),
         behind=_behind(layers, trace),
         head=trace.heads[-1] if trace.heads else None,
-        inputs=_input_names(model),
+        inputs=input_names(model),
         by_token=trace.by_token,
         scalings=_own_scalings(encoder.config, len(layers)) if hooked else tuple(trace.scalings),
         projections=hooked,
@@ -276,7 +276,11 @@ def _list_elements(model: nn.Module) -> dict[nn.Module, nn.Module]:
     return {inner: element for modules in lists for element in modules for inner in element.modules()}
 
 
-def _input_names(model: PreTrainedModel) -> frozenset[str]:
+def input_names(model: PreTrainedModel) -> frozenset[str]:
+    """The names of the inputs of a model, with `token_type_ids` only if it has several segments.
+
+    Models that take them and whose configuration has no `type_vocab_size` (Funnel) have a fixed number of segments.
+    """
     names = set(inspect.signature(model.forward).parameters)
     if getattr(model.config, "type_vocab_size", 2) < 2:
         names.discard("token_type_ids")  # RoBERTa has one segment: an index of 1 is out of range

@@ -13,6 +13,7 @@ from harness.latency import model_inputs
 from harness.latency.agreement import deviation
 from harness.latency.builtin_backends import builtin
 from harness.latency.onnx import PACKAGES, OnnxProgram
+from tests.support.encoder_families import tiny_encoder
 
 CPU = torch.device("cpu")
 BACKENDS = builtin()
@@ -170,6 +171,7 @@ def test_token_type_ids_are_used_by_models_with_segment_embeddings(make, exporte
         (),
         (),
     ]
+    assert model_inputs.accepted_inputs(tiny_encoder("Funnel", layers=2))[2:] == ("token_type_ids",), "as it is trained"
 
 
 def test_obstacles_of_compile_name_a_remedy(monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,9 +218,21 @@ class SuiteExecution:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
         with Claims() as claims, ExitStack() as until_trained:
             with held_board(claims, self.store.folder, self._definition, say):
-                self.store.save_plan(self.file)
+                self._save_plan()
                 until_trained.enter_context(announced(claims, self.store.folder))
             return self.engine(self.plan, self.store, self.host, self.options)
+
+    def _save_plan(self) -> None:
+        """Store the plan. If the suite has no latency section, the stored settings stay: `harness latency` wrote them.
+
+        The board shows the measurements with these settings.
+        """
+        stored = None
+        if self.file.latency is None:
+            with suppress(UserError):  # a damaged plan is replaced
+                stored = self.store.plan()
+        kept = self.file if stored is None else self.file.model_copy(update={"latency": stored.latency})
+        self.store.save_plan(kept)
 
     def _lost_results(self) -> DiskError | None:
         """The error if executed runs or teachers have neither a record nor a failure: the store was deleted."""
@@ -256,7 +268,7 @@ class SuiteExecution:
                 say(f"the board is written by {owner}")
                 return None, None
             with held_board(claims, self.store.folder, self._definition, say):
-                self.store.save_plan(self.file)
+                self._save_plan()
                 return self._write_report(say)
 
     def _write_report(self, say: Say) -> tuple[Report, UserError | None]:

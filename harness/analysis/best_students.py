@@ -8,6 +8,7 @@ too high, and on new examples it need not be better than the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -213,23 +214,31 @@ def _select_run(candidate: Candidate, task: PlannedTask, seed: int | None) -> tu
         return next(run for run in runs if run.seed == seed), "you chose this seed"
     if len(runs) == 1:
         return runs[0], "it is the only one"
-    scores = [_held_out_score(run) for run in runs]
-    if any(score is None for score in scores):
+    scores = {run.seed: score for run in runs if (score := held_out_score([run])) is not None}
+    if not scores:
         return runs[0], (
             "the first one: no training data are held out, and the seed with the best validation score would be chosen"
             " by luck with these examples"
         )
-    best = (max if task.higher_is_better else min)(score for score in scores if score is not None)
-    run = runs[scores.index(best)]
+    best = (max if task.higher_is_better else min)(scores.values())
+    run = next(run for run in runs if scores.get(run.seed) == best)
     return run, f"it scores best on the {_held_out_examples(run)} held-out training examples ({best:.4f})"
 
 
-def _held_out_score(run: RunRecord) -> float | None:
-    """The score of the run's weights on examples held out of the training split; None without such examples."""
-    selection = run.selection
-    if selection is None or selection.on != "train":
-        return None
-    return next((epoch.score for epoch in selection.epochs if epoch.step == selection.step), None)
+def held_out_score(runs: Sequence[RunRecord]) -> float | None:
+    """The mean over the runs of the score of their weights on examples held out of the training split.
+
+    None if it is undefined: no training data are held out, or a score is not finite.
+    """
+    scores = [
+        epoch.score
+        for run in runs
+        if run.selection is not None and run.selection.on == "train"
+        for epoch in run.selection.epochs
+        if epoch.step == run.selection.step
+    ]
+    mean = math.fsum(scores) / len(scores) if runs and len(scores) == len(runs) else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _held_out_examples(run: RunRecord) -> int:

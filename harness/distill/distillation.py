@@ -30,7 +30,6 @@ from harness.tasks.tabular.table_files import read_tables
 
 if TYPE_CHECKING:
     from harness.export.model_card import CardFacts
-    from harness.storage.records import RunRecord
     from harness.workflow.suite_execution import SuiteResult
 
 SHORTEST, LONGEST = 0.1, 10.0
@@ -198,7 +197,9 @@ def _best(store: Store, rows: Sequence[Candidate], request: Request, *, everythi
     within = [row for row, candidate in trained.items() if best_students.is_within(candidate, limits)]
     if not within:
         raise UserError(Problem(_nothing_within(trained.values(), request), str(store.folder)))
-    scores = {row: _held_out_score(trained[row].runs) for row in within}
+    worst = -math.inf if task.higher_is_better else math.inf
+    held_out = {row: best_students.held_out_score(trained[row].runs) for row in within}
+    scores = {row: worst if score is None else score for row, score in held_out.items()}
     if everything:
         return sorted(scores, key=lambda row: -scores[row] if task.higher_is_better else scores[row])
     return halving.survivors(scores, higher_is_better=task.higher_is_better)
@@ -215,16 +216,6 @@ def _nothing_within(candidates: Iterable[best_students.Candidate], request: Requ
         found.append(f"the fastest takes {min(slowest_machine, default=math.nan) * 1e3:.2f} ms for a text")
         options.append("--max-latency")
     return f"no student is within the limits: {', and '.join(found)}; raise {' or '.join(options)}"
-
-
-def _held_out_score(runs: Sequence[RunRecord]) -> float:
-    """Mean over the runs of the score on held-out training examples at the selected epoch."""
-    scores = []
-    for run in runs:
-        epochs = run.selection.epochs if run.selection else []
-        selected = [epoch.score for epoch in epochs if run.selection and epoch.step == run.selection.step]
-        scores += selected or [epoch.score for epoch in epochs[-1:]]
-    return math.fsum(scores) / len(scores) if scores else -math.inf
 
 
 def _export(request: Request, store: Store, row: Candidate, suite: Path) -> Distilled:

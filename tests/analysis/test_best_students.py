@@ -1,9 +1,11 @@
 """The best student of a task: by mean score within limits, and the run that is taken of its seeds."""
 
+import math
+
 import pytest
 
 from harness.analysis.aggregate import summarize
-from harness.analysis.best_students import Limits, best_of_each_student, choose, task_named, teacher_of
+from harness.analysis.best_students import Limits, best_of_each_student, choose, held_out_score, task_named, teacher_of
 from harness.api.errors import UserError
 from harness.storage.records import EpochScore, SelectionRecord
 from tests.support.latency_factory import SETTINGS, latency_record
@@ -141,6 +143,15 @@ def test_the_seed_with_the_best_held_out_score_is_taken(tmp_path):
     choice = choose(summary(tmp_path, instead=records), SST2, Limits(label="kd", student="big"))
     assert choice.run.seed == 2
     assert choice.run_reason == "it scores best on the 50 held-out training examples (0.7000)"
+
+
+def test_an_undefined_held_out_score_is_the_worst(tmp_path):
+    records = with_selection({1: math.nan, 2: 0.7, 3: 0.6})
+    assert held_out_score([*records.values()]) is None
+    assert held_out_score([*records.values()][1:]) == pytest.approx(0.65)
+    assert held_out_score([]) is None
+    choice = choose(summary(tmp_path, instead=records), SST2, Limits(label="kd", student="big"))
+    assert choice.run.seed == 2
 
 
 def test_selection_on_validation_does_not_choose_the_seed(tmp_path):

@@ -9,11 +9,13 @@ import yaml
 from transformers import pipeline
 
 import harness
+from harness.analysis import best_students
 from harness.api.errors import UserError
-from harness.distill import suite_content
-from harness.distill.distillation import _nothing_within, distill, examine, summary_lines
+from harness.distill import halving, suite_content
+from harness.distill.distillation import _best, _nothing_within, distill, examine, summary_lines
 from harness.distill.request import Request
 from harness.resolution import load
+from tests.support.results_factory import SST2, fill, plan
 from tests.support.tiny_checkpoints import save_checkpoint
 
 POSITIONS = 40
@@ -133,6 +135,19 @@ def test_a_message_about_limits_names_only_those_that_were_given(request_of):
             " --max-latency",
         )
     ]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_a_candidate_with_an_undefined_score_is_the_last(
+    tmp_path, request_of, monkeypatch, everything, higher_is_better
+):
+    rows = [halving.Candidate(method, "small") for method in ("finetune", "kd")]
+    scores = {"finetune": None, "kd": 0.5}
+    monkeypatch.setattr(best_students, "held_out_score", lambda runs: scores[runs[0].label])
+    task = SST2.model_copy(update={"higher_is_better": higher_is_better})
+    best = _best(fill(tmp_path / "results", plan([task])), rows, request_of(), everything=everything)
+    assert best == ([rows[1], rows[0]] if everything else [rows[1]])
 
 
 def test_an_interrupted_rung_keeps_its_length(request_of):

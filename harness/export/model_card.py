@@ -15,10 +15,9 @@ from harness.analysis.best_students import Candidate, Choice, Limits
 from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.speed_up import milliseconds
 from harness.analysis.summary import Summary, is_error, scale
-from harness.export import explanation
+from harness.export import explanation, usage_code
 from harness.export.model_folder import ModelFiles
 from harness.metrics.task_metrics import ERRORS
-from harness.prediction.loaded_model import LoadedModel
 from harness.storage.plan_file import PlannedTask
 from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.run_lookup import StoredRun
@@ -33,20 +32,6 @@ PIPELINES = {
 """Kind of the head -> pipeline of transformers."""
 
 HARNESS_CITATION = "@software{kd_harness, title = {kd-harness}, author = {The kd-harness authors}, version = {VERSION}}"
-
-_QA_CODE = """\
-import torch
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("PATH_OR_HUB_ID")
-model = AutoModelForQuestionAnswering.from_pretrained("PATH_OR_HUB_ID")
-inputs = tokenizer("Where is it?", "It is in the garden.", return_tensors="pt", truncation="only_second")
-with torch.no_grad():
-    outputs = model(**inputs)
-start, end = outputs.start_logits.argmax().item(), outputs.end_logits.argmax().item()
-print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))
-"""
-"""For QA, of which transformers has no pipeline any more."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -201,29 +186,13 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
 
 def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:
     model = files.model
-    pipeline = PIPELINES[model.kind]
-    yield f"```python\n{_QA_CODE if model.kind == 'qa' else _pipeline_code(model, pipeline)}```"
+    yield f"```python\n{usage_code.of(model, PIPELINES[model.kind])}```"
     yield (
         f"The model was trained on texts of up to {model.max_length} tokens, the `model_max_length` of the tokenizer;"
         " longer texts are truncated to it. tokenizer.json truncates by itself when it is used without transformers."
     )
     if model.kind in ("qa", "token_classification"):
         yield "`harness predict` splits longer texts into overlapping windows instead, so that nothing is left out."
-
-
-def _pipeline_code(model: LoadedModel, pipeline: str) -> str:
-    call = 'model({"text": "A text", "text_pair": "Another text"}' if model.paired else 'model("A text"'
-    options = ", truncation=True"
-    if model.kind == "token_classification":
-        call, options = 'model("Ada Lovelace lived in London."', ', aggregation_strategy="first"'
-    elif model.kind == "regression":
-        options += ', function_to_apply="none"'
-    elif model.kind == "multilabel":
-        call += ", top_k=None"
-    return (
-        "from transformers import pipeline\n\n"
-        f'model = pipeline("{pipeline}", "PATH_OR_HUB_ID"{options})\nprint({call}))\n'
-    )
 
 
 def _metric(facts: CardFacts, name: str, value: float) -> str:

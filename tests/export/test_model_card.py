@@ -1,8 +1,10 @@
 """Sentences of the model card that depend on the run."""
 
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 
 from harness.analysis.aggregate import summarize
@@ -12,12 +14,13 @@ from harness.export import model_card
 from harness.export.model_card import CardFacts
 from harness.export.model_folder import ModelFiles
 from harness.export.onnx_files import OnnxFile
-from harness.prediction import loaded_model
+from harness.prediction import loaded_model, predictions
 from harness.storage.records import EpochScore, SelectionRecord
 from harness.storage.run_lookup import StoredRun
 from tests.support.latency_factory import latency_record
 from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record
 from tests.support.tiny_checkpoints import save_checkpoint
+from tests.support.tokenizer_factory import corpus
 
 KEY = run_key("sst2", "kd", "small", 1)
 
@@ -57,7 +60,7 @@ def metadata(text):
         ("classification", "text-classification", 'model("A text")'),
         ("multilabel", "text-classification", 'model("A text", top_k=None)'),
         ("regression", "text-classification", 'model("A text")'),
-        ("qa", "question-answering", 'tokenizer("Where is it?", "It is in the garden.", return_tensors="pt", '),
+        ("qa", "question-answering", 'tokenizer("Where is it?", context, return_tensors="pt", '),
         ("token_classification", "token-classification", 'model("Ada Lovelace lived in London.")'),
     ],
 )
@@ -65,9 +68,30 @@ def test_the_printed_code_works(tmp_path, models, kind, pipeline, call):
     text = card(tmp_path, models[kind])
     assert metadata(text)["pipeline_tag"] == pipeline
     assert call in text
+    run_code(text, models[kind])
+
+
+def run_code(text, model, context="It is in the garden."):
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    folder = str(models[kind].model.config.name_or_path)
-    exec(compile(code.replace("PATH_OR_HUB_ID", folder), "card", "exec"), {})
+    code = code.replace("PATH_OR_HUB_ID", str(model.model.config.name_or_path)).replace("It is in the garden.", context)
+    exec(compile(code, "card", "exec"), {})
+
+
+def test_the_printed_code_gives_the_answers_that_are_scored(tmp_path, capsys):
+    read = loaded_model.load(save_checkpoint(tmp_path / "model", "qa", seed=3), max_length=24)
+    question = "Where is it?"
+    contexts = [text for text in corpus(40, seed=3) if len(read.tokenizer(question, text)["input_ids"]) <= 24][:6]
+    contexts += contexts[0].split()  # of few spans, so that some score less than no answer
+    for unanswerable in (False, True):
+        model = replace(read, unanswerable=unanswerable)
+        columns = ([question] * len(contexts), contexts)
+        expected = predictions.predict(model, columns, torch.device("cpu"), batch_size=4)["answer"]
+        assert len(set(expected)) > 3
+        text = card(tmp_path / str(unanswerable), model)
+        for context in contexts:
+            run_code(text, model, context)
+        assert capsys.readouterr().out.split("\n")[:-1] == expected
+        assert ("" in expected) == unanswerable
 
 
 def test_a_local_teacher_is_named_without_its_path(tmp_path, models):

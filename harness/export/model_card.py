@@ -227,7 +227,15 @@ def _scores(facts: CardFacts) -> Iterator[str]:
         errors = sorted(ERRORS & record.metrics.keys())
         as_reported = f" ({', '.join(errors)}: as reported)" if errors else ""
         scaled = "On" if is_error(task) else f"In percent{as_reported}, on"
-        yield f"{scaled} {on}, on which nothing was trained.{intervals}{_selected_on(record)}"
+        yield f"{scaled} {on}, {_untrained(facts)}.{intervals}{_selected_on(record)}"
+
+
+def _untrained(facts: CardFacts) -> str:
+    """What was not trained on the scored examples. The score of a teacher is on the card whether it taught or not."""
+    teachers = [result for result in facts.summary.results if isinstance(result, TeacherRecord)]
+    if all(teacher.finetune for teacher in teachers if teacher.task == facts.task.name):
+        return "on which nothing was trained"
+    return "on which this model was not trained; of a teacher that was fine-tuned before, this is not known"
 
 
 def _selected_on(record: RunRecord) -> str:

@@ -35,14 +35,14 @@ def models(tmp_path_factory):
     }
 
 
-def card(folder, model, *, onnx=(), latency=None, teacher=None, metrics=None, **changes):
+def card(folder, model, *, onnx=(), latency=None, teacher=None, finetune=True, metrics=None, **changes):
     """The card of a run whose record has `changes`, and those `metrics`."""
     planned = plan([SST2], seeds=1, latency=latency and latency.settings)
     store = fill(folder, planned, instead={KEY: run_record("sst2", "kd", "small", 1, 0.75, **changes)})
     if latency is not None:
         store.save_latency(latency)
     if teacher is not None:
-        store.save_teacher(teacher_record("sst2", model=teacher))
+        store.save_teacher(teacher_record("sst2", model=teacher).model_copy(update={"finetune": finetune}))
     summary = summarize(store)
     record = store.record(KEY)
     record = record if metrics is None else record.model_copy(update={"metrics": metrics})
@@ -116,6 +116,17 @@ def test_selection_on_the_scored_examples_is_said(tmp_path, models):
     epochs = [EpochScore(step=10, epoch=1, score=0.75)]
     on = SelectionRecord(on="validation", examples=100, fingerprint="f", epochs=epochs, step=10)
     assert "so the scores are likely to be too high" in card(tmp_path, models["classification"], selection=on)
+
+
+@pytest.mark.parametrize(
+    ("finetune", "claim"),
+    [
+        (True, "on which nothing was trained."),
+        (False, "on which this model was not trained; of a teacher that was fine-tuned before, this is not known."),
+    ],
+)
+def test_what_is_known_about_training_on_the_scored_examples(tmp_path, models, finetune, claim):
+    assert claim in card(tmp_path, models["classification"], teacher="some/teacher", finetune=finetune)
 
 
 def test_onnx_files_are_listed(tmp_path, models):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,7 @@ from harness.distill.halving import Candidate
 from harness.distill.request import Request
 from harness.distill.rung_times import RungTime, RungTimes
 from harness.distill.suite_content import Setting
-from harness.export import model_folder
-from harness.export.exporting import export_student
+from harness.export import exporting, model_folder
 from harness.models import pretrained
 from harness.planning import task_data
 from harness.plugin_host.host import Host
@@ -78,6 +77,7 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
     setting = examine(request, say)
     rows = _applicable(request, setting, say)
     count, left = halving.rungs(len(rows)), request.budget
+    compared = f"{counted(len(rows), 'candidate')} in {counted(count, 'rung')}"
     times = RungTimes(request.folder / "rungs.json", request.budget)
     per_epoch = _examples(request) / suite_content.template()["training"]["batch_size"] / FIRST_RUNG_STEPS_PER_SECOND
     shortest = SHORTEST
@@ -103,7 +103,7 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
         shortest = rung.epochs  # a survivor is never trained shorter than before
         per_epoch = _training_seconds(store) / (trainings * rung.epochs)
         rows = _best(store, rows, request, everything=last)
-    return _export(request, store, rows[0], path)
+    return _export(request, store, rows[0], path, compared)
 
 
 def examine(request: Request, say: Say = lambda line: None) -> Setting:
@@ -218,9 +218,24 @@ def _nothing_within(candidates: Iterable[best_students.Candidate], request: Requ
     return f"no student is within the limits: {', and '.join(found)}; raise {' or '.join(options)}"
 
 
-def _export(request: Request, store: Store, row: Candidate, suite: Path) -> Distilled:
-    exported = export_student(store.folder, request.model, label=row.method, student=row.student)
-    return Distilled(suite, store.folder, request.model, exported.facts)
+def _export(request: Request, store: Store, row: Candidate, suite: Path, compared: str) -> Distilled:
+    selected = exporting.best_of(store, None, Limits(label=row.method, student=row.student))
+    facts = replace(selected, selected_by=_reason(request, selected, compared))
+    exporting.write(facts, request.model)
+    return Distilled(suite, store.folder, request.model, facts)
+
+
+def _reason(request: Request, selected: CardFacts, compared: str) -> str:
+    """Why the row was selected, for its model card. `compared`: numbers of candidates and rungs."""
+    from harness.export import explanation
+
+    limits = explanation.within(Limits(parameters=request.max_parameters, seconds=request.max_seconds))
+    score = best_students.held_out_score(selected.row.runs) if selected.row else None
+    value = "an undefined score" if score is None else f"{score:.4f}"
+    return (
+        f"`harness distill` compared {compared}{limits}. Each rung kept the best by {selected.task.score} on held-out"
+        f" training examples, where {selected.record.label} on {selected.record.student} has {value} in the last one."
+    )
 
 
 def _comment(number: int, count: int) -> str:

@@ -16,7 +16,7 @@ from harness.storage.records import TeacherRecord
 
 
 def why(choice: Choice, limits: Limits) -> Iterator[str]:
-    """Yield why the row and the run were selected."""
+    """Yield why the row was selected by its score on the board, and why the run."""
     best, task = choice.best, choice.task
     rank = "highest" if task.higher_is_better else "lowest"
     others = len(choice.considered)
@@ -28,8 +28,13 @@ def why(choice: Choice, limits: Limits) -> Iterator[str]:
         yield f"The next is {second.name} with {scored(second.score)}{_chance(best, second, task)}."
     if choice.excluded:
         yield f"{choice.excluded} other row{'s' * (choice.excluded > 1)} with complete scores did not qualify."
-    seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
-    yield f"Of its {seeds}, this is seed {choice.run.seed}: {choice.run_reason}."
+    yield of_seeds(choice)
+
+
+def of_seeds(choice: Choice) -> str:
+    """Why this run of the row was selected."""
+    count = len(choice.best.runs)
+    return f"Of its {count} seed{'s' * (count > 1)}, this is seed {choice.run.seed}: {choice.run_reason}."
 
 
 def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -> Iterator[str]:

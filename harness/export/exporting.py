@@ -70,7 +70,11 @@ def export_student(
         raise UserError(Problem(missing, "--onnx" if onnx else "--int8"))
     backends = ("onnx-int8", "onnx") if int8 else ("onnx",) if onnx else ()
     limits = Limits(label, student, seed, max_parameters, max_seconds, backends)
-    facts = facts_of(str(name), Path(results), task, limits)
+    return write(facts_of(str(name), Path(results), task, limits), folder, onnx=onnx, int8=int8)
+
+
+def write(facts: CardFacts, folder: Path, *, onnx: bool = False, int8: bool = False) -> Exported:
+    """Export the run of `facts` with its card to `folder`, which must not exist, or be empty."""
     files = model_folder.write(facts.run, folder, lambda written: model_card.text(facts, written), onnx=onnx, int8=int8)
     return Exported(folder, facts, files)
 

@@ -46,6 +46,7 @@ class CardFacts:
         row: its row of the board; None if that is incomplete.
         choice: why it was selected; None if the user named the run.
         limits: the limits of the selection.
+        selected_by: why its row was selected; empty: by its score on the board.
     """
 
     summary: Summary
@@ -54,6 +55,7 @@ class CardFacts:
     row: Candidate | None = None
     choice: Choice | None = None
     limits: Limits = field(default_factory=Limits)
+    selected_by: str = ""
 
     @property
     def record(self) -> RunRecord:
@@ -107,12 +109,7 @@ def text(facts: CardFacts, files: ModelFiles) -> str:
         "## Scores",
         *_scores(facts),
         "## Why this model",
-        _items(
-            [
-                *(explanation.why(facts.choice, facts.limits) if facts.choice else ["It was named by its key."]),
-                *(explanation.against_teacher(facts.summary, facts.row, facts.task) if facts.row else []),
-            ]
-        ),
+        _items(_reasons(facts)),
         *_latency(facts),
         "## Training",
         _items(_training(facts)),
@@ -121,6 +118,18 @@ def text(facts: CardFacts, files: ModelFiles) -> str:
         f"```bibtex\n{_bibtex(facts)}\n```",
     ]
     return f"---\n{_metadata(facts, files)}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _reasons(facts: CardFacts) -> Iterator[str]:
+    if facts.choice is None:
+        yield "It was named by its key."
+    elif facts.selected_by:
+        yield facts.selected_by
+        yield explanation.of_seeds(facts.choice)
+    else:
+        yield from explanation.why(facts.choice, facts.limits)
+    if facts.row:
+        yield from explanation.against_teacher(facts.summary, facts.row, facts.task)
 
 
 def _items(lines: Iterable[str]) -> str:

@@ -93,7 +93,14 @@ def test_the_best_candidate_of_the_rungs_is_exported(request_of):
 
     classifier = pipeline("text-classification", str(distilled.model))
     assert classifier("good good film")[0]["label"] in ("no", "yes")
-    assert "the teacher" in (distilled.model / "README.md").read_text()
+    card = (distilled.model / "README.md").read_text()
+    assert "the teacher" in card
+    assert (
+        "- `harness distill` compared 3 candidates in 2 rungs. Each rung kept the best by accuracy on held-out training"
+        f" examples, where {best} on 1x16 has 0."
+    ) in card
+    assert "is the only row" not in card
+    assert "of a teacher that was fine-tuned before, this is not known" in card
     printed = "\n".join(summary_lines(distilled))
     assert f"{best} on 1x16: accuracy" in printed
     assert "times" in printed, "the speed-up"

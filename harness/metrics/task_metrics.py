@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.metrics.builtin_metrics import METRICS
 
 VALUES: Mapping[str, Mapping[str, str]] = {
     "classification": {name: name for name in ("accuracy", "f1", "f1_macro", "f1_micro", "matthews_correlation")},
@@ -58,11 +59,11 @@ def choose(
     Args:
         kind: kind of the task.
         classes: number of its classes.
-        metrics: names of values, or of other registered metrics; None: the default ones.
+        metrics: names of values, or of metrics of plugins; None: the default ones.
         score: the value that is the score; None: the first of `metrics`.
         unanswerable: QA: whether questions may have no answer.
-        registered: names of all registered metrics; those that are no built-in value return a value of their own name.
-            None: any other name is allowed, for the suite to check.
+        registered: names of all registered metrics; those of plugins return a value of their own name. None: any name
+            that no built-in metric has is allowed, for the suite to check.
 
     Raises:
         UserError: a name is unknown or does not suit the task.
@@ -72,7 +73,7 @@ def choose(
     if score is not None and score not in chosen:
         chosen.append(score)
     for name in chosen:
-        if name not in values and registered is not None and name not in registered:
+        if name not in values and (name in METRICS or (registered is not None and name not in registered)):
             message = f"no metric {name!r} for a task of kind {kind}; {nearest(name, values)}"
             raise UserError(Problem(message, "metrics" if metrics and name in metrics else "score"))
     if kind == "classification" and classes != 2 and "f1" in chosen:

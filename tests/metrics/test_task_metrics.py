@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from harness.api.errors import UserError
 from harness.metrics.builtin_metrics import METRICS, _factory
-from harness.metrics.task_metrics import VALUES
+from harness.metrics.task_metrics import VALUES, choose
 
 RNG = np.random.default_rng(4)
 CLASSES = [RNG.integers(0, 4, 60).tolist() for _ in range(2)]
@@ -44,3 +45,23 @@ def test_a_metric_is_that_of_a_loop(metric):
     loop, (predicted, actual) = LOOPS[metric]
     values = _factory(METRICS[VALUES[metric[0]][metric[1]]])().compute(predictions=predicted, references=actual)
     assert values[metric[1]] == pytest.approx(loop(predicted, actual))
+
+
+@pytest.mark.parametrize("registered", [None, METRICS], ids=["in a plugin", "in a suite"])
+@pytest.mark.parametrize("kind", VALUES)
+def test_built_in_metrics_of_other_kinds_are_refused(kind, registered):
+    wrong = [name for name in METRICS if name not in VALUES[kind]]
+    assert wrong
+    for name in wrong:
+        with pytest.raises(UserError, match=f"no metric '{name}' for a task of kind {kind}") as refusal:
+            choose(kind, 2, [name], None, registered=registered)
+        assert refusal.value.problems[0].where == "metrics"
+        with pytest.raises(UserError) as refusal:
+            choose(kind, 2, None, name, registered=registered)
+        assert refusal.value.problems[0].where == "score"
+
+
+def test_metrics_of_plugins_are_allowed_for_every_kind():
+    for kind in VALUES:
+        assert choose(kind, 2, ["kappa"], None, registered=[*METRICS, "kappa"]).names == ("kappa",)
+        assert choose(kind, 2, ["kappa"], None).names == ("kappa",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from harness.config.strict_model import Strict
 
@@ -21,6 +21,20 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 Cells = Annotated[str, Field(min_length=1)]
 Number = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _column_text(value: object) -> object:
+    """The number of a column as text; other values as they are."""
+    return str(value) if type(value) is int and value >= 0 else value
+
+
+NumberedCells = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(_column_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}]}),
+]
+"""A column by its name, or by its number in files without names of columns."""
 
 _KINDS_OF = {
     "text_pair": ("classification", "multilabel", "regression"),
@@ -112,8 +126,8 @@ class TaskSpec(Strict):
     context: Cells = Field("context", description="qa: column of the text that has the answer")
     answers: Cells = Field("answers", description="qa: column of the answers: texts, with or without their starts")
     unanswerable: bool = Field(False, description="qa: whether questions may have no answer")
-    tokens: Cells = Field("tokens", description="token classification: column of the words; conll: its number, from 0")
-    tags: Cells = Field("tags", description="token classification: column of the tags; conll: its number, or `last`")
+    tokens: NumberedCells = Field("tokens", description="token classification: column of the words; conll: its number, from 0")
+    tags: NumberedCells = Field("tags", description="token classification: column of the tags; conll: its number, or `last`")
     group: Cells | None = Field(
         None, description="column whose equal values stay together when a share of `train` is held out"
     )

@@ -76,6 +76,61 @@ def test_another_column_has_the_tags(files):
     )
 
 
+CONLL_U = "# newdoc\n# sent_id = 1\n# text = They like vitamin O\n1\tThey\tO\n2\tlike\tO\n3\tvitamin\tO\n4\tO\tB-X\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Ada B-X\n\n# O\nparty O\nin O\n", [["Ada"], ["#", "party", "in"]]),
+        ("# O\n\nAda B-X\n", [["#"], ["Ada"]]),
+        ("# B-X\n# O\n", [["#", "#"]]),
+        ("#\tO\nparty\tB-X\n", [["#", "party"]]),
+        ("# hello\tB-X\nparty\tO\n", [["# hello", "party"]]),
+        ("# a comment\n#\n# 2 O\nAda B-X\n# O\n", [["Ada", "#"]]),
+        ("# text = a\tb\nAda\tB-X\n", [["Ada"]]),
+        ("# O\nAda\tB-X\n", [["Ada"]]),
+        ("-DOCSTART-\n\n# O\nAda B-X\n-DOCSTART- -X- O\nIt O\n", [["#", "Ada"], ["It"]]),
+    ],
+)
+def test_a_number_sign_is_a_word_where_the_line_can_be_a_row(files, content, words):
+    files.write("rows.conll", content)
+    assert files.load(**NER, labels=["X"]).train["tokens"][:] == words
+
+
+def test_comments_of_conll_u_are_no_rows(files):
+    files.write("rows.conll", CONLL_U)
+    assert files.load(**NER, tokens="1", labels=["X"]).train["tokens"][:] == [["They", "like", "vitamin", "O"]]
+
+
+def test_only_tabs_and_blanks_separate_the_cells_of_a_line(files):
+    files.write("rows.conll", "A\u00a0da\u2009L \tB-PER \r\nx\tO\r\n\u00a0\r\nIt\tO\r\n")
+    assert files.load(**NER).train["tokens"][:] == [["A\u00a0da\u2009L", "x"], ["It"]]
+    files.write("rows.conll", "Ada B-PER\n\u00a0 O\n")
+    assert "rows.conll, line 1, column 'tokens': found" in files.problems(**NER)[0]
+
+
+@pytest.mark.parametrize("line", ["O", "\tO", " O \t"])
+def test_a_line_has_a_word_and_a_tag(files, line):
+    files.write("rows.conll", f"Ada B-PER\n{line}\n")
+    message = "rows.conll, line 2: found one column, 'O', expected a word and its tag"
+    assert message in files.problems(**NER)[0]
+
+
+@pytest.mark.parametrize("key", ["tokens", "tags"])
+@pytest.mark.parametrize("number", [1, "1"])
+def test_columns_may_be_numbers(files, key, number):
+    files.write("rows.conll", "Ada\tB-PER\tB-PER\n" if key == "tags" else "1\tAda\tB-PER\n")
+    train = files.load(**NER, **{key: number}).train
+    assert (train["tokens"][:], train["tags"][:]) == ([["Ada"]], [[1]])
+
+
+@pytest.mark.parametrize("number", [-1, True, 1.0])
+def test_other_values_are_no_columns(files, number):
+    with pytest.raises(ValueError, match="tags\n  Input should be a valid string"):
+        files.task(**NER, tags=number)
+
+
 @pytest.mark.parametrize("labels", [["PER", "LOC"], ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]])
 def test_labels_are_types_of_entities_or_tags(files, labels):
     files.write("rows.conll", CONLL)

@@ -13,6 +13,7 @@ from harness.api.task import Splits, Task
 from harness.metrics.qa_spans import best_spans
 from harness.prediction.entities import entities_of_texts
 from harness.prediction.loaded_model import LoadedModel
+from harness.tasks.features import SENTENCES
 from harness.tasks.tokenization import TokenizedExamples, encode
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def predict(
     columns: dict[str, list[Any]] = {name: [] for name in column_names(model, scores=scores)}
     for first in range(0, len(texts[0]), CHUNK):
         chunk = [column[first : first + CHUNK] for column in texts]
-        if model.kind == "token_classification":
-            output: Output = {"entities": entities_of_texts(model, chunk[0], device, batch_size)}
-        else:
-            output = _output(model, chunk, torch_logits(model, device, batch_size), scores=scores)
+        output = _output(model, chunk, torch_logits(model, device, batch_size), scores=scores)
         for name, values in output.items():
             columns[name] += values
         on_progress(first + len(chunk[0]))
@@ -106,13 +104,16 @@ def tokenized(model: LoadedModel, texts: Sequence[Texts]) -> tuple[Dataset, Toke
     from datasets import Dataset
 
     ids = [str(row) for row in range(len(texts[0]))]
-    kind: TaskKind = "qa" if model.kind == "qa" else "classification"
-    names = ("question", "context") if kind == "qa" else ("text", "text_pair")
-    columns: dict[str, list[Any]] = dict(zip(names, map(list, texts), strict=False))
-    unknown: dict[str, list[Any]] = {"answers": [[] for _ in ids]} if kind == "qa" else {"label": [0] * len(ids)}
-    examples = Dataset.from_dict({"id": ids, **columns, **unknown})
+    names: Sequence[str] = SENTENCES.get(model.kind, ("text", "text_pair"))
+    unknown: dict[str, list[Any]] = {"label": [0] * len(ids)}
+    if model.kind == "qa":
+        unknown = {"answers": [[] for _ in ids]}
+    elif model.kind == "token_classification":  # a text has at most as many words as characters
+        unknown = {"tags": [[0] * len(text) for text in texts[0]]}
+    examples = Dataset.from_dict({"id": ids, **dict(zip(names, map(list, texts), strict=False)), **unknown})
+    kind: TaskKind = model.kind if model.kind in SENTENCES else "classification"
     task = Task("file", kind, partial(Splits, examples, {}), (), "", labels=model.labels)
-    return examples, encode(examples, task, model.tokenizer, model.max_length)
+    return examples, encode(examples, task, model.tokenizer, model.max_length, places=kind == "token_classification")
 
 
 def _output(model: LoadedModel, texts: Sequence[Texts], compute: Logits, *, scores: bool) -> Output:
@@ -121,6 +122,8 @@ def _output(model: LoadedModel, texts: Sequence[Texts], compute: Logits, *, scor
     if model.kind == "qa":
         spans = best_spans(examples, rows, logits, unanswerable=model.unanswerable)
         return {"answer": [span.text for span in spans], "score": [_finite(span.score) for span in spans]}
+    if model.kind == "token_classification":
+        return {"entities": entities_of_texts(texts[0], rows, logits, model.labels)}
     outputs = np.stack(logits).astype(np.float64)
     if model.kind == "regression":
         return {"value": outputs[:, 0].tolist()}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.batch import IGNORED
-from harness.tasks.features import CHUNK, TokenRow
+from harness.tasks.features import CHUNK, TokenRow, texts_of, word_ids_of
 from harness.tasks.token_offsets import token_places
 
 if TYPE_CHECKING:
@@ -29,18 +29,20 @@ def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool =
     tokenizer drops its characters, is labelled in none.
 
     Args:
-        dataset: examples with the columns ``id``, ``tokens`` and ``tags``.
+        dataset: examples with the columns ``id``, ``tokens`` and ``tags``; without known words, ``tokens`` are texts, whose
+            words are those of the tokenizer.
         max_length: maximum number of tokens of a row, including special tokens.
         places: whether rows have `places`, see `harness.tasks.token_offsets`.
     """
     for first in range(0, len(dataset), CHUNK):
         chunk = dataset[first : first + CHUNK]
-        texts = [" ".join(words) for words in chunk["tokens"]]
+        texts = list(texts_of(chunk["tokens"]))
         tokens = tokenizer(texts, return_offsets_mapping=True, verbose=False)  # not truncated
         types = tokens.get("token_type_ids")
         for index, (id, words, tags) in enumerate(zip(chunk["id"], chunk["tokens"], chunk["tags"], strict=True)):
             where = token_places(tokens, index, [texts[index]])
-            word_ids = words_of_tokens(words, where)
+            known = not isinstance(words, str)
+            word_ids = words_of_tokens(words, where) if known else np.array(word_ids_of(tokens, index), dtype=np.int64)
             labels = labels_at_first_tokens(word_ids, where, dict(enumerate(tags)))
             for number, (kept, owned) in enumerate(_parts(word_ids, max_length)):
                 yield TokenRow(

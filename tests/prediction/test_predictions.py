@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import pipeline
 
 from harness.api.errors import UserError
+from harness.api.task import Task
+from harness.metrics.word_tags import predicted_tags
+from harness.models.capture import Capture
 from harness.prediction import loaded_model, predictions
 from harness.prediction.entities import TaggedWord, entities
 from tests.support.damaged_weights import configure, remove, truncate
+from harness.tasks.tokenization import encode
+from harness.training import scoring
+from harness.training.finite_checks import NotFinite
 from tests.support.tiny_checkpoints import LABELS, save_checkpoint
 from tests.support.tokenizer_factory import corpus
 
@@ -136,6 +143,38 @@ def test_every_word_of_a_long_text_is_read(folders):
     output = predictions.predict(model, [[text]], CPU, batch_size=2)
     words = [text[entity["start"] : entity["end"]] for entity in output["entities"][0]]
     assert "".join(words) == text.replace(" ", "")
+
+
+def test_entities_of_long_texts_are_those_that_are_scored(folders):
+    model = loaded_model.of_checkpoint(str(folders["token_classification"]))
+    with torch.no_grad():
+        model.model.classifier.weight.mul_(100)  # so that tags differ between words and windows
+    sentences = [" ".join(corpus(count, seed=count)).split() for count in (1, 9, 30)]
+    examples = Dataset.from_dict(
+        {"id": list("abc"), "tokens": sentences, "tags": [[0] * len(words) for words in sentences]}
+    )
+    task = Task("t", "token_classification", None, (), "", labels=model.labels)
+    rows = encode(examples, task, model.tokenizer, model.max_length)
+    assert len(rows) > 3 + len(sentences)  # windows
+    logits = scoring.logits(Capture(model.model), rows, model.tokenizer.pad_token_id, device=CPU)
+    scored, _ = predicted_tags(rows, logits, model.labels, [len(words) for words in sentences])
+    found = predictions.predict(model, [sentences], CPU, batch_size=4)["entities"]
+    for words, tags, ours in zip(sentences, scored, found, strict=True):
+        text, ends = " ".join(words), np.cumsum([len(word) + 1 for word in words]) - 1
+        tagged = [
+            TaggedWord(end - len(word), end, tag, 1) for word, tag, end in zip(words, tags, ends.tolist(), strict=True)
+        ]
+        expected = [entity | {"score": None} for entity in entities(text, tagged)]
+        assert [entity | {"score": None} for entity in ours] == expected
+        assert len({entity["type"] for entity in expected}) > 0
+
+
+def test_logits_of_tokens_that_are_not_finite_are_refused(folders):
+    model = loaded_model.of_checkpoint(str(folders["token_classification"]))
+    with torch.no_grad():
+        model.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(NotFinite):
+        predictions.predict(model, [["sun"]], CPU, batch_size=4)
 
 
 def test_lists_of_words_are_joined_by_blanks(folders):

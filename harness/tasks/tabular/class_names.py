@@ -86,7 +86,7 @@ def sorted_classes(values: Iterable[str], where: str) -> ClassNames:
     """
     found = set(values) - {""}
     numeric = all(_NUMBER.fullmatch(value) for value in found)
-    names = sorted(found, key=float) if numeric else sorted(found)
+    names = sorted(found, key=lambda value: (float(value), value)) if numeric else sorted(found)  # "1" and "01" are equal
     _check_count(names, where)
     return ClassNames(tuple(names), {name: number for number, name in enumerate(names)}, sorted_values=True)
 

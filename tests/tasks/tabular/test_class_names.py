@@ -40,6 +40,7 @@ def test_a_mapping_names_values_and_may_merge_them():
         (["true", "false"], ("false", "true")),
         (["2.5", "-1", "3"], ("-1", "2.5", "3")),
         (["10", "9", "x"], ("10", "9", "x")),
+        (["1", "01", "+1", "001", "0"], ("0", "+1", "001", "01", "1")),
     ],
 )
 def test_without_labels_the_values_are_sorted(values, names):

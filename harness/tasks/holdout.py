@@ -57,7 +57,7 @@ def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Sp
     """Move a part of the training split to the held-out split. Depends on the split, `share` and `seed` alone.
 
     Of n examples, round(share n) are held out, but at least `MIN_EXAMPLES`, and at most `MAX_SHARE` of n. How they are
-    sampled: see `harness.tasks.row_sampling`. Both parts keep the order of the split.
+    sampled, and why there may be fewer: see `harness.tasks.row_sampling`. Both parts keep the order of the split.
 
     Raises:
         UserError: the split is too small.
@@ -66,14 +66,13 @@ def split_training(task: Task, splits: Splits, *, share: float, seed: int) -> Sp
 
     from harness.tasks.row_sampling import held_out_rows
 
-    count = held_out_size(len(splits.train), share)
-    if count >= MIN_USABLE:
-        held_out = held_out_rows(task.kind, splits.train, count, seed)
-    if count < MIN_USABLE or not held_out.any():
+    held_out = held_out_rows(task.kind, splits.train, held_out_size(len(splits.train), share), seed)
+    if held_out.sum() < MIN_USABLE:
         raise UserError(
             Problem(
                 f"task {task.name!r} has {len(splits.train)} training examples, too few for a held-out split: at most"
-                f" {MAX_SHARE:.0%} are held out, and at least {MIN_USABLE} are needed; add examples, remove the task,"
+                f" {MAX_SHARE:.0%} are held out, and at least {MIN_USABLE} are needed, without the only examples of"
+                " classes and with all rows of a group or context; add examples, remove the task,"
                 " or do without selection and tuning",
                 "selection",
             )

@@ -25,13 +25,21 @@ def held_out_rows(kind: TaskKind, train: Dataset, count: int, seed: int) -> NDAr
     Rows with the same `GROUP`, if there is such a column, and questions with the same context are held out together,
     so there may be fewer than `count`. Otherwise there are `count`, stratified to within one row by class (regression:
     decile of the labels; multilabel: the rarest class of a row; token classification: the rarest tag of a sentence).
+    At least one row of each class stays, since a class that is not trained cannot be predicted; so there are fewer than
+    `count` if too few others are left.
     """
     if GROUP in train.column_names or kind == "qa":
         return _grouped(train[GROUP if GROUP in train.column_names else "context"][:], count, seed)
-    return _stratified(strata(kind, train), count, seed)
+    stratum = _strata(kind, train)
+    sizes = np.bincount(stratum)
+    if kind == "regression":  # its strata are no classes
+        return _stratified(stratum, _apportion(sizes, count), seed)
+    several = np.where(sizes > 1, sizes, 0)
+    parts = _apportion(several, min(count, int(several.sum())))
+    return _stratified(stratum, np.minimum(parts, sizes - 1), seed)
 
 
-def strata(kind: TaskKind, train: Dataset) -> NDArray[np.int64]:
+def _strata(kind: TaskKind, train: Dataset) -> NDArray[np.int64]:
     """Return the stratum of each row, [n], from 0."""
     if kind in ("multilabel", "token_classification"):
         labels = _rarest(train["label" if kind == "multilabel" else "tags"][:])
@@ -50,18 +58,18 @@ def _rarest(rows: list[list[int]]) -> NDArray[np.int64]:
     return np.array([min(row, key=lambda label: (rows_with[label], label), default=-1) for row in rows])
 
 
-def _stratified(stratum: NDArray[np.int64], count: int, seed: int) -> NDArray[np.bool_]:
-    """Return a mask [n] of `count` rows, sampled from each stratum."""
+def _stratified(stratum: NDArray[np.int64], parts: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Return a mask [n]: of each stratum the number of rows that `parts` says."""
     order = _shuffled(len(stratum), seed)
     held_out = np.zeros(len(stratum), dtype=bool)
-    for index, size in enumerate(_apportion(np.bincount(stratum), count)):
+    for index, size in enumerate(parts):
         held_out[order[stratum[order] == index][:size]] = True
     return held_out
 
 
 def _apportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Split `count` in proportion to `sizes`, by the largest-remainder method."""
-    exact = count * sizes / sizes.sum()
+    """Split `count`, at most their sum, in proportion to `sizes`, by the largest-remainder method."""
+    exact = count * sizes / max(1, sizes.sum())
     parts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     largest = np.argsort(-(exact - parts), kind="stable")
     parts[largest[: count - parts.sum()]] += 1

@@ -179,3 +179,26 @@ def test_rare_classes_are_held_out_in_proportion(kind):
     held = split_training(task, splits(train), share=0.2, seed=1)
     assert (len(held.selection), len(held.train)) == (200, 800)
     assert sum(3 in row for row in held.selection["tags" if kind == "token_classification" else "label"]) == 20
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "token_classification"])
+@pytest.mark.parametrize("alone", [50, 150, 180])
+def test_the_only_example_of_a_class_is_never_held_out(kind, alone):
+    """Of 200 examples, `alone` have a class of their own; the others share one."""
+    labels = [[max(0, n - 199 + alone)] for n in range(200)]
+    columns = {"text": ["t"] * 200, "label": labels if kind == "multilabel" else [row[0] for row in labels]}
+    if kind == "token_classification":
+        columns = {"tokens": [["w"]] * 200, "tags": labels}
+    train = Dataset.from_dict({"id": [str(n) for n in range(200)], **columns})
+    task = Task("t", kind, lambda source: None, (), "", labels=tuple(map(str, range(alone + 1))))
+    for seed in range(1, 4):
+        held = split_training(task, splits(train), share=0.1, seed=seed).selection
+        assert max(map(int, held["id"])) < 200 - alone
+        assert len(held) == min(40, 200 - alone - 1)  # one of the class that they share stays, too
+
+
+def test_only_examples_of_their_class_are_too_few_to_hold_out():
+    labels = list(range(200))
+    train = Dataset.from_dict({"id": list(map(str, labels)), "text": ["t"] * 200, "label": labels})
+    with pytest.raises(UserError, match="has 200 training examples, too few"):
+        split_training(task("classification"), splits(train), share=0.1, seed=1)

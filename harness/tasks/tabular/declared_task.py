@@ -16,7 +16,7 @@ from harness.api.task import Splits, Task
 from harness.config.task_schema import TaskSpec
 from harness.metrics import task_metrics
 from harness.tasks.data_sources import source_files
-from harness.tasks.row_sampling import GROUP, held_out_rows, strata
+from harness.tasks.row_sampling import GROUP, held_out_rows
 from harness.tasks.tabular.class_names import ClassNames, value_text
 from harness.tasks.tabular.examples import KINDS_WITH_CLASSES, classes_of, read_examples
 from harness.tasks.tabular.hub_tables import read_split
@@ -225,27 +225,21 @@ def _load(declaration: Declaration, source: str | None) -> Splits:
 def split_validation(name: str, spec: TaskSpec, examples: Dataset) -> tuple[Dataset, Dataset]:
     """Split off `spec.validation`, a share of the examples, with `spec.seed`. Both parts keep their order.
 
-    Rows are sampled as for a held-out split (`harness.tasks.row_sampling`), except that the only example of a class
-    stays in the training part.
+    Rows are sampled as for a held-out split (`harness.tasks.row_sampling`).
 
     Raises:
         UserError: there are too few examples or groups.
     """
     share = float(spec.validation)
-    rows = np.arange(len(examples))
-    if spec.kind in KINDS_WITH_CLASSES and spec.group is None:
-        stratum = strata(spec.kind, examples)
-        rows = rows[np.bincount(stratum)[stratum] > 1]
     count = round(share * len(examples))
-    held_out = held_out_rows(spec.kind, examples.select(rows), min(count, len(rows)), spec.seed) if count else rows < 0
-    if not held_out.any() or held_out.sum() == len(examples):
+    held_out = held_out_rows(spec.kind, examples, count, spec.seed)
+    if not held_out.any() or held_out.all():
         what = "groups" if spec.group else "contexts" if spec.kind == "qa" else "examples"
         raise UserError(
             f"task {name!r}: a share of {share:g} of {len(examples)} examples cannot be held out as validation: there"
             f" are too few {what}; raise the share, or give a validation file"
         )
-    validation = examples.select(rows[held_out])
-    train = examples.select(np.setdiff1d(np.arange(len(examples)), rows[held_out]))
+    train, validation = (examples.select(np.flatnonzero(mask)) for mask in (~held_out, held_out))
     return train, validation.remove_columns([GROUP]) if GROUP in validation.column_names else validation
 
 

@@ -46,8 +46,8 @@ class Batch:
         rows: row numbers of the examples in the tokenized data set, B of them. An example has the same number in every
             epoch, so a method can keep state by example.
         word_ids: int64 [B, N]: index of the token's word in its sentence, -1 for special tokens and padding.
-        class_weights: float [C]: weights of the classes in the task loss, whose mean over the training
-            examples is 1; None: all are 1.
+        class_weights: float [C]: weights of the classes in the task loss, whose mean over the labels of the training
+            examples (multilabel: over the classes) is 1; None: all are 1.
     """
 
     kind: TaskKind

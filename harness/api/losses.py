@@ -39,8 +39,8 @@ def task_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy with the labels, for regression the squared error: a scalar.
 
     With class weights w (`Batch.class_weights`), every cross-entropy counts w[label] times; of a multilabel task, that
-    of class c counts w[c] times. The mean of w over the labels of the training examples is 1, so the loss is not
-    divided by the weights of the batch, and does not depend on how a batch is split.
+    of class c counts w[c] times. The mean of these factors over the training examples is 1, so the loss is not divided
+    by the weights of the batch, and does not depend on how a batch is split.
     """
     return task_loss_by_example(logits, batch).mean()
 

@@ -24,7 +24,13 @@ from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TextCorpus
-from harness.training import ALIGNMENT_VERSION, ANSWER_ALIGNMENT_VERSION, TEACHER_OUTPUTS_VERSION, VERSION
+from harness.training import (
+    ALIGNMENT_VERSION,
+    ANSWER_ALIGNMENT_VERSION,
+    MULTILABEL_WEIGHTS_VERSION,
+    TEACHER_OUTPUTS_VERSION,
+    VERSION,
+)
 
 
 def numeric(device: str, precision: str, *, tf32: bool = False) -> dict[str, Any]:
@@ -59,6 +65,8 @@ def data(task: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> dict[s
     weighted: dict[str, Any] = (
         {} if weights is None else {"class_weights": weights if weights == "balanced" else list(weights)}
     )
+    if task.task.class_weights is not None and task.task.kind == "multilabel":
+        weighted["class_weights_version"] = MULTILABEL_WEIGHTS_VERSION
     return {
         "task": task.task.name,
         "train": task.train_fingerprint,

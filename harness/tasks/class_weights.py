@@ -12,10 +12,14 @@ from harness.tasks.ragged_arrays import Ragged
 
 
 def class_weights(task: Task, labels: NDArray[Any] | Ragged) -> NDArray[np.float64]:
-    """Return the weight of each class, [C], with a mean of 1 over the labels of the training examples.
+    """Return the weight of each class, [C], scaled so that the mean factor in the task loss of the training set is 1.
 
-    ``balanced``: n / (K n_c) for the n_c of n examples of class c, where K classes have examples, so that all classes
-    contribute equally. Given weights are scaled. A class without examples keeps its weight before scaling.
+    That is the mean over the labels of the examples: a cross-entropy has the weight of its label. For multilabel tasks
+    it is the mean over the classes: each class is a decision of its own in every example, with a label or without.
+
+    ``balanced``: in inverse proportion to the number of labels of each class, so that the labels of all classes have
+    the same total weight; a class without labels has the mean weight of the others. Without any label, ``balanced``
+    weights are 1 and given ones are unchanged.
 
     Args:
         task: a task with `class_weights`.
@@ -23,14 +27,16 @@ def class_weights(task: Task, labels: NDArray[Any] | Ragged) -> NDArray[np.float
             classification: class numbers of the tokens of each example, negative ones are ignored.
     """
     counts = _class_counts(task, labels)
-    if task.class_weights == "balanced":
-        weights = np.divide(1.0, counts, out=np.ones_like(counts), where=counts > 0)
-    else:
+    found = counts > 0
+    weights = np.ones_like(counts)
+    if task.class_weights != "balanced":
         weights = np.asarray(task.class_weights, dtype=float)
-    if not counts.any():
-        return weights
-    scale = counts.sum() / (weights @ counts)
-    scaled: NDArray[np.float64] = np.where(counts > 0, weights * scale, weights)
+    elif found.any():
+        weights[found] = 1 / counts[found]
+        weights[~found] = weights[found].mean()
+    factors = np.ones_like(counts) if task.kind == "multilabel" else counts
+    scale = factors.sum() / (weights @ factors) if found.any() else 1.0
+    scaled: NDArray[np.float64] = weights * scale
     return scaled
 
 

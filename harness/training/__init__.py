@@ -13,3 +13,7 @@ ANSWER_ALIGNMENT_VERSION = 2
 TEACHER_OUTPUTS_VERSION = 1
 """Version of cached teacher outputs: of how they are computed, stored and read. Part of the keys of runs that read
 them, and of the cache entries."""
+
+MULTILABEL_WEIGHTS_VERSION = 2
+"""Version of the class weights of multilabel tasks (`harness.tasks.class_weights`). Part of the keys of runs and
+teachers on tasks with such weights."""

@@ -8,6 +8,7 @@ from harness.api.task import Splits, Task
 from harness.planning import keys
 from harness.planning.jobs import TaskData, TokenizerRef
 from harness.storage.plan_file import DataReport
+from harness.training import MULTILABEL_WEIGHTS_VERSION
 
 TASK = Task("t", "classification", lambda source: None, ("accuracy",), "accuracy", labels=("a", "b"))
 
@@ -31,3 +32,11 @@ def test_the_weights_of_a_task_of_a_plugin_are_in_its_keys(weights):
 def test_the_weights_of_a_declared_task_are_in_its_declaration():
     declaration = {"class_weights": {"b": 2.0}}
     assert parts(class_weights=(1.0, 2.0), key_parts=declaration) == parts() | {"declaration": declaration}
+
+
+def test_the_version_of_the_weights_of_multilabel_tasks_is_in_their_keys_alone():
+    for declaration in ({}, {"class_weights": "balanced"}):
+        weighted = parts(kind="multilabel", class_weights="balanced", key_parts=declaration)
+        assert weighted["class_weights_version"] == MULTILABEL_WEIGHTS_VERSION
+    for fields in ({"class_weights": "balanced"}, {"kind": "multilabel"}):
+        assert "class_weights_version" not in parts(**fields)

@@ -69,9 +69,21 @@ def of_kind(kind, weights):
 
 def test_labels_are_counted_as_each_kind_of_task_stores_them():
     indicators = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
-    assert class_weights(of_kind("multilabel", "balanced"), indicators) == pytest.approx([2 / 3, 2])
+    assert class_weights(of_kind("multilabel", "balanced"), indicators) == pytest.approx([1 / 2, 3 / 2])
     tags = Ragged.of([[IGNORED, 0, 0, IGNORED], [0, 1]], np.int64)
     assert class_weights(of_kind("token_classification", "balanced"), tags) == pytest.approx([2 / 3, 2])
+
+
+@pytest.mark.parametrize("weights", ["balanced", (1.0, 3.0, 2.0)])
+@pytest.mark.parametrize("counts", [(990, 10, 500), (990, 10, 0)])
+def test_the_mean_factor_of_the_decisions_of_a_multilabel_task_is_one(weights, counts):
+    indicators = (np.arange(1000)[:, None] < counts).astype(float)
+    values = class_weights(replace(task(weights), kind="multilabel"), indicators)
+    assert np.broadcast_to(values, indicators.shape).mean() == pytest.approx(1)
+    ratio = 99 if weights == "balanced" else 3
+    assert values[1] / values[0] == pytest.approx(ratio)
+    if weights == "balanced":
+        assert values[2] == pytest.approx(values[0] * 990 / 500 if counts[2] else 1)
 
 
 def test_weights_without_any_label_are_finite():

@@ -126,8 +126,12 @@ class TaskSpec(Strict):
     context: Cells = Field("context", description="qa: column of the text that has the answer")
     answers: Cells = Field("answers", description="qa: column of the answers: texts, with or without their starts")
     unanswerable: bool = Field(False, description="qa: whether questions may have no answer")
-    tokens: NumberedCells = Field("tokens", description="token classification: column of the words; conll: its number, from 0")
-    tags: NumberedCells = Field("tags", description="token classification: column of the tags; conll: its number, or `last`")
+    tokens: NumberedCells = Field(
+        "tokens", description="token classification: column of the words; conll: its number, from 0"
+    )
+    tags: NumberedCells = Field(
+        "tags", description="token classification: column of the tags; conll: its number, or `last`"
+    )
     group: Cells | None = Field(
         None, description="column whose equal values stay together when a share of `train` is held out"
     )

@@ -72,7 +72,7 @@ def _kind(config: PretrainedConfig, folder: Path) -> str | None:
 
 def kind_of_labels(cells: Sequence[Any]) -> str:
     """The kind of task of a label column: regression if it has many different numbers, else classification."""
-    values = {value_text(cell) for cell in cells}
+    values = {value_text(cell) for cell in cells} - {""}
     return "regression" if len(values) > MOST_CLASSES and all(map(_is_number, values)) else "classification"
 
 

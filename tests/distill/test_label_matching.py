@@ -73,5 +73,6 @@ def test_a_teacher_without_a_head_leaves_the_labels_alone():
 
 def test_many_numbers_are_a_regression():
     assert kind_of_labels([index / 7 for index in range(200)]) == "regression"
+    assert kind_of_labels([None, float("nan"), *(index / 7 for index in range(200))]) == "regression"
     assert kind_of_labels([1, 2, 3, 4, 5] * 40) == "classification"
     assert kind_of_labels([f"c{index}" for index in range(200)]) == "classification"

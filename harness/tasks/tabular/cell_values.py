@@ -10,7 +10,7 @@ from typing import Any
 from harness.api.errors import Problem
 from harness.config.diagnostics import format_value
 from harness.tasks.qa_answers import short_repr
-from harness.tasks.tabular.class_names import ClassNames, value_text
+from harness.tasks.tabular.class_names import ClassNames, is_missing, value_text
 from harness.tasks.tabular.table import Table
 from harness.tasks.tabular.tag_schemes import invalid_tag, to_iob2
 
@@ -91,7 +91,7 @@ def label_texts(separator: str | None) -> Callable[[Any], list[str]]:
     """Return the parser of a multilabel cell: the texts of its labels, none for an empty cell."""
 
     def parse(cell: Any) -> list[str]:
-        if cell is None or cell == "":
+        if is_missing(cell):
             return []
         if separator is not None and isinstance(cell, str):
             cell = cell.split(separator)
@@ -157,7 +157,7 @@ def named(value: Any, names: Sequence[str]) -> str:
 
 def answers(cell: Any) -> Any:
     """Return the answers of a cell for `harness.tasks.qa_answers`; a text may be JSON. An empty cell has none."""
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
+    if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
         return []
     if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
         return _json_value(cell)

@@ -18,13 +18,18 @@ _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: null, an empty text, or NaN, which tables of numbers have for null."""
+    return value is None or value == "" or bool(value != value)
+
+
 def value_text(value: Any) -> str:
     """Return a label value as text, the same for equal values of all file formats and of YAML.
 
     5, 5.0 and "5.0" are ``5``; true, "True" and "TRUE" are ``true``; white space around a text does not count. A
-    missing value (null, an empty text) is the empty text.
+    missing value (null, NaN, an empty text) is the empty text.
     """
-    if value is None:
+    if is_missing(value):
         return ""
     text = str(value).strip()
     if text.lower() in ("true", "false"):
@@ -86,7 +91,9 @@ def sorted_classes(values: Iterable[str], where: str) -> ClassNames:
     """
     found = set(values) - {""}
     numeric = all(_NUMBER.fullmatch(value) for value in found)
-    names = sorted(found, key=lambda value: (float(value), value)) if numeric else sorted(found)  # "1" and "01" are equal
+    names = (
+        sorted(found, key=lambda value: (float(value), value)) if numeric else sorted(found)
+    )  # "1" and "01" are equal
     _check_count(names, where)
     return ClassNames(tuple(names), {name: number for number, name in enumerate(names)}, sorted_values=True)
 

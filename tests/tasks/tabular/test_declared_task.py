@@ -191,3 +191,26 @@ def test_class_weights_are_in_the_order_of_the_classes(files):
     assert files.task(**REVIEWS, labels=labels, class_weights={"positive": 3}).class_weights == (1, 3)
     with pytest.raises(UserError, match="no class 'positiv'; did you mean 'positive'"):
         files.task(**REVIEWS, labels=labels, class_weights={"positiv": 3})
+
+
+@pytest.mark.parametrize("column", ["label", "id", "who"])
+def test_nan_is_a_missing_value(files, column):
+    rows = pd.DataFrame(
+        {"text": list("abcd"), "label": [0.0, 1.0, 0.0, 1.0], "id": [1.0, 2, 3, 4], "who": [1.0, 2, 3, 4]}
+    )
+    rows.loc[2, column] = float("nan")
+    files.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows.to_dict("records")))
+    (problem,) = files.problems(train="rows.jsonl", validation=0.5, id="id", group="who")
+    assert f"rows.jsonl, line 3, column '{column}': found " in problem
+    assert "(1 of 4 rows)" in problem
+
+
+def test_nan_is_no_label_of_a_multilabel_task_and_no_answer(files):
+    files.write(
+        "labels.jsonl", '{"text": "a", "label": ["x"]}\n{"text": "b", "label": NaN}\n{"text": "c", "label": ["y"]}\n'
+    )
+    splits = files.load(kind="multilabel", train="labels.jsonl", validation="labels.jsonl")
+    assert splits.train["label"][:] == [[0], [], [1]]
+    files.write("qa.jsonl", '{"question": "Who?", "context": "Ada", "answers": NaN}\n')
+    splits = files.load(kind="qa", train="qa.jsonl", validation="qa.jsonl", unanswerable=True)
+    assert splits.train["answers"][:] == [[]]

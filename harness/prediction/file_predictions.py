@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from harness.prediction import tables, text_columns
 from harness.prediction.loaded_model import LoadedModel
 from harness.prediction.predictions import predict
+from harness.prediction.tables import Table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import torch
 
 
@@ -38,7 +38,7 @@ class Written:
 
 def predict_file(
     model: LoadedModel,
-    table: pa.Table,
+    table: Table,
     out: Path,
     device: torch.device,
     options: FileOptions,
@@ -54,6 +54,6 @@ def predict_file(
     output = predict(
         model, texts, device, batch_size=options.batch_size, scores=options.scores, on_progress=on_progress
     )
-    result, renamed = tables.with_columns(table, output)
+    result, renamed = table.with_columns(output)
     tables.write(result, out)
     return Written(len(table), columns, tuple(renamed.get(name, name) for name in output), renamed)

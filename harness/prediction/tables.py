@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,88 @@ if TYPE_CHECKING:
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 """Extensions of tables."""
 
+Objects = Sequence[Mapping[str, Any]]
 
-def read(path: Path) -> pa.Table:
+
+@dataclass(frozen=True)
+class Table:
+    """A table as its file has it.
+
+    Attributes:
+        names: names of the columns.
+        content: typed columns; or the objects of JSON lines, which may lack names and have values of any types, and
+            which Arrow would change.
+    """
+
+    names: Sequence[str]
+    content: pa.Table | Objects
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column; None where a row has none."""
+        if isinstance(self.content, Sequence):
+            return [row.get(name) for row in self.content]
+        values: list[Any] = self.content[name].to_pylist()
+        return values
+
+    def rows(self) -> Objects:
+        """The rows, name -> value."""
+        if isinstance(self.content, Sequence):
+            return self.content
+        rows: list[dict[str, Any]] = self.content.to_pylist()
+        return rows
+
+    def arrow(self) -> pa.Table:
+        """The typed columns.
+
+        Raises:
+            UserError: the values of a column have no common type.
+        """
+        import pyarrow as pa
+
+        if not isinstance(self.content, Sequence):
+            return self.content
+        columns = {}
+        for name in self.names:
+            try:
+                columns[name] = pa.array(self.column(name))
+            except (pa.ArrowException, OverflowError) as error:
+                message = f"parquet cannot hold its values ({error}); write to a .jsonl file instead"
+                raise UserError(Problem(message, f"column {name!r}")) from error
+        return pa.table(columns)
+
+    def with_columns(self, columns: Mapping[str, Sequence[Any]]) -> tuple[Table, dict[str, str]]:
+        """Append columns. A name that the table has gets the prefix ``predicted_``, so that no value is replaced.
+
+        Returns:
+            The table, and old name -> new name for the columns that were renamed.
+        """
+        names = list(self.names)
+        for name in columns:
+            while name in names:
+                name = f"predicted_{name}"
+            names.append(name)
+        added = names[len(self.names) :]
+        renamed = {old: new for old, new in zip(columns, added, strict=True) if old != new}
+        return Table(names, self._extended(dict(zip(added, columns.values(), strict=True)))), renamed
+
+    def _extended(self, columns: Mapping[str, Sequence[Any]]) -> pa.Table | Objects:
+        import pyarrow as pa
+
+        if isinstance(self.content, Sequence):
+            values = zip(*columns.values(), strict=True) if columns else [()] * len(self)
+            return [
+                {**row, **dict(zip(columns, new, strict=True))} for row, new in zip(self.content, values, strict=True)
+            ]
+        table = self.content
+        for name, new in columns.items():
+            table = table.append_column(name, pa.array(new))
+        return table
+
+
+def read(path: Path) -> Table:
     """Read a table. The values of CSV and TSV files are strings, as they are in the file.
 
     Raises:
@@ -31,7 +112,7 @@ def read(path: Path) -> pa.Table:
     reader = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[format_of(path)]
     try:
         with explained(path, can_be_missing=True):
-            table: pa.Table = reader(path)
+            table: Table = reader(path)
     except FileNotFoundError:
         raise UserError(Problem("there is no such file", str(path))) from None
     except UnicodeDecodeError as error:
@@ -43,8 +124,12 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def write(table: pa.Table, path: Path) -> None:
-    """Write a table atomically. In CSV and TSV files, lists and mappings are JSON, and a missing value is empty."""
+def write(table: Table, path: Path) -> None:
+    """Write a table atomically. In CSV and TSV files, lists and mappings are JSON, and a missing value is empty.
+
+    Raises:
+        UserError: the extension is unknown, or parquet cannot hold a column.
+    """
     writer = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[format_of(path)]
     atomic_writes.write_bytes(path, writer(table, path))
 
@@ -57,26 +142,7 @@ def format_of(path: Path) -> str:
     return extension
 
 
-def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> tuple[pa.Table, dict[str, str]]:
-    """Append columns. A name that the table has gets the prefix ``predicted_``, so that no value is replaced.
-
-    Returns:
-        The table, and old name -> new name for the columns that were renamed.
-    """
-    import pyarrow as pa
-
-    renamed = {}
-    for name, values in columns.items():
-        free = name
-        while free in table.column_names:
-            free = f"predicted_{free}"
-        if free != name:
-            renamed[name] = free
-        table = table.append_column(free, pa.array(values))
-    return table, renamed
-
-
-def _read_csv(path: Path) -> pa.Table:
+def _read_csv(path: Path) -> Table:
     import pyarrow as pa
 
     csv.field_size_limit(2**31 - 1)
@@ -94,47 +160,63 @@ def _read_csv(path: Path) -> pa.Table:
                 f"row {number} has {len(row)} values, expected {len(header)} (the columns of the first line)"
             )
     columns = zip(*content, strict=True) if content else ([] for _ in header)
-    return pa.table({name: pa.array(values, pa.string()) for name, values in zip(header, columns, strict=True)})
+    arrays = [pa.array(values, pa.string()) for values in columns]
+    return Table(header, pa.table(arrays, names=header))
 
 
-def _read_jsonl(path: Path) -> pa.Table:
-    import pyarrow as pa
-
+def _read_jsonl(path: Path) -> Table:
     rows = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 rows.append(_object(line, number))
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    return Table(list(dict.fromkeys(name for row in rows for name in row)), rows)
 
 
 def _object(line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"line {number} is not valid JSON ({error})") from error
     if not isinstance(row, dict):
         raise ValueError(f'line {number}: expected a JSON object, such as {{"text": "..."}}')
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ValueError(f"line {number} has half of a surrogate pair, {half}, which is no character") from error
     return row
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path) -> Table:
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path).read()
+    content = parquet.ParquetFile(path).read()
+    return Table(content.column_names, content)
 
 
 def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
-def _csv(table: pa.Table, path: Path) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=_delimiter(path), lineterminator="\n")
-    writer.writerow(table.column_names)
-    for row in table.to_pylist():
-        writer.writerow([_cell(value) for value in row.values()])
+class _Lines(io.StringIO):
+    """Rows of a csv writer with "\\n" at their end, in place of its line terminator.
+
+    The writer quotes cells with characters of its terminator: with "\\n" alone, a cell with "\\r" would end its row.
+    """
+
+    TERMINATOR = "\r\n"
+
+    def write(self, row: str) -> int:
+        return super().write(row.removesuffix(self.TERMINATOR) + "\n")
+
+
+def _csv(table: Table, path: Path) -> bytes:
+    text = _Lines(newline="")
+    writer = csv.writer(text, delimiter=_delimiter(path), lineterminator=_Lines.TERMINATOR)
+    writer.writerow(table.names)
+    for row in table.rows():
+        writer.writerow([_cell(row.get(name)) for name in table.names])
     return text.getvalue().encode()
 
 
@@ -142,13 +224,13 @@ def _cell(value: object) -> object:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
 
-def _jsonl(table: pa.Table, path: Path) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist()).encode()
+def _jsonl(table: Table, path: Path) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.rows()).encode()
 
 
-def _parquet(table: pa.Table, path: Path) -> bytes:
+def _parquet(table: Table, path: Path) -> bytes:
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
+    parquet.write_table(table.arrow(), buffer)
     return buffer.getvalue()

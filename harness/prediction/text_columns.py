@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.api.errors import Problem, UserError, nearest
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from harness.prediction.tables import Table
 
 PAIRS = (
     ("text", "text_pair"),
@@ -26,7 +24,7 @@ SINGLE = ("text", "sentence", "review", "content", "tokens", "words")
 Columns = tuple[str, ...]
 
 
-def find(table: pa.Table, *, text: str | None, text_pair: str | None, paired: bool | None) -> Columns:
+def find(table: Table, *, text: str | None, text_pair: str | None, paired: bool | None) -> Columns:
     """Return the name of the text column, or of both columns of a pair.
 
     Without `text`, columns with usual names are taken, or the only column of texts.
@@ -40,8 +38,8 @@ def find(table: pa.Table, *, text: str | None, text_pair: str | None, paired: bo
     """
     given = {option: name for option, name in (("--text", text), ("--text-pair", text_pair)) if name is not None}
     for option, name in given.items():
-        if name not in table.column_names:
-            raise UserError(Problem(f"there is no column {name!r}; {nearest(name, table.column_names)}", option))
+        if name not in table.names:
+            raise UserError(Problem(f"there is no column {name!r}; {nearest(name, table.names)}", option))
     if text is None and text_pair is not None:
         raise UserError(
             Problem("--text-pair is the second text of a pair; name the first one with --text", "--text-pair")
@@ -67,15 +65,15 @@ def usual_pair(names: Iterable[str]) -> tuple[str, str] | None:
     return next(((found[one], found[other]) for one, other in PAIRS if {one, other} <= found.keys()), None)
 
 
-def _guess(table: pa.Table, paired: bool | None) -> Columns:
-    if paired is not False and (pair := usual_pair(table.column_names)):
+def _guess(table: Table, paired: bool | None) -> Columns:
+    if paired is not False and (pair := usual_pair(table.names)):
         return pair
     if not paired:
-        usual = usual_name(table.column_names, SINGLE)
+        usual = usual_name(table.names, SINGLE)
         texts = [usual] if usual else _columns_of_texts(table)
         if len(texts) == 1:
             return (texts[0],)
-    listed = ", ".join(table.column_names)
+    listed = ", ".join(table.names)
     options = "--text and --text-pair" if paired else "--text"
     raise UserError(
         Problem(
@@ -85,21 +83,16 @@ def _guess(table: pa.Table, paired: bool | None) -> Columns:
     )
 
 
-def _columns_of_texts(table: pa.Table) -> list[str]:
-    """The columns of strings that are no numbers."""
-    import pyarrow as pa
-
-    strings = [
-        name
-        for name in table.column_names
-        if pa.types.is_string(table.schema.field(name).type) or pa.types.is_large_string(table.schema.field(name).type)
-    ]
-    return [name for name in strings if not all(map(_is_number, table[name].slice(0, 100).to_pylist()))]
+def _columns_of_texts(table: Table) -> list[str]:
+    """The columns of strings that are no numbers, as far as the first hundred show."""
+    columns = {name: table.column(name) for name in table.names}
+    strings = [name for name, values in columns.items() if all(value is None or _is_string(value) for value in values)]
+    return [name for name in strings if not all(map(_is_number, columns[name][:100]))]
 
 
-def texts_of(table: pa.Table, name: str, *, words: bool = False) -> Sequence[Any]:
+def texts_of(table: Table, name: str, *, words: bool = False) -> Sequence[Any]:
     """The texts of a column: strings or, with `words`, strings or lists of strings. Raises `UserError` for others."""
-    values: list[Any] = table[name].to_pylist()
+    values = table.column(name)
     is_text = _is_words if words and any(isinstance(value, list) for value in values) else _is_string
     wrong = [row for row, value in enumerate(values, start=1) if not is_text(value)]
     if wrong:

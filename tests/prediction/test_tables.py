@@ -9,6 +9,11 @@ from pyarrow import parquet
 from harness.api.errors import UserError
 from harness.prediction import tables
 
+
+def typed(columns):
+    return tables.Table(list(columns), pa.table(columns))
+
+
 ROWS = [
     {"id": "01", "text": 'He said "no",\nthen left.', "note": ""},
     {"id": "2", "text": "tab\there, 🙂 naïve", "note": "NA"},
@@ -19,13 +24,13 @@ ROWS = [
 @pytest.mark.parametrize("first", tables.FORMATS)
 @pytest.mark.parametrize("second", tables.FORMATS)
 def test_values_survive_all_formats(tmp_path, first, second):
-    tables.write(pa.Table.from_pylist(ROWS), tmp_path / f"a{first}")
+    tables.write(tables.Table(list(ROWS[0]), ROWS), tmp_path / f"a{first}")
     tables.write(tables.read(tmp_path / f"a{first}"), tmp_path / f"b{second}")
-    assert tables.read(tmp_path / f"b{second}").to_pylist() == ROWS
+    assert tables.read(tmp_path / f"b{second}").rows() == ROWS
 
 
 def test_parquet_keeps_types_and_csv_keeps_strings(tmp_path):
-    table = pa.table({"n": pa.array([1, 2], pa.int8()), "tags": [["a", "b"], []]})
+    table = typed({"n": pa.array([1, 2], pa.int8()), "tags": [["a", "b"], []]})
     tables.write(table, tmp_path / "a.parquet")
     assert parquet.read_table(tmp_path / "a.parquet").schema.field("n").type == pa.int8()
     tables.write(table, tmp_path / "a.csv")
@@ -34,22 +39,54 @@ def test_parquet_keeps_types_and_csv_keeps_strings(tmp_path):
 
 def test_jsonl_rows_may_lack_keys(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n{"text": "b", "more": {"x": [1]}}\n')
-    assert tables.read(tmp_path / "a.jsonl").to_pylist() == [
-        {"text": "a", "more": None},
-        {"text": "b", "more": {"x": [1]}},
+    table = tables.read(tmp_path / "a.jsonl")
+    assert (table.column("text"), table.column("more")) == (["a", "b"], [None, {"x": [1]}])
+    tables.write(table, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == 'text,more\na,\nb,"{""x"": [1]}"\n'
+
+
+OBJECTS = [
+    {"text": "a", "meta": {"a": 1}, "n": 1, "mixed": "x"},
+    {"text": "b", "meta": {"b": [2, "c"]}, "n": 2.5, "mixed": {}},
+    {"text": "c", "n": 123456789012345678901234, "mixed": None, "only here": [[], {}]},
+]
+
+
+def test_objects_keep_their_values_and_names(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in OBJECTS))
+    table, renamed = tables.read(tmp_path / "a.jsonl").with_columns({"label": list("xyz"), "n": [7, 8, 9]})
+    tables.write(table, tmp_path / "b.jsonl")
+    lines = (tmp_path / "b.jsonl").read_text().splitlines()
+    expected = [
+        {**row, "label": label, "predicted_n": n} for row, label, n in zip(OBJECTS, "xyz", (7, 8, 9), strict=True)
     ]
+    assert lines == [json.dumps(row) for row in expected]
+    assert renamed == {"n": "predicted_n"}
+
+
+@pytest.mark.parametrize("values", [[1, "x"], [{"a": 1}, [1]], [2**64, 1], [2**200, 1]])
+def test_values_without_a_common_type_are_no_parquet_column(tmp_path, values):
+    table = tables.Table(["text", "odd"], [{"text": "a", "odd": value} for value in values])
+    with pytest.raises(UserError, match=r"column 'odd': parquet cannot hold its values .* \.jsonl file"):
+        tables.write(table, tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_line_breaks_of_every_kind_stay_in_their_cell(tmp_path, name):
+    rows = [{"text": text, "n": "1"} for text in ("a\rb", "c\r\nd", "\r", "e\nf", "\u2028", "g\x0bh", "plain")]
+    tables.write(tables.Table(["text", "n"], rows), tmp_path / name)
+    assert tables.read(tmp_path / name).rows() == rows
+    assert (tmp_path / name).read_bytes().endswith(b"plain" + (b"," if name == "a.csv" else b"\t") + b"1\n")
 
 
 def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext\r\nhello\r\n")
-    assert tables.read(tmp_path / "a.csv").to_pylist() == [{"text": "hello"}]
+    assert tables.read(tmp_path / "a.csv").rows() == [{"text": "hello"}]
 
 
 def test_a_new_column_never_replaces_one(tmp_path):
-    table, renamed = tables.with_columns(
-        pa.table({"label": [1], "predicted_label": [2]}), {"label": ["x"], "score": [0.5]}
-    )
-    assert table.to_pylist() == [{"label": 1, "predicted_label": 2, "predicted_predicted_label": "x", "score": 0.5}]
+    table, renamed = typed({"label": [1], "predicted_label": [2]}).with_columns({"label": ["x"], "score": [0.5]})
+    assert table.rows() == [{"label": 1, "predicted_label": 2, "predicted_predicted_label": "x", "score": 0.5}]
     assert renamed == {"label": "predicted_predicted_label"}
 
 
@@ -63,6 +100,8 @@ def test_a_new_column_never_replaces_one(tmp_path):
         ("a.csv", 'a\n"open\n', "cannot be read: unexpected end of data"),
         ("a.jsonl", '{"a": 1}\n[1]\n', "line 2: expected a JSON object"),
         ("a.jsonl", "{a: 1}\n", "line 1 is not valid JSON"),
+        ("a.jsonl", '{"a": 1}\n{"a": ["\\ud83d"]}\n', r"line 2 has half of a surrogate pair, '\\ud83d'"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON"),
         ("a.parquet", "no parquet", "cannot be read"),
     ],
 )
@@ -78,7 +117,7 @@ def test_a_missing_file(tmp_path):
 
 
 def test_jsonl_is_not_escaped(tmp_path):
-    tables.write(pa.table({"text": ["naïve 🙂"]}), tmp_path / "a.jsonl")
+    tables.write(typed({"text": ["naïve 🙂"]}), tmp_path / "a.jsonl")
     line = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
     assert "naïve 🙂" in line
     assert json.loads(line) == {"text": "naïve 🙂"}

@@ -5,10 +5,15 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.prediction import text_columns
+from harness.prediction.tables import Table
+
+
+def typed(columns):
+    return Table(list(columns), pa.table(columns))
 
 
 def table(*names):
-    return pa.table({name: ["a text"] for name in names} | {"id": [1], "price": ["12.5"]})
+    return typed({name: ["a text"] for name in names} | {"id": [1], "price": ["12.5"]})
 
 
 def find(*names, text=None, text_pair=None, paired=None):
@@ -58,12 +63,12 @@ def test_usual_names_are_found_whatever_their_case():
 
 
 def test_values_that_are_no_texts():
-    values = pa.table({"text": ["a", None, None]})
+    values = typed({"text": ["a", None, None]})
     with pytest.raises(UserError, match=r"column 'text': the value of row 2 is missing \(2 rows are like that\)"):
         text_columns.texts_of(values, "text")
     with pytest.raises(UserError, match="the value of row 1 is 5, expected a text"):
-        text_columns.texts_of(pa.table({"n": [5]}), "n")
-    words = pa.table({"tokens": [["a", "b"], []]})
+        text_columns.texts_of(typed({"n": [5]}), "n")
+    words = typed({"tokens": [["a", "b"], []]})
     assert text_columns.texts_of(words, "tokens", words=True) == [["a", "b"], []]
     with pytest.raises(UserError, match="expected a text"):
         text_columns.texts_of(words, "tokens")

@@ -29,8 +29,8 @@ def windows(dataset: Dataset, tokenizer: Any, max_length: int, *, places: bool =
     tokenizer drops its characters, is labelled in none.
 
     Args:
-        dataset: examples with the columns ``id``, ``tokens`` and ``tags``. ``tokens`` may be texts instead of words: their
-            words are those that the tokenizer finds.
+        dataset: examples with the columns ``id``, ``tokens`` and ``tags``. ``tokens`` may be texts instead of words,
+            which then are those that the tokenizer finds.
         max_length: maximum number of tokens of a row, including special tokens.
         places: whether rows have `places`, see `harness.tasks.token_offsets`.
     """

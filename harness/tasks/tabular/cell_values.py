@@ -27,12 +27,17 @@ class InvalidCellError(Exception):
 
 
 def convert(table: Table, column: str, cells: Sequence[Any], parse: Parse) -> tuple[list[Any], list[Problem]]:
-    """Return the parsed cells of a column, None for invalid ones, and one problem for each kind of fault."""
+    """Return the parsed cells of a column, None for invalid ones, and one problem for each kind of fault.
+
+    Texts must be encodable: JSON may have half of a surrogate pair, such as ``"\\ud83d"``, which is no character.
+    """
     values: list[Any] = []
     faults: dict[str, list[tuple[int, str]]] = {}
     for row, cell in enumerate(cells):
         try:
-            values.append(parse(cell))
+            value = parse(cell)
+            _check_characters(value)
+            values.append(value)
         except InvalidCellError as error:
             faults.setdefault(error.expected, []).append((row, error.found))
             values.append(None)
@@ -40,6 +45,20 @@ def convert(table: Table, column: str, cells: Sequence[Any], parse: Parse) -> tu
         table.problem(column, [row for row, _ in found], found[0][1], expected) for expected, found in faults.items()
     ]
     return values, problems
+
+
+def _check_characters(value: Any) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            found = f"half of a surrogate pair, {value[error.start]!r}"
+            raise InvalidCellError(found, "text that can be encoded in UTF-8") from error
+    elif isinstance(value, list):
+        for item in value:
+            _check_characters(item)
+    elif isinstance(value, dict):
+        _check_characters(list(value.values()))
 
 
 def text(cell: Any) -> str:

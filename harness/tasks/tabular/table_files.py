@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def _bytes_of(path: Path, where: str) -> bytes:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -124,8 +125,8 @@ def _decode(content: bytes, encoding: str, where: str) -> str:
     """Decode a text file; a byte order mark is removed."""
     try:
         codec = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise UserError(f"encoding {encoding!r} is unknown; common ones are utf-8, latin-1, cp1252, utf-16") from error
+    except (LookupError, ValueError) as error:
+        raise _unknown_encoding(encoding) from error
     for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if content.startswith(mark) and codec == "utf-8":
             raise UserError(f"{where}: the file is {name}, not utf-8; set `encoding` to {name}")
@@ -139,6 +140,16 @@ def _decode(content: bytes, encoding: str, where: str) -> str:
             f"{where}, line {line}: byte {content[error.start]:#04x} at position {error.start}{near} is not valid"
             f" {encoding}; set `encoding` to the file's encoding, such as latin-1 or cp1252, or convert the file"
         ) from error
+    except LookupError as error:  # such as base64, which is no encoding of texts
+        raise _unknown_encoding(encoding) from error
+    except UnicodeError as error:
+        raise UserError(
+            f"{where}: not valid in {encoding}: {error}; set `encoding` to the file's encoding, such as latin-1"
+        ) from error
+
+
+def _unknown_encoding(encoding: str) -> UserError:
+    return UserError(f"encoding {encoding!r} is unknown; common ones are utf-8, latin-1, cp1252, utf-16")
 
 
 @contextmanager

@@ -214,3 +214,38 @@ def test_nan_is_no_label_of_a_multilabel_task_and_no_answer(files):
     files.write("qa.jsonl", '{"question": "Who?", "context": "Ada", "answers": NaN}\n')
     splits = files.load(kind="qa", train="qa.jsonl", validation="qa.jsonl", unanswerable=True)
     assert splits.train["answers"][:] == [[]]
+
+
+HALF = "bad \ud83d"
+LABELLED = {"text": "x", "label": ["a", "b"]}
+TAGGED = {"tokens": ["x", "y"], "tags": ["B-X", "O"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "valid", "column", "cell"),
+    [
+        ("multilabel", LABELLED, "text", HALF),
+        ("token_classification", TAGGED, "tokens", ["x", HALF]),
+        ("qa", {"question": "x", "context": "x", "answers": "x"}, "context", HALF),
+        ("regression", {"text": "x", "label": 1, "id": "a"}, "id", HALF),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_an_error_with_its_line(files, kind, valid, column, cell):
+    files.write("rows.jsonl", f"{json.dumps(valid)}\n{json.dumps({**valid, column: cell})}\n")
+    named = {"id": "id"} if column == "id" else {}
+    problems = files.problems(kind=kind, train="rows.jsonl", validation="rows.jsonl", **named)
+    assert f"rows.jsonl, line 2, column '{column}': found half of a surrogate pair, '\\ud83d'" in problems[0]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "token_classification"])
+def test_a_class_of_half_a_surrogate_pair_is_an_error_with_its_line(files, kind):
+    column = "tags" if kind == "token_classification" else "label"
+    cells = {
+        "classification": ["a", "b", HALF],
+        "multilabel": [["a"], ["b"], json.dumps([HALF])],
+        "token_classification": [["B-X"], ["O"], [f"B-{HALF}"]],
+    }[kind]
+    rows = [{"text": "x", "tokens": ["x"], column: cell} for cell in cells]
+    files.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (problem,) = files.problems(kind=kind, train="rows.jsonl", validation="rows.jsonl")
+    assert f"rows.jsonl, line 3, column '{column}': found " in problem

@@ -78,6 +78,8 @@ INVALID = {
     "parquet": ("a.parquet", b"not parquet", ["a.parquet", "not a parquet file"]),
     "suffix": ("a.xlsx", b"x", ["unknown suffix '.xlsx'", ".csv", "`format`"]),
     "gzip": ("a.csv.gz", b"x", ["cannot be read"]),
+    "damaged gzip": ("a.csv.gz", gzip.compress(b"text\nx\n")[:10] + b"\xff" * 20, ["a.csv.gz", "cannot be read"]),
+    "cut gzip": ("a.csv.gz", gzip.compress(b"text\nx\n" * 99)[:-12], ["a.csv.gz", "cannot be read"]),
 }
 
 
@@ -97,10 +99,19 @@ def test_missing_files(tmp_path, name, words):
         read(tmp_path / name)
 
 
-def test_an_unknown_encoding(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-9", "base64", "rot13", "hex", "zip", "a\0"])
+def test_an_unknown_encoding(tmp_path, encoding):
     (tmp_path / "a.csv").write_text("text\nx\n")
-    with pytest.raises(UserError, match="encoding 'utf-9' is unknown"):
-        read(tmp_path / "a.csv", encoding="utf-9")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / "a.csv", encoding=encoding)
+    assert f"encoding {encoding!r} is unknown" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "idna", "undefined", "unicode_escape"])
+def test_every_encoding_error_is_one_of_the_user(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes(b"text\nxn--\\x\xff..\n")
+    with pytest.raises(UserError, match=encoding):
+        read(tmp_path / "a.csv", encoding=encoding)
 
 
 def test_json_keys_that_a_row_lacks_are_null(tmp_path):

@@ -119,8 +119,9 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     cells = columns[found.label]
     kind = facts.kind or teacher_facts.kind_of_labels(cells)
     labels = None
-    if kind == "classification":
-        labels = label_matching.match(cells, request.classes, facts.classes, found.label)
+    if kind != "regression" and (values := label_matching.label_values(cells, kind, request.separator)) is not None:
+        fewest = 1 if kind == "multilabel" else 2
+        labels = label_matching.match(values, request.classes, facts.classes, found.label, fewest=fewest)
     students = student_sizes.student_sizes(facts.config, request.max_parameters)
     if not students:
         fewest = student_sizes.fewest_parameters(facts.config)
@@ -197,11 +198,10 @@ def _best(store: Store, rows: Sequence[Candidate], request: Request, *, everythi
     within = [row for row, candidate in trained.items() if best_students.is_within(candidate, limits)]
     if not within:
         raise UserError(Problem(_nothing_within(trained.values(), request), str(store.folder)))
-    worst = -math.inf if task.higher_is_better else math.inf
     held_out = {row: best_students.held_out_score(trained[row].runs) for row in within}
-    scores = {row: worst if score is None else score for row, score in held_out.items()}
+    scores = {row: math.nan if score is None else score for row, score in held_out.items()}
     if everything:
-        return sorted(scores, key=lambda row: -scores[row] if task.higher_is_better else scores[row])
+        return halving.ranked(scores, higher_is_better=task.higher_is_better)
     return halving.survivors(scores, higher_is_better=task.higher_is_better)
 
 

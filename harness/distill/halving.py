@@ -30,10 +30,15 @@ def rungs(candidates: int) -> int:
     return min(3, 1 + math.floor(math.log(max(1, candidates), REDUCTION)))
 
 
+def ranked(scores: Mapping[Candidate, float], *, higher_is_better: bool) -> list[Candidate]:
+    """The candidates, the best first. Of equal ones, the first is better; an undefined score, NaN, is the worst."""
+    sign = -1 if higher_is_better else 1
+    return sorted(scores, key=lambda row: math.inf if math.isnan(scores[row]) else sign * scores[row])
+
+
 def survivors(scores: Mapping[Candidate, float], *, higher_is_better: bool) -> list[Candidate]:
-    """The best third of the candidates, rounded up, the best first. Of equal ones, the first is better."""
-    order = sorted(scores, key=lambda row: -scores[row] if higher_is_better else scores[row])
-    return order[: math.ceil(len(order) / REDUCTION)]
+    """The best third of the candidates, rounded up, the best first, as `ranked`."""
+    return ranked(scores, higher_is_better=higher_is_better)[: math.ceil(len(scores) / REDUCTION)]
 
 
 def epochs_of_rung(

@@ -8,28 +8,48 @@ from typing import Any
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.tasks.qa_answers import short_repr
+from harness.tasks.tabular.cell_values import InvalidCellError, label_texts
 from harness.tasks.tabular.class_names import value_text
 
 MOST_LISTED = 8
 """Labels and classes that a message lists."""
 
 
-def match(cells: Sequence[Any], given: Mapping[str, str], classes: Sequence[str], column: str) -> dict[str, str] | None:
+def label_values(cells: Sequence[Any], kind: str, separator: str | None) -> list[Any] | None:
+    """The labels in a column. Multilabel: those of all cells; None if one is invalid, which the checks of data report.
+
+    Args:
+        cells: the label column.
+        kind: kind of the task.
+        separator: multilabel: text between the labels of a cell; None: the cell is a list.
+    """
+    if kind != "multilabel":
+        return list(cells)
+    try:
+        return [value for texts in map(label_texts(separator), cells) for value in texts]
+    except InvalidCellError:
+        return None
+
+
+def match(
+    values: Sequence[Any], given: Mapping[str, str], classes: Sequence[str], column: str, *, fewest: int = 2
+) -> dict[str, str] | None:
     """Return the `labels` of the task: value of the label column -> name of the teacher's class.
 
     Values match names whatever their case. If no value is a name and all are class numbers, the numbers decide. Classes
     of the teacher that the data lack are listed, too, since its head has them. They are in the order of the teacher.
 
     Args:
-        cells: the label column.
+        values: the labels of the examples.
         given: value -> name of a class, as the user says.
         classes: names of the teacher's classes; empty: there is nothing to match, and None is returned.
         column: name of the label column, for messages.
+        fewest: number of classes that the examples must have.
 
     Raises:
-        UserError: a value cannot be matched, a name is no class of the teacher, or all examples have the same class.
+        UserError: a value cannot be matched, a name is no class of the teacher, or the examples have too few classes.
     """
-    values = sorted({value_text(cell) for cell in cells} - {""})
+    values = sorted({value_text(value) for value in values} - {""})
     if not classes:
         if given:
             raise UserError(Problem("the teacher has no classes; the classes are the labels of the data", "--class"))
@@ -43,7 +63,7 @@ def match(cells: Sequence[Any], given: Mapping[str, str], classes: Sequence[str]
         matched = {str(number): name for number, name in enumerate(classes)}
     else:
         raise _unmatched(values, classes, column)
-    if len({matched[value] for value in values}) < 2:
+    if len({matched[value] for value in values}) < fewest:
         found = f"all examples have the class {matched[values[0]]}" if values else "no example has a label"
         raise UserError(Problem(f"column {column!r}: {found}; a classifier needs examples of two classes", "--label"))
     absent = {name: name for name in classes if name not in matched.values()}

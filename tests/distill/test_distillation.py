@@ -244,3 +244,25 @@ def test_labels_of_a_teacher_of_several_labels_are_separated(request_of):
     suite = yaml.safe_load(distilled.suite.read_text())
     assert suite["tasks"][0]["tags"]["kind"] == "multilabel"
     assert distilled.facts.run.record.metrics.keys() >= {"f1_micro"}
+
+
+@pytest.mark.parametrize(("labels", "classes"), [(("Cheap", "FAST"), {}), (("c", "f"), {"c": "cheap", "f": "fast"})])
+def test_labels_of_a_teacher_of_several_labels_may_be_spelled_differently_or_absent(request_of, labels, classes):
+    folder = request_of().folder.parent
+    save_checkpoint(folder / "tagger", "multilabel")
+    rows = [f"a {index} loud film,{labels[0] if index % 3 else ';'.join(labels)}" for index in range(300)]
+    (folder / "tags.csv").write_text("\n".join(["text,labels", *rows]))
+    request = replace(request_of(), teacher="tagger", data="tags.csv", name="tags", separator=";", classes=classes)
+    setting = examine(request)
+    assert setting.kind == "multilabel"
+    assert list(setting.labels.items()) == [(labels[0], "cheap"), (labels[1], "fast"), ("loud", "loud")]
+
+
+def test_cells_of_several_labels_without_a_separator_are_an_error_of_the_data(request_of):
+    folder = request_of().folder.parent
+    save_checkpoint(folder / "tagger", "multilabel")
+    (folder / "tags.csv").write_text("text,labels\n" + "a loud film,cheap;fast\n" * 300)
+    with pytest.raises(
+        UserError, match="found 'cheap;fast', expected a list of labels, or a text that `separator` splits"
+    ):
+        distill(replace(request_of(), teacher="tagger", data="tags.csv", name="tags"), stop)

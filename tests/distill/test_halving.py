@@ -1,8 +1,10 @@
 """Rungs of successive halving."""
 
+import math
+
 import pytest
 
-from harness.distill.halving import Candidate, epochs_of_rung, rungs, survivors
+from harness.distill.halving import Candidate, epochs_of_rung, ranked, rungs, survivors
 
 
 def rows(count):
@@ -19,6 +21,17 @@ def test_the_best_third_survives_rounded_up_and_ties_keep_their_order():
     assert [row.method for row in survivors(scores, higher_is_better=True)] == ["m1", "m3", "m6"]
     assert [row.method for row in survivors(scores, higher_is_better=False)] == ["m0", "m4", "m5"]
     assert survivors({rows(1)[0]: 0.5}, higher_is_better=True) == rows(1)
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize("place", range(4))
+def test_an_undefined_score_is_the_worst(higher_is_better, place):
+    undefined = Candidate("undefined", "s")
+    candidates = rows(3)
+    candidates.insert(place, undefined)
+    scores = {row: math.nan if row == undefined else 0.1 * int(row.method[1:]) for row in candidates}
+    assert undefined not in survivors(scores, higher_is_better=higher_is_better)
+    assert ranked(scores, higher_is_better=higher_is_better)[-1] == undefined
 
 
 def test_rungs_share_the_remaining_time():

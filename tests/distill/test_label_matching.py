@@ -71,6 +71,23 @@ def test_a_teacher_without_a_head_leaves_the_labels_alone():
     assert match_labels(["a", "b"], {}, ()) is None
 
 
+def test_labels_of_a_multilabel_column_are_matched_one_by_one():
+    cells = ["Cheap;fast", "", None, float("nan"), "fast"]
+    values = label_matching.label_values(cells, "multilabel", ";")
+    assert values == ["Cheap", "fast", "fast"]
+    expected = [("Cheap", "cheap"), ("fast", "fast"), ("loud", "loud")]
+    assert list(label_matching.match(values, {}, ("cheap", "fast", "loud"), "tags").items()) == expected
+    assert label_matching.label_values([["a"], '["b", 1.0]'], "multilabel", None) == ["a", "b", "1"]
+    assert label_matching.label_values(["a;b"], "multilabel", None) is None
+    assert label_matching.label_values(["a;b"], "classification", ";") == ["a;b"]
+
+
+def test_a_task_of_several_labels_may_have_examples_of_one_class():
+    assert label_matching.match(["a"], {}, ("a", "b"), "tags", fewest=1) == {"a": "a", "b": "b"}
+    with pytest.raises(UserError, match="no example has a label"):
+        label_matching.match([], {}, ("a", "b"), "tags", fewest=1)
+
+
 def test_many_numbers_are_a_regression():
     assert kind_of_labels([index / 7 for index in range(200)]) == "regression"
     assert kind_of_labels([None, float("nan"), *(index / 7 for index in range(200))]) == "regression"

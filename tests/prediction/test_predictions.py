@@ -12,10 +12,10 @@ from harness.metrics.word_tags import predicted_tags
 from harness.models.capture import Capture
 from harness.prediction import loaded_model, predictions
 from harness.prediction.entities import TaggedWord, entities
-from tests.support.damaged_weights import configure, remove, truncate
 from harness.tasks.tokenization import encode
 from harness.training import scoring
 from harness.training.finite_checks import NotFinite
+from tests.support.damaged_weights import configure, remove, truncate
 from tests.support.tiny_checkpoints import LABELS, save_checkpoint
 from tests.support.tokenizer_factory import corpus
 

@@ -15,7 +15,7 @@ from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 from harness.tasks.squad import EXPECTED
 from harness.tasks.tabular import cell_values
 from harness.tasks.tabular.cell_values import InvalidCellError, convert
-from harness.tasks.tabular.class_names import ClassNames, declared_classes, sorted_classes
+from harness.tasks.tabular.class_names import ClassNames, declared_classes, sorted_classes, value_text
 from harness.tasks.tabular.table import Table
 from harness.tasks.tabular.tag_schemes import OUTSIDE, invalid_tag, iob2_tags
 
@@ -210,7 +210,7 @@ def _label_parser(spec: TaskSpec, classes: ClassNames | None) -> cell_values.Par
 
 def _used(names: Sequence[str], classes: ClassNames | None) -> Sequence[str]:
     """Return the names of a file's class numbers, unless the declared labels are the numbers."""
-    return names if classes is None or set(classes.index) <= set(names) else ()
+    return names if classes is None or set(classes.index) <= set(map(value_text, names)) else ()
 
 
 def _parse_named(cell: Any, *, parse: cell_values.Parse, names: Sequence[str]) -> Any:

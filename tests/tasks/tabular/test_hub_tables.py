@@ -8,14 +8,13 @@ from tests.support.hub_layout import write_dataset
 ROWS = {"text": ["x", "y", "z"], "label": [1, 0, 1], "text_label": ["a", "b", "a"]}
 
 
-@pytest.fixture
-def data(files, monkeypatch):
-    """A folder with a config `main`, whose column `label` has names of classes."""
+def write_data(files, monkeypatch, names):
+    """Write a folder with a config `main`, whose column `label` has names of classes; return its declaration."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", files.folder / "cache")
     features = datasets.Features(
         {
             "text": datasets.Value("string"),
-            "label": datasets.ClassLabel(names=["neg", "pos"]),
+            "label": datasets.ClassLabel(names=names),
             "text_label": datasets.Value("string"),
         }
     )
@@ -25,6 +24,19 @@ def data(files, monkeypatch):
     parts = "".join(f"  - split: {split}\n    path: main/{split}.parquet\n" for split in ("train", "dev"))
     (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: main\n  data_files:\n{parts}---\n")
     return {"data": "data", "config": "main", "validation": "dev"}
+
+
+@pytest.fixture
+def data(files, monkeypatch):
+    return write_data(files, monkeypatch, ["neg", "pos"])
+
+
+@pytest.mark.parametrize("names", [["False", "True"], ["1.0", "2.0"], [" a", "b "]])
+@pytest.mark.parametrize("declared", [False, True])
+def test_names_of_classes_are_normalized_as_other_values(files, monkeypatch, names, declared):
+    data = write_data(files, monkeypatch, names)
+    task = files.task(**data, **({"labels": names} if declared else {}))
+    assert task.load(task.default_source).train["label"][:] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(

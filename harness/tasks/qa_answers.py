@@ -118,11 +118,12 @@ def _occurrences(text: str, context: str) -> Iterator[int]:
 
 
 def locate_answers(value: Any, context: str) -> tuple[Sequence[Answer], int]:
-    """Parse and locate the answers to a question; return them and the number of corrected starts.
+    """Parse and locate the answers to a question; return them and the number of those with a start that was corrected.
 
     Raises:
         InvalidAnswerError: an answer cannot be parsed or located.
     """
     answers = parse_answers(value)
     located = [locate(answer, context) for answer in answers]
-    return located, sum(before != after for before, after in zip(answers, located, strict=True))
+    pairs = zip(answers, located, strict=True)
+    return located, sum(before.start is not None and before != after for before, after in pairs)

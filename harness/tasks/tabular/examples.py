@@ -273,8 +273,7 @@ def _answers(table: Table, spec: TaskSpec, contexts: Sequence[str]) -> tuple[lis
             raise InvalidCellError(str(error), EXPECTED) from error
         if not found and not spec.unanswerable:
             raise InvalidCellError("no answer", "an answer to each question, or `unanswerable: true`")
-        has_start = not isinstance(pair[0], str)
-        repaired += corrected if has_start else 0
+        repaired += corrected
         return [asdict(answer) for answer in found]
 
     pairs = list(zip(table.column(spec.answers, "answers"), contexts, strict=True))

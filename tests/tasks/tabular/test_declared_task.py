@@ -90,6 +90,17 @@ def test_questions_with_and_without_starts(files):
     assert "column 'answers': found no answer" in files.problems(kind="qa", train="qa.json", validation="qa.json")[0]
 
 
+def test_only_answers_with_a_start_can_be_corrected(files):
+    answers = ["cat", ["cat"], [{"text": "cat"}], {"text": ["cat"], "answer_start": [4]}]
+    wrong = {"text": ["cat"], "answer_start": [0]}
+    rows = [
+        {"question": "who", "context": "the cat sat", "answers": each} for each in (*answers, wrong, json.dumps(wrong))
+    ]
+    files.write("qa.json", json.dumps(rows))
+    splits = files.load(kind="qa", train="qa.json", validation="qa.json")
+    assert splits.repaired == {"train": 2, "validation": 2}
+
+
 def test_answers_in_csv_cells(files):
     rows = pd.DataFrame({"question": ["a", "b"], "context": ["the cat", "sat sat"]})
     rows["answers"] = ["cat", json.dumps([{"text": "sat", "answer_start": 4}])]

@@ -7,11 +7,13 @@ import csv
 import gzip
 import io
 import json
+import logging
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,6 +25,8 @@ from harness.config.task_schema import Format
 from harness.config.yaml_tree import display_path
 from harness.tasks.tabular.conll import read_conll
 from harness.tasks.tabular.table import Table
+
+log = logging.getLogger(__name__)
 
 FORMATS: Mapping[str, Format] = {
     ".csv": "csv",
@@ -38,6 +42,8 @@ FORMATS: Mapping[str, Format] = {
     ".bio": "conll",
 }
 """Suffix of a file -> its format."""
+
+JSON_LINES = "; if the file has one object on each line, set `format: jsonl`"
 
 _CSV_LIMIT = Lock()
 """Guards the maximum length of a cell, a global setting of the csv module."""
@@ -164,8 +170,9 @@ def _unlimited_cells() -> Iterator[None]:
 
 def _csv(text: str, delimiter: str, quoting: bool, where: str) -> Table:
     """Parse a file with a header. Every row must have as many cells as the header; blank lines are skipped."""
+    text_lines = io.StringIO(text, newline="").readlines()
     reader = csv.reader(
-        io.StringIO(text, newline=""),
+        text_lines,
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
         strict=quoting,
@@ -195,6 +202,8 @@ def _csv(text: str, delimiter: str, quoting: bool, where: str) -> Table:
                 f"{where}, line {line}: found {len(row)} cells, expected {len(header)}, as in the header"
                 f" ({', '.join(header)}); enclose cells with {delimiter!r} in quotes, or set `delimiter`"
             )
+    if delimiter == "\t":
+        _warn_of_merged_rows(text_lines, lines, len(header), where)
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     return _not_empty(Table(where, dict(zip(header, columns, strict=True)), lines))
 
@@ -215,6 +224,33 @@ def _check_delimiter(header: Sequence[str], rows: Sequence[Sequence[str]], delim
         )
 
 
+def _warn_of_merged_rows(text_lines: Sequence[str], starts: Sequence[int], cells: int, where: str) -> None:
+    """Log a warning of rows that span several lines, each of which would be a row if quotes had no meaning.
+
+    Many TSV files have quotes as characters of their texts. One at the start of a cell joins it with all up to the next
+    one, labels included. Such a file is well-formed, so it is no error. Other delimiters are usual in texts and tell
+    nothing.
+
+    Args:
+        text_lines: the lines of the file.
+        starts: the line at which each row starts, from 1.
+        cells: number of cells of a row.
+    """
+    merged = []
+    for start, end in pairwise([*starts, len(text_lines) + 1]):
+        content = [line for line in text_lines[start - 1 : end - 1] if line.strip("\r\n")]
+        if len(content) > 1 and cells > 1 and all(line.count("\t") == cells - 1 for line in content):
+            merged.append(start)
+    if merged:
+        log.warning(
+            "%s, line %d: quotes join lines that look like rows of their own (%d such rows); if quotes have no meaning"
+            " in this file, set `quoting: false`",
+            where,
+            merged[0],
+            len(merged),
+        )
+
+
 def _json_lines(text: str, where: str) -> Table:
     """Parse a file with one JSON object on each line; blank lines are skipped."""
     rows, lines = [], []
@@ -227,19 +263,17 @@ def _json_lines(text: str, where: str) -> Table:
 
 def _json(text: str, where: str) -> Table:
     """Parse a file with a list of JSON objects."""
-    rows = _loads(text, where)
+    rows = _loads(text, where, hint=JSON_LINES if text.lstrip().startswith("{") else "")
     if not isinstance(rows, list):
-        raise UserError(
-            f"{where}: expected a list of objects, found {format_value(rows)}; one object per line is jsonl"
-        )
+        raise UserError(f"{where}: expected a list of objects, found {format_value(rows)}{JSON_LINES}")
     return _table([_object(row, f"{where}, row {index}") for index, row in enumerate(rows)], where, None)
 
 
-def _loads(text: str, where: str, first_line: int = 1) -> Any:
+def _loads(text: str, where: str, first_line: int = 1, hint: str = "") -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}, line {first_line + error.lineno - 1}: invalid JSON: {error.msg}") from error
+        raise UserError(f"{where}, line {first_line + error.lineno - 1}: invalid JSON: {error.msg}{hint}") from error
     except RecursionError as error:
         raise UserError(f"{where}: JSON is nested too deeply") from error
 

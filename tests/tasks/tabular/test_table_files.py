@@ -50,6 +50,28 @@ def test_rows_of_text_files_know_their_lines(tmp_path):
     assert read(tmp_path / "rows.jsonl")[0].lines == [2, 4]
 
 
+def test_lines_that_quotes_join_to_a_row_are_a_warning(tmp_path, caplog):
+    rows = ["text\tlabel", "x\t0", '"He left.\t1', 'They said so."\t0', "", '"a\t1', "", 'b"\t0', "x\t1"]
+    (tmp_path / "rows.tsv").write_text("\n".join(rows) + "\n")
+    assert len(read(tmp_path / "rows.tsv")[0]) == 4
+    assert "rows.tsv, line 3: quotes join lines that look like rows of their own (2 such rows)" in caplog.text
+    assert "set `quoting: false`" in caplog.text
+    caplog.clear()
+    assert len(read(tmp_path / "rows.tsv", quoting=False)[0]) == 6
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_well_formed_files_have_no_warning(tmp_path, caplog, name):
+    WRITERS[name](tmp_path / name)
+    read(tmp_path / name)
+    (tmp_path / "quoted.csv").write_text('text,label\n"Hello, you\nand you",a\n')
+    (tmp_path / "quoted.tsv").write_text('text\tlabel\n"Hello you\nand\tyou"\ta\n\n"a\nb"\tc\n\n\n')
+    (tmp_path / "single.tsv").write_text('text\n"Hello\nyou"\n')
+    assert [len(read(tmp_path / name)[0]) for name in ("quoted.csv", "quoted.tsv", "single.tsv")] == [1, 2, 1]
+    assert caplog.text == ""
+
+
 def test_quotes_without_meaning(tmp_path):
     (tmp_path / "rows.tsv").write_text('text\tlabel\n"open\ta\nclosed"\tb\n')
     assert list(read(tmp_path / "rows.tsv", quoting=False)[0].columns["text"]) == ['"open', 'closed"']
@@ -74,7 +96,8 @@ INVALID = {
     "duplicate column": ("a.csv", b"text,text\nx,a\n", ["'text' more than once"]),
     "broken json line": ("a.jsonl", b'{"text": "x"}\n{"text": \n', ["a.jsonl, line 2", "invalid JSON"]),
     "json line no object": ("a.jsonl", b'{"text": "x"}\n[1]\n', ["line 2", "expected an object", "a list"]),
-    "json of a mapping": ("a.json", b'{"text": ["x"]}', ["expected a list of objects", "jsonl"]),
+    "json of a mapping": ("a.json", b'{"text": ["x"]}', ["expected a list of objects", "`format: jsonl`"]),
+    "json lines as json": ("a.json", b'{"text": "x"}\n{"text": "y"}\n', ["a.json, line 2", "set `format: jsonl`"]),
     "parquet": ("a.parquet", b"not parquet", ["a.parquet", "not a parquet file"]),
     "suffix": ("a.xlsx", b"x", ["unknown suffix '.xlsx'", ".csv", "`format`"]),
     "gzip": ("a.csv.gz", b"x", ["cannot be read"]),
